@@ -1,0 +1,133 @@
+//! Names for what lives in the loop: a slot and the generation of its tenant.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+/// A slot of the table, and which of its tenants is meant.
+///
+/// The generation counts every insertion of the loop and never wraps in practice (2^64), so two tenants, of whatever
+/// kind and in whatever slot, never share one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id {
+    pub(crate) slot: u32,
+    pub(crate) generation: NonZeroU64,
+}
+
+/// How many low bits of a token hold the slot; the rest holds as much of the generation as fits.
+const SLOT_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
+
+/// The highest slot that a token can name.
+pub(crate) const SLOT_MAX: usize = (1 << SLOT_BITS) - 2;
+
+impl Id {
+    /// What the poller hands back with an event.
+    ///
+    /// It holds only the low part of the generation. That is enough: it tells apart the tenants that one slot had
+    /// within one batch of events, and of those there is one, since slots are not reused before the turn's end.
+    pub(crate) fn token(self) -> usize {
+        ((self.generation.get() as usize) << SLOT_BITS) | self.slot as usize
+    }
+}
+
+/// The slot that a token names.
+pub(crate) fn slot_of(token: usize) -> usize {
+    token & ((1 << SLOT_BITS) - 1)
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+macro_rules! public_id {
+    ($(#[$doc:meta])* $name:ident, $short:literal) => {
+        $(#[$doc])*
+        ///
+        /// `Copy + Send`, valid for one loop. It outlives what it names: once that is gone the id is stale, every use
+        /// of it says so (`None` or `false`), and it never comes to mean somebody else.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub(crate) Id);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($short, "{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+public_id!(
+    /// Names a connection of a loop.
+    ConnectionId,
+    "c"
+);
+public_id!(
+    /// Names a listener of a loop.
+    ListenerId,
+    "l"
+);
+public_id!(
+    /// Names a source that was registered with a loop.
+    SourceId,
+    "s"
+);
+
+/// Names a timer of a loop.
+///
+/// `Copy + Send`, valid for one loop. Once the timer has fired or was cancelled the id is stale: cancelling it answers
+/// `false`, and it never comes to mean another timer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(pub(crate) crate::timers::Key);
+
+impl fmt::Debug for TimerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimerId({})", self.0.sequence)
+    }
+}
+
+/// Anything that keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AnyId {
+    /// A connection.
+    Connection(ConnectionId),
+    /// A listener.
+    Listener(ListenerId),
+    /// A registered source.
+    Source(SourceId),
+    /// A timer.
+    Timer(TimerId),
+}
+
+macro_rules! any_id {
+    ($($id:ident => $variant:ident),*) => {
+        $(impl From<$id> for AnyId {
+            fn from(id: $id) -> AnyId {
+                AnyId::$variant(id)
+            }
+        })*
+    };
+}
+
+any_id!(ConnectionId => Connection, ListenerId => Listener, SourceId => Source, TimerId => Timer);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_gives_its_slot_back_and_differs_by_generation() {
+        let id = |slot, generation| Id { slot, generation: NonZeroU64::new(generation).unwrap() };
+        assert_eq!(slot_of(id(7, 1).token()), 7);
+        assert_eq!(slot_of(id(SLOT_MAX as u32, u64::MAX).token()), SLOT_MAX);
+        assert_ne!(id(7, 1).token(), id(7, 2).token());
+        assert_ne!(id(SLOT_MAX as u32, u64::MAX).token(), usize::MAX, "that one is the waker's");
+    }
+}

@@ -1,0 +1,97 @@
+//! Bounds: every buffer, batch and wait of the loop has one.
+
+use std::time::Duration;
+
+/// What happens to who arrives when a listener has all the connections it may have (rule A4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Accepting stops, and they wait in the backlog until somebody leaves.
+    Wait,
+    /// They are accepted and closed at once.
+    Refuse,
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident / $with:ident: $kind:ty = $default:expr,)*) => {
+        /// The bounds of a loop, of what one listener accepts, or of one connection.
+        ///
+        /// A loop has one set, which its listeners and attached streams start from; a listener can be given another
+        /// one ([`Listening::set_limits`](crate::Listening::set_limits)). Each is a field to read and to set, and has a
+        /// setter for chains:
+        ///
+        /// ```
+        /// use switchboard::Limits;
+        /// let limits = Limits::default().with_connections_max(100).with_input_bytes_max(4096);
+        /// assert_eq!(limits.connections_max, 100);
+        /// ```
+        ///
+        /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for
+        /// input, `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[$doc])* pub $name: $kind,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Limits::", stringify!($name), ").")]
+                #[must_use]
+                pub fn $with(mut self, value: $kind) -> Limits {
+                    self.$name = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+limits! {
+    /// How many connections one listener has at a time (rule A4). Default 65,536.
+    connections_max / with_connections_max: usize = 65_536,
+    /// What happens to who arrives when there are that many. Default: they wait.
+    when_full / with_when_full: WhenFull = WhenFull::Wait,
+    /// How many connections the kernel holds ready until they are accepted, where we bind; the kernel may have a lower
+    /// bound of its own. Default 1,024.
+    backlog / with_backlog: u32 = 1024,
+    /// How many connections one listener accepts in a turn (rule A3). Default 64; 0 counts as 1.
+    accepts_per_turn_max / with_accepts_per_turn_max: usize = 64,
+    /// How many bytes one connection reads in a turn before the others have theirs (rule R5). Default 256 KiB; 0 counts
+    /// as 1.
+    read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
+    /// How many bytes a protocol may leave unconsumed (rule R1); more ends the connection. Default 64 KiB.
+    input_bytes_max / with_input_bytes_max: usize = 64 * 1024,
+    /// `pause_writing` comes when more than this is queued for a connection (rule W2). Default 64 KiB.
+    queue_bytes_high / with_queue_bytes_high: usize = 64 * 1024,
+    /// `resume_writing` comes when this or less is queued. Default 16 KiB; above the high mark it counts as that.
+    queue_bytes_low / with_queue_bytes_low: usize = 16 * 1024,
+    /// Whether a connection is not read from while its output is over the high mark, until it is at the low one.
+    /// Default true.
+    pause_reading_over_high / with_pause_reading_over_high: bool = true,
+    /// A write that finds more than this queued for its connection ends that connection (rule W4). Default 16 MiB.
+    queue_bytes_max / with_queue_bytes_max: usize = 16 * 1024 * 1024,
+    /// A write that finds more than this queued in the whole loop ends its connection. Only the loop's own set counts.
+    /// Default 256 MiB.
+    loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
+    /// How long a closing connection waits for its peer to take another byte (rule X1). Default 5 s.
+    close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
+    /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).
+    /// Default 2 s.
+    linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),
+    /// How much input is discarded so. Default 1 MiB.
+    linger_bytes_max / with_linger_bytes_max: usize = 1024 * 1024,
+}
+
+impl Limits {
+    /// The low mark that holds: never above the high one.
+    pub(crate) fn low(&self) -> usize {
+        self.queue_bytes_low.min(self.queue_bytes_high)
+    }
+}

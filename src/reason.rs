@@ -1,0 +1,150 @@
+//! Why a connection ended, and what went wrong with a listener.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule C7).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer ended its stream, and we ours.
+    PeerClosed,
+    /// We closed it ([`close`](crate::Transport::close)), and all that was written went out.
+    Closed,
+    /// We aborted it ([`abort`](crate::Transport::abort)).
+    Aborted,
+    /// The peer reset it.
+    Reset,
+    /// A call on its socket failed: the first error of it.
+    Io(io::Error),
+    /// It took too long.
+    Timeout(Timeout),
+    /// It went over one of its [`Limits`](crate::Limits).
+    Limit(Limit),
+    /// What the peer sent broke the protocol, as the protocol found ([`fail`](crate::Transport::fail)).
+    Protocol(Box<dyn Error + Send + Sync>),
+    /// `data_received` answered that it consumed more than it was given: `(consumed, given)`. A bug in the protocol.
+    Overconsumed(usize, usize),
+    /// A callback of its protocol panicked with this message.
+    Panic(String),
+    /// The loop was shut down or dropped.
+    Shutdown,
+}
+
+/// Which wait of a connection took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// It was closed, and its peer took none of what was left for
+    /// [`close_timeout`](crate::Limits::close_timeout).
+    Close,
+}
+
+/// Which limit a connection went over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`input_bytes_max`](crate::Limits::input_bytes_max): it left more input unconsumed.
+    InputBytes,
+    /// [`queue_bytes_max`](crate::Limits::queue_bytes_max): a write found more queued for it.
+    QueueBytes,
+    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max): a write found more queued in the whole loop.
+    LoopQueueBytes,
+}
+
+impl CloseReason {
+    /// The reason that an error of a socket gives.
+    pub(crate) fn from_error(error: io::Error) -> CloseReason {
+        match error.kind() {
+            // The latter two are what calls say after the one that was told of the reset.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+                CloseReason::Reset
+            }
+            _ => CloseReason::Io(error),
+        }
+    }
+
+    /// Whether the peer must see a reset, since an orderly end would let it take half an answer for the whole (rule
+    /// X5). Where output is unsent it must in any case.
+    pub(crate) fn demands_reset(&self) -> bool {
+        match self {
+            CloseReason::Aborted
+            | CloseReason::Io(_)
+            | CloseReason::Timeout(_)
+            | CloseReason::Limit(_)
+            | CloseReason::Overconsumed(..)
+            | CloseReason::Panic(_) => true,
+            CloseReason::PeerClosed
+            | CloseReason::Closed
+            | CloseReason::Reset
+            | CloseReason::Protocol(_)
+            | CloseReason::Shutdown => false,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("closed by the peer"),
+            CloseReason::Closed => f.write_str("closed by us"),
+            CloseReason::Aborted => f.write_str("aborted by us"),
+            CloseReason::Reset => f.write_str("reset by the peer"),
+            CloseReason::Io(error) => write!(f, "I/O error: {error}"),
+            CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
+            CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
+            CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),
+            CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),
+            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+            CloseReason::Overconsumed(consumed, given) => {
+                write!(f, "data_received answered {consumed} bytes consumed of {given}")
+            }
+            CloseReason::Panic(message) => write!(f, "a callback panicked: {message}"),
+            CloseReason::Shutdown => f.write_str("the loop was shut down"),
+        }
+    }
+}
+
+impl Error for CloseReason {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            CloseReason::Io(error) => Some(error),
+            CloseReason::Protocol(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+/// What went wrong with a listener; told to the hook of [`on_error`](crate::Listening::on_error).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenerError {
+    /// Descriptors or memory ran out (rule A2). It goes on by itself: after a delay that doubles from 10 ms to 1 s, and
+    /// whenever this loop has closed a descriptor.
+    Overloaded(io::Error),
+    /// `accept` failed in a way that we know no reason for. It goes on by itself in the same way.
+    Failed(io::Error),
+    /// Its socket is of no more use: it was closed.
+    Closed(io::Error),
+}
+
+impl fmt::Display for ListenerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenerError::Overloaded(error) => write!(f, "cannot accept now, trying again: {error}"),
+            ListenerError::Failed(error) => write!(f, "accept failed, trying again: {error}"),
+            ListenerError::Closed(error) => write!(f, "the listener is of no more use and was closed: {error}"),
+        }
+    }
+}
+
+impl Error for ListenerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            ListenerError::Overloaded(error) | ListenerError::Failed(error) | ListenerError::Closed(error) => {
+                Some(error)
+            }
+        }
+    }
+}
