@@ -1,0 +1,93 @@
+//! What an error of `accept` means.
+
+use std::io;
+
+/// What an error of `accept` means for the listener (rule A1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    /// Nobody is waiting any more.
+    Drained,
+    /// That one connection is gone, or the call was interrupted; the next one may be well.
+    Skip,
+    /// Descriptors or memory ran out. Whoever is waiting still is.
+    Overload,
+    /// The socket is none, or does not listen: it will never accept again.
+    Invalid,
+    /// Something we know no meaning for.
+    Unknown,
+}
+
+impl AcceptError {
+    pub(crate) fn of(error: &io::Error) -> AcceptError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => AcceptError::Drained,
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => {
+                AcceptError::Skip
+            }
+            _ => error.raw_os_error().map_or(AcceptError::Unknown, of_os_error),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn of_os_error(code: i32) -> AcceptError {
+    match code {
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => AcceptError::Overload,
+        libc::EPROTO | libc::EPERM | libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN => AcceptError::Skip,
+        libc::EHOSTUNREACH | libc::EOPNOTSUPP | libc::ENETUNREACH | libc::ETIMEDOUT => AcceptError::Skip,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        libc::ENONET => AcceptError::Skip,
+        libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT => AcceptError::Invalid,
+        _ => AcceptError::Unknown,
+    }
+}
+
+#[cfg(windows)]
+fn of_os_error(code: i32) -> AcceptError {
+    match code {
+        10024 | 10055 => AcceptError::Overload,                // WSAEMFILE, WSAENOBUFS
+        10050 => AcceptError::Skip,                            // WSAENETDOWN
+        10009 | 10014 | 10022 | 10038 => AcceptError::Invalid, // WSAEBADF, WSAEFAULT, WSAEINVAL, WSAENOTSOCK
+        _ => AcceptError::Unknown,
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
+fn of_os_error(_: i32) -> AcceptError {
+    AcceptError::Unknown
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_every_error_of_accept_has_its_class() {
+        let classes = [
+            (AcceptError::Drained, &[libc::EAGAIN, libc::EWOULDBLOCK][..]),
+            (
+                AcceptError::Skip,
+                &[
+                    libc::EINTR,
+                    libc::ECONNABORTED,
+                    libc::EPROTO,
+                    libc::EPERM,
+                    libc::ENETDOWN,
+                    libc::ENOPROTOOPT,
+                    libc::EHOSTDOWN,
+                    libc::EHOSTUNREACH,
+                    libc::EOPNOTSUPP,
+                    libc::ENETUNREACH,
+                ],
+            ),
+            (AcceptError::Overload, &[libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]),
+            (AcceptError::Invalid, &[libc::EBADF, libc::EINVAL, libc::ENOTSOCK]),
+            (AcceptError::Unknown, &[libc::EIO, libc::ENOSPC]),
+        ];
+        for (class, codes) in classes {
+            for &code in codes {
+                assert_eq!(AcceptError::of(&io::Error::from_raw_os_error(code)), class, "error {code}");
+            }
+        }
+    }
+}

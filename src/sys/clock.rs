@@ -1,0 +1,44 @@
+//! The clock.
+
+use std::time::{Duration, Instant};
+
+/// Where the loop gets its time from: monotonic, whatever the wall clock does.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    System,
+    #[cfg(test)]
+    Script(super::script::Clock),
+}
+
+/// What is further off than this is as good as never: about a century.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+impl Clock {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Clock::System => Instant::now(),
+            #[cfg(test)]
+            Clock::Script(clock) => clock.now(),
+        }
+    }
+}
+
+/// `start` and `delay`, clamped where that is too far off to be told (rule T1).
+pub(crate) fn deadline_after(start: Instant, delay: Duration) -> Instant {
+    let delay = delay.min(FAR);
+    start.checked_add(delay).unwrap_or(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t1_far_deadlines_clamp_and_none_overflows() {
+        let now = Instant::now();
+        for delay in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_millis(1 << 40)] {
+            assert!(deadline_after(now, delay) > now + Duration::from_secs(1 << 30));
+        }
+        assert_eq!(deadline_after(now, Duration::from_nanos(1)), now + Duration::from_nanos(1));
+    }
+}

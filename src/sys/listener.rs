@@ -1,0 +1,71 @@
+//! A listening socket.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::Interest;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::{Poller, Stream};
+use crate::Address;
+
+pub(crate) enum Listener {
+    Tcp(mio::net::TcpListener),
+    #[cfg(test)]
+    Script(super::script::Listener),
+}
+
+impl Listener {
+    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
+    pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Elsewhere the option lets a second program take the address away.
+        if cfg!(unix) {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Listener::from_std(socket.into())
+    }
+
+    /// Takes a listener that somebody else made.
+    pub(crate) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
+        listener.set_nonblocking(true)?;
+        let socket = SockRef::from(&listener);
+        // Where the platform hands them on to what is accepted, this saves two calls a connection.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_out_of_band_inline(true)?;
+        Ok(Listener::Tcp(mio::net::TcpListener::from_std(listener)))
+    }
+
+    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => poller.registry()?.register(listener, mio::Token(token), Interest::READABLE),
+            #[cfg(test)]
+            Listener::Script(listener) => listener.register(token),
+        }
+    }
+
+    /// Accepts one connection, with the address that `accept` gave: asking later fails where the peer has reset (C8).
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Stream::from_accepted(stream), peer.into()))
+            }
+            #[cfg(test)]
+            Listener::Script(listener) => listener.accept(),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Address::from),
+            #[cfg(test)]
+            Listener::Script(listener) => Ok(listener.address()),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The poller: waits for readiness, and tells of it by token.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Token};
+
+use super::Clock;
+
+/// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness(u8);
+
+impl Readiness {
+    pub(crate) const READABLE: Readiness = Readiness(1);
+    pub(crate) const WRITABLE: Readiness = Readiness(2);
+    pub(crate) const READ_CLOSED: Readiness = Readiness(4);
+    pub(crate) const ERROR: Readiness = Readiness(8);
+    pub(crate) const PRIORITY: Readiness = Readiness(16);
+
+    /// There may be something to read or to accept.
+    pub fn is_readable(self) -> bool {
+        self.has(Readiness::READABLE)
+    }
+
+    /// There may be room to write.
+    pub fn is_writable(self) -> bool {
+        self.has(Readiness::WRITABLE)
+    }
+
+    /// The peer may have ended its stream.
+    pub fn is_read_closed(self) -> bool {
+        self.has(Readiness::READ_CLOSED)
+    }
+
+    /// There may be an error to fetch.
+    pub fn is_error(self) -> bool {
+        self.has(Readiness::ERROR)
+    }
+
+    /// There may be urgent data.
+    pub fn is_priority(self) -> bool {
+        self.has(Readiness::PRIORITY)
+    }
+
+    fn has(self, hint: Readiness) -> bool {
+        self.0 & hint.0 != 0
+    }
+
+    fn from_mio(event: &mio::event::Event) -> Readiness {
+        Readiness(
+            u8::from(event.is_readable())
+                | u8::from(event.is_writable()) << 1
+                | u8::from(event.is_read_closed()) << 2
+                | u8::from(event.is_error()) << 3
+                | u8::from(event.is_priority()) << 4,
+        )
+    }
+}
+
+impl std::ops::BitOr for Readiness {
+    type Output = Readiness;
+
+    fn bitor(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ["readable", "writable", "read closed", "error", "priority"];
+        f.debug_set().entries((0..names.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| names[bit])).finish()
+    }
+}
+
+/// How many events one wait brings at most; what is ready beyond comes with the next wait (rule L6).
+const EVENTS_MAX: usize = 1024;
+
+/// The token of the waker; no slot has it.
+const WAKE: usize = usize::MAX;
+
+pub(crate) enum Poller {
+    Mio(mio::Poll),
+    #[cfg(test)]
+    Script(super::script::Poller),
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Poller> {
+        Ok(Poller::Mio(mio::Poll::new()?))
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        match self {
+            Poller::Mio(_) => Events::Mio(mio::Events::with_capacity(EVENTS_MAX)),
+            #[cfg(test)]
+            Poller::Script(_) => Events::Script(Vec::new()),
+        }
+    }
+
+    pub(crate) fn waker(&self) -> io::Result<Waker> {
+        match self {
+            Poller::Mio(poll) => Ok(Waker::Mio(mio::Waker::new(poll.registry(), Token(WAKE))?)),
+            #[cfg(test)]
+            Poller::Script(poller) => Ok(Waker::Script(poller.waker())),
+        }
+    }
+
+    /// Waits until something is ready, until `deadline`, or until woken.
+    ///
+    /// An interrupted wait goes on with the time that is left (rule L3); `None` waits without end.
+    pub(crate) fn wait(&mut self, events: &mut Events, wait: Wait, clock: &Clock) -> io::Result<()> {
+        let mut timeout = wait.timeout();
+        loop {
+            let result = match (&mut *self, &mut *events) {
+                (Poller::Mio(poll), Events::Mio(events)) => poll.poll(events, timeout),
+                #[cfg(test)]
+                (Poller::Script(poller), Events::Script(events)) => poller.poll(events, timeout),
+                #[cfg(test)]
+                _ => unreachable!("poller and events are of one backend"),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => timeout = wait.timeout_left(clock.now()),
+                result => return result,
+            }
+        }
+    }
+
+    /// Where sources of mio's kind are registered.
+    pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
+        match self {
+            Poller::Mio(poll) => Ok(poll.registry()),
+            #[cfg(test)]
+            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// How long to wait for events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Only look.
+    Not,
+    /// From the first of these to the second.
+    Until(Instant, Instant),
+    /// Until something happens.
+    Forever,
+}
+
+impl Wait {
+    fn timeout(self) -> Option<Duration> {
+        match self {
+            Wait::Not => Some(Duration::ZERO),
+            Wait::Until(now, deadline) => Some(deadline.saturating_duration_since(now)),
+            Wait::Forever => None,
+        }
+    }
+
+    fn timeout_left(self, now: Instant) -> Option<Duration> {
+        match self {
+            Wait::Until(_, deadline) => Wait::Until(now, deadline).timeout(),
+            wait => wait.timeout(),
+        }
+    }
+}
+
+/// One batch of events.
+pub(crate) enum Events {
+    Mio(mio::Events),
+    #[cfg(test)]
+    Script(Vec<(usize, Readiness)>),
+}
+
+impl Events {
+    /// The events of the batch, by token; wake-ups are left out.
+    pub(crate) fn iter(&self) -> EventIter<'_> {
+        match self {
+            Events::Mio(events) => EventIter::Mio(events.iter()),
+            #[cfg(test)]
+            Events::Script(events) => EventIter::Script(events.iter()),
+        }
+    }
+}
+
+pub(crate) enum EventIter<'a> {
+    Mio(mio::event::Iter<'a>),
+    #[cfg(test)]
+    Script(std::slice::Iter<'a, (usize, Readiness)>),
+}
+
+impl Iterator for EventIter<'_> {
+    type Item = (usize, Readiness);
+
+    fn next(&mut self) -> Option<(usize, Readiness)> {
+        match self {
+            EventIter::Mio(events) => loop {
+                let event = events.next()?;
+                if event.token() != Token(WAKE) {
+                    return Some((event.token().0, Readiness::from_mio(event)));
+                }
+            },
+            #[cfg(test)]
+            EventIter::Script(events) => events.next().copied(),
+        }
+    }
+}
+
+/// Ends a wait from another thread.
+#[derive(Debug)]
+pub(crate) enum Waker {
+    Mio(mio::Waker),
+    #[cfg(test)]
+    Script(super::script::Waker),
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        match self {
+            Waker::Mio(waker) => waker.wake(),
+            #[cfg(test)]
+            Waker::Script(waker) => waker.wake(),
+        }
+    }
+}
+
+/// What every stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
+pub(super) fn stream_interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
+}
