@@ -1,0 +1,253 @@
+//! The loop as callbacks see it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::event::Source;
+
+use crate::event_loop::Core;
+use crate::ids::Id;
+use crate::source::SourceAction;
+use crate::sys::{self, Readiness};
+use crate::{
+    Address, AnyId, ConnectionId, Counters, Handle, Limits, ListenerError, ListenerId, Protocol, SourceId, TimerId,
+    Transport,
+};
+
+/// The loop as callbacks see it: all of it, but for running, turning or replacing it.
+pub struct Context<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(core: &'a mut Core) -> Context<'a> {
+        Context { core }
+    }
+
+    // Listeners and connections.
+
+    /// Listens on an address; `factory` makes a protocol for every peer, or answers `None` to refuse it.
+    ///
+    /// Port 0 lets the system choose one, see [`Listening::local_addr`]. An IPv6 address serves IPv6 alone.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, such as `AddrInUse`; nothing is left behind then. `NotConnected` while the loop shuts
+    /// down, `StorageFull` with no slot left.
+    pub fn listen<F>(&mut self, address: SocketAddr, factory: F) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        self.core.check_open()?;
+        let socket = sys::Listener::bind(address, self.core.limits.backlog)?;
+        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+    }
+
+    /// Like [`listen`](Context::listen), on a socket that listens already. It is made non-blocking, and its
+    /// `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Context::listen); the socket is closed then.
+    pub fn listen_on<F>(&mut self, listener: std::net::TcpListener, factory: F) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        self.core.check_open()?;
+        let socket = sys::Listener::from_std(listener)?;
+        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+    }
+
+    /// Takes a connected stream into the loop. `connection_made` comes with the next turn. It is made non-blocking,
+    /// and its `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
+    /// `StorageFull` with no slot left. The stream is closed then, and the protocol dropped without a call.
+    pub fn attach(&mut self, stream: std::net::TcpStream, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
+        self.core.check_open()?;
+        let socket = sys::Stream::from_std(stream)?;
+        let peer = socket.peer_addr()?;
+        self.core.attach(socket, peer, protocol).map(ConnectionId)
+    }
+
+    /// A connection, by its id; `None` once it has ended.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
+        self.core.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
+    }
+
+    /// A listener, by its id; `None` once it is closed.
+    pub fn listener(&mut self, id: ListenerId) -> Option<Listening<'_>> {
+        self.core.slots.listener(id.0)?;
+        Some(Listening { core: self.core, id: id.0 })
+    }
+
+    // Other sources.
+
+    /// Waits for anything that mio can wait for. `handler` is called when it is ready, with the source, and answers
+    /// whether to wait for the next event, to be called again, or to be removed.
+    ///
+    /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
+    /// stopped early.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
+    pub fn register<S, H>(&mut self, source: S, interest: Interest, handler: H) -> io::Result<SourceId>
+    where
+        S: Source + 'static,
+        H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
+    {
+        self.core.check_open()?;
+        self.core.register(source, interest, handler).map(SourceId)
+    }
+
+    /// Removes a source and drops it with its handler; `false` where it is gone already.
+    pub fn deregister(&mut self, id: SourceId) -> bool {
+        self.core.deregister(id.0)
+    }
+
+    // Timers.
+
+    /// Calls `call` once `delay` has passed: never early, counted from the real now. Costs O(log n).
+    ///
+    /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
+    /// turn, however short it is.
+    pub fn call_later(&mut self, delay: Duration, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
+        self.core.call_later(delay, Box::new(call))
+    }
+
+    /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
+    pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
+        self.call_later(deadline.saturating_duration_since(self.core.clock.now()), call)
+    }
+
+    /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back.
+    pub fn cancel(&mut self, id: TimerId) -> bool {
+        self.core.cancel(id)
+    }
+
+    /// The time, read from the loop's clock now.
+    pub fn now(&self) -> Instant {
+        self.core.clock.now()
+    }
+
+    // The loop itself.
+
+    /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
+    /// them.
+    pub fn stop(&mut self) {
+        self.core.stop_requested = true;
+    }
+
+    /// Begins to shut down: listeners are closed, connections too, each after its output has gone out; after `grace`
+    /// what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
+    /// `listen`, `attach` and `register` are refused. Called again, it can only bring the deadline nearer.
+    pub fn shutdown(&mut self, grace: Duration) {
+        self.core.begin_shutdown(grace);
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> Handle {
+        self.core.handle()
+    }
+
+    /// Marks something as background: [`run_until_idle`](crate::EventLoop::run_until_idle) does not wait for it.
+    /// `false` where it is gone already.
+    pub fn unref(&mut self, id: impl Into<AnyId>) -> bool {
+        self.core.unref(id.into())
+    }
+
+    /// How many connections the loop has, those included whose `connection_lost` is still to come.
+    pub fn connections(&self) -> usize {
+        self.core.slots.connections()
+    }
+
+    /// What the loop has counted since it was made.
+    pub fn counters(&self) -> Counters {
+        self.core.counters
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// A listener as callbacks see it, by [`Context::listener`].
+pub struct Listening<'a> {
+    core: &'a mut Core,
+    id: Id,
+}
+
+impl Listening<'_> {
+    /// The listener's name in its loop.
+    pub fn id(&self) -> ListenerId {
+        ListenerId(self.id)
+    }
+
+    /// The address it listens on, with the port that the system chose.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `NotConnected` once it is closed.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.core.slots.listener(self.id).ok_or(io::ErrorKind::NotConnected)?.socket.local_addr()
+    }
+
+    /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.
+    pub fn pause(&mut self) {
+        if let Some(listener) = self.core.slots.listener_mut(self.id) {
+            listener.paused = true;
+        }
+    }
+
+    /// Takes [`pause`](Listening::pause) back, beginning with the loop's next turn.
+    pub fn resume(&mut self) {
+        if let Some(listener) = self.core.slots.listener_mut(self.id) {
+            listener.paused = false;
+            self.core.look_again(self.id);
+        }
+    }
+
+    /// Closes it; who waits in the backlog is reset by the system. Its connections stay.
+    pub fn close(&mut self) {
+        self.core.close_listener(self.id);
+    }
+
+    /// Sets the limits of the listener and of what it accepts from now on. `backlog` and `loop_queue_bytes_max` have no
+    /// effect here.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if let Some(listener) = self.core.slots.listener_mut(self.id) {
+            listener.limits = Rc::new(limits);
+            self.core.look_again(self.id);
+        }
+    }
+
+    /// How many connections of it stand.
+    pub fn connections(&self) -> usize {
+        self.core.slots.listener(self.id).map_or(0, |listener| listener.live)
+    }
+
+    /// Sets what is called when accepting fails (rules A1 and A2). It is logged in any case, at most once a second.
+    pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
+        if let Some(listener) = self.core.slots.listener_mut(self.id) {
+            listener.hook = Some(Box::new(hook));
+        }
+    }
+}
+
+impl fmt::Debug for Listening<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening")
+            .field("id", &self.id())
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! A listener: its socket, and whether it accepts.
+//!
+//! It knows no slab, no poller and no clock, and calls no user code.
+
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::protocol::Factory;
+use crate::sys::{self, AcceptError};
+use crate::timers::Key;
+use crate::{Address, Context, Limits, ListenerError, ListenerId};
+
+/// What is called when accepting fails.
+pub(crate) type Hook = Box<dyn FnMut(&mut Context<'_>, ListenerId, &ListenerError)>;
+
+pub(crate) struct Listener {
+    pub(crate) socket: sys::Listener,
+    /// None while it runs.
+    pub(crate) factory: Option<Factory>,
+    /// None while it runs, or if none is set.
+    pub(crate) hook: Option<Hook>,
+    pub(crate) limits: Rc<Limits>,
+    /// How many of its connections have a socket.
+    pub(crate) live: usize,
+    /// The user paused it.
+    pub(crate) paused: bool,
+    /// Somebody may be waiting. Cleared by would-block only.
+    pub(crate) readable: bool,
+    /// It stands on the ready list.
+    pub(crate) carried_over: bool,
+    pub(crate) accepting: Accepting,
+    last_delay: Duration,
+    report: Report,
+}
+
+/// Whether a listener accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepting {
+    Yes,
+    /// It has all the connections it may have; it goes on when one of them ends.
+    Full,
+    /// Accepting failed; it goes on at this timer, or when the loop has closed a descriptor.
+    BackingOff(Key),
+}
+
+/// What an accept brought.
+pub(crate) enum Accepted {
+    Connection(sys::Stream, Address),
+    Failed(AcceptError, io::Error),
+}
+
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+impl Listener {
+    pub(crate) fn new(socket: sys::Listener, factory: Factory, limits: Rc<Limits>) -> Listener {
+        Listener {
+            socket,
+            factory: Some(factory),
+            hook: None,
+            limits,
+            live: 0,
+            paused: false,
+            readable: false,
+            carried_over: false,
+            accepting: Accepting::Yes,
+            last_delay: Duration::ZERO,
+            report: Report::default(),
+        }
+    }
+
+    pub(crate) fn wants_to_accept(&self) -> bool {
+        self.readable && !self.paused && self.accepting == Accepting::Yes
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.live >= self.limits.connections_max
+    }
+
+    pub(crate) fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((socket, peer)) => {
+                self.last_delay = Duration::ZERO;
+                Accepted::Connection(socket, peer)
+            }
+            Err(error) => Accepted::Failed(AcceptError::of(&error), error),
+        }
+    }
+
+    /// How long to wait before the next try: 10 ms at first, then twice as long each time, up to 1 s (A2).
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        self.last_delay = (self.last_delay * 2).clamp(RETRY_FIRST, RETRY_MAX);
+        self.last_delay
+    }
+
+    /// Whether another failure is to be logged, and if so how many before it were not.
+    pub(crate) fn report(&mut self, now: Instant) -> Option<u64> {
+        self.report.ask(now)
+    }
+}
+
+/// Keeps repeated reports to one a second.
+#[derive(Debug, Default)]
+struct Report {
+    last: Option<Instant>,
+    withheld: u64,
+}
+
+impl Report {
+    fn ask(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+            self.withheld += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a2_the_log_is_told_once_a_second() {
+        let start = Instant::now();
+        let mut report = Report::default();
+        let told: Vec<_> = (0..25).filter_map(|n| report.ask(start + Duration::from_millis(100 * n))).collect();
+        assert_eq!(told, [0, 9, 9]);
+    }
+
+    #[test]
+    fn a2_retries_back_off_from_10_ms_to_1_s() {
+        let (socket, _backlog) = sys::script::Listener::pair();
+        let mut listener =
+            Listener::new(sys::Listener::Script(socket), Box::new(|_, _| None), Rc::new(Limits::default()));
+        let delays: Vec<_> = (0..9).map(|_| listener.next_delay().as_millis()).collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+    }
+}

@@ -1,0 +1,78 @@
+//! What users implement.
+
+use crate::{Address, CloseReason, Context, Transport};
+
+/// The state machine of one connection: what is done when something happens to it.
+///
+/// The names and the order are asyncio's and Twisted's:
+///
+/// ```text
+/// connection_made (data_received | pause_writing | resume_writing)* [eof_received …] connection_lost
+/// ```
+///
+/// where after `eof_received` only `pause_writing` and `resume_writing` can still come. `connection_lost` comes exactly
+/// once for every `connection_made`, and nothing comes after it.
+///
+/// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
+/// anything at once, and no method of the loop calls a callback: what they cause comes later in the turn or in the
+/// next. So a `RefCell` that is borrowed across a call into the loop is never borrowed again by it.
+///
+/// A callback that panics ends its connection, see [`PanicPolicy`](crate::PanicPolicy).
+///
+/// ```
+/// use switchboard::{Protocol, Transport};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         transport.write(data);
+///         data.len()
+///     }
+/// }
+/// ```
+pub trait Protocol {
+    /// The connection stands. Nothing was read from it yet.
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let _ = transport;
+    }
+
+    /// Input is there; answers how many bytes of it were consumed.
+    ///
+    /// What is left is kept. It is offered again at once while the last call consumed something, so that a protocol may
+    /// take one frame a call; else together with what comes next, on
+    /// [`resume_reading`](Transport::resume_reading), and to a new protocol after
+    /// [`set_protocol`](Transport::set_protocol). Leaving more than
+    /// [`input_bytes_max`](crate::Limits::input_bytes_max) ends the connection, as does answering more than was given.
+    ///
+    /// `data` is never empty. With nothing left over, it is a slice of the loop's own buffer: no copy was made.
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize;
+
+    /// The peer has ended its stream; `rest` is what was left unconsumed, and is not offered again.
+    ///
+    /// As it is given here, it closes the connection, after what is queued has gone out. A protocol that does not may
+    /// go on writing as long as it likes.
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        let _ = rest;
+        transport.close();
+    }
+
+    /// More than [`queue_bytes_high`](crate::Limits::queue_bytes_high) is queued: the peer takes less than is written.
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        let _ = transport;
+    }
+
+    /// The queue has gone down to [`queue_bytes_low`](crate::Limits::queue_bytes_low). Comes strictly after a
+    /// `pause_writing`.
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        let _ = transport;
+    }
+
+    /// The connection is over. Its socket is closed already; writing to it does nothing.
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        let _ = (transport, reason);
+    }
+}
+
+/// What makes the protocols of a listener: called for every peer, answers `None` to refuse it.
+pub(crate) type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>>>;

@@ -1,0 +1,55 @@
+//! Anything else that mio can wait for.
+
+use mio::Registry;
+use mio::event::Source;
+
+use crate::Context;
+use crate::sys::Readiness;
+
+/// What a source's handler answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SourceAction {
+    /// It found would-block: it is called with the next event.
+    Wait,
+    /// It stopped early: it is called again in the next turn, which does not sleep before.
+    Again,
+    /// It is done: source and handler are dropped.
+    Remove,
+}
+
+/// A source with its handler.
+pub(crate) trait AnySource {
+    fn ready(&mut self, context: &mut Context<'_>, readiness: Readiness) -> SourceAction;
+
+    /// Sources that are not owners of a descriptor outlive their registration: it must be undone.
+    fn deregister(&mut self, registry: &Registry) -> std::io::Result<()>;
+}
+
+pub(crate) struct Registered<S, H> {
+    pub(crate) source: S,
+    pub(crate) handler: H,
+}
+
+impl<S, H> AnySource for Registered<S, H>
+where
+    S: Source,
+    H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction,
+{
+    fn ready(&mut self, context: &mut Context<'_>, readiness: Readiness) -> SourceAction {
+        (self.handler)(context, &mut self.source, readiness)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> std::io::Result<()> {
+        self.source.deregister(registry)
+    }
+}
+
+/// A source's place in the table.
+pub(crate) struct SourceSlot {
+    /// None while its handler runs.
+    pub(crate) source: Option<Box<dyn AnySource>>,
+    /// What its last events said; kept for a handler that answered `Again`.
+    pub(crate) readiness: Readiness,
+    pub(crate) carried_over: bool,
+}

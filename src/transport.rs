@@ -1,0 +1,224 @@
+//! What a protocol writes to.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::event_loop::Core;
+use crate::ids::Id;
+use crate::output::Piece;
+use crate::{Address, CloseReason, ConnectionId, Context, Protocol};
+
+/// A connection as callbacks see it: their own, or any other one by its id
+/// ([`Context::connection`](Context::connection)).
+///
+/// None of its methods blocks, fails for what a peer does, or calls a callback. Once the connection has ended they do
+/// nothing.
+pub struct Transport<'a> {
+    core: &'a mut Core,
+    id: Id,
+}
+
+impl<'a> Transport<'a> {
+    pub(crate) fn new(core: &'a mut Core, id: Id) -> Transport<'a> {
+        Transport { core, id }
+    }
+
+    /// The connection's name in its loop.
+    pub fn id(&self) -> ConnectionId {
+        ConnectionId(self.id)
+    }
+
+    /// The rest of the loop, from within a callback.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.core)
+    }
+
+    // Writing.
+
+    /// Writes `data`: all of it, in the order of the calls, as far as the connection lasts.
+    ///
+    /// Writes of a callback go out together when it returns, those to other connections before the loop sleeps. What
+    /// the kernel does not take is queued; see [`Protocol::pause_writing`] for the marks, and
+    /// [`queue_bytes_max`](crate::Limits::queue_bytes_max) for the cap. Errors of sending arrive as
+    /// [`connection_lost`](Protocol::connection_lost). After [`close`](Transport::close),
+    /// [`shutdown_write`](Transport::shutdown_write) or the end it does nothing, and is counted
+    /// ([`Counters::late_writes`](crate::Counters::late_writes)).
+    ///
+    /// Costs a copy; from 16 KiB on, what the kernel takes at once is not copied.
+    pub fn write(&mut self, data: &[u8]) {
+        if !self.core.own.gather(self.id, data) {
+            self.core.write(self.id, Piece::Borrowed(data));
+        }
+    }
+
+    /// Like [`write`](Transport::write), without a copy from 16 KiB on.
+    pub fn write_owned(&mut self, data: Vec<u8>) {
+        if !self.core.own.gather(self.id, &data) {
+            self.core.write(self.id, Piece::Owned(data));
+        }
+    }
+
+    /// Like [`write`](Transport::write), without a copy from 16 KiB on: one payload for many connections.
+    pub fn write_shared(&mut self, data: Arc<[u8]>) {
+        if !self.core.own.gather(self.id, &data) {
+            self.core.write(self.id, Piece::Shared(data));
+        }
+    }
+
+    /// How many written bytes the kernel has not taken yet.
+    pub fn queued_bytes(&self) -> usize {
+        let queued = self.core.slots.connection(self.id).map_or(0, super::connection::Connection::queued_bytes);
+        queued + self.core.own.gathered_bytes(self.id)
+    }
+
+    /// Sets the marks of this connection, in bytes, and checks both (rule W2). A low mark above the high one counts as
+    /// that.
+    pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
+        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+            let limits = Rc::make_mut(&mut connection.limits);
+            limits.queue_bytes_high = high_bytes;
+            limits.queue_bytes_low = low_bytes;
+            self.core.mark_written_to(self.id);
+        }
+    }
+
+    // Reading.
+
+    /// No data is delivered until [`resume_reading`](Transport::resume_reading), also none that was read already.
+    ///
+    /// Neither is the peer's end of stream. Pausing twice is pausing once.
+    pub fn pause_reading(&mut self) {
+        self.core.pause_reading(self.id);
+    }
+
+    /// Takes [`pause_reading`](Transport::pause_reading) back: what was kept is delivered first, then what has come
+    /// meanwhile, beginning with the loop's next turn.
+    pub fn resume_reading(&mut self) {
+        self.core.resume_reading(self.id);
+    }
+
+    /// From now on data is delivered only once there are `bytes` of it, or in
+    /// [`eof_received`](Protocol::eof_received). It keeps protocols from looking again and again at a frame that is not
+    /// complete. 0 and 1 deliver as it comes; more than [`input_bytes_max`](crate::Limits::input_bytes_max) counts as
+    /// that.
+    pub fn set_input_low_mark(&mut self, bytes: usize) {
+        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+            connection.set_input_low_bytes(bytes);
+            // A callback of its own has just seen what there is.
+            if !self.core.own.is(self.id) {
+                connection.offer_again = true;
+                self.core.carry_over(self.id);
+            }
+        }
+    }
+
+    /// Sets how many bytes this connection's protocol may leave unconsumed.
+    pub fn set_input_bytes_max(&mut self, bytes: usize) {
+        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+            Rc::make_mut(&mut connection.limits).input_bytes_max = bytes;
+        }
+    }
+
+    /// Puts another protocol in this one's place, as an upgrade does.
+    ///
+    /// It gets no `connection_made` (the connection was made once); what was left unconsumed is offered to it at once.
+    /// The old one is dropped at the turn's end.
+    pub fn set_protocol(&mut self, protocol: Box<dyn Protocol>) {
+        self.core.set_protocol(self.id, protocol);
+    }
+
+    // Ending.
+
+    /// Ends the connection once all that was written has gone out.
+    ///
+    /// No data is delivered any more. Where the peer takes nothing for
+    /// [`close_timeout`](crate::Limits::close_timeout), it is aborted. Where the peer is still sending, what comes is
+    /// read and discarded for a while ([`linger_timeout`](crate::Limits::linger_timeout),
+    /// [`linger_bytes_max`](crate::Limits::linger_bytes_max)): closing at once would make the kernel send a reset, which
+    /// can destroy the answer before the peer has read it.
+    pub fn close(&mut self) {
+        self.core.close(self.id, CloseReason::Closed);
+    }
+
+    /// Like [`close`](Transport::close), reported as [`CloseReason::Protocol`]: the peer broke the protocol. What was
+    /// written before, such as an error message, still goes out.
+    pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        self.core.close(self.id, CloseReason::Protocol(error.into()));
+    }
+
+    /// Ends the connection now, by a reset: what is queued is dropped, and the peer gets an error. Upgrades a
+    /// [`close`](Transport::close) that is still under way.
+    pub fn abort(&mut self) {
+        self.core.finish(self.id, CloseReason::Aborted);
+    }
+
+    /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.
+    /// Where the peer has ended its half already, the connection ends.
+    pub fn shutdown_write(&mut self) {
+        self.core.shutdown_write(self.id);
+    }
+
+    // Looking.
+
+    /// The peer's address, as it was when the connection was made.
+    pub fn peer_addr(&self) -> Option<&Address> {
+        self.core.slots.connection(self.id).map(|connection| &connection.peer)
+    }
+
+    /// Our own address; a system call.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` once the socket is closed, and what the system says.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        let connection = self.core.slots.connection(self.id);
+        let socket = connection.and_then(|connection| connection.socket());
+        socket.ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    }
+
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
+    /// is closed, as it is in `connection_lost` and after [`abort`](Transport::abort).
+    ///
+    /// Reading, writing, closing or shutting down through it goes behind the loop's back.
+    #[cfg(unix)]
+    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(self.core.slots.connection(self.id)?.socket()?.as_fd())
+    }
+
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
+    /// it is closed, as it is in `connection_lost` and after [`abort`](Transport::abort).
+    ///
+    /// Reading, writing, closing or shutting down through it goes behind the loop's back.
+    #[cfg(windows)]
+    pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
+        Some(self.core.slots.connection(self.id)?.socket()?.as_socket())
+    }
+}
+
+/// [`Transport::write`] for `write!` and the like: takes all of it, never fails.
+impl io::Write for Transport<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Transport::write(self, data);
+        Ok(data.len())
+    }
+
+    /// Does nothing: what was written goes out when the callback returns.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Transport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connection = self.core.slots.connection(self.id);
+        f.debug_struct("Transport")
+            .field("id", &self.id())
+            .field("peer", &self.peer_addr())
+            .field("state", &connection.map(super::connection::Connection::state))
+            .field("queued_bytes", &self.queued_bytes())
+            .finish_non_exhaustive()
+    }
+}
