@@ -1,0 +1,220 @@
+//! Accepting: how a ready listener is served (rules A1 to A6).
+
+use std::io;
+
+use super::Core;
+use super::slots::Tenant;
+use super::timing::Due;
+use crate::connection::Connection;
+use crate::ids::Id;
+use crate::limits::WhenFull;
+use crate::listener::{Accepted, Accepting, Listener};
+use crate::protocol::Factory;
+use crate::sys::{self, AcceptError};
+use crate::{Address, Context, ListenerError, ListenerId};
+
+impl Core {
+    pub(crate) fn add_listener(&mut self, socket: sys::Listener, factory: Factory) -> io::Result<Id> {
+        let listener = Listener::new(socket, factory, self.limits.clone());
+        let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
+        let listener = self.slots.listener_mut(id).expect("it was just inserted");
+        if let Err(error) = listener.socket.register(&self.poller, id.token()) {
+            self.slots.remove(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Accepts who is waiting, up to the batch of a turn (A3).
+    pub(super) fn accept(&mut self, id: Id) {
+        let Some(listener) = self.slots.listener(id) else { return };
+        let batch = listener.limits.accepts_per_turn_max.max(1);
+        let mut last_error = None;
+        let mut accepted_any = false;
+        for _ in 0..batch {
+            // Looked up each time: the factory may have closed or paused it.
+            let Some(listener) = self.slots.listener_mut(id) else { return };
+            if !listener.wants_to_accept() || !self.make_room(id) {
+                return;
+            }
+            let Some(listener) = self.slots.listener_mut(id) else { return };
+            match listener.accept() {
+                Accepted::Connection(socket, peer) => {
+                    accepted_any = true;
+                    self.admit(id, socket, peer);
+                }
+                Accepted::Failed(AcceptError::Drained, _) => {
+                    listener.readable = false;
+                    return;
+                }
+                Accepted::Failed(AcceptError::Overload, _) if self.give_up_lingering() => {}
+                Accepted::Failed(class, error) => {
+                    self.counters.accept_errors += 1;
+                    if class != AcceptError::Skip {
+                        return self.accept_failed(id, class, error);
+                    }
+                    last_error = Some(error);
+                }
+            }
+        }
+        match last_error {
+            // A batch of nothing but errors would come again at once, and again.
+            Some(error) if !accepted_any => self.accept_failed(id, AcceptError::Overload, error),
+            _ => self.carry_over(id),
+        }
+    }
+
+    /// Whether a listener may have one more connection (A4). A lingering one is given up for it.
+    fn make_room(&mut self, id: Id) -> bool {
+        let Some(listener) = self.slots.listener(id) else { return false };
+        if !listener.is_full() || listener.limits.when_full == WhenFull::Refuse {
+            return true;
+        }
+        let lingering = self.lingering.iter().find(|&(_, &lingering)| {
+            self.slots.connection(lingering).is_some_and(|connection| connection.listener == Some(id))
+        });
+        if let Some((_, &lingering)) = lingering {
+            self.finish_begun(lingering);
+            return true;
+        }
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.accepting = Accepting::Full;
+        }
+        false
+    }
+
+    /// Makes a connection of an accepted socket, if the factory wants it (A5).
+    fn admit(&mut self, id: Id, socket: sys::Stream, peer: Address) {
+        let Some(listener) = self.slots.listener_mut(id) else { return };
+        if listener.is_full() {
+            self.counters.connections_refused += 1;
+            return;
+        }
+        let limits = listener.limits.clone();
+        let Some(mut factory) = listener.factory.take() else { return };
+        let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
+        match self.slots.listener_mut(id) {
+            Some(listener) => listener.factory = Some(factory),
+            // It has closed its own listener.
+            None => self.drop_guarded(factory),
+        }
+        match answer {
+            Some(Some(protocol)) if self.check_open().is_ok() => {
+                self.begin_connection(id, Connection::new(socket, protocol, peer, limits, Some(id)));
+            }
+            Some(protocol) => {
+                self.counters.connections_refused += 1;
+                self.drop_guarded(protocol);
+                drop(socket);
+                self.descriptor_closed();
+            }
+            None => {
+                socket.reset();
+                self.descriptor_closed();
+            }
+        }
+    }
+
+    fn begin_connection(&mut self, listener: Id, connection: Connection) {
+        match self.add_connection(connection) {
+            Ok(id) => {
+                if let Some(listener) = self.slots.listener_mut(listener) {
+                    listener.live += 1;
+                }
+                self.make(id);
+            }
+            // Its socket was reset; the listener goes on (X5).
+            Err(error) => log::warn!("cannot take in an accepted connection: {error}"),
+        }
+    }
+
+    /// Accepting has failed in a way that the next try would meet again (A1, A2).
+    fn accept_failed(&mut self, id: Id, class: AcceptError, error: io::Error) {
+        let error = match class {
+            AcceptError::Invalid => ListenerError::Closed(error),
+            AcceptError::Unknown => ListenerError::Failed(error),
+            _ => ListenerError::Overloaded(error),
+        };
+        let now = self.clock.now();
+        let Some(listener) = self.slots.listener_mut(id) else { return };
+        match listener.report(now) {
+            Some(0) => log::warn!("listener {id}: {error}"),
+            Some(withheld) => log::warn!("listener {id}: {error} (and {withheld} more times since it was last said)"),
+            None => {}
+        }
+        if class != AcceptError::Invalid {
+            let delay = listener.next_delay();
+            let timer = self.timers.insert(sys::deadline_after(now, delay), Due::Accept(id));
+            listener.accepting = Accepting::BackingOff(timer);
+            self.backing_off.push(id);
+        }
+        self.tell_owner(id, &error);
+        if class == AcceptError::Invalid {
+            self.close_listener(id);
+        }
+    }
+
+    fn tell_owner(&mut self, id: Id, error: &ListenerError) {
+        let Some(mut hook) = self.slots.listener_mut(id).and_then(|listener| listener.hook.take()) else { return };
+        self.guard("a listener's hook", |core| hook(&mut Context::new(core), ListenerId(id), error));
+        match self.slots.listener_mut(id) {
+            Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
+            // It was replaced, or its listener closed.
+            _ => self.drop_guarded(hook),
+        }
+    }
+
+    /// The back-off of a listener is over: it tries again. Under edge triggering no event would tell it to.
+    pub(super) fn accept_again(&mut self, id: Id) {
+        self.backing_off.retain(|&other| other != id);
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.accepting = Accepting::Yes;
+            self.carry_over(id);
+        }
+    }
+
+    /// This loop has closed a descriptor: listeners that wait for one try again at once (A2).
+    pub(super) fn descriptor_closed(&mut self) {
+        for id in std::mem::take(&mut self.backing_off) {
+            let Some(listener) = self.slots.listener_mut(id) else { continue };
+            if let Accepting::BackingOff(timer) = listener.accepting {
+                listener.accepting = Accepting::Yes;
+                self.timers.remove(timer);
+                self.carry_over(id);
+            }
+        }
+    }
+
+    /// A connection of a listener has closed its socket.
+    pub(super) fn one_less(&mut self, id: Id) {
+        let Some(listener) = self.slots.listener_mut(id) else { return };
+        listener.live -= 1;
+        if listener.accepting == Accepting::Full {
+            listener.accepting = Accepting::Yes;
+            self.carry_over(id);
+        }
+    }
+
+    /// Has a listener look again whether it may accept: after a pause, or with other limits.
+    pub(crate) fn look_again(&mut self, id: Id) {
+        let Some(listener) = self.slots.listener_mut(id) else { return };
+        if listener.accepting == Accepting::Full {
+            listener.accepting = Accepting::Yes;
+        }
+        self.carry_over(id);
+    }
+
+    pub(crate) fn close_listener(&mut self, id: Id) {
+        if self.slots.listener(id).is_none() {
+            return;
+        }
+        if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
+            if let Accepting::BackingOff(timer) = listener.accepting {
+                self.timers.remove(timer);
+                self.backing_off.retain(|&other| other != id);
+            }
+            self.drop_guarded(listener);
+        }
+        self.descriptor_closed();
+    }
+}

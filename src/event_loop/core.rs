@@ -1,0 +1,401 @@
+//! What callbacks reach of the loop: all of it but the events of the turn that is under way.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Interest;
+use mio::event::Source;
+
+use super::PanicPolicy;
+use super::own::Own;
+use super::slots::{Slots, Tenant};
+use super::timing::Due;
+use crate::connection::{Connection, State};
+use crate::handle::Shared;
+use crate::ids::{AnyId, Id};
+use crate::output::Pool;
+use crate::source::{Registered, SourceAction, SourceSlot};
+use crate::sys::{self, Clock, Poller, Readiness};
+use crate::timers::{Key, Timers};
+use crate::{Address, CloseReason, Context, Counters, Handle, Limits, Protocol};
+
+pub(crate) struct Core {
+    pub(super) poller: Poller,
+    pub(crate) clock: Clock,
+    pub(crate) slots: Slots,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) counters: Counters,
+    pub(super) timers: Timers<Due>,
+    /// How many of the timers are the user's and not background.
+    pub(super) timers_waited_for: usize,
+
+    // Lists of work. They hold full ids: what they name may be gone by then.
+    /// What is to be served in the next turn though no event comes. Each stands here once.
+    pub(super) ready: VecDeque<Id>,
+    /// Connections that somebody else's callback wrote to. Each stands here once.
+    pub(super) written_to: Vec<Id>,
+    /// Connections whose `connection_lost` is due.
+    pub(super) lost: Vec<Id>,
+    /// Connections whose slots are to be freed.
+    pub(super) gone: Vec<Id>,
+    /// Protocols that were replaced.
+    pub(super) discarded: Vec<Box<dyn Protocol>>,
+    /// Lingering connections, in the order in which they will be given up.
+    pub(super) lingering: BTreeMap<Key, Id>,
+    /// Listeners that wait for a descriptor.
+    pub(super) backing_off: Vec<Id>,
+
+    // Buffers.
+    /// Every connection reads into this one.
+    pub(super) read_buffer: Vec<u8>,
+    pub(crate) own: Own,
+    pub(super) pool: Pool,
+    /// Whether a timer is set that gives buffers back.
+    pub(super) decaying: bool,
+    /// What all output queues cost together.
+    pub(super) queued_total: usize,
+
+    shared: Arc<Shared>,
+    pub(crate) stop_requested: bool,
+    life: Life,
+    pub(crate) panic_policy: PanicPolicy,
+    /// The first panic of the turn, under [`PanicPolicy::Propagate`].
+    pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+/// The life of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// Shutting down: until no connection is left, or this timer.
+    Draining(Key),
+    /// Being dropped.
+    Dropping,
+}
+
+/// One read takes up to this. Measured on loopback: 16 KiB give 0.81 of its throughput, 256 KiB 0.94.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+impl Core {
+    pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
+        let shared = Arc::new(Shared::new(poller.waker()?));
+        Ok(Core {
+            poller,
+            clock,
+            slots: Slots::new(),
+            limits: Rc::new(limits),
+            counters: Counters::default(),
+            timers: Timers::new(),
+            timers_waited_for: 0,
+            ready: VecDeque::new(),
+            written_to: Vec::new(),
+            lost: Vec::new(),
+            gone: Vec::new(),
+            discarded: Vec::new(),
+            lingering: BTreeMap::new(),
+            backing_off: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES],
+            own: Own::default(),
+            pool: Pool::default(),
+            decaying: false,
+            queued_total: 0,
+            shared,
+            stop_requested: false,
+            life: Life::Running,
+            panic_policy: PanicPolicy::default(),
+            panic: None,
+        })
+    }
+
+    // Coming in.
+
+    /// Refuses newcomers while the loop shuts down (C6).
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        match self.life {
+            Life::Running => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
+        }
+    }
+
+    /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
+    pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
+        let id = self.slots.insert(Tenant::Connection(connection))?;
+        let connection = self.slots.connection_mut(id).expect("it was just inserted");
+        let socket = connection.socket_mut().expect("it is new");
+        if let Err(error) = socket.register(&self.poller, id.token()) {
+            connection.lose(CloseReason::Aborted, &mut self.pool);
+            self.slots.remove(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn attach(&mut self, socket: sys::Stream, peer: Address, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        let limits = self.limits.clone();
+        let id = self.add_connection(Connection::new(socket, protocol, peer, limits, None))?;
+        self.carry_over(id);
+        Ok(id)
+    }
+
+    pub(crate) fn register<S, H>(&mut self, mut source: S, interest: Interest, handler: H) -> io::Result<Id>
+    where
+        S: Source + 'static,
+        H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
+    {
+        let slot = SourceSlot { source: None, readiness: Readiness::default(), carried_over: false };
+        let id = self.slots.insert(Tenant::Source(slot))?;
+        let registry = self.poller.registry();
+        if let Err(error) = registry.and_then(|r| r.register(&mut source, mio::Token(id.token()), interest)) {
+            self.slots.remove(id);
+            return Err(error);
+        }
+        if let Some(slot) = self.slots.source_mut(id) {
+            slot.source = Some(Box::new(Registered { source, handler }));
+        }
+        Ok(id)
+    }
+
+    // Leaving.
+
+    /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
+    /// called later, once. Does nothing for one that has ended.
+    pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        log::debug!("connection {id} from {} is lost: {reason}", connection.peer);
+        if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
+            self.timers.remove(timer);
+            self.lingering.remove(&timer);
+        }
+        self.queued_total -= connection.queued_cost();
+        connection.lose(reason, &mut self.pool);
+        let listener = connection.listener;
+        if self.own.is(id) {
+            self.own.set_room(0);
+            self.own.gathered.clear();
+        }
+        self.lost.push(id);
+        self.start_decay();
+        self.descriptor_closed();
+        if let Some(listener) = listener {
+            self.one_less(listener);
+        }
+    }
+
+    /// Ends a connection for the reason with which its end began.
+    pub(super) fn finish_begun(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(ending) = &mut connection.ending else { return };
+        let reason = std::mem::replace(&mut ending.reason, CloseReason::Closed);
+        self.finish(id, reason);
+    }
+
+    pub(crate) fn deregister(&mut self, id: Id) -> bool {
+        if self.slots.source_mut(id).is_none() {
+            return false;
+        }
+        if let Some(Tenant::Source(SourceSlot { source: Some(mut source), .. })) = self.slots.remove(id) {
+            self.end_source(&mut *source);
+            self.drop_guarded(source);
+        }
+        self.descriptor_closed();
+        true
+    }
+
+    pub(super) fn end_source(&mut self, source: &mut dyn crate::source::AnySource) {
+        if let Err(error) = self.poller.registry().and_then(|registry| source.deregister(registry)) {
+            log::warn!("cannot deregister a source: {error}");
+        }
+    }
+
+    /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
+    pub(crate) fn begin_shutdown(&mut self, grace: Duration) {
+        match self.life {
+            Life::Dropping => return,
+            Life::Draining(timer) => {
+                let deadline = self.deadline_after(grace);
+                if deadline < timer.deadline() {
+                    self.timers.remove(timer);
+                    self.life = Life::Draining(self.timers.insert(deadline, Due::Shutdown));
+                }
+                return;
+            }
+            Life::Running => {}
+        }
+        let deadline = self.deadline_after(grace);
+        self.life = Life::Draining(self.timers.insert(deadline, Due::Shutdown));
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+            self.close_listener(id);
+        }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            self.close(id, CloseReason::Shutdown);
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.life, Life::Draining(_))
+    }
+
+    /// Ends the shutdown once no connection is left.
+    pub(super) fn end_shutdown_if_drained(&mut self) {
+        if let Life::Draining(timer) = self.life {
+            if self.slots.connections() == 0 {
+                self.timers.remove(timer);
+                self.life = Life::Running;
+                self.stop_requested = true;
+            }
+        }
+    }
+
+    /// Ends every connection now.
+    pub(super) fn abandon_connections(&mut self) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            self.finish(id, CloseReason::Shutdown);
+        }
+    }
+
+    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
+    pub(super) fn end_all(&mut self) {
+        self.life = Life::Dropping;
+        self.panic_policy = PanicPolicy::Isolate;
+        self.abandon_connections();
+        while !self.lost.is_empty() {
+            self.deliver_losses();
+        }
+        self.free_slots();
+        for timer in self.timers.take_all() {
+            self.drop_guarded(timer);
+        }
+        for id in self.slots.ids(|_| true) {
+            let tenant = self.slots.remove(id);
+            self.drop_guarded(tenant);
+        }
+    }
+
+    // Lists of work.
+
+    /// Has something served in the next turn though no event comes.
+    pub(crate) fn carry_over(&mut self, id: Id) {
+        let carried_over = match self.slots.tenant_mut(id) {
+            Some(Tenant::Connection(connection)) => &mut connection.carried_over,
+            Some(Tenant::Listener(listener)) => &mut listener.carried_over,
+            Some(Tenant::Source(source)) => &mut source.carried_over,
+            None => return,
+        };
+        if !std::mem::replace(carried_over, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Has a connection flushed before the loop sleeps.
+    pub(crate) fn mark_written_to(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            if !std::mem::replace(&mut connection.written_to, true) {
+                self.written_to.push(id);
+            }
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !(self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty())
+    }
+
+    // What protocols ask of connections.
+
+    pub(crate) fn pause_reading(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.set_paused(true);
+        }
+    }
+
+    pub(crate) fn resume_reading(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.set_paused(false) {
+            connection.retry_reading();
+            self.carry_over(id);
+        }
+    }
+
+    pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        let Some(connection) = self.slots.connection_mut(id) else {
+            self.discarded.push(protocol);
+            return;
+        };
+        // Its own callback sees to that: what it leaves is offered to the new one.
+        connection.offer_again = true;
+        if let Some(old) = connection.protocol.replace(protocol) {
+            self.discarded.push(old);
+        }
+        if !self.own.is(id) {
+            self.carry_over(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: Id, reason: CloseReason) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        match connection.state() {
+            // There is nobody left to send to, and no more input is wanted.
+            State::Failing => self.finish_begun(id),
+            state => {
+                let reason = match (state, reason) {
+                    (State::ReadClosed, CloseReason::Closed) => CloseReason::PeerClosed,
+                    (_, reason) => reason,
+                };
+                if connection.close(reason) {
+                    self.see_to_end(id);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn shutdown_write(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.shutdown_write();
+            self.see_to_end(id);
+        }
+    }
+
+    /// From here on no write of its callback counts; what it wrote before is flushed, at the callback's end or the
+    /// turn's.
+    fn see_to_end(&mut self, id: Id) {
+        if self.own.is(id) {
+            self.own.set_room(0);
+        } else {
+            self.mark_written_to(id);
+        }
+    }
+
+    // Stopping and idling.
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(self.shared.clone())
+    }
+
+    pub(crate) fn take_stop(&mut self) -> bool {
+        self.shared.take_stop() | std::mem::take(&mut self.stop_requested)
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.foreground() == 0 && self.timers_waited_for == 0
+    }
+
+    pub(crate) fn unref(&mut self, id: AnyId) -> bool {
+        match id {
+            AnyId::Connection(id) => self.slots.connection(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Timer(id) => self.unref_timer(id),
+        }
+    }
+}
+
+/// Puts the emptied list of a phase back, so that its memory serves the next turn.
+pub(super) fn reuse<T>(list: &mut Vec<T>, emptied: Vec<T>) {
+    if list.is_empty() {
+        *list = emptied;
+    }
+}

@@ -1,0 +1,213 @@
+//! The owner of everything, and what it is made of: the core that callbacks reach, its turn, and how it serves
+//! connections and listeners.
+
+mod accept;
+mod core;
+mod own;
+mod serve;
+mod slots;
+mod timing;
+mod turn;
+mod user_code;
+mod write;
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+pub(crate) use self::core::Core;
+use crate::sys::{Clock, Events, Poller};
+use crate::{Context, Limits};
+
+/// What happens when a callback panics (rule E1). With `panic = "abort"` neither: the process ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// It ends its connection, by reset, with [`CloseReason::Panic`](crate::CloseReason::Panic); a listener, a timer or
+    /// a source whose call panicked is logged, and the source removed. The loop goes on.
+    #[default]
+    Isolate,
+    /// As `Isolate`, but the turn then ends by that panic: it comes out of `turn` and `run`, after all else the turn
+    /// had to do, and the loop can still be used. For tests, so that an `assert!` in a callback fails them.
+    Propagate,
+}
+
+/// The loop: owns listeners, connections, sources and timers, waits for readiness, and calls back.
+///
+/// One loop is one thread; a program may have many. What it owns is reached through its [`Context`]: from outside by
+/// [`context`](EventLoop::context), in callbacks by the one they are handed.
+///
+/// # A turn
+///
+/// [`turn`](EventLoop::turn) does the following, once and in this order; what a step causes for itself or for an
+/// earlier one waits for the next turn, which then does not sleep. So nobody who keeps making work for himself starves
+/// the others (rules L1 and L2).
+///
+/// 1. **Wait** for events: not at all if work was carried over, else until the next timer or `max_wait`.
+/// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
+///    handler is called.
+/// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`.
+/// 4. **Timers** that are due.
+/// 5. **Losses**: `connection_lost`, for each connection that ended. Their sockets are closed already.
+/// 6. **Flush**: what callbacks wrote to connections other than their own goes out.
+/// 7. **Free**: the slots of what is gone.
+///
+/// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with output unsent is reset.
+pub struct EventLoop {
+    pub(crate) core: Core,
+    events: Events,
+}
+
+impl EventLoop {
+    /// Makes a loop with the default [`Limits`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says, such as having no descriptor left.
+    pub fn new() -> io::Result<EventLoop> {
+        EventLoop::with_limits(Limits::default())
+    }
+
+    /// Makes a loop with limits of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](EventLoop::new).
+    pub fn with_limits(limits: Limits) -> io::Result<EventLoop> {
+        EventLoop::on(Poller::new()?, Clock::System, limits)
+    }
+
+    pub(crate) fn on(poller: Poller, clock: Clock, limits: Limits) -> io::Result<EventLoop> {
+        let events = poller.events();
+        Ok(EventLoop { core: Core::new(poller, clock, limits)?, events })
+    }
+
+    /// What callbacks are handed, for use between turns.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(&mut self.core)
+    }
+
+    /// Sets what happens when a callback panics.
+    pub fn set_panic_policy(&mut self, policy: PanicPolicy) {
+        self.core.panic_policy = policy;
+    }
+
+    /// Turns until stopped: by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or a finished
+    /// [`Context::shutdown`]. A stop from before the call counts. Can be called again.
+    ///
+    /// # Errors
+    ///
+    /// Only when the poller itself fails; errors of peers end their connections, no more.
+    ///
+    /// # Panics
+    ///
+    /// With [`PanicPolicy::Propagate`], when a callback does.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.core.take_stop() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection, source
+    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](EventLoop::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](EventLoop::run).
+    pub fn run_until_idle(&mut self) -> io::Result<()> {
+        while !self.core.take_stop() && !self.core.is_idle() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Shuts down and returns when all connections have ended, after `grace` at the latest; see
+    /// [`Context::shutdown`]. The loop can be used anew afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](EventLoop::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](EventLoop::run).
+    pub fn shutdown(&mut self, grace: Duration) -> io::Result<()> {
+        self.core.begin_shutdown(grace);
+        while self.core.is_draining() {
+            self.turn(None)?;
+        }
+        self.core.take_stop();
+        Ok(())
+    }
+
+    /// Does one turn, waiting for at most `max_wait` (`None`: until something happens). May return before without
+    /// having done anything.
+    ///
+    /// For driving the loop from another one: wait for its descriptor ([`AsFd`](std::os::fd::AsFd), where the platform
+    /// has one) to be readable or for [`time_to_next`](EventLoop::time_to_next) to pass, then turn with
+    /// `Some(Duration::ZERO)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](EventLoop::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](EventLoop::run).
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
+        // What is on the ready list now is carried over; what comes on it from here on waits for the next turn.
+        let carried_over = self.core.carried_over();
+        self.core.wait(&mut self.events, max_wait)?;
+        self.core.dispatch(&self.events);
+        self.core.serve_carried_over(carried_over);
+        self.core.fire_timers();
+        self.core.deliver_losses();
+        self.core.flush_written_to();
+        self.core.free_slots();
+        self.core.rethrow();
+        Ok(())
+    }
+
+    /// How long until the loop needs a turn though no event comes: zero if work was carried over, `None` if only an
+    /// event can give it anything to do.
+    pub fn time_to_next(&self) -> Option<Duration> {
+        self.core.time_to_next()
+    }
+}
+
+/// The poller's descriptor: readable when the loop has events to fetch.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_vendor = "apple"
+))]
+impl std::os::fd::AsFd for EventLoop {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        let registry = self.core.poller.registry().expect("only a scripted poller has none");
+        std::os::fd::AsFd::as_fd(registry)
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.core.end_all();
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoop")
+            .field("connections", &self.core.slots.connections())
+            .field("counters", &self.core.counters)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a callback writes to its own connection.
+
+use crate::ids::Id;
+use crate::output::LARGE_BYTES;
+
+/// Gathers what a callback writes to its own connection, for one send when it returns.
+///
+/// It holds bytes only from a callback until the flush that follows it, so there is one for the whole loop.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// The generation of the connection whose callback runs, which no other tenant of the loop shares; 0 for none.
+    generation: u64,
+    /// How much may be gathered before the queue must be looked at.
+    room: usize,
+    pub(crate) gathered: Vec<u8>,
+}
+
+/// More than this is sent at once, though the callback goes on writing.
+pub(crate) const GATHERED_BYTES_MAX: usize = 256 * 1024;
+
+/// So much of the buffer is kept.
+const KEPT_BYTES: usize = 16 * 1024;
+
+impl Own {
+    /// A callback of `id` begins; its queue has `room`.
+    #[inline]
+    pub(crate) fn begin(&mut self, id: Id, room: usize) {
+        self.generation = id.generation.get();
+        self.room = room;
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.generation = 0;
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, id: Id) -> bool {
+        self.generation == id.generation.get()
+    }
+
+    /// Takes a small write of the callback that runs, if there is room.
+    #[inline]
+    pub(crate) fn gather(&mut self, id: Id, data: &[u8]) -> bool {
+        let takes = self.is(id) && data.len() < LARGE_BYTES && self.gathered.len() + data.len() <= self.room;
+        if takes {
+            self.gathered.extend_from_slice(data);
+        }
+        takes
+    }
+
+    pub(crate) fn gathered_bytes(&self, id: Id) -> usize {
+        if self.is(id) { self.gathered.len() } else { 0 }
+    }
+
+    /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
+    pub(crate) fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// Whether its buffer is larger than most callbacks need.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.gathered.capacity() > KEPT_BYTES
+    }
+
+    /// Gives back what most callbacks do not need.
+    pub(crate) fn decay(&mut self) {
+        self.gathered.shrink_to(KEPT_BYTES);
+    }
+}

@@ -1,0 +1,198 @@
+//! Input: how a ready connection is served.
+
+use super::Core;
+use crate::CloseReason;
+use crate::connection::{Connection, Input, Read, State};
+use crate::ids::Id;
+use crate::reason::Limit;
+
+impl Core {
+    /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
+    pub(super) fn serve(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        match connection.state() {
+            State::Lost | State::Gone => return,
+            State::Lingering => return self.discard(id),
+            _ if !connection.made => self.make(id),
+            _ => {}
+        }
+        self.receive(id);
+        self.flush(id);
+    }
+
+    /// Calls `connection_made`, before anything is read (C2).
+    pub(super) fn make(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        connection.made = true;
+        log::debug!("connection {id} from {} is made", connection.peer);
+        self.counters.connections_made += 1;
+        self.call(id, |protocol, transport| protocol.connection_made(transport));
+        self.flush(id);
+    }
+
+    /// Reads and delivers, up to the budget of a turn (R5).
+    fn receive(&mut self, id: Id) {
+        self.offer_kept(id);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let mut budget = connection.limits.read_bytes_per_turn_max.max(1);
+        loop {
+            let Some(connection) = self.slots.connection_mut(id) else { return };
+            if !connection.wants_input() {
+                return self.end_failing(id);
+            }
+            if !connection.is_readable() {
+                return;
+            }
+            if budget == 0 {
+                return self.carry_over(id);
+            }
+            let most = budget.min(self.read_buffer.len());
+            match connection.read(&mut self.read_buffer[..most]) {
+                Read::Data(count) => {
+                    budget -= count;
+                    self.deliver(id, count);
+                }
+                Read::Blocked => return self.end_failing(id),
+                Read::End => return self.deliver_end(id),
+                Read::Failed(error) => return self.fail_reading(id, CloseReason::from_error(error)),
+            }
+        }
+    }
+
+    /// A connection that could not send any more has delivered what had arrived, or cannot: now it ends.
+    fn end_failing(&mut self, id: Id) {
+        if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
+            self.finish_begun(id);
+        }
+    }
+
+    /// A read has failed. Where a send had failed before, that was the first error, and is the reason (W1).
+    fn fail_reading(&mut self, id: Id, reason: CloseReason) {
+        match self.slots.connection(id).map(Connection::state) {
+            Some(State::Failing) => self.finish_begun(id),
+            _ => self.finish(id, reason),
+        }
+    }
+
+    /// Delivers `count` bytes that lie in the loop's buffer, behind what the connection has kept.
+    fn deliver(&mut self, id: Id, count: usize) {
+        let buffer = std::mem::take(&mut self.read_buffer);
+        let kept = self.slots.connection_mut(id).and_then(Connection::take_input);
+        match kept {
+            None => {
+                let consumed = self.offer(id, &buffer[..count]);
+                if consumed < count {
+                    let mut input = Box::<Input>::default();
+                    input.append(&buffer[consumed..count]);
+                    self.keep(id, input);
+                }
+            }
+            Some(mut input) => {
+                input.append(&buffer[..count]);
+                self.offer_input(id, input);
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Offers what the connection has kept, where that was asked for: after resuming, to a new protocol.
+    fn offer_kept(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if !connection.has_input() || !connection.offer_again || !connection.wants_input() {
+            return;
+        }
+        if let Some(input) = connection.take_input() {
+            self.offer_input(id, input);
+        }
+    }
+
+    fn offer_input(&mut self, id: Id, mut input: Box<Input>) {
+        let consumed = self.offer(id, input.rest());
+        input.consume(consumed);
+        self.keep(id, input);
+    }
+
+    /// Offers data until it is consumed, the protocol leaves the rest, or nothing may be delivered any more (R1).
+    /// Answers how much was consumed.
+    fn offer(&mut self, id: Id, data: &[u8]) -> usize {
+        let mut consumed = 0;
+        loop {
+            let rest = &data[consumed..];
+            let Some(connection) = self.slots.connection_mut(id) else { return data.len() };
+            if rest.is_empty() || rest.len() < connection.input_low_bytes() || !connection.wants_input() {
+                return consumed;
+            }
+            connection.offer_again = false;
+            let Some(count) = self.call(id, |protocol, transport| protocol.data_received(transport, rest)) else {
+                return data.len();
+            };
+            if count > rest.len() {
+                self.finish(id, CloseReason::Overconsumed(count, rest.len()));
+                return data.len();
+            }
+            consumed += count;
+            if consumed == data.len() {
+                return consumed;
+            }
+            if !self.goes_on(id, count) {
+                return consumed;
+            }
+        }
+    }
+
+    /// Whether what is left is offered again at once, after a call that consumed `count` bytes.
+    fn goes_on(&mut self, id: Id, count: usize) -> bool {
+        let Some(connection) = self.slots.connection(id) else { return false };
+        if count == 0 {
+            // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
+            if connection.offer_again {
+                self.carry_over(id);
+            }
+            return false;
+        }
+        // The answers so far may hold the reading back.
+        if self.own.gathered.len() > connection.limits.queue_bytes_high {
+            self.flush(id);
+        }
+        true
+    }
+
+    /// Keeps what was left unconsumed, up to the limit.
+    fn keep(&mut self, id: Id, input: Box<Input>) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        // Where reading is paused the protocol may not have looked at all of it: it is judged when it has.
+        let too_much = input.rest().len() > connection.limits.input_bytes_max && connection.wants_input();
+        connection.keep_input(input);
+        if too_much {
+            self.finish(id, CloseReason::Limit(Limit::InputBytes));
+        }
+    }
+
+    /// Delivers the peer's end of stream, with what was left unconsumed (H1, H3).
+    fn deliver_end(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.state() == State::Failing {
+            return self.finish_begun(id);
+        }
+        let input = connection.take_input().unwrap_or_default();
+        connection.peer_ended();
+        self.call(id, |protocol, transport| protocol.eof_received(transport, input.rest()));
+    }
+
+    /// Reads and drops what a lingering connection's peer still sends (X1).
+    fn discard(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let mut budget = connection.limits.read_bytes_per_turn_max.max(1);
+        while connection.is_readable() {
+            let most = budget.min(self.read_buffer.len());
+            match connection.read(&mut self.read_buffer[..most]) {
+                Read::Data(count) if connection.may_discard(count) => budget -= count,
+                Read::Blocked => return,
+                Read::Data(_) | Read::End | Read::Failed(_) => return self.finish_begun(id),
+            }
+            if budget == 0 {
+                return self.carry_over(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The table of all that lives in a loop.
+
+use std::io;
+use std::num::NonZeroU64;
+
+use slab::Slab;
+
+use crate::connection::Connection;
+use crate::ids::{Id, SLOT_MAX, slot_of};
+use crate::listener::Listener;
+use crate::source::SourceSlot;
+
+/// The table of slots: found by id or by token in O(1); a stale one of either finds nothing.
+pub(crate) struct Slots {
+    slab: Slab<Slot>,
+    next_generation: NonZeroU64,
+    connections: usize,
+    /// How many tenants are not background.
+    foreground: usize,
+}
+
+struct Slot {
+    generation: NonZeroU64,
+    background: bool,
+    tenant: Tenant,
+}
+
+// A connection is by far the most common tenant: boxing it would cost an allocation and a hop each.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Tenant {
+    Connection(Connection),
+    Listener(Box<Listener>),
+    Source(SourceSlot),
+}
+
+impl Slots {
+    pub(crate) fn new() -> Slots {
+        Slots { slab: Slab::new(), next_generation: NonZeroU64::MIN, connections: 0, foreground: 0 }
+    }
+
+    /// Finds room for a tenant; `StorageFull` where no token could name its slot.
+    pub(crate) fn insert(&mut self, tenant: Tenant) -> io::Result<Id> {
+        let entry = self.slab.vacant_entry();
+        if entry.key() > SLOT_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.checked_add(1).expect("2^64 insertions take longer than any process lives");
+        self.connections += usize::from(matches!(tenant, Tenant::Connection(_)));
+        self.foreground += 1;
+        let id = Id { slot: entry.key() as u32, generation };
+        entry.insert(Slot { generation, background: false, tenant });
+        Ok(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: Id) -> Option<Tenant> {
+        self.slot(id)?;
+        let slot = self.slab.remove(id.slot as usize);
+        self.connections -= usize::from(matches!(slot.tenant, Tenant::Connection(_)));
+        self.foreground -= usize::from(!slot.background);
+        Some(slot.tenant)
+    }
+
+    /// Whose token this is, if it is anybody's.
+    #[inline]
+    pub(crate) fn by_token(&mut self, token: usize) -> Option<(Id, &mut Tenant)> {
+        let slot = slot_of(token);
+        let found = self.slab.get_mut(slot)?;
+        let id = Id { slot: slot as u32, generation: found.generation };
+        (id.token() == token).then_some((id, &mut found.tenant))
+    }
+
+    #[inline]
+    fn slot(&self, id: Id) -> Option<&Slot> {
+        self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, id: Id) -> Option<&mut Slot> {
+        self.slab.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)
+    }
+
+    pub(crate) fn tenant_mut(&mut self, id: Id) -> Option<&mut Tenant> {
+        Some(&mut self.slot_mut(id)?.tenant)
+    }
+
+    #[inline]
+    pub(crate) fn connection(&self, id: Id) -> Option<&Connection> {
+        match &self.slot(id)?.tenant {
+            Tenant::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn connection_mut(&mut self, id: Id) -> Option<&mut Connection> {
+        match &mut self.slot_mut(id)?.tenant {
+            Tenant::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn listener(&self, id: Id) -> Option<&Listener> {
+        match &self.slot(id)?.tenant {
+            Tenant::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn listener_mut(&mut self, id: Id) -> Option<&mut Listener> {
+        match &mut self.slot_mut(id)?.tenant {
+            Tenant::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn source_mut(&mut self, id: Id) -> Option<&mut SourceSlot> {
+        match &mut self.slot_mut(id)?.tenant {
+            Tenant::Source(source) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Marks a tenant as background; `false` where it is gone.
+    pub(crate) fn unref(&mut self, id: Id) -> bool {
+        let Some(slot) = self.slot_mut(id) else { return false };
+        if !std::mem::replace(&mut slot.background, true) {
+            self.foreground -= 1;
+        }
+        true
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    pub(crate) fn foreground(&self) -> usize {
+        self.foreground
+    }
+
+    /// The ids of all tenants that `matches` picks.
+    pub(crate) fn ids(&self, matches: impl Fn(&Tenant) -> bool) -> Vec<Id> {
+        let id = |(key, slot): (usize, &Slot)| Id { slot: key as u32, generation: slot.generation };
+        self.slab.iter().filter(|(_, slot)| matches(&slot.tenant)).map(id).collect()
+    }
+}

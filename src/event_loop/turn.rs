@@ -1,0 +1,142 @@
+//! The phases of a turn, in their order; `EventLoop::turn` calls them.
+
+use std::io;
+use std::time::Duration;
+
+use super::Core;
+use super::core::reuse;
+use super::slots::Tenant;
+use crate::ids::Id;
+use crate::source::SourceAction;
+use crate::sys::{Events, Readiness};
+use crate::{Context, Transport};
+
+impl Core {
+    /// How much work is carried over from the turn before.
+    pub(super) fn carried_over(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Phase: wait.
+    pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
+        let wait = self.next_wait(max_wait);
+        self.poller.wait(events, wait, &self.clock)
+    }
+
+    /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
+    pub(super) fn dispatch(&mut self, events: &Events) {
+        for (token, readiness) in events.iter() {
+            self.on_event(token, readiness);
+        }
+    }
+
+    #[inline]
+    fn on_event(&mut self, token: usize, readiness: Readiness) {
+        match self.slots.by_token(token) {
+            Some((id, Tenant::Connection(connection))) => {
+                connection.note(readiness);
+                // Whoever stands on the ready list has his turn there, and not twice.
+                if !connection.carried_over {
+                    self.serve(id);
+                }
+            }
+            Some((id, Tenant::Listener(listener))) => {
+                listener.readable = true;
+                if !listener.carried_over {
+                    self.accept(id);
+                }
+            }
+            Some((id, Tenant::Source(source))) => {
+                source.readiness = source.readiness | readiness;
+                if !source.carried_over {
+                    self.call_source(id);
+                }
+            }
+            None => self.counters.stale_events += 1,
+        }
+    }
+
+    /// Phase: what is carried over, as much as there was when the turn began.
+    pub(super) fn serve_carried_over(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(id) = self.ready.pop_front() else { return };
+            match self.slots.tenant_mut(id) {
+                Some(Tenant::Connection(connection)) => {
+                    connection.carried_over = false;
+                    self.serve(id);
+                }
+                Some(Tenant::Listener(listener)) => {
+                    listener.carried_over = false;
+                    self.accept(id);
+                }
+                Some(Tenant::Source(source)) => {
+                    source.carried_over = false;
+                    self.call_source(id);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn call_source(&mut self, id: Id) {
+        let Some(slot) = self.slots.source_mut(id) else { return };
+        let readiness = std::mem::take(&mut slot.readiness);
+        let Some(mut source) = slot.source.take() else { return };
+        let answer = self.guard("a source's handler", |core| source.ready(&mut Context::new(core), readiness));
+        let slot = self.slots.source_mut(id);
+        match (answer, slot) {
+            (Some(SourceAction::Wait), Some(slot)) => slot.source = Some(source),
+            (Some(SourceAction::Again), Some(slot)) => {
+                slot.source = Some(source);
+                slot.readiness = slot.readiness | readiness;
+                self.carry_over(id);
+            }
+            // It is done, it panicked, or it was deregistered by itself.
+            _ => {
+                self.end_source(&mut *source);
+                self.slots.remove(id);
+                self.drop_guarded(source);
+                self.descriptor_closed();
+            }
+        }
+    }
+
+    /// Phase: losses. Each connection that ended is told why, once.
+    pub(super) fn deliver_losses(&mut self) {
+        let mut lost = std::mem::take(&mut self.lost);
+        for id in lost.drain(..) {
+            let Some(connection) = self.slots.connection_mut(id) else { continue };
+            connection.set_gone();
+            let made = connection.made;
+            let ending = connection.ending.take();
+            if let (true, Some(ending)) = (made, ending) {
+                self.counters.connections_lost += 1;
+                self.call(id, |protocol, transport: &mut Transport<'_>| {
+                    protocol.connection_lost(transport, ending.reason);
+                });
+            }
+            let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+            self.drop_guarded(protocol);
+            self.gone.push(id);
+        }
+        reuse(&mut self.lost, lost);
+    }
+
+    /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
+    pub(super) fn free_slots(&mut self) {
+        for id in self.gone.drain(..) {
+            self.slots.remove(id);
+        }
+        for protocol in std::mem::take(&mut self.discarded) {
+            self.drop_guarded(protocol);
+        }
+        self.end_shutdown_if_drained();
+    }
+
+    /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.
+    pub(super) fn rethrow(&mut self) {
+        if let Some(payload) = self.panic.take() {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Output: what is written, sent, and done once it has gone out.
+
+use super::Core;
+use super::core::reuse;
+use super::own::GATHERED_BYTES_MAX;
+use crate::CloseReason;
+use crate::connection::{Mark, Read, Sent, State};
+use crate::ids::Id;
+use crate::output::Piece;
+use crate::reason::Limit;
+use crate::sys::Blocked;
+
+impl Core {
+    /// A write that is not simply gathered: to another connection, a large one, one that finds no room.
+    pub(crate) fn write(&mut self, id: Id, piece: Piece<'_>) {
+        if piece.bytes().is_empty() {
+            return;
+        }
+        self.send_gathered(id);
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
+            self.counters.late_writes += 1;
+            return;
+        };
+        let before = connection.queued_cost();
+        // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
+        if before > connection.limits.queue_bytes_max {
+            self.finish(id, CloseReason::Limit(Limit::QueueBytes));
+            return;
+        }
+        if self.queued_total > self.limits.loop_queue_bytes_max {
+            self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
+            return;
+        }
+        let mut sent = connection.write(piece, &mut self.pool);
+        if connection.queued_bytes() > GATHERED_BYTES_MAX {
+            sent = connection.send(&[], &mut self.pool);
+        }
+        self.queued_total = self.queued_total + connection.queued_cost() - before;
+        if let Sent::Failed(error) = sent {
+            self.fail_sending(id, CloseReason::from_error(error));
+        } else if !self.own.is(id) {
+            self.mark_written_to(id);
+        }
+    }
+
+    /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
+    fn send_gathered(&mut self, id: Id) {
+        if self.own.is(id) && !self.own.gathered.is_empty() {
+            self.send(id);
+        }
+    }
+
+    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done.
+    #[inline]
+    pub(super) fn flush(&mut self, id: Id) {
+        self.send(id);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if !connection.is_plain() {
+            self.after_send(id);
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+            self.own.gathered.clear();
+            return;
+        };
+        let before = connection.queued_cost();
+        let sent = connection.send(&self.own.gathered, &mut self.pool);
+        let after = connection.queued_cost();
+        self.own.gathered.clear();
+        self.queued_total = self.queued_total + after - before;
+        if before | after != 0 || !matches!(sent, Sent::All) {
+            self.note_sent(id, sent, after < before);
+        }
+    }
+
+    /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
+    fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
+        match sent {
+            Sent::Failed(error) => return self.fail_sending(id, CloseReason::from_error(error)),
+            Sent::Blocked(Blocked::UntilLater) => self.retry_send_later(id),
+            Sent::Blocked(Blocked::UntilEvent) | Sent::All => {}
+        }
+        self.start_decay();
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if let (true, Some(ending)) = (progress, &mut connection.ending) {
+            ending.progress = Some(self.clock.now());
+        }
+    }
+
+    /// A send has failed: the first error of it is the reason of the end (W1), once what had arrived is delivered (R4).
+    fn fail_sending(&mut self, id: Id, reason: CloseReason) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        self.queued_total -= connection.queued_cost();
+        if self.own.is(id) {
+            self.own.set_room(0);
+        }
+        match connection.begin_failing(reason, &mut self.pool) {
+            Ok(()) => self.carry_over(id),
+            Err(reason) => self.finish(id, reason),
+        }
+    }
+
+    /// What follows a send: FIN or the end, if that was waiting for it, and the marks.
+    fn after_send(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let is_out = connection.queued_bytes() == 0;
+        match connection.state() {
+            // An error here means that the peer is gone: reading tells.
+            State::FinQueued if is_out => drop(connection.send_fin()),
+            State::Flushing { peer_ended } if is_out => return self.end_flushed(id, peer_ended),
+            State::Flushing { .. } => self.set_close_deadline(id),
+            _ => {}
+        }
+        self.tell_mark(id);
+    }
+
+    /// Tells the protocol when its queue has crossed a mark (W2): once, and if what it wrote then has crossed the other,
+    /// that comes in the next turn.
+    fn tell_mark(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(mark) = connection.cross_mark() else { return };
+        if connection.can_write() {
+            self.call(id, |protocol, transport| match mark {
+                Mark::High => protocol.pause_writing(transport),
+                Mark::Low => protocol.resume_writing(transport),
+            });
+            self.send(id);
+        }
+        // The other mark, the end, and reading that was held back: all of it is looked at again.
+        self.carry_over(id);
+    }
+
+    /// A closed connection has nothing left to send (X1).
+    ///
+    /// Where the peer may still be sending, closing the socket at once would make the kernel answer with a reset, which
+    /// can destroy our last answer before the peer has read it.
+    fn end_flushed(&mut self, id: Id, peer_ended: bool) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if peer_ended {
+            return self.finish_begun(id);
+        }
+        if let Err(error) = connection.send_fin() {
+            return self.finish(id, CloseReason::from_error(error));
+        }
+        let mut probe = [0; 1024];
+        match connection.read(&mut probe) {
+            Read::Blocked | Read::End => self.finish_begun(id),
+            Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
+            Read::Data(count) => {
+                connection.begin_lingering(count);
+                self.set_linger_deadline(id);
+                self.carry_over(id);
+            }
+        }
+    }
+
+    /// Phase: flush. Those that were written to before it began.
+    pub(super) fn flush_written_to(&mut self) {
+        let mut written_to = std::mem::take(&mut self.written_to);
+        for id in written_to.drain(..) {
+            let Some(connection) = self.slots.connection_mut(id) else { continue };
+            connection.written_to = false;
+            // One that is not made yet is flushed when it is.
+            if connection.made {
+                self.flush(id);
+            }
+        }
+        reuse(&mut self.written_to, written_to);
+    }
+}

@@ -1,0 +1,239 @@
+//! The rules of the loop, tested in memory: the whole loop, on scripted sockets and a clock that only waiting moves.
+//!
+//! One file for each group of rules; each test's name begins with the rule it proves.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
+use crate::sys::{self, Readiness};
+use crate::{CloseReason, ConnectionId, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Transport};
+
+/// What came to a protocol.
+pub(crate) enum Event<'a> {
+    Made,
+    Data(&'a [u8]),
+    Eof(&'a [u8]),
+    Pause,
+    Resume,
+    Lost(&'a CloseReason),
+}
+
+impl Event<'_> {
+    fn shown(&self) -> String {
+        match self {
+            Event::Made => "made".into(),
+            Event::Data(data) => format!("data {}", String::from_utf8_lossy(data)),
+            Event::Eof(rest) => format!("eof {}", String::from_utf8_lossy(rest)).trim_end().into(),
+            Event::Pause => "pause".into(),
+            Event::Resume => "resume".into(),
+            Event::Lost(reason) => format!("lost: {reason}"),
+        }
+    }
+}
+
+/// The callbacks of one protocol, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn push(&self, entry: impl Into<String>) {
+        self.0.borrow_mut().push(entry.into());
+    }
+
+    /// What was noted since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// A protocol that notes what comes and does what a closure tells it to. The closure answers how much of the data was
+/// consumed; for other events its answer does not matter.
+struct Recorder<F> {
+    log: Log,
+    act: F,
+}
+
+impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Recorder<F> {
+    fn note(&mut self, event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+        self.log.push(event.shown());
+        (self.act)(event, transport)
+    }
+}
+
+impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Protocol for Recorder<F> {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.note(Event::Made, transport);
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.note(Event::Data(data), transport)
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        self.note(Event::Eof(rest), transport);
+    }
+
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        self.note(Event::Pause, transport);
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        self.note(Event::Resume, transport);
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        self.note(Event::Lost(&reason), transport);
+    }
+}
+
+/// A protocol that does what `act` says, and notes all in the log.
+pub(crate) fn protocol(
+    log: &Log,
+    act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static,
+) -> Box<dyn Protocol> {
+    Box::new(Recorder { log: log.clone(), act })
+}
+
+/// What most protocols do: consume all data, and close at the peer's end.
+pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> usize {
+    match event {
+        Event::Data(data) => return data.len(),
+        Event::Eof(_) => transport.close(),
+        _ => {}
+    }
+    0
+}
+
+/// Echoes, and else does the default.
+pub(crate) fn echo(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    if let Event::Data(data) = event {
+        transport.write(data);
+    }
+    by_default(&event, transport)
+}
+
+type Protocols = Rc<RefCell<VecDeque<Option<Box<dyn Protocol>>>>>;
+
+/// A loop on the scripted backend, with one listener.
+pub(crate) struct Scene {
+    pub(crate) event_loop: EventLoop,
+    pub(crate) world: World,
+    pub(crate) backlog: Backlog,
+    pub(crate) listener: ListenerId,
+    protocols: Protocols,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Scene {
+        Scene::with_limits(Limits::default())
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Scene {
+        let world = World::new();
+        let poller = sys::Poller::Script(world.poller());
+        let mut event_loop = EventLoop::on(poller, sys::Clock::Script(world.clock()), limits).unwrap();
+        event_loop.set_panic_policy(PanicPolicy::Propagate);
+        let (socket, backlog) = Listener::pair();
+        let protocols = Protocols::default();
+        let waiting = protocols.clone();
+        let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| waiting.borrow_mut().pop_front().flatten();
+        let core = &mut event_loop.core;
+        let listener = ListenerId(core.add_listener(sys::Listener::Script(socket), Box::new(factory)).unwrap());
+        Scene { event_loop, world, backlog, listener, protocols }
+    }
+
+    /// Somebody connects and waits in the backlog; the factory will answer with this protocol.
+    pub(crate) fn knock(&mut self, protocol: Option<Box<dyn Protocol>>) -> Peer {
+        self.protocols.borrow_mut().push_back(protocol);
+        let peer = self.backlog.connect();
+        self.world.event(&self.backlog, Readiness::READABLE);
+        peer
+    }
+
+    /// Somebody connects, and is accepted.
+    pub(crate) fn accept(
+        &mut self,
+        log: &Log,
+        act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static,
+    ) -> (ConnectionId, Peer) {
+        let peer = self.knock(Some(protocol(log, act)));
+        self.turn();
+        let id = self.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
+        (ConnectionId(id), peer)
+    }
+
+    /// A stream is attached; `connection_made` comes with the next turn.
+    pub(crate) fn attach(
+        &mut self,
+        log: &Log,
+        act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static,
+    ) -> (ConnectionId, Peer) {
+        let (stream, peer) = Stream::pair();
+        let address = stream.address();
+        let id = self.event_loop.core.attach(sys::Stream::Script(stream), address, protocol(log, act)).unwrap();
+        (ConnectionId(id), peer)
+    }
+
+    /// One turn that does not wait.
+    pub(crate) fn turn(&mut self) {
+        self.event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Turns until nothing is carried over; as many as that took. More than a thousand is a spin.
+    pub(crate) fn settle(&mut self) -> usize {
+        for turns in 1..1000 {
+            self.turn();
+            if self.event_loop.time_to_next() != Some(Duration::ZERO) {
+                return turns;
+            }
+        }
+        panic!("the loop does not come to rest");
+    }
+
+    /// Lets time pass: every timer that is due by then is called at its time.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.world.now() + time;
+        loop {
+            self.settle();
+            let left = end - self.world.now();
+            match self.event_loop.time_to_next() {
+                Some(next) if next <= left => self.world.advance(next),
+                _ => break self.world.advance(left),
+            }
+        }
+        self.settle();
+    }
+
+    /// The peer has sent something, and the poller says so.
+    pub(crate) fn receive(&mut self, peer: &Peer, bytes: impl AsRef<[u8]>) {
+        peer.sends(bytes);
+        self.world.event(peer, Readiness::READABLE);
+        self.settle();
+    }
+
+    /// The peer has ended its stream, and the poller says so.
+    pub(crate) fn end(&mut self, peer: &Peer) {
+        peer.sends([]);
+        self.world.event(peer, Readiness::READABLE | Readiness::READ_CLOSED);
+        self.settle();
+    }
+
+    /// There is room for so much, and the poller says so.
+    pub(crate) fn make_room(&mut self, peer: &Peer, bytes: usize) {
+        peer.set_room(bytes);
+        self.world.event(peer, Readiness::WRITABLE);
+        self.settle();
+    }
+}
+
+/// An error with a code of the system.
+#[cfg(unix)]
+pub(crate) fn os_error(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code)
+}
+
+mod reading;
