@@ -1,0 +1,96 @@
+// What the examples share: the address to listen on, the line that tells it, a clean end on SIGINT and SIGTERM, and
+// output that outlives a closed terminal.
+#![allow(dead_code)] // Each example uses what it needs.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use switchboard::{EventLoop, ListenerId};
+
+/// Where examples listen unless told otherwise.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
+
+/// What ends an example with exit code 1: one line on stderr.
+pub(crate) struct Failure(String);
+
+/// How `main` shows it.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+/// The address to listen on, from the command line; `flags` are the other arguments that the example knows.
+pub(crate) fn listening_address(flags: &[&str]) -> Result<SocketAddr, Failure> {
+    env_logger::init();
+    let mut addresses = std::env::args().skip(1).filter(|argument| !flags.contains(&argument.as_str()));
+    let address = addresses.next().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+    if let Some(surplus) = addresses.next() {
+        return Err(Failure(format!("{surplus:?} is one argument too many: usage: [ADDRESS]{}", usage(flags))));
+    }
+    address.parse().map_err(|_| {
+        Failure(format!(
+            "{address:?} is not an address to listen on: give an IP address and a port, like {DEFAULT_ADDRESS}"
+        ))
+    })
+}
+
+fn usage(flags: &[&str]) -> String {
+    flags.iter().map(|flag| format!(" [{flag}]")).collect()
+}
+
+/// What `listen` said, with the address in it.
+pub(crate) fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure(format!("cannot listen on {address}: {error}"))
+}
+
+/// Tells where the server listens, now that it does.
+pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::Result<()> {
+    let mut context = event_loop.context();
+    let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
+    say(format_args!("listening on {}", listening.local_addr()?));
+    Ok(())
+}
+
+/// Prints a line. A closed or full stdout is no reason to end: the line is lost then, the server is not.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to
+/// them, and at once on the second.
+#[cfg(unix)]
+pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
+    use std::time::Duration;
+
+    use mio::Interest;
+    use signal_hook_mio::v1_0::Signals;
+    use switchboard::SourceAction;
+
+    const SIGINT: i32 = 2;
+    const SIGTERM: i32 = 15;
+    let mut grace = Duration::from_secs(5);
+    let signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut context = event_loop.context();
+    let source = context.register(signals, Interest::READABLE, move |context, signals, _| {
+        for _ in signals.pending() {
+            context.shutdown(std::mem::take(&mut grace));
+        }
+        SourceAction::Wait
+    })?;
+    context.unref(source);
+    Ok(())
+}
+
+/// Elsewhere the system ends the process.
+#[cfg(not(unix))]
+pub(crate) fn shut_down_on_signals(_: &mut EventLoop) -> io::Result<()> {
+    Ok(())
+}
