@@ -1,0 +1,126 @@
+//! Listeners on real sockets.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::{
+    Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, read_all, serve_while, turn_until,
+};
+
+#[test]
+fn a_port_in_use_is_an_error_and_leaves_nothing_behind() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    for _ in 0..2000 {
+        let error = event_loop.context().listen(address, |_, _| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+}
+
+#[test]
+fn an_address_is_free_again_at_once_though_a_connection_of_it_has_just_ended() {
+    let mut first = event_loop();
+    let address = listen(&mut first, || Echo);
+    let client = connect(address);
+    turn_until(&mut first, |context| context.connections() == 1);
+    // The server closes first: its side is the one that stays in TIME_WAIT.
+    first.shutdown(Duration::from_secs(5)).unwrap();
+    drop(client);
+    drop(first);
+    let mut second = event_loop();
+    second.context().listen(address, |_, _| None).unwrap();
+}
+
+#[test]
+fn a9_who_sent_and_left_before_being_accepted_is_heard() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let mut client = connect(address);
+    client.write_all(b"gone already").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let back = serve_while(&mut event_loop, move || read_all(&mut client));
+    assert_eq!(back, b"gone already");
+}
+
+#[test]
+fn c8_who_reset_before_being_accepted_hurts_nobody() {
+    let ends = Ends::default();
+    let noted = ends.clone();
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, move || NotingEnd { inner: Echo, ends: noted.clone() });
+    for _ in 0..10 {
+        let client = connect(address);
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+    }
+    let mut client = connect(address);
+    client.write_all(b"still served").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let back = serve_while(&mut event_loop, move || read_all(&mut client));
+    assert_eq!(back, b"still served");
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    let counters = event_loop.context().counters();
+    assert_eq!(counters.connections_made, counters.connections_lost);
+    assert!(ends.borrow().iter().filter(|end| *end != "reset by the peer").count() == 1, "{ends:?}");
+}
+
+#[test]
+fn a_burst_of_connections_behind_one_event_is_accepted_whole() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let clients: Vec<_> = (0..300).map(|_| connect(address)).collect();
+    turn_until(&mut event_loop, |context| context.connections() == clients.len());
+}
+
+#[test]
+fn ready_made_listeners_and_streams_are_taken() {
+    let mut event_loop = event_loop();
+    let mut context = event_loop.context();
+    let ready_made = TcpListener::bind(any_port()).unwrap();
+    let listener = context.listen_on(ready_made, |_, _| Some(Box::new(Echo))).unwrap();
+    let listened = address_of(&mut context, listener);
+    let other = TcpListener::bind(any_port()).unwrap();
+    let accepted_address = other.local_addr().unwrap();
+    let mut to_attached = connect(accepted_address);
+    let (stream, peer) = other.accept().unwrap();
+    let id = context.attach(stream, Box::new(Echo)).unwrap();
+    let transport = context.connection(id).unwrap();
+    assert_eq!(transport.peer_addr().unwrap().as_inet(), Some(peer));
+    assert_eq!(transport.local_addr().unwrap().as_inet(), Some(accepted_address));
+    serve_while(&mut event_loop, move || {
+        let mut to_listened = connect(listened);
+        for client in [&mut to_listened, &mut to_attached] {
+            client.write_all(b"taken").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(read_all(client), b"taken");
+        }
+    });
+}
+
+#[test]
+fn accepted_streams_have_no_delay_and_urgent_data_in_line() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let _client = connect(address);
+    let mut context = event_loop.context();
+    let ready_made = TcpListener::bind(any_port()).unwrap();
+    let second = ready_made.local_addr().unwrap();
+    struct Check;
+    impl switchboard::Protocol for Check {
+        fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
+            let socket = transport.socket().unwrap();
+            assert!(SockRef::from(&socket).tcp_nodelay().unwrap());
+            assert!(SockRef::from(&socket).out_of_band_inline().unwrap());
+        }
+
+        fn data_received(&mut self, _: &mut switchboard::Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+    context.listen_on(ready_made, |_, _| Some(Box::new(Check))).unwrap();
+    let _client = connect(second);
+    turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
+}

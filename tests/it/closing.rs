@@ -1,0 +1,195 @@
+//! Ends, as the peer sees them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+use switchboard::{EventLoop, Limits, Protocol, Transport};
+
+use crate::support::{
+    Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, pattern, read_all, serve_while,
+    turn_until,
+};
+
+/// Answers the first data with so many bytes, and closes.
+struct AnswerAndClose(usize);
+
+impl Protocol for AnswerAndClose {
+    fn data_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) -> usize {
+        transport.write_owned(pattern(self.0));
+        transport.close();
+        0
+    }
+}
+
+#[test]
+fn x1_the_last_answer_arrives_whole_though_the_peer_is_still_sending() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || AnswerAndClose(4 << 20));
+    let answer = serve_while(&mut event_loop, move || {
+        let mut client = connect(address);
+        // Unread input in the server's kernel would turn a plain close into a reset.
+        client.write_all(&pattern(512 << 10)).unwrap();
+        read_all(&mut client)
+    });
+    assert!(answer == pattern(4 << 20));
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+}
+
+#[test]
+fn x1_a_peer_that_takes_nothing_is_aborted_at_the_deadline() {
+    let ends = Ends::default();
+    let limits = Limits::default().with_close_timeout(Duration::from_millis(50));
+    let mut event_loop = EventLoop::with_limits(limits).unwrap();
+    let noted = ends.clone();
+    let address = listen(&mut event_loop, move || NotingEnd { inner: AnswerAndClose(64 << 20), ends: noted.clone() });
+    let mut client = connect(address);
+    client.write_all(b"?").unwrap();
+    let noted = ends.clone();
+    turn_until(&mut event_loop, |_| !noted.borrow().is_empty());
+    assert_eq!(*ends.borrow(), ["the peer did not take what was left in time"]);
+    // No half answer can be taken for the whole: it ends by an error, not by an end (X5).
+    let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn x2_abort_resets() {
+    struct Abort;
+    impl Protocol for Abort {
+        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+            transport.write(data);
+            transport.abort();
+            data.len()
+        }
+    }
+
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Abort);
+    let error = serve_while(&mut event_loop, move || {
+        let mut client = connect(address);
+        client.write_all(b"?").unwrap();
+        client.read(&mut [0; 10]).unwrap_err().kind()
+    });
+    assert_eq!(error, ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_returns() {
+    struct Answer(Rc<std::cell::Cell<usize>>);
+    impl Protocol for Answer {
+        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+            transport.write_owned(pattern(32 << 20));
+            self.0.set(self.0.get() + 1);
+            data.len()
+        }
+    }
+
+    let ends = Ends::default();
+    let answered = Rc::new(std::cell::Cell::new(0));
+    let (noted, counted) = (ends.clone(), answered.clone());
+    let mut event_loop = EventLoop::with_limits(Limits::default().with_queue_bytes_max(64 << 20)).unwrap();
+    let address = listen(&mut event_loop, move || NotingEnd { inner: Answer(counted.clone()), ends: noted.clone() });
+    let (mut reads, mut never_reads) = (connect(address), connect(address));
+    reads.write_all(b"?").unwrap();
+    never_reads.write_all(b"?").unwrap();
+    turn_until(&mut event_loop, |_| answered.get() == 2);
+    let reading = std::thread::spawn(move || read_all(&mut reads));
+    event_loop.shutdown(Duration::from_secs(2)).unwrap();
+    assert!(crate::support::join(reading) == pattern(32 << 20));
+    assert_eq!(*ends.borrow(), ["the loop was shut down"; 2]);
+    assert_eq!(event_loop.context().connections(), 0);
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert_eq!(never_reads.read_to_end(&mut Vec::new()).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The loop can be used anew.
+    let address = listen(&mut event_loop, || Echo);
+    serve_while(&mut event_loop, move || connect(address).write_all(b"x").unwrap());
+}
+
+#[test]
+fn h1_a_protocol_may_answer_at_length_after_the_peer_s_end() {
+    struct AnswerAtEnd;
+    impl Protocol for AnswerAtEnd {
+        fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+            0
+        }
+
+        fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+            assert_eq!(rest, b"question");
+            transport.write_owned(pattern(8 << 20));
+            transport.close();
+        }
+    }
+
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || AnswerAtEnd);
+    let answer = serve_while(&mut event_loop, move || {
+        let mut client = connect(address);
+        client.write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut client)
+    });
+    assert!(answer == pattern(8 << 20));
+}
+
+#[test]
+fn h2_shutdown_write_sends_an_end_and_reading_goes_on() {
+    struct EndThenListen(Rc<std::cell::RefCell<Vec<u8>>>);
+    impl Protocol for EndThenListen {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            transport.write(b"that is all");
+            transport.shutdown_write();
+        }
+
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            self.0.borrow_mut().extend_from_slice(data);
+            data.len()
+        }
+    }
+
+    let received = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let mut event_loop = event_loop();
+    let noted = received.clone();
+    let address = listen(&mut event_loop, move || EndThenListen(noted.clone()));
+    serve_while(&mut event_loop, move || {
+        let mut client = connect(address);
+        assert_eq!(read_all(&mut client), b"that is all");
+        client.write_all(b"still here").unwrap();
+    });
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert_eq!(*received.borrow(), b"still here");
+}
+
+#[test]
+fn r4_what_arrived_before_a_reset_is_delivered_first() {
+    let ends = Ends::default();
+    let noted = ends.clone();
+    struct Count(Rc<std::cell::Cell<usize>>);
+    impl Protocol for Count {
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            self.0.set(self.0.get() + data.len());
+            data.len()
+        }
+    }
+
+    let count = Rc::new(std::cell::Cell::new(0));
+    let counted = count.clone();
+    let mut event_loop = event_loop();
+    let mut context = event_loop.context();
+    let listener = context
+        .listen(any_port(), move |_, _| {
+            Some(Box::new(NotingEnd { inner: Count(counted.clone()), ends: noted.clone() }))
+        })
+        .unwrap();
+    let address = address_of(&mut context, listener);
+    let mut client = connect(address);
+    client.write_all(&[7; 1000]).unwrap();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    turn_until(&mut event_loop, |context| context.counters().connections_lost == 1);
+    if cfg!(target_os = "linux") {
+        assert_eq!(count.get(), 1000, "Linux keeps what had arrived readable");
+    }
+    assert_eq!(*ends.borrow(), ["reset by the peer"]);
+}

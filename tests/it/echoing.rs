@@ -1,0 +1,112 @@
+//! Bytes in, bytes out: many clients, large amounts, small buffers.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use socket2::SockRef;
+use switchboard::Protocol;
+
+use crate::support::{Echo, connect, event_loop, listen, pattern, read_all, serve_while, turn_until};
+
+#[test]
+fn many_clients_at_once_each_get_their_own_bytes_back_and_a_silent_one_blocks_nobody() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    serve_while(&mut event_loop, move || {
+        let silent = connect(address);
+        let mut clients: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
+        for round in 0..3_u8 {
+            for (n, client) in clients.iter_mut().enumerate() {
+                client.write_all(&[n as u8, round]).unwrap();
+            }
+            for (n, client) in clients.iter_mut().enumerate().rev() {
+                let mut back = [0; 2];
+                client.read_exact(&mut back).unwrap();
+                assert_eq!(back, [n as u8, round]);
+            }
+        }
+        drop(silent);
+    });
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert_eq!(event_loop.context().counters().connections_lost, 201);
+}
+
+/// Sends `bytes` while reading what comes back.
+fn echo_through(stream: &TcpStream, bytes: Vec<u8>) -> Vec<u8> {
+    let mut sender = stream.try_clone().unwrap();
+    let sending = thread::spawn(move || {
+        sender.write_all(&bytes).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let back = read_all(&mut stream.try_clone().unwrap());
+    crate::support::join(sending);
+    back
+}
+
+#[test]
+fn w1_large_amounts_come_back_whole_and_in_order() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let back = serve_while(&mut event_loop, move || echo_through(&connect(address), pattern(64 << 20)));
+    assert!(back == pattern(64 << 20));
+}
+
+#[test]
+fn w1_small_socket_buffers_only_slow_it_down() {
+    const BYTES: usize = 4096;
+    struct SmallBuffers;
+    impl Protocol for SmallBuffers {
+        fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
+            let socket = transport.socket().unwrap();
+            SockRef::from(&socket).set_send_buffer_size(BYTES).unwrap();
+            SockRef::from(&socket).set_recv_buffer_size(BYTES).unwrap();
+        }
+
+        fn data_received(&mut self, transport: &mut switchboard::Transport<'_>, data: &[u8]) -> usize {
+            Echo.data_received(transport, data)
+        }
+    }
+
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || SmallBuffers);
+    let back = serve_while(&mut event_loop, move || {
+        let client = connect(address);
+        SockRef::from(&client).set_send_buffer_size(BYTES).unwrap();
+        SockRef::from(&client).set_recv_buffer_size(BYTES).unwrap();
+        echo_through(&client, pattern(64 << 10))
+    });
+    // So little, since each of the kernel's windows now waits for a timer of its own.
+    assert!(back == pattern(64 << 10));
+}
+
+#[test]
+fn a_client_that_never_reads_is_bounded_and_hurts_nobody() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let mut greedy = connect(address);
+    greedy.set_nonblocking(true).unwrap();
+    let chunk = pattern(1 << 20);
+    let mut sent = 0;
+    // It sends for as long as anything is taken: until the loop holds its reading back.
+    let mut refused_in_a_row = 0;
+    while refused_in_a_row < 50 {
+        match greedy.write(&chunk) {
+            Ok(count) => (sent, refused_in_a_row) = (sent + count, 0),
+            Err(_) => refused_in_a_row += 1,
+        }
+        event_loop.turn(Some(std::time::Duration::from_millis(1))).unwrap();
+        assert!(sent < 100 << 20, "it is never held back");
+    }
+    // What lies in the loop is no more than a read above the high mark; the rest is in the kernel's buffers.
+    assert_eq!(event_loop.context().connections(), 1);
+    let back = serve_while(&mut event_loop, move || echo_through(&connect(address), pattern(1 << 20)));
+    assert!(back == pattern(1 << 20));
+    // When it reads at last, all is there.
+    greedy.set_nonblocking(false).unwrap();
+    let back = serve_while(&mut event_loop, move || {
+        greedy.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut greedy).len()
+    });
+    assert_eq!(back, sent);
+}

@@ -1,0 +1,76 @@
+//! The loop inside other programs: stopped from another thread, driven from another poll.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{Echo, connect, event_loop, join, listen};
+
+#[test]
+fn l4_stop_from_another_thread_wakes_a_loop_that_sleeps() {
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    for _ in 0..100 {
+        let handle = event_loop.context().handle();
+        let client = thread::spawn(move || {
+            let mut client = connect(address);
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            handle.stop();
+            client
+        });
+        event_loop.run().unwrap();
+        drop(join(client));
+    }
+    // A stop from before the run counts for it, twice is once, and the run after goes on.
+    let handle = event_loop.context().handle();
+    let stops = handle.clone();
+    join(thread::spawn(move || {
+        stops.stop();
+        stops.stop();
+    }));
+    event_loop.run().unwrap();
+    event_loop.context().call_later(Duration::ZERO, |context| context.stop());
+    event_loop.run().unwrap();
+    assert_eq!(event_loop.context().counters().timers_fired, 1, "it did not return before");
+    drop(event_loop);
+    // A handle outlives its loop, harmlessly.
+    handle.stop();
+}
+
+/// The loop's descriptor in another poll: it becomes readable when the loop has something to do, and `time_to_next`
+/// tells of the rest.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+#[test]
+fn l5_a_loop_can_be_driven_from_another_one() {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
+
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    let mut outer = Poll::new().unwrap();
+    let descriptor = event_loop.as_fd().as_raw_fd();
+    outer.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE).unwrap();
+    let fired = std::rc::Rc::new(std::cell::Cell::new(false));
+    let noted = fired.clone();
+    event_loop.context().call_later(Duration::from_millis(30), move |_| noted.set(true));
+    let client = thread::spawn(move || {
+        let mut client = connect(address);
+        for n in 0..100 {
+            client.write_all(&[n]).unwrap();
+            let mut back = [0];
+            client.read_exact(&mut back).unwrap();
+            assert_eq!(back, [n]);
+        }
+    });
+    let mut events = Events::with_capacity(4);
+    while !(client.is_finished() && fired.get()) {
+        let patience = if client.is_finished() { Duration::from_secs(1) } else { crate::support::PATIENCE };
+        let wait = event_loop.time_to_next().unwrap_or(patience).min(patience);
+        outer.poll(&mut events, Some(wait)).unwrap();
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    join(client);
+}

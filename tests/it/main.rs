@@ -1,0 +1,21 @@
+//! The loop on real sockets, where the system's behaviour is the point, and the shape of the crate itself.
+//!
+//! One binary. Nothing sleeps for luck: the loop is stepped with `turn` until what is awaited has happened, or ten
+//! seconds have passed, and then the test fails. Ports are 0, and peers are threads or non-blocking sockets of the
+//! test. The rules are tested in memory too, clause by clause, beside the code.
+
+#![forbid(unsafe_code)]
+
+mod accepting;
+mod allocations;
+mod closing;
+mod echoing;
+mod embedding;
+#[cfg(unix)]
+mod sigpipe;
+#[cfg(unix)]
+mod sources;
+mod support;
+mod tidy;
+#[cfg(target_os = "linux")]
+mod urgent;

@@ -1,0 +1,132 @@
+//! What the tests share.
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use switchboard::{CloseReason, Context, EventLoop, ListenerId, PanicPolicy, Protocol, Transport};
+
+/// Nothing that is awaited takes so long on a working loop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A port of the system's choice.
+pub(crate) fn any_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// A loop out of which a panic of a callback comes, so that asserts in callbacks count.
+pub(crate) fn event_loop() -> EventLoop {
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.set_panic_policy(PanicPolicy::Propagate);
+    event_loop
+}
+
+/// Turns until `done` says so.
+#[track_caller]
+pub(crate) fn turn_until(event_loop: &mut EventLoop, mut done: impl FnMut(&mut Context<'_>) -> bool) {
+    let start = Instant::now();
+    while !done(&mut event_loop.context()) {
+        assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain");
+        event_loop.turn(Some(Duration::from_millis(20))).unwrap();
+    }
+}
+
+/// Runs a client in a thread of its own while the loop turns; answers what the client does.
+#[track_caller]
+pub(crate) fn serve_while<T: Send + 'static>(
+    event_loop: &mut EventLoop,
+    client: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let client = thread::spawn(client);
+    turn_until(event_loop, |_| client.is_finished());
+    join(client)
+}
+
+/// What a finished thread answered; its panic becomes the test's.
+pub(crate) fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Connects, with bounds on how long reads and writes may take.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Reads to the end of the stream.
+pub(crate) fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Listens on a port of the system's choice.
+pub(crate) fn listen<P: Protocol + 'static>(
+    event_loop: &mut EventLoop,
+    mut factory: impl FnMut() -> P + 'static,
+) -> SocketAddr {
+    let mut context = event_loop.context();
+    let listener = context.listen(any_port(), move |_, _| Some(Box::new(factory()))).unwrap();
+    address_of(&mut context, listener)
+}
+
+pub(crate) fn address_of(context: &mut Context<'_>, listener: ListenerId) -> SocketAddr {
+    context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap()
+}
+
+/// Echoes.
+pub(crate) struct Echo;
+
+impl Protocol for Echo {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        transport.write(data);
+        data.len()
+    }
+}
+
+/// Why connections ended, in order.
+pub(crate) type Ends = Rc<RefCell<Vec<String>>>;
+
+/// A protocol that notes its end, and hands all else to another.
+pub(crate) struct NotingEnd<P> {
+    pub(crate) inner: P,
+    pub(crate) ends: Ends,
+}
+
+impl<P: Protocol> Protocol for NotingEnd<P> {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.inner.connection_made(transport);
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.inner.data_received(transport, data)
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        self.inner.eof_received(transport, rest);
+    }
+
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        self.inner.pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        self.inner.resume_writing(transport);
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        self.ends.borrow_mut().push(reason.to_string());
+        self.inner.connection_lost(transport, reason);
+    }
+}
+
+/// Bytes that a shift, a loss or a repetition would not leave as they are.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}

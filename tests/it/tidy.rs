@@ -1,0 +1,1 @@
+//! What ARCHITECTURE.md promises of the crate's shape.
