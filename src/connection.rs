@@ -86,6 +86,12 @@ pub(crate) struct Connection {
     pub(crate) written_to: bool,
 }
 
+/// A protocol on its way through a callback.
+pub(crate) struct Lifted {
+    pub(crate) protocol: Box<dyn Protocol>,
+    pub(crate) room: usize,
+}
+
 /// What a read brought.
 #[derive(Debug)]
 pub(crate) enum Read {
@@ -143,6 +149,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> State {
         self.state
     }
@@ -156,11 +163,13 @@ impl Connection {
     }
 
     /// Whether its socket is still there.
+    #[inline]
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, State::Lost | State::Gone)
     }
 
     /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
+    #[inline]
     pub(crate) fn note(&mut self, readiness: Readiness) {
         let special = readiness.is_read_closed() | readiness.is_error() | readiness.is_priority();
         self.readable |= readiness.is_readable() | special;
@@ -168,24 +177,46 @@ impl Connection {
         self.hinted |= special;
     }
 
+    /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than
+    /// `room`, and no more than fits below the cap (W4).
+    #[inline]
+    pub(crate) fn lift(&mut self, room: usize) -> Option<Lifted> {
+        let room = match self.can_write() {
+            true => room.min(self.limits.queue_bytes_max.saturating_sub(self.queued_cost())),
+            false => 0,
+        };
+        Some(Lifted { protocol: self.protocol.take()?, room })
+    }
+
     // Reading.
 
+    /// Whether something is to be done before it can be read from, which is rare.
+    #[inline]
+    pub(crate) fn needs_care(&self) -> bool {
+        let offers = self.offer_again && self.input.is_some() && self.wants_input();
+        !self.made || offers || self.state == State::Lingering
+    }
+
     /// Whether the protocol is to be given input now.
+    #[inline]
     pub(crate) fn wants_input(&self) -> bool {
         let open = matches!(self.state, State::Open | State::FinQueued | State::WriteClosed | State::Failing);
         open && self.made && !self.paused && !self.is_held_back()
     }
 
     /// Whether reading waits until the output has gone down.
+    #[inline]
     fn is_held_back(&self) -> bool {
         self.over_high && self.limits.pause_reading_over_high
     }
 
     /// Whether a read may find something.
+    #[inline]
     pub(crate) fn is_readable(&self) -> bool {
         self.readable
     }
 
+    #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
         let Some(socket) = &mut self.socket else { return Read::Blocked };
         loop {
@@ -227,16 +258,14 @@ impl Connection {
     }
 
     /// No data is delivered before there is this much. Never above the limit, or nothing would ever be delivered.
+    #[inline]
     pub(crate) fn input_low_bytes(&self) -> usize {
         self.input_low_bytes.min(self.limits.input_bytes_max)
     }
 
+    #[inline]
     pub(crate) fn take_input(&mut self) -> Option<Box<Input>> {
         self.input.take()
-    }
-
-    pub(crate) fn has_input(&self) -> bool {
-        self.input.is_some()
     }
 
     /// Keeps what the protocol left. Dropped where nothing will be delivered any more.
@@ -261,15 +290,18 @@ impl Connection {
     // Writing.
 
     /// Whether what is written now will be sent, and the protocol told of marks.
+    #[inline]
     pub(crate) fn can_write(&self) -> bool {
         matches!(self.state, State::Open | State::ReadClosed)
     }
 
+    #[inline]
     pub(crate) fn queued_bytes(&self) -> usize {
         self.output.as_ref().map_or(0, |queue| queue.bytes())
     }
 
     /// What is queued, as marks and caps count it.
+    #[inline]
     pub(crate) fn queued_cost(&self) -> usize {
         self.output.as_ref().map_or(0, |queue| queue.cost())
     }
@@ -298,11 +330,14 @@ impl Connection {
     }
 
     /// Sends what is queued and then `more`; what the kernel does not take stays queued.
+    #[inline]
     pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
         if self.output.is_none() {
             let mut sent = 0;
             let result = self.send_slice(more, &mut sent);
-            self.push(Piece::Borrowed(more), sent, pool);
+            if sent < more.len() {
+                self.push(Piece::Borrowed(more), sent, pool);
+            }
             return result;
         }
         self.push(Piece::Borrowed(more), 0, pool);
@@ -313,6 +348,7 @@ impl Connection {
         result
     }
 
+    #[inline]
     fn send_slice(&mut self, bytes: &[u8], sent: &mut usize) -> Sent {
         let Some(socket) = &mut self.socket else { return Sent::All };
         while *sent < bytes.len() {
@@ -378,6 +414,7 @@ impl Connection {
     }
 
     /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
+    #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.output.is_none() && !self.over_high && matches!(self.state, State::Open)
     }

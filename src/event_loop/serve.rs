@@ -8,14 +8,8 @@ use crate::reason::Limit;
 
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
+    #[inline]
     pub(super) fn serve(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        match connection.state() {
-            State::Lost | State::Gone => return,
-            State::Lingering => return self.discard(id),
-            _ if !connection.made => self.make(id),
-            _ => {}
-        }
         self.receive(id);
         self.flush(id);
     }
@@ -32,30 +26,50 @@ impl Core {
 
     /// Reads and delivers, up to the budget of a turn (R5).
     fn receive(&mut self, id: Id) {
-        self.offer_kept(id);
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let mut budget = connection.limits.read_bytes_per_turn_max.max(1);
+        let mut received = 0;
+        let mut looked_after = false;
         loop {
+            // One look at the slot for each read: everything that is rare hides behind one question.
             let Some(connection) = self.slots.connection_mut(id) else { return };
+            if !std::mem::replace(&mut looked_after, true) && connection.needs_care() {
+                self.take_care(id);
+                continue;
+            }
             if !connection.wants_input() {
                 return self.end_failing(id);
             }
             if !connection.is_readable() {
                 return;
             }
-            if budget == 0 {
-                return self.carry_over(id);
-            }
+            let budget = connection.limits.read_bytes_per_turn_max.max(1) - received;
             let most = budget.min(self.read_buffer.len());
             match connection.read(&mut self.read_buffer[..most]) {
                 Read::Data(count) => {
-                    budget -= count;
+                    let more = connection.is_readable();
+                    received += count;
                     self.deliver(id, count);
+                    if !more {
+                        return;
+                    }
+                    if count == budget {
+                        return self.carry_over(id);
+                    }
                 }
                 Read::Blocked => return self.end_failing(id),
                 Read::End => return self.deliver_end(id),
                 Read::Failed(error) => return self.fail_reading(id, CloseReason::from_error(error)),
             }
+        }
+    }
+
+    /// Does what must come before a connection is read from.
+    #[cold]
+    fn take_care(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        match connection.state() {
+            State::Lingering => self.discard(id),
+            _ if !connection.made => self.make(id),
+            _ => self.offer_kept(id),
         }
     }
 
@@ -95,12 +109,10 @@ impl Core {
         self.read_buffer = buffer;
     }
 
-    /// Offers what the connection has kept, where that was asked for: after resuming, to a new protocol.
+    /// Offers what the connection has kept, as was asked for: after resuming, to a new protocol.
     fn offer_kept(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if !connection.has_input() || !connection.offer_again || !connection.wants_input() {
-            return;
-        }
+        connection.offer_again = false;
         if let Some(input) = connection.take_input() {
             self.offer_input(id, input);
         }
@@ -118,23 +130,20 @@ impl Core {
         let mut consumed = 0;
         loop {
             let rest = &data[consumed..];
+            let room = self.room_in_loop();
             let Some(connection) = self.slots.connection_mut(id) else { return data.len() };
-            if rest.is_empty() || rest.len() < connection.input_low_bytes() || !connection.wants_input() {
+            if rest.len() < connection.input_low_bytes() || !connection.wants_input() {
                 return consumed;
             }
-            connection.offer_again = false;
-            let Some(count) = self.call(id, |protocol, transport| protocol.data_received(transport, rest)) else {
-                return data.len();
-            };
+            let Some(lifted) = connection.lift(room) else { return data.len() };
+            let called = self.call_lifted(id, lifted, |protocol, transport| protocol.data_received(transport, rest));
+            let Some(count) = called else { return data.len() };
             if count > rest.len() {
                 self.finish(id, CloseReason::Overconsumed(count, rest.len()));
                 return data.len();
             }
             consumed += count;
-            if consumed == data.len() {
-                return consumed;
-            }
-            if !self.goes_on(id, count) {
+            if consumed == data.len() || !self.goes_on(id, count) {
                 return consumed;
             }
         }
@@ -142,7 +151,7 @@ impl Core {
 
     /// Whether what is left is offered again at once, after a call that consumed `count` bytes.
     fn goes_on(&mut self, id: Id, count: usize) -> bool {
-        let Some(connection) = self.slots.connection(id) else { return false };
+        let Some(connection) = self.slots.connection_mut(id) else { return false };
         if count == 0 {
             // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
             if connection.offer_again {
@@ -150,6 +159,7 @@ impl Core {
             }
             return false;
         }
+        connection.offer_again = false;
         // The answers so far may hold the reading back.
         if self.own.gathered.len() > connection.limits.queue_bytes_high {
             self.flush(id);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::own::GATHERED_BYTES_MAX;
 use super::{Core, PanicPolicy};
-use crate::connection::Connection;
+use crate::connection::Lifted;
 use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
 
@@ -19,10 +19,26 @@ impl Core {
         id: Id,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let room_of_loop = self.limits.loop_queue_bytes_max.saturating_sub(self.queued_total);
-        let connection = self.slots.connection_mut(id)?;
-        let mut protocol = connection.protocol.take()?;
-        self.own.begin(id, room(connection).min(room_of_loop));
+        let room = self.room_in_loop();
+        let lifted = self.slots.connection_mut(id)?.lift(room)?;
+        self.call_lifted(id, lifted, callback)
+    }
+
+    /// How much may be gathered before the queues must be looked at, as far as the whole loop is concerned (W4).
+    #[inline]
+    pub(super) fn room_in_loop(&self) -> usize {
+        self.limits.loop_queue_bytes_max.saturating_sub(self.queued_total).min(GATHERED_BYTES_MAX)
+    }
+
+    /// As [`call`](Core::call), for who has looked at the connection already.
+    #[inline]
+    pub(super) fn call_lifted<R>(
+        &mut self,
+        id: Id,
+        Lifted { mut protocol, room }: Lifted,
+        callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
+    ) -> Option<R> {
+        self.own.begin(id, room);
         let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *protocol, &mut Transport::new(&mut *self, id))));
         self.own.end();
         let connection = self.slots.connection_mut(id)?;
@@ -77,16 +93,6 @@ impl Core {
         }
         message
     }
-}
-
-/// How much may be written before the queue must be looked at (rule W4).
-#[inline]
-fn room(connection: &Connection) -> usize {
-    if !connection.can_write() {
-        return 0;
-    }
-    let room = connection.limits.queue_bytes_max.saturating_sub(connection.queued_cost());
-    room.min(GATHERED_BYTES_MAX)
 }
 
 fn message_of(payload: &(dyn Any + Send)) -> String {
