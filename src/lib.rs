@@ -1,4 +1,60 @@
 //! A small readiness-based event loop: what `select()`, `socketserver` and Twisted's reactor are to Python.
+//!
+//! You write a [`Protocol`] with a few callbacks; an [`EventLoop`] owns listeners and connections, waits until one of
+//! them is ready, and calls back. One loop is one thread. There is no `async`, no runtime, no thread that you did not
+//! start, and no `unsafe`. It is not an executor and no HTTP framework, and it does no TLS and no name look-ups.
+//!
+//! ```no_run
+//! # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/support/mod.rs")); }
+//! use switchboard::{EventLoop, Protocol, Transport};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+//!         transport.write(data);
+//!         data.len()
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), support::Failure> {
+//!     let address = support::listening_address(&[])?;
+//!     let mut event_loop = EventLoop::new()?;
+//!     let listener = event_loop.context().listen(address, |_, _| Some(Box::new(Echo)));
+//!     let listener = listener.map_err(support::cannot_listen(address))?;
+//!     support::shut_down_on_signals(&mut event_loop)?;
+//!     support::announce(&mut event_loop, listener)?;
+//!     event_loop.run()?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! (`support` is what the examples share: arguments, the line that says where the server listens, SIGINT and SIGTERM.)
+//!
+//! # What is where
+//!
+//! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
+//! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
+//! - [`Transport`]: the connection that a callback is handed: write, close, pause.
+//! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
+//! - [`Limits`]: the bounds of everything, with their defaults.
+//! - [`CloseReason`]: why a connection ended; it is told exactly once.
+//!
+//! # What is promised
+//!
+//! - A callback is never called from within another one, nor from within a method of the loop.
+//! - `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it.
+//! - Bytes go out in the order of the writes, or the connection ends and says why; a peer that takes nothing, sends
+//!   too much, resets, or sends urgent data costs a bounded amount of memory, and nobody else notices.
+//! - Who keeps making work for himself starves nobody: reading, accepting and timers have a budget for each turn, and
+//!   what they leave is carried over.
+//! - A panic of a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
+//! - Errors of peers end their connections; a turn fails only when the poller itself does.
+//!
+//! # Platforms
+//!
+//! Developed and tested on Linux. What is special to Linux, macOS or Windows is behind `cfg`; on the latter two it has
+//! not been run.
 
 mod address;
 mod connection;

@@ -1,6 +1,5 @@
 // What the examples share: the address to listen on, the line that tells it, a clean end on SIGINT and SIGTERM, and
 // output that outlives a closed terminal.
-#![allow(dead_code)] // Each example uses what it needs.
 
 use std::fmt;
 use std::io::{self, Write};
