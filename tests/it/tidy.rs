@@ -1,1 +1,189 @@
-//! What ARCHITECTURE.md promises of the crate's shape.
+//! What ARCHITECTURE.md, README.md and the manifest promise of the crate's shape.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All Rust files below a folder of the repository, by their paths in it.
+fn rust_files(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/"));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The code of a file: without its comments, and without its tests at the end.
+fn code(file: &str) -> String {
+    let text = read(file);
+    let end = text.find("mod tests {").unwrap_or(text.len());
+    let lines = text[..end].lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Which layer a file belongs to, from the bottom up.
+fn layer(file: &str) -> Option<&'static str> {
+    let name = file.strip_prefix("src/")?;
+    Some(match name {
+        _ if name.starts_with("tests/") || name == "lib.rs" => return None,
+        _ if name.starts_with("sys/") => "sys",
+        _ if name.starts_with("event_loop/") => "loop",
+        "output.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs"
+        | "escape.rs" => "data",
+        "connection.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
+        "context.rs" | "transport.rs" | "handle.rs" => "loop",
+        other => panic!("src/{other} has no layer: say in ARCHITECTURE.md and here where it belongs"),
+    })
+}
+
+#[test]
+fn dependencies_point_down() {
+    let forbidden: &[(&str, &[&str])] = &[
+        // Data knows no socket and no clock.
+        ("data", &["crate::sys", "sys::", "mio::", "socket2::", "Instant::now", "Core", "crate::event_loop"]),
+        // The system knows nothing of what is above it.
+        ("sys", &["Core", "Protocol>", "crate::connection", "crate::listener", "crate::event_loop", "Transport"]),
+        // State machines know no table, no poller and no clock.
+        ("machines", &["Slab", "Slots", "Poller", "Clock", "Core", "crate::event_loop", "Instant::now"]),
+        ("loop", &["socket2::", "mio::net", "libc::", "Instant::now"]),
+    ];
+    for file in rust_files("src") {
+        let Some(layer) = layer(&file) else { continue };
+        let code = code(&file);
+        for word in forbidden.iter().filter(|(of, _)| *of == layer).flat_map(|(_, words)| *words) {
+            assert!(!code.contains(word), "{file}, of the layer {layer}, must not know {word:?}");
+        }
+    }
+}
+
+#[test]
+fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
+    for (what, only_in) in [
+        ("Instant::now(", &["src/sys/clock.rs", "src/sys/script.rs"][..]),
+        ("catch_unwind(", &["src/event_loop/user_code.rs"]),
+        (".lose(", &["src/event_loop/core.rs"]),
+        ("RefCell", &["src/sys/script.rs"]),
+        ("Cell<", &["src/sys/script.rs"]),
+    ] {
+        for file in rust_files("src").iter().filter(|file| !file.starts_with("src/tests/")) {
+            assert!(only_in.contains(&file.as_str()) || !code(file).contains(what), "{what} in {file}");
+        }
+    }
+}
+
+#[test]
+fn files_have_one_subject_and_functions_fit_a_screen() {
+    for file in ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files) {
+        let text = read(&file);
+        assert!(text.lines().count() <= 600, "{file} is too long for one subject");
+        let mut begun: Option<(usize, String, usize)> = None;
+        for (number, line) in text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let words = line.trim_start();
+            let declares = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn "].iter().any(|w| words.starts_with(w));
+            if declares && begun.is_none() && !line.ends_with('}') && !line.ends_with(';') {
+                begun = Some((indent, words.to_owned(), number));
+            } else if let Some((of, name, start)) = &begun {
+                if indent == *of && (words == "}" || words == ";") {
+                    assert!(number - start <= 60, "{file}: {name} does not fit a screen");
+                    begun = None;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    // Each file is its own crate root somewhere: the manifest's lint forbids it in all of them.
+    assert!(read("Cargo.toml").contains("unsafe_code = \"forbid\""));
+    for file in ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files) {
+        let code = code(&file);
+        let word = ["un", "safe"].concat();
+        for line in code.lines().filter(|line| line.contains(&word)) {
+            assert!(line.contains("unsafe_code") || line.contains('"'), "{file}: {line}");
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let mut section = "";
+    let mut before = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]") && line.contains(" = ") {
+            assert!(before.starts_with('#'), "{line:?} does not say why");
+        }
+        before = line;
+    }
+}
+
+#[test]
+fn the_program_shown_is_the_program_that_runs() {
+    let example = read("examples/echo_server.rs");
+    assert!(example.lines().count() < 40);
+    assert!(read("README.md").contains(&format!("```rust\n{example}```\n")), "the README shows another program");
+    let program = example.split_once("mod support;\n\n").unwrap().1;
+    let shown: String = program.lines().map(|line| format!("//! {line}").trim_end().to_owned() + "\n").collect();
+    assert!(read("src/lib.rs").contains(&shown), "the front page shows another program");
+}
+
+#[test]
+fn every_example_is_in_the_readme_and_says_how_to_run_it() {
+    let readme = read("README.md");
+    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
+        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in the README's table");
+        let text = read(file);
+        assert!(text.starts_with("//! ") && text.contains(&format!("cargo run --example {name}")), "{file}");
+    }
+}
+
+#[test]
+fn every_file_of_the_code_map_exists_and_every_file_is_in_it() {
+    let architecture = read("ARCHITECTURE.md");
+    let map = architecture.split("## Code map").nth(1).unwrap().split("\n## ").next().unwrap();
+    for file in rust_files("src") {
+        let name = file.strip_prefix("src/").unwrap();
+        let folder = name.split('/').next().unwrap();
+        let mapped = map.contains(&format!("`{name}`")) || map.contains(&format!("`{folder}/`"));
+        assert!(mapped || name == "lib.rs", "{name} is not in the code map");
+    }
+    for name in map.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs")) {
+        assert!(root().join("src").join(name).exists(), "the code map names {name}, which is not there");
+    }
+}
+
+/// The rules of behaviour that are implemented; each has a test that carries its number.
+const RULES: &[&str] = &[
+    "l1", "l2", "l3", "l4", "l5", "l6", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "e1", "r1", "r2", "r3", "r4",
+    "r5", "r6", "w1", "w2", "w3", "w4", "w5", "w6", "w7", "h1", "h2", "h3", "x1", "x2", "x3", "x5", "a1", "a2", "a3",
+    "a4", "a5", "a6", "t1", "t2", "t3", "o1",
+];
+
+#[test]
+fn every_rule_has_a_test_that_carries_its_number() {
+    let tests: String = ["src", "tests"].into_iter().flat_map(rust_files).map(read).collect();
+    let missing: Vec<_> = RULES.iter().filter(|rule| !tests.contains(&format!("fn {rule}_"))).collect();
+    assert!(missing.is_empty(), "no test for {missing:?}");
+}
