@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::ids::Id;
+use crate::input::Input;
 use crate::output::{GATHER_MAX, LARGE_BYTES, OutputQueue, Piece, Pool};
 use crate::sys::{Blocked, Readiness, Stream, is_blocked};
 use crate::timers::Key;
@@ -27,7 +28,9 @@ pub(crate) enum State {
     /// A send failed. What had arrived before is still delivered, then the connection is lost.
     Failing,
     /// `close` was asked for: what is queued goes out, then it ends.
-    Flushing { peer_ended: bool },
+    Flushing,
+    /// The same, and the peer's end of stream was read.
+    FlushingAfterEnd,
     /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
     Lingering,
     /// The socket is closed; `connection_lost` is due.
@@ -46,6 +49,12 @@ pub(crate) struct Ending {
     pub(crate) progress: Option<Instant>,
     /// How much input was discarded while lingering.
     pub(crate) discarded_bytes: usize,
+}
+
+impl Ending {
+    fn new(reason: CloseReason) -> Box<Ending> {
+        Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0 })
+    }
 }
 
 pub(crate) struct Connection {
@@ -72,6 +81,8 @@ pub(crate) struct Connection {
     writable: bool,
     /// An event hinted at something special, so that a short read proves nothing.
     hinted: bool,
+    /// An event hinted at an error.
+    errored: bool,
     /// `connection_made` was called.
     pub(crate) made: bool,
     /// The user paused reading.
@@ -84,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) carried_over: bool,
     /// It stands on the list of those that others wrote to.
     pub(crate) written_to: bool,
+    /// A timer is set for its next send.
+    pub(crate) sends_later: bool,
 }
 
 /// A protocol on its way through a callback.
@@ -140,12 +153,14 @@ impl Connection {
             readable: false,
             writable: true,
             hinted: false,
+            errored: false,
             made: false,
             paused: false,
             over_high: false,
             offer_again: false,
             carried_over: false,
             written_to: false,
+            sends_later: false,
         }
     }
 
@@ -175,17 +190,37 @@ impl Connection {
         self.readable |= readiness.is_readable() | special;
         self.writable |= readiness.is_writable() | readiness.is_error();
         self.hinted |= special;
+        self.errored |= readiness.is_error();
+    }
+
+    /// Looks whether the peer has reset behind its end of stream, if an event hinted at that. Nothing else would tell: a
+    /// read finds the end again.
+    pub(crate) fn find_reset(&mut self) -> Option<io::Error> {
+        if self.state != State::ReadClosed || !std::mem::take(&mut self.errored) {
+            return None;
+        }
+        self.socket.as_ref()?.take_error().unwrap_or_else(Some)
+    }
+
+    pub(crate) fn has_error_hint(&self) -> bool {
+        self.errored
     }
 
     /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than
     /// `room`, and no more than fits below the cap (W4).
     #[inline]
     pub(crate) fn lift(&mut self, room: usize) -> Option<Lifted> {
-        let room = match self.can_write() {
-            true => room.min(self.limits.queue_bytes_max.saturating_sub(self.queued_cost())),
-            false => 0,
-        };
+        let room = room.min(self.room());
         Some(Lifted { protocol: self.protocol.take()?, room })
+    }
+
+    /// How much may be written before the cap is met.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        match self.can_write() {
+            true => self.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
+            false => 0,
+        }
     }
 
     // Reading.
@@ -268,10 +303,21 @@ impl Connection {
         self.input.take()
     }
 
+    pub(crate) fn has_input(&self) -> bool {
+        self.input.is_some()
+    }
+
+    /// Whether there is input that only the low mark keeps from the protocol.
+    pub(crate) fn withholds_input(&self) -> bool {
+        let withheld = |input: &Input| input.rest().len() < self.input_low_bytes();
+        self.wants_input() && self.input.as_deref().is_some_and(withheld)
+    }
+
     /// Keeps what the protocol left. Dropped where nothing will be delivered any more.
-    pub(crate) fn keep_input(&mut self, input: Box<Input>) {
+    pub(crate) fn keep_input(&mut self, mut input: Box<Input>) {
         let delivers = matches!(self.state, State::Open | State::FinQueued | State::WriteClosed | State::Failing);
         if delivers && !input.rest().is_empty() {
+            input.trim();
             self.input = Some(input);
         }
     }
@@ -426,19 +472,20 @@ impl Connection {
         match self.state {
             State::Open | State::FinQueued | State::WriteClosed => self.begin_end(false, reason),
             State::ReadClosed => self.begin_end(true, reason),
-            State::Failing | State::Flushing { .. } | State::Lingering | State::Lost | State::Gone => return false,
+            State::Failing
+            | State::Flushing
+            | State::FlushingAfterEnd
+            | State::Lingering
+            | State::Lost
+            | State::Gone => return false,
         }
         true
     }
 
     fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
-        self.state = State::Flushing { peer_ended };
+        self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
         self.input = None;
-        self.set_reason(reason);
-    }
-
-    fn set_reason(&mut self, reason: CloseReason) {
-        self.ending = Some(Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0 }));
+        self.ending = Some(Ending::new(reason));
     }
 
     /// `shutdown_write`: what is queued goes out, then FIN.
@@ -462,11 +509,15 @@ impl Connection {
     /// Sending has failed. Answers whether there may be input that is still to be delivered before it is lost (R4).
     pub(crate) fn begin_failing(&mut self, reason: CloseReason, pool: &mut Pool) -> Result<(), CloseReason> {
         self.drop_output(pool);
+        // What the mark held back is offered now.
+        self.offer_again |= self.is_held_back();
         self.over_high = false;
         match self.state {
+            // The first error is the reason, not its echo.
+            State::Failing => Ok(()),
             State::Open | State::FinQueued | State::WriteClosed if !self.paused && self.made => {
                 self.state = State::Failing;
-                self.set_reason(reason);
+                self.ending = Some(Ending::new(reason));
                 self.readable = true;
                 self.hinted = true;
                 Ok(())
@@ -475,10 +526,10 @@ impl Connection {
         }
     }
 
-    /// Begins to discard what comes in; `count` bytes have come already.
-    pub(crate) fn begin_lingering(&mut self, count: usize) {
+    /// Begins to discard what comes in; `count` bytes have come already. Answers whether that is within the bound.
+    pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
         self.state = State::Lingering;
-        self.may_discard(count);
+        self.may_discard(count)
     }
 
     /// Whether `count` more bytes of input are within what is discarded while lingering.
@@ -488,8 +539,9 @@ impl Connection {
         ending.discarded_bytes <= self.limits.linger_bytes_max
     }
 
-    /// Closes the socket, by reset where the reason or unsent output demands it (X5), and notes the reason.
-    pub(crate) fn lose(&mut self, reason: CloseReason, pool: &mut Pool) {
+    /// Closes the socket, by reset where the reason or unsent output demands it (X5), and notes the reason. Answers what
+    /// was known of its end before, for the caller to drop.
+    pub(crate) fn lose(&mut self, reason: CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
         let reset = reason.demands_reset() || self.output.is_some();
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
@@ -498,7 +550,7 @@ impl Connection {
         self.drop_output(pool);
         self.input = None;
         self.state = State::Lost;
-        self.set_reason(reason);
+        self.ending.replace(Ending::new(reason))
     }
 
     pub(crate) fn set_gone(&mut self) {
@@ -512,6 +564,7 @@ enum Taken {
     Failed(io::Error),
 }
 
+#[inline]
 fn taken(result: io::Result<usize>) -> Taken {
     match result {
         // Of a non-empty input (W6).
@@ -519,33 +572,5 @@ fn taken(result: io::Result<usize>) -> Taken {
         Ok(count) => Taken::Bytes(count),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Bytes(0),
         Err(error) => is_blocked(&error).map_or(Taken::Failed(error), Taken::Nothing),
-    }
-}
-
-/// Input that a protocol left unconsumed.
-///
-/// Appended to at the back and consumed at the front behind an offset: what is consumed is cut off only once it is the
-/// larger part, so that single bytes in and single frames out cost linear time.
-#[derive(Debug, Default)]
-pub(crate) struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Input {
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
-        if self.start > self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
     }
 }

@@ -124,10 +124,11 @@ impl<'a> Context<'a> {
 
     /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
     pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        self.call_later(deadline.saturating_duration_since(self.core.clock.now()), call)
+        self.core.call_at(deadline, Box::new(call))
     }
 
-    /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back.
+    /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
+    /// closure is dropped at the turn's end.
     pub fn cancel(&mut self, id: TimerId) -> bool {
         self.core.cancel(id)
     }
@@ -149,7 +150,7 @@ impl<'a> Context<'a> {
     /// what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
     /// `listen`, `attach` and `register` are refused. Called again, it can only bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
-        self.core.begin_shutdown(grace);
+        self.core.begin_shutdown(grace, true);
     }
 
     /// A handle for other threads.
@@ -238,7 +239,8 @@ impl Listening<'_> {
     /// Sets what is called when accepting fails (rules A1 and A2). It is logged in any case, at most once a second.
     pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.hook = Some(Box::new(hook));
+            let replaced = listener.hook.replace(Box::new(hook));
+            self.core.discard_hook(replaced);
         }
     }
 }

@@ -42,6 +42,7 @@ impl Handle {
         if !self.shared.stop.swap(true, Ordering::Release) {
             if let Err(error) = self.shared.waker.wake() {
                 log::error!("cannot wake the loop to stop it: {error}");
+                self.shared.stop.store(false, Ordering::Release);
             }
         }
     }

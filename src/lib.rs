@@ -56,6 +56,8 @@
 //! Developed and tested on Linux. What is special to Linux, macOS or Windows is behind `cfg`; on the latter two it has
 //! not been run.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod connection;
 mod context;
@@ -64,6 +66,7 @@ mod escape;
 mod event_loop;
 mod handle;
 mod ids;
+mod input;
 mod limits;
 mod listener;
 mod output;

@@ -26,6 +26,8 @@ macro_rules! limits {
         /// assert_eq!(limits.connections_max, 100);
         /// ```
         ///
+        /// What a burst has made buffers grow to is given back within two seconds after it.
+        ///
         /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for
         /// input, `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
         #[derive(Clone, Debug, PartialEq, Eq)]

@@ -84,7 +84,13 @@ impl Listener {
                 self.last_delay = Duration::ZERO;
                 Accepted::Connection(socket, peer)
             }
-            Err(error) => Accepted::Failed(AcceptError::of(&error), error),
+            Err(error) => {
+                let class = AcceptError::of(&error);
+                if class == AcceptError::Drained {
+                    self.last_delay = Duration::ZERO;
+                }
+                Accepted::Failed(class, error)
+            }
         }
     }
 

@@ -107,8 +107,8 @@ impl<'a> Transport<'a> {
     pub fn set_input_low_mark(&mut self, bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
             connection.set_input_low_bytes(bytes);
-            // A callback of its own has just seen what there is.
-            if !self.core.own.is(self.id) {
+            // Its own data_received has just seen what there is, and that is not kept meanwhile.
+            if connection.has_input() {
                 connection.offer_again = true;
                 self.core.carry_over(self.id);
             }

@@ -1,8 +1,10 @@
 //! Accepting: how a ready listener is served (rules A1 to A6).
 
+use std::fmt;
 use std::io;
 
 use super::Core;
+use super::core::Discarded;
 use super::slots::Tenant;
 use super::timing::Due;
 use crate::connection::Connection;
@@ -41,6 +43,7 @@ impl Core {
             match listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
+                    self.give_up_for(id);
                     self.admit(id, socket, peer);
                 }
                 Accepted::Failed(AcceptError::Drained, _) => {
@@ -70,11 +73,8 @@ impl Core {
         if !listener.is_full() || listener.limits.when_full == WhenFull::Refuse {
             return true;
         }
-        let lingering = self.lingering.iter().find(|&(_, &lingering)| {
-            self.slots.connection(lingering).is_some_and(|connection| connection.listener == Some(id))
-        });
-        if let Some((_, &lingering)) = lingering {
-            self.finish_begun(lingering);
+        // Just at the cap: whoever comes takes the place of a lingering one.
+        if listener.live == listener.limits.connections_max && self.lingering_of(id).is_some() {
             return true;
         }
         if let Some(listener) = self.slots.listener_mut(id) {
@@ -83,12 +83,30 @@ impl Core {
         false
     }
 
+    fn lingering_of(&self, id: Id) -> Option<Id> {
+        let of_it = |&lingering: &Id| {
+            self.slots.connection(lingering).is_some_and(|connection| connection.listener == Some(id))
+        };
+        self.lingering.values().copied().find(of_it)
+    }
+
+    /// Somebody has come to a full listener: a lingering connection makes room for him.
+    fn give_up_for(&mut self, id: Id) {
+        let Some(listener) = self.slots.listener(id) else { return };
+        if listener.is_full() && listener.limits.when_full == WhenFull::Wait {
+            if let Some(lingering) = self.lingering_of(id) {
+                self.finish_begun(lingering);
+            }
+        }
+    }
+
     /// Makes a connection of an accepted socket, if the factory wants it (A5).
     fn admit(&mut self, id: Id, socket: sys::Stream, peer: Address) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if listener.is_full() {
             self.counters.connections_refused += 1;
-            return;
+            drop(socket);
+            return self.descriptor_closed();
         }
         let limits = listener.limits.clone();
         let Some(mut factory) = listener.factory.take() else { return };
@@ -124,7 +142,10 @@ impl Core {
                 self.make(id);
             }
             // Its socket was reset; the listener goes on (X5).
-            Err(error) => log::warn!("cannot take in an accepted connection: {error}"),
+            Err(error) => {
+                self.counters.accept_errors += 1;
+                self.report(listener, &format_args!("cannot take in an accepted connection: {error}"));
+            }
         }
     }
 
@@ -136,12 +157,8 @@ impl Core {
             _ => ListenerError::Overloaded(error),
         };
         let now = self.clock.now();
+        self.report(id, &error);
         let Some(listener) = self.slots.listener_mut(id) else { return };
-        match listener.report(now) {
-            Some(0) => log::warn!("listener {id}: {error}"),
-            Some(withheld) => log::warn!("listener {id}: {error} (and {withheld} more times since it was last said)"),
-            None => {}
-        }
         if class != AcceptError::Invalid {
             let delay = listener.next_delay();
             let timer = self.timers.insert(sys::deadline_after(now, delay), Due::Accept(id));
@@ -151,6 +168,16 @@ impl Core {
         self.tell_owner(id, &error);
         if class == AcceptError::Invalid {
             self.close_listener(id);
+        }
+    }
+
+    /// Logs what went wrong with a listener, at most once a second.
+    fn report(&mut self, id: Id, what: &dyn fmt::Display) {
+        let now = self.clock.now();
+        match self.slots.listener_mut(id).and_then(|listener| listener.report(now)) {
+            Some(0) => log::warn!("listener {id}: {what}"),
+            Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
+            None => {}
         }
     }
 
@@ -213,7 +240,9 @@ impl Core {
                 self.timers.remove(timer);
                 self.backing_off.retain(|&other| other != id);
             }
-            self.drop_guarded(listener);
+            let Listener { factory, hook, .. } = *listener;
+            self.discarded.extend(factory.map(Discarded::Factory));
+            self.discarded.extend(hook.map(Discarded::Hook));
         }
         self.descriptor_closed();
     }

@@ -14,11 +14,13 @@ use super::PanicPolicy;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
 use super::timing::Due;
-use crate::connection::{Connection, State};
+use crate::connection::{Connection, Ending, State};
 use crate::handle::Shared;
 use crate::ids::{AnyId, Id};
+use crate::listener::Hook;
 use crate::output::Pool;
-use crate::source::{Registered, SourceAction, SourceSlot};
+use crate::protocol::Factory;
+use crate::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::sys::{self, Clock, Poller, Readiness};
 use crate::timers::{Key, Timers};
 use crate::{Address, CloseReason, Context, Counters, Handle, Limits, Protocol};
@@ -42,8 +44,8 @@ pub(crate) struct Core {
     pub(super) lost: Vec<Id>,
     /// Connections whose slots are to be freed.
     pub(super) gone: Vec<Id>,
-    /// Protocols that were replaced.
-    pub(super) discarded: Vec<Box<dyn Protocol>>,
+    /// What is the user's and of no more use.
+    pub(super) discarded: Vec<Discarded>,
     /// Lingering connections, in the order in which they will be given up.
     pub(super) lingering: BTreeMap<Key, Id>,
     /// Listeners that wait for a descriptor.
@@ -67,12 +69,28 @@ pub(crate) struct Core {
     pub(super) panic: Option<Box<dyn Any + Send>>,
 }
 
+/// What is the user's and of no more use: dropped at the turn's end, each by itself and guarded, and never within a
+/// call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
+#[allow(dead_code)] // It is held only to be dropped.
+pub(super) enum Discarded {
+    Protocol(Box<dyn Protocol>),
+    Factory(Factory),
+    Hook(Hook),
+    Source(Box<dyn AnySource>),
+    Timer(Due),
+    Ending(Box<Ending>),
+}
+
 /// The life of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Running,
-    /// Shutting down: until no connection is left, or this timer.
-    Draining(Key),
+    /// Shutting down: until no connection is left, or its deadline.
+    Draining {
+        deadline: Key,
+        /// Whether `run` returns then.
+        stops: bool,
+    },
     /// Being dropped.
     Dropping,
 }
@@ -128,7 +146,10 @@ impl Core {
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             connection.lose(CloseReason::Aborted, &mut self.pool);
+            let protocol = connection.protocol.take();
+            self.discarded.extend(protocol.map(Discarded::Protocol));
             self.slots.remove(id);
+            self.descriptor_closed();
             return Err(error);
         }
         Ok(id)
@@ -165,20 +186,19 @@ impl Core {
     /// called later, once. Does nothing for one that has ended.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
-        log::debug!("connection {id} from {} is lost: {reason}", connection.peer);
         if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
             self.timers.remove(timer);
             self.lingering.remove(&timer);
         }
         self.queued_total -= connection.queued_cost();
-        connection.lose(reason, &mut self.pool);
+        let ending = connection.lose(reason, &mut self.pool);
+        self.discarded.extend(ending.map(Discarded::Ending));
         let listener = connection.listener;
         if self.own.is(id) {
             self.own.set_room(0);
             self.own.gathered.clear();
         }
         self.lost.push(id);
-        self.start_decay();
         self.descriptor_closed();
         if let Some(listener) = listener {
             self.one_less(listener);
@@ -187,7 +207,7 @@ impl Core {
 
     /// Ends a connection for the reason with which its end began.
     pub(super) fn finish_begun(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         let Some(ending) = &mut connection.ending else { return };
         let reason = std::mem::replace(&mut ending.reason, CloseReason::Closed);
         self.finish(id, reason);
@@ -199,34 +219,34 @@ impl Core {
         }
         if let Some(Tenant::Source(SourceSlot { source: Some(mut source), .. })) = self.slots.remove(id) {
             self.end_source(&mut *source);
-            self.drop_guarded(source);
+            self.discarded.push(Discarded::Source(source));
         }
         self.descriptor_closed();
         true
     }
 
-    pub(super) fn end_source(&mut self, source: &mut dyn crate::source::AnySource) {
+    pub(super) fn end_source(&mut self, source: &mut dyn AnySource) {
         if let Err(error) = self.poller.registry().and_then(|registry| source.deregister(registry)) {
             log::warn!("cannot deregister a source: {error}");
         }
     }
 
     /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
-    pub(crate) fn begin_shutdown(&mut self, grace: Duration) {
-        match self.life {
+    /// With `stops`, `run` returns once it is done.
+    pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
+        let end = self.deadline_after(grace);
+        match &mut self.life {
             Life::Dropping => return,
-            Life::Draining(timer) => {
-                let deadline = self.deadline_after(grace);
-                if deadline < timer.deadline() {
-                    self.timers.remove(timer);
-                    self.life = Life::Draining(self.timers.insert(deadline, Due::Shutdown));
+            Life::Draining { deadline, .. } => {
+                if end < deadline.deadline() {
+                    self.timers.remove(*deadline);
+                    *deadline = self.timers.insert(end, Due::Shutdown);
                 }
                 return;
             }
             Life::Running => {}
         }
-        let deadline = self.deadline_after(grace);
-        self.life = Life::Draining(self.timers.insert(deadline, Due::Shutdown));
+        self.life = Life::Draining { deadline: self.timers.insert(end, Due::Shutdown), stops };
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
             self.close_listener(id);
         }
@@ -236,17 +256,20 @@ impl Core {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining(_))
+        matches!(self.life, Life::Draining { .. })
+    }
+
+    /// Whether a shutdown has come to its end, which the turn's end will notice.
+    fn is_drained(&self) -> bool {
+        self.is_draining() && self.slots.connections() == 0
     }
 
     /// Ends the shutdown once no connection is left.
     pub(super) fn end_shutdown_if_drained(&mut self) {
-        if let Life::Draining(timer) = self.life {
-            if self.slots.connections() == 0 {
-                self.timers.remove(timer);
-                self.life = Life::Running;
-                self.stop_requested = true;
-            }
+        if let (Life::Draining { deadline, stops }, true) = (self.life, self.is_drained()) {
+            self.timers.remove(deadline);
+            self.life = Life::Running;
+            self.stop_requested |= stops;
         }
     }
 
@@ -266,13 +289,14 @@ impl Core {
             self.deliver_losses();
         }
         self.free_slots();
-        for timer in self.timers.take_all() {
-            self.drop_guarded(timer);
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+            self.close_listener(id);
         }
-        for id in self.slots.ids(|_| true) {
-            let tenant = self.slots.remove(id);
-            self.drop_guarded(tenant);
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
+            self.deregister(id);
         }
+        self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
+        self.free_slots();
     }
 
     // Lists of work.
@@ -300,7 +324,8 @@ impl Core {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !(self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty())
+        let lists_are_empty = self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty();
+        !lists_are_empty || !self.discarded.is_empty() || self.is_drained()
     }
 
     // What protocols ask of connections.
@@ -321,15 +346,18 @@ impl Core {
 
     pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         let Some(connection) = self.slots.connection_mut(id) else {
-            self.discarded.push(protocol);
+            self.discarded.push(Discarded::Protocol(protocol));
             return;
         };
-        // Its own callback sees to that: what it leaves is offered to the new one.
         connection.offer_again = true;
+        // The low mark was the old one's.
+        connection.set_input_low_bytes(0);
+        // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
+        let offers = connection.has_input();
         if let Some(old) = connection.protocol.replace(protocol) {
-            self.discarded.push(old);
+            self.discarded.push(Discarded::Protocol(old));
         }
-        if !self.own.is(id) {
+        if offers {
             self.carry_over(id);
         }
     }
@@ -366,6 +394,10 @@ impl Core {
         } else {
             self.mark_written_to(id);
         }
+    }
+
+    pub(crate) fn discard_hook(&mut self, hook: Option<Hook>) {
+        self.discarded.extend(hook.map(Discarded::Hook));
     }
 
     // Stopping and idling.

@@ -110,7 +110,8 @@ impl EventLoop {
     }
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection, source
-    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count.
+    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count; a shutdown that
+    /// has begun is seen through.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() && !self.core.is_idle() {
+        while !self.core.take_stop() && (self.core.is_draining() || !self.core.is_idle()) {
             self.turn(None)?;
         }
         Ok(())
@@ -137,11 +138,10 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn shutdown(&mut self, grace: Duration) -> io::Result<()> {
-        self.core.begin_shutdown(grace);
+        self.core.begin_shutdown(grace, false);
         while self.core.is_draining() {
             self.turn(None)?;
         }
-        self.core.take_stop();
         Ok(())
     }
 

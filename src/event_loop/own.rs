@@ -58,6 +58,10 @@ impl Own {
         self.room = room;
     }
 
+    pub(crate) fn lower_room(&mut self, room: usize) {
+        self.room = self.room.min(room);
+    }
+
     /// Whether its buffer is larger than most callbacks need.
     pub(crate) fn holds_memory(&self) -> bool {
         self.gathered.capacity() > KEPT_BYTES

@@ -2,8 +2,9 @@
 
 use super::Core;
 use crate::CloseReason;
-use crate::connection::{Connection, Input, Read, State};
+use crate::connection::{Connection, Read, State};
 use crate::ids::Id;
+use crate::input::Input;
 use crate::reason::Limit;
 
 impl Core {
@@ -31,10 +32,15 @@ impl Core {
         loop {
             // One look at the slot for each read: everything that is rare hides behind one question.
             let Some(connection) = self.slots.connection_mut(id) else { return };
-            if !std::mem::replace(&mut looked_after, true) && connection.needs_care() {
-                self.take_care(id);
+            if connection.needs_care() {
+                // What is kept for another protocol comes before what is still to be read, but in another turn.
+                if looked_after || !self.take_care(id) {
+                    return;
+                }
+                looked_after = true;
                 continue;
             }
+            looked_after = true;
             if !connection.wants_input() {
                 return self.end_failing(id);
             }
@@ -54,6 +60,7 @@ impl Core {
                     if count == budget {
                         return self.carry_over(id);
                     }
+                    self.hold_back(id);
                 }
                 Read::Blocked => return self.end_failing(id),
                 Read::End => return self.deliver_end(id),
@@ -62,26 +69,42 @@ impl Core {
         }
     }
 
-    /// Does what must come before a connection is read from.
+    /// Does what must come before a connection is read from. `false` where it is not to be read from.
     #[cold]
-    fn take_care(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+    fn take_care(&mut self, id: Id) -> bool {
+        let Some(connection) = self.slots.connection_mut(id) else { return false };
         match connection.state() {
             State::Lingering => self.discard(id),
             _ if !connection.made => self.make(id),
             _ => self.offer_kept(id),
         }
+        let reads = |connection: &Connection| connection.is_alive() && connection.state() != State::Lingering;
+        self.slots.connection(id).is_some_and(reads)
     }
 
     /// A connection that could not send any more has delivered what had arrived, or cannot: now it ends.
     fn end_failing(&mut self, id: Id) {
-        if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.state() == State::Failing {
+            self.offer_withheld(id);
             self.finish_begun(id);
+        } else if let Some(error) = connection.find_reset() {
+            self.finish(id, CloseReason::from_error(error));
+        }
+    }
+
+    /// Offers what a low mark has withheld, at an end that no `eof_received` tells of (R4).
+    fn offer_withheld(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.withholds_input() {
+            connection.set_input_low_bytes(0);
+            self.offer_kept(id);
         }
     }
 
     /// A read has failed. Where a send had failed before, that was the first error, and is the reason (W1).
     fn fail_reading(&mut self, id: Id, reason: CloseReason) {
+        self.offer_withheld(id);
         match self.slots.connection(id).map(Connection::state) {
             Some(State::Failing) => self.finish_begun(id),
             _ => self.finish(id, reason),
@@ -135,6 +158,7 @@ impl Core {
             if rest.len() < connection.input_low_bytes() || !connection.wants_input() {
                 return consumed;
             }
+            connection.offer_again = false;
             let Some(lifted) = connection.lift(room) else { return data.len() };
             let called = self.call_lifted(id, lifted, |protocol, transport| protocol.data_received(transport, rest));
             let Some(count) = called else { return data.len() };
@@ -160,11 +184,17 @@ impl Core {
             return false;
         }
         connection.offer_again = false;
-        // The answers so far may hold the reading back.
-        if self.own.gathered.len() > connection.limits.queue_bytes_high {
+        self.hold_back(id);
+        true
+    }
+
+    /// Where the answers so far may hold the reading back, they are sent now, and the mark is told.
+    #[inline]
+    fn hold_back(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection(id) else { return };
+        if self.own.gathered.len() + connection.queued_cost() > connection.limits.queue_bytes_high {
             self.flush(id);
         }
-        true
     }
 
     /// Keeps what was left unconsumed, up to the limit.
@@ -174,7 +204,7 @@ impl Core {
         let too_much = input.rest().len() > connection.limits.input_bytes_max && connection.wants_input();
         connection.keep_input(input);
         if too_much {
-            self.finish(id, CloseReason::Limit(Limit::InputBytes));
+            self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
         }
     }
 
@@ -182,11 +212,14 @@ impl Core {
     fn deliver_end(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
-            return self.finish_begun(id);
+            return self.end_failing(id);
         }
         let input = connection.take_input().unwrap_or_default();
         connection.peer_ended();
         self.call(id, |protocol, transport| protocol.eof_received(transport, input.rest()));
+        if self.slots.connection(id).is_some_and(Connection::has_error_hint) {
+            self.carry_over(id);
+        }
     }
 
     /// Reads and drops what a lingering connection's peer still sends (X1).

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::core::Discarded;
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
@@ -55,8 +56,17 @@ impl Core {
     }
 
     pub(crate) fn call_later(&mut self, delay: Duration, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
+        self.set_timer(self.deadline_after(delay), call)
+    }
+
+    pub(crate) fn call_at(&mut self, deadline: Instant, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
+        // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
+        self.set_timer(deadline.max(self.clock.now()), call)
+    }
+
+    fn set_timer(&mut self, deadline: Instant, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
         self.timers_waited_for += 1;
-        TimerId(self.timers.insert(self.deadline_after(delay), Due::Call { call, background: false }))
+        TimerId(self.timers.insert(deadline, Due::Call { call, background: false }))
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
@@ -64,6 +74,7 @@ impl Core {
         if let Due::Call { background: false, .. } = due {
             self.timers_waited_for -= 1;
         }
+        self.discarded.push(Discarded::Timer(due));
         true
     }
 
@@ -119,7 +130,7 @@ impl Core {
             }
             Due::Close(id) => self.check_close_deadline(id),
             Due::Linger(id) => self.finish_begun(id),
-            Due::Send(id) => self.mark_written_to(id),
+            Due::Send(id) => self.send_again(id),
             Due::Accept(id) => self.accept_again(id),
             Due::Shutdown => self.abandon_connections(),
             Due::Decay => self.decay(),
@@ -128,8 +139,19 @@ impl Core {
 
     // Deadlines of connections.
 
-    pub(super) fn retry_send_later(&mut self, id: Id) {
-        self.timers.insert(self.deadline_after(SEND_RETRY), Due::Send(id));
+    /// The kernel has no buffers for a send, and will not tell when it has: time must (W6).
+    pub(super) fn send_later(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if !std::mem::replace(&mut connection.sends_later, true) {
+            self.timers.insert(self.deadline_after(SEND_RETRY), Due::Send(id));
+        }
+    }
+
+    fn send_again(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.sends_later = false;
+            self.mark_written_to(id);
+        }
     }
 
     /// A closing connection could not send all: it waits for its peer, for so long (X1).

@@ -9,7 +9,7 @@ use super::slots::Tenant;
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
-use crate::{Context, Transport};
+use crate::{CloseReason, Context};
 
 impl Core {
     /// How much work is carried over from the turn before.
@@ -109,11 +109,9 @@ impl Core {
             connection.set_gone();
             let made = connection.made;
             let ending = connection.ending.take();
-            if let (true, Some(ending)) = (made, ending) {
-                self.counters.connections_lost += 1;
-                self.call(id, |protocol, transport: &mut Transport<'_>| {
-                    protocol.connection_lost(transport, ending.reason);
-                });
+            match ending {
+                Some(ending) if made => self.deliver_loss(id, ending.reason),
+                ending => self.drop_guarded(ending),
             }
             let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
             self.drop_guarded(protocol);
@@ -122,14 +120,29 @@ impl Core {
         reuse(&mut self.lost, lost);
     }
 
+    fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
+        self.counters.connections_lost += 1;
+        if log::log_enabled!(log::Level::Debug) {
+            // Guarded, since an error of the user's may show itself here.
+            self.guard("the error of a protocol", |core| {
+                let peer = core.slots.connection(id).map(|connection| &connection.peer);
+                log::debug!("connection {id} from {peer:?} is lost: {reason}");
+            });
+        }
+        self.call(id, |protocol, transport| protocol.connection_lost(transport, reason));
+    }
+
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
     pub(super) fn free_slots(&mut self) {
         for id in self.gone.drain(..) {
             self.slots.remove(id);
         }
-        for protocol in std::mem::take(&mut self.discarded) {
-            self.drop_guarded(protocol);
+        let mut discarded = std::mem::take(&mut self.discarded);
+        for value in discarded.drain(..) {
+            self.drop_guarded(value);
         }
+        reuse(&mut self.discarded, discarded);
+        self.start_decay();
         self.end_shutdown_if_drained();
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::core::Discarded;
 use super::own::GATHERED_BYTES_MAX;
 use super::{Core, PanicPolicy};
 use crate::connection::Lifted;
@@ -46,7 +47,7 @@ impl Core {
             connection.protocol = Some(protocol);
         } else {
             // It was replaced meanwhile.
-            self.discarded.push(protocol);
+            self.discarded.push(Discarded::Protocol(protocol));
         }
         match result {
             Ok(value) => Some(value),

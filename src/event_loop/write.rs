@@ -32,10 +32,14 @@ impl Core {
             return;
         }
         let mut sent = connection.write(piece, &mut self.pool);
-        if connection.queued_bytes() > GATHERED_BYTES_MAX {
+        if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
             sent = connection.send(&[], &mut self.pool);
         }
         self.queued_total = self.queued_total + connection.queued_cost() - before;
+        let room_of_connection = connection.room();
+        // What the callback under way may still gather without a look at the queues.
+        let room = self.room_in_loop();
+        self.own.lower_room(if self.own.is(id) { room.min(room_of_connection) } else { room });
         if let Sent::Failed(error) = sent {
             self.fail_sending(id, CloseReason::from_error(error));
         } else if !self.own.is(id) {
@@ -77,13 +81,13 @@ impl Core {
     }
 
     /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
+    #[cold]
     fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
         match sent {
             Sent::Failed(error) => return self.fail_sending(id, CloseReason::from_error(error)),
-            Sent::Blocked(Blocked::UntilLater) => self.retry_send_later(id),
+            Sent::Blocked(Blocked::UntilLater) => self.send_later(id),
             Sent::Blocked(Blocked::UntilEvent) | Sent::All => {}
         }
-        self.start_decay();
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if let (true, Some(ending)) = (progress, &mut connection.ending) {
             ending.progress = Some(self.clock.now());
@@ -104,14 +108,16 @@ impl Core {
     }
 
     /// What follows a send: FIN or the end, if that was waiting for it, and the marks.
+    #[cold]
     fn after_send(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let is_out = connection.queued_bytes() == 0;
         match connection.state() {
             // An error here means that the peer is gone: reading tells.
             State::FinQueued if is_out => drop(connection.send_fin()),
-            State::Flushing { peer_ended } if is_out => return self.end_flushed(id, peer_ended),
-            State::Flushing { .. } => self.set_close_deadline(id),
+            State::FlushingAfterEnd if is_out => return self.finish_begun(id),
+            State::Flushing if is_out => return self.end_flushed(id),
+            State::FlushingAfterEnd | State::Flushing => self.set_close_deadline(id),
             _ => {}
         }
         self.tell_mark(id);
@@ -133,26 +139,28 @@ impl Core {
         self.carry_over(id);
     }
 
-    /// A closed connection has nothing left to send (X1).
+    /// A closed connection has nothing left to send, and its peer's end was not seen (X1).
     ///
     /// Where the peer may still be sending, closing the socket at once would make the kernel answer with a reset, which
     /// can destroy our last answer before the peer has read it.
-    fn end_flushed(&mut self, id: Id, peer_ended: bool) {
+    fn end_flushed(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if peer_ended {
-            return self.finish_begun(id);
-        }
-        if let Err(error) = connection.send_fin() {
-            return self.finish(id, CloseReason::from_error(error));
-        }
+        // An error here means that both ends are over already, or that the peer is gone: reading tells which.
+        let _ = connection.send_fin();
         let mut probe = [0; 1024];
         match connection.read(&mut probe) {
             Read::Blocked | Read::End => self.finish_begun(id),
             Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
             Read::Data(count) => {
-                connection.begin_lingering(count);
+                if !connection.begin_lingering(count) {
+                    return self.finish_begun(id);
+                }
+                let listener = connection.listener;
                 self.set_linger_deadline(id);
                 self.carry_over(id);
+                if let Some(listener) = listener {
+                    self.look_again(listener);
+                }
             }
         }
     }

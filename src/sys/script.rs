@@ -146,6 +146,7 @@ struct StreamState {
     refuses_registration: bool,
     short_read_empties: bool,
     reads: VecDeque<io::Result<Vec<u8>>>,
+    error: Option<io::Error>,
     writes: VecDeque<io::Result<usize>>,
     room: usize,
     sent: Vec<u8>,
@@ -169,6 +170,7 @@ impl Stream {
             refuses_registration: false,
             short_read_empties: true,
             reads: VecDeque::new(),
+            error: None,
             writes: VecDeque::new(),
             room: usize::MAX,
             sent: Vec::new(),
@@ -225,6 +227,10 @@ impl Stream {
         self.write(&all)
     }
 
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.0.borrow_mut().error.take()
+    }
+
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.0.borrow_mut().calls.push(Call::ShutdownWrite);
         Ok(())
@@ -260,6 +266,11 @@ impl Peer {
     /// A later read fails so.
     pub(crate) fn read_fails(&self, error: io::Error) {
         self.0.borrow_mut().reads.push_back(Err(error));
+    }
+
+    /// The socket meets an error that only asking for it tells of, as a reset behind the end of the stream is.
+    pub(crate) fn meets(&self, error: io::Error) {
+        self.0.borrow_mut().error = Some(error);
     }
 
     /// The next write answers so, then the one after.

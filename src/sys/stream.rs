@@ -111,6 +111,15 @@ impl Stream {
         }
     }
 
+    /// The error that the socket has met and no call was told of yet.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Stream::Tcp(stream) => stream.take_error(),
+            #[cfg(test)]
+            Stream::Script(stream) => Ok(stream.take_error()),
+        }
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::from),
