@@ -12,6 +12,10 @@ use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
 use crate::{CloseReason, ConnectionId, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Transport};
 
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const KIB: usize = 1024;
+
 /// What came to a protocol.
 pub(crate) enum Event<'a> {
     Made,
@@ -108,6 +112,11 @@ pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> us
     0
 }
 
+/// Does no more than the default.
+pub(crate) fn idle(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    by_default(&event, transport)
+}
+
 /// Echoes, and else does the default.
 pub(crate) fn echo(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event {
@@ -178,6 +187,22 @@ impl Scene {
         (ConnectionId(id), peer)
     }
 
+    /// Listens once more, with a factory of its own.
+    pub(crate) fn listen(
+        &mut self,
+        factory: impl FnMut(&mut crate::Context<'_>, &crate::Address) -> Option<Box<dyn Protocol>> + 'static,
+    ) -> (ListenerId, Backlog) {
+        let (socket, backlog) = Listener::pair();
+        let id = self.event_loop.core.add_listener(sys::Listener::Script(socket), Box::new(factory)).unwrap();
+        (ListenerId(id), backlog)
+    }
+
+    /// Does something to a connection from outside of its callbacks.
+    pub(crate) fn tell(&mut self, id: ConnectionId, act: impl FnOnce(&mut Transport<'_>)) {
+        act(&mut self.event_loop.context().connection(id).expect("alive"));
+        self.settle();
+    }
+
     /// One turn that does not wait.
     pub(crate) fn turn(&mut self) {
         self.event_loop.turn(Some(Duration::ZERO)).unwrap();
@@ -230,10 +255,53 @@ impl Scene {
     }
 }
 
+/// What a timer does that ends `run`.
+pub(crate) fn stop(context: &mut crate::Context<'_>) {
+    context.stop();
+}
+
+// Methods as functions, since their paths are not general enough in lifetimes for `Scene::tell`.
+
+pub(crate) fn pause_reading(transport: &mut Transport<'_>) {
+    transport.pause_reading();
+}
+
+pub(crate) fn resume_reading(transport: &mut Transport<'_>) {
+    transport.resume_reading();
+}
+
+pub(crate) fn shutdown_write(transport: &mut Transport<'_>) {
+    transport.shutdown_write();
+}
+
+pub(crate) fn close(transport: &mut Transport<'_>) {
+    transport.close();
+}
+
+pub(crate) fn abort(transport: &mut Transport<'_>) {
+    transport.abort();
+}
+
 /// An error with a code of the system.
 #[cfg(unix)]
 pub(crate) fn os_error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }
 
+#[cfg(unix)]
+mod accepting;
+mod closing;
+mod consuming;
+mod destructors;
+mod ending;
+mod half_closing;
+mod life;
+mod marks;
+mod overload;
+mod panics;
 mod reading;
+mod reentering;
+mod stopping;
+mod timing;
+mod turning;
+mod writing;

@@ -64,6 +64,10 @@ fn c8_who_reset_before_being_accepted_hurts_nobody() {
     turn_until(&mut event_loop, |context| context.connections() == 0);
     let counters = event_loop.context().counters();
     assert_eq!(counters.connections_made, counters.connections_lost);
+    if cfg!(target_os = "linux") {
+        // Linux hands such a connection over, with the address of a peer that is gone: it is made, and lost.
+        assert_eq!((counters.connections_made, counters.accept_errors), (11, 0));
+    }
     assert!(ends.borrow().iter().filter(|end| *end != "reset by the peer").count() == 1, "{ends:?}");
 }
 

@@ -193,3 +193,57 @@ fn r4_what_arrived_before_a_reset_is_delivered_first() {
     }
     assert_eq!(*ends.borrow(), ["reset by the peer"]);
 }
+
+#[test]
+fn h1_a_peer_that_resets_after_its_end_is_noticed_though_nothing_is_written() {
+    struct StayOpen;
+    impl Protocol for StayOpen {
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+
+        fn eof_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {}
+    }
+
+    let ends = Ends::default();
+    let noted = ends.clone();
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, move || NotingEnd { inner: StayOpen, ends: noted.clone() });
+    let client = connect(address);
+    client.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut event_loop, |context| context.connections() == 1);
+    // Behind FIN a read finds the end again, so that nothing but the socket's error tells.
+    event_loop.turn(Some(Duration::from_millis(20))).unwrap();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert_eq!(*ends.borrow(), ["reset by the peer"]);
+}
+
+#[test]
+fn x1_a_close_after_both_ends_is_no_reset() {
+    struct EndAndPause;
+    impl Protocol for EndAndPause {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            transport.shutdown_write();
+            transport.pause_reading();
+        }
+
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+
+    let ends = Ends::default();
+    let noted = ends.clone();
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, move || NotingEnd { inner: EndAndPause, ends: noted.clone() });
+    serve_while(&mut event_loop, move || {
+        let mut client = connect(address);
+        assert!(read_all(&mut client).is_empty());
+    });
+    // The client has read our end and closed: both ends are over, and ours to say the last word.
+    event_loop.turn(Some(Duration::from_millis(20))).unwrap();
+    event_loop.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(*ends.borrow(), ["the loop was shut down"]);
+}

@@ -1,0 +1,100 @@
+//! Rule E1: destructors of what is the user's, which may panic as well.
+
+use super::*;
+use crate::sys::script::Call;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+struct Explosive;
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+impl Protocol for Explosive {
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[test]
+fn e1_a_destructor_that_panics_when_registration_fails_ends_nothing_more() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let log = Log::default();
+    scene.knock(Some(Box::new(Explosive))).refuse_registration();
+    scene.knock(Some(protocol(&log, echo)));
+    let result = catch_unwind(AssertUnwindSafe(|| scene.settle()));
+    assert_eq!(log.take(), ["made"]);
+    assert!(result.is_ok());
+    assert_eq!(scene.event_loop.context().counters().panics, 1);
+}
+
+impl std::fmt::Debug for Explosive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Explosive")
+    }
+}
+
+impl std::fmt::Display for Explosive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("explosive")
+    }
+}
+
+impl std::error::Error for Explosive {}
+
+#[test]
+fn e1_a_reason_whose_destructor_panics_loses_no_connection() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, echo);
+    peer.set_room(0);
+    let mut context = scene.event_loop.context();
+    let mut transport = context.connection(id).unwrap();
+    transport.write(b"never taken");
+    transport.fail(Explosive);
+    // Its close times out, so that another reason takes the place of that one.
+    let result = catch_unwind(AssertUnwindSafe(|| scene.pass(Duration::from_secs(6))));
+    scene.settle();
+    assert_eq!(log.take(), ["made", "lost: the peer did not take what was left in time"]);
+    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert!(result.is_ok());
+}
+
+#[test]
+fn e1_two_destructors_of_one_listener_that_panic_end_nothing_more() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let (one, two) = (Explosive, Explosive);
+    let (listener, _backlog) = scene.listen(move |_, _| {
+        let _ = &one;
+        None
+    });
+    scene.event_loop.context().listener(listener).unwrap().on_error(move |_, _, _| {
+        let _ = &two;
+    });
+    scene.event_loop.context().listener(listener).unwrap().close();
+    scene.turn();
+    assert_eq!(scene.event_loop.context().counters().panics, 2);
+}
+
+#[test]
+fn e1_what_a_callback_wrote_before_it_panicked_never_looks_whole() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let (_, peer) = scene.accept(&Log::default(), |event, transport| {
+        if let Event::Data(_) = event {
+            transport.write(&[0; 20_000]);
+            transport.write(b"small");
+            panic!("then");
+        }
+        by_default(&event, transport)
+    });
+    scene.receive(&peer, "x");
+    // A large piece goes out at once; a reset follows it, and what was only gathered is dropped.
+    assert_eq!(peer.take_sent().len(), 20_000);
+    assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
+}
