@@ -50,14 +50,13 @@ impl Session {
 }
 
 fn print_line(peer: &str, line: &[u8]) {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
     say(format_args!("{peer}: {}", escape(line)));
 }
 
 fn print_unfinished(peer: &str, unfinished: &RefCell<Vec<u8>>) {
     let line = unfinished.take();
     if !line.is_empty() {
-        say(format_args!("{peer}: {}", escape(&line)));
+        print_line(peer, &line);
     }
 }
 
@@ -72,7 +71,7 @@ impl Protocol for Session {
             let mut unfinished = self.unfinished.borrow_mut();
             unfinished.extend_from_slice(piece);
             if let Some(line) = unfinished.strip_suffix(b"\n") {
-                print_line(&self.peer, line);
+                print_line(&self.peer, line.strip_suffix(b"\r").unwrap_or(line));
                 unfinished.clear();
             } else if unfinished.len() >= LINE_BYTES_MAX {
                 print_line(&self.peer, &unfinished);
