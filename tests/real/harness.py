@@ -1,0 +1,435 @@
+"""What the real-client checks share: servers started and ended, printed lines awaited, results counted.
+
+Linux and the Python standard library only.  Nothing here waits blindly: every wait is for something that can be
+seen (a printed line, a row of /proc), and every wait has a deadline.  The one exception says so: `left_alone`.
+"""
+
+import atexit
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROJECT = os.path.dirname(os.path.dirname(HERE))
+
+WAIT_S = 10.0  # How long anything may take that should happen at once, on a busy machine too.
+POLL_S = 0.005  # How often a condition is looked at that nobody can notify us of.
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+_running = []  # Every process started here and not ended yet, so that none outlives the check.
+
+
+class Failed(Exception):
+    """A check did not find what it must find."""
+
+
+def require(condition, what):
+    if not condition:
+        raise Failed(what)
+
+
+def example(name):
+    """The path of an example's binary, as `cargo build --examples` leaves it."""
+    target = os.environ.get("CARGO_TARGET_DIR", "target")
+    path = os.path.join(PROJECT, target, "debug", "examples", name)
+    if not os.access(path, os.X_OK):
+        sys.exit(f"{path} is missing: run `cargo build --examples --all-features` first")
+    return path
+
+
+# ---------------------------------------------------------------------------------------------- counting results
+
+
+class Checks:
+    """Runs named checks one after the other, prints a line for each, and exits by what they gave."""
+
+    def __init__(self, limit_s):
+        self.passed = 0
+        self.failed = 0
+        self.skipped = 0
+        # A parent may have ignored SIGINT (a shell does so for what it starts in the background), and ignored
+        # signals are inherited: the servers started here must see the system's default.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"not done after {limit_s} s"))
+        signal.alarm(limit_s)
+
+    def run(self, what, function, *arguments):
+        try:
+            found = function(*arguments)
+        except Exception as error:  # One failed check must not hide what the others would say.
+            self.failed += 1
+            if not isinstance(error, Failed):
+                traceback.print_exc()
+            print(f"FAILED: {what}: {error}", flush=True)
+        else:
+            self.passed += 1
+            print(f"ok: {what}" + (f" ({found})" if found else ""), flush=True)
+
+    def skip(self, what, why):
+        self.skipped += 1
+        print(f"skipped: {what}: {why}", flush=True)
+
+    def finish(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        print(f"{self.passed} passed, {self.failed} failed{skipped}", flush=True)
+        sys.exit(1 if self.failed or not self.passed else 0)
+
+
+def left_alone(seconds):
+    """Leaves a server alone: here the passing of time is itself what is tested."""
+    time.sleep(seconds)
+
+
+# ------------------------------------------------------------------------------------------------------- servers
+
+
+def start(argv, **options):
+    """`subprocess.Popen`, of a process that ends with this one even if this one is killed."""
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *argv], **options)
+    _running.append(process)
+    return process
+
+
+def end(process, number=signal.SIGKILL, limit_s=WAIT_S):
+    """Sends a signal to a process started here, waits for its end and returns its exit code."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        code = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise Failed(f"pid {process.pid} still ran {limit_s} s after signal {number}") from None
+    finally:
+        if process in _running:
+            _running.remove(process)
+    return code
+
+
+@atexit.register
+def _end_all():
+    for process in list(_running):
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+class Server:
+    """A server process, its printed lines, and the address it listens on.
+
+    `stdout` is "kept" (read here, line by line), "closed" (`>&-`), "full" (`/dev/full`) or "broken" (a pipe whose
+    reader left after the first line).  `descriptors_max` is the limit on open descriptors it runs under.
+    `on_line`, if given, sees every printed line first; one for which it returns true is not remembered here.
+    """
+
+    def __init__(self, argv, *, stdout="kept", descriptors_max=None, on_line=None):
+        self.lines = []
+        self.errors = []
+        self.changed = threading.Condition()
+        if descriptors_max:
+            argv = ["prlimit", f"--nofile={descriptors_max}:{descriptors_max}", *argv]
+        if stdout == "closed":
+            argv = ["sh", "-c", 'exec "$@" >&-', "sh", *argv]
+        with open("/dev/full", "wb") as full:
+            out = full if stdout == "full" else subprocess.PIPE
+            self.process = start(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+        self.pid = self.process.pid
+        self._readers = [self._read(self.process.stderr, self.errors.append)]
+        if stdout == "kept":
+            self._readers.append(self._read(self.process.stdout, self.lines.append, on_line))
+        elif stdout == "broken":
+            self.lines.append(self.process.stdout.readline().removesuffix(b"\n"))
+            self.process.stdout.close()
+        self.address = self._listening_address(printed=stdout in ("kept", "broken"))
+        self.descriptors_at_start = self.descriptors()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            end(self.process)
+        if self.process in _running:
+            _running.remove(self.process)
+        for reader in self._readers:
+            reader.join(WAIT_S)
+
+    def _read(self, stream, remember, on_line=None):
+        def loop():
+            with stream:
+                for line in stream:
+                    line = line.removesuffix(b"\n")
+                    with self.changed:
+                        if not (on_line and on_line(line)):
+                            remember(line)
+                        self.changed.notify_all()
+
+        reader = threading.Thread(target=loop, daemon=True)
+        reader.start()
+        return reader
+
+    def _listening_address(self, printed):
+        """The address as printed or, where nothing can be printed, as the kernel lists it for this process."""
+        if not printed:
+            return self.wait_until(lambda: listening_address(self.pid), "a listening socket")
+        line = self.wait_for_line(rb"listening on \S+:\d+", "the line `listening on ADDR`")
+        host, port = line.split()[-1].rsplit(b":", 1)
+        return host.decode(), int(port)
+
+    def wait(self, condition, what, limit_s=WAIT_S):
+        """Waits until `condition()`, which looks at the printed lines, is true, and returns what it gave."""
+        deadline = time.monotonic() + limit_s
+        with self.changed:
+            while True:
+                found = condition()
+                if found:
+                    return found
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    ended = "" if self.alive() else f" (the server ended: {self.process.returncode})"
+                    raise Failed(f"after {limit_s} s still not printed: {what}{ended}{self.tail()}")
+                self.changed.wait(min(left_s, 0.5))
+                if not self.alive():
+                    # Its last lines may still be on their way; no others will come.
+                    deadline = min(deadline, time.monotonic() + 1)
+
+    def wait_until(self, condition, what, limit_s=WAIT_S):
+        """Waits until `condition()`, which nobody can notify us of, is true, and returns what it gave."""
+        deadline = time.monotonic() + limit_s
+        while not (found := condition()):
+            require(self.alive(), f"the server ended ({self.process.returncode}) before: {what}{self.tail()}")
+            require(time.monotonic() < deadline, f"after {limit_s} s still not: {what}{self.tail()}")
+            time.sleep(POLL_S)
+        return found
+
+    def wait_for_line(self, pattern, what=None, limit_s=WAIT_S):
+        """Waits for a line that matches the whole of `pattern` (a regular expression on bytes)."""
+        matches = re.compile(pattern).fullmatch
+        return self.wait(lambda: next(filter(matches, self.lines), None), what or pattern, limit_s)
+
+    def wait_for_text(self, text, limit_s=WAIT_S):
+        """Waits for a line that is exactly `text`."""
+        return self.wait_for_line(re.escape(text.encode()), repr(text), limit_s)
+
+    def count(self, pattern):
+        matches = re.compile(pattern).fullmatch
+        with self.changed:
+            return sum(1 for line in self.lines if matches(line))
+
+    def tail(self):
+        last = [*self.lines[-4:], *self.errors[-4:]]
+        return "".join("\n    | " + ascii(line[:200]) for line in last)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def cpu_s(self):
+        """CPU seconds used so far, user and system."""
+        with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
+
+    def memory_peak_mib(self):
+        """The most memory that was ever resident, not a sample that may miss it."""
+        with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) / 1024
+
+    def end(self, number=signal.SIGTERM):
+        return end(self.process, number)
+
+    def require_idle(self, seconds=2.0, polls_max=3):
+        """Left alone, the server sleeps: hardly a poll (a tracer's arrival costs one or two), hardly any CPU."""
+        require(self.alive(), f"the server ended ({self.process.returncode}){self.tail()}")
+        with Trace(self.pid, "epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,select,pselect6") as trace:
+            cpu_s = self.cpu_s()
+            left_alone(seconds)
+            cpu_s = self.cpu_s() - cpu_s
+        polls = sum(trace.counts().values())
+        require(polls <= polls_max, f"{polls} polls in {seconds} s of rest")
+        require(cpu_s <= 0.02, f"{cpu_s:.2f} s of CPU in {seconds} s of rest")
+
+    def require_quiet(self):
+        """Waits until the server is back to the descriptors it began with, then `require_idle`."""
+        self.wait_until(
+            lambda: self.descriptors() == self.descriptors_at_start,
+            f"back at the {self.descriptors_at_start} descriptors of the start",
+        )
+        self.require_idle()
+
+
+class Trace:
+    """`strace` on a running process, from entry to exit of a `with` block."""
+
+    def __init__(self, pid, calls="all"):
+        self._file = tempfile.NamedTemporaryFile(prefix="trace-")
+        argv = ["strace", "-f", "-e", f"trace={calls}", "-e", "signal=none", "-o", self._file.name, "-p", str(pid)]
+        self._process = start(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def __enter__(self):
+        line = self._process.stderr.readline()
+        require(b"attached" in line, f"strace says {line!r}")
+        return self
+
+    def __exit__(self, *_):
+        end(self._process, signal.SIGTERM)
+        self._process.stderr.close()
+
+    def calls(self):
+        """Every call as (name, line); one that was going on when the tracer came or went counts too."""
+        with open(self._file.name, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                match = re.match(r"(?:\d+\s+)?(\w+)\(", line)
+                if match:
+                    yield match.group(1), line.rstrip()
+
+    def counts(self):
+        counts = {}
+        for name, _ in self.calls():
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
+
+# ---------------------------------------------------------------------------------------------- sockets, as seen
+
+
+def _rows():
+    """The rows of the kernel's table of TCP sockets over IPv4: (local, remote, state, unread bytes, inode)."""
+    with open("/proc/net/tcp", encoding="utf-8") as file:
+        for row in list(file)[1:]:
+            fields = row.split()
+            unread_bytes = int(fields[4].split(":")[1], 16)
+            yield _address(fields[1]), _address(fields[2]), fields[3], unread_bytes, fields[9]
+
+
+def _address(field):
+    host, port = field.split(":")
+    return socket.inet_ntoa(struct.pack("=I", int(host, 16))), int(port, 16)
+
+
+def listening_address(pid):
+    """The address of the listening socket that a process holds, or None."""
+    inodes = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            pass  # Closed since it was listed.
+    for local, _, state, _, inode in _rows():
+        if state == "0A" and f"socket:[{inode}]" in inodes:
+            return local
+    return None
+
+
+def accepted_and_read(server, client):
+    """Whether the server has accepted this client and read all that it sent: what shows without any output."""
+    wanted = (server.address, client.getsockname())
+    for local, remote, _, unread_bytes, inode in _rows():
+        if (local, remote) == wanted:
+            return inode != "0" and unread_bytes == 0
+    return False
+
+
+# ------------------------------------------------------------------------------------------------------- clients
+
+
+def connect(address):
+    """A client whose pieces go out when they are sent, as they are."""
+    client = socket.create_connection(address, timeout=WAIT_S)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def name_of(client):
+    """The client as servers print it."""
+    return "%s:%d" % client.getsockname()
+
+
+def reset(client):
+    """Closes with a RST."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def still_connected(client):
+    """Whether the server has neither closed nor reset this connection (and has sent nothing)."""
+    client.setblocking(False)
+    try:
+        return bool(client.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    finally:
+        client.settimeout(WAIT_S)
+
+
+def receive(client, count):
+    """Exactly `count` bytes, or fewer where the stream ends before."""
+    received = bytearray()
+    while len(received) < count:
+        piece = client.recv(min(65536, count - len(received)))
+        if not piece:
+            break
+        received += piece
+    return bytes(received)
+
+
+def echoes(client, message, limit_s=WAIT_S):
+    """Whether the server sends this message back unchanged in time."""
+    client.settimeout(limit_s)
+    client.sendall(message)
+    return receive(client, len(message)) == message
+
+
+# ---------------------------------------------------------------------------- what the select server example prints
+
+GOT_CONNECTION = "Got connection from {}"
+DISCONNECTED = "{} disconnected"
+
+_ESCAPES = {"\\": b"\\", "n": b"\n", "r": b"\r", "t": b"\t"}
+_UNSAFE = {0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def unescape(text):
+    """The bytes behind an escaped line.  Fails on whatever should have been escaped, or need not have been."""
+    found = bytearray()
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character != "\\":
+            code = ord(character)
+            raw = code < 0x20 or 0x7F <= code < 0xA0 or code in _UNSAFE
+            require(not raw, f"printed raw: U+{code:04X}")
+            found += character.encode()
+            position += 1
+            continue
+        escape = re.compile(r"\\(?:([\\nrt])|x([0-9a-f]{2})|u\{([0-9a-f]{1,6})\})").match(text, position)
+        require(escape, f"no such escape: {text[position:position + 12]!r}")
+        if escape.group(1):
+            found += _ESCAPES[escape.group(1)]
+        else:
+            code = int(escape.group(2) or escape.group(3), 16)
+            require(not 0x20 <= code < 0x7F, f"escaped for nothing: {escape.group()}")
+            found += bytes([code]) if escape.group(2) else chr(code).encode()
+        position = escape.end()
+    return bytes(found)
+
+
+def printed_of(server, name):
+    """What the select server printed of one client's input: the unescaped lines, in order."""
+    start_of_line = f"{name}:".encode()
+    with server.changed:
+        lines = [line for line in server.lines if line.startswith(start_of_line)]
+    return [unescape(line[len(start_of_line) :].decode("utf-8").removeprefix(" ")) for line in lines]
