@@ -279,7 +279,7 @@ fn e1_a_panic_in_a_timer_leaves_the_other_timers_alone() {
 }
 
 #[test]
-fn e1_a_panic_in_a_factory_closes_that_socket_and_the_listener_goes_on() {
+fn a5_a_panic_in_a_factory_closes_that_socket_and_the_listener_goes_on() {
     for policy in POLICIES {
         let mut scene = Scene::new();
         scene.event_loop.set_panic_policy(policy);

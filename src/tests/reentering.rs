@@ -159,6 +159,28 @@ fn c4_the_socket_is_closed_when_connection_lost_runs_and_the_slot_is_freed_after
 }
 
 #[test]
+fn c4_no_slot_is_free_before_the_last_callback_of_the_turn() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let act = |log: &Log| {
+        let log = log.clone();
+        move |event: Event<'_>, transport: &mut Transport<'_>| {
+            if let Event::Lost(_) = event {
+                log.push(format!("{} slots", transport.context().connections()));
+            }
+            by_default(&event, transport)
+        }
+    };
+    let peers: Vec<_> = (0..2).map(|_| scene.accept(&Log::default(), act(&log)).1).collect();
+    for peer in &peers {
+        peer.sends([]);
+        scene.world.event(peer, Readiness::READABLE | Readiness::READ_CLOSED);
+    }
+    scene.settle();
+    assert_eq!(log.take(), ["2 slots", "2 slots"], "the first one's is kept until the turn is over");
+}
+
+#[test]
 fn c4_a_slot_is_not_reused_within_the_turn_and_its_events_hit_nobody() {
     let mut scene = Scene::new();
     let (victim_log, newcomer_log) = (Log::default(), Log::default());

@@ -9,8 +9,8 @@ use crate::support::{Echo, connect, event_loop, listen, turn_until};
 fn an_echoed_message_allocates_nothing_in_steady_state() {
     let mut event_loop = event_loop();
     let address = listen(&mut event_loop, || Echo);
-    let mut clients: Vec<_> = (0..50).map(|_| connect(address)).collect();
-    turn_until(&mut event_loop, |context| context.connections() == 50);
+    let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();
+    turn_until(&mut event_loop, |context| context.connections() == 20);
     let mut rounds = |count: usize| {
         for _ in 0..count {
             for client in &mut clients {
@@ -28,6 +28,6 @@ fn an_echoed_message_allocates_nothing_in_steady_state() {
         }
     };
     rounds(3);
-    let counted = allocation_counter::measure(|| rounds(20));
+    let counted = allocation_counter::measure(|| rounds(50));
     assert_eq!(counted.count_total, 0, "in 1,000 messages");
 }
