@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Breaks each rule once, and sees its tests fail: a test that cannot fail proves nothing.
+
+    python3 tests/seeded_bugs.py             all rules, some minutes
+    python3 tests/seeded_bugs.py w2 x1       those rules only
+    python3 tests/seeded_bugs.py --some 5    five, chosen by the date, so that in time all have their turn
+
+Works on a copy of the tree in a scratch folder. A bug is a piece of the source and what takes its place; it counts as
+found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
+here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
+"""
+import datetime
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOOP = "src/event_loop/"
+
+# (rule, file, the source, the bug)
+BUGS = [
+    ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
+     "self.core.flush_written_to();\n        self.core.deliver_losses();"),
+    ("l2", LOOP + "mod.rs", "self.core.dispatch(&self.events);",
+     "self.core.dispatch(&self.events);\n        let carried_over = self.core.carried_over().max(carried_over);"),
+    ("l3", "src/sys/poller.rs", "timeout = wait.timeout_left(clock.now())", "{ clock.now(); timeout = wait.timeout() }"),
+    ("l4", LOOP + "core.rs", "self.shared.take_stop() | std::mem::take(&mut self.stop_requested)",
+     "self.shared.take_stop() | self.stop_requested"),
+    ("l5", LOOP + "timing.rs", "if self.has_work() {\n            return Some(Duration::ZERO);\n        }", ""),
+    ("l6", LOOP + "turn.rs", "in events.iter() {", "in events.iter().take(1) {"),
+    ("c1", LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+     "self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };",
+     "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+     "self.slots.connection_mut(id) else { return };"),
+    ("c2", "src/connection.rs", "!self.made || offers ||", "offers ||"),
+    ("c3", LOOP + "core.rs", "self.lost.push(id);", "self.lost.push(id);\n        self.deliver_losses();"),
+    ("c4", "src/connection.rs", "socket => drop(socket),", "socket => std::mem::forget(socket),"),
+    ("c4", LOOP + "turn.rs", "self.gone.push(id);", "self.slots.remove(id);"),
+    ("c5", LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+     "self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };",
+     "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+     "self.slots.connection_mut(id) else { return };"),
+    ("c6", LOOP + "core.rs", "Life::Running => Ok(()),\n            _ => Err", "_ if true => Ok(()),\n            _ => Err"),
+    ("c7", LOOP + "core.rs", "(State::ReadClosed, CloseReason::Closed) => CloseReason::PeerClosed,", ""),
+    ("c8", "src/sys/listener.rs", "Ok((Stream::from_accepted(stream), peer.into()))",
+     "let _ = peer;\n                let stream = Stream::from_accepted(stream);\n"
+     "                let peer = stream.peer_addr()?;\n                Ok((stream, peer))"),
+    ("e1", LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);"),
+    ("r1", LOOP + "serve.rs", "if consumed == data.len() || !self.goes_on(id, count) {", "if true {"),
+    ("r2", "src/connection.rs", "self.readable = true;\n        // Whatever", "// Whatever"),
+    ("r3", "src/connection.rs", "State::FlushingAfterEnd } else { State::Flushing };",
+     "State::FlushingAfterEnd } else { State::FinQueued };"),
+    ("r4", "src/connection.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.paused && self.made => {",
+     "State::Open | State::FinQueued | State::WriteClosed if false => {"),
+    ("r5", LOOP + "serve.rs", "if count == budget {\n                        return self.carry_over(id);",
+     "if count == budget {\n                        return;"),
+    ("r6", "src/connection.rs", "if count < buffer.len() && !self.hinted &&", "if count < buffer.len() &&"),
+    ("w1", LOOP + "write.rs", "self.send_gathered(id);\n        let Some", "let Some"),
+    ("w2", "src/connection.rs", "true if cost <= self.limits.low()", "true if cost < self.limits.low()"),
+    ("w3", LOOP + "timing.rs", "self.pool.decay();\n", ""),
+    ("w4", LOOP + "write.rs", "if before > connection.limits.queue_bytes_max {", "if false {"),
+    ("w5", LOOP + "write.rs", "self.counters.late_writes += 1;", ""),
+    ("w6", "src/connection.rs", "Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),",
+     "Ok(0) => Taken::Nothing(Blocked::UntilEvent),"),
+    ("w7", "src/sys/stream.rs", "send_vectored_with_flags(pieces, SEND_FLAGS)", "send_vectored_with_flags(pieces, SEND_FLAGS * 0)"),
+    ("h1", "src/protocol.rs", "let _ = rest;\n        transport.close();", "let _ = (rest, transport);"),
+    ("h2", "src/connection.rs", "State::Open => self.state = State::FinQueued,",
+     "State::Open => self.begin_end(false, CloseReason::Closed),"),
+    ("h3", "src/connection.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.readable = true,"),
+    ("x1", LOOP + "write.rs", "match connection.read(&mut probe) {\n            Read::Blocked | Read::End =>",
+     "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>"),
+    ("x2", "src/connection.rs", "Some(socket) if reset => socket.reset(),", "Some(socket) if reset => drop(socket),"),
+    ("x3", LOOP + "timing.rs", "Due::Shutdown => self.abandon_connections(),", "Due::Shutdown => {}"),
+    ("x5", "src/connection.rs", "reason.demands_reset() || self.output.is_some()", "reason.demands_reset()"),
+    ("a1", LOOP + "accept.rs", "if class != AcceptError::Skip {", "if true {"),
+    ("a2", LOOP + "core.rs", "self.lost.push(id);\n        self.descriptor_closed();", "self.lost.push(id);"),
+    ("a3", LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
+     "_ => {}\n        }\n    }\n\n    /// Whether a listener may"),
+    ("a4", LOOP + "accept.rs", "listener.live -= 1;\n        if listener.accepting == Accepting::Full {",
+     "listener.live -= 1;\n        if false {"),
+    ("a5", LOOP + "accept.rs", "Some(listener) => listener.factory = Some(factory),\n            // It has",
+     "Some(listener) if answer.is_some() => listener.factory = Some(factory),\n            Some(_) => {}\n            // It has"),
+    ("a6", "src/context.rs", "listener.paused = false;\n            self.core.look_again(self.id);", "listener.paused = false;"),
+    ("t1", LOOP + "timing.rs", "while let Some(due) = self.timers.pop_due(now, mark) {",
+     "while let Some(due) = self.timers.pop_due(now + Duration::from_millis(1), mark) {"),
+    ("t2", "src/timers.rs", "self.pending.remove(&key)\n    }\n\n    pub(crate) fn get_mut",
+     "let _ = key;\n        None\n    }\n\n    pub(crate) fn get_mut"),
+    ("t3", "src/timers.rs", "(key.deadline <= now && key.sequence < mark)", "(key.deadline <= now && key.sequence < mark.max(u64::MAX))"),
+    ("o1", "src/escape.rs", "_ if is_deceptive(character) =>", "_ if false && is_deceptive(character) =>"),
+]
+
+
+def run(tree, target, rule):
+    """Runs the tests of a rule; answers (the outcome, what was printed)."""
+    command = ["cargo", "test", "--quiet", "--all-features", "--lib", "--test", "it", "--no-fail-fast", "--", rule + "_"]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
+    build = subprocess.run(command[:-2] + ["--no-run"], cwd=tree, env=environment, capture_output=True, text=True)
+    if build.returncode != 0:
+        return "does not compile", build.stderr
+    process = subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, start_new_session=True)
+    try:
+        output, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return "found (a test does not end)", ""
+    if process.returncode == 0:
+        return "NOT FOUND", output
+    return "found", output
+
+
+def chosen(arguments):
+    if arguments[:1] == ["--some"]:
+        count = int(arguments[1])
+        first = datetime.date.today().toordinal() * count
+        return [BUGS[(first + n) % len(BUGS)] for n in range(count)]
+    unknown = set(arguments) - {bug[0] for bug in BUGS}
+    if unknown:
+        sys.exit(f"no bug is kept for {', '.join(sorted(unknown))}")
+    return [bug for bug in BUGS if not arguments or bug[0] in arguments]
+
+
+def main():
+    bugs = chosen(sys.argv[1:])
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        tree, target = pathlib.Path(scratch, "tree"), pathlib.Path(scratch, "target")
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("target", ".git", "__pycache__"))
+        for rule, name, source, bug in bugs:
+            path = tree / name
+            text = path.read_text()
+            if text.count(source) != 1:
+                outcome, output = f"out of date: its source stands {text.count(source)} times in {name}", ""
+            else:
+                path.write_text(text.replace(source, bug))
+                outcome, output = run(tree, target, rule)
+                path.write_text(text)
+            good = outcome.startswith("found")
+            passed, failed = passed + good, failed + (not good)
+            print(f"{'ok' if good else 'FAILED'}: {rule}: {outcome}", flush=True)
+            if not good:
+                print(output[-3000:])
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
