@@ -45,9 +45,10 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("tests/") || name == "lib.rs" => return None,
         _ if name.starts_with("sys/") => "sys",
         _ if name.starts_with("event_loop/") => "loop",
+        _ if name.starts_with("connection/") => "machines",
         "input.rs" | "output.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs"
         | "counters.rs" | "escape.rs" => "data",
-        "connection.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
+        "listener.rs" | "source.rs" | "protocol.rs" => "machines",
         "context.rs" | "transport.rs" | "handle.rs" => "loop",
         other => panic!("src/{other} has no layer: say in ARCHITECTURE.md and here where it belongs"),
     })

@@ -1,0 +1,100 @@
+//! The end of a connection: how it is begun, and how the socket is closed.
+
+use std::io;
+
+use super::{Connection, Ending, State};
+use crate::CloseReason;
+use crate::output::Pool;
+use crate::sys::Stream;
+
+impl Connection {
+    /// `close`: what is queued goes out, then it ends. Answers whether this began it.
+    pub(crate) fn close(&mut self, reason: CloseReason) -> bool {
+        match self.state {
+            State::Open | State::FinQueued | State::WriteClosed => self.begin_end(false, reason),
+            State::ReadClosed => self.begin_end(true, reason),
+            State::Failing
+            | State::Flushing
+            | State::FlushingAfterEnd
+            | State::Lingering
+            | State::Lost
+            | State::Gone => return false,
+        }
+        true
+    }
+
+    pub(super) fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
+        self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
+        self.input = None;
+        self.ending = Some(Ending::new(reason));
+    }
+
+    /// `shutdown_write`: what is queued goes out, then FIN.
+    pub(crate) fn shutdown_write(&mut self) {
+        match self.state {
+            State::Open => self.state = State::FinQueued,
+            State::ReadClosed => self.begin_end(true, CloseReason::PeerClosed),
+            _ => {}
+        }
+    }
+
+    /// Sends FIN, all that was queued being out.
+    pub(crate) fn send_fin(&mut self) -> io::Result<()> {
+        self.state = match self.state {
+            State::FinQueued => State::WriteClosed,
+            state => state,
+        };
+        self.socket.as_ref().map_or(Ok(()), Stream::shutdown_write)
+    }
+
+    /// Sending has failed. Answers whether there may be input that is still to be delivered before it is lost (R4).
+    pub(crate) fn begin_failing(&mut self, reason: CloseReason, pool: &mut Pool) -> Result<(), CloseReason> {
+        self.drop_output(pool);
+        // What the mark held back is offered now.
+        self.offer_again |= self.is_held_back();
+        self.over_high = false;
+        match self.state {
+            // The first error is the reason, not its echo.
+            State::Failing => Ok(()),
+            State::Open | State::FinQueued | State::WriteClosed if !self.paused && self.made => {
+                self.state = State::Failing;
+                self.ending = Some(Ending::new(reason));
+                self.readable = true;
+                self.hinted = true;
+                Ok(())
+            }
+            _ => Err(reason),
+        }
+    }
+
+    /// Begins to discard what comes in; `count` bytes have come already. Answers whether that is within the bound.
+    pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
+        self.state = State::Lingering;
+        self.may_discard(count)
+    }
+
+    /// Whether `count` more bytes of input are within what is discarded while lingering.
+    pub(crate) fn may_discard(&mut self, count: usize) -> bool {
+        let Some(ending) = &mut self.ending else { return false };
+        ending.discarded_bytes += count;
+        ending.discarded_bytes <= self.limits.linger_bytes_max
+    }
+
+    /// Closes the socket, by reset where the reason or unsent output demands it (X5), and notes the reason. Answers what
+    /// was known of its end before, for the caller to drop.
+    pub(crate) fn lose(&mut self, reason: CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
+        let reset = reason.demands_reset() || self.output.is_some();
+        match self.socket.take() {
+            Some(socket) if reset => socket.reset(),
+            socket => drop(socket),
+        }
+        self.drop_output(pool);
+        self.input = None;
+        self.state = State::Lost;
+        self.ending.replace(Ending::new(reason))
+    }
+
+    pub(crate) fn set_gone(&mut self) {
+        self.state = State::Gone;
+    }
+}

@@ -1,0 +1,207 @@
+//! The state machine of one connection: owns its socket, reads and writes it.
+//!
+//! It knows no slab, no poller and no clock, and calls no user code: the loop above asks it to read or to send, tells
+//! the protocol what came of it, and tells the connection what the protocol wants.
+
+mod ending;
+mod reading;
+mod writing;
+
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::ids::Id;
+use crate::input::Input;
+use crate::output::OutputQueue;
+use crate::sys::{Blocked, Readiness, Stream};
+use crate::timers::Key;
+use crate::{Address, CloseReason, Limits, Protocol};
+
+/// The life of a connection. ARCHITECTURE.md has the table of what leads from one state to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Both halves are open.
+    Open,
+    /// The peer's end of stream was read; we may go on writing.
+    ReadClosed,
+    /// `shutdown_write` was asked for: what is queued goes out, then FIN. Reading goes on.
+    FinQueued,
+    /// FIN was sent. Reading goes on.
+    WriteClosed,
+    /// A send failed. What had arrived before is still delivered, then the connection is lost.
+    Failing,
+    /// `close` was asked for: what is queued goes out, then it ends.
+    Flushing,
+    /// The same, and the peer's end of stream was read.
+    FlushingAfterEnd,
+    /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
+    Lingering,
+    /// The socket is closed; `connection_lost` is due.
+    Lost,
+    /// `connection_lost` was delivered; the slot is freed at the turn's end.
+    Gone,
+}
+
+/// What is known of an end that has begun.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// The deadline of the flush or of the lingering, if one is set.
+    pub(crate) timer: Option<Key>,
+    /// When the kernel last took a byte.
+    pub(crate) progress: Option<Instant>,
+    /// How much input was discarded while lingering.
+    pub(crate) discarded_bytes: usize,
+}
+
+impl Ending {
+    fn new(reason: CloseReason) -> Box<Ending> {
+        Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0 })
+    }
+}
+
+pub(crate) struct Connection {
+    /// None once it is lost.
+    socket: Option<Stream>,
+    /// None while one of its callbacks runs.
+    pub(crate) protocol: Option<Box<dyn Protocol>>,
+    pub(crate) peer: Address,
+    pub(crate) limits: Rc<Limits>,
+    /// The listener that accepted it.
+    pub(crate) listener: Option<Id>,
+    /// Input that the protocol left, if any.
+    input: Option<Box<Input>>,
+    /// Output that the kernel has not taken, if any.
+    output: Option<Box<OutputQueue>>,
+    /// Why and how it ends, once that has begun.
+    pub(crate) ending: Option<Box<Ending>>,
+    /// No data is delivered before there is this much of it, or the end.
+    input_low_bytes: usize,
+    state: State,
+    /// A read may find something. Cleared by would-block only, or by a short read that says as much.
+    readable: bool,
+    /// A send may be taken. Cleared by would-block only.
+    writable: bool,
+    /// An event hinted at something special, so that a short read proves nothing.
+    hinted: bool,
+    /// An event hinted at an error.
+    errored: bool,
+    /// `connection_made` was called.
+    pub(crate) made: bool,
+    /// The user paused reading.
+    paused: bool,
+    /// The queue went over the high mark and has not come down to the low one.
+    over_high: bool,
+    /// Kept input is to be offered though nothing new came.
+    pub(crate) offer_again: bool,
+    /// It stands on the ready list.
+    pub(crate) carried_over: bool,
+    /// It stands on the list of those that others wrote to.
+    pub(crate) written_to: bool,
+    /// A timer is set for its next send.
+    pub(crate) sends_later: bool,
+}
+
+/// A protocol on its way through a callback.
+pub(crate) struct Lifted {
+    pub(crate) protocol: Box<dyn Protocol>,
+    pub(crate) room: usize,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Data(usize),
+    Blocked,
+    End,
+    Failed(io::Error),
+}
+
+/// What came of sending.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// All is out.
+    All,
+    /// Some is queued.
+    Blocked(Blocked),
+    Failed(io::Error),
+}
+
+/// Which mark the output queue has crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    High,
+    Low,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        socket: Stream,
+        protocol: Box<dyn Protocol>,
+        peer: Address,
+        limits: Rc<Limits>,
+        listener: Option<Id>,
+    ) -> Connection {
+        Connection {
+            socket: Some(socket),
+            protocol: Some(protocol),
+            peer,
+            limits,
+            listener,
+            input: None,
+            output: None,
+            ending: None,
+            input_low_bytes: 0,
+            state: State::Open,
+            readable: false,
+            writable: true,
+            hinted: false,
+            errored: false,
+            made: false,
+            paused: false,
+            over_high: false,
+            offer_again: false,
+            carried_over: false,
+            written_to: false,
+            sends_later: false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn socket(&self) -> Option<&Stream> {
+        self.socket.as_ref()
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> Option<&mut Stream> {
+        self.socket.as_mut()
+    }
+
+    /// Whether its socket is still there.
+    #[inline]
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, State::Lost | State::Gone)
+    }
+
+    /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
+    #[inline]
+    pub(crate) fn note(&mut self, readiness: Readiness) {
+        let special = readiness.is_read_closed() | readiness.is_error() | readiness.is_priority();
+        self.readable |= readiness.is_readable() | special;
+        self.writable |= readiness.is_writable() | readiness.is_error();
+        self.hinted |= special;
+        self.errored |= readiness.is_error();
+    }
+
+    /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than
+    /// `room`, and no more than fits below the cap (W4).
+    #[inline]
+    pub(crate) fn lift(&mut self, room: usize) -> Option<Lifted> {
+        let room = room.min(self.room());
+        Some(Lifted { protocol: self.protocol.take()?, room })
+    }
+}

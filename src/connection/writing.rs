@@ -1,0 +1,165 @@
+//! The writing half of a connection: what it queues and sends.
+
+use std::io::{self, IoSlice};
+
+use super::{Connection, Mark, Sent, State};
+use crate::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
+use crate::sys::{Blocked, is_blocked};
+
+impl Connection {
+    /// Whether what is written now will be sent, and the protocol told of marks.
+    #[inline]
+    pub(crate) fn can_write(&self) -> bool {
+        matches!(self.state, State::Open | State::ReadClosed)
+    }
+
+    /// How much may be written before the cap is met.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        match self.can_write() {
+            true => self.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
+            false => 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.output.as_ref().map_or(0, |queue| queue.bytes())
+    }
+
+    /// What is queued, as marks and caps count it.
+    #[inline]
+    pub(crate) fn queued_cost(&self) -> usize {
+        self.output.as_ref().map_or(0, |queue| queue.cost())
+    }
+
+    /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
+    fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
+        if skip < piece.bytes().len() {
+            self.output.get_or_insert_with(|| pool.take()).push(piece, skip);
+        }
+    }
+
+    /// Queues a piece; a large one that finds the way free is sent at once, as much of it as goes.
+    pub(crate) fn write(&mut self, piece: Piece<'_>, pool: &mut Pool) -> Sent {
+        if piece.bytes().len() < LARGE_BYTES {
+            self.push(piece, 0, pool);
+            return Sent::Blocked(Blocked::UntilEvent);
+        }
+        if self.output.is_some() {
+            self.push(piece, 0, pool);
+            return self.send(&[], pool);
+        }
+        let mut sent = 0;
+        let result = self.send_slice(piece.bytes(), &mut sent);
+        self.push(piece, sent, pool);
+        result
+    }
+
+    /// Sends what is queued and then `more`; what the kernel does not take stays queued.
+    #[inline]
+    pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
+        if self.output.is_none() {
+            let mut sent = 0;
+            let result = self.send_slice(more, &mut sent);
+            if sent < more.len() {
+                self.push(Piece::Borrowed(more), sent, pool);
+            }
+            return result;
+        }
+        self.push(Piece::Borrowed(more), 0, pool);
+        let result = self.send_queue();
+        if self.output.as_ref().is_some_and(|queue| queue.is_empty()) {
+            self.drop_output(pool);
+        }
+        result
+    }
+
+    #[inline]
+    fn send_slice(&mut self, bytes: &[u8], sent: &mut usize) -> Sent {
+        let Some(socket) = &mut self.socket else { return Sent::All };
+        while *sent < bytes.len() {
+            if !self.writable {
+                return Sent::Blocked(Blocked::UntilEvent);
+            }
+            match taken(socket.write(&bytes[*sent..])) {
+                Taken::Bytes(count) => *sent += count,
+                Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
+                Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
+                Taken::Failed(error) => return Sent::Failed(error),
+            }
+        }
+        Sent::All
+    }
+
+    fn send_queue(&mut self) -> Sent {
+        let (Some(socket), Some(queue)) = (&mut self.socket, &mut self.output) else { return Sent::All };
+        while !queue.is_empty() {
+            if !self.writable {
+                return Sent::Blocked(Blocked::UntilEvent);
+            }
+            let result = if queue.chunks() == 1 {
+                socket.write(queue.first())
+            } else {
+                let mut slices = [IoSlice::new(&[]); GATHER_MAX];
+                let count = queue.gather(&mut slices);
+                socket.write_vectored(&slices[..count])
+            };
+            match taken(result) {
+                Taken::Bytes(count) => queue.advance(count),
+                Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
+                Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
+                Taken::Failed(error) => return Sent::Failed(error),
+            }
+        }
+        Sent::All
+    }
+
+    pub(super) fn drop_output(&mut self, pool: &mut Pool) {
+        if let Some(queue) = self.output.take() {
+            pool.give_back(queue);
+        }
+    }
+
+    /// Which mark the queue has crossed since the last call (W2): strictly one after the other.
+    pub(crate) fn cross_mark(&mut self) -> Option<Mark> {
+        if !self.made {
+            return None;
+        }
+        let cost = self.queued_cost();
+        let mark = match self.over_high {
+            false if cost > self.limits.queue_bytes_high => Mark::High,
+            true if cost <= self.limits.low() => Mark::Low,
+            _ => return None,
+        };
+        let was_held_back = self.is_held_back();
+        self.over_high = mark == Mark::High;
+        if was_held_back && !self.is_held_back() {
+            self.retry_reading();
+        }
+        Some(mark)
+    }
+
+    /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.output.is_none() && !self.over_high && matches!(self.state, State::Open)
+    }
+}
+
+enum Taken {
+    Bytes(usize),
+    Nothing(Blocked),
+    Failed(io::Error),
+}
+
+#[inline]
+fn taken(result: io::Result<usize>) -> Taken {
+    match result {
+        // Of a non-empty input (W6).
+        Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),
+        Ok(count) => Taken::Bytes(count),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Bytes(0),
+        Err(error) => is_blocked(&error).map_or(Taken::Failed(error), Taken::Nothing),
+    }
+}
