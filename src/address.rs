@@ -11,6 +11,22 @@ use std::net::SocketAddr;
 pub enum Address {
     /// An Internet address and port. IPv4 addresses that came mapped into IPv6 are given as IPv4.
     Inet(SocketAddr),
+    /// A Unix socket, by what it is bound to.
+    #[cfg(unix)]
+    Unix(UnixAddress),
+}
+
+/// What a Unix socket is bound to.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UnixAddress {
+    /// Nothing, as are most clients.
+    Unnamed,
+    /// A path.
+    Path(std::path::PathBuf),
+    /// An abstract name, which is any bytes (Linux).
+    Abstract(Vec<u8>),
 }
 
 impl Address {
@@ -18,7 +34,23 @@ impl Address {
     pub fn as_inet(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),
+            #[cfg(unix)]
+            Address::Unix(_) => None,
         }
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::SocketAddr> for Address {
+    fn from(address: std::os::unix::net::SocketAddr) -> Address {
+        if let Some(path) = address.as_pathname() {
+            return Address::Unix(UnixAddress::Path(path.to_owned()));
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(&address) {
+            return Address::Unix(UnixAddress::Abstract(name.to_owned()));
+        }
+        Address::Unix(UnixAddress::Unnamed)
     }
 }
 
@@ -38,6 +70,23 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Inet(address) => address.fmt(f),
+            #[cfg(unix)]
+            Address::Unix(address) => address.fmt(f),
+        }
+    }
+}
+
+/// `unix:` and the path, `unix:@` and the abstract name, or `unix:(unnamed)`; escaped as [`escape`](crate::escape) does,
+/// since a peer chooses its name.
+#[cfg(unix)]
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnixAddress::Unnamed => f.write_str("unix:(unnamed)"),
+            UnixAddress::Path(path) => {
+                write!(f, "unix:{}", crate::escape(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())))
+            }
+            UnixAddress::Abstract(name) => write!(f, "unix:@{}", crate::escape(name)),
         }
     }
 }
@@ -52,5 +101,14 @@ mod tests {
         assert_eq!(shown("[::ffff:127.0.0.1]:80"), "127.0.0.1:80");
         assert_eq!(shown("[fe80::1%3]:80"), "[fe80::1%3]:80");
         assert_eq!(shown("10.0.0.1:80"), "10.0.0.1:80");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn o1_a_unix_name_is_shown_escaped_whatever_it_is() {
+        let shown = |address: UnixAddress| Address::Unix(address).to_string();
+        assert_eq!(shown(UnixAddress::Unnamed), "unix:(unnamed)");
+        assert_eq!(shown(UnixAddress::Path("/run/a b".into())), "unix:/run/a b");
+        assert_eq!(shown(UnixAddress::Abstract(b"\0\x1b[2J\xff".to_vec())), r"unix:@\x00\x1b[2J\xff");
     }
 }

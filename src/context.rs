@@ -14,8 +14,8 @@ use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{self, Readiness};
 use crate::{
-    Address, AnyId, ConnectionId, Counters, Handle, Limits, ListenerError, ListenerId, Protocol, SourceId, TimerId,
-    Transport,
+    Address, AnyId, ConnectionId, Counters, Detached, Handle, Limits, ListenerError, ListenerId, Protocol, SourceId,
+    TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -62,18 +62,18 @@ impl<'a> Context<'a> {
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
-    /// Takes a connected stream into the loop. `connection_made` comes with the next turn. It is made non-blocking,
-    /// and its `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
+    /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
+    /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
+    /// out. The socket is made non-blocking, and a TCP one's `TCP_NODELAY` and `SO_OOBINLINE` are set.
     ///
     /// # Errors
     ///
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
     /// `StorageFull` with no slot left. The stream is closed then, and the protocol dropped without a call.
-    pub fn attach(&mut self, stream: std::net::TcpStream, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
+    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.check_open()?;
-        let socket = sys::Stream::from_std(stream)?;
-        let peer = socket.peer_addr()?;
-        self.core.attach(socket, peer, protocol).map(ConnectionId)
+        self.core.attach(connection.into(), protocol).map(ConnectionId)
     }
 
     /// A connection, by its id; `None` once it has ended.

@@ -62,6 +62,7 @@ mod address;
 mod connection;
 mod context;
 mod counters;
+mod detached;
 mod escape;
 mod event_loop;
 mod handle;
@@ -80,8 +81,11 @@ mod timers;
 mod transport;
 
 pub use address::Address;
+#[cfg(unix)]
+pub use address::UnixAddress;
 pub use context::{Context, Listening};
 pub use counters::Counters;
+pub use detached::Detached;
 pub use escape::{Escaped, escape};
 pub use event_loop::{EventLoop, PanicPolicy};
 pub use handle::Handle;

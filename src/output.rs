@@ -125,6 +125,12 @@ impl OutputQueue {
         count
     }
 
+    /// A copy of all that is queued.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let chunks = self.chunks.iter().map(Chunk::bytes).collect::<Vec<_>>();
+        chunks.concat().split_off(self.sent)
+    }
+
     /// How many chunks are queued.
     pub(crate) fn chunks(&self) -> usize {
         self.chunks.len()

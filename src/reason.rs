@@ -28,6 +28,8 @@ pub enum CloseReason {
     Overconsumed(usize, usize),
     /// A callback of its protocol panicked with this message.
     Panic(String),
+    /// It was taken out of the loop ([`detach`](crate::Transport::detach)), its socket still open.
+    Detached,
     /// The loop was shut down or dropped.
     Shutdown,
 }
@@ -79,6 +81,7 @@ impl CloseReason {
             | CloseReason::Closed
             | CloseReason::Reset
             | CloseReason::Protocol(_)
+            | CloseReason::Detached
             | CloseReason::Shutdown => false,
         }
     }
@@ -101,6 +104,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "data_received answered {consumed} bytes consumed of {given}")
             }
             CloseReason::Panic(message) => write!(f, "a callback panicked: {message}"),
+            CloseReason::Detached => f.write_str("detached from the loop"),
             CloseReason::Shutdown => f.write_str("the loop was shut down"),
         }
     }

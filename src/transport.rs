@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
-use crate::{Address, CloseReason, ConnectionId, Context, Protocol};
+use crate::{Address, CloseReason, ConnectionId, Context, Detached, Protocol};
 
 /// A connection as callbacks see it: their own, or any other one by its id
 /// ([`Context::connection`](Context::connection)).
@@ -159,6 +159,21 @@ impl<'a> Transport<'a> {
     /// Where the peer has ended its half already, the connection ends.
     pub fn shutdown_write(&mut self) {
         self.core.shutdown_write(self.id);
+    }
+
+    /// Takes the connection out of the loop, without closing its socket: to give it to a thread, to another loop
+    /// ([`Context::attach`]), or to code that wants a plain stream.
+    ///
+    /// Once the callback has returned, what is queued goes out as far as the kernel takes it at once,
+    /// [`connection_lost`](Protocol::connection_lost) comes with [`CloseReason::Detached`], and then `receiver` is called
+    /// with the socket, the input that was not consumed and the output that was not sent. From here on nothing is
+    /// delivered, and writing does nothing.
+    ///
+    /// `false`, and `receiver` dropped without a call, where the connection is closing already, its write half was shut
+    /// down, or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
+    /// send or a panic: `connection_lost` says so.
+    pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
+        self.core.detach(self.id, Box::new(receiver))
     }
 
     // Looking.

@@ -46,6 +46,9 @@ BUGS = [
      "self.slots.connection_mut(id) else { return };"),
     ("c6", LOOP + "core.rs", "Life::Running => Ok(()),\n            _ => Err", "_ if true => Ok(()),\n            _ => Err"),
     ("c7", LOOP + "core.rs", "(State::ReadClosed, CloseReason::Closed) => CloseReason::PeerClosed,", ""),
+    ("c7", LOOP + "serve.rs", "if !connection.wants_input() {\n            return false;\n        }\n        self.hold_back(id);",
+     "self.hold_back(id);"),
+    ("c7", "src/connection/ending.rs", "self.offer_again = true;\n        }\n        self.push", "}\n        self.push"),
     ("c8", "src/sys/listener.rs", "Ok((Stream::from_accepted(stream), peer.into()))",
      "let _ = peer;\n                let stream = Stream::from_accepted(stream);\n"
      "                let peer = stream.peer_addr()?;\n                Ok((stream, peer))"),
@@ -71,6 +74,7 @@ BUGS = [
     ("h2", "src/connection/ending.rs", "State::Open => self.state = State::FinQueued,",
      "State::Open => self.begin_end(false, CloseReason::Closed),"),
     ("h3", "src/connection/reading.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.readable = true,"),
+    ("h3", "src/sys/stream.rs", "Stream::Unix(_) => true,", "Stream::Unix(_) => false,"),
     ("x1", LOOP + "write.rs", "match connection.read(&mut probe) {\n            Read::Blocked | Read::End =>",
      "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>"),
     ("x2", "src/connection/ending.rs", "Some(socket) if reset => socket.reset(),", "Some(socket) if reset => drop(socket),"),

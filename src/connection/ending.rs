@@ -2,9 +2,11 @@
 
 use std::io;
 
-use super::{Connection, Ending, State};
+use super::{Connection, Ending, Handover, State};
 use crate::CloseReason;
-use crate::output::Pool;
+use crate::detached::{Detached, Receiver};
+use crate::input::Input;
+use crate::output::{Piece, Pool};
 use crate::sys::Stream;
 
 impl Connection {
@@ -16,6 +18,7 @@ impl Connection {
             State::Failing
             | State::Flushing
             | State::FlushingAfterEnd
+            | State::Detaching
             | State::Lingering
             | State::Lost
             | State::Gone => return false,
@@ -80,6 +83,40 @@ impl Connection {
         ending.discarded_bytes <= self.limits.linger_bytes_max
     }
 
+    /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
+    pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
+        if !self.can_write() {
+            return Err(receiver);
+        }
+        self.state = State::Detaching;
+        let mut ending = Ending::new(CloseReason::Detached);
+        ending.handover = Some(Box::new(Handover { receiver, detached: None }));
+        self.ending = Some(ending);
+        Ok(())
+    }
+
+    /// Takes all that it has out of a connection that is being detached, its socket open.
+    pub(crate) fn take_out(&mut self, pool: &mut Pool) {
+        let Some(stream) = self.socket.take() else { return };
+        let unread = self.input.take().map_or_else(Vec::new, |input| input.rest().to_vec());
+        let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
+        self.drop_output(pool);
+        if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
+            handover.detached = Some(Detached { stream, peer: Some(self.peer.clone()), unread, unsent });
+        }
+    }
+
+    /// A connection that was detached goes on: what was unread is offered once it is made, what was unsent goes out.
+    pub(crate) fn restore(&mut self, unread: &[u8], unsent: Vec<u8>, pool: &mut Pool) {
+        if !unread.is_empty() {
+            let mut input = Box::<Input>::default();
+            input.append(unread);
+            self.input = Some(input);
+            self.offer_again = true;
+        }
+        self.push(Piece::Owned(unsent), 0, pool);
+    }
+
     /// Closes the socket, by reset where the reason or unsent output demands it (X5), and notes the reason. Answers what
     /// was known of its end before, for the caller to drop.
     pub(crate) fn lose(&mut self, reason: CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
@@ -91,7 +128,11 @@ impl Connection {
         self.drop_output(pool);
         self.input = None;
         self.state = State::Lost;
-        self.ending.replace(Ending::new(reason))
+        let mut ending = Ending::new(reason);
+        if let (CloseReason::Detached, Some(begun)) = (&ending.reason, &mut self.ending) {
+            ending.handover = begun.handover.take();
+        }
+        self.ending.replace(ending)
     }
 
     pub(crate) fn set_gone(&mut self) {

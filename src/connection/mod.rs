@@ -11,6 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
 use crate::input::Input;
 use crate::output::OutputQueue;
@@ -35,6 +36,8 @@ pub(crate) enum State {
     Flushing,
     /// The same, and the peer's end of stream was read.
     FlushingAfterEnd,
+    /// `detach` was asked for: what can go out at once does, then the loop lets go of it.
+    Detaching,
     /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
     Lingering,
     /// The socket is closed; `connection_lost` is due.
@@ -44,7 +47,6 @@ pub(crate) enum State {
 }
 
 /// What is known of an end that has begun.
-#[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
     /// The deadline of the flush or of the lingering, if one is set.
@@ -53,11 +55,20 @@ pub(crate) struct Ending {
     pub(crate) progress: Option<Instant>,
     /// How much input was discarded while lingering.
     pub(crate) discarded_bytes: usize,
+    /// Who gets it, if it ends by being detached.
+    pub(crate) handover: Option<Box<Handover>>,
+}
+
+/// A connection on its way out of the loop.
+pub(crate) struct Handover {
+    pub(crate) receiver: Receiver,
+    /// What the receiver gets, once it is out.
+    pub(crate) detached: Option<Detached>,
 }
 
 impl Ending {
     fn new(reason: CloseReason) -> Box<Ending> {
-        Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0 })
+        Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0, handover: None })
     }
 }
 
@@ -85,7 +96,7 @@ pub(crate) struct Connection {
     writable: bool,
     /// An event hinted at something special, so that a short read proves nothing.
     hinted: bool,
-    /// An event hinted at an error.
+    /// An event hinted at an error, or at an end of both halves.
     errored: bool,
     /// `connection_made` was called.
     pub(crate) made: bool,
@@ -194,7 +205,7 @@ impl Connection {
         self.readable |= readiness.is_readable() | special;
         self.writable |= readiness.is_writable() | readiness.is_error();
         self.hinted |= special;
-        self.errored |= readiness.is_error();
+        self.errored |= readiness.is_error() | readiness.is_write_closed();
     }
 
     /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than

@@ -10,8 +10,13 @@ impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
     pub(crate) fn needs_care(&self) -> bool {
-        let offers = self.offer_again && self.input.is_some() && self.wants_input();
-        !self.made || offers || self.state == State::Lingering
+        !self.made || self.offers() || self.state == State::Lingering
+    }
+
+    /// Whether kept input is to be offered though nothing new came.
+    #[inline]
+    pub(crate) fn offers(&self) -> bool {
+        self.offer_again && self.input.is_some() && self.wants_input()
     }
 
     /// Whether the protocol is to be given input now.
@@ -97,8 +102,12 @@ impl Connection {
 
     /// Keeps what the protocol left. Dropped where nothing will be delivered any more.
     pub(crate) fn keep_input(&mut self, mut input: Box<Input>) {
-        let delivers = matches!(self.state, State::Open | State::FinQueued | State::WriteClosed | State::Failing);
-        if delivers && !input.rest().is_empty() {
+        let keeps = match self.state {
+            State::Open | State::FinQueued | State::WriteClosed | State::Failing | State::Detaching => true,
+            State::ReadClosed | State::Flushing | State::FlushingAfterEnd => false,
+            State::Lingering | State::Lost | State::Gone => false,
+        };
+        if keeps && !input.rest().is_empty() {
             input.trim();
             self.input = Some(input);
         }
@@ -115,13 +124,17 @@ impl Connection {
         }
     }
 
-    /// Looks whether the peer has reset behind its end of stream, if an event hinted at that. Nothing else would tell: a
-    /// read finds the end again.
-    pub(crate) fn find_reset(&mut self) -> Option<io::Error> {
+    /// Looks whether the peer has, behind its end of stream, reset or closed the other half too, if an event hinted at
+    /// that. Nothing else would tell: a read finds the end again.
+    pub(crate) fn find_end(&mut self) -> Option<CloseReason> {
         if self.state != State::ReadClosed || !std::mem::take(&mut self.errored) {
             return None;
         }
-        self.socket.as_ref()?.take_error().unwrap_or_else(Some)
+        let socket = self.socket.as_ref()?;
+        if socket.hang_up_is_both_halves() {
+            return Some(CloseReason::PeerClosed);
+        }
+        socket.take_error().unwrap_or_else(Some).map(CloseReason::from_error)
     }
 
     pub(crate) fn has_error_hint(&self) -> bool {

@@ -34,7 +34,7 @@ impl Connection {
     }
 
     /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
-    fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
+    pub(super) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
         if skip < piece.bytes().len() {
             self.output.get_or_insert_with(|| pool.take()).push(piece, skip);
         }

@@ -15,15 +15,16 @@ use super::own::Own;
 use super::slots::{Slots, Tenant};
 use super::timing::Due;
 use crate::connection::{Connection, Ending, State};
+use crate::detached::{Detached, Receiver};
 use crate::handle::Shared;
 use crate::ids::{AnyId, Id};
 use crate::listener::Hook;
 use crate::output::Pool;
 use crate::protocol::Factory;
 use crate::source::{AnySource, Registered, SourceAction, SourceSlot};
-use crate::sys::{self, Clock, Poller, Readiness};
+use crate::sys::{Clock, Poller, Readiness};
 use crate::timers::{Key, Timers};
-use crate::{Address, CloseReason, Context, Counters, Handle, Limits, Protocol};
+use crate::{CloseReason, Context, Counters, Handle, Limits, Protocol};
 
 pub(crate) struct Core {
     pub(super) poller: Poller,
@@ -59,7 +60,7 @@ pub(crate) struct Core {
     /// Whether a timer is set that gives buffers back.
     pub(super) decaying: bool,
     /// What all output queues cost together.
-    pub(super) queued_total: usize,
+    pub(crate) queued_total: usize,
 
     shared: Arc<Shared>,
     pub(crate) stop_requested: bool,
@@ -79,6 +80,7 @@ pub(super) enum Discarded {
     Source(Box<dyn AnySource>),
     Timer(Due),
     Ending(Box<Ending>),
+    Receiver(Receiver),
 }
 
 /// The life of the loop.
@@ -155,9 +157,15 @@ impl Core {
         Ok(id)
     }
 
-    pub(crate) fn attach(&mut self, socket: sys::Stream, peer: Address, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        let limits = self.limits.clone();
-        let id = self.add_connection(Connection::new(socket, protocol, peer, limits, None))?;
+    pub(crate) fn attach(&mut self, detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        let Detached { stream, peer, unread, unsent } = detached;
+        stream.prepare()?;
+        let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
+        let id = self.add_connection(Connection::new(stream, protocol, peer, self.limits.clone(), None))?;
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.restore(&unread, unsent, &mut self.pool);
+            self.queued_total += connection.queued_cost();
+        }
         self.carry_over(id);
         Ok(id)
     }
@@ -191,6 +199,12 @@ impl Core {
             self.lingering.remove(&timer);
         }
         self.queued_total -= connection.queued_cost();
+        if let (CloseReason::Detached, Some(socket)) = (&reason, connection.socket_mut()) {
+            if let Err(error) = socket.deregister(&self.poller) {
+                log::warn!("cannot deregister the detached connection {id}: {error}");
+            }
+            connection.take_out(&mut self.pool);
+        }
         let ending = connection.lose(reason, &mut self.pool);
         self.discarded.extend(ending.map(Discarded::Ending));
         let listener = connection.listener;
@@ -377,6 +391,21 @@ impl Core {
                 }
             }
         }
+    }
+
+    pub(crate) fn detach(&mut self, id: Id, receiver: Receiver) -> bool {
+        let detached = match self.slots.connection_mut(id) {
+            Some(connection) => connection.detach(receiver),
+            None => Err(receiver),
+        };
+        match detached {
+            Ok(()) => self.see_to_end(id),
+            Err(receiver) => {
+                self.discarded.push(Discarded::Receiver(receiver));
+                return false;
+            }
+        }
+        true
     }
 
     pub(crate) fn shutdown_write(&mut self, id: Id) {

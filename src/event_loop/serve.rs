@@ -75,8 +75,14 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return false };
         match connection.state() {
             State::Lingering => self.discard(id),
-            _ if !connection.made => self.make(id),
-            _ => self.offer_kept(id),
+            _ => {
+                if !connection.made {
+                    self.make(id);
+                }
+                if self.slots.connection(id).is_some_and(Connection::offers) {
+                    self.offer_kept(id);
+                }
+            }
         }
         let reads = |connection: &Connection| connection.is_alive() && connection.state() != State::Lingering;
         self.slots.connection(id).is_some_and(reads)
@@ -88,8 +94,8 @@ impl Core {
         if connection.state() == State::Failing {
             self.offer_withheld(id);
             self.finish_begun(id);
-        } else if let Some(error) = connection.find_reset() {
-            self.finish(id, CloseReason::from_error(error));
+        } else if let Some(reason) = connection.find_end() {
+            self.finish(id, reason);
         }
     }
 
@@ -184,6 +190,9 @@ impl Core {
             return false;
         }
         connection.offer_again = false;
+        if !connection.wants_input() {
+            return false;
+        }
         self.hold_back(id);
         true
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::reuse;
 use super::slots::Tenant;
+use crate::connection::{Ending, Handover};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
@@ -109,13 +110,19 @@ impl Core {
             connection.set_gone();
             let made = connection.made;
             let ending = connection.ending.take();
-            match ending {
-                Some(ending) if made => self.deliver_loss(id, ending.reason),
-                ending => self.drop_guarded(ending),
+            let Some(ending) = ending else { continue };
+            let Ending { reason, handover, .. } = *ending;
+            if made {
+                self.deliver_loss(id, reason);
+            } else {
+                self.drop_guarded(reason);
             }
             let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
             self.drop_guarded(protocol);
             self.gone.push(id);
+            if let Some(handover) = handover {
+                self.hand_over(*handover);
+            }
         }
         reuse(&mut self.lost, lost);
     }
@@ -130,6 +137,16 @@ impl Core {
             });
         }
         self.call(id, |protocol, transport| protocol.connection_lost(transport, reason));
+    }
+
+    /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.
+    fn hand_over(&mut self, Handover { receiver, detached }: Handover) {
+        match detached {
+            Some(detached) => {
+                self.guard("who detached a connection", |core| receiver(&mut Context::new(core), detached));
+            }
+            None => self.drop_guarded(receiver),
+        }
     }
 
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.

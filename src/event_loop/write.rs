@@ -83,10 +83,16 @@ impl Core {
     /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
     #[cold]
     fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
-        match sent {
-            Sent::Failed(error) => return self.fail_sending(id, CloseReason::from_error(error)),
-            Sent::Blocked(Blocked::UntilLater) => self.send_later(id),
-            Sent::Blocked(Blocked::UntilEvent) | Sent::All => {}
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let awaits = matches!(sent, Sent::Blocked(Blocked::UntilEvent));
+        let asked = match connection.socket_mut() {
+            Some(socket) => socket.await_writable(&self.poller, id.token(), awaits),
+            None => Ok(()),
+        };
+        match (sent, asked) {
+            (Sent::Failed(error), _) | (_, Err(error)) => return self.fail_sending(id, CloseReason::from_error(error)),
+            (Sent::Blocked(Blocked::UntilLater), Ok(())) => self.send_later(id),
+            (Sent::Blocked(Blocked::UntilEvent) | Sent::All, Ok(())) => {}
         }
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if let (true, Some(ending)) = (progress, &mut connection.ending) {
@@ -117,6 +123,7 @@ impl Core {
             State::FinQueued if is_out => drop(connection.send_fin()),
             State::FlushingAfterEnd if is_out => return self.finish_begun(id),
             State::Flushing if is_out => return self.end_flushed(id),
+            State::Detaching => return self.finish_begun(id),
             State::FlushingAfterEnd | State::Flushing => self.set_close_deadline(id),
             _ => {}
         }

@@ -10,6 +10,8 @@ mod poller;
 #[cfg(test)]
 pub(crate) mod script;
 mod stream;
+#[cfg(unix)]
+mod unix_stream;
 
 pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};

@@ -18,6 +18,7 @@ impl Readiness {
     pub(crate) const READ_CLOSED: Readiness = Readiness(4);
     pub(crate) const ERROR: Readiness = Readiness(8);
     pub(crate) const PRIORITY: Readiness = Readiness(16);
+    pub(crate) const WRITE_CLOSED: Readiness = Readiness(32);
 
     /// There may be something to read or to accept.
     pub fn is_readable(self) -> bool {
@@ -32,6 +33,11 @@ impl Readiness {
     /// The peer may have ended its stream.
     pub fn is_read_closed(self) -> bool {
         self.has(Readiness::READ_CLOSED)
+    }
+
+    /// Nothing that is written may arrive any more.
+    pub fn is_write_closed(self) -> bool {
+        self.has(Readiness::WRITE_CLOSED)
     }
 
     /// There may be an error to fetch.
@@ -54,7 +60,8 @@ impl Readiness {
                 | u8::from(event.is_writable()) << 1
                 | u8::from(event.is_read_closed()) << 2
                 | u8::from(event.is_error()) << 3
-                | u8::from(event.is_priority()) << 4,
+                | u8::from(event.is_priority()) << 4
+                | u8::from(event.is_write_closed()) << 5,
         )
     }
 }
@@ -69,7 +76,7 @@ impl std::ops::BitOr for Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["readable", "writable", "read closed", "error", "priority"];
+        let names = ["readable", "writable", "read closed", "error", "priority", "write closed"];
         f.debug_set().entries((0..names.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| names[bit])).finish()
     }
 }

@@ -190,6 +190,10 @@ impl Stream {
         Ok(())
     }
 
+    pub(crate) fn deregister(&mut self) {
+        self.0.borrow_mut().token = None;
+    }
+
     pub(crate) fn short_read_empties(&self) -> bool {
         self.0.borrow().short_read_empties
     }

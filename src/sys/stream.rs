@@ -12,6 +12,8 @@ use crate::Address;
 
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(super::unix_stream::UnixStream),
     #[cfg(test)]
     Script(super::script::Stream),
 }
@@ -19,17 +21,23 @@ pub(crate) enum Stream {
 /// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Systems of Apple have a socket
 /// option for it in place of a flag.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-const SEND_FLAGS: i32 = 0;
+pub(super) const SEND_FLAGS: i32 = 0;
 
 impl Stream {
-    /// Takes a stream that somebody else made.
-    pub(crate) fn from_std(stream: std::net::TcpStream) -> io::Result<Stream> {
-        stream.set_nonblocking(true)?;
-        let stream = mio::net::TcpStream::from_std(stream);
-        set_options(&stream)?;
-        Ok(Stream::Tcp(stream))
+    /// Makes a stream that somebody else made what every stream of ours is. Before this it is only held.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                SockRef::from(stream).set_nonblocking(true)?;
+                set_options(stream)
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.prepare(),
+            #[cfg(test)]
+            Stream::Script(_) => Ok(()),
+        }
     }
 
     /// Takes a stream that `accept` gave.
@@ -45,8 +53,46 @@ impl Stream {
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => poller.registry()?.register(stream, mio::Token(token), stream_interest()),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.register(poller.registry()?, token),
             #[cfg(test)]
             Stream::Script(stream) => stream.register(token),
+        }
+    }
+
+    /// Takes it out of the poller, its socket staying open.
+    pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => poller.registry()?.deregister(stream),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.deregister(poller.registry()?),
+            #[cfg(test)]
+            Stream::Script(stream) => {
+                stream.deregister();
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for an event once a blocked send can go on, or, with `false`, for no more of them. TCP needs no asking: it is
+    /// registered for both from the beginning.
+    pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.await_writable(poller.registry()?, token, awaits),
+            _ => {
+                let _ = (poller, token, awaits);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a peer that has hung up has closed both halves, and not only ended its own: on Unix sockets (rule H3).
+    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(_) => true,
+            _ => false,
         }
     }
 
@@ -56,6 +102,8 @@ impl Stream {
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
             Stream::Tcp(_) => cfg!(target_os = "linux"),
+            #[cfg(unix)]
+            Stream::Unix(_) => false,
             #[cfg(test)]
             Stream::Script(stream) => stream.short_read_empties(),
         }
@@ -64,6 +112,8 @@ impl Stream {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.read(buffer),
             #[cfg(test)]
             Stream::Script(stream) => stream.read(buffer),
         }
@@ -72,6 +122,8 @@ impl Stream {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.write_vectored(&[IoSlice::new(bytes)]),
             #[cfg(test)]
             Stream::Script(stream) => stream.write(bytes),
         }
@@ -85,6 +137,8 @@ impl Stream {
                 let stream = &*stream;
                 stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
             }
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.write_vectored(pieces),
             #[cfg(test)]
             Stream::Script(stream) => stream.write_vectored(pieces),
         }
@@ -94,6 +148,8 @@ impl Stream {
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.shutdown_write(),
             #[cfg(test)]
             Stream::Script(stream) => stream.shutdown_write(),
         }
@@ -106,6 +162,9 @@ impl Stream {
                 // If the option cannot be set there is nothing left that a reset could be sent to.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
+            // Unix sockets know no reset: closing is all there is.
+            #[cfg(unix)]
+            Stream::Unix(stream) => drop(stream),
             #[cfg(test)]
             Stream::Script(stream) => stream.reset(),
         }
@@ -115,6 +174,8 @@ impl Stream {
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Stream::Tcp(stream) => stream.take_error(),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.take_error(),
             #[cfg(test)]
             Stream::Script(stream) => Ok(stream.take_error()),
         }
@@ -123,6 +184,8 @@ impl Stream {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.local_addr().map(Address::from),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.local_addr(),
             #[cfg(test)]
             Stream::Script(stream) => Ok(stream.address()),
         }
@@ -132,6 +195,8 @@ impl Stream {
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::from),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.peer_addr(),
             #[cfg(test)]
             Stream::Script(stream) => Ok(stream.address()),
         }
@@ -141,6 +206,7 @@ impl Stream {
     pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         match self {
             Stream::Tcp(stream) => std::os::fd::AsFd::as_fd(stream),
+            Stream::Unix(stream) => stream.as_fd(),
             #[cfg(test)]
             Stream::Script(_) => unreachable!("a scripted stream has no descriptor"),
         }
@@ -152,6 +218,47 @@ impl Stream {
             Stream::Tcp(stream) => std::os::windows::io::AsSocket::as_socket(stream),
             #[cfg(test)]
             Stream::Script(_) => unreachable!("a scripted stream has no socket"),
+        }
+    }
+}
+
+impl From<std::net::TcpStream> for Stream {
+    fn from(stream: std::net::TcpStream) -> Stream {
+        Stream::Tcp(mio::net::TcpStream::from_std(stream))
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixStream> for Stream {
+    fn from(stream: std::os::unix::net::UnixStream) -> Stream {
+        Stream::Unix(super::unix_stream::UnixStream::from_std(stream))
+    }
+}
+
+/// The standard library's stream again, non-blocking as it is.
+impl TryFrom<Stream> for std::net::TcpStream {
+    type Error = Stream;
+
+    fn try_from(stream: Stream) -> Result<std::net::TcpStream, Stream> {
+        match stream {
+            #[cfg(unix)]
+            Stream::Tcp(stream) => Ok(std::os::fd::OwnedFd::from(stream).into()),
+            #[cfg(windows)]
+            Stream::Tcp(stream) => Ok(std::os::windows::io::OwnedSocket::from(stream).into()),
+            other => Err(other),
+        }
+    }
+}
+
+/// The standard library's stream again, non-blocking as it is.
+#[cfg(unix)]
+impl TryFrom<Stream> for std::os::unix::net::UnixStream {
+    type Error = Stream;
+
+    fn try_from(stream: Stream) -> Result<std::os::unix::net::UnixStream, Stream> {
+        match stream {
+            Stream::Unix(stream) => Ok(stream.into_std()),
+            other => Err(other),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
-use crate::{CloseReason, ConnectionId, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Transport};
+use crate::{CloseReason, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Transport};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -183,7 +183,9 @@ impl Scene {
     ) -> (ConnectionId, Peer) {
         let (stream, peer) = Stream::pair();
         let address = stream.address();
-        let id = self.event_loop.core.attach(sys::Stream::Script(stream), address, protocol(log, act)).unwrap();
+        let detached =
+            Detached { stream: sys::Stream::Script(stream), peer: Some(address), unread: vec![], unsent: vec![] };
+        let id = self.event_loop.core.attach(detached, protocol(log, act)).unwrap();
         (ConnectionId(id), peer)
     }
 
@@ -293,6 +295,7 @@ mod accepting;
 mod closing;
 mod consuming;
 mod destructors;
+mod detaching;
 mod ending;
 mod half_closing;
 mod life;

@@ -17,5 +17,7 @@ mod sigpipe;
 mod sources;
 mod support;
 mod tidy;
+#[cfg(unix)]
+mod unix_streams;
 #[cfg(target_os = "linux")]
 mod urgent;

@@ -48,7 +48,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("connection/") => "machines",
         "input.rs" | "output.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs"
         | "counters.rs" | "escape.rs" => "data",
-        "listener.rs" | "source.rs" | "protocol.rs" => "machines",
+        "detached.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
         "context.rs" | "transport.rs" | "handle.rs" => "loop",
         other => panic!("src/{other} has no layer: say in ARCHITECTURE.md and here where it belongs"),
     })

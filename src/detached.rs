@@ -1,0 +1,92 @@
+//! A connection that no loop has.
+
+use std::fmt;
+use std::net::TcpStream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+
+use crate::sys::Stream;
+use crate::{Address, Context};
+
+/// A connection that no loop has: what [`Transport::detach`](crate::Transport::detach) gives, and what
+/// [`Context::attach`] takes, made from any connected stream.
+///
+/// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out. Attached
+/// again, to the same loop or another one, both go on where they were. Dropping it closes the socket.
+pub struct Detached {
+    pub(crate) stream: Stream,
+    /// As `accept` gave it, if it did: asking later fails where the peer has reset.
+    pub(crate) peer: Option<Address>,
+    pub(crate) unread: Vec<u8>,
+    pub(crate) unsent: Vec<u8>,
+}
+
+/// What is called with a connection that was detached.
+pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
+
+impl Detached {
+    /// The peer's address, as the loop knew it; `None` for a stream that no loop has had.
+    pub fn peer_addr(&self) -> Option<&Address> {
+        self.peer.as_ref()
+    }
+
+    /// Input that was read from the socket and not consumed. It comes before what is still in the socket.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Output that was written and has not gone out. It comes before whatever is written from here on.
+    pub fn unsent(&self) -> &[u8] {
+        &self.unsent
+    }
+
+    /// Takes it apart: a TCP stream, which is non-blocking if it comes from a loop, with what is unread and unsent.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back where it is no TCP stream.
+    pub fn into_tcp(self) -> Result<(TcpStream, Vec<u8>, Vec<u8>), Detached> {
+        let Detached { stream, peer, unread, unsent } = self;
+        match stream.try_into() {
+            Ok(stream) => Ok((stream, unread, unsent)),
+            Err(stream) => Err(Detached { stream, peer, unread, unsent }),
+        }
+    }
+
+    /// Takes it apart, as [`into_tcp`](Detached::into_tcp) does, where it is a Unix stream.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back where it is no Unix stream.
+    #[cfg(unix)]
+    pub fn into_unix(self) -> Result<(UnixStream, Vec<u8>, Vec<u8>), Detached> {
+        let Detached { stream, peer, unread, unsent } = self;
+        match stream.try_into() {
+            Ok(stream) => Ok((stream, unread, unsent)),
+            Err(stream) => Err(Detached { stream, peer, unread, unsent }),
+        }
+    }
+}
+
+impl From<TcpStream> for Detached {
+    fn from(stream: TcpStream) -> Detached {
+        Detached { stream: stream.into(), peer: None, unread: Vec::new(), unsent: Vec::new() }
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Detached {
+    fn from(stream: UnixStream) -> Detached {
+        Detached { stream: stream.into(), peer: None, unread: Vec::new(), unsent: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detached")
+            .field("peer", &self.peer)
+            .field("unread_bytes", &self.unread.len())
+            .field("unsent_bytes", &self.unsent.len())
+            .finish_non_exhaustive()
+    }
+}

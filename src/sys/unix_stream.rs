@@ -1,0 +1,85 @@
+//! A connected Unix stream socket.
+
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+use super::stream::SEND_FLAGS;
+use crate::Address;
+
+/// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
+/// its peer reads, which would be one wake-up too many for each message.
+pub(crate) struct UnixStream {
+    stream: mio::net::UnixStream,
+    awaits_writable: bool,
+}
+
+impl UnixStream {
+    pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
+        UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false }
+    }
+
+    pub(super) fn into_std(self) -> std::os::unix::net::UnixStream {
+        OwnedFd::from(self.stream).into()
+    }
+
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let socket = SockRef::from(&self.stream);
+        socket.set_nonblocking(true)?;
+        #[cfg(target_vendor = "apple")]
+        socket.set_nosigpipe(true)?;
+        Ok(())
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+        registry.register(&mut self.stream, Token(token), Interest::READABLE)
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.awaits_writable = false;
+        registry.deregister(&mut self.stream)
+    }
+
+    pub(super) fn await_writable(&mut self, registry: &Registry, token: usize, awaits: bool) -> io::Result<()> {
+        if self.awaits_writable == awaits {
+            return Ok(());
+        }
+        let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        registry.reregister(&mut self.stream, Token(token), interest)?;
+        self.awaits_writable = awaits;
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+
+    /// Not std's, which can raise SIGPIPE (rule W7).
+    pub(super) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let stream = &self.stream;
+        stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
+    }
+
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.stream.take_error()
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<Address> {
+        self.stream.local_addr().map(Address::from)
+    }
+
+    pub(super) fn peer_addr(&self) -> io::Result<Address> {
+        self.stream.peer_addr().map(Address::from)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

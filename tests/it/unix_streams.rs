@@ -1,0 +1,155 @@
+//! Unix stream sockets, taken into the loop ready-made, and both kinds taken out of it again.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use switchboard::{Detached, EventLoop, Protocol, Transport};
+
+use crate::support::{
+    Echo, Ends, NotingEnd, PATIENCE, connect, event_loop, listen, pattern, read_all, serve_while, turn_until,
+};
+
+/// A client, and its server in the loop.
+fn pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    theirs.set_write_timeout(Some(PATIENCE)).unwrap();
+    event_loop.context().attach(ours, Box::new(protocol)).unwrap();
+    theirs
+}
+
+#[test]
+fn w1_large_amounts_come_back_whole_and_in_order_over_a_unix_stream() {
+    let mut event_loop = event_loop();
+    let mut client = pair(&mut event_loop, Echo);
+    let bytes = pattern(8 << 20);
+    let (sent, mut sender) = (bytes.clone(), client.try_clone().unwrap());
+    let sending = thread::spawn(move || {
+        sender.write_all(&sent).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let back = serve_while(&mut event_loop, move || {
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).unwrap();
+        back
+    });
+    sending.join().unwrap();
+    assert!(back == bytes);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+}
+
+/// Goes on after the peer's end.
+struct StaysOn;
+
+impl Protocol for StaysOn {
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+        transport.write(b"still here");
+    }
+}
+
+#[test]
+fn h3_a_unix_peer_s_close_is_both_halves() {
+    for says_something_first in [false, true] {
+        let mut event_loop = event_loop();
+        let ends = Ends::default();
+        let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn, ends: ends.clone() });
+        if says_something_first {
+            client.write_all(b"hello").unwrap();
+        }
+        drop(client);
+        turn_until(&mut event_loop, |context| context.connections() == 0);
+        assert_eq!(ends.take().len(), 1);
+    }
+}
+
+#[test]
+fn h1_a_unix_peer_s_half_close_leaves_the_other_half() {
+    let mut event_loop = event_loop();
+    let ends = Ends::default();
+    let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn, ends: ends.clone() });
+    client.shutdown(Shutdown::Write).unwrap();
+    let client = serve_while(&mut event_loop, move || {
+        let mut answer = [0; 10];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"still here");
+        client
+    });
+    assert_eq!((event_loop.context().connections(), ends.borrow().len()), (1, 0));
+    drop(client);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert_eq!(ends.take(), ["closed by the peer"]);
+}
+
+#[test]
+fn a_unix_stream_costs_no_wake_up_when_its_peer_reads() {
+    let mut event_loop = event_loop();
+    let mut client = pair(&mut event_loop, Echo);
+    let mut answered = |event_loop: &mut EventLoop, text: &[u8]| {
+        client.write_all(text).unwrap();
+        event_loop.turn(Some(PATIENCE)).unwrap();
+        let mut back = vec![0; text.len()];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, text);
+    };
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    for _ in 0..10 {
+        answered(&mut event_loop, b"message");
+        // The peer has read. Were that an event, this turn would end early.
+        let start = Instant::now();
+        event_loop.turn(Some(Duration::from_millis(5))).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(5), "woken without a reason");
+    }
+}
+
+/// Detaches at the first bytes, consuming one of them, and hands the rest to a thread.
+struct HandsOver;
+
+impl Protocol for HandsOver {
+    fn data_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) -> usize {
+        transport.write(b"handing over\n");
+        transport.detach(|_, detached| drop(thread::spawn(move || answer_blocking(detached))));
+        1
+    }
+}
+
+fn answer_blocking(detached: Detached) {
+    let answer = |mut stream: Box<dyn Write>, unread: Vec<u8>, unsent: Vec<u8>| {
+        stream.write_all(&unsent).unwrap();
+        stream.write_all(&unread).unwrap();
+    };
+    match detached.into_tcp() {
+        Ok((stream, unread, unsent)) => {
+            stream.set_nonblocking(false).unwrap();
+            answer(Box::new(stream), unread, unsent);
+        }
+        Err(detached) => {
+            let (stream, unread, unsent) = detached.into_unix().expect("it is a Unix stream");
+            stream.set_nonblocking(false).unwrap();
+            answer(Box::new(stream), unread, unsent);
+        }
+    }
+}
+
+#[test]
+fn c7_a_thread_can_answer_a_detached_connection_with_plain_calls() {
+    let mut event_loop = event_loop();
+    let mut unix = pair(&mut event_loop, HandsOver);
+    let address = listen(&mut event_loop, || HandsOver);
+    serve_while(&mut event_loop, move || {
+        unix.write_all(b"?unix").unwrap();
+        let mut answer = Vec::new();
+        unix.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"handing over\nunix");
+        let mut tcp = connect(address);
+        tcp.write_all(b"?tcp").unwrap();
+        assert_eq!(read_all(&mut tcp), b"handing over\ntcp");
+    });
+    assert_eq!(event_loop.context().connections(), 0);
+}
