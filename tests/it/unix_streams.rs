@@ -41,8 +41,8 @@ fn w1_large_amounts_come_back_whole_and_in_order_over_a_unix_stream() {
     turn_until(&mut event_loop, |context| context.connections() == 0);
 }
 
-/// Goes on after the peer's end.
-struct StaysOn;
+/// Goes on after the peer's end, with something to say or without.
+struct StaysOn(&'static [u8]);
 
 impl Protocol for StaysOn {
     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
@@ -50,7 +50,7 @@ impl Protocol for StaysOn {
     }
 
     fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
-        transport.write(b"still here");
+        transport.write(self.0);
     }
 }
 
@@ -59,13 +59,13 @@ fn h3_a_unix_peer_s_close_is_both_halves() {
     for says_something_first in [false, true] {
         let mut event_loop = event_loop();
         let ends = Ends::default();
-        let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn, ends: ends.clone() });
+        let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn(b""), ends: ends.clone() });
         if says_something_first {
             client.write_all(b"hello").unwrap();
         }
         drop(client);
         turn_until(&mut event_loop, |context| context.connections() == 0);
-        assert_eq!(ends.take().len(), 1);
+        assert_eq!(ends.take(), ["closed by the peer"]);
     }
 }
 
@@ -73,7 +73,7 @@ fn h3_a_unix_peer_s_close_is_both_halves() {
 fn h1_a_unix_peer_s_half_close_leaves_the_other_half() {
     let mut event_loop = event_loop();
     let ends = Ends::default();
-    let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn, ends: ends.clone() });
+    let mut client = pair(&mut event_loop, NotingEnd { inner: StaysOn(b"still here"), ends: ends.clone() });
     client.shutdown(Shutdown::Write).unwrap();
     let client = serve_while(&mut event_loop, move || {
         let mut answer = [0; 10];
