@@ -20,4 +20,6 @@ pub struct Counters {
     pub panics: u64,
     /// Timers that were called.
     pub timers_fired: u64,
+    /// Commands of handles that were run.
+    pub commands_run: u64,
 }

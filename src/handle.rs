@@ -4,24 +4,79 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::mailbox::{Mailbox, PostError, Wake};
 use crate::sys::Waker;
+use crate::{ConnectionId, Context};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
+///
+/// What it is asked for is queued as a *command*, which the loop runs in its next turn (rule G1):
+///
+/// - The commands of one thread run in the order it posted them, each exactly once.
+/// - No method waits, but for the moment in which another thread or the loop touches the queue. At most
+///   [`commands_max`](crate::Limits::commands_max) commands are waiting; one more is given back, as
+///   [`PostError::Full`]. The bound counts commands, not the bytes of what they write.
+/// - A loop that sleeps is woken, once for all that is posted until it looks. Should the system refuse to wake it, that
+///   is logged, the command stays queued, and the loop runs it when it next has a turn; the next command tries again.
+/// - Commands that were posted before the loop runs wait for it. What is still waiting when the loop is dropped is
+///   dropped with it, unrun, and counted ([`commands_dropped`](Handle::commands_dropped)); what comes later is given
+///   back, as [`PostError::Gone`].
+///
+/// A command costs a short lock, and a system call where the loop may be asleep; all of them may be called on the
+/// loop's own thread too, from callbacks, and are then run in a later phase or turn.
+///
+/// ```
+/// use std::thread;
+/// use switchboard::EventLoop;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// let handle = event_loop.context().handle();
+/// let worker = thread::spawn(move || {
+///     let answer = 6 * 7;
+///     // Runs on the loop's thread, with all of the loop in its hands.
+///     handle.post(move |context| {
+///         assert_eq!(answer, 42);
+///         context.stop();
+///     })
+/// });
+/// event_loop.run()?;
+/// worker.join().expect("it does not panic").expect("the loop is there, and its queue is not full");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
-/// What the loop and its handles share.
-#[derive(Debug)]
+/// What the loop and its handles share. It holds the loop's only waker, for as long as one of them lives.
 pub(crate) struct Shared {
-    waker: Waker,
+    pub(crate) mailbox: Mailbox<Command, Waker>,
     stop: AtomicBool,
 }
 
+/// What a handle asks the loop for.
+pub(crate) enum Command {
+    Call(Box<dyn FnOnce(&mut Context<'_>) + Send>),
+    Write(ConnectionId, Vec<u8>),
+    Close(ConnectionId),
+    Abort(ConnectionId),
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> bool {
+        let result = Waker::wake(self);
+        if let Err(error) = &result {
+            log::error!("cannot wake the loop: {error}");
+        }
+        result.is_ok()
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(waker: Waker) -> Shared {
-        Shared { waker, stop: AtomicBool::new(false) }
+    pub(crate) fn new(waker: Waker, commands_max: usize) -> Shared {
+        Shared { mailbox: Mailbox::new(commands_max, waker), stop: AtomicBool::new(false) }
     }
 
     /// Takes a request to stop, if there is one.
@@ -35,16 +90,65 @@ impl Handle {
         Handle { shared }
     }
 
+    /// Has the loop call `call` once, in its thread, with all that callbacks reach.
+    ///
+    /// A panic of it is logged and counted, and the loop goes on; see [`PanicPolicy`](crate::PanicPolicy).
+    ///
+    /// # Errors
+    ///
+    /// With `call` given back: the queue is full, or the loop is gone.
+    pub fn post<F>(&self, call: F) -> Result<(), PostError<F>>
+    where
+        F: FnOnce(&mut Context<'_>) + Send + 'static,
+    {
+        self.shared.mailbox.push(call, |call| Command::Call(Box::new(call)))
+    }
+
+    /// Writes to a connection, like [`Transport::write_owned`](crate::Transport::write_owned). To one that has ended it
+    /// does nothing and is counted ([`late_writes`](crate::Counters::late_writes)).
+    ///
+    /// # Errors
+    ///
+    /// With the data given back: the queue is full, or the loop is gone.
+    pub fn write(&self, id: ConnectionId, data: impl Into<Vec<u8>>) -> Result<(), PostError<Vec<u8>>> {
+        self.shared.mailbox.push(data.into(), |data| Command::Write(id, data))
+    }
+
+    /// Closes a connection, like [`Transport::close`](crate::Transport::close): all that was written before goes out
+    /// first. One that has ended already is left at that.
+    ///
+    /// # Errors
+    ///
+    /// With `id` given back: the queue is full, or the loop is gone.
+    pub fn close(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
+        self.shared.mailbox.push(id, Command::Close)
+    }
+
+    /// Aborts a connection, like [`Transport::abort`](crate::Transport::abort): by a reset, and what is queued is
+    /// dropped. One that has ended already is left at that.
+    ///
+    /// # Errors
+    ///
+    /// With `id` given back: the queue is full, or the loop is gone.
+    pub fn abort(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
+        self.shared.mailbox.push(id, Command::Abort)
+    }
+
     /// Lets [`run`](crate::EventLoop::run) return after its current turn, or at once when it is called next.
     /// Connections stay, and the `run` after goes on with them. Stopping twice before it returns is stopping once.
+    ///
+    /// It never fails and does not queue: it overtakes commands that are waiting, which then wait for the next `run`.
+    /// To stop behind them, post a closure that calls [`Context::stop`].
     pub fn stop(&self) {
         // The flag is set before the waker is: whoever is woken finds it.
-        if !self.shared.stop.swap(true, Ordering::Release) {
-            if let Err(error) = self.shared.waker.wake() {
-                log::error!("cannot wake the loop to stop it: {error}");
-                self.shared.stop.store(false, Ordering::Release);
-            }
+        if !self.shared.stop.swap(true, Ordering::Release) && !Wake::wake(self.shared.mailbox.waker()) {
+            self.shared.stop.store(false, Ordering::Release);
         }
+    }
+
+    /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.
+    pub fn commands_dropped(&self) -> usize {
+        self.shared.mailbox.dropped()
     }
 }
 

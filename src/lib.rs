@@ -37,6 +37,7 @@
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
+//! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
 //! - [`Limits`]: the bounds of everything, with their defaults.
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
@@ -70,10 +71,12 @@ mod ids;
 mod input;
 mod limits;
 mod listener;
+mod mailbox;
 mod output;
 mod protocol;
 mod reason;
 mod source;
+mod sync;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -91,6 +94,7 @@ pub use event_loop::{EventLoop, PanicPolicy};
 pub use handle::Handle;
 pub use ids::{AnyId, ConnectionId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, WhenFull};
+pub use mailbox::PostError;
 pub use protocol::Protocol;
 pub use reason::{CloseReason, Limit, ListenerError, Timeout};
 pub use source::SourceAction;

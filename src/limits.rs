@@ -82,6 +82,11 @@ limits! {
     /// A write that finds more than this queued in the whole loop ends its connection. Only the loop's own set counts.
     /// Default 256 MiB.
     loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
+    /// How many commands of handles may wait to be run (rule G1); a [`Handle`](crate::Handle) gives one more back. Only
+    /// the loop's own set counts. Default 65,536.
+    commands_max / with_commands_max: usize = 65_536,
+    /// How many commands of handles run in a turn. Only the loop's own set counts. Default 1,024; 0 counts as 1.
+    commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
     /// How long a closing connection waits for its peer to take another byte (rule X1). Default 5 s.
     close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
     /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).

@@ -16,7 +16,7 @@ use super::slots::{Slots, Tenant};
 use super::timing::Due;
 use crate::connection::{Connection, Ending, State};
 use crate::detached::{Detached, Receiver};
-use crate::handle::Shared;
+use crate::handle::{Command, Shared};
 use crate::ids::{AnyId, Id};
 use crate::listener::Hook;
 use crate::output::Pool;
@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(super) backing_off: Vec<Id>,
 
     // Buffers.
+    /// What the commands phase takes its batch into; empty outside of it.
+    pub(crate) commands: VecDeque<Command>,
     /// Every connection reads into this one.
     pub(super) read_buffer: Vec<u8>,
     pub(crate) own: Own,
@@ -62,7 +64,7 @@ pub(crate) struct Core {
     /// What all output queues cost together.
     pub(crate) queued_total: usize,
 
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(crate) stop_requested: bool,
     life: Life,
     pub(crate) panic_policy: PanicPolicy,
@@ -102,7 +104,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
-        let shared = Arc::new(Shared::new(poller.waker()?));
+        let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
         Ok(Core {
             poller,
             clock,
@@ -118,6 +120,7 @@ impl Core {
             discarded: Vec::new(),
             lingering: BTreeMap::new(),
             backing_off: Vec::new(),
+            commands: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
             own: Own::default(),
             pool: Pool::default(),
@@ -298,6 +301,7 @@ impl Core {
     pub(super) fn end_all(&mut self) {
         self.life = Life::Dropping;
         self.panic_policy = PanicPolicy::Isolate;
+        self.drop_commands();
         self.abandon_connections();
         while !self.lost.is_empty() {
             self.deliver_losses();
@@ -339,7 +343,7 @@ impl Core {
 
     pub(super) fn has_work(&self) -> bool {
         let lists_are_empty = self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty();
-        !lists_are_empty || !self.discarded.is_empty() || self.is_drained()
+        !lists_are_empty || !self.discarded.is_empty() || self.is_drained() || self.has_commands()
     }
 
     // What protocols ask of connections.
@@ -439,9 +443,9 @@ impl Core {
         self.shared.take_stop() | std::mem::take(&mut self.stop_requested)
     }
 
-    /// Whether nothing is left to wait for.
+    /// Whether nothing is left to wait for, nor to do for a handle.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.foreground() == 0 && self.timers_waited_for == 0
+        self.slots.foreground() == 0 && self.timers_waited_for == 0 && !self.has_commands()
     }
 
     pub(crate) fn unref(&mut self, id: AnyId) -> bool {

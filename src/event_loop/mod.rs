@@ -2,6 +2,7 @@
 //! connections and listeners.
 
 mod accept;
+mod commands;
 mod core;
 mod own;
 mod serve;
@@ -47,12 +48,14 @@ pub enum PanicPolicy {
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
 ///    handler is called.
 /// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`.
-/// 4. **Timers** that are due.
-/// 5. **Losses**: `connection_lost`, for each connection that ended. Their sockets are closed already.
-/// 6. **Flush**: what callbacks wrote to connections other than their own goes out.
-/// 7. **Free**: the slots of what is gone.
+/// 4. **Commands** of [`Handle`](crate::Handle)s, up to a limit; the rest is carried over.
+/// 5. **Timers** that are due.
+/// 6. **Losses**: `connection_lost`, for each connection that ended. Their sockets are closed already.
+/// 7. **Flush**: what callbacks wrote to connections other than their own goes out.
+/// 8. **Free**: the slots of what is gone.
 ///
-/// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with output unsent is reset.
+/// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with output unsent is reset. Commands
+/// that are still waiting are dropped unrun before that, and counted in their handles.
 pub struct EventLoop {
     pub(crate) core: Core,
     events: Events,
@@ -110,8 +113,8 @@ impl EventLoop {
     }
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection, source
-    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count; a shutdown that
-    /// has begun is seen through.
+    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count, but commands that
+    /// they have queued are run before it returns; a shutdown that has begun is seen through.
     ///
     /// # Errors
     ///
@@ -165,6 +168,7 @@ impl EventLoop {
         self.core.wait(&mut self.events, max_wait)?;
         self.core.dispatch(&self.events);
         self.core.serve_carried_over(carried_over);
+        self.core.run_commands();
         self.core.fire_timers();
         self.core.deliver_losses();
         self.core.flush_written_to();

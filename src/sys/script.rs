@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Readiness;
@@ -25,7 +25,7 @@ struct WorldState {
     errors: VecDeque<(Duration, io::Error)>,
     waits: Vec<Option<Duration>>,
     events_per_wait_max: usize,
-    woken: Arc<AtomicBool>,
+    waking: Arc<Waking>,
 }
 
 impl World {
@@ -36,7 +36,7 @@ impl World {
             errors: VecDeque::new(),
             waits: Vec::new(),
             events_per_wait_max: usize::MAX,
-            woken: Arc::default(),
+            waking: Arc::default(),
         })))
     }
 
@@ -75,6 +75,16 @@ impl World {
         self.0.borrow_mut().errors.push_back((after, error.into()));
     }
 
+    /// How often the loop was woken since the last call, or that was tried.
+    pub(crate) fn take_wakes(&self) -> usize {
+        self.0.borrow().waking.wakes.swap(0, Ordering::Relaxed)
+    }
+
+    /// From now on waking the loop fails, or works again.
+    pub(crate) fn set_waking_fails(&self, fails: bool) {
+        self.0.borrow().waking.fails.store(fails, Ordering::Relaxed);
+    }
+
     /// How long the waits since the last call were to be at most.
     pub(crate) fn take_waits(&self) -> Vec<Option<Duration>> {
         std::mem::take(&mut self.0.borrow_mut().waits)
@@ -100,7 +110,7 @@ pub(crate) struct Poller(World);
 
 impl Poller {
     pub(crate) fn waker(&self) -> Waker {
-        Waker(self.0.0.borrow().woken.clone())
+        Waker(self.0.0.borrow().waking.clone())
     }
 
     pub(crate) fn poll(&mut self, events: &mut Vec<(usize, Readiness)>, timeout: Option<Duration>) -> io::Result<()> {
@@ -113,7 +123,7 @@ impl Poller {
         }
         let count = world.events.len().min(world.events_per_wait_max);
         events.extend(world.events.drain(..count));
-        if events.is_empty() && !world.woken.swap(false, Ordering::Relaxed) {
+        if events.is_empty() && !world.waking.is_woken.swap(false, Ordering::Relaxed) {
             world.now += timeout.unwrap_or_default();
         }
         Ok(())
@@ -121,11 +131,22 @@ impl Poller {
 }
 
 #[derive(Debug)]
-pub(crate) struct Waker(Arc<AtomicBool>);
+pub(crate) struct Waker(Arc<Waking>);
+
+#[derive(Debug, Default)]
+struct Waking {
+    is_woken: AtomicBool,
+    wakes: AtomicUsize,
+    fails: AtomicBool,
+}
 
 impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.wakes.fetch_add(1, Ordering::Relaxed);
+        if self.0.fails.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.is_woken.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

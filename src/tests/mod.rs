@@ -293,6 +293,7 @@ pub(crate) fn os_error(code: i32) -> io::Error {
 #[cfg(unix)]
 mod accepting;
 mod closing;
+mod commands;
 mod consuming;
 mod destructors;
 mod detaching;

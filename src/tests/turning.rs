@@ -5,6 +5,11 @@ use std::thread;
 use super::*;
 use crate::Handle;
 
+thread_local! {
+    /// The log of a test, for commands: they are `Send`, and it is not.
+    static COMMANDS: RefCell<Log> = RefCell::default();
+}
+
 /// Whoever receives data notes this.
 fn notes(order: &Log, what: &'static str) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
     let order = order.clone();
@@ -62,10 +67,14 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
     // The other way round than they are to come.
     let noted = order.clone();
     scene.event_loop.context().call_later(Duration::ZERO, move |_| noted.push("timer"));
+    COMMANDS.set(order.clone());
+    let handle = scene.event_loop.context().handle();
+    handle.post(|_| COMMANDS.with_borrow(|order| order.push("command"))).unwrap();
     scene.event_loop.context().connection(carried).unwrap().resume_reading();
     send(&scene, &ended_peer, "x");
     scene.turn();
-    assert_eq!(order.take(), ["event", "carried over", "timer", "loss, 3 connections", "flush, 3 connections"]);
+    let phases = ["event", "carried over", "command", "timer", "loss, 3 connections", "flush, 3 connections"];
+    assert_eq!(order.take(), phases);
     assert_eq!(scene.event_loop.context().connections(), 2, "and then slots are freed");
     assert_eq!(scene.world.take_waits(), [Some(Duration::ZERO)], "one wait a turn, before all else");
 }

@@ -11,6 +11,7 @@ mod allocations;
 mod closing;
 mod echoing;
 mod embedding;
+mod handles;
 #[cfg(unix)]
 mod sigpipe;
 #[cfg(unix)]

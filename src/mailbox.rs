@@ -1,0 +1,163 @@
+//! The queue of commands between handles, in any thread, and the loop: bounded, in order, and no wake is lost.
+//!
+//! Knows neither the commands nor what wakes the loop, so that a model checker can run all interleavings of this very
+//! file (`tests/model`).
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::mem;
+use std::sync::PoisonError;
+
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+
+/// Why a command was not taken, and the command itself: it will not run, unless it is posted anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostError<T> {
+    /// [`commands_max`](crate::Limits::commands_max) commands are waiting: the loop runs them slower than they come.
+    Full(T),
+    /// The loop was dropped.
+    Gone(T),
+}
+
+impl<T> PostError<T> {
+    /// The command.
+    pub fn into_inner(self) -> T {
+        match self {
+            PostError::Full(command) | PostError::Gone(command) => command,
+        }
+    }
+}
+
+/// Shows no command, and so asks nothing of it.
+impl<T> fmt::Debug for PostError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PostError::Full(_) => "Full(..)",
+            PostError::Gone(_) => "Gone(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for PostError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PostError::Full(_) => "too many commands are waiting for the loop",
+            PostError::Gone(_) => "the loop is gone",
+        })
+    }
+}
+
+impl<T> Error for PostError<T> {}
+
+/// What ends the loop's wait.
+pub(crate) trait Wake {
+    /// Ends the wait under way, or else the next one. `false` where that failed; who implements this reports it.
+    fn wake(&self) -> bool;
+}
+
+pub(crate) struct Mailbox<T, W> {
+    /// Whether commands are waiting: what the loop looks at in every turn, without the lock.
+    ///
+    /// Changed under the lock only, so it tells the truth whenever that is free. Whoever makes it true wakes the loop
+    /// afterwards, so a loop that reads an old `false` does not sleep on it.
+    occupied: AtomicBool,
+    queue: Mutex<Queue<T>>,
+    commands_max: usize,
+    waker: W,
+}
+
+struct Queue<T> {
+    commands: VecDeque<T>,
+    reader: Reader,
+    /// How many commands were waiting when the loop was dropped.
+    dropped: usize,
+}
+
+/// What is known of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// It may be asleep: who posts must wake it.
+    MaySleep,
+    /// It looks at the queue before it sleeps again: somebody has woken it or is about to, or it left commands over.
+    WillLook,
+    Gone,
+}
+
+impl<T, W: Wake> Mailbox<T, W> {
+    pub(crate) fn new(commands_max: usize, waker: W) -> Mailbox<T, W> {
+        let queue = Queue { commands: VecDeque::new(), reader: Reader::MaySleep, dropped: 0 };
+        Mailbox { occupied: AtomicBool::new(false), queue: Mutex::new(queue), commands_max, waker }
+    }
+
+    pub(crate) fn waker(&self) -> &W {
+        &self.waker
+    }
+
+    /// Queues what `command` makes of `value`, or gives `value` back. `command` is called under the lock: it must not
+    /// be user code.
+    ///
+    /// A wake that fails loses nothing: the command is queued and stays so, the loop finds it with its next turn, and
+    /// the next post wakes again. It is not given back, since the loop may be running it already.
+    pub(crate) fn push<V>(&self, value: V, command: impl FnOnce(V) -> T) -> Result<(), PostError<V>> {
+        let mut queue = self.lock();
+        if queue.reader == Reader::Gone {
+            return Err(PostError::Gone(value));
+        }
+        if queue.commands.len() >= self.commands_max {
+            return Err(PostError::Full(value));
+        }
+        queue.commands.push_back(command(value));
+        self.occupied.store(true, Ordering::Release);
+        let before = mem::replace(&mut queue.reader, Reader::WillLook);
+        drop(queue);
+        // Not under the lock: the loop that wakes wants it.
+        if before == Reader::MaySleep && !self.waker.wake() {
+            let mut queue = self.lock();
+            if queue.reader == Reader::WillLook {
+                queue.reader = Reader::MaySleep;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether commands are waiting, as far as the loop can know without the lock.
+    #[inline]
+    pub(crate) fn is_occupied(&self) -> bool {
+        self.occupied.load(Ordering::Acquire)
+    }
+
+    /// Moves the oldest commands, `count_max` at most, into the empty `batch`. For the loop alone.
+    pub(crate) fn take(&self, batch: &mut VecDeque<T>, count_max: usize) {
+        let mut queue = self.lock();
+        if queue.commands.len() <= count_max {
+            mem::swap(&mut queue.commands, batch);
+        } else {
+            batch.extend(queue.commands.drain(..count_max));
+        }
+        let is_left = !queue.commands.is_empty();
+        self.occupied.store(is_left, Ordering::Release);
+        queue.reader = if is_left { Reader::WillLook } else { Reader::MaySleep };
+    }
+
+    /// The loop ends: nothing is taken any more. Answers what was waiting, for the caller to drop, since a destructor
+    /// may want to post.
+    pub(crate) fn close(&self) -> VecDeque<T> {
+        let mut queue = self.lock();
+        queue.reader = Reader::Gone;
+        queue.dropped += queue.commands.len();
+        self.occupied.store(false, Ordering::Release);
+        mem::take(&mut queue.commands)
+    }
+
+    /// How many commands were waiting when the loop was dropped.
+    pub(crate) fn dropped(&self) -> usize {
+        self.lock().dropped
+    }
+
+    /// Nothing of the user's runs under the lock, so no panic can have left the queue half changed.
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
