@@ -1,0 +1,211 @@
+//! The mailbox between handles and the loop, in all interleavings of its threads: `src/mailbox.rs` itself, on the types
+//! of the model checker loom. Run it so (some seconds; it needs no flags):
+//!
+//!     cargo test --release --package switchboard-model
+//!
+//! A wake that is lost shows as a deadlock: the loop here waits for wakes alone. The models of one sender try
+//! every interleaving there is, those of two try those with up to three preemptions or four; and each of them every
+//! value that the memory model lets an atomic read.
+//! `python3 tests/seeded_bugs.py model` takes one step after the other out of the mailbox, and sees this fail.
+
+#![cfg(test)]
+
+use std::collections::VecDeque;
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use mailbox::{Mailbox, PostError, Wake};
+
+#[allow(dead_code)] // What tells of a closed queue is asked in one of the models only.
+#[path = "../../src/mailbox.rs"]
+mod mailbox;
+
+/// What the mailbox takes from its parent module: loom's, where the crate has std's.
+mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+
+/// As an eventfd in a poller: a wake ends the wait under way, or the next one.
+#[derive(Default)]
+struct Poller {
+    woken: Mutex<bool>,
+    wake: Condvar,
+    wakes: AtomicUsize,
+}
+
+impl Poller {
+    fn wait(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.wake.wait(woken).unwrap();
+        }
+        *woken = false;
+    }
+}
+
+/// Fails as often as it is told to.
+struct Waker {
+    poller: Arc<Poller>,
+    failures: AtomicUsize,
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> bool {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.poller.wakes.fetch_add(1, Ordering::Relaxed);
+        *self.poller.woken.lock().unwrap() = true;
+        self.poller.wake.notify_one();
+        true
+    }
+}
+
+/// A command: who sent it, and as which of his.
+type Command = (usize, usize);
+
+struct Scene {
+    mailbox: Arc<Mailbox<Command, Waker>>,
+    poller: Arc<Poller>,
+}
+
+impl Scene {
+    fn new(commands_max: usize, failures: usize) -> Scene {
+        let poller = Arc::new(Poller::default());
+        let waker = Waker { poller: poller.clone(), failures: AtomicUsize::new(failures) };
+        Scene { mailbox: Arc::new(Mailbox::new(commands_max, waker)), poller }
+    }
+
+    /// A thread that posts so many commands; answers those that were given back.
+    fn sender(&self, sender: usize, count: usize) -> thread::JoinHandle<Vec<PostError<Command>>> {
+        let mailbox = self.mailbox.clone();
+        thread::spawn(move || {
+            (0..count).filter_map(|number| mailbox.push((sender, number), |command| command).err()).collect()
+        })
+    }
+
+    /// What the loop does in a turn: waits, unless commands are left, and takes a batch. Answers how many batches that
+    /// was: one, or none.
+    fn turn(&self, batch_max: usize, ran: &mut Vec<Command>) -> usize {
+        if !self.mailbox.is_occupied() {
+            self.poller.wait();
+        }
+        if !self.mailbox.is_occupied() {
+            return 0;
+        }
+        let mut batch = VecDeque::new();
+        self.mailbox.take(&mut batch, batch_max);
+        assert!(batch.len() <= batch_max);
+        ran.extend(batch);
+        1
+    }
+}
+
+/// Each sender's commands ran in order, each once.
+fn assert_in_order(ran: &[Command], senders: usize, count: usize) {
+    for sender in 0..senders {
+        let of_one = ran.iter().filter(|command| command.0 == sender).map(|command| command.1);
+        assert!(of_one.eq(0..count), "{ran:?}");
+    }
+}
+
+fn model(preemptions_max: Option<usize>, check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions_max;
+    builder.check(check);
+}
+
+fn all_run(preemptions_max: Option<usize>, senders: usize, count: usize, batch_max: usize) {
+    model(preemptions_max, move || {
+        let scene = Scene::new(usize::MAX, 0);
+        let threads: Vec<_> = (0..senders).map(|sender| scene.sender(sender, count)).collect();
+        let (mut ran, mut batches) = (Vec::new(), 0);
+        while ran.len() < senders * count {
+            batches += scene.turn(batch_max, &mut ran);
+        }
+        assert_in_order(&ran, senders, count);
+        for thread in threads {
+            assert!(thread.join().unwrap().is_empty(), "nothing is given back");
+        }
+        assert!(!scene.mailbox.is_occupied());
+        assert!(scene.poller.wakes.load(Ordering::Relaxed) <= batches, "one wake for each batch at most");
+    });
+}
+
+#[test]
+fn model_every_command_of_two_senders_runs_once_and_in_order_though_the_loop_sleeps() {
+    all_run(Some(3), 2, 2, 4);
+}
+
+#[test]
+fn model_what_a_batch_leaves_over_needs_no_wake() {
+    all_run(Some(3), 2, 2, 1);
+}
+
+#[test]
+fn model_one_sender_in_every_interleaving() {
+    all_run(None, 1, 2, 1);
+}
+
+#[test]
+fn model_two_senders_of_one_command_each_with_more_preemptions() {
+    all_run(Some(4), 2, 1, 1);
+}
+
+#[test]
+fn model_what_a_full_queue_gives_back_does_not_run_and_all_else_does() {
+    model(Some(3), || {
+        let scene = Scene::new(1, 0);
+        let threads = [0, 1].map(|sender| scene.sender(sender, 2));
+        let mut ran = Vec::new();
+        // The queue was empty when the first came, so one is taken in any case.
+        scene.turn(1, &mut ran);
+        let given_back: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        while ran.len() + given_back.len() < 4 {
+            scene.turn(1, &mut ran);
+        }
+        assert!(given_back.iter().all(|error| matches!(error, PostError::Full(_))));
+        let mut all: Vec<_> = ran.into_iter().chain(given_back.into_iter().map(PostError::into_inner)).collect();
+        all.sort_unstable();
+        assert_eq!(all, [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    });
+}
+
+#[test]
+fn model_what_the_end_of_the_loop_finds_is_counted_and_what_comes_later_is_given_back() {
+    model(Some(3), || {
+        let scene = Scene::new(usize::MAX, 0);
+        let threads = [0, 1].map(|sender| scene.sender(sender, 2));
+        let mut ran = Vec::new();
+        scene.turn(4, &mut ran);
+        let waiting = scene.mailbox.close();
+        assert_eq!(waiting.len(), scene.mailbox.dropped());
+        let given_back: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert!(given_back.iter().all(|error| matches!(error, PostError::Gone(_))));
+        let given_back = given_back.into_iter().map(PostError::into_inner);
+        let all: Vec<_> = ran.into_iter().chain(waiting).chain(given_back).collect();
+        assert_eq!(all.len(), 4);
+        // Run, dropped, given back: in that order.
+        assert_in_order(&all, 2, 2);
+        assert!(!scene.mailbox.is_occupied() && scene.mailbox.close().is_empty());
+    });
+}
+
+#[test]
+fn model_after_a_wake_that_failed_the_next_command_wakes() {
+    model(None, || {
+        let scene = Scene::new(usize::MAX, 1);
+        // The first command's wake fails, the second one's wakes for both.
+        let thread = scene.sender(0, 2);
+        let mut ran = Vec::new();
+        while ran.len() < 2 {
+            scene.turn(2, &mut ran);
+        }
+        assert_in_order(&ran, 1, 2);
+        assert!(thread.join().unwrap().is_empty(), "a command whose wake failed is queued all the same");
+    });
+}
