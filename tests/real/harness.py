@@ -131,7 +131,7 @@ class Server:
     `on_line`, if given, sees every printed line first; one for which it returns true is not remembered here.
     """
 
-    def __init__(self, argv, *, stdout="kept", descriptors_max=None, on_line=None):
+    def __init__(self, argv, *, stdin=subprocess.DEVNULL, stdout="kept", descriptors_max=None, on_line=None):
         self.lines = []
         self.errors = []
         self.changed = threading.Condition()
@@ -141,7 +141,7 @@ class Server:
             argv = ["sh", "-c", 'exec "$@" >&-', "sh", *argv]
         with open("/dev/full", "wb") as full:
             out = full if stdout == "full" else subprocess.PIPE
-            self.process = start(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+            self.process = start(argv, stdin=stdin, stdout=out, stderr=subprocess.PIPE)
         self.pid = self.process.pid
         self._readers = [self._read(self.process.stderr, self.errors.append)]
         if stdout == "kept":
