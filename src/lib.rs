@@ -39,6 +39,7 @@
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
 //! - [`Limits`]: the bounds of everything, with their defaults.
+//! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
 //! # What is promised
@@ -66,6 +67,8 @@ mod counters;
 mod detached;
 mod escape;
 mod event_loop;
+#[cfg(feature = "framing")]
+pub mod framing;
 mod handle;
 mod ids;
 mod input;

@@ -53,6 +53,8 @@ pub enum Limit {
     QueueBytes,
     /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max): a write found more queued in the whole loop.
     LoopQueueBytes,
+    /// A line is longer than its protocol allows (`framing::LineReceiver`).
+    LineBytes,
 }
 
 impl CloseReason {
@@ -99,6 +101,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
             CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),
             CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),
+            CloseReason::Limit(Limit::LineBytes) => f.write_str("too long a line"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Overconsumed(consumed, given) => {
                 write!(f, "data_received answered {consumed} bytes consumed of {given}")

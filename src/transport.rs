@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
-use crate::{Address, CloseReason, ConnectionId, Context, Detached, Protocol};
+use crate::{Address, CloseReason, ConnectionId, Context, Detached, Limit, Protocol};
 
 /// A connection as callbacks see it: their own, or any other one by its id
 /// ([`Context::connection`](Context::connection)).
@@ -122,6 +122,26 @@ impl<'a> Transport<'a> {
         }
     }
 
+    /// How many bytes this connection's protocol may leave unconsumed; 0 once it has ended.
+    pub fn input_bytes_max(&self) -> usize {
+        self.core.slots.connection(self.id).map_or(0, |connection| connection.limits.input_bytes_max)
+    }
+
+    /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by
+    /// what is queued, and the callback under way has not replaced its protocol.
+    ///
+    /// For protocols that take several frames in one call: ask after each, and where the answer is no, return what was
+    /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a look at the slot.
+    #[inline]
+    pub fn is_reading(&self) -> bool {
+        let Some(connection) = self.core.slots.connection(self.id) else { return false };
+        let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();
+        // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
+        let queued = self.core.own.gathered_bytes(self.id) + connection.queued_cost();
+        let over_high = queued > connection.limits.queue_bytes_high && connection.limits.pause_reading_over_high;
+        connection.wants_input() && !is_replaced && !over_high
+    }
+
     /// Puts another protocol in this one's place, as an upgrade does.
     ///
     /// It gets no `connection_made` (the connection was made once); what was left unconsumed is offered to it at once.
@@ -153,6 +173,12 @@ impl<'a> Transport<'a> {
     /// [`close`](Transport::close) that is still under way.
     pub fn abort(&mut self) {
         self.core.finish(self.id, CloseReason::Aborted);
+    }
+
+    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Limit`]: the peer went over a limit that the protocol
+    /// keeps.
+    pub fn abort_over(&mut self, limit: Limit) {
+        self.core.finish(self.id, CloseReason::Limit(limit));
     }
 
     /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.

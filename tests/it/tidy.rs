@@ -46,6 +46,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("sys/") => "sys",
         _ if name.starts_with("event_loop/") => "loop",
         _ if name.starts_with("connection/") => "machines",
+        _ if name.starts_with("framing/") => "framing",
         "input.rs" | "output.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs"
         | "counters.rs" | "escape.rs" | "mailbox.rs" | "sync.rs" => "data",
         "detached.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
@@ -63,6 +64,8 @@ fn dependencies_point_down() {
         ("sys", &["Core", "Protocol>", "crate::connection", "crate::listener", "crate::event_loop", "Transport"]),
         // State machines know no table, no poller and no clock.
         ("machines", &["Slab", "Slots", "Poller", "Clock", "Core", "crate::event_loop", "Instant::now"]),
+        // Conveniences use the public layer alone.
+        ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "Id)"]),
         ("loop", &["socket2::", "mio::net", "libc::", "Instant::now"]),
     ];
     for file in rust_files("src") {

@@ -1,0 +1,63 @@
+//! Frames before a delimiter.
+
+use memchr::memmem::Finder;
+
+use crate::Transport;
+use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+
+/// Frames that each end with the same bytes, whatever these are. For lines there is
+/// [`LineReceiver`](crate::framing::LineReceiver).
+#[derive(Clone, Debug)]
+pub struct Delimited {
+    finder: Finder<'static>,
+    frame_bytes_max: usize,
+}
+
+impl Delimited {
+    /// Frames that end with `delimiter`, of up to 16,384 bytes without it. Costs a copy of it.
+    ///
+    /// # Panics
+    ///
+    /// Where the delimiter is empty.
+    pub fn new(delimiter: &[u8]) -> Delimited {
+        assert!(!delimiter.is_empty(), "an empty delimiter is everywhere");
+        Delimited { finder: Finder::new(delimiter).into_owned(), frame_bytes_max: FRAME_BYTES_MAX }
+    }
+
+    /// Sets how long a frame may be without its delimiter.
+    #[must_use]
+    pub fn with_frame_bytes_max(mut self, bytes: usize) -> Delimited {
+        self.frame_bytes_max = bytes;
+        self
+    }
+
+    /// Writes a frame and the delimiter. That the frame does not contain it is up to the caller.
+    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) {
+        transport.write(frame);
+        transport.write(self.finder.needle());
+    }
+}
+
+impl Framer for Delimited {
+    fn find(&self, data: &[u8], scanned: usize) -> Found {
+        let delimiter_bytes = self.finder.needle().len();
+        // A frame of the maximum ends in here. What is behind does not count, so that cuts make no difference.
+        let window = data.len().min(self.input_bytes_max());
+        match self.finder.find(&data[scanned..window]) {
+            Some(found) => {
+                let end = scanned + found;
+                Found::Frame { start: 0, end, next: end + delimiter_bytes }
+            }
+            None if window < self.input_bytes_max() => {
+                // The last bytes may be the beginning of the delimiter.
+                let scanned = (window + 1).saturating_sub(delimiter_bytes).max(scanned);
+                Found::Partial { scanned, needed_bytes: 0 }
+            }
+            None => Found::Broken(FramingError::NoDelimiter { bytes_max: self.frame_bytes_max }),
+        }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        self.frame_bytes_max.saturating_add(self.finder.needle().len())
+    }
+}

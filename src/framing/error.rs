@@ -1,0 +1,53 @@
+//! What a peer can do wrong.
+
+use std::error::Error;
+use std::fmt;
+
+/// How a peer broke the framing (rule F4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FramingError {
+    /// The length in front of a frame is over the maximum.
+    LengthOverMax {
+        /// What the peer announced.
+        bytes: u64,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// More came than a frame may have, and no delimiter.
+    NoDelimiter {
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// The length of a netstring is empty, has another character than digits, a leading zero, or more digits than any
+    /// allowed length has.
+    BadNetstringLength,
+    /// No comma follows a netstring.
+    NoNetstringComma,
+    /// A telnet subnegotiation is too long.
+    SubnegotiationTooLong {
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// What a [`Framer`](crate::framing::Framer) of the user's calls an error.
+    Other(&'static str),
+}
+
+impl fmt::Display for FramingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FramingError::LengthOverMax { bytes, bytes_max } => {
+                write!(f, "a frame of {bytes} bytes is announced, and {bytes_max} are allowed")
+            }
+            FramingError::NoDelimiter { bytes_max } => write!(f, "no delimiter within {bytes_max} bytes"),
+            FramingError::BadNetstringLength => f.write_str("the length of a netstring is not a number as it must be"),
+            FramingError::NoNetstringComma => f.write_str("no comma after a netstring"),
+            FramingError::SubnegotiationTooLong { bytes_max } => {
+                write!(f, "a telnet subnegotiation of more than {bytes_max} bytes")
+            }
+            FramingError::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+impl Error for FramingError {}

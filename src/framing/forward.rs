@@ -1,0 +1,62 @@
+//! The callbacks of [`Protocol`](crate::Protocol) that adapters only pass on: each is written once, here.
+
+/// The callbacks that a handler has in common with a protocol, with the same defaults: for the body of its trait.
+macro_rules! passed_on {
+    () => {
+        /// As [`Protocol::connection_made`](crate::Protocol::connection_made).
+        fn connection_made(&mut self, transport: &mut crate::Transport<'_>) {
+            let _ = transport;
+        }
+
+        /// As [`Protocol::eof_received`](crate::Protocol::eof_received): `rest` is the beginning of a frame whose end
+        /// did not come.
+        fn eof_received(&mut self, transport: &mut crate::Transport<'_>, rest: &[u8]) {
+            let _ = rest;
+            transport.close();
+        }
+
+        /// As [`Protocol::pause_writing`](crate::Protocol::pause_writing).
+        fn pause_writing(&mut self, transport: &mut crate::Transport<'_>) {
+            let _ = transport;
+        }
+
+        /// As [`Protocol::resume_writing`](crate::Protocol::resume_writing).
+        fn resume_writing(&mut self, transport: &mut crate::Transport<'_>) {
+            let _ = transport;
+        }
+
+        /// As [`Protocol::connection_lost`](crate::Protocol::connection_lost).
+        fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
+            let _ = (transport, reason);
+        }
+
+        /// The peer broke the framing. The connection is closed when this returns, with
+        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule F4): what is written
+        /// here still goes out.
+        fn framing_error(&mut self, transport: &mut crate::Transport<'_>, error: &crate::framing::FramingError) {
+            let _ = (transport, error);
+        }
+    };
+}
+
+/// The callbacks that a protocol passes on to one of its fields as they are: for the body of its `impl Protocol`. An
+/// adapter adds `data_received` and `eof_received`.
+macro_rules! pass_on_to {
+    ($field:ident) => {
+        fn connection_made(&mut self, transport: &mut crate::Transport<'_>) {
+            self.$field.connection_made(transport);
+        }
+
+        fn pause_writing(&mut self, transport: &mut crate::Transport<'_>) {
+            self.$field.pause_writing(transport);
+        }
+
+        fn resume_writing(&mut self, transport: &mut crate::Transport<'_>) {
+            self.$field.resume_writing(transport);
+        }
+
+        fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
+            self.$field.connection_lost(transport, reason);
+        }
+    };
+}

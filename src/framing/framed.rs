@@ -1,0 +1,131 @@
+//! Frames of any kind: one adapter, and what finds the frames.
+
+use crate::framing::{FramingError, raise_input_bytes_max};
+use crate::{Protocol, Transport};
+
+/// Finds frames in bytes: a description of a framing, without state.
+pub trait Framer {
+    /// Looks for the frame that `data` begins with; `data` is never empty.
+    ///
+    /// `scanned` is what the last [`Found::Partial`] answered for the same beginning of a frame, 0 for a new one: so much
+    /// need not be looked at again.
+    fn find(&self, data: &[u8], scanned: usize) -> Found;
+
+    /// The most bytes that a whole frame may have, with all that belongs to it. Memory for input of a connection is
+    /// bounded by it.
+    fn input_bytes_max(&self) -> usize;
+}
+
+/// What a [`Framer`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A frame.
+    Frame {
+        /// Where its content begins.
+        start: usize,
+        /// Where its content ends.
+        end: usize,
+        /// Where the next frame begins: more than 0, and at most what there is.
+        next: usize,
+    },
+    /// Only the beginning of a frame.
+    Partial {
+        /// So many bytes need not be looked at again.
+        scanned: usize,
+        /// As long as there are fewer bytes there is no sense in looking; 0 where that is not known.
+        needed_bytes: usize,
+    },
+    /// No frame.
+    Broken(FramingError),
+}
+
+/// What [`Framed`] makes a [`Protocol`] from: only `frame_received` must be written.
+pub trait FrameHandler {
+    /// A frame has come, without what marks it as one.
+    fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]);
+
+    passed_on!();
+}
+
+/// A protocol that receives frames: a [`Framer`] says what they are, a [`FrameHandler`] what becomes of them.
+///
+/// ```
+/// use switchboard::Transport;
+/// use switchboard::framing::{FrameHandler, Framed, LengthPrefixed};
+///
+/// const FRAMING: LengthPrefixed = LengthPrefixed::u32_be(1024 * 1024);
+///
+/// struct Echo;
+///
+/// impl FrameHandler for Echo {
+///     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]) {
+///         FRAMING.send(transport, frame);
+///     }
+/// }
+///
+/// let protocol = Framed::new(FRAMING, Echo);
+/// # drop(protocol);
+/// ```
+#[derive(Debug)]
+pub struct Framed<F, H> {
+    framer: F,
+    handler: H,
+    /// How much of the beginning of a frame was looked at in vain.
+    scanned: usize,
+    /// The low mark that was set.
+    low_bytes: usize,
+}
+
+impl<F: Framer, H: FrameHandler> Framed<F, H> {
+    /// A protocol that hands the frames that `framer` finds to `handler`.
+    pub fn new(framer: F, handler: H) -> Framed<F, H> {
+        Framed { framer, handler, scanned: 0, low_bytes: 0 }
+    }
+
+    /// No call before there is so much.
+    fn set_low_mark(&mut self, transport: &mut Transport<'_>, bytes: usize) {
+        if self.low_bytes != bytes {
+            raise_input_bytes_max(transport, bytes, self.framer.input_bytes_max());
+            transport.set_input_low_mark(bytes);
+            self.low_bytes = bytes;
+        }
+    }
+}
+
+impl<F: Framer, H: FrameHandler> Protocol for Framed<F, H> {
+    pass_on_to!(handler);
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.set_low_mark(transport, 0);
+        let mut consumed = 0;
+        while consumed < data.len() {
+            let rest = &data[consumed..];
+            match self.framer.find(rest, self.scanned) {
+                Found::Frame { start, end, next } => {
+                    self.scanned = 0;
+                    consumed += next;
+                    self.handler.frame_received(transport, &rest[start..end]);
+                    if consumed < data.len() && !transport.is_reading() {
+                        break;
+                    }
+                }
+                Found::Partial { scanned, needed_bytes } => {
+                    self.scanned = scanned;
+                    raise_input_bytes_max(transport, rest.len(), self.framer.input_bytes_max());
+                    self.set_low_mark(transport, needed_bytes);
+                    break;
+                }
+                Found::Broken(error) => {
+                    self.handler.framing_error(transport, &error);
+                    transport.fail(error);
+                    break;
+                }
+            }
+        }
+        consumed
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        self.handler.eof_received(transport, rest);
+    }
+}

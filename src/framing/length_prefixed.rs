@@ -1,0 +1,120 @@
+//! Frames behind their length.
+
+use crate::Transport;
+use crate::framing::{Found, Framer, FramingError};
+
+/// Frames behind their length, which is a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
+/// `Int16StringReceiver` and `Int32StringReceiver`.
+///
+/// A length over the maximum breaks the framing as soon as it is read: nothing is reserved for such a frame (rule F3).
+/// Nor is it for others before they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LengthPrefixed {
+    prefix: Prefix,
+    frame_bytes_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    U8,
+    U16Be,
+    U16Le,
+    U32Be,
+    U32Le,
+}
+
+impl LengthPrefixed {
+    /// A length of one byte.
+    pub const fn u8() -> LengthPrefixed {
+        LengthPrefixed { prefix: Prefix::U8, frame_bytes_max: u8::MAX as usize }
+    }
+
+    /// A length of two bytes, the high one first; frames of up to `frame_bytes_max` bytes, the length not counted.
+    pub const fn u16_be(frame_bytes_max: usize) -> LengthPrefixed {
+        LengthPrefixed { prefix: Prefix::U16Be, frame_bytes_max }
+    }
+
+    /// A length of two bytes, the low one first.
+    pub const fn u16_le(frame_bytes_max: usize) -> LengthPrefixed {
+        LengthPrefixed { prefix: Prefix::U16Le, frame_bytes_max }
+    }
+
+    /// A length of four bytes, the highest one first.
+    pub const fn u32_be(frame_bytes_max: usize) -> LengthPrefixed {
+        LengthPrefixed { prefix: Prefix::U32Be, frame_bytes_max }
+    }
+
+    /// A length of four bytes, the lowest one first.
+    pub const fn u32_le(frame_bytes_max: usize) -> LengthPrefixed {
+        LengthPrefixed { prefix: Prefix::U32Le, frame_bytes_max }
+    }
+
+    /// Writes a frame with its length before it.
+    ///
+    /// # Panics
+    ///
+    /// Where the prefix cannot express the length, or it is over the maximum.
+    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) {
+        assert!(frame.len() <= self.frame_bytes_max, "a frame of {} bytes is over the maximum", frame.len());
+        let length = u32::try_from(frame.len()).ok().filter(|length| *length <= self.length_max());
+        let length = length.unwrap_or_else(|| panic!("a length of {} does not fit its prefix", frame.len()));
+        match self.prefix {
+            Prefix::U8 => transport.write(&[length as u8]),
+            Prefix::U16Be => transport.write(&(length as u16).to_be_bytes()),
+            Prefix::U16Le => transport.write(&(length as u16).to_le_bytes()),
+            Prefix::U32Be => transport.write(&length.to_be_bytes()),
+            Prefix::U32Le => transport.write(&length.to_le_bytes()),
+        }
+        transport.write(frame);
+    }
+
+    const fn prefix_bytes(&self) -> usize {
+        match self.prefix {
+            Prefix::U8 => 1,
+            Prefix::U16Be | Prefix::U16Le => 2,
+            Prefix::U32Be | Prefix::U32Le => 4,
+        }
+    }
+
+    const fn length_max(&self) -> u32 {
+        match self.prefix {
+            Prefix::U8 => u8::MAX as u32,
+            Prefix::U16Be | Prefix::U16Le => u16::MAX as u32,
+            Prefix::U32Be | Prefix::U32Le => u32::MAX,
+        }
+    }
+
+    /// The length that data begins with, if all of it is there.
+    fn length(&self, data: &[u8]) -> Option<u32> {
+        match (self.prefix, data) {
+            (Prefix::U8, &[a, ..]) => Some(a.into()),
+            (Prefix::U16Be, &[a, b, ..]) => Some(u16::from_be_bytes([a, b]).into()),
+            (Prefix::U16Le, &[a, b, ..]) => Some(u16::from_le_bytes([a, b]).into()),
+            (Prefix::U32Be, &[a, b, c, d, ..]) => Some(u32::from_be_bytes([a, b, c, d])),
+            (Prefix::U32Le, &[a, b, c, d, ..]) => Some(u32::from_le_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+}
+
+impl Framer for LengthPrefixed {
+    fn find(&self, data: &[u8], _: usize) -> Found {
+        let start = self.prefix_bytes();
+        let Some(bytes) = self.length(data) else {
+            return Found::Partial { scanned: 0, needed_bytes: start };
+        };
+        // Judged before it is added to: on no platform can it wrap.
+        if u64::from(bytes) > self.frame_bytes_max as u64 {
+            return Found::Broken(FramingError::LengthOverMax { bytes: bytes.into(), bytes_max: self.frame_bytes_max });
+        }
+        let end = start.saturating_add(bytes as usize);
+        match data.len() < end {
+            true => Found::Partial { scanned: 0, needed_bytes: end },
+            false => Found::Frame { start, end, next: end },
+        }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        self.frame_bytes_max.saturating_add(self.prefix_bytes())
+    }
+}

@@ -1,0 +1,264 @@
+//! Lines.
+
+use memchr::memchr;
+
+use crate::framing::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
+use crate::{Limit, Protocol, Transport};
+
+/// What [`LineReceiver`] makes a [`Protocol`] from: only `line_received` must be written.
+pub trait LineHandler {
+    /// A line has come, without what ends it.
+    fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]);
+
+    /// Whether what comes next is not lines but raw data, as after the header of a message. Asked before each line and
+    /// each piece of raw data, so that it changes in the middle of what was read, there and back.
+    ///
+    /// A handler answers by what it knows already, such as how much of a body is missing, rather than by a flag of its
+    /// own.
+    ///
+    /// ```
+    /// use switchboard::Transport;
+    /// use switchboard::framing::LineHandler;
+    ///
+    /// /// Each line is a number, and so many raw bytes follow it.
+    /// struct Bodies {
+    ///     bytes_missing: usize,
+    /// }
+    ///
+    /// impl LineHandler for Bodies {
+    ///     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+    ///         match std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()) {
+    ///             Some(bytes) => self.bytes_missing = bytes,
+    ///             None => transport.fail("not a number"),
+    ///         }
+    ///     }
+    ///
+    ///     fn is_raw(&self) -> bool {
+    ///         self.bytes_missing > 0
+    ///     }
+    ///
+    ///     fn raw_data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         let taken = data.len().min(self.bytes_missing);
+    ///         self.bytes_missing -= taken;
+    ///         taken // what is left is lines again
+    ///     }
+    /// }
+    /// ```
+    fn is_raw(&self) -> bool {
+        false
+    }
+
+    /// Raw data has come; answers how many bytes of it were consumed, as
+    /// [`Protocol::data_received`](crate::Protocol::data_received) does. What is left is looked at as lines where the
+    /// handler [`is_raw`](LineHandler::is_raw) no longer. As it is given here, it consumes all.
+    fn raw_data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let _ = transport;
+        data.len()
+    }
+
+    /// A line is longer than [`with_line_bytes_max`](LineReceiver::with_line_bytes_max) allows; told once for each, as
+    /// soon as that is sure. As it is given here, it aborts the connection with [`Limit::LineBytes`] as the reason (rule
+    /// F2). Where it does not, the line is skipped, and the next one received.
+    fn line_too_long(&mut self, transport: &mut Transport<'_>) {
+        transport.abort_over(Limit::LineBytes);
+    }
+
+    /// Under [`Telnet`](crate::framing::Telnet), a command has come, in its place among the lines. Does nothing as it is
+    /// given here.
+    fn telnet_command(&mut self, transport: &mut Transport<'_>, command: TelnetCommand) {
+        let _ = (transport, command);
+    }
+
+    passed_on!();
+}
+
+/// What ends a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineEnding {
+    /// CRLF or LF. A carriage return alone is part of the line.
+    #[default]
+    Either,
+    /// CRLF. Carriage returns and line feeds alone are part of the line.
+    CrLf,
+    /// LF. Carriage returns are part of the line.
+    Lf,
+}
+
+/// A protocol that receives lines: Twisted's `LineReceiver`.
+///
+/// Lines end with CRLF or LF unless told otherwise, and are bytes: any but the line ending can be in them. An
+/// unfinished line at the peer's end of stream is what `eof_received` is handed as its rest, without a `line_received`.
+#[derive(Debug)]
+pub struct LineReceiver<H> {
+    handler: H,
+    ending: LineEnding,
+    line_bytes_max: usize,
+    scan: Scan,
+}
+
+/// What is known of what comes next.
+#[derive(Clone, Copy, Debug)]
+enum Scan {
+    /// A line, of which so many bytes were looked at in vain.
+    Line(usize),
+    /// The rest of a line that is too long already.
+    TooLong,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// A line of `bytes`; the next one begins at `next`.
+    Line { bytes: usize, next: usize },
+    /// A line that is too long.
+    TooLong { next: usize },
+    /// More of a line that was found too long before.
+    Skipped { next: usize },
+    /// The beginning of a line.
+    Partial,
+}
+
+impl<H: LineHandler> LineReceiver<H> {
+    /// A protocol that hands the lines it receives to `handler`.
+    pub fn new(handler: H) -> LineReceiver<H> {
+        LineReceiver { handler, ending: LineEnding::default(), line_bytes_max: FRAME_BYTES_MAX, scan: Scan::Line(0) }
+    }
+
+    /// Sets what ends a line.
+    #[must_use]
+    pub fn with_line_ending(mut self, ending: LineEnding) -> LineReceiver<H> {
+        self.ending = ending;
+        self
+    }
+
+    /// Sets how many bytes a line may have without what ends it. Default 16,384.
+    #[must_use]
+    pub fn with_line_bytes_max(mut self, bytes: usize) -> LineReceiver<H> {
+        self.line_bytes_max = bytes;
+        self
+    }
+
+    pub(super) fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// Looks for the end of the line that `data` begins with.
+    #[inline]
+    fn find(&mut self, data: &[u8]) -> Found {
+        let Scan::Line(scanned) = self.scan else { return self.skip(data) };
+        // A line of the maximum ends in here. What is behind does not count, so that cuts make no difference.
+        let window = data.len().min(self.window_bytes_max());
+        let Some(end) = self.find_ending(&data[..window], scanned) else {
+            if window < self.window_bytes_max() {
+                self.scan = Scan::Line(window);
+                return Found::Partial;
+            }
+            self.scan = Scan::TooLong;
+            return Found::TooLong { next: self.skipped(&data[..window]) };
+        };
+        self.scan = Scan::Line(0);
+        let has_return = self.ending != LineEnding::Lf && end > 0 && data[end - 1] == b'\r';
+        let bytes = end - usize::from(has_return);
+        match bytes <= self.line_bytes_max {
+            true => Found::Line { bytes, next: end + 1 },
+            false => Found::TooLong { next: end + 1 },
+        }
+    }
+
+    /// Skips what is left of a line that is too long.
+    #[cold]
+    fn skip(&mut self, data: &[u8]) -> Found {
+        match self.find_ending(data, 0) {
+            Some(end) => {
+                self.scan = Scan::Line(0);
+                Found::Skipped { next: end + 1 }
+            }
+            None => Found::Skipped { next: self.skipped(data) },
+        }
+    }
+
+    /// How much of a line without an end can be skipped: not the carriage return that may be half of what ends it.
+    fn skipped(&self, data: &[u8]) -> usize {
+        data.len() - usize::from(self.ending == LineEnding::CrLf && data.ends_with(b"\r"))
+    }
+
+    /// Where the line feed is that ends the line, if it is there.
+    #[inline]
+    fn find_ending(&self, data: &[u8], mut scanned: usize) -> Option<usize> {
+        loop {
+            let end = scanned + memchr(b'\n', data.get(scanned..)?)?;
+            if self.ending != LineEnding::CrLf || (end > 0 && data[end - 1] == b'\r') {
+                return Some(end);
+            }
+            scanned = end + 1;
+        }
+    }
+
+    #[inline]
+    fn window_bytes_max(&self) -> usize {
+        self.line_bytes_max.saturating_add(2)
+    }
+
+    /// Hands raw data over; `None` where its handler waits for more of it.
+    fn hand_over_raw(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Option<usize> {
+        self.scan = Scan::Line(0);
+        match self.handler.raw_data_received(transport, data) {
+            0 if self.handler.is_raw() => None,
+            count => Some(count),
+        }
+    }
+}
+
+impl<H: LineHandler> Protocol for LineReceiver<H> {
+    pass_on_to!(handler);
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let mut consumed = 0;
+        while consumed < data.len() {
+            let rest = &data[consumed..];
+            if self.handler.is_raw() {
+                let Some(count) = self.hand_over_raw(transport, rest) else { break };
+                // More than there was is for the loop to judge.
+                consumed = consumed.saturating_add(count);
+            } else {
+                match self.find(rest) {
+                    Found::Line { bytes, next } => {
+                        self.handler.line_received(transport, &rest[..bytes]);
+                        consumed += next;
+                    }
+                    Found::TooLong { next } => {
+                        self.handler.line_too_long(transport);
+                        consumed += next;
+                    }
+                    Found::Skipped { next: 0 } => break,
+                    Found::Skipped { next } => consumed += next,
+                    Found::Partial => {
+                        raise_input_bytes_max(transport, rest.len(), self.window_bytes_max());
+                        break;
+                    }
+                }
+            }
+            if consumed < data.len() && !transport.is_reading() {
+                break;
+            }
+        }
+        consumed
+    }
+
+    /// Of a line that is too long nothing is passed on.
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        match self.scan {
+            Scan::Line(_) => self.handler.eof_received(transport, rest),
+            Scan::TooLong => self.handler.eof_received(transport, &[]),
+        }
+    }
+}
+
+/// Writes a line and CRLF, which receivers of either line ending take. That the line contains no line feed is up to the
+/// caller.
+///
+/// Allocates nothing: both are gathered with what else its callback writes.
+pub fn send_line(transport: &mut Transport<'_>, line: &[u8]) {
+    transport.write(line);
+    transport.write(b"\r\n");
+}

@@ -1,0 +1,83 @@
+//! Netstrings.
+
+use std::io::Write;
+
+use crate::Transport;
+use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+
+/// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
+///
+/// The length has no leading zeros (nothing is `0:,`) and no more digits than the maximum has; one over the maximum
+/// breaks the framing as soon as that is sure, before anything is reserved (rule F3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Netstring {
+    frame_bytes_max: usize,
+}
+
+impl Netstring {
+    /// Netstrings with a content of up to so many bytes.
+    pub const fn new(frame_bytes_max: usize) -> Netstring {
+        Netstring { frame_bytes_max }
+    }
+
+    /// Writes a netstring.
+    pub fn send(transport: &mut Transport<'_>, frame: &[u8]) {
+        // A transport takes everything.
+        let _ = write!(transport, "{}:", frame.len());
+        transport.write(frame);
+        transport.write(b",");
+    }
+
+    fn digits_max(&self) -> usize {
+        self.frame_bytes_max.checked_ilog10().map_or(1, |digits| digits as usize + 1)
+    }
+
+    /// Reads the length: how long the content is and where it begins, or what there is in its place.
+    fn length(&self, data: &[u8]) -> Result<(usize, usize), Found> {
+        let partial = Found::Partial { scanned: 0, needed_bytes: 0 };
+        let mut bytes: u64 = 0;
+        for (position, &byte) in data.iter().enumerate() {
+            match byte {
+                b':' if position > 0 => return Ok((bytes as usize, position + 1)),
+                b'0'..=b'9' if position > 0 && data[0] == b'0' => break,
+                b'0'..=b'9' if position < self.digits_max() => {
+                    bytes = bytes.saturating_mul(10).saturating_add((byte - b'0').into());
+                }
+                _ => break,
+            }
+            if bytes > self.frame_bytes_max as u64 {
+                return Err(Found::Broken(FramingError::LengthOverMax { bytes, bytes_max: self.frame_bytes_max }));
+            }
+            if position + 1 == data.len() {
+                return Err(partial);
+            }
+        }
+        Err(Found::Broken(FramingError::BadNetstringLength))
+    }
+}
+
+/// Of up to 16,384 bytes.
+impl Default for Netstring {
+    fn default() -> Netstring {
+        Netstring::new(FRAME_BYTES_MAX)
+    }
+}
+
+impl Framer for Netstring {
+    fn find(&self, data: &[u8], _: usize) -> Found {
+        let (bytes, start) = match self.length(data) {
+            Ok(length) => length,
+            Err(found) => return found,
+        };
+        let end = start.saturating_add(bytes);
+        match data.get(end) {
+            Some(b',') => Found::Frame { start, end, next: end + 1 },
+            Some(_) => Found::Broken(FramingError::NoNetstringComma),
+            None => Found::Partial { scanned: 0, needed_bytes: end.saturating_add(1) },
+        }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        self.frame_bytes_max.saturating_add(self.digits_max() + 2)
+    }
+}

@@ -1,0 +1,237 @@
+//! Telnet's control bytes, as a filter under the lines.
+
+use memchr::memchr;
+
+use crate::framing::{FramingError, LineHandler, LineReceiver};
+use crate::{Limit, Protocol, Transport};
+
+/// How long a subnegotiation may be. What is heard of are tens of bytes.
+const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
+
+// RFC 854.
+const SE: u8 = 240;
+const BREAK: u8 = 243;
+const INTERRUPT_PROCESS: u8 = 244;
+const ABORT_OUTPUT: u8 = 245;
+const ARE_YOU_THERE: u8 = 246;
+const ERASE_CHARACTER: u8 = 247;
+const ERASE_LINE: u8 = 248;
+const SB: u8 = 250;
+const WILL: u8 = 251;
+const WONT: u8 = 252;
+const DO: u8 = 253;
+const DONT: u8 = 254;
+const IAC: u8 = 255;
+
+/// What a telnet client can say beside its text; see [`LineHandler::telnet_command`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TelnetCommand {
+    /// The break key.
+    Break,
+    /// The interrupt key: what is running should end.
+    Interrupt,
+    /// What is being written should not be shown.
+    AbortOutput,
+    /// Is anybody there? Any line is an answer.
+    AreYouThere,
+    /// The last character should be taken back.
+    EraseCharacter,
+    /// The line under way should be taken back.
+    EraseLine,
+}
+
+/// Lines from a telnet client: a [`LineReceiver`] without telnet's control bytes (RFC 854).
+///
+/// Every option that the client offers or asks for is refused, so it stays the plain terminal that works by lines;
+/// subnegotiations are skipped, up to 1,024 bytes each; commands reach [`LineHandler::telnet_command`], in their place
+/// among the lines; a byte 255 that is meant as one, which comes as two, is handed on as one. Clients that speak no
+/// telnet, such as netcat, are served as well, as long as they send no byte 255, which is no part of UTF-8.
+///
+/// ```
+/// use switchboard::Transport;
+/// use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
+///
+/// struct Greeter;
+///
+/// impl LineHandler for Greeter {
+///     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+///         send_line(transport, &[b"hello ", line].concat());
+///     }
+///
+///     fn telnet_command(&mut self, transport: &mut Transport<'_>, command: TelnetCommand) {
+///         if command == TelnetCommand::AreYouThere {
+///             send_line(transport, b"yes");
+///         }
+///     }
+/// }
+///
+/// let protocol = Telnet::new(LineReceiver::new(Greeter));
+/// # drop(protocol);
+/// ```
+///
+/// What is written is not escaped: a byte 255 must be written twice.
+#[derive(Debug)]
+pub struct Telnet<H> {
+    lines: LineReceiver<H>,
+    state: State,
+    /// So many bytes of what was left with the loop are known to be text.
+    clean_bytes: usize,
+    /// The beginning of a line in which a control byte stood: what came before that.
+    begun: Vec<u8>,
+}
+
+/// Where in a command the last byte was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Text,
+    /// Behind an IAC.
+    Command,
+    /// Behind WILL, WONT, DO or DONT.
+    Option(u8),
+    /// In a subnegotiation, of which so many bytes have come.
+    Subnegotiation(usize),
+    /// Behind an IAC in one.
+    SubnegotiationCommand(usize),
+}
+
+impl<H: LineHandler> Telnet<H> {
+    /// Takes telnet's control bytes out of what `lines` receives.
+    pub fn new(lines: LineReceiver<H>) -> Telnet<H> {
+        Telnet { lines, state: State::Text, clean_bytes: 0, begun: Vec::new() }
+    }
+
+    /// Hands on the text that data begins with, up to the next command; answers how much of data is done with, or `None`
+    /// where there must be more of it.
+    fn receive_text(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Option<usize> {
+        let known = std::mem::take(&mut self.clean_bytes);
+        let end = memchr(IAC, &data[known..]).map_or(data.len(), |found| known + found);
+        if end == 0 {
+            self.state = State::Command;
+            return Some(1);
+        }
+        if !self.begun.is_empty() {
+            return Some(self.complete_begun(transport, &data[..end]));
+        }
+        let count = self.lines.data_received(transport, &data[..end]);
+        if count > end {
+            return Some(usize::MAX); // for the loop to judge
+        }
+        if count == 0 && end < data.len() && transport.is_reading() {
+            // A line is cut by the command that comes now, and so must be put together here.
+            self.begun.extend_from_slice(&data[..end]);
+            return Some(end);
+        }
+        // The loop keeps it, as it does where there is no filter.
+        self.clean_bytes = end - count;
+        (count > 0).then_some(count)
+    }
+
+    /// Hands on text behind the beginning of a line that was put aside; answers how much of the text is done with.
+    fn complete_begun(&mut self, transport: &mut Transport<'_>, text: &[u8]) -> usize {
+        let mut begun = std::mem::take(&mut self.begun);
+        let before = begun.len();
+        begun.extend_from_slice(text);
+        let mut done = 0;
+        // Only who takes raw data can take less than was put aside.
+        while done < before {
+            match self.lines.data_received(transport, &begun[done..]) {
+                0 => break,
+                count => done = done.saturating_add(count),
+            }
+            if !transport.is_reading() {
+                break;
+            }
+        }
+        if done > begun.len() {
+            return usize::MAX; // for the loop to judge
+        }
+        if done >= before {
+            self.clean_bytes = begun.len() - done;
+            return done - before;
+        }
+        let taken = if transport.is_reading() { text.len() } else { 0 };
+        begun.truncate(before + taken);
+        begun.drain(..done);
+        self.clean_bytes = text.len() - taken;
+        if begun.len() > transport.input_bytes_max() && taken > 0 {
+            transport.abort_over(Limit::InputBytes);
+        }
+        self.begun = begun;
+        taken
+    }
+
+    /// Takes the next byte of a command; answers how many bytes are done with.
+    fn receive_command(&mut self, transport: &mut Transport<'_>, byte: u8) -> usize {
+        let state = std::mem::replace(&mut self.state, State::Text);
+        match (state, byte) {
+            (State::Command, IAC) => {
+                // The second one is text.
+                self.clean_bytes = 1;
+                return 0;
+            }
+            (State::Command, WILL | WONT | DO | DONT) => self.state = State::Option(byte),
+            (State::Command, SB) => self.state = State::Subnegotiation(0),
+            (State::Command, _) => self.obey(transport, byte),
+            // What is refused needs no further answer; what is agreed to be off, none at all.
+            (State::Option(WILL), option) => transport.write(&[IAC, DONT, option]),
+            (State::Option(DO), option) => transport.write(&[IAC, WONT, option]),
+            (State::Option(_) | State::Text, _) | (State::SubnegotiationCommand(_), SE) => {}
+            (State::Subnegotiation(bytes), IAC) => self.state = State::SubnegotiationCommand(bytes),
+            (State::Subnegotiation(bytes), _) => self.skip(transport, bytes + 1),
+            (State::SubnegotiationCommand(bytes), _) => self.skip(transport, bytes + 2),
+        }
+        1
+    }
+
+    fn obey(&mut self, transport: &mut Transport<'_>, byte: u8) {
+        let command = match byte {
+            BREAK => TelnetCommand::Break,
+            INTERRUPT_PROCESS => TelnetCommand::Interrupt,
+            ABORT_OUTPUT => TelnetCommand::AbortOutput,
+            ARE_YOU_THERE => TelnetCommand::AreYouThere,
+            ERASE_CHARACTER => TelnetCommand::EraseCharacter,
+            ERASE_LINE => TelnetCommand::EraseLine,
+            // No-operation, go-ahead, the mark of urgent data, what nobody knows.
+            _ => return,
+        };
+        self.lines.handler().telnet_command(transport, command);
+    }
+
+    /// A subnegotiation has come to have so many bytes.
+    fn skip(&mut self, transport: &mut Transport<'_>, bytes: usize) {
+        self.state = State::Subnegotiation(bytes);
+        if bytes > SUBNEGOTIATION_BYTES_MAX {
+            let error = FramingError::SubnegotiationTooLong { bytes_max: SUBNEGOTIATION_BYTES_MAX };
+            self.lines.handler().framing_error(transport, &error);
+            transport.fail(error);
+        }
+    }
+}
+
+impl<H: LineHandler> Protocol for Telnet<H> {
+    pass_on_to!(lines);
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let mut consumed = 0_usize;
+        while consumed < data.len() {
+            let rest = &data[consumed..];
+            let count = match self.state {
+                State::Text => self.receive_text(transport, rest),
+                _ => Some(self.receive_command(transport, rest[0])),
+            };
+            let Some(count) = count else { break };
+            consumed = consumed.saturating_add(count);
+            if consumed < data.len() && !transport.is_reading() {
+                break;
+            }
+        }
+        consumed
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        let mut begun = std::mem::take(&mut self.begun);
+        begun.extend_from_slice(rest);
+        self.lines.eof_received(transport, &begun);
+    }
+}
