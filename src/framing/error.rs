@@ -9,7 +9,7 @@ use std::fmt;
 pub enum FramingError {
     /// The length in front of a frame is over the maximum.
     LengthOverMax {
-        /// What the peer announced.
+        /// What the peer announced; of a netstring, as far as its digits were read.
         bytes: u64,
         /// What is allowed.
         bytes_max: usize,
@@ -19,8 +19,7 @@ pub enum FramingError {
         /// What is allowed.
         bytes_max: usize,
     },
-    /// The length of a netstring is empty, has another character than digits, a leading zero, or more digits than any
-    /// allowed length has.
+    /// The length of a netstring is empty, has a leading zero, or another character than digits.
     BadNetstringLength,
     /// No comma follows a netstring.
     NoNetstringComma,

@@ -196,7 +196,7 @@ impl<H: LineHandler> LineReceiver<H> {
 
     #[inline]
     fn window_bytes_max(&self) -> usize {
-        self.line_bytes_max.saturating_add(2)
+        self.line_bytes_max.saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
     }
 
     /// Hands raw data over; `None` where its handler waits for more of it.

@@ -7,8 +7,8 @@ use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
 
 /// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
 ///
-/// The length has no leading zeros (nothing is `0:,`) and no more digits than the maximum has; one over the maximum
-/// breaks the framing as soon as that is sure, before anything is reserved (rule F3).
+/// The length has no leading zeros (nothing is `0:,`). One over the maximum breaks the framing as soon as that is sure, so
+/// its digits are bounded, and before anything is reserved (rule F3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Netstring {
     frame_bytes_max: usize,
@@ -28,31 +28,25 @@ impl Netstring {
         transport.write(b",");
     }
 
-    fn digits_max(&self) -> usize {
-        self.frame_bytes_max.checked_ilog10().map_or(1, |digits| digits as usize + 1)
-    }
-
     /// Reads the length: how long the content is and where it begins, or what there is in its place.
     fn length(&self, data: &[u8]) -> Result<(usize, usize), Found> {
-        let partial = Found::Partial { scanned: 0, needed_bytes: 0 };
+        let over_max = |bytes| Found::Broken(FramingError::LengthOverMax { bytes, bytes_max: self.frame_bytes_max });
         let mut bytes: u64 = 0;
         for (position, &byte) in data.iter().enumerate() {
             match byte {
                 b':' if position > 0 => return Ok((bytes as usize, position + 1)),
-                b'0'..=b'9' if position > 0 && data[0] == b'0' => break,
-                b'0'..=b'9' if position < self.digits_max() => {
-                    bytes = bytes.saturating_mul(10).saturating_add((byte - b'0').into());
+                b'0'..=b'9' if position == 0 || data[0] != b'0' => {
+                    let more = bytes.checked_mul(10).and_then(|bytes| bytes.checked_add((byte - b'0').into()));
+                    bytes = more.ok_or(over_max(u64::MAX))?;
                 }
-                _ => break,
+                _ => return Err(Found::Broken(FramingError::BadNetstringLength)),
             }
+            // Without leading zeros, this bounds the digits too.
             if bytes > self.frame_bytes_max as u64 {
-                return Err(Found::Broken(FramingError::LengthOverMax { bytes, bytes_max: self.frame_bytes_max }));
-            }
-            if position + 1 == data.len() {
-                return Err(partial);
+                return Err(over_max(bytes));
             }
         }
-        Err(Found::Broken(FramingError::BadNetstringLength))
+        Err(Found::Partial { scanned: 0, needed_bytes: 0 })
     }
 }
 
@@ -78,6 +72,7 @@ impl Framer for Netstring {
     }
 
     fn input_bytes_max(&self) -> usize {
-        self.frame_bytes_max.saturating_add(self.digits_max() + 2)
+        let digits = self.frame_bytes_max.checked_ilog10().map_or(1, |digits| digits as usize + 1);
+        self.frame_bytes_max.saturating_add(digits + 2)
     }
 }

@@ -298,6 +298,8 @@ mod consuming;
 mod destructors;
 mod detaching;
 mod ending;
+#[cfg(feature = "framing")]
+mod framing;
 mod half_closing;
 mod life;
 mod marks;

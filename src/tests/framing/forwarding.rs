@@ -1,0 +1,85 @@
+//! Every callback reaches the handler of an adapter, in the order in which a plain protocol gets them.
+
+use super::*;
+use crate::framing::FixedSize;
+
+/// What comes to a protocol that is made, given `input`, written much, and left by its peer in the middle of a frame.
+fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<String> {
+    let mut scene = Scene::with_limits(Limits::default().with_pause_reading_over_high(false));
+    let log = Log::default();
+    let peer = scene.knock(Some(protocol(&log)));
+    scene.turn();
+    let id = ConnectionId(scene.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0);
+    scene.receive(&peer, input);
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(&[7; 100 * KIB]));
+    scene.make_room(&peer, 200 * KIB);
+    scene.receive(&peer, "re");
+    scene.end(&peer);
+    log.take()
+}
+
+const ALL: [&str; 6] = ["made", "frame abcd", "pause", "resume", "eof re", "lost: closed by the peer"];
+
+#[test]
+fn f1_frames_and_all_other_callbacks_come_through() {
+    assert_eq!(walk(|log| frames(log, FixedSize::new(4)), "abcd"), ALL);
+}
+
+#[test]
+fn f1_lines_and_all_other_callbacks_come_through() {
+    assert_eq!(walk(|log| Box::new(lines(log)), "abcd\n"), ALL.map(|entry| entry.replace("frame", "line")));
+}
+
+#[test]
+fn f1_telnet_lines_and_all_other_callbacks_come_through() {
+    let found = walk(|log| Box::new(Telnet::new(lines(log))), "ab\u{0}cd\n");
+    assert_eq!(found, ALL.map(|entry| entry.replace("frame abcd", r"line ab\x00cd")));
+}
+
+#[test]
+fn f1_with_defaults_a_handler_needs_one_method() {
+    struct OnlyLines(Log);
+    impl LineHandler for OnlyLines {
+        fn line_received(&mut self, _: &mut Transport<'_>, line: &[u8]) {
+            self.0.push(shown("line", line));
+        }
+    }
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));
+    scene.receive(&peer, "a\nb");
+    scene.end(&peer);
+    assert_eq!(log.take(), ["line a"]);
+    assert!(peer.is_closed(), "by default the peer's end is ours");
+}
+
+#[test]
+fn f1_what_is_sent_can_be_received() {
+    use crate::framing::{Delimited, LengthPrefixed, Netstring, send_line};
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| {
+        send_line(transport, b"line");
+        Netstring::send(transport, b"hello world");
+        Netstring::send(transport, b"");
+        Delimited::new(b"--").send(transport, b"a");
+        LengthPrefixed::u8().send(transport, b"b");
+        LengthPrefixed::u16_be(9).send(transport, b"c");
+        LengthPrefixed::u16_le(9).send(transport, b"d");
+        LengthPrefixed::u32_be(9).send(transport, b"e");
+        LengthPrefixed::u32_le(9).send(transport, b"f");
+    });
+    let all = "line\r\n11:hello world,0:,a--\x01b\0\x01c\x01\0d\0\0\0\x01e\x01\0\0\0f";
+    assert_eq!(crate::escape(&peer.take_sent()).to_string(), crate::escape(all.as_bytes()).to_string());
+    let writes = peer.take_calls().iter().filter(|call| matches!(call, sys::script::Call::Write(_))).count();
+    assert_eq!(writes, 1, "all of it gathers");
+}
+
+#[test]
+#[should_panic(expected = "65536 does not fit its prefix")]
+fn f3_a_frame_that_its_prefix_cannot_tell_of_is_not_sent() {
+    use crate::framing::LengthPrefixed;
+    let mut scene = Scene::new();
+    let (id, _peer) = scene.accept(&Log::default(), idle);
+    scene.tell(id, |transport| LengthPrefixed::u16_le(100_000).send(transport, &[0; 65_536]));
+}

@@ -1,0 +1,147 @@
+//! Rules F2, F3 and F4: what is too long, what is broken, and what it gets.
+
+use super::*;
+use crate::framing::{Delimited, FixedSize, LengthPrefixed, Netstring};
+
+struct OnlyLines(Log);
+
+impl LineHandler for OnlyLines {
+    fn line_received(&mut self, _: &mut Transport<'_>, line: &[u8]) {
+        self.0.push(format!("{} bytes", line.len()));
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.0.push(format!("lost: {reason}"));
+    }
+}
+
+#[test]
+fn f2_a_line_of_the_maximum_is_received_and_one_byte_more_ends_the_connection() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));
+    for ending in ["\n", "\r\n"] {
+        scene.receive(&peer, "x".repeat(16_384) + ending);
+        assert_eq!(log.take(), ["16384 bytes"]);
+    }
+    scene.receive(&peer, "x".repeat(16_385) + "\n");
+    assert_eq!(log.take(), ["lost: too long a line"]);
+    assert!(peer.is_closed());
+}
+
+#[test]
+fn f2_an_endless_line_costs_no_more_than_its_maximum() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));
+    peer.set_short_read_empties(false);
+    for _ in 0..100_000 {
+        peer.sends("x");
+    }
+    scene.receive(&peer, "x");
+    assert_eq!(log.take(), ["lost: too long a line"]);
+    assert_eq!(peer.unread(), 100_001 - 16_386, "not read beyond a line and its ending");
+}
+
+#[test]
+fn f2_a_line_that_is_too_long_can_be_skipped_instead() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(lines(&log).with_line_bytes_max(4));
+    scene.receive(&peer, "toolong");
+    assert_eq!(log.take(), ["made", "too long"]);
+    scene.receive(&peer, " and longer");
+    scene.receive(&peer, "\nshort\nfine\n");
+    assert_eq!(log.take(), ["too long", "line fine"]);
+    scene.receive(&peer, "unfinished");
+    scene.end(&peer);
+    assert_eq!(log.take(), ["too long", "eof ", "lost: closed by the peer"]);
+}
+
+#[test]
+fn f2_the_limit_of_the_loop_is_raised_to_that_of_the_framing() {
+    let limits = Limits::default().with_input_bytes_max(100);
+    for step in [1, 7, 500] {
+        let (mut scene, log) = (Scene::with_limits(limits.clone()), Log::default());
+        let whole: [(Box<dyn Protocol>, Vec<u8>); 6] = [
+            (Box::new(lines(&log)), [&[b'x'; 999][..], b"\n"].concat()),
+            (Box::new(Telnet::new(lines(&log))), [&[b'x'; 500][..], b"\xff\xf1", &[b'x'; 499], b"\n"].concat()),
+            (frames(&log, Delimited::new(b"--")), [&[b'x'; 999][..], b"--"].concat()),
+            (frames(&log, FixedSize::new(999)), vec![b'x'; 999]),
+            (frames(&log, LengthPrefixed::u16_be(999)), [&999_u16.to_be_bytes()[..], &[b'x'; 999]].concat()),
+            (frames(&log, Netstring::new(999)), [&b"999:"[..], &[b'x'; 999], b","].concat()),
+        ];
+        for (protocol, input) in whole {
+            let found = scene.callbacks(&log, protocol, input.chunks(step));
+            assert_eq!(found.len(), 2, "{found:?}");
+            assert!(found[0].ends_with(&"x".repeat(999)));
+        }
+    }
+}
+
+/// What a framing says to an input that breaks it; that it says so is told from the input alone, nothing follows.
+fn broken(framer: impl Framer + Clone + 'static, input: impl AsRef<[u8]>) -> String {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let handler = noting(&log, |entry, transport, _| {
+        if entry.starts_with("broken") {
+            transport.write(b"goodbye");
+        }
+    });
+    let (_, peer) = scene.connect(Framed::new(framer, handler));
+    scene.receive(&peer, input);
+    let found = log.take();
+    assert_eq!(peer.take_sent(), b"goodbye", "what the hook writes goes out");
+    let error = found[1].strip_prefix("broken: ").unwrap_or_else(|| panic!("{found:?}"));
+    assert_eq!(found[2..], [format!("lost: protocol error: {error}")]);
+    error.to_owned()
+}
+
+#[test]
+fn f3_a_length_over_the_maximum_is_rejected_from_the_prefix_alone() {
+    let announced = |bytes: u64, max: usize| format!("a frame of {bytes} bytes is announced, and {max} are allowed");
+    assert_eq!(broken(LengthPrefixed::u16_be(999), 1000_u16.to_be_bytes()), announced(1000, 999));
+    assert_eq!(broken(LengthPrefixed::u16_le(999), 1000_u16.to_le_bytes()), announced(1000, 999));
+    assert_eq!(broken(LengthPrefixed::u32_be(999), [0xff; 4]), announced(u32::MAX.into(), 999));
+    assert_eq!(broken(LengthPrefixed::u32_le(0), [1, 0, 0, 0]), announced(1, 0));
+    assert_eq!(broken(Netstring::new(999), "1000"), announced(1000, 999));
+    assert_eq!(broken(Netstring::new(9), "9999999999"), announced(99, 9));
+}
+
+#[test]
+fn f3_nothing_is_reserved_for_a_frame_before_it_comes() {
+    let framer = LengthPrefixed::u32_be(usize::MAX);
+    let found = framer.find(&[0xff; 4], 0);
+    let needed_bytes = (u32::MAX as usize).saturating_add(4);
+    assert_eq!(found, crate::framing::Found::Partial { scanned: 0, needed_bytes });
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(Framed::new(framer, noting(&log, does_nothing)));
+    let counted = allocation_counter::measure(|| scene.receive(&peer, [0xff; 4]));
+    assert!(counted.bytes_total < 64 * KIB as u64, "{} bytes", counted.bytes_total);
+}
+
+#[test]
+fn f3_netstrings_have_no_leading_zeros_and_no_other_ways_to_write_a_length() {
+    for input in ["00:,", "01:a,", ":,", "-1:a,", "+1:a,", " 1:a,", "1 :a,", "a", ",", "0x1:a,"] {
+        assert_eq!(broken(Netstring::default(), input), "the length of a netstring is not a number as it must be");
+    }
+    assert_eq!(broken(Netstring::default(), "1:ab"), "no comma after a netstring");
+    assert!(broken(Netstring::new(usize::MAX), "99999999999999999999999999").starts_with("a frame of"));
+}
+
+#[test]
+fn f4_a_framing_error_reaches_the_hook_and_ends_the_connection() {
+    assert_eq!(broken(Delimited::new(b"--").with_frame_bytes_max(3), "abcde"), "no delimiter within 3 bytes");
+    assert_eq!(broken(Netstring::default(), "x"), "the length of a netstring is not a number as it must be");
+    assert_eq!(broken(Odd, "a"), "not at all");
+}
+
+/// A framing of a user's own.
+#[derive(Clone)]
+struct Odd;
+
+impl Framer for Odd {
+    fn find(&self, _: &[u8], _: usize) -> crate::framing::Found {
+        crate::framing::Found::Broken(FramingError::Other("not at all"))
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        1
+    }
+}
