@@ -182,7 +182,7 @@ fn every_file_of_the_code_map_exists_and_every_file_is_in_it() {
 const RULES: &[&str] = &[
     "l1", "l2", "l3", "l4", "l5", "l6", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "e1", "r1", "r2", "r3", "r4",
     "r5", "r6", "w1", "w2", "w3", "w4", "w5", "w6", "w7", "h1", "h2", "h3", "x1", "x2", "x3", "x5", "a1", "a2", "a3",
-    "a4", "a5", "a6", "t1", "t2", "t3", "g1", "o1",
+    "a4", "a5", "a6", "t1", "t2", "t3", "g1", "f1", "f2", "f3", "f4", "o1",
 ];
 
 #[test]

@@ -97,10 +97,12 @@ fn noting<F: FnMut(&str, &mut Transport<'_>, &mut usize)>(log: &Log, act: F) -> 
     Noting { log: log.clone(), raw_bytes: 0, act }
 }
 
+type DoesNothing = fn(&str, &mut Transport<'_>, &mut usize);
+
 fn does_nothing(_: &str, _: &mut Transport<'_>, _: &mut usize) {}
 
 /// A protocol by lines that notes them.
-fn lines(log: &Log) -> LineReceiver<Noting<fn(&str, &mut Transport<'_>, &mut usize)>> {
+fn lines(log: &Log) -> LineReceiver<Noting<DoesNothing>> {
     LineReceiver::new(noting(log, does_nothing))
 }
 

@@ -1,0 +1,118 @@
+//! A chat room for telnet: the first line is your name, each other one goes to everybody. `/who` tells who is there,
+//! `/quit` leaves.
+//!
+//! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows.
+//!
+//! Who does not read is cut off once more than 1 MiB waits for him, and nobody else waits for that. What members say is
+//! escaped, so that none can move another's cursor, forge a line or speak telnet to his client.
+
+mod support;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
+use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Transport, escape};
+
+/// Who has more than this unread is cut off.
+const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a line may be.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// Who is there, by name.
+type Room = Rc<RefCell<BTreeMap<String, ConnectionId>>>;
+
+/// One who has connected; a member once there is a name.
+struct Member {
+    name: Option<String>,
+    room: Room,
+}
+
+impl Member {
+    fn enter(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+        let name = String::from_utf8_lossy(line.trim_ascii()).into_owned();
+        if !(1..=20).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return send_line(transport, b"A name has 1 to 20 letters and digits. Your name?");
+        }
+        if self.room.borrow().contains_key(&name) {
+            return send_line(transport, b"That name is taken. Your name?");
+        }
+        send_line(transport, format!("Welcome, {name}. /who tells who is here, /quit leaves.").as_bytes());
+        self.room.borrow_mut().insert(name.clone(), transport.id());
+        self.tell_others(transport, format!("* {name} has joined"));
+        self.name = Some(name);
+    }
+
+    /// One line for all but this one. They are written out before the loop sleeps, many lines in one piece.
+    fn tell_others(&self, transport: &mut Transport<'_>, line: String) {
+        let line: Arc<[u8]> = (line + "\r\n").into_bytes().into();
+        let me = transport.id();
+        for &id in self.room.borrow().values().filter(|id| **id != me) {
+            if let Some(mut other) = transport.context().connection(id) {
+                other.write_shared(line.clone());
+            }
+        }
+    }
+
+    fn tell_who_is_here(&self, transport: &mut Transport<'_>) {
+        let names: Vec<String> = self.room.borrow().keys().cloned().collect();
+        send_line(transport, format!("* here are: {}", names.join(", ")).as_bytes());
+    }
+}
+
+impl LineHandler for Member {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        send_line(transport, b"Your name?");
+    }
+
+    fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+        let Some(name) = &self.name else { return self.enter(transport, line) };
+        match line.trim_ascii() {
+            b"" => {}
+            b"/quit" => transport.close(),
+            b"/who" => self.tell_who_is_here(transport),
+            [b'/', ..] => send_line(transport, b"* there are /who and /quit"),
+            line => self.tell_others(transport, format!("{name}: {}", escape(line))),
+        }
+    }
+
+    fn line_too_long(&mut self, transport: &mut Transport<'_>) {
+        send_line(transport, b"* that was too long");
+    }
+
+    fn telnet_command(&mut self, transport: &mut Transport<'_>, command: TelnetCommand) {
+        match command {
+            TelnetCommand::AreYouThere => send_line(transport, b"* yes"),
+            TelnetCommand::Interrupt => transport.close(),
+            _ => {}
+        }
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
+        if let Some(name) = self.name.take() {
+            self.room.borrow_mut().remove(&name);
+            self.tell_others(transport, format!("* {name} has left"));
+        }
+    }
+}
+
+fn main() -> Result<(), support::Failure> {
+    let address = support::listening_address(&[])?;
+    // Reading from a member goes on though he does not read: else he could not even leave.
+    let limits = Limits::default().with_queue_bytes_max(QUEUE_BYTES_MAX).with_pause_reading_over_high(false);
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let room = Room::default();
+    let listener = event_loop.context().listen(address, move |_, _| {
+        let member = LineReceiver::new(Member { name: None, room: room.clone() }).with_line_bytes_max(LINE_BYTES_MAX);
+        let protocol: Box<dyn Protocol> = Box::new(Telnet::new(member));
+        Some(protocol)
+    });
+    let listener = listener.map_err(support::cannot_listen(address))?;
+    support::shut_down_on_signals(&mut event_loop)?;
+    support::announce(&mut event_loop, listener)?;
+    event_loop.run()?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+"""The chat example with real clients: names, joins, leaves, escapes, telnet's bytes, and a member who never reads.
+
+    python3 tests/real/chat.py
+
+after `cargo build --examples --all-features`.  The room of 500 needs a limit of about 600 open descriptors here, and is
+skipped where the limit is lower.
+"""
+
+import resource
+import selectors
+import socket
+import time
+
+from harness import Checks, Server, connect, example, require
+
+MEMBERS = 500
+LINES = 40  # By each of the members who talk.
+TALKERS = 20
+FILLING = 1000  # Bytes in a line: soon more than one queue and the kernel's buffers hold.
+LINES_MAX = 600  # By each of them, by when the one who never reads must have been cut off.
+
+
+class Client:
+    """A member: what it sends, and the lines it gets."""
+
+    def __init__(self, server, name=None):
+        self.socket = connect(server.address)
+        self.unread = b""
+        require(self.line() == b"Your name?", "no question")
+        if name:
+            self.say(name)
+            require(self.line().startswith(b"Welcome, " + name), f"no welcome for {name}")
+
+    def say(self, line):
+        self.socket.sendall(line + b"\r\n")
+
+    def line(self):
+        while b"\r\n" not in self.unread:
+            data = self.socket.recv(65536)
+            require(data, "the server has closed")
+            self.unread += data
+        line, self.unread = self.unread.split(b"\r\n", 1)
+        return line
+
+    def expect(self, line):
+        got = self.line()
+        require(got == line, f"{got!r}, not {line!r}")
+
+    def gone(self):
+        try:
+            return self.socket.recv(65536) == b""
+        except ConnectionError:
+            return True
+
+
+def conversation():
+    with Server([example("chat")]) as server:
+        ann = Client(server, b"ann")
+        bob = Client(server)
+        for name in [b"", b"two words", b"x" * 21, b"\x1b[2J", b"\xc3\xa9"]:
+            bob.say(name)
+            bob.expect(b"A name has 1 to 20 letters and digits. Your name?")
+        bob.say(b"ann")
+        bob.expect(b"That name is taken. Your name?")
+        bob.say(b"bob")
+        require(bob.line().startswith(b"Welcome, bob"), "no welcome")
+        ann.expect(b"* bob has joined")
+        bob.say(b"hello \x1b[2J\\ \xe2\x80\xaeforged\r")
+        ann.expect(b"bob: hello \\x1b[2J\\\\ \\u{202e}forged")
+        ann.say(b"/who")
+        ann.expect(b"* here are: ann, bob")
+        ann.say(b"/nick")
+        ann.expect(b"* there are /who and /quit")
+        ann.say(b"x" * 2000)
+        ann.expect(b"* that was too long")
+        ann.say(b"still here")
+        bob.expect(b"ann: still here")
+        bob.say(b"/quit")
+        require(bob.gone(), "not let go")
+        ann.expect(b"* bob has left")
+        ann.say(b"/who")
+        ann.expect(b"* here are: ann")
+        ann.socket.close()
+        server.require_quiet()
+
+
+def telnet_bytes():
+    with Server([example("chat")]) as server:
+        ann, bob = Client(server, b"ann"), Client(server, b"bob")
+        ann.expect(b"* bob has joined")
+        # An option is refused, a question answered, in the middle of a line and cut into single bytes.
+        for byte in b"he\xff\xfd\x01ll\xff\xf6o\xff\xff\r\n":
+            bob.socket.sendall(bytes([byte]))
+        ann.expect(b"bob: hello\\xff")
+        bob.expect(b"\xff\xfc\x01* yes")
+        bob.socket.sendall(b"\xff\xf4\xff\xf2")
+        ann.expect(b"* bob has left")
+        require(bob.gone(), "the interrupt key does not leave")
+
+
+def crowd():
+    """500 members, one of whom never reads: every line comes in order to the other 499, and he is cut off."""
+    with Server([example("chat")], descriptors_max=4096) as server:
+        silent = socket.socket()
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(server.address)
+        silent.sendall(b"silent\r\n")
+        readers = [Client(server, b"m%03d" % n) for n in range(MEMBERS - 1)]
+        expected = {
+            b"m%03d" % n: [b"m%03d: %d %s" % (n, line, b"x" * FILLING) for line in range(LINES_MAX)]
+            for n in range(TALKERS)
+        }
+        for reader in readers:
+            reader.heard = {name: 0 for name in expected}
+            reader.cut = False
+            reader.socket.setblocking(False)
+        selector = selectors.DefaultSelector()
+        for n, reader in enumerate(readers):
+            selector.register(reader.socket, selectors.EVENT_READ, (b"m%03d" % n, reader))
+        talkers = {name: readers[n] for n, name in enumerate(expected)}
+        heard, said, deadline = 0, 0, time.monotonic() + 90
+        while said < LINES or heard < all_heard(said) or not all(reader.cut for reader in readers):
+            require(time.monotonic() < deadline, f"{heard} of {all_heard(said)} lines heard")
+            # All talk a line further once all have heard the last one, on and on until the silent one is cut off.
+            if heard == all_heard(said):
+                require(said < LINES_MAX, "the member who never reads is not cut off")
+                for name, talker in talkers.items():
+                    talker.socket.sendall(expected[name][said][len(name) + 2 :] + b"\r\n")
+                said += 1
+            for key, _ in selector.select(0.1):
+                name, reader = key.data
+                heard += hear(name, reader, expected)
+        silent.close()
+        return f"{heard} lines heard, the silent one cut off"
+
+
+def all_heard(said):
+    """How many lines are heard when each talker has said so many: all but the silent one and the talker hear each."""
+    return (MEMBERS - 2) * TALKERS * said
+
+
+def hear(name, reader, expected):
+    """Reads what has come, checks its order, and answers how many lines it was."""
+    data = reader.socket.recv(1 << 20)
+    require(data, f"{name} was cut off")
+    *lines, reader.unread = (reader.unread + data).split(b"\r\n")
+    count = 0
+    for line in lines:
+        speaker = line.split(b":", 1)[0]
+        if speaker in expected:
+            wanted = expected[speaker][reader.heard[speaker]]
+            require(line == wanted, f"{name} heard {line[:40]!r}, not {wanted[:40]!r}")
+            reader.heard[speaker] += 1
+            count += 1
+        elif line == b"* silent has left":
+            reader.cut = True
+        else:
+            require(line.endswith(b"has joined"), f"{name} heard {line!r}")
+    return count
+
+
+def main():
+    checks = Checks(limit_s=180)
+    checks.run("names, joins, leaves, commands, escapes", conversation)
+    checks.run("telnet's control bytes", telnet_bytes)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < MEMBERS + 100:
+        checks.skip("a room of 500", f"only {limit} descriptors")
+    else:
+        checks.run("a room of 500, one of whom never reads", crowd)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
