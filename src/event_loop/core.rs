@@ -349,6 +349,7 @@ impl Core {
     // What protocols ask of connections.
 
     pub(crate) fn pause_reading(&mut self, id: Id) {
+        self.own.disturb(id);
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.set_paused(true);
         }
@@ -367,6 +368,7 @@ impl Core {
             self.discarded.push(Discarded::Protocol(protocol));
             return;
         };
+        self.own.disturb(id);
         connection.offer_again = true;
         // The low mark was the old one's.
         connection.set_input_low_bytes(0);

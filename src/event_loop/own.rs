@@ -12,11 +12,16 @@ pub(crate) struct Own {
     generation: u64,
     /// How much may be gathered before the queue must be looked at.
     room: usize,
+    /// The same as `generation` while input is delivered and nothing has happened that might stop that.
+    undisturbed: u64,
     pub(crate) gathered: Vec<u8>,
 }
 
 /// More than this is sent at once, though the callback goes on writing.
 pub(crate) const GATHERED_BYTES_MAX: usize = 256 * 1024;
+
+/// So much is gathered without a look whether it takes the queue over its high mark.
+const UNWATCHED_BYTES: usize = 4 * 1024;
 
 /// So much of the buffer is kept.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -26,17 +31,39 @@ impl Own {
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
         self.generation = id.generation.get();
+        self.undisturbed = 0;
         self.room = room;
     }
 
     #[inline]
     pub(crate) fn end(&mut self) {
         self.generation = 0;
+        self.undisturbed = 0;
     }
 
     #[inline]
     pub(crate) fn is(&self, id: Id) -> bool {
         self.generation == id.generation.get()
+    }
+
+    /// The callback that has begun is one that delivers input.
+    #[inline]
+    pub(crate) fn delivers_input(&mut self) {
+        self.undisturbed = self.generation;
+    }
+
+    /// Something was done to `id` that may stop its reading.
+    pub(crate) fn disturb(&mut self, id: Id) {
+        if self.is(id) {
+            self.undisturbed = 0;
+        }
+    }
+
+    /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
+    /// the connection, and `false` only means that one must.
+    #[inline]
+    pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
+        self.undisturbed == id.generation.get() && self.gathered.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
@@ -55,6 +82,7 @@ impl Own {
 
     /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
+        self.undisturbed = 0;
         self.room = room;
     }
 

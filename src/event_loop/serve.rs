@@ -166,7 +166,10 @@ impl Core {
             }
             connection.offer_again = false;
             let Some(lifted) = connection.lift(room) else { return data.len() };
-            let called = self.call_lifted(id, lifted, |protocol, transport| protocol.data_received(transport, rest));
+            let called = self.call_lifted(id, lifted, |protocol, transport| {
+                transport.delivers_input();
+                protocol.data_received(transport, rest)
+            });
             let Some(count) = called else { return data.len() };
             if count > rest.len() {
                 self.finish(id, CloseReason::Overconsumed(count, rest.len()));

@@ -146,23 +146,36 @@ impl<H: LineHandler> LineReceiver<H> {
     #[inline]
     fn find(&mut self, data: &[u8]) -> Found {
         let Scan::Line(scanned) = self.scan else { return self.skip(data) };
-        // A line of the maximum ends in here. What is behind does not count, so that cuts make no difference.
-        let window = data.len().min(self.window_bytes_max());
-        let Some(end) = self.find_ending(&data[..window], scanned) else {
-            if window < self.window_bytes_max() {
-                self.scan = Scan::Line(window);
-                return Found::Partial;
-            }
-            self.scan = Scan::TooLong;
-            return Found::TooLong { next: self.skipped(&data[..window]) };
-        };
-        self.scan = Scan::Line(0);
-        let has_return = self.ending != LineEnding::Lf && end > 0 && data[end - 1] == b'\r';
+        let Some(end) = self.find_ending(data, scanned) else { return self.without_ending(data) };
+        let has_return = self.ending != LineEnding::Lf && data[..end].ends_with(b"\r");
         let bytes = end - usize::from(has_return);
-        match bytes <= self.line_bytes_max {
-            true => Found::Line { bytes, next: end + 1 },
-            false => Found::TooLong { next: end + 1 },
+        if bytes > self.line_bytes_max {
+            return self.over_max(data, end);
         }
+        self.scan = Scan::Line(0);
+        Found::Line { bytes, next: end + 1 }
+    }
+
+    #[cold]
+    fn without_ending(&mut self, data: &[u8]) -> Found {
+        if data.len() >= self.window_bytes_max() {
+            return self.over_max(data, data.len());
+        }
+        self.scan = Scan::Line(data.len());
+        Found::Partial
+    }
+
+    /// A line is too long. Where its end lies farther than a line may reach, it counts as not there yet, so that cuts
+    /// make no difference.
+    #[cold]
+    fn over_max(&mut self, data: &[u8], end: usize) -> Found {
+        let window = self.window_bytes_max();
+        if end < window {
+            self.scan = Scan::Line(0);
+            return Found::TooLong { next: end + 1 };
+        }
+        self.scan = Scan::TooLong;
+        Found::TooLong { next: self.skipped(&data[..window]) }
     }
 
     /// Skips what is left of a line that is too long.
@@ -194,7 +207,7 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
-    #[inline]
+    /// A line of the maximum and its ending.
     fn window_bytes_max(&self) -> usize {
         self.line_bytes_max.saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
     }
