@@ -144,6 +144,7 @@ BUGS = [
      "pub(crate) fn pause_reading(&mut self, id: Id) {"),
     ("f1", LOOP + "core.rs", "self.own.disturb(id);\n        connection.offer_again = true;",
      "connection.offer_again = true;"),
+    ("f1", LOOP + "write.rs", "self.own.disturb(id);\n", ""),
     ("f1", LOOP + "own.rs", "&& self.gathered.len() <= UNWATCHED_BYTES", ""),
     ("f1", LOOP + "own.rs", "self.undisturbed = 0;\n        self.room = room;\n    }\n\n    pub(crate) fn lower",
      "self.room = room;\n    }\n\n    pub(crate) fn lower"),

@@ -16,6 +16,7 @@ impl Core {
         if piece.bytes().is_empty() {
             return;
         }
+        self.own.disturb(id);
         self.send_gathered(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
             self.counters.late_writes += 1;

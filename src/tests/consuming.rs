@@ -132,6 +132,58 @@ fn r1_a_new_protocol_gets_nothing_while_reading_is_paused() {
 }
 
 #[test]
+fn r1_a_protocol_can_ask_whether_it_would_be_given_more() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let answers = Log::default();
+    let asked = answers.clone();
+    let (id, peer) = scene.accept(&log, move |event, transport| {
+        let mut ask = |when: &str, transport: &mut Transport<'_>| {
+            asked.push(format!("{when}: {}", transport.is_reading()));
+        };
+        match event {
+            Event::Data(b"pause") => {
+                ask("data", transport);
+                transport.pause_reading();
+                ask("paused", transport);
+                transport.resume_reading();
+                ask("resumed", transport);
+            }
+            Event::Data(b"replace") => {
+                transport.set_protocol(protocol(&Log::default(), idle));
+                ask("replaced", transport);
+            }
+            _ => {}
+        }
+        by_default(&event, transport)
+    });
+    scene.receive(&peer, "pause");
+    assert_eq!(answers.take(), ["data: true", "paused: false", "resumed: true"]);
+    scene.tell(id, |transport| {
+        assert!(transport.is_reading());
+        transport.pause_reading();
+        assert!(!transport.is_reading());
+        transport.resume_reading();
+    });
+    scene.receive(&peer, "replace");
+    assert_eq!(answers.take(), ["replaced: false"]);
+    let (id, _peer) = scene.accept(&log, {
+        let answers = answers.clone();
+        move |event, transport| {
+            if let Event::Lost(_) = event {
+                answers.push(format!("lost: {}", transport.is_reading()));
+            }
+            0
+        }
+    });
+    scene.tell(id, |transport| {
+        transport.close();
+        assert!(!transport.is_reading());
+    });
+    assert_eq!(answers.take(), ["lost: false"]);
+}
+
+#[test]
 fn r1_consuming_more_than_was_given_ends_the_connection() {
     let mut scene = Scene::new();
     let log = Log::default();

@@ -103,16 +103,17 @@ fn f1_a_panic_in_the_middle_of_a_buffer_is_the_end() {
     }
 }
 
-#[test]
-fn f1_answers_over_the_mark_hold_frames_back() {
+/// Answers of so many bytes; the second one takes the queue over the mark.
+fn answers_over_the_mark_hold_frames_back(answer_bytes: usize) {
     let log = Log::default();
-    let answer = vec![7; 8 * KIB];
+    let answer = vec![7; answer_bytes];
     for (protocol, input, what) in protocols(&log, move |entry, transport, _| {
         if !["made", "pause", "resume"].contains(&entry) {
             transport.write(&answer);
         }
     }) {
-        let mut scene = Scene::with_limits(Limits::default().with_queue_bytes_high(10 * KIB));
+        let limits = Limits::default().with_queue_bytes_high(answer_bytes + answer_bytes / 2);
+        let mut scene = Scene::with_limits(limits);
         let peer = scene.knock(Some(protocol));
         peer.set_room(0);
         scene.turn();
@@ -123,6 +124,16 @@ fn f1_answers_over_the_mark_hold_frames_back() {
         let found = log.take();
         assert!(found[0] == "resume" && found[1].starts_with(&format!("{what} b")), "{found:?}");
     }
+}
+
+#[test]
+fn f1_gathered_answers_over_the_mark_hold_frames_back() {
+    answers_over_the_mark_hold_frames_back(8 * KIB);
+}
+
+#[test]
+fn f1_large_answers_over_the_mark_hold_frames_back() {
+    answers_over_the_mark_hold_frames_back(20 * KIB);
 }
 
 #[test]
