@@ -275,3 +275,29 @@ pub fn send_line(transport: &mut Transport<'_>, line: &[u8]) {
     transport.write(line);
     transport.write(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl LineHandler for Nobody {
+        fn line_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {}
+    }
+
+    #[test]
+    fn f1_a_line_of_a_million_single_bytes_is_looked_at_once() {
+        let million = 1_000_000;
+        let mut lines = LineReceiver::new(Nobody).with_line_bytes_max(million);
+        let data = [vec![b'x'; million], b"\n".to_vec()].concat();
+        let mut looked_at = 0;
+        for end in 1..=million {
+            let Scan::Line(scanned) = lines.scan else { panic!("too long") };
+            looked_at += end - scanned;
+            assert!(looked_at <= million, "{looked_at} bytes looked at, and {end} are there");
+            assert_eq!(lines.find(&data[..end]), Found::Partial);
+        }
+        assert_eq!(lines.find(&data), Found::Line { bytes: million, next: million + 1 });
+    }
+}

@@ -138,7 +138,7 @@ fn r1_a_protocol_can_ask_whether_it_would_be_given_more() {
     let answers = Log::default();
     let asked = answers.clone();
     let (id, peer) = scene.accept(&log, move |event, transport| {
-        let mut ask = |when: &str, transport: &mut Transport<'_>| {
+        let ask = |when: &str, transport: &mut Transport<'_>| {
             asked.push(format!("{when}: {}", transport.is_reading()));
         };
         match event {
