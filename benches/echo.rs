@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use switchboard::{EventLoop, Protocol, Transport};
 
@@ -23,7 +23,7 @@ impl Protocol for Echo {
 }
 
 /// One message of each client, there and back.
-fn round(clients: &mut [TcpStream]) {
+fn round(clients: &mut [impl Read + Write]) {
     for client in &mut *clients {
         client.write_all(&MESSAGE).expect("the server reads");
     }
@@ -34,15 +34,16 @@ fn round(clients: &mut [TcpStream]) {
     }
 }
 
-/// The median time of a message, over many rounds.
-fn measure(address: SocketAddr, clients: usize, rounds: usize) -> Duration {
-    let connect = |_| {
-        let client = TcpStream::connect(address).expect("the server listens");
-        client.set_nodelay(true).expect("it is connected");
-        client
-    };
-    let mut clients: Vec<_> = (0..clients).map(connect).collect();
+fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).expect("the server listens");
+    client.set_nodelay(true).expect("it is connected");
+    client
+}
+
+/// Prints the median time of a message, over many rounds.
+fn measure(transport: &str, messages: usize, mut clients: Vec<impl Read + Write>) {
     round(&mut clients);
+    let rounds = (messages / clients.len()).max(3);
     let mut times: Vec<_> = (0..rounds)
         .map(|_| {
             let start = Instant::now();
@@ -51,7 +52,8 @@ fn measure(address: SocketAddr, clients: usize, rounds: usize) -> Duration {
         })
         .collect();
     times.sort_unstable();
-    times[times.len() / 2]
+    let median = times[times.len() / 2];
+    println!("echo of 64 bytes over {transport}, {} clients: {} ns a message", clients.len(), median.as_nanos());
 }
 
 fn main() {
@@ -66,8 +68,7 @@ fn main() {
     let clients = thread::spawn(move || {
         // 400 clients are 800 descriptors; an ordinary limit is 1,024.
         for clients in [1, 50, 400] {
-            let time = measure(address, clients, (messages / clients).max(3));
-            println!("echo of 64 bytes over TCP, {clients} clients: {} ns a message", time.as_nanos());
+            measure("TCP", messages, (0..clients).map(|_| connect(address)).collect());
         }
         handle.stop();
     });
