@@ -48,6 +48,16 @@ def example(name):
 # ---------------------------------------------------------------------------------------------- counting results
 
 
+def limit_time(limit_s):
+    """Ends this process, and with it what it has started, after so long at the latest, and on SIGTERM."""
+    # A parent may have ignored SIGINT (a shell does so for what it starts in the background), and ignored signals are
+    # inherited: the servers started here must see the system's default.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"not done after {limit_s} s"))
+    signal.alarm(limit_s)
+
+
 class Checks:
     """Runs named checks one after the other, prints a line for each, and exits by what they gave."""
 
@@ -55,12 +65,7 @@ class Checks:
         self.passed = 0
         self.failed = 0
         self.skipped = 0
-        # A parent may have ignored SIGINT (a shell does so for what it starts in the background), and ignored
-        # signals are inherited: the servers started here must see the system's default.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-        signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"not done after {limit_s} s"))
-        signal.alarm(limit_s)
+        limit_time(limit_s)
 
     def run(self, what, function, *arguments):
         try:
@@ -128,6 +133,7 @@ class Server:
 
     `stdout` is "kept" (read here, line by line), "closed" (`>&-`), "full" (`/dev/full`) or "broken" (a pipe whose
     reader left after the first line).  `descriptors_max` is the limit on open descriptors it runs under.
+    `stdin` is nothing, or a pipe for who drives the server by it.
     `on_line`, if given, sees every printed line first; one for which it returns true is not remembered here.
     """
 

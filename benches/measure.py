@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""What a message, a connection and rest cost: counted, not timed, so that figures hold on a busy machine too.
+
+    python3 benches/measure.py                      builds, measures, prints
+    python3 benches/measure.py instructions rest    only those of: instructions, connections, calls, memory, rest
+    python3 benches/measure.py --check              also fails where a figure is over its bound in bounds.toml
+    python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
+    python3 benches/measure.py --write-readme       also writes the table of figures into README.md, or the file named
+
+Linux, with valgrind and strace installed. What is measured is benches/measured/server.rs, in a process of its own;
+the clients are here.
+"""
+
+import argparse
+import contextlib
+import datetime
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "real"))
+
+import harness  # noqa: E402 (found by the line above)
+import syscalls  # noqa: E402
+from callgrind import Profile  # noqa: E402
+from harness import Server, Trace, connect, receive, require  # noqa: E402
+
+LIMIT_S = 300
+MESSAGE = b"sixty-four bytes, as the measurements of such loops have them.\r\n"
+READY = 50  # Connections that are ready at each poll.
+ROUNDS = (5, 55)  # The difference of two runs: what starting and ending cost does not count.
+REST_S = 10
+IDLE = (5_000, 10_000)
+SPARE_DESCRIPTORS = 64
+BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+
+
+class Figure:
+    """A figure, its unit, and the command that gives it again. `bound` names it in bounds.toml."""
+
+    def __init__(self, bound, what, value, unit, command):
+        self.bound = bound
+        self.what = what
+        self.value = value
+        self.unit = unit
+        self.command = command
+
+    def value_shown(self):
+        return f"{self.value:,.2f}".rstrip("0").rstrip(".") if self.value < 10 else f"{self.value:,.0f}"
+
+
+# -------------------------------------------------------------------------------------------------- building
+
+
+class Builds:
+    """The measured server, built in two profiles. Both leave it under one name: so it is copied out."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.built = {}
+
+    def server(self, profile="bench"):
+        if profile not in self.built:
+            command = ["cargo", "build", "--quiet", "--profile", profile, "--example", "measured_server"]
+            subprocess.run(command, cwd=ROOT, check=True)
+            target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples" / "measured_server"
+            self.built[profile] = str(shutil.copy(target, self.folder / profile))
+        return self.built[profile]
+
+
+# ---------------------------------------------------------------------------------------------- instructions
+
+
+class TurnByTurn:
+    """A server that turns when it is told to: what is ready then was made ready before."""
+
+    def __init__(self, server):
+        self.server = server
+        self.turns = 0
+
+    def turn(self):
+        self.turns += 1
+        self.server.process.stdin.write(b".")
+        self.server.process.stdin.flush()
+
+    def connect(self):
+        return connect(self.server.address)
+
+
+def profile_of(binary, workload, rounds):
+    with tempfile.NamedTemporaryFile(prefix="callgrind-") as out:
+        argv = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out.name}", binary, "--turn-by-turn"]
+        with Server(argv, stdin=subprocess.PIPE) as server:
+            workload(TurnByTurn(server), rounds)
+            server.process.stdin.close()
+            require(server.process.wait(harness.WAIT_S) == 0, f"the server failed{server.tail()}")
+        return Profile.read(out.name)
+
+
+def difference(binary, workload, ready):
+    """What a message or a connection costs: instructions and calls, by function."""
+    few, many = (profile_of(binary, workload(ready), rounds) for rounds in ROUNDS)
+    return (many - few) / ((ROUNDS[1] - ROUNDS[0]) * ready)
+
+
+def exchange(server, clients):
+    """All send; then the server turns, once; then all have their answer."""
+    for client in clients:
+        client.sendall(MESSAGE)
+    server.turn()
+    require_answers(clients)
+
+
+def require_answers(clients):
+    for client in clients:
+        require(receive(client, len(MESSAGE)) == MESSAGE, "not an echo")
+
+
+def messages(ready):
+    def workload(server, rounds):
+        with contextlib.ExitStack() as sockets:
+            clients = [sockets.enter_context(server.connect()) for _ in range(ready)]
+            server.turn()  # Accepts them.
+            for _ in range(rounds):
+                exchange(server, clients)
+
+    return workload
+
+
+def lives(ready):
+    def workload(server, rounds):
+        for _ in range(rounds):
+            with contextlib.ExitStack() as sockets:
+                clients = [sockets.enter_context(server.connect()) for _ in range(ready)]
+                server.turn()  # Accepts them.
+                exchange(server, clients)
+                for client in clients:
+                    client.shutdown(socket.SHUT_WR)
+                server.turn()  # Finds their ends.
+                for client in clients:
+                    require(client.recv(1) == b"", "no end of stream")
+
+    return workload
+
+
+ALLOCATORS = re.compile(r"(malloc|calloc|realloc|posix_memalign|aligned_alloc)(@.*)?")
+
+
+def instructions(builds, breakdown):
+    command = "python3 benches/measure.py instructions"
+    for profile, bound, ready in (
+        ("bench", "instructions_a_message", READY),
+        ("release", "instructions_a_message_release", READY),
+        ("bench", None, 1),
+    ):
+        cost = difference(builds.server(profile), messages, ready)
+        what = f"a 64-byte message echoed, {ready} ready at each poll, {profile} profile"
+        yield Figure(bound, what, cost.instructions(), "instructions", command)
+        if profile == "bench" and ready == READY:
+            allocations = cost.calls(ALLOCATORS)
+            yield Figure("allocations_a_message", "a 64-byte message echoed", allocations, "allocations", command)
+        if breakdown:
+            print(cost.table())
+
+
+def connections(builds, breakdown):
+    command = "python3 benches/measure.py connections"
+    cost = difference(builds.server(), lives, READY)
+    what = f"connect, a 64-byte message echoed, close; {READY} at each poll, bench profile"
+    yield Figure("instructions_a_connection", what, cost.instructions(), "instructions", command)
+    yield Figure(None, "connect, a 64-byte message echoed, close", cost.calls(ALLOCATORS), "allocations", command)
+    if breakdown:
+        print(cost.table())
+
+
+# ---------------------------------------------------------------------------------------------- system calls
+
+
+def traced(binary, workload, rounds):
+    """The calls of the server while it does the rounds, without the reads that its go-aheads cost."""
+    with Server([binary, "--turn-by-turn"], stdin=subprocess.PIPE) as server:
+        driver = TurnByTurn(server)
+        with Trace(server.pid) as trace:
+            workload(driver, rounds)
+        counts = syscalls.by_kind(trace)
+    counts["read"] -= driver.turns
+    return counts
+
+
+def calls_of_each(binary, workload):
+    few, many = (traced(binary, workload(READY), rounds) for rounds in ROUNDS)
+    count = (ROUNDS[1] - ROUNDS[0]) * READY
+    return {kind: (many[kind] - few.get(kind, 0)) / count for kind in sorted(many) if many[kind] != few.get(kind, 0)}
+
+
+def calls(builds, _):
+    command = "python3 benches/measure.py calls"
+    for bound, what, workload in (
+        ("system_calls_a_message", f"a 64-byte message echoed, {READY} ready at each poll", messages),
+        ("system_calls_a_connection", f"connect, a 64-byte message echoed, close; {READY} at each poll", lives),
+    ):
+        kinds = calls_of_each(builds.server(), workload)
+        detail = ", ".join(f"{kind} {count:.2f}" for kind, count in kinds.items())
+        yield Figure(bound, f"{what} ({detail})", sum(kinds.values()), "system calls", command)
+
+
+# ---------------------------------------------------------------------------------------------------- memory
+
+
+def resident_bytes(pid):
+    """What is resident of the process in user space, shared pages included; sockets are the kernel's."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
+        return 1024 * int(re.search(r"^Rss:\s+(\d+) kB", file.read(), re.M).group(1))
+
+
+def memory(builds, _):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for count in IDLE:
+        if count + SPARE_DESCRIPTORS > most:
+            print(f"skipped: {count:,} idle connections: descriptors are limited to {most:,}", flush=True)
+            continue
+        command = "python3 benches/measure.py memory"
+        what = f"an idle connection, one of {count:,}, its protocol included"
+        value = bytes_a_connection(builds, count)
+        yield Figure(f"bytes_a_connection_{count}", what, value, "bytes resident in user space", command)
+
+
+def bytes_a_connection(builds, count):
+    """The growth of the resident memory from no connection to so many, each of which was echoed to once.
+
+    Before, one connection has come and gone: what the first one touches is the loop's, not the connection's.
+    """
+    with Server([builds.server()]) as server, contextlib.ExitStack() as sockets:
+        with connect(server.address) as client:
+            require(harness.echoes(client, MESSAGE), "no echo")
+        server.wait_until(lambda: server.descriptors() == server.descriptors_at_start, "no connection left")
+        before = resident_bytes(server.pid)
+        for _ in range(count):
+            client = connect(server.address)
+            sockets.callback(harness.reset, client)
+            require(harness.echoes(client, MESSAGE), "no echo")
+        return (resident_bytes(server.pid) - before) / count
+
+
+# ------------------------------------------------------------------------------------------------------ rest
+
+
+def wake_ups(pid):
+    """How often the process, of one thread, has gone to sleep so far; each poll that waits is one time."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1))
+
+
+def rest(builds, _):
+    with Server([builds.server()]) as server, contextlib.ExitStack() as sockets:
+        clients = [sockets.enter_context(connect(server.address)) for _ in range(READY)]
+        syscalls.rounds_of_echoes(clients, 2)
+        harness.left_alone(2)  # What a burst has made buffers grow to is given back by a timer.
+        before, start, cpu_s = wake_ups(server.pid), time.monotonic(), server.cpu_s()
+        harness.left_alone(REST_S)
+        woken, seconds = wake_ups(server.pid) - before, time.monotonic() - start
+        # Polls that do not wait would put it to sleep no more often.
+        require(server.cpu_s() == cpu_s, "it is busy at rest")
+    what = f"a process at rest, {READY} connections open, over {REST_S} s"
+    yield Figure("polls_a_minute", what, 60 * woken / seconds, "polls a minute", "python3 benches/measure.py rest")
+
+
+# -------------------------------------------------------------------------------------------------- reporting
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = re.search(r"^model name\s*: (.+)$", file.read(), re.M)
+    rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()[1]
+    kernel = ".".join(platform.release().split(".")[:2])
+    processor = model.group(1) if model else platform.machine()
+    return f"{processor}, Linux {re.match(r'[0-9.]+', kernel).group()}, Rust {rustc}"
+
+
+def over_bounds(figures):
+    with open(ROOT / "benches" / "bounds.toml", "rb") as file:
+        bounds = tomllib.load(file)
+    for figure in figures:
+        # One that has no bound is there to be read.
+        if figure.bound is not None and round(figure.value, 3) > bounds[figure.bound]:
+            yield f"{figure.what}: {figure.value_shown()} {figure.unit}, {bounds[figure.bound]} at most"
+
+
+def write_table(readme, figures):
+    lines = ["| what | cost |", "| --- | --- |"]
+    lines += [f"| {figure.what} | {figure.value_shown()} {figure.unit} |" for figure in figures]
+    taken = f"Measured on {datetime.date.today()} by `python3 benches/measure.py`: {machine()}."
+    before, begin, rest_of_it = readme.read_text().partition(BEGIN)
+    _, end, after = rest_of_it.partition(END)
+    require(begin and end, f"{readme} has no lines {BEGIN.strip()!r} and {END.strip()!r}")
+    readme.write_text(before + begin + taken + "\n\n" + "\n".join(lines) + "\n" + end + after)
+
+
+PARTS = {part.__name__: part for part in (instructions, connections, calls, memory, rest)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them if none is given")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--breakdown", action="store_true")
+    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md", metavar="FILE")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"no such part: {part}")
+    if arguments.write_readme and arguments.parts:
+        parser.error("the table has all figures: give no parts")
+    harness.limit_time(LIMIT_S)
+    print(machine(), flush=True)
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="measured-") as folder:
+        builds = Builds(folder)
+        for part in arguments.parts or PARTS:
+            for figure in PARTS[part](builds, arguments.breakdown):
+                figures.append(figure)
+                print(f"{figure.what}: {figure.value_shown()} {figure.unit} [{figure.command}]", flush=True)
+    if arguments.write_readme:
+        write_table(arguments.write_readme, figures)
+    too_much = list(over_bounds(figures)) if arguments.check else []
+    for line in too_much:
+        print(f"OVER ITS BOUND: {line}", flush=True)
+    sys.exit(1 if too_much else 0)
+
+
+if __name__ == "__main__":
+    main()
