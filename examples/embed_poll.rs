@@ -1,0 +1,131 @@
+//! Two loops inside a wait that is neither's: a bare `poll(2)` over their descriptors, as a program has it that waits for
+//! things of its own.
+//!
+//! Run `cargo run --example embed_poll`, then `telnet 127.0.0.1 1234`, which echoes, and `telnet 127.0.0.1 1235`, which
+//! counts the seconds.
+//!
+//! What a loop asks of whoever drives it: to be turned when its descriptor is readable, and when `time_to_next` has
+//! passed. The descriptor stays readable while there are events to fetch, and the time is zero while work is carried
+//! over, so a turn that leaves something undone is followed by another one; nothing is lost, and neither loop keeps the
+//! other waiting.
+
+mod support;
+
+#[cfg(unix)]
+fn main() -> Result<(), support::Failure> {
+    on_unix::main()
+}
+
+#[cfg(not(unix))]
+fn main() {
+    eprintln!("this example is about poll(2), which is of Unix");
+}
+
+#[cfg(unix)]
+mod on_unix {
+    use std::io;
+    use std::net::SocketAddr;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    use switchboard::{ConnectionId, Context, EventLoop, ListenerId, Protocol, Transport};
+
+    use crate::support;
+
+    struct Echo;
+
+    impl Protocol for Echo {
+        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+            transport.write(data);
+            data.len()
+        }
+    }
+
+    struct Count;
+
+    impl Protocol for Count {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            let id = transport.id();
+            count(&mut transport.context(), id, 0);
+        }
+
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+
+    /// Tells a connection the seconds it has lasted, as long as it does.
+    fn count(context: &mut Context<'_>, id: ConnectionId, seconds: u64) {
+        if let Some(mut transport) = context.connection(id) {
+            transport.write(format!("{seconds} s\r\n").as_bytes());
+            context.call_later(Duration::from_secs(1), move |context| count(context, id, seconds + 1));
+        }
+    }
+
+    /// A loop that serves one listener, until a signal shuts it down.
+    struct Server {
+        event_loop: EventLoop,
+        listener: ListenerId,
+    }
+
+    impl Server {
+        fn new<P: Protocol + 'static>(address: SocketAddr, protocol: fn() -> P) -> Result<Server, support::Failure> {
+            let mut event_loop = EventLoop::new()?;
+            let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(protocol())));
+            let listener = listener.map_err(support::cannot_listen(address))?;
+            support::shut_down_on_signals(&mut event_loop)?;
+            support::announce(&mut event_loop, listener)?;
+            Ok(Server { event_loop, listener })
+        }
+
+        /// Whether it was shut down, and the last of its connections has ended.
+        fn is_done(&mut self) -> bool {
+            let mut context = self.event_loop.context();
+            context.listener(self.listener).is_none() && context.connections() == 0
+        }
+
+        fn is_due(&self) -> bool {
+            self.event_loop.time_to_next() == Some(Duration::ZERO)
+        }
+    }
+
+    /// Waits until a loop has something to do, and answers for each whether events are there.
+    fn wait(servers: &[Server]) -> io::Result<Vec<bool>> {
+        let time_to_next = servers.iter().filter_map(|server| server.event_loop.time_to_next()).min();
+        // A time beyond the system's range is as good as none.
+        let timeout = time_to_next.and_then(|time| Timespec::try_from(time).ok());
+        let readable = |server| PollFd::from_borrowed_fd(AsFd::as_fd(server), PollFlags::IN);
+        let mut descriptors: Vec<_> = servers.iter().map(|server| readable(&server.event_loop)).collect();
+        match poll(&mut descriptors, timeout.as_ref()) {
+            // A signal: its loop has it from its own descriptor, with the next wait.
+            Ok(_) | Err(Errno::INTR) => Ok(descriptors.iter().map(|of| !of.revents().is_empty()).collect()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The port after the first one's; where that one is the system's choice, so is this.
+    fn second_address(first: SocketAddr) -> SocketAddr {
+        let port = match first.port() {
+            0 | u16::MAX => 0,
+            port => port + 1,
+        };
+        SocketAddr::new(first.ip(), port)
+    }
+
+    pub(crate) fn main() -> Result<(), support::Failure> {
+        let address = support::listening_address(&[])?;
+        let second = second_address(address);
+        let mut servers = [Server::new(address, || Echo)?, Server::new(second, || Count)?];
+        while !servers.iter_mut().all(Server::is_done) {
+            let ready = wait(&servers)?;
+            for (server, ready) in servers.iter_mut().zip(ready) {
+                if ready || server.is_due() {
+                    server.event_loop.turn(Some(Duration::ZERO))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

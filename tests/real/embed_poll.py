@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""The example of two loops in one `poll(2)`: each serves its own clients, at the same time, and neither spins."""
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+
+import harness
+from harness import Checks, Server, connect, echoes, end, receive, require
+
+LIMIT_S = 60
+CROWD = 1_500
+DESCRIPTORS = 1_600
+LISTENING = rb"listening on (\S+):(\d+)"
+
+
+def counting_address(server):
+    """The second line tells where the second loop listens."""
+    server.wait(lambda: server.count(LISTENING) == 2, "two lines `listening on ADDR`")
+    host, port = server.lines[1].split()[-1].rsplit(b":", 1)
+    return host.decode(), int(port)
+
+
+def both_serve(server):
+    with connect(server.address) as talker, connect(counting_address(server)) as listener:
+        require(receive(listener, 5) == b"0 s\r\n", "no greeting")
+        for number in range(200):
+            require(echoes(talker, b"%d" % number), f"no echo of {number}")
+        large = bytes(range(256)) * 4096  # More than a turn reads: what is carried over is served without an event.
+        sender = threading.Thread(target=talker.sendall, args=(large,))
+        sender.start()
+        require(receive(talker, len(large)) == large, "a large echo differs")
+        sender.join(harness.WAIT_S)
+        require(receive(listener, 5) == b"1 s\r\n", "no second line")
+        require(echoes(talker, b"still here"), "no echo behind a timer")
+        require(receive(listener, 5) == b"2 s\r\n", "no third line")
+
+
+def more_than_a_poll_brings(server):
+    """All of them are ready at once; a poll brings 1,024, and the rest must come with the next (rule L6)."""
+    with contextlib.ExitStack() as sockets:
+        clients = [sockets.enter_context(connect(server.address)) for _ in range(CROWD)]
+        require(all(echoes(client, b"here") for client in clients), "no echo")
+        os.kill(server.pid, signal.SIGSTOP)
+        for client in clients:
+            client.sendall(b"all at once")
+        os.kill(server.pid, signal.SIGCONT)
+        require(all(receive(client, 11) == b"all at once" for client in clients), "no echo")
+
+
+def rests(server):
+    harness.left_alone(1)  # The timer that would have told the next second finds nobody.
+    server.require_quiet()
+
+
+def ends(number):
+    with Server([harness.example("embed_poll"), "127.0.0.1:0"]) as server:
+        with connect(server.address) as talker, connect(counting_address(server)) as listener:
+            require(echoes(talker, b"x"), "no echo")
+            require(receive(listener, 5) == b"0 s\r\n", "no greeting")
+            require(end(server.process, number) == 0, "another exit code")
+            require(talker.recv(1) == b"" and listener.recv(1) == b"", "no orderly end")
+
+
+def main():
+    checks = Checks(LIMIT_S)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    with Server([harness.example("embed_poll"), "127.0.0.1:0"]) as server:
+        counting_address(server)
+        server.descriptors_at_start = server.descriptors()  # Both loops are there only now.
+        checks.run("both loops serve", both_serve, server)
+        if most < DESCRIPTORS:
+            checks.skip(f"{CROWD} at once", f"descriptors are limited to {most}")
+        else:
+            checks.run(f"{CROWD} at once", more_than_a_poll_brings, server)
+        checks.run("idle afterwards", rests, server)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        checks.run(f"{number.name} ends both, and their connections in order", ends, number)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
