@@ -178,6 +178,25 @@ fn every_file_of_the_code_map_exists_and_every_file_is_in_it() {
     }
 }
 
+#[test]
+fn every_public_name_is_used_from_outside() {
+    let front_page = code("src/lib.rs");
+    let outside: String = rust_files("tests/outsider").iter().map(|file| code(file)).collect();
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
+    };
+    let outside = words(&outside);
+    let exports: Vec<_> = front_page.split(';').filter_map(|item| item.trim().strip_prefix("pub use ")).collect();
+    assert!(!exports.is_empty());
+    for export in exports {
+        // Of `module::{One, Two}` and of `module::One` the names behind the module.
+        let names = words(export.split_once("::").expect("exports name their module").1);
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            assert!(outside.contains(name), "{name} is public, and tests/outsider does not use it");
+        }
+    }
+}
+
 /// The rules of behaviour that are implemented; each has a test that carries its number.
 const RULES: &[&str] = &[
     "l1", "l2", "l3", "l4", "l5", "l6", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "e1", "r1", "r2", "r3", "r4",

@@ -1,0 +1,119 @@
+//! The loop in somebody else's program: run, turned, woken, timed, with sources of its own.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use switchboard::{AnyId, Context, EventLoop, Handle, PanicPolicy, TimerId};
+
+#[test]
+fn timers_are_called_in_order_and_cancelled() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let mut context = event_loop.context();
+    let called = Rc::new(RefCell::new(Vec::new()));
+    let note = |number: u32| {
+        let called = called.clone();
+        move |_: &mut Context<'_>| called.borrow_mut().push(number)
+    };
+    let start = context.now();
+    context.call_later(Duration::from_millis(2), note(2));
+    context.call_at(start, note(1));
+    let cancelled: TimerId = context.call_later(Duration::ZERO, note(3));
+    assert!(context.cancel(cancelled));
+    assert!(!context.cancel(cancelled), "once is enough");
+    let background = context.call_later(Duration::from_secs(3600), note(4));
+    assert!(context.unref(AnyId::Timer(background)));
+    event_loop.run_until_idle().unwrap();
+    assert_eq!(*called.borrow(), [1, 2]);
+    assert_eq!(event_loop.context().counters().timers_fired, 2);
+    assert!(event_loop.context().now() >= start + Duration::from_millis(2));
+}
+
+#[test]
+fn a_handle_stops_the_loop_from_another_thread() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle: Handle = event_loop.context().handle();
+    let other = handle.clone();
+    let thread = thread::spawn(move || other.stop());
+    event_loop.run().unwrap();
+    thread.join().unwrap();
+    handle.stop();
+    event_loop.run().unwrap();
+}
+
+#[test]
+fn a_loop_is_turned_by_hand() {
+    let mut event_loop = EventLoop::new().unwrap();
+    assert_eq!(event_loop.time_to_next(), None);
+    event_loop.context().call_later(Duration::ZERO, |context| context.stop());
+    assert_eq!(event_loop.time_to_next(), Some(Duration::ZERO));
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(event_loop.time_to_next(), None);
+    event_loop.run().unwrap();
+    event_loop.shutdown(Duration::ZERO).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::fd::{AsFd, AsRawFd};
+        assert!(event_loop.as_fd().as_raw_fd() >= 0);
+    }
+}
+
+#[test]
+fn a_panic_comes_out_where_it_is_asked_to() {
+    let mut event_loop = EventLoop::new().unwrap();
+    for (policy, comes_out) in [(PanicPolicy::Isolate, false), (PanicPolicy::Propagate, true)] {
+        event_loop.set_panic_policy(policy);
+        event_loop.context().call_later(Duration::ZERO, |_| panic!("as the test wants it"));
+        let turned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| event_loop.run_until_idle()));
+        assert_eq!(turned.is_err(), comes_out);
+    }
+    assert_eq!(event_loop.context().counters().panics, 2);
+}
+
+/// Pipes of mio's, as sources: one is read to its end, one is taken out again.
+#[cfg(unix)]
+#[test]
+fn a_source_of_its_own_is_waited_for() {
+    use std::cell::Cell;
+    use std::io::{self, Read, Write};
+
+    use mio::Interest;
+    use mio::unix::pipe;
+    use switchboard::{Readiness, SourceAction, SourceId};
+
+    fn read(receiver: &mut pipe::Receiver, received: &Cell<usize>) -> SourceAction {
+        match receiver.read(&mut [0]) {
+            Ok(0) => SourceAction::Remove,
+            Ok(count) => {
+                received.set(received.get() + count);
+                SourceAction::Again
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => SourceAction::Wait,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.set_panic_policy(PanicPolicy::Propagate);
+    let mut context = event_loop.context();
+    let received = Rc::new(Cell::new(0));
+    let (mut sender, receiver) = pipe::new().unwrap();
+    let count = received.clone();
+    let handler = move |_: &mut Context<'_>, receiver: &mut pipe::Receiver, readiness: Readiness| {
+        assert!(readiness.is_readable() || readiness.is_read_closed());
+        read(receiver, &count)
+    };
+    let source: SourceId = context.register(receiver, Interest::READABLE, handler).unwrap();
+    let (_open, idle) = pipe::new().unwrap();
+    let other = context.register(idle, Interest::READABLE, |_, _, _| SourceAction::Wait).unwrap();
+    assert!(context.unref(source) && context.deregister(other) && !context.deregister(other));
+    sender.write_all(b"three bytes").unwrap();
+    while received.get() < 11 {
+        event_loop.turn(Some(Duration::from_secs(10))).unwrap();
+    }
+    drop(sender);
+    while event_loop.context().unref(source) {
+        event_loop.turn(Some(Duration::from_secs(10))).unwrap();
+    }
+}

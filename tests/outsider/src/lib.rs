@@ -1,0 +1,12 @@
+//! The public face of `switchboard`, from outside: a crate of its own, which sees what any other one sees.
+//!
+//! Every public name is used here, each for something small that it is there for. A name that is exported but cannot be
+//! used from outside (one that cannot be built, stored, printed, sent to a thread, matched) shows itself here, and a
+//! change that breaks who depends on the crate does not go by unnoticed.
+
+#![forbid(unsafe_code)]
+#![cfg(test)]
+
+mod driving;
+mod serving;
+mod values;

@@ -1,0 +1,269 @@
+//! A server and its clients.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use switchboard::{
+    Address, CloseReason, ConnectionId, Context, EventLoop, Limit, Limits, ListenerError, ListenerId, Listening,
+    PanicPolicy, Protocol, Transport, WhenFull,
+};
+
+/// Nothing here takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+const UPGRADE: &[u8] = b"upgrade";
+
+/// What happened, in order, as the protocols below note it.
+type Notes = Rc<RefCell<Vec<String>>>;
+
+/// Echoes, notes every callback, and tries what a transport has.
+struct Noting(Notes);
+
+impl Noting {
+    fn note(&self, what: impl Into<String>) {
+        self.0.borrow_mut().push(what.into());
+    }
+}
+
+impl Protocol for Noting {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.note("made");
+        let peer = transport.peer_addr().and_then(Address::as_inet).expect("over TCP");
+        let own = transport.local_addr().expect("it stands").as_inet().expect("over TCP");
+        assert_ne!(peer, own);
+        #[cfg(unix)]
+        assert!(transport.socket().is_some());
+        let id: ConnectionId = transport.id();
+        assert_eq!(transport.context().connection(id).map(|transport| transport.id()), Some(id));
+        transport.set_write_marks(1 << 20, 1 << 10);
+        transport.set_input_bytes_max(1 << 10);
+        transport.set_input_low_mark(1);
+        transport.pause_reading();
+        transport.resume_reading();
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        if data.starts_with(UPGRADE) {
+            // What comes behind it is for the other one.
+            transport.set_protocol(Box::new(Hoarding(self.0.clone())));
+            return UPGRADE.len();
+        }
+        match data {
+            b"close" => transport.close(),
+            b"fail" => transport.fail("no such verb"),
+            b"abort" => transport.abort(),
+            b"end" => transport.shutdown_write(),
+            b"large" => transport.write_owned(vec![b'x'; 4 << 20]),
+            _ => {
+                transport.write(&data[..1]);
+                transport.write_shared(Arc::from(&data[1..]));
+                write!(transport, "!").expect("a write never fails");
+                assert_eq!(transport.queued_bytes(), data.len() + 1);
+            }
+        }
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        self.note(format!("end, {} left", rest.len()));
+        transport.close();
+    }
+
+    fn pause_writing(&mut self, _: &mut Transport<'_>) {
+        self.note("pause");
+    }
+
+    fn resume_writing(&mut self, _: &mut Transport<'_>) {
+        self.note("resume");
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.note(reason.to_string());
+    }
+}
+
+/// Consumes nothing, until that is too much.
+struct Hoarding(Notes);
+
+impl Protocol for Hoarding {
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        0
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        // The list of reasons may grow; who matches has an arm for the rest.
+        let what = match reason {
+            CloseReason::Limit(Limit::InputBytes) => "hoarded too much",
+            _ => "another reason",
+        };
+        self.0.borrow_mut().push(what.to_owned());
+    }
+}
+
+struct Server {
+    event_loop: EventLoop,
+    listener: ListenerId,
+    address: SocketAddr,
+    notes: Notes,
+}
+
+fn server() -> Server {
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.set_panic_policy(PanicPolicy::Propagate);
+    let notes = Notes::default();
+    let noted = notes.clone();
+    let mut context = event_loop.context();
+    let listener = context.listen(ANY_PORT.into(), move |_, _| Some(Box::new(Noting(noted.clone())))).unwrap();
+    let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
+    Server { event_loop, listener, address, notes }
+}
+
+impl Server {
+    fn listening(&mut self, look: impl FnOnce(&mut Listening<'_>)) {
+        look(&mut self.event_loop.context().listener(self.listener).expect("it listens"));
+    }
+
+    /// Serves a client, which runs in a thread of its own, and until its connection is gone.
+    fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(TcpStream) -> T + Send + 'static) -> T {
+        let address = self.address;
+        let client = thread::spawn(move || client(connect(address)));
+        self.turn_until(|context| client.is_finished() && context.connections() == 0);
+        client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn turn_until(&mut self, done: impl Fn(&mut Context<'_>) -> bool) {
+        let start = Instant::now();
+        while !done(&mut self.event_loop.context()) {
+            assert!(start.elapsed() < PATIENCE, "in vain");
+            self.event_loop.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+    }
+
+    fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.borrow_mut())
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends, and reads to the end.
+fn say(message: &'static [u8]) -> impl FnOnce(TcpStream) -> usize + Send {
+    move |mut client| {
+        client.write_all(message).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap_or(0)
+    }
+}
+
+#[test]
+fn an_echo_comes_back_and_the_end_is_told() {
+    let mut server = server();
+    let echoed = server.serve(|mut client| {
+        client.write_all(b"hello").unwrap();
+        let mut back = [0; 6];
+        client.read_exact(&mut back).unwrap();
+        back
+    });
+    assert_eq!(&echoed, b"hello!");
+    assert_eq!(server.take_notes(), ["made", "end, 0 left", "closed by the peer"]);
+    let counters = server.event_loop.context().counters();
+    assert_eq!((counters.connections_made, counters.connections_lost, counters.late_writes), (1, 1, 0));
+}
+
+#[test]
+fn each_way_to_end_has_its_reason() {
+    let mut server = server();
+    for (verb, reason) in
+        [(&b"close"[..], "closed by us"), (b"fail", "protocol error: no such verb"), (b"abort", "aborted by us")]
+    {
+        server.serve(say(verb));
+        assert_eq!(server.take_notes(), ["made", reason]);
+    }
+    server.serve(say(b"end"));
+    assert_eq!(server.take_notes()[0], "made");
+}
+
+#[test]
+fn marks_are_told() {
+    let mut server = server();
+    let taken = server.serve(|mut client| {
+        client.write_all(b"large").unwrap();
+        let mut taken = vec![0; 4 << 20];
+        client.read_exact(&mut taken).unwrap();
+        taken.len()
+    });
+    assert_eq!(taken, 4 << 20);
+    let notes = server.take_notes();
+    let pauses = notes.iter().filter(|note| *note == "pause").count();
+    let resumes = notes.iter().filter(|note| *note == "resume").count();
+    assert_eq!(pauses, resumes, "{notes:?}");
+}
+
+#[test]
+fn an_upgrade_takes_what_comes_and_its_limit_holds() {
+    let mut server = server();
+    server.serve(|mut client| {
+        client.write_all(UPGRADE).unwrap();
+        // Until the reset.
+        while client.write_all(&[0; 512]).is_ok() {}
+    });
+    assert_eq!(server.take_notes(), ["made", "hoarded too much"]);
+}
+
+#[test]
+fn a_listener_refuses_pauses_and_closes() {
+    let mut server = server();
+    let limits = Limits::default().with_connections_max(0).with_when_full(WhenFull::Refuse);
+    server.listening(|listening| {
+        listening.on_error(|_: &mut Context<'_>, _: ListenerId, error: &ListenerError| panic!("{error}"));
+        listening.set_limits(limits);
+        listening.pause();
+        listening.resume();
+        assert_eq!(listening.connections(), 0);
+    });
+    assert_eq!(server.serve(|mut client| client.read_to_end(&mut Vec::new()).unwrap_or(0)), 0);
+    server.turn_until(|context| context.counters().connections_refused == 1);
+    let listener = server.listener;
+    server.listening(|listening| {
+        assert_eq!(listening.id(), listener);
+        listening.close();
+    });
+    assert!(server.event_loop.context().listener(listener).is_none());
+    assert!(!server.event_loop.context().unref(listener));
+}
+
+#[test]
+fn sockets_that_others_made_are_taken_in() {
+    let mut server = server();
+    let listener = TcpListener::bind(ANY_PORT).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut context = server.event_loop.context();
+    context.listen_on(listener, |_, _| None).unwrap();
+    let other = TcpListener::bind(ANY_PORT).unwrap();
+    let mut client = connect(other.local_addr().unwrap());
+    let (stream, _) = other.accept().unwrap();
+    let id = context.attach(stream, Box::new(Noting(server.notes.clone()))).unwrap();
+    // A connection is written to by its id, from anywhere.
+    context.connection(id).unwrap().write(b"hello");
+    server.turn_until(|context| context.counters().connections_made == 1);
+    let mut back = [0; 5];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+    let refused = connect(address);
+    server.turn_until(|context| context.counters().connections_refused == 1);
+    drop(refused);
+    server.event_loop.context().shutdown(Duration::ZERO);
+    drop(client);
+    server.event_loop.run().unwrap();
+    assert_eq!(server.event_loop.context().connections(), 0);
+}

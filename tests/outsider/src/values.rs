@@ -1,0 +1,183 @@
+//! Values that are stored, compared, printed and sent about.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use switchboard::{
+    Address, AnyId, CloseReason, ConnectionId, Context, Counters, Escaped, EventLoop, Handle, Limit, Limits,
+    ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId,
+    Transport, WhenFull, escape,
+};
+
+/// What an embedder keeps beside the loop: all of it can be derived over.
+#[derive(Debug)]
+struct Program {
+    event_loop: EventLoop,
+    handle: Handle,
+    limits: Limits,
+    panics: PanicPolicy,
+    listener: Option<ListenerId>,
+    names: HashMap<ConnectionId, Address>,
+    timers: HashSet<TimerId>,
+    sources: BTreeSet<SourceId>,
+    waited_for: Vec<AnyId>,
+    counted: Counters,
+    ends: Vec<CloseReason>,
+}
+
+#[test]
+fn what_may_cross_threads_does() {
+    fn may_cross<T: Send + Sync + 'static>() {}
+    may_cross::<Handle>();
+    may_cross::<ConnectionId>();
+    may_cross::<ListenerId>();
+    may_cross::<SourceId>();
+    may_cross::<TimerId>();
+    may_cross::<AnyId>();
+    may_cross::<Address>();
+    may_cross::<Limits>();
+    may_cross::<Counters>();
+    may_cross::<CloseReason>();
+    may_cross::<ListenerError>();
+    may_cross::<Readiness>();
+    may_cross::<Escaped<'static>>();
+}
+
+#[test]
+fn ids_are_keys() {
+    fn is_key<T: Copy + Eq + Hash + Ord + Debug>() {}
+    is_key::<ConnectionId>();
+    is_key::<ListenerId>();
+    is_key::<SourceId>();
+    is_key::<TimerId>();
+    fn is_shown<T: Display>() {}
+    is_shown::<ConnectionId>();
+    is_shown::<ListenerId>();
+    is_shown::<SourceId>();
+}
+
+#[test]
+fn whatever_a_program_keeps_can_be_printed() {
+    let event_loop = EventLoop::with_limits(Limits::default().with_connections_max(7)).unwrap();
+    let mut program = Program {
+        handle: EventLoop::new().unwrap().context().handle(),
+        event_loop,
+        limits: Limits::default(),
+        panics: PanicPolicy::Propagate,
+        listener: None,
+        names: HashMap::new(),
+        timers: HashSet::new(),
+        sources: BTreeSet::new(),
+        waited_for: Vec::new(),
+        counted: Counters::default(),
+        ends: vec![CloseReason::Closed],
+    };
+    let timer = program.event_loop.context().call_later(Duration::from_secs(1), |_| {});
+    program.timers.insert(timer);
+    program.waited_for.push(timer.into());
+    let shown = format!("{program:?}");
+    for part in ["EventLoop", "Handle", "queue_bytes_high", "Propagate", "TimerId(", "Timer(", "Closed"] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+    let Program { mut event_loop, handle, limits, panics, listener, names, sources, counted, ends, .. } = program;
+    handle.stop(); // Its loop is gone: nothing happens.
+    assert!(matches!(ends[..], [CloseReason::Closed]));
+    assert_eq!((limits, listener, names.len(), sources.len()), (Limits::default(), None, 0, 0));
+    assert_ne!(panics, PanicPolicy::default());
+    assert_eq!(event_loop.context().counters(), counted, "nothing has happened");
+}
+
+#[test]
+fn what_callbacks_are_handed_can_be_printed_too() {
+    fn is_debug<T: Debug>() {}
+    is_debug::<Transport<'_>>();
+    is_debug::<Context<'_>>();
+    is_debug::<Listening<'_>>();
+    is_debug::<SourceAction>();
+    is_debug::<Readiness>();
+}
+
+#[test]
+fn reasons_are_errors_and_say_what_happened() {
+    fn shown(error: impl Error + 'static) -> String {
+        let text = error.to_string();
+        match error.source() {
+            Some(source) => format!("{text} <- {source}"),
+            None => text,
+        }
+    }
+    let full = || io::Error::other("full");
+    for (reason, words) in [
+        (CloseReason::PeerClosed, "peer"),
+        (CloseReason::Closed, "us"),
+        (CloseReason::Aborted, "aborted"),
+        (CloseReason::Reset, "reset"),
+        (CloseReason::Io(full()), "<- full"),
+        (CloseReason::Timeout(Timeout::Close), "in time"),
+        (CloseReason::Limit(Limit::InputBytes), "input"),
+        (CloseReason::Limit(Limit::QueueBytes), "output"),
+        (CloseReason::Limit(Limit::LoopQueueBytes), "whole loop"),
+        (CloseReason::Protocol("bad verb".into()), "<- bad verb"),
+        (CloseReason::Overconsumed(3, 2), "3"),
+        (CloseReason::Panic("oops".to_owned()), "oops"),
+        (CloseReason::Shutdown, "shut down"),
+    ] {
+        let text = shown(reason);
+        assert!(text.contains(words), "{text:?} says nothing of {words:?}");
+    }
+    for error in [ListenerError::Overloaded(full()), ListenerError::Failed(full()), ListenerError::Closed(full())] {
+        assert!(shown(error).contains("<- full"));
+    }
+}
+
+#[test]
+fn addresses_are_made_compared_and_shown() {
+    let inet: SocketAddr = "[::1]:80".parse().unwrap();
+    let address = Address::from(inet);
+    assert_eq!((address.as_inet(), address.to_string()), (Some(inet), inet.to_string()));
+    assert!(matches!(&address, Address::Inet(found) if *found == inet));
+    let mut seen = HashSet::from([address.clone()]);
+    assert!(!seen.insert(address));
+}
+
+#[test]
+fn limits_are_read_set_and_chained() {
+    let mut limits = Limits::default().with_when_full(WhenFull::Refuse).with_close_timeout(Duration::from_secs(1));
+    limits.input_bytes_max = 1;
+    assert_eq!((limits.when_full, limits.input_bytes_max), (WhenFull::Refuse, 1));
+    assert_ne!(limits, Limits::default());
+}
+
+#[test]
+fn readiness_is_put_together_and_asked() {
+    let none = Readiness::default();
+    assert_eq!(none | none, none);
+    let asked = [none.is_readable(), none.is_writable(), none.is_read_closed(), none.is_error(), none.is_priority()];
+    assert_eq!(asked, [false; 5]);
+}
+
+#[test]
+fn what_a_peer_sent_is_shown_escaped() {
+    let shown: Escaped<'_> = escape(b"\x1b[2Jhello");
+    assert_eq!(shown.to_string(), r"\x1b[2Jhello");
+}
+
+/// A protocol needs no more than one callback, and is an object.
+#[test]
+fn protocols_are_objects() {
+    struct Discard;
+
+    impl Protocol for Discard {
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+
+    let mixed: Vec<Box<dyn Protocol>> = vec![Box::new(Discard), Box::new(Discard)];
+    assert_eq!(mixed.len(), 2);
+}
