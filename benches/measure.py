@@ -41,6 +41,7 @@ READY = 50  # Connections that are ready at each poll.
 ROUNDS = (5, 55)  # The difference of two runs: what starting and ending cost does not count.
 REST_S = 10
 IDLE = (5_000, 10_000)
+IDLE_SERVERS = (([], "bytes_a_connection", "its protocol included"),)  # Flags, bound, and what they add.
 SPARE_DESCRIPTORS = 64
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
@@ -230,18 +231,19 @@ def memory(builds, _):
         if count + SPARE_DESCRIPTORS > most:
             print(f"skipped: {count:,} idle connections: descriptors are limited to {most:,}", flush=True)
             continue
-        command = "python3 benches/measure.py memory"
-        what = f"an idle connection, one of {count:,}, its protocol included"
-        value = bytes_a_connection(builds, count)
-        yield Figure(f"bytes_a_connection_{count}", what, value, "bytes resident in user space", command)
+        for flags, bound, addition in IDLE_SERVERS:
+            what = f"an idle connection, one of {count:,}, {addition}"
+            value = bytes_a_connection([builds.server(), *flags], count)
+            command = "python3 benches/measure.py memory"
+            yield Figure(bound, what, value, "bytes resident in user space", command)
 
 
-def bytes_a_connection(builds, count):
+def bytes_a_connection(argv, count):
     """The growth of the resident memory from no connection to so many, each of which was echoed to once.
 
     Before, one connection has come and gone: what the first one touches is the loop's, not the connection's.
     """
-    with Server([builds.server()]) as server, contextlib.ExitStack() as sockets:
+    with Server(argv) as server, contextlib.ExitStack() as sockets:
         with connect(server.address) as client:
             require(harness.echoes(client, MESSAGE), "no echo")
         server.wait_until(lambda: server.descriptors() == server.descriptors_at_start, "no connection left")
