@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use switchboard::{EventLoop, Limits};
 
 use crate::support::{Echo, connect, event_loop, join, listen};
 
@@ -73,4 +75,39 @@ fn l5_a_loop_can_be_driven_from_another_one() {
         event_loop.turn(Some(Duration::ZERO)).unwrap();
     }
     join(client);
+}
+
+/// What is carried over raises no event: only `time_to_next` tells that the loop needs another turn.
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+#[test]
+fn l5_work_that_is_carried_over_is_told_by_the_time() {
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
+
+    let mut event_loop = EventLoop::with_limits(Limits::default().with_read_bytes_per_turn_max(1)).unwrap();
+    let address = listen(&mut event_loop, || Echo);
+    let mut outer = Poll::new().unwrap();
+    let descriptor = event_loop.as_fd().as_raw_fd();
+    outer.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE).unwrap();
+    let client = thread::spawn(move || {
+        let mut client = connect(address);
+        client.write_all(&[7; 100]).unwrap();
+        let mut back = [0; 100];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, [7; 100]);
+    });
+    let mut events = Events::with_capacity(4);
+    let mut waits_without_event = 0;
+    let start = Instant::now();
+    while event_loop.context().counters().connections_lost == 0 {
+        let wait = event_loop.time_to_next().unwrap_or(crate::support::PATIENCE);
+        outer.poll(&mut events, Some(wait)).unwrap();
+        assert!(start.elapsed() < crate::support::PATIENCE, "it has work, and does not say so");
+        waits_without_event += u32::from(events.is_empty());
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    join(client);
+    assert!(waits_without_event >= 90, "a byte a turn, and an event for the first one only: {waits_without_event}");
 }
