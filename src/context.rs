@@ -12,7 +12,7 @@ use mio::event::Source;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::source::SourceAction;
-use crate::sys::{self, Readiness};
+use crate::sys::Readiness;
 use crate::{
     Address, AnyId, ConnectionId, Counters, Detached, Handle, Limits, ListenerError, ListenerId, Protocol, SourceId,
     TimerId, Transport,
@@ -43,7 +43,7 @@ impl<'a> Context<'a> {
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         self.core.check_open()?;
-        let socket = sys::Listener::bind(address, self.core.limits.backlog)?;
+        let socket = self.core.poller.listen(address, self.core.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         self.core.check_open()?;
-        let socket = sys::Listener::from_std(listener)?;
+        let socket = self.core.poller.listen_on(listener)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 

@@ -81,6 +81,8 @@ mod reason;
 mod source;
 mod sync;
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -232,21 +232,21 @@ impl<'a> Transport<'a> {
     }
 
     /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
-    /// is closed, as it is in `connection_lost` and after [`abort`](Transport::abort).
+    /// is closed, as it is in `connection_lost` and after [`abort`](Transport::abort), and where it is simulated.
     ///
     /// Reading, writing, closing or shutting down through it goes behind the loop's back.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        Some(self.core.slots.connection(self.id)?.socket()?.as_fd())
+        self.core.slots.connection(self.id)?.socket()?.as_fd()
     }
 
     /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
-    /// it is closed, as it is in `connection_lost` and after [`abort`](Transport::abort).
+    /// it is closed, as it is in `connection_lost` and after [`abort`](Transport::abort), and where it is simulated.
     ///
     /// Reading, writing, closing or shutting down through it goes behind the loop's back.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
-        Some(self.core.slots.connection(self.id)?.socket()?.as_socket())
+        self.core.slots.connection(self.id)?.socket()?.as_socket()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::timers::{Key, Timers};
 use crate::{CloseReason, Context, Counters, Handle, Limits, Protocol};
 
 pub(crate) struct Core {
-    pub(super) poller: Poller,
+    pub(crate) poller: Poller,
     pub(crate) clock: Clock,
     pub(crate) slots: Slots,
     pub(crate) limits: Rc<Limits>,

@@ -185,6 +185,10 @@ impl EventLoop {
 }
 
 /// The poller's descriptor: readable when the loop has events to fetch.
+///
+/// # Panics
+///
+/// That of a simulated loop, which has none.
 #[cfg(any(
     target_os = "linux",
     target_os = "android",
@@ -196,7 +200,7 @@ impl EventLoop {
 ))]
 impl std::os::fd::AsFd for EventLoop {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        let registry = self.core.poller.registry().expect("only a scripted poller has none");
+        let registry = self.core.poller.registry().expect("only a scripted or simulated poller has none");
         std::os::fd::AsFd::as_fd(registry)
     }
 }

@@ -129,6 +129,8 @@ impl Core {
 
     fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
         self.counters.connections_lost += 1;
+        #[cfg(feature = "testing")]
+        self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
             self.guard("the error of a protocol", |core| {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     System,
+    #[cfg(feature = "testing")]
+    Sim(super::sim::Clock),
     #[cfg(test)]
     Script(super::script::Clock),
 }
@@ -17,6 +19,8 @@ impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match self {
             Clock::System => Instant::now(),
+            #[cfg(feature = "testing")]
+            Clock::Sim(clock) => super::cold(|| clock.now()),
             #[cfg(test)]
             Clock::Script(clock) => clock.now(),
         }

@@ -6,18 +6,22 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+#[cfg(feature = "testing")]
+use super::cold;
 use super::{Poller, Stream};
 use crate::Address;
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
+    #[cfg(feature = "testing")]
+    Sim(super::sim::Listener),
     #[cfg(test)]
     Script(super::script::Listener),
 }
 
 impl Listener {
     /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+    pub(super) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -32,7 +36,7 @@ impl Listener {
     }
 
     /// Takes a listener that somebody else made.
-    pub(crate) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
+    pub(super) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
         // Where the platform hands them on to what is accepted, this saves two calls a connection.
@@ -44,6 +48,8 @@ impl Listener {
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => poller.registry()?.register(listener, mio::Token(token), Interest::READABLE),
+            #[cfg(feature = "testing")]
+            Listener::Sim(listener) => cold(|| listener.register(poller.simulated()?, token)),
             #[cfg(test)]
             Listener::Script(listener) => listener.register(token),
         }
@@ -56,6 +62,8 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::from_accepted(stream), peer.into()))
             }
+            #[cfg(feature = "testing")]
+            Listener::Sim(listener) => cold(|| listener.accept()),
             #[cfg(test)]
             Listener::Script(listener) => listener.accept(),
         }
@@ -64,6 +72,8 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::from),
+            #[cfg(feature = "testing")]
+            Listener::Sim(listener) => cold(|| listener.local_addr()),
             #[cfg(test)]
             Listener::Script(listener) => Ok(listener.address()),
         }

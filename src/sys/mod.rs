@@ -1,21 +1,35 @@
 //! The system: sockets, poller and clock.
 //!
-//! Each kind of object is an enum with one arm for each backend. Today there is mio's, and for the crate's own tests a
-//! scripted one that answers what a test tells it to; what is above does not know which it runs on.
+//! Each kind of object is an enum with one arm for each backend: mio's, the simulated one of the feature `testing`, and
+//! for the crate's own tests a scripted one that answers what a test tells it to. What is above does not know which it
+//! runs on: it has sockets made by the poller, whose backend decides.
 
 mod accept_error;
 mod clock;
+mod datagram;
 mod listener;
 mod poller;
 #[cfg(test)]
 pub(crate) mod script;
+#[cfg(feature = "testing")]
+pub(crate) mod sim;
 mod stream;
 #[cfg(unix)]
 mod unix_stream;
 
 pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
+#[cfg_attr(not(all(test, feature = "testing")), allow(unused_imports))]
+// The state machine above it is still to come.
+pub(crate) use datagram::Datagram;
 pub(crate) use listener::Listener;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use stream::{Blocked, Stream, is_blocked};
+
+/// What only simulated loops do stands out of the way of the others.
+#[cfg(feature = "testing")]
+#[cold]
+fn cold<R>(call: impl FnOnce() -> R) -> R {
+    call()
+}

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
 
-use super::Clock;
+use super::{Clock, Datagram, Listener, Stream};
 
 /// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +51,11 @@ impl Readiness {
         self.has(Readiness::PRIORITY)
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn without(self, hints: Readiness) -> Readiness {
+        Readiness(self.0 & !hints.0)
+    }
+
     fn has(self, hint: Readiness) -> bool {
         self.0 & hint.0 != 0
     }
@@ -89,6 +95,8 @@ const WAKE: usize = usize::MAX;
 
 pub(crate) enum Poller {
     Mio(mio::Poll),
+    #[cfg(feature = "testing")]
+    Sim(super::sim::Poller),
     #[cfg(test)]
     Script(super::script::Poller),
 }
@@ -101,6 +109,8 @@ impl Poller {
     pub(crate) fn events(&self) -> Events {
         match self {
             Poller::Mio(_) => Events::Mio(mio::Events::with_capacity(EVENTS_MAX)),
+            #[cfg(feature = "testing")]
+            Poller::Sim(_) => Events::Sim(Vec::new()),
             #[cfg(test)]
             Poller::Script(_) => Events::Script(Vec::new()),
         }
@@ -109,6 +119,8 @@ impl Poller {
     pub(crate) fn waker(&self) -> io::Result<Waker> {
         match self {
             Poller::Mio(poll) => Ok(Waker::Mio(mio::Waker::new(poll.registry(), Token(WAKE))?)),
+            #[cfg(feature = "testing")]
+            Poller::Sim(poller) => Ok(Waker::Sim(poller.waker())),
             #[cfg(test)]
             Poller::Script(poller) => Ok(Waker::Script(poller.waker())),
         }
@@ -122,9 +134,11 @@ impl Poller {
         loop {
             let result = match (&mut *self, &mut *events) {
                 (Poller::Mio(poll), Events::Mio(events)) => poll.poll(events, timeout),
+                #[cfg(feature = "testing")]
+                (Poller::Sim(poller), Events::Sim(events)) => super::cold(|| poller.poll(events, timeout)),
                 #[cfg(test)]
                 (Poller::Script(poller), Events::Script(events)) => poller.poll(events, timeout),
-                #[cfg(test)]
+                #[cfg(any(test, feature = "testing"))]
                 _ => unreachable!("poller and events are of one backend"),
             };
             match result {
@@ -134,10 +148,71 @@ impl Poller {
         }
     }
 
+    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
+    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        match self {
+            Poller::Mio(_) => Listener::bind(address, backlog),
+            #[cfg(feature = "testing")]
+            Poller::Sim(poller) => poller.listen(address, backlog).map(Listener::Sim),
+            #[cfg(test)]
+            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Takes a listener that somebody else made.
+    pub(crate) fn listen_on(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
+        self.registry()?;
+        Listener::from_std(listener)
+    }
+
+    /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
+    /// (rule K1).
+    #[cfg_attr(not(feature = "testing"), allow(dead_code))] // The connector above it is still to come.
+    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        match self {
+            Poller::Mio(_) => Stream::connect(address, local),
+            #[cfg(feature = "testing")]
+            Poller::Sim(poller) => poller.connect(address, local).map(Stream::Sim),
+            #[cfg(test)]
+            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Binds a datagram socket.
+    #[cfg_attr(not(all(test, feature = "testing")), allow(dead_code))] // The state machine above it is still to come.
+    pub(crate) fn bind_datagram(&self, address: SocketAddr) -> io::Result<Datagram> {
+        match self {
+            Poller::Mio(_) => Datagram::bind(address),
+            #[cfg(feature = "testing")]
+            Poller::Sim(poller) => poller.bind_datagram(address).map(Datagram::Sim),
+            #[cfg(test)]
+            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Tells the test kit why a connection ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn note_loss(&self, token: usize, reason: impl FnOnce() -> String) {
+        if let Poller::Sim(poller) = self {
+            poller.note_loss(token, reason());
+        }
+    }
+
+    /// Where simulated sockets are registered.
+    #[cfg(feature = "testing")]
+    pub(super) fn simulated(&self) -> io::Result<&super::sim::Poller> {
+        match self {
+            Poller::Sim(poller) => Ok(poller),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Where sources of mio's kind are registered.
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {
             Poller::Mio(poll) => Ok(poll.registry()),
+            #[cfg(feature = "testing")]
+            Poller::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(test)]
             Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -175,6 +250,8 @@ impl Wait {
 /// One batch of events.
 pub(crate) enum Events {
     Mio(mio::Events),
+    #[cfg(feature = "testing")]
+    Sim(Vec<(usize, Readiness)>),
     #[cfg(test)]
     Script(Vec<(usize, Readiness)>),
 }
@@ -184,16 +261,18 @@ impl Events {
     pub(crate) fn iter(&self) -> EventIter<'_> {
         match self {
             Events::Mio(events) => EventIter::Mio(events.iter()),
+            #[cfg(feature = "testing")]
+            Events::Sim(events) => EventIter::Memory(events.iter()),
             #[cfg(test)]
-            Events::Script(events) => EventIter::Script(events.iter()),
+            Events::Script(events) => EventIter::Memory(events.iter()),
         }
     }
 }
 
 pub(crate) enum EventIter<'a> {
     Mio(mio::event::Iter<'a>),
-    #[cfg(test)]
-    Script(std::slice::Iter<'a, (usize, Readiness)>),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(std::slice::Iter<'a, (usize, Readiness)>),
 }
 
 impl Iterator for EventIter<'_> {
@@ -207,8 +286,8 @@ impl Iterator for EventIter<'_> {
                     return Some((event.token().0, Readiness::from_mio(event)));
                 }
             },
-            #[cfg(test)]
-            EventIter::Script(events) => events.next().copied(),
+            #[cfg(any(test, feature = "testing"))]
+            EventIter::Memory(events) => events.next().copied(),
         }
     }
 }
@@ -217,6 +296,8 @@ impl Iterator for EventIter<'_> {
 #[derive(Debug)]
 pub(crate) enum Waker {
     Mio(mio::Waker),
+    #[cfg(feature = "testing")]
+    Sim(super::sim::Waker),
     #[cfg(test)]
     Script(super::script::Waker),
 }
@@ -225,6 +306,8 @@ impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
         match self {
             Waker::Mio(waker) => waker.wake(),
+            #[cfg(feature = "testing")]
+            Waker::Sim(waker) => waker.wake(),
             #[cfg(test)]
             Waker::Script(waker) => waker.wake(),
         }

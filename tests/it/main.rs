@@ -12,8 +12,14 @@ mod closing;
 mod echoing;
 mod embedding;
 mod handles;
+#[cfg(feature = "testing")]
+mod harness;
+#[cfg(feature = "testing")]
+mod peers;
 #[cfg(unix)]
 mod sigpipe;
+#[cfg(feature = "testing")]
+mod simulated;
 #[cfg(unix)]
 mod sources;
 mod support;

@@ -1,0 +1,180 @@
+//! Simulated UDP sockets.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Errno;
+use super::listener::port_of;
+use super::packet::Packet;
+use super::world::{HostIndex, Kind, SocketId, World, address_of};
+use crate::sys::Readiness;
+
+pub(super) struct DatagramSocket {
+    pub(super) local: SocketAddr,
+    remote: Option<SocketAddr>,
+    received: VecDeque<(SocketAddr, Vec<u8>)>,
+    received_bytes: usize,
+    error: Option<Errno>,
+}
+
+/// The most that an IPv4 packet has room for.
+const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// What is held for a socket at most; what comes beyond is dropped.
+const RECEIVED_BYTES_MAX: usize = 212_992;
+
+impl DatagramSocket {
+    pub(super) fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::WRITABLE;
+        if !self.received.is_empty() {
+            readiness = readiness | Readiness::READABLE;
+        }
+        if self.error.is_some() {
+            readiness = readiness | Readiness::ERROR | Readiness::WRITE_CLOSED;
+        }
+        readiness
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.received.len()
+    }
+}
+
+impl World {
+    fn datagram(&mut self, id: SocketId) -> io::Result<&mut DatagramSocket> {
+        match self.sockets.get_mut(&id).map(|socket| &mut socket.kind) {
+            Some(Kind::Datagram(datagram)) => Ok(datagram),
+            _ => Err(Errno::NotConnected.into()),
+        }
+    }
+
+    pub(super) fn bind_datagram(&mut self, host: HostIndex, address: SocketAddr) -> io::Result<SocketId> {
+        let local = self.bind(false, host, address)?;
+        let socket = DatagramSocket { local, remote: None, received: VecDeque::new(), received_bytes: 0, error: None };
+        let id = self.insert(host, Kind::Datagram(socket));
+        self.bound.insert(port_of(false, host, local), id);
+        self.note(format_args!("s{id} of host {host} is bound to {local} for datagrams"));
+        Ok(id)
+    }
+
+    pub(super) fn connect_datagram(&mut self, id: SocketId, remote: SocketAddr) -> io::Result<()> {
+        let host = self.sockets.get(&id).map_or(0, |socket| socket.host);
+        let datagram = self.datagram(id)?;
+        datagram.remote = Some(remote);
+        if datagram.local.ip().is_unspecified() {
+            let own = if remote.ip().is_loopback() { remote.ip() } else { address_of(host, remote.is_ipv6()) };
+            datagram.local.set_ip(own);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close_datagram(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.remove(&id) {
+            if let Kind::Datagram(datagram) = socket.kind {
+                self.bound.remove(&port_of(false, socket.host, datagram.local));
+            }
+        }
+    }
+
+    /// Sends to an address, or to the one it is connected to.
+    pub(super) fn send_datagram(&mut self, id: SocketId, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<usize> {
+        self.begin_call();
+        let no_buffers = self.random.hits(self.faults.out_of_buffers_permille);
+        let datagram = self.datagram(id)?;
+        let Some(to) = to.or(datagram.remote) else { return Err(Errno::DestinationRequired.into()) };
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Err(Errno::MessageSize.into());
+        }
+        if let Some(error) = datagram.error.take() {
+            return Err(error.into());
+        }
+        if no_buffers {
+            return Err(Errno::NoBuffers.into());
+        }
+        let mut from = datagram.local;
+        let host = self.sockets[&id].host;
+        if from.ip().is_unspecified() {
+            from.set_ip(if to.ip().is_loopback() { to.ip() } else { address_of(host, to.is_ipv6()) });
+        }
+        self.progress += 1;
+        self.note(format_args!("s{id} sends {} bytes to {to}", bytes.len()));
+        let Some(to_host) = self.host_of(host, to.ip()) else { return Ok(bytes.len()) };
+        let copies = match () {
+            () if self.random.hits(self.faults.lost_datagrams_permille) => 0,
+            () if self.random.hits(self.faults.doubled_datagrams_permille) => 2,
+            () => 1,
+        };
+        for _ in 0..copies {
+            let packet = Packet::Datagram { to, host: to_host, from, sender: id, bytes: bytes.to_vec() };
+            self.transmit(id, (host, to_host), Duration::ZERO, packet);
+        }
+        self.settle();
+        Ok(bytes.len())
+    }
+
+    pub(super) fn deliver_datagram(
+        &mut self,
+        to: SocketAddr,
+        host: HostIndex,
+        (sender, from): (SocketId, SocketAddr),
+        bytes: Vec<u8>,
+    ) {
+        let sender_host = self.sockets.get(&sender).map(|socket| socket.host);
+        // Its memory is no longer the sender's: Linux calls that room to write, though there was always some.
+        self.wake(sender);
+        let receiver = self.find_bound(false, host, to, sender_host.unwrap_or(host));
+        let Some((id, datagram)) = receiver.and_then(|id| Some((id, self.datagram(id).ok()?))) else {
+            if let Some(sender_host) = sender_host {
+                self.transmit(0, (host, sender_host), Duration::ZERO, Packet::Unreachable { to: sender });
+            }
+            return;
+        };
+        let is_stranger = datagram.remote.is_some_and(|remote| remote != from);
+        if is_stranger || datagram.received_bytes + bytes.len() > RECEIVED_BYTES_MAX {
+            return;
+        }
+        datagram.received_bytes += bytes.len();
+        datagram.received.push_back((from, bytes));
+        self.note(format_args!("a datagram arrives at s{id}"));
+        self.wake(id);
+    }
+
+    /// Only a connected socket is told that nobody was there.
+    pub(super) fn deliver_unreachable(&mut self, to: SocketId) {
+        let Ok(datagram) = self.datagram(to) else { return };
+        if datagram.remote.is_some() {
+            datagram.error = Some(Errno::ConnectionRefused);
+            self.wake(to);
+        }
+    }
+
+    /// Receives a datagram, as much of it as there is room for.
+    pub(super) fn receive_datagram(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.begin_call();
+        if self.is_interrupted() {
+            return Err(Errno::Interrupted.into());
+        }
+        let datagram = self.datagram(id)?;
+        if let Some(error) = datagram.error.take() {
+            self.progress += 1;
+            return Err(error.into());
+        }
+        let Some((from, bytes)) = datagram.received.pop_front() else { return Err(Errno::WouldBlock.into()) };
+        datagram.received_bytes -= bytes.len();
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        self.progress += 1;
+        self.note(format_args!("s{id} receives {count} of {} bytes", bytes.len()));
+        Ok((count, from))
+    }
+
+    pub(super) fn take_datagram_error(&mut self, id: SocketId) -> Option<Errno> {
+        self.datagram(id).ok()?.error.take()
+    }
+
+    pub(super) fn datagram_local(&mut self, id: SocketId) -> io::Result<SocketAddr> {
+        self.datagram(id).map(|datagram| datagram.local)
+    }
+}

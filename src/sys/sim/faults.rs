@@ -1,0 +1,105 @@
+//! What may go wrong in a simulated network, and how often.
+
+use std::time::Duration;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident / $with:ident: $kind:ty = $none:expr, $all:expr;)*) => {
+        /// What may go wrong in a simulated network, and how often.
+        ///
+        /// Fields whose names end in `permille` say how many times in a thousand chances it happens; the seed says when.
+        /// Each is a field to read and to set, and has a setter for chains.
+        ///
+        /// ```
+        /// use switchboard::testing::Faults;
+        /// let faults = Faults::none().with_tiny_segments_permille(500);
+        /// assert_eq!(faults.tiny_segments_permille, 500);
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Faults {
+            $($(#[$doc])* pub $name: $kind,)*
+        }
+
+        impl Faults {
+            /// None: no latency, ample buffers, and readiness as a real kernel tells of it on a quiet day.
+            pub fn none() -> Faults {
+                Faults { $($name: $none,)* }
+            }
+
+            /// Everything that a correct program does not notice: no byte and no connection is lost by it, everything
+            /// comes in the smallest of pieces and at the worst of times. (Datagrams are lost, as they may be.)
+            pub fn all() -> Faults {
+                Faults { $($name: $all,)* }
+            }
+
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Faults::", stringify!($name), ").")]
+                #[must_use]
+                pub fn $with(mut self, value: $kind) -> Faults {
+                    self.$name = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+faults! {
+    /// How long a packet between two hosts is under way at least. Within a connection they keep their order.
+    latency_min / with_latency_min: Duration = Duration::ZERO, Duration::ZERO;
+    /// How long it is under way at most.
+    latency_max / with_latency_max: Duration = Duration::ZERO, Duration::from_millis(20);
+    /// The smallest kernel buffer, in bytes. The seed picks a size for the whole network, and for each of a socket's two
+    /// buffers up to four times that: one that is far larger than its peer's would drain so slowly that deadlines pass.
+    buffer_bytes_min / with_buffer_bytes_min: usize = 256 * 1024, 1;
+    /// The largest kernel buffer.
+    buffer_bytes_max / with_buffer_bytes_max: usize = 256 * 1024, 16 * 1024;
+    /// What is sent arrives in small pieces.
+    tiny_segments_permille / with_tiny_segments_permille: u32 = 0, 200;
+    /// A packet arrives early, in the middle of a turn: between any two calls of the loop.
+    early_packets_permille / with_early_packets_permille: u32 = 0, 30;
+    /// A write takes less than it could.
+    partial_writes_permille / with_partial_writes_permille: u32 = 0, 100;
+    /// A socket behaves as those of other platforms than Linux: reads may stop short with more behind, and its events
+    /// never hint at an end or at an error.
+    portable_sockets_permille / with_portable_sockets_permille: u32 = 0, 250;
+    /// A read of such a socket stops short.
+    short_reads_permille / with_short_reads_permille: u32 = 0, 200;
+    /// A call is interrupted (EINTR).
+    interrupted_permille / with_interrupted_permille: u32 = 0, 20;
+    /// A send finds the kernel out of buffers (ENOBUFS).
+    out_of_buffers_permille / with_out_of_buffers_permille: u32 = 0, 20;
+    /// A wait brings an event that nothing caused.
+    spurious_events_permille / with_spurious_events_permille: u32 = 0, 50;
+    /// The hint at an end or an error comes with a later event.
+    late_hints_permille / with_late_hints_permille: u32 = 0, 100;
+    /// A wait brings its events in another order, and not all of them.
+    shuffled_events_permille / with_shuffled_events_permille: u32 = 0, 200;
+    /// A loop is not turned though it has work, until the next packet arrives.
+    lagging_loops_permille / with_lagging_loops_permille: u32 = 0, 100;
+    /// An accept fails, in any way but those that end a listener.
+    accept_errors_permille / with_accept_errors_permille: u32 = 0, 100;
+    /// A receiver takes nothing for a while, of up to a second: its window is closed.
+    stalls_permille / with_stalls_permille: u32 = 0, 10;
+    /// The first packet of a connect is lost: it is sent again a second later.
+    lost_connects_permille / with_lost_connects_permille: u32 = 0, 50;
+    /// A datagram is lost.
+    lost_datagrams_permille / with_lost_datagrams_permille: u32 = 0, 100;
+    /// A datagram arrives twice.
+    doubled_datagrams_permille / with_doubled_datagrams_permille: u32 = 0, 100;
+    /// A connect is refused. Not part of [`all`](Faults::all).
+    refused_connects_permille / with_refused_connects_permille: u32 = 0, 0;
+    /// A packet with data makes something between the hosts reset the connection, for both. Not part of
+    /// [`all`](Faults::all).
+    resets_permille / with_resets_permille: u32 = 0, 0;
+    /// A reset overtakes what was sent before it, and destroys it. Not part of [`all`](Faults::all).
+    overtaking_resets_permille / with_overtaking_resets_permille: u32 = 0, 0;
+}
+
+impl Faults {
+    /// As [`all`](Faults::all), and what ends connections: refused connects, resets from between the hosts, resets that
+    /// overtake data.
+    pub fn fatal() -> Faults {
+        Faults::all().with_refused_connects_permille(50).with_resets_permille(5).with_overtaking_resets_permille(300)
+    }
+}

@@ -1,0 +1,257 @@
+//! The simulated objects as the arms of `sys`' enums hold them: each a name for something in the world.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::world::{HostIndex, SocketId};
+use super::{Errno, Network, Shared, lock};
+use crate::Address;
+use crate::sys::{self, Readiness};
+
+#[derive(Clone)]
+pub(crate) struct Clock(pub(super) Shared);
+
+impl Clock {
+    pub(crate) fn now(&self) -> Instant {
+        lock(&self.0).instant()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// The poller of one host.
+pub(crate) struct Poller {
+    pub(super) world: Shared,
+    pub(super) host: HostIndex,
+}
+
+impl Poller {
+    pub(crate) fn waker(&self) -> Waker {
+        Waker(lock(&self.world).hosts[self.host].woken.clone())
+    }
+
+    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        let id = lock(&self.world).listen(self.host, address, backlog)?;
+        Ok(Listener { world: self.world.clone(), id })
+    }
+
+    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        let id = lock(&self.world).connect(self.host, address, local)?;
+        Ok(Stream { world: self.world.clone(), id })
+    }
+
+    pub(crate) fn bind_datagram(&self, address: SocketAddr) -> io::Result<Datagram> {
+        let id = lock(&self.world).bind_datagram(self.host, address)?;
+        Ok(Datagram { world: self.world.clone(), id })
+    }
+
+    fn register(&self, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
+        if !Arc::ptr_eq(world, &self.world) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        lock(world).register(id, self.host, token);
+        Ok(())
+    }
+
+    /// Waits: where nothing is ready the world moves on, to when something is, or to the end of the wait. It never does
+    /// for a wait of no length.
+    pub(crate) fn poll(&mut self, events: &mut Vec<(usize, Readiness)>, timeout: Option<Duration>) -> io::Result<()> {
+        let world = &mut *lock(&self.world);
+        let end = timeout.map(|timeout| world.now.saturating_add(timeout));
+        events.clear();
+        world.settle();
+        loop {
+            let woken = world.hosts[self.host].woken.swap(false, Ordering::Relaxed);
+            world.take_events(self.host, events);
+            if woken || !events.is_empty() || end.is_some_and(|end| end <= world.now) {
+                return Ok(());
+            }
+            match (world.next_at(), end) {
+                (Some(next), Some(end)) => world.advance_to(next.min(end)),
+                (Some(next), None) => world.advance_to(next),
+                (None, Some(end)) => world.advance_to(end),
+                (None, None) => {
+                    let what = "a loop waits without end, and nothing is under way in its network";
+                    return Err(io::Error::new(io::ErrorKind::Deadlock, what));
+                }
+            }
+        }
+    }
+
+    /// Notes why a connection ended, for whoever tests its protocol.
+    pub(crate) fn note_loss(&self, token: usize, reason: String) {
+        let mut world = lock(&self.world);
+        world.note(format_args!("host {}: a connection is lost: {reason}", self.host));
+        world.losses.push((self.host, token, reason));
+    }
+}
+
+/// Wakes a loop, from other threads too; the world itself is one thread's.
+#[derive(Debug)]
+pub(crate) struct Waker(Arc<AtomicBool>);
+
+impl Waker {
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+pub(crate) struct Listener {
+    world: Shared,
+    id: SocketId,
+}
+
+impl Listener {
+    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        poller.register(&self.world, self.id, token)
+    }
+
+    pub(crate) fn accept(&mut self) -> io::Result<(sys::Stream, Address)> {
+        let (id, peer) = lock(&self.world).accept(self.id)?;
+        Ok((sys::Stream::Sim(Stream { world: self.world.clone(), id }), peer.into()))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        let mut world = lock(&self.world);
+        let listener = world.listener(self.id).ok_or(io::ErrorKind::NotConnected)?;
+        Ok(listener.local.into())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        lock(&self.world).close_listener(self.id);
+    }
+}
+
+pub(crate) struct Stream {
+    world: Shared,
+    id: SocketId,
+}
+
+impl Stream {
+    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        poller.register(&self.world, self.id, token)
+    }
+
+    pub(crate) fn deregister(&mut self) -> io::Result<()> {
+        lock(&self.world).deregister(self.id);
+        Ok(())
+    }
+
+    pub(crate) fn short_read_empties(&self) -> bool {
+        lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        lock(&self.world).read(self.id, buffer)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        lock(&self.world).write(self.id, pieces)
+    }
+
+    /// Sends one urgent byte.
+    pub(crate) fn write_urgent(&mut self, byte: u8) -> io::Result<()> {
+        lock(&self.world).write_urgent(self.id, byte)
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        lock(&self.world).shutdown_write(self.id)
+    }
+
+    /// Closes by a reset; dropping it then finds nothing left.
+    pub(crate) fn reset(self) {
+        lock(&self.world).reset(self.id);
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        lock(&self.world).take_error(self.id).map(io::Error::from)
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        lock(&self.world).local_addr(self.id).map(Address::from)
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+        lock(&self.world).peer_addr(self.id).map(Address::from)
+    }
+
+    pub(crate) fn set_stalled(&mut self, stalled: bool) {
+        lock(&self.world).set_stalled(self.id, stalled);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        lock(&self.world).close(self.id);
+    }
+}
+
+pub(crate) struct Datagram {
+    world: Shared,
+    id: SocketId,
+}
+
+impl Datagram {
+    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        poller.register(&self.world, self.id, token)
+    }
+
+    pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
+        lock(&self.world).connect_datagram(self.id, address)
+    }
+
+    pub(crate) fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        lock(&self.world).send_datagram(self.id, bytes, Some(to))
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.world).send_datagram(self.id, bytes, None)
+    }
+
+    pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        lock(&self.world).receive_datagram(self.id, buffer)
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        lock(&self.world).take_datagram_error(self.id).map(io::Error::from)
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        lock(&self.world).datagram_local(self.id)
+    }
+}
+
+impl Drop for Datagram {
+    fn drop(&mut self) {
+        lock(&self.world).close_datagram(self.id);
+    }
+}
+
+impl Network {
+    /// The next accept of the listener that is bound to `address` fails so.
+    pub(crate) fn fail_accept(&self, address: SocketAddr, error: io::Error) -> io::Result<()> {
+        let world = &mut *lock(&self.0);
+        let host = world.host_of(0, address.ip()).ok_or(Errno::AddressNotAvailable)?;
+        let id = world.find_bound(true, host, address, host).ok_or(Errno::AddressNotAvailable)?;
+        if let Some(listener) = world.listener(id) {
+            listener.failures.push_back(error);
+        }
+        world.wake(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Simulated listeners.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use super::Errno;
+use super::tcp::Phase;
+use super::world::{HostIndex, Kind, Port, SocketId, World, address_of};
+use crate::sys::Readiness;
+
+pub(super) struct ListenerSocket {
+    pub(super) local: SocketAddr,
+    pub(super) backlog: usize,
+    /// Who waits to be accepted.
+    pub(super) queue: VecDeque<SocketId>,
+    /// Connects that are under way.
+    pub(super) embryos: usize,
+    /// How the next accepts fail, on demand.
+    pub(super) failures: VecDeque<io::Error>,
+}
+
+impl ListenerSocket {
+    pub(super) fn readiness(&self) -> Readiness {
+        match self.queue.is_empty() && self.failures.is_empty() {
+            true => Readiness::default(),
+            false => Readiness::READABLE,
+        }
+    }
+}
+
+/// How accepts fail by the seed: in every way that a listener survives (rule A1).
+const FAILURES: [Errno; 8] = [
+    Errno::ConnectionAborted,
+    Errno::Protocol,
+    Errno::Permission,
+    Errno::FilesPerProcess,
+    Errno::FilesPerSystem,
+    Errno::NoBuffers,
+    Errno::NoMemory,
+    Errno::Io,
+];
+
+impl World {
+    pub(super) fn listener(&mut self, id: SocketId) -> Option<&mut ListenerSocket> {
+        match &mut self.sockets.get_mut(&id)?.kind {
+            Kind::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(super) fn listen(&mut self, host: HostIndex, address: SocketAddr, backlog: u32) -> io::Result<SocketId> {
+        let local = self.bind(true, host, address)?;
+        let id = self.insert(
+            host,
+            Kind::Listener(ListenerSocket {
+                local,
+                backlog: backlog as usize,
+                queue: VecDeque::new(),
+                embryos: 0,
+                failures: VecDeque::new(),
+            }),
+        );
+        self.bound.insert(port_of(true, host, local), id);
+        self.note(format_args!("s{id} of host {host} listens on {local}"));
+        Ok(id)
+    }
+
+    /// The address that a socket gets that asks for this one: one of its host's, and a port that nobody has.
+    pub(super) fn bind(&mut self, tcp: bool, host: HostIndex, mut address: SocketAddr) -> io::Result<SocketAddr> {
+        let ip = address.ip();
+        if !ip.is_unspecified() && !ip.is_loopback() && ip != address_of(host, address.is_ipv6()) {
+            return Err(Errno::AddressNotAvailable.into());
+        }
+        if address.port() == 0 {
+            address.set_port(self.next_port(tcp, host, address.is_ipv6()));
+        }
+        match self.bound.contains_key(&port_of(tcp, host, address)) {
+            true => Err(Errno::AddressInUse.into()),
+            false => Ok(address),
+        }
+    }
+
+    pub(super) fn accept(&mut self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
+        self.begin_call();
+        if self.is_interrupted() {
+            return Err(Errno::Interrupted.into());
+        }
+        let fails = self.random.hits(self.faults.accept_errors_permille);
+        let Some(listener) = self.listener(id) else { return Err(Errno::NotConnected.into()) };
+        if let Some(error) = listener.failures.pop_front() {
+            self.progress += 1;
+            self.note(format_args!("s{id} cannot accept: {:?}", error.kind()));
+            return Err(error);
+        }
+        if fails {
+            let errno = FAILURES[self.random.below(FAILURES.len() as u64) as usize];
+            self.progress += 1;
+            self.note(format_args!("s{id} cannot accept: {errno:?}"));
+            return Err(errno.into());
+        }
+        let Some(accepted) = listener.queue.pop_front() else { return Err(Errno::WouldBlock.into()) };
+        let remote = self.tcp(accepted).map(|tcp| tcp.remote);
+        self.progress += 1;
+        self.note(format_args!("s{id} accepts s{accepted}"));
+        remote.map(|remote| (accepted, remote)).ok_or_else(|| Errno::ConnectionAborted.into())
+    }
+
+    /// Closes a listener; who waits at it is reset.
+    pub(super) fn close_listener(&mut self, id: SocketId) {
+        let Some(listener) = self.listener(id) else { return };
+        let local = listener.local;
+        let mut waiting: Vec<_> = listener.queue.drain(..).collect();
+        waiting.extend(self.sockets.iter().filter_map(|(&embryo, socket)| match &socket.kind {
+            Kind::Tcp(tcp) if tcp.phase == Phase::Embryo(id) => Some(embryo),
+            _ => None,
+        }));
+        if let Some(socket) = self.sockets.remove(&id) {
+            self.bound.remove(&port_of(true, socket.host, local));
+        }
+        self.note(format_args!("s{id} is closed"));
+        for id in waiting {
+            self.reset(id);
+        }
+        self.settle();
+    }
+}
+
+pub(super) fn port_of(tcp: bool, host: HostIndex, address: SocketAddr) -> Port {
+    Port { tcp, host, ipv6: address.is_ipv6(), port: address.port() }
+}

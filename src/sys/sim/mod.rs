@@ -1,0 +1,169 @@
+//! The simulated backend: one network in memory, shared by the loops of several hosts on one thread, with a virtual
+//! clock and a seed.
+//!
+//! It behaves as Linux does on a network of its own: the differential tests run the same scripts on both. Nothing in it
+//! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
+
+mod datagram;
+mod errno;
+mod faults;
+mod handles;
+mod listener;
+mod packet;
+mod random;
+mod tcp;
+mod world;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::errno::Errno;
+pub use self::faults::Faults;
+pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream, Waker};
+pub use self::random::Random;
+pub(crate) use self::world::HostIndex;
+use self::world::{Kind, World};
+
+/// The world is one thread's, for its runs to be the same each time. A lock holds it all the same: a detached connection is
+/// `Send`, whatever features are on.
+type Shared = Arc<Mutex<World>>;
+
+fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    // No user code runs while it is held; after a bug of ours, a destructor is not to hide that by another panic.
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A simulated network: what its hosts share.
+#[derive(Clone)]
+pub(crate) struct Network(Shared);
+
+/// A socket of a loop that has something to read or to accept which nobody has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    pub(crate) host: HostIndex,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) count: usize,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Network {
+        Network(Arc::new(Mutex::new(World::new(seed, faults))))
+    }
+
+    pub(crate) fn add_host(&self) -> HostIndex {
+        lock(&self.0).add_host()
+    }
+
+    pub(crate) fn address(&self, host: HostIndex, ipv6: bool) -> IpAddr {
+        world::address_of(host, ipv6)
+    }
+
+    pub(crate) fn poller(&self, host: HostIndex) -> Poller {
+        Poller { world: self.0.clone(), host }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        Clock(self.0.clone())
+    }
+
+    /// The time since the network was made.
+    pub(crate) fn now(&self) -> Duration {
+        lock(&self.0).now
+    }
+
+    /// When something happens next in the network itself.
+    pub(crate) fn next_at(&self) -> Option<Duration> {
+        lock(&self.0).next_at()
+    }
+
+    pub(crate) fn advance_to(&self, time: Duration) {
+        lock(&self.0).advance_to(time);
+    }
+
+    pub(crate) fn settle(&self) {
+        lock(&self.0).settle();
+    }
+
+    /// Whether a host's loop would be told of something now.
+    pub(crate) fn is_ready(&self, host: HostIndex) -> bool {
+        let world = lock(&self.0);
+        let host = &world.hosts[host];
+        !host.ready.is_empty() || host.woken.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        lock(&self.0).progress
+    }
+
+    pub(crate) fn below(&self, bound: usize) -> usize {
+        lock(&self.0).random.below(bound as u64) as usize
+    }
+
+    pub(crate) fn lags(&self) -> bool {
+        let world = &mut *lock(&self.0);
+        world.random.hits(world.faults.lagging_loops_permille)
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        lock(&self.0).set_faults(faults);
+    }
+
+    pub(crate) fn cut(&self, one: HostIndex, other: HostIndex) {
+        lock(&self.0).cut(one, other);
+    }
+
+    pub(crate) fn heal(&self, one: HostIndex, other: HostIndex) {
+        lock(&self.0).heal(one, other);
+    }
+
+    pub(crate) fn set_latency(&self, one: HostIndex, other: HostIndex, low: Duration, high: Duration) {
+        lock(&self.0).set_latency(one, other, low, high);
+    }
+
+    pub(crate) fn note(&self, what: fmt::Arguments<'_>) {
+        lock(&self.0).note(what);
+    }
+
+    pub(crate) fn trace(&self) -> String {
+        lock(&self.0).trace.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn set_tracing(&self, tracing: bool) {
+        let world = &mut *lock(&self.0);
+        world.trace = tracing.then(|| world.trace.take().unwrap_or_default());
+    }
+
+    /// Takes what was noted of ends of connections since the last call.
+    pub(crate) fn take_losses(&self) -> Vec<(HostIndex, usize, String)> {
+        std::mem::take(&mut lock(&self.0).losses)
+    }
+
+    /// What the sockets of loops hold that nobody has taken.
+    pub(crate) fn unread(&self) -> Vec<Unread> {
+        let world = lock(&self.0);
+        let registered = world.sockets.values().filter(|socket| socket.registration.is_some());
+        let unread = registered.map(|socket| {
+            let (local, remote, count) = match &socket.kind {
+                Kind::Listener(listener) => (listener.local, None, listener.queue.len()),
+                Kind::Tcp(tcp) => (tcp.local, Some(tcp.remote), tcp.unread()),
+                Kind::Datagram(datagram) => (datagram.local, None, datagram.unread()),
+            };
+            Unread { host: socket.host, local, remote, count }
+        });
+        unread.filter(|unread| unread.count > 0).collect()
+    }
+
+    /// How many sockets there are, those included that wait for their last acknowledgement.
+    pub(crate) fn sockets(&self) -> usize {
+        lock(&self.0).sockets.len()
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").field("now", &self.now()).field("sockets", &self.sockets()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,341 @@
+//! What is under way between hosts, and what it does where it arrives.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Errno;
+use super::tcp::{Phase, Tcp};
+use super::world::{HostIndex, Kind, Port, SocketId, World, is_meant};
+
+/// What is under way. Sockets are named by id: no address is ever mistaken for a successor's.
+#[derive(Clone, Debug)]
+pub(super) enum Packet {
+    /// A client asks for a connection.
+    Syn {
+        from: SocketId,
+    },
+    /// A listener has answered it.
+    SynAck {
+        to: SocketId,
+        from: SocketId,
+    },
+    /// The client has seen the answer.
+    Established {
+        to: SocketId,
+    },
+    /// Nobody listens there.
+    Refused {
+        to: SocketId,
+    },
+    Data {
+        to: SocketId,
+        from: SocketId,
+        bytes: Vec<u8>,
+        urgent: bool,
+    },
+    Ack {
+        to: SocketId,
+        count: usize,
+    },
+    /// The receiver has room again.
+    Window {
+        to: SocketId,
+    },
+    Fin {
+        to: SocketId,
+        from: SocketId,
+    },
+    FinAck {
+        to: SocketId,
+    },
+    Reset {
+        to: SocketId,
+    },
+    Datagram {
+        to: SocketAddr,
+        host: HostIndex,
+        from: SocketAddr,
+        sender: SocketId,
+        bytes: Vec<u8>,
+    },
+    /// Nobody is bound there, says the host (ICMP).
+    Unreachable {
+        to: SocketId,
+    },
+}
+
+impl Packet {
+    /// Whether its sender sends it again until it arrives. A connect has an alarm of its own for that.
+    pub(super) fn is_sent_again(&self) -> bool {
+        use Packet::{Datagram, Refused, Reset, Syn, Unreachable};
+        !matches!(self, Syn { .. } | Refused { .. } | Reset { .. } | Datagram { .. } | Unreachable { .. })
+    }
+}
+
+/// What time brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Alarm {
+    /// A connect without an answer is tried again, for the n-th time.
+    SynAgain(SocketId, u32),
+    /// A receiver takes data again.
+    EndStall(SocketId),
+    /// A sender that nobody has answered gives up.
+    GiveUp(SocketId),
+}
+
+/// How often a first packet is sent again before a connect has timed out, 127 seconds later (Linux, `tcp_syn_retries`).
+const SYN_RETRIES: u32 = 6;
+
+impl World {
+    pub(super) fn deliver(&mut self, packet: Packet) {
+        match packet {
+            Packet::Syn { from } => self.deliver_syn(from),
+            Packet::SynAck { to, from } => self.deliver_syn_ack(to, from),
+            Packet::Established { to } => self.deliver_established(to),
+            Packet::Refused { to } => self.fail(to, Errno::ConnectionRefused),
+            Packet::Data { to, from, bytes, urgent } => self.deliver_data(to, from, bytes, urgent),
+            Packet::Ack { to, count } => self.deliver_ack(to, count),
+            Packet::Window { to } => self.pump(to),
+            Packet::Fin { to, from } => self.deliver_fin(to, from),
+            Packet::FinAck { to } => self.deliver_fin_ack(to),
+            Packet::Reset { to } => self.deliver_reset(to),
+            Packet::Datagram { to, host, from, sender, bytes } => {
+                self.deliver_datagram(to, host, (sender, from), bytes);
+            }
+            Packet::Unreachable { to } => self.deliver_unreachable(to),
+        }
+    }
+
+    /// Whether an alarm has nothing left to do.
+    pub(super) fn is_stale(&self, alarm: Alarm) -> bool {
+        match alarm {
+            Alarm::SynAgain(id, _) => !self.is_tcp(id, |tcp| tcp.phase == Phase::Connecting),
+            Alarm::EndStall(id) => !self.is_tcp(id, |tcp| tcp.stalled),
+            Alarm::GiveUp(id) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
+        }
+    }
+
+    pub(super) fn ring(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::SynAgain(id, times) => match self.tcp(id) {
+                // An answer may be under way; then only the last one counts.
+                Some(tcp) if tcp.phase == Phase::Connecting => {
+                    if times > SYN_RETRIES {
+                        self.fail(id, Errno::TimedOut);
+                    } else {
+                        self.send_syn(id, times);
+                    }
+                }
+                _ => {}
+            },
+            Alarm::EndStall(id) => self.set_stalled(id, false),
+            Alarm::GiveUp(id) => {
+                if self.drop_held(id) {
+                    self.note(format_args!("s{id} gives its peer up"));
+                    self.fail(id, Errno::TimedOut);
+                }
+            }
+        }
+    }
+
+    // Connecting.
+
+    /// Sends the first packet of a connect, for the n-th time, and sees to the next.
+    pub(super) fn send_syn(&mut self, id: SocketId, times: u32) {
+        self.set_alarm(Duration::from_secs(1 << times.min(SYN_RETRIES)), Alarm::SynAgain(id, times + 1));
+        let lost = self.random.hits(self.faults.lost_connects_permille);
+        let Some(tcp) = self.tcp(id) else { return };
+        // Once an embryo stands at the other end, what is under way is the answer.
+        let (Some(to), None) = (tcp.remote_host, tcp.peer) else { return };
+        let from = self.sockets[&id].host;
+        if !lost {
+            self.transmit(id, (from, to), Duration::ZERO, Packet::Syn { from: id });
+        }
+    }
+
+    fn deliver_syn(&mut self, from: SocketId) {
+        let Some(client) = self.tcp(from) else { return };
+        let (to, address) = (client.remote, client.local);
+        let Some(host) = client.remote_host.filter(|_| client.phase == Phase::Connecting && client.peer.is_none())
+        else {
+            return;
+        };
+        let client_host = self.sockets[&from].host;
+        let listener = self.find_bound(true, host, to, client_host);
+        let refuses = self.random.hits(self.faults.refused_connects_permille);
+        let Some((id, listener)) = listener.filter(|_| !refuses).and_then(|id| Some((id, self.listener(id)?))) else {
+            self.transmit(0, (host, client_host), Duration::ZERO, Packet::Refused { to: from });
+            return;
+        };
+        // Full: the packet is dropped, and the client tries again. Linux takes one more than the backlog says.
+        if listener.queue.len() + listener.embryos > listener.backlog {
+            return self.note(format_args!("s{id} is full: s{from} waits"));
+        }
+        listener.embryos += 1;
+        let mut tcp = Tcp::new(to, address, Some(client_host), self);
+        tcp.phase = Phase::Embryo(id);
+        tcp.peer = Some(from);
+        let embryo = self.insert(host, Kind::Tcp(Box::new(tcp)));
+        if let Some(client) = self.tcp(from) {
+            client.peer = Some(embryo);
+        }
+        self.send_in_order(embryo, Packet::SynAck { to: from, from: embryo });
+    }
+
+    pub(super) fn find_bound(&self, tcp: bool, host: HostIndex, to: SocketAddr, from: HostIndex) -> Option<SocketId> {
+        let port = Port { tcp, host, ipv6: to.is_ipv6(), port: to.port() };
+        let id = *self.bound.get(&port)?;
+        let bound = match &self.sockets.get(&id)?.kind {
+            Kind::Listener(listener) => listener.local,
+            Kind::Datagram(datagram) => datagram.local,
+            Kind::Tcp(_) => return None,
+        };
+        is_meant(bound, to, host, from).then_some(id)
+    }
+
+    fn deliver_syn_ack(&mut self, to: SocketId, from: SocketId) {
+        match self.tcp(to) {
+            Some(client) if client.phase == Phase::Connecting => {
+                client.phase = Phase::Open;
+                self.note(format_args!("s{to} is connected"));
+                self.wake(to);
+                self.send_in_order(to, Packet::Established { to: from });
+                self.pump(to);
+            }
+            // It has been closed meanwhile.
+            _ => self.reset_unknown(from),
+        }
+    }
+
+    fn deliver_established(&mut self, to: SocketId) {
+        let Some(Phase::Embryo(listener)) = self.tcp(to).map(|tcp| tcp.phase) else { return };
+        if let Some(tcp) = self.tcp(to) {
+            tcp.phase = Phase::Open;
+        }
+        if let Some(listener) = self.listener(listener) {
+            listener.embryos -= 1;
+            listener.queue.push_back(to);
+        }
+        self.note(format_args!("s{to} waits to be accepted at s{listener}"));
+        self.wake(listener);
+    }
+
+    // The stream.
+
+    fn deliver_data(&mut self, to: SocketId, from: SocketId, bytes: Vec<u8>, urgent: bool) {
+        let stalls = self.random.hits(self.faults.stalls_permille);
+        let Some(tcp) = self.tcp(to) else { return self.reset_unknown(from) };
+        tcp.in_flight = tcp.in_flight.saturating_sub(bytes.len());
+        if tcp.orphan {
+            // Nobody will ever read it.
+            self.remove_tcp(to);
+            return self.reset_unknown(from);
+        }
+        if tcp.phase == Phase::Closed {
+            return self.reset_unknown(from);
+        }
+        let count = bytes.len();
+        tcp.arrive(&bytes, urgent);
+        self.note(format_args!("{count} bytes arrive at s{to}{}", if urgent { ", the last one urgent" } else { "" }));
+        self.wake(to);
+        if stalls && !self.tcp(to).is_some_and(|tcp| tcp.stalled) {
+            self.set_stalled(to, true);
+            let time = Duration::from_millis(self.random.between(1, 1000));
+            self.set_alarm(time, Alarm::EndStall(to));
+        }
+        self.send_back(to, Packet::Ack { to: from, count });
+    }
+
+    fn deliver_ack(&mut self, to: SocketId, count: usize) {
+        let Some(tcp) = self.tcp(to) else { return };
+        if tcp.acknowledged(count) {
+            self.wake(to);
+        }
+        self.pump(to);
+        self.reap(to);
+    }
+
+    fn deliver_fin(&mut self, to: SocketId, from: SocketId) {
+        let Some(tcp) = self.tcp(to) else { return self.reset_unknown(from) };
+        if tcp.phase == Phase::Closed {
+            return self.reset_unknown(from);
+        }
+        tcp.fin_received = true;
+        if tcp.fin_acknowledged {
+            tcp.phase = Phase::Closed;
+        }
+        self.note(format_args!("the end arrives at s{to}"));
+        self.wake(to);
+        self.send_back(to, Packet::FinAck { to: from });
+        self.reap(to);
+    }
+
+    fn deliver_fin_ack(&mut self, to: SocketId) {
+        let Some(tcp) = self.tcp(to) else { return };
+        tcp.fin_acknowledged = true;
+        if tcp.fin_received && tcp.phase != Phase::Closed {
+            tcp.phase = Phase::Closed;
+            self.wake(to);
+        }
+        self.reap(to);
+    }
+
+    fn deliver_reset(&mut self, to: SocketId) {
+        let Some(tcp) = self.tcp(to) else { return };
+        if tcp.orphan {
+            return self.remove_tcp(to);
+        }
+        match tcp.phase {
+            Phase::Closed => {}
+            Phase::Connecting => self.fail(to, Errno::ConnectionRefused),
+            Phase::Embryo(listener) => {
+                if let Some(listener) = self.listener(listener) {
+                    listener.embryos -= 1;
+                }
+                self.remove_tcp(to);
+            }
+            // Linux tells a socket that has only its own half left of a broken pipe.
+            Phase::Open if tcp.fin_received && !tcp.write_shut => self.fail(to, Errno::BrokenPipe),
+            Phase::Open => self.fail(to, Errno::ConnectionReset),
+        }
+    }
+
+    /// Both halves of a socket are over, by an error. What had arrived stays readable; what was to be sent is gone.
+    fn fail(&mut self, id: SocketId, error: Errno) {
+        let Some(tcp) = self.tcp(id) else { return };
+        if tcp.phase == Phase::Closed {
+            return;
+        }
+        tcp.fail(error);
+        self.note(format_args!("s{id} fails: {error:?}"));
+        self.wake(id);
+        self.reap(id);
+    }
+
+    /// Answers a packet to a socket that is no more.
+    fn reset_unknown(&mut self, to: SocketId) {
+        let Some(tcp) = self.tcp(to) else { return };
+        let Some(remote) = tcp.remote_host else { return };
+        let host = self.sockets[&to].host;
+        self.transmit(0, (remote, host), Duration::ZERO, Packet::Reset { to });
+    }
+
+    /// Removes what nobody holds any more, once both its halves are over.
+    pub(super) fn reap(&mut self, id: SocketId) {
+        if self.tcp(id).is_some_and(|tcp| tcp.orphan && tcp.phase == Phase::Closed) {
+            self.remove_tcp(id);
+        }
+    }
+
+    /// After a link was healed: what its sockets send from now on comes behind what they send again.
+    pub(super) fn delay_senders(&mut self, one: HostIndex, other: HostIndex, at: Duration) {
+        for socket in self.sockets.values_mut() {
+            let host = socket.host;
+            if let Kind::Tcp(tcp) = &mut socket.kind {
+                if (host == one && tcp.remote_host == Some(other)) || (host == other && tcp.remote_host == Some(one)) {
+                    tcp.last_arrival = tcp.last_arrival.max(at);
+                }
+            }
+        }
+    }
+}

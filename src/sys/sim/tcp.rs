@@ -1,0 +1,474 @@
+//! Simulated TCP sockets, as those of Linux are.
+//!
+//! What is not obvious about them was read from Linux and is compared with it by the differential tests: which error
+//! is told when, where a read stops short, and when a socket becomes writable again.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Errno;
+use super::listener::port_of;
+use super::packet::Packet;
+use super::world::{HostIndex, Kind, SocketId, World, address_of};
+use crate::sys::Readiness;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    /// The far end of a connect that is not complete, at this listener.
+    Embryo(SocketId),
+    Open,
+    /// Both halves are over: by an end each, or by an error.
+    Closed,
+}
+
+pub(super) struct Tcp {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) remote_host: Option<HostIndex>,
+    pub(super) peer: Option<SocketId>,
+    pub(super) phase: Phase,
+    /// What the next call is to be told of, once.
+    error: Option<Errno>,
+    // Receiving.
+    received: VecDeque<u8>,
+    received_max: usize,
+    /// How many of the received bytes come before the urgent one.
+    urgent: Option<usize>,
+    /// What is under way to here: it has its room.
+    pub(super) in_flight: usize,
+    pub(super) fin_received: bool,
+    /// Its window is closed.
+    pub(super) stalled: bool,
+    // Sending.
+    unsent: VecDeque<u8>,
+    /// Which of the unsent bytes is urgent.
+    urgent_unsent: Option<usize>,
+    unacknowledged: usize,
+    sent_max: usize,
+    /// Somebody was told that there is no room: a writable edge is due when there is.
+    no_space: bool,
+    pub(super) write_shut: bool,
+    fin_sent: bool,
+    pub(super) fin_acknowledged: bool,
+    /// When the last packet of this direction arrives.
+    pub(super) last_arrival: Duration,
+    /// Whoever held it has closed it.
+    pub(super) orphan: bool,
+    /// It behaves as those of other platforms than Linux.
+    pub(super) portable: bool,
+    /// Its port was asked for, and is free again when it closes.
+    bound: bool,
+}
+
+impl Tcp {
+    pub(super) fn new(local: SocketAddr, remote: SocketAddr, remote_host: Option<HostIndex>, world: &mut World) -> Tcp {
+        Tcp {
+            local,
+            remote,
+            remote_host,
+            peer: None,
+            phase: Phase::Connecting,
+            error: None,
+            received: VecDeque::new(),
+            received_max: world.pick_buffer(),
+            urgent: None,
+            in_flight: 0,
+            fin_received: false,
+            stalled: false,
+            unsent: VecDeque::new(),
+            urgent_unsent: None,
+            unacknowledged: 0,
+            sent_max: world.pick_buffer(),
+            no_space: false,
+            write_shut: false,
+            fin_sent: false,
+            fin_acknowledged: false,
+            last_arrival: Duration::ZERO,
+            orphan: false,
+            portable: world.random.hits(world.faults.portable_sockets_permille),
+            bound: false,
+        }
+    }
+
+    /// What `epoll_wait` would say of it, as mio hands it on.
+    pub(super) fn readiness(&mut self) -> Readiness {
+        let mut readiness = Readiness::default();
+        let closed = self.phase == Phase::Closed;
+        let read_shut = self.fin_received || closed;
+        if closed || (read_shut && self.write_shut) {
+            readiness = readiness | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+        }
+        if self.phase != Phase::Connecting {
+            if read_shut {
+                readiness = readiness | Readiness::READABLE | Readiness::READ_CLOSED;
+            }
+            if !self.received.is_empty() {
+                readiness = readiness | Readiness::READABLE;
+            }
+            if self.urgent.is_some() {
+                readiness = readiness | Readiness::PRIORITY | Readiness::READABLE;
+            }
+            if self.write_shut || closed || self.has_space() {
+                readiness = readiness | Readiness::WRITABLE;
+            } else {
+                self.no_space = true;
+            }
+        }
+        if self.error.is_some() {
+            readiness = readiness | Readiness::ERROR | Readiness::WRITE_CLOSED;
+        }
+        readiness
+    }
+
+    /// How many bytes no reader was given yet.
+    pub(super) fn unread(&self) -> usize {
+        self.received.len()
+    }
+
+    fn used(&self) -> usize {
+        self.unsent.len() + self.unacknowledged
+    }
+
+    fn free(&self) -> usize {
+        self.sent_max.saturating_sub(self.used())
+    }
+
+    /// Whether it counts as writable: not with the first byte that is free, but with a third of the buffer.
+    fn has_space(&self) -> bool {
+        self.free() > 0 && self.free() >= self.used() / 2
+    }
+
+    fn window(&self) -> usize {
+        match (self.stalled, self.orphan || self.phase == Phase::Closed) {
+            (true, _) => 0,
+            (_, true) => usize::MAX,
+            _ => self.received_max.saturating_sub(self.received.len() + self.in_flight),
+        }
+    }
+
+    pub(super) fn arrive(&mut self, bytes: &[u8], urgent: bool) {
+        self.received.extend(bytes);
+        if urgent {
+            self.urgent = Some(self.received.len() - 1);
+        }
+    }
+
+    /// Whether that is a writable edge.
+    pub(super) fn acknowledged(&mut self, count: usize) -> bool {
+        self.unacknowledged = self.unacknowledged.saturating_sub(count);
+        self.phase == Phase::Open && self.has_space() && std::mem::take(&mut self.no_space)
+    }
+
+    pub(super) fn fail(&mut self, error: Errno) {
+        self.error = Some(error);
+        self.phase = Phase::Closed;
+        self.write_shut = true;
+        self.unsent.clear();
+        self.unacknowledged = 0;
+    }
+}
+
+impl World {
+    pub(super) fn tcp(&mut self, id: SocketId) -> Option<&mut Tcp> {
+        match &mut self.sockets.get_mut(&id)?.kind {
+            Kind::Tcp(tcp) => Some(tcp),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_tcp(&self, id: SocketId, is: impl Fn(&Tcp) -> bool) -> bool {
+        matches!(self.sockets.get(&id).map(|socket| &socket.kind), Some(Kind::Tcp(tcp)) if is(tcp))
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        host: HostIndex,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> io::Result<SocketId> {
+        let bound = local.is_some_and(|local| local.port() != 0);
+        let ipv6 = remote.is_ipv6();
+        let own = if remote.ip().is_loopback() { remote.ip() } else { address_of(host, ipv6) };
+        let mut from = self.bind(true, host, local.unwrap_or_else(|| (own, 0).into()))?;
+        if from.ip().is_unspecified() {
+            from.set_ip(own);
+        }
+        let remote_host = self.host_of(host, remote.ip());
+        let mut tcp = Tcp::new(from, remote, remote_host, self);
+        tcp.bound = bound;
+        let id = self.insert(host, Kind::Tcp(Box::new(tcp)));
+        if bound {
+            self.bound.insert(port_of(true, host, from), id);
+        }
+        self.note(format_args!("s{id} of host {host}: {from} connects to {remote}"));
+        if from == remote {
+            // A socket that meets itself: TCP's simultaneous open makes a connection of that.
+            if let Some(tcp) = self.tcp(id) {
+                tcp.phase = Phase::Open;
+                tcp.peer = Some(id);
+            }
+        } else {
+            self.send_syn(id, 0);
+        }
+        self.settle();
+        Ok(id)
+    }
+
+    pub(super) fn read(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<usize> {
+        self.begin_call();
+        if self.is_interrupted() {
+            return Err(Errno::Interrupted.into());
+        }
+        let short = self.random.hits(self.faults.short_reads_permille);
+        let Some(tcp) = self.tcp(id) else { return Err(Errno::NotConnected.into()) };
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if tcp.received.is_empty() {
+            let answer = match () {
+                // Behind an end a read finds the end again, though the peer has reset meanwhile.
+                () if tcp.fin_received => Ok(0),
+                () if tcp.error.is_some() => Err(tcp.error.take().expect("it was just seen")),
+                () if tcp.phase == Phase::Closed => Ok(0),
+                () => return Err(Errno::WouldBlock.into()),
+            };
+            self.progress += 1;
+            self.note(format_args!("s{id} reads: {answer:?}"));
+            return answer.map_err(io::Error::from);
+        }
+        let mut count = tcp.received.len().min(buffer.len());
+        if let Some(mark) = tcp.urgent.filter(|&mark| mark > 0) {
+            count = count.min(mark);
+        }
+        if short && tcp.portable {
+            count = self.random.part_of(count);
+        }
+        let Some(tcp) = self.tcp(id) else { return Ok(0) };
+        for (to, from) in buffer.iter_mut().zip(tcp.received.drain(..count)) {
+            *to = from;
+        }
+        tcp.urgent = tcp.urgent.and_then(|mark| mark.checked_sub(count));
+        self.progress += 1;
+        self.note(format_args!("s{id} reads {count}"));
+        self.open_window(id);
+        self.settle();
+        Ok(count)
+    }
+
+    /// Tells the peer that there is room again, if it waits for that.
+    fn open_window(&mut self, id: SocketId) {
+        let Some(peer) = self.tcp(id).and_then(|tcp| tcp.peer) else { return };
+        if self.tcp(peer).is_some_and(|peer| !peer.unsent.is_empty()) {
+            self.send_back(id, Packet::Window { to: peer });
+        }
+    }
+
+    pub(super) fn write(&mut self, id: SocketId, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.begin_call();
+        if self.is_interrupted() {
+            return Err(Errno::Interrupted.into());
+        }
+        let partial = self.random.hits(self.faults.partial_writes_permille);
+        let no_buffers = self.random.hits(self.faults.out_of_buffers_permille);
+        let Some(tcp) = self.tcp(id) else { return Err(Errno::NotConnected.into()) };
+        if matches!(tcp.phase, Phase::Connecting | Phase::Embryo(_)) {
+            return Err(Errno::WouldBlock.into());
+        }
+        if tcp.write_shut || tcp.error.is_some() {
+            let error = tcp.error.take().unwrap_or(Errno::BrokenPipe);
+            self.progress += 1;
+            self.note(format_args!("s{id} writes: {error:?}"));
+            return Err(error.into());
+        }
+        let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let mut count = total.min(tcp.free());
+        if total == 0 {
+            return Ok(0);
+        }
+        if count == 0 {
+            tcp.no_space = true;
+            return Err(Errno::WouldBlock.into());
+        }
+        if no_buffers {
+            return Err(Errno::NoBuffers.into());
+        }
+        if partial {
+            count = self.random.part_of(count);
+        }
+        let Some(tcp) = self.tcp(id) else { return Ok(0) };
+        tcp.no_space |= count < total;
+        tcp.unsent.extend(pieces.iter().flat_map(|piece| piece.iter()).take(count));
+        self.progress += 1;
+        self.note(format_args!("s{id} writes {count} of {total}"));
+        self.pump(id);
+        self.settle();
+        Ok(count)
+    }
+
+    /// Writes one urgent byte, or would block.
+    pub(super) fn write_urgent(&mut self, id: SocketId, byte: u8) -> io::Result<()> {
+        let Some(tcp) = self.tcp(id) else { return Err(Errno::NotConnected.into()) };
+        if tcp.free() > 0 && tcp.phase == Phase::Open && !tcp.write_shut {
+            tcp.urgent_unsent = Some(tcp.unsent.len());
+        }
+        self.write(id, &[IoSlice::new(&[byte])]).map(|_| ())
+    }
+
+    /// Sends what there is to send and room for at the other end; behind the last byte the end, if it was asked for.
+    pub(super) fn pump(&mut self, id: SocketId) {
+        loop {
+            let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else { return };
+            let Some(peer) = tcp.peer else { return };
+            if tcp.unsent.is_empty() {
+                if tcp.write_shut && !std::mem::replace(&mut tcp.fin_sent, true) {
+                    self.send_in_order(id, Packet::Fin { to: peer, from: id });
+                }
+                return;
+            }
+            let (unsent, mark) = (tcp.unsent.len(), tcp.urgent_unsent);
+            let window = self.tcp(peer).map_or(usize::MAX, |peer| peer.window());
+            let mut count = unsent.min(window).min(64 * 1024);
+            if count == 0 {
+                return;
+            }
+            if let Some(mark) = mark {
+                count = count.min(mark + 1);
+            }
+            if self.random.hits(self.faults.tiny_segments_permille) {
+                count = self.random.part_of(count);
+            }
+            self.send_segment(id, peer, count);
+        }
+    }
+
+    fn send_segment(&mut self, id: SocketId, peer: SocketId, count: usize) {
+        if self.random.hits(self.faults.resets_permille) {
+            self.note(format_args!("something between s{id} and s{peer} resets both"));
+            self.send_in_order(id, Packet::Reset { to: peer });
+            self.send_in_order(peer, Packet::Reset { to: id });
+        }
+        let Some(tcp) = self.tcp(id) else { return };
+        let bytes: Vec<u8> = tcp.unsent.drain(..count).collect();
+        tcp.unacknowledged += count;
+        let urgent = tcp.urgent_unsent.is_some_and(|mark| mark + 1 == count);
+        tcp.urgent_unsent = tcp.urgent_unsent.and_then(|mark| mark.checked_sub(count));
+        if let Some(peer) = self.tcp(peer) {
+            peer.in_flight += count;
+        }
+        self.send_in_order(id, Packet::Data { to: peer, from: id, bytes, urgent });
+    }
+
+    /// Sends a packet to the peer of a socket, behind what it has sent before.
+    pub(super) fn send_in_order(&mut self, id: SocketId, packet: Packet) {
+        let overtakes =
+            matches!(packet, Packet::Reset { .. }) && self.random.hits(self.faults.overtaking_resets_permille);
+        let Some(tcp) = self.tcp(id) else { return };
+        let Some(remote) = tcp.remote_host else { return };
+        let not_before = if overtakes { Duration::ZERO } else { tcp.last_arrival };
+        let host = self.sockets[&id].host;
+        let at = self.transmit(id, (host, remote), not_before, packet);
+        if let Some(tcp) = self.tcp(id) {
+            tcp.last_arrival = tcp.last_arrival.max(at);
+        }
+    }
+
+    /// Sends what the kernel answers to a packet, which may overtake data.
+    pub(super) fn send_back(&mut self, id: SocketId, packet: Packet) {
+        let Some(remote) = self.tcp(id).and_then(|tcp| tcp.remote_host) else { return };
+        let host = self.sockets[&id].host;
+        self.transmit(id, (host, remote), Duration::ZERO, packet);
+    }
+
+    pub(super) fn shutdown_write(&mut self, id: SocketId) -> io::Result<()> {
+        self.begin_call();
+        let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else {
+            return Err(Errno::NotConnected.into());
+        };
+        if !std::mem::replace(&mut tcp.write_shut, true) {
+            self.progress += 1;
+        }
+        self.note(format_args!("s{id} ends its half"));
+        // Linux wakes whoever polls it, for having done that.
+        self.wake(id);
+        self.pump(id);
+        self.settle();
+        Ok(())
+    }
+
+    /// Closes a socket, as dropping it does: with input unread by a reset, else by an end behind all that was written.
+    pub(super) fn close(&mut self, id: SocketId) {
+        self.settle();
+        let Some(tcp) = self.tcp(id) else { return };
+        if !tcp.received.is_empty() && tcp.phase == Phase::Open {
+            return self.reset(id);
+        }
+        tcp.orphan = true;
+        tcp.write_shut = true;
+        let begun = matches!(tcp.phase, Phase::Open | Phase::Embryo(_));
+        self.progress += 1;
+        self.note(format_args!("s{id} is closed"));
+        self.deregister(id);
+        if begun {
+            self.pump(id);
+        } else {
+            self.remove_tcp(id);
+        }
+        self.reap(id);
+        self.settle();
+    }
+
+    /// Closes a socket by a reset, whatever is unsent or unread.
+    pub(super) fn reset(&mut self, id: SocketId) {
+        self.settle();
+        let Some(tcp) = self.tcp(id) else { return };
+        let phase = tcp.phase;
+        let over = tcp.fin_received && tcp.fin_sent && tcp.unsent.is_empty();
+        let peer = tcp.peer;
+        self.progress += 1;
+        self.note(format_args!("s{id} is closed by a reset"));
+        if let (Phase::Open | Phase::Embryo(_), false, Some(peer)) = (phase, over, peer) {
+            self.send_in_order(id, Packet::Reset { to: peer });
+        }
+        self.remove_tcp(id);
+        self.settle();
+    }
+
+    pub(super) fn remove_tcp(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(&id) else { return };
+        if let Kind::Tcp(tcp) = socket.kind {
+            if tcp.bound {
+                self.bound.remove(&port_of(true, socket.host, tcp.local));
+            }
+        }
+    }
+
+    pub(super) fn take_error(&mut self, id: SocketId) -> Option<Errno> {
+        self.begin_call();
+        let error = self.tcp(id)?.error.take();
+        self.progress += u64::from(error.is_some());
+        error
+    }
+
+    pub(super) fn local_addr(&mut self, id: SocketId) -> io::Result<SocketAddr> {
+        self.tcp(id).map(|tcp| tcp.local).ok_or_else(|| Errno::NotConnected.into())
+    }
+
+    pub(super) fn peer_addr(&mut self, id: SocketId) -> io::Result<SocketAddr> {
+        self.begin_call();
+        let tcp = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open);
+        tcp.map(|tcp| tcp.remote).ok_or_else(|| Errno::NotConnected.into())
+    }
+
+    /// Closes or opens the window of a receiver.
+    pub(super) fn set_stalled(&mut self, id: SocketId, stalled: bool) {
+        let Some(tcp) = self.tcp(id) else { return };
+        tcp.stalled = stalled;
+        self.note(format_args!("s{id} {}", if stalled { "takes nothing" } else { "takes data again" }));
+        if !stalled {
+            self.open_window(id);
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! The simulated world: its time, what is under way in it, and which sockets are ready.
+//!
+//! Nothing here waits and nothing runs by itself: whoever drives the world moves its time, and every call on a socket
+//! has what is due by then happen first and after.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::datagram::DatagramSocket;
+use super::listener::ListenerSocket;
+use super::packet::{Alarm, Packet};
+use super::tcp::Tcp;
+use super::{Faults, Random};
+use crate::sys::{Clock, Readiness};
+
+/// Which host of a network.
+pub(crate) type HostIndex = usize;
+
+/// Names a socket of the world; none is ever used again.
+pub(crate) type SocketId = u64;
+
+pub(super) struct World {
+    start: Instant,
+    pub(super) now: Duration,
+    pub(super) random: Random,
+    pub(super) faults: Faults,
+    /// The size of kernel buffers, as the faults were when the network was made or they changed.
+    buffer_bytes: u64,
+    pub(super) hosts: Vec<Host>,
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    next_socket: SocketId,
+    pub(super) bound: BTreeMap<Port, SocketId>,
+    packets: BTreeMap<(Duration, u64), Packet>,
+    alarms: BTreeMap<(Duration, u64), Alarm>,
+    next_sequence: u64,
+    links: BTreeMap<(HostIndex, HostIndex), Link>,
+    pub(super) trace: Option<String>,
+    /// Why connections of loops ended: host, token, reason.
+    pub(super) losses: Vec<(HostIndex, usize, String)>,
+    /// Counts everything that calls have brought about: a loop that turns without it spins.
+    pub(super) progress: u64,
+}
+
+/// A port of a host, by protocol (TCP or not) and family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Port {
+    pub(super) tcp: bool,
+    pub(super) host: HostIndex,
+    pub(super) ipv6: bool,
+    pub(super) port: u16,
+}
+
+#[derive(Default)]
+pub(super) struct Host {
+    pub(super) ready: VecDeque<SocketId>,
+    pub(super) woken: Arc<AtomicBool>,
+    next_port: u16,
+}
+
+pub(super) struct Socket {
+    pub(super) host: HostIndex,
+    pub(super) registration: Option<Registration>,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Kind {
+    Listener(ListenerSocket),
+    Tcp(Box<Tcp>),
+    Datagram(DatagramSocket),
+}
+
+/// What a poller knows of a socket.
+pub(super) struct Registration {
+    /// Whose poller that is.
+    host: HostIndex,
+    pub(super) token: usize,
+    /// An edge has come and was not told of yet. Further ones fold into it.
+    queued: bool,
+}
+
+/// What lies between two hosts.
+#[derive(Default)]
+struct Link {
+    cut: bool,
+    /// Set where it is not what the faults say.
+    latency: Option<(Duration, Duration)>,
+    /// What waits for the link to be healed, as senders send again what was not acknowledged.
+    held: Vec<(SocketId, Packet)>,
+}
+
+/// The ports that the system chooses from.
+const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+
+/// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
+const GIVE_UP: Duration = Duration::from_secs(924);
+
+impl World {
+    pub(super) fn new(seed: u64, faults: Faults) -> World {
+        let mut world = World {
+            start: Clock::System.now(),
+            now: Duration::ZERO,
+            random: Random::new(seed),
+            faults: Faults::none(),
+            buffer_bytes: 0,
+            hosts: Vec::new(),
+            sockets: BTreeMap::new(),
+            next_socket: 1,
+            bound: BTreeMap::new(),
+            packets: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            next_sequence: 0,
+            links: BTreeMap::new(),
+            trace: Some(String::new()),
+            losses: Vec::new(),
+            progress: 0,
+        };
+        world.set_faults(faults);
+        world
+    }
+
+    pub(super) fn set_faults(&mut self, faults: Faults) {
+        // Small sizes are as likely as large ones: it is the number of bits that is picked.
+        let (low, high) = (faults.buffer_bytes_min.max(1) as u64, faults.buffer_bytes_max.max(1) as u64);
+        let bits = self.random.between(low.ilog2().into(), high.ilog2().into());
+        self.buffer_bytes = self.random.between(1 << bits, (2 << bits) - 1).clamp(low, high.max(low));
+        self.faults = faults;
+    }
+
+    pub(super) fn pick_buffer(&mut self) -> usize {
+        let most = (4 * self.buffer_bytes).min(self.faults.buffer_bytes_max as u64);
+        self.random.between(self.buffer_bytes, most) as usize
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.start + self.now
+    }
+
+    pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            // Writing to a string cannot fail.
+            let _ = writeln!(trace, "{}.{:09} {what}", now.as_secs(), now.subsec_nanos());
+        }
+    }
+
+    // Hosts and addresses.
+
+    pub(super) fn add_host(&mut self) -> HostIndex {
+        let span = u64::from(EPHEMERAL.end() - EPHEMERAL.start());
+        let next_port = EPHEMERAL.start() + self.random.below(span) as u16;
+        self.hosts.push(Host { next_port, ..Host::default() });
+        self.hosts.len() - 1
+    }
+
+    pub(super) fn next_port(&mut self, tcp: bool, host: HostIndex, ipv6: bool) -> u16 {
+        loop {
+            let next = &mut self.hosts[host].next_port;
+            let port = *next;
+            *next = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
+            if !self.bound.contains_key(&Port { tcp, host, ipv6, port }) {
+                return port;
+            }
+        }
+    }
+
+    /// The host that `from` means by an address.
+    pub(super) fn host_of(&self, from: HostIndex, ip: IpAddr) -> Option<HostIndex> {
+        let number = match ip {
+            _ if ip.is_loopback() || ip.is_unspecified() => return Some(from),
+            IpAddr::V4(v4) => match v4.octets() {
+                [10, 0, high, low] => usize::from(high) << 8 | usize::from(low),
+                _ => return None,
+            },
+            IpAddr::V6(v6) => match v6.segments() {
+                [0xfd00, 0, 0, 0, 0, 0, 0, low] => usize::from(low),
+                _ => return None,
+            },
+        };
+        number.checked_sub(1).filter(|&index| index < self.hosts.len())
+    }
+
+    // Sockets.
+
+    pub(super) fn insert(&mut self, host: HostIndex, kind: Kind) -> SocketId {
+        let id = self.next_socket;
+        self.next_socket += 1;
+        self.sockets.insert(id, Socket { host, registration: None, kind });
+        id
+    }
+
+    pub(super) fn register(&mut self, id: SocketId, host: HostIndex, token: usize) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            debug_assert!(socket.registration.is_none(), "registered twice");
+            socket.registration = Some(Registration { host, token, queued: false });
+            self.wake(id);
+        }
+    }
+
+    pub(super) fn deregister(&mut self, id: SocketId) {
+        if let Some(registration) = self.sockets.get_mut(&id).and_then(|socket| socket.registration.take()) {
+            self.hosts[registration.host].ready.retain(|&ready| ready != id);
+        }
+    }
+
+    /// An edge: the poller will look at the socket when its loop next asks.
+    pub(super) fn wake(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if let Some(registration) = &mut socket.registration {
+            if !std::mem::replace(&mut registration.queued, true) {
+                self.hosts[registration.host].ready.push_back(id);
+            }
+        }
+    }
+
+    /// Takes the events that are due for a host: for each socket with an edge, what it is ready for by now.
+    pub(super) fn take_events(&mut self, host: HostIndex, events: &mut Vec<(usize, Readiness)>) {
+        let mut ready = std::mem::take(&mut self.hosts[host].ready);
+        let mut left = ready.len();
+        if left > 1 && self.random.hits(self.faults.shuffled_events_permille) {
+            let by = self.random.below(left as u64) as usize;
+            ready.rotate_left(by);
+            left = self.random.part_of(left);
+        }
+        for id in ready {
+            if left == 0 {
+                self.hosts[host].ready.push_back(id);
+                continue;
+            }
+            let Some(registration) = self.sockets.get_mut(&id).and_then(|socket| socket.registration.as_mut()) else {
+                continue;
+            };
+            registration.queued = false;
+            let token = registration.token;
+            let readiness = self.readiness(id);
+            if readiness != Readiness::default() {
+                left -= 1;
+                self.progress += 1;
+                let told = self.tamper(id, readiness);
+                self.note(format_args!("host {host} is told of s{id}: {told:?}"));
+                events.push((token, told));
+            }
+        }
+        self.invent_event(host, events);
+    }
+
+    /// What of an event its loop gets to see.
+    fn tamper(&mut self, id: SocketId, readiness: Readiness) -> Readiness {
+        let hints = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED | Readiness::ERROR | Readiness::PRIORITY;
+        let rest = readiness.without(hints);
+        let portable = matches!(&self.sockets[&id].kind, Kind::Tcp(tcp) if tcp.portable);
+        if portable {
+            return rest;
+        }
+        if rest != readiness && rest != Readiness::default() && self.random.hits(self.faults.late_hints_permille) {
+            self.wake(id);
+            return rest;
+        }
+        readiness
+    }
+
+    fn invent_event(&mut self, host: HostIndex, events: &mut Vec<(usize, Readiness)>) {
+        if !self.random.hits(self.faults.spurious_events_permille) {
+            return;
+        }
+        let registered = |socket: &Socket| socket.registration.as_ref().filter(|of| of.host == host).map(|of| of.token);
+        let tokens: Vec<_> = self.sockets.iter().filter_map(|(&id, s)| Some((id, registered(s)?))).collect();
+        if tokens.is_empty() {
+            return;
+        }
+        let (id, token) = tokens[self.random.below(tokens.len() as u64) as usize];
+        let readiness = match self.random.below(3) {
+            0 => Readiness::READABLE,
+            1 => Readiness::WRITABLE,
+            _ => Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED,
+        };
+        self.note(format_args!("host {host} is told of s{id} for no reason: {readiness:?}"));
+        events.push((token, readiness));
+    }
+
+    pub(super) fn readiness(&mut self, id: SocketId) -> Readiness {
+        match self.sockets.get_mut(&id).map(|socket| &mut socket.kind) {
+            Some(Kind::Listener(listener)) => listener.readiness(),
+            Some(Kind::Tcp(tcp)) => tcp.readiness(),
+            Some(Kind::Datagram(datagram)) => datagram.readiness(),
+            None => Readiness::default(),
+        }
+    }
+
+    // Time.
+
+    /// When something happens next.
+    pub(super) fn next_at(&mut self) -> Option<Duration> {
+        while self.alarms.first_key_value().is_some_and(|(_, &alarm)| self.is_stale(alarm)) {
+            self.alarms.pop_first();
+        }
+        let packet = self.packets.first_key_value().map(|(&(at, _), _)| at);
+        let alarm = self.alarms.first_key_value().map(|(&(at, _), _)| at);
+        packet.into_iter().chain(alarm).min()
+    }
+
+    /// Has everything happen that is due, what it causes at once included.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if self.packets.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
+                self.deliver_next();
+            } else if self.alarms.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
+                let (_, alarm) = self.alarms.pop_first().expect("it was just seen");
+                self.ring(alarm);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn deliver_next(&mut self) {
+        if let Some((_, packet)) = self.packets.pop_first() {
+            self.deliver(packet);
+        }
+    }
+
+    /// Moves time on, and has what is due on the way happen in its order.
+    pub(super) fn advance_to(&mut self, time: Duration) {
+        while let Some(at) = self.next_at().filter(|&at| at <= time) {
+            self.now = self.now.max(at);
+            self.settle();
+        }
+        self.now = self.now.max(time);
+    }
+
+    /// Before a call on a socket: packets may arrive in the middle of a turn.
+    pub(super) fn begin_call(&mut self) {
+        self.settle();
+        if self.random.hits(self.faults.early_packets_permille) {
+            self.deliver_next();
+        }
+    }
+
+    /// Whether the call that begins is interrupted by a signal.
+    pub(super) fn is_interrupted(&mut self) -> bool {
+        self.random.hits(self.faults.interrupted_permille)
+    }
+
+    pub(super) fn set_alarm(&mut self, after: Duration, alarm: Alarm) {
+        let key = (self.now + after, self.sequence());
+        self.alarms.insert(key, alarm);
+    }
+
+    fn sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    // Links.
+
+    /// Sends a packet from a socket, or from where it was, to another host. Answers when it arrives, if it does.
+    ///
+    /// `not_before`: packets of one connection keep their order.
+    pub(super) fn transmit(
+        &mut self,
+        sender: SocketId,
+        (from, to): (HostIndex, HostIndex),
+        not_before: Duration,
+        packet: Packet,
+    ) -> Duration {
+        let (mut low, mut high) = (self.faults.latency_min, self.faults.latency_max);
+        if let Some(link) = self.links.get_mut(&(from.min(to), from.max(to))) {
+            if link.cut {
+                let is_acknowledged = matches!(packet, Packet::Data { .. } | Packet::Fin { .. });
+                if packet.is_sent_again() {
+                    link.held.push((sender, packet));
+                }
+                if is_acknowledged {
+                    self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
+                }
+                return not_before;
+            }
+            (low, high) = link.latency.unwrap_or((low, high));
+        }
+        let latency = match high.is_zero() {
+            true => Duration::ZERO,
+            false => Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64)),
+        };
+        let at = not_before.max(self.now + latency);
+        let key = (at, self.sequence());
+        self.packets.insert(key, packet);
+        at
+    }
+
+    fn link(&mut self, one: HostIndex, other: HostIndex) -> &mut Link {
+        self.links.entry((one.min(other), one.max(other))).or_default()
+    }
+
+    pub(super) fn cut(&mut self, one: HostIndex, other: HostIndex) {
+        self.note(format_args!("the link of hosts {one} and {other} is cut"));
+        self.link(one, other).cut = true;
+    }
+
+    /// What was held goes out again, in its order, some while later: senders wait longer and longer.
+    pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
+        self.note(format_args!("the link of hosts {one} and {other} is healed"));
+        let link = self.link(one, other);
+        link.cut = false;
+        let held = std::mem::take(&mut link.held);
+        let at = self.now + Duration::from_millis(self.random.between(200, 2000));
+        for (_, packet) in held {
+            let key = (at, self.sequence());
+            self.packets.insert(key, packet);
+        }
+        self.delay_senders(one, other, at);
+    }
+
+    pub(super) fn set_latency(&mut self, one: HostIndex, other: HostIndex, low: Duration, high: Duration) {
+        self.note(format_args!("the link of hosts {one} and {other} takes {low:?} to {high:?}"));
+        self.link(one, other).latency = Some((low, high.max(low)));
+    }
+
+    /// Whether packets of a socket are still held; they are dropped then.
+    pub(super) fn drop_held(&mut self, sender: SocketId) -> bool {
+        let mut any = false;
+        for link in self.links.values_mut() {
+            let before = link.held.len();
+            link.held.retain(|&(of, _)| of != sender);
+            any |= link.held.len() < before;
+        }
+        any
+    }
+}
+
+pub(super) fn address_of(host: HostIndex, ipv6: bool) -> IpAddr {
+    let number = host + 1;
+    match ipv6 {
+        false => Ipv4Addr::new(10, 0, (number >> 8) as u8, number as u8).into(),
+        true => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number as u16).into(),
+    }
+}
+
+/// Whether a socket that is bound to `bound` is meant by `to`.
+pub(super) fn is_meant(bound: SocketAddr, to: SocketAddr, host: HostIndex, from: HostIndex) -> bool {
+    let local = bound.ip().is_loopback();
+    bound.port() == to.port() && (bound.ip().is_unspecified() || bound.ip() == to.ip()) && (!local || host == from)
+}

@@ -1,0 +1,219 @@
+//! One protocol under test.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::network::HostId;
+use super::{Faults, Network, Peer};
+use crate::ids::Id;
+use crate::{ConnectionId, Context, EventLoop, Limits, Protocol, Transport};
+
+/// One protocol under test: on a real loop, with a simulated connection whose other end is the test.
+///
+/// No time passes but by [`advance`](Harness::advance). After every call all that it causes has happened: the protocol's
+/// callbacks, and what they wrote. A panic in a callback comes out of the call that caused it.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::testing::Harness;
+/// use switchboard::{Protocol, Transport};
+///
+/// struct Greeter;
+///
+/// impl Protocol for Greeter {
+///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+///         let id = transport.id();
+///         transport.context().call_later(Duration::from_secs(60), move |context| {
+///             context.connection(id).map(|mut transport| transport.close());
+///         });
+///         transport.write(b"hello\n");
+///     }
+///
+///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+///         data.len()
+///     }
+/// }
+///
+/// let mut harness = Harness::new(Greeter);
+/// assert_eq!(harness.written(), b"hello\n");
+/// harness.advance(Duration::from_secs(59));
+/// assert_eq!(harness.lost(), None);
+/// harness.advance(Duration::from_secs(1));
+/// assert_eq!(harness.lost(), Some("closed by us"));
+/// ```
+pub struct Harness {
+    network: Network,
+    host: HostId,
+    id: Id,
+    /// None once it has gone.
+    peer: Option<Peer>,
+    unsent: Vec<u8>,
+    written: Vec<u8>,
+    reads: bool,
+    saw_end: bool,
+    saw_reset: bool,
+    lost: Option<String>,
+}
+
+impl Harness {
+    /// Makes a connection for the protocol; its `connection_made` has been called then.
+    pub fn new(protocol: impl Protocol + 'static) -> Harness {
+        Harness::with_limits(protocol, Limits::default())
+    }
+
+    /// As [`new`](Harness::new), in a loop that has limits of its own.
+    pub fn with_limits(protocol: impl Protocol + 'static, limits: Limits) -> Harness {
+        let mut network = Network::new(0, Faults::none());
+        let host = network.host_with_limits(limits);
+        let (id, peer) = network.attached(host, Box::new(protocol));
+        let mut harness = Harness {
+            network,
+            host,
+            id,
+            peer: Some(peer),
+            unsent: Vec::new(),
+            written: Vec::new(),
+            reads: true,
+            saw_end: false,
+            saw_reset: false,
+            lost: None,
+        };
+        harness.settle();
+        harness
+    }
+
+    // What the peer does.
+
+    /// The peer sends. What finds no room, since the protocol has paused reading, goes out later.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+        self.settle();
+    }
+
+    /// The peer sends one byte as urgent.
+    pub fn feed_urgent(&mut self, byte: u8) {
+        self.with_peer(|peer| {
+            peer.send_urgent(byte);
+        });
+    }
+
+    /// The peer ends its stream, behind what it has sent.
+    pub fn end(&mut self) {
+        self.with_peer(Peer::end);
+    }
+
+    /// The peer closes both halves; what the protocol writes then is answered by a reset.
+    pub fn hang_up(&mut self) {
+        self.peer = None;
+        self.settle();
+    }
+
+    /// The peer resets the connection.
+    pub fn reset(&mut self) {
+        if let Some(peer) = self.peer.take() {
+            peer.reset();
+        }
+        self.settle();
+    }
+
+    /// Whether the peer reads what is written; it does, unless told otherwise. Where it does not, what is written fills
+    /// the buffers of both kernels and then the protocol's queue.
+    pub fn set_reading(&mut self, reads: bool) {
+        self.reads = reads;
+        self.settle();
+    }
+
+    fn with_peer(&mut self, act: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = &mut self.peer {
+            act(peer);
+        }
+        self.settle();
+    }
+
+    // What the protocol did.
+
+    /// What the peer has read of what the protocol wrote, since the last call.
+    pub fn written(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Whether the peer has read an end of stream.
+    pub fn saw_end(&self) -> bool {
+        self.saw_end
+    }
+
+    /// Whether the peer has met a reset.
+    pub fn saw_reset(&self) -> bool {
+        self.saw_reset
+    }
+
+    /// Why the connection ended, as [`CloseReason`](crate::CloseReason) shows it, once `connection_lost` was called.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    // Time, and the loop.
+
+    /// Lets time pass.
+    pub fn advance(&mut self, time: Duration) {
+        self.network.run_for(time);
+        self.settle();
+    }
+
+    /// How long until the loop has something to do by itself: the next timer, the protocol's or one of its own. `None`
+    /// where none is set.
+    pub fn time_to_next(&mut self) -> Option<Duration> {
+        self.event_loop().time_to_next()
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        ConnectionId(self.id)
+    }
+
+    /// The connection as callbacks see it; `None` once it has ended. What is done to it has happened after the next
+    /// call of another method.
+    pub fn transport(&mut self) -> Option<Transport<'_>> {
+        let id = self.id;
+        let connection = self.event_loop().core.slots.connection(id)?;
+        connection.is_alive().then(|| Transport::new(&mut self.network.event_loop(self.host).core, id))
+    }
+
+    /// The loop as callbacks see it.
+    pub fn context(&mut self) -> Context<'_> {
+        self.network.context(self.host)
+    }
+
+    /// The loop.
+    pub fn event_loop(&mut self) -> &mut EventLoop {
+        self.network.event_loop(self.host)
+    }
+
+    /// Has everything happen that can without time passing.
+    pub fn settle(&mut self) {
+        loop {
+            self.network.run_until_rest();
+            for (_, token, reason) in self.network.take_losses() {
+                if token == self.id.token() {
+                    self.lost = Some(reason);
+                }
+            }
+            let Some(peer) = &mut self.peer else { return };
+            let sent = peer.send(&self.unsent);
+            self.unsent.drain(..sent);
+            let read = if self.reads { peer.read() } else { Vec::new() };
+            self.written.extend_from_slice(&read);
+            self.saw_end |= peer.saw_end() && peer.error().is_none();
+            self.saw_reset |= peer.error().is_some();
+            if sent == 0 && read.is_empty() && self.network.is_at_rest() {
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Harness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Harness").field("id", &self.id()).field("lost", &self.lost).finish_non_exhaustive()
+    }
+}

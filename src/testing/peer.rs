@@ -1,0 +1,241 @@
+//! Ends of connections that a test plays by hand.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use super::HostId;
+use crate::sys;
+use crate::sys::sim;
+
+/// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
+///
+/// Each method is one thing that a program does to its socket. Nothing happens at the other end before the network is
+/// run, but with no latency in between. Dropping it closes it, as dropping a socket does.
+pub struct Peer {
+    stream: sim::Stream,
+    ended: bool,
+    error: Option<io::Error>,
+}
+
+impl Peer {
+    pub(super) fn new(stream: sim::Stream) -> Peer {
+        Peer { stream, ended: false, error: None }
+    }
+
+    /// Whether the connection stands: not before the other end has answered, nor after a reset.
+    pub fn is_connected(&self) -> bool {
+        self.stream.peer_addr().is_ok()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Panics
+    ///
+    /// Never for a peer that is held; the network knows its socket as long.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().ok().and_then(|address| address.as_inet()).expect("its socket is held")
+    }
+
+    /// Sends, and answers how many bytes its kernel took: 0 where it is full, or all is over.
+    pub fn send(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(0) => break,
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.note(error);
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Sends one byte as urgent; `false` where its kernel is full, or all is over.
+    pub fn send_urgent(&mut self, byte: u8) -> bool {
+        loop {
+            match self.stream.write_urgent(byte) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.note(error);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Reads all that has arrived.
+    pub fn read(&mut self) -> Vec<u8> {
+        self.read_up_to(usize::MAX)
+    }
+
+    /// Reads up to `most` bytes of what has arrived.
+    pub fn read_up_to(&mut self, most: usize) -> Vec<u8> {
+        let mut read = Vec::new();
+        let mut buffer = [0; 4096];
+        while read.len() < most {
+            let room = buffer.len().min(most - read.len());
+            match self.stream.read(&mut buffer[..room]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(count) => read.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.note(error);
+                    break;
+                }
+            }
+        }
+        read
+    }
+
+    fn note(&mut self, error: io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock && self.error.is_none() {
+            self.error = Some(error);
+        }
+    }
+
+    /// Whether a read has come to the end of what the other one sent.
+    pub fn saw_end(&self) -> bool {
+        self.ended
+    }
+
+    /// The first error that its socket met, such as a reset; looks for one that no call was told of.
+    pub fn error(&mut self) -> Option<&io::Error> {
+        if self.error.is_none() {
+            self.error = self.stream.take_error();
+        }
+        self.error.as_ref()
+    }
+
+    /// Ends its half, as `shutdown` does: the other one reads an end behind what was sent.
+    pub fn end(&mut self) {
+        if let Err(error) = self.stream.shutdown_write() {
+            self.note(error);
+        }
+    }
+
+    /// Closes: by a reset where something has arrived that it has not read, as a real kernel does.
+    pub fn close(self) {}
+
+    /// Closes by a reset.
+    pub fn reset(self) {
+        self.stream.reset();
+    }
+
+    /// Its kernel takes nothing more, as of a host that hangs: its window is closed until [`unstall`](Peer::unstall).
+    pub fn stall(&mut self) {
+        self.stream.set_stalled(true);
+    }
+
+    /// Takes [`stall`](Peer::stall) back.
+    pub fn unstall(&mut self) {
+        self.stream.set_stalled(false);
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("ended", &self.ended).field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+/// A listener without a loop: for tests of clients.
+pub struct PeerListener {
+    pub(super) listener: sim::Listener,
+    pub(super) host: HostId,
+    pub(super) address: SocketAddr,
+}
+
+impl PeerListener {
+    /// The host it is on, for cutting links to it.
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts who is waiting, if somebody is.
+    pub fn accept(&mut self) -> Option<Peer> {
+        loop {
+            match self.listener.accept() {
+                Ok((sys::Stream::Sim(stream), _)) => return Some(Peer::new(stream)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// A datagram socket without a loop.
+pub struct DatagramPeer {
+    pub(super) socket: sim::Datagram,
+    pub(super) address: SocketAddr,
+}
+
+impl DatagramPeer {
+    /// The address it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connects it: it hears nobody else from here on, and is told where nobody is there.
+    ///
+    /// # Errors
+    ///
+    /// None that the simulation knows.
+    pub fn connect(&mut self, to: SocketAddr) -> io::Result<()> {
+        self.socket.connect(to)
+    }
+
+    /// Sends a datagram; to whom it is connected where `to` is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As a real socket: too long, no destination, no buffers, an error that came back before.
+    pub fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+        match to {
+            Some(to) => self.socket.send_to(bytes, to),
+            None => self.socket.send(bytes),
+        }
+        .map(|_| ())
+    }
+
+    /// Receives the next datagram whole, with its sender's address; `None` where none is there.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused` where it is connected and nobody was there.
+    pub fn receive(&mut self) -> io::Result<Option<(Vec<u8>, SocketAddr)>> {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((count, from)) => return Ok(Some((buffer[..count].to_vec(), from))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DatagramPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatagramPeer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerListener").field("address", &self.address).finish_non_exhaustive()
+    }
+}

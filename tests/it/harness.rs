@@ -1,0 +1,62 @@
+//! The test kit: one protocol in a harness.
+
+use switchboard::testing::{Harness, every_cut};
+use switchboard::{Protocol, Transport};
+
+use crate::support::{Echo, pattern};
+
+#[test]
+fn a_harness_shows_what_a_protocol_does() {
+    let mut harness = Harness::new(Echo);
+    harness.feed(b"hello");
+    assert_eq!(harness.written(), b"hello");
+    harness.end();
+    assert_eq!(harness.lost(), Some("closed by the peer"));
+    assert!(harness.saw_end() && !harness.saw_reset());
+}
+
+#[test]
+fn a_harness_tells_resets_both_ways() {
+    let mut harness = Harness::new(Echo);
+    harness.reset();
+    assert_eq!(harness.lost(), Some("reset by the peer"));
+    let mut harness = Harness::new(Echo);
+    harness.transport().unwrap().abort();
+    harness.settle();
+    assert_eq!(harness.lost(), Some("aborted by us"));
+    assert!(harness.saw_reset() && !harness.saw_end());
+}
+
+#[test]
+fn a_harness_takes_more_than_the_buffers_hold() {
+    let mut harness = Harness::new(Echo);
+    harness.set_reading(false);
+    harness.feed(&pattern(3_000_000));
+    assert!(harness.transport().unwrap().queued_bytes() > 0);
+    assert_eq!(harness.written(), b"");
+    harness.set_reading(true);
+    assert!(harness.written() == pattern(3_000_000));
+}
+
+#[test]
+fn every_cut_of_an_input_comes_back_the_same() {
+    every_cut(b"cut me up\r\n", |pieces| {
+        let mut harness = Harness::new(Echo);
+        for piece in pieces {
+            harness.feed(piece);
+        }
+        assert_eq!(harness.written(), b"cut me up\r\n");
+    });
+}
+
+#[test]
+#[should_panic(expected = "in a callback")]
+fn an_assertion_in_a_callback_fails_the_test() {
+    struct Fails;
+    impl Protocol for Fails {
+        fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+            panic!("in a callback");
+        }
+    }
+    Harness::new(Fails).feed(b"x");
+}

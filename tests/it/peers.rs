@@ -1,0 +1,186 @@
+//! The test kit: peers that are played by hand do to a loop what real ones do.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use switchboard::testing::{Faults, Network, Peer, seeds};
+use switchboard::{CloseReason, Protocol, Transport};
+
+use crate::support::{Echo, Ends, NotingEnd, pattern};
+
+/// Notes its callbacks, and answers each input with its length.
+struct Noting(Rc<RefCell<Vec<String>>>);
+
+impl Noting {
+    fn note(&self, what: impl Into<String>) {
+        self.0.borrow_mut().push(what.into());
+    }
+}
+
+impl Protocol for Noting {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.note(String::from_utf8_lossy(data));
+        transport.write(data.len().to_string().as_bytes());
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+        self.note("eof");
+        transport.close();
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.note(reason.to_string());
+    }
+}
+
+fn noted() -> (Network, Peer, Rc<RefCell<Vec<String>>>) {
+    let mut network = Network::new(0, Faults::none());
+    let server = network.host();
+    let address = network.address(server, 7);
+    let notes = Rc::<RefCell<Vec<String>>>::default();
+    let of_protocol = notes.clone();
+    let mut context = network.context(server);
+    context.listen(address, move |_, _| Some(Box::new(Noting(of_protocol.clone())))).unwrap();
+    let peer = network.peer(address);
+    network.run_until_rest();
+    (network, peer, notes)
+}
+
+#[test]
+fn a_peer_sends_ends_and_reads() {
+    let (mut network, mut peer, notes) = noted();
+    assert!(peer.is_connected());
+    peer.send(b"hello");
+    peer.end();
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["hello", "eof", "closed by the peer"]);
+    assert_eq!((peer.read(), peer.saw_end()), (b"5".to_vec(), true));
+}
+
+#[test]
+fn a_peer_resets_behind_what_it_sent() {
+    let (mut network, mut peer, notes) = noted();
+    peer.send(b"hello");
+    peer.reset();
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["hello", "reset by the peer"]);
+}
+
+#[test]
+fn a_peer_that_closes_on_unread_input_resets() {
+    let (mut network, mut peer, notes) = noted();
+    peer.send(b"hello");
+    network.run_until_rest();
+    peer.close();
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["hello", "reset by the peer"]);
+}
+
+#[test]
+fn a_peers_urgent_byte_is_read_in_line() {
+    let (mut network, mut peer, notes) = noted();
+    peer.send(b"be");
+    peer.send_urgent(b'!');
+    peer.send(b"hind");
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["be", "!hind"]);
+}
+
+#[test]
+fn a_stalled_peer_takes_no_more_until_it_goes_on() {
+    let mut network = Network::new(0, Faults::none());
+    let server = network.host();
+    let address = network.address(server, 7);
+    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    let mut peer = network.peer(address);
+    network.run_until_rest();
+    peer.stall();
+    peer.send(&pattern(1000));
+    network.run_until_rest();
+    assert_eq!(peer.read(), b"");
+    peer.unstall();
+    network.run_until_rest();
+    assert!(peer.read() == pattern(1000));
+}
+
+#[test]
+fn a1_every_class_of_accept_errors_on_demand() {
+    let fails = |error: io::Error| {
+        let mut network = Network::new(0, Faults::none());
+        let server = network.host();
+        let address = network.address(server, 7);
+        let listener = network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+        network.fail_accept(address, error).unwrap();
+        let mut peer = network.peer(address);
+        peer.send(b"x");
+        network.run_for(Duration::from_secs(1));
+        let lives = network.context(server).listener(listener).is_some();
+        (network.context(server).counters().accept_errors, lives, peer.read() == b"x")
+    };
+    assert_eq!(fails(io::ErrorKind::ConnectionAborted.into()), (1, true, true));
+    assert_eq!(fails(io::Error::other("who knows")), (1, true, true));
+    #[cfg(unix)]
+    {
+        let raw = io::Error::from_raw_os_error;
+        assert_eq!(fails(raw(24)), (1, true, true), "EMFILE");
+        assert_eq!(fails(raw(22)), (1, false, false), "EINVAL");
+    }
+}
+
+#[test]
+fn a_listener_of_peers_serves_the_clients_of_loops() {
+    let mut network = Network::new(0, Faults::none());
+    let client = network.host();
+    let mut listener = network.peer_listener(0, 8).unwrap();
+    let ends = Ends::default();
+    network.connect(client, listener.address(), NotingEnd { inner: Echo, ends: ends.clone() });
+    network.run_until_rest();
+    let mut peer = listener.accept().unwrap();
+    assert!(listener.accept().is_none());
+    peer.send(b"hello");
+    network.run_until_rest();
+    assert_eq!(peer.read(), b"hello");
+    drop(peer);
+    network.run_until_rest();
+    assert_eq!(ends.take(), ["closed by the peer"]);
+}
+
+#[test]
+fn dropping_a_loop_ends_its_connections_for_the_other_side_too() {
+    let (mut network, mut peer, notes) = noted();
+    let server = network.unread().first().map(|unread| unread.host);
+    assert_eq!(server, None);
+    let first = network.host();
+    assert_eq!(network.address(first, 1).to_string(), "10.0.0.3:1", "behind the server and where peers are");
+    drop(network);
+    assert_eq!(notes.take(), ["the loop was shut down"]);
+    assert!(peer.read().is_empty() && peer.saw_end());
+}
+
+#[test]
+fn datagrams_are_lost_doubled_and_come_out_of_order() {
+    let (mut lost, mut doubled, mut reordered) = (false, false, false);
+    seeds(|seed| {
+        let faults = Faults::none().with_lost_datagrams_permille(200).with_doubled_datagrams_permille(200);
+        let mut network = Network::new(seed, faults.with_latency_max(Duration::from_secs(1)));
+        let mut from = network.datagram_peer(0).unwrap();
+        let mut to = network.datagram_peer(0).unwrap();
+        for number in 0..10 {
+            from.send(&[number], Some(to.address())).unwrap();
+        }
+        from.send(b"", Some(to.address())).unwrap();
+        network.run_for(Duration::from_secs(2));
+        let mut got = Vec::new();
+        while let Some((bytes, sender)) = to.receive().unwrap() {
+            assert_eq!(sender, from.address());
+            got.push(bytes);
+        }
+        lost |= (0..10).any(|number| !got.contains(&vec![number]));
+        doubled |= got.iter().filter(|&bytes| *bytes == [3]).count() == 2;
+        reordered |= !got.is_sorted();
+    });
+    assert!(lost && doubled && reordered);
+}
