@@ -297,6 +297,8 @@ mod commands;
 mod consuming;
 mod destructors;
 mod detaching;
+#[cfg(all(feature = "testing", target_os = "linux"))]
+mod differential;
 mod ending;
 #[cfg(feature = "framing")]
 mod framing;

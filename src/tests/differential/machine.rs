@@ -1,0 +1,298 @@
+//! Runs the steps of a script on one backend.
+//!
+//! | step | what |
+//! | --- | --- |
+//! | `listen L [n]` | listens, with a backlog of n |
+//! | `connect a L`, `connect a b`, `connect a nobody`, `connect a self` | begins to connect to a listener, to where it was, to a port that nobody listens on, to its own |
+//! | `accept L b` | accepts |
+//! | `write a text`, `urgent a x`, `fill a` | writes; one urgent byte; until it would block |
+//! | `read a n`, `drain a` | reads up to n bytes; to would-block or the end |
+//! | `shutdown a`, `close a`, `reset a` | ends |
+//! | `error a`, `peer a`, `local a` | asks |
+//! | `poll` | all that the poller tells since the last time, per socket |
+//! | `bind u`, `bind6 u`, `join u v`, `send u text`, `sendto u v text`, `big u n`, `recv u n` | datagrams |
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::sys::{Clock, Datagram, Events, Listener, Poller, Readiness, Stream, Wait};
+
+pub(super) struct Machine {
+    poller: Poller,
+    clock: Clock,
+    events: Events,
+    sockets: BTreeMap<String, Socket>,
+    /// Where sockets are or were.
+    addresses: BTreeMap<String, SocketAddr>,
+    /// Names by token.
+    names: Vec<String>,
+    bound: Vec<socket2::Socket>,
+}
+
+enum Socket {
+    Listener(Listener),
+    Stream(Stream),
+    Datagram(Datagram),
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Machine {
+    pub(super) fn new(poller: Poller, clock: Clock) -> Machine {
+        let events = poller.events();
+        let (sockets, addresses) = (BTreeMap::new(), BTreeMap::new());
+        Machine { poller, clock, events, sockets, addresses, names: Vec::new(), bound: Vec::new() }
+    }
+
+    /// As [`run`](Machine::run), again and again until it has answered what is expected: the kernel may take its time.
+    pub(super) fn run_until(&mut self, words: &[&str], expected: &str) -> String {
+        let end = self.clock.now() + PATIENCE;
+        let mut told = BTreeMap::new();
+        loop {
+            let outcome = match words {
+                ["poll"] => self.poll(&mut told),
+                _ => self.run(words),
+            };
+            let may_change = words == ["poll"] || outcome == "WouldBlock" || outcome == "drained 0";
+            if outcome == expected || !may_change || self.clock.now() > end {
+                return outcome;
+            }
+        }
+    }
+
+    /// Does one step, and answers what came of it.
+    pub(super) fn run(&mut self, words: &[&str]) -> String {
+        match self.step(words) {
+            Ok(outcome) => outcome,
+            Err(error) => format!("{:?}", error.kind()),
+        }
+    }
+
+    fn step(&mut self, words: &[&str]) -> io::Result<String> {
+        match *words {
+            ["listen", name] => self.listen(name, 128),
+            ["listen", name, backlog] => self.listen(name, backlog.parse().unwrap()),
+            ["connect", name, to] => self.connect(name, to),
+            ["accept", name, new] => {
+                let (stream, peer) = self.listener(name).accept()?;
+                self.addresses.insert(new.to_owned(), self.addresses[name]);
+                self.register(new, Socket::Stream(stream))?;
+                Ok(format!("from {}", self.name_of(peer.as_inet().unwrap())))
+            }
+            ["write", name, text] => Ok(self.stream(name).write(text.as_bytes())?.to_string()),
+            ["urgent", name, byte] => self.urgent(name, byte.as_bytes()[0]),
+            ["fill", name] => self.fill(name),
+            ["read", name, most] => self.read(name, most.parse().unwrap()),
+            ["drain", name] => self.drain(name),
+            ["shutdown", name] => self.stream(name).shutdown_write().map(|()| "shut".into()),
+            ["close", name] => Ok(self.sockets.remove(name).map_or("not there", |_| "closed").into()),
+            ["reset", name] => match self.sockets.remove(name) {
+                Some(Socket::Stream(stream)) => {
+                    stream.reset();
+                    Ok("reset".into())
+                }
+                _ => panic!("{name} is no stream"),
+            },
+            ["error", name] => {
+                let error = match &self.sockets[name] {
+                    Socket::Datagram(socket) => socket.take_error()?,
+                    _ => self.stream(name).take_error()?,
+                };
+                Ok(error.map_or("none".into(), |error| format!("{:?}", error.kind())))
+            }
+            ["peer", name] => {
+                let peer = self.stream(name).peer_addr()?.as_inet().unwrap();
+                Ok(format!("is {}", self.name_of(peer)))
+            }
+            ["local", name] => {
+                let local = self.stream(name).local_addr()?.as_inet().unwrap();
+                Ok(format!("is {}", self.name_of(local)))
+            }
+            ["poll"] => Ok(self.poll(&mut BTreeMap::new())),
+            _ => self.datagram_step(words),
+        }
+    }
+
+    fn datagram_step(&mut self, words: &[&str]) -> io::Result<String> {
+        match *words {
+            ["bind", name] => self.bind(name),
+            ["join", name, to] => {
+                let to = self.addresses[to];
+                self.datagram(name).connect(to).map(|()| "joined".into())
+            }
+            ["send", name, text] => Ok(self.datagram(name).send(text.trim_matches('_').as_bytes())?.to_string()),
+            ["big", name, length] => Ok(self.datagram(name).send(&vec![7; length.parse().unwrap()])?.to_string()),
+            ["sendto", name, to, text] => {
+                let to = self.addresses[to];
+                Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), to)?.to_string())
+            }
+            ["recv", name, most] => {
+                let mut buffer = vec![0; most.parse().unwrap()];
+                let received = self.datagram(name).recv_from(&mut buffer)?;
+                let text = String::from_utf8_lossy(&buffer[..received.count.min(20)]).into_owned();
+                let cut = if received.may_be_truncated(&buffer) { ", perhaps cut" } else { "" };
+                Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(received.from)))
+            }
+            _ => panic!("no such step: {words:?}"),
+        }
+    }
+
+    // Making sockets.
+
+    fn register(&mut self, name: &str, mut socket: Socket) -> io::Result<()> {
+        let token = self.names.len();
+        match &mut socket {
+            Socket::Listener(listener) => listener.register(&self.poller, token)?,
+            Socket::Stream(stream) => stream.register(&self.poller, token)?,
+            Socket::Datagram(datagram) => datagram.register(&self.poller, token)?,
+        }
+        self.names.push(name.to_owned());
+        self.sockets.insert(name.to_owned(), socket);
+        Ok(())
+    }
+
+    fn listen(&mut self, name: &str, backlog: u32) -> io::Result<String> {
+        let listener = self.poller.listen(([127, 0, 0, 1], 0).into(), backlog)?;
+        let address = listener.local_addr()?.as_inet().unwrap();
+        self.addresses.insert(name.to_owned(), address);
+        self.register(name, Socket::Listener(listener))?;
+        Ok("listens".into())
+    }
+
+    /// A port that nobody listens on: a socket is bound to it, for nobody else to take it meanwhile.
+    fn unanswered_address(&mut self) -> io::Result<SocketAddr> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        if let Poller::Sim(_) = self.poller {
+            return self.poller.listen(any, 1)?.local_addr().map(|address| address.as_inet().unwrap());
+        }
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&any.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap();
+        self.bound.push(socket);
+        Ok(address)
+    }
+
+    fn connect_to_itself(&mut self) -> io::Result<Stream> {
+        loop {
+            let listener = self.poller.listen(([127, 0, 0, 1], 0).into(), 1)?;
+            let address = listener.local_addr()?.as_inet().unwrap();
+            drop(listener);
+            match self.poller.connect(address, Some(address)) {
+                // Another test was faster.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn connect(&mut self, name: &str, to: &str) -> io::Result<String> {
+        let stream = match to {
+            "nobody" => {
+                let nobody = self.unanswered_address()?;
+                self.poller.connect(nobody, None)?
+            }
+            "self" => self.connect_to_itself()?,
+            name => self.poller.connect(self.addresses[name], None)?,
+        };
+        let address = stream.local_addr()?.as_inet().unwrap();
+        self.addresses.insert(name.to_owned(), address);
+        self.register(name, Socket::Stream(stream))?;
+        Ok("begun".into())
+    }
+
+    fn bind(&mut self, name: &str) -> io::Result<String> {
+        let socket = self.poller.bind_datagram(([127, 0, 0, 1], 0).into())?;
+        self.addresses.insert(name.to_owned(), socket.local_addr()?);
+        self.register(name, Socket::Datagram(socket))?;
+        Ok("bound".into())
+    }
+
+    fn listener(&mut self, name: &str) -> &mut Listener {
+        match self.sockets.get_mut(name) {
+            Some(Socket::Listener(listener)) => listener,
+            _ => panic!("{name} is no listener"),
+        }
+    }
+
+    fn stream(&mut self, name: &str) -> &mut Stream {
+        match self.sockets.get_mut(name) {
+            Some(Socket::Stream(stream)) => stream,
+            _ => panic!("{name} is no stream"),
+        }
+    }
+
+    fn datagram(&mut self, name: &str) -> &mut Datagram {
+        match self.sockets.get_mut(name) {
+            Some(Socket::Datagram(datagram)) => datagram,
+            _ => panic!("{name} is no datagram socket"),
+        }
+    }
+
+    fn name_of(&self, address: SocketAddr) -> &str {
+        let found = self.addresses.iter().find(|&(_, &of)| of == address);
+        found.map_or("somebody", |(name, _)| name)
+    }
+
+    // Reading and writing.
+
+    fn read(&mut self, name: &str, most: usize) -> io::Result<String> {
+        let mut buffer = vec![0; most];
+        let count = self.stream(name).read(&mut buffer)?;
+        match count {
+            0 => Ok("end".into()),
+            _ => Ok(format!("{:?}", String::from_utf8_lossy(&buffer[..count]))),
+        }
+    }
+
+    /// What a large amount ends with; its length is the kernel's business.
+    fn drain(&mut self, name: &str) -> io::Result<String> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut any = 0;
+        loop {
+            match self.stream(name).read(&mut buffer) {
+                Ok(0) => return Ok("drained to the end".into()),
+                Ok(_) => any = 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(format!("drained {any}")),
+                Err(error) => return Ok(format!("drained, then {:?}", error.kind())),
+            }
+        }
+    }
+
+    fn fill(&mut self, name: &str) -> io::Result<String> {
+        let bytes = vec![7; 64 * 1024];
+        loop {
+            match self.stream(name).write(&bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok("full".into()),
+                result => result?,
+            };
+        }
+    }
+
+    fn urgent(&mut self, name: &str, byte: u8) -> io::Result<String> {
+        match self.stream(name) {
+            Stream::Sim(stream) => stream.write_urgent(byte)?,
+            stream => {
+                let descriptor = stream.as_fd().unwrap();
+                socket2::SockRef::from(&descriptor).send_out_of_band(&[byte])?;
+            }
+        }
+        Ok("sent".into())
+    }
+
+    // Readiness.
+
+    fn poll(&mut self, told: &mut BTreeMap<String, Readiness>) -> String {
+        self.poller.wait(&mut self.events, Wait::Not, &self.clock).unwrap();
+        for (token, readiness) in self.events.iter() {
+            let name = &self.names[token];
+            if self.sockets.contains_key(name) {
+                let so_far = told.entry(name.clone()).or_default();
+                *so_far = *so_far | readiness;
+            }
+        }
+        let shown: Vec<_> = told.iter().map(|(name, readiness)| format!("{name} {readiness:?}")).collect();
+        shown.join(", ")
+    }
+}
