@@ -85,6 +85,7 @@ mod sys;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod timers;
 mod transport;
 

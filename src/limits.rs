@@ -89,6 +89,12 @@ limits! {
     commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
     /// How long a closing connection waits for its peer to take another byte (rule X1). Default 5 s.
     close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
+    /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule T5); see
+    /// [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
+    idle_timeout / with_idle_timeout: Option<Duration> = None,
+    /// How long a connection may last until [`timed_out`](crate::Protocol::timed_out) is called; see
+    /// [`Timeout::Total`](crate::Timeout::Total). Default `None`: for ever.
+    total_timeout / with_total_timeout: Option<Duration> = None,
     /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).
     /// Default 2 s.
     linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),

@@ -1,16 +1,16 @@
 //! What users implement.
 
-use crate::{Address, CloseReason, Context, Transport};
+use crate::{Address, CloseReason, Context, Timeout, Transport};
 
 /// The state machine of one connection: what is done when something happens to it.
 ///
 /// The names and the order are asyncio's and Twisted's:
 ///
 /// ```text
-/// connection_made (data_received | pause_writing | resume_writing)* [eof_received …] connection_lost
+/// connection_made (data_received | pause_writing | resume_writing | timed_out)* [eof_received …] connection_lost
 /// ```
 ///
-/// where after `eof_received` only `pause_writing` and `resume_writing` can still come. `connection_lost` comes exactly
+/// where after `eof_received` only `pause_writing`, `resume_writing` and `timed_out` can still come. `connection_lost` comes exactly
 /// once for every `connection_made`, and nothing comes after it.
 ///
 /// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
@@ -66,6 +66,15 @@ pub trait Protocol {
     /// `pause_writing`.
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         let _ = transport;
+    }
+
+    /// A [`timeout`](Transport::set_timeout) is over.
+    ///
+    /// As it is given here, it aborts the connection: a peer that is dead would never take what is queued for it. A
+    /// protocol may instead say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, a
+    /// total one comes once and can be set again.
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        transport.abort_after(timeout);
     }
 
     /// The connection is over. Its socket is closed already; writing to it does nothing.

@@ -41,6 +41,12 @@ pub enum Timeout {
     /// It was closed, and its peer took none of what was left for
     /// [`close_timeout`](crate::Limits::close_timeout).
     Close,
+    /// No byte came or went for this long. While output is queued, only what the peer takes of it counts; while the
+    /// protocol has paused reading and nothing is queued, the time stands still. Counted from the wait for events that
+    /// told of the byte.
+    Idle,
+    /// It has lasted for this long, whatever came or went.
+    Total,
 }
 
 /// Which limit a connection went over.
@@ -98,6 +104,8 @@ impl fmt::Display for CloseReason {
             CloseReason::Reset => f.write_str("reset by the peer"),
             CloseReason::Io(error) => write!(f, "I/O error: {error}"),
             CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
+            CloseReason::Timeout(Timeout::Idle) => f.write_str("idle for too long"),
+            CloseReason::Timeout(Timeout::Total) => f.write_str("connected for too long"),
             CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
             CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),
             CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),

@@ -5,11 +5,12 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
-use crate::{Address, CloseReason, ConnectionId, Context, Detached, Limit, Protocol};
+use crate::{Address, CloseReason, ConnectionId, Context, Detached, Limit, Protocol, Timeout};
 
 /// A connection as callbacks see it: their own, or any other one by its id
 /// ([`Context::connection`](Context::connection)).
@@ -190,6 +191,21 @@ impl<'a> Transport<'a> {
     /// keeps.
     pub fn abort_over(&mut self, limit: Limit) {
         self.core.finish(self.id, CloseReason::Limit(limit));
+    }
+
+    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`]: what
+    /// [`timed_out`](Protocol::timed_out) does unless a protocol does something else.
+    pub fn abort_after(&mut self, timeout: Timeout) {
+        self.core.finish(self.id, CloseReason::Timeout(timeout));
+    }
+
+    /// Sets one of this connection's timeouts, from now on, in place of the one that its [`Limits`](crate::Limits) gave
+    /// it; `None` takes it away. [`timed_out`](Protocol::timed_out) is called once it is over, and
+    /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
+    ///
+    /// Costs O(log n). An idle timeout costs each message a store, and no more.
+    pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
+        self.core.set_timeout(self.id, timeout, after);
     }
 
     /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.

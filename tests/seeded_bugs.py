@@ -81,6 +81,7 @@ BUGS = [
      "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>"),
     ("x2", "src/connection/ending.rs", "Some(socket) if reset => socket.reset(),", "Some(socket) if reset => drop(socket),"),
     ("x3", LOOP + "timing.rs", "Due::Shutdown => self.abandon_connections(),", "Due::Shutdown => {}"),
+    ("x4", "src/protocol.rs", "transport.abort_after(timeout);", "let _ = timeout;\n        transport.close();"),
     ("x5", "src/connection/ending.rs", "reason.demands_reset() || self.output.is_some()", "reason.demands_reset()"),
     ("a1", LOOP + "accept.rs", "if class != AcceptError::Skip {", "if true {"),
     ("a2", LOOP + "core.rs", "self.lost.push(id);\n        self.descriptor_closed();", "self.lost.push(id);"),
@@ -160,6 +161,11 @@ BUGS = [
     ("f4", "src/framing/framed.rs", "self.handler.framing_error(transport, &error);\n", ""),
     ("f4", "src/framing/framed.rs", "transport.fail(error);", "transport.close();"),
     ("f4", "src/framing/telnet.rs", "if bytes > SUBNEGOTIATION_BYTES_MAX {", "if false {"),
+    ("t5", LOOP + "timeouts.rs", "connection.retry_reading();\n", ""),
+    ("t5", "src/timeouts.rs", "self.active += now.saturating_duration_since(paused.max(self.active));", "let _ = (now, paused);"),
+    ("t5", "src/connection/reading.rs", "if let (Some(idle), None) = (&mut self.idle, &self.output) {",
+     "if let Some(idle) = &mut self.idle {"),
+    ("t5", LOOP + "core.rs", "self.drop_timeouts(id, idle);", "let _ = idle;"),
     ("o1", "src/escape.rs", "_ if is_deceptive(character) =>", "_ if false && is_deceptive(character) =>"),
 ]
 

@@ -16,6 +16,7 @@ use crate::ids::Id;
 use crate::input::Input;
 use crate::output::OutputQueue;
 use crate::sys::{Blocked, Readiness, Stream};
+use crate::timeouts::Idle;
 use crate::timers::Key;
 use crate::{Address, CloseReason, Limits, Protocol};
 
@@ -87,6 +88,8 @@ pub(crate) struct Connection {
     output: Option<Box<OutputQueue>>,
     /// Why and how it ends, once that has begun.
     pub(crate) ending: Option<Box<Ending>>,
+    /// Its idle timeout, if it has one.
+    pub(crate) idle: Option<Box<Idle>>,
     /// No data is delivered before there is this much of it, or the end.
     input_low_bytes: usize,
     state: State,
@@ -163,6 +166,7 @@ impl Connection {
             input: None,
             output: None,
             ending: None,
+            idle: None,
             input_low_bytes: 0,
             state: State::Open,
             readable: false,

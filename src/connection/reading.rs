@@ -1,6 +1,7 @@
 //! The reading half of a connection: what it reads, keeps and offers.
 
 use std::io;
+use std::time::Instant;
 
 use super::{Connection, Read, State};
 use crate::CloseReason;
@@ -59,6 +60,18 @@ impl Connection {
                 Err(error) => return Read::Failed(error),
             }
         }
+    }
+
+    /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).
+    #[inline]
+    pub(crate) fn has_received(&mut self, now: Instant) {
+        if let (Some(idle), None) = (&mut self.idle, &self.output) {
+            idle.touch(now);
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) -> bool {

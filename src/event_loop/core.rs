@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Interest;
 use mio::event::Source;
@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) slots: Slots,
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Counters,
+    /// When the wait of this turn ended, as far as anything depends on it.
+    pub(super) turn_began: Instant,
     pub(super) timers: Timers<Due>,
     /// How many of the timers are the user's and not background.
     pub(super) timers_waited_for: usize,
@@ -49,6 +51,8 @@ pub(crate) struct Core {
     pub(super) discarded: Vec<Discarded>,
     /// Lingering connections, in the order in which they will be given up.
     pub(super) lingering: BTreeMap<Key, Id>,
+    /// The timers of total timeouts, of the connections that have one.
+    pub(super) total_timeouts: BTreeMap<Id, Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
 
@@ -104,6 +108,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
+        let turn_began = clock.now();
         let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
         Ok(Core {
             poller,
@@ -111,6 +116,7 @@ impl Core {
             slots: Slots::new(),
             limits: Rc::new(limits),
             counters: Counters::default(),
+            turn_began,
             timers: Timers::new(),
             timers_waited_for: 0,
             ready: VecDeque::new(),
@@ -119,6 +125,7 @@ impl Core {
             gone: Vec::new(),
             discarded: Vec::new(),
             lingering: BTreeMap::new(),
+            total_timeouts: BTreeMap::new(),
             backing_off: Vec::new(),
             commands: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
@@ -210,7 +217,8 @@ impl Core {
         }
         let ending = connection.lose(reason, &mut self.pool);
         self.discarded.extend(ending.map(Discarded::Ending));
-        let listener = connection.listener;
+        let (listener, idle) = (connection.listener, connection.idle.take());
+        self.drop_timeouts(id, idle);
         if self.own.is(id) {
             self.own.set_room(0);
             self.own.gathered.clear();
@@ -350,8 +358,10 @@ impl Core {
 
     pub(crate) fn pause_reading(&mut self, id: Id) {
         self.own.disturb(id);
-        if let Some(connection) = self.slots.connection_mut(id) {
-            connection.set_paused(true);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.set_paused(true);
+        if let Some(idle) = &mut connection.idle {
+            idle.pause(self.clock.now());
         }
     }
 
@@ -359,6 +369,10 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.set_paused(false) {
             connection.retry_reading();
+            if let Some(idle) = &mut connection.idle {
+                idle.resume(self.clock.now());
+                self.run_idle(id);
+            }
             self.carry_over(id);
         }
     }

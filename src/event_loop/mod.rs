@@ -7,6 +7,7 @@ mod core;
 mod own;
 mod serve;
 mod slots;
+mod timeouts;
 mod timing;
 mod turn;
 mod user_code;

@@ -21,6 +21,7 @@ impl Core {
         connection.made = true;
         log::debug!("connection {id} from {} is made", connection.peer);
         self.counters.connections_made += 1;
+        self.start_timeouts(id);
         self.call(id, |protocol, transport| protocol.connection_made(transport));
         self.flush(id);
     }
@@ -52,6 +53,7 @@ impl Core {
             match connection.read(&mut self.read_buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
+                    connection.has_received(self.turn_began);
                     received += count;
                     self.deliver(id, count);
                     if !more {

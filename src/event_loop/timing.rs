@@ -18,6 +18,10 @@ pub(super) enum Due {
     Close(Id),
     /// A lingering connection has discarded input for long enough.
     Linger(Id),
+    /// A connection may have been idle for long enough.
+    Idle(Id),
+    /// A connection has lasted for long enough.
+    Total(Id),
     /// A send that only time unblocks is tried again.
     Send(Id),
     /// A listener that failed accepts again.
@@ -34,6 +38,8 @@ impl fmt::Debug for Due {
             Due::Call { .. } => "Call",
             Due::Close(_) => "Close",
             Due::Linger(_) => "Linger",
+            Due::Idle(_) => "Idle",
+            Due::Total(_) => "Total",
             Due::Send(_) => "Send",
             Due::Accept(_) => "Accept",
             Due::Shutdown => "Shutdown",
@@ -117,11 +123,11 @@ impl Core {
         let now = self.clock.now();
         let mark = self.timers.mark();
         while let Some(due) = self.timers.pop_due(now, mark) {
-            self.fire(due);
+            self.fire(due, now);
         }
     }
 
-    fn fire(&mut self, due: Due) {
+    fn fire(&mut self, due: Due, now: Instant) {
         match due {
             Due::Call { call, background } => {
                 self.timers_waited_for -= usize::from(!background);
@@ -130,6 +136,8 @@ impl Core {
             }
             Due::Close(id) => self.check_close_deadline(id),
             Due::Linger(id) => self.finish_begun(id),
+            Due::Idle(id) => self.check_idle(id, now),
+            Due::Total(id) => self.total_is_over(id),
             Due::Send(id) => self.send_again(id),
             Due::Accept(id) => self.accept_again(id),
             Due::Shutdown => self.abandon_connections(),

@@ -21,7 +21,9 @@ impl Core {
     /// Phase: wait.
     pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
         let wait = self.next_wait(max_wait);
-        self.poller.wait(events, wait, &self.clock)
+        let result = self.poller.wait(events, wait, &self.clock);
+        self.turn_began = self.clock.now();
+        result
     }
 
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.

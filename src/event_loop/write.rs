@@ -74,6 +74,13 @@ impl Core {
         let before = connection.queued_cost();
         let sent = connection.send(&self.own.gathered, &mut self.pool);
         let after = connection.queued_cost();
+        let gathered = self.own.gathered.len();
+        if let Some(idle) = &mut connection.idle {
+            // Some of it has gone out, or begins to wait for the peer.
+            if after < before + gathered || before == 0 && gathered > 0 {
+                idle.touch(self.turn_began);
+            }
+        }
         self.own.gathered.clear();
         self.queued_total = self.queued_total + after - before;
         if before | after != 0 || !matches!(sent, Sent::All) {
@@ -93,7 +100,8 @@ impl Core {
         match (sent, asked) {
             (Sent::Failed(error), _) | (_, Err(error)) => return self.fail_sending(id, CloseReason::from_error(error)),
             (Sent::Blocked(Blocked::UntilLater), Ok(())) => self.send_later(id),
-            (Sent::Blocked(Blocked::UntilEvent) | Sent::All, Ok(())) => {}
+            (Sent::Blocked(Blocked::UntilEvent), Ok(())) => self.judge_by_output(id),
+            (Sent::All, Ok(())) => {}
         }
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if let (true, Some(ending)) = (progress, &mut connection.ending) {

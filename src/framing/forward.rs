@@ -25,6 +25,11 @@ macro_rules! passed_on {
             let _ = transport;
         }
 
+        /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
+        fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
+            transport.abort_after(timeout);
+        }
+
         /// As [`Protocol::connection_lost`](crate::Protocol::connection_lost).
         fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
             let _ = (transport, reason);
@@ -53,6 +58,10 @@ macro_rules! pass_on_to {
 
         fn resume_writing(&mut self, transport: &mut crate::Transport<'_>) {
             self.$field.resume_writing(transport);
+        }
+
+        fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
+            self.$field.timed_out(transport, timeout);
         }
 
         fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {

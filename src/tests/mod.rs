@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
-use crate::{CloseReason, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Transport};
+use crate::{
+    CloseReason, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Timeout, Transport,
+};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -23,6 +25,7 @@ pub(crate) enum Event<'a> {
     Eof(&'a [u8]),
     Pause,
     Resume,
+    TimedOut(Timeout),
     Lost(&'a CloseReason),
 }
 
@@ -34,6 +37,7 @@ impl Event<'_> {
             Event::Eof(rest) => format!("eof {}", String::from_utf8_lossy(rest)).trim_end().into(),
             Event::Pause => "pause".into(),
             Event::Resume => "resume".into(),
+            Event::TimedOut(timeout) => format!("timed out: {timeout:?}"),
             Event::Lost(reason) => format!("lost: {reason}"),
         }
     }
@@ -89,6 +93,10 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Protocol for Recorder<F> 
         self.note(Event::Resume, transport);
     }
 
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        self.note(Event::TimedOut(timeout), transport);
+    }
+
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         self.note(Event::Lost(&reason), transport);
     }
@@ -107,6 +115,7 @@ pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> us
     match event {
         Event::Data(data) => return data.len(),
         Event::Eof(_) => transport.close(),
+        Event::TimedOut(timeout) => transport.abort_after(*timeout),
         _ => {}
     }
     0
@@ -310,6 +319,7 @@ mod panics;
 mod reading;
 mod reentering;
 mod stopping;
+mod timeouts;
 mod timing;
 mod turning;
 mod writing;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use switchboard::{CloseReason, Context, EventLoop, ListenerId, PanicPolicy, Protocol, Transport};
+use switchboard::{CloseReason, Context, EventLoop, ListenerId, PanicPolicy, Protocol, Timeout, Transport};
 
 /// Nothing that is awaited takes so long on a working loop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -118,6 +118,10 @@ impl<P: Protocol> Protocol for NotingEnd<P> {
 
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         self.inner.resume_writing(transport);
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        self.inner.timed_out(transport, timeout);
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {

@@ -15,11 +15,14 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     scene.tell(id, |transport| transport.write(&[7; 100 * KIB]));
     scene.make_room(&peer, 200 * KIB);
     scene.receive(&peer, "re");
+    scene.tell(id, |transport| transport.set_timeout(Timeout::Total, Some(SECOND)));
+    scene.pass(SECOND);
     scene.end(&peer);
     log.take()
 }
 
-const ALL: [&str; 6] = ["made", "frame abcd", "pause", "resume", "eof re", "lost: closed by the peer"];
+const ALL: [&str; 7] =
+    ["made", "frame abcd", "pause", "resume", "timed out: Total", "eof re", "lost: closed by the peer"];
 
 #[test]
 fn f1_frames_and_all_other_callbacks_come_through() {

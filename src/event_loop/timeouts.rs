@@ -1,0 +1,132 @@
+//! Idle and total timeouts of connections (rules X4 and T5).
+
+use std::time::{Duration, Instant};
+
+use super::Core;
+use super::timing::Due;
+use crate::connection::{Connection, State};
+use crate::ids::Id;
+use crate::reason::Timeout;
+use crate::sys::deadline_after;
+use crate::timeouts::Idle;
+
+impl Core {
+    /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
+    pub(super) fn start_timeouts(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection(id) else { return };
+        let (idle, total) = (connection.limits.idle_timeout, connection.limits.total_timeout);
+        if idle.is_some() {
+            self.set_timeout(id, Timeout::Idle, idle);
+        }
+        if total.is_some() {
+            self.set_timeout(id, Timeout::Total, total);
+        }
+    }
+
+    pub(crate) fn set_timeout(&mut self, id: Id, timeout: Timeout, after: Option<Duration>) {
+        let now = self.clock.now();
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        match timeout {
+            Timeout::Close => {
+                std::rc::Rc::make_mut(&mut connection.limits).close_timeout = after.unwrap_or(Duration::MAX);
+            }
+            Timeout::Idle => {
+                let is_paused = connection.is_paused();
+                let set = after.map(|after| Box::new(Idle::new(after, now, is_paused)));
+                if let Some(timer) = std::mem::replace(&mut connection.idle, set).and_then(|idle| idle.timer) {
+                    self.timers.remove(timer);
+                }
+                self.run_idle(id);
+            }
+            Timeout::Total => {
+                if let Some(timer) = self.total_timeouts.remove(&id) {
+                    self.timers.remove(timer);
+                }
+                if let Some(after) = after {
+                    let timer = self.timers.insert(deadline_after(now, after), Due::Total(id));
+                    self.total_timeouts.insert(id, timer);
+                }
+            }
+        }
+    }
+
+    /// The connection has ended: nothing of this is left.
+    pub(super) fn drop_timeouts(&mut self, id: Id, idle: Option<Box<Idle>>) {
+        let total = self.total_timeouts.remove(&id);
+        for timer in idle.and_then(|idle| idle.timer).into_iter().chain(total) {
+            self.timers.remove(timer);
+        }
+    }
+
+    /// Sets the timer of an idle timeout, where it runs and has none.
+    pub(super) fn run_idle(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
+        let has_output = connection.queued_bytes() > 0;
+        let Some(idle) = connection.idle.as_mut().filter(|idle| idle.timer.is_none() && idle.runs(has_output)) else {
+            return;
+        };
+        if let Some(deadline) = idle.deadline() {
+            idle.timer = Some(self.timers.insert(deadline, Due::Idle(id)));
+        }
+    }
+
+    /// The kernel would take no more, so that from here on the peer is judged by what it takes.
+    pub(super) fn judge_by_output(&mut self, id: Id) {
+        let now = self.clock.now();
+        let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) else { return };
+        if idle.timer.is_none() {
+            idle.touch(now);
+            self.run_idle(id);
+        }
+    }
+
+    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read.
+    pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if let Some(idle) = &mut connection.idle {
+            idle.timer = None;
+        }
+        if is_over(connection, now) && connection.queued_bytes() == 0 {
+            // Whatever is readable by now is read before it is judged; no event need have told of it yet.
+            connection.retry_reading();
+            self.turn_began = now;
+            self.serve(id);
+        }
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if is_over(connection, now) {
+            if let Some(idle) = &mut connection.idle {
+                idle.touch(now);
+            }
+            self.tell_timed_out(id, Timeout::Idle);
+        }
+        self.run_idle(id);
+    }
+
+    pub(super) fn total_is_over(&mut self, id: Id) {
+        self.total_timeouts.remove(&id);
+        self.tell_timed_out(id, Timeout::Total);
+    }
+
+    fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
+        if self.slots.connection(id).is_some_and(is_judged) {
+            self.call(id, |protocol, transport| protocol.timed_out(transport, timeout));
+            self.flush(id);
+        }
+    }
+}
+
+/// Whether timeouts mean anything still: one that is closing has a deadline of its own.
+fn is_judged(connection: &Connection) -> bool {
+    match connection.state() {
+        State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed => true,
+        State::Failing | State::Flushing | State::FlushingAfterEnd | State::Detaching => false,
+        State::Lingering | State::Lost | State::Gone => false,
+    }
+}
+
+fn is_over(connection: &Connection, now: Instant) -> bool {
+    let over = |idle: &Idle| {
+        idle.runs(connection.queued_bytes() > 0) && idle.deadline().is_some_and(|deadline| deadline <= now)
+    };
+    is_judged(connection) && connection.idle.as_deref().is_some_and(over)
+}

@@ -1,0 +1,206 @@
+//! Rules X4 and T5: idle and total timeouts.
+
+use super::*;
+
+fn idle_for_10_s() -> Scene {
+    Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)))
+}
+
+const IDLE: [&str; 2] = ["timed out: Idle", "lost: idle for too long"];
+
+#[test]
+fn x4_a_timeout_aborts_by_default_though_the_peer_would_never_drain() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(3);
+    scene.tell(id, |transport| transport.write(b"never taken"));
+    scene.pass(9999 * MS);
+    assert_eq!(log.take(), ["made"]);
+    scene.pass(MS);
+    assert_eq!(log.take(), IDLE);
+    assert!(peer.take_calls().contains(&sys::script::Call::Reset));
+    scene.pass(2 * SECOND);
+    assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left");
+}
+
+#[test]
+fn x4_a_protocol_may_say_goodbye_or_go_on() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let mut times = 0;
+    let (_, peer) = scene.accept(&log, move |event, transport| match event {
+        Event::Made => {
+            transport.set_timeout(Timeout::Idle, Some(10 * SECOND));
+            0
+        }
+        Event::TimedOut(Timeout::Idle) if times < 2 => {
+            times += 1;
+            0
+        }
+        Event::TimedOut(_) => {
+            transport.write(b"goodbye");
+            transport.close();
+            0
+        }
+        event => by_default(&event, transport),
+    });
+    scene.pass(29 * SECOND);
+    assert_eq!(log.take(), ["made", "timed out: Idle", "timed out: Idle"]);
+    scene.pass(SECOND);
+    scene.end(&peer);
+    assert_eq!(log.take(), ["timed out: Idle", "lost: closed by us"]);
+    assert_eq!(peer.take_sent(), b"goodbye");
+}
+
+#[test]
+fn t5_bytes_in_either_direction_reset_an_idle_timeout_and_nothing_resets_a_total_one() {
+    let mut scene = Scene::with_limits(
+        Limits::default().with_idle_timeout(Some(10 * SECOND)).with_total_timeout(Some(60 * SECOND)),
+    );
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    for n in 0..7 {
+        scene.pass(8 * SECOND);
+        match n % 2 {
+            0 => scene.receive(&peer, "x"),
+            _ => scene.tell(id, |transport| transport.write(b"y")),
+        }
+    }
+    assert_eq!(log.take(), ["made", "data x", "data x", "data x", "data x"]);
+    scene.pass(3999 * MS);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(MS);
+    assert_eq!(log.take(), ["timed out: Total", "lost: connected for too long"]);
+    assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left");
+}
+
+#[test]
+fn t5_a_total_timeout_comes_once_and_can_be_set_again_and_taken_away() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let mut times = 0;
+    let (id, _) = scene.accept(&log, move |event, transport| {
+        if matches!(event, Event::Made | Event::TimedOut(_)) && times < 2 {
+            times += 1;
+            transport.set_timeout(Timeout::Total, Some(5 * SECOND));
+        }
+        0
+    });
+    scene.pass(100 * SECOND);
+    assert_eq!(log.take(), ["made", "timed out: Total", "timed out: Total"]);
+    scene.tell(id, |transport| {
+        transport.set_timeout(Timeout::Total, Some(SECOND));
+        transport.set_timeout(Timeout::Idle, Some(SECOND));
+        transport.set_timeout(Timeout::Total, None);
+        transport.set_timeout(Timeout::Idle, None);
+    });
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn t5_what_is_readable_at_the_deadline_is_read_before_it_is_judged_though_no_event_has_come() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, idle);
+    scene.pass(9 * SECOND);
+    // It arrives between the wait and the timers of the turn.
+    peer.sends("just in time");
+    scene.pass(SECOND);
+    assert_eq!(log.take(), ["made", "data just in time"]);
+    scene.pass(9999 * MS);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(MS);
+    assert_eq!(log.take(), IDLE);
+}
+
+#[test]
+fn t5_an_idle_timeout_stands_still_while_reading_is_paused_and_nothing_is_queued() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (id, _) = scene.accept(&log, idle);
+    scene.pass(8 * SECOND);
+    scene.tell(id, pause_reading);
+    scene.pass(1000 * SECOND);
+    assert_eq!(scene.event_loop.time_to_next(), None, "standing still wakes nobody");
+    scene.tell(id, resume_reading);
+    scene.pass(1999 * MS);
+    assert_eq!(log.take(), ["made"]);
+    scene.pass(MS);
+    assert_eq!(log.take(), IDLE);
+}
+
+#[test]
+fn t5_while_reading_is_paused_a_peer_that_takes_nothing_is_judged_by_that() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, pause_reading);
+    scene.pass(100 * SECOND);
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(b"abc"));
+    scene.pass(9 * SECOND);
+    scene.make_room(&peer, 1);
+    scene.pass(9999 * MS);
+    assert_eq!(log.take(), ["made"]);
+    scene.pass(MS);
+    assert_eq!(log.take(), IDLE);
+}
+
+#[test]
+fn t5_with_output_queued_what_the_peer_sends_does_not_count() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(b"abc"));
+    scene.pass(5 * SECOND);
+    scene.receive(&peer, "x");
+    scene.pass(5 * SECOND);
+    assert_eq!(log.take(), ["made", "data x", "timed out: Idle", "lost: idle for too long"]);
+}
+
+#[test]
+fn t5_a_closing_connection_has_its_close_deadline_alone() {
+    let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(SECOND)));
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(0);
+    scene.tell(id, |transport| {
+        transport.set_timeout(Timeout::Close, Some(20 * SECOND));
+        transport.write(b"abc");
+        transport.close();
+    });
+    scene.pass(19 * SECOND);
+    assert_eq!(log.take(), ["made"]);
+    scene.pass(SECOND);
+    assert_eq!(log.take(), ["lost: the peer did not take what was left in time"]);
+}
+
+#[test]
+fn t5_a_message_moves_no_timer() {
+    let mut scene = idle_for_10_s();
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, echo);
+    let before = scene.event_loop.time_to_next();
+    for _ in 0..100 {
+        scene.world.advance(10 * MS);
+        scene.receive(&peer, "x");
+    }
+    let gone = SECOND;
+    assert_eq!(scene.event_loop.time_to_next().map(|left| left + gone), before, "the timer stands where it stood");
+}
+
+#[test]
+fn x4_who_does_not_say_what_to_do_at_a_timeout_is_aborted() {
+    struct SaysNothing;
+    impl Protocol for SaysNothing {
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+    let mut scene = idle_for_10_s();
+    let peer = scene.knock(Some(Box::new(SaysNothing)));
+    scene.pass(10 * SECOND);
+    assert!(peer.take_calls().contains(&sys::script::Call::Reset));
+}
