@@ -264,8 +264,8 @@ impl Core {
             Life::Dropping => return,
             Life::Draining { deadline, .. } => {
                 if end < deadline.deadline() {
-                    self.timers.remove(*deadline);
-                    *deadline = self.timers.insert(end, Due::Shutdown);
+                    // Where it has fired, all connections are abandoned already.
+                    *deadline = self.timers.reset(*deadline, end).unwrap_or(*deadline);
                 }
                 return;
             }
