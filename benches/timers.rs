@@ -1,0 +1,92 @@
+//! What a timer costs through the public interface, with 100 to a million of them live: `cargo bench --bench timers`.
+//!
+//! Each has a closure with a number in it, whose allocation counts; so does the reading of the clock that each setting
+//! makes. Deadlines are random within an hour; those that fire were set for now, so that they leave the others behind
+//! them. What is printed is a median of rounds; compare only figures of one machine and one hour. With `-- --short` it
+//! runs for a moment only, to see that it works.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use switchboard::{EventLoop, TimerId};
+
+/// Random numbers, the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn delay(&mut self) -> Duration {
+        Duration::from_secs(1) + Duration::from_nanos(self.below(3_600_000_000_000))
+    }
+}
+
+fn set(event_loop: &mut EventLoop, delays: &[Duration], timers: &mut Vec<TimerId>) -> Duration {
+    let mut context = event_loop.context();
+    let start = Instant::now();
+    for (n, delay) in delays.iter().enumerate() {
+        timers.push(context.call_later(*delay, move |_| {
+            black_box(n);
+        }));
+    }
+    start.elapsed()
+}
+
+fn cancel(event_loop: &mut EventLoop, timers: &[TimerId]) -> Duration {
+    let mut context = event_loop.context();
+    let start = Instant::now();
+    for timer in timers {
+        assert!(context.cancel(*timer));
+    }
+    let time = start.elapsed();
+    // What they would have called is dropped.
+    event_loop.turn(Some(Duration::ZERO)).expect("the poller works");
+    time
+}
+
+fn fire(event_loop: &mut EventLoop) -> Duration {
+    let start = Instant::now();
+    event_loop.turn(Some(Duration::ZERO)).expect("the poller works");
+    start.elapsed()
+}
+
+/// The median times to set, cancel and fire one.
+fn measure(live: usize, rounds: usize) -> [u128; 3] {
+    let batch = (live / 10).clamp(50, 10_000);
+    let mut event_loop = EventLoop::new().expect("a descriptor is left");
+    let mut numbers = Numbers(1);
+    let mut timers = Vec::with_capacity(live + batch);
+    let delays: Vec<_> = (0..live).map(|_| numbers.delay()).collect();
+    set(&mut event_loop, &delays, &mut timers);
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..rounds {
+        for n in live - batch..live {
+            timers.swap(n, numbers.below(n as u64 + 1) as usize);
+        }
+        times[1].push(cancel(&mut event_loop, &timers[live - batch..]));
+        timers.truncate(live - batch);
+        let delays: Vec<_> = (0..batch).map(|_| numbers.delay()).collect();
+        times[0].push(set(&mut event_loop, &delays, &mut timers));
+        set(&mut event_loop, &vec![Duration::ZERO; batch], &mut timers);
+        timers.truncate(live);
+        times[2].push(fire(&mut event_loop));
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        times[rounds / 2].as_nanos() / batch as u128
+    })
+}
+
+fn main() {
+    let short = std::env::args().any(|argument| argument == "--short");
+    let sizes: &[_] = if short { &[(100, 3), (2_000, 3)] } else { &[(100, 1_001), (100_000, 51), (1_000_000, 15)] };
+    for &(live, rounds) in sizes {
+        let [set, cancel, fire] = measure(live, rounds);
+        println!("{live} timers live: set {set} ns, cancel {cancel} ns, fire {fire} ns");
+    }
+}
