@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Source;
 
-use crate::event_loop::Core;
+use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
-    Address, AnyId, ConnectionId, Counters, Detached, Handle, Limits, ListenerError, ListenerId, Protocol, SourceId,
-    TimerId, Transport,
+    Address, AnyId, ConnectionId, Counters, Detached, Handle, Health, Limits, ListenerError, ListenerId, Protocol,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -167,6 +167,17 @@ impl<'a> Context<'a> {
     /// How many connections the loop has, those included whose `connection_lost` is still to come.
     pub fn connections(&self) -> usize {
         self.core.slots.connections()
+    }
+
+    /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
+    pub fn connection_ids(&self) -> Vec<ConnectionId> {
+        let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
+        self.core.slots.ids(alive).into_iter().map(ConnectionId).collect()
+    }
+
+    /// How well the loop keeps up.
+    pub fn health(&self) -> Health {
+        self.core.watch.health
     }
 
     /// What the loop has counted since it was made.

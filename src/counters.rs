@@ -1,13 +1,29 @@
 //! What the loop counts.
 
+use crate::CloseReason;
+
 /// What a loop has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Turns.
+    pub turns: u64,
+    /// Calls of the poller: one a turn, and one for each wait that a signal interrupted.
+    pub polls: u64,
+    /// Events that the poller told of, wake-ups by handles aside.
+    pub events: u64,
+    /// Bytes that were read from connections.
+    pub bytes_received: u64,
+    /// Bytes of connections that the kernel has taken.
+    pub bytes_sent: u64,
+    /// Connections that `accept` gave, those refused included.
+    pub accepts: u64,
     /// `connection_made` calls.
     pub connections_made: u64,
     /// `connection_lost` calls.
     pub connections_lost: u64,
+    /// The same, by reason.
+    pub losses: Losses,
     /// Peers that a factory or a full listener refused.
     pub connections_refused: u64,
     /// Errors of `accept`.
@@ -22,4 +38,42 @@ pub struct Counters {
     pub timers_fired: u64,
     /// Commands of handles that were run.
     pub commands_run: u64,
+}
+
+/// How many connections were lost for which [reason](CloseReason).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // Each is named as the reason is.
+pub struct Losses {
+    pub peer_closed: u64,
+    pub closed: u64,
+    pub aborted: u64,
+    pub reset: u64,
+    pub io: u64,
+    pub timeout: u64,
+    pub limit: u64,
+    pub protocol: u64,
+    pub overconsumed: u64,
+    pub panic: u64,
+    pub detached: u64,
+    pub shutdown: u64,
+}
+
+impl Losses {
+    pub(crate) fn count(&mut self, reason: &CloseReason) {
+        *match reason {
+            CloseReason::PeerClosed => &mut self.peer_closed,
+            CloseReason::Closed => &mut self.closed,
+            CloseReason::Aborted => &mut self.aborted,
+            CloseReason::Reset => &mut self.reset,
+            CloseReason::Io(_) => &mut self.io,
+            CloseReason::Timeout(_) => &mut self.timeout,
+            CloseReason::Limit(_) => &mut self.limit,
+            CloseReason::Protocol(_) => &mut self.protocol,
+            CloseReason::Overconsumed(..) => &mut self.overconsumed,
+            CloseReason::Panic(_) => &mut self.panic,
+            CloseReason::Detached => &mut self.detached,
+            CloseReason::Shutdown => &mut self.shutdown,
+        } += 1;
+    }
 }

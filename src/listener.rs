@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::protocol::Factory;
+use crate::report::Report;
 use crate::sys::{self, AcceptError};
 use crate::timers::Key;
 use crate::{Address, Context, Limits, ListenerError, ListenerId};
@@ -106,35 +107,9 @@ impl Listener {
     }
 }
 
-/// Keeps repeated reports to one a second.
-#[derive(Debug, Default)]
-struct Report {
-    last: Option<Instant>,
-    withheld: u64,
-}
-
-impl Report {
-    fn ask(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
-            self.withheld += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.withheld))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a2_the_log_is_told_once_a_second() {
-        let start = Instant::now();
-        let mut report = Report::default();
-        let told: Vec<_> = (0..25).filter_map(|n| report.ask(start + Duration::from_millis(100 * n))).collect();
-        assert_eq!(told, [0, 9, 9]);
-    }
 
     #[test]
     fn a2_retries_back_off_from_10_ms_to_1_s() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
-use crate::{Address, CloseReason, ConnectionId, Context, Detached, Limit, Protocol, Timeout};
+use crate::{Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, Timeout};
 
 /// A connection as callbacks see it: their own, or any other one by its id
 /// ([`Context::connection`](Context::connection)).
@@ -73,6 +73,11 @@ impl<'a> Transport<'a> {
     pub fn queued_bytes(&self) -> usize {
         let queued = self.core.slots.connection(self.id).map_or(0, super::connection::Connection::queued_bytes);
         queued + self.core.own.gathered_bytes(self.id)
+    }
+
+    /// What the connection has been through: age, bytes, queue.
+    pub fn stats(&self) -> ConnectionStats {
+        self.core.stats(self.id)
     }
 
     /// Sets the marks of this connection, in bytes, and checks both (rule W2). A low mark above the high one counts as

@@ -90,6 +90,10 @@ pub(crate) struct Connection {
     pub(crate) ending: Option<Box<Ending>>,
     /// Its idle timeout, if it has one.
     pub(crate) idle: Option<Box<Idle>>,
+    /// When it came into the loop, in nanoseconds of the loop's own time.
+    pub(crate) began_ns: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
     /// No data is delivered before there is this much of it, or the end.
     input_low_bytes: usize,
     state: State,
@@ -167,6 +171,9 @@ impl Connection {
             output: None,
             ending: None,
             idle: None,
+            began_ns: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
             input_low_bytes: 0,
             state: State::Open,
             readable: false,

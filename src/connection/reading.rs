@@ -64,7 +64,8 @@ impl Connection {
 
     /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).
     #[inline]
-    pub(crate) fn has_received(&mut self, now: Instant) {
+    pub(crate) fn has_received(&mut self, count: usize, now: Instant) {
+        self.bytes_received += count as u64;
         if let (Some(idle), None) = (&mut self.idle, &self.output) {
             idle.touch(now);
         }

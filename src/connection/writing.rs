@@ -83,7 +83,10 @@ impl Connection {
                 return Sent::Blocked(Blocked::UntilEvent);
             }
             match taken(socket.write(&bytes[*sent..])) {
-                Taken::Bytes(count) => *sent += count,
+                Taken::Bytes(count) => {
+                    *sent += count;
+                    self.bytes_sent += count as u64;
+                }
                 Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
                 Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
                 Taken::Failed(error) => return Sent::Failed(error),
@@ -106,7 +109,10 @@ impl Connection {
                 socket.write_vectored(&slices[..count])
             };
             match taken(result) {
-                Taken::Bytes(count) => queue.advance(count),
+                Taken::Bytes(count) => {
+                    queue.advance(count);
+                    self.bytes_sent += count as u64;
+                }
                 Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
                 Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
                 Taken::Failed(error) => return Sent::Failed(error),

@@ -43,6 +43,7 @@ impl Core {
             match listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
+                    self.counters.accepts += 1;
                     self.give_up_for(id);
                     self.admit(id, socket, peer);
                 }

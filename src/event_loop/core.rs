@@ -17,6 +17,7 @@ use super::timing::Due;
 use crate::connection::{Connection, Ending, State};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
+use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
 use crate::listener::Hook;
 use crate::output::Pool;
@@ -32,7 +33,10 @@ pub(crate) struct Core {
     pub(crate) slots: Slots,
     pub(crate) limits: Rc<Limits>,
     pub(crate) counters: Counters,
-    /// When the wait of this turn ended, as far as anything depends on it.
+    pub(crate) watch: Watch,
+    /// When the loop was made.
+    made: Instant,
+    /// When the wait of this turn ended.
     pub(super) turn_began: Instant,
     pub(super) timers: Timers<Due>,
     /// How many of the timers are the user's and not background.
@@ -108,15 +112,17 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
-        let turn_began = clock.now();
+        let made = clock.now();
         let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
         Ok(Core {
             poller,
             clock,
             slots: Slots::new(),
+            watch: Watch::new(limits.slow_callback),
             limits: Rc::new(limits),
             counters: Counters::default(),
-            turn_began,
+            made,
+            turn_began: made,
             timers: Timers::new(),
             timers_waited_for: 0,
             ready: VecDeque::new(),
@@ -153,8 +159,10 @@ impl Core {
 
     /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
+        let began_ns = self.elapsed_ns();
         let id = self.slots.insert(Tenant::Connection(connection))?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
+        connection.began_ns = began_ns;
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             connection.lose(CloseReason::Aborted, &mut self.pool);
@@ -165,6 +173,21 @@ impl Core {
             return Err(error);
         }
         Ok(id)
+    }
+
+    /// The loop's own time: since it was made, as of this turn.
+    fn elapsed_ns(&self) -> u64 {
+        self.turn_began.saturating_duration_since(self.made).as_nanos() as u64
+    }
+
+    pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
+        let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
+        ConnectionStats {
+            age: Duration::from_nanos(self.elapsed_ns() - connection.began_ns),
+            bytes_received: connection.bytes_received,
+            bytes_sent: connection.bytes_sent,
+            queued_bytes: connection.queued_bytes() + self.own.gathered_bytes(id),
+        }
     }
 
     pub(crate) fn attach(&mut self, detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {

@@ -18,6 +18,7 @@ use std::io;
 use std::time::Duration;
 
 pub(crate) use self::core::Core;
+pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
 use crate::{Context, Limits};
 
@@ -174,8 +175,15 @@ impl EventLoop {
         self.core.deliver_losses();
         self.core.flush_written_to();
         self.core.free_slots();
+        self.core.note_lag();
         self.core.rethrow();
         Ok(())
+    }
+
+    /// Whether it was asked to stop since this, or [`run`](EventLoop::run), last answered to that: for whoever calls
+    /// [`turn`](EventLoop::turn) in a loop of its own.
+    pub fn take_stop(&mut self) -> bool {
+        self.core.take_stop()
     }
 
     /// How long until the loop needs a turn though no event comes: zero if work was carried over, `None` if only an

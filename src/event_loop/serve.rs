@@ -22,7 +22,7 @@ impl Core {
         log::debug!("connection {id} from {} is made", connection.peer);
         self.counters.connections_made += 1;
         self.start_timeouts(id);
-        self.call(id, |protocol, transport| protocol.connection_made(transport));
+        self.call(id, "connection_made", |protocol, transport| protocol.connection_made(transport));
         self.flush(id);
     }
 
@@ -53,7 +53,8 @@ impl Core {
             match connection.read(&mut self.read_buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(self.turn_began);
+                    connection.has_received(count, self.turn_began);
+                    self.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, count);
                     if !more {
@@ -168,7 +169,7 @@ impl Core {
             }
             connection.offer_again = false;
             let Some(lifted) = connection.lift(room) else { return data.len() };
-            let called = self.call_lifted(id, lifted, |protocol, transport| {
+            let called = self.call_lifted(id, lifted, "data_received", |protocol, transport| {
                 transport.delivers_input();
                 protocol.data_received(transport, rest)
             });
@@ -230,7 +231,7 @@ impl Core {
         }
         let input = connection.take_input().unwrap_or_default();
         connection.peer_ended();
-        self.call(id, |protocol, transport| protocol.eof_received(transport, input.rest()));
+        self.call(id, "eof_received", |protocol, transport| protocol.eof_received(transport, input.rest()));
         if self.slots.connection(id).is_some_and(Connection::has_error_hint) {
             self.carry_over(id);
         }

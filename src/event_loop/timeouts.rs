@@ -109,7 +109,7 @@ impl Core {
 
     fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
         if self.slots.connection(id).is_some_and(is_judged) {
-            self.call(id, |protocol, transport| protocol.timed_out(transport, timeout));
+            self.call(id, "timed_out", |protocol, transport| protocol.timed_out(transport, timeout));
             self.flush(id);
         }
     }

@@ -21,7 +21,8 @@ impl Core {
     /// Phase: wait.
     pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
         let wait = self.next_wait(max_wait);
-        let result = self.poller.wait(events, wait, &self.clock);
+        let result = self.poller.wait(events, wait, &self.clock, &mut self.counters.polls);
+        self.counters.turns += 1;
         self.turn_began = self.clock.now();
         result
     }
@@ -29,6 +30,7 @@ impl Core {
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
     pub(super) fn dispatch(&mut self, events: &Events) {
         for (token, readiness) in events.iter() {
+            self.counters.events += 1;
             self.on_event(token, readiness);
         }
     }
@@ -131,6 +133,7 @@ impl Core {
 
     fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
         self.counters.connections_lost += 1;
+        self.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
         self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
@@ -140,7 +143,7 @@ impl Core {
                 log::debug!("connection {id} from {peer:?} is lost: {reason}");
             });
         }
-        self.call(id, |protocol, transport| protocol.connection_lost(transport, reason));
+        self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
     }
 
     /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.
@@ -165,6 +168,13 @@ impl Core {
         reuse(&mut self.discarded, discarded);
         self.start_decay();
         self.end_shutdown_if_drained();
+    }
+
+    /// The end of a turn: how long it worked.
+    pub(super) fn note_lag(&mut self) {
+        if self.watch.is_on() {
+            self.watch.note_turn(self.turn_began, self.clock.now());
+        }
     }
 
     /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.

@@ -2,11 +2,13 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use super::core::Discarded;
 use super::own::GATHERED_BYTES_MAX;
 use super::{Core, PanicPolicy};
 use crate::connection::Lifted;
+use crate::health::About;
 use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
 
@@ -18,11 +20,12 @@ impl Core {
     pub(super) fn call<R>(
         &mut self,
         id: Id,
+        name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
         let room = self.room_in_loop();
         let lifted = self.slots.connection_mut(id)?.lift(room)?;
-        self.call_lifted(id, lifted, callback)
+        self.call_lifted(id, lifted, name, callback)
     }
 
     /// How much may be gathered before the queues must be looked at, as far as the whole loop is concerned (W4).
@@ -37,11 +40,14 @@ impl Core {
         &mut self,
         id: Id,
         Lifted { mut protocol, room }: Lifted,
+        name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
         self.own.begin(id, room);
+        let began = self.begin_timing();
         let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *protocol, &mut Transport::new(&mut *self, id))));
         self.own.end();
+        self.end_timing(began, name, About::Connection(id));
         let connection = self.slots.connection_mut(id)?;
         if connection.protocol.is_none() {
             connection.protocol = Some(protocol);
@@ -66,7 +72,14 @@ impl Core {
     }
 
     /// Runs user code other than a protocol's. `None` where it panicked.
-    pub(super) fn guard<R>(&mut self, what: &str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
+    pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
+        let began = self.begin_timing();
+        let result = self.guard_untimed(what, code);
+        self.end_timing(began, what, About::Nobody);
+        result
+    }
+
+    fn guard_untimed<R>(&mut self, what: &str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(|| code(self))) {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -76,9 +89,21 @@ impl Core {
         }
     }
 
+    #[inline]
+    fn begin_timing(&self) -> Option<Instant> {
+        self.watch.is_on().then(|| self.clock.now())
+    }
+
+    #[inline]
+    fn end_timing(&mut self, began: Option<Instant>, name: &'static str, about: About) {
+        if let Some(began) = began {
+            self.watch.note(name, about, began, self.clock.now());
+        }
+    }
+
     /// Drops user values, whose `drop` may panic too.
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
-        self.guard("a destructor", |_| drop(value));
+        self.guard_untimed("a destructor", |_| drop(value));
     }
 
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.

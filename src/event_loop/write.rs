@@ -32,10 +32,12 @@ impl Core {
             self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
             return;
         }
+        let bytes_sent = connection.bytes_sent;
         let mut sent = connection.write(piece, &mut self.pool);
         if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
             sent = connection.send(&[], &mut self.pool);
         }
+        self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
         self.queued_total = self.queued_total + connection.queued_cost() - before;
         let room_of_connection = connection.room();
         // What the callback under way may still gather without a look at the queues.
@@ -71,13 +73,13 @@ impl Core {
             self.own.gathered.clear();
             return;
         };
-        let before = connection.queued_cost();
+        let (before, bytes_sent) = (connection.queued_cost(), connection.bytes_sent);
         let sent = connection.send(&self.own.gathered, &mut self.pool);
-        let after = connection.queued_cost();
-        let gathered = self.own.gathered.len();
+        let (after, bytes_sent) = (connection.queued_cost(), connection.bytes_sent - bytes_sent);
+        self.counters.bytes_sent += bytes_sent;
         if let Some(idle) = &mut connection.idle {
-            // Some of it has gone out, or begins to wait for the peer.
-            if after < before + gathered || before == 0 && gathered > 0 {
+            // Some has gone out, or begins to wait for the peer.
+            if bytes_sent > 0 || before == 0 && after > 0 {
                 idle.touch(self.turn_began);
             }
         }
@@ -145,10 +147,10 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let Some(mark) = connection.cross_mark() else { return };
         if connection.can_write() {
-            self.call(id, |protocol, transport| match mark {
-                Mark::High => protocol.pause_writing(transport),
-                Mark::Low => protocol.resume_writing(transport),
-            });
+            match mark {
+                Mark::High => self.call(id, "pause_writing", |protocol, transport| protocol.pause_writing(transport)),
+                Mark::Low => self.call(id, "resume_writing", |protocol, transport| protocol.resume_writing(transport)),
+            };
             self.send(id);
         }
         // The other mark, the end, and reading that was held back: all of it is looked at again.

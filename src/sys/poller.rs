@@ -128,10 +128,11 @@ impl Poller {
 
     /// Waits until something is ready, until `deadline`, or until woken.
     ///
-    /// An interrupted wait goes on with the time that is left (rule L3); `None` waits without end.
-    pub(crate) fn wait(&mut self, events: &mut Events, wait: Wait, clock: &Clock) -> io::Result<()> {
+    /// An interrupted wait goes on with the time that is left (rule L3). Each try counts in `polls`.
+    pub(crate) fn wait(&mut self, events: &mut Events, wait: Wait, clock: &Clock, polls: &mut u64) -> io::Result<()> {
         let mut timeout = wait.timeout();
         loop {
+            *polls += 1;
             let result = match (&mut *self, &mut *events) {
                 (Poller::Mio(poll), Events::Mio(events)) => poll.poll(events, timeout),
                 #[cfg(feature = "testing")]

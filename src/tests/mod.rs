@@ -312,6 +312,7 @@ mod ending;
 #[cfg(feature = "framing")]
 mod framing;
 mod half_closing;
+mod health;
 mod life;
 mod marks;
 mod overload;

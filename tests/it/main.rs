@@ -14,6 +14,7 @@ mod embedding;
 mod handles;
 #[cfg(feature = "testing")]
 mod harness;
+mod logging;
 #[cfg(feature = "testing")]
 mod peers;
 #[cfg(unix)]

@@ -284,7 +284,7 @@ impl Machine {
     // Readiness.
 
     fn poll(&mut self, told: &mut BTreeMap<String, Readiness>) -> String {
-        self.poller.wait(&mut self.events, Wait::Not, &self.clock).unwrap();
+        self.poller.wait(&mut self.events, Wait::Not, &self.clock, &mut 0).unwrap();
         for (token, readiness) in self.events.iter() {
             let name = &self.names[token];
             if self.sockets.contains_key(name) {

@@ -1,0 +1,110 @@
+//! How well a loop keeps up: its longest callback, and its lag.
+//!
+//! Pure data: no clock, times are arguments.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::ids::Id;
+use crate::report::Report;
+
+/// How well a loop keeps up, by [`Context::health`](crate::Context::health). All zero while callbacks are not timed, see
+/// [`Limits::slow_callback`](crate::Limits::slow_callback).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The longest callback so far. While it ran, nobody else was served.
+    pub longest_callback: Duration,
+    /// Its name, such as `"data_received"`; empty where there was none yet.
+    pub longest_callback_name: &'static str,
+    /// How long the last turn worked after it had waited: who became ready meanwhile waited for so long at most.
+    pub lag: Duration,
+    /// The longest that any turn worked so far.
+    pub lag_max: Duration,
+    /// How many callbacks took longer than [`Limits::slow_callback`](crate::Limits::slow_callback).
+    pub slow_callbacks: u64,
+}
+
+/// What one connection has been through, by [`Transport::stats`](crate::Transport::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// How long it has been in the loop.
+    pub age: Duration,
+    /// Bytes that were read from its socket.
+    pub bytes_received: u64,
+    /// Bytes that the kernel has taken.
+    pub bytes_sent: u64,
+    /// Bytes that were written and the kernel has not taken yet.
+    pub queued_bytes: usize,
+}
+
+/// Whom a callback was about.
+#[derive(Clone, Copy)]
+pub(crate) enum About {
+    Connection(Id),
+    /// The name says it all.
+    Nobody,
+}
+
+/// Watches how long callbacks take.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// None: nothing is timed.
+    slow: Option<Duration>,
+    report: Report,
+    pub(crate) health: Health,
+}
+
+impl Watch {
+    pub(crate) fn new(slow: Option<Duration>) -> Watch {
+        Watch { slow, ..Watch::default() }
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// A callback has returned.
+    #[inline]
+    pub(crate) fn note(&mut self, name: &'static str, about: About, began: Instant, ended: Instant) {
+        let took = ended.saturating_duration_since(began);
+        if took > self.health.longest_callback {
+            self.note_longest(name, took);
+        }
+        if self.slow.is_some_and(|slow| took > slow) {
+            self.note_slow(name, about, took, ended);
+        }
+    }
+
+    #[cold]
+    fn note_longest(&mut self, name: &'static str, took: Duration) {
+        self.health.longest_callback = took;
+        self.health.longest_callback_name = name;
+    }
+
+    /// Warns, at most once a second.
+    #[cold]
+    fn note_slow(&mut self, name: &'static str, about: About, took: Duration, now: Instant) {
+        self.health.slow_callbacks += 1;
+        let Some(withheld) = self.report.ask(now) else { return };
+        let others = if withheld > 0 { format!(" (and {withheld} others before were slow)") } else { String::new() };
+        log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());
+    }
+
+    /// A turn that began to work then has ended.
+    pub(crate) fn note_turn(&mut self, began: Instant, ended: Instant) {
+        self.health.lag = ended.saturating_duration_since(began);
+        self.health.lag_max = self.health.lag_max.max(self.health.lag);
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            About::Connection(id) => write!(f, " of connection {id}"),
+            About::Nobody => Ok(()),
+        }
+    }
+}

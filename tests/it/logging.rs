@@ -1,0 +1,69 @@
+//! What the loop logs, as the embedding program's logger gets it.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use switchboard::{EventLoop, Limits, Protocol, Transport};
+
+use crate::support::{connect, listen, turn_until};
+
+thread_local! {
+    /// What was logged by this thread, which is this test.
+    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct ToThread;
+
+impl Log for ToThread {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOGGED.with_borrow_mut(|logged| logged.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn start_logging() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_boxed_logger(Box::new(ToThread)).unwrap();
+        log::set_max_level(LevelFilter::Warn);
+    });
+}
+
+/// Is busy for a while at each message.
+struct Busy;
+
+impl Protocol for Busy {
+    fn data_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) -> usize {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(3) {
+            std::hint::spin_loop();
+        }
+        transport.write(b"!");
+        1
+    }
+}
+
+#[test]
+fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
+    start_logging();
+    let limits = Limits::default().with_slow_callback(Some(Duration::from_millis(2)));
+    let mut event_loop = EventLoop::with_limits(limits).unwrap();
+    let mut client = connect(listen(&mut event_loop, || Busy));
+    client.write_all(&[b'x'; 20]).unwrap();
+    turn_until(&mut event_loop, |context| context.health().slow_callbacks >= 20);
+    let id = event_loop.context().connection_ids()[0];
+    let logged = LOGGED.take();
+    let expected = format!("data_received of connection {} took ", id.to_string().trim_start_matches('c'));
+    assert!(logged[0].starts_with(&expected), "{logged:?}");
+    assert!(logged.len() <= 2, "{logged:?}");
+}
