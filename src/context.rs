@@ -107,6 +107,16 @@ impl<'a> Context<'a> {
         self.core.register(source, interest, handler).map(SourceId)
     }
 
+    /// Changes what a source is waited for. Whatever it is ready for already is told of again. From within its own
+    /// handler this takes effect when that returns.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it is gone, and what the system says; from within its own handler that is logged instead.
+    pub fn reregister(&mut self, id: SourceId, interest: Interest) -> io::Result<()> {
+        self.core.reregister(id.0, interest)
+    }
+
     /// Removes a source and drops it with its handler; `false` where it is gone already.
     pub fn deregister(&mut self, id: SourceId) -> bool {
         self.core.deregister(id.0)

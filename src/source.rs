@@ -1,7 +1,7 @@
 //! Anything else that mio can wait for.
 
-use mio::Registry;
 use mio::event::Source;
+use mio::{Interest, Registry, Token};
 
 use crate::Context;
 use crate::sys::Readiness;
@@ -22,6 +22,8 @@ pub enum SourceAction {
 pub(crate) trait AnySource {
     fn ready(&mut self, context: &mut Context<'_>, readiness: Readiness) -> SourceAction;
 
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> std::io::Result<()>;
+
     /// Sources that are not owners of a descriptor outlive their registration: it must be undone.
     fn deregister(&mut self, registry: &Registry) -> std::io::Result<()>;
 }
@@ -40,6 +42,10 @@ where
         (self.handler)(context, &mut self.source, readiness)
     }
 
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> std::io::Result<()> {
+        self.source.reregister(registry, token, interest)
+    }
+
     fn deregister(&mut self, registry: &Registry) -> std::io::Result<()> {
         self.source.deregister(registry)
     }
@@ -52,4 +58,6 @@ pub(crate) struct SourceSlot {
     /// What its last events said; kept for a handler that answered `Again`.
     pub(crate) readiness: Readiness,
     pub(crate) carried_over: bool,
+    /// What its handler, which runs, wants it to be registered for.
+    pub(crate) interest: Option<Interest>,
 }

@@ -208,7 +208,7 @@ impl Core {
         S: Source + 'static,
         H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
     {
-        let slot = SourceSlot { source: None, readiness: Readiness::default(), carried_over: false };
+        let slot = SourceSlot { source: None, readiness: Readiness::default(), carried_over: false, interest: None };
         let id = self.slots.insert(Tenant::Source(slot))?;
         let registry = self.poller.registry();
         if let Err(error) = registry.and_then(|r| r.register(&mut source, mio::Token(id.token()), interest)) {
@@ -219,6 +219,17 @@ impl Core {
             slot.source = Some(Box::new(Registered { source, handler }));
         }
         Ok(id)
+    }
+
+    pub(crate) fn reregister(&mut self, id: Id, interest: Interest) -> io::Result<()> {
+        let slot = self.slots.source_mut(id).ok_or(io::ErrorKind::NotFound)?;
+        match &mut slot.source {
+            Some(source) => source.reregister(self.poller.registry()?, mio::Token(id.token()), interest),
+            None => {
+                slot.interest = Some(interest);
+                Ok(())
+            }
+        }
     }
 
     // Leaving.

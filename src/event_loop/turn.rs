@@ -90,10 +90,14 @@ impl Core {
         let answer = self.guard("a source's handler", |core| source.ready(&mut Context::new(core), readiness));
         let slot = self.slots.source_mut(id);
         match (answer, slot) {
-            (Some(SourceAction::Wait), Some(slot)) => slot.source = Some(source),
+            (Some(SourceAction::Wait), Some(slot)) => {
+                slot.source = Some(source);
+                self.reregister_as_wanted(id);
+            }
             (Some(SourceAction::Again), Some(slot)) => {
                 slot.source = Some(source);
                 slot.readiness = slot.readiness | readiness;
+                self.reregister_as_wanted(id);
                 self.carry_over(id);
             }
             // It is done, it panicked, or it was deregistered by itself.
@@ -103,6 +107,14 @@ impl Core {
                 self.drop_guarded(source);
                 self.descriptor_closed();
             }
+        }
+    }
+
+    /// Does what a handler asked for while it ran.
+    fn reregister_as_wanted(&mut self, id: Id) {
+        let Some(interest) = self.slots.source_mut(id).and_then(|slot| slot.interest.take()) else { return };
+        if let Err(error) = self.reregister(id, interest) {
+            log::error!("source {id} stays registered for what it was: {error}");
         }
     }
 

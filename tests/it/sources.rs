@@ -1,12 +1,13 @@
-//! Sources of other kinds, with a pipe as the example.
+//! Sources of other kinds: pipes, a socket of mio's, inotify, and standard input.
 
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 use mio::Interest;
-use mio::unix::pipe;
-use switchboard::{EventLoop, SourceAction};
+use mio::unix::{SourceFd, pipe};
+use switchboard::{EventLoop, Readiness, SourceAction};
 
 use crate::support::{event_loop, turn_until};
 
@@ -82,5 +83,139 @@ fn a_source_can_be_deregistered_by_anybody_and_by_its_own_handler() {
     let other = event_loop.context().register(receiver, Interest::READABLE, |_, _, _| unreachable!()).unwrap();
     assert!(event_loop.context().deregister(other));
     assert!(!event_loop.context().deregister(other));
+    event_loop.run_until_idle().unwrap();
+}
+
+#[test]
+fn a_source_is_waited_for_in_another_way_from_outside_and_by_its_own_handler() {
+    let mut event_loop = event_loop();
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let (into, own_id) = (said.clone(), Rc::new(std::cell::Cell::new(None)));
+    let id = own_id.clone();
+    let source = event_loop
+        .context()
+        .register(mio::net::UnixStream::from_std(theirs), Interest::READABLE, move |context, _, readiness| {
+            into.borrow_mut().push((readiness.is_readable(), readiness.is_writable()));
+            if readiness.is_writable() {
+                context.reregister(id.get().unwrap(), Interest::READABLE).unwrap();
+            }
+            SourceAction::Wait
+        })
+        .unwrap();
+    own_id.set(Some(source));
+    event_loop.turn(Some(std::time::Duration::ZERO)).unwrap();
+    assert_eq!(said.take(), [], "it is writable, which nobody asked for");
+    event_loop.context().reregister(source, Interest::READABLE | Interest::WRITABLE).unwrap();
+    turn_until(&mut event_loop, |_| said.borrow().len() == 1);
+    assert_eq!(said.take(), [(false, true)]);
+    ours.write_all(b"x").unwrap();
+    turn_until(&mut event_loop, |_| said.borrow().len() == 1);
+    assert_eq!(said.take(), [(true, false)], "its handler asked for reading alone");
+    assert!(event_loop.context().deregister(source));
+    let gone = event_loop.context().reregister(source, Interest::READABLE).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+}
+
+/// A source of whatever has a descriptor, as an embedding program would write it.
+#[cfg(target_os = "linux")]
+struct Described<T>(T);
+
+#[cfg(target_os = "linux")]
+impl<T: std::os::fd::AsRawFd> mio::event::Source for Described<T> {
+    fn register(&mut self, registry: &mio::Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).register(registry, token, interest)
+    }
+
+    fn reregister(&mut self, registry: &mio::Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
+        SourceFd(&self.0.as_raw_fd()).deregister(registry)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn inotify_is_a_source_and_a_regular_file_is_refused() {
+    use inotify::{Inotify, WatchMask};
+
+    let folder = std::env::temp_dir().join(format!("switchboard-inotify-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let inotify = Inotify::init().unwrap();
+    inotify.watches().add(&folder, WatchMask::CREATE).unwrap();
+    let mut event_loop = event_loop();
+    let names = Rc::new(RefCell::new(Vec::new()));
+    let into = names.clone();
+    let handler = move |_: &mut switchboard::Context<'_>, source: &mut Described<Inotify>, _| {
+        let mut buffer = [0; 4096];
+        match source.0.read_events(&mut buffer) {
+            Ok(events) => {
+                into.borrow_mut().extend(events.filter_map(|event| event.name?.to_str().map(str::to_owned)));
+                SourceAction::Again
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => SourceAction::Wait,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    event_loop.context().register(Described(inotify), Interest::READABLE, handler).unwrap();
+    let file = std::fs::File::create(folder.join("appeared")).unwrap();
+    turn_until(&mut event_loop, |_| !names.borrow().is_empty());
+    assert_eq!(*names.borrow(), ["appeared"]);
+    let refused = event_loop.context().register(Described(file), Interest::READABLE, |_, _, _| SourceAction::Wait);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied, "a file is always ready");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+const CHILD: &str = "SWITCHBOARD_TEST_STDIN_CHILD";
+
+#[test]
+fn standard_input_is_a_source_until_its_end() {
+    // In a process of its own, since this one's input is not ours.
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sources::the_child_that_reads_standard_input", "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"typed, ").unwrap();
+    input.write_all(b"and typed again").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("<typed, and typed again>"), "{printed}");
+}
+
+#[test]
+fn the_child_that_reads_standard_input() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let mut event_loop = event_loop();
+    let mut typed = Vec::new();
+    let handler = move |_: &mut switchboard::Context<'_>, _: &mut SourceFd<'static>, readiness: Readiness| {
+        // It is a blocking descriptor that others may share: one read for each event is what never blocks, and at the
+        // end none does.
+        let mut buffer = [0; 1024];
+        match io::stdin().lock().read(&mut buffer).unwrap() {
+            0 => {
+                println!("<{}>", String::from_utf8_lossy(&typed));
+                SourceAction::Remove
+            }
+            count => {
+                typed.extend_from_slice(&buffer[..count]);
+                if readiness.is_read_closed() || count == buffer.len() {
+                    SourceAction::Again
+                } else {
+                    SourceAction::Wait
+                }
+            }
+        }
+    };
+    event_loop.context().register(SourceFd(&0), Interest::READABLE, handler).unwrap();
     event_loop.run_until_idle().unwrap();
 }
