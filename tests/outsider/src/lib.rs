@@ -8,5 +8,7 @@
 #![cfg(test)]
 
 mod driving;
+#[cfg(unix)]
+mod looking;
 mod serving;
 mod values;
