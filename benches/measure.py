@@ -41,7 +41,10 @@ READY = 50  # Connections that are ready at each poll.
 ROUNDS = (5, 55)  # The difference of two runs: what starting and ending cost does not count.
 REST_S = 10
 IDLE = (5_000, 10_000)
-IDLE_SERVERS = (([], "bytes_a_connection", "its protocol included"),)  # Flags, bound, and what they add.
+IDLE_SERVERS = (  # Flags, bound, and what they add.
+    ([], "bytes_a_connection", "its protocol included"),
+    (["--idle-timeout"], "bytes_a_connection_with_timeout", "with an idle timeout"),
+)
 SPARE_DESCRIPTORS = 64
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
@@ -98,19 +101,19 @@ class TurnByTurn:
         return connect(self.server.address)
 
 
-def profile_of(binary, workload, rounds):
+def profile_of(binary, workload, rounds, flags):
     with tempfile.NamedTemporaryFile(prefix="callgrind-") as out:
         argv = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out.name}", binary, "--turn-by-turn"]
-        with Server(argv, stdin=subprocess.PIPE) as server:
+        with Server([*argv, *flags], stdin=subprocess.PIPE) as server:
             workload(TurnByTurn(server), rounds)
             server.process.stdin.close()
             require(server.process.wait(harness.WAIT_S) == 0, f"the server failed{server.tail()}")
         return Profile.read(out.name)
 
 
-def difference(binary, workload, ready):
+def difference(binary, workload, ready, flags=()):
     """What a message or a connection costs: instructions and calls, by function."""
-    few, many = (profile_of(binary, workload(ready), rounds) for rounds in ROUNDS)
+    few, many = (profile_of(binary, workload(ready), rounds, flags) for rounds in ROUNDS)
     return (many - few) / ((ROUNDS[1] - ROUNDS[0]) * ready)
 
 
@@ -159,15 +162,17 @@ ALLOCATORS = re.compile(r"(malloc|calloc|realloc|posix_memalign|aligned_alloc)(@
 
 def instructions(builds, breakdown):
     command = "python3 benches/measure.py instructions"
-    for profile, bound, ready in (
-        ("bench", "instructions_a_message", READY),
-        ("release", "instructions_a_message_release", READY),
-        ("bench", None, 1),
+    for profile, bound, ready, flags, addition in (
+        ("bench", "instructions_a_message", READY, [], ""),
+        ("release", "instructions_a_message_release", READY, [], ""),
+        ("bench", None, READY, ["--untimed"], ", callbacks not timed"),
+        ("bench", None, READY, ["--idle-timeout"], ", with an idle timeout"),
+        ("bench", None, 1, [], ""),
     ):
-        cost = difference(builds.server(profile), messages, ready)
-        what = f"a 64-byte message echoed, {ready} ready at each poll, {profile} profile"
+        cost = difference(builds.server(profile), messages, ready, flags)
+        what = f"a 64-byte message echoed, {ready} ready at each poll, {profile} profile{addition}"
         yield Figure(bound, what, cost.instructions(), "instructions", command)
-        if profile == "bench" and ready == READY:
+        if bound == "instructions_a_message":
             allocations = cost.calls(ALLOCATORS)
             yield Figure("allocations_a_message", "a 64-byte message echoed", allocations, "allocations", command)
         if breakdown:

@@ -1,12 +1,14 @@
 //! The server that `benches/measure.py` measures: it echoes, and does nothing else.
 //!
 //! It prints `listening on ADDRESS` and runs until it is killed. With `--turn-by-turn` it does one turn for every byte
-//! on its standard input, and ends with that: so whoever drives it says how many connections are ready at a poll.
+//! on its standard input, and ends with that: so whoever drives it says how many connections are ready at a poll. With
+//! `--untimed` callbacks are not timed, with `--idle-timeout` each connection has one.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
-use switchboard::{EventLoop, Protocol, Transport};
+use switchboard::{EventLoop, Limits, Protocol, Transport};
 
 struct Echo;
 
@@ -27,15 +29,20 @@ fn turn_by_turn(event_loop: &mut EventLoop) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    let flags: Vec<_> = std::env::args().skip(1).collect();
-    let mut event_loop = EventLoop::new()?;
+    let mut limits = Limits::default();
+    let mut is_driven = false;
+    for flag in std::env::args().skip(1) {
+        match flag.as_str() {
+            "--turn-by-turn" => is_driven = true,
+            "--untimed" => limits.slow_callback = None,
+            "--idle-timeout" => limits.idle_timeout = Some(Duration::from_secs(3600)),
+            _ => return Err(io::Error::other(format!("no such flag: {flag}"))),
+        }
+    }
+    let mut event_loop = EventLoop::with_limits(limits)?;
     let mut context = event_loop.context();
     let listener = context.listen(([127, 0, 0, 1], 0).into(), |_, _| Some(Box::new(Echo)))?;
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
     println!("listening on {}", listening.local_addr()?);
-    match flags.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => event_loop.run(),
-        ["--turn-by-turn"] => turn_by_turn(&mut event_loop),
-        _ => Err(io::Error::other(format!("no such flags: {flags:?}"))),
-    }
+    if is_driven { turn_by_turn(&mut event_loop) } else { event_loop.run() }
 }
