@@ -165,7 +165,7 @@ def instructions(builds, breakdown):
     for profile, bound, ready, flags, addition in (
         ("bench", "instructions_a_message", READY, [], ""),
         ("release", "instructions_a_message_release", READY, [], ""),
-        ("bench", None, READY, ["--untimed"], ", callbacks not timed"),
+        ("bench", None, READY, ["--timed"], ", callbacks timed"),
         ("bench", None, READY, ["--idle-timeout"], ", with an idle timeout"),
         ("bench", None, 1, [], ""),
     ):

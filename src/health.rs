@@ -5,15 +5,16 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::Limits;
 use crate::ids::Id;
 use crate::report::Report;
 
-/// How well a loop keeps up, by [`Context::health`](crate::Context::health). All zero while callbacks are not timed, see
-/// [`Limits::slow_callback`](crate::Limits::slow_callback).
+/// How well a loop keeps up, by [`Context::health`](crate::Context::health).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// The longest callback so far. While it ran, nobody else was served.
+    /// The longest callback so far, while which nobody else was served; zero where callbacks are not timed, see
+    /// [`Limits::time_callbacks`](crate::Limits::time_callbacks).
     pub longest_callback: Duration,
     /// Its name, such as `"data_received"`; empty where there was none yet.
     pub longest_callback_name: &'static str,
@@ -21,8 +22,9 @@ pub struct Health {
     pub lag: Duration,
     /// The longest that any turn worked so far.
     pub lag_max: Duration,
-    /// How many callbacks took longer than [`Limits::slow_callback`](crate::Limits::slow_callback).
-    pub slow_callbacks: u64,
+    /// How many callbacks or, where those are not timed, turns took longer than
+    /// [`Limits::slow_callback`](crate::Limits::slow_callback).
+    pub slow: u64,
 }
 
 /// What one connection has been through, by [`Transport::stats`](crate::Transport::stats).
@@ -50,20 +52,21 @@ pub(crate) enum About {
 /// Watches how long callbacks take.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// None: nothing is timed.
+    /// What takes longer is warned of.
     slow: Option<Duration>,
+    times_callbacks: bool,
     report: Report,
     pub(crate) health: Health,
 }
 
 impl Watch {
-    pub(crate) fn new(slow: Option<Duration>) -> Watch {
-        Watch { slow, ..Watch::default() }
+    pub(crate) fn new(limits: &Limits) -> Watch {
+        Watch { slow: limits.slow_callback, times_callbacks: limits.time_callbacks, ..Watch::default() }
     }
 
     #[inline]
-    pub(crate) fn is_on(&self) -> bool {
-        self.slow.is_some()
+    pub(crate) fn times_callbacks(&self) -> bool {
+        self.times_callbacks
     }
 
     /// A callback has returned.
@@ -87,7 +90,7 @@ impl Watch {
     /// Warns, at most once a second.
     #[cold]
     fn note_slow(&mut self, name: &'static str, about: About, took: Duration, now: Instant) {
-        self.health.slow_callbacks += 1;
+        self.health.slow += 1;
         let Some(withheld) = self.report.ask(now) else { return };
         let others = if withheld > 0 { format!(" (and {withheld} others before were slow)") } else { String::new() };
         log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());
@@ -95,8 +98,12 @@ impl Watch {
 
     /// A turn that began to work then has ended.
     pub(crate) fn note_turn(&mut self, began: Instant, ended: Instant) {
-        self.health.lag = ended.saturating_duration_since(began);
-        self.health.lag_max = self.health.lag_max.max(self.health.lag);
+        let took = ended.saturating_duration_since(began);
+        self.health.lag = took;
+        self.health.lag_max = self.health.lag_max.max(took);
+        if !self.times_callbacks && self.slow.is_some_and(|slow| took > slow) {
+            self.note_slow("a turn", About::Nobody, took, ended);
+        }
     }
 }
 

@@ -95,10 +95,13 @@ limits! {
     /// How long a connection may last until [`timed_out`](crate::Protocol::timed_out) is called; see
     /// [`Timeout::Total`](crate::Timeout::Total). Default `None`: for ever.
     total_timeout / with_total_timeout: Option<Duration> = None,
-    /// A callback that takes longer than this is warned of in the log, at most once a second, with its name and its
-    /// connection's. Timing costs each callback two looks at the clock, some 50 ns; `None` saves them. Only the loop's
-    /// own set counts. Default 100 ms.
+    /// What works for longer than this without serving anybody else is warned of in the log, at most once a second: a
+    /// whole turn or, where callbacks are timed, one callback, by its name and its connection's. Only the loop's own
+    /// set counts. Default 100 ms; `None`: no warnings.
     slow_callback / with_slow_callback: Option<Duration> = Some(Duration::from_millis(100)),
+    /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
+    /// clock a callback, some 50 ns. Only the loop's own set counts. Default false.
+    time_callbacks / with_time_callbacks: bool = false,
     /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).
     /// Default 2 s.
     linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),

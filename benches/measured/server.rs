@@ -2,7 +2,7 @@
 //!
 //! It prints `listening on ADDRESS` and runs until it is killed. With `--turn-by-turn` it does one turn for every byte
 //! on its standard input, and ends with that: so whoever drives it says how many connections are ready at a poll. With
-//! `--untimed` callbacks are not timed, with `--idle-timeout` each connection has one.
+//! `--timed` each callback is timed, with `--idle-timeout` each connection has one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ fn main() -> io::Result<()> {
     for flag in std::env::args().skip(1) {
         match flag.as_str() {
             "--turn-by-turn" => is_driven = true,
-            "--untimed" => limits.slow_callback = None,
+            "--timed" => limits.time_callbacks = true,
             "--idle-timeout" => limits.idle_timeout = Some(Duration::from_secs(3600)),
             _ => return Err(io::Error::other(format!("no such flag: {flag}"))),
         }

@@ -118,7 +118,7 @@ impl Core {
             poller,
             clock,
             slots: Slots::new(),
-            watch: Watch::new(limits.slow_callback),
+            watch: Watch::new(&limits),
             limits: Rc::new(limits),
             counters: Counters::default(),
             made,

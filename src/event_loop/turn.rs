@@ -184,9 +184,7 @@ impl Core {
 
     /// The end of a turn: how long it worked.
     pub(super) fn note_lag(&mut self) {
-        if self.watch.is_on() {
-            self.watch.note_turn(self.turn_began, self.clock.now());
-        }
+        self.watch.note_turn(self.turn_began, self.clock.now());
     }
 
     /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.

@@ -91,7 +91,7 @@ impl Core {
 
     #[inline]
     fn begin_timing(&self) -> Option<Instant> {
-        self.watch.is_on().then(|| self.clock.now())
+        self.watch.times_callbacks().then(|| self.clock.now())
     }
 
     #[inline]

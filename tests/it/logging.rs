@@ -56,11 +56,11 @@ impl Protocol for Busy {
 #[test]
 fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
     start_logging();
-    let limits = Limits::default().with_slow_callback(Some(Duration::from_millis(2)));
+    let limits = Limits::default().with_slow_callback(Some(Duration::from_millis(2))).with_time_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let mut client = connect(listen(&mut event_loop, || Busy));
     client.write_all(&[b'x'; 20]).unwrap();
-    turn_until(&mut event_loop, |context| context.health().slow_callbacks >= 20);
+    turn_until(&mut event_loop, |context| context.health().slow >= 20);
     let id = event_loop.context().connection_ids()[0];
     let logged = LOGGED.take();
     let expected = format!("data_received of connection {} took ", id.to_string().trim_start_matches('c'));

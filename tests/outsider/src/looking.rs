@@ -81,7 +81,7 @@ fn who_waits_for_too_long_is_told() {
 
 #[test]
 fn a_loop_tells_how_it_is() {
-    let limits = Limits::default().with_slow_callback(Some(Duration::from_secs(1)));
+    let limits = Limits::default().with_slow_callback(Some(Duration::from_secs(1))).with_time_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let id = event_loop.context().attach(ours, Box::new(HandsOver(Rc::default()))).unwrap();
