@@ -48,7 +48,7 @@
 //! - `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it.
 //! - Bytes go out in the order of the writes, or the connection ends and says why; a peer that takes nothing, sends
 //!   too much, resets, or sends urgent data costs a bounded amount of memory, and nobody else notices.
-//! - Who keeps making work for himself starves nobody: reading, accepting and timers have a budget for each turn, and
+//! - Who keeps making work for himself starves nobody: reading, accepting, commands and timers have a budget for each turn, and
 //!   what they leave is carried over.
 //! - A panic of a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
 //! - Errors of peers end their connections; a turn fails only when the poller itself does.
