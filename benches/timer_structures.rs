@@ -22,7 +22,7 @@ mod timers;
 mod wheel;
 
 /// As large as what the loop keeps for a timer. The first number is the timer's in the scene.
-type Payload = [u64; 3];
+type Payload = [u64; 2];
 
 trait Structure: Default {
     type Key: Copy;
@@ -56,13 +56,13 @@ impl Structure for Ours {
         self.0.remove(key)
     }
     fn reset(&mut self, key: Self::Key, deadline: Instant) -> Option<Self::Key> {
-        self.0.reset(key, deadline)
+        self.0.reset(key, deadline).then_some(key)
     }
     fn next_deadline(&self) -> Option<Instant> {
         self.0.next_deadline()
     }
     fn pop_due(&mut self, now: Instant) -> Option<Payload> {
-        self.0.pop_due(now, self.0.mark())
+        self.0.first_due(now, self.0.mark()).and_then(|key| self.0.remove(key))
     }
 }
 
@@ -170,7 +170,7 @@ impl<S: Structure> Scene<S> {
         let first = self.deadlines_of_free();
         let start = Instant::now();
         for (number, deadline) in first {
-            let key = self.timers.insert(deadline, [number as u64; 3]);
+            let key = self.timers.insert(deadline, [number as u64; 2]);
             self.chosen.push((number, key, deadline));
         }
         let time = start.elapsed();
@@ -286,7 +286,7 @@ fn measure_bytes<S: Structure>(live: usize, deadlines: Deadlines, now: Instant) 
         scene.chosen.extend(
             first
                 .iter()
-                .map(|&(number, deadline)| (number, scene.timers.insert(deadline, [number as u64; 3]), deadline)),
+                .map(|&(number, deadline)| (number, scene.timers.insert(deadline, [number as u64; 2]), deadline)),
         );
     });
     scene.note_chosen();

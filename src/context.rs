@@ -137,6 +137,37 @@ impl<'a> Context<'a> {
         self.core.call_at(deadline, Box::new(call))
     }
 
+    /// Calls `call` each time that `period` has passed, beginning after the first. Costs O(log n) a call.
+    ///
+    /// Ticks are counted from the time that each was due, not from when it was called, so that they do not drift. Those
+    /// that have passed when it is called are skipped: how many, it gets as its second argument, and the next call comes
+    /// with the next tick that lies ahead. A period of zero means once in every turn, and keeps the loop from sleeping.
+    ///
+    /// It goes on until it is cancelled, which `call` itself may do, or until `call` panics: that is logged, and ends it.
+    /// [`reset`](Context::reset) moves its next tick, and with it those that follow.
+    ///
+    /// ```
+    /// # let mut event_loop = switchboard::EventLoop::new()?;
+    /// # let mut context = event_loop.context();
+    /// use std::time::Duration;
+    /// let mut seconds = 0;
+    /// context.call_every(Duration::from_secs(1), move |_, missed| {
+    ///     seconds += 1 + missed;
+    ///     println!("up for {seconds} s");
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn call_every(&mut self, period: Duration, call: impl FnMut(&mut Context<'_>, u64) + 'static) -> TimerId {
+        self.core.call_every(period, Box::new(call))
+    }
+
+    /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
+    /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
+    /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
+    pub fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
+        self.core.reset(id, delay)
+    }
+
     /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
     /// closure is dropped at the turn's end.
     pub fn cancel(&mut self, id: TimerId) -> bool {

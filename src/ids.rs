@@ -81,14 +81,15 @@ public_id!(
 
 /// Names a timer of a loop.
 ///
-/// `Copy + Send`, valid for one loop. Once the timer has fired or was cancelled the id is stale: cancelling it answers
-/// `false`, and it never comes to mean another timer.
+/// `Copy + Send`, valid for one loop, and the same however often the timer is set anew. Once it was called (a repeating
+/// one: has ended) or was cancelled the id is stale: cancelling it answers `false`, and it never comes to mean another
+/// timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub(crate) crate::timers::Key);
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TimerId({})", self.0.sequence)
+        write!(f, "TimerId({})", self.0.created)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use super::Core;
 use super::core::Discarded;
 use super::slots::Tenant;
-use super::timing::Due;
+use super::timing::{Due, Purpose};
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
@@ -162,7 +162,7 @@ impl Core {
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if class != AcceptError::Invalid {
             let delay = listener.next_delay();
-            let timer = self.timers.insert(sys::deadline_after(now, delay), Due::Accept(id));
+            let timer = self.timers.insert(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
             listener.accepting = Accepting::BackingOff(timer);
             self.backing_off.push(id);
         }

@@ -54,7 +54,7 @@ pub(crate) struct Core {
     /// What is the user's and of no more use.
     pub(super) discarded: Vec<Discarded>,
     /// Lingering connections, in the order in which they will be given up.
-    pub(super) lingering: BTreeMap<Key, Id>,
+    pub(super) lingering: BTreeMap<(Instant, Key), Id>,
     /// The timers of total timeouts, of the connections that have one.
     pub(super) total_timeouts: BTreeMap<Id, Key>,
     /// Listeners that wait for a descriptor.
@@ -239,8 +239,10 @@ impl Core {
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
-            self.timers.remove(timer);
-            self.lingering.remove(&timer);
+            if let Some(deadline) = self.timers.deadline(timer) {
+                self.lingering.remove(&(deadline, timer));
+                self.timers.remove(timer);
+            }
         }
         self.queued_total -= connection.queued_cost();
         if let (CloseReason::Detached, Some(socket)) = (&reason, connection.socket_mut()) {
@@ -297,9 +299,9 @@ impl Core {
         match &mut self.life {
             Life::Dropping => return,
             Life::Draining { deadline, .. } => {
-                if end < deadline.deadline() {
-                    // Where it has fired, all connections are abandoned already.
-                    *deadline = self.timers.reset(*deadline, end).unwrap_or(*deadline);
+                // Where it has fired, all connections are abandoned already.
+                if self.timers.deadline(*deadline).is_some_and(|deadline| end < deadline) {
+                    self.timers.reset(*deadline, end);
                 }
                 return;
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::timing::Due;
+use super::timing::{Due, Purpose};
 use crate::connection::{Connection, State};
 use crate::ids::Id;
 use crate::reason::Timeout;
@@ -43,7 +43,7 @@ impl Core {
                     self.timers.remove(timer);
                 }
                 if let Some(after) = after {
-                    let timer = self.timers.insert(deadline_after(now, after), Due::Total(id));
+                    let timer = self.timers.insert(deadline_after(now, after), Due::of(Purpose::Total, id));
                     self.total_timeouts.insert(id, timer);
                 }
             }
@@ -66,7 +66,7 @@ impl Core {
             return;
         };
         if let Some(deadline) = idle.deadline() {
-            idle.timer = Some(self.timers.insert(deadline, Due::Idle(id)));
+            idle.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Idle, id)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the loop does by the clock: timers, waits, deadlines.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::Core;
@@ -8,43 +9,80 @@ use super::core::Discarded;
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
+use crate::timers::Key;
 use crate::{CloseReason, Context, TimerId};
 
-/// What a timer is for.
+/// What a timer is for. Small, since most timers are timeouts, of which each connection may have some.
 pub(super) enum Due {
     /// The user's.
-    Call { call: Box<dyn FnOnce(&mut Context<'_>)>, background: bool },
-    /// A closing connection has waited long enough for its peer, unless that has taken something meanwhile.
-    Close(Id),
-    /// A lingering connection has discarded input for long enough.
-    Linger(Id),
-    /// A connection may have been idle for long enough.
-    Idle(Id),
-    /// A connection has lasted for long enough.
-    Total(Id),
-    /// A send that only time unblocks is tried again.
-    Send(Id),
-    /// A listener that failed accepts again.
-    Accept(Id),
+    Once(Box<Once>),
+    /// The user's, and repeating.
+    Every(Box<Every>),
+    /// Something of a connection or a listener: its id lies open, so that all fits into 16 bytes.
+    Of(Purpose, u32, NonZeroU64),
     /// The grace of a shutdown is over.
     Shutdown,
     /// Buffers that are out of use are given back.
     Decay,
 }
 
+const _: () = assert!(size_of::<Due>() == 16);
+
+pub(super) struct Once {
+    call: Box<dyn FnOnce(&mut Context<'_>)>,
+    background: bool,
+}
+
+pub(super) struct Every {
+    /// None while it runs.
+    call: Option<Box<Repeated>>,
+    period: Duration,
+    background: bool,
+}
+
+/// What a repeating timer calls, with the number of ticks that were missed.
+type Repeated = dyn FnMut(&mut Context<'_>, u64);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// A closing connection has waited long enough for its peer, unless that has taken something meanwhile.
+    Close,
+    /// A lingering connection has discarded input for long enough.
+    Linger,
+    /// A connection may have been idle for long enough.
+    Idle,
+    /// A connection has lasted for long enough.
+    Total,
+    /// A send that only time unblocks is tried again.
+    Send,
+    /// A listener that failed accepts again.
+    Accept,
+}
+
+impl Due {
+    pub(super) fn of(purpose: Purpose, id: Id) -> Due {
+        Due::Of(purpose, id.slot, id.generation)
+    }
+
+    /// Whether it is the user's and not background.
+    fn is_waited_for(&self) -> bool {
+        match self {
+            Due::Once(once) => !once.background,
+            Due::Every(every) => !every.background,
+            Due::Of(..) | Due::Shutdown | Due::Decay => false,
+        }
+    }
+}
+
 impl fmt::Debug for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Due::Call { .. } => "Call",
-            Due::Close(_) => "Close",
-            Due::Linger(_) => "Linger",
-            Due::Idle(_) => "Idle",
-            Due::Total(_) => "Total",
-            Due::Send(_) => "Send",
-            Due::Accept(_) => "Accept",
-            Due::Shutdown => "Shutdown",
-            Due::Decay => "Decay",
-        })
+        match self {
+            Due::Once(_) => f.write_str("Once"),
+            Due::Every(_) => f.write_str("Every"),
+            Due::Of(purpose, ..) => write!(f, "{purpose:?}"),
+            Due::Shutdown => f.write_str("Shutdown"),
+            Due::Decay => f.write_str("Decay"),
+        }
     }
 }
 
@@ -72,20 +110,32 @@ impl Core {
 
     fn set_timer(&mut self, deadline: Instant, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
         self.timers_waited_for += 1;
-        TimerId(self.timers.insert(deadline, Due::Call { call, background: false }))
+        TimerId(self.timers.insert(deadline, Due::Once(Box::new(Once { call, background: false }))))
+    }
+
+    pub(crate) fn call_every(&mut self, period: Duration, call: Box<Repeated>) -> TimerId {
+        self.timers_waited_for += 1;
+        let every = Every { call: Some(call), period, background: false };
+        TimerId(self.timers.insert(self.deadline_after(period), Due::Every(Box::new(every))))
+    }
+
+    pub(crate) fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
+        self.timers.reset(id.0, self.deadline_after(delay))
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
         let Some(due) = self.timers.remove(id.0) else { return false };
-        if let Due::Call { background: false, .. } = due {
-            self.timers_waited_for -= 1;
-        }
+        self.timers_waited_for -= usize::from(due.is_waited_for());
         self.discarded.push(Discarded::Timer(due));
         true
     }
 
     pub(super) fn unref_timer(&mut self, id: TimerId) -> bool {
-        let Some(Due::Call { background, .. }) = self.timers.get_mut(id.0) else { return false };
+        let background = match self.timers.get_mut(id.0) {
+            Some(Due::Once(once)) => &mut once.background,
+            Some(Due::Every(every)) => &mut every.background,
+            _ => return false,
+        };
         if !std::mem::replace(background, true) {
             self.timers_waited_for -= 1;
         }
@@ -122,26 +172,62 @@ impl Core {
         }
         let now = self.clock.now();
         let mark = self.timers.mark();
-        while let Some(due) = self.timers.pop_due(now, mark) {
-            self.fire(due, now);
+        while let Some(key) = self.timers.first_due(now, mark) {
+            self.fire(key, now);
         }
     }
 
-    fn fire(&mut self, due: Due, now: Instant) {
+    fn fire(&mut self, key: Key, now: Instant) {
+        if let Some(Due::Every(_)) = self.timers.get_mut(key) {
+            return self.fire_repeating(key);
+        }
+        let deadline = self.timers.deadline(key);
+        let Some(due) = self.timers.remove(key) else { return };
+        self.timers_waited_for -= usize::from(due.is_waited_for());
         match due {
-            Due::Call { call, background } => {
-                self.timers_waited_for -= usize::from(!background);
+            Due::Once(once) => {
                 self.counters.timers_fired += 1;
-                self.guard("a timer", |core| call(&mut Context::new(core)));
+                self.guard("a timer", |core| (once.call)(&mut Context::new(core)));
             }
-            Due::Close(id) => self.check_close_deadline(id),
-            Due::Linger(id) => self.finish_begun(id),
-            Due::Idle(id) => self.check_idle(id, now),
-            Due::Total(id) => self.total_is_over(id),
-            Due::Send(id) => self.send_again(id),
-            Due::Accept(id) => self.accept_again(id),
+            Due::Of(purpose, slot, generation) => {
+                let id = Id { slot, generation };
+                match purpose {
+                    Purpose::Close => self.check_close_deadline(id),
+                    Purpose::Linger => {
+                        deadline.and_then(|deadline| self.lingering.remove(&(deadline, key)));
+                        self.finish_begun(id);
+                    }
+                    Purpose::Idle => self.check_idle(id, now),
+                    Purpose::Total => self.total_is_over(id),
+                    Purpose::Send => self.send_again(id),
+                    Purpose::Accept => self.accept_again(id),
+                }
+            }
             Due::Shutdown => self.abandon_connections(),
             Due::Decay => self.decay(),
+            Due::Every(_) => unreachable!("it was not one above"),
+        }
+    }
+
+    /// Calls a repeating timer (T4). It is set for its next tick before, so that it can be cancelled and set from within
+    /// its own call; its closure is out of it meanwhile.
+    fn fire_repeating(&mut self, key: Key) {
+        // Read afresh: what was called before it in this phase may have been slow.
+        let now = self.clock.now();
+        let Some(scheduled) = self.timers.deadline(key) else { return };
+        let Some(Due::Every(every)) = self.timers.get_mut(key) else { return };
+        let Some(mut call) = every.call.take() else { return };
+        let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
+        self.timers.reset(key, deadline_after(now, wait));
+        self.counters.timers_fired += 1;
+        if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
+            log::error!("the repeating timer that panicked is ended");
+            self.cancel(TimerId(key));
+        }
+        match self.timers.get_mut(key) {
+            Some(Due::Every(every)) => every.call = Some(call),
+            // It was cancelled meanwhile.
+            _ => self.drop_guarded(call),
         }
     }
 
@@ -151,7 +237,7 @@ impl Core {
     pub(super) fn send_later(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !std::mem::replace(&mut connection.sends_later, true) {
-            self.timers.insert(self.deadline_after(SEND_RETRY), Due::Send(id));
+            self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
         }
     }
 
@@ -168,7 +254,7 @@ impl Core {
         let Some(ending) = &mut connection.ending else { return };
         if ending.timer.is_none() {
             let deadline = deadline_after(self.clock.now(), connection.limits.close_timeout);
-            ending.timer = Some(self.timers.insert(deadline, Due::Close(id)));
+            ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
         }
     }
 
@@ -180,7 +266,7 @@ impl Core {
         let deadline = ending.progress.map(|progress| deadline_after(progress, connection.limits.close_timeout));
         match deadline {
             Some(deadline) if deadline > now => {
-                ending.timer = Some(self.timers.insert(deadline, Due::Close(id)));
+                ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
             }
             _ => {
                 ending.timer = None;
@@ -197,9 +283,9 @@ impl Core {
         if let Some(timer) = ending.timer.take() {
             self.timers.remove(timer);
         }
-        let timer = self.timers.insert(deadline, Due::Linger(id));
+        let timer = self.timers.insert(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
-        self.lingering.insert(timer, id);
+        self.lingering.insert((deadline, timer), id);
     }
 
     /// Gives the oldest lingering connection up; `false` where there is none.
@@ -225,4 +311,16 @@ impl Core {
         self.own.decay();
         self.start_decay();
     }
+}
+
+/// Of a repeating timer that is `late`: how many further ticks have passed meanwhile, and how long it is to the next.
+fn next_tick(late: Duration, period: Duration) -> (u64, Duration) {
+    if period.is_zero() {
+        // It ticks once in every turn, and misses none.
+        return (0, Duration::ZERO);
+    }
+    let missed = late.as_nanos() / period.as_nanos();
+    let ns = period.as_nanos() - late.as_nanos() % period.as_nanos();
+    let wait = Duration::new((ns / 1_000_000_000) as u64, (ns % 1_000_000_000) as u32);
+    (u64::try_from(missed).unwrap_or(u64::MAX), wait)
 }

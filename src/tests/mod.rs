@@ -319,6 +319,7 @@ mod overload;
 mod panics;
 mod reading;
 mod reentering;
+mod repeating;
 mod stopping;
 mod timeouts;
 mod timing;
