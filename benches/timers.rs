@@ -37,6 +37,15 @@ fn set(event_loop: &mut EventLoop, delays: &[Duration], timers: &mut Vec<TimerId
     start.elapsed()
 }
 
+fn rearm(event_loop: &mut EventLoop, delays: &[Duration], timers: &[TimerId]) -> Duration {
+    let mut context = event_loop.context();
+    let start = Instant::now();
+    for (timer, delay) in timers.iter().zip(delays) {
+        assert!(context.reset(*timer, *delay));
+    }
+    start.elapsed()
+}
+
 fn cancel(event_loop: &mut EventLoop, timers: &[TimerId]) -> Duration {
     let mut context = event_loop.context();
     let start = Instant::now();
@@ -55,26 +64,34 @@ fn fire(event_loop: &mut EventLoop) -> Duration {
     start.elapsed()
 }
 
-/// The median times to set, cancel and fire one.
-fn measure(live: usize, rounds: usize) -> [u128; 3] {
+/// Brings some to the end, in no order.
+fn choose(numbers: &mut Numbers, timers: &mut [TimerId], count: usize) {
+    for n in timers.len() - count..timers.len() {
+        timers.swap(n, numbers.below(n as u64 + 1) as usize);
+    }
+}
+
+/// The median times to set, set anew, cancel and fire one.
+fn measure(live: usize, rounds: usize) -> [u128; 4] {
     let batch = (live / 10).clamp(50, 10_000);
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     let mut numbers = Numbers(1);
     let mut timers = Vec::with_capacity(live + batch);
     let delays: Vec<_> = (0..live).map(|_| numbers.delay()).collect();
     set(&mut event_loop, &delays, &mut timers);
-    let mut times: [Vec<Duration>; 3] = Default::default();
+    let mut times: [Vec<Duration>; 4] = Default::default();
     for _ in 0..rounds {
-        for n in live - batch..live {
-            timers.swap(n, numbers.below(n as u64 + 1) as usize);
-        }
-        times[1].push(cancel(&mut event_loop, &timers[live - batch..]));
+        choose(&mut numbers, &mut timers, batch);
+        let delays: Vec<_> = (0..batch).map(|_| numbers.delay()).collect();
+        times[1].push(rearm(&mut event_loop, &delays, &timers[live - batch..]));
+        choose(&mut numbers, &mut timers, batch);
+        times[2].push(cancel(&mut event_loop, &timers[live - batch..]));
         timers.truncate(live - batch);
         let delays: Vec<_> = (0..batch).map(|_| numbers.delay()).collect();
         times[0].push(set(&mut event_loop, &delays, &mut timers));
         set(&mut event_loop, &vec![Duration::ZERO; batch], &mut timers);
         timers.truncate(live);
-        times[2].push(fire(&mut event_loop));
+        times[3].push(fire(&mut event_loop));
     }
     times.map(|mut times| {
         times.sort_unstable();
@@ -86,7 +103,7 @@ fn main() {
     let short = std::env::args().any(|argument| argument == "--short");
     let sizes: &[_] = if short { &[(100, 3), (2_000, 3)] } else { &[(100, 1_001), (100_000, 51), (1_000_000, 15)] };
     for &(live, rounds) in sizes {
-        let [set, cancel, fire] = measure(live, rounds);
-        println!("{live} timers live: set {set} ns, cancel {cancel} ns, fire {fire} ns");
+        let [set, rearm, cancel, fire] = measure(live, rounds);
+        println!("{live} timers live: set {set} ns, re-arm {rearm} ns, cancel {cancel} ns, fire {fire} ns");
     }
 }

@@ -504,9 +504,9 @@ mod tests {
         let start = Instant::now();
         let mut numbers = Numbers(7);
         let mut timers = Timers::new();
-        let mut keys: Vec<_> = (0..1_000_000).map(|n| timers.insert(start + Duration::from_nanos(n), [n, n])).collect();
+        let mut keys: Vec<_> = (0..1_100_000).map(|n| timers.insert(start + Duration::from_nanos(n), [n, n])).collect();
         let peak = memory(&timers);
-        assert!(peak <= 65 * keys.len(), "{peak} bytes");
+        assert!(peak <= 65 * keys.len(), "a quarter more than it takes, at most: {peak} bytes");
         for n in (1..keys.len()).rev() {
             keys.swap(n, numbers.below(n as u64 + 1) as usize);
         }
@@ -515,7 +515,7 @@ mod tests {
                 assert!(timers.remove(key).is_some());
             }
             assert!(timers.heap.capacity() <= (2 * left + 1).max(KEPT), "{left} left");
-            assert!(timers.slots.capacity() <= 1_250_000 + KEPT, "{left} left");
+            assert!(timers.slots.capacity() <= 1_375_000 + KEPT, "{left} left");
         }
         assert!(memory(&timers) <= KEPT * (size_of::<Timer<[u64; 2]>>() + size_of::<u32>()), "of {peak} bytes");
     }

@@ -270,6 +270,25 @@ fn x1_abort_upgrades_a_close_that_is_flushing() {
 }
 
 #[test]
+fn x1_of_lingering_connections_the_one_is_given_up_that_would_end_first() {
+    let limits = |after| Limits::default().with_linger_timeout(after);
+    let mut scene = Scene::with_limits(limits(3 * SECOND));
+    let log = Log::default();
+    let linger_for = |scene: &mut Scene, after| {
+        let listener = scene.listener;
+        scene.event_loop.context().listener(listener).unwrap().set_limits(limits(after));
+        linger(scene, &log).1
+    };
+    let [last, first, second] = [9, 1, 5].map(|after| linger_for(&mut scene, after * SECOND));
+    // That one is over by itself, and in nobody's way.
+    scene.pass(SECOND);
+    assert_eq!([&last, &first, &second].map(Peer::is_closed), [false, true, false]);
+    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.accept(&log, idle);
+    assert_eq!([&last, &second].map(Peer::is_closed), [false, true]);
+}
+
+#[test]
 fn x1_abort_upgrades_a_close_that_is_lingering() {
     let mut scene = Scene::new();
     let log = Log::default();
