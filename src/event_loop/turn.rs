@@ -12,6 +12,9 @@ use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context};
 
+/// What was discarded keeps room for so much.
+const KEPT_DISCARDED: usize = 1024;
+
 impl Core {
     /// How much work is carried over from the turn before.
     pub(super) fn carried_over(&self) -> usize {
@@ -177,6 +180,8 @@ impl Core {
         for value in discarded.drain(..) {
             self.drop_guarded(value);
         }
+        // Who cancels a million timers at once leaves no room for a million behind.
+        discarded.shrink_to(KEPT_DISCARDED);
         reuse(&mut self.discarded, discarded);
         self.start_decay();
         self.end_shutdown_if_drained();

@@ -249,7 +249,14 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), [""; 0]);
     // One that panics is not waited for either.
-    every(&mut scene, &Log::default(), MS, |_, _| panic!("on purpose"));
+    let mut calls = 0;
+    every(&mut scene, &Log::default(), MS, move |context, _| {
+        calls += 1;
+        if calls > 1 {
+            context.stop();
+        }
+        panic!("on purpose");
+    });
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
     scene.event_loop.run_until_idle().unwrap();
     assert!(scene.event_loop.core.is_idle());

@@ -160,6 +160,28 @@ fn t2_a_timer_cancelled_by_an_event_of_the_turn_in_which_it_is_due_never_comes()
     assert_eq!(log.take(), [""; 0]);
 }
 
+#[test]
+fn t2_a_burst_of_cancelled_timers_leaves_no_memory_behind() {
+    let mut scene = Scene::new();
+    scene.turn();
+    let counted = allocation_counter::measure(|| {
+        let mut context = scene.event_loop.context();
+        let mut ids: Vec<_> = (0..200_000u64).map(|n| context.call_later(SECOND, move |_| assert!(n > 0))).collect();
+        // In another order.
+        for n in 0..100_000 {
+            ids.swap(2 * n, 199_999 - n);
+        }
+        for id in ids.drain(1000..) {
+            assert!(scene.event_loop.context().cancel(id));
+        }
+        scene.turn();
+        ids.iter().for_each(|&id| _ = scene.event_loop.context().cancel(id));
+        scene.turn();
+    });
+    assert_eq!(scene.event_loop.time_to_next(), None);
+    assert!(counted.bytes_max > 20_000_000 && counted.bytes_current < 65_536, "{counted:?}");
+}
+
 /// A timer that sets itself again at once, for ever.
 fn again(log: &Log, context: &mut Context<'_>) {
     log.push("again");
