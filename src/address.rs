@@ -26,7 +26,7 @@ pub enum UnixAddress {
     /// A path.
     Path(std::path::PathBuf),
     /// An abstract name, which is any bytes (Linux).
-    Abstract(Vec<u8>),
+    Abstract(Box<[u8]>),
 }
 
 impl Address {
@@ -48,7 +48,7 @@ impl From<std::os::unix::net::SocketAddr> for Address {
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(&address) {
-            return Address::Unix(UnixAddress::Abstract(name.to_owned()));
+            return Address::Unix(UnixAddress::Abstract(name.into()));
         }
         Address::Unix(UnixAddress::Unnamed)
     }
@@ -109,6 +109,6 @@ mod tests {
         let shown = |address: UnixAddress| Address::Unix(address).to_string();
         assert_eq!(shown(UnixAddress::Unnamed), "unix:(unnamed)");
         assert_eq!(shown(UnixAddress::Path("/run/a b".into())), "unix:/run/a b");
-        assert_eq!(shown(UnixAddress::Abstract(b"\0\x1b[2J\xff".to_vec())), r"unix:@\x00\x1b[2J\xff");
+        assert_eq!(shown(UnixAddress::Abstract((*b"\0\x1b[2J\xff").into())), r"unix:@\x00\x1b[2J\xff");
     }
 }

@@ -3,52 +3,57 @@
 //! Pure data: no clock, `now` is an argument. A byte costs a store: the timer is not moved by it, but looks at that store
 //! when it fires, and is set again for what is left.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::timers::Key;
 
-/// How long a connection may be idle, and since when it is.
+/// How long a connection may be idle, and since when it is. Times are nanoseconds of the loop's own time: a process has
+/// one of these for each of many connections, and an `Instant` takes twice the room.
 #[derive(Debug)]
 pub(crate) struct Idle {
-    after: Duration,
+    after_ns: u64,
     /// When a byte last came or went, shifted by how long the user has kept the peer from sending.
-    active: Instant,
-    /// When the user paused reading, if it is paused.
-    paused: Option<Instant>,
+    active_ns: u64,
+    /// When the user paused reading; [`NOT`] where it goes on.
+    paused_ns: u64,
     /// None while it stands still.
     pub(crate) timer: Option<Key>,
 }
 
+const NOT: u64 = u64::MAX;
+
 impl Idle {
-    pub(crate) fn new(after: Duration, now: Instant, is_paused: bool) -> Idle {
-        Idle { after, active: now, paused: is_paused.then_some(now), timer: None }
+    pub(crate) fn new(after: Duration, now_ns: u64, is_paused: bool) -> Idle {
+        let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        Idle { after_ns, active_ns: now_ns, paused_ns: if is_paused { now_ns } else { NOT }, timer: None }
     }
 
     /// A byte has come or gone.
     #[inline]
-    pub(crate) fn touch(&mut self, now: Instant) {
-        self.active = now;
+    pub(crate) fn touch(&mut self, now_ns: u64) {
+        self.active_ns = now_ns;
     }
 
-    pub(crate) fn pause(&mut self, now: Instant) {
-        self.paused.get_or_insert(now);
+    pub(crate) fn pause(&mut self, now_ns: u64) {
+        self.paused_ns = self.paused_ns.min(now_ns);
     }
 
     /// Reading goes on: the time that it was paused for does not count, but for what had output queued.
-    pub(crate) fn resume(&mut self, now: Instant) {
-        if let Some(paused) = self.paused.take() {
-            self.active += now.saturating_duration_since(paused.max(self.active));
+    pub(crate) fn resume(&mut self, now_ns: u64) {
+        if self.paused_ns != NOT {
+            self.active_ns += now_ns.saturating_sub(self.paused_ns.max(self.active_ns));
+            self.paused_ns = NOT;
         }
     }
 
     /// When it is over, if no byte comes or goes until then; `None` where that is too far off to be told.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.active.checked_add(self.after)
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.active_ns.checked_add(self.after_ns)
     }
 
     /// Whether time passes: not while the peer is kept from sending and there is nothing for it to take (T5).
     pub(crate) fn runs(&self, has_output: bool) -> bool {
-        has_output || self.paused.is_none()
+        has_output || self.paused_ns == NOT
     }
 }
 
@@ -56,21 +61,20 @@ impl Idle {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn t5_what_is_left_when_reading_is_paused_is_left_when_it_goes_on() {
-        let start = Instant::now();
-        let mut idle = Idle::new(10 * SECOND, start, false);
-        idle.pause(start + 8 * SECOND);
-        idle.pause(start + 9 * SECOND);
+        let mut idle = Idle::new(Duration::from_secs(10), 0, false);
+        idle.pause(8 * SECOND);
+        idle.pause(9 * SECOND);
         assert!(!idle.runs(false) && idle.runs(true));
-        idle.resume(start + 100 * SECOND);
-        assert_eq!(idle.deadline(), Some(start + 102 * SECOND));
+        idle.resume(100 * SECOND);
+        assert_eq!(idle.deadline_ns(), Some(102 * SECOND));
         // What the peer took while it was paused counts from then.
-        idle.pause(start + 101 * SECOND);
-        idle.touch(start + 105 * SECOND);
-        idle.resume(start + 106 * SECOND);
-        assert_eq!(idle.deadline(), Some(start + 116 * SECOND));
+        idle.pause(101 * SECOND);
+        idle.touch(105 * SECOND);
+        idle.resume(106 * SECOND);
+        assert_eq!(idle.deadline_ns(), Some(116 * SECOND));
     }
 }

@@ -159,7 +159,7 @@ BUGS = [
     ("f4", "src/framing/framed.rs", "transport.fail(error);", "transport.close();"),
     ("f4", "src/framing/telnet.rs", "if bytes > SUBNEGOTIATION_BYTES_MAX {", "if false {"),
     ("t5", LOOP + "timeouts.rs", "connection.retry_reading();\n", ""),
-    ("t5", "src/timeouts.rs", "self.active += now.saturating_duration_since(paused.max(self.active));", "let _ = (now, paused);"),
+    ("t5", "src/timeouts.rs", "self.active_ns += now_ns.saturating_sub(self.paused_ns.max(self.active_ns));", "let _ = now_ns;"),
     ("t5", "src/connection/reading.rs", "if let (Some(idle), None) = (&mut self.idle, &self.output) {",
      "if let Some(idle) = &mut self.idle {"),
     ("t5", LOOP + "core.rs", "self.drop_timeouts(id, idle);", "let _ = idle;"),

@@ -1,7 +1,6 @@
 //! The reading half of a connection: what it reads, keeps and offers.
 
 use std::io;
-use std::time::Instant;
 
 use super::{Connection, Read, State};
 use crate::CloseReason;
@@ -64,10 +63,10 @@ impl Connection {
 
     /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).
     #[inline]
-    pub(crate) fn has_received(&mut self, count: usize, now: Instant) {
+    pub(crate) fn has_received(&mut self, count: usize, now_ns: u64) {
         self.bytes_received += count as u64;
         if let (Some(idle), None) = (&mut self.idle, &self.output) {
-            idle.touch(now);
+            idle.touch(now_ns);
         }
     }
 

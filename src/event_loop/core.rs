@@ -35,9 +35,11 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     /// When the loop was made.
-    made: Instant,
+    pub(super) made: Instant,
     /// When the wait of this turn ended.
     pub(super) turn_began: Instant,
+    /// The same, in the loop's own time.
+    pub(super) turn_began_ns: u64,
     pub(super) timers: Timers<Due>,
     /// How many of the timers are the user's and not background.
     pub(super) timers_waited_for: usize,
@@ -123,6 +125,7 @@ impl Core {
             counters: Counters::default(),
             made,
             turn_began: made,
+            turn_began_ns: 0,
             timers: Timers::new(),
             timers_waited_for: 0,
             ready: VecDeque::new(),
@@ -159,10 +162,9 @@ impl Core {
 
     /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
-        let began_ns = self.elapsed_ns();
         let id = self.slots.insert(Tenant::Connection(connection))?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
-        connection.began_ns = began_ns;
+        connection.began_ns = self.turn_began_ns;
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             connection.lose(CloseReason::Aborted, &mut self.pool);
@@ -175,15 +177,15 @@ impl Core {
         Ok(id)
     }
 
-    /// The loop's own time: since it was made, as of this turn.
-    fn elapsed_ns(&self) -> u64 {
-        self.turn_began.saturating_duration_since(self.made).as_nanos() as u64
+    /// The loop's own time: the nanoseconds since it was made.
+    pub(super) fn ns(&self, now: Instant) -> u64 {
+        ns_between(self.made, now)
     }
 
     pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
         let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
         ConnectionStats {
-            age: Duration::from_nanos(self.elapsed_ns() - connection.began_ns),
+            age: Duration::from_nanos(self.turn_began_ns.saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
             queued_bytes: connection.queued_bytes() + self.own.gathered_bytes(id),
@@ -397,7 +399,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.set_paused(true);
         if let Some(idle) = &mut connection.idle {
-            idle.pause(self.clock.now());
+            idle.pause(ns_between(self.made, self.clock.now()));
         }
     }
 
@@ -406,7 +408,7 @@ impl Core {
         if connection.set_paused(false) {
             connection.retry_reading();
             if let Some(idle) = &mut connection.idle {
-                idle.resume(self.clock.now());
+                idle.resume(ns_between(self.made, self.clock.now()));
                 self.run_idle(id);
             }
             self.carry_over(id);
@@ -508,6 +510,10 @@ impl Core {
             AnyId::Timer(id) => self.unref_timer(id),
         }
     }
+}
+
+fn ns_between(earlier: Instant, later: Instant) -> u64 {
+    later.saturating_duration_since(earlier).as_nanos() as u64
 }
 
 /// Puts the emptied list of a phase back, so that its memory serves the next turn.

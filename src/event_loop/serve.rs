@@ -53,7 +53,7 @@ impl Core {
             match connection.read(&mut self.read_buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(count, self.turn_began);
+                    connection.has_received(count, self.turn_began_ns);
                     self.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, count);

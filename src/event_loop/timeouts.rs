@@ -25,6 +25,7 @@ impl Core {
 
     pub(crate) fn set_timeout(&mut self, id: Id, timeout: Timeout, after: Option<Duration>) {
         let now = self.clock.now();
+        let now_ns = self.ns(now);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
             Timeout::Close => {
@@ -32,7 +33,7 @@ impl Core {
             }
             Timeout::Idle => {
                 let is_paused = connection.is_paused();
-                let set = after.map(|after| Box::new(Idle::new(after, now, is_paused)));
+                let set = after.map(|after| Box::new(Idle::new(after, now_ns, is_paused)));
                 if let Some(timer) = std::mem::replace(&mut connection.idle, set).and_then(|idle| idle.timer) {
                     self.timers.remove(timer);
                 }
@@ -65,37 +66,39 @@ impl Core {
         let Some(idle) = connection.idle.as_mut().filter(|idle| idle.timer.is_none() && idle.runs(has_output)) else {
             return;
         };
-        if let Some(deadline) = idle.deadline() {
+        let deadline = idle.deadline_ns().and_then(|ns| self.made.checked_add(Duration::from_nanos(ns)));
+        if let Some(deadline) = deadline {
             idle.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Idle, id)));
         }
     }
 
     /// The kernel would take no more, so that from here on the peer is judged by what it takes.
     pub(super) fn judge_by_output(&mut self, id: Id) {
-        let now = self.clock.now();
+        let now_ns = self.ns(self.clock.now());
         let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) else { return };
         if idle.timer.is_none() {
-            idle.touch(now);
+            idle.touch(now_ns);
             self.run_idle(id);
         }
     }
 
     /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
+        let now_ns = self.ns(now);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if let Some(idle) = &mut connection.idle {
             idle.timer = None;
         }
-        if is_over(connection, now) && connection.queued_bytes() == 0 {
+        if is_over(connection, now_ns) && connection.queued_bytes() == 0 {
             // Whatever is readable by now is read before it is judged; no event need have told of it yet.
             connection.retry_reading();
-            self.turn_began = now;
+            self.turn_began_ns = now_ns;
             self.serve(id);
         }
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if is_over(connection, now) {
+        if is_over(connection, now_ns) {
             if let Some(idle) = &mut connection.idle {
-                idle.touch(now);
+                idle.touch(now_ns);
             }
             self.tell_timed_out(id, Timeout::Idle);
         }
@@ -124,9 +127,9 @@ fn is_judged(connection: &Connection) -> bool {
     }
 }
 
-fn is_over(connection: &Connection, now: Instant) -> bool {
+fn is_over(connection: &Connection, now_ns: u64) -> bool {
     let over = |idle: &Idle| {
-        idle.runs(connection.queued_bytes() > 0) && idle.deadline().is_some_and(|deadline| deadline <= now)
+        idle.runs(connection.queued_bytes() > 0) && idle.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns)
     };
     is_judged(connection) && connection.idle.as_deref().is_some_and(over)
 }

@@ -27,6 +27,7 @@ impl Core {
         let result = self.poller.wait(events, wait, &self.clock, &mut self.counters.polls);
         self.counters.turns += 1;
         self.turn_began = self.clock.now();
+        self.turn_began_ns = self.ns(self.turn_began);
         result
     }
 

@@ -80,7 +80,7 @@ impl Core {
         if let Some(idle) = &mut connection.idle {
             // Some has gone out, or begins to wait for the peer.
             if bytes_sent > 0 || before == 0 && after > 0 {
-                idle.touch(self.turn_began);
+                idle.touch(self.turn_began_ns);
             }
         }
         self.own.gathered.clear();
