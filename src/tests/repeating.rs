@@ -248,6 +248,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     assert!(scene.event_loop.context().unref(outside));
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), [""; 0]);
+    assert!(scene.event_loop.context().cancel(outside));
     // One that panics is not waited for either.
     let mut calls = 0;
     every(&mut scene, &Log::default(), MS, move |context, _| {
