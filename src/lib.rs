@@ -61,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod blocking;
 mod connection;
 mod context;
 mod counters;
@@ -94,6 +95,7 @@ mod transport;
 pub use address::Address;
 #[cfg(unix)]
 pub use address::UnixAddress;
+pub use blocking::BlockingStream;
 pub use context::{Context, Listening};
 pub use counters::{Counters, Losses};
 pub use detached::Detached;

@@ -50,7 +50,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("testing/") => "testing",
         "input.rs" | "output.rs" | "timeouts.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs"
         | "address.rs" | "counters.rs" | "escape.rs" | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
-        "detached.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
+        "blocking.rs" | "detached.rs" | "listener.rs" | "source.rs" | "protocol.rs" => "machines",
         "context.rs" | "transport.rs" | "handle.rs" => "loop",
         other => panic!("src/{other} has no layer: say in ARCHITECTURE.md and here where it belongs"),
     })

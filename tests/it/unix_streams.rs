@@ -6,11 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::{Detached, EventLoop, Protocol, Transport};
+use switchboard::{Context, Detached, EventLoop, Handle, Protocol, Transport};
 
-use crate::support::{
-    Echo, Ends, NotingEnd, PATIENCE, connect, event_loop, listen, pattern, read_all, serve_while, turn_until,
-};
+use crate::support::{Echo, Ends, NotingEnd, PATIENCE, connect, event_loop, listen, pattern, serve_while, turn_until};
 
 /// A client, and its server in the loop.
 fn pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> UnixStream {
@@ -109,47 +107,57 @@ fn a_unix_stream_costs_no_wake_up_when_its_peer_reads() {
 }
 
 /// Detaches at the first bytes, consuming one of them, and hands the rest to a thread.
-struct HandsOver;
+struct HandsOver(Handle);
 
 impl Protocol for HandsOver {
     fn data_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) -> usize {
         transport.write(b"handing over\n");
-        transport.detach(|_, detached| drop(thread::spawn(move || answer_blocking(detached))));
+        let handle = self.0.clone();
+        transport.detach(|_, detached| drop(thread::spawn(move || answer_a_line(detached, &handle))));
         1
     }
 }
 
-fn answer_blocking(detached: Detached) {
-    let answer = |mut stream: Box<dyn Write>, unread: Vec<u8>, unsent: Vec<u8>| {
-        stream.write_all(&unsent).unwrap();
-        stream.write_all(&unread).unwrap();
-    };
-    match detached.into_tcp() {
-        Ok((stream, unread, unsent)) => {
-            stream.set_nonblocking(false).unwrap();
-            answer(Box::new(stream), unread, unsent);
-        }
-        Err(detached) => {
-            let (stream, unread, unsent) = detached.into_unix().expect("it is a Unix stream");
-            stream.set_nonblocking(false).unwrap();
-            answer(Box::new(stream), unread, unsent);
-        }
+/// Reads a line with plain calls, answers it, and gives the connection back to the loop, which echoes.
+fn answer_a_line(detached: Detached, handle: &Handle) {
+    let mut stream = detached.into_blocking(Some(PATIENCE)).unwrap();
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut bytes = [0; 2];
+        let count = stream.read(&mut bytes).unwrap();
+        line.extend_from_slice(&bytes[..count]);
+        assert!(count > 0, "the line has no end");
     }
+    stream.write_all(&line).unwrap();
+    let give_back = move |context: &mut Context<'_>| {
+        context.attach(stream, Box::new(Echo)).unwrap();
+    };
+    handle.post(give_back).unwrap();
 }
 
 #[test]
-fn c7_a_thread_can_answer_a_detached_connection_with_plain_calls() {
+fn c7_a_thread_answers_a_detached_connection_with_plain_calls_and_gives_it_back() {
+    fn talk(mut stream: impl Read + Write) {
+        stream.write_all(b"?a lin").unwrap();
+        let mut heard = vec![0; "handing over\n".len()];
+        stream.read_exact(&mut heard).unwrap();
+        stream.write_all(b"e\n").unwrap();
+        heard.resize("a line\n".len(), 0);
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, b"a line\n");
+        stream.write_all(b"echo").unwrap();
+        heard.resize(4, 0);
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, b"echo");
+    }
+
     let mut event_loop = event_loop();
-    let mut unix = pair(&mut event_loop, HandsOver);
-    let address = listen(&mut event_loop, || HandsOver);
+    let handle = event_loop.context().handle();
+    let unix = pair(&mut event_loop, HandsOver(handle.clone()));
+    let address = listen(&mut event_loop, move || HandsOver(handle.clone()));
     serve_while(&mut event_loop, move || {
-        unix.write_all(b"?unix").unwrap();
-        let mut answer = Vec::new();
-        unix.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, b"handing over\nunix");
-        let mut tcp = connect(address);
-        tcp.write_all(b"?tcp").unwrap();
-        assert_eq!(read_all(&mut tcp), b"handing over\ntcp");
+        talk(unix);
+        talk(connect(address));
     });
-    assert_eq!(event_loop.context().connections(), 0);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
 }

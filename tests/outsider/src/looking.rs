@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    Address, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Limits, Losses, PostError, Protocol,
-    Timeout, Transport, UnixAddress,
+    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Limits, Losses,
+    PostError, Protocol, Timeout, Transport, UnixAddress,
 };
 
 /// Echoes, leaves what follows a full stop, and hands itself over at one.
@@ -41,8 +41,11 @@ fn a_connection_moves_from_one_loop_to_another() {
     let detached: Detached = taken.take().expect("handed over");
     assert_eq!((detached.unread(), detached.unsent()), (&b"two"[..], &b""[..]));
     assert_eq!(detached.peer_addr(), Some(&Address::Unix(UnixAddress::Unnamed)));
+    // As a plain stream, and back.
+    let plain: BlockingStream = detached.into_blocking(Some(Duration::from_secs(10))).unwrap();
+    assert!(plain.peer_addr().is_some());
     let mut second = EventLoop::new().unwrap();
-    second.context().attach(detached, Box::new(HandsOver(taken.clone()))).unwrap();
+    second.context().attach(plain, Box::new(HandsOver(taken.clone()))).unwrap();
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
     second.run_until_idle().unwrap();
     let mut back = String::new();
