@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Flag;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
@@ -49,9 +50,10 @@ impl<'a> Transport<'a> {
     /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
     /// Costs a copy; from 16 KiB on, what the kernel takes at once is not copied.
+    #[inline]
     pub fn write(&mut self, data: &[u8]) {
         if !self.core.own.gather(self.id, data) {
-            self.core.write(self.id, Piece::Borrowed(data));
+            self.core.write_borrowed(self.id, data);
         }
     }
 
@@ -115,7 +117,7 @@ impl<'a> Transport<'a> {
             connection.set_input_low_bytes(bytes);
             // Its own data_received has just seen what there is, and that is not kept meanwhile.
             if connection.has_input() {
-                connection.offer_again = true;
+                connection.flags.set(Flag::OfferAgain, true);
                 self.core.carry_over(self.id);
             }
         }

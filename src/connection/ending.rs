@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Connection, Ending, Handover, State};
+use super::{Connection, Ending, Flag, Handover, State};
 use crate::CloseReason;
 use crate::detached::{Detached, Receiver};
 use crate::input::Input;
@@ -54,16 +54,18 @@ impl Connection {
     pub(crate) fn begin_failing(&mut self, reason: CloseReason, pool: &mut Pool) -> Result<(), CloseReason> {
         self.drop_output(pool);
         // What the mark held back is offered now.
-        self.offer_again |= self.is_held_back();
-        self.over_high = false;
+        if self.is_held_back() {
+            self.flags.set(Flag::OfferAgain, true);
+        }
+        self.flags.set(Flag::OverHigh, false);
         match self.state {
             // The first error is the reason, not its echo.
             State::Failing => Ok(()),
-            State::Open | State::FinQueued | State::WriteClosed if !self.paused && self.made => {
+            State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {
                 self.state = State::Failing;
                 self.ending = Some(Ending::new(reason));
-                self.readable = true;
-                self.hinted = true;
+                self.flags.set(Flag::Readable, true);
+                self.flags.set(Flag::Hinted, true);
                 Ok(())
             }
             _ => Err(reason),
@@ -112,7 +114,7 @@ impl Connection {
             let mut input = Box::<Input>::default();
             input.append(unread);
             self.input = Some(input);
-            self.offer_again = true;
+            self.flags.set(Flag::OfferAgain, true);
         }
         self.push(Piece::Owned(unsent), 0, pool);
     }

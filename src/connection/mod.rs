@@ -4,6 +4,7 @@
 //! the protocol what came of it, and tells the connection what the protocol wants.
 
 mod ending;
+mod flags;
 mod reading;
 mod writing;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
+pub(crate) use self::flags::{Flag, Flags};
 use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
 use crate::input::Input;
@@ -97,28 +99,7 @@ pub(crate) struct Connection {
     /// No data is delivered before there is this much of it, or the end.
     input_low_bytes: usize,
     state: State,
-    /// A read may find something. Cleared by would-block only, or by a short read that says as much.
-    readable: bool,
-    /// A send may be taken. Cleared by would-block only.
-    writable: bool,
-    /// An event hinted at something special, so that a short read proves nothing.
-    hinted: bool,
-    /// An event hinted at an error, or at an end of both halves.
-    errored: bool,
-    /// `connection_made` was called.
-    pub(crate) made: bool,
-    /// The user paused reading.
-    paused: bool,
-    /// The queue went over the high mark and has not come down to the low one.
-    over_high: bool,
-    /// Kept input is to be offered though nothing new came.
-    pub(crate) offer_again: bool,
-    /// It stands on the ready list.
-    pub(crate) carried_over: bool,
-    /// It stands on the list of those that others wrote to.
-    pub(crate) written_to: bool,
-    /// A timer is set for its next send.
-    pub(crate) sends_later: bool,
+    pub(crate) flags: Flags,
 }
 
 /// A protocol on its way through a callback.
@@ -135,6 +116,19 @@ pub(crate) enum Read {
     End,
     Failed(io::Error),
 }
+
+/// What a quick read brought.
+pub(crate) enum Arrival {
+    /// So many bytes, for this protocol, which is out of its slot.
+    Data(usize, Box<dyn Protocol>),
+    Other(Read),
+}
+
+/// A callback may gather so much before the queue must be looked at; more is sent at once, though it goes on writing.
+pub(crate) const GATHERED_BYTES_MAX: usize = 256 * 1024;
+
+/// One read takes up to this. Measured on loopback: 16 KiB give 0.81 of its throughput, 256 KiB 0.94.
+pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// What came of sending.
 #[derive(Debug)]
@@ -161,6 +155,9 @@ impl Connection {
         limits: Rc<Limits>,
         listener: Option<Id>,
     ) -> Connection {
+        let mut flags = Flags::NEW;
+        let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
+        flags.set(Flag::Tight, is_tight);
         Connection {
             socket: Some(socket),
             protocol: Some(protocol),
@@ -176,17 +173,7 @@ impl Connection {
             bytes_sent: 0,
             input_low_bytes: 0,
             state: State::Open,
-            readable: false,
-            writable: true,
-            hinted: false,
-            errored: false,
-            made: false,
-            paused: false,
-            over_high: false,
-            offer_again: false,
-            carried_over: false,
-            written_to: false,
-            sends_later: false,
+            flags,
         }
     }
 
@@ -212,11 +199,47 @@ impl Connection {
     /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
     #[inline]
     pub(crate) fn note(&mut self, readiness: Readiness) {
-        let special = readiness.is_read_closed() | readiness.is_error() | readiness.is_priority();
-        self.readable |= readiness.is_readable() | special;
-        self.writable |= readiness.is_writable() | readiness.is_error();
-        self.hinted |= special;
-        self.errored |= readiness.is_error() | readiness.is_write_closed();
+        self.flags.note(readiness);
+    }
+
+    /// Whether the quick path may serve an event: a read and a send may succeed, and nothing comes before them.
+    #[inline]
+    pub(crate) fn is_quick(&self, readiness: Readiness) -> bool {
+        let has_nothing_kept = self.input.is_none() && self.output.is_none();
+        self.flags.are_plain(readiness) && self.state == State::Open && has_nothing_kept
+    }
+
+    /// Of one that is quick: reads, and takes the protocol out for what came.
+    #[inline]
+    pub(crate) fn receive_quickly(&mut self, buffer: &mut [u8; READ_BYTES_MAX], now_ns: u64) -> Arrival {
+        match (Stream::read_open(&mut self.socket, buffer), self.protocol.take()) {
+            (Ok(count), Some(protocol)) if count > 0 => {
+                let emptied = self.is_emptied_by(count, READ_BYTES_MAX);
+                self.flags.set_plain(!emptied);
+                self.has_received(count, now_ns);
+                Arrival::Data(count, protocol)
+            }
+            (result, protocol) => {
+                self.protocol = protocol;
+                self.flags.set_plain(true);
+                Arrival::Other(self.read_after(result, buffer))
+            }
+        }
+    }
+
+    /// Of one that is quick: sends what its callback has gathered. `Err` has the answer of a call that did not take all.
+    #[inline(always)]
+    pub(crate) fn send_quickly(&mut self, bytes: &[u8]) -> Result<(), io::Result<usize>> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match Stream::write_open(&mut self.socket, bytes) {
+            Ok(count) if count == bytes.len() => {
+                self.bytes_sent += count as u64;
+                Ok(())
+            }
+            result => Err(result),
+        }
     }
 
     /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than

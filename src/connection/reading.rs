@@ -2,62 +2,76 @@
 
 use std::io;
 
-use super::{Connection, Read, State};
+use super::{Connection, Flag, Read, State};
 use crate::CloseReason;
 use crate::input::Input;
+use crate::sys::Stream;
 
 impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
     pub(crate) fn needs_care(&self) -> bool {
-        !self.made || self.offers() || self.state == State::Lingering
+        !self.flags.has(Flag::Made) || self.offers() || self.state == State::Lingering
     }
 
     /// Whether kept input is to be offered though nothing new came.
     #[inline]
     pub(crate) fn offers(&self) -> bool {
-        self.offer_again && self.input.is_some() && self.wants_input()
+        self.flags.has(Flag::OfferAgain) && self.input.is_some() && self.wants_input()
     }
 
     /// Whether the protocol is to be given input now.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
         let open = matches!(self.state, State::Open | State::FinQueued | State::WriteClosed | State::Failing);
-        open && self.made && !self.paused && !self.is_held_back()
+        open && self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back()
     }
 
     /// Whether reading waits until the output has gone down.
     #[inline]
     pub(super) fn is_held_back(&self) -> bool {
-        self.over_high && self.limits.pause_reading_over_high
+        self.flags.has(Flag::OverHigh) && self.limits.pause_reading_over_high
     }
 
     /// Whether a read may find something.
     #[inline]
     pub(crate) fn is_readable(&self) -> bool {
-        self.readable
+        self.flags.has(Flag::Readable)
     }
 
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
         let Some(socket) = &mut self.socket else { return Read::Blocked };
+        match socket.read(buffer) {
+            Ok(count) if count > 0 => self.has_read(count, buffer.len()),
+            result => self.read_after(result, buffer),
+        }
+    }
+
+    fn has_read(&mut self, count: usize, most: usize) -> Read {
+        if !self.flags.has(Flag::Hinted) && self.is_emptied_by(count, most) {
+            self.flags.set(Flag::Readable, false);
+        }
+        Read::Data(count)
+    }
+
+    /// What a read means whose first call answered this. One that was interrupted is done again.
+    #[cold]
+    pub(super) fn read_after(&mut self, mut result: io::Result<usize>, buffer: &mut [u8]) -> Read {
         loop {
-            match socket.read(buffer) {
+            match result {
                 Ok(0) => return Read::End,
-                Ok(count) => {
-                    if count < buffer.len() && !self.hinted && socket.short_read_empties() {
-                        self.readable = false;
-                    }
-                    return Read::Data(count);
-                }
+                Ok(count) => return self.has_read(count, buffer.len()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    self.hinted = false;
+                    self.flags.set(Flag::Readable, false);
+                    self.flags.set(Flag::Hinted, false);
                     return Read::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Read::Failed(error),
             }
+            let Some(socket) = &mut self.socket else { return Read::Blocked };
+            result = socket.read(buffer);
         }
     }
 
@@ -71,25 +85,30 @@ impl Connection {
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused
+        self.flags.has(Flag::Paused)
+    }
+
+    /// Whether a read of `count` bytes, where there was room for `most`, has emptied the socket, no hint being there.
+    #[inline]
+    pub(crate) fn is_emptied_by(&self, count: usize, most: usize) -> bool {
+        count < most && Stream::short_read_empties_open(&self.socket)
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) -> bool {
-        let changed = self.paused != paused;
-        self.paused = paused;
-        changed
+        self.flags.replace(Flag::Paused, paused) != paused
     }
 
     /// Reading begins anew: no event will come for what is there already (R2), so it is tried.
     pub(crate) fn retry_reading(&mut self) {
-        self.readable = true;
+        self.flags.set(Flag::Readable, true);
         // Whatever hint came meanwhile is to be found again.
-        self.hinted = true;
-        self.offer_again = true;
+        self.flags.set(Flag::Hinted, true);
+        self.flags.set(Flag::OfferAgain, true);
     }
 
     pub(crate) fn set_input_low_bytes(&mut self, bytes: usize) {
         self.input_low_bytes = bytes;
+        self.flags.set(Flag::LowMark, bytes > 1);
     }
 
     /// No data is delivered before there is this much. Never above the limit, or nothing would ever be delivered.
@@ -128,7 +147,7 @@ impl Connection {
 
     /// The peer's end of stream was read.
     pub(crate) fn peer_ended(&mut self) {
-        self.readable = false;
+        self.flags.set(Flag::Readable, false);
         match self.state {
             State::Open => self.state = State::ReadClosed,
             // Our half is over or about to be: both are.
@@ -140,7 +159,7 @@ impl Connection {
     /// Looks whether the peer has, behind its end of stream, reset or closed the other half too, if an event hinted at
     /// that. Nothing else would tell: a read finds the end again.
     pub(crate) fn find_end(&mut self) -> Option<CloseReason> {
-        if self.state != State::ReadClosed || !std::mem::take(&mut self.errored) {
+        if self.state != State::ReadClosed || !self.flags.replace(Flag::Errored, false) {
             return None;
         }
         let socket = self.socket.as_ref()?;
@@ -151,6 +170,6 @@ impl Connection {
     }
 
     pub(crate) fn has_error_hint(&self) -> bool {
-        self.errored
+        self.flags.has(Flag::Errored)
     }
 }

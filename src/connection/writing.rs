@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::{Connection, Mark, Sent, State};
+use super::{Connection, Flag, Mark, Sent, State};
 use crate::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
 
@@ -60,12 +60,7 @@ impl Connection {
     #[inline]
     pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
         if self.output.is_none() {
-            let mut sent = 0;
-            let result = self.send_slice(more, &mut sent);
-            if sent < more.len() {
-                self.push(Piece::Borrowed(more), sent, pool);
-            }
-            return result;
+            return self.send_unqueued(more, pool);
         }
         self.push(Piece::Borrowed(more), 0, pool);
         let result = self.send_queue();
@@ -75,11 +70,38 @@ impl Connection {
         result
     }
 
+    /// As [`send`](Connection::send), where nothing is queued.
+    fn send_unqueued(&mut self, bytes: &[u8], pool: &mut Pool) -> Sent {
+        let mut sent = 0;
+        let result = self.send_slice(bytes, &mut sent);
+        self.push(Piece::Borrowed(bytes), sent, pool);
+        result
+    }
+
+    /// What is left to do of sending `bytes` after a first call that did not take them all.
+    pub(crate) fn send_rest(&mut self, bytes: &[u8], first: io::Result<usize>, pool: &mut Pool) -> Sent {
+        let (mut sent, mut result) = (0, Sent::All);
+        match taken(first) {
+            Taken::Bytes(count) => {
+                sent = count;
+                self.bytes_sent += count as u64;
+            }
+            Taken::Nothing(Blocked::UntilEvent) => self.flags.set(Flag::Writable, false),
+            Taken::Nothing(Blocked::UntilLater) => result = Sent::Blocked(Blocked::UntilLater),
+            Taken::Failed(error) => result = Sent::Failed(error),
+        }
+        if let Sent::All = result {
+            result = self.send_slice(bytes, &mut sent);
+        }
+        self.push(Piece::Borrowed(bytes), sent, pool);
+        result
+    }
+
     #[inline]
     fn send_slice(&mut self, bytes: &[u8], sent: &mut usize) -> Sent {
         let Some(socket) = &mut self.socket else { return Sent::All };
         while *sent < bytes.len() {
-            if !self.writable {
+            if !self.flags.has(Flag::Writable) {
                 return Sent::Blocked(Blocked::UntilEvent);
             }
             match taken(socket.write(&bytes[*sent..])) {
@@ -87,7 +109,7 @@ impl Connection {
                     *sent += count;
                     self.bytes_sent += count as u64;
                 }
-                Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
+                Taken::Nothing(Blocked::UntilEvent) => self.flags.set(Flag::Writable, false),
                 Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
                 Taken::Failed(error) => return Sent::Failed(error),
             }
@@ -98,7 +120,7 @@ impl Connection {
     fn send_queue(&mut self) -> Sent {
         let (Some(socket), Some(queue)) = (&mut self.socket, &mut self.output) else { return Sent::All };
         while !queue.is_empty() {
-            if !self.writable {
+            if !self.flags.has(Flag::Writable) {
                 return Sent::Blocked(Blocked::UntilEvent);
             }
             let result = if queue.chunks() == 1 {
@@ -113,7 +135,7 @@ impl Connection {
                     queue.advance(count);
                     self.bytes_sent += count as u64;
                 }
-                Taken::Nothing(Blocked::UntilEvent) => self.writable = false,
+                Taken::Nothing(Blocked::UntilEvent) => self.flags.set(Flag::Writable, false),
                 Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
                 Taken::Failed(error) => return Sent::Failed(error),
             }
@@ -129,17 +151,17 @@ impl Connection {
 
     /// Which mark the queue has crossed since the last call (W2): strictly one after the other.
     pub(crate) fn cross_mark(&mut self) -> Option<Mark> {
-        if !self.made {
+        if !self.flags.has(Flag::Made) {
             return None;
         }
         let cost = self.queued_cost();
-        let mark = match self.over_high {
+        let mark = match self.flags.has(Flag::OverHigh) {
             false if cost > self.limits.queue_bytes_high => Mark::High,
             true if cost <= self.limits.low() => Mark::Low,
             _ => return None,
         };
         let was_held_back = self.is_held_back();
-        self.over_high = mark == Mark::High;
+        self.flags.set(Flag::OverHigh, mark == Mark::High);
         if was_held_back && !self.is_held_back() {
             self.retry_reading();
         }
@@ -149,7 +171,8 @@ impl Connection {
     /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.output.is_none() && !self.over_high && matches!(self.state, State::Open)
+        let flows = self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh);
+        self.output.is_none() && flows && matches!(self.state, State::Open)
     }
 }
 

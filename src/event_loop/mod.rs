@@ -5,6 +5,7 @@ mod accept;
 mod commands;
 mod core;
 mod own;
+mod quick;
 mod serve;
 mod slots;
 mod timeouts;

@@ -12,13 +12,10 @@ pub(crate) struct Own {
     generation: u64,
     /// How much may be gathered before the queue must be looked at.
     room: usize,
-    /// The same as `generation` while input is delivered and nothing has happened that might stop that.
-    undisturbed: u64,
+    /// The callback delivers input, and nothing has happened that might stop that.
+    undisturbed: bool,
     pub(crate) gathered: Vec<u8>,
 }
-
-/// More than this is sent at once, though the callback goes on writing.
-pub(crate) const GATHERED_BYTES_MAX: usize = 256 * 1024;
 
 /// So much is gathered without a look whether it takes the queue over its high mark.
 const UNWATCHED_BYTES: usize = 4 * 1024;
@@ -31,14 +28,20 @@ impl Own {
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
         self.generation = id.generation.get();
-        self.undisturbed = 0;
+        self.undisturbed = false;
         self.room = room;
+    }
+
+    /// As [`begin`](Own::begin), of a callback that delivers input.
+    #[inline]
+    pub(crate) fn begin_input(&mut self, id: Id, room: usize) {
+        self.begin(id, room);
+        self.delivers_input();
     }
 
     #[inline]
     pub(crate) fn end(&mut self) {
         self.generation = 0;
-        self.undisturbed = 0;
     }
 
     #[inline]
@@ -49,31 +52,48 @@ impl Own {
     /// The callback that has begun is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.undisturbed = self.generation;
+        self.undisturbed = true;
     }
 
     /// Something was done to `id` that may stop its reading.
     pub(crate) fn disturb(&mut self, id: Id) {
         if self.is(id) {
-            self.undisturbed = 0;
+            self.undisturbed = false;
         }
+    }
+
+    /// Whether the callback, one that delivers input, has done anything but to write a little.
+    #[inline]
+    pub(crate) fn is_disturbed(&self) -> bool {
+        !self.undisturbed
     }
 
     /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
     /// the connection, and `false` only means that one must.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
-        self.undisturbed == id.generation.get() && self.gathered.len() <= UNWATCHED_BYTES
+        self.is(id) && self.undisturbed && self.gathered.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
     #[inline]
     pub(crate) fn gather(&mut self, id: Id, data: &[u8]) -> bool {
-        let takes = self.is(id) && data.len() < LARGE_BYTES && self.gathered.len() + data.len() <= self.room;
-        if takes {
+        if !self.is(id) || data.len() >= LARGE_BYTES || self.gathered.len() + data.len() > self.room {
+            return false;
+        }
+        if data.len() > self.gathered.capacity() - self.gathered.len() {
+            self.grow_and_gather(data);
+        } else {
             self.gathered.extend_from_slice(data);
         }
-        takes
+        true
+    }
+
+    /// Out of line, as is all that a small write rarely needs.
+    #[cold]
+    #[inline(never)]
+    fn grow_and_gather(&mut self, data: &[u8]) {
+        self.gathered.extend_from_slice(data);
     }
 
     pub(crate) fn gathered_bytes(&self, id: Id) -> usize {
@@ -82,7 +102,7 @@ impl Own {
 
     /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
-        self.undisturbed = 0;
+        self.undisturbed = false;
         self.room = room;
     }
 

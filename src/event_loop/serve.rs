@@ -2,23 +2,29 @@
 
 use super::Core;
 use crate::CloseReason;
-use crate::connection::{Connection, Read, State};
+use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
 use crate::input::Input;
 use crate::reason::Limit;
 
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
-    #[inline]
     pub(super) fn serve(&mut self, id: Id) {
-        self.receive(id);
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        self.serve_with(id, &mut buffer);
+        self.read_buffer = buffer;
+    }
+
+    /// As [`serve`](Core::serve), with the loop's read buffer in hand.
+    pub(super) fn serve_with(&mut self, id: Id, buffer: &mut [u8]) {
+        self.receive(id, buffer, 0);
         self.flush(id);
     }
 
     /// Calls `connection_made`, before anything is read (C2).
     pub(super) fn make(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
-        connection.made = true;
+        connection.flags.set(Flag::Made, true);
         log::debug!("connection {id} from {} is made", connection.peer);
         self.counters.connections_made += 1;
         self.start_timeouts(id);
@@ -26,16 +32,15 @@ impl Core {
         self.flush(id);
     }
 
-    /// Reads and delivers, up to the budget of a turn (R5).
-    fn receive(&mut self, id: Id) {
-        let mut received = 0;
+    /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.
+    pub(super) fn receive(&mut self, id: Id, buffer: &mut [u8], mut received: usize) {
         let mut looked_after = false;
         loop {
             // One look at the slot for each read: everything that is rare hides behind one question.
             let Some(connection) = self.slots.connection_mut(id) else { return };
             if connection.needs_care() {
                 // What is kept for another protocol comes before what is still to be read, but in another turn.
-                if looked_after || !self.take_care(id) {
+                if looked_after || !self.take_care(id, buffer) {
                     return;
                 }
                 looked_after = true;
@@ -49,37 +54,51 @@ impl Core {
                 return;
             }
             let budget = connection.limits.read_bytes_per_turn_max.max(1) - received;
-            let most = budget.min(self.read_buffer.len());
-            match connection.read(&mut self.read_buffer[..most]) {
+            let most = budget.min(buffer.len());
+            match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
                     connection.has_received(count, self.turn_began_ns);
                     self.counters.bytes_received += count as u64;
                     received += count;
-                    self.deliver(id, count);
-                    if !more {
+                    self.deliver(id, &buffer[..count]);
+                    if !more || !self.reads_on(id, received) {
                         return;
                     }
-                    if count == budget {
-                        return self.carry_over(id);
-                    }
-                    self.hold_back(id);
                 }
-                Read::Blocked => return self.end_failing(id),
-                Read::End => return self.deliver_end(id),
-                Read::Failed(error) => return self.fail_reading(id, CloseReason::from_error(error)),
+                nothing => return self.receive_nothing(id, nothing),
             }
+        }
+    }
+
+    /// Whether reading goes on in this turn, `received` bytes having come and more being there.
+    pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
+        let Some(connection) = self.slots.connection(id) else { return false };
+        if received >= connection.limits.read_bytes_per_turn_max.max(1) {
+            self.carry_over(id);
+            return false;
+        }
+        self.hold_back(id);
+        true
+    }
+
+    /// A read has brought no bytes.
+    pub(super) fn receive_nothing(&mut self, id: Id, read: Read) {
+        match read {
+            Read::Data(_) | Read::Blocked => self.end_failing(id),
+            Read::End => self.deliver_end(id),
+            Read::Failed(error) => self.fail_reading(id, CloseReason::from_error(error)),
         }
     }
 
     /// Does what must come before a connection is read from. `false` where it is not to be read from.
     #[cold]
-    fn take_care(&mut self, id: Id) -> bool {
+    fn take_care(&mut self, id: Id, buffer: &mut [u8]) -> bool {
         let Some(connection) = self.slots.connection_mut(id) else { return false };
         match connection.state() {
-            State::Lingering => self.discard(id),
+            State::Lingering => self.discard(id, buffer),
             _ => {
-                if !connection.made {
+                if !connection.flags.has(Flag::Made) {
                     self.make(id);
                 }
                 if self.slots.connection(id).is_some_and(Connection::offers) {
@@ -120,31 +139,42 @@ impl Core {
         }
     }
 
-    /// Delivers `count` bytes that lie in the loop's buffer, behind what the connection has kept.
-    fn deliver(&mut self, id: Id, count: usize) {
-        let buffer = std::mem::take(&mut self.read_buffer);
+    /// Delivers what was read, behind what the connection has kept.
+    pub(super) fn deliver(&mut self, id: Id, data: &[u8]) {
         let kept = self.slots.connection_mut(id).and_then(Connection::take_input);
         match kept {
             None => {
-                let consumed = self.offer(id, &buffer[..count]);
-                if consumed < count {
-                    let mut input = Box::<Input>::default();
-                    input.append(&buffer[consumed..count]);
-                    self.keep(id, input);
-                }
+                let consumed = self.offer(id, data);
+                self.keep_rest(id, &data[consumed..]);
             }
             Some(mut input) => {
-                input.append(&buffer[..count]);
+                input.append(data);
                 self.offer_input(id, input);
             }
         }
-        self.read_buffer = buffer;
+    }
+
+    /// As [`deliver`](Core::deliver), of what the protocol was called for already: it gave this answer.
+    pub(super) fn deliver_on(&mut self, id: Id, data: &[u8], answer: Option<usize>) {
+        let (mut consumed, goes_on) = self.judge(id, data.len(), answer);
+        if goes_on {
+            consumed += self.offer(id, &data[consumed..]);
+        }
+        self.keep_rest(id, &data[consumed..]);
+    }
+
+    fn keep_rest(&mut self, id: Id, rest: &[u8]) {
+        if !rest.is_empty() {
+            let mut input = Box::<Input>::default();
+            input.append(rest);
+            self.keep(id, input);
+        }
     }
 
     /// Offers what the connection has kept, as was asked for: after resuming, to a new protocol.
     fn offer_kept(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        connection.offer_again = false;
+        connection.flags.set(Flag::OfferAgain, false);
         if let Some(input) = connection.take_input() {
             self.offer_input(id, input);
         }
@@ -167,21 +197,29 @@ impl Core {
             if rest.len() < connection.input_low_bytes() || !connection.wants_input() {
                 return consumed;
             }
-            connection.offer_again = false;
+            connection.flags.set(Flag::OfferAgain, false);
             let Some(lifted) = connection.lift(room) else { return data.len() };
             let called = self.call_lifted(id, lifted, "data_received", |protocol, transport| {
                 transport.delivers_input();
                 protocol.data_received(transport, rest)
             });
-            let Some(count) = called else { return data.len() };
-            if count > rest.len() {
-                self.finish(id, CloseReason::Overconsumed(count, rest.len()));
-                return data.len();
-            }
+            let (count, goes_on) = self.judge(id, rest.len(), called);
             consumed += count;
-            if consumed == data.len() || !self.goes_on(id, count) {
+            if !goes_on {
                 return consumed;
             }
+        }
+    }
+
+    /// How much of `given` bytes is done with after an answer to them, and whether the rest is offered at once.
+    fn judge(&mut self, id: Id, given: usize, answer: Option<usize>) -> (usize, bool) {
+        match answer {
+            None => (given, false),
+            Some(count) if count > given => {
+                self.finish(id, CloseReason::Overconsumed(count, given));
+                (given, false)
+            }
+            Some(count) => (count, count < given && self.goes_on(id, count)),
         }
     }
 
@@ -190,12 +228,12 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return false };
         if count == 0 {
             // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
-            if connection.offer_again {
+            if connection.flags.has(Flag::OfferAgain) {
                 self.carry_over(id);
             }
             return false;
         }
-        connection.offer_again = false;
+        connection.flags.set(Flag::OfferAgain, false);
         if !connection.wants_input() {
             return false;
         }
@@ -229,21 +267,23 @@ impl Core {
         if connection.state() == State::Failing {
             return self.end_failing(id);
         }
-        let input = connection.take_input().unwrap_or_default();
+        let input = connection.take_input();
         connection.peer_ended();
-        self.call(id, "eof_received", |protocol, transport| protocol.eof_received(transport, input.rest()));
+        self.call(id, "eof_received", |protocol, transport| {
+            protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest))
+        });
         if self.slots.connection(id).is_some_and(Connection::has_error_hint) {
             self.carry_over(id);
         }
     }
 
     /// Reads and drops what a lingering connection's peer still sends (X1).
-    fn discard(&mut self, id: Id) {
+    fn discard(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let mut budget = connection.limits.read_bytes_per_turn_max.max(1);
         while connection.is_readable() {
-            let most = budget.min(self.read_buffer.len());
-            match connection.read(&mut self.read_buffer[..most]) {
+            let most = budget.min(buffer.len());
+            match connection.read(&mut buffer[..most]) {
                 Read::Data(count) if connection.may_discard(count) => budget -= count,
                 Read::Blocked => return,
                 Read::Data(_) | Read::End | Read::Failed(_) => return self.finish_begun(id),

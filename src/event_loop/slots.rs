@@ -94,8 +94,10 @@ impl Slots {
 
     #[inline]
     pub(crate) fn connection_mut(&mut self, id: Id) -> Option<&mut Connection> {
-        match &mut self.slot_mut(id)?.tenant {
-            Tenant::Connection(connection) => Some(connection),
+        match self.slab.get_mut(id.slot as usize) {
+            Some(Slot { generation, tenant: Tenant::Connection(connection), .. }) if *generation == id.generation => {
+                Some(connection)
+            }
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::core::Discarded;
+use crate::connection::Flag;
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
@@ -236,14 +237,14 @@ impl Core {
     /// The kernel has no buffers for a send, and will not tell when it has: time must (W6).
     pub(super) fn send_later(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if !std::mem::replace(&mut connection.sends_later, true) {
+        if !connection.flags.replace(Flag::SendsLater, true) {
             self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
         }
     }
 
     fn send_again(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            connection.sends_later = false;
+            connection.flags.set(Flag::SendsLater, false);
             self.mark_written_to(id);
         }
     }

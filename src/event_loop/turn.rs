@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::reuse;
 use super::slots::Tenant;
-use crate::connection::{Ending, Handover};
+use crate::connection::{Ending, Flag, Handover, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
@@ -32,36 +32,51 @@ impl Core {
     }
 
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
+    #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let sized: &mut [u8; READ_BYTES_MAX] = buffer.as_mut_slice().try_into().expect("nothing changes its length");
         for (token, readiness) in events.iter() {
             self.counters.events += 1;
-            self.on_event(token, readiness);
+            self.on_event(token, readiness, sized);
         }
+        self.read_buffer = buffer;
     }
 
     #[inline]
-    fn on_event(&mut self, token: usize, readiness: Readiness) {
-        match self.slots.by_token(token) {
-            Some((id, Tenant::Connection(connection))) => {
-                connection.note(readiness);
-                // Whoever stands on the ready list has his turn there, and not twice.
-                if !connection.carried_over {
-                    self.serve(id);
-                }
-            }
-            Some((id, Tenant::Listener(listener))) => {
+    fn on_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8; READ_BYTES_MAX]) {
+        let Some((id, tenant)) = self.slots.by_token(token) else {
+            self.counters.stale_events += 1;
+            return;
+        };
+        let Tenant::Connection(connection) = tenant else { return self.on_other_event(id, readiness) };
+        if connection.is_quick(readiness) && self.queued_total < self.quick_below {
+            let arrival = connection.receive_quickly(buffer, self.turn_began_ns);
+            return self.serve_quickly(id, arrival, buffer);
+        }
+        connection.note(readiness);
+        if !connection.flags.has(Flag::CarriedOver) {
+            // Whoever stands on the ready list has his turn there, and not twice.
+            self.serve_with(id, buffer);
+        }
+    }
+
+    #[cold]
+    fn on_other_event(&mut self, id: Id, readiness: Readiness) {
+        match self.slots.tenant_mut(id) {
+            Some(Tenant::Listener(listener)) => {
                 listener.readable = true;
                 if !listener.carried_over {
                     self.accept(id);
                 }
             }
-            Some((id, Tenant::Source(source))) => {
+            Some(Tenant::Source(source)) => {
                 source.readiness = source.readiness | readiness;
                 if !source.carried_over {
                     self.call_source(id);
                 }
             }
-            None => self.counters.stale_events += 1,
+            Some(Tenant::Connection(_)) | None => {}
         }
     }
 
@@ -71,7 +86,7 @@ impl Core {
             let Some(id) = self.ready.pop_front() else { return };
             match self.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
-                    connection.carried_over = false;
+                    connection.flags.set(Flag::CarriedOver, false);
                     self.serve(id);
                 }
                 Some(Tenant::Listener(listener)) => {
@@ -124,11 +139,14 @@ impl Core {
 
     /// Phase: losses. Each connection that ended is told why, once.
     pub(super) fn deliver_losses(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
         let mut lost = std::mem::take(&mut self.lost);
         for id in lost.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.set_gone();
-            let made = connection.made;
+            let made = connection.flags.has(Flag::Made);
             let ending = connection.ending.take();
             let Some(ending) = ending else { continue };
             let Ending { reason, handover, .. } = *ending;
@@ -174,16 +192,20 @@ impl Core {
 
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
     pub(super) fn free_slots(&mut self) {
-        for id in self.gone.drain(..) {
-            self.slots.remove(id);
+        if !self.gone.is_empty() {
+            for id in self.gone.drain(..) {
+                self.slots.remove(id);
+            }
         }
-        let mut discarded = std::mem::take(&mut self.discarded);
-        for value in discarded.drain(..) {
-            self.drop_guarded(value);
+        if !self.discarded.is_empty() {
+            let mut discarded = std::mem::take(&mut self.discarded);
+            for value in discarded.drain(..) {
+                self.drop_guarded(value);
+            }
+            // Who cancels a million timers at once leaves no room for a million behind.
+            discarded.shrink_to(KEPT_DISCARDED);
+            reuse(&mut self.discarded, discarded);
         }
-        // Who cancels a million timers at once leaves no room for a million behind.
-        discarded.shrink_to(KEPT_DISCARDED);
-        reuse(&mut self.discarded, discarded);
         self.start_decay();
         self.end_shutdown_if_drained();
     }

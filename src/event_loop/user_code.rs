@@ -2,12 +2,11 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::thread;
 
 use super::core::Discarded;
-use super::own::GATHERED_BYTES_MAX;
 use super::{Core, PanicPolicy};
-use crate::connection::Lifted;
+use crate::connection::{GATHERED_BYTES_MAX, Lifted};
 use crate::health::About;
 use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
@@ -44,10 +43,44 @@ impl Core {
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
         self.own.begin(id, room);
-        let began = self.begin_timing();
-        let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *protocol, &mut Transport::new(&mut *self, id))));
+        let about = About::Connection(id);
+        let result = self.catch_timed(name, about, |core| callback(&mut *protocol, &mut Transport::new(core, id)));
         self.own.end();
-        self.end_timing(began, name, About::Connection(id));
+        self.end_call(id, protocol, result)
+    }
+
+    /// Runs user code, and notes how long it took, if that is asked for.
+    #[inline]
+    pub(super) fn catch_timed<R>(
+        &mut self,
+        name: &'static str,
+        about: About,
+        code: impl FnOnce(&mut Core) -> R,
+    ) -> thread::Result<R> {
+        match self.watch.times_callbacks() {
+            false => self.catch(code),
+            true => self.time(name, about, code),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn time<R>(&mut self, name: &'static str, about: About, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
+        let began = self.clock.now();
+        let result = self.catch(code);
+        self.watch.note(name, about, began, self.clock.now());
+        result
+    }
+
+    /// Runs user code. The one place where it can panic.
+    #[inline]
+    fn catch<R>(&mut self, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
+        catch_unwind(AssertUnwindSafe(|| code(self)))
+    }
+
+    /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
+    #[inline]
+    pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
         let connection = self.slots.connection_mut(id)?;
         if connection.protocol.is_none() {
             connection.protocol = Some(protocol);
@@ -73,14 +106,12 @@ impl Core {
 
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        let began = self.begin_timing();
-        let result = self.guard_untimed(what, code);
-        self.end_timing(began, what, About::Nobody);
-        result
+        let result = self.catch_timed(what, About::Nobody, code);
+        self.unless_caught(what, result)
     }
 
-    fn guard_untimed<R>(&mut self, what: &str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(|| code(self))) {
+    fn unless_caught<R>(&mut self, what: &str, result: thread::Result<R>) -> Option<R> {
+        match result {
             Ok(value) => Some(value),
             Err(payload) => {
                 self.caught(what, payload);
@@ -89,21 +120,10 @@ impl Core {
         }
     }
 
-    #[inline]
-    fn begin_timing(&self) -> Option<Instant> {
-        self.watch.times_callbacks().then(|| self.clock.now())
-    }
-
-    #[inline]
-    fn end_timing(&mut self, began: Option<Instant>, name: &'static str, about: About) {
-        if let Some(began) = began {
-            self.watch.note(name, about, began, self.clock.now());
-        }
-    }
-
     /// Drops user values, whose `drop` may panic too.
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
-        self.guard_untimed("a destructor", |_| drop(value));
+        let result = self.catch(|_| drop(value));
+        self.unless_caught("a destructor", result);
     }
 
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.

@@ -1,10 +1,11 @@
 //! Output: what is written, sent, and done once it has gone out.
 
+use std::io;
+
 use super::Core;
 use super::core::reuse;
-use super::own::GATHERED_BYTES_MAX;
 use crate::CloseReason;
-use crate::connection::{Mark, Read, Sent, State};
+use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
 use crate::output::Piece;
 use crate::reason::Limit;
@@ -50,6 +51,13 @@ impl Core {
         }
     }
 
+    /// As [`write`](Core::write), for who writes in a callback's midst.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
+        self.write(id, Piece::Borrowed(data));
+    }
+
     /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
     fn send_gathered(&mut self, id: Id) {
         if self.own.is(id) && !self.own.gathered.is_empty() {
@@ -58,8 +66,27 @@ impl Core {
     }
 
     /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done.
-    #[inline]
     pub(super) fn flush(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) {
+            if self.own.gathered.is_empty() {
+                return;
+            }
+            if let Some(idle) = &mut connection.idle {
+                // It goes out, or begins to wait for the peer.
+                idle.touch(self.turn_began_ns);
+            }
+            return match connection.send_quickly(&self.own.gathered) {
+                Ok(()) => {
+                    self.counters.bytes_sent += self.own.gathered.len() as u64;
+                    self.own.gathered.clear();
+                }
+                Err(first) => self.send_slowly(id, first),
+            };
+        }
+        self.flush_queued(id);
+    }
+
+    fn flush_queued(&mut self, id: Id) {
         self.send(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.is_plain() {
@@ -67,7 +94,19 @@ impl Core {
         }
     }
 
-    #[inline]
+    /// The kernel did not take all.
+    #[cold]
+    pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let bytes_sent = connection.bytes_sent;
+        let sent = connection.send_rest(&self.own.gathered, first, &mut self.pool);
+        self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
+        self.own.gathered.clear();
+        self.queued_total += connection.queued_cost();
+        self.note_sent(id, sent, false);
+        self.after_send(id);
+    }
+
     fn send(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             self.own.gathered.clear();
@@ -84,8 +123,8 @@ impl Core {
             }
         }
         self.own.gathered.clear();
-        self.queued_total = self.queued_total + after - before;
         if before | after != 0 || !matches!(sent, Sent::All) {
+            self.queued_total = self.queued_total + after - before;
             self.note_sent(id, sent, after < before);
         }
     }
@@ -185,12 +224,15 @@ impl Core {
 
     /// Phase: flush. Those that were written to before it began.
     pub(super) fn flush_written_to(&mut self) {
+        if self.written_to.is_empty() {
+            return;
+        }
         let mut written_to = std::mem::take(&mut self.written_to);
         for id in written_to.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
-            connection.written_to = false;
+            connection.flags.set(Flag::WrittenTo, false);
             // One that is not made yet is flushed when it is.
-            if connection.made {
+            if connection.flags.has(Flag::Made) {
                 self.flush(id);
             }
         }

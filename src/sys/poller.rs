@@ -51,16 +51,36 @@ impl Readiness {
         self.has(Readiness::PRIORITY)
     }
 
+    /// Whether it says more than readable and writable.
+    #[inline]
+    pub(crate) fn is_special(self) -> bool {
+        self.0 & !(Readiness::READABLE.0 | Readiness::WRITABLE.0) != 0
+    }
+
     #[cfg(feature = "testing")]
     pub(super) fn without(self, hints: Readiness) -> Readiness {
         Readiness(self.0 & !hints.0)
+    }
+
+    pub(crate) const fn bits(self) -> u16 {
+        self.0 as u16
     }
 
     fn has(self, hint: Readiness) -> bool {
         self.0 & hint.0 != 0
     }
 
+    #[inline]
     fn from_mio(event: &mio::event::Event) -> Readiness {
+        // Asked in this order the four questions are next to no work, and most events are of this kind.
+        if !event.is_error() && !event.is_priority() && !event.is_read_closed() && !event.is_write_closed() {
+            return Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
+        }
+        Readiness::from_special(event)
+    }
+
+    #[cold]
+    fn from_special(event: &mio::event::Event) -> Readiness {
         Readiness(
             u8::from(event.is_readable())
                 | u8::from(event.is_writable()) << 1

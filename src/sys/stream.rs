@@ -163,6 +163,36 @@ impl Stream {
         }
     }
 
+    /// As [`read`](Stream::read) of a stream that is most probably there, and TCP: one look tells both.
+    #[inline]
+    pub(crate) fn read_open(stream: &mut Option<Stream>, buffer: &mut [u8]) -> io::Result<usize> {
+        match stream {
+            Some(Stream::Tcp(stream)) => stream.read(buffer),
+            Some(other) => other.read(buffer),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// As [`short_read_empties`](Stream::short_read_empties), in the same way.
+    #[inline]
+    pub(crate) fn short_read_empties_open(stream: &Option<Stream>) -> bool {
+        match stream {
+            Some(Stream::Tcp(_)) => cfg!(target_os = "linux"),
+            Some(other) => other.short_read_empties(),
+            None => false,
+        }
+    }
+
+    /// As [`write`](Stream::write), in the same way.
+    #[inline]
+    pub(crate) fn write_open(stream: &mut Option<Stream>, bytes: &[u8]) -> io::Result<usize> {
+        match stream {
+            Some(Stream::Tcp(stream)) => stream.write(bytes),
+            Some(other) => other.write(bytes),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// Writes several pieces in one call. Not std's, which can raise SIGPIPE (rule W7).
     pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {

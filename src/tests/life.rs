@@ -74,10 +74,10 @@ fn c1_the_whole_grammar_in_one_life() {
 }
 
 /// A sequence of numbers that is the same for the same seed.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
@@ -114,7 +114,7 @@ fn tight() -> Limits {
 }
 
 /// A protocol that does anything, to itself and to the others, and panics now and then.
-fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, seed: u64) -> Box<dyn Protocol> {
+pub(super) fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, seed: u64) -> Box<dyn Protocol> {
     let mut choices = Numbers(seed);
     protocol(log, move |event, transport| {
         // Borrowed across whatever it does: C3.
@@ -136,7 +136,7 @@ fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, seed: u64) ->
 }
 
 /// Anything that a peer or the system can do.
-fn let_something_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers) {
+pub(super) fn let_something_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers) {
     match if peer.is_closed() { 11 } else { numbers.below(12) } {
         0..=3 => scene.receive(peer, vec![b'x'; 1 + numbers.below(100) as usize]),
         4 => scene.end(peer),

@@ -317,6 +317,7 @@ mod life;
 mod marks;
 mod overload;
 mod panics;
+mod quick;
 mod reading;
 mod reentering;
 mod repeating;

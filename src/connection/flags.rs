@@ -1,0 +1,101 @@
+//! What is true of a connection beside its state: bits of one word, so that one comparison tells the common case.
+
+use crate::sys::Readiness;
+
+/// One thing that may be true of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Flag {
+    // The first six have the bits of `Readiness`, so that one comparison judges both.
+    /// A read may find something. Cleared by would-block only, or by a short read that says as much.
+    Readable = Readiness::READABLE.bits(),
+    /// A send may be taken. Cleared by would-block only.
+    Writable = Readiness::WRITABLE.bits(),
+    /// An event hinted at something special, so that a short read proves nothing.
+    Hinted = Readiness::READ_CLOSED.bits(),
+    /// The user paused reading.
+    Paused = Readiness::ERROR.bits(),
+    /// The queue went over the high mark and has not come down to the low one.
+    OverHigh = Readiness::PRIORITY.bits(),
+    /// Kept input is to be offered though nothing new came.
+    OfferAgain = Readiness::WRITE_CLOSED.bits(),
+    /// An event hinted at an error, or at an end of both halves.
+    Errored = 1 << 6,
+    /// `connection_made` was called.
+    Made = 1 << 7,
+    /// It stands on the ready list.
+    CarriedOver = 1 << 8,
+    /// It stands on the list of those that others wrote to.
+    WrittenTo = 1 << 9,
+    /// A timer is set for its next send.
+    SendsLater = 1 << 10,
+    /// Its limits are tighter than the quick path is made for.
+    Tight = 1 << 11,
+    /// A low mark of input is set that can withhold some.
+    LowMark = 1 << 12,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    /// Those of a new connection.
+    pub(super) const NEW: Flags = Flags(Flag::Writable as u16);
+
+    #[inline]
+    pub(crate) fn has(self, flag: Flag) -> bool {
+        self.0 & flag as u16 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flag: Flag, value: bool) {
+        self.replace(flag, value);
+    }
+
+    /// Sets a flag, and answers what it was.
+    #[inline]
+    pub(crate) fn replace(&mut self, flag: Flag, value: bool) -> bool {
+        let old = self.has(flag);
+        self.0 = if value { self.0 | flag as u16 } else { self.0 & !(flag as u16) };
+        old
+    }
+
+    /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
+    #[inline]
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        if readiness.is_special() {
+            return self.note_special(readiness);
+        }
+        self.0 |= readiness.bits();
+    }
+
+    #[cold]
+    fn note_special(&mut self, readiness: Readiness) {
+        let special = readiness.is_read_closed() | readiness.is_error() | readiness.is_priority();
+        self.or(Flag::Readable, readiness.is_readable() | special);
+        self.or(Flag::Writable, readiness.is_writable() | readiness.is_error());
+        self.or(Flag::Hinted, special);
+        self.or(Flag::Errored, readiness.is_error() | readiness.is_write_closed());
+    }
+
+    fn or(&mut self, flag: Flag, value: bool) {
+        self.set(flag, self.has(flag) | value);
+    }
+
+    /// Those of who is plain, and whether a read may find more.
+    #[inline]
+    pub(super) fn set_plain(&mut self, readable: bool) {
+        self.set(Flag::Writable, true);
+        self.set(Flag::Readable, readable);
+    }
+
+    /// Whether, after an event that says this, a read and a send may succeed and nothing stands in their way: nothing was
+    /// paused or hinted at, nothing is due that comes before.
+    #[inline]
+    pub(super) fn are_plain(self, readiness: Readiness) -> bool {
+        const PLAIN: u16 = Flag::Readable as u16 | Flag::Writable as u16 | Flag::Made as u16;
+        const ANY: u16 = Flag::Errored as u16 | Flag::WrittenTo as u16 | Flag::SendsLater as u16;
+        // Any hint beside readable and writable is the bit of a flag that must not be set.
+        (self.0 | readiness.bits()) & !ANY == PLAIN
+    }
+}

@@ -1,0 +1,108 @@
+//! The common case in one piece: an event of a connection that has nothing kept, nothing queued and nothing due, whose
+//! protocol takes all of what a read brings, and whose answer the kernel takes at once.
+//!
+//! It does what `serve.rs`, `user_code.rs` and `write.rs` would do, at two looks at the slot. Whether it applies, only
+//! `Connection::is_quick` says. Wherever anything else than the above happens, it hands over to the functions of those
+//! files, and does not come back: there is nothing that only this path can do. The tests in `tests/quick.rs` hold the two
+//! to the same callbacks and bytes.
+
+use std::thread;
+
+use super::Core;
+use crate::connection::{Arrival, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
+use crate::health::About;
+use crate::ids::Id;
+use crate::{Protocol, Transport};
+
+impl Core {
+    /// Serves a connection that was quick when this arrived.
+    #[inline]
+    pub(super) fn serve_quickly(&mut self, id: Id, arrival: Arrival, buffer: &mut [u8; READ_BYTES_MAX]) {
+        let (count, mut protocol) = match arrival {
+            Arrival::Data(count, protocol) => (count, protocol),
+            Arrival::Other(read) => return self.receive_other(id, buffer, read, 0),
+        };
+        let data = &buffer[..count];
+        self.counters.bytes_received += count as u64;
+        self.own.begin_input(id, GATHERED_BYTES_MAX);
+        match self.catch_timed("data_received", About::Connection(id), |core| {
+            protocol.data_received(&mut Transport::new(core, id), data)
+        }) {
+            Ok(consumed) if consumed == count && !self.own.is_disturbed() => self.own.end(),
+            result => return self.deliver_slowly(id, buffer, count, protocol, result),
+        }
+        let connection = match self.slots.connection_mut(id) {
+            Some(connection) if connection.protocol.is_none() => connection,
+            _ => return self.deliver_slowly(id, buffer, count, protocol, Ok(count)),
+        };
+        connection.protocol = Some(protocol);
+        if connection.is_readable() {
+            return self.receive_more(id, buffer, count);
+        }
+        match connection.send_quickly(&self.own.gathered) {
+            Ok(()) => {
+                self.counters.bytes_sent += self.own.gathered.len() as u64;
+                self.own.gathered.clear();
+            }
+            Err(result) => self.send_slowly(id, result),
+        }
+    }
+
+    /// What a read has brought is more than the first bytes, or none.
+    #[cold]
+    fn receive_other(&mut self, id: Id, buffer: &mut [u8], read: Read, mut received: usize) {
+        let mut more = false;
+        match read {
+            Read::Data(count) => {
+                received += count;
+                self.counters.bytes_received += count as u64;
+                if let Some(connection) = self.slots.connection_mut(id) {
+                    connection.has_received(count, self.turn_began_ns);
+                    more = connection.is_readable();
+                }
+                self.deliver(id, &buffer[..count]);
+            }
+            nothing => self.receive_nothing(id, nothing),
+        }
+        self.receive_slowly(id, buffer, more, received);
+    }
+
+    /// The callback did something, or left something.
+    #[cold]
+    fn deliver_slowly(
+        &mut self,
+        id: Id,
+        buffer: &mut [u8],
+        count: usize,
+        protocol: Box<dyn Protocol>,
+        result: thread::Result<usize>,
+    ) {
+        // As it was before the callback, which may have asked for another read itself.
+        let more =
+            self.slots.connection_mut(id).is_some_and(|connection| !connection.is_emptied_by(count, buffer.len()));
+        self.own.end();
+        let answer = self.end_call(id, protocol, result);
+        self.deliver_on(id, &buffer[..count], answer);
+        self.receive_slowly(id, buffer, more, count);
+    }
+
+    /// A read may find more, or that there is none: of Unix sockets only would-block tells.
+    fn receive_more(&mut self, id: Id, buffer: &mut [u8], received: usize) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let limits = &connection.limits;
+        if self.own.gathered.len() > limits.queue_bytes_high || received >= limits.read_bytes_per_turn_max {
+            return self.receive_slowly(id, buffer, true, received);
+        }
+        match connection.read(buffer) {
+            Read::Blocked => self.flush(id),
+            read => self.receive_other(id, buffer, read, received),
+        }
+    }
+
+    fn receive_slowly(&mut self, id: Id, buffer: &mut [u8], more: bool, received: usize) {
+        if more && self.reads_on(id, received) {
+            self.receive(id, buffer, received);
+        }
+        self.flush(id);
+    }
+}

@@ -1,0 +1,143 @@
+//! The quick path does what the general one does: the same scenes with it and without it, and no difference.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::life::{Numbers, does_anything, let_something_happen};
+use super::{Event, Log, Scene, by_default, echo, protocol};
+use crate::sys::Readiness;
+use crate::sys::script::{Call, Peer};
+use crate::{ConnectionId, Limits, PanicPolicy};
+
+/// Marks so low that all of them are met, and nothing that keeps connections from the quick path.
+fn limits() -> Limits {
+    Limits::default()
+        .with_queue_bytes_high(300)
+        .with_queue_bytes_low(100)
+        .with_queue_bytes_max(300_000)
+        .with_loop_queue_bytes_max(400_000)
+        .with_input_bytes_max(200)
+}
+
+fn scene(quick: bool, limits: Limits) -> Scene {
+    let mut scene = Scene::with_limits(limits);
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    if !quick {
+        scene.event_loop.core.quick_below = 0;
+    }
+    scene
+}
+
+/// What can be seen of a connection: its callbacks; its system calls; what was sent, as how much of which byte.
+type Seen = (Vec<String>, Vec<Call>, Vec<(usize, u8)>);
+
+fn seen(log: &Log, peer: &Peer) -> Seen {
+    let sent = peer.take_sent();
+    (log.take(), peer.take_calls(), sent.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect())
+}
+
+/// A scene of a few connections to which anything happens, told step by step.
+fn tell(seed: u64, quick: bool) -> Vec<Seen> {
+    let mut scene = scene(quick, limits());
+    let ids = Rc::new(RefCell::new(Vec::<ConnectionId>::new()));
+    let mut numbers = Numbers(seed);
+    let mut lives = Vec::new();
+    for n in 0..4 {
+        let log = Log::default();
+        let peer = match n {
+            // One that only echoes is not ended by itself, and meets whatever the others do to it.
+            0 => scene.accept(&log, echo).1,
+            _ => scene.knock(Some(does_anything(&log, ids.clone(), seed * 100 + n))),
+        };
+        peer.set_short_read_empties(numbers.below(3) != 0);
+        lives.push((log, peer));
+    }
+    scene.settle();
+    let mut story = Vec::new();
+    for _ in 0..80 {
+        let (_, peer) = &lives[numbers.below(lives.len() as u64) as usize];
+        match numbers.below(8) {
+            // Several reads at one event, and one that fills the buffer.
+            0 => (0..numbers.below(4)).for_each(|_| peer.sends([b'y'; 7])),
+            1 if !peer.is_closed() => scene.receive(peer, vec![b'z'; 70_000]),
+            _ => {}
+        }
+        let_something_happen(&mut scene, peer, &mut numbers);
+        scene.pass(Duration::from_millis(100 * numbers.below(10)));
+        story.extend(lives.iter().map(|(log, peer)| seen(log, peer)));
+    }
+    let counters = scene.event_loop.context().counters();
+    story.push((vec![format!("{counters:?}")], vec![], vec![]));
+    story
+}
+
+#[test]
+fn the_quick_path_and_the_general_one_cannot_be_told_apart_whatever_happens() {
+    for seed in 0..300 {
+        let (quick, general) = (tell(seed, true), tell(seed, false));
+        for (step, (quick, general)) in quick.iter().zip(&general).enumerate() {
+            assert_eq!(quick, general, "seed {seed}, step {step}: the quick path is on the left");
+        }
+    }
+}
+
+/// One read, and what a callback does meanwhile.
+#[test]
+fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
+    type Act = fn(&mut crate::Transport<'_>);
+    let acts: [(&str, Act); 13] = [
+        ("nothing", |_| {}),
+        ("writes little", |transport| transport.write(b"little")),
+        ("writes much", |transport| transport.write(&[7; 20_000])),
+        ("writes often", |transport| (0..60).for_each(|_| transport.write(&[8; 1000]))),
+        ("writes very often", |transport| (0..400).for_each(|_| transport.write(&[8; 1000]))),
+        ("pauses", |transport| transport.pause_reading()),
+        ("pauses and resumes", |transport| {
+            transport.pause_reading();
+            transport.resume_reading();
+        }),
+        ("closes", |transport| transport.close()),
+        ("aborts", |transport| transport.abort()),
+        ("shuts down", |transport| transport.shutdown_write()),
+        ("detaches", |transport| assert!(transport.detach(|_, _| {}))),
+        ("sets a mark", |transport| transport.set_input_low_mark(5)),
+        ("is replaced", |transport| {
+            transport.set_protocol(protocol(&Log::default(), |event, transport| {
+                transport.write(b"another");
+                by_default(&event, transport)
+            }))
+        }),
+    ];
+    for (name, act) in acts {
+        for consumed in [0, 2, 4, 5] {
+            for (room, empties) in [(usize::MAX, true), (usize::MAX, false), (3, true), (0, false)] {
+                let tell = |quick| {
+                    let (mut scene, log) = (scene(quick, Limits::default()), Log::default());
+                    let mut calls = 0;
+                    let (id, peer) = scene.accept(&log, move |event, transport| match event {
+                        Event::Data(data) => {
+                            // Whoever resumes and consumes nothing is offered it again, and again.
+                            calls += 1;
+                            if calls <= 2 {
+                                act(transport);
+                            }
+                            if calls <= 2 { consumed } else { data.len() }
+                        }
+                        event => by_default(&event, transport),
+                    });
+                    peer.set_short_read_empties(empties);
+                    peer.set_room(room);
+                    scene.receive(&peer, b"four");
+                    peer.sends(b"more");
+                    if scene.event_loop.context().connection(id).is_some() {
+                        scene.world.event(&peer, Readiness::READABLE | Readiness::WRITABLE);
+                    }
+                    scene.pass(Duration::from_secs(3));
+                    seen(&log, &peer)
+                };
+                assert_eq!(tell(true), tell(false), "{name}, {consumed} consumed, room for {room}, {empties}");
+            }
+        }
+    }
+}
