@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Source;
 
+use crate::connection::Terms;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
 use crate::source::SourceAction;
@@ -43,7 +44,7 @@ impl<'a> Context<'a> {
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         self.core.check_open()?;
-        let socket = self.core.poller.listen(address, self.core.limits.backlog)?;
+        let socket = self.core.poller.listen(address, self.core.terms.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -278,7 +279,7 @@ impl Listening<'_> {
     /// effect here.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.limits = Rc::new(limits);
+            listener.terms = Rc::new(Terms { limits, listener: Some(self.id) });
             self.core.look_again(self.id);
         }
     }

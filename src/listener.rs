@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::connection::Terms;
 use crate::protocol::Factory;
 use crate::report::Report;
 use crate::sys::{self, AcceptError};
@@ -21,7 +22,8 @@ pub(crate) struct Listener {
     pub(crate) factory: Option<Factory>,
     /// None while it runs, or if none is set.
     pub(crate) hook: Option<Hook>,
-    pub(crate) limits: Rc<Limits>,
+    /// What its connections begin with.
+    pub(crate) terms: Rc<Terms>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// The user paused it.
@@ -55,12 +57,12 @@ const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
 impl Listener {
-    pub(crate) fn new(socket: sys::Listener, factory: Factory, limits: Rc<Limits>) -> Listener {
+    pub(crate) fn new(socket: sys::Listener, factory: Factory, limits: Limits) -> Listener {
         Listener {
             socket,
             factory: Some(factory),
             hook: None,
-            limits,
+            terms: Rc::new(Terms { limits, listener: None }),
             live: 0,
             paused: false,
             readable: false,
@@ -76,7 +78,7 @@ impl Listener {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.live >= self.limits.connections_max
+        self.live >= self.terms.limits.connections_max
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
@@ -114,8 +116,7 @@ mod tests {
     #[test]
     fn a2_retries_back_off_from_10_ms_to_1_s() {
         let (socket, _backlog) = sys::script::Listener::pair();
-        let mut listener =
-            Listener::new(sys::Listener::Script(socket), Box::new(|_, _| None), Rc::new(Limits::default()));
+        let mut listener = Listener::new(sys::Listener::Script(socket), Box::new(|_, _| None), Limits::default());
         let delays: Vec<_> = (0..9).map(|_| listener.next_delay().as_millis()).collect();
         assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     }

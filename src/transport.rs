@@ -86,7 +86,7 @@ impl<'a> Transport<'a> {
     /// that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
-            let limits = Rc::make_mut(&mut connection.limits);
+            let limits = &mut Rc::make_mut(&mut connection.terms).limits;
             limits.queue_bytes_high = high_bytes;
             limits.queue_bytes_low = low_bytes;
             self.core.mark_written_to(self.id);
@@ -126,13 +126,13 @@ impl<'a> Transport<'a> {
     /// Sets how many bytes this connection's protocol may leave unconsumed.
     pub fn set_input_bytes_max(&mut self, bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
-            Rc::make_mut(&mut connection.limits).input_bytes_max = bytes;
+            Rc::make_mut(&mut connection.terms).limits.input_bytes_max = bytes;
         }
     }
 
     /// How many bytes this connection's protocol may leave unconsumed; 0 once it has ended.
     pub fn input_bytes_max(&self) -> usize {
-        self.core.slots.connection(self.id).map_or(0, |connection| connection.limits.input_bytes_max)
+        self.core.slots.connection(self.id).map_or(0, |connection| connection.terms.limits.input_bytes_max)
     }
 
     /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by
@@ -157,7 +157,8 @@ impl<'a> Transport<'a> {
         let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
         let queued = self.core.own.gathered_bytes(self.id) + connection.queued_cost();
-        let over_high = queued > connection.limits.queue_bytes_high && connection.limits.pause_reading_over_high;
+        let over_high =
+            queued > connection.terms.limits.queue_bytes_high && connection.terms.limits.pause_reading_over_high;
         connection.wants_input() && !is_replaced && !over_high
     }
 

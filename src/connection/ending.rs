@@ -82,7 +82,7 @@ impl Connection {
     pub(crate) fn may_discard(&mut self, count: usize) -> bool {
         let Some(ending) = &mut self.ending else { return false };
         ending.discarded_bytes += count;
-        ending.discarded_bytes <= self.limits.linger_bytes_max
+        ending.discarded_bytes <= self.terms.limits.linger_bytes_max
     }
 
     /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.

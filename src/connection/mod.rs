@@ -75,15 +75,21 @@ impl Ending {
     }
 }
 
+/// What the connections of one listener have in common, in one word of each.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    /// The listener that accepted them.
+    pub(crate) listener: Option<Id>,
+}
+
 pub(crate) struct Connection {
     /// None once it is lost.
     socket: Option<Stream>,
     /// None while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn Protocol>>,
     pub(crate) peer: Address,
-    pub(crate) limits: Rc<Limits>,
-    /// The listener that accepted it.
-    pub(crate) listener: Option<Id>,
+    pub(crate) terms: Rc<Terms>,
     /// Input that the protocol left, if any.
     input: Option<Box<Input>>,
     /// Output that the kernel has not taken, if any.
@@ -97,7 +103,7 @@ pub(crate) struct Connection {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     /// No data is delivered before there is this much of it, or the end.
-    input_low_bytes: usize,
+    input_low_bytes: u32,
     state: State,
     pub(crate) flags: Flags,
 }
@@ -148,22 +154,16 @@ pub(crate) enum Mark {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        socket: Stream,
-        protocol: Box<dyn Protocol>,
-        peer: Address,
-        limits: Rc<Limits>,
-        listener: Option<Id>,
-    ) -> Connection {
+    pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
         let mut flags = Flags::NEW;
+        let limits = &terms.limits;
         let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
         flags.set(Flag::Tight, is_tight);
         Connection {
             socket: Some(socket),
             protocol: Some(protocol),
             peer,
-            limits,
-            listener,
+            terms,
             input: None,
             output: None,
             ending: None,

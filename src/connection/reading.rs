@@ -30,7 +30,7 @@ impl Connection {
     /// Whether reading waits until the output has gone down.
     #[inline]
     pub(super) fn is_held_back(&self) -> bool {
-        self.flags.has(Flag::OverHigh) && self.limits.pause_reading_over_high
+        self.flags.has(Flag::OverHigh) && self.terms.limits.pause_reading_over_high
     }
 
     /// Whether a read may find something.
@@ -107,14 +107,14 @@ impl Connection {
     }
 
     pub(crate) fn set_input_low_bytes(&mut self, bytes: usize) {
-        self.input_low_bytes = bytes;
+        self.input_low_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.flags.set(Flag::LowMark, bytes > 1);
     }
 
     /// No data is delivered before there is this much. Never above the limit, or nothing would ever be delivered.
     #[inline]
     pub(crate) fn input_low_bytes(&self) -> usize {
-        self.input_low_bytes.min(self.limits.input_bytes_max)
+        (self.input_low_bytes as usize).min(self.terms.limits.input_bytes_max)
     }
 
     #[inline]

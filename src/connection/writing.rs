@@ -17,7 +17,7 @@ impl Connection {
     #[inline]
     pub(crate) fn room(&self) -> usize {
         match self.can_write() {
-            true => self.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
+            true => self.terms.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
             false => 0,
         }
     }
@@ -156,8 +156,8 @@ impl Connection {
         }
         let cost = self.queued_cost();
         let mark = match self.flags.has(Flag::OverHigh) {
-            false if cost > self.limits.queue_bytes_high => Mark::High,
-            true if cost <= self.limits.low() => Mark::Low,
+            false if cost > self.terms.limits.queue_bytes_high => Mark::High,
+            true if cost <= self.terms.limits.low() => Mark::Low,
             _ => return None,
         };
         let was_held_back = self.is_held_back();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
 use super::Core;
 use super::core::Discarded;
@@ -17,9 +18,10 @@ use crate::{Address, Context, ListenerError, ListenerId};
 
 impl Core {
     pub(crate) fn add_listener(&mut self, socket: sys::Listener, factory: Factory) -> io::Result<Id> {
-        let listener = Listener::new(socket, factory, self.limits.clone());
+        let listener = Listener::new(socket, factory, self.terms.limits.clone());
         let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
+        Rc::make_mut(&mut listener.terms).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
             self.slots.remove(id);
             return Err(error);
@@ -30,7 +32,7 @@ impl Core {
     /// Accepts who is waiting, up to the batch of a turn (A3).
     pub(super) fn accept(&mut self, id: Id) {
         let Some(listener) = self.slots.listener(id) else { return };
-        let batch = listener.limits.accepts_per_turn_max.max(1);
+        let batch = listener.terms.limits.accepts_per_turn_max.max(1);
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
@@ -71,11 +73,11 @@ impl Core {
     /// Whether a listener may have one more connection (A4). A lingering one is given up for it.
     fn make_room(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
-        if !listener.is_full() || listener.limits.when_full == WhenFull::Refuse {
+        if !listener.is_full() || listener.terms.limits.when_full == WhenFull::Refuse {
             return true;
         }
         // Just at the cap: whoever comes takes the place of a lingering one.
-        if listener.live == listener.limits.connections_max && self.lingering_of(id).is_some() {
+        if listener.live == listener.terms.limits.connections_max && self.lingering_of(id).is_some() {
             return true;
         }
         if let Some(listener) = self.slots.listener_mut(id) {
@@ -86,7 +88,7 @@ impl Core {
 
     fn lingering_of(&self, id: Id) -> Option<Id> {
         let of_it = |&lingering: &Id| {
-            self.slots.connection(lingering).is_some_and(|connection| connection.listener == Some(id))
+            self.slots.connection(lingering).is_some_and(|connection| connection.terms.listener == Some(id))
         };
         self.lingering.values().copied().find(of_it)
     }
@@ -94,7 +96,7 @@ impl Core {
     /// Somebody has come to a full listener: a lingering connection makes room for him.
     fn give_up_for(&mut self, id: Id) {
         let Some(listener) = self.slots.listener(id) else { return };
-        if listener.is_full() && listener.limits.when_full == WhenFull::Wait {
+        if listener.is_full() && listener.terms.limits.when_full == WhenFull::Wait {
             if let Some(lingering) = self.lingering_of(id) {
                 self.finish_begun(lingering);
             }
@@ -109,7 +111,7 @@ impl Core {
             drop(socket);
             return self.descriptor_closed();
         }
-        let limits = listener.limits.clone();
+        let terms = listener.terms.clone();
         let Some(mut factory) = listener.factory.take() else { return };
         let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
         match self.slots.listener_mut(id) {
@@ -119,7 +121,7 @@ impl Core {
         }
         match answer {
             Some(Some(protocol)) if self.check_open().is_ok() => {
-                self.begin_connection(id, Connection::new(socket, protocol, peer, limits, Some(id)));
+                self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
             }
             Some(protocol) => {
                 self.counters.connections_refused += 1;

@@ -28,7 +28,7 @@ impl Core {
     #[cold]
     fn run_batch_of_commands(&mut self) {
         let mut batch = std::mem::take(&mut self.commands);
-        self.shared.mailbox.take(&mut batch, self.limits.commands_per_turn_max.max(1));
+        self.shared.mailbox.take(&mut batch, self.terms.limits.commands_per_turn_max.max(1));
         while let Some(command) = batch.pop_front() {
             self.counters.commands_run += 1;
             self.run_command(command);

@@ -14,7 +14,7 @@ use super::PanicPolicy;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
 use super::timing::Due;
-use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, State};
+use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, State, Terms};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
 use crate::health::{ConnectionStats, Watch};
@@ -31,7 +31,8 @@ pub(crate) struct Core {
     pub(crate) poller: Poller,
     pub(crate) clock: Clock,
     pub(crate) slots: Slots,
-    pub(crate) limits: Rc<Limits>,
+    /// What attached connections begin with; its limits are the loop's.
+    pub(crate) terms: Rc<Terms>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     /// When the loop was made.
@@ -121,7 +122,7 @@ impl Core {
             slots: Slots::new(),
             watch: Watch::new(&limits),
             quick_below: limits.loop_queue_bytes_max.saturating_add(1).saturating_sub(GATHERED_BYTES_MAX),
-            limits: Rc::new(limits),
+            terms: Rc::new(Terms { limits, listener: None }),
             counters: Counters::default(),
             made,
             turn_began: made,
@@ -196,7 +197,7 @@ impl Core {
         let Detached { stream, peer, unread, unsent } = detached;
         stream.prepare()?;
         let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
-        let id = self.add_connection(Connection::new(stream, protocol, peer, self.limits.clone(), None))?;
+        let id = self.add_connection(Connection::new(stream, protocol, peer, self.terms.clone()))?;
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.restore(&unread, unsent, &mut self.pool);
             self.queued_total += connection.queued_cost();
@@ -255,7 +256,7 @@ impl Core {
         }
         let ending = connection.lose(reason, &mut self.pool);
         self.discarded.extend(ending.map(Discarded::Ending));
-        let (listener, idle) = (connection.listener, connection.idle.take());
+        let (listener, idle) = (connection.terms.listener, connection.idle.take());
         self.drop_timeouts(id, idle);
         if self.own.is(id) {
             self.own.set_room(0);

@@ -53,7 +53,7 @@ impl Core {
             if !connection.is_readable() {
                 return;
             }
-            let budget = connection.limits.read_bytes_per_turn_max.max(1) - received;
+            let budget = connection.terms.limits.read_bytes_per_turn_max.max(1) - received;
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
@@ -74,7 +74,7 @@ impl Core {
     /// Whether reading goes on in this turn, `received` bytes having come and more being there.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
         let Some(connection) = self.slots.connection(id) else { return false };
-        if received >= connection.limits.read_bytes_per_turn_max.max(1) {
+        if received >= connection.terms.limits.read_bytes_per_turn_max.max(1) {
             self.carry_over(id);
             return false;
         }
@@ -245,7 +245,7 @@ impl Core {
     #[inline]
     fn hold_back(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        if self.own.gathered.len() + connection.queued_cost() > connection.limits.queue_bytes_high {
+        if self.own.gathered.len() + connection.queued_cost() > connection.terms.limits.queue_bytes_high {
             self.flush(id);
         }
     }
@@ -254,7 +254,7 @@ impl Core {
     fn keep(&mut self, id: Id, input: Box<Input>) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         // Where reading is paused the protocol may not have looked at all of it: it is judged when it has.
-        let too_much = input.rest().len() > connection.limits.input_bytes_max && connection.wants_input();
+        let too_much = input.rest().len() > connection.terms.limits.input_bytes_max && connection.wants_input();
         connection.keep_input(input);
         if too_much {
             self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
@@ -280,7 +280,7 @@ impl Core {
     /// Reads and drops what a lingering connection's peer still sends (X1).
     fn discard(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let mut budget = connection.limits.read_bytes_per_turn_max.max(1);
+        let mut budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
         while connection.is_readable() {
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {

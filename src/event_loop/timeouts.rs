@@ -14,7 +14,7 @@ impl Core {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        let (idle, total) = (connection.limits.idle_timeout, connection.limits.total_timeout);
+        let (idle, total) = (connection.terms.limits.idle_timeout, connection.terms.limits.total_timeout);
         if idle.is_some() {
             self.set_timeout(id, Timeout::Idle, idle);
         }
@@ -29,7 +29,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
             Timeout::Close => {
-                std::rc::Rc::make_mut(&mut connection.limits).close_timeout = after.unwrap_or(Duration::MAX);
+                std::rc::Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);
             }
             Timeout::Idle => {
                 let is_paused = connection.is_paused();

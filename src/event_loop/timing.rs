@@ -254,7 +254,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let Some(ending) = &mut connection.ending else { return };
         if ending.timer.is_none() {
-            let deadline = deadline_after(self.clock.now(), connection.limits.close_timeout);
+            let deadline = deadline_after(self.clock.now(), connection.terms.limits.close_timeout);
             ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
         }
     }
@@ -264,7 +264,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let Some(ending) = &mut connection.ending else { return };
         let now = self.clock.now();
-        let deadline = ending.progress.map(|progress| deadline_after(progress, connection.limits.close_timeout));
+        let deadline = ending.progress.map(|progress| deadline_after(progress, connection.terms.limits.close_timeout));
         match deadline {
             Some(deadline) if deadline > now => {
                 ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
@@ -279,7 +279,7 @@ impl Core {
     /// A closed connection whose peer is still sending: what comes is discarded, for so long (X1).
     pub(super) fn set_linger_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let deadline = deadline_after(self.clock.now(), connection.limits.linger_timeout);
+        let deadline = deadline_after(self.clock.now(), connection.terms.limits.linger_timeout);
         let Some(ending) = &mut connection.ending else { return };
         if let Some(timer) = ending.timer.take() {
             self.timers.remove(timer);

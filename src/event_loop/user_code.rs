@@ -30,7 +30,7 @@ impl Core {
     /// How much may be gathered before the queues must be looked at, as far as the whole loop is concerned (W4).
     #[inline]
     pub(super) fn room_in_loop(&self) -> usize {
-        self.limits.loop_queue_bytes_max.saturating_sub(self.queued_total).min(GATHERED_BYTES_MAX)
+        self.terms.limits.loop_queue_bytes_max.saturating_sub(self.queued_total).min(GATHERED_BYTES_MAX)
     }
 
     /// As [`call`](Core::call), for who has looked at the connection already.

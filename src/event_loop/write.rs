@@ -25,11 +25,11 @@ impl Core {
         };
         let before = connection.queued_cost();
         // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
-        if before > connection.limits.queue_bytes_max {
+        if before > connection.terms.limits.queue_bytes_max {
             self.finish(id, CloseReason::Limit(Limit::QueueBytes));
             return;
         }
-        if self.queued_total > self.limits.loop_queue_bytes_max {
+        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
             self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
             return;
         }
@@ -212,7 +212,7 @@ impl Core {
                 if !connection.begin_lingering(count) {
                     return self.finish_begun(id);
                 }
-                let listener = connection.listener;
+                let listener = connection.terms.listener;
                 self.set_linger_deadline(id);
                 self.carry_over(id);
                 if let Some(listener) = listener {
