@@ -15,8 +15,8 @@ use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
-    Address, AnyId, ConnectionId, Counters, Detached, Handle, Health, Limits, ListenerError, ListenerId, Protocol,
-    SourceId, TimerId, Transport,
+    Address, AnyId, Connect, ConnectionId, Counters, Detached, Handle, Health, Limits, ListenerError, ListenerId,
+    Protocol, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -75,6 +75,33 @@ impl<'a> Context<'a> {
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.check_open()?;
         self.core.attach(connection.into(), protocol).map(ConnectionId)
+    }
+
+    /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
+    /// The id names the connection from here on. What is written to it before it stands goes out when it does; closing or
+    /// aborting it cancels the connect.
+    ///
+    /// Comes to [`connection_made`](Protocol::connection_made), or to one
+    /// [`connect_failed`](Protocol::connect_failed) and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// What fails at once, such as a network that cannot be reached, or no descriptor left; of several addresses only if
+    /// all do. `InvalidInput` for an empty list, `NotConnected` while the loop shuts down, `StorageFull` with no slot
+    /// left. The protocol is dropped without a call then.
+    pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
+        self.core.check_open()?;
+        self.core.connect(target.into(), protocol).map(ConnectionId)
+    }
+
+    /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
+    /// of its own, at most [`lookups_max`](Limits::lookups_max) at a time; in a simulated loop, which has no resolver
+    /// before, on the loop's thread.
+    pub fn set_resolver(
+        &mut self,
+        resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) {
+        self.core.lookups.resolver = std::sync::Arc::new(resolver);
     }
 
     /// A connection, by its id; `None` once it has ended.
@@ -190,7 +217,7 @@ impl<'a> Context<'a> {
 
     /// Begins to shut down: listeners are closed, connections too, each after its output has gone out; after `grace`
     /// what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
-    /// `listen`, `attach` and `register` are refused. Called again, it can only bring the deadline nearer.
+    /// `listen`, `connect`, `attach` and `register` are refused. Called again, it can only bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
         self.core.begin_shutdown(grace, true);
     }
@@ -206,7 +233,8 @@ impl<'a> Context<'a> {
         self.core.unref(id.into())
     }
 
-    /// How many connections the loop has, those included whose `connection_lost` is still to come.
+    /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
+    /// come.
     pub fn connections(&self) -> usize {
         self.core.slots.connections()
     }

@@ -24,6 +24,8 @@ pub struct Counters {
     pub connections_lost: u64,
     /// The same, by reason.
     pub losses: Losses,
+    /// `connect_failed` calls.
+    pub connects_failed: u64,
     /// Peers that a factory or a full listener refused.
     pub connections_refused: u64,
     /// Errors of `accept`.

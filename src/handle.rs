@@ -1,6 +1,8 @@
 //! The loop as other threads see it.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Write(ConnectionId, Vec<u8>),
     Close(ConnectionId),
     Abort(ConnectionId),
+    /// A thread has looked the name of a connect up.
+    LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
 }
 
 impl Wake for Waker {
@@ -144,6 +148,12 @@ impl Handle {
         if !self.shared.stop.swap(true, Ordering::Release) && !Wake::wake(self.shared.mailbox.waker()) {
             self.shared.stop.store(false, Ordering::Release);
         }
+    }
+
+    /// A name was looked up. Beyond the bound on commands: the number of look-ups has one of its own.
+    pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
+        // Where the loop is gone, so is whoever wanted to know.
+        let _ = self.shared.mailbox.push_below(usize::MAX, found, |found| Command::LookedUp(id, found));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.

@@ -2,7 +2,7 @@
 //!
 //! You write a [`Protocol`] with a few callbacks; an [`EventLoop`] owns listeners and connections, waits until one of
 //! them is ready, and calls back. One loop is one thread. There is no `async`, no runtime, no thread that you did not
-//! start, and no `unsafe`. It is not an executor and no HTTP framework, and it does no TLS and no name look-ups.
+//! start, and no `unsafe`. It is not an executor and no HTTP framework, and it does no TLS.
 //!
 //! ```no_run
 //! # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/support/mod.rs")); }
@@ -37,6 +37,7 @@
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
+//! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
 //! - [`Limits`]: the bounds of everything, with their defaults.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
@@ -61,8 +62,11 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod backoff;
 mod blocking;
+mod connect;
 mod connection;
+mod connector;
 mod context;
 mod counters;
 mod detached;
@@ -80,6 +84,7 @@ mod mailbox;
 mod output;
 mod protocol;
 mod reason;
+mod reconnect;
 mod report;
 mod source;
 mod sync;
@@ -95,7 +100,9 @@ mod transport;
 pub use address::Address;
 #[cfg(unix)]
 pub use address::UnixAddress;
+pub use backoff::Backoff;
 pub use blocking::BlockingStream;
+pub use connect::Connect;
 pub use context::{Context, Listening};
 pub use counters::{Counters, Losses};
 pub use detached::Detached;
@@ -107,7 +114,8 @@ pub use ids::{AnyId, ConnectionId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, WhenFull};
 pub use mailbox::PostError;
 pub use protocol::Protocol;
-pub use reason::{CloseReason, Limit, ListenerError, Timeout};
+pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
+pub use reconnect::Reconnect;
 pub use source::SourceAction;
 pub use sys::Readiness;
 pub use transport::Transport;

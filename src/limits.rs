@@ -102,6 +102,12 @@ limits! {
     /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
     /// clock a callback, some 50 ns. Only the loop's own set counts. Default false.
     time_callbacks / with_time_callbacks: bool = false,
+    /// How long a connect may take in all, looking up the name included (rule K2). Only the loop's own set counts; see
+    /// [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
+    connect_timeout / with_connect_timeout: Duration = Duration::from_secs(30),
+    /// How many names are looked up at once, each in a thread of its own (rule K7); others wait. Only the loop's own set
+    /// counts. Default 8; 0 counts as 1.
+    lookups_max / with_lookups_max: usize = 8,
     /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).
     /// Default 2 s.
     linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),

@@ -101,11 +101,21 @@ impl<T, W: Wake> Mailbox<T, W> {
     /// A wake that fails loses nothing: the command is queued and stays so, the loop finds it with its next turn, and
     /// the next post wakes again. It is not given back, since the loop may be running it already.
     pub(crate) fn push<V>(&self, value: V, command: impl FnOnce(V) -> T) -> Result<(), PostError<V>> {
+        self.push_below(self.commands_max, value, command)
+    }
+
+    /// As [`push`](Mailbox::push), with a bound of its own: for what must not get lost and is bounded otherwise.
+    pub(crate) fn push_below<V>(
+        &self,
+        commands_max: usize,
+        value: V,
+        command: impl FnOnce(V) -> T,
+    ) -> Result<(), PostError<V>> {
         let mut queue = self.lock();
         if queue.reader == Reader::Gone {
             return Err(PostError::Gone(value));
         }
-        if queue.commands.len() >= self.commands_max {
+        if queue.commands.len() >= commands_max {
             return Err(PostError::Full(value));
         }
         queue.commands.push_back(command(value));

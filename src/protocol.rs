@@ -1,6 +1,6 @@
 //! What users implement.
 
-use crate::{Address, CloseReason, Context, Timeout, Transport};
+use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 
 /// The state machine of one connection: what is done when something happens to it.
 ///
@@ -75,6 +75,12 @@ pub trait Protocol {
     /// total one comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         transport.abort_after(timeout);
+    }
+
+    /// The connection was not made: [`Context::connect`](crate::Context::connect) has not come to stand. None of the other
+    /// callbacks has come or will. What was written to it meanwhile is lost with it; writing to it does nothing.
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        let _ = (transport, error);
     }
 
     /// The connection is over. Its socket is closed already; writing to it does nothing.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::Address;
+
 /// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule C7).
 #[derive(Debug)]
 #[non_exhaustive]
@@ -127,6 +129,58 @@ impl Error for CloseReason {
             CloseReason::Io(error) => Some(error),
             CloseReason::Protocol(error) => Some(&**error),
             _ => None,
+        }
+    }
+}
+
+/// Why a connection never came to stand; handed to [`connect_failed`](crate::Protocol::connect_failed), once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No address answered: each that was tried, in that order, with its error. A socket that met itself counts as
+    /// refused (rule K4).
+    Failed(Vec<(Address, io::Error)>),
+    /// It took longer than it may (rule K2). What had become of each address until then; none where the name was still
+    /// being looked up.
+    Timeout(Vec<(Address, io::Error)>),
+    /// The name was not found, or could not be looked up.
+    Lookup(io::Error),
+    /// It was ended before it stood, for this reason: `Closed`, `Aborted` and the like, if by a call; `Limit`, if by a
+    /// write over a cap; `Shutdown`.
+    Cancelled(CloseReason),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tried = |f: &mut fmt::Formatter<'_>, tried: &[(Address, io::Error)]| {
+            tried.iter().enumerate().try_for_each(|(n, (address, error))| {
+                let before = if n == 0 { ": " } else { "; " };
+                write!(f, "{before}{address}: {error}")
+            })
+        };
+        match self {
+            ConnectError::Failed(failures) => {
+                f.write_str("cannot connect")?;
+                tried(f, failures)
+            }
+            ConnectError::Timeout(failures) => {
+                f.write_str("connecting took too long")?;
+                tried(f, failures)
+            }
+            ConnectError::Lookup(error) => write!(f, "cannot look the name up: {error}"),
+            ConnectError::Cancelled(reason) => write!(f, "ended before it was connected: {reason}"),
+        }
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            ConnectError::Failed(failures) | ConnectError::Timeout(failures) => {
+                failures.last().map(|(_, error)| error as &(dyn Error + 'static))
+            }
+            ConnectError::Lookup(error) => Some(error),
+            ConnectError::Cancelled(reason) => Some(reason),
         }
     }
 }

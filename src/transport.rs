@@ -230,7 +230,7 @@ impl<'a> Transport<'a> {
     /// with the socket, the input that was not consumed and the output that was not sent. From here on nothing is
     /// delivered, and writing does nothing.
     ///
-    /// `false`, and `receiver` dropped without a call, where the connection is closing already, its write half was shut
+    /// `false`, and `receiver` dropped without a call, where the connection does not stand yet, is closing already, its write half was shut
     /// down, or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
     /// send or a panic: `connection_lost` says so.
     pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
@@ -239,9 +239,9 @@ impl<'a> Transport<'a> {
 
     // Looking.
 
-    /// The peer's address, as it was when the connection was made.
+    /// The peer's address, as it was when the connection was made; `None` before.
     pub fn peer_addr(&self) -> Option<&Address> {
-        self.core.slots.connection(self.id).map(|connection| &connection.peer)
+        self.core.slots.connection(self.id)?.peer.as_ref()
     }
 
     /// Our own address; a system call.

@@ -15,6 +15,8 @@ impl Connection {
         match self.state {
             State::Open | State::FinQueued | State::WriteClosed => self.begin_end(false, reason),
             State::ReadClosed => self.begin_end(true, reason),
+            // There is nothing to flush to: it is ended at once.
+            State::Connecting | State::ConnectingFinQueued => return false,
             State::Failing
             | State::Flushing
             | State::FlushingAfterEnd
@@ -36,6 +38,7 @@ impl Connection {
     pub(crate) fn shutdown_write(&mut self) {
         match self.state {
             State::Open => self.state = State::FinQueued,
+            State::Connecting => self.state = State::ConnectingFinQueued,
             State::ReadClosed => self.begin_end(true, CloseReason::PeerClosed),
             _ => {}
         }
@@ -87,7 +90,7 @@ impl Connection {
 
     /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
     pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
-        if !self.can_write() {
+        if !self.can_write() || self.is_connecting() {
             return Err(receiver);
         }
         self.state = State::Detaching;
@@ -104,7 +107,7 @@ impl Connection {
         let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
         self.drop_output(pool);
         if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
-            handover.detached = Some(Detached { stream, peer: Some(self.peer.clone()), unread, unsent });
+            handover.detached = Some(Detached { stream, peer: self.peer.clone(), unread, unsent });
         }
     }
 

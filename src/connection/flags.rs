@@ -35,13 +35,10 @@ pub(crate) enum Flag {
     LowMark = 1 << 12,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags(u16);
 
 impl Flags {
-    /// Those of a new connection.
-    pub(super) const NEW: Flags = Flags(Flag::Writable as u16);
-
     #[inline]
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag as u16 != 0

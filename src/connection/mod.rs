@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 pub(crate) use self::flags::{Flag, Flags};
+use crate::connector::Connector;
 use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
 use crate::input::Input;
@@ -25,6 +26,10 @@ use crate::{Address, CloseReason, Limits, Protocol};
 /// The life of a connection. ARCHITECTURE.md has the table of what leads from one state to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// It does not stand yet. What is written is queued.
+    Connecting,
+    /// The same, and `shutdown_write` was asked for.
+    ConnectingFinQueued,
     /// Both halves are open.
     Open,
     /// The peer's end of stream was read; we may go on writing.
@@ -84,11 +89,14 @@ pub(crate) struct Terms {
 }
 
 pub(crate) struct Connection {
-    /// None once it is lost.
+    /// None until it stands, and once it is lost.
     socket: Option<Stream>,
     /// None while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn Protocol>>,
-    pub(crate) peer: Address,
+    /// None where it has not come to stand.
+    pub(crate) peer: Option<Address>,
+    /// None once it stands.
+    pub(crate) connector: Option<Box<Connector>>,
     pub(crate) terms: Rc<Terms>,
     /// Input that the protocol left, if any.
     input: Option<Box<Input>>,
@@ -155,14 +163,31 @@ pub(crate) enum Mark {
 
 impl Connection {
     pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
-        let mut flags = Flags::NEW;
+        let mut connection = Connection::without_socket(protocol, terms);
+        connection.socket = Some(socket);
+        connection.peer = Some(peer);
+        connection.state = State::Open;
+        connection.flags.set(Flag::Writable, true);
+        connection
+    }
+
+    /// One that does not stand yet.
+    pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
+        let mut connection = Connection::without_socket(protocol, terms);
+        connection.connector = Some(Box::new(connector));
+        connection
+    }
+
+    fn without_socket(protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
+        let mut flags = Flags::default();
         let limits = &terms.limits;
         let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
         flags.set(Flag::Tight, is_tight);
         Connection {
-            socket: Some(socket),
+            socket: None,
             protocol: Some(protocol),
-            peer,
+            peer: None,
+            connector: None,
             terms,
             input: None,
             output: None,
@@ -172,7 +197,7 @@ impl Connection {
             bytes_received: 0,
             bytes_sent: 0,
             input_low_bytes: 0,
-            state: State::Open,
+            state: State::Connecting,
             flags,
         }
     }
@@ -190,7 +215,33 @@ impl Connection {
         self.socket.as_mut()
     }
 
-    /// Whether its socket is still there.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting | State::ConnectingFinQueued)
+    }
+
+    /// Whether an event has said, since the last call, that the attempt which has the connection's own token may stand.
+    pub(crate) fn may_stand(&mut self) -> bool {
+        self.flags.replace(Flag::Writable, false)
+    }
+
+    /// No event will say that it may stand: it is looked at all the same.
+    pub(crate) fn set_may_stand(&mut self) {
+        self.flags.set(Flag::Writable, true);
+    }
+
+    /// It stands. Answers the connector, which is of no more use.
+    pub(crate) fn stands(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
+        self.socket = Some(socket);
+        self.peer = Some(peer);
+        self.flags.set(Flag::Writable, true);
+        self.state = match self.state {
+            State::ConnectingFinQueued => State::FinQueued,
+            _ => State::Open,
+        };
+        self.connector.take()
+    }
+
+    /// Whether it has not ended.
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, State::Lost | State::Gone)

@@ -136,6 +136,7 @@ impl Connection {
     pub(crate) fn keep_input(&mut self, mut input: Box<Input>) {
         let keeps = match self.state {
             State::Open | State::FinQueued | State::WriteClosed | State::Failing | State::Detaching => true,
+            State::Connecting | State::ConnectingFinQueued => false,
             State::ReadClosed | State::Flushing | State::FlushingAfterEnd => false,
             State::Lingering | State::Lost | State::Gone => false,
         };

@@ -10,7 +10,7 @@ impl Connection {
     /// Whether what is written now will be sent, and the protocol told of marks.
     #[inline]
     pub(crate) fn can_write(&self) -> bool {
-        matches!(self.state, State::Open | State::ReadClosed)
+        matches!(self.state, State::Open | State::ReadClosed | State::Connecting)
     }
 
     /// How much may be written before the cap is met.

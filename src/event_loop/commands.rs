@@ -49,6 +49,7 @@ impl Core {
                     transport.close();
                 }
             }
+            Command::LookedUp(id, found) => self.looked_up(id.0, found),
             Command::Abort(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {
                     transport.abort();

@@ -11,6 +11,7 @@ use mio::Interest;
 use mio::event::Source;
 
 use super::PanicPolicy;
+use super::lookups::Lookups;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
 use super::timing::Due;
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) slots: Slots,
     /// What attached connections begin with; its limits are the loop's.
     pub(crate) terms: Rc<Terms>,
+    /// Those of connections that we have begun.
+    pub(super) terms_of_clients: Rc<Terms>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     /// When the loop was made.
@@ -77,6 +80,7 @@ pub(crate) struct Core {
     /// Only while `queued_total` is below this, the quick path is taken: then no callback of it meets the loop's cap.
     pub(crate) quick_below: usize,
 
+    pub(crate) lookups: Lookups,
     pub(super) shared: Arc<Shared>,
     pub(crate) stop_requested: bool,
     life: Life,
@@ -116,12 +120,17 @@ impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
         let made = clock.now();
         let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
+        let lookups = Lookups::new(&poller);
         Ok(Core {
             poller,
             clock,
             slots: Slots::new(),
             watch: Watch::new(&limits),
             quick_below: limits.loop_queue_bytes_max.saturating_add(1).saturating_sub(GATHERED_BYTES_MAX),
+            terms_of_clients: Rc::new(Terms {
+                limits: limits.clone().with_pause_reading_over_high(false),
+                listener: None,
+            }),
             terms: Rc::new(Terms { limits, listener: None }),
             counters: Counters::default(),
             made,
@@ -143,6 +152,7 @@ impl Core {
             pool: Pool::default(),
             decaying: false,
             queued_total: 0,
+            lookups,
             shared,
             stop_requested: false,
             life: Life::Running,
@@ -253,6 +263,12 @@ impl Core {
                 log::warn!("cannot deregister the detached connection {id}: {error}");
             }
             connection.take_out(&mut self.pool);
+        }
+        if let Some(connector) = &mut connection.connector {
+            for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
+                self.timers.remove(timer);
+            }
+            self.gone.extend(connector.stop());
         }
         let ending = connection.lose(reason, &mut self.pool);
         self.discarded.extend(ending.map(Discarded::Ending));
@@ -372,7 +388,7 @@ impl Core {
             Some(Tenant::Connection(connection)) => connection.flags.replace(Flag::CarriedOver, true),
             Some(Tenant::Listener(listener)) => std::mem::replace(&mut listener.carried_over, true),
             Some(Tenant::Source(source)) => std::mem::replace(&mut source.carried_over, true),
-            None => return,
+            Some(Tenant::Attempt(_)) | None => return,
         };
         if !stands_there {
             self.ready.push_back(id);
@@ -438,6 +454,7 @@ impl Core {
     pub(crate) fn close(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         match connection.state() {
+            State::Connecting | State::ConnectingFinQueued => self.finish(id, reason),
             // There is nobody left to send to, and no more input is wanted.
             State::Failing => self.finish_begun(id),
             state => {

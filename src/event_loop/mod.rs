@@ -3,7 +3,9 @@
 
 mod accept;
 mod commands;
+mod connect;
 mod core;
+mod lookups;
 mod own;
 mod quick;
 mod serve;

@@ -25,7 +25,9 @@ impl Core {
     pub(super) fn make(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         connection.flags.set(Flag::Made, true);
-        log::debug!("connection {id} from {} is made", connection.peer);
+        if let Some(peer) = &connection.peer {
+            log::debug!("connection {id} with {peer} is made");
+        }
         self.counters.connections_made += 1;
         self.start_timeouts(id);
         self.call(id, "connection_made", |protocol, transport| protocol.connection_made(transport));
@@ -97,6 +99,13 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return false };
         match connection.state() {
             State::Lingering => self.discard(id, buffer),
+            State::Connecting | State::ConnectingFinQueued => {
+                if connection.may_stand() {
+                    self.look_at_attempt(id, None);
+                }
+                let stands = |connection: &Connection| connection.flags.has(Flag::Made) && connection.is_alive();
+                return self.slots.connection(id).is_some_and(stands);
+            }
             _ => {
                 if !connection.flags.has(Flag::Made) {
                     self.make(id);

@@ -31,6 +31,8 @@ pub(crate) enum Tenant {
     Connection(Connection),
     Listener(Box<Listener>),
     Source(SourceSlot),
+    /// One of several attempts to connect; the connection's own slot has it.
+    Attempt(Id),
 }
 
 impl Slots {

@@ -1,5 +1,6 @@
 //! Idle and total timeouts of connections (rules X4 and T5).
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Core;
@@ -28,8 +29,15 @@ impl Core {
         let now_ns = self.ns(now);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
+            // They begin when it is made.
+            Timeout::Idle if connection.is_connecting() => {
+                Rc::make_mut(&mut connection.terms).limits.idle_timeout = after
+            }
+            Timeout::Total if connection.is_connecting() => {
+                Rc::make_mut(&mut connection.terms).limits.total_timeout = after
+            }
             Timeout::Close => {
-                std::rc::Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);
+                Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);
             }
             Timeout::Idle => {
                 let is_paused = connection.is_paused();
@@ -122,6 +130,7 @@ impl Core {
 fn is_judged(connection: &Connection) -> bool {
     match connection.state() {
         State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed => true,
+        State::Connecting | State::ConnectingFinQueued => false,
         State::Failing | State::Flushing | State::FlushingAfterEnd | State::Detaching => false,
         State::Lingering | State::Lost | State::Gone => false,
     }

@@ -58,6 +58,10 @@ pub(super) enum Purpose {
     Send,
     /// A listener that failed accepts again.
     Accept,
+    /// The next address of a connect is tried.
+    ConnectNext,
+    /// A connect has taken too long.
+    ConnectDeadline,
 }
 
 impl Due {
@@ -202,6 +206,8 @@ impl Core {
                     Purpose::Total => self.total_is_over(id),
                     Purpose::Send => self.send_again(id),
                     Purpose::Accept => self.accept_again(id),
+                    Purpose::ConnectNext => self.connect_next(id),
+                    Purpose::ConnectDeadline => self.connect_timed_out(id),
                 }
             }
             Due::Shutdown => self.abandon_connections(),

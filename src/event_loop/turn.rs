@@ -76,6 +76,10 @@ impl Core {
                     self.call_source(id);
                 }
             }
+            Some(Tenant::Attempt(of)) => {
+                let of = *of;
+                self.on_attempt_event(of, id, readiness);
+            }
             Some(Tenant::Connection(_)) | None => {}
         }
     }
@@ -97,7 +101,7 @@ impl Core {
                     source.carried_over = false;
                     self.call_source(id);
                 }
-                None => {}
+                Some(Tenant::Attempt(_)) | None => {}
             }
         }
     }
@@ -147,10 +151,13 @@ impl Core {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.set_gone();
             let made = connection.flags.has(Flag::Made);
+            let connector = connection.connector.take();
             let ending = connection.ending.take();
             let Some(ending) = ending else { continue };
             let Ending { reason, handover, .. } = *ending;
-            if made {
+            if let Some(connector) = connector {
+                self.deliver_connect_failure(id, connector.into_error(reason));
+            } else if made {
                 self.deliver_loss(id, reason);
             } else {
                 self.drop_guarded(reason);
@@ -173,8 +180,8 @@ impl Core {
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
             self.guard("the error of a protocol", |core| {
-                let peer = core.slots.connection(id).map(|connection| &connection.peer);
-                log::debug!("connection {id} from {peer:?} is lost: {reason}");
+                let peer = core.slots.connection(id).and_then(|connection| connection.peer.as_ref());
+                log::debug!("connection {id} with {peer:?} is lost: {reason}");
             });
         }
         self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));

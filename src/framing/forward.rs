@@ -30,6 +30,11 @@ macro_rules! passed_on {
             transport.abort_after(timeout);
         }
 
+        /// As [`Protocol::connect_failed`](crate::Protocol::connect_failed).
+        fn connect_failed(&mut self, transport: &mut crate::Transport<'_>, error: crate::ConnectError) {
+            let _ = (transport, error);
+        }
+
         /// As [`Protocol::connection_lost`](crate::Protocol::connection_lost).
         fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
             let _ = (transport, reason);
@@ -62,6 +67,10 @@ macro_rules! pass_on_to {
 
         fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
             self.$field.timed_out(transport, timeout);
+        }
+
+        fn connect_failed(&mut self, transport: &mut crate::Transport<'_>, error: crate::ConnectError) {
+            self.$field.connect_failed(transport, error);
         }
 
         fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {

@@ -8,12 +8,15 @@ mod accept_error;
 mod clock;
 mod datagram;
 mod listener;
+mod names;
 mod poller;
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
 mod stream;
+#[cfg(unix)]
+mod unix_address;
 #[cfg(unix)]
 mod unix_stream;
 
@@ -23,9 +26,12 @@ pub(crate) use clock::{Clock, deadline_after};
 // The state machine above it is still to come.
 pub(crate) use datagram::Datagram;
 pub(crate) use listener::Listener;
+pub(crate) use names::look_up;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use stream::{Blocked, Stream, is_blocked};
+#[cfg(unix)]
+use unix_address::unix_address;
 
 /// What only simulated loops do stands out of the way of the others.
 #[cfg(feature = "testing")]

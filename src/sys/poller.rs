@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Token};
 
 use super::{Clock, Datagram, Listener, Stream};
+#[cfg(unix)]
+use crate::UnixAddress;
 
 /// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -188,15 +190,26 @@ impl Poller {
 
     /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
     /// (rule K1).
-    #[cfg_attr(not(feature = "testing"), allow(dead_code))] // The connector above it is still to come.
     pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         match self {
             Poller::Mio(_) => Stream::connect(address, local),
             #[cfg(feature = "testing")]
             Poller::Sim(poller) => poller.connect(address, local).map(Stream::Sim),
             #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Script(poller) => poller.connect(address, local).map(Stream::Script),
         }
+    }
+
+    /// Connects to a Unix socket. On most systems that stands at once or fails; no event tells that it does.
+    #[cfg(unix)]
+    pub(crate) fn connect_unix(&self, address: &UnixAddress) -> io::Result<Stream> {
+        self.registry()?;
+        super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
+    }
+
+    /// Whether what is on it is in memory, and so must not depend on other threads.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        !matches!(self, Poller::Mio(_))
     }
 
     /// Binds a datagram socket.

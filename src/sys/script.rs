@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ struct WorldState {
     waits: Vec<Option<Duration>>,
     events_per_wait_max: usize,
     waking: Arc<Waking>,
+    connects: VecDeque<io::Result<Stream>>,
+    connected_to: Vec<(SocketAddr, Option<SocketAddr>)>,
 }
 
 impl World {
@@ -37,6 +40,8 @@ impl World {
             waits: Vec::new(),
             events_per_wait_max: usize::MAX,
             waking: Arc::default(),
+            connects: VecDeque::new(),
+            connected_to: Vec::new(),
         })))
     }
 
@@ -85,6 +90,24 @@ impl World {
         self.0.borrow().waking.fails.store(fails, Ordering::Relaxed);
     }
 
+    /// The next connect is under way then, until its peer [`answers`](Peer::answers).
+    pub(crate) fn connect_begins(&self) -> Peer {
+        let (stream, peer) = Stream::pair();
+        peer.0.borrow_mut().connecting = true;
+        self.0.borrow_mut().connects.push_back(Ok(stream));
+        peer
+    }
+
+    /// The next connect fails at once.
+    pub(crate) fn connect_fails(&self, error: io::Error) {
+        self.0.borrow_mut().connects.push_back(Err(error));
+    }
+
+    /// Which addresses were connected to since the last call, and from which.
+    pub(crate) fn take_connected_to(&self) -> Vec<(SocketAddr, Option<SocketAddr>)> {
+        std::mem::take(&mut self.0.borrow_mut().connected_to)
+    }
+
     /// How long the waits since the last call were to be at most.
     pub(crate) fn take_waits(&self) -> Vec<Option<Duration>> {
         std::mem::take(&mut self.0.borrow_mut().waits)
@@ -109,6 +132,14 @@ impl Clock {
 pub(crate) struct Poller(World);
 
 impl Poller {
+    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        let world = &mut *self.0.0.borrow_mut();
+        world.connected_to.push((address, local));
+        let stream = world.connects.pop_front().unwrap_or(Err(io::ErrorKind::Unsupported.into()))?;
+        stream.0.borrow_mut().address = address.into();
+        Ok(stream)
+    }
+
     pub(crate) fn waker(&self) -> Waker {
         Waker(self.0.0.borrow().waking.clone())
     }
@@ -173,7 +204,9 @@ struct StreamState {
     sent: Vec<u8>,
     calls: Vec<Call>,
     closed: bool,
+    connecting: bool,
     address: Address,
+    local_address: Address,
 }
 
 /// The loop's end of a scripted stream.
@@ -197,7 +230,9 @@ impl Stream {
             sent: Vec::new(),
             calls: Vec::new(),
             closed: false,
+            connecting: false,
             address: Address::Inet(([127, 0, 0, 1], 1).into()),
+            local_address: Address::Inet(([127, 0, 0, 1], 2).into()),
         }));
         (Stream(state.clone()), Peer(state))
     }
@@ -270,6 +305,15 @@ impl Stream {
     pub(crate) fn address(&self) -> Address {
         self.0.borrow().address.clone()
     }
+
+    pub(crate) fn local_address(&self) -> Address {
+        self.0.borrow().local_address.clone()
+    }
+
+    pub(crate) fn peer_address(&self) -> io::Result<Address> {
+        let state = self.0.borrow();
+        if state.connecting { Err(io::ErrorKind::NotConnected.into()) } else { Ok(state.address.clone()) }
+    }
 }
 
 impl Drop for Stream {
@@ -286,6 +330,16 @@ impl Peer {
     /// A later read answers these bytes; none means the end of the stream.
     pub(crate) fn sends(&self, bytes: impl AsRef<[u8]>) {
         self.0.borrow_mut().reads.push_back(Ok(bytes.as_ref().to_vec()));
+    }
+
+    /// A connect that is under way stands.
+    pub(crate) fn answers(&self) {
+        self.0.borrow_mut().connecting = false;
+    }
+
+    /// Its own address turns out to be this one.
+    pub(crate) fn set_local_address(&self, address: SocketAddr) {
+        self.0.borrow_mut().local_address = address.into();
     }
 
     /// A later read fails so.

@@ -48,7 +48,6 @@ impl Stream {
 
     /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
     /// (rule K1).
-    #[cfg_attr(not(feature = "testing"), allow(dead_code))] // The connector above it is still to come.
     pub(super) fn connect(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -261,7 +260,7 @@ impl Stream {
             #[cfg(feature = "testing")]
             Stream::Sim(stream) => cold(|| stream.local_addr()),
             #[cfg(test)]
-            Stream::Script(stream) => Ok(stream.address()),
+            Stream::Script(stream) => Ok(stream.local_address()),
         }
     }
 
@@ -274,7 +273,7 @@ impl Stream {
             #[cfg(feature = "testing")]
             Stream::Sim(stream) => cold(|| stream.peer_addr()),
             #[cfg(test)]
-            Stream::Script(stream) => Ok(stream.address()),
+            Stream::Script(stream) => stream.peer_address(),
         }
     }
 

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use super::stream::SEND_FLAGS;
-use crate::Address;
+use crate::{Address, UnixAddress};
 
 /// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
 /// its peer reads, which would be one wake-up too many for each message.
@@ -20,6 +20,13 @@ pub(crate) struct UnixStream {
 impl UnixStream {
     pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false }
+    }
+
+    pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
+        let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
+        let stream = UnixStream { stream, awaits_writable: false };
+        stream.prepare()?;
+        Ok(stream)
     }
 
     pub(super) fn into_std(self) -> std::os::unix::net::UnixStream {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
 use crate::{
-    CloseReason, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Timeout, Transport,
+    CloseReason, ConnectError, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Timeout,
+    Transport,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -26,6 +27,7 @@ pub(crate) enum Event<'a> {
     Pause,
     Resume,
     TimedOut(Timeout),
+    Failed(&'a ConnectError),
     Lost(&'a CloseReason),
 }
 
@@ -38,6 +40,7 @@ impl Event<'_> {
             Event::Pause => "pause".into(),
             Event::Resume => "resume".into(),
             Event::TimedOut(timeout) => format!("timed out: {timeout:?}"),
+            Event::Failed(error) => format!("failed: {error}"),
             Event::Lost(reason) => format!("lost: {reason}"),
         }
     }
@@ -95,6 +98,10 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Protocol for Recorder<F> 
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         self.note(Event::TimedOut(timeout), transport);
+    }
+
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        self.note(Event::Failed(&error), transport);
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
@@ -303,6 +310,7 @@ pub(crate) fn os_error(code: i32) -> io::Error {
 mod accepting;
 mod closing;
 mod commands;
+mod connecting;
 mod consuming;
 mod destructors;
 mod detaching;
@@ -319,6 +327,7 @@ mod overload;
 mod panics;
 mod quick;
 mod reading;
+mod reconnecting;
 mod reentering;
 mod repeating;
 mod stopping;

@@ -9,6 +9,7 @@
 mod accepting;
 mod allocations;
 mod closing;
+mod connecting;
 mod echoing;
 mod embedding;
 mod handles;
@@ -21,6 +22,8 @@ mod peers;
 mod sigpipe;
 #[cfg(feature = "testing")]
 mod simulated;
+#[cfg(feature = "testing")]
+mod simulated_connecting;
 #[cfg(unix)]
 mod sources;
 mod support;

@@ -41,6 +41,21 @@ fn f1_telnet_lines_and_all_other_callbacks_come_through() {
 }
 
 #[test]
+fn f1_a_connect_that_fails_is_told_to_every_kind_of_handler() {
+    let makers: [fn(&Log) -> Box<dyn Protocol>; 3] =
+        [|log| frames(log, FixedSize::new(4)), |log| Box::new(lines(log)), |log| Box::new(Telnet::new(lines(log)))];
+    for make in makers {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let peer = scene.world.connect_begins();
+        let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+        let id = scene.event_loop.context().connect(server, make(&log)).unwrap();
+        scene.tell(id, close);
+        assert_eq!(log.take(), ["failed: ended before it was connected: closed by us"]);
+        assert!(peer.is_closed());
+    }
+}
+
+#[test]
 fn f1_with_defaults_a_handler_needs_one_method() {
     struct OnlyLines(Log);
     impl LineHandler for OnlyLines {

@@ -52,6 +52,10 @@ macro_rules! noted {
             self.note(format!("timed out: {timeout:?}"), transport);
         }
 
+        fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+            self.note(format!("failed: {error}"), transport);
+        }
+
         fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
             self.note(format!("lost: {reason}"), transport);
         }

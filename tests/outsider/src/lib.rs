@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg(test)]
 
+mod connecting;
 mod driving;
 #[cfg(unix)]
 mod looking;

@@ -1,0 +1,123 @@
+//! What to connect to, and how.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::{Address, Limits};
+
+/// What to connect to, and how: for [`Context::connect`](crate::Context::connect), which takes whatever this can be made
+/// from.
+///
+/// | made from | what it connects to |
+/// | --- | --- |
+/// | `SocketAddr`, [`Address`], [`UnixAddress`](crate::UnixAddress) | that address |
+/// | `Vec<SocketAddr>`, `&[SocketAddr]` | the first of them that answers (rule K3) |
+/// | `(&str, u16)`, `(String, u16)` | a name and a port: the first of its addresses that answers (rule K7) |
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::Connect;
+///
+/// let mail = Connect::to(("mail.example", 25)).timeout(Duration::from_secs(5));
+/// # let _ = mail;
+/// ```
+///
+/// Of several addresses, the families take turns, beginning with that of the first. The next one is tried 250 ms after
+/// the last, or at once where that has failed; the first that stands wins, and the others are closed.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    pub(crate) target: Target,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: Option<Limits>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Addresses(Vec<Address>),
+    Name(String, u16),
+}
+
+impl Connect {
+    /// Connects to this.
+    pub fn to(target: impl Into<Connect>) -> Connect {
+        target.into()
+    }
+
+    /// Connects from this local address; with port 0, the system chooses one. An address of another family than this
+    /// fails.
+    #[must_use]
+    pub fn local(mut self, address: SocketAddr) -> Connect {
+        self.local = Some(address);
+        self
+    }
+
+    /// How long it may take in all, looking up the name included, in place of
+    /// [`connect_timeout`](Limits::connect_timeout).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Connect {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The limits of the connection, as they are given here. Otherwise it has the loop's, but with
+    /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off: a client and a server that both stopped reading
+    /// would wait for each other for ever.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Connect {
+        self.limits = Some(limits);
+        self
+    }
+
+    fn new(target: Target) -> Connect {
+        Connect { target, local: None, timeout: None, limits: None }
+    }
+}
+
+impl From<Address> for Connect {
+    fn from(address: Address) -> Connect {
+        Connect::new(Target::Addresses(vec![address]))
+    }
+}
+
+#[cfg(unix)]
+impl From<crate::UnixAddress> for Connect {
+    fn from(address: crate::UnixAddress) -> Connect {
+        Address::Unix(address).into()
+    }
+}
+
+impl From<SocketAddr> for Connect {
+    fn from(address: SocketAddr) -> Connect {
+        // Not as `Address::from` makes it: what is mapped into IPv6 is connected to as IPv6.
+        Address::Inet(address).into()
+    }
+}
+
+impl From<&[SocketAddr]> for Connect {
+    fn from(addresses: &[SocketAddr]) -> Connect {
+        Connect::new(Target::Addresses(addresses.iter().copied().map(Address::Inet).collect()))
+    }
+}
+
+impl From<Vec<SocketAddr>> for Connect {
+    fn from(addresses: Vec<SocketAddr>) -> Connect {
+        Connect::from(&addresses[..])
+    }
+}
+
+/// A name that is a literal IP address is not looked up.
+impl From<(&str, u16)> for Connect {
+    fn from((name, port): (&str, u16)) -> Connect {
+        match name.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, port).into(),
+            Err(_) => Connect::new(Target::Name(name.to_owned(), port)),
+        }
+    }
+}
+
+impl From<(String, u16)> for Connect {
+    fn from((name, port): (String, u16)) -> Connect {
+        Connect::from((&*name, port))
+    }
+}

@@ -1,0 +1,216 @@
+//! The state machine of a connect: which addresses are tried, and what has become of each.
+//!
+//! It owns the sockets that are under way. It knows no slab, no poller and no clock, and calls no user code: the loop
+//! above begins the attempts that this asks for, and says when one of them may stand or time has run out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ids::Id;
+use crate::sys::Stream;
+use crate::timers::Key;
+use crate::{Address, CloseReason, ConnectError};
+
+pub(crate) struct Connector {
+    /// The name and port that are still to be looked up.
+    pub(crate) name: Option<(String, u16)>,
+    pub(crate) local: Option<SocketAddr>,
+    /// What has not been tried yet, in order.
+    untried: VecDeque<Address>,
+    under_way: Vec<Attempt>,
+    failures: Vec<(Address, io::Error)>,
+    /// When it has taken too long.
+    pub(crate) deadline: Option<Key>,
+    /// When the next address is tried.
+    pub(crate) next: Option<Key>,
+    /// Why it failed, once it has, unless it was ended by a call.
+    failed: Option<ConnectError>,
+}
+
+/// A socket that is connecting.
+pub(crate) struct Attempt {
+    pub(crate) address: Address,
+    pub(crate) stream: Stream,
+    /// The slot whose token it is registered with; none where that is the connection's own.
+    pub(crate) slot: Option<Id>,
+}
+
+/// What a look at a socket that may stand has told (rule K1).
+#[derive(Debug)]
+pub(crate) enum Looked {
+    Pending,
+    /// It stands, with this peer.
+    Stands(Address),
+    Failed(io::Error),
+}
+
+impl Connector {
+    pub(crate) fn new(local: Option<SocketAddr>) -> Connector {
+        Connector {
+            name: None,
+            local,
+            untried: VecDeque::new(),
+            under_way: Vec::new(),
+            failures: Vec::new(),
+            deadline: None,
+            next: None,
+            failed: None,
+        }
+    }
+
+    /// Has these tried, the families in turns (K3).
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<Address>) {
+        self.untried = interleave(addresses);
+    }
+
+    pub(crate) fn has_untried(&self) -> bool {
+        !self.untried.is_empty()
+    }
+
+    pub(crate) fn take_untried(&mut self) -> Option<Address> {
+        self.untried.pop_front()
+    }
+
+    /// Whether no attempt is registered with the connection's own token.
+    pub(crate) fn own_token_is_free(&self) -> bool {
+        self.under_way.iter().all(|attempt| attempt.slot.is_some())
+    }
+
+    pub(crate) fn begun(&mut self, attempt: Attempt) {
+        self.under_way.push(attempt);
+    }
+
+    pub(crate) fn note_failure(&mut self, address: Address, error: io::Error) {
+        self.failures.push((address, error));
+    }
+
+    /// Whether no address is left that could still answer.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.untried.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer.
+    pub(crate) fn look(&self, slot: Option<Id>) -> Looked {
+        let Some(attempt) = self.under_way.iter().find(|attempt| attempt.slot == slot) else { return Looked::Pending };
+        match attempt.stream.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Looked::Failed(error),
+        }
+        match attempt.stream.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,
+            Err(error) => Looked::Failed(error),
+            Ok(peer) if is_itself(&attempt.stream, &peer) => Looked::Failed(met_itself()),
+            Ok(peer) => Looked::Stands(peer),
+        }
+    }
+
+    /// Takes the attempt of this slot out.
+    pub(crate) fn take(&mut self, slot: Option<Id>) -> Option<Attempt> {
+        let index = self.under_way.iter().position(|attempt| attempt.slot == slot)?;
+        Some(self.under_way.remove(index))
+    }
+
+    /// Nothing of it goes on: closes its sockets, and answers the slots that they had.
+    pub(crate) fn stop(&mut self) -> impl Iterator<Item = Id> + use<> {
+        self.name = None;
+        self.untried.clear();
+        std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)
+    }
+
+    /// All addresses have failed.
+    pub(crate) fn fail(&mut self) {
+        self.failed = Some(ConnectError::Failed(std::mem::take(&mut self.failures)));
+    }
+
+    /// The deadline has passed: for those under way, too.
+    pub(crate) fn time_out(&mut self) {
+        let mut failures = std::mem::take(&mut self.failures);
+        let late = |attempt: &Attempt| (attempt.address.clone(), io::ErrorKind::TimedOut.into());
+        failures.extend(self.under_way.iter().map(late));
+        self.failed = Some(ConnectError::Timeout(failures));
+    }
+
+    pub(crate) fn fail_lookup(&mut self, error: io::Error) {
+        self.failed = Some(ConnectError::Lookup(error));
+    }
+
+    /// Why it failed; `reason` where a call has ended it.
+    pub(crate) fn into_error(self, reason: CloseReason) -> ConnectError {
+        self.failed.unwrap_or(ConnectError::Cancelled(reason))
+    }
+
+    /// Why it failed, for whoever has called `connect` and is told at once. A single error is given as it is.
+    pub(crate) fn into_io_error(mut self) -> io::Error {
+        match self.failures.pop() {
+            Some((_, error)) if self.failures.is_empty() => error,
+            Some(last) => {
+                let kind = last.1.kind();
+                self.failures.push(last);
+                io::Error::new(kind, ConnectError::Failed(self.failures))
+            }
+            None => io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to"),
+        }
+    }
+}
+
+/// Whether a socket's peer is the socket itself: TCP makes a connection of that, by its simultaneous open, where the port
+/// that was called happens to be the caller's own (rule K4).
+fn is_itself(stream: &Stream, peer: &Address) -> bool {
+    peer.as_inet().is_some() && stream.local_addr().is_ok_and(|local| local == *peer)
+}
+
+fn met_itself() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: it has met itself")
+}
+
+/// The families in turns, beginning with that of the first; each in its own order.
+fn interleave(addresses: Vec<Address>) -> VecDeque<Address> {
+    let family = |address: &Address| address.as_inet().map(|address| address.is_ipv6());
+    let Some(first) = addresses.first().map(family) else { return VecDeque::new() };
+    let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| family(address) == first);
+    let mut mixed = VecDeque::new();
+    while !one.is_empty() || !other.is_empty() {
+        mixed.extend(one.pop_front());
+        mixed.extend(other.pop_front());
+    }
+    mixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::Inet(text.parse().unwrap())
+    }
+
+    #[test]
+    fn k3_families_take_turns_beginning_with_that_of_the_first() {
+        let mixed = |texts: &[&str]| {
+            let addresses = texts.iter().map(|text| address(text)).collect();
+            interleave(addresses).iter().map(Address::to_string).collect::<Vec<_>>()
+        };
+        let (a, b, c) = ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1");
+        let (x, y) = ("[fd00::1]:1", "[fd00::2]:1");
+        assert_eq!(mixed(&[x, y, a, b, c]), [x, a, y, b, c]);
+        assert_eq!(mixed(&[a, b, c, x]), [a, x, b, c]);
+        assert_eq!(mixed(&[a, b]), [a, b]);
+        assert!(mixed(&[]).is_empty());
+    }
+
+    #[test]
+    fn k3_what_fails_at_once_is_one_error_as_it_is_or_a_list_of_all() {
+        let mut connector = Connector::new(None);
+        connector.note_failure(address("10.0.0.1:1"), io::ErrorKind::NetworkUnreachable.into());
+        assert_eq!(connector.into_io_error().kind(), io::ErrorKind::NetworkUnreachable);
+        let mut connector = Connector::new(None);
+        connector.note_failure(address("10.0.0.1:1"), io::ErrorKind::NetworkUnreachable.into());
+        connector.note_failure(address("10.0.0.2:1"), io::ErrorKind::AddrNotAvailable.into());
+        let error = connector.into_io_error();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        let shown = error.to_string();
+        assert!(shown.contains("10.0.0.1:1: ") && shown.contains("10.0.0.2:1: "), "{shown}");
+    }
+}

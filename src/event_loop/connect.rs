@@ -1,0 +1,229 @@
+//! Connecting: how the attempts of a connect are begun, looked at and ended (rules K1 to K7).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Core;
+use super::core::Discarded;
+use super::slots::Tenant;
+use super::timing::{Due, Purpose};
+use crate::connect::Target;
+use crate::connection::{Connection, Terms};
+use crate::connector::{Attempt, Connector, Looked};
+use crate::ids::Id;
+use crate::sys::{AcceptError, Readiness, Stream};
+use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
+
+/// So long after an address the next one is tried, if it has not answered by then (K3).
+const STAGGER: Duration = Duration::from_millis(250);
+
+impl Core {
+    /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
+    pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        let Connect { target, local, timeout, limits } = connect;
+        let own_terms = |limits| Rc::new(Terms { limits, listener: None });
+        let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
+        let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
+        let id =
+            self.slots.insert(Tenant::Connection(Connection::connecting(Connector::new(local), protocol, terms)))?;
+        match target {
+            Target::Addresses(addresses) => {
+                if let Some(connector) = self.connector_mut(id) {
+                    connector.set_addresses(addresses);
+                }
+                self.begin_attempts(id);
+                if self.connector_mut(id).is_some_and(|connector| connector.is_exhausted()) {
+                    return Err(self.failed_at_once(id));
+                }
+            }
+            Target::Name(name, port) => {
+                if let Some(connector) = self.connector_mut(id) {
+                    connector.name = Some((name, port));
+                }
+                self.look_name_up(id);
+            }
+        }
+        let deadline = self.timers.insert(self.deadline_after(timeout), Due::of(Purpose::ConnectDeadline, id));
+        if let Some(connector) = self.connector_mut(id) {
+            connector.deadline = Some(deadline);
+        }
+        Ok(id)
+    }
+
+    /// The connector of a connection that does not stand yet, and has not ended.
+    pub(super) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
+        let connection = self.slots.connection_mut(id).filter(|connection| connection.is_connecting())?;
+        connection.connector.as_deref_mut()
+    }
+
+    fn failed_at_once(&mut self, id: Id) -> io::Error {
+        let Some(Tenant::Connection(mut connection)) = self.slots.remove(id) else {
+            return io::ErrorKind::NotConnected.into();
+        };
+        self.discarded.extend(connection.protocol.take().map(Discarded::Protocol));
+        connection.connector.take().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
+    }
+
+    /// Begins the next attempt, and has the one after it begun in time. Does not fail where all have: the caller asks.
+    fn begin_attempts(&mut self, id: Id) {
+        loop {
+            let Some(connector) = self.connector_mut(id) else { return };
+            let timer = connector.next.take();
+            let address = connector.take_untried();
+            if let Some(timer) = timer {
+                self.timers.remove(timer);
+            }
+            let Some(address) = address else { return };
+            match self.begin_attempt(id, &address) {
+                Ok(()) => break,
+                Err(error) => self.note_failure(id, address, error),
+            }
+        }
+        if self.connector_mut(id).is_some_and(|connector| connector.has_untried()) {
+            let timer = self.timers.insert(self.deadline_after(STAGGER), Due::of(Purpose::ConnectNext, id));
+            if let Some(connector) = self.connector_mut(id) {
+                connector.next = Some(timer);
+            }
+        }
+    }
+
+    fn begin_attempt(&mut self, id: Id, address: &Address) -> io::Result<()> {
+        let Some(connector) = self.connector_mut(id) else { return Ok(()) };
+        let local = connector.local;
+        let own_token_is_free = connector.own_token_is_free();
+        let mut stream = self.open(address, local)?;
+        // An attempt beside another one has a token of its own. It does not count as one more to be waited for.
+        let slot = if own_token_is_free { None } else { Some(self.slots.insert(Tenant::Attempt(id))?) };
+        if let Some(slot) = slot {
+            self.slots.unref(slot);
+        }
+        if let Err(error) = stream.register(&self.poller, slot.unwrap_or(id).token()) {
+            self.gone.extend(slot);
+            return Err(error);
+        }
+        if let Some(connector) = self.connector_mut(id) {
+            connector.begun(Attempt { address: address.clone(), stream, slot });
+        }
+        // One that stands already has raised its edge, or never will: it is looked at without one.
+        if address.as_inet().is_none() {
+            if let Some(connection) = self.slots.connection_mut(id) {
+                connection.set_may_stand();
+                self.carry_over(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a socket and begins to connect it. Where descriptors have run out, lingering connections are given up for it.
+    fn open(&mut self, address: &Address, local: Option<std::net::SocketAddr>) -> io::Result<Stream> {
+        loop {
+            let opened = match address {
+                Address::Inet(address) => self.poller.connect(*address, local),
+                #[cfg(unix)]
+                Address::Unix(address) => self.poller.connect_unix(address),
+            };
+            match opened {
+                Err(error) if AcceptError::of(&error) == AcceptError::Overload && self.give_up_lingering() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn note_failure(&mut self, id: Id, address: Address, error: io::Error) {
+        if let Some(connector) = self.connector_mut(id) {
+            connector.note_failure(address, error);
+        }
+    }
+
+    /// An attempt that has a token of its own was told of.
+    pub(super) fn on_attempt_event(&mut self, id: Id, slot: Id, readiness: Readiness) {
+        if readiness.is_writable() || readiness.is_error() {
+            self.look_at_attempt(id, Some(slot));
+        }
+    }
+
+    /// Looks whether an attempt stands, and does what follows (K1).
+    pub(super) fn look_at_attempt(&mut self, id: Id, slot: Option<Id>) {
+        let Some(connector) = self.connector_mut(id) else { return };
+        match connector.look(slot) {
+            Looked::Pending => {}
+            Looked::Stands(peer) => self.attempt_stands(id, slot, peer),
+            Looked::Failed(error) => {
+                let Some(Attempt { address, stream, slot }) = connector.take(slot) else { return };
+                // By reset: a socket that has met itself would keep its port from a server for a minute (K4).
+                stream.reset();
+                self.attempt_failed(id, slot, address, error);
+            }
+        }
+    }
+
+    fn attempt_failed(&mut self, id: Id, slot: Option<Id>, address: Address, error: io::Error) {
+        self.gone.extend(slot);
+        self.descriptor_closed();
+        self.note_failure(id, address, error);
+        self.connect_next(id);
+    }
+
+    /// An attempt stands: it wins, and what else is under way is closed (K3).
+    fn attempt_stands(&mut self, id: Id, slot: Option<Id>, peer: Address) {
+        let Some(Attempt { address, mut stream, slot }) = self.connector_mut(id).and_then(|c| c.take(slot)) else {
+            return;
+        };
+        if slot.is_some() {
+            let moved = stream.deregister(&self.poller);
+            let moved = moved.and_then(|()| stream.register(&self.poller, id.token()));
+            if let Err(error) = moved {
+                drop(stream);
+                return self.attempt_failed(id, slot, address, error);
+            }
+        }
+        self.gone.extend(slot);
+        let Some(connector) = self.slots.connection_mut(id).and_then(|connection| connection.stands(stream, peer))
+        else {
+            return;
+        };
+        self.end_connector(*connector);
+        self.make(id);
+    }
+
+    fn end_connector(&mut self, mut connector: Connector) {
+        for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
+            self.timers.remove(timer);
+        }
+        let before = self.gone.len();
+        self.gone.extend(connector.stop());
+        if self.gone.len() > before {
+            self.descriptor_closed();
+        }
+    }
+
+    /// The next address has its turn; where there is none and nothing is under way, it has failed.
+    pub(super) fn connect_next(&mut self, id: Id) {
+        self.begin_attempts(id);
+        let Some(connector) = self.connector_mut(id).filter(|connector| connector.is_exhausted()) else { return };
+        connector.fail();
+        self.finish(id, CloseReason::Aborted);
+    }
+
+    /// The deadline of a connect has passed (K2).
+    pub(super) fn connect_timed_out(&mut self, id: Id) {
+        let Some(connector) = self.connector_mut(id) else { return };
+        connector.time_out();
+        self.finish(id, CloseReason::Aborted);
+    }
+
+    pub(super) fn lookup_failed(&mut self, id: Id, error: io::Error) {
+        let Some(connector) = self.connector_mut(id) else { return };
+        connector.fail_lookup(error);
+        self.finish(id, CloseReason::Aborted);
+    }
+
+    /// Tells a protocol that its connection does not come to stand.
+    pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
+        self.counters.connects_failed += 1;
+        // Guarded, since an error of the user's may show itself here.
+        self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
+        self.call(id, "connect_failed", |protocol, transport| protocol.connect_failed(transport, error));
+    }
+}
