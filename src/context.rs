@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Source;
 
+#[cfg(unix)]
+use crate::UnixAddress;
 use crate::connection::Terms;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
@@ -60,6 +62,28 @@ impl<'a> Context<'a> {
     {
         self.core.check_open()?;
         let socket = self.core.poller.listen_on(listener)?;
+        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+    }
+
+    /// Listens on a Unix stream socket: a path, or an abstract name where there are such (Linux). `mode` is that of the
+    /// path, such as `Some(0o600)`; nobody can connect before it is set. Without one the umask decides, and abstract names
+    /// have none: whoever is on the machine can connect.
+    ///
+    /// A socket at that path on which nobody listens any more, as a crash leaves it, is replaced. When the listener is
+    /// closed its path is removed, if it is still its own. (Two programs that start at the very same moment can both take
+    /// a path for stale; the one that binds later has it then.)
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Context::listen): `AddrInUse` where somebody listens there, or where the path is anything else than a
+    /// socket, which is left alone; `InvalidInput` where the path is too long for the system.
+    #[cfg(unix)]
+    pub fn listen_unix<F>(&mut self, address: UnixAddress, mode: Option<u32>, factory: F) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        self.core.check_open()?;
+        let socket = self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 

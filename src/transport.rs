@@ -258,6 +258,8 @@ impl<'a> Transport<'a> {
     /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
     /// is closed, as it is in `connection_lost` and after [`abort`](Transport::abort), and where it is simulated.
     ///
+    /// Who the peer on a Unix socket is (process, user, group), `rustix::net::sockopt::socket_peercred` tells of it.
+    ///
     /// Reading, writing, closing or shutting down through it goes behind the loop's back.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {

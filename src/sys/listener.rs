@@ -13,6 +13,8 @@ use crate::Address;
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(super::unix_listener::UnixListener),
     #[cfg(feature = "testing")]
     Sim(super::sim::Listener),
     #[cfg(test)]
@@ -48,6 +50,8 @@ impl Listener {
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) => poller.registry()?.register(listener, mio::Token(token), Interest::READABLE),
+            #[cfg(unix)]
+            Listener::Unix(listener) => listener.register(poller.registry()?, token),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.register(poller.simulated()?, token)),
             #[cfg(test)]
@@ -62,6 +66,8 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::from_accepted(stream), peer.into()))
             }
+            #[cfg(unix)]
+            Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.accept()),
             #[cfg(test)]
@@ -72,6 +78,8 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::from),
+            #[cfg(unix)]
+            Listener::Unix(listener) => listener.local_addr(),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.local_addr()),
             #[cfg(test)]

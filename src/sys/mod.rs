@@ -18,6 +18,8 @@ mod stream;
 #[cfg(unix)]
 mod unix_address;
 #[cfg(unix)]
+mod unix_listener;
+#[cfg(unix)]
 mod unix_stream;
 
 pub(crate) use accept_error::AcceptError;

@@ -182,6 +182,13 @@ impl Poller {
         }
     }
 
+    /// Binds and listens on a Unix socket (rule N1).
+    #[cfg(unix)]
+    pub(crate) fn listen_unix(&self, address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<Listener> {
+        self.registry()?;
+        super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
+    }
+
     /// Takes a listener that somebody else made.
     pub(crate) fn listen_on(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
         self.registry()?;

@@ -22,6 +22,12 @@ impl UnixStream {
         UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false }
     }
 
+    pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
+        #[cfg(target_vendor = "apple")]
+        let _ = SockRef::from(&stream).set_nosigpipe(true);
+        UnixStream { stream, awaits_writable: false }
+    }
+
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
         let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
         let stream = UnixStream { stream, awaits_writable: false };

@@ -29,6 +29,8 @@ mod sources;
 mod support;
 mod tidy;
 #[cfg(unix)]
+mod unix_listening;
+#[cfg(unix)]
 mod unix_streams;
 #[cfg(target_os = "linux")]
 mod urgent;

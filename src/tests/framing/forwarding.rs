@@ -42,7 +42,8 @@ fn f1_telnet_lines_and_all_other_callbacks_come_through() {
 
 #[test]
 fn f1_a_connect_that_fails_is_told_to_every_kind_of_handler() {
-    let makers: [fn(&Log) -> Box<dyn Protocol>; 3] =
+    type Maker = fn(&Log) -> Box<dyn Protocol>;
+    let makers: [Maker; 3] =
         [|log| frames(log, FixedSize::new(4)), |log| Box::new(lines(log)), |log| Box::new(Telnet::new(lines(log)))];
     for make in makers {
         let (mut scene, log) = (Scene::new(), Log::default());

@@ -1,0 +1,135 @@
+//! A listening Unix stream socket.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf, absolute};
+
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::unix_address;
+use super::unix_stream::UnixStream;
+use crate::{Address, UnixAddress};
+
+pub(crate) struct UnixListener {
+    listener: mio::net::UnixListener,
+    /// What is unlinked when it is closed; none for an abstract name.
+    inode: Option<Inode>,
+}
+
+/// A path, and what stood there when this was made.
+struct Inode {
+    path: PathBuf,
+    device: u64,
+    number: u64,
+}
+
+impl UnixListener {
+    /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced; nothing else is.
+    pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
+        // Refuses what cannot be an address: too long, no name at all.
+        unix_address(address)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let inode = match address {
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path)?),
+            UnixAddress::Abstract(name) => {
+                let name = [b"\0", &name[..]].concat();
+                socket.bind(&SockAddr::unix(std::ffi::OsStr::from_bytes(&name))?)?;
+                None
+            }
+            UnixAddress::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        // From here on it is removed again on an error.
+        let listener = mio::net::UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into());
+        let listener = UnixListener { listener, inode };
+        let socket = socket2::SockRef::from(&listener.listener);
+        socket.set_nonblocking(true)?;
+        if let (Some(mode), Some(inode)) = (mode, &listener.inode) {
+            // Before it listens: until then whoever connects is refused, so that nobody slips in under another mode.
+            fs::set_permissions(&inode.path, Permissions::from_mode(mode))?;
+        }
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(listener)
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+        registry.register(&mut self.listener, Token(token), Interest::READABLE)
+    }
+
+    pub(super) fn accept(&self) -> io::Result<(UnixStream, Address)> {
+        let (stream, peer) = self.listener.accept()?;
+        Ok((UnixStream::from_accepted(stream), peer.into()))
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<Address> {
+        self.listener.local_addr().map(Address::from)
+    }
+}
+
+/// Unlinks its path, if that is still its own. Before the socket is closed: as long as it is open, no other file can come
+/// to have the number of its inode.
+impl Drop for UnixListener {
+    fn drop(&mut self) {
+        if let Some(inode) = &self.inode {
+            if let Err(error) = inode.unlink() {
+                log::warn!("cannot remove {}: {error}", crate::escape(inode.path.as_os_str().as_bytes()));
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn of(path: &Path, found: &Metadata) -> io::Result<Inode> {
+        // The working directory may be another one by the time it is unlinked.
+        Ok(Inode { path: absolute(path)?, device: found.dev(), number: found.ino() })
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        (self.device, self.number) == (found.dev(), found.ino())
+    }
+
+    /// Unlinks the path, unless something else stands there by now, or nothing.
+    fn unlink(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if self.is(&found) => fs::remove_file(&self.path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn bind_to_path(socket: &Socket, path: &Path) -> io::Result<Inode> {
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(path, error)?;
+            socket.bind(&address)?;
+        }
+        result => result?,
+    }
+    Inode::of(path, &fs::symlink_metadata(path)?)
+}
+
+/// Removes a socket that nobody listens on: one that refuses to be connected to. Whatever else stands there is left alone,
+/// and `in_use` answered or something that says more.
+fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "something that is no socket has this path"));
+    }
+    let stale = Inode::of(path, &found)?;
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // One whose backlog is full is alive: it would block.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => stale.unlink(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(in_use),
+    }
+}

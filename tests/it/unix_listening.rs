@@ -1,0 +1,345 @@
+//! N1: Unix stream sockets that the loop listens on or connects to.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use switchboard::{
+    Address, CloseReason, ConnectError, Context, EventLoop, ListenerId, Protocol, Transport, UnixAddress,
+};
+
+use crate::support::{Echo, PATIENCE, event_loop, pattern, serve_while, turn_until};
+
+/// A folder of a test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("switchboard-{}-{test}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn listen_with_mode(event_loop: &mut EventLoop, path: &Path, mode: Option<u32>) -> io::Result<ListenerId> {
+    let address = UnixAddress::Path(path.to_owned());
+    event_loop.context().listen_unix(address, mode, |_, _| Some(Box::new(Echo)))
+}
+
+fn listen(event_loop: &mut EventLoop, path: &Path) -> io::Result<ListenerId> {
+    listen_with_mode(event_loop, path, None)
+}
+
+fn close(event_loop: &mut EventLoop, id: ListenerId) {
+    event_loop.context().listener(id).unwrap().close();
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Whether somebody answers there.
+fn answers(event_loop: &mut EventLoop, path: &Path) -> bool {
+    let path = path.to_owned();
+    serve_while(event_loop, move || {
+        let mut stream = connect(&path);
+        stream.write_all(b"x").unwrap();
+        let mut back = [0];
+        stream.read_exact(&mut back).is_ok() && back == *b"x"
+    })
+}
+
+/// What came, in order.
+type Notes = Rc<RefCell<Vec<String>>>;
+
+struct Client {
+    notes: Notes,
+    sends: Vec<u8>,
+    got: usize,
+}
+
+impl Client {
+    fn sending(bytes: usize) -> (Box<Client>, Notes) {
+        let notes = Notes::default();
+        (Box::new(Client { notes: notes.clone(), sends: pattern(bytes), got: 0 }), notes)
+    }
+}
+
+impl Protocol for Client {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let peer = transport.peer_addr().unwrap();
+        self.notes.borrow_mut().push(format!("made to {peer}"));
+        transport.write(&self.sends);
+        transport.shutdown_write();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        assert_eq!(data, &self.sends[self.got..][..data.len()]);
+        self.got += data.len();
+        data.len()
+    }
+
+    fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
+        self.notes.borrow_mut().push(format!("failed: {error}"));
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.notes.borrow_mut().push(format!("lost: {reason}, {} back", self.got));
+    }
+}
+
+/// A client of the same loop, until it has ended.
+fn talk(event_loop: &mut EventLoop, address: UnixAddress) -> Vec<String> {
+    let (client, notes) = Client::sending(1 << 20);
+    event_loop.context().connect(address, client).unwrap();
+    turn_until(event_loop, |context| context.connections() == 0);
+    notes.take()
+}
+
+#[test]
+fn n1_a_path_is_listened_on_connected_to_and_removed_at_the_end() {
+    let folder = Folder::new("path");
+    let path = folder.path("echo.sock");
+    let mut event_loop = event_loop();
+    let id = listen(&mut event_loop, &path).unwrap();
+    let address = UnixAddress::Path(path.clone());
+    let local = event_loop.context().listener(id).unwrap().local_addr().unwrap();
+    assert_eq!(local, Address::Unix(address.clone()));
+    let made = format!("made to unix:{}", path.display());
+    assert_eq!(talk(&mut event_loop, address), [&made, "lost: closed by the peer, 1048576 back"]);
+    close(&mut event_loop, id);
+    assert!(!path.exists());
+    let again = listen(&mut event_loop, &path);
+    assert!(again.is_ok());
+    drop(event_loop);
+    assert!(!path.exists(), "the loop's end is the listener's");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn n1_abstract_names_work_whatever_bytes_they_are() {
+    let name = format!("switchboard\0\u{1b}[2J{}", std::process::id()).into_bytes();
+    let address = UnixAddress::Abstract([&name[..], b"\xff"].concat());
+    let mut event_loop = event_loop();
+    let factory = |_: &mut Context<'_>, peer: &Address| {
+        assert_eq!(peer.to_string(), "unix:(unnamed)");
+        Some(Box::new(Echo) as Box<dyn Protocol>)
+    };
+    event_loop.context().listen_unix(address.clone(), None, factory).unwrap();
+    let taken = event_loop.context().listen_unix(address.clone(), None, |_, _| None).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    let notes = talk(&mut event_loop, address);
+    assert!(notes[0].starts_with(r"made to unix:@switchboard\x00\x1b[2J"), "{notes:?}");
+    assert_eq!(notes[1], "lost: closed by the peer, 1048576 back");
+}
+
+#[test]
+fn n1_a_stale_path_is_replaced() {
+    let folder = Folder::new("stale");
+    let path = folder.path("stale.sock");
+    drop(UnixListener::bind(&path).unwrap()); // As a crash leaves it.
+    assert!(path.exists());
+    let mut event_loop = event_loop();
+    listen(&mut event_loop, &path).unwrap();
+    assert!(answers(&mut event_loop, &path));
+}
+
+#[test]
+fn n1_a_path_on_which_somebody_listens_is_an_error_and_stays_his() {
+    let folder = Folder::new("alive");
+    let path = folder.path("alive.sock");
+    let mut first = event_loop();
+    listen(&mut first, &path).unwrap();
+    assert_eq!(listen(&mut event_loop(), &path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert!(answers(&mut first, &path));
+    // Also one that is so busy that its backlog is full.
+    let busy_path = folder.path("busy.sock");
+    let busy = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    busy.bind(&socket2::SockAddr::unix(&busy_path).unwrap()).unwrap();
+    busy.listen(0).unwrap();
+    let _waiting = connect(&busy_path);
+    assert_eq!(listen(&mut event_loop(), &busy_path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert!(busy_path.exists());
+}
+
+#[test]
+fn n1_what_is_no_socket_is_left_alone() {
+    let folder = Folder::new("files");
+    let (file, directory, link) = (folder.path("file"), folder.path("directory"), folder.path("link"));
+    fs::write(&file, "precious").unwrap();
+    fs::create_dir(&directory).unwrap();
+    let stale = folder.path("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    std::os::unix::fs::symlink(&stale, &link).unwrap();
+    let mut event_loop = event_loop();
+    for path in [&file, &directory, &link] {
+        let error = listen(&mut event_loop, path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{path:?}");
+        assert!(error.to_string().contains("no socket"), "{error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert!(directory.is_dir() && link.is_symlink() && stale.exists());
+    let error = event_loop.context().connect(UnixAddress::Path(file), Client::sending(0).0).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn n1_only_our_own_inode_is_removed() {
+    let folder = Folder::new("successor");
+    let path = folder.path("taken.sock");
+    let mut event_loop = event_loop();
+    let ours = listen(&mut event_loop, &path).unwrap();
+    // A successor has removed it and listens now.
+    fs::remove_file(&path).unwrap();
+    let _successor = UnixListener::bind(&path).unwrap();
+    close(&mut event_loop, ours);
+    assert!(path.exists());
+    let gone = folder.path("gone.sock");
+    let ours = listen(&mut event_loop, &gone).unwrap();
+    fs::remove_file(&gone).unwrap();
+    close(&mut event_loop, ours);
+}
+
+#[test]
+fn n1_the_mode_is_what_was_asked_for() {
+    let folder = Folder::new("mode");
+    let mut event_loop = event_loop();
+    for mode in [0o600, 0o660, 0o666, 0o777] {
+        let path = folder.path(&format!("{mode:o}.sock"));
+        listen_with_mode(&mut event_loop, &path, Some(mode)).unwrap();
+        let found = fs::symlink_metadata(&path).unwrap();
+        assert!(found.file_type().is_socket());
+        assert_eq!(found.permissions().mode() & 0o7777, mode, "{mode:o}");
+        assert!(answers(&mut event_loop, &path));
+    }
+}
+
+/// Somebody who tries without end gets in only once the mode is there.
+#[test]
+fn n1_nobody_connects_before_the_mode_is_set() {
+    let folder = Folder::new("window");
+    for round in 0..50 {
+        let path = folder.path(&format!("{round}.sock"));
+        let tries = path.clone();
+        let intruder = std::thread::spawn(move || {
+            while UnixStream::connect(&tries).is_err() {
+                std::hint::spin_loop();
+            }
+            fs::symlink_metadata(&tries).map(|found| found.permissions().mode() & 0o777).unwrap()
+        });
+        let mut event_loop = event_loop();
+        listen_with_mode(&mut event_loop, &path, Some(0o640)).unwrap();
+        assert_eq!(crate::support::join(intruder), 0o640);
+    }
+}
+
+#[test]
+fn n1_a_path_that_is_too_long_or_none_is_a_clear_error_and_makes_nothing() {
+    let folder = Folder::new("long");
+    let mut event_loop = event_loop();
+    let long = folder.path(&"x".repeat(200));
+    let error = listen(&mut event_loop, &long).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("too long"), "{error}");
+    let error = event_loop.context().connect(UnixAddress::Path(long), Client::sending(0).0).unwrap_err();
+    assert!(error.to_string().contains("too long"), "{error}");
+    for address in [UnixAddress::Path(PathBuf::new()), UnixAddress::Unnamed, UnixAddress::Path("a\0b".into())] {
+        let error = event_loop.context().listen_unix(address, None, |_, _| None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    assert_eq!(listen(&mut event_loop, &folder.path("no/such/folder")).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn k1_connecting_to_a_path_where_nobody_listens_fails_at_once() {
+    let folder = Folder::new("nobody");
+    let stale = folder.path("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let mut event_loop = event_loop();
+    for (path, kind) in [(stale, io::ErrorKind::ConnectionRefused), (folder.path("none.sock"), io::ErrorKind::NotFound)]
+    {
+        let error = event_loop.context().connect(UnixAddress::Path(path), Client::sending(0).0).unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+    assert_eq!(event_loop.context().connections(), 0);
+}
+
+/// Tells who its peer is.
+struct Who(Rc<RefCell<Option<(u32, i32)>>>);
+
+impl Protocol for Who {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let socket = transport.socket().unwrap();
+        let peer = rustix::net::sockopt::socket_peercred(socket).unwrap();
+        *self.0.borrow_mut() = Some((peer.uid.as_raw(), peer.pid.as_raw_nonzero().get()));
+        transport.close();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn n1_the_peers_credentials_are_told_by_the_socket() {
+    let folder = Folder::new("credentials");
+    let path = folder.path("who.sock");
+    let mut event_loop = event_loop();
+    let who = Rc::new(RefCell::new(None));
+    let tells = who.clone();
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Who(tells.clone())) as Box<dyn Protocol>);
+    event_loop.context().listen_unix(UnixAddress::Path(path.clone()), None, factory).unwrap();
+    let _client = connect(&path);
+    turn_until(&mut event_loop, |_| who.borrow().is_some());
+    let us = fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).unwrap();
+    assert_eq!(*who.borrow(), Some((us, std::process::id() as i32)));
+}
+
+#[test]
+fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
+    let folder = Folder::new("descriptors");
+    let path = folder.path("echo.sock");
+    let mut event_loop = event_loop();
+    listen(&mut event_loop, &path).unwrap();
+    // Had we kept a copy of the writing end, the reading one would not come to its end.
+    let (mut reads, writes) = UnixStream::pair().unwrap();
+    let ends = serve_while(&mut event_loop, move || {
+        let mut stream = connect(&path);
+        for n in 0..100u8 {
+            let descriptors = [writes.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+            sendmsg(stream.as_fd(), &[IoSlice::new(&[n])], &mut ancillary, SendFlags::empty()).unwrap();
+        }
+        drop(writes);
+        // All that was sent along with them has come through.
+        let mut back = [0; 100];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back.iter().copied().eq(0..100));
+        std::thread::spawn(move || reads.read(&mut [0]).unwrap())
+    });
+    turn_until(&mut event_loop, |_| ends.is_finished());
+    assert_eq!(crate::support::join(ends), 0);
+}
