@@ -11,7 +11,9 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 /// ```
 ///
 /// where after `eof_received` only `pause_writing`, `resume_writing` and `timed_out` can still come. `connection_lost` comes exactly
-/// once for every `connection_made`, and nothing comes after it.
+/// once for every `connection_made`, and nothing comes after it. A connection that we begin
+/// ([`Context::connect`](crate::Context::connect)) and that does not come to stand has one `connect_failed` instead of
+/// all that.
 ///
 /// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
 /// anything at once, and no method of the loop calls a callback: what they cause comes later in the turn or in the

@@ -55,7 +55,7 @@ pub enum PanicPolicy {
 /// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`.
 /// 4. **Commands** of [`Handle`](crate::Handle)s, up to a limit; the rest is carried over.
 /// 5. **Timers** that are due.
-/// 6. **Losses**: `connection_lost`, for each connection that ended. Their sockets are closed already.
+/// 6. **Losses**: `connection_lost`, for each connection that ended, or `connect_failed`. Their sockets are closed already.
 /// 7. **Flush**: what callbacks wrote to connections other than their own goes out.
 /// 8. **Free**: the slots of what is gone.
 ///
