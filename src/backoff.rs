@@ -124,6 +124,7 @@ mod tests {
             }
             let wild = delays(Backoff::new(SECOND).jitter(50.0).seed(seed), 50);
             assert!(wild.iter().all(|delay| (0.0..=60.0).contains(delay)), "{wild:?}");
+            assert!(wild.contains(&0.0), "what would be below zero is zero: {wild:?}");
         }
         let at_the_cap = |seed| delays(Backoff::new(60 * SECOND).seed(seed), 2)[1];
         assert!((0..50).any(|seed| at_the_cap(seed) < 60.0), "at the cap they still differ");
