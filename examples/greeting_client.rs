@@ -1,0 +1,37 @@
+//! The client of the tutorial's first pair: waits for the server's greeting, answers `hihi`, and prints what it got.
+//!
+//! Run `cargo run --example greeting_client` beside `cargo run --example greeting_server`; another server is named as
+//! `localhost:1234`.
+
+#[path = "support/client.rs"]
+mod client;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use client::{Outcome, say};
+use switchboard::{ConnectError, EventLoop, Protocol, Transport, escape};
+
+struct Guest(Outcome);
+
+impl Protocol for Guest {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        say(format_args!("the data received is {}", escape(data)));
+        transport.write(b"hihi");
+        transport.close();
+        data.len()
+    }
+
+    fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
+        self.0.failed(&error);
+    }
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let server = client::server()?;
+    let mut event_loop = EventLoop::new()?;
+    let outcome = Outcome::default();
+    event_loop.context().connect(server, Box::new(Guest(outcome.clone())))?;
+    event_loop.run_until_idle()?;
+    Ok(outcome.code())
+}

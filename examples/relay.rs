@@ -1,0 +1,98 @@
+//! A TCP relay: whoever connects is connected on to another server, and both hear each other.
+//!
+//! Run `cargo run --example relay 127.0.0.1:1234 127.0.0.1:1235` beside `cargo run --example echo_server`, then
+//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to.
+//!
+//! A side that does not read holds up the other one and nobody else: while more than 64 KiB wait for it, the other is not
+//! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.
+
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+
+use switchboard::{Address, CloseReason, ConnectError, ConnectionId, Context, EventLoop, Limits, Protocol, Transport};
+
+/// One side of a pair.
+struct Side {
+    other: Option<ConnectionId>,
+    /// Where the other side is to be connected to; none for the side that was.
+    target: Option<SocketAddr>,
+}
+
+impl Side {
+    /// Does something to the other side, if that is still there.
+    fn with_other(&self, transport: &mut Transport<'_>, act: impl FnOnce(&mut Transport<'_>)) {
+        let mut context = transport.context();
+        if let Some(mut other) = self.other.and_then(|other| context.connection(other)) {
+            act(&mut other);
+        }
+    }
+}
+
+impl Protocol for Side {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let Some(target) = self.target else {
+            return self.with_other(transport, |other| other.resume_reading());
+        };
+        // What it sends before the other side stands waits in the kernel.
+        transport.pause_reading();
+        let onward = Side { other: Some(transport.id()), target: None };
+        match transport.context().connect(target, Box::new(onward)) {
+            Ok(id) => self.other = Some(id),
+            Err(error) => {
+                log::warn!("cannot connect to {target}: {error}");
+                transport.abort();
+            }
+        }
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.with_other(transport, |other| other.write(data));
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+        self.with_other(transport, |other| other.shutdown_write());
+    }
+
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        self.with_other(transport, |other| other.pause_reading());
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        self.with_other(transport, |other| other.resume_reading());
+    }
+
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        log::warn!("{error}");
+        self.with_other(transport, |other| other.abort());
+    }
+
+    /// An end in order is one for the other side too; anything else must not look like one.
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        self.with_other(transport, |other| match reason {
+            CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),
+            _ => other.abort(),
+        });
+    }
+}
+
+fn main() -> Result<(), support::Failure> {
+    let target = std::env::args().nth(1).unwrap_or_default();
+    let address = support::listening_address(&[&target])?;
+    let Ok(target) = target.parse::<SocketAddr>() else {
+        return Err(io::Error::other("give the address to connect to, then the one to listen on").into());
+    };
+    // Each side waits for the other one already; waiting for itself as well could end in both waiting.
+    let limits = Limits::default().with_pause_reading_over_high(false);
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let factory = move |_: &mut Context<'_>, _: &Address| {
+        Some(Box::new(Side { other: None, target: Some(target) }) as Box<dyn Protocol>)
+    };
+    let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
+    support::shut_down_on_signals(&mut event_loop)?;
+    support::announce(&mut event_loop, listener)?;
+    event_loop.run()?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+// What the clients among the examples share: the server's name and port, and exit code 1 where there was no answer.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use switchboard::{Connect, ConnectError};
+
+const DEFAULT_SERVER: &str = "127.0.0.1:1234";
+
+/// The server from the command line: a name or an address, and a port.
+pub(crate) fn server() -> Result<Connect, String> {
+    env_logger::init();
+    let server = std::env::args().nth(1).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    if let Some((host, port)) = server.rsplit_once(':') {
+        if let Ok(port) = port.parse::<u16>() {
+            return Ok(Connect::to((host.trim_start_matches('[').trim_end_matches(']'), port)));
+        }
+    }
+    Err(format!("{server:?} is no server: give a name or an address, and a port, like {DEFAULT_SERVER}"))
+}
+
+/// Prints a line; a closed stdout is no reason to end.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Whether something has failed, as the protocols of a client say.
+#[derive(Clone, Default)]
+pub(crate) struct Outcome(Rc<Cell<bool>>);
+
+impl Outcome {
+    pub(crate) fn failed(&self, error: &ConnectError) {
+        eprintln!("{error}");
+        self.0.set(true);
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        if self.0.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}

@@ -1,0 +1,44 @@
+//! The tutorial's client with two sockets in one program, here truly at the same time: each gets the server's greeting
+//! and answers in its own words.
+//!
+//! Run `cargo run --example two_sockets_client` beside `cargo run --example greeting_server`.
+
+#[path = "support/client.rs"]
+mod client;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use client::{Outcome, say};
+use switchboard::{ConnectError, EventLoop, Protocol, Transport, escape};
+
+struct Guest {
+    name: &'static str,
+    answer: &'static [u8],
+    outcome: Outcome,
+}
+
+impl Protocol for Guest {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        say(format_args!("{}: the data received is {}", self.name, escape(data)));
+        transport.write(self.answer);
+        transport.close();
+        data.len()
+    }
+
+    fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
+        self.outcome.failed(&error);
+    }
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let server = client::server()?;
+    let mut event_loop = EventLoop::new()?;
+    let outcome = Outcome::default();
+    let mut context = event_loop.context();
+    for (name, answer) in [("sock1", &b"hihi I am client"[..]), ("sock2", b"client send use sock2")] {
+        context.connect(server.clone(), Box::new(Guest { name, answer, outcome: outcome.clone() }))?;
+    }
+    event_loop.run_until_idle()?;
+    Ok(outcome.code())
+}
