@@ -25,8 +25,9 @@ impl Core {
         let own_terms = |limits| Rc::new(Terms { limits, listener: None });
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
         let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
-        let id =
-            self.slots.insert(Tenant::Connection(Connection::connecting(Connector::new(local), protocol, terms)))?;
+        let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
+        connection.began_ns = self.turn_began_ns;
+        let id = self.slots.insert(Tenant::Connection(connection))?;
         match target {
             Target::Addresses(addresses) => {
                 if let Some(connector) = self.connector_mut(id) {
