@@ -60,7 +60,7 @@ mod unix {
         env_logger::init();
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let address = |name: &str| match name.strip_prefix('@') {
-            Some(name) => UnixAddress::Abstract(name.into()),
+            Some(name) => UnixAddress::Abstract(name.as_bytes().into()),
             None => UnixAddress::Path(name.into()),
         };
         let mut event_loop = EventLoop::new()?;

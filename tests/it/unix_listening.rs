@@ -138,7 +138,7 @@ fn n1_a_path_is_listened_on_connected_to_and_removed_at_the_end() {
 #[test]
 fn n1_abstract_names_work_whatever_bytes_they_are() {
     let name = format!("switchboard\0\u{1b}[2J{}", std::process::id()).into_bytes();
-    let address = UnixAddress::Abstract([&name[..], b"\xff"].concat());
+    let address = UnixAddress::Abstract([&name[..], b"\xff"].concat().into());
     let mut event_loop = event_loop();
     let factory = |_: &mut Context<'_>, peer: &Address| {
         assert_eq!(peer.to_string(), "unix:(unnamed)");
