@@ -241,7 +241,7 @@ impl<'a> Transport<'a> {
 
     /// The peer's address, as it was when the connection was made; `None` before.
     pub fn peer_addr(&self) -> Option<&Address> {
-        self.core.slots.connection(self.id)?.peer.as_ref()
+        self.core.slots.connection(self.id)?.peer()
     }
 
     /// Our own address; a system call.

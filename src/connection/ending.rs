@@ -106,8 +106,9 @@ impl Connection {
         let unread = self.input.take().map_or_else(Vec::new, |input| input.rest().to_vec());
         let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
         self.drop_output(pool);
+        let peer = self.peer().cloned();
         if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
-            handover.detached = Some(Detached { stream, peer: self.peer.clone(), unread, unsent });
+            handover.detached = Some(Detached { stream, peer, unread, unsent });
         }
     }
 

@@ -88,15 +88,21 @@ pub(crate) struct Terms {
     pub(crate) listener: Option<Id>,
 }
 
+/// Who is at the other end.
+enum Peer {
+    Known(Address),
+    /// It does not stand yet.
+    Connecting(Box<Connector>),
+    /// It never came to stand.
+    Nobody,
+}
+
 pub(crate) struct Connection {
     /// None until it stands, and once it is lost.
     socket: Option<Stream>,
     /// None while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn Protocol>>,
-    /// None where it has not come to stand.
-    pub(crate) peer: Option<Address>,
-    /// None once it stands.
-    pub(crate) connector: Option<Box<Connector>>,
+    peer: Peer,
     pub(crate) terms: Rc<Terms>,
     /// Input that the protocol left, if any.
     input: Option<Box<Input>>,
@@ -165,7 +171,7 @@ impl Connection {
     pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
         let mut connection = Connection::without_socket(protocol, terms);
         connection.socket = Some(socket);
-        connection.peer = Some(peer);
+        connection.peer = Peer::Known(peer);
         connection.state = State::Open;
         connection.flags.set(Flag::Writable, true);
         connection
@@ -174,7 +180,7 @@ impl Connection {
     /// One that does not stand yet.
     pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
         let mut connection = Connection::without_socket(protocol, terms);
-        connection.connector = Some(Box::new(connector));
+        connection.peer = Peer::Connecting(Box::new(connector));
         connection
     }
 
@@ -186,8 +192,7 @@ impl Connection {
         Connection {
             socket: None,
             protocol: Some(protocol),
-            peer: None,
-            connector: None,
+            peer: Peer::Nobody,
             terms,
             input: None,
             output: None,
@@ -232,13 +237,40 @@ impl Connection {
     /// It stands. Answers the connector, which is of no more use.
     pub(crate) fn stands(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
         self.socket = Some(socket);
-        self.peer = Some(peer);
         self.flags.set(Flag::Writable, true);
         self.state = match self.state {
             State::ConnectingFinQueued => State::FinQueued,
             _ => State::Open,
         };
-        self.connector.take()
+        let connector = self.take_connector();
+        self.peer = Peer::Known(peer);
+        connector
+    }
+
+    /// The peer's address; none where it has not come to stand.
+    pub(crate) fn peer(&self) -> Option<&Address> {
+        match &self.peer {
+            Peer::Known(address) => Some(address),
+            Peer::Connecting(_) | Peer::Nobody => None,
+        }
+    }
+
+    /// What connects it, until it stands.
+    pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector> {
+        match &mut self.peer {
+            Peer::Connecting(connector) => Some(connector),
+            Peer::Known(_) | Peer::Nobody => None,
+        }
+    }
+
+    pub(crate) fn take_connector(&mut self) -> Option<Box<Connector>> {
+        if let Peer::Known(_) = self.peer {
+            return None;
+        }
+        match std::mem::replace(&mut self.peer, Peer::Nobody) {
+            Peer::Connecting(connector) => Some(connector),
+            Peer::Known(_) | Peer::Nobody => None,
+        }
     }
 
     /// Whether it has not ended.

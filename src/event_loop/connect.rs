@@ -55,7 +55,7 @@ impl Core {
     /// The connector of a connection that does not stand yet, and has not ended.
     pub(super) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
         let connection = self.slots.connection_mut(id).filter(|connection| connection.is_connecting())?;
-        connection.connector.as_deref_mut()
+        connection.connector_mut()
     }
 
     fn failed_at_once(&mut self, id: Id) -> io::Error {
@@ -63,7 +63,7 @@ impl Core {
             return io::ErrorKind::NotConnected.into();
         };
         self.discarded.extend(connection.protocol.take().map(Discarded::Protocol));
-        connection.connector.take().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
+        connection.take_connector().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
     }
 
     /// Begins the next attempt, and has the one after it begun in time. Does not fail where all have: the caller asks.

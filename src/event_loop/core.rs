@@ -264,7 +264,7 @@ impl Core {
             }
             connection.take_out(&mut self.pool);
         }
-        if let Some(connector) = &mut connection.connector {
+        if let Some(connector) = connection.connector_mut() {
             for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
                 self.timers.remove(timer);
             }

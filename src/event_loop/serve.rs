@@ -25,7 +25,7 @@ impl Core {
     pub(super) fn make(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         connection.flags.set(Flag::Made, true);
-        if let Some(peer) = &connection.peer {
+        if let Some(peer) = connection.peer() {
             log::debug!("connection {id} with {peer} is made");
         }
         self.counters.connections_made += 1;

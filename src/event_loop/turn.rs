@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Core;
 use super::core::reuse;
 use super::slots::Tenant;
-use crate::connection::{Ending, Flag, Handover, READ_BYTES_MAX};
+use crate::connection::{Connection, Ending, Flag, Handover, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
@@ -151,7 +151,7 @@ impl Core {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.set_gone();
             let made = connection.flags.has(Flag::Made);
-            let connector = connection.connector.take();
+            let connector = connection.take_connector();
             let ending = connection.ending.take();
             let Some(ending) = ending else { continue };
             let Ending { reason, handover, .. } = *ending;
@@ -180,7 +180,7 @@ impl Core {
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
             self.guard("the error of a protocol", |core| {
-                let peer = core.slots.connection(id).and_then(|connection| connection.peer.as_ref());
+                let peer = core.slots.connection(id).and_then(Connection::peer);
                 log::debug!("connection {id} with {peer:?} is lost: {reason}");
             });
         }
