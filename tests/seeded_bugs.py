@@ -156,8 +156,8 @@ BUGS = [
      "_ if in_use.kind() == io::ErrorKind::AddrInUse => stale.unlink(),"),
     ("n1", "src/sys/unix_listener.rs", "probe.set_nonblocking(true)?;", ""),
     ("n1", "src/sys/unix_listener.rs", "remove_stale(path, error)?;", "return Err(error);"),
-    ("n1", "src/sys/unix_listener.rs", "socket.set_nonblocking(true)?;\n        if", "socket.set_nonblocking(true)?;\n        "
-     "socket.listen(1)?;\n        if"),
+    ("n1", "src/sys/unix_listener.rs", "if let (Some(mode), Some(inode)) = (mode, &listener.inode) {",
+     "SockRef::from(&listener.listener).listen(1)?;\n        if let (Some(mode), Some(inode)) = (mode, &listener.inode) {"),
     ("n1", "src/sys/unix_listener.rs", "Permissions::from_mode(mode)", "Permissions::from_mode(mode | 0o111)"),
     ("f1", "src/framing/lines.rs", "consumed < data.len() && !transport.is_reading()", "false"),
     ("f1", "src/framing/framed.rs", "consumed < data.len() && !transport.is_reading()", "false"),

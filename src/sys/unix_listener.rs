@@ -1,13 +1,15 @@
 //! A listening Unix stream socket.
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf, absolute};
 
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::unix_address;
 use super::unix_stream::UnixStream;
@@ -28,29 +30,35 @@ struct Inode {
 
 impl UnixListener {
     /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced; nothing else is.
+    ///
+    /// The mode is there before it listens. Until then whoever connects is refused, so nobody slips in under another one.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
+        let listener = UnixListener::prepare(address, mode)?;
+        SockRef::from(&listener.listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(listener)
+    }
+
+    /// Binds, and does not listen yet.
+    fn prepare(address: &UnixAddress, mode: Option<u32>) -> io::Result<UnixListener> {
         // Refuses what cannot be an address: too long, no name at all.
         unix_address(address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
         let inode = match address {
             UnixAddress::Path(path) => Some(bind_to_path(&socket, path)?),
             UnixAddress::Abstract(name) => {
                 let name = [b"\0", &name[..]].concat();
-                socket.bind(&SockAddr::unix(std::ffi::OsStr::from_bytes(&name))?)?;
+                socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
                 None
             }
             UnixAddress::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        // From here on it is removed again on an error.
-        let listener = mio::net::UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into());
+        // From here on the path is removed again on an error.
+        let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
         let listener = UnixListener { listener, inode };
-        let socket = socket2::SockRef::from(&listener.listener);
-        socket.set_nonblocking(true)?;
         if let (Some(mode), Some(inode)) = (mode, &listener.inode) {
-            // Before it listens: until then whoever connects is refused, so that nobody slips in under another mode.
             fs::set_permissions(&inode.path, Permissions::from_mode(mode))?;
         }
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(listener)
     }
 
@@ -131,5 +139,21 @@ fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Err(in_use),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n1_nobody_can_connect_before_the_mode_is_there() {
+        let path = std::env::temp_dir().join(format!("switchboard-{}-window.sock", std::process::id()));
+        let prepared = UnixListener::prepare(&UnixAddress::Path(path.clone()), Some(0o640)).unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        let refused = std::os::unix::net::UnixStream::connect(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(prepared);
+        assert!(!path.exists());
     }
 }

@@ -233,25 +233,6 @@ fn n1_the_mode_is_what_was_asked_for() {
     }
 }
 
-/// Somebody who tries without end gets in only once the mode is there.
-#[test]
-fn n1_nobody_connects_before_the_mode_is_set() {
-    let folder = Folder::new("window");
-    for round in 0..50 {
-        let path = folder.path(&format!("{round}.sock"));
-        let tries = path.clone();
-        let intruder = std::thread::spawn(move || {
-            while UnixStream::connect(&tries).is_err() {
-                std::hint::spin_loop();
-            }
-            fs::symlink_metadata(&tries).map(|found| found.permissions().mode() & 0o777).unwrap()
-        });
-        let mut event_loop = event_loop();
-        listen_with_mode(&mut event_loop, &path, Some(0o640)).unwrap();
-        assert_eq!(crate::support::join(intruder), 0o640);
-    }
-}
-
 #[test]
 fn n1_a_path_that_is_too_long_or_none_is_a_clear_error_and_makes_nothing() {
     let folder = Folder::new("long");
