@@ -279,7 +279,7 @@ impl Core {
         let input = connection.take_input();
         connection.peer_ended();
         self.call(id, "eof_received", |protocol, transport| {
-            protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest))
+            protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest));
         });
         if self.slots.connection(id).is_some_and(Connection::has_error_hint) {
             self.carry_over(id);

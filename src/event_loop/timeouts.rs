@@ -31,10 +31,10 @@ impl Core {
         match timeout {
             // They begin when it is made.
             Timeout::Idle if connection.is_connecting() => {
-                Rc::make_mut(&mut connection.terms).limits.idle_timeout = after
+                Rc::make_mut(&mut connection.terms).limits.idle_timeout = after;
             }
             Timeout::Total if connection.is_connecting() => {
-                Rc::make_mut(&mut connection.terms).limits.total_timeout = after
+                Rc::make_mut(&mut connection.terms).limits.total_timeout = after;
             }
             Timeout::Close => {
                 Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);

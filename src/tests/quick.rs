@@ -106,7 +106,7 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
             transport.set_protocol(protocol(&Log::default(), |event, transport| {
                 transport.write(b"another");
                 by_default(&event, transport)
-            }))
+            }));
         }),
     ];
     for (name, act) in acts {
