@@ -203,7 +203,12 @@ impl Core {
             let rest = &data[consumed..];
             let room = self.room_in_loop();
             let Some(connection) = self.slots.connection_mut(id) else { return data.len() };
-            if rest.len() < connection.input_low_bytes() || !connection.wants_input() {
+            if !connection.wants_input() {
+                return consumed;
+            }
+            if rest.len() < connection.input_low_bytes() {
+                // It has been seen to: reading goes on, and only more of it is offered again.
+                connection.flags.set(Flag::OfferAgain, false);
                 return consumed;
             }
             connection.flags.set(Flag::OfferAgain, false);

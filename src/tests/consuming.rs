@@ -293,6 +293,21 @@ fn r1_lowering_the_low_mark_from_outside_offers_what_is_kept() {
 }
 
 #[test]
+fn r1_what_a_low_mark_withholds_from_a_resumed_reader_does_not_hide_the_end_behind_it() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, pause_reading);
+    peer.sends("four");
+    scene.end(&peer);
+    assert_eq!(log.take(), ["made"]);
+    // Reading begins anew, with no event to come: it must go on behind what is withheld.
+    scene.tell(id, resume_reading);
+    assert_eq!(log.take(), ["eof four", "lost: closed by the peer"]);
+}
+
+#[test]
 fn r1_a_low_mark_over_the_limit_counts_as_the_limit() {
     let mut scene = Scene::with_limits(Limits::default().with_input_bytes_max(4));
     let log = Log::default();
