@@ -96,7 +96,8 @@ impl Peer {
     }
 
     fn note(&mut self, error: io::Error) {
-        if error.kind() != io::ErrorKind::WouldBlock && self.error.is_none() {
+        // A kernel that is out of buffers is no end either.
+        if sys::is_blocked(&error).is_none() && self.error.is_none() {
             self.error = Some(error);
         }
     }

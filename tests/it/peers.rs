@@ -184,3 +184,21 @@ fn datagrams_are_lost_doubled_and_come_out_of_order() {
     });
     assert!(lost && doubled && reordered);
 }
+
+#[test]
+fn a_kernel_out_of_buffers_takes_nothing_and_is_no_end() {
+    let faults = Faults::none();
+    let mut network = Network::new(0, faults.clone());
+    let server = network.host();
+    let address = network.address(server, 7);
+    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    let mut peer = network.peer(address);
+    network.run_until_rest();
+    network.set_faults(faults.clone().with_out_of_buffers_permille(1000));
+    assert_eq!(peer.send(b"later"), 0);
+    assert!(peer.error().is_none());
+    network.set_faults(faults);
+    assert_eq!(peer.send(b"later"), 5);
+    network.run_until_rest();
+    assert_eq!((peer.read(), peer.error().is_none()), (b"later".to_vec(), true));
+}
