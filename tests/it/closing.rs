@@ -1,15 +1,14 @@
 //! Ends, as the peer sees them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::{EventLoop, Limits, Protocol, Transport};
+use switchboard::{Protocol, Transport};
 
 use crate::support::{
-    Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, pattern, read_all, serve_while,
-    turn_until,
+    Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, pattern, read_all, serve_while, turn_until,
 };
 
 /// Answers the first data with so many bytes, and closes.
@@ -38,23 +37,6 @@ fn x1_the_last_answer_arrives_whole_though_the_peer_is_still_sending() {
 }
 
 #[test]
-fn x1_a_peer_that_takes_nothing_is_aborted_at_the_deadline() {
-    let ends = Ends::default();
-    let limits = Limits::default().with_close_timeout(Duration::from_millis(50));
-    let mut event_loop = EventLoop::with_limits(limits).unwrap();
-    let noted = ends.clone();
-    let address = listen(&mut event_loop, move || NotingEnd { inner: AnswerAndClose(64 << 20), ends: noted.clone() });
-    let mut client = connect(address);
-    client.write_all(b"?").unwrap();
-    let noted = ends.clone();
-    turn_until(&mut event_loop, |_| !noted.borrow().is_empty());
-    assert_eq!(*ends.borrow(), ["the peer did not take what was left in time"]);
-    // No half answer can be taken for the whole: it ends by an error, not by an end (X5).
-    let error = client.read_to_end(&mut Vec::new()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-}
-
-#[test]
 fn x2_abort_resets() {
     struct Abort;
     impl Protocol for Abort {
@@ -73,38 +55,6 @@ fn x2_abort_resets() {
         client.read(&mut [0; 10]).unwrap_err().kind()
     });
     assert_eq!(error, ErrorKind::ConnectionReset);
-}
-
-#[test]
-fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_returns() {
-    struct Answer(Rc<std::cell::Cell<usize>>);
-    impl Protocol for Answer {
-        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-            transport.write_owned(pattern(32 << 20));
-            self.0.set(self.0.get() + 1);
-            data.len()
-        }
-    }
-
-    let ends = Ends::default();
-    let answered = Rc::new(std::cell::Cell::new(0));
-    let (noted, counted) = (ends.clone(), answered.clone());
-    let mut event_loop = EventLoop::with_limits(Limits::default().with_queue_bytes_max(64 << 20)).unwrap();
-    let address = listen(&mut event_loop, move || NotingEnd { inner: Answer(counted.clone()), ends: noted.clone() });
-    let (mut reads, mut never_reads) = (connect(address), connect(address));
-    reads.write_all(b"?").unwrap();
-    never_reads.write_all(b"?").unwrap();
-    turn_until(&mut event_loop, |_| answered.get() == 2);
-    let reading = std::thread::spawn(move || read_all(&mut reads));
-    event_loop.shutdown(Duration::from_secs(2)).unwrap();
-    assert!(crate::support::join(reading) == pattern(32 << 20));
-    assert_eq!(*ends.borrow(), ["the loop was shut down"; 2]);
-    assert_eq!(event_loop.context().connections(), 0);
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
-    assert_eq!(never_reads.read_to_end(&mut Vec::new()).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    // The loop can be used anew.
-    let address = listen(&mut event_loop, || Echo);
-    serve_while(&mut event_loop, move || connect(address).write_all(b"x").unwrap());
 }
 
 #[test]

@@ -34,3 +34,5 @@ mod unix_listening;
 mod unix_streams;
 #[cfg(target_os = "linux")]
 mod urgent;
+#[cfg(feature = "testing")]
+mod waiting;
