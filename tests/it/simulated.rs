@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use switchboard::testing::{Faults, Network, seeds};
-use switchboard::{CloseReason, Protocol, Transport};
+use switchboard::{Address, CloseReason, Context, Protocol, Timeout, TimerId, Transport};
 
 use crate::support::{Echo, pattern};
 
@@ -88,6 +88,58 @@ fn an_hour_of_timers_takes_no_time() {
     network.run_for(1800 * SECOND);
     assert_eq!((fired.get(), network.now()), (1000, 3600 * SECOND));
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
+    /// Sends a byte to who has been idle for five minutes, and sets a timer of its own anew with each byte that comes.
+    struct Waiter {
+        idle: Rc<Cell<u32>>,
+        timer: Option<TimerId>,
+    }
+
+    impl Protocol for Waiter {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            transport.set_timeout(Timeout::Idle, Some(300 * SECOND));
+        }
+
+        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+            let mut context = transport.context();
+            self.timer.take().map(|timer| context.cancel(timer));
+            self.timer = Some(context.call_later(600 * SECOND, |_| {}));
+            data.len()
+        }
+
+        fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
+            self.idle.set(self.idle.get() + 1);
+            transport.write(b"?");
+        }
+    }
+
+    const CONNECTIONS: u32 = 1000;
+    let begun = Instant::now();
+    let mut network = Network::new(0, Faults::none().with_latency_max(SECOND));
+    network.set_tracing(false);
+    let host = network.host();
+    let address = network.address(host, 7);
+    let idle = Rc::new(Cell::new(0));
+    let count = idle.clone();
+    let factory =
+        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Waiter { idle: count.clone(), timer: None }) as _);
+    network.context(host).listen(address, factory).unwrap();
+    let mut peers: Vec<_> = (0..CONNECTIONS).map(|_| network.peer(address)).collect();
+    network.run_until(|network| network.context(host).connections() == CONNECTIONS as usize);
+    for minute in 0..60 {
+        network.run_for(60 * SECOND);
+        // A tenth of them say something each minute.
+        for peer in peers.iter_mut().skip(minute % 10).step_by(10) {
+            assert_eq!(peer.send(b"!"), 1);
+        }
+    }
+    // Each waits five minutes, and up to a second for its last packet; whoever was told something waits anew.
+    assert!((6 * CONNECTIONS..=12 * CONNECTIONS).contains(&idle.get()), "{}", idle.get());
+    assert_eq!(network.context(host).connections(), CONNECTIONS as usize);
+    assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
 }
 
 #[test]
