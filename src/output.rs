@@ -201,6 +201,11 @@ impl Pool {
         self.peak = self.in_use;
     }
 
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
     /// Whether it holds anything that a later [`decay`](Pool::decay) could give back.
     pub(crate) fn holds_memory(&self) -> bool {
         !self.free.is_empty()

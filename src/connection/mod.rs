@@ -122,6 +122,18 @@ pub(crate) struct Connection {
     pub(crate) flags: Flags,
 }
 
+/// What of a connection is its own, as the tests of the guarantees see it.
+#[cfg(all(test, feature = "testing"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inspected {
+    pub(crate) state: State,
+    pub(crate) paused: bool,
+    pub(crate) over_high: bool,
+    pub(crate) made: bool,
+    pub(crate) sends_later: bool,
+    pub(crate) kept_bytes: usize,
+}
+
 /// A protocol on its way through a callback.
 pub(crate) struct Lifted {
     pub(crate) protocol: Box<dyn Protocol>,
@@ -204,6 +216,19 @@ impl Connection {
             input_low_bytes: 0,
             state: State::Connecting,
             flags,
+        }
+    }
+
+    /// What the tests of the guarantees look at.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn inspected(&self) -> Inspected {
+        Inspected {
+            state: self.state,
+            paused: self.is_paused(),
+            over_high: self.flags.has(Flag::OverHigh),
+            made: self.flags.has(Flag::Made),
+            sends_later: self.flags.has(Flag::SendsLater),
+            kept_bytes: self.input.as_deref().map_or(0, |input| input.rest().len()),
         }
     }
 

@@ -5,6 +5,8 @@ mod accept;
 mod commands;
 mod connect;
 mod core;
+#[cfg(all(test, feature = "testing"))]
+mod inspect;
 mod lookups;
 mod own;
 mod quick;

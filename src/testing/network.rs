@@ -436,6 +436,18 @@ impl Network {
         self.sim.set_tracing(tracing);
     }
 
+    /// What the tests of the guarantees look at: the sockets that loops hold.
+    #[cfg(test)]
+    pub(crate) fn inspected(&self) -> Vec<sim::Inspected> {
+        self.sim.inspected()
+    }
+
+    /// Input that loops have closed a socket over, since the last call: host, token, bytes.
+    #[cfg(test)]
+    pub(crate) fn take_abandoned(&mut self) -> Vec<(usize, usize, usize)> {
+        self.sim.take_abandoned()
+    }
+
     /// Why connections of loops have ended since the last call: host, token, reason.
     pub(super) fn take_losses(&mut self) -> Vec<(usize, usize, String)> {
         self.sim.take_losses()

@@ -325,6 +325,8 @@ mod life;
 mod marks;
 mod overload;
 mod panics;
+#[cfg(feature = "testing")]
+mod properties;
 mod quick;
 mod reading;
 mod reconnecting;

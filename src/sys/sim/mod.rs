@@ -24,6 +24,8 @@ pub use self::faults::Faults;
 pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream, Waker};
 pub use self::random::Random;
 pub(crate) use self::world::HostIndex;
+#[cfg(test)]
+use self::world::Socket;
 use self::world::{Kind, World};
 
 /// The world is one thread's, for its runs to be the same each time. A lock holds it all the same: a detached connection is
@@ -46,6 +48,20 @@ pub(crate) struct Unread {
     pub(crate) local: SocketAddr,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) count: usize,
+}
+
+/// A socket that a loop holds, as the tests of the guarantees see it.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inspected {
+    pub(crate) host: HostIndex,
+    pub(crate) token: usize,
+    /// How many bytes, or how many who wait to be accepted.
+    pub(crate) unread: usize,
+    /// Whether it counts as writable.
+    pub(crate) has_space: bool,
+    /// Whether a read finds the end of the stream, or an error, behind what is unread.
+    pub(crate) read_shut: bool,
 }
 
 impl Network {
@@ -154,6 +170,26 @@ impl Network {
             Unread { host: socket.host, local, remote, count }
         });
         unread.filter(|unread| unread.count > 0).collect()
+    }
+
+    /// The sockets that loops hold.
+    #[cfg(test)]
+    pub(crate) fn inspected(&self) -> Vec<Inspected> {
+        let world = &mut *lock(&self.0);
+        let token = |socket: &Socket| Some((socket.host, socket.registration.as_ref()?.token));
+        let sockets = world.sockets.values().filter_map(|socket| Some((token(socket)?, &socket.kind)));
+        let inspected = sockets.map(|((host, token), kind)| match kind {
+            Kind::Tcp(tcp) => tcp.inspected(host, token),
+            Kind::Listener(listener) => Inspected { host, token, unread: listener.queue.len(), ..Inspected::default() },
+            Kind::Datagram(datagram) => Inspected { host, token, unread: datagram.unread(), ..Inspected::default() },
+        });
+        inspected.collect()
+    }
+
+    /// Takes what was noted of input that loops have closed a socket over, since the last call: host, token, bytes.
+    #[cfg(test)]
+    pub(crate) fn take_abandoned(&self) -> Vec<(HostIndex, usize, usize)> {
+        std::mem::take(&mut lock(&self.0).abandoned)
     }
 
     /// How many sockets there are, those included that wait for their last acknowledgement.

@@ -128,6 +128,14 @@ impl Tcp {
         self.received.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn inspected(&self, host: HostIndex, token: usize) -> super::Inspected {
+        let closed = self.phase == Phase::Closed;
+        let has_space = closed || self.has_space();
+        let unread = self.received.len();
+        super::Inspected { host, token, unread, has_space, read_shut: self.fin_received || closed }
+    }
+
     fn used(&self) -> usize {
         self.unsent.len() + self.unacknowledged
     }
@@ -401,6 +409,8 @@ impl World {
     /// Closes a socket, as dropping it does: with input unread by a reset, else by an end behind all that was written.
     pub(super) fn close(&mut self, id: SocketId) {
         self.settle();
+        #[cfg(test)]
+        self.note_abandoned(id);
         let Some(tcp) = self.tcp(id) else { return };
         if !tcp.received.is_empty() && tcp.phase == Phase::Open {
             return self.reset(id);
@@ -423,6 +433,8 @@ impl World {
     /// Closes a socket by a reset, whatever is unsent or unread.
     pub(super) fn reset(&mut self, id: SocketId) {
         self.settle();
+        #[cfg(test)]
+        self.note_abandoned(id);
         let Some(tcp) = self.tcp(id) else { return };
         let phase = tcp.phase;
         let over = tcp.fin_received && tcp.fin_sent && tcp.unsent.is_empty();
@@ -434,6 +446,17 @@ impl World {
         }
         self.remove_tcp(id);
         self.settle();
+    }
+
+    /// Notes what nobody will read, of a socket that a loop holds.
+    #[cfg(test)]
+    fn note_abandoned(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        if let (Some(registration), Kind::Tcp(tcp)) = (&socket.registration, &socket.kind) {
+            if tcp.unread() > 0 {
+                self.abandoned.push((socket.host, registration.token, tcp.unread()));
+            }
+        }
     }
 
     pub(super) fn remove_tcp(&mut self, id: SocketId) {

@@ -42,6 +42,9 @@ pub(super) struct World {
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
     pub(super) losses: Vec<(HostIndex, usize, String)>,
+    /// Input that was unread when a loop closed its socket: host, token, bytes.
+    #[cfg(test)]
+    pub(super) abandoned: Vec<(HostIndex, usize, usize)>,
     /// Counts everything that calls have brought about: a loop that turns without it spins.
     pub(super) progress: u64,
 }
@@ -117,6 +120,8 @@ impl World {
             links: BTreeMap::new(),
             trace: Some(String::new()),
             losses: Vec::new(),
+            #[cfg(test)]
+            abandoned: Vec::new(),
             progress: 0,
         };
         world.set_faults(faults);

@@ -1,0 +1,45 @@
+//! What the tests of the guarantees look at: what a loop holds, and what is left in one that should hold nothing.
+
+use super::Core;
+use super::slots::Tenant;
+use crate::connection::Connection;
+use crate::ids::Id;
+use crate::listener::Listener;
+
+impl Core {
+    pub(crate) fn each_connection(&self, mut look: impl FnMut(Id, &Connection)) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            self.slots.connection(id).into_iter().for_each(|connection| look(id, connection));
+        }
+    }
+
+    pub(crate) fn each_listener(&self, mut look: impl FnMut(Id, &Listener)) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+            self.slots.listener(id).into_iter().for_each(|listener| look(id, listener));
+        }
+    }
+
+    /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
+    pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
+        let held = [
+            ("connections", self.slots.connections()),
+            ("slots", self.slots.ids(|_| true).len() - listeners),
+            ("timers", self.timers.len()),
+            ("timers waited for", self.timers_waited_for),
+            ("carried over", self.ready.len()),
+            ("written to", self.written_to.len()),
+            ("lost", self.lost.len()),
+            ("gone", self.gone.len()),
+            ("discarded", self.discarded.len()),
+            ("lingering", self.lingering.len()),
+            ("backing off", self.backing_off.len()),
+            ("commands", self.commands.len() + usize::from(self.has_commands())),
+            ("gathered bytes", self.own.gathered.len()),
+            ("gathering memory", usize::from(self.own.holds_memory())),
+            ("queued bytes", self.queued_total),
+            ("queues in use", self.pool.in_use()),
+            ("queues kept", usize::from(self.pool.holds_memory())),
+        ];
+        held.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+    }
+}

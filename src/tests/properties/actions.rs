@@ -1,0 +1,380 @@
+//! What callbacks, timers, posted closures and outsiders do.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use super::ledger::{Ledger, Listening, PANIC, Phase, with};
+use super::program::{Program, delay, make};
+use crate::ids::AnyId;
+use crate::{ConnectionId, Context, Detached, Timeout, Transport};
+
+/// One thing that is done to a connection: by its own callback, or by whoever has its id.
+pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    match ledger.random.below(52) {
+        0..=21 => write(ledger, transport, index),
+        22 => close(ledger, transport, index),
+        23 => fail(ledger, transport, index),
+        24 => abort(ledger, transport, index),
+        25 => shutdown_write(ledger, transport, index),
+        26..=28 => pause(ledger, transport, index),
+        29..=34 => resume(ledger, transport, index),
+        35..=37 => set_protocol(ledger, transport, index),
+        38 => detach(ledger, transport, index),
+        39 | 40 => set_marks(ledger, transport, index),
+        41 | 42 => set_low_mark(ledger, transport),
+        43 => set_timeout(ledger, transport),
+        44..=46 => set_timer(ledger, &mut transport.context(), index),
+        _ => {}
+    }
+}
+
+/// One thing that is done to anything else of a host's loop.
+pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    match ledger.random.below(20) {
+        0..=9 => another(ledger, context, host),
+        10 | 11 => cancel(ledger, context, host),
+        12 | 13 => stale(ledger, context, host),
+        14 | 15 => post(ledger, context, host),
+        16 => command(ledger, context, host),
+        17 => listen(ledger, context, host),
+        18 => listener(ledger, context, host),
+        _ => {
+            let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
+            set_timer(ledger, context, connection);
+        }
+    }
+}
+
+fn another(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let Some(index) = ledger.some_connection(host, false) else { return };
+    ledger.coverage.hit("another's");
+    let Some(id) = ledger.connections[index].id else { return };
+    // It may have ended, and that not been told yet.
+    if let Some(mut transport) = context.connection(id) {
+        ledger.check(transport.id() == id, || "another connection than was asked for".into());
+        act_on(ledger, &mut transport, index);
+    }
+}
+
+fn stale(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let Some(index) = ledger.some_connection(host, true) else { return };
+    let Some(id) = ledger.connections[index].id else { return };
+    ledger.coverage.hit("stale id");
+    let found = context.connection(id).is_some() | context.unref(AnyId::Connection(id));
+    ledger.check(!found, || format!("{id} has ended, and is found"));
+}
+
+// Writing.
+
+fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    let Some(stream) = ledger.connections[index].stream else { return };
+    let side = ledger.connections[index].side;
+    let from = ledger.streams[stream].halves[side as usize].written;
+    let count = match ledger.random.below(40) {
+        0 => 0,
+        1..=20 => ledger.random.between(1, 40),
+        21..=35 => ledger.random.between(40, 1500),
+        36 | 37 => ledger.random.between(1500, 6000),
+        _ => ledger.random.between(16_000, 40_000),
+    } as usize;
+    let count = count.min(ledger.write_bound);
+    let bytes = Ledger::bytes(stream, side, from, count);
+    ledger.coverage.hit(if count == 0 { "write nothing" } else { "write" });
+    if count >= 16 * 1024 {
+        ledger.coverage.hit("write large");
+    }
+    ledger.write_max = ledger.write_max.max(count);
+    let before = transport.context().counters().late_writes;
+    match ledger.random.below(3) {
+        0 => transport.write(&bytes),
+        1 => {
+            ledger.coverage.hit("write owned");
+            transport.write_owned(bytes);
+        }
+        _ => {
+            ledger.coverage.hit("write shared");
+            transport.write_shared(bytes.into());
+        }
+    }
+    let taken = transport.context().counters().late_writes == before;
+    let shut = ledger.connections[index].write_shut;
+    ledger.check(!(taken && shut && count > 0), || "a write after the end is taken".into());
+    if taken {
+        ledger.streams[stream].halves[side as usize].written += count;
+    }
+}
+
+fn set_marks(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("marks");
+    let (high, low) = (ledger.random.below(20_000) as usize, ledger.random.below(6000) as usize);
+    let connection = &mut ledger.connections[index];
+    (connection.high, connection.low) = (high, low);
+    transport.set_write_marks(high, low);
+}
+
+// Reading.
+
+fn pause(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("pause_reading");
+    set_paused(ledger, index, true);
+    transport.pause_reading();
+}
+
+pub(super) fn resume(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("resume_reading");
+    set_paused(ledger, index, false);
+    transport.resume_reading();
+}
+
+/// For one that has ended it is no more than a call.
+fn set_paused(ledger: &mut Ledger, index: usize, paused: bool) {
+    let connection = &mut ledger.connections[index];
+    if connection.phase != Phase::Lost {
+        connection.paused = paused;
+    }
+}
+
+fn set_low_mark(ledger: &mut Ledger, transport: &mut Transport<'_>) {
+    ledger.coverage.hit("low mark");
+    let mark = if ledger.random.hits(500) { 0 } else { ledger.random.below(200) as usize };
+    transport.set_input_low_mark(mark);
+}
+
+fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    // One that has ended goes out with the protocol it has.
+    if transport.peer_addr().is_none() || matches!(ledger.connections[index].phase, Phase::New | Phase::Lost) {
+        return;
+    }
+    ledger.coverage.hit("set_protocol");
+    ledger.connections[index].instance += 1;
+    let instance = ledger.connections[index].instance;
+    let program = Program::new(ledger, index, instance);
+    transport.set_protocol(Box::new(program));
+}
+
+fn set_timeout(ledger: &mut Ledger, transport: &mut Transport<'_>) {
+    ledger.coverage.hit("set_timeout");
+    let which = if ledger.random.hits(700) { Timeout::Idle } else { Timeout::Total };
+    let after = Duration::from_millis(ledger.random.between(1, 5000));
+    transport.set_timeout(which, ledger.random.hits(800).then_some(after));
+}
+
+// Ending.
+
+pub(super) fn close(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("close");
+    ledger.connections[index].asked.close = true;
+    ledger.closes(index);
+    transport.close();
+}
+
+fn fail(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("fail");
+    ledger.connections[index].asked.fail = true;
+    ledger.closes(index);
+    transport.fail("a mistake");
+}
+
+pub(super) fn abort(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("abort");
+    ledger.connections[index].asked.abort = true;
+    ledger.closes(index);
+    transport.abort();
+}
+
+fn shutdown_write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("shutdown_write");
+    match ledger.connections[index].phase {
+        Phase::Ended => ledger.closes(index),
+        _ => ledger.end_of_sending(index),
+    }
+    transport.shutdown_write();
+}
+
+fn detach(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    ledger.coverage.hit("detach");
+    let keeps = ledger.random.hits(700);
+    let detached =
+        transport.detach(move |context, detached| with(|ledger| detached_to(ledger, context, index, detached, keeps)));
+    if detached {
+        let connection = &mut ledger.connections[index];
+        connection.asked.detach = true;
+        connection.closing = true;
+        connection.write_shut = true;
+    }
+}
+
+/// A connection is out of its loop: it comes in again, or is dropped.
+fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, detached: Detached, keeps: bool) {
+    ledger.coverage.hit("detached to");
+    let (host, side) = (ledger.connections[index].host, ledger.connections[index].side);
+    let (phase, left) = (ledger.connections[index].phase, ledger.connections[index].left);
+    ledger.check(phase == Phase::Lost, || format!("detached while {phase:?}"));
+    let Some(stream) = ledger.connections[index].stream else { return };
+    let sender = ledger.sender(index);
+    let unread = detached.unread();
+    ledger.check(unread.len() >= left, || format!("detached with {} unread, of {left}", unread.len()));
+    let from = ledger.streams[stream].halves[sender as usize].received;
+    ledger.compare(stream, sender, from, unread);
+    let (unread, unsent) = (unread.len(), detached.unsent().len());
+    let ended = ledger.streams[stream].halves[sender as usize].end_seen;
+    // Behind its end no loop tells of an end again.
+    if keeps && !ended && !ledger.ending[host] {
+        let again = ledger.connect(host, side, Some(stream));
+        let program = Program::new(ledger, again, 0);
+        match context.attach(detached, Box::new(program)) {
+            Ok(id) => {
+                ledger.coverage.hit("attach");
+                ledger.connections[again].left = unread;
+                ledger.connections[again].id = Some(id);
+                return;
+            }
+            Err(error) => ledger.violated(format!("cannot attach: {error}")),
+        }
+    } else {
+        ledger.coverage.hit("drop detached");
+        drop(detached);
+    }
+    let half = &mut ledger.streams[stream].halves[side as usize];
+    half.end_asked = true;
+    half.torn |= unsent > 0;
+}
+
+// Timers and commands.
+
+fn set_timer(ledger: &mut Ledger, context: &mut Context<'_>, connection: usize) {
+    let Some(host) = ledger.connections.get(connection).map(|connection| connection.host) else { return };
+    ledger.coverage.hit("set_timer");
+    let delay = delay(ledger);
+    let timer = ledger.set_timer(host, context.now(), delay);
+    let id = context.call_later(delay, move |context| {
+        with(|ledger| {
+            ledger.fires(timer, context.now());
+            if ledger.actions > 0 && ledger.random.hits(10) {
+                ledger.coverage.hit("panic in a timer");
+                ledger.panics[host] += 1;
+                resume_unwind(Box::new(PANIC));
+            }
+            later(ledger, context, host, connection);
+        });
+    });
+    ledger.timers[timer].id = Some(id);
+}
+
+/// What timers and posted closures do: something to the connection that set them, or around.
+fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, connection: usize) {
+    if ledger.actions == 0 {
+        return;
+    }
+    ledger.actions -= 1;
+    let id = ledger.connections.get(connection).and_then(|connection| connection.id);
+    match id.and_then(|id| context.connection(id)) {
+        Some(mut transport) if ledger.random.hits(700) => act_on(ledger, &mut transport, connection),
+        _ => act_around(ledger, context, host),
+    }
+}
+
+fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let own: Vec<_> = (0..ledger.timers.len()).filter(|&timer| ledger.timers[timer].host == host).collect();
+    if own.is_empty() {
+        return;
+    }
+    let timer = own[ledger.random.below(own.len() as u64) as usize];
+    let pending = std::mem::take(&mut ledger.timers[timer].pending);
+    ledger.coverage.hit(if pending { "cancel" } else { "cancel stale" });
+    let Some(id) = ledger.timers[timer].id else { return };
+    let cancelled = context.cancel(id);
+    ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
+}
+
+pub(super) fn post(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    ledger.coverage.hit("post");
+    let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
+    // With the queue full it comes back, and is dropped.
+    let _ = context.handle().post(move |context| {
+        with(|ledger| {
+            ledger.coverage.hit("posted");
+            later(ledger, context, host, connection);
+        });
+    });
+}
+
+fn command(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let lost = ledger.random.hits(200);
+    let Some(index) = ledger.some_connection(host, lost) else { return };
+    let Some(id): Option<ConnectionId> = ledger.connections[index].id else { return };
+    let closes = ledger.random.hits(700);
+    ledger.coverage.hit(if closes { "handle close" } else { "handle abort" });
+    let sent = if closes { context.handle().close(id) } else { context.handle().abort(id) };
+    if sent.is_ok() && ledger.connections[index].phase != Phase::Lost {
+        // When it runs is not seen: from here on it may.
+        ledger.connections[index].asked.command = true;
+        ledger.connections[index].asked.close |= closes;
+        ledger.connections[index].asked.abort |= !closes;
+        if let Some(stream) = ledger.connections[index].stream {
+            let side = ledger.connections[index].side;
+            ledger.streams[stream].halves[side as usize].end_asked = true;
+        }
+    }
+}
+
+// Listeners.
+
+/// Listens at a port of the system's choice, which nobody is told of, or that of the driver's choice.
+pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    if ledger.listeners.len() < 4 && !ledger.ending[host] {
+        ledger.coverage.hit("listen");
+        listen_at(ledger, context, host, ([0, 0, 0, 0], 0).into());
+    }
+}
+
+pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: std::net::SocketAddr) {
+    let listened = context.listen(at, move |context, client| {
+        with(|ledger| {
+            let client = client.as_inet()?;
+            if ledger.actions > 0 && ledger.random.hits(100) {
+                ledger.actions -= 1;
+                act_around(ledger, context, host);
+            }
+            let program = make(ledger, host, client)?;
+            Some(Box::new(program) as Box<dyn crate::Protocol>)
+        })
+    });
+    match listened {
+        Ok(id) => ledger.listeners.push(Listening { host, id, paused: false, closed: false }),
+        Err(error) => ledger.violated(format!("cannot listen: {error}")),
+    }
+}
+
+fn listener(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let own: Vec<_> = (0..ledger.listeners.len()).filter(|&index| ledger.listeners[index].host == host).collect();
+    if own.is_empty() {
+        return;
+    }
+    let index = own[ledger.random.below(own.len() as u64) as usize];
+    let way = ledger.random.below(10);
+    let entry = &mut ledger.listeners[index];
+    let Some(mut listener) = context.listener(entry.id) else {
+        let closed = entry.closed;
+        return ledger.check(closed, || "a listener that was not closed is gone".into());
+    };
+    let closed = entry.closed;
+    match way {
+        0..=3 => {
+            entry.paused = true;
+            listener.pause();
+            ledger.coverage.hit("pause listener");
+        }
+        4..=8 => {
+            entry.paused = false;
+            listener.resume();
+            ledger.coverage.hit("resume listener");
+        }
+        _ => {
+            entry.closed = true;
+            listener.close();
+            ledger.coverage.hit("close listener");
+        }
+    }
+    ledger.check(!closed, || "a listener that was closed is found".into());
+}

@@ -1,0 +1,215 @@
+//! What must hold of a loop between turns, at rest, and at the end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::ledger::{Ledger, Phase};
+use crate::connection::{Connection, State};
+use crate::ids::Id;
+use crate::listener::Accepting;
+use crate::testing::{HostId, Network};
+use crate::{ConnectionId, EventLoop};
+
+/// What one read brings at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// After each step: memory is within its bounds, and sums are right.
+pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &EventLoop) {
+    let core = &event_loop.core;
+    let (queue_max, loop_max) = (ledger.limits.queue_bytes_max, ledger.limits.loop_queue_bytes_max);
+    // What each of its pieces counts beside its bytes.
+    let one_write = ledger.write_max + 256;
+    let mut total = 0;
+    core.each_connection(|id, connection| {
+        let cost = connection.queued_cost();
+        total += cost;
+        let inspected = connection.inspected();
+        cover(ledger, connection);
+        note_ending(ledger, (host, ConnectionId(id)), connection, core.clock.now());
+        ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
+        let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
+        ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
+        let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
+        let paused = ledger.connections[index].paused;
+        let agrees = paused == inspected.paused || !connection.is_alive();
+        ledger.check(agrees, || format!("{id} is paused: {}, as was asked: {paused}", inspected.paused));
+    });
+    ledger.check(total == core.queued_total, || format!("{} are queued in all, not {total}", core.queued_total));
+    let all_max = loop_max + one_write + 64 * core.slots.connections();
+    ledger.check(total <= all_max, || format!("{total} bytes are queued in the loop, of {loop_max}"));
+    core.each_listener(|_, listener| match listener.accepting {
+        Accepting::Full => ledger.coverage.hit("listener full"),
+        Accepting::BackingOff(_) => ledger.coverage.hit("listener backing off"),
+        Accepting::Yes => {}
+    });
+    let (panics, deliberate) = (core.counters.panics, ledger.panics[host]);
+    ledger.check(panics == deliberate, || format!("{panics} panics, and {deliberate} were meant"));
+}
+
+/// Notes since when an ending connection has made no progress.
+fn note_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
+    if matches!(connection.state(), State::Flushing | State::FlushingAfterEnd | State::Lingering) {
+        let queued = connection.queued_bytes();
+        let noted = ledger.ending_since.entry(key).or_insert((queued, now));
+        if noted.0 != queued {
+            *noted = (queued, now);
+        }
+    }
+}
+
+/// At rest: no end takes longer than its deadline.
+fn check_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
+    let timeout = match connection.state() {
+        State::Flushing | State::FlushingAfterEnd => connection.terms.limits.close_timeout,
+        State::Lingering => connection.terms.limits.linger_timeout,
+        _ => return,
+    };
+    let noted = ledger.ending_since.get(&key).filter(|(queued, _)| *queued == connection.queued_bytes());
+    let lasts = noted.map_or(Duration::ZERO, |(_, since)| now - *since);
+    // The deadline counts from the flush, for which a loop may be late.
+    ledger.check(lasts <= timeout + Duration::from_secs(1), || {
+        format!("{} is {:?} for {lasts:?}", key.1, connection.state())
+    });
+}
+
+fn cover(ledger: &mut Ledger, connection: &Connection) {
+    let inspected = connection.inspected();
+    let state = match inspected.state {
+        State::Open => "Open",
+        State::ReadClosed => "ReadClosed",
+        State::FinQueued => "FinQueued",
+        State::WriteClosed => "WriteClosed",
+        State::Flushing => "Flushing",
+        State::FlushingAfterEnd => "FlushingAfterEnd",
+        State::Lingering => "Lingering",
+        State::Failing | State::Detaching | State::Lost | State::Gone => return,
+        State::Connecting | State::ConnectingFinQueued => return,
+    };
+    ledger.coverage.hit(state);
+    for (is, what) in [
+        (inspected.over_high, "over high"),
+        (inspected.over_high && connection.terms.limits.pause_reading_over_high, "held back"),
+        (inspected.paused, "paused"),
+        (inspected.kept_bytes > 0, "kept input"),
+        (inspected.sends_later, "sends later"),
+        (connection.queued_bytes() > 0, "queued output"),
+    ] {
+        if is {
+            ledger.coverage.hit(what);
+        }
+    }
+}
+
+/// At rest: nobody waits for what is there already (no lost wake-up).
+pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostId]) {
+    ledger.coverage.hit("rest");
+    let sockets: BTreeMap<_, _> =
+        network.inspected().into_iter().map(|socket| ((socket.host, socket.token), socket)).collect();
+    for (host, &id) in hosts.iter().enumerate() {
+        let event_loop = network.event_loop(id);
+        let now = event_loop.context().now();
+        let overdue = ledger.timers.iter().any(|timer| timer.host == host && timer.pending && timer.deadline <= now);
+        ledger.check(!overdue, || "a timer is due, and nobody sees to it".into());
+        let mut alive = Vec::new();
+        event_loop.core.each_connection(|id, connection| {
+            let Some(socket) = sockets.get(&(host, id.token())) else {
+                return ledger.violated(format!("{id} has no socket at rest: {:?}", connection.state()));
+            };
+            alive.push(ConnectionId(id));
+            connection_at_rest(ledger, host, id, connection, socket);
+            check_ending(ledger, (host, ConnectionId(id)), connection, now);
+        });
+        event_loop.core.each_listener(|id, listener| {
+            let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
+            let waits = listener.paused
+                || matches!(listener.accepting, Accepting::BackingOff(_))
+                || (listener.accepting == Accepting::Full && listener.is_full());
+            ledger.check(waiting == 0 || waits, || format!("{waiting} wait to be accepted, and nobody sees to it"));
+        });
+        let told = ledger.connections.iter().filter(|of| of.host == host);
+        let missing = told.filter(|of| matches!(of.phase, Phase::Made | Phase::Ended));
+        let missing = missing.filter(|of| of.id.is_some_and(|id| !alive.contains(&id))).count();
+        ledger.check(missing == 0, || format!("{missing} connections are gone, and nobody was told"));
+    }
+}
+
+fn connection_at_rest(
+    ledger: &mut Ledger,
+    host: usize,
+    id: Id,
+    connection: &Connection,
+    socket: &crate::sys::sim::Inspected,
+) {
+    let inspected = connection.inspected();
+    let state = inspected.state;
+    let (cost, bytes) = (connection.queued_cost(), connection.queued_bytes());
+    let reads = connection.wants_input() || state == State::Lingering;
+    ledger.check(inspected.made, || format!("{id} is not made at rest"));
+    ledger
+        .check(!reads || socket.unread == 0, || format!("{} bytes are to be read by {id} ({state:?})", socket.unread));
+    ledger.check(!reads || !socket.read_shut, || format!("an end is to be read by {id} ({state:?})"));
+    let sends = bytes > 0 && !inspected.sends_later;
+    ledger.check(!sends || !socket.has_space, || format!("{bytes} bytes of {id} could be sent ({state:?})"));
+    let flushed = matches!(state, State::Flushing | State::FlushingAfterEnd | State::FinQueued) && bytes == 0;
+    ledger.check(!flushed && state != State::Failing, || format!("{id} is {state:?} with nothing left to do"));
+    if !connection.can_write() {
+        return;
+    }
+    let (high, low) = (connection.terms.limits.queue_bytes_high, connection.terms.limits.low());
+    ledger.check(inspected.over_high || cost <= high, || format!("{cost} are queued, and nobody was told of the mark"));
+    ledger.check(!inspected.over_high || cost > low, || format!("{cost} are queued, and it still counts as over"));
+    let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
+    let over = ledger.connections[index].over;
+    ledger.check(over == inspected.over_high, || format!("over the mark: {}, told: {over}", inspected.over_high));
+}
+
+/// With a peer that reads all, nothing is left to be sent.
+pub(super) fn drained(ledger: &mut Ledger, host: usize, id: Id, connection: &Connection) {
+    let index = ledger.ids.get(&(host, ConnectionId(id)));
+    let stream = index.and_then(|&index| ledger.connections[index].stream);
+    let stands = stream.is_some_and(|stream| ledger.streams[stream].client_stands);
+    let queued = connection.queued_bytes();
+    ledger.check(queued == 0 || !stands, || format!("{queued} bytes of {id} never go out"));
+}
+
+/// Input that a loop has closed its socket over: only where nobody wanted it any more (R4).
+pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
+    for (host, token, bytes) in network.take_abandoned() {
+        let of_it = ledger.ids.iter().find(|((of, id), _)| *of == host && id.0.token() == token);
+        let Some((_, &index)) = of_it else { continue };
+        let connection = &ledger.connections[index];
+        let failed = ["reset", "I/O error", "peer closed"].contains(&connection.lost_reason);
+        let asked = connection.closing || connection.asked.close || connection.asked.abort;
+        let unwanted = asked || connection.paused || connection.left > ledger.limits.input_bytes_max;
+        if failed && !unwanted {
+            ledger.violated(format!("{bytes} bytes had arrived before the end ({})", connection.lost_reason));
+        }
+    }
+}
+
+/// At the end nothing is left, and every protocol was told its end.
+pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[HostId], dropped: bool) {
+    let untold = ledger.connections.iter().filter(|of| matches!(of.phase, Phase::Made | Phase::Ended)).count();
+    ledger.check(untold == 0, || format!("{untold} connections never end"));
+    let protocols = ledger.protocols;
+    ledger.check(protocols == 0, || format!("{protocols} protocols are left"));
+    let mut listeners = 0;
+    if !dropped {
+        for &host in hosts {
+            let core = &network.event_loop(host).core;
+            let mut own = 0;
+            core.each_listener(|_, _| own += 1);
+            listeners += own;
+            let leftovers = core.leftovers(own);
+            ledger.check(leftovers.is_empty(), || format!("left at the end: {}", leftovers.join(", ")));
+        }
+    }
+    let sockets = network.sockets();
+    ledger.check(sockets == listeners, || format!("{sockets} sockets are left, and {listeners} listeners"));
+    let idle = network.turns_without_progress_most();
+    ledger.check(idle < SPIN_TURNS, || format!("{idle} turns in a row that did nothing"));
+}
+
+/// So many turns of a loop in a row without an event, a byte, a timer or an end are a spin. A pause and a resume of one
+/// connection and a change of its protocol take a turn each, and callbacks do at most so many of them in a row.
+const SPIN_TURNS: u64 = 40;

@@ -1,0 +1,462 @@
+//! The reference: what must hold of all that programs see, noted callback by callback, byte by byte.
+//!
+//! It knows nothing of how the loop works. It stands in the thread, and is borrowed for as long as a callback runs: a
+//! loop that called user code within user code would find it borrowed (C3).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::coverage::Coverage;
+use crate::testing::Random;
+use crate::{CloseReason, ConnectionId, Limits, ListenerId, TimerId};
+
+thread_local! {
+    static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0, Limits::default()));
+}
+
+/// Borrows the thread's ledger.
+pub(super) fn with<R>(act: impl FnOnce(&mut Ledger) -> R) -> R {
+    LEDGER.with_borrow_mut(act)
+}
+
+/// What a deliberate panic says.
+pub(super) const PANIC: &str = "deliberate";
+
+pub(super) struct Ledger {
+    pub(super) random: Random,
+    pub(super) limits: Limits,
+    pub(super) streams: Vec<Stream>,
+    by_client: BTreeMap<SocketAddr, usize>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) ids: BTreeMap<(usize, ConnectionId), usize>,
+    pub(super) timers: Vec<Timer>,
+    pub(super) listeners: Vec<Listening>,
+    pub(super) violations: Vec<String>,
+    pub(super) coverage: Coverage,
+    /// Counts what the driver does: a loop turns once in it at most.
+    pub(super) step: u64,
+    /// How many deliberate panics each host had.
+    pub(super) panics: [u64; 2],
+    /// How many more times a callback does anything but the plain thing.
+    pub(super) actions: usize,
+    /// Connections that are ending, with what is queued for them, and since when that is so.
+    pub(super) ending_since: BTreeMap<(usize, ConnectionId), (usize, Instant)>,
+    /// Streams may end by what lies between the hosts.
+    pub(super) fatal: bool,
+    /// Whether hosts are shutting down, or gone.
+    pub(super) ending: [bool; 2],
+    /// The largest write there was.
+    pub(super) write_max: usize,
+    /// No write is larger: kernel buffers of a few bytes pass a large one on for ever.
+    pub(super) write_bound: usize,
+    /// How many protocols there are.
+    pub(super) protocols: usize,
+}
+
+/// One TCP connection, named by its client's address.
+#[derive(Default)]
+pub(super) struct Stream {
+    /// What the client sends, and what the server does.
+    pub(super) halves: [Half; 2],
+    /// Whether the client, a scripted peer, is held and was neither closed nor reset.
+    pub(super) client_stands: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+#[derive(Default)]
+pub(super) struct Half {
+    /// How many bytes its sender's kernel or loop has taken.
+    pub(super) written: usize,
+    /// How many bytes its receiver has consumed.
+    pub(super) received: usize,
+    /// Whether its sender has asked for an end behind what was written.
+    pub(super) end_asked: bool,
+    /// Whether some of it was thrown away by whom it was handed to.
+    pub(super) torn: bool,
+    /// Whether its receiver has seen the orderly end.
+    pub(super) end_seen: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    New,
+    Made,
+    Ended,
+    Lost,
+}
+
+pub(super) struct Connection {
+    pub(super) host: usize,
+    pub(super) side: Side,
+    pub(super) stream: Option<usize>,
+    pub(super) id: Option<ConnectionId>,
+    pub(super) phase: Phase,
+    /// Which of its protocols is the present one.
+    pub(super) instance: u32,
+    /// An end was asked for: nothing is to be delivered any more.
+    pub(super) closing: bool,
+    /// Nothing that is written is to be taken any more.
+    pub(super) write_shut: bool,
+    pub(super) paused: bool,
+    /// `pause_writing` has come last.
+    pub(super) over: bool,
+    /// How much it left when it was last given data.
+    pub(super) left: usize,
+    pub(super) high: usize,
+    pub(super) low: usize,
+    pub(super) asked: Asked,
+    /// How much the other end had sent when it was closed, and whether all of that had been delivered.
+    pub(super) sent_to_it: usize,
+    pub(super) was_quiet: bool,
+    pub(super) lost_reason: &'static str,
+    pub(super) lost_in_step: u64,
+}
+
+/// What was done that a reason may name.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) close: bool,
+    pub(super) fail: bool,
+    pub(super) abort: bool,
+    /// By a handle: nobody sees when.
+    pub(super) command: bool,
+    pub(super) detach: bool,
+    pub(super) panic: bool,
+    pub(super) overconsume: bool,
+    pub(super) timeout: bool,
+}
+
+pub(super) struct Timer {
+    pub(super) host: usize,
+    pub(super) deadline: Instant,
+    pub(super) id: Option<TimerId>,
+    pub(super) step: u64,
+    pub(super) pending: bool,
+}
+
+pub(super) struct Listening {
+    pub(super) host: usize,
+    pub(super) id: ListenerId,
+    pub(super) paused: bool,
+    pub(super) closed: bool,
+}
+
+/// The byte that stands at a place of a half's stream: no other half has the same at the same place for long.
+fn byte(stream: usize, side: Side, at: usize) -> u8 {
+    let number = (stream as u64 * 2 + side as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (at as u64).wrapping_add(number).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    (mixed >> 56) as u8
+}
+
+impl Ledger {
+    fn new(seed: u64, limits: Limits) -> Ledger {
+        Ledger {
+            random: Random::new(seed),
+            limits,
+            streams: Vec::new(),
+            by_client: BTreeMap::new(),
+            connections: Vec::new(),
+            ids: BTreeMap::new(),
+            timers: Vec::new(),
+            listeners: Vec::new(),
+            violations: Vec::new(),
+            coverage: Coverage::default(),
+            step: 0,
+            panics: [0; 2],
+            actions: 0,
+            ending_since: BTreeMap::new(),
+            fatal: false,
+            ending: [false; 2],
+            write_max: 0,
+            write_bound: 0,
+            protocols: 0,
+        }
+    }
+
+    /// Begins anew.
+    pub(super) fn begin(seed: u64, limits: Limits) {
+        with(|ledger| *ledger = Ledger::new(seed, limits));
+    }
+
+    pub(super) fn violated(&mut self, what: impl Into<String>) {
+        if self.violations.len() < 5 {
+            self.violations.push(what.into());
+        }
+    }
+
+    pub(super) fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violated(what());
+        }
+    }
+
+    // Streams and their bytes.
+
+    pub(super) fn stream_of(&mut self, client: SocketAddr) -> usize {
+        let next = self.streams.len();
+        let stream = *self.by_client.entry(client).or_insert(next);
+        if stream == next {
+            self.streams.push(Stream::default());
+        }
+        stream
+    }
+
+    pub(super) fn bytes(stream: usize, side: Side, from: usize, count: usize) -> Vec<u8> {
+        (from..from + count).map(|at| byte(stream, side, at)).collect()
+    }
+
+    /// Checks bytes that stand from a place on.
+    pub(super) fn compare(&mut self, stream: usize, side: Side, from: usize, bytes: &[u8]) {
+        let wrong = bytes.iter().enumerate().position(|(n, &found)| found != byte(stream, side, from + n));
+        if let Some(at) = wrong {
+            self.violated(format!("stream {stream}, from the {side:?}: another byte at {}", from + at));
+        }
+        let written = self.streams[stream].halves[side as usize].written;
+        self.check(from + bytes.len() <= written, || format!("stream {stream}: more from the {side:?} than it sent"));
+    }
+
+    /// The receiver of a half has seen its orderly end, with so many bytes in all.
+    pub(super) fn ended(&mut self, stream: usize, side: Side, bytes: usize) {
+        let half = &mut self.streams[stream].halves[side as usize];
+        let again = std::mem::replace(&mut half.end_seen, true);
+        let (written, asked, torn) = (half.written, half.end_asked, half.torn);
+        // A full listener closes who comes.
+        let asked = asked || !self.connections.iter().any(|of| of.stream == Some(stream) && of.side == side);
+        self.check(!again, || format!("stream {stream}: the end of the {side:?} comes twice"));
+        self.check(asked, || format!("stream {stream}: the {side:?} has not ended, and that it has is seen"));
+        self.check(bytes == written || torn, || {
+            format!("stream {stream}: an orderly end of the {side:?} after {bytes} of {written} bytes")
+        });
+    }
+
+    // Connections.
+
+    pub(super) fn connect(&mut self, host: usize, side: Side, stream: Option<usize>) -> usize {
+        self.connections.push(Connection {
+            host,
+            side,
+            stream,
+            id: None,
+            phase: Phase::New,
+            instance: 0,
+            closing: false,
+            write_shut: false,
+            paused: false,
+            over: false,
+            left: 0,
+            high: self.limits.queue_bytes_high,
+            low: self.limits.queue_bytes_low,
+            asked: Asked::default(),
+            sent_to_it: 0,
+            was_quiet: false,
+            lost_reason: "",
+            lost_in_step: 0,
+        });
+        self.connections.len() - 1
+    }
+
+    /// Who sends to this connection.
+    pub(super) fn sender(&self, index: usize) -> Side {
+        match self.connections[index].side {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        }
+    }
+
+    pub(super) fn made(&mut self, index: usize, id: ConnectionId) {
+        let connection = &mut self.connections[index];
+        let (phase, host) = (connection.phase, connection.host);
+        connection.phase = Phase::Made;
+        connection.id = Some(id);
+        self.check(phase == Phase::New, || format!("connection_made of a connection that is {phase:?}"));
+        let before = self.ids.insert((host, id), index);
+        self.check(before.is_none(), || format!("{id} was somebody else's"));
+    }
+
+    /// A callback comes to a protocol.
+    pub(super) fn enters(&mut self, index: usize, instance: u32, what: &str) {
+        self.coverage.hit(what);
+        let connection = &self.connections[index];
+        let phase = connection.phase;
+        let present = connection.instance;
+        self.check(matches!(phase, Phase::Made | Phase::Ended), || format!("{what} of a connection that is {phase:?}"));
+        self.check(instance == present, || format!("{what} for a protocol that was replaced"));
+    }
+
+    pub(super) fn data(&mut self, index: usize, data: &[u8], failing: bool) {
+        let connection = &self.connections[index];
+        let Connection { phase, closing, write_shut, paused, over, left, .. } = *connection;
+        let Some(stream) = connection.stream else { return };
+        self.check(phase != Phase::Ended, || "data behind the end".into());
+        self.check(!closing, || "data after close".into());
+        self.check(!paused, || "data while reading is paused".into());
+        let held_back = over && self.limits.pause_reading_over_high && !failing && !write_shut;
+        self.check(!held_back, || "data while the output is over the mark".into());
+        self.check(!data.is_empty(), || "data that is empty".into());
+        self.check(data.len() >= left, || format!("{} bytes where {left} were left", data.len()));
+        let side = self.sender(index);
+        let from = self.streams[stream].halves[side as usize].received;
+        self.compare(stream, side, from, data);
+    }
+
+    /// What a call of `data_received` has made of its data; a deliberate panic consumes nothing.
+    pub(super) fn consumed(&mut self, index: usize, given: usize, consumed: usize) {
+        let side = self.sender(index);
+        let connection = &mut self.connections[index];
+        let Some(stream) = connection.stream else { return };
+        let consumed = consumed.min(given);
+        connection.left = given - consumed;
+        self.streams[stream].halves[side as usize].received += consumed;
+    }
+
+    pub(super) fn eof(&mut self, index: usize, rest: &[u8]) {
+        let connection = &mut self.connections[index];
+        let Connection { phase, closing, paused, left, .. } = *connection;
+        connection.phase = Phase::Ended;
+        let Some(stream) = connection.stream else { return };
+        connection.left = 0;
+        // The end of both halves: nothing more is delivered, and nothing taken.
+        connection.closing |= connection.write_shut;
+        self.check(phase == Phase::Made, || format!("the end comes to a connection that is {phase:?}"));
+        self.check(!closing, || "the end after close".into());
+        self.check(!paused, || "the end while reading is paused".into());
+        self.check(rest.len() >= left, || format!("the end with {} bytes where {left} were left", rest.len()));
+        let side = self.sender(index);
+        let half = &mut self.streams[stream].halves[side as usize];
+        let from = half.received;
+        half.received += rest.len();
+        self.compare(stream, side, from, rest);
+        self.ended(stream, side, from + rest.len());
+    }
+
+    pub(super) fn mark(&mut self, index: usize, high: bool, queued: usize) {
+        let connection = &mut self.connections[index];
+        let Connection { closing, over, low, high: mark, .. } = *connection;
+        connection.over = high;
+        self.check(!closing, || "a mark after close".into());
+        self.check(over != high, || format!("twice the same mark, high: {high}"));
+        // What each piece counts besides its bytes.
+        let overhead = 64 * (2 * (queued / (16 * 1024)) + 3);
+        self.check(!high || queued + overhead > mark, || format!("pause_writing at {queued} bytes, of {mark}"));
+        let low = low.min(mark);
+        self.check(high || queued <= low, || format!("resume_writing at {queued} bytes, of {low}"));
+    }
+
+    pub(super) fn lost(&mut self, index: usize, reason: &CloseReason) {
+        let connection = &mut self.connections[index];
+        connection.phase = Phase::Lost;
+        connection.lost_reason = name(reason);
+        connection.lost_in_step = self.step;
+        let Connection { host, side, stream, .. } = *connection;
+        let asked = &connection.asked;
+        let reset = matches!(reason, CloseReason::Reset | CloseReason::Io(_));
+        let fits = match reason {
+            CloseReason::PeerClosed => stream.is_some_and(|stream| {
+                let sender = if side == Side::Client { Side::Server } else { Side::Client };
+                self.streams[stream].halves[sender as usize].end_seen
+            }),
+            CloseReason::Closed => asked.close,
+            CloseReason::Protocol(_) => asked.fail,
+            CloseReason::Aborted => asked.abort,
+            CloseReason::Overconsumed(..) => asked.overconsume,
+            CloseReason::Panic(message) => asked.panic && message == PANIC,
+            CloseReason::Detached => asked.detach,
+            CloseReason::Shutdown => self.ending[host],
+            CloseReason::Timeout(crate::Timeout::Close) => connection.closing || asked.close,
+            CloseReason::Timeout(_) => asked.timeout,
+            _ => true,
+        };
+        // What ends a connection from the other side: its end, or what lies between.
+        let stands = side == Side::Server && stream.is_some_and(|stream| self.streams[stream].client_stands);
+        self.check(fits, || format!("lost for a reason that nobody gave: {reason}"));
+        self.check(!reset || !stands || self.fatal, || format!("lost though the peer stands: {reason}"));
+        self.coverage.hit(name(reason));
+        self.end_of_sending(index);
+    }
+
+    /// From here on an orderly end of what it sent may be seen.
+    pub(super) fn end_of_sending(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.write_shut = true;
+        if let (Some(stream), false) = (connection.stream, connection.lost_reason == "detached") {
+            self.streams[stream].halves[connection.side as usize].end_asked = true;
+        }
+    }
+
+    /// It is closed, or is to be: nothing is delivered from here on.
+    pub(super) fn closes(&mut self, index: usize) {
+        let sender = self.sender(index);
+        let connection = &mut self.connections[index];
+        if !std::mem::replace(&mut connection.closing, true) {
+            if let Some(stream) = connection.stream {
+                let half = &self.streams[stream].halves[sender as usize];
+                connection.sent_to_it = half.written;
+                connection.was_quiet = half.received + connection.left == half.written;
+            }
+        }
+        self.end_of_sending(index);
+    }
+
+    // Timers.
+
+    pub(super) fn fires(&mut self, index: usize, now: Instant) {
+        self.coverage.hit("timer");
+        let Timer { host, deadline, pending, .. } = self.timers[index];
+        self.timers[index].pending = false;
+        let step = self.step;
+        self.check(pending, || "a timer that was cancelled, or has fired before".into());
+        self.check(now >= deadline, || format!("a timer that is {:?} early", deadline - now));
+        let skipped = self.timers.iter().enumerate().find(|&(other, timer)| {
+            timer.pending && timer.host == host && timer.step != step && (timer.deadline, other) < (deadline, index)
+        });
+        let skipped = skipped.map(|(other, _)| other);
+        self.check(skipped.is_none(), || format!("timer {index} comes before timer {skipped:?}"));
+    }
+
+    pub(super) fn set_timer(&mut self, host: usize, now: Instant, delay: Duration) -> usize {
+        let deadline = now.checked_add(delay).unwrap_or(now + Duration::from_secs(1 << 33));
+        self.timers.push(Timer { host, deadline, id: None, step: self.step, pending: true });
+        self.timers.len() - 1
+    }
+
+    /// The connections of a host that stand, and those that have ended.
+    pub(super) fn some_connection(&mut self, host: usize, lost: bool) -> Option<usize> {
+        let fits = |connection: &Connection| {
+            let ended = connection.phase == Phase::Lost && connection.lost_in_step < self.step;
+            connection.host == host
+                && if lost { ended } else { connection.phase == Phase::Made || connection.phase == Phase::Ended }
+        };
+        let fitting: Vec<_> = (0..self.connections.len()).filter(|&index| fits(&self.connections[index])).collect();
+        (!fitting.is_empty()).then(|| fitting[self.random.below(fitting.len() as u64) as usize])
+    }
+}
+
+/// The names of reasons, as coverage counts them.
+pub(super) fn name(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::PeerClosed => "peer closed",
+        CloseReason::Closed => "closed",
+        CloseReason::Aborted => "aborted",
+        CloseReason::Reset => "reset",
+        CloseReason::Io(_) => "I/O error",
+        CloseReason::Timeout(crate::Timeout::Close) => "close timeout",
+        CloseReason::Timeout(crate::Timeout::Idle) => "idle timeout",
+        CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
+        CloseReason::Limit(crate::Limit::InputBytes) => "input limit",
+        CloseReason::Limit(crate::Limit::QueueBytes) => "queue limit",
+        CloseReason::Limit(crate::Limit::LoopQueueBytes) => "loop queue limit",
+        CloseReason::Limit(_) => "another limit",
+        CloseReason::Protocol(_) => "protocol error",
+        CloseReason::Overconsumed(..) => "overconsumed",
+        CloseReason::Panic(_) => "panic",
+        CloseReason::Detached => "detached",
+        CloseReason::Shutdown => "shutdown",
+    }
+}

@@ -1,0 +1,192 @@
+//! Protocols that do anything, and note in the ledger what comes to them.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use super::actions::{self, act_on};
+use super::ledger::{Ledger, PANIC, Phase, Side, with};
+use crate::{CloseReason, Protocol, Timeout, Transport};
+
+/// A protocol of one connection of the ledger.
+pub(super) struct Program {
+    pub(super) connection: usize,
+    /// Which protocol of its connection it is.
+    instance: u32,
+}
+
+impl Program {
+    pub(super) fn new(ledger: &mut Ledger, connection: usize, instance: u32) -> Program {
+        ledger.protocols += 1;
+        Program { connection, instance }
+    }
+
+    /// What a callback does, once the ledger has noted it: some actions, or the plain thing.
+    fn act(&self, ledger: &mut Ledger, transport: &mut Transport<'_>) {
+        for _ in 0..ledger.random.below(3) {
+            if ledger.actions == 0 {
+                return;
+            }
+            ledger.actions -= 1;
+            if ledger.random.hits(3) {
+                ledger.connections[self.connection].asked.panic = true;
+                ledger.panics[ledger.connections[self.connection].host] += 1;
+                ledger.coverage.hit("panic now");
+                // Past the hook, which would print it.
+                resume_unwind(Box::new(PANIC));
+            }
+            if ledger.random.hits(250) {
+                let mut context = transport.context();
+                actions::act_around(ledger, &mut context, ledger.connections[self.connection].host);
+            } else {
+                act_on(ledger, transport, self.connection);
+            }
+        }
+    }
+
+    fn consume(&self, ledger: &mut Ledger, given: usize) -> usize {
+        let ways = if ledger.actions == 0 { 1 } else { 10 };
+        let (what, consumed) = match ledger.random.below(ways) {
+            0..=4 => ("consume all", given),
+            5 | 6 => ("consume some", ledger.random.between(1, given as u64) as usize),
+            7 => ("consume one", 1),
+            8 => ("consume nothing", 0),
+            _ if ledger.random.hits(950) => ("consume all", given),
+            _ => {
+                ledger.connections[self.connection].asked.overconsume = true;
+                ("consume too much", given + 1)
+            }
+        };
+        ledger.coverage.hit(what);
+        consumed
+    }
+}
+
+impl Protocol for Program {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        with(|ledger| {
+            ledger.coverage.hit("made");
+            if ledger.connections[self.connection].stream.is_none() {
+                let address = transport.local_addr().ok().and_then(|address| address.as_inet());
+                let stream = address.map(|address| ledger.stream_of(address));
+                ledger.connections[self.connection].stream = stream;
+                ledger.check(stream.is_some(), || "a connection that is made has no address".into());
+            }
+            ledger.made(self.connection, transport.id());
+            self.act(ledger, transport);
+        });
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "data");
+            let over = ledger.connections[self.connection].over;
+            let failing = over && format!("{transport:?}").contains("Failing");
+            ledger.data(self.connection, data, failing);
+            self.act(ledger, transport);
+            let consumed = self.consume(ledger, data.len());
+            ledger.consumed(self.connection, data.len(), consumed);
+            consumed
+        })
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "eof");
+            ledger.eof(self.connection, rest);
+            self.act(ledger, transport);
+            if ledger.actions == 0 || ledger.random.hits(500) {
+                actions::close(ledger, transport, self.connection);
+            }
+        });
+    }
+
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "pause");
+            ledger.mark(self.connection, true, transport.queued_bytes());
+            self.act(ledger, transport);
+        });
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "resume");
+            ledger.mark(self.connection, false, transport.queued_bytes());
+            self.act(ledger, transport);
+        });
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "timed_out");
+            let closing = ledger.connections[self.connection].closing;
+            ledger.check(!closing, || "a timeout after close".into());
+            self.act(ledger, transport);
+            if ledger.random.hits(600) {
+                ledger.connections[self.connection].asked.timeout = true;
+                ledger.closes(self.connection);
+                transport.abort_after(timeout);
+            }
+        });
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "lost");
+            ledger.lost(self.connection, &reason);
+            let id = transport.id();
+            ledger.check(transport.context().connection(id).is_none(), || "a lost connection is found".into());
+            self.act(ledger, transport);
+        });
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Within an unwinding that begins in the ledger itself, that is still borrowed.
+        if std::thread::panicking() {
+            return;
+        }
+        with(|ledger| {
+            ledger.protocols -= 1;
+            let connection = &ledger.connections[self.connection];
+            let (phase, present) = (connection.phase, connection.instance);
+            let over = matches!(phase, Phase::New | Phase::Lost) || present != self.instance;
+            ledger.check(over, || format!("the protocol of a connection that is {phase:?} is dropped"));
+        });
+    }
+}
+
+/// What a listener's factory does: mostly, makes a protocol.
+pub(super) fn make(ledger: &mut Ledger, host: usize, client: std::net::SocketAddr) -> Option<Program> {
+    let plain = ledger.actions == 0;
+    if !plain && ledger.random.hits(30) {
+        ledger.coverage.hit("refuse");
+        refused(ledger, client);
+        return None;
+    }
+    if !plain && ledger.random.hits(10) {
+        ledger.coverage.hit("panic in a factory");
+        ledger.panics[host] += 1;
+        resume_unwind(Box::new(PANIC));
+    }
+    let stream = ledger.stream_of(client);
+    let connection = ledger.connect(host, Side::Server, Some(stream));
+    Some(Program::new(ledger, connection, 0))
+}
+
+fn refused(ledger: &mut Ledger, client: std::net::SocketAddr) {
+    let stream = ledger.stream_of(client);
+    ledger.streams[stream].halves[Side::Server as usize].end_asked = true;
+}
+
+/// A delay: none, short, or long.
+pub(super) fn delay(ledger: &mut Ledger) -> Duration {
+    match ledger.random.below(8) {
+        0 => Duration::ZERO,
+        1 => Duration::from_nanos(ledger.random.below(2_000_000)),
+        2..=4 => Duration::from_millis(ledger.random.below(50)),
+        5 | 6 => Duration::from_millis(ledger.random.below(3000)),
+        _ => Duration::from_secs(ledger.random.below(100)),
+    }
+}

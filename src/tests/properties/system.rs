@@ -1,0 +1,419 @@
+//! One run: hosts, programs and peers on one network, all from one seed.
+
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use super::actions;
+use super::checks;
+use super::coverage::Coverage;
+use super::ledger::{Ledger, Phase, Side, with};
+use super::peers::Client;
+use super::program::{Program, delay};
+use crate::testing::{Faults, HostId, Network, Random};
+use crate::{Limits, PanicPolicy, WhenFull};
+
+/// Runs a seed: what has happened, or what did not hold, with the trace if it was asked for.
+pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
+    // After a failure it is not dropped: what a bug has left broken could panic again within that.
+    let mut system = ManuallyDrop::new(System::new(seed, traced));
+    for _ in 0..system.moves {
+        system.move_on();
+        if system.has_failed() {
+            return Err(system.failure());
+        }
+    }
+    system.drain();
+    system.end();
+    if system.has_failed() {
+        return Err(system.failure());
+    }
+    drop(ManuallyDrop::into_inner(system));
+    Ok(with(|ledger| std::mem::take(&mut ledger.coverage)))
+}
+
+struct System {
+    network: Network,
+    hosts: Vec<HostId>,
+    clients: Vec<Client>,
+    moves: u64,
+    /// Whether nothing ends a connection that has been closed before it is through.
+    patient: bool,
+    at_once: bool,
+    traced: bool,
+}
+
+const PORT: u16 = 7;
+
+impl System {
+    fn new(seed: u64, traced: bool) -> System {
+        let mut random = Random::new(seed.wrapping_mul(0xA076_1D64_78BD_642F));
+        let mut setup = Setup::pick(&mut random);
+        let at_once = setup.patient && random.hits(500);
+        if at_once {
+            setup.faults = setup.faults.with_latency_max(Duration::ZERO).with_stalls_permille(0);
+        }
+        let mut network = Network::new(random.number(), setup.faults.clone());
+        network.set_tracing(traced);
+        Ledger::begin(random.number(), setup.limits.clone());
+        let count = 1 + usize::from(random.hits(300));
+        let hosts: Vec<_> = (0..count).map(|_| network.host_with_limits(setup.limits.clone())).collect();
+        // Most runs are short, to be many; some are long, for what takes a while to come about.
+        let scale = if random.hits(250) { 6 } else { 1 };
+        let moves = scale * (40 + random.below(160));
+        with(|ledger| {
+            ledger.fatal = setup.fatal;
+            ledger.write_bound = setup.write_bound;
+            ledger.actions = (scale * (20 + ledger.random.below(80))) as usize;
+            if count > 1 {
+                ledger.coverage.hit("two loops");
+            }
+        });
+        for &host in &hosts {
+            network.event_loop(host).set_panic_policy(PanicPolicy::Isolate);
+        }
+        let at = network.address(hosts[0], PORT);
+        let mut context = network.context(hosts[0]);
+        with(|ledger| actions::listen_at(ledger, &mut context, 0, at));
+        let mut system = System { network, hosts, clients: Vec::new(), moves, patient: setup.patient, at_once, traced };
+        system.connect();
+        system
+    }
+
+    /// A client comes: a scripted peer, or a protocol of the other loop.
+    fn connect(&mut self) {
+        let at = self.network.address(self.hosts[0], PORT);
+        if self.hosts.len() > 1 && with(|ledger| ledger.random.hits(500)) {
+            let program = with(|ledger| {
+                let connection = ledger.connect(1, Side::Client, None);
+                Program::new(ledger, connection, 0)
+            });
+            self.network.connect(self.hosts[1], at, program);
+        } else {
+            let peer = self.network.peer(at);
+            self.clients.push(with(|ledger| Client::new(ledger, peer)));
+        }
+    }
+
+    /// One thing that happens: mostly, a loop is turned or time passes up to the next packet.
+    fn move_on(&mut self) {
+        match with(|ledger| {
+            ledger.step += 1;
+            ledger.random.below(100)
+        }) {
+            0..=2 if self.clients.len() < 12 => self.connect(),
+            3..=32 if !self.clients.is_empty() => {
+                let pick = with(|ledger| ledger.random.below(self.clients.len() as u64) as usize);
+                with(|ledger| self.clients[pick].act(ledger));
+            }
+            33..=37 => self.act_outside(),
+            _ => self.step(),
+        }
+        self.check();
+    }
+
+    fn step(&mut self) {
+        if !self.network.is_at_rest() {
+            self.network.step();
+            return;
+        }
+        self.check_rest();
+        let time = with(|ledger| {
+            ledger.coverage.hit("time passes");
+            delay(ledger).min(Duration::from_secs(10))
+        });
+        self.network.run_for(time);
+    }
+
+    fn act_outside(&mut self) {
+        let host = with(|ledger| ledger.random.below(self.hosts.len() as u64) as usize);
+        let mut context = self.network.context(self.hosts[host]);
+        with(|ledger| match ledger.random.hits(300) {
+            true => actions::post(ledger, &mut context, host),
+            false => actions::act_around(ledger, &mut context, host),
+        });
+    }
+
+    fn check(&mut self) {
+        for (host, &id) in self.hosts.iter().enumerate() {
+            let event_loop = self.network.event_loop(id);
+            with(|ledger| checks::between_turns(ledger, host, event_loop));
+        }
+        with(|ledger| checks::abandoned(ledger, &mut self.network));
+    }
+
+    fn check_rest(&mut self) {
+        with(|ledger| {
+            checks::at_rest(ledger, &mut self.network, &self.hosts);
+            for client in &self.clients {
+                client.check_rest(ledger);
+            }
+        });
+    }
+
+    // The end.
+
+    /// Everybody reads what there is: then nothing is queued any more.
+    fn drain(&mut self) {
+        with(|ledger| ledger.actions = 0);
+        for client in &mut self.clients {
+            with(|ledger| client.stall(ledger, false));
+        }
+        for (host, &id) in self.hosts.iter().enumerate() {
+            let mut context = self.network.context(id);
+            with(|ledger| {
+                for index in 0..ledger.connections.len() {
+                    let connection = &ledger.connections[index];
+                    let stands = connection.host == host && matches!(connection.phase, Phase::Made | Phase::Ended);
+                    let id = connection.id.filter(|_| stands);
+                    if let Some(mut transport) = id.and_then(|id| context.connection(id)) {
+                        actions::resume(ledger, &mut transport, index);
+                    }
+                }
+                for listener in ledger.listeners.iter_mut().filter(|listener| listener.host == host) {
+                    listener.paused = false;
+                    context.listener(listener.id).into_iter().for_each(|mut listener| listener.resume());
+                }
+            });
+        }
+        self.settle();
+        if !self.has_failed() {
+            self.check_rest();
+            self.check_drained();
+        }
+    }
+
+    /// Runs, with peers that read all, until nothing comes any more.
+    fn settle(&mut self) {
+        let (mut quiet, mut came) = (0, 0);
+        for _ in 0..MOVES_MAX {
+            with(|ledger| ledger.step += 1);
+            for client in &mut self.clients {
+                came += with(|ledger| client.read(ledger, usize::MAX));
+            }
+            let rests = self.network.is_at_rest();
+            if !rests {
+                self.network.step();
+                continue;
+            }
+            self.check();
+            quiet = if came > 0 { 0 } else { quiet + 1 };
+            came = 0;
+            if quiet > 3 || self.has_failed() {
+                return;
+            }
+            // Sends and accepts that wait for time.
+            self.network.run_for(Duration::from_millis(1100));
+        }
+        with(|ledger| ledger.violated("it does not come to rest"));
+    }
+
+    /// Two loops may hold each other back for ever, where both read only once their output is down; peers read.
+    fn check_drained(&mut self) {
+        for (host, &id) in self.hosts.iter().enumerate() {
+            let core = &self.network.event_loop(id).core;
+            with(|ledger| core.each_connection(|id, connection| checks::drained(ledger, host, id, connection)));
+        }
+    }
+
+    /// All ends, in one way or the other, and nothing is left.
+    fn end(&mut self) {
+        let way = with(|ledger| ledger.random.below(4));
+        let dropped = way == 3;
+        match way {
+            0 => self.end_by_peers(),
+            1 => self.end_by_shutdown(),
+            2 => self.end_by_abort(),
+            _ => self.end_by_drop(),
+        }
+        if !dropped {
+            self.settle();
+        }
+        for _ in 0..3 {
+            self.network.run_for(Duration::from_secs(4));
+            for client in &mut self.clients {
+                with(|ledger| client.read(ledger, usize::MAX));
+            }
+        }
+        if self.patient && way == 0 {
+            for client in &self.clients {
+                with(|ledger| client.check_answer(ledger, self.at_once));
+            }
+        }
+        self.clients.clear();
+        // Timers of the programs' own, senders that give up, what is given back in time.
+        self.network.run_for(Duration::from_secs(10_000));
+        with(|ledger| {
+            checks::abandoned(ledger, &mut self.network);
+            checks::at_the_end(ledger, &mut self.network, &self.hosts, dropped);
+        });
+    }
+
+    fn end_by_peers(&mut self) {
+        with(|ledger| ledger.coverage.hit("ends by its peers"));
+        self.each_transport(actions::close);
+        self.settle();
+        for client in &mut self.clients {
+            with(|ledger| client.end(ledger));
+        }
+    }
+
+    fn end_by_shutdown(&mut self) {
+        let grace = with(|ledger| {
+            ledger.coverage.hit("ends by shutdown");
+            shuts_down(ledger);
+            delay(ledger)
+        });
+        for &host in &self.hosts {
+            self.network.context(host).shutdown(grace);
+        }
+    }
+
+    fn end_by_abort(&mut self) {
+        with(|ledger| ledger.coverage.hit("ends by abort"));
+        self.each_transport(actions::abort);
+        for client in &mut self.clients {
+            with(|ledger| client.leave(ledger, false));
+        }
+    }
+
+    fn end_by_drop(&mut self) {
+        with(|ledger| {
+            ledger.coverage.hit("ends by drop");
+            shuts_down(ledger);
+        });
+        for &host in &self.hosts {
+            self.network.drop_loop(host);
+        }
+    }
+
+    fn each_transport(&mut self, act: fn(&mut Ledger, &mut crate::Transport<'_>, usize)) {
+        for (host, &id) in self.hosts.iter().enumerate() {
+            let mut context = self.network.context(id);
+            with(|ledger| {
+                for index in 0..ledger.connections.len() {
+                    let id = ledger.connections[index].id.filter(|_| ledger.connections[index].host == host);
+                    if let Some(mut transport) = id.and_then(|id| context.connection(id)) {
+                        act(ledger, &mut transport, index);
+                    }
+                }
+            });
+        }
+    }
+
+    // Failing.
+
+    fn has_failed(&self) -> bool {
+        with(|ledger| !ledger.violations.is_empty())
+    }
+
+    fn failure(&self) -> String {
+        let violations = with(|ledger| ledger.violations.join("\n"));
+        match self.traced {
+            true => format!("{}\n{violations}", self.network.trace()),
+            false => violations,
+        }
+    }
+}
+
+/// A run that takes more has met something that never ends.
+const MOVES_MAX: u64 = 50_000;
+
+fn shuts_down(ledger: &mut Ledger) {
+    ledger.ending = [true; 2];
+    for index in 0..ledger.connections.len() {
+        ledger.closes(index);
+    }
+    for timer in &mut ledger.timers {
+        // A dropped loop drops them.
+        timer.pending &= timer.id.is_some();
+    }
+}
+
+/// What a seed makes of limits and faults.
+struct Setup {
+    limits: Limits,
+    faults: Faults,
+    fatal: bool,
+    patient: bool,
+    write_bound: usize,
+}
+
+impl Setup {
+    fn pick(random: &mut Random) -> Setup {
+        let fatal = random.hits(200);
+        let mut faults = match random.below(4) {
+            _ if fatal => Faults::fatal(),
+            0 => Faults::none(),
+            1 => some_faults(random),
+            _ => Faults::all(),
+        };
+        let patient = !fatal && random.hits(300);
+        if patient {
+            faults = faults.with_accept_errors_permille(0);
+        }
+        // Kernel buffers: tiny, small, ample.
+        let (least, most, write_bound) = match random.below(4) {
+            0 => (1, 24, 200),
+            1 | 2 => (24, 2048, 8000),
+            _ => (2048, 128 * 1024, 40_000),
+        };
+        let faults = faults.with_buffer_bytes_min(least).with_buffer_bytes_max(most);
+        let limits = pick_limits(random, patient);
+        // Nor has a run of many turns for a few bytes.
+        let write_bound = if limits.read_bytes_per_turn_max < 100 { write_bound.min(1000) } else { write_bound };
+        Setup { limits, faults, fatal, patient, write_bound }
+    }
+}
+
+fn some_faults(random: &mut Random) -> Faults {
+    let mut faults = Faults::all();
+    for permille in [
+        &mut faults.tiny_segments_permille,
+        &mut faults.early_packets_permille,
+        &mut faults.partial_writes_permille,
+        &mut faults.portable_sockets_permille,
+        &mut faults.interrupted_permille,
+        &mut faults.out_of_buffers_permille,
+        &mut faults.spurious_events_permille,
+        &mut faults.late_hints_permille,
+        &mut faults.shuffled_events_permille,
+        &mut faults.lagging_loops_permille,
+        &mut faults.accept_errors_permille,
+        &mut faults.stalls_permille,
+    ] {
+        *permille *= if random.hits(500) { 0 } else { 3 };
+    }
+    faults
+}
+
+fn pick<T: Copy>(random: &mut Random, values: &[T]) -> T {
+    values[random.below(values.len() as u64) as usize]
+}
+
+fn pick_limits(random: &mut Random, patient: bool) -> Limits {
+    let high = pick(random, &[0, 100, 3000, 64 * 1024]);
+    let seconds = Duration::from_secs;
+    let mut limits = Limits::default()
+        .with_accepts_per_turn_max(pick(random, &[1, 1, 2, 64]))
+        .with_read_bytes_per_turn_max(pick(random, &[1, 7, 100, 256 * 1024, 256 * 1024]))
+        .with_input_bytes_max(pick(random, &[50, 1000, 64 * 1024, 64 * 1024]))
+        .with_queue_bytes_high(high)
+        .with_queue_bytes_low(pick(random, &[0, high / 4, high]))
+        .with_queue_bytes_max(pick(random, &[2000, 50_000, 1 << 24, 1 << 24]))
+        .with_loop_queue_bytes_max(pick(random, &[6000, 1 << 28, 1 << 28, 1 << 28]))
+        .with_pause_reading_over_high(random.hits(600))
+        .with_commands_max(pick(random, &[1, 5, 65_536]))
+        .with_commands_per_turn_max(pick(random, &[1, 1024]))
+        .with_backlog(pick(random, &[1, 16, 1024]))
+        .with_close_timeout(pick(random, &[seconds(5), Duration::from_millis(30)]));
+    if patient {
+        limits = limits.with_linger_timeout(seconds(3000)).with_close_timeout(seconds(3000));
+    } else {
+        limits.connections_max = pick(random, &[1, 2, 65_536, 65_536]);
+        limits.when_full = pick(random, &[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse]);
+        limits.linger_bytes_max = pick(random, &[10, 1024 * 1024]);
+        limits.idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(700))]);
+        limits.total_timeout = pick(random, &[None, None, None, Some(seconds(4))]);
+    }
+    limits
+}
