@@ -9,15 +9,19 @@ Works on a copy of the tree in a scratch folder. A bug is a piece of the source 
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
 here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
+The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
 import datetime
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+
+import property_bugs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOOP = "src/event_loop/"
@@ -221,38 +225,61 @@ BUGS = [
 ]
 
 
-def run(tree, target, rule):
+# Those as (rule, [(file, the source, the bug)], what breaks, the seeds), and those that the properties are to find.
+ALL = [(rule, [edit], "", None) for rule, *edit in BUGS]
+ALL += [("properties", edits, f" {name}", seeds) for name, seeds, edits in property_bugs.BUGS]
+
+
+def run(tree, target, rule, seeds):
     """Runs the tests of a rule; answers (the outcome, what was printed)."""
     tests = ["--all-features", "--lib", "--test", "it", "--no-fail-fast"]
+    names = rule + "_"
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
-    command = ["cargo", "test", "--quiet", *tests, "--", rule + "_"]
+    if rule == "properties":
+        tests, names = ["--all-features", "--lib"], "every_guarantee_holds"
+    command = ["cargo", "test", "--quiet", *tests, "--", names]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
+    if seeds:
+        environment["SWITCHBOARD_SEEDS"] = str(seeds)
     build = subprocess.run(command[:-2] + ["--no-run"], cwd=tree, env=environment, capture_output=True, text=True)
     if build.returncode != 0:
         return "does not compile", build.stderr
     process = subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, start_new_session=True)
     try:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600 if seeds else 60)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return "found (a test does not end)", ""
-    if process.returncode == 0:
+    seed = re.search(r"^seed (\d+):", output, re.MULTILINE)
+    if process.returncode == 0 or (seeds and not seed):
         return "NOT FOUND", output
-    return "found", output
+    return f"found by seed {seed[1]} of {seeds}" if seed else "found", output
+
+
+def seed_bug(tree, edits):
+    """Puts the bugs in; answers how to take them out, or what is out of date."""
+    texts = {tree / name: (tree / name).read_text() for name, _, _ in edits}
+    for name, source, _ in edits:
+        if texts[tree / name].count(source) != 1:
+            return None, f"out of date: its source stands {texts[tree / name].count(source)} times in {name}"
+    for name, source, bug in edits:
+        path = tree / name
+        path.write_text(path.read_text().replace(source, bug))
+    return texts, ""
 
 
 def chosen(arguments):
     if arguments[:1] == ["--some"]:
         count = int(arguments[1])
         first = datetime.date.today().toordinal() * count
-        return [BUGS[(first + n) % len(BUGS)] for n in range(count)]
-    unknown = set(arguments) - {bug[0] for bug in BUGS}
+        return [ALL[(first + n) % len(ALL)] for n in range(count)]
+    unknown = set(arguments) - {bug[0] for bug in ALL}
     if unknown:
         sys.exit(f"no bug is kept for {', '.join(sorted(unknown))}")
-    return [bug for bug in BUGS if not arguments or bug[0] in arguments]
+    return [bug for bug in ALL if not arguments or bug[0] in arguments]
 
 
 def main():
@@ -261,18 +288,16 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         tree, target = pathlib.Path(scratch, "tree"), pathlib.Path(scratch, "target")
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("target", ".git", "__pycache__"))
-        for rule, name, source, bug in bugs:
-            path = tree / name
-            text = path.read_text()
-            if text.count(source) != 1:
-                outcome, output = f"out of date: its source stands {text.count(source)} times in {name}", ""
-            else:
-                path.write_text(text.replace(source, bug))
-                outcome, output = run(tree, target, rule)
-                path.write_text(text)
+        for rule, edits, name, seeds in bugs:
+            texts, outcome = seed_bug(tree, edits)
+            output = ""
+            if texts is not None:
+                outcome, output = run(tree, target, rule, seeds)
+                for path, text in texts.items():
+                    path.write_text(text)
             good = outcome.startswith("found")
             passed, failed = passed + good, failed + (not good)
-            print(f"{'ok' if good else 'FAILED'}: {rule}: {outcome}", flush=True)
+            print(f"{'ok' if good else 'FAILED'}: {rule}{name}: {outcome}", flush=True)
             if not good:
                 print(output[-3000:])
     print(f"{passed} passed, {failed} failed")

@@ -1,0 +1,111 @@
+"""Bugs that the properties over random programs must find, each within so many seeds; seeded_bugs.py seeds them.
+
+(the guarantee that is broken, the seeds, [(file, the source, the bug)])
+"""
+
+LOOP = "src/event_loop/"
+CONNECTION = "src/connection/"
+
+BUGS = [
+    ("an id names its successor", 300, [
+        (LOOP + "slots.rs", "self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)",
+         "self.slab.get(id.slot as usize)")]),
+    ("a slot is freed at once", 300, [
+        (LOOP + "core.rs", "self.lost.push(id);", "self.lost.push(id);\n        self.slots.remove(id);")]),
+    ("a used-up read budget carries nothing over", 300, [
+        (LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
+    ("a used-up accept budget carries nothing over", 300, [
+        (LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
+         "_ => {}\n        }\n    }\n\n    /// Whether a listener may")]),
+    ("a resumed reader tries no read", 300, [
+        (LOOP + "core.rs", "self.run_idle(id);\n            }\n            self.carry_over(id);", "self.run_idle(id);\n            }")]),
+    ("a hint does not make it read on", 300, [
+        (CONNECTION + "reading.rs", "if !self.flags.has(Flag::Hinted) && self.is", "if self.is")]),
+    ("data comes after close", 300, [
+        (CONNECTION + "ending.rs", "State::FlushingAfterEnd } else { State::Flushing };",
+         "State::FlushingAfterEnd } else { State::FinQueued };")]),
+    ("data comes while reading is paused", 300, [
+        (CONNECTION + "reading.rs", "open && self.flags.has(Flag::Made) && !self.is_paused() &&", "open && self.flags.has(Flag::Made) &&")]),
+    ("the end comes while reading is paused", 300, [
+        (LOOP + "serve.rs", "if !connection.wants_input() {\n                return self.end_failing(id);",
+         "if !connection.wants_input() {\n                if connection.has_error_hint() && connection.state() == State::Open {\n"
+         "                    return self.deliver_end(id);\n                }\n                return self.end_failing(id);")]),
+    ("what a low mark withholds hides the end", 3000, [
+        (LOOP + "serve.rs", "connection.flags.set(Flag::OfferAgain, false);\n                return consumed;", "return consumed;")]),
+    ("a change of protocol drops kept input", 300, [
+        (LOOP + "core.rs", "let offers = connection.has_input();", "let offers = connection.take_input().is_some();")]),
+    ("a detached socket stays registered", 300, [
+        (LOOP + "core.rs", "socket.deregister(&self.poller)", "{ let _ = socket; std::io::Result::Ok(()) }")]),
+    ("resume_writing comes at the high mark", 300, [
+        (CONNECTION + "writing.rs", "true if cost <= self.terms.limits.low()", "true if cost <= self.terms.limits.queue_bytes_high")]),
+    ("nobody is told that the queue is over high", 300, [
+        (CONNECTION + "writing.rs", "false if cost > self.terms.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
+    ("a mark comes after close", 1000, [
+        (LOOP + "write.rs", "if connection.can_write() {\n            match mark", "if true {\n            match mark")]),
+    ("a partial write loses the rest", 300, [
+        (CONNECTION + "writing.rs", "let result = self.send_slice(bytes, &mut sent);\n        self.push(Piece::Borrowed(bytes), sent, pool);",
+         "let result = self.send_slice(bytes, &mut sent);\n        let _ = pool;")]),
+    ("what is written to others is not flushed", 300, [
+        (LOOP + "write.rs", "if connection.flags.has(Flag::Made) {\n                self.flush(id);", "if false {\n                self.flush(id);")]),
+    ("a write to another goes to whose callback runs", 300, [
+        (LOOP + "own.rs", "if !self.is(id) || data.len() >= LARGE_BYTES", "if data.len() >= LARGE_BYTES")]),
+    ("a large write overtakes what was gathered", 300, [
+        (LOOP + "write.rs", "self.send_gathered(id);\n        let Some", "let Some")]),
+    ("the cap of a connection does not hold", 300, [
+        (LOOP + "write.rs", "if before > connection.terms.limits.queue_bytes_max {", "if false {")]),
+    ("the cap of the loop does not hold", 1000, [
+        (LOOP + "write.rs", "if self.queued_total > self.terms.limits.loop_queue_bytes_max {", "if false {")]),
+    ("the sum of the queues drifts", 1000, [
+        (LOOP + "write.rs", "self.queued_total -= connection.queued_cost();\n        if self.own.is(id) {\n"
+         "            self.own.set_room(0);\n        }\n        match", "match")]),
+    ("out of buffers sets no timer", 300, [
+        (LOOP + "timing.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
+    ("connection_lost comes twice", 300, [
+        (LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+         "self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };",
+         "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
+         "self.slots.connection_mut(id) else { return };")]),
+    ("the end of a stream comes twice", 300, [
+        (CONNECTION + "reading.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.flags.set(Flag::Readable, true),")]),
+    ("FIN goes out before the queue", 300, [
+        (LOOP + "write.rs", "State::FinQueued if is_out => drop(connection.send_fin()),",
+         "State::FinQueued => drop(connection.send_fin()),")]),
+    ("an orderly close is a reset", 1000, [
+        (CONNECTION + "ending.rs", "Some(socket) if reset => socket.reset(),", "Some(socket) if reset || true => socket.reset(),")]),
+    ("half an answer ends in order", 300, [
+        (CONNECTION + "ending.rs", "reason.demands_reset() || self.output.is_some()", "false && reason.demands_reset()")]),
+    ("a close does not linger", 3000, [
+        (LOOP + "write.rs", "match connection.read(&mut probe) {\n            Read::Blocked | Read::End =>",
+         "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>")]),
+    ("a close waits for ever", 300, [
+        (LOOP + "timing.rs", "Purpose::Close => self.check_close_deadline(id),", "Purpose::Close => {}")]),
+    ("a failing send drops what had arrived", 300, [
+        (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {",
+         "State::Open | State::FinQueued | State::WriteClosed if false => {")]),
+    ("a panic does not end its connection", 1000, [
+        (LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
+    ("a listener that was full stays so", 300, [
+        (LOOP + "accept.rs", "listener.live -= 1;\n        if listener.accepting == Accepting::Full {",
+         "listener.live -= 1;\n        if false {")]),
+    ("a back-off of accept has no timer", 300, [
+        (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
+         "self.timers.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
+    ("a timer is early", 1000, [
+        (LOOP + "timing.rs", "self.timers.first_due(now, mark)", "self.timers.first_due(now + Duration::from_millis(1), mark)")]),
+    ("a cancelled timer fires", 300, [
+        (LOOP + "timing.rs", "let Some(due) = self.timers.remove(id.0) else { return false };",
+         "if self.timers.get_mut(id.0).is_some() {\n            return true;\n        }\n"
+         "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
+    ("a lingering connection is never forgotten", 1000, [
+        (LOOP + "core.rs", "self.lingering.remove(&(deadline, timer));", "let _ = deadline;")]),
+    ("the quick path goes on though its callback did something", 300, [
+        (LOOP + "quick.rs", "if consumed == count && !self.own.is_disturbed() =>", "if consumed == count =>")]),
+    ("the quick path takes one read for all", 300, [
+        (LOOP + "quick.rs", "if connection.is_readable() {\n            return self.receive_more(id, buffer, count);\n        }", "")]),
+    ("the quick path loses what is not sent at once", 300, [
+        (LOOP + "quick.rs", "Err(result) => self.send_slowly(id, result),",
+         "Err(result) => {\n                drop(result);\n                self.own.gathered.clear();\n            }")]),
+    ("a queue of a lost connection does not come back", 300, [
+        (CONNECTION + "ending.rs", "self.drop_output(pool);\n        self.input = None;\n        self.state = State::Lost;",
+         "self.output = None;\n        self.input = None;\n        self.state = State::Lost;")]),
+]
