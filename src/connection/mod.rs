@@ -151,7 +151,7 @@ pub(crate) enum Read {
 
 /// What a quick read brought.
 pub(crate) enum Arrival {
-    /// So many bytes, for this protocol, which is out of its slot.
+    /// So many bytes, fewer than there was room for; for this protocol, which is out of its slot.
     Data(usize, Box<dyn Protocol>),
     Other(Read),
 }
@@ -319,12 +319,12 @@ impl Connection {
 
     /// Of one that is quick: reads, and takes the protocol out for what came.
     #[inline]
-    pub(crate) fn receive_quickly(&mut self, buffer: &mut [u8; READ_BYTES_MAX], now_ns: u64) -> Arrival {
+    pub(crate) fn receive_quickly(&mut self, buffer: &mut [u8; READ_BYTES_MAX]) -> Arrival {
         match (Stream::read_open(&mut self.socket, buffer), self.protocol.take()) {
-            (Ok(count), Some(protocol)) if count > 0 => {
+            (Ok(count @ 1..READ_BYTES_MAX), Some(protocol)) => {
                 let emptied = self.is_emptied_by(count, READ_BYTES_MAX);
                 self.flags.set_plain(!emptied);
-                self.has_received(count, now_ns);
+                self.bytes_received += count as u64;
                 Arrival::Data(count, protocol)
             }
             (result, protocol) => {

@@ -79,6 +79,11 @@ impl Connection {
     #[inline]
     pub(crate) fn has_received(&mut self, count: usize, now_ns: u64) {
         self.bytes_received += count as u64;
+        self.touch_idle(now_ns);
+    }
+
+    #[inline]
+    pub(crate) fn touch_idle(&mut self, now_ns: u64) {
         if let (Some(idle), None) = (&mut self.idle, &self.output) {
             idle.touch(now_ns);
         }

@@ -25,9 +25,24 @@ impl Core {
         let data = &buffer[..count];
         self.counters.bytes_received += count as u64;
         self.own.begin_input(id, GATHERED_BYTES_MAX);
-        match self.catch_timed("data_received", About::Connection(id), |core| {
-            protocol.data_received(&mut Transport::new(core, id), data)
-        }) {
+        if self.watch.times_callbacks() {
+            return self.serve_timed(id, buffer, count, protocol);
+        }
+        let result = self.catch(|core| protocol.data_received(&mut Transport::new(core, id), data));
+        self.end_quickly(id, buffer, count, protocol, result);
+    }
+
+    /// What follows the callback.
+    #[inline(always)]
+    fn end_quickly(
+        &mut self,
+        id: Id,
+        buffer: &mut [u8],
+        count: usize,
+        protocol: Box<dyn Protocol>,
+        result: thread::Result<usize>,
+    ) {
+        match result {
             Ok(consumed) if consumed == count && !self.own.is_disturbed() => self.own.end(),
             result => return self.deliver_slowly(id, buffer, count, protocol, result),
         }
@@ -36,6 +51,9 @@ impl Core {
             _ => return self.deliver_slowly(id, buffer, count, protocol, Ok(count)),
         };
         connection.protocol = Some(protocol);
+        if connection.idle.is_some() {
+            connection.touch_idle(self.turn_began_ns);
+        }
         if connection.is_readable() {
             return self.receive_more(id, buffer, count);
         }
@@ -46,6 +64,16 @@ impl Core {
             }
             Err(result) => self.send_slowly(id, result),
         }
+    }
+
+    /// The callback is to be timed, which costs more than all the rest.
+    #[cold]
+    fn serve_timed(&mut self, id: Id, buffer: &mut [u8], count: usize, mut protocol: Box<dyn Protocol>) {
+        let data = &buffer[..count];
+        let result = self.catch_timed("data_received", About::Connection(id), |core| {
+            protocol.data_received(&mut Transport::new(core, id), data)
+        });
+        self.end_quickly(id, buffer, count, protocol, result);
     }
 
     /// What a read has brought is more than the first bytes, or none.

@@ -51,7 +51,7 @@ impl Core {
         };
         let Tenant::Connection(connection) = tenant else { return self.on_other_event(id, readiness) };
         if connection.is_quick(readiness) && self.queued_total < self.quick_below {
-            let arrival = connection.receive_quickly(buffer, self.turn_began_ns);
+            let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
         }
         connection.note(readiness);

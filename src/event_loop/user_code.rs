@@ -74,7 +74,7 @@ impl Core {
 
     /// Runs user code. The one place where it can panic.
     #[inline]
-    fn catch<R>(&mut self, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
+    pub(super) fn catch<R>(&mut self, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
         catch_unwind(AssertUnwindSafe(|| code(self)))
     }
 
