@@ -31,7 +31,24 @@ impl Connection {
     pub(super) fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
         self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
         self.input = None;
-        self.ending = Some(Ending::new(reason));
+        self.ending = match reason {
+            // Most connections end so, and a record costs an allocation.
+            CloseReason::PeerClosed if peer_ended => None,
+            reason => Some(Ending::new(reason)),
+        };
+    }
+
+    /// The reason with which its end began, if it has; for whoever ends it now.
+    pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
+        match &mut self.ending {
+            Some(begun) => Some(std::mem::replace(&mut begun.reason, CloseReason::Closed)),
+            None => (self.state == State::FlushingAfterEnd).then_some(CloseReason::PeerClosed),
+        }
+    }
+
+    /// The record of an end that has begun and is not over at once.
+    pub(crate) fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
     }
 
     /// `shutdown_write`: what is queued goes out, then FIN.
@@ -123,9 +140,9 @@ impl Connection {
         self.push(Piece::Owned(unsent), 0, pool);
     }
 
-    /// Closes the socket, by reset where the reason or unsent output demands it (X5), and notes the reason. Answers what
-    /// was known of its end before, for the caller to drop.
-    pub(crate) fn lose(&mut self, reason: CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
+    /// Closes the socket, by reset where the reason or unsent output demands it (X5). Answers what was known of its end
+    /// before.
+    pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
         let reset = reason.demands_reset() || self.output.is_some();
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
@@ -134,11 +151,7 @@ impl Connection {
         self.drop_output(pool);
         self.input = None;
         self.state = State::Lost;
-        let mut ending = Ending::new(reason);
-        if let (CloseReason::Detached, Some(begun)) = (&ending.reason, &mut self.ending) {
-            ending.handover = begun.handover.take();
-        }
-        self.ending.replace(ending)
+        self.ending.take()
     }
 
     pub(crate) fn set_gone(&mut self) {

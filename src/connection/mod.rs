@@ -108,7 +108,7 @@ pub(crate) struct Connection {
     input: Option<Box<Input>>,
     /// Output that the kernel has not taken, if any.
     output: Option<Box<OutputQueue>>,
-    /// Why and how it ends, once that has begun.
+    /// Why and how it ends, once that has begun; none where the peer ended first, until there is more to tell.
     pub(crate) ending: Option<Box<Ending>>,
     /// Its idle timeout, if it has one.
     pub(crate) idle: Option<Box<Idle>>,

@@ -23,6 +23,11 @@ impl Connection {
     }
 
     #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
+
+    #[inline]
     pub(crate) fn queued_bytes(&self) -> usize {
         self.output.as_ref().map_or(0, |queue| queue.bytes())
     }

@@ -38,7 +38,8 @@ impl Core {
         for _ in 0..batch {
             // Looked up each time: the factory may have closed or paused it.
             let Some(listener) = self.slots.listener_mut(id) else { return };
-            if !listener.wants_to_accept() || !self.make_room(id) {
+            let is_full = listener.is_full();
+            if !listener.wants_to_accept() || (is_full && !self.make_room(id)) {
                 return;
             }
             let Some(listener) = self.slots.listener_mut(id) else { return };
@@ -46,7 +47,9 @@ impl Core {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
                     self.counters.accepts += 1;
-                    self.give_up_for(id);
+                    if is_full {
+                        self.give_up_for(id);
+                    }
                     self.admit(id, socket, peer);
                 }
                 Accepted::Failed(AcceptError::Drained, _) => {

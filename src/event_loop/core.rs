@@ -15,7 +15,7 @@ use super::lookups::Lookups;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
 use super::timing::Due;
-use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, State, Terms};
+use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, READ_BYTES_MAX, State, Terms};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
 use crate::health::{ConnectionStats, Watch};
@@ -54,7 +54,7 @@ pub(crate) struct Core {
     /// Connections that somebody else's callback wrote to. Each stands here once.
     pub(super) written_to: Vec<Id>,
     /// Connections whose `connection_lost` is due.
-    pub(super) lost: Vec<Id>,
+    pub(super) lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
     pub(super) gone: Vec<Id>,
     /// What is the user's and of no more use.
@@ -100,6 +100,14 @@ pub(super) enum Discarded {
     Timer(Due),
     Ending(Box<Ending>),
     Receiver(Receiver),
+}
+
+/// A connection that has ended, and what is to be told of it.
+pub(super) struct Loss {
+    pub(super) id: Id,
+    pub(super) reason: CloseReason,
+    /// Who gets it, if it was detached.
+    pub(super) handover: Option<Box<Handover>>,
 }
 
 /// The life of the loop.
@@ -178,7 +186,7 @@ impl Core {
         connection.began_ns = self.turn_began_ns;
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
-            connection.lose(CloseReason::Aborted, &mut self.pool);
+            connection.lose(&CloseReason::Aborted, &mut self.pool);
             let protocol = connection.protocol.take();
             self.discarded.extend(protocol.map(Discarded::Protocol));
             self.slots.remove(id);
@@ -270,15 +278,20 @@ impl Core {
             }
             self.gone.extend(connector.stop());
         }
-        let ending = connection.lose(reason, &mut self.pool);
-        self.discarded.extend(ending.map(Discarded::Ending));
+        let mut handover = None;
+        if let Some(mut ending) = connection.lose(&reason, &mut self.pool) {
+            if let CloseReason::Detached = reason {
+                handover = ending.handover.take();
+            }
+            self.discarded.push(Discarded::Ending(ending));
+        }
         let (listener, idle) = (connection.terms.listener, connection.idle.take());
         self.drop_timeouts(id, idle);
         if self.own.is(id) {
             self.own.set_room(0);
             self.own.gathered.clear();
         }
-        self.lost.push(id);
+        self.lost.push(Loss { id, reason, handover });
         self.descriptor_closed();
         if let Some(listener) = listener {
             self.one_less(listener);
@@ -288,9 +301,9 @@ impl Core {
     /// Ends a connection for the reason with which its end began.
     pub(super) fn finish_begun(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
-        let Some(ending) = &mut connection.ending else { return };
-        let reason = std::mem::replace(&mut ending.reason, CloseReason::Closed);
-        self.finish(id, reason);
+        if let Some(reason) = connection.take_begun() {
+            self.finish(id, reason);
+        }
     }
 
     pub(crate) fn deregister(&mut self, id: Id) -> bool {

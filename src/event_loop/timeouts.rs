@@ -61,6 +61,9 @@ impl Core {
 
     /// The connection has ended: nothing of this is left.
     pub(super) fn drop_timeouts(&mut self, id: Id, idle: Option<Box<Idle>>) {
+        if idle.is_none() && self.total_timeouts.is_empty() {
+            return;
+        }
         let total = self.total_timeouts.remove(&id);
         for timer in idle.and_then(|idle| idle.timer).into_iter().chain(total) {
             self.timers.remove(timer);

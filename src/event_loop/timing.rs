@@ -258,9 +258,10 @@ impl Core {
     /// A closing connection could not send all: it waits for its peer, for so long (X1).
     pub(super) fn set_close_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let Some(ending) = &mut connection.ending else { return };
+        let close_timeout = connection.terms.limits.close_timeout;
+        let ending = connection.ending();
         if ending.timer.is_none() {
-            let deadline = deadline_after(self.clock.now(), connection.terms.limits.close_timeout);
+            let deadline = deadline_after(self.clock.now(), close_timeout);
             ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
         }
     }

@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::Core;
-use super::core::reuse;
+use super::core::{Loss, reuse};
 use super::slots::Tenant;
-use crate::connection::{Connection, Ending, Flag, Handover, READ_BYTES_MAX};
+use crate::connection::{Connection, Flag, Handover, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
@@ -147,14 +147,11 @@ impl Core {
             return;
         }
         let mut lost = std::mem::take(&mut self.lost);
-        for id in lost.drain(..) {
+        for Loss { id, reason, handover } in lost.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.set_gone();
             let made = connection.flags.has(Flag::Made);
             let connector = connection.take_connector();
-            let ending = connection.ending.take();
-            let Some(ending) = ending else { continue };
-            let Ending { reason, handover, .. } = *ending;
             if let Some(connector) = connector {
                 self.deliver_connect_failure(id, connector.into_error(reason));
             } else if made {

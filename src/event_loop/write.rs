@@ -67,27 +67,30 @@ impl Core {
 
     /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done.
     pub(super) fn flush(&mut self, id: Id) {
-        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) {
-            if self.own.gathered.is_empty() {
-                return;
-            }
-            if let Some(idle) = &mut connection.idle {
-                // It goes out, or begins to wait for the peer.
-                idle.touch(self.turn_began_ns);
-            }
-            return match connection.send_quickly(&self.own.gathered) {
-                Ok(()) => {
-                    self.counters.bytes_sent += self.own.gathered.len() as u64;
-                    self.own.gathered.clear();
-                }
-                Err(first) => self.send_slowly(id, first),
-            };
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) else {
+            return self.flush_queued(id);
+        };
+        if self.own.gathered.is_empty() {
+            return;
         }
-        self.flush_queued(id);
+        if let Some(idle) = &mut connection.idle {
+            // It goes out, or begins to wait for the peer.
+            idle.touch(self.turn_began_ns);
+        }
+        match connection.send_quickly(&self.own.gathered) {
+            Ok(()) => {
+                self.counters.bytes_sent += self.own.gathered.len() as u64;
+                self.own.gathered.clear();
+            }
+            Err(first) => self.send_slowly(id, first),
+        }
     }
 
     fn flush_queued(&mut self, id: Id) {
-        self.send(id);
+        let Some(connection) = self.slots.connection_mut(id) else { return self.own.gathered.clear() };
+        if connection.has_output() || !self.own.gathered.is_empty() {
+            self.send(id);
+        }
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.is_plain() {
             self.after_send(id);
