@@ -1,7 +1,7 @@
 //! The address of one end of a connection.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address of one end of a connection, or of a listener.
 ///
@@ -36,6 +36,16 @@ impl Address {
             Address::Inet(address) => Some(*address),
             #[cfg(unix)]
             Address::Unix(_) => None,
+        }
+    }
+
+    /// What a socket is bound to that has to reach this one, and to be reached by nobody else.
+    pub(crate) fn any_of_its_kind(&self) -> Address {
+        match self {
+            Address::Inet(SocketAddr::V4(_)) => Address::Inet((Ipv4Addr::UNSPECIFIED, 0).into()),
+            Address::Inet(SocketAddr::V6(_)) => Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into()),
+            #[cfg(unix)]
+            Address::Unix(_) => Address::Unix(UnixAddress::Unnamed),
         }
     }
 }

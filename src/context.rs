@@ -17,8 +17,8 @@ use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
-    Address, AnyId, Connect, ConnectionId, Counters, Detached, Handle, Health, Limits, ListenerError, ListenerId,
-    Protocol, SourceId, TimerId, Transport,
+    Address, AnyId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport, Detached, Handle,
+    Health, Limits, ListenerError, ListenerId, Protocol, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -133,6 +133,67 @@ impl<'a> Context<'a> {
         self.core.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
     }
 
+    // Datagrams.
+
+    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a
+    /// [`UnixAddress`](crate::UnixAddress): a path that does not exist yet (it is removed again on close), an abstract
+    /// name, or none. `connection_made` comes with the next turn.
+    ///
+    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, such as `AddrInUse`. `NotConnected` while the loop shuts down, `StorageFull` with no slot
+    /// left. The protocol is dropped without a call then.
+    pub fn bind_datagram(
+        &mut self,
+        address: impl Into<Address>,
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> io::Result<DatagramId> {
+        self.core.check_open()?;
+        let socket = self.core.poller.bind_datagram(&address.into())?;
+        self.core.add_datagram(socket, None, protocol).map(DatagramId)
+    }
+
+    /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
+    /// [`DatagramTransport::connect`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_datagram`](Context::bind_datagram), and where there is no way to the peer.
+    pub fn connect_datagram(
+        &mut self,
+        peer: impl Into<Address>,
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> io::Result<DatagramId> {
+        self.core.check_open()?;
+        let peer = peer.into();
+        let socket = self.core.poller.bind_datagram(&peer.any_of_its_kind())?;
+        self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
+    }
+
+    /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_datagram`](Context::bind_datagram); the socket is closed then.
+    pub fn attach_datagram(
+        &mut self,
+        socket: std::net::UdpSocket,
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> io::Result<DatagramId> {
+        self.core.check_open()?;
+        let peer = socket.peer_addr().ok().map(Address::from);
+        let socket = self.core.poller.take_datagram(socket)?;
+        self.core.add_datagram(socket, peer, protocol).map(DatagramId)
+    }
+
+    /// A datagram socket, by its id; `None` once it has ended.
+    pub fn datagram(&mut self, id: DatagramId) -> Option<DatagramTransport<'_>> {
+        self.core.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
+    }
+
     /// A listener, by its id; `None` once it is closed.
     pub fn listener(&mut self, id: ListenerId) -> Option<Listening<'_>> {
         self.core.slots.listener(id.0)?;
@@ -239,9 +300,10 @@ impl<'a> Context<'a> {
         self.core.stop_requested = true;
     }
 
-    /// Begins to shut down: listeners are closed, connections too, each after its output has gone out; after `grace`
-    /// what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
-    /// `listen`, `connect`, `attach` and `register` are refused. Called again, it can only bring the deadline nearer.
+    /// Begins to shut down: listeners are closed, connections and datagram sockets too, each after its output has gone
+    /// out; after `grace` what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
+    /// `listen`, `connect`, `attach`, `register` and their like for datagrams are refused. Called again, it can only
+    /// bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
         self.core.begin_shutdown(grace, true);
     }

@@ -30,6 +30,10 @@ pub struct Counters {
     pub connections_refused: u64,
     /// Errors of `accept`.
     pub accept_errors: u64,
+    /// Datagrams that were delivered.
+    pub datagrams_received: u64,
+    /// Those of them that were truncated.
+    pub datagrams_truncated: u64,
     /// Writes after `close`, `shutdown_write` or the end: they did nothing.
     pub late_writes: u64,
     /// Events for something that was gone already: they did nothing.

@@ -74,6 +74,11 @@ public_id!(
     "l"
 );
 public_id!(
+    /// Names a datagram socket of a loop.
+    DatagramId,
+    "d"
+);
+public_id!(
     /// Names a source that was registered with a loop.
     SourceId,
     "s"
@@ -101,6 +106,8 @@ pub enum AnyId {
     Connection(ConnectionId),
     /// A listener.
     Listener(ListenerId),
+    /// A datagram socket.
+    Datagram(DatagramId),
     /// A registered source.
     Source(SourceId),
     /// A timer.
@@ -117,7 +124,7 @@ macro_rules! any_id {
     };
 }
 
-any_id!(ConnectionId => Connection, ListenerId => Listener, SourceId => Source, TimerId => Timer);
+any_id!(ConnectionId => Connection, ListenerId => Listener, DatagramId => Datagram, SourceId => Source, TimerId => Timer);
 
 #[cfg(test)]
 mod tests {

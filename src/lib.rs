@@ -40,6 +40,7 @@
 //! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
 //! - [`Limits`]: the bounds of everything, with their defaults.
+//! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
@@ -69,6 +70,9 @@ mod connection;
 mod connector;
 mod context;
 mod counters;
+mod datagram;
+mod datagram_protocol;
+mod datagram_transport;
 mod detached;
 mod escape;
 mod event_loop;
@@ -105,12 +109,14 @@ pub use blocking::BlockingStream;
 pub use connect::Connect;
 pub use context::{Context, Listening};
 pub use counters::{Counters, Losses};
+pub use datagram_protocol::{DatagramError, DatagramProtocol};
+pub use datagram_transport::DatagramTransport;
 pub use detached::Detached;
 pub use escape::{Escaped, escape};
 pub use event_loop::{EventLoop, PanicPolicy};
 pub use handle::Handle;
 pub use health::{ConnectionStats, Health};
-pub use ids::{AnyId, ConnectionId, ListenerId, SourceId, TimerId};
+pub use ids::{AnyId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, WhenFull};
 pub use mailbox::PostError;
 pub use protocol::Protocol;

@@ -68,6 +68,12 @@ limits! {
     /// How many bytes one connection reads in a turn before the others have theirs (rule R5). Default 256 KiB; 0 counts
     /// as 1.
     read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
+    /// How many datagrams one socket receives in a turn before the others have theirs, and as many sends of what waits.
+    /// Default 64; 0 counts as 1.
+    datagrams_per_turn_max / with_datagrams_per_turn_max: usize = 64,
+    /// The longest datagram that is received whole; a longer one is truncated. Default 65,535, which is more than any
+    /// that UDP has; more counts as that.
+    datagram_bytes_max / with_datagram_bytes_max: usize = 65_535,
     /// How many bytes a protocol may leave unconsumed (rule R1); more ends the connection. Default 64 KiB.
     input_bytes_max / with_input_bytes_max: usize = 64 * 1024,
     /// `pause_writing` comes when more than this is queued for a connection (rule W2). Default 64 KiB.

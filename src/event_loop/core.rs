@@ -346,6 +346,9 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.close(id, CloseReason::Shutdown);
         }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+            self.close_datagram(id, CloseReason::Shutdown);
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -354,7 +357,7 @@ impl Core {
 
     /// Whether a shutdown has come to its end, which the turn's end will notice.
     fn is_drained(&self) -> bool {
-        self.is_draining() && self.slots.connections() == 0
+        self.is_draining() && self.slots.connections() == 0 && self.slots.datagrams() == 0
     }
 
     /// Ends the shutdown once no connection is left.
@@ -370,6 +373,9 @@ impl Core {
     pub(super) fn abandon_connections(&mut self) {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.finish(id, CloseReason::Shutdown);
+        }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+            self.finish_datagram(id, Some(CloseReason::Shutdown));
         }
     }
 
@@ -401,6 +407,7 @@ impl Core {
             Some(Tenant::Connection(connection)) => connection.flags.replace(Flag::CarriedOver, true),
             Some(Tenant::Listener(listener)) => std::mem::replace(&mut listener.carried_over, true),
             Some(Tenant::Source(source)) => std::mem::replace(&mut source.carried_over, true),
+            Some(Tenant::Datagram(datagram)) => std::mem::replace(&mut datagram.carried_over, true),
             Some(Tenant::Attempt(_)) | None => return,
         };
         if !stands_there {
@@ -538,6 +545,7 @@ impl Core {
             AnyId::Connection(id) => self.slots.connection(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Timer(id) => self.unref_timer(id),
         }
     }

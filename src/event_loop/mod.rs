@@ -5,6 +5,7 @@ mod accept;
 mod commands;
 mod connect;
 mod core;
+mod datagrams;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
 mod lookups;
@@ -119,9 +120,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection, source
-    /// or timer, those aside that were marked as background ([`Context::unref`]). Handles do not count, but commands that
-    /// they have queued are run before it returns; a shutdown that has begun is seen through.
+    /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection,
+    /// datagram socket, source or timer, those aside that were marked as background ([`Context::unref`]). Handles do not
+    /// count, but commands that they have queued are run before it returns; a shutdown that has begun is seen through.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use slab::Slab;
 
 use crate::connection::Connection;
+use crate::datagram::DatagramSocket;
 use crate::ids::{Id, SLOT_MAX, slot_of};
 use crate::listener::Listener;
 use crate::source::SourceSlot;
@@ -15,6 +16,7 @@ pub(crate) struct Slots {
     slab: Slab<Slot>,
     next_generation: NonZeroU64,
     connections: usize,
+    datagrams: usize,
     /// How many tenants are not background.
     foreground: usize,
 }
@@ -33,11 +35,12 @@ pub(crate) enum Tenant {
     Source(SourceSlot),
     /// One of several attempts to connect; the connection's own slot has it.
     Attempt(Id),
+    Datagram(Box<DatagramSocket>),
 }
 
 impl Slots {
     pub(crate) fn new() -> Slots {
-        Slots { slab: Slab::new(), next_generation: NonZeroU64::MIN, connections: 0, foreground: 0 }
+        Slots { slab: Slab::new(), next_generation: NonZeroU64::MIN, connections: 0, datagrams: 0, foreground: 0 }
     }
 
     /// Finds room for a tenant; `StorageFull` where no token could name its slot.
@@ -49,6 +52,7 @@ impl Slots {
         let generation = self.next_generation;
         self.next_generation = generation.checked_add(1).expect("2^64 insertions take longer than any process lives");
         self.connections += usize::from(matches!(tenant, Tenant::Connection(_)));
+        self.datagrams += usize::from(matches!(tenant, Tenant::Datagram(_)));
         self.foreground += 1;
         let id = Id { slot: entry.key() as u32, generation };
         entry.insert(Slot { generation, background: false, tenant });
@@ -59,6 +63,7 @@ impl Slots {
         self.slot(id)?;
         let slot = self.slab.remove(id.slot as usize);
         self.connections -= usize::from(matches!(slot.tenant, Tenant::Connection(_)));
+        self.datagrams -= usize::from(matches!(slot.tenant, Tenant::Datagram(_)));
         self.foreground -= usize::from(!slot.background);
         Some(slot.tenant)
     }
@@ -125,6 +130,20 @@ impl Slots {
         }
     }
 
+    pub(crate) fn datagram(&self, id: Id) -> Option<&DatagramSocket> {
+        match &self.slot(id)?.tenant {
+            Tenant::Datagram(datagram) => Some(datagram),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn datagram_mut(&mut self, id: Id) -> Option<&mut DatagramSocket> {
+        match &mut self.slot_mut(id)?.tenant {
+            Tenant::Datagram(datagram) => Some(datagram),
+            _ => None,
+        }
+    }
+
     /// Marks a tenant as background; `false` where it is gone.
     pub(crate) fn unref(&mut self, id: Id) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
@@ -136,6 +155,10 @@ impl Slots {
 
     pub(crate) fn connections(&self) -> usize {
         self.connections
+    }
+
+    pub(crate) fn datagrams(&self) -> usize {
+        self.datagrams
     }
 
     pub(crate) fn foreground(&self) -> usize {

@@ -92,7 +92,7 @@ impl fmt::Debug for Due {
 }
 
 /// How long until a send is tried again for which the kernel had no buffers.
-const SEND_RETRY: Duration = Duration::from_millis(10);
+pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
 
 /// Buffers that were out of use for this long are given back (W3): after a burst, within twice this time.
 const DECAY: Duration = Duration::from_secs(1);
@@ -252,6 +252,8 @@ impl Core {
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.flags.set(Flag::SendsLater, false);
             self.mark_written_to(id);
+        } else {
+            self.send_datagrams_again(id);
         }
     }
 
@@ -268,7 +270,7 @@ impl Core {
 
     /// The deadline began anew with every byte that the kernel took. The timer did not: it is set again here.
     fn check_close_deadline(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.slots.connection_mut(id) else { return self.datagram_close_timed_out(id) };
         let Some(ending) = &mut connection.ending else { return };
         let now = self.clock.now();
         let deadline = ending.progress.map(|progress| deadline_after(progress, connection.terms.limits.close_timeout));

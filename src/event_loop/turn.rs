@@ -49,7 +49,7 @@ impl Core {
             self.counters.stale_events += 1;
             return;
         };
-        let Tenant::Connection(connection) = tenant else { return self.on_other_event(id, readiness) };
+        let Tenant::Connection(connection) = tenant else { return self.on_other_event(id, readiness, buffer) };
         if connection.is_quick(readiness) && self.queued_total < self.quick_below {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
@@ -62,7 +62,7 @@ impl Core {
     }
 
     #[cold]
-    fn on_other_event(&mut self, id: Id, readiness: Readiness) {
+    fn on_other_event(&mut self, id: Id, readiness: Readiness, buffer: &mut [u8]) {
         match self.slots.tenant_mut(id) {
             Some(Tenant::Listener(listener)) => {
                 listener.readable = true;
@@ -79,6 +79,12 @@ impl Core {
             Some(Tenant::Attempt(of)) => {
                 let of = *of;
                 self.on_attempt_event(of, id, readiness);
+            }
+            Some(Tenant::Datagram(datagram)) => {
+                datagram.note(readiness);
+                if !datagram.carried_over {
+                    self.serve_datagram(id, buffer);
+                }
             }
             Some(Tenant::Connection(_)) | None => {}
         }
@@ -100,6 +106,12 @@ impl Core {
                 Some(Tenant::Source(source)) => {
                     source.carried_over = false;
                     self.call_source(id);
+                }
+                Some(Tenant::Datagram(datagram)) => {
+                    datagram.carried_over = false;
+                    let mut buffer = std::mem::take(&mut self.read_buffer);
+                    self.serve_datagram(id, &mut buffer);
+                    self.read_buffer = buffer;
                 }
                 Some(Tenant::Attempt(_)) | None => {}
             }
@@ -148,7 +160,10 @@ impl Core {
         }
         let mut lost = std::mem::take(&mut self.lost);
         for Loss { id, reason, handover } in lost.drain(..) {
-            let Some(connection) = self.slots.connection_mut(id) else { continue };
+            let Some(connection) = self.slots.connection_mut(id) else {
+                self.deliver_datagram_loss(id, reason);
+                continue;
+            };
             connection.set_gone();
             let made = connection.flags.has(Flag::Made);
             let connector = connection.take_connector();

@@ -107,23 +107,27 @@ impl Core {
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         let result = self.catch_timed(what, About::Nobody, code);
+        self.unless_caught(what, result).ok()
+    }
+
+    /// As [`guard`](Core::guard), with the panic's message.
+    pub(super) fn guard_telling<R>(
+        &mut self,
+        what: &'static str,
+        code: impl FnOnce(&mut Core) -> R,
+    ) -> Result<R, String> {
+        let result = self.catch_timed(what, About::Nobody, code);
         self.unless_caught(what, result)
     }
 
-    fn unless_caught<R>(&mut self, what: &str, result: thread::Result<R>) -> Option<R> {
-        match result {
-            Ok(value) => Some(value),
-            Err(payload) => {
-                self.caught(what, payload);
-                None
-            }
-        }
+    fn unless_caught<R>(&mut self, what: &str, result: thread::Result<R>) -> Result<R, String> {
+        result.map_err(|payload| self.caught(what, payload))
     }
 
     /// Drops user values, whose `drop` may panic too.
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
         let result = self.catch(|_| drop(value));
-        self.unless_caught("a destructor", result);
+        let _ = self.unless_caught("a destructor", result);
     }
 
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.

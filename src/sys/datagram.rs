@@ -1,70 +1,122 @@
 //! A datagram socket.
-#![cfg_attr(not(all(test, feature = "testing")), allow(dead_code))] // The state machine above it is still to come.
 
 use std::io;
 use std::net::SocketAddr;
 
-use mio::Interest;
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Poller;
+use crate::Address;
 
 pub(crate) enum Datagram {
-    Udp(mio::net::UdpSocket),
+    Udp {
+        socket: mio::net::UdpSocket,
+        /// Its system addresses are IPv6 ones, IPv4 peers' included.
+        is_ipv6: bool,
+    },
+    #[cfg(unix)]
+    Unix(super::unix_datagram::UnixDatagram),
     #[cfg(feature = "testing")]
     Sim(super::sim::Datagram),
 }
 
 /// What came out of a receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) count: usize,
-    pub(crate) from: SocketAddr,
+    pub(crate) from: Address,
 }
 
 impl Received {
     /// Whether the datagram may have been longer than the buffer: it filled it. So a buffer has one byte more than the
     /// longest datagram that is to come through whole; the system's own flag is out of reach of safe code.
-    pub(crate) fn may_be_truncated(self, buffer: &[u8]) -> bool {
+    pub(crate) fn may_be_truncated(&self, buffer: &[u8]) -> bool {
         self.count == buffer.len()
     }
 }
 
 impl Datagram {
+    /// An IPv6 address serves IPv6 alone.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Datagram> {
-        mio::net::UdpSocket::bind(address).map(Datagram::Udp)
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Datagram::from_std(socket.into())
     }
 
+    /// Takes a socket that somebody else made.
+    pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Datagram> {
+        socket.set_nonblocking(true)?;
+        let is_ipv6 = socket.local_addr()?.is_ipv6();
+        Ok(Datagram::Udp { socket: mio::net::UdpSocket::from_std(socket), is_ipv6 })
+    }
+
+    /// Registers it for reading, and for writing only while a send is blocked: the kernel raises a writable edge for
+    /// every datagram that has left, which would be one wake-up too many for each.
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Datagram::Udp(socket) => {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                poller.registry()?.register(socket, mio::Token(token), interest)
-            }
+            Datagram::Udp { socket, .. } => poller.registry()?.register(socket, Token(token), Interest::READABLE),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.register(poller.registry()?, token),
             #[cfg(feature = "testing")]
             Datagram::Sim(socket) => socket.register(poller.simulated()?, token),
         }
     }
 
-    /// From here on it sends to this address by [`send`](Datagram::send), hears only that, and of its errors too.
-    pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
+    /// Asks for an event once a blocked send can go on, or, with `false`, for no more of them.
+    pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
+        let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         match self {
-            Datagram::Udp(socket) => socket.connect(address),
+            Datagram::Udp { socket, .. } => poller.registry()?.reregister(socket, Token(token), interest),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.reregister(poller.registry()?, token, interest),
             #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.connect(address),
+            Datagram::Sim(socket) => {
+                socket.await_writable(awaits);
+                Ok(())
+            }
         }
     }
 
-    pub(crate) fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+    /// Whether an event tells that a blocked send can go on. It does not where one of many receivers is what blocks it, as
+    /// on a Unix socket that is not connected: there each try that fails raises an event itself. Then time must tell.
+    pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
-            Datagram::Udp(socket) => socket.send_to(bytes, to),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.is_connected(),
+            _ => true,
+        }
+    }
+
+    /// From here on it sends to this address by [`send`](Datagram::send), hears only that, and of its errors too.
+    pub(crate) fn connect(&mut self, address: &Address) -> io::Result<()> {
+        match self {
+            Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.connect(address),
             #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.send_to(bytes, to),
+            Datagram::Sim(socket) => socket.connect(inet(address, false)?),
+        }
+    }
+
+    pub(crate) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+        match self {
+            Datagram::Udp { socket, is_ipv6 } => socket.send_to(bytes, inet(to, *is_ipv6)?),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.send_to(bytes, to),
+            #[cfg(feature = "testing")]
+            Datagram::Sim(socket) => socket.send_to(bytes, inet(to, false)?),
         }
     }
 
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Datagram::Udp(socket) => socket.send(bytes),
+            Datagram::Udp { socket, .. } => socket.send(bytes),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.send(bytes),
             #[cfg(feature = "testing")]
             Datagram::Sim(socket) => socket.send(bytes),
         }
@@ -73,27 +125,76 @@ impl Datagram {
     /// Receives one datagram; what the buffer has no room for is lost.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let (count, from) = match self {
-            Datagram::Udp(socket) => socket.recv_from(buffer)?,
+            Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
+            #[cfg(unix)]
+            Datagram::Unix(socket) => return socket.recv_from(buffer),
             #[cfg(feature = "testing")]
             Datagram::Sim(socket) => socket.recv_from(buffer)?,
         };
-        Ok(Received { count, from })
+        Ok(Received { count, from: from.into() })
     }
 
     /// The error that the socket has met and no call was told of yet.
+    #[cfg(all(test, feature = "testing"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
-            Datagram::Udp(socket) => socket.take_error(),
-            #[cfg(feature = "testing")]
+            Datagram::Udp { socket, .. } => socket.take_error(),
             Datagram::Sim(socket) => Ok(socket.take_error()),
+            #[cfg(unix)]
+            Datagram::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Datagram::Udp(socket) => socket.local_addr(),
+            Datagram::Udp { socket, .. } => socket.local_addr().map(Address::from),
+            #[cfg(unix)]
+            Datagram::Unix(socket) => socket.local_addr(),
             #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.local_addr(),
+            Datagram::Sim(socket) => socket.local_addr().map(Address::from),
         }
+    }
+
+    /// The socket as mio has it, for options of UDP; `Unsupported` where it is none.
+    pub(crate) fn udp(&self) -> io::Result<&mio::net::UdpSocket> {
+        match self {
+            Datagram::Udp { socket, .. } => Ok(socket),
+            #[cfg(any(unix, feature = "testing"))]
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self {
+            Datagram::Udp { socket, .. } => Some(std::os::fd::AsFd::as_fd(socket)),
+            Datagram::Unix(socket) => Some(socket.as_fd()),
+            #[cfg(feature = "testing")]
+            Datagram::Sim(_) => None,
+        }
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
+        match self {
+            Datagram::Udp { socket, .. } => Some(std::os::windows::io::AsSocket::as_socket(socket)),
+            #[cfg(feature = "testing")]
+            Datagram::Sim(_) => None,
+        }
+    }
+}
+
+/// Whether an error of a send may be one that an earlier datagram has met on its way, so that this one was not tried.
+pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
+}
+
+/// An address as the socket's family has it: IPv4 ones are given to users as IPv4, and mapped back here.
+fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
+    match address.as_inet() {
+        Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),
+        Some(address) => Ok(address),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an Internet address")),
     }
 }

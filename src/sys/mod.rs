@@ -18,15 +18,15 @@ mod stream;
 #[cfg(unix)]
 mod unix_address;
 #[cfg(unix)]
+mod unix_datagram;
+#[cfg(unix)]
 mod unix_listener;
 #[cfg(unix)]
 mod unix_stream;
 
 pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
-#[cfg_attr(not(all(test, feature = "testing")), allow(unused_imports))]
-// The state machine above it is still to come.
-pub(crate) use datagram::Datagram;
+pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
 pub(crate) use listener::Listener;
 pub(crate) use names::look_up;
 pub use poller::Readiness;

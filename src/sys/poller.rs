@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Token};
 
 use super::{Clock, Datagram, Listener, Stream};
+use crate::Address;
 #[cfg(unix)]
 use crate::UnixAddress;
 
@@ -219,16 +220,25 @@ impl Poller {
         !matches!(self, Poller::Mio(_))
     }
 
-    /// Binds a datagram socket.
-    #[cfg_attr(not(all(test, feature = "testing")), allow(dead_code))] // The state machine above it is still to come.
-    pub(crate) fn bind_datagram(&self, address: SocketAddr) -> io::Result<Datagram> {
-        match self {
-            Poller::Mio(_) => Datagram::bind(address),
+    /// Binds a datagram socket. An IPv6 address serves IPv6 alone.
+    pub(crate) fn bind_datagram(&self, address: &Address) -> io::Result<Datagram> {
+        match (self, address) {
+            (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind(address),
+            #[cfg(unix)]
+            (Poller::Mio(_), Address::Unix(address)) => {
+                super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
+            }
             #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.bind_datagram(address).map(Datagram::Sim),
-            #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            (Poller::Sim(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Sim),
+            #[cfg(any(test, feature = "testing"))]
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Takes a datagram socket that somebody else made.
+    pub(crate) fn take_datagram(&self, socket: std::net::UdpSocket) -> io::Result<Datagram> {
+        self.registry()?;
+        Datagram::from_std(socket)
     }
 
     /// Tells the test kit why a connection ended.

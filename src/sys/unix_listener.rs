@@ -22,7 +22,7 @@ pub(crate) struct UnixListener {
 }
 
 /// A path, and what stood there when this was made.
-struct Inode {
+pub(super) struct Inode {
     path: PathBuf,
     device: u64,
     number: u64,
@@ -45,7 +45,7 @@ impl UnixListener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let inode = match address {
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path)?),
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM)?),
             UnixAddress::Abstract(name) => {
                 let name = [b"\0", &name[..]].concat();
                 socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
@@ -99,7 +99,7 @@ impl Inode {
     }
 
     /// Unlinks the path, unless something else stands there by now, or nothing.
-    fn unlink(&self) -> io::Result<()> {
+    pub(super) fn unlink(&self) -> io::Result<()> {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if self.is(&found) => fs::remove_file(&self.path),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -108,11 +108,12 @@ impl Inode {
     }
 }
 
-fn bind_to_path(socket: &Socket, path: &Path) -> io::Result<Inode> {
+/// Binds a socket of this type to a path. A socket that nobody has open any more is replaced.
+pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type) -> io::Result<Inode> {
     let address = SockAddr::unix(path)?;
     match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_stale(path, error)?;
+            remove_stale(path, kind, error)?;
             socket.bind(&address)?;
         }
         result => result?,
@@ -122,7 +123,7 @@ fn bind_to_path(socket: &Socket, path: &Path) -> io::Result<Inode> {
 
 /// Removes a socket that nobody listens on: one that refuses to be connected to. Whatever else stands there is left alone,
 /// and `in_use` answered or something that says more.
-fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
+fn remove_stale(path: &Path, kind: Type, in_use: io::Error) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
@@ -131,7 +132,7 @@ fn remove_stale(path: &Path, in_use: io::Error) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "something that is no socket has this path"));
     }
     let stale = Inode::of(path, &found)?;
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
     // One whose backlog is full is alive: it would block.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {

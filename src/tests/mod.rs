@@ -312,6 +312,8 @@ mod closing;
 mod commands;
 mod connecting;
 mod consuming;
+#[cfg(feature = "testing")]
+mod datagrams;
 mod destructors;
 mod detaching;
 #[cfg(all(feature = "testing", target_os = "linux"))]

@@ -10,6 +10,7 @@ mod accepting;
 mod allocations;
 mod closing;
 mod connecting;
+mod datagrams;
 mod echoing;
 mod embedding;
 mod handles;
@@ -28,6 +29,8 @@ mod simulated_connecting;
 mod sources;
 mod support;
 mod tidy;
+#[cfg(unix)]
+mod unix_datagrams;
 #[cfg(unix)]
 mod unix_listening;
 #[cfg(unix)]

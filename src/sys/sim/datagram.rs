@@ -17,6 +17,10 @@ pub(super) struct DatagramSocket {
     received: VecDeque<(SocketAddr, Vec<u8>)>,
     received_bytes: usize,
     error: Option<Errno>,
+    /// What was sent and has not arrived: it lies in the sender's memory.
+    sent_bytes: usize,
+    /// Its loop wants to know when there is room again.
+    awaits_writable: bool,
 }
 
 /// The most that an IPv4 packet has room for.
@@ -25,9 +29,15 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// What is held for a socket at most; what comes beyond is dropped.
 const RECEIVED_BYTES_MAX: usize = 212_992;
 
+/// A datagram that finds more than this under way has to wait.
+const SENT_BYTES_MAX: usize = 212_992;
+
 impl DatagramSocket {
     pub(super) fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness::WRITABLE;
+        let mut readiness = Readiness::default();
+        if self.awaits_writable && self.sent_bytes <= SENT_BYTES_MAX {
+            readiness = readiness | Readiness::WRITABLE;
+        }
         if !self.received.is_empty() {
             readiness = readiness | Readiness::READABLE;
         }
@@ -52,7 +62,15 @@ impl World {
 
     pub(super) fn bind_datagram(&mut self, host: HostIndex, address: SocketAddr) -> io::Result<SocketId> {
         let local = self.bind(false, host, address)?;
-        let socket = DatagramSocket { local, remote: None, received: VecDeque::new(), received_bytes: 0, error: None };
+        let socket = DatagramSocket {
+            local,
+            remote: None,
+            received: VecDeque::new(),
+            received_bytes: 0,
+            error: None,
+            sent_bytes: 0,
+            awaits_writable: false,
+        };
         let id = self.insert(host, Kind::Datagram(socket));
         self.bound.insert(port_of(false, host, local), id);
         self.note(format_args!("s{id} of host {host} is bound to {local} for datagrams"));
@@ -90,6 +108,9 @@ impl World {
         if let Some(error) = datagram.error.take() {
             return Err(error.into());
         }
+        if datagram.sent_bytes > SENT_BYTES_MAX {
+            return Err(Errno::WouldBlock.into());
+        }
         if no_buffers {
             return Err(Errno::NoBuffers.into());
         }
@@ -106,8 +127,12 @@ impl World {
             () if self.random.hits(self.faults.doubled_datagrams_permille) => 2,
             () => 1,
         };
-        for _ in 0..copies {
-            let packet = Packet::Datagram { to, host: to_host, from, sender: id, bytes: bytes.to_vec() };
+        let copies = if self.is_cut(host, to_host) { 0 } else { copies };
+        for copy in 0..copies {
+            // A copy was made on the way, and lies in nobody's memory.
+            let held = if copy == 0 { bytes.len() } else { 0 };
+            self.datagram(id)?.sent_bytes += held;
+            let packet = Packet::Datagram { to, host: to_host, from, sender: (id, held), bytes: bytes.to_vec() };
             self.transmit(id, (host, to_host), Duration::ZERO, packet);
         }
         self.settle();
@@ -118,12 +143,11 @@ impl World {
         &mut self,
         to: SocketAddr,
         host: HostIndex,
-        (sender, from): (SocketId, SocketAddr),
+        ((sender, held), from): ((SocketId, usize), SocketAddr),
         bytes: Vec<u8>,
     ) {
         let sender_host = self.sockets.get(&sender).map(|socket| socket.host);
-        // Its memory is no longer the sender's: Linux calls that room to write, though there was always some.
-        self.wake(sender);
+        self.datagram_has_left(sender, held);
         let receiver = self.find_bound(false, host, to, sender_host.unwrap_or(host));
         let Some((id, datagram)) = receiver.and_then(|id| Some((id, self.datagram(id).ok()?))) else {
             if let Some(sender_host) = sender_host {
@@ -139,6 +163,24 @@ impl World {
         datagram.received.push_back((from, bytes));
         self.note(format_args!("a datagram arrives at s{id}"));
         self.wake(id);
+    }
+
+    /// The memory of a datagram is no longer its sender's.
+    pub(super) fn datagram_has_left(&mut self, sender: SocketId, count: usize) {
+        if let Ok(datagram) = self.datagram(sender) {
+            datagram.sent_bytes -= count;
+            if datagram.awaits_writable {
+                self.wake(sender);
+            }
+        }
+    }
+
+    /// Has the loop told when there is room for a datagram, at once if there is.
+    pub(super) fn await_datagram_room(&mut self, id: SocketId, awaits: bool) {
+        if let Ok(datagram) = self.datagram(id) {
+            datagram.awaits_writable = awaits;
+            self.wake(id);
+        }
     }
 
     /// Only a connected socket is told that nobody was there.
@@ -170,6 +212,7 @@ impl World {
         Ok((count, from))
     }
 
+    #[cfg(test)]
     pub(super) fn take_datagram_error(&mut self, id: SocketId) -> Option<Errno> {
         self.datagram(id).ok()?.error.take()
     }

@@ -227,8 +227,13 @@ impl Datagram {
         lock(&self.world).receive_datagram(self.id, buffer)
     }
 
+    #[cfg(test)]
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         lock(&self.world).take_datagram_error(self.id).map(io::Error::from)
+    }
+
+    pub(crate) fn await_writable(&mut self, awaits: bool) {
+        lock(&self.world).await_datagram_room(self.id, awaits);
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -55,7 +55,8 @@ pub(super) enum Packet {
         to: SocketAddr,
         host: HostIndex,
         from: SocketAddr,
-        sender: SocketId,
+        /// The socket, and how many bytes of its memory this holds.
+        sender: (SocketId, usize),
         bytes: Vec<u8>,
     },
     /// Nobody is bound there, says the host (ICMP).

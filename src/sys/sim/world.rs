@@ -396,6 +396,10 @@ impl World {
         at
     }
 
+    pub(super) fn is_cut(&self, one: HostIndex, other: HostIndex) -> bool {
+        self.links.get(&(one.min(other), one.max(other))).is_some_and(|link| link.cut)
+    }
+
     fn link(&mut self, one: HostIndex, other: HostIndex) -> &mut Link {
         self.links.entry((one.min(other), one.max(other))).or_default()
     }

@@ -120,20 +120,20 @@ impl Machine {
             ["bind", name] => self.bind(name),
             ["join", name, to] => {
                 let to = self.addresses[to];
-                self.datagram(name).connect(to).map(|()| "joined".into())
+                self.datagram(name).connect(&to.into()).map(|()| "joined".into())
             }
             ["send", name, text] => Ok(self.datagram(name).send(text.trim_matches('_').as_bytes())?.to_string()),
             ["big", name, length] => Ok(self.datagram(name).send(&vec![7; length.parse().unwrap()])?.to_string()),
             ["sendto", name, to, text] => {
                 let to = self.addresses[to];
-                Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), to)?.to_string())
+                Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), &to.into())?.to_string())
             }
             ["recv", name, most] => {
                 let mut buffer = vec![0; most.parse().unwrap()];
                 let received = self.datagram(name).recv_from(&mut buffer)?;
                 let text = String::from_utf8_lossy(&buffer[..received.count.min(20)]).into_owned();
                 let cut = if received.may_be_truncated(&buffer) { ", perhaps cut" } else { "" };
-                Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(received.from)))
+                Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(received.from.as_inet().unwrap())))
             }
             _ => panic!("no such step: {words:?}"),
         }
@@ -203,8 +203,8 @@ impl Machine {
     }
 
     fn bind(&mut self, name: &str) -> io::Result<String> {
-        let socket = self.poller.bind_datagram(([127, 0, 0, 1], 0).into())?;
-        self.addresses.insert(name.to_owned(), socket.local_addr()?);
+        let socket = self.poller.bind_datagram(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        self.addresses.insert(name.to_owned(), socket.local_addr()?.as_inet().unwrap());
         self.register(name, Socket::Datagram(socket))?;
         Ok("bound".into())
     }

@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use switchboard::{
-    Address, CloseReason, ConnectionId, Context, EventLoop, Limit, Limits, ListenerError, ListenerId, Listening,
-    PanicPolicy, Protocol, Transport, WhenFull,
+    Address, CloseReason, ConnectionId, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport,
+    EventLoop, Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Transport, WhenFull,
 };
 
 /// Nothing here takes so long.
@@ -266,4 +266,39 @@ fn sockets_that_others_made_are_taken_in() {
     drop(client);
     server.event_loop.run().unwrap();
     assert_eq!(server.event_loop.context().connections(), 0);
+}
+
+/// A datagram that is answered, one that is truncated, and what goes wrong.
+struct Answering(Rc<RefCell<Vec<String>>>);
+
+impl DatagramProtocol for Answering {
+    fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
+        transport.send_to(data, from);
+        transport.send(b"to nobody, since it is not connected");
+    }
+
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
+        if let DatagramError::Send { to: None, .. } = error {
+            self.0.borrow_mut().push(error.to_string());
+            transport.close();
+        }
+    }
+}
+
+#[test]
+fn a_datagram_is_answered() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let errors = Rc::new(RefCell::new(Vec::new()));
+    let mut context = event_loop.context();
+    let protocol = Box::new(Answering(errors.clone()));
+    let id: DatagramId = context.bind_datagram(SocketAddr::from(ANY_PORT), protocol).unwrap();
+    let address = context.datagram(id).unwrap().local_addr().unwrap().as_inet().unwrap();
+    let client = UdpSocket::bind(ANY_PORT).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"hello", address).unwrap();
+    event_loop.run_until_idle().unwrap();
+    let mut back = [0; 10];
+    assert_eq!(client.recv_from(&mut back).unwrap(), (5, address));
+    assert_eq!(errors.borrow().len(), 1);
+    assert!(event_loop.context().datagram(id).is_none());
 }

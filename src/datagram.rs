@@ -1,0 +1,362 @@
+//! A datagram socket: what it receives, and what waits to be sent (rule U1).
+//!
+//! It knows no slab, no poller and no clock, and calls no user code.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use crate::sys::{self, AcceptError, Received};
+use crate::timers::Key;
+use crate::{Address, CloseReason, DatagramError, DatagramProtocol, Limits, Readiness};
+
+pub(crate) struct DatagramSocket {
+    /// None once it has ended.
+    socket: Option<sys::Datagram>,
+    /// None while it runs.
+    pub(crate) protocol: Option<Box<dyn DatagramProtocol>>,
+    pub(crate) limits: Rc<Limits>,
+    /// Whom it is connected to.
+    peer: Option<Address>,
+    state: State,
+    /// `connection_made` was called.
+    pub(crate) made: bool,
+    /// There may be something to receive. Cleared by would-block only.
+    readable: bool,
+    /// It stands on the ready list.
+    pub(crate) carried_over: bool,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    sending: Sending,
+    /// An event was asked for, for when a blocked send can go on.
+    pub(crate) awaits_event: bool,
+    /// A timer is set that tries a blocked send again.
+    pub(crate) sends_later: bool,
+    /// `pause_writing` was called last, of the two.
+    paused: bool,
+    /// What `error_received` is to be told.
+    errors: Vec<DatagramError>,
+    dropped: u64,
+}
+
+/// The life of a datagram socket.
+enum State {
+    Open,
+    /// Closed by its user: what is queued goes out, until this timer.
+    Closing(Option<Key>, CloseReason),
+    /// Its socket is closed, and `connection_lost` is due or was delivered.
+    Lost,
+}
+
+/// Whether the system takes datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Possible,
+    /// It would block; an event was not asked for yet.
+    Blocked,
+    /// An event, or a timer, will tell.
+    Awaited,
+}
+
+struct Queued {
+    to: Option<Address>,
+    data: Vec<u8>,
+}
+
+/// What a receive brought.
+pub(crate) enum Receive {
+    /// This many bytes in the buffer.
+    Datagram {
+        count: usize,
+        from: Address,
+        truncated: bool,
+    },
+    Blocked,
+    /// It has noted the error.
+    Failed,
+    /// The socket is none any more.
+    Invalid(io::Error),
+}
+
+/// Which callback about the marks is due.
+pub(crate) enum Mark {
+    Pause,
+    Resume,
+}
+
+/// What a queued datagram costs beside its bytes, so that tiny ones cannot dodge the marks (W3).
+const OVERHEAD_BYTES: usize = 64;
+
+/// How many errors are kept until they are told.
+const ERRORS_MAX: usize = 64;
+
+impl DatagramSocket {
+    pub(crate) fn new(
+        socket: sys::Datagram,
+        peer: Option<Address>,
+        protocol: Box<dyn DatagramProtocol>,
+        limits: Rc<Limits>,
+    ) -> DatagramSocket {
+        DatagramSocket {
+            socket: Some(socket),
+            protocol: Some(protocol),
+            limits,
+            peer,
+            state: State::Open,
+            made: false,
+            readable: false,
+            carried_over: false,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            sending: Sending::Possible,
+            awaits_event: false,
+            sends_later: false,
+            paused: false,
+            errors: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    // Looking.
+
+    pub(crate) fn socket(&self) -> Option<&sys::Datagram> {
+        self.socket.as_ref()
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> Option<&mut sys::Datagram> {
+        self.socket.as_mut()
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Address> {
+        self.peer.as_ref()
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    pub(crate) fn queued_cost(&self) -> usize {
+        self.queued_bytes + OVERHEAD_BYTES * self.queue.len()
+    }
+
+    // Receiving.
+
+    pub(crate) fn note(&mut self, readiness: Readiness) {
+        // An error is fetched by a receive; a hint of any other kind costs a receive that would block.
+        self.readable |= readiness.is_readable() || readiness.is_error() || readiness.is_read_closed();
+        if readiness.is_writable() {
+            self.try_again();
+        }
+    }
+
+    pub(crate) fn wants_input(&self) -> bool {
+        self.readable && self.is_open()
+    }
+
+    /// Receives one datagram into the buffer, which holds the longest there is and one byte more.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Receive {
+        let Some(socket) = &self.socket else { return Receive::Blocked };
+        let most = self.limits.datagram_bytes_max.min(buffer.len() - 1);
+        loop {
+            let buffer = &mut buffer[..=most];
+            match socket.recv_from(buffer) {
+                Ok(received) => {
+                    let truncated = received.may_be_truncated(buffer);
+                    let Received { count, from } = received;
+                    return Receive::Datagram { count: count.min(most), from, truncated };
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Receive::Blocked;
+                }
+                Err(error) if AcceptError::of(&error) == AcceptError::Invalid => return Receive::Invalid(error),
+                Err(error) => {
+                    self.note_error(DatagramError::Socket(error));
+                    return Receive::Failed;
+                }
+            }
+        }
+    }
+
+    // Sending.
+
+    /// Connects it: it hears nobody else from here on.
+    pub(crate) fn connect(&mut self, to: &Address) -> io::Result<()> {
+        self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?.connect(to)?;
+        self.peer = Some(to.clone());
+        Ok(())
+    }
+
+    /// Sends a datagram, or queues it behind what waits already; `room` says whether the loop's queues may grow.
+    pub(crate) fn send(&mut self, data: &[u8], to: Option<&Address>, room: bool) {
+        if self.queue.is_empty() && self.sending == Sending::Possible && self.send_now(data, to) {
+            return;
+        }
+        if !room || self.queued_cost() > self.limits.queue_bytes_max {
+            self.dropped += 1;
+            return;
+        }
+        self.queued_bytes += data.len();
+        self.queue.push_back(Queued { to: to.cloned(), data: data.to_vec() });
+    }
+
+    /// Sends what waits, up to `most` of it. Answers whether it goes on at once.
+    pub(crate) fn flush(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            if self.sending != Sending::Possible {
+                return false;
+            }
+            let Some(Queued { to, data }) = self.queue.pop_front() else {
+                // Its memory is given back (W3).
+                self.queue = VecDeque::new();
+                return false;
+            };
+            if self.send_now(&data, to.as_ref()) {
+                self.queued_bytes -= data.len();
+            } else {
+                self.queue.push_front(Queued { to, data });
+            }
+        }
+        !self.queue.is_empty()
+    }
+
+    /// `false` where it must wait. Whatever else goes wrong concerns this datagram alone, and is noted.
+    fn send_now(&mut self, data: &[u8], to: Option<&Address>) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let mut earlier = None;
+        let sent = loop {
+            let result = match to {
+                Some(to) => socket.send_to(data, to),
+                None => socket.send(data),
+            };
+            match result {
+                Ok(_) => break true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.sending = Sending::Blocked;
+                    break false;
+                }
+                // Told by this call, it has kept this datagram from being tried.
+                Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
+                Err(error) => {
+                    // Twice the same: it was this one's.
+                    earlier = earlier.filter(|earlier: &io::Error| earlier.kind() != error.kind());
+                    push_error(&mut self.errors, &mut self.dropped, DatagramError::Send { to: to.cloned(), error });
+                    break true;
+                }
+            }
+        };
+        if let Some(error) = earlier {
+            self.note_error(DatagramError::Socket(error));
+        }
+        sent
+    }
+
+    /// What blocked may be over.
+    pub(crate) fn try_again(&mut self) {
+        self.sending = Sending::Possible;
+    }
+
+    pub(crate) fn sending(&self) -> Sending {
+        self.sending
+    }
+
+    /// Nothing waits any more, and an event would tell that it need not.
+    pub(crate) fn needs_no_event(&self) -> bool {
+        self.awaits_event && self.queue.is_empty()
+    }
+
+    pub(crate) fn set_awaited(&mut self) {
+        self.sending = Sending::Awaited;
+    }
+
+    // What is to be told.
+
+    fn note_error(&mut self, error: DatagramError) {
+        push_error(&mut self.errors, &mut self.dropped, error);
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        self.is_open() && (!self.errors.is_empty() || self.dropped > 0 || self.mark().is_some())
+    }
+
+    pub(crate) fn take_errors(&mut self) -> Vec<DatagramError> {
+        let mut errors = std::mem::take(&mut self.errors);
+        match std::mem::take(&mut self.dropped) {
+            0 => {}
+            count => errors.push(DatagramError::Dropped(count)),
+        }
+        errors
+    }
+
+    /// The callback about the marks that is due (W2).
+    fn mark(&self) -> Option<Mark> {
+        let cost = self.queued_cost();
+        match self.paused {
+            false if cost > self.limits.queue_bytes_high => Some(Mark::Pause),
+            true if cost <= self.limits.low() => Some(Mark::Resume),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn take_mark(&mut self) -> Option<Mark> {
+        let mark = self.mark().filter(|_| self.is_open())?;
+        self.paused = matches!(mark, Mark::Pause);
+        Some(mark)
+    }
+
+    // Ending.
+
+    /// Ends reading at once; what is queued may still go out.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        if self.is_open() {
+            self.state = State::Closing(None, reason);
+        }
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        matches!(self.state, State::Closing(..)) && self.queue.is_empty()
+    }
+
+    /// It is closing, and nothing bounds for how long yet.
+    pub(crate) fn needs_deadline(&self) -> bool {
+        matches!(self.state, State::Closing(None, _))
+    }
+
+    pub(crate) fn set_deadline(&mut self, timer: Key) {
+        if let State::Closing(deadline, _) = &mut self.state {
+            *deadline = Some(timer);
+        }
+    }
+
+    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Answers the timer
+    /// that is of no more use, and the reason.
+    pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (Option<Key>, CloseReason) {
+        self.socket = None;
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        let (timer, begun) = match std::mem::replace(&mut self.state, State::Lost) {
+            State::Closing(timer, begun) => (timer, begun),
+            _ => (None, CloseReason::Closed),
+        };
+        (timer, reason.unwrap_or(begun))
+    }
+}
+
+/// Keeps an error for `error_received`; of more than a few at a time only the number.
+fn push_error(errors: &mut Vec<DatagramError>, dropped: &mut u64, error: DatagramError) {
+    if errors.len() < ERRORS_MAX {
+        errors.push(error);
+    } else if let DatagramError::Send { .. } = error {
+        *dropped += 1;
+    }
+}

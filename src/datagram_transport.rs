@@ -1,0 +1,199 @@
+//! What a datagram protocol sends by.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+
+use crate::datagram::DatagramSocket;
+use crate::event_loop::Core;
+use crate::ids::Id;
+use crate::{Address, CloseReason, Context, DatagramId, sys};
+
+/// A datagram socket as callbacks see it: their own, or any other one by its id ([`Context::datagram`]).
+///
+/// None of its methods blocks or calls a callback. Once the socket has ended, sending does nothing.
+pub struct DatagramTransport<'a> {
+    core: &'a mut Core,
+    id: Id,
+}
+
+impl<'a> DatagramTransport<'a> {
+    pub(crate) fn new(core: &'a mut Core, id: Id) -> DatagramTransport<'a> {
+        DatagramTransport { core, id }
+    }
+
+    /// The socket's name in its loop.
+    pub fn id(&self) -> DatagramId {
+        DatagramId(self.id)
+    }
+
+    /// The rest of the loop, from within a callback.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.core)
+    }
+
+    // Sending.
+
+    /// Sends `data`, which may be empty, as one datagram: at once, or after those that wait already. Costs a system
+    /// call, and a copy where it must wait.
+    ///
+    /// What goes wrong is told later, as [`error_received`](crate::DatagramProtocol::error_received). A datagram that
+    /// finds more than [`queue_bytes_max`](crate::Limits::queue_bytes_max) waiting is dropped; see there. After
+    /// [`close`](DatagramTransport::close) or the end nothing is sent, and that is counted
+    /// ([`Counters::late_writes`](crate::Counters::late_writes)).
+    ///
+    /// On Unix sockets a receiver that takes nothing holds up what is queued for others.
+    pub fn send_to(&mut self, data: &[u8], to: &Address) {
+        self.core.send_datagram(self.id, data, Some(to));
+    }
+
+    /// Like [`send_to`](DatagramTransport::send_to), to whom the socket is connected to.
+    pub fn send(&mut self, data: &[u8]) {
+        self.core.send_datagram(self.id, data, None);
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn queued_bytes(&self) -> usize {
+        self.core.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
+    }
+
+    /// Sets the marks of this socket, in bytes, and checks both (rule W2). A low mark above the high one counts as that.
+    pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
+        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+            let limits = Rc::make_mut(&mut datagram.limits);
+            limits.queue_bytes_high = high_bytes;
+            limits.queue_bytes_low = low_bytes;
+            self.core.carry_over(self.id);
+        }
+    }
+
+    // Receiving.
+
+    /// Sets what the longest datagram is that is received whole, in bytes; see
+    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max).
+    pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
+        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+            Rc::make_mut(&mut datagram.limits).datagram_bytes_max = bytes;
+        }
+    }
+
+    // The socket.
+
+    /// Connects it to a peer: from here on it hears nobody else, [`send`](DatagramTransport::send) goes there, and it is
+    /// told where nobody is there. Can be called again, with another peer. What has arrived before may still come.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `NotConnected` once the socket is closed.
+    pub fn connect(&mut self, to: impl Into<Address>) -> io::Result<()> {
+        self.core.slots.datagram_mut(self.id).ok_or(io::ErrorKind::NotConnected)?.connect(&to.into())
+    }
+
+    /// Whether it may send to broadcast addresses. At first it may not.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where it is no UDP socket or simulated, `NotConnected` once it is closed, and what the system says.
+    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        self.sys_socket()?.udp()?.set_broadcast(broadcast)
+    }
+
+    /// Hears a multicast group, on the interface that has this address, or, with 0.0.0.0, on one of the system's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        self.sys_socket()?.udp()?.join_multicast_v4(&group, &interface)
+    }
+
+    /// Takes [`join_multicast_v4`](DatagramTransport::join_multicast_v4) back.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
+        self.sys_socket()?.udp()?.leave_multicast_v4(&group, &interface)
+    }
+
+    /// Hears a multicast group, on the interface with this index, or, with 0, on one of the system's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.sys_socket()?.udp()?.join_multicast_v6(&group, interface)
+    }
+
+    /// Takes [`join_multicast_v6`](DatagramTransport::join_multicast_v6) back.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
+        self.sys_socket()?.udp()?.leave_multicast_v6(&group, interface)
+    }
+
+    fn sys_socket(&self) -> io::Result<&sys::Datagram> {
+        let socket = self.core.slots.datagram(self.id).and_then(DatagramSocket::socket);
+        socket.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    // Ending.
+
+    /// Closes it: nothing is delivered any more, what is queued goes out, for
+    /// [`close_timeout`](crate::Limits::close_timeout) at most.
+    pub fn close(&mut self) {
+        self.core.close_datagram(self.id, CloseReason::Closed);
+    }
+
+    /// Closes it now: what is queued is dropped.
+    pub fn abort(&mut self) {
+        self.core.finish_datagram(self.id, Some(CloseReason::Aborted));
+    }
+
+    // Looking.
+
+    /// Whom it is connected to.
+    pub fn peer_addr(&self) -> Option<&Address> {
+        self.core.slots.datagram(self.id)?.peer()
+    }
+
+    /// Our own address, with the port that the system chose; a system call.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` once the socket is closed, and what the system says.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.sys_socket()?.local_addr()
+    }
+
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
+    /// is closed, and where it is simulated.
+    ///
+    /// Sending, receiving or connecting through it goes behind the loop's back.
+    #[cfg(unix)]
+    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.core.slots.datagram(self.id)?.socket()?.as_fd()
+    }
+
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
+    /// it is closed, and where it is simulated.
+    ///
+    /// Sending, receiving or connecting through it goes behind the loop's back.
+    #[cfg(windows)]
+    pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
+        self.core.slots.datagram(self.id)?.socket()?.as_socket()
+    }
+}
+
+impl fmt::Debug for DatagramTransport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatagramTransport")
+            .field("id", &self.id())
+            .field("peer", &self.peer_addr())
+            .field("queued_bytes", &self.queued_bytes())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! Datagram sockets: how a ready one is served (rule U1).
+
+use std::io;
+use std::rc::Rc;
+
+use super::Core;
+use super::core::Loss;
+use super::slots::Tenant;
+use super::timing::{Due, Purpose, SEND_RETRY};
+use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
+use crate::ids::Id;
+use crate::reason::Timeout;
+use crate::sys::{self, deadline_after};
+use crate::{Address, CloseReason, DatagramProtocol, DatagramTransport};
+
+impl Core {
+    /// Puts a datagram socket into a slot and registers it. `connection_made` comes with the next turn.
+    pub(crate) fn add_datagram(
+        &mut self,
+        mut socket: sys::Datagram,
+        peer: Option<Address>,
+        protocol: Box<dyn DatagramProtocol>,
+    ) -> io::Result<Id> {
+        if let Some(peer) = &peer {
+            socket.connect(peer)?;
+        }
+        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.terms.limits.clone()));
+        let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
+        let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");
+        if let Err(error) = socket.register(&self.poller, id.token()) {
+            self.finish_datagram(id, None);
+            return Err(error);
+        }
+        self.carry_over(id);
+        Ok(id)
+    }
+
+    /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
+    /// wrong.
+    pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
+        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        if !std::mem::replace(&mut datagram.made, true) {
+            log::debug!("datagram socket {id} is made");
+            self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
+        }
+        let goes_on = self.flush_datagram(id);
+        self.receive_datagrams(id, buffer);
+        self.tell_datagram(id);
+        self.settle_datagram(id, goes_on);
+    }
+
+    fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
+        let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
+        let Some(mut protocol) = protocol else { return };
+        let called = self.guard_telling("a datagram protocol", |core| {
+            callback(&mut *protocol, &mut DatagramTransport::new(core, id));
+        });
+        if let Some(datagram) = self.slots.datagram_mut(id) {
+            datagram.protocol = Some(protocol);
+        }
+        if let Err(message) = called {
+            self.finish_datagram(id, Some(CloseReason::Panic(message)));
+        }
+    }
+
+    /// Receives and delivers, up to the budget of a turn.
+    fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
+        let Some(datagram) = self.slots.datagram_mut(id) else { return };
+        let mut bytes_left = datagram.limits.read_bytes_per_turn_max.max(1);
+        for _ in 0..datagram.limits.datagrams_per_turn_max.max(1) {
+            // Looked up each time: a callback may have closed it.
+            let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else { return };
+            match datagram.receive(buffer) {
+                Receive::Datagram { count, from, truncated } => {
+                    self.deliver_datagram(id, &buffer[..count], &from, truncated);
+                    bytes_left = bytes_left.saturating_sub(count);
+                    if bytes_left == 0 {
+                        break;
+                    }
+                }
+                Receive::Failed => {}
+                Receive::Blocked => return,
+                Receive::Invalid(error) => return self.finish_datagram(id, Some(CloseReason::Io(error))),
+            }
+        }
+        if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {
+            self.carry_over(id);
+        }
+    }
+
+    fn deliver_datagram(&mut self, id: Id, data: &[u8], from: &Address, truncated: bool) {
+        self.counters.datagrams_received += 1;
+        self.counters.datagrams_truncated += u64::from(truncated);
+        self.call_datagram(id, |protocol, transport| match truncated {
+            false => protocol.datagram_received(transport, data, from),
+            true => protocol.datagram_truncated(transport, data, from),
+        });
+    }
+
+    /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
+    /// next turn: who sends again in `error_received` starves nobody.
+    fn tell_datagram(&mut self, id: Id) {
+        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
+        for error in datagram.take_errors() {
+            if self.slots.datagram(id).is_some_and(DatagramSocket::is_open) {
+                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+            }
+        }
+        match self.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
+            Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
+            Some(Mark::Resume) => self.call_datagram(id, |protocol, transport| protocol.resume_writing(transport)),
+            None => {}
+        }
+    }
+
+    /// Sends what waits. Answers whether it goes on at once: that has its budget too.
+    fn flush_datagram(&mut self, id: Id) -> bool {
+        let Some(datagram) = self.slots.datagram_mut(id) else { return false };
+        let before = datagram.queued_cost();
+        let goes_on = datagram.flush(datagram.limits.datagrams_per_turn_max.max(1));
+        self.queued_total -= before - datagram.queued_cost();
+        goes_on
+    }
+
+    /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
+    fn settle_datagram(&mut self, id: Id, goes_on: bool) {
+        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        if datagram.is_flushed() {
+            return self.finish_datagram(id, None);
+        }
+        if datagram.needs_deadline() {
+            let deadline = deadline_after(self.clock.now(), datagram.limits.close_timeout);
+            datagram.set_deadline(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
+        }
+        let needs_turn = goes_on || datagram.has_news();
+        if datagram.sending() == Sending::Blocked || datagram.needs_no_event() {
+            self.await_room(id);
+        }
+        if needs_turn {
+            self.carry_over(id);
+        }
+    }
+
+    /// A send would block: an event tells when to go on, or time where no event does. Or none blocks any more.
+    fn await_room(&mut self, id: Id) {
+        let Some(datagram) = self.slots.datagram_mut(id) else { return };
+        let blocked = datagram.sending() == Sending::Blocked;
+        let asked = datagram.awaits_event;
+        let Some(socket) = datagram.socket_mut() else { return };
+        let asks = blocked && socket.tells_when_writable();
+        let asked = match asks == asked || socket.await_writable(&self.poller, id.token(), asks).is_ok() {
+            true => asks,
+            false => asked,
+        };
+        datagram.awaits_event = asked;
+        if blocked {
+            datagram.set_awaited();
+            if !asked && !std::mem::replace(&mut datagram.sends_later, true) {
+                self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
+            }
+        }
+    }
+
+    pub(super) fn send_datagrams_again(&mut self, id: Id) {
+        if let Some(datagram) = self.slots.datagram_mut(id) {
+            datagram.sends_later = false;
+            datagram.try_again();
+            self.carry_over(id);
+        }
+    }
+
+    // What protocols ask of them.
+
+    pub(crate) fn send_datagram(&mut self, id: Id, data: &[u8], to: Option<&Address>) {
+        let has_room = self.queued_total <= self.terms.limits.loop_queue_bytes_max;
+        match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
+            Some(datagram) => {
+                let before = datagram.queued_cost();
+                datagram.send(data, to, has_room);
+                self.queued_total += datagram.queued_cost() - before;
+                self.settle_datagram(id, false);
+            }
+            None => self.counters.late_writes += 1,
+        }
+    }
+
+    pub(crate) fn close_datagram(&mut self, id: Id, reason: CloseReason) {
+        if let Some(datagram) = self.slots.datagram_mut(id) {
+            datagram.close(reason);
+            self.settle_datagram(id, false);
+        }
+    }
+
+    /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
+    pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
+        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        self.queued_total -= datagram.queued_cost();
+        let (timer, reason) = datagram.end(reason);
+        if let Some(timer) = timer {
+            self.timers.remove(timer);
+        }
+        self.lost.push(Loss { id, reason, handover: None });
+        self.descriptor_closed();
+    }
+
+    pub(super) fn datagram_close_timed_out(&mut self, id: Id) {
+        self.finish_datagram(id, Some(CloseReason::Timeout(Timeout::Close)));
+    }
+
+    /// Phase: losses, of datagram sockets.
+    pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
+        let Some(datagram) = self.slots.datagram_mut(id) else { return };
+        if datagram.made {
+            log::debug!("datagram socket {id} is lost: {reason}");
+            self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));
+        }
+        let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
+        self.drop_guarded(protocol);
+        self.gone.push(id);
+    }
+}

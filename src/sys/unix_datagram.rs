@@ -1,0 +1,113 @@
+//! A Unix datagram socket.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use super::datagram::Received;
+use super::stream::SEND_FLAGS;
+use super::unix_address;
+use super::unix_listener::{Inode, bind_to_path};
+use crate::{Address, UnixAddress};
+
+pub(crate) struct UnixDatagram {
+    socket: mio::net::UnixDatagram,
+    /// What is unlinked when it is closed; none without a path.
+    inode: Option<Inode>,
+    is_connected: bool,
+}
+
+impl UnixDatagram {
+    /// Binds to a path, to an abstract name, or to none. A socket that nobody has open any more is replaced (rule N1).
+    pub(super) fn bind(address: &UnixAddress) -> io::Result<UnixDatagram> {
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        #[cfg(target_vendor = "apple")]
+        socket.set_nosigpipe(true)?;
+        let inode = match address {
+            UnixAddress::Path(path) => {
+                // Refuses what cannot be a path.
+                unix_address(address)?;
+                Some(bind_to_path(&socket, path, Type::DGRAM)?)
+            }
+            UnixAddress::Abstract(_) => {
+                socket.bind(&named(address)?)?;
+                None
+            }
+            UnixAddress::Unnamed => None,
+        };
+        // From here on the path is removed again on an error.
+        let socket = mio::net::UnixDatagram::from_std(std::os::fd::OwnedFd::from(socket).into());
+        let datagram = UnixDatagram { socket, inode, is_connected: false };
+        SockRef::from(&datagram.socket).set_nonblocking(true)?;
+        Ok(datagram)
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+        registry.register(&mut self.socket, Token(token), Interest::READABLE)
+    }
+
+    pub(super) fn reregister(&mut self, registry: &Registry, token: usize, interest: Interest) -> io::Result<()> {
+        registry.reregister(&mut self.socket, Token(token), interest)
+    }
+
+    pub(super) fn connect(&mut self, address: &Address) -> io::Result<()> {
+        SockRef::from(&self.socket).connect(&destination(address)?)?;
+        self.is_connected = true;
+        Ok(())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// Not std's, which has no abstract names for every path.
+    pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+        let to = destination(to)?;
+        self.socket.try_io(|| SockRef::from(&self.socket).send_to_with_flags(bytes, &to, SEND_FLAGS))
+    }
+
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.try_io(|| SockRef::from(&self.socket).send_with_flags(bytes, SEND_FLAGS))
+    }
+
+    pub(super) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let (count, from) = self.socket.recv_from(buffer)?;
+        Ok(Received { count, from: from.into() })
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<Address> {
+        self.socket.local_addr().map(Address::from)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Unlinks its path, if that is still its own; before the socket is closed, as a listener does.
+impl Drop for UnixDatagram {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.inode.as_ref().map(Inode::unlink) {
+            log::warn!("cannot remove the path of a datagram socket: {error}");
+        }
+    }
+}
+
+fn destination(address: &Address) -> io::Result<SockAddr> {
+    match address {
+        Address::Unix(address) => named(address),
+        Address::Inet(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix address")),
+    }
+}
+
+fn named(address: &UnixAddress) -> io::Result<SockAddr> {
+    match address {
+        UnixAddress::Path(path) => SockAddr::unix(path),
+        UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
+        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
+    }
+}

@@ -1,0 +1,240 @@
+//! Unix datagram sockets: names, peers without one, receivers that do not read.
+
+use std::cell::RefCell;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use switchboard::{
+    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress,
+};
+
+use crate::support::{PATIENCE, event_loop, pattern, turn_until};
+
+/// Answers who has a name; notes the rest as lines.
+struct Answering(Rc<RefCell<Vec<String>>>);
+
+impl DatagramProtocol for Answering {
+    fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
+        self.0.borrow_mut().push(format!("{} bytes from {from}", data.len()));
+        transport.send_to(data, from);
+    }
+
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+        self.0.borrow_mut().push(error.to_string());
+    }
+
+    fn pause_writing(&mut self, _: &mut DatagramTransport<'_>) {
+        self.0.borrow_mut().push("pause".into());
+    }
+
+    fn resume_writing(&mut self, _: &mut DatagramTransport<'_>) {
+        self.0.borrow_mut().push("resume".into());
+    }
+
+    fn connection_lost(&mut self, _: &mut DatagramTransport<'_>, reason: CloseReason) {
+        self.0.borrow_mut().push(reason.to_string());
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+type Answers = Rc<RefCell<Vec<(Vec<u8>, Address)>>>;
+
+/// Asks, and keeps the answer.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+struct AskingOnce(Address, Answers);
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl DatagramProtocol for AskingOnce {
+    fn connection_made(&mut self, transport: &mut DatagramTransport<'_>) {
+        transport.send_to(b"ask", &self.0);
+    }
+
+    fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
+        self.1.borrow_mut().push((data.to_vec(), from.clone()));
+        transport.close();
+    }
+}
+
+type Lines = Rc<RefCell<Vec<String>>>;
+
+/// A folder of the test's own, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("switchboard-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at(path: PathBuf) -> Address {
+    Address::Unix(UnixAddress::Path(path))
+}
+
+fn bind(event_loop: &mut EventLoop, address: Address) -> (DatagramId, Lines) {
+    let lines = Lines::default();
+    let id = event_loop.context().bind_datagram(address, Box::new(Answering(lines.clone()))).unwrap();
+    (id, lines)
+}
+
+fn client(path: PathBuf) -> UnixDatagram {
+    let socket = UnixDatagram::bind(path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// A loop whose send is blocked tries again now and then, and does not spin.
+fn assert_rests(event_loop: &mut EventLoop) {
+    const TIME: Duration = Duration::from_millis(50);
+    let start = Instant::now();
+    let mut turns = 0;
+    while let Some(left) = TIME.checked_sub(start.elapsed()) {
+        event_loop.turn(Some(left)).unwrap();
+        turns += 1;
+    }
+    assert!(turns < 50, "{turns} turns in {TIME:?}");
+}
+
+#[test]
+fn u1_unix_datagrams_are_answered_and_who_has_no_name_is_told_as_such() {
+    let folder = Folder::new("named");
+    let mut event_loop = event_loop();
+    let path = folder.0.join("server");
+    let (_, lines) = bind(&mut event_loop, at(path.clone()));
+    let client = client(folder.0.join("client"));
+    let mut back = vec![0; 100_000];
+    // Longer than any of UDP: truncated where nothing else is asked for.
+    for data in [&b"hello"[..], b"", &pattern(65_535)] {
+        client.send_to(data, &path).unwrap();
+        turn_until(&mut event_loop, |_| !lines.borrow().is_empty());
+        let shown = format!("{} bytes from unix:{}", data.len(), folder.0.join("client").display());
+        assert_eq!(lines.take(), [shown]);
+        let count = client.recv(&mut back).unwrap();
+        assert!(&back[..count] == data);
+    }
+    UnixDatagram::unbound().unwrap().send_to(b"who am I?", &path).unwrap();
+    turn_until(&mut event_loop, |_| lines.borrow().len() == 2);
+    let lines = lines.take();
+    assert_eq!(lines[0], "9 bytes from unix:(unnamed)");
+    assert!(lines[1].starts_with("cannot send to unix:(unnamed): "), "{lines:?}");
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn u1_abstract_names_work_both_ways() {
+    let mut event_loop = event_loop();
+    let name = |kind: &str| {
+        let name = format!("switchboard {kind} {}", std::process::id());
+        Address::Unix(UnixAddress::Abstract(name.into_bytes()))
+    };
+    let (_, lines) = bind(&mut event_loop, name("server"));
+    let answers = Answers::default();
+    let client = Box::new(AskingOnce(name("server"), answers.clone()));
+    event_loop.context().bind_datagram(name("client"), client).unwrap();
+    turn_until(&mut event_loop, |_| !answers.borrow().is_empty());
+    assert_eq!(*lines.borrow(), [format!("3 bytes from {}", name("client"))]);
+    assert_eq!(*answers.borrow(), [(b"ask".to_vec(), name("server"))]);
+}
+
+#[test]
+fn u1_a_path_is_removed_on_close_but_only_ours() {
+    let folder = Folder::new("paths");
+    let mut event_loop = event_loop();
+    let path = folder.0.join("socket");
+    let (id, lines) = bind(&mut event_loop, at(path.clone()));
+    let taken = event_loop.context().bind_datagram(at(path.clone()), Box::new(Answering(lines.clone())));
+    assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    event_loop.context().datagram(id).unwrap().close();
+    event_loop.run_until_idle().unwrap();
+    assert!(!path.exists());
+    let (id, _) = bind(&mut event_loop, at(path.clone()));
+    std::fs::remove_file(&path).unwrap();
+    let _other = client(path.clone());
+    event_loop.context().datagram(id).unwrap().abort();
+    assert!(path.exists(), "it is somebody else's");
+    for bad in [folder.0.clone(), folder.0.join("x".repeat(200)), folder.0.join("no such folder").join("socket")] {
+        assert!(event_loop.context().bind_datagram(at(bad), Box::new(Answering(lines.clone()))).is_err());
+    }
+    let inet = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
+    let (id, lines) = bind(&mut event_loop, at(folder.0.join("third")));
+    event_loop.context().datagram(id).unwrap().send_to(b"to another kind", &inet);
+    turn_until(&mut event_loop, |_| lines.borrow().len() == 1);
+}
+
+#[test]
+fn u1_what_a_receiver_does_not_take_waits_and_then_all_of_it_comes() {
+    let folder = Folder::new("waiting");
+    for connected in [false, true] {
+        let mut event_loop = event_loop();
+        let path = folder.0.join(format!("receiver {connected}"));
+        let receiver = client(path.clone());
+        receiver.set_nonblocking(true).unwrap();
+        let to = at(path);
+        let lines = Lines::default();
+        let protocol = Box::new(Answering(lines.clone()));
+        let id = match connected {
+            true => event_loop.context().connect_datagram(to.clone(), protocol),
+            false => event_loop.context().bind_datagram(Address::Unix(UnixAddress::Unnamed), protocol),
+        };
+        let id = id.unwrap();
+        {
+            let mut context = event_loop.context();
+            let mut transport = context.datagram(id).unwrap();
+            for number in 0..1000_u32 {
+                let data = [&number.to_be_bytes()[..], &[7; 96]].concat();
+                match connected {
+                    true => transport.send(&data),
+                    false => transport.send_to(&data, &to),
+                }
+            }
+            assert!(transport.queued_bytes() > 64 * 1024);
+        }
+        turn_until(&mut event_loop, |_| lines.borrow().len() == 1);
+        assert_rests(&mut event_loop);
+        let mut received = Vec::new();
+        turn_until(&mut event_loop, |_| {
+            let mut data = [0; 200];
+            while let Ok(count) = receiver.recv(&mut data) {
+                assert_eq!(count, 100);
+                received.push(u32::from_be_bytes(data[..4].try_into().unwrap()));
+            }
+            received.len() == 1000
+        });
+        assert!(received.iter().copied().eq(0..1000));
+        turn_until(&mut event_loop, |_| lines.borrow().len() == 2);
+        assert_eq!(lines.take(), ["pause", "resume"]);
+    }
+}
+
+#[test]
+fn u1_a_receiver_that_others_have_filled_is_tried_again_by_time() {
+    let folder = Folder::new("filled");
+    let mut event_loop = event_loop();
+    let path = folder.0.join("receiver");
+    let receiver = client(path.clone());
+    receiver.set_nonblocking(true).unwrap();
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"of another one", &path).is_ok() {}
+    let (id, _) = bind(&mut event_loop, Address::Unix(UnixAddress::Unnamed));
+    event_loop.context().datagram(id).unwrap().send_to(b"ours", &at(path));
+    assert_eq!(event_loop.context().datagram(id).unwrap().queued_bytes(), 4);
+    assert_rests(&mut event_loop);
+    let mut data = [0; 20];
+    while receiver.recv(&mut data).is_ok() {}
+    let mut count = 0;
+    turn_until(&mut event_loop, |_| {
+        count = receiver.recv(&mut data).unwrap_or_default();
+        count > 0
+    });
+    assert_eq!(&data[..count], b"ours");
+}
