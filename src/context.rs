@@ -18,7 +18,7 @@ use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
     Address, AnyId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport, Detached, Handle,
-    Health, Limits, ListenerError, ListenerId, Protocol, SourceId, TimerId, Transport,
+    Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -198,6 +198,19 @@ impl<'a> Context<'a> {
     pub fn listener(&mut self, id: ListenerId) -> Option<Listening<'_>> {
         self.core.slots.listener(id.0)?;
         Some(Listening { core: self.core, id: id.0 })
+    }
+
+    /// Makes a group of connections that are read from no faster than this together: `burst_bytes` at once,
+    /// `bytes_per_second` then; 0 of either counts as 1. Connections join it by
+    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing
+    /// while it has nobody, and stays until it is removed.
+    pub fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
+        self.core.add_rate_group(bytes_per_second, burst_bytes)
+    }
+
+    /// Removes a group; its connections are held back by it no more. `false` where it is gone already.
+    pub fn remove_rate_group(&mut self, group: RateGroupId) -> bool {
+        self.core.remove_rate_group(group)
     }
 
     // Other sources.

@@ -60,6 +60,13 @@ limits! {
     connections_max / with_connections_max: usize = 65_536,
     /// What happens to who arrives when there are that many. Default: they wait.
     when_full / with_when_full: WhenFull = WhenFull::Wait,
+    /// How many connections one listener has at a time from one peer: from one IPv4 address, or one network of IPv6 (the
+    /// first 64 bits). Whoever comes over it is accepted and closed, and counted
+    /// ([`connections_refused`](crate::Counters::connections_refused)). Default: no limit.
+    connections_per_peer_max / with_connections_per_peer_max: usize = usize::MAX,
+    /// How many connections the loop has at a time, those included that were attached or made by itself; they count,
+    /// but only accepting stops. Only the loop's own set counts. Default: no limit.
+    loop_connections_max / with_loop_connections_max: usize = usize::MAX,
     /// How many connections the kernel holds ready until they are accepted, where we bind; the kernel may have a lower
     /// bound of its own. Default 1,024.
     backlog / with_backlog: u32 = 1024,
@@ -68,6 +75,11 @@ limits! {
     /// How many bytes one connection reads in a turn before the others have theirs (rule R5). Default 256 KiB; 0 counts
     /// as 1.
     read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
+    /// How fast one connection is read from, in bytes a second, once it has used up its burst; what its peer sends faster
+    /// waits in the kernel, and then with the peer. Default: `usize::MAX`, which is no limit. 0 counts as 1.
+    read_bytes_per_second_max / with_read_bytes_per_second_max: usize = usize::MAX,
+    /// How many bytes are read at any speed by a connection that was idle long enough. Default 64 KiB; 0 counts as 1.
+    read_burst_bytes / with_read_burst_bytes: usize = 64 * 1024,
     /// How many datagrams one socket receives in a turn before the others have theirs, and as many sends of what waits.
     /// Default 64; 0 counts as 1.
     datagrams_per_turn_max / with_datagrams_per_turn_max: usize = 64,

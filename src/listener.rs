@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::connection::Terms;
+use crate::peers::Peers;
 use crate::protocol::Factory;
 use crate::report::Report;
 use crate::sys::{self, AcceptError};
@@ -26,6 +27,8 @@ pub(crate) struct Listener {
     pub(crate) terms: Rc<Terms>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
+    /// How many each peer has; counted from when that was first limited.
+    pub(crate) peers: Option<Peers>,
     /// The user paused it.
     pub(crate) paused: bool,
     /// Somebody may be waiting. Cleared by would-block only.
@@ -64,6 +67,7 @@ impl Listener {
             hook: None,
             terms: Rc::new(Terms { limits, listener: None }),
             live: 0,
+            peers: None,
             paused: false,
             readable: false,
             carried_over: false,

@@ -11,7 +11,9 @@ use crate::connection::Flag;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::output::Piece;
-use crate::{Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, Timeout};
+use crate::{
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, RateGroupId, Timeout,
+};
 
 /// A connection as callbacks see it: their own, or any other one by its id
 /// ([`Context::connection`](Context::connection)).
@@ -168,6 +170,20 @@ impl<'a> Transport<'a> {
     /// The old one is dropped at the turn's end.
     pub fn set_protocol(&mut self, protocol: Box<dyn Protocol>) {
         self.core.set_protocol(self.id, protocol);
+    }
+
+    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
+    /// once, `bytes_per_second` then. `usize::MAX` bytes a second are no limit; 0 of either counts as 1.
+    ///
+    /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
+    /// stands still. Reading goes on by a timer, at most a hundred times a second.
+    pub fn set_read_rate(&mut self, bytes_per_second: usize, burst_bytes: usize) {
+        self.core.set_read_rate(self.id, bytes_per_second, burst_bytes);
+    }
+
+    /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.
+    pub fn set_rate_group(&mut self, group: Option<RateGroupId>) {
+        self.core.set_rate_group(self.id, group);
     }
 
     // Ending.

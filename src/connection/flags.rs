@@ -33,6 +33,8 @@ pub(crate) enum Flag {
     Tight = 1 << 11,
     /// A low mark of input is set that can withhold some.
     LowMark = 1 << 12,
+    /// The loop has a rate for how fast it may be read from.
+    Rated = 1 << 13,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
 use crate::listener::{Accepted, Accepting, Listener};
+use crate::peers::Peers;
 use crate::protocol::Factory;
 use crate::sys::{self, AcceptError};
 use crate::{Address, Context, ListenerError, ListenerId};
@@ -76,6 +77,19 @@ impl Core {
     /// Whether a listener may have one more connection (A4). A lingering one is given up for it.
     fn make_room(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
+        if self.is_loop_full() && listener.terms.limits.when_full == WhenFull::Wait {
+            // Whoever comes takes the place of a lingering one, of whatever listener.
+            if self.live_connections == self.terms.limits.loop_connections_max && !self.lingering.is_empty() {
+                return true;
+            }
+            if !self.full_for_loop.contains(&id) {
+                self.full_for_loop.push(id);
+            }
+            if let Some(listener) = self.slots.listener_mut(id) {
+                listener.accepting = Accepting::Full;
+            }
+            return false;
+        }
         if !listener.is_full() || listener.terms.limits.when_full == WhenFull::Refuse {
             return true;
         }
@@ -89,6 +103,51 @@ impl Core {
         false
     }
 
+    fn is_loop_full(&self) -> bool {
+        self.live_connections >= self.terms.limits.loop_connections_max
+    }
+
+    /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
+    fn has_enough(&mut self, id: Id, peer: &Address) -> bool {
+        let Some(listener) = self.slots.listener(id) else { return true };
+        let max = listener.terms.limits.connections_per_peer_max;
+        if max == usize::MAX {
+            return false;
+        }
+        if listener.peers.is_none() {
+            let peers = self.count_peers(id);
+            if let Some(listener) = self.slots.listener_mut(id) {
+                listener.peers = Some(peers);
+            }
+        }
+        let count = |core: &Core| {
+            core.slots.listener(id).and_then(|listener| listener.peers.as_ref()).map_or(0, |peers| peers.count(peer))
+        };
+        if count(self) >= max {
+            let of_it = |&lingering: &Id| {
+                let connection =
+                    self.slots.connection(lingering).filter(|connection| connection.terms.listener == Some(id));
+                connection.and_then(|connection| connection.peer()).is_some_and(|of| Peers::is_same(of, peer))
+            };
+            if let Some(lingering) = self.lingering.values().copied().find(of_it) {
+                self.finish_begun(lingering);
+            }
+        }
+        count(self) >= max
+    }
+
+    /// How many connections of a listener each peer has: counted once, and kept from then on.
+    fn count_peers(&self, id: Id) -> Peers {
+        let mut peers = Peers::default();
+        for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            let connection = self.slots.connection(connection);
+            if let Some(connection) = connection.filter(|of| of.terms.listener == Some(id) && of.is_alive()) {
+                connection.peer().into_iter().for_each(|peer| peers.add(peer));
+            }
+        }
+        peers
+    }
+
     fn lingering_of(&self, id: Id) -> Option<Id> {
         let of_it = |&lingering: &Id| {
             self.slots.connection(lingering).is_some_and(|connection| connection.terms.listener == Some(id))
@@ -99,7 +158,9 @@ impl Core {
     /// Somebody has come to a full listener: a lingering connection makes room for him.
     fn give_up_for(&mut self, id: Id) {
         let Some(listener) = self.slots.listener(id) else { return };
-        if listener.is_full() && listener.terms.limits.when_full == WhenFull::Wait {
+        if self.is_loop_full() && listener.terms.limits.when_full == WhenFull::Wait {
+            self.give_up_lingering();
+        } else if listener.is_full() && listener.terms.limits.when_full == WhenFull::Wait {
             if let Some(lingering) = self.lingering_of(id) {
                 self.finish_begun(lingering);
             }
@@ -109,11 +170,12 @@ impl Core {
     /// Makes a connection of an accepted socket, if the factory wants it (A5).
     fn admit(&mut self, id: Id, socket: sys::Stream, peer: Address) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
-        if listener.is_full() {
+        if listener.is_full() || self.is_loop_full() || self.has_enough(id, &peer) {
             self.counters.connections_refused += 1;
             drop(socket);
             return self.descriptor_closed();
         }
+        let Some(listener) = self.slots.listener_mut(id) else { return };
         let terms = listener.terms.clone();
         let Some(mut factory) = listener.factory.take() else { return };
         let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
@@ -142,8 +204,12 @@ impl Core {
     fn begin_connection(&mut self, listener: Id, connection: Connection) {
         match self.add_connection(connection) {
             Ok(id) => {
+                let peer = self.counted_peer(listener, id);
                 if let Some(listener) = self.slots.listener_mut(listener) {
                     listener.live += 1;
+                    if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
+                        peers.add(peer);
+                    }
                 }
                 self.make(id);
             }
@@ -218,10 +284,28 @@ impl Core {
         }
     }
 
+    /// The peer of a connection, where its listener counts those.
+    fn counted_peer(&self, id: Id, connection: Id) -> Option<Address> {
+        self.slots.listener(id)?.peers.as_ref()?;
+        self.slots.connection(connection)?.peer().cloned()
+    }
+
+    /// The loop has one connection less: listeners that wait for that go on.
+    pub(super) fn one_less_in_loop(&mut self) {
+        self.live_connections -= 1;
+        for id in std::mem::take(&mut self.full_for_loop) {
+            self.look_again(id);
+        }
+    }
+
     /// A connection of a listener has closed its socket.
-    pub(super) fn one_less(&mut self, id: Id) {
+    pub(super) fn one_less(&mut self, id: Id, connection: Id) {
+        let peer = self.counted_peer(id, connection);
         let Some(listener) = self.slots.listener_mut(id) else { return };
         listener.live -= 1;
+        if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
+            peers.remove(peer);
+        }
         if listener.accepting == Accepting::Full {
             listener.accepting = Accepting::Yes;
             self.carry_over(id);

@@ -28,6 +28,7 @@ impl Core {
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
         connection.began_ns = self.turn_began_ns;
         let id = self.slots.insert(Tenant::Connection(connection))?;
+        self.live_connections += 1;
         match target {
             Target::Addresses(addresses) => {
                 if let Some(connector) = self.connector_mut(id) {
@@ -62,6 +63,7 @@ impl Core {
         let Some(Tenant::Connection(mut connection)) = self.slots.remove(id) else {
             return io::ErrorKind::NotConnected.into();
         };
+        self.one_less_in_loop();
         self.discarded.extend(connection.protocol.take().map(Discarded::Protocol));
         connection.take_connector().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
     }

@@ -23,6 +23,7 @@ use crate::ids::{AnyId, Id};
 use crate::listener::Hook;
 use crate::output::Pool;
 use crate::protocol::Factory;
+use crate::rate::{RateGroup, RateGroupId, ReadRate};
 use crate::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::sys::{Clock, Poller, Readiness};
 use crate::timers::{Key, Timers};
@@ -65,6 +66,15 @@ pub(crate) struct Core {
     pub(super) total_timeouts: BTreeMap<Id, Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
+    /// Listeners that wait for the loop to have fewer connections.
+    pub(super) full_for_loop: Vec<Id>,
+    /// How many connections have a socket.
+    pub(super) live_connections: usize,
+
+    /// How fast connections may be read from, where that is limited.
+    pub(super) read_rates: BTreeMap<Id, ReadRate>,
+    pub(super) rate_groups: BTreeMap<RateGroupId, RateGroup>,
+    pub(super) next_rate_group: u64,
 
     // Buffers.
     /// What the commands phase takes its batch into; empty outside of it.
@@ -154,6 +164,11 @@ impl Core {
             lingering: BTreeMap::new(),
             total_timeouts: BTreeMap::new(),
             backing_off: Vec::new(),
+            full_for_loop: Vec::new(),
+            live_connections: 0,
+            read_rates: BTreeMap::new(),
+            rate_groups: BTreeMap::new(),
+            next_rate_group: 0,
             commands: VecDeque::new(),
             read_buffer: vec![0; READ_BYTES_MAX],
             own: Own::default(),
@@ -193,6 +208,7 @@ impl Core {
             self.descriptor_closed();
             return Err(error);
         }
+        self.live_connections += 1;
         Ok(id)
     }
 
@@ -286,6 +302,9 @@ impl Core {
             self.discarded.push(Discarded::Ending(ending));
         }
         let (listener, idle) = (connection.terms.listener, connection.idle.take());
+        if connection.flags.has(Flag::Rated) {
+            self.drop_read_rate(id);
+        }
         self.drop_timeouts(id, idle);
         if self.own.is(id) {
             self.own.set_room(0);
@@ -294,8 +313,9 @@ impl Core {
         self.lost.push(Loss { id, reason, handover });
         self.descriptor_closed();
         if let Some(listener) = listener {
-            self.one_less(listener);
+            self.one_less(listener, id);
         }
+        self.one_less_in_loop();
     }
 
     /// Ends a connection for the reason with which its end began.

@@ -11,6 +11,7 @@ mod inspect;
 mod lookups;
 mod own;
 mod quick;
+mod rates;
 mod serve;
 mod slots;
 mod timeouts;

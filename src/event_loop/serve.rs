@@ -55,6 +55,9 @@ impl Core {
             if !connection.is_readable() {
                 return;
             }
+            if connection.flags.has(Flag::Rated) {
+                return self.receive_at_rate(id, buffer);
+            }
             let budget = connection.terms.limits.read_bytes_per_turn_max.max(1) - received;
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
@@ -82,6 +85,28 @@ impl Core {
         }
         self.hold_back(id);
         true
+    }
+
+    /// Reads once, as much as the connection's rate allows; what is left carries over.
+    #[cold]
+    fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
+        let allowed = self.allow_reading(id);
+        let Some(connection) = self.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
+        let budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
+        let most = budget.min(buffer.len()).min(allowed);
+        match connection.read(&mut buffer[..most]) {
+            Read::Data(count) => {
+                let more = connection.is_readable();
+                connection.has_received(count, self.turn_began_ns);
+                self.counters.bytes_received += count as u64;
+                self.charge_for_reading(id, count);
+                self.deliver(id, &buffer[..count]);
+                if more {
+                    self.carry_over(id);
+                }
+            }
+            nothing => self.receive_nothing(id, nothing),
+        }
     }
 
     /// A read has brought no bytes.

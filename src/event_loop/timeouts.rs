@@ -14,6 +14,7 @@ use crate::timeouts::Idle;
 impl Core {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
+        self.start_read_rate(id);
         let Some(connection) = self.slots.connection(id) else { return };
         let (idle, total) = (connection.terms.limits.idle_timeout, connection.terms.limits.total_timeout);
         if idle.is_some() {

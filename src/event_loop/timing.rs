@@ -8,6 +8,7 @@ use super::Core;
 use super::core::Discarded;
 use crate::connection::Flag;
 use crate::ids::Id;
+use crate::rate::RateGroupId;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
 use crate::timers::Key;
@@ -21,6 +22,8 @@ pub(super) enum Due {
     Every(Box<Every>),
     /// Something of a connection or a listener: its id lies open, so that all fits into 16 bytes.
     Of(Purpose, u32, NonZeroU64),
+    /// Connections of a group have read fast enough, and may read on.
+    RateGroup(RateGroupId),
     /// The grace of a shutdown is over.
     Shutdown,
     /// Buffers that are out of use are given back.
@@ -54,6 +57,8 @@ pub(super) enum Purpose {
     Idle,
     /// A connection has lasted for long enough.
     Total,
+    /// A connection that has read fast enough may read on.
+    ReadRate,
     /// A send that only time unblocks is tried again.
     Send,
     /// A listener that failed accepts again.
@@ -74,7 +79,7 @@ impl Due {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
-            Due::Of(..) | Due::Shutdown | Due::Decay => false,
+            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay => false,
         }
     }
 }
@@ -85,6 +90,7 @@ impl fmt::Debug for Due {
             Due::Once(_) => f.write_str("Once"),
             Due::Every(_) => f.write_str("Every"),
             Due::Of(purpose, ..) => write!(f, "{purpose:?}"),
+            Due::RateGroup(_) => f.write_str("RateGroup"),
             Due::Shutdown => f.write_str("Shutdown"),
             Due::Decay => f.write_str("Decay"),
         }
@@ -204,12 +210,14 @@ impl Core {
                     }
                     Purpose::Idle => self.check_idle(id, now),
                     Purpose::Total => self.total_is_over(id),
+                    Purpose::ReadRate => self.end_waiting(id),
                     Purpose::Send => self.send_again(id),
                     Purpose::Accept => self.accept_again(id),
                     Purpose::ConnectNext => self.connect_next(id),
                     Purpose::ConnectDeadline => self.connect_timed_out(id),
                 }
             }
+            Due::RateGroup(group) => self.grant_shares(group),
             Due::Shutdown => self.abandon_connections(),
             Due::Decay => self.decay(),
             Due::Every(_) => unreachable!("it was not one above"),

@@ -330,6 +330,8 @@ mod panics;
 #[cfg(feature = "testing")]
 mod properties;
 mod quick;
+#[cfg(feature = "testing")]
+mod rates;
 mod reading;
 mod reconnecting;
 mod reentering;

@@ -134,7 +134,7 @@ fn u1_abstract_names_work_both_ways() {
     let mut event_loop = event_loop();
     let name = |kind: &str| {
         let name = format!("switchboard {kind} {}", std::process::id());
-        Address::Unix(UnixAddress::Abstract(name.into_bytes()))
+        Address::Unix(UnixAddress::Abstract(name.into_bytes().into()))
     };
     let (_, lines) = bind(&mut event_loop, name("server"));
     let answers = Answers::default();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use switchboard::{
     Address, CloseReason, ConnectionId, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport,
-    EventLoop, Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Transport, WhenFull,
+    EventLoop, Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, RateGroupId, Transport,
+    WhenFull,
 };
 
 /// Nothing here takes so long.
@@ -301,4 +302,41 @@ fn a_datagram_is_answered() {
     assert_eq!(client.recv_from(&mut back).unwrap(), (5, address));
     assert_eq!(errors.borrow().len(), 1);
     assert!(event_loop.context().datagram(id).is_none());
+}
+
+/// A rate of its own, and one that it shares.
+struct Slow(RateGroupId);
+
+impl Protocol for Slow {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.set_read_rate(1 << 20, 1 << 16);
+        transport.set_rate_group(Some(self.0));
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        transport.write(data);
+        transport.close();
+        data.len()
+    }
+}
+
+#[test]
+fn a_rate_is_shared_in_a_group() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let mut context = event_loop.context();
+    let group: RateGroupId = context.add_rate_group(1 << 20, 1 << 16);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Slow(group)) as Box<dyn Protocol>);
+    let listener = context.listen(SocketAddr::from(ANY_PORT), factory).unwrap();
+    let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
+    context.unref(listener);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    while event_loop.context().counters().connections_lost == 0 {
+        event_loop.turn(Some(PATIENCE)).unwrap();
+    }
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"hello");
+    assert!(event_loop.context().remove_rate_group(group));
 }

@@ -1,0 +1,177 @@
+//! How fast bytes are taken: token buckets, of one connection or of a group.
+//!
+//! Pure data: no clock, `now` is an argument.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::ids::Id;
+use crate::timers::Key;
+
+/// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
+///
+/// `Copy + Send`, valid for one loop. Once the group is removed the id is stale, and never comes to mean another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RateGroupId(pub(crate) u64);
+
+/// A bucket that fills with tokens as time passes, up to a brim; each token is worth a byte.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    bytes_per_second: i128,
+    /// In billionths of a byte, as is what is there: so no nanosecond's worth is rounded away.
+    brim: i128,
+    /// Below zero where more was taken than there was.
+    tokens: i128,
+    updated: Instant,
+}
+
+/// The billionth part of a byte.
+const NANO: i128 = 1_000_000_000;
+
+/// Who finds the bucket empty waits for what fills it in a hundredth of a second, so that a trickle costs a hundred
+/// wake-ups a second and no more.
+const WAITS_PER_SECOND: i128 = 100;
+
+impl TokenBucket {
+    /// A full one. A rate or a burst of 0 counts as 1.
+    pub(crate) fn new(bytes_per_second: usize, burst_bytes: usize, now: Instant) -> TokenBucket {
+        let brim = (burst_bytes.max(1) as i128).saturating_mul(NANO);
+        TokenBucket { bytes_per_second: bytes_per_second.max(1) as i128, brim, tokens: brim, updated: now }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.updated).as_nanos() as i128;
+        self.tokens = self.tokens.saturating_add(elapsed.saturating_mul(self.bytes_per_second)).min(self.brim);
+        self.updated = self.updated.max(now);
+    }
+
+    /// How many bytes may be taken now.
+    pub(crate) fn available(&mut self, now: Instant) -> usize {
+        self.fill(now);
+        usize::try_from(self.tokens.max(0) / NANO).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn take(&mut self, bytes: usize) {
+        self.tokens = self.tokens.saturating_sub((bytes as i128).saturating_mul(NANO));
+    }
+
+    /// How long until there is enough to be worth a wake-up, or the bucket is full.
+    pub(crate) fn time_to_wait(&mut self, now: Instant) -> Duration {
+        self.fill(now);
+        let worth = (self.bytes_per_second * NANO / WAITS_PER_SECOND).max(NANO).min(self.brim);
+        let missing = (worth - self.tokens).max(0);
+        // Rounded up: a wake-up that is early finds too little.
+        let nanoseconds = (missing + self.bytes_per_second - 1) / self.bytes_per_second;
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+}
+
+/// What holds one connection's reading back, beside its pauses.
+#[derive(Debug, Default)]
+pub(crate) struct ReadRate {
+    pub(crate) own: Option<TokenBucket>,
+    pub(crate) group: Option<RateGroupId>,
+    /// What its group has granted it, while it waited.
+    pub(crate) granted: usize,
+    pub(crate) waiting: Waiting,
+}
+
+/// What a connection waits for before it may read on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    #[default]
+    No,
+    /// For its own bucket, with this timer.
+    ForOwn(Key),
+    /// For its turn in its group.
+    ForGroup,
+}
+
+/// Connections that share a bucket. Those that find it empty stand in a queue, so that each has its turn.
+pub(crate) struct RateGroup {
+    pub(crate) bucket: TokenBucket,
+    /// It holds full ids: what they name may be gone, or have left the group.
+    pub(crate) waiting: VecDeque<Id>,
+    pub(crate) timer: Option<Key>,
+}
+
+/// Nobody in a group is granted less at a time, where there is that much: about what a packet carries.
+const SHARE_BYTES_MIN: usize = 1460;
+
+impl RateGroup {
+    pub(crate) fn new(bucket: TokenBucket) -> RateGroup {
+        RateGroup { bucket, waiting: VecDeque::new(), timer: None }
+    }
+
+    /// How much a connection may take that was granted nothing: nothing while others wait.
+    pub(crate) fn available(&mut self, now: Instant) -> usize {
+        match self.waiting.is_empty() {
+            true => self.bucket.available(now),
+            false => 0,
+        }
+    }
+
+    /// How much each of those that wait is granted.
+    pub(crate) fn share(&mut self, now: Instant) -> usize {
+        let available = self.bucket.available(now);
+        (available / self.waiting.len().max(1)).max(SHARE_BYTES_MIN).min(available)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_bucket_gives_its_burst_at_once_and_its_rate_then() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(1000, 500, start);
+        assert_eq!(bucket.available(start), 500);
+        bucket.take(500);
+        assert_eq!(bucket.available(start), 0);
+        assert_eq!(bucket.time_to_wait(start), 10 * MS);
+        assert_eq!(bucket.available(start + 9 * MS), 9);
+        assert_eq!(bucket.time_to_wait(start + 9 * MS), MS);
+        assert_eq!(bucket.available(start + 10_000 * MS), 500, "it is full");
+    }
+
+    #[test]
+    fn a_bucket_rounds_nothing_away_however_often_it_is_asked() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(7, 100, start);
+        bucket.take(100);
+        let last = (1..=1_000_000).map(|n| bucket.available(start + n * Duration::from_micros(1))).last();
+        assert_eq!(last, Some(7));
+    }
+
+    #[test]
+    fn an_overdrawn_bucket_is_filled_before_it_gives_again() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(1000, 10, start);
+        bucket.take(1010);
+        assert_eq!(bucket.available(start + 999 * MS), 0);
+        assert_eq!(bucket.time_to_wait(start + 999 * MS), 11 * MS);
+        assert_eq!(bucket.available(start + 1010 * MS), 10);
+    }
+
+    #[test]
+    fn extremes_neither_overflow_nor_come_to_a_standstill() {
+        let start = Instant::now();
+        for (rate, burst) in [(0, 0), (1, 1), (usize::MAX, 1), (1, usize::MAX), (usize::MAX, usize::MAX)] {
+            let mut bucket = TokenBucket::new(rate, burst, start);
+            for _ in 0..3 {
+                let available = bucket.available(start);
+                bucket.take(available);
+                bucket.take(usize::MAX);
+            }
+            assert_eq!(bucket.available(start), 0);
+            bucket.time_to_wait(start);
+            let mut bucket = TokenBucket::new(rate, burst, start);
+            bucket.take(1);
+            let later = start + bucket.time_to_wait(start);
+            assert!(bucket.available(later) >= 1, "{rate} {burst}");
+        }
+    }
+}
