@@ -135,9 +135,9 @@ impl<'a> Context<'a> {
 
     // Datagrams.
 
-    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a
-    /// [`UnixAddress`](crate::UnixAddress): a path that does not exist yet (it is removed again on close), an abstract
-    /// name, or none. `connection_made` comes with the next turn.
+    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress): a
+    /// path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, nothing else is, and
+    /// it is removed again on close. `connection_made` comes with the next turn.
     ///
     /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
     ///

@@ -302,10 +302,10 @@ impl Core {
     pub(super) fn one_less(&mut self, id: Id, connection: Id) {
         let peer = self.counted_peer(id, connection);
         let Some(listener) = self.slots.listener_mut(id) else { return };
-        listener.live -= 1;
         if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
             peers.remove(peer);
         }
+        listener.live -= 1;
         if listener.accepting == Accepting::Full {
             listener.accepting = Accepting::Yes;
             self.carry_over(id);

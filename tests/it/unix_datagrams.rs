@@ -1,7 +1,7 @@
 //! Unix datagram sockets: names, peers without one, receivers that do not read.
 
 use std::cell::RefCell;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -161,9 +161,23 @@ fn u1_a_path_is_removed_on_close_but_only_ours() {
     let _other = client(path.clone());
     event_loop.context().datagram(id).unwrap().abort();
     assert!(path.exists(), "it is somebody else's");
-    for bad in [folder.0.clone(), folder.0.join("x".repeat(200)), folder.0.join("no such folder").join("socket")] {
+    let stale = folder.0.join("stale");
+    drop(UnixDatagram::bind(&stale).unwrap());
+    bind(&mut event_loop, at(stale));
+    let (file, stream) = (folder.0.join("file"), folder.0.join("stream"));
+    std::fs::write(&file, "somebody's").unwrap();
+    let _listener = UnixListener::bind(&stream).unwrap();
+    for bad in [
+        file.clone(),
+        stream.clone(),
+        folder.0.clone(),
+        folder.0.join("x".repeat(200)),
+        folder.0.join("no such folder").join("socket"),
+    ] {
         assert!(event_loop.context().bind_datagram(at(bad), Box::new(Answering(lines.clone()))).is_err());
     }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "somebody's");
+    assert!(stream.exists());
     let inet = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
     let (id, lines) = bind(&mut event_loop, at(folder.0.join("third")));
     event_loop.context().datagram(id).unwrap().send_to(b"to another kind", &inet);
