@@ -44,7 +44,7 @@ enum State {
     Open,
     /// Closed by its user: what is queued goes out, until this timer.
     Closing(Option<Key>, CloseReason),
-    /// Its socket is closed, and `connection_lost` is due or was delivered.
+    /// Its socket is closed.
     Lost,
 }
 
@@ -338,9 +338,9 @@ impl DatagramSocket {
         }
     }
 
-    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Answers the timer
-    /// that is of no more use, and the reason.
-    pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (Option<Key>, CloseReason) {
+    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Answers the reason, and
+    /// the timer that is of no more use.
+    pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, Option<Key>) {
         self.socket = None;
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
@@ -348,7 +348,7 @@ impl DatagramSocket {
             State::Closing(timer, begun) => (timer, begun),
             _ => (None, CloseReason::Closed),
         };
-        (timer, reason.unwrap_or(begun))
+        (reason.unwrap_or(begun), timer)
     }
 }
 

@@ -37,9 +37,10 @@ impl Core {
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
+            let is_loop_full = self.is_loop_full();
             // Looked up each time: the factory may have closed or paused it.
             let Some(listener) = self.slots.listener_mut(id) else { return };
-            let is_full = listener.is_full();
+            let is_full = listener.is_full() || is_loop_full;
             if !listener.wants_to_accept() || (is_full && !self.make_room(id)) {
                 return;
             }

@@ -195,7 +195,7 @@ impl Core {
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
         self.queued_total -= datagram.queued_cost();
-        let (timer, reason) = datagram.end(reason);
+        let (reason, timer) = datagram.end(reason);
         if let Some(timer) = timer {
             self.timers.remove(timer);
         }
