@@ -11,7 +11,8 @@ BUGS = [
         (LOOP + "slots.rs", "self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)",
          "self.slab.get(id.slot as usize)")]),
     ("a slot is freed at once", 300, [
-        (LOOP + "core.rs", "self.lost.push(id);", "self.lost.push(id);\n        self.slots.remove(id);")]),
+        (LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
+         "self.lost.push(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
         (LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
     ("a used-up accept budget carries nothing over", 300, [

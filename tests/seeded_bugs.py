@@ -4,6 +4,7 @@
     python3 tests/seeded_bugs.py             all rules, some minutes
     python3 tests/seeded_bugs.py w2 x1       those rules only
     python3 tests/seeded_bugs.py --some 5    five, chosen by the date, so that in time all have their turn
+    python3 tests/seeded_bugs.py --stand     only sees that the source of each is still there, at once
 
 Works on a copy of the tree in a scratch folder. A bug is a piece of the source and what takes its place; it counts as
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
@@ -42,8 +43,9 @@ BUGS = [
      "self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };",
      "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
      "self.slots.connection_mut(id) else { return };"),
-    ("c2", "src/connection/reading.rs", "!self.made || offers ||", "offers ||"),
-    ("c3", LOOP + "core.rs", "self.lost.push(id);", "self.lost.push(id);\n        self.deliver_losses();"),
+    ("c2", "src/connection/reading.rs", "!self.flags.has(Flag::Made) || self.offers() ||", "self.offers() ||"),
+    ("c3", LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
+     "self.lost.push(Loss { id, reason, handover });\n        self.deliver_losses();"),
     ("c4", "src/connection/ending.rs", "socket => drop(socket),", "socket => std::mem::forget(socket),"),
     ("c4", LOOP + "turn.rs", "self.gone.push(id);", "self.slots.remove(id);"),
     ("c5", LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
@@ -54,20 +56,19 @@ BUGS = [
     ("c7", LOOP + "core.rs", "(State::ReadClosed, CloseReason::Closed) => CloseReason::PeerClosed,", ""),
     ("c7", LOOP + "serve.rs", "if !connection.wants_input() {\n            return false;\n        }\n        self.hold_back(id);",
      "self.hold_back(id);"),
-    ("c7", "src/connection/ending.rs", "self.offer_again = true;\n        }\n        self.push", "}\n        self.push"),
+    ("c7", "src/connection/ending.rs", "self.flags.set(Flag::OfferAgain, true);\n        }\n        self.push", "}\n        self.push"),
     ("c8", "src/sys/listener.rs", "Ok((Stream::from_accepted(stream), peer.into()))",
      "let _ = peer;\n                let stream = Stream::from_accepted(stream);\n"
      "                let peer = stream.peer_addr()?;\n                Ok((stream, peer))"),
     ("e1", LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);"),
-    ("r1", LOOP + "serve.rs", "if consumed == data.len() || !self.goes_on(id, count) {", "if true {"),
-    ("r2", "src/connection/reading.rs", "self.readable = true;\n        // Whatever", "// Whatever"),
+    ("r1", LOOP + "serve.rs", "consumed += count;\n            if !goes_on {", "consumed += count;\n            if true {"),
+    ("r2", "src/connection/reading.rs", "self.flags.set(Flag::Readable, true);\n        // Whatever", "// Whatever"),
     ("r3", "src/connection/ending.rs", "State::FlushingAfterEnd } else { State::Flushing };",
      "State::FlushingAfterEnd } else { State::FinQueued };"),
-    ("r4", "src/connection/ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.paused && self.made => {",
+    ("r4", "src/connection/ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {",
      "State::Open | State::FinQueued | State::WriteClosed if false => {"),
-    ("r5", LOOP + "serve.rs", "if count == budget {\n                        return self.carry_over(id);",
-     "if count == budget {\n                        return;"),
-    ("r6", "src/connection/reading.rs", "if count < buffer.len() && !self.hinted &&", "if count < buffer.len() &&"),
+    ("r5", LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {"),
+    ("r6", "src/connection/reading.rs", "if !self.flags.has(Flag::Hinted) && self.is", "if self.is"),
     ("w1", LOOP + "write.rs", "self.send_gathered(id);\n        let Some", "let Some"),
     ("w2", "src/connection/writing.rs", "true if cost <= self.terms.limits.low()", "true if cost < self.terms.limits.low()"),
     ("w3", LOOP + "timing.rs", "self.pool.decay();\n", ""),
@@ -88,7 +89,8 @@ BUGS = [
     ("x4", "src/protocol.rs", "transport.abort_after(timeout);", "let _ = timeout;\n        transport.close();"),
     ("x5", "src/connection/ending.rs", "reason.demands_reset() || self.output.is_some()", "reason.demands_reset()"),
     ("a1", LOOP + "accept.rs", "if class != AcceptError::Skip {", "if true {"),
-    ("a2", LOOP + "core.rs", "self.lost.push(id);\n        self.descriptor_closed();", "self.lost.push(id);"),
+    ("a2", LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });\n        self.descriptor_closed();",
+     "self.lost.push(Loss { id, reason, handover });"),
     ("a3", LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
      "_ => {}\n        }\n    }\n\n    /// Whether a listener may"),
     ("a4", LOOP + "accept.rs", "listener.live -= 1;\n        if listener.accepting == Accepting::Full {",
@@ -180,11 +182,11 @@ BUGS = [
     ("f1", "src/transport.rs", "&& !over_high", "&& (true || over_high)"),
     ("f1", LOOP + "core.rs", "pub(crate) fn pause_reading(&mut self, id: Id) {\n        self.own.disturb(id);",
      "pub(crate) fn pause_reading(&mut self, id: Id) {"),
-    ("f1", LOOP + "core.rs", "self.own.disturb(id);\n        connection.offer_again = true;",
-     "connection.offer_again = true;"),
+    ("f1", LOOP + "core.rs", "self.own.disturb(id);\n        connection.flags.set(Flag::OfferAgain, true);",
+     "connection.flags.set(Flag::OfferAgain, true);"),
     ("f1", LOOP + "write.rs", "self.own.disturb(id);\n", ""),
     ("f1", LOOP + "own.rs", "&& self.gathered.len() <= UNWATCHED_BYTES", ""),
-    ("f1", LOOP + "own.rs", "self.undisturbed = 0;\n        self.room = room;\n    }\n\n    pub(crate) fn lower",
+    ("f1", LOOP + "own.rs", "self.undisturbed = false;\n        self.room = room;\n    }\n\n    pub(crate) fn lower",
      "self.room = room;\n    }\n\n    pub(crate) fn lower"),
     ("f1", "src/framing/lines.rs", "if end < window {", "if true {"),
     ("f2", "src/framing/lines.rs", "transport.abort_over(Limit::LineBytes);", "let _ = transport;"),
@@ -319,7 +321,17 @@ def chosen(arguments):
     return [bug for bug in ALL if not arguments or bug[0] in arguments]
 
 
+def stand():
+    """Whether the source of each bug stands where it is to be broken, once."""
+    out_of_date = [f"{rule}{name}: {path}: {source!r}" for rule, edits, name, _ in ALL for path, source, _ in edits
+                   if (ROOT / path).read_text().count(source) != 1]
+    print("\n".join(out_of_date) or f"all {len(ALL)} stand")
+    sys.exit(len(out_of_date) > 0)
+
+
 def main():
+    if sys.argv[1:] == ["--stand"]:
+        stand()
     bugs = chosen(sys.argv[1:])
     passed = failed = 0
     with tempfile.TemporaryDirectory() as scratch:
