@@ -48,6 +48,10 @@ pub enum Timeout {
     /// told of the byte.
     Idle,
     /// It has lasted for this long, whatever came or went.
+    ///
+    /// For a handshake that has to be over in time, give it to the listener's
+    /// [`Limits::total_timeout`](crate::Limits::total_timeout), and take it away
+    /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once the handshake is done.
     Total,
 }
 
