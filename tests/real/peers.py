@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Real peers: netcat, socat, Python's sockets and asyncio (and Twisted) against the examples, in both directions.
+
+Their clients talk to our servers, and our clients to their servers; every byte is compared.  `--twisted` does the same
+with Twisted, and needs it installed (in a virtual environment).  A tool that is missing is a failure.  The peers
+themselves are in `standard_peers.py` and `twisted_peer.py`.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+
+import harness
+from harness import WAIT_S, Checks, Server, require
+from standard_peers import PEERS, at, netcat_server, until
+
+LIMIT_S = 60
+
+BYTES = bytes(range(256)) + random.Random(1).randbytes(1 << 20)
+# The longest that netcat takes in one is 16 KiB.
+DATAGRAMS = [b"\0", b"two\n", random.Random(2).randbytes(1472), random.Random(3).randbytes(9000)]
+TYPED = b"first line\r\nsecond \x1b[2J line\nrest"
+
+
+# --------------------------------------------------------------------------------------------- their clients, ours serve
+
+
+def is_echoed(client, server, data=BYTES):
+    back = client(server, data)
+    require(back == data, f"{len(back)} of {len(data)} bytes came back" + ("" if len(back) != len(data) else ", others"))
+
+
+def echoes_tcp(client):
+    with Server([harness.example("echo_server"), "127.0.0.1:0"]) as server:
+        is_echoed(client, server.address)
+        is_echoed(client, server.address, b"")
+        require(server.end() == 0, "another exit code than 0")
+
+
+@contextlib.contextmanager
+def unix_echo(name):
+    server = harness.start([harness.example("unix_echo"), "server", name], stdout=subprocess.PIPE)
+    try:
+        require(server.stdout.readline() == b"listening on unix:%s\n" % name.encode(), "it does not listen")
+        yield name
+    finally:
+        harness.end(server)
+        server.stdout.close()
+
+
+def echoes_unix(client, abstract):
+    with tempfile.TemporaryDirectory() as folder:
+        names = [os.path.join(folder, "echo.sock")] + [f"@switchboard-peers-{os.getpid()}"] * abstract
+        for name in names:
+            with unix_echo(name) as server:
+                is_echoed(client, server)
+
+
+def echoes_datagrams(client):
+    with Server([harness.example("udp_echo"), "127.0.0.1:0"]) as server:
+        back = client(server.address, DATAGRAMS)
+        require(back == DATAGRAMS, f"came back: {[len(datagram) for datagram in back]} bytes")
+        require(server.end() == 0, "another exit code than 0")
+
+
+def is_logged(client):
+    """What a client has typed is printed, all of it and nothing else, by pieces and by lines."""
+    pieces = [r"first line\r\nsecond \x1b[2J line\nrest"]
+    lines = ["first line", r"second \x1b[2J line", "rest (unfinished)"]
+    for name, shown, reason in [("simple_logger", pieces, ""), ("line_logger", lines, ": closed by the peer")]:
+        with Server([harness.example(name), "127.0.0.1:0"]) as server:
+            require(client(server.address, TYPED) == b"", "it was answered")
+            first = server.wait_for_line(rb"Got connection from \S+").decode()
+            peer = first.split()[-1]
+            server.wait_for_line(rb".* disconnected.*", "the end")
+            wanted = [first, *(f"{peer}: {line}" for line in shown), f"{peer} disconnected{reason}"]
+            printed = [line.decode() for line in server.lines if not line.startswith(b"listening on ")]
+            require(printed == wanted, f"{name} printed {printed}, not {wanted}")
+
+
+def is_relayed(client, server_of):
+    """Our relay between their client and their echo."""
+    with server_of(None, None) as (target, _), Server([harness.example("relay"), at(target), "127.0.0.1:0"]) as relay:
+        is_echoed(client, relay.address)
+        require(relay.end() == 0, "another exit code than 0")
+
+
+# --------------------------------------------------------------------------------------------- our clients, they serve
+
+
+def run(name, *arguments):
+    done = subprocess.run([harness.example(name), *arguments], capture_output=True, timeout=WAIT_S, check=False)
+    require(done.returncode == 0 and not done.stderr, f"{name} ended with {done.returncode}: {done.stderr.decode()}")
+    return done.stdout.decode()
+
+
+def is_greeted(server_of):
+    with server_of(None, b"byebye") as (address, heard):
+        printed = run("greeting_client", at(address))
+        require(printed == "the data received is byebye\n", f"printed {printed!r}")
+        until(lambda: heard() == [b"hihi"], "hihi, and nothing else")
+
+
+def both_are_greeted(server_of):
+    with server_of(None, b"byebye") as (address, heard):
+        printed = sorted(run("two_sockets_client", at(address)).splitlines())
+        require(printed == [f"sock{n}: the data received is byebye" for n in (1, 2)], f"printed {printed!r}")
+        until(lambda: sorted(heard()) == [b"client send use sock2", b"hihi I am client"], "both answers")
+
+
+def is_echoed_to_us(server_of):
+    with tempfile.TemporaryDirectory() as folder, server_of(os.path.join(folder, "their.sock"), None) as (path, _):
+        message = "hello \x1b[2J" + "x" * 50_000
+        printed = run("unix_echo", "client", path, message)
+        require(printed == message.replace("\x1b", "\\x1b") + "\n", f"printed {len(printed)} characters")
+
+
+def is_heard_through_the_relay():
+    """From one netcat to another, which is no echo: each has typed what the other prints."""
+    with netcat_server(None, b"from behind") as (target, heard):
+        with Server([harness.example("relay"), at(target), "127.0.0.1:0"]) as relay:
+            answers = []
+            thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
+            thread.start()
+            printed = PEERS["streams"]["nc"](relay.address, BYTES)
+            thread.join(WAIT_S)
+            require(printed == b"from behind" and answers == [BYTES], f"{printed!r}, {list(map(len, answers))} bytes")
+
+
+def netcat_answers_over_unix():
+    with tempfile.TemporaryDirectory() as folder, netcat_server(os.path.join(folder, "nc.sock"), b"there") as (path, heard):
+        # It ends its half when its input ends, so that our client, which prints what it has at the end, can.
+        answers = []
+        thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
+        thread.start()
+        printed = run("unix_echo", "client", path, "who is there?")
+        thread.join(WAIT_S)
+        require((printed, answers) == ("there\n", [b"who is there?"]), f"{printed!r}, {answers}")
+
+
+def is_answered(server_of):
+    """Three questions, and each comes back; those that find nobody yet are told as refused, and asked again."""
+    with server_of() as address:
+        client = subprocess.run(
+            [harness.example("udp_client"), at(address)], capture_output=True, timeout=WAIT_S, check=False
+        )
+        require(client.returncode == 0 and not client.stderr, f"{client.returncode}: {client.stderr.decode()}")
+        lines = client.stdout.decode().splitlines()
+        answered = [line for line in lines if "refused" not in line]
+        asked = len(lines) - len(answered)
+        wanted = [f"{at(address)} answers: question {asked + number}" for number in (1, 2, 3)]
+        require(answered == wanted, f"printed {lines}")
+
+
+# --------------------------------------------------------------------------------------------------------- all of them
+
+
+def check_all(checks, streams, datagrams, servers, datagram_servers, abstract):
+    for name, client in streams.items():
+        checks.run(f"{name} against echo_server", echoes_tcp, client)
+        checks.run(f"{name} against unix_echo", echoes_unix, client, name in abstract)
+        checks.run(f"{name} against the loggers", is_logged, client)
+    for name, client in datagrams.items():
+        checks.run(f"{name} against udp_echo", echoes_datagrams, client)
+    for name, server_of in servers.items():
+        checks.run(f"greeting_client against {name}", is_greeted, server_of)
+        checks.run(f"two_sockets_client against {name}", both_are_greeted, server_of)
+        checks.run(f"unix_echo's client against {name}", is_echoed_to_us, server_of)
+        for peer, client in streams.items():
+            checks.run(f"relay between {peer} and {name}", is_relayed, client, server_of)
+    for name, server_of in datagram_servers.items():
+        checks.run(f"udp_client against {name}", is_answered, server_of)
+
+
+def main():
+    checks = Checks(LIMIT_S)
+    if sys.argv[1:] == ["--twisted"]:
+        import twisted_peer  # Only here must Twisted be there.
+
+        check_all(checks, **twisted_peer.PEERS)
+    else:
+        check_all(checks, **PEERS)
+        # Its server takes one client, and is no echo.
+        checks.run("greeting_client against nc", is_greeted, netcat_server)
+        checks.run("relay between nc and nc", is_heard_through_the_relay)
+        checks.run("unix_echo's client against nc", netcat_answers_over_unix)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
