@@ -190,6 +190,7 @@ def socat_server(path, greeting):
     """A child for each client: an echo, or it greets and appends to a file what it hears."""
     with tempfile.TemporaryDirectory() as folder:
         heard_in = os.path.join(folder, "heard")
+        open(heard_in, "wb").close()  # The first to hear something may be late.
         serves = "EXEC:cat" if greeting is None else f"SYSTEM:printf {greeting.decode()}; said=$(cat); echo $said >> {heard_in}"
         where = f"UNIX-LISTEN:{path},fork" if path else "TCP4-LISTEN:0,bind=127.0.0.1,fork"
         process = harness.start(["socat", "-t", str(WAIT_S), where, serves])
