@@ -19,7 +19,7 @@ mod unix {
     use std::fmt::Display;
     use std::io::Write;
 
-    use switchboard::{ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
+    use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
 
     struct Echo;
 
@@ -53,6 +53,13 @@ mod unix {
 
         fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
             eprintln!("{error}");
+        }
+
+        // More than the input limit (64 KiB) does not come back whole: that must not look like an empty answer.
+        fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+            if !matches!(reason, CloseReason::Closed | CloseReason::PeerClosed) {
+                eprintln!("{reason}");
+            }
         }
     }
 

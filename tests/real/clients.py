@@ -73,6 +73,9 @@ def echoes_over_unix():
             require(b"listening on unix:" in server.stdout.readline(), "it does not listen")
             code, printed, _ = run("unix_echo", "client", name, "hello \x1b[2J")
             require((code, printed) == (0, "hello \\x1b[2J\n"), f"{code}, {printed!r}")
+            # What is more than the client keeps is no empty answer.
+            _, printed, complaint = run("unix_echo", "client", name, "x" * 100_000)
+            require(not printed and "too much input" in complaint, f"{len(printed)}, {complaint!r}")
             harness.end(server)
             server.stdout.close()
         require(os.stat(names[0]).st_mode & 0o777 == 0o600, "another mode")
