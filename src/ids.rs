@@ -27,6 +27,13 @@ impl Id {
     pub(crate) fn token(self) -> usize {
         ((self.generation.get() as usize) << SLOT_BITS) | self.slot as usize
     }
+
+    /// Whether this is its token. Of an id that was made of the token's slot.
+    #[inline]
+    pub(crate) fn has_token(self, token: usize) -> bool {
+        debug_assert_eq!(self.slot as usize, slot_of(token), "another slot's");
+        self.generation.get() as usize & (usize::MAX >> SLOT_BITS) == token >> SLOT_BITS
+    }
 }
 
 /// The slot that a token names.

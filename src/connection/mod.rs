@@ -8,7 +8,7 @@ mod flags;
 mod reading;
 mod writing;
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
 use crate::input::Input;
 use crate::output::OutputQueue;
-use crate::sys::{Blocked, Readiness, Stream};
+use crate::sys::{Blocked, Readiness, SHORT_READ_EMPTIES_TCP, Stream};
 use crate::timeouts::Idle;
 use crate::timers::Key;
 use crate::{Address, CloseReason, Limits, Protocol};
@@ -320,10 +320,35 @@ impl Connection {
     /// Of one that is quick: reads, and takes the protocol out for what came.
     #[inline]
     pub(crate) fn receive_quickly(&mut self, buffer: &mut [u8; READ_BYTES_MAX]) -> Arrival {
-        match (Stream::read_open(&mut self.socket, buffer), self.protocol.take()) {
+        match Stream::tcp_mut(&mut self.socket) {
+            Some(stream) => {
+                let result = stream.read(buffer);
+                self.arrived(result, buffer, SHORT_READ_EMPTIES_TCP)
+            }
+            None => self.receive_from_other(buffer),
+        }
+    }
+
+    /// As [`receive_quickly`](Connection::receive_quickly), of what is not TCP.
+    #[inline(never)]
+    fn receive_from_other(&mut self, buffer: &mut [u8; READ_BYTES_MAX]) -> Arrival {
+        let (result, short_read_empties) = match &mut self.socket {
+            Some(stream) => (stream.read(buffer), stream.short_read_empties()),
+            None => (Err(io::ErrorKind::NotConnected.into()), false),
+        };
+        self.arrived(result, buffer, short_read_empties)
+    }
+
+    #[inline(always)]
+    fn arrived(
+        &mut self,
+        result: io::Result<usize>,
+        buffer: &mut [u8; READ_BYTES_MAX],
+        short_read_empties: bool,
+    ) -> Arrival {
+        match (result, self.protocol.take()) {
             (Ok(count @ 1..READ_BYTES_MAX), Some(protocol)) => {
-                let emptied = self.is_emptied_by(count, READ_BYTES_MAX);
-                self.flags.set_plain(!emptied);
+                self.flags.set_plain(!short_read_empties);
                 self.bytes_received += count as u64;
                 Arrival::Data(count, protocol)
             }
@@ -341,7 +366,21 @@ impl Connection {
         if bytes.is_empty() {
             return Ok(());
         }
-        match Stream::write_open(&mut self.socket, bytes) {
+        let Some(stream) = Stream::tcp_mut(&mut self.socket) else { return self.send_to_other(bytes) };
+        match stream.write(bytes) {
+            Ok(count) if count == bytes.len() => {
+                self.bytes_sent += bytes.len() as u64;
+                Ok(())
+            }
+            result => Err(result),
+        }
+    }
+
+    /// As [`send_quickly`](Connection::send_quickly), to what is not TCP.
+    #[inline(never)]
+    fn send_to_other(&mut self, bytes: &[u8]) -> Result<(), io::Result<usize>> {
+        let Some(stream) = &mut self.socket else { return Err(Err(io::ErrorKind::NotConnected.into())) };
+        match stream.write(bytes) {
             Ok(count) if count == bytes.len() => {
                 self.bytes_sent += count as u64;
                 Ok(())

@@ -74,7 +74,20 @@ impl Slots {
         let slot = slot_of(token);
         let found = self.slab.get_mut(slot)?;
         let id = Id { slot: slot as u32, generation: found.generation };
-        (id.token() == token).then_some((id, &mut found.tenant))
+        id.has_token(token).then_some((id, &mut found.tenant))
+    }
+
+    /// The same, where it is a connection's.
+    #[inline]
+    pub(crate) fn connection_by_token(&mut self, token: usize) -> Option<(Id, &mut Connection)> {
+        let slot = slot_of(token);
+        match self.slab.get_mut(slot) {
+            Some(Slot { generation, tenant: Tenant::Connection(connection), .. }) => {
+                let id = Id { slot: slot as u32, generation: *generation };
+                id.has_token(token).then_some((id, connection))
+            }
+            _ => None,
+        }
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use super::slots::Tenant;
 use crate::connection::{Connection, Flag, Handover, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
-use crate::sys::{Events, Readiness};
+use crate::sys::{Events, Readiness, is_wake};
 use crate::{CloseReason, Context};
 
 /// What was discarded keeps room for so much.
@@ -37,7 +37,6 @@ impl Core {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let sized: &mut [u8; READ_BYTES_MAX] = buffer.as_mut_slice().try_into().expect("nothing changes its length");
         for (token, readiness) in events.iter() {
-            self.counters.events += 1;
             self.on_event(token, readiness, sized);
         }
         self.read_buffer = buffer;
@@ -45,11 +44,10 @@ impl Core {
 
     #[inline]
     fn on_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8; READ_BYTES_MAX]) {
-        let Some((id, tenant)) = self.slots.by_token(token) else {
-            self.counters.stale_events += 1;
-            return;
+        let Some((id, connection)) = self.slots.connection_by_token(token) else {
+            return self.on_other_event(token, readiness, buffer);
         };
-        let Tenant::Connection(connection) = tenant else { return self.on_other_event(id, readiness, buffer) };
+        self.counters.events += 1;
         if connection.is_quick(readiness) && self.queued_total < self.quick_below {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
@@ -62,31 +60,41 @@ impl Core {
     }
 
     #[cold]
-    fn on_other_event(&mut self, id: Id, readiness: Readiness, buffer: &mut [u8]) {
-        match self.slots.tenant_mut(id) {
-            Some(Tenant::Listener(listener)) => {
+    #[inline(never)]
+    fn on_other_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8]) {
+        if is_wake(token) {
+            return;
+        }
+        self.counters.events += 1;
+        let Some((id, tenant)) = self.slots.by_token(token) else {
+            self.counters.stale_events += 1;
+            return;
+        };
+        match tenant {
+            Tenant::Listener(listener) => {
                 listener.readable = true;
                 if !listener.carried_over {
                     self.accept(id);
                 }
             }
-            Some(Tenant::Source(source)) => {
+            Tenant::Source(source) => {
                 source.readiness = source.readiness | readiness;
                 if !source.carried_over {
                     self.call_source(id);
                 }
             }
-            Some(Tenant::Attempt(of)) => {
+            Tenant::Attempt(of) => {
                 let of = *of;
                 self.on_attempt_event(of, id, readiness);
             }
-            Some(Tenant::Datagram(datagram)) => {
+            Tenant::Datagram(datagram) => {
                 datagram.note(readiness);
                 if !datagram.carried_over {
                     self.serve_datagram(id, buffer);
                 }
             }
-            Some(Tenant::Connection(_)) | None => {}
+            // `on_event` has it served.
+            Tenant::Connection(_) => {}
         }
     }
 

@@ -116,6 +116,11 @@ const EVENTS_MAX: usize = 1024;
 /// The token of the waker; no slot has it.
 const WAKE: usize = usize::MAX;
 
+/// Whether an event was the waker's, which says nothing of anybody. Asked only of a token that names nobody.
+pub(crate) fn is_wake(token: usize) -> bool {
+    token == WAKE
+}
+
 pub(crate) enum Poller {
     Mio(mio::Poll),
     #[cfg(feature = "testing")]
@@ -320,6 +325,7 @@ impl Events {
     }
 }
 
+/// The waker's own event is among them, with a token that no slot has: see [`is_wake`].
 pub(crate) enum EventIter<'a> {
     Mio(mio::event::Iter<'a>),
     #[cfg(any(test, feature = "testing"))]
@@ -331,12 +337,7 @@ impl Iterator for EventIter<'_> {
 
     fn next(&mut self) -> Option<(usize, Readiness)> {
         match self {
-            EventIter::Mio(events) => loop {
-                let event = events.next()?;
-                if event.token() != Token(WAKE) {
-                    return Some((event.token().0, Readiness::from_mio(event)));
-                }
-            },
+            EventIter::Mio(events) => events.next().map(|event| (event.token().0, Readiness::from_mio(event))),
             #[cfg(any(test, feature = "testing"))]
             EventIter::Memory(events) => events.next().copied(),
         }

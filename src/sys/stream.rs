@@ -29,6 +29,9 @@ pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 pub(super) const SEND_FLAGS: i32 = 0;
 
+/// Whether a read that stops short has emptied a TCP socket: known of Linux only.
+pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
+
 impl Stream {
     /// Makes a stream that somebody else made what every stream of ours is. Before this it is only held.
     pub(crate) fn prepare(&self) -> io::Result<()> {
@@ -128,7 +131,7 @@ impl Stream {
     /// It saves a system call a message. TCP on Linux only: elsewhere, and on Unix sockets, only would-block tells.
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
-            Stream::Tcp(_) => cfg!(target_os = "linux"),
+            Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
             #[cfg(unix)]
             Stream::Unix(_) => false,
             #[cfg(feature = "testing")]
@@ -162,33 +165,22 @@ impl Stream {
         }
     }
 
-    /// As [`read`](Stream::read) of a stream that is most probably there, and TCP: one look tells both.
+    /// The TCP stream that most are: one look tells that it is there and of this kind.
     #[inline]
-    pub(crate) fn read_open(stream: &mut Option<Stream>, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn tcp_mut(stream: &mut Option<Stream>) -> Option<&mut mio::net::TcpStream> {
         match stream {
-            Some(Stream::Tcp(stream)) => stream.read(buffer),
-            Some(other) => other.read(buffer),
-            None => Err(io::ErrorKind::NotConnected.into()),
+            Some(Stream::Tcp(stream)) => Some(stream),
+            _ => None,
         }
     }
 
-    /// As [`short_read_empties`](Stream::short_read_empties), in the same way.
+    /// As [`short_read_empties`](Stream::short_read_empties), in the same way as [`tcp_mut`](Stream::tcp_mut).
     #[inline]
     pub(crate) fn short_read_empties_open(stream: &Option<Stream>) -> bool {
         match stream {
-            Some(Stream::Tcp(_)) => cfg!(target_os = "linux"),
+            Some(Stream::Tcp(_)) => SHORT_READ_EMPTIES_TCP,
             Some(other) => other.short_read_empties(),
             None => false,
-        }
-    }
-
-    /// As [`write`](Stream::write), in the same way.
-    #[inline]
-    pub(crate) fn write_open(stream: &mut Option<Stream>, bytes: &[u8]) -> io::Result<usize> {
-        match stream {
-            Some(Stream::Tcp(stream)) => stream.write(bytes),
-            Some(other) => other.write(bytes),
-            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
