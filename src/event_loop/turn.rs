@@ -9,7 +9,7 @@ use super::slots::Tenant;
 use crate::connection::{Connection, Flag, Handover, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
-use crate::sys::{Events, Readiness, is_wake};
+use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context};
 
 /// What was discarded keeps room for so much.
@@ -62,7 +62,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn on_other_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8]) {
-        if is_wake(token) {
+        if self.poller.is_wake(token) {
             return;
         }
         self.counters.events += 1;

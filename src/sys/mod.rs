@@ -30,7 +30,7 @@ pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
 pub(crate) use listener::Listener;
 pub(crate) use names::look_up;
 pub use poller::Readiness;
-pub(crate) use poller::{Events, Poller, Wait, Waker, is_wake};
+pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked};
 #[cfg(unix)]
 use unix_address::unix_address;
