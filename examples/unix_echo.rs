@@ -1,24 +1,24 @@
 //! Echo over a Unix socket: server and client in one program.
 //!
-//! Run `cargo run --example unix_echo server /tmp/echo.sock`, then `cargo run --example unix_echo client /tmp/echo.sock
-//! hello`, or `nc -U /tmp/echo.sock`. A path that begins with `@` is an abstract name (Linux).
+//! Run `cargo run --example unix_echo /tmp/echo.sock`, then `cargo run --example unix_echo /tmp/echo.sock hello`, or
+//! `nc -U /tmp/echo.sock`. A path that begins with `@` is an abstract name (Linux). On Unix only.
+//!
+//! With a message it is the client, which prints what comes back, escaped, and ends with 1 where that is not all of it.
+//! The path goes when the server ends.
 
-#[cfg(unix)]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    unix::main()
-}
-
-#[cfg(not(unix))]
-fn main() {
-    eprintln!("there are no Unix sockets here");
-}
+#[path = "support/client.rs"]
+#[allow(dead_code)] // What is for servers on Internet addresses.
+mod client;
+#[allow(dead_code)]
+mod support;
 
 #[cfg(unix)]
 mod unix {
-    use std::error::Error;
-    use std::fmt::Display;
-    use std::io::Write;
+    use std::io;
+    use std::process::ExitCode;
 
+    use super::client::Outcome;
+    use super::support::{Failure, say, shut_down_on_signals};
     use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
 
     struct Echo;
@@ -33,6 +33,7 @@ mod unix {
     /// Sends a message, ends its half, and prints what comes back.
     struct Client {
         message: String,
+        outcome: Outcome,
     }
 
     impl Protocol for Client {
@@ -47,50 +48,60 @@ mod unix {
         }
 
         fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-            say(escape(rest));
+            say(format_args!("{}", escape(rest)));
             transport.close();
         }
 
         fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
-            eprintln!("{error}");
+            self.outcome.failed(&error);
         }
 
         // More than the input limit (64 KiB) does not come back whole: that must not look like an empty answer.
         fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
             if !matches!(reason, CloseReason::Closed | CloseReason::PeerClosed) {
-                eprintln!("{reason}");
+                self.outcome.failed(&reason);
             }
         }
     }
 
-    pub(super) fn main() -> Result<(), Box<dyn Error>> {
+    fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
+        let mut event_loop = EventLoop::new()?;
+        // Nobody but our own user may connect.
+        let listened = event_loop.context().listen_unix(address.clone(), Some(0o600), |_, _| Some(Box::new(Echo)));
+        listened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+        shut_down_on_signals(&mut event_loop)?;
+        say(format_args!("listening on {address}"));
+        event_loop.run()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn ask(address: UnixAddress, message: String) -> Result<ExitCode, Failure> {
+        let mut event_loop = EventLoop::new()?;
+        let outcome = Outcome::default();
+        event_loop.context().connect(address, Box::new(Client { message, outcome: outcome.clone() }))?;
+        event_loop.run_until_idle()?;
+        Ok(outcome.code())
+    }
+
+    pub(crate) fn run() -> Result<ExitCode, Failure> {
         env_logger::init();
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let address = |name: &str| match name.strip_prefix('@') {
+        let mut arguments = std::env::args().skip(1);
+        let name = arguments.next().ok_or_else(|| io::Error::other("usage: PATH to serve, or PATH MESSAGE to ask"))?;
+        let address = match name.strip_prefix('@') {
             Some(name) => UnixAddress::Abstract(name.as_bytes().into()),
             None => UnixAddress::Path(name.into()),
         };
-        let mut event_loop = EventLoop::new()?;
-        let mut context = event_loop.context();
-        match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["server", name] => {
-                // Nobody but our own user may connect.
-                context.listen_unix(address(name), Some(0o600), |_, _| Some(Box::new(Echo)))?;
-                say(format_args!("listening on {}", address(name)));
-                event_loop.run()?;
-            }
-            ["client", name, message] => {
-                let client = Client { message: (*message).to_owned() };
-                context.connect(address(name), Box::new(client))?;
-                event_loop.run_until_idle()?;
-            }
-            _ => return Err("usage: server PATH, or client PATH MESSAGE".into()),
+        match arguments.next() {
+            Some(message) => ask(address, message),
+            None => serve(&address),
         }
-        Ok(())
-    }
-
-    /// A closed stdout is no reason to end.
-    fn say(line: impl Display) {
-        let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
+
+#[cfg(unix)]
+fn main() -> Result<std::process::ExitCode, support::Failure> {
+    unix::run()
+}
+
+#[cfg(not(unix))]
+fn main() {}

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use switchboard::{Connect, ConnectError};
+use switchboard::Connect;
 
 const DEFAULT_SERVER: &str = "127.0.0.1:1234";
 
@@ -31,7 +31,7 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 pub(crate) struct Outcome(Rc<Cell<bool>>);
 
 impl Outcome {
-    pub(crate) fn failed(&self, error: &ConnectError) {
+    pub(crate) fn failed(&self, error: &impl std::fmt::Display) {
         eprintln!("{error}");
         self.0.set(true);
     }

@@ -2,6 +2,7 @@
 """The examples that connect, against the examples that listen and against Python's sockets."""
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -69,20 +70,28 @@ def echoes_over_unix():
     with tempfile.TemporaryDirectory() as folder:
         names = [os.path.join(folder, "echo.sock"), f"@switchboard-{os.getpid()}"]
         for name in names:
-            server = harness.start([harness.example("unix_echo"), "server", name], stdout=subprocess.PIPE)
+            server = harness.start([harness.example("unix_echo"), name], stdout=subprocess.PIPE)
             require(b"listening on unix:" in server.stdout.readline(), "it does not listen")
-            code, printed, _ = run("unix_echo", "client", name, "hello \x1b[2J")
+            code, printed, _ = run("unix_echo", name, "hello \x1b[2J")
             require((code, printed) == (0, "hello \\x1b[2J\n"), f"{code}, {printed!r}")
             # What is more than the client keeps is no empty answer.
-            _, printed, complaint = run("unix_echo", "client", name, "x" * 100_000)
-            require(not printed and "too much input" in complaint, f"{len(printed)}, {complaint!r}")
-            harness.end(server)
+            code, printed, complaint = run("unix_echo", name, "x" * 100_000)
+            require(code == 1 and not printed and "too much input" in complaint, f"{code}, {len(printed)}, {complaint!r}")
+            number = signal.SIGINT if name.startswith("@") else signal.SIGTERM
+            require(harness.end(server, number) == 0, "another exit code than 0")
             server.stdout.close()
+        require(not os.path.exists(names[0]), "the path is left")
+        code, _, complaint = run("unix_echo", names[0], "is anybody there?")
+        require(code == 1 and complaint.count("\n") == 1, f"{code}, {complaint!r}")
+        server = harness.start([harness.example("unix_echo"), names[0]], stdout=subprocess.PIPE)
+        require(b"listening" in server.stdout.readline(), "it does not listen")
         require(os.stat(names[0]).st_mode & 0o777 == 0o600, "another mode")
+        harness.end(server)
+        server.stdout.close()
         # It was killed: the path is stale, and the next server takes it.
-        server = harness.start([harness.example("unix_echo"), "server", names[0]], stdout=subprocess.PIPE)
+        server = harness.start([harness.example("unix_echo"), names[0]], stdout=subprocess.PIPE)
         require(b"listening" in server.stdout.readline(), "a stale path is not replaced")
-        again = run("unix_echo", "server", names[0])
+        again = run("unix_echo", names[0])
         require(again[0] == 1 and "in use" in again[2], f"{again}")
         harness.end(server)
         server.stdout.close()

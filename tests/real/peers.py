@@ -43,7 +43,7 @@ def echoes_tcp(client):
 
 @contextlib.contextmanager
 def unix_echo(name):
-    server = harness.start([harness.example("unix_echo"), "server", name], stdout=subprocess.PIPE)
+    server = harness.start([harness.example("unix_echo"), name], stdout=subprocess.PIPE)
     try:
         require(server.stdout.readline() == b"listening on unix:%s\n" % name.encode(), "it does not listen")
         yield name
@@ -115,7 +115,7 @@ def both_are_greeted(server_of):
 def is_echoed_to_us(server_of):
     with tempfile.TemporaryDirectory() as folder, server_of(os.path.join(folder, "their.sock"), None) as (path, _):
         message = "hello \x1b[2J" + "x" * 50_000
-        printed = run("unix_echo", "client", path, message)
+        printed = run("unix_echo", path, message)
         require(printed == message.replace("\x1b", "\\x1b") + "\n", f"printed {len(printed)} characters")
 
 
@@ -137,7 +137,7 @@ def netcat_answers_over_unix():
         answers = []
         thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
         thread.start()
-        printed = run("unix_echo", "client", path, "who is there?")
+        printed = run("unix_echo", path, "who is there?")
         thread.join(WAIT_S)
         require((printed, answers) == ("there\n", [b"who is there?"]), f"{printed!r}, {answers}")
 
