@@ -17,8 +17,9 @@ use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
-    Address, AnyId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport, Detached, Handle,
-    Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId, SourceId, TimerId, Transport,
+    Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
+    DatagramTransport, Detached, Handle, Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId, SourceId,
+    TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -324,6 +325,39 @@ impl<'a> Context<'a> {
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
         self.core.handle()
+    }
+
+    /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
+    /// with `None` where the other end is dropped without. Unlike what is [posted](Handle::post), `call` stays on this
+    /// thread, so it can hold what is not `Send`. It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going,
+    /// unless it is marked as background. Costs a slot and two allocations.
+    ///
+    /// ```
+    /// # let mut event_loop = switchboard::EventLoop::new()?;
+    /// use std::rc::Rc;
+    /// let question = Rc::new("six times seven");
+    /// let completion = event_loop.context().completion(move |_, answer: Option<u32>| {
+    ///     println!("{question} is {}", answer.expect("the thread does not panic"));
+    /// })?;
+    /// std::thread::spawn(move || completion.complete(6 * 7));
+    /// event_loop.run_until_idle()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `StorageFull` with no slot left.
+    pub fn completion<T: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static,
+    ) -> io::Result<Completion<T>> {
+        self.core.completion(call)
+    }
+
+    /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it
+    /// still come, is dropped.
+    pub fn cancel_completion(&mut self, id: CompletionId) -> bool {
+        self.core.cancel_completion(id.0)
     }
 
     /// Marks something as background: [`run_until_idle`](crate::EventLoop::run_until_idle) does not wait for it.

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::event_loop::Value;
 use crate::mailbox::{Mailbox, PostError, Wake};
 use crate::sys::Waker;
-use crate::{ConnectionId, Context};
+use crate::{CompletionId, ConnectionId, Context};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
 ///
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Abort(ConnectionId),
     /// A thread has looked the name of a connect up.
     LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
+    /// A thread has given what a call waits for, or given up.
+    Completed(CompletionId, Value),
 }
 
 impl Wake for Waker {
@@ -154,6 +157,18 @@ impl Handle {
     pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
         // Where the loop is gone, so is whoever wanted to know.
         let _ = self.shared.mailbox.push_below(usize::MAX, found, |found| Command::LookedUp(id, found));
+    }
+
+    /// A value that a call waits for; given back where the loop is gone.
+    pub(crate) fn complete<T: Send + 'static>(&self, id: CompletionId, value: T) -> Result<(), T> {
+        let completed = |value| Command::Completed(id, Some(Box::new(value)));
+        self.shared.mailbox.push_below(usize::MAX, value, completed).map_err(PostError::into_inner)
+    }
+
+    /// No value will come.
+    pub(crate) fn complete_without(&self, id: CompletionId) {
+        // Where the loop is gone, so is the call.
+        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Completed(id, None));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.

@@ -91,6 +91,12 @@ public_id!(
     "s"
 );
 
+public_id!(
+    /// Names a call of a loop that waits for another thread.
+    CompletionId,
+    "w"
+);
+
 /// Names a timer of a loop.
 ///
 /// `Copy + Send`, valid for one loop, and the same however often the timer is set anew. Once it was called (a repeating
@@ -117,6 +123,8 @@ pub enum AnyId {
     Datagram(DatagramId),
     /// A registered source.
     Source(SourceId),
+    /// A call that waits for another thread.
+    Completion(CompletionId),
     /// A timer.
     Timer(TimerId),
 }
@@ -131,7 +139,10 @@ macro_rules! any_id {
     };
 }
 
-any_id!(ConnectionId => Connection, ListenerId => Listener, DatagramId => Datagram, SourceId => Source, TimerId => Timer);
+any_id!(
+    ConnectionId => Connection, ListenerId => Listener, DatagramId => Datagram, SourceId => Source,
+    CompletionId => Completion, TimerId => Timer
+);
 
 #[cfg(test)]
 mod tests {

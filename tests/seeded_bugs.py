@@ -117,6 +117,11 @@ BUGS = [
     ("g1", LOOP + "commands.rs", 'self.guard("a posted closure", |core| call(&mut Context::new(core)));',
      "call(&mut Context::new(self));"),
     # What only some interleavings show: tests/model tries them all.
+    ("g1", "src/handle.rs", "push_below(usize::MAX, value, completed)", "push(value, completed)"),
+    ("g1", "src/completion.rs", "handle.complete_without(self.id);", "drop(handle);"),
+    ("g1", LOOP + "completions.rs", "self.discarded.push(Discarded::Completion(waiting));", "std::mem::forget(waiting);"),
+    ("g1", LOOP + "core.rs", "self.cancel_completion(id);", "let _ = self.slots.remove(id).map(std::mem::forget);"),
+    ("g1", LOOP + "slots.rs", "self.foreground += 1;", "self.foreground += usize::from(!matches!(tenant, Tenant::Completion(_)));"),
     ("model", MAILBOX, "let mut queue = self.lock();\n        if queue.reader == Reader::Gone {\n"
      "            return Err(PostError::Gone(value));\n        }\n",
      "if self.lock().reader == Reader::Gone {\n            return Err(PostError::Gone(value));\n        }\n"

@@ -11,6 +11,7 @@ use mio::Interest;
 use mio::event::Source;
 
 use super::PanicPolicy;
+use super::completions::Waiting;
 use super::lookups::Lookups;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
@@ -110,6 +111,7 @@ pub(super) enum Discarded {
     Timer(Due),
     Ending(Box<Ending>),
     Receiver(Receiver),
+    Completion(Waiting),
 }
 
 /// A connection that has ended, and what is to be told of it.
@@ -415,6 +417,9 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
             self.deregister(id);
         }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
+            self.cancel_completion(id);
+        }
         self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
         self.free_slots();
     }
@@ -428,7 +433,7 @@ impl Core {
             Some(Tenant::Listener(listener)) => std::mem::replace(&mut listener.carried_over, true),
             Some(Tenant::Source(source)) => std::mem::replace(&mut source.carried_over, true),
             Some(Tenant::Datagram(datagram)) => std::mem::replace(&mut datagram.carried_over, true),
-            Some(Tenant::Attempt(_)) | None => return,
+            Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => return,
         };
         if !stands_there {
             self.ready.push_back(id);
@@ -566,6 +571,7 @@ impl Core {
             AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
             AnyId::Timer(id) => self.unref_timer(id),
         }
     }

@@ -3,6 +3,7 @@
 
 mod accept;
 mod commands;
+mod completions;
 mod connect;
 mod core;
 mod datagrams;
@@ -24,6 +25,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+pub(crate) use self::completions::Value;
 pub(crate) use self::core::Core;
 pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
@@ -122,7 +124,7 @@ impl EventLoop {
     }
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection,
-    /// datagram socket, source or timer, those aside that were marked as background ([`Context::unref`]). Handles do not
+    /// datagram socket, source, timer or completion, those aside that were marked as background ([`Context::unref`]). Handles do not
     /// count, but commands that they have queued are run before it returns; a shutdown that has begun is seen through.
     ///
     /// # Errors

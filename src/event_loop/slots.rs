@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use slab::Slab;
 
+use super::completions::Waiting;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::ids::{Id, SLOT_MAX, slot_of};
@@ -36,6 +37,7 @@ pub(crate) enum Tenant {
     /// One of several attempts to connect; the connection's own slot has it.
     Attempt(Id),
     Datagram(Box<DatagramSocket>),
+    Completion(Waiting),
 }
 
 impl Slots {
@@ -155,6 +157,10 @@ impl Slots {
             Tenant::Datagram(datagram) => Some(datagram),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_completion(&self, id: Id) -> bool {
+        self.slot(id).is_some_and(|slot| matches!(slot.tenant, Tenant::Completion(_)))
     }
 
     /// Marks a tenant as background; `false` where it is gone.

@@ -93,8 +93,8 @@ impl Core {
                     self.serve_datagram(id, buffer);
                 }
             }
-            // `on_event` has it served.
-            Tenant::Connection(_) => {}
+            // `on_event` has the one served; the other has no socket.
+            Tenant::Connection(_) | Tenant::Completion(_) => {}
         }
     }
 
@@ -121,7 +121,7 @@ impl Core {
                     self.serve_datagram(id, &mut buffer);
                     self.read_buffer = buffer;
                 }
-                Some(Tenant::Attempt(_)) | None => {}
+                Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::*;
 use crate::sys::script::Call;
-use crate::{Context, Handle, PostError};
+use crate::{Completion, Context, Handle, PostError};
 
 /// What was run, in order; closures of other threads need one that is `Send`.
 #[derive(Clone, Default)]
@@ -408,4 +408,75 @@ fn g1_what_a_burst_made_the_queue_grow_to_is_given_back() {
     handle.post(|_| ()).unwrap();
     scene.settle();
     assert!(scene.event_loop.core.commands.capacity() <= 1024);
+}
+
+/// Notes what a completion gave.
+fn noted<T: Send + std::fmt::Debug + 'static>(scene: &mut Scene) -> (Completion<T>, Rc<RefCell<Vec<String>>>) {
+    let given = Rc::new(RefCell::new(Vec::new()));
+    let notes = given.clone();
+    let note = move |_: &mut Context<'_>, value: Option<T>| notes.borrow_mut().push(format!("{value:?}"));
+    (scene.event_loop.context().completion(note).unwrap(), given)
+}
+
+#[test]
+fn g1_a_completion_makes_its_call_once_in_a_turn_and_also_where_the_queue_is_full() {
+    let (mut scene, handle) = with_handle(Limits::default().with_commands_max(1));
+    let (completion, given) = noted::<u32>(&mut scene);
+    handle.post(|_| {}).unwrap();
+    assert!(matches!(handle.post(|_| {}), Err(PostError::Full(_))));
+    thread::spawn(move || completion.complete(42).unwrap()).join().unwrap();
+    assert!(given.borrow().is_empty(), "nothing runs but in a turn");
+    scene.settle();
+    assert_eq!(*given.borrow(), ["Some(42)"]);
+}
+
+#[test]
+fn g1_a_completion_that_is_dropped_tells_so_also_by_a_panic() {
+    let (mut scene, _handle) = with_handle(Limits::default());
+    let (completion, given) = noted::<u32>(&mut scene);
+    drop(completion);
+    scene.settle();
+    assert_eq!(*given.borrow(), ["None"]);
+    let (completion, given) = noted::<u32>(&mut scene);
+    let panics = thread::spawn(move || {
+        let _held = completion;
+        std::panic::resume_unwind(Box::new("no value"));
+    });
+    assert!(panics.join().is_err());
+    scene.settle();
+    assert_eq!(*given.borrow(), ["None"]);
+}
+
+#[test]
+fn g1_a_cancelled_completion_makes_no_call_and_drops_what_both_ends_hold() {
+    let (mut scene, _handle) = with_handle(Limits::default());
+    let drops = Arc::new(AtomicUsize::new(0));
+    let of_call = Counted(drops.clone());
+    let mut context = scene.event_loop.context();
+    let completion = context.completion(move |_, _: Option<Counted>| drop(of_call)).unwrap();
+    let id = completion.id();
+    assert!(context.cancel_completion(id));
+    assert!(!context.cancel_completion(id), "once is enough");
+    assert!(!context.unref(id));
+    scene.turn();
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "the closure, at the turn's end");
+    // Its slot has somebody else by now, who is not meant.
+    let (other, given) = noted::<u32>(&mut scene);
+    assert!(completion.complete(Counted(drops.clone())).is_ok());
+    scene.settle();
+    assert_eq!(drops.load(Ordering::Relaxed), 2, "and the value");
+    assert!(given.borrow().is_empty());
+    drop(other);
+}
+
+#[test]
+fn g1_a_completion_of_a_loop_that_is_gone_gives_its_value_back() {
+    let (mut scene, _handle) = with_handle(Limits::default());
+    let (completion, given) = noted::<u32>(&mut scene);
+    let (late, _) = noted::<u32>(&mut scene);
+    assert!(late.complete(1).is_ok());
+    drop(scene);
+    assert_eq!(completion.complete(2), Err(2));
+    assert!(given.borrow().is_empty());
+    assert_eq!(Rc::strong_count(&given), 1, "the loop has dropped its calls");
 }

@@ -24,7 +24,9 @@ fn post_patiently<F: FnOnce(&mut Context<'_>) + Send + 'static>(handle: &Handle,
 
 /// Has the test fail rather than hang. (The timer ends no wait before that.)
 fn fail_after_patience(event_loop: &mut EventLoop) {
-    event_loop.context().call_later(PATIENCE, |_| panic!("waited for {PATIENCE:?} in vain"));
+    let mut context = event_loop.context();
+    let deadline = context.call_later(PATIENCE, |_| panic!("waited for {PATIENCE:?} in vain"));
+    context.unref(deadline);
 }
 
 #[test]
@@ -60,6 +62,33 @@ fn g1_every_command_of_eight_threads_runs_once_and_in_order() {
     event_loop.run().unwrap();
     senders.into_iter().for_each(join);
     assert_eq!(event_loop.context().counters().commands_run, THREADS * COMMANDS);
+}
+
+#[test]
+fn g1_a_completion_keeps_a_loop_from_being_idle_and_wakes_it_unless_it_is_background() {
+    let mut event_loop = event_loop();
+    fail_after_patience(&mut event_loop);
+    let given = Rc::new(Cell::new(0));
+    for background in [false, true] {
+        let notes = given.clone();
+        let call = move |_: &mut Context<'_>, value: Option<u32>| notes.set(value.unwrap());
+        let completion = event_loop.context().completion(call).unwrap();
+        if background {
+            assert!(event_loop.context().unref(completion.id()));
+            event_loop.run_until_idle().unwrap();
+            assert_eq!(given.take(), 0, "it was not waited for");
+        } else {
+            let (begun, begins) = mpsc::channel();
+            event_loop.context().call_later(Duration::ZERO, move |_| begun.send(()).unwrap());
+            let other = thread::spawn(move || {
+                begins.recv_timeout(PATIENCE).unwrap();
+                completion.complete(7).unwrap();
+            });
+            event_loop.run_until_idle().unwrap();
+            assert_eq!(given.take(), 7);
+            join(other);
+        }
+    }
 }
 
 #[test]

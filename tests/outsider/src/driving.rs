@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use switchboard::{AnyId, Context, EventLoop, Handle, PanicPolicy, TimerId};
+use switchboard::{AnyId, Completion, CompletionId, Context, EventLoop, Handle, PanicPolicy, TimerId};
 
 #[test]
 fn timers_are_called_in_order_and_cancelled() {
@@ -40,6 +40,27 @@ fn a_handle_stops_the_loop_from_another_thread() {
     thread.join().unwrap();
     handle.stop();
     event_loop.run().unwrap();
+}
+
+#[test]
+fn another_thread_gives_what_a_call_waits_for() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let mut wait = |context: &mut Context<'_>| -> Completion<u32> {
+        let answers = answers.clone();
+        context.completion(move |_, answer| answers.borrow_mut().push(answer)).unwrap()
+    };
+    let mut context = event_loop.context();
+    let (given, dropped, cancelled) = (wait(&mut context), wait(&mut context), wait(&mut context));
+    let id: CompletionId = cancelled.id();
+    assert!(context.cancel_completion(id));
+    thread::spawn(move || {
+        given.complete(42).unwrap();
+        drop(dropped);
+        cancelled.complete(43).unwrap();
+    });
+    event_loop.run_until_idle().unwrap();
+    assert_eq!(*answers.borrow(), [Some(42), None]);
 }
 
 #[test]
