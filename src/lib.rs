@@ -103,6 +103,8 @@ mod tests;
 mod timeouts;
 mod timers;
 mod transport;
+#[cfg(feature = "workers")]
+pub mod workers;
 
 pub use address::Address;
 #[cfg(unix)]

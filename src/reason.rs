@@ -1,5 +1,6 @@
 //! Why a connection ended, and what went wrong with a listener.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -219,5 +220,16 @@ impl Error for ListenerError {
                 Some(error)
             }
         }
+    }
+}
+
+/// The message of a panic, if it has one.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(message) = payload.downcast_ref::<&str>() {
+        (*message).to_owned()
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        message.clone()
+    } else {
+        "(not a message)".to_owned()
     }
 }

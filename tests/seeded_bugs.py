@@ -27,6 +27,7 @@ import property_bugs
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOOP = "src/event_loop/"
 MAILBOX = "src/mailbox.rs"
+POOL = "src/workers/pool.rs"
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -122,6 +123,18 @@ BUGS = [
     ("g1", LOOP + "completions.rs", "self.discarded.push(Discarded::Completion(waiting));", "std::mem::forget(waiting);"),
     ("g1", LOOP + "core.rs", "self.cancel_completion(id);", "let _ = self.slots.remove(id).map(std::mem::forget);"),
     ("g1", LOOP + "slots.rs", "self.foreground += 1;", "self.foreground += usize::from(!matches!(tenant, Tenant::Completion(_)));"),
+    ("workers", POOL, "            self.lock().idle += 1;\n            guarded(|| task.answer());",
+     "            guarded(|| task.answer());\n            self.lock().idle += 1;"),
+    ("workers", POOL, "WorkError::Panicked(message)\n        }));", "WorkError::Dropped\n        }));"),
+    ("workers", POOL, "answer.give(Err(WorkError::TimedOut));\n        }\n        self.withdraw();",
+     "answer.give(Err(WorkError::TimedOut));\n        }"),
+    ("workers", POOL, "answer.withdraw(context));\n        self.withdraw();", "answer.withdraw(context));"),
+    ("workers", POOL, "state.queue.len() >= self.queue_max", "state.queue.len() > self.queue_max"),
+    ("workers", POOL, "timer.map(|timer| context.cancel(timer));\n            done(", "done("),
+    ("workers", POOL, "fn drop(&mut self) {\n        drop(self.shared.close());", "fn drop(&mut self) {"),
+    ("workers", POOL, "pop_first()", "pop_last()"),
+    ("workers", POOL, "if state.closed {", "if false {"),
+    ("workers", POOL, "|state| state.threads > 0", "|_| false"),
     ("model", MAILBOX, "let mut queue = self.lock();\n        if queue.reader == Reader::Gone {\n"
      "            return Err(PostError::Gone(value));\n        }\n",
      "if self.lock().reader == Reader::Gone {\n            return Err(PostError::Gone(value));\n        }\n"

@@ -9,6 +9,7 @@ use super::{Core, PanicPolicy};
 use crate::connection::{GATHERED_BYTES_MAX, Lifted};
 use crate::health::About;
 use crate::ids::Id;
+use crate::reason::panic_message;
 use crate::{CloseReason, Protocol, Transport};
 
 impl Core {
@@ -133,7 +134,7 @@ impl Core {
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.
     fn caught(&mut self, what: &str, payload: Box<dyn Any + Send>) -> String {
         self.counters.panics += 1;
-        let message = message_of(&*payload);
+        let message = panic_message(&*payload);
         log::error!("{what} panicked: {}", crate::escape(message.as_bytes()));
         if self.panic_policy == PanicPolicy::Propagate && self.panic.is_none() {
             self.panic = Some(payload);
@@ -142,15 +143,5 @@ impl Core {
             std::mem::forget(again);
         }
         message
-    }
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    if let Some(message) = payload.downcast_ref::<&str>() {
-        (*message).to_owned()
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "(not a message)".to_owned()
     }
 }

@@ -39,3 +39,5 @@ mod unix_streams;
 mod urgent;
 #[cfg(feature = "testing")]
 mod waiting;
+#[cfg(feature = "workers")]
+mod workers;

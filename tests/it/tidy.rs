@@ -48,7 +48,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("connection/") => "machines",
         // Conveniences, as framing is.
         "reconnect.rs" => "framing",
-        _ if name.starts_with("framing/") => "framing",
+        _ if name.starts_with("framing/") || name.starts_with("workers/") => "framing",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"
@@ -94,12 +94,12 @@ fn dependencies_point_down() {
 fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
     for (what, only_in) in [
         ("Instant::now(", &["src/sys/clock.rs", "src/sys/script.rs"][..]),
-        ("catch_unwind(", &["src/event_loop/user_code.rs"]),
+        ("catch_unwind(", &["src/event_loop/user_code.rs", "src/workers/pool.rs"]),
         (".lose(", &["src/event_loop/core.rs"]),
         ("RefCell", &["src/sys/script.rs"]),
         ("Cell<", &["src/sys/script.rs"]),
         // One simulated world is shared by the loops of its hosts.
-        ("Mutex", &["src/sys/sim/mod.rs", "src/mailbox.rs", "src/sync.rs"]),
+        ("Mutex", &["src/sys/sim/mod.rs", "src/mailbox.rs", "src/sync.rs", "src/workers/pool.rs"]),
     ] {
         for file in rust_files("src").iter().filter(|file| !file.starts_with("src/tests/")) {
             assert!(only_in.contains(&file.as_str()) || !code(file).contains(what), "{what} in {file}");

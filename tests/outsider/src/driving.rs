@@ -46,7 +46,7 @@ fn a_handle_stops_the_loop_from_another_thread() {
 fn another_thread_gives_what_a_call_waits_for() {
     let mut event_loop = EventLoop::new().unwrap();
     let answers = Rc::new(RefCell::new(Vec::new()));
-    let mut wait = |context: &mut Context<'_>| -> Completion<u32> {
+    let wait = |context: &mut Context<'_>| -> Completion<u32> {
         let answers = answers.clone();
         context.completion(move |_, answer| answers.borrow_mut().push(answer)).unwrap()
     };

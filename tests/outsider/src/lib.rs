@@ -12,4 +12,5 @@ mod driving;
 #[cfg(unix)]
 mod looking;
 mod serving;
+mod threads;
 mod values;

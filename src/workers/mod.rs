@@ -1,0 +1,5 @@
+//! Work in other threads.
+
+mod pool;
+
+pub use pool::{Job, WorkError, WorkerPool};

@@ -1,0 +1,375 @@
+//! Work off the loop's thread: a bounded pool of threads, whose results come back as calls on the loop.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::reason::panic_message;
+use crate::{Completion, Context, escape};
+
+/// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
+/// loop's thread, as Twisted's `deferToThread` and asyncio's `run_in_executor` do it.
+///
+/// One pool may serve several loops; a clone is the same pool. Threads are started as they are needed, and stay. At most
+/// `queue_max` jobs wait for one; one more is refused.
+///
+/// Work that has begun cannot be stopped: at its deadline, or when it is [cancelled](Job::cancel), the loop stops waiting
+/// for it, and its thread is free again when it returns. Nobody waits for it unasked: neither a loop's end nor that of the
+/// pool's last clone, with which what has not begun is dropped. [`shutdown`](WorkerPool::shutdown) waits.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use switchboard::EventLoop;
+/// use switchboard::workers::WorkerPool;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// let pool = WorkerPool::new(NonZeroUsize::new(4).unwrap(), 100);
+/// let sum = || (1..=1_000_000_u64).sum::<u64>();
+/// pool.submit(&mut event_loop.context(), None, sum, |_, sum| {
+///     assert_eq!(sum.expect("it does not panic"), 500_000_500_000);
+/// })?;
+/// event_loop.run_until_idle()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WorkerPool {
+    owners: Arc<Owners>,
+}
+
+/// Ends the pool when the last clone is dropped.
+struct Owners {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Told when there is work for an idle thread, or none will come any more.
+    work: Condvar,
+    /// Told when a thread has ended.
+    ended: Condvar,
+    next_number: AtomicU64,
+    threads_max: usize,
+    queue_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// What has not begun, by its number: the lowest is the next.
+    queue: BTreeMap<u64, Box<dyn Task>>,
+    /// Of every thread that was started. They stay until the pool ends.
+    handles: Vec<JoinHandle<()>>,
+    /// How many of them have not ended.
+    threads: usize,
+    /// How many of them have nothing to do, or are about to look for it.
+    idle: usize,
+    closed: bool,
+}
+
+/// Work and its answer, of whatever type.
+trait Task: Send {
+    fn run(&mut self);
+    fn answer(self: Box<Self>);
+}
+
+struct Work<T: Send + 'static, W> {
+    work: Option<W>,
+    result: Option<Result<T, WorkError>>,
+    answer: Arc<Answer<T>>,
+}
+
+/// Where the result of one job goes: to the loop, once.
+struct Answer<T: Send + 'static>(Mutex<Option<Completion<Result<T, WorkError>>>>);
+
+/// The same of whatever type, for its [`Job`].
+trait Withdraw: Send + Sync {
+    fn withdraw(&self, context: &mut Context<'_>) -> bool;
+}
+
+/// Work that was handed to a [`WorkerPool`]; a clone is the same work.
+#[derive(Clone)]
+pub struct Job {
+    number: u64,
+    shared: Weak<Shared>,
+    answer: Weak<dyn Withdraw>,
+}
+
+/// Why there is no result of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// It panicked with this message.
+    Panicked(String),
+    /// It was not done at its deadline.
+    TimedOut,
+    /// The pool ended before the work began.
+    Dropped,
+}
+
+impl WorkerPool {
+    /// A pool of at most `threads_max` threads, for which at most `queue_max` jobs wait (0: work is taken only while a
+    /// thread is free). None is started yet.
+    pub fn new(threads_max: NonZeroUsize, queue_max: usize) -> WorkerPool {
+        let shared = Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            next_number: AtomicU64::new(0),
+            threads_max: threads_max.get(),
+            queue_max,
+        };
+        WorkerPool { owners: Arc::new(Owners { shared: Arc::new(shared) }) }
+    }
+
+    /// Has `work` done by one of the threads, and then `done` called on this loop's thread, once: with what `work`
+    /// returned, or why there is nothing. At `deadline` from now at the latest (`None`: it may take for ever) `done` is
+    /// called with [`WorkError::TimedOut`]; work that has not begun by then never will, and what it returns later is
+    /// dropped.
+    ///
+    /// It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going until `done` was called. Costs a lock and a few
+    /// allocations.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` with `queue_max` jobs waiting, `BrokenPipe` once the pool was [shut down](WorkerPool::shutdown),
+    /// `StorageFull` with no slot left in the loop, and what the system says where not one thread can be started. Neither
+    /// closure is called then.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        context: &mut Context<'_>,
+        deadline: Option<Duration>,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut Context<'_>, Result<T, WorkError>) + 'static,
+    ) -> io::Result<Job> {
+        let shared = &self.owners.shared;
+        let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
+        let answer = Arc::new(Answer(Mutex::new(None)));
+        let job = Job { number, shared: Arc::downgrade(shared), answer: Arc::downgrade(&answer) as Weak<dyn Withdraw> };
+        let (expired, late) = (job.clone(), Arc::downgrade(&answer));
+        let timer = deadline.map(|deadline| context.call_later(deadline, move |_| expired.expire(&late)));
+        let completion = context.completion(move |context, result: Option<Result<T, WorkError>>| {
+            timer.map(|timer| context.cancel(timer));
+            done(context, result.unwrap_or(Err(WorkError::Dropped)));
+        });
+        let queued = completion.and_then(|completion| {
+            let id = completion.id();
+            *answer.lock() = Some(completion);
+            let queued = shared.enqueue(number, Box::new(Work { work: Some(work), result: None, answer }));
+            queued.inspect_err(|_| {
+                context.cancel_completion(id);
+            })
+        });
+        match queued {
+            Ok(()) => Ok(job),
+            Err(error) => {
+                timer.map(|timer| context.cancel(timer));
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the pool, for all its clones: takes no more work, drops what has not begun, and waits for the threads to end,
+    /// at most `grace`. Answers whether all have; the others end when their work returns. Called by a thread of the pool,
+    /// it waits in vain for that one.
+    pub fn shutdown(&self, grace: Duration) -> bool {
+        let shared = &self.owners.shared;
+        drop(shared.close());
+        let waited = shared.ended.wait_timeout_while(shared.lock(), grace, |state| state.threads > 0);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            return false;
+        }
+        let handles = mem::take(&mut state.handles);
+        drop(state);
+        // They have nothing left to do but to end.
+        handles.into_iter().all(|handle| handle.join().is_ok())
+    }
+}
+
+impl Drop for Owners {
+    fn drop(&mut self) {
+        drop(self.shared.close());
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of the user's runs under it, so no panic can have left it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(self: &Arc<Shared>, number: u64, task: Box<dyn Task>) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the pool was shut down"));
+        }
+        let free = state.idle + (self.threads_max - state.threads);
+        if state.queue.len() >= self.queue_max.saturating_add(free) {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "too much work is waiting for the pool"));
+        }
+        if state.idle <= state.queue.len() && state.threads < self.threads_max {
+            self.start_thread(&mut state)?;
+        }
+        state.queue.insert(number, task);
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// One more thread; where there is one already, failing is not an error.
+    fn start_thread(self: &Arc<Shared>, state: &mut State) -> io::Result<()> {
+        let shared = self.clone();
+        match thread::Builder::new().name("switchboard work".to_owned()).spawn(move || shared.work()) {
+            Ok(handle) => {
+                state.handles.push(handle);
+                state.threads += 1;
+                state.idle += 1;
+            }
+            Err(error) if state.threads == 0 => return Err(error),
+            Err(error) => log::warn!("cannot start one more thread of a pool: {error}"),
+        }
+        Ok(())
+    }
+
+    /// The life of a thread, which begins as an idle one.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            while state.queue.is_empty() && !state.closed {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let Some((_, mut task)) = state.queue.pop_first() else { break };
+            state.idle -= 1;
+            drop(state);
+            // Also what destructors of the user's throw must not end the thread.
+            guarded(|| task.run());
+            // Before it answers: whoever is told that it is done finds the thread free.
+            self.lock().idle += 1;
+            guarded(|| task.answer());
+            state = self.lock();
+        }
+        state.idle -= 1;
+        state.threads -= 1;
+        self.ended.notify_all();
+    }
+
+    /// Takes out what has not begun, for the caller to drop.
+    fn withdraw(&self, number: u64) -> Option<Box<dyn Task>> {
+        self.lock().queue.remove(&number)
+    }
+
+    /// No more work is taken; answers what has not begun, for the caller to drop.
+    fn close(&self) -> BTreeMap<u64, Box<dyn Task>> {
+        let mut state = self.lock();
+        state.closed = true;
+        self.work.notify_all();
+        mem::take(&mut state.queue)
+    }
+}
+
+fn guarded(code: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
+        log::error!("a destructor in a pool's thread panicked: {}", escape(panic_message(&*payload).as_bytes()));
+        // Its own destructor may panic, too.
+        mem::forget(payload);
+    }
+}
+
+impl<T: Send + 'static, W: FnOnce() -> T + Send> Task for Work<T, W> {
+    fn run(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        self.result = Some(catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+            let message = panic_message(&*payload);
+            log::error!("work in a pool panicked: {}", escape(message.as_bytes()));
+            guarded(|| drop(payload));
+            WorkError::Panicked(message)
+        }));
+    }
+
+    fn answer(self: Box<Self>) {
+        self.result.into_iter().for_each(|result| self.answer.give(result));
+    }
+}
+
+impl<T: Send + 'static> Answer<T> {
+    fn lock(&self) -> MutexGuard<'_, Option<Completion<Result<T, WorkError>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers, if nobody has before.
+    fn give(&self, result: Result<T, WorkError>) {
+        let completion = self.lock().take();
+        if let Some(completion) = completion {
+            // Where the loop is gone, so is whoever wanted to know.
+            let _ = completion.complete(result);
+        }
+    }
+}
+
+impl<T: Send + 'static> Withdraw for Answer<T> {
+    fn withdraw(&self, context: &mut Context<'_>) -> bool {
+        let completion = self.lock().take();
+        completion.is_some_and(|completion| context.cancel_completion(completion.id()))
+    }
+}
+
+impl Job {
+    /// Stops waiting for it: `done` is not called, and work that has not begun never will. `false` where `done` was called
+    /// already or is about to be. `context` is that of the loop which submitted it.
+    pub fn cancel(&self, context: &mut Context<'_>) -> bool {
+        let cancelled = self.answer.upgrade().is_some_and(|answer| answer.withdraw(context));
+        self.withdraw();
+        cancelled
+    }
+
+    fn expire<T: Send + 'static>(&self, answer: &Weak<Answer<T>>) {
+        if let Some(answer) = answer.upgrade() {
+            answer.give(Err(WorkError::TimedOut));
+        }
+        self.withdraw();
+    }
+
+    fn withdraw(&self) {
+        drop(self.shared.upgrade().and_then(|shared| shared.withdraw(self.number)));
+    }
+}
+
+impl fmt::Display for WorkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorkError::Panicked(message) => write!(f, "it panicked: {}", escape(message.as_bytes())),
+            WorkError::TimedOut => f.write_str("it was not done in time"),
+            WorkError::Dropped => f.write_str("its pool ended before it began"),
+        }
+    }
+}
+
+impl Error for WorkError {}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = &self.owners.shared;
+        let state = shared.lock();
+        f.debug_struct("WorkerPool")
+            .field("threads_max", &shared.threads_max)
+            .field("threads", &state.threads)
+            .field("idle", &state.idle)
+            .field("queued", &state.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("number", &self.number).finish_non_exhaustive()
+    }
+}
