@@ -83,6 +83,12 @@ impl<'a> DatagramTransport<'a> {
     /// Connects it to a peer: from here on it hears nobody else, [`send`](DatagramTransport::send) goes there, and it is
     /// told where nobody is there. Can be called again, with another peer. What has arrived before may still come.
     ///
+    /// There is no way back here, since no safe call of the standard library, mio or socket2 names "no address".
+    /// `rustix::net::connect_unspec(transport.socket()?)` does it on Unix: the socket then hears everybody again, and
+    /// [`send_to`](DatagramTransport::send_to) reaches anybody; a port that the system has chosen may become another one,
+    /// and [`peer_addr`](DatagramTransport::peer_addr) still gives the last peer. Closing it and binding another one does
+    /// it everywhere.
+    ///
     /// # Errors
     ///
     /// What the system says; `NotConnected` once the socket is closed.
