@@ -110,6 +110,10 @@ limits! {
     /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule T5); see
     /// [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
     idle_timeout / with_idle_timeout: Option<Duration> = None,
+    /// How long a connection may take until its protocol is ready (rule X4), before
+    /// [`timed_out`](crate::Protocol::timed_out) is called; see [`Timeout::Handshake`](crate::Timeout::Handshake). Default
+    /// `None`: for ever.
+    handshake_timeout / with_handshake_timeout: Option<Duration> = None,
     /// How long a connection may last until [`timed_out`](crate::Protocol::timed_out) is called; see
     /// [`Timeout::Total`](crate::Timeout::Total). Default `None`: for ever.
     total_timeout / with_total_timeout: Option<Duration> = None,

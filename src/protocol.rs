@@ -73,8 +73,8 @@ pub trait Protocol {
     /// A [`timeout`](Transport::set_timeout) is over.
     ///
     /// As it is given here, it aborts the connection: a peer that is dead would never take what is queued for it. A
-    /// protocol may instead say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, a
-    /// total one comes once and can be set again.
+    /// protocol may instead say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for
+    /// the handshake or for all comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         transport.abort_after(timeout);
     }

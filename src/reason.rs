@@ -48,11 +48,11 @@ pub enum Timeout {
     /// protocol has paused reading and nothing is queued, the time stands still. Counted from the wait for events that
     /// told of the byte.
     Idle,
+    /// Its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
+    /// Nothing that comes or goes resets it; the protocol takes it away
+    /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it again for what comes next.
+    Handshake,
     /// It has lasted for this long, whatever came or went.
-    ///
-    /// For a handshake that has to be over in time, give it to the listener's
-    /// [`Limits::total_timeout`](crate::Limits::total_timeout), and take it away
-    /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once the handshake is done.
     Total,
 }
 
@@ -112,6 +112,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "I/O error: {error}"),
             CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
             CloseReason::Timeout(Timeout::Idle) => f.write_str("idle for too long"),
+            CloseReason::Timeout(Timeout::Handshake) => f.write_str("the handshake took too long"),
             CloseReason::Timeout(Timeout::Total) => f.write_str("connected for too long"),
             CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
             CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),

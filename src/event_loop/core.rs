@@ -15,7 +15,7 @@ use super::completions::Waiting;
 use super::lookups::Lookups;
 use super::own::Own;
 use super::slots::{Slots, Tenant};
-use super::timing::Due;
+use super::timing::{Due, Purpose};
 use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, READ_BYTES_MAX, State, Terms};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
@@ -63,8 +63,8 @@ pub(crate) struct Core {
     pub(super) discarded: Vec<Discarded>,
     /// Lingering connections, in the order in which they will be given up.
     pub(super) lingering: BTreeMap<(Instant, Key), Id>,
-    /// The timers of total timeouts, of the connections that have one.
-    pub(super) total_timeouts: BTreeMap<Id, Key>,
+    /// The timers of timeouts that nothing resets, of the connections that have one.
+    pub(super) fixed_timeouts: BTreeMap<(Id, Purpose), Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
     /// Listeners that wait for the loop to have fewer connections.
@@ -164,7 +164,7 @@ impl Core {
             gone: Vec::new(),
             discarded: Vec::new(),
             lingering: BTreeMap::new(),
-            total_timeouts: BTreeMap::new(),
+            fixed_timeouts: BTreeMap::new(),
             backing_off: Vec::new(),
             full_for_loop: Vec::new(),
             live_connections: 0,

@@ -1,4 +1,4 @@
-//! Idle and total timeouts of connections (rules X4 and T5).
+//! Idle, handshake and total timeouts of connections (rules X4 and T5).
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,12 +16,14 @@ impl Core {
     pub(super) fn start_timeouts(&mut self, id: Id) {
         self.start_read_rate(id);
         let Some(connection) = self.slots.connection(id) else { return };
-        let (idle, total) = (connection.terms.limits.idle_timeout, connection.terms.limits.total_timeout);
-        if idle.is_some() {
-            self.set_timeout(id, Timeout::Idle, idle);
-        }
-        if total.is_some() {
-            self.set_timeout(id, Timeout::Total, total);
+        let limits = &connection.terms.limits;
+        let timeouts = [
+            (Timeout::Idle, limits.idle_timeout),
+            (Timeout::Handshake, limits.handshake_timeout),
+            (Timeout::Total, limits.total_timeout),
+        ];
+        for (timeout, after) in timeouts.into_iter().filter(|(_, after)| after.is_some()) {
+            self.set_timeout(id, timeout, after);
         }
     }
 
@@ -30,15 +32,18 @@ impl Core {
         let now_ns = self.ns(now);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
-            // They begin when it is made.
-            Timeout::Idle if connection.is_connecting() => {
-                Rc::make_mut(&mut connection.terms).limits.idle_timeout = after;
-            }
-            Timeout::Total if connection.is_connecting() => {
-                Rc::make_mut(&mut connection.terms).limits.total_timeout = after;
-            }
             Timeout::Close => {
                 Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);
+            }
+            // They begin when it is made.
+            _ if connection.is_connecting() => {
+                let limits = &mut Rc::make_mut(&mut connection.terms).limits;
+                match timeout {
+                    Timeout::Idle => limits.idle_timeout = after,
+                    Timeout::Handshake => limits.handshake_timeout = after,
+                    Timeout::Total => limits.total_timeout = after,
+                    Timeout::Close => {}
+                }
             }
             Timeout::Idle => {
                 let is_paused = connection.is_paused();
@@ -48,25 +53,29 @@ impl Core {
                 }
                 self.run_idle(id);
             }
-            Timeout::Total => {
-                if let Some(timer) = self.total_timeouts.remove(&id) {
-                    self.timers.remove(timer);
-                }
-                if let Some(after) = after {
-                    let timer = self.timers.insert(deadline_after(now, after), Due::of(Purpose::Total, id));
-                    self.total_timeouts.insert(id, timer);
-                }
-            }
+            Timeout::Handshake => self.set_fixed_timeout(id, Purpose::Handshake, now, after),
+            Timeout::Total => self.set_fixed_timeout(id, Purpose::Total, now, after),
+        }
+    }
+
+    /// One that nothing resets.
+    fn set_fixed_timeout(&mut self, id: Id, purpose: Purpose, now: Instant, after: Option<Duration>) {
+        if let Some(timer) = self.fixed_timeouts.remove(&(id, purpose)) {
+            self.timers.remove(timer);
+        }
+        if let Some(after) = after {
+            let timer = self.timers.insert(deadline_after(now, after), Due::of(purpose, id));
+            self.fixed_timeouts.insert((id, purpose), timer);
         }
     }
 
     /// The connection has ended: nothing of this is left.
     pub(super) fn drop_timeouts(&mut self, id: Id, idle: Option<Box<Idle>>) {
-        if idle.is_none() && self.total_timeouts.is_empty() {
+        if idle.is_none() && self.fixed_timeouts.is_empty() {
             return;
         }
-        let total = self.total_timeouts.remove(&id);
-        for timer in idle.and_then(|idle| idle.timer).into_iter().chain(total) {
+        let fixed = [Purpose::Handshake, Purpose::Total].map(|purpose| self.fixed_timeouts.remove(&(id, purpose)));
+        for timer in idle.and_then(|idle| idle.timer).into_iter().chain(fixed.into_iter().flatten()) {
             self.timers.remove(timer);
         }
     }
@@ -117,9 +126,9 @@ impl Core {
         self.run_idle(id);
     }
 
-    pub(super) fn total_is_over(&mut self, id: Id) {
-        self.total_timeouts.remove(&id);
-        self.tell_timed_out(id, Timeout::Total);
+    pub(super) fn fixed_timeout_is_over(&mut self, id: Id, purpose: Purpose, timeout: Timeout) {
+        self.fixed_timeouts.remove(&(id, purpose));
+        self.tell_timed_out(id, timeout);
     }
 
     fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {

@@ -47,7 +47,7 @@ pub(super) struct Every {
 /// What a repeating timer calls, with the number of ticks that were missed.
 type Repeated = dyn FnMut(&mut Context<'_>, u64);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
     /// A closing connection has waited long enough for its peer, unless that has taken something meanwhile.
     Close,
@@ -55,6 +55,8 @@ pub(super) enum Purpose {
     Linger,
     /// A connection may have been idle for long enough.
     Idle,
+    /// A protocol has had time enough to become ready.
+    Handshake,
     /// A connection has lasted for long enough.
     Total,
     /// A connection that has read fast enough may read on.
@@ -209,7 +211,8 @@ impl Core {
                         self.finish_begun(id);
                     }
                     Purpose::Idle => self.check_idle(id, now),
-                    Purpose::Total => self.total_is_over(id),
+                    Purpose::Handshake => self.fixed_timeout_is_over(id, purpose, Timeout::Handshake),
+                    Purpose::Total => self.fixed_timeout_is_over(id, purpose, Timeout::Total),
                     Purpose::ReadRate => self.end_waiting(id),
                     Purpose::Send => self.send_again(id),
                     Purpose::Accept => self.accept_again(id),

@@ -1,4 +1,4 @@
-//! Rules X4 and T5: idle and total timeouts.
+//! Rules X4 and T5: idle, handshake and total timeouts.
 
 use super::*;
 
@@ -203,4 +203,67 @@ fn x4_who_does_not_say_what_to_do_at_a_timeout_is_aborted() {
     let peer = scene.knock(Some(Box::new(SaysNothing)));
     scene.pass(10 * SECOND);
     assert!(peer.take_calls().contains(&sys::script::Call::Reset));
+}
+
+#[test]
+fn x4_who_is_not_ready_in_time_is_aborted_whatever_comes_and_goes() {
+    let limits = Limits::default().with_idle_timeout(Some(10 * SECOND)).with_handshake_timeout(Some(15 * SECOND));
+    let mut scene = Scene::with_limits(limits);
+    let log = Log::default();
+    let ready = |event: Event<'_>, transport: &mut Transport<'_>| match event {
+        Event::Data(b"ready") => {
+            transport.set_timeout(Timeout::Handshake, None);
+            5
+        }
+        event => by_default(&event, transport),
+    };
+    let dribblers: Vec<_> = (0..100).map(|_| scene.accept(&log, ready).1).collect();
+    let honest = scene.accept(&log, ready).1;
+    scene.receive(&honest, "ready");
+    log.take();
+    // A byte each three seconds keeps them from being idle, and does not help.
+    for _ in 0..4 {
+        scene.pass(3 * SECOND);
+        dribblers.iter().chain([&honest]).for_each(|peer| scene.receive(peer, "x"));
+        assert_eq!(log.take(), vec!["data x"; 101]);
+    }
+    scene.pass(2999 * MS);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(MS);
+    let mut ends = log.take();
+    ends.sort();
+    assert_eq!(ends, [vec!["lost: the handshake took too long"; 100], vec!["timed out: Handshake"; 100]].concat());
+    assert!(dribblers.iter().all(|peer| peer.take_calls().contains(&sys::script::Call::Reset)));
+    scene.receive(&honest, "x");
+    scene.pass(10 * SECOND);
+    assert_eq!(log.take(), ["data x", IDLE[0], IDLE[1]]);
+    assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left");
+}
+
+#[test]
+fn x4_handshake_and_total_timeout_are_apart_and_a_protocol_may_give_more_time() {
+    let limits = Limits::default().with_handshake_timeout(Some(5 * SECOND)).with_total_timeout(Some(20 * SECOND));
+    let mut scene = Scene::with_limits(limits);
+    let log = Log::default();
+    let mut more_time = [3 * SECOND].into_iter();
+    let (id, _) = scene.accept(&log, move |event, transport| match (&event, more_time.len()) {
+        (Event::TimedOut(Timeout::Handshake), 1..) => {
+            transport.set_timeout(Timeout::Handshake, more_time.next());
+            0
+        }
+        _ => by_default(&event, transport),
+    });
+    scene.pass(5 * SECOND);
+    assert_eq!(log.take(), ["made", "timed out: Handshake"]);
+    scene.pass(2 * SECOND);
+    scene.tell(id, |transport| transport.set_timeout(Timeout::Handshake, None));
+    scene.pass(12_999 * MS);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(MS);
+    assert_eq!(log.take(), ["timed out: Total", "lost: connected for too long"]);
+    // Who ends before leaves no timer.
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, abort);
+    assert!(peer.is_closed());
+    assert_eq!(scene.event_loop.time_to_next(), None);
 }

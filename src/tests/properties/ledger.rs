@@ -448,6 +448,7 @@ pub(super) fn name(reason: &CloseReason) -> &'static str {
         CloseReason::Io(_) => "I/O error",
         CloseReason::Timeout(crate::Timeout::Close) => "close timeout",
         CloseReason::Timeout(crate::Timeout::Idle) => "idle timeout",
+        CloseReason::Timeout(crate::Timeout::Handshake) => "handshake timeout",
         CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
         CloseReason::Limit(crate::Limit::InputBytes) => "input limit",
         CloseReason::Limit(crate::Limit::QueueBytes) => "queue limit",
