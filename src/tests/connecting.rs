@@ -16,13 +16,13 @@ fn address(text: &str) -> SocketAddr {
 }
 
 /// Where most tests connect to.
-fn server() -> SocketAddr {
+pub(super) fn server() -> SocketAddr {
     address("10.0.0.1:80")
 }
 
 impl Scene {
     /// Begins to connect; `act` is what the protocol does.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         log: &Log,
         to: impl Into<Connect>,
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     /// The other end has answered, and the poller says so.
-    fn stands(&mut self, peer: &Peer) {
+    pub(super) fn stands(&mut self, peer: &Peer) {
         peer.answers();
         self.event(peer, WRITABLE);
     }
@@ -236,7 +236,7 @@ fn k2_an_attempt_among_several_that_is_background_keeps_nobody_waiting() {
 
 const FOUR: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80", "[fd00::2]:80"];
 
-fn four() -> Vec<SocketAddr> {
+pub(super) fn four() -> Vec<SocketAddr> {
     FOUR.map(address).into()
 }
 
@@ -299,6 +299,25 @@ fn k3_when_all_have_failed_one_error_lists_each() {
         log.take(),
         ["failed: cannot connect: [fd00::1]:80: connection refused; 10.0.0.2:80: host unreachable; \
           10.0.0.1:80: connection refused"]
+    );
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn k3_a_deadline_that_passes_is_one_error_that_lists_each_that_was_tried() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peers = [scene.world.connect_begins(), scene.world.connect_begins()];
+    scene.begin(&log, Connect::to(four()).timeout(300 * MS), idle).unwrap();
+    scene.is_refused(&peers[0]);
+    scene.pass(100 * MS);
+    assert!(log.take().is_empty());
+    scene.world.connect_fails(io::ErrorKind::HostUnreachable.into());
+    let _third = scene.world.connect_begins();
+    scene.pass(200 * MS);
+    assert_eq!(
+        log.take(),
+        ["failed: connecting took too long: 10.0.0.1:80: connection refused; 10.0.0.2:80: host unreachable; \
+          [fd00::1]:80: timed out; [fd00::2]:80: timed out"]
     );
     assert_eq!(scene.event_loop.time_to_next(), None);
 }
@@ -404,6 +423,8 @@ fn k6_what_is_set_before_it_stands_holds_then() {
     scene.tell(id, |transport| {
         transport.pause_reading();
         transport.set_timeout(Timeout::Total, Some(SECOND));
+        transport.set_timeout(Timeout::Handshake, Some(SECOND));
+        transport.set_timeout(Timeout::Handshake, Some(2 * SECOND));
         assert!(!transport.detach(|_, _| panic!("there is nothing to detach")));
     });
     scene.pass(2 * SECOND);
@@ -478,61 +499,6 @@ fn e1_connect_failed_can_do_what_any_callback_can() {
     scene.is_refused(&first);
     scene.stands(&second);
     assert_eq!(log.take(), ["failed: cannot connect: 10.0.0.1:80: connection refused", "made"]);
-}
-
-// K7
-
-#[test]
-fn k7_a_name_is_looked_up_and_its_addresses_are_tried() {
-    let (mut scene, log) = (Scene::new(), Log::default());
-    let peer = scene.world.connect_begins();
-    scene.event_loop.context().set_resolver(|name, port| {
-        assert_eq!((name, port), ("db.example", 80));
-        Ok(four())
-    });
-    let id = scene.begin(&log, ("db.example", 80), idle).unwrap();
-    scene.tell(id, |transport| transport.write(b"early"));
-    assert_eq!(scene.world.take_connected_to(), [(server(), None)]);
-    scene.stands(&peer);
-    assert_eq!((log.take(), peer.take_sent()), (vec!["made".to_owned()], b"early".to_vec()));
-}
-
-#[test]
-fn k7_a_name_that_is_not_found_has_no_address_or_breaks_the_resolver_fails() {
-    type Answer = fn() -> io::Result<Vec<SocketAddr>>;
-    let answers: [(Answer, &str); 3] = [
-        (|| Err(io::ErrorKind::NotFound.into()), "cannot look the name up: entity not found"),
-        (|| Ok(vec![]), "cannot look the name up: the name has no address"),
-        (|| panic!("a resolver"), "cannot look the name up: its thread has panicked or could not be started"),
-    ];
-    for (answer, expected) in answers {
-        let (mut scene, log) = (Scene::new(), Log::default());
-        scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
-        scene.event_loop.context().set_resolver(move |_, _| answer());
-        scene.begin(&log, ("db.example", 80), idle).unwrap();
-        assert!(log.take().is_empty(), "no method calls a callback");
-        scene.settle();
-        assert_eq!(log.take(), [format!("failed: {expected}")]);
-        assert_eq!(scene.event_loop.time_to_next(), None);
-    }
-}
-
-#[test]
-fn k7_a_literal_address_is_not_looked_up() {
-    let (mut scene, log) = (Scene::new(), Log::default());
-    scene.world.connect_begins();
-    scene.begin(&log, ("10.0.0.1", 80), idle).unwrap();
-    assert_eq!(scene.world.take_connected_to(), [(server(), None)]);
-}
-
-#[test]
-fn k7_who_is_cancelled_meanwhile_is_not_connected() {
-    let (mut scene, log) = (Scene::new(), Log::default());
-    scene.event_loop.context().set_resolver(|_, _| Ok(four()));
-    let id = scene.begin(&log, ("db.example", 80), idle).unwrap();
-    scene.tell(id, close);
-    assert_eq!(scene.world.take_connected_to(), []);
-    assert_eq!(log.take().len(), 1);
 }
 
 // Descriptors

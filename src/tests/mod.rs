@@ -325,6 +325,7 @@ mod half_closing;
 mod health;
 mod life;
 mod marks;
+mod names;
 mod overload;
 mod panics;
 #[cfg(feature = "testing")]

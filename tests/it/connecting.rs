@@ -244,6 +244,22 @@ fn k7_no_more_lookups_than_the_cap_run_at_once() {
     assert_eq!(notes.borrow().len(), 5);
 }
 
+#[test]
+fn k7_a_name_whose_deadline_passes_while_it_waits_is_never_looked_up() {
+    let (mut event_loop, names, release) = with_hanging_lookups(Limits::default().with_lookups_max(1));
+    let notes = Notes::default();
+    for name in ["hangs", "waits"] {
+        let connect = Connect::to((name, 80)).timeout(Duration::from_millis(50));
+        event_loop.context().connect(connect, Client::noting(&notes)).unwrap();
+    }
+    event_loop.run_until_idle().unwrap();
+    assert_eq!(*notes.borrow(), ["failed: connecting took too long"; 2]);
+    event_loop.context().connect(("last", 80), Client::noting(&notes)).unwrap();
+    drop(release);
+    event_loop.run_until_idle().unwrap();
+    assert_eq!(names.try_iter().collect::<Vec<_>>(), ["hangs", "last"]);
+}
+
 // Two loops
 
 /// Sends so much at once when it is made, and closes when it has got as much back.
