@@ -11,6 +11,9 @@
 mod client;
 #[allow(dead_code)]
 mod support;
+#[cfg(unix)]
+#[path = "support/unix.rs"]
+mod unix_support;
 
 #[cfg(unix)]
 mod unix {
@@ -19,6 +22,7 @@ mod unix {
 
     use super::client::Outcome;
     use super::support::{Failure, say, shut_down_on_signals};
+    use super::unix_support::address;
     use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
 
     struct Echo;
@@ -87,13 +91,9 @@ mod unix {
         env_logger::init();
         let mut arguments = std::env::args().skip(1);
         let name = arguments.next().ok_or_else(|| io::Error::other("usage: PATH to serve, or PATH MESSAGE to ask"))?;
-        let address = match name.strip_prefix('@') {
-            Some(name) => UnixAddress::Abstract(name.as_bytes().into()),
-            None => UnixAddress::Path(name.into()),
-        };
         match arguments.next() {
-            Some(message) => ask(address, message),
-            None => serve(&address),
+            Some(message) => ask(address(&name), message),
+            None => serve(&address(&name)),
         }
     }
 }

@@ -1,0 +1,11 @@
+// What the examples on Unix sockets share: their argument.
+
+use switchboard::UnixAddress;
+
+/// A path or, with `@` in front of it, an abstract name.
+pub(crate) fn address(name: &str) -> UnixAddress {
+    match name.strip_prefix('@') {
+        Some(name) => UnixAddress::Abstract(name.as_bytes().into()),
+        None => UnixAddress::Path(name.into()),
+    }
+}
