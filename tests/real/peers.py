@@ -23,6 +23,8 @@ LIMIT_S = 60
 BYTES = bytes(range(256)) + random.Random(1).randbytes(1 << 20)
 # The longest that netcat takes in one is 16 KiB.
 DATAGRAMS = [b"\0", b"two\n", random.Random(2).randbytes(1472), random.Random(3).randbytes(9000)]
+# As Unix datagrams; netcat's buffer is the shortest.
+LINES = [b"one\n", b"two \x1b[2J\n", b"x" * 9000 + b"\n"]
 TYPED = b"first line\r\nsecond \x1b[2J line\nrest"
 
 
@@ -52,12 +54,36 @@ def unix_echo(name):
         server.stdout.close()
 
 
-def echoes_unix(client, abstract):
+@contextlib.contextmanager
+def unix_names():
+    """A path, and an abstract name."""
     with tempfile.TemporaryDirectory() as folder:
-        names = [os.path.join(folder, "echo.sock")] + [f"@switchboard-peers-{os.getpid()}"] * abstract
+        yield os.path.join(folder, "peers.sock"), f"@switchboard-peers-{os.getpid()}"
+
+
+def echoes_unix(client):
+    with unix_names() as names:
         for name in names:
             with unix_echo(name) as server:
                 is_echoed(client, server)
+
+
+def is_collected(sender):
+    """Lines that they send as Unix datagrams, each printed as it is."""
+    with unix_names() as names:
+        for name in names:
+            collector = harness.start([harness.example("unix_datagram"), name], stdout=subprocess.PIPE)
+            try:
+                require(collector.stdout.readline() == b"listening on unix:%s\n" % name.encode(), "it does not listen")
+                with sender(name) as send:
+                    for line in LINES:
+                        send(line)
+                        printed = collector.stdout.readline()
+                        wanted = b": " + line.replace(b"\x1b", b"\\x1b")
+                        require(printed.startswith(b"unix:") and printed.endswith(wanted), f"{name}: {printed[:99]!r}")
+            finally:
+                harness.end(collector)
+                collector.stdout.close()
 
 
 def echoes_datagrams(client):
@@ -113,10 +139,20 @@ def both_are_greeted(server_of):
 
 
 def is_echoed_to_us(server_of):
-    with tempfile.TemporaryDirectory() as folder, server_of(os.path.join(folder, "their.sock"), None) as (path, _):
-        message = "hello \x1b[2J" + "x" * 50_000
-        printed = run("unix_echo", path, message)
-        require(printed == message.replace("\x1b", "\\x1b") + "\n", f"printed {len(printed)} characters")
+    with unix_names() as names:
+        for name in names:
+            with server_of(name, None) as (path, _):
+                message = "hello \x1b[2J" + "x" * 50_000
+                printed = run("unix_echo", path, message)
+                require(printed == message.replace("\x1b", "\\x1b") + "\n", f"printed {len(printed)} characters")
+
+
+def hears_us(hearer):
+    with unix_names() as names:
+        for name in names:
+            with hearer(name) as heard:
+                run("unix_datagram", name, *(line.decode() for line in LINES))
+                until(lambda: heard() == b"".join(LINES), f"{name}: all lines, and nothing else")
 
 
 def is_heard_through_the_relay():
@@ -132,14 +168,16 @@ def is_heard_through_the_relay():
 
 
 def netcat_answers_over_unix():
-    with tempfile.TemporaryDirectory() as folder, netcat_server(os.path.join(folder, "nc.sock"), b"there") as (path, heard):
-        # It ends its half when its input ends, so that our client, which prints what it has at the end, can.
-        answers = []
-        thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
-        thread.start()
-        printed = run("unix_echo", path, "who is there?")
-        thread.join(WAIT_S)
-        require((printed, answers) == ("there\n", [b"who is there?"]), f"{printed!r}, {answers}")
+    with unix_names() as names:
+        for name in names:
+            with netcat_server(name, b"there") as (path, heard):
+                # It ends its half when its input ends, so that our client, which prints what it has at the end, can.
+                answers = []
+                thread = threading.Thread(target=lambda: answers.extend(heard()), daemon=True)
+                thread.start()
+                printed = run("unix_echo", path, "who is there?")
+                thread.join(WAIT_S)
+                require((printed, answers) == ("there\n", [b"who is there?"]), f"{name}: {printed!r}, {answers}")
 
 
 def is_answered(server_of):
@@ -159,10 +197,10 @@ def is_answered(server_of):
 # --------------------------------------------------------------------------------------------------------- all of them
 
 
-def check_all(checks, streams, datagrams, servers, datagram_servers, abstract):
+def check_all(checks, streams, datagrams, servers, datagram_servers, senders, hearers):
     for name, client in streams.items():
         checks.run(f"{name} against echo_server", echoes_tcp, client)
-        checks.run(f"{name} against unix_echo", echoes_unix, client, name in abstract)
+        checks.run(f"{name} against unix_echo", echoes_unix, client)
         checks.run(f"{name} against the loggers", is_logged, client)
     for name, client in datagrams.items():
         checks.run(f"{name} against udp_echo", echoes_datagrams, client)
@@ -174,6 +212,10 @@ def check_all(checks, streams, datagrams, servers, datagram_servers, abstract):
             checks.run(f"relay between {peer} and {name}", is_relayed, client, server_of)
     for name, server_of in datagram_servers.items():
         checks.run(f"udp_client against {name}", is_answered, server_of)
+    for name, sender in senders.items():
+        checks.run(f"{name} against unix_datagram", is_collected, sender)
+    for name, hearer in hearers.items():
+        checks.run(f"unix_datagram's sender against {name}", hears_us, hearer)
 
 
 def main():

@@ -154,15 +154,64 @@ def asyncio_datagrams(server, datagrams):
     return asyncio.run(asyncio.wait_for(client(), WAIT_S))
 
 
+# ------------------------------------------------------------------------------------- their senders of Unix datagrams
+# Each is `with SENDER(path) as send`: nobody answers.
+
+
+@contextlib.contextmanager
+def typing(argv):
+    process = harness.start(argv, stdin=subprocess.PIPE)
+
+    def send(datagram):
+        process.stdin.write(datagram)
+        process.stdin.flush()
+
+    try:
+        yield send
+    finally:
+        harness.end(process)
+
+
+def netcat_sender(path):
+    return typing(["nc", "-u", "-U", path])
+
+
+def socat_sender(path):
+    where = f"ABSTRACT-SENDTO:{path[1:]}" if path.startswith("@") else f"UNIX-SENDTO:{path}"
+    return typing(["socat", "-b", "65536", "-", where])
+
+
+@contextlib.contextmanager
+def python_sender(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect(unix_name(path))
+        yield sender.send
+
+
+@contextlib.contextmanager
+def asyncio_sender(path):
+    async def send(datagram):
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=unix_name(path), family=socket.AF_UNIX
+        )
+        transport.sendto(datagram)
+        transport.close()
+
+    yield lambda datagram: asyncio.run(asyncio.wait_for(send(datagram), WAIT_S))
+
+
 # --------------------------------------------------------------------------------------------------- their servers
-# Each is `with SERVER(path, greeting) as (address, heard)`, on a Unix path or, without, on a port.  With a greeting it
+# Each is `with SERVER(path, greeting) as (address, heard)`, on a Unix path or @ and an abstract name or, without, a port.  With a greeting it
 # says that to who comes and hears him to his end; without, it is an echo.  `heard()` is what each has said.
 
 
-def listens_on(path):
-    """Whether the kernel lists a Unix socket that listens on this path."""
+def listens_on(path, kind="0001"):
+    """Whether the kernel lists a Unix socket that listens on this path; or is bound to it, for datagrams (0002)."""
+    flags = "00010000" if kind == "0001" else "00000000"
     with open("/proc/net/unix", encoding="utf-8") as rows:
-        return any(row.split()[3] == "00010000" and row.split()[-1] == path for row in rows if row.rstrip().endswith(path))
+        found = [row.split() for row in rows if row.rstrip().endswith(" " + path)]
+    return any(row[3] == flags and row[4] == kind for row in found)
 
 
 def listening(process, path):
@@ -192,7 +241,9 @@ def socat_server(path, greeting):
         heard_in = os.path.join(folder, "heard")
         open(heard_in, "wb").close()  # The first to hear something may be late.
         serves = "EXEC:cat" if greeting is None else f"SYSTEM:printf {greeting.decode()}; said=$(cat); echo $said >> {heard_in}"
-        where = f"UNIX-LISTEN:{path},fork" if path else "TCP4-LISTEN:0,bind=127.0.0.1,fork"
+        where = "TCP4-LISTEN:0,bind=127.0.0.1,fork"
+        if path:
+            where = f"ABSTRACT-LISTEN:{path[1:]},fork" if path.startswith("@") else f"UNIX-LISTEN:{path},fork"
         process = harness.start(["socat", "-t", str(WAIT_S), where, serves])
 
         def heard():
@@ -222,7 +273,7 @@ def python_server(path, greeting):
             heard.append(said)
 
     kind = socketserver.ThreadingUnixStreamServer if path else socketserver.ThreadingTCPServer
-    with kind(path or ("127.0.0.1", 0), Handler) as server:
+    with kind(unix_name(path) if path else ("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(harness.POLL_S,), daemon=True)
         thread.start()
         yield path or server.server_address, lambda: heard
@@ -257,7 +308,10 @@ def asyncio_server(path, greeting):
         heard.append(said)
         writer.close()
 
-    listen = asyncio.start_unix_server(serve, path) if path else asyncio.start_server(serve, "127.0.0.1", 0)
+    if path:
+        listen = asyncio.start_unix_server(serve, unix_name(path))
+    else:
+        listen = asyncio.start_server(serve, "127.0.0.1", 0)
     with in_asyncio(listen) as server:
         yield path or server.sockets[0].getsockname(), lambda: heard
 
@@ -277,6 +331,26 @@ def asyncio_datagram_server():
 
     with in_asyncio(listen()) as (transport, _):
         yield transport.get_extra_info("sockname")
+
+
+@contextlib.contextmanager
+def python_datagram_server():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve():
+            while True:
+                data, asker = server.recvfrom(1 << 16)
+                if data == b"end":
+                    return
+                server.sendto(data, asker)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", server.getsockname())
+        thread.join(WAIT_S)
 
 
 def free_udp_port():
@@ -321,6 +395,67 @@ def socat_datagram_server():
         harness.end(process)
 
 
+# ------------------------------------------------------------------------------------- their hearers of Unix datagrams
+# Each is `with HEARER(path) as heard`, which is what has come, one behind the other.
+
+
+@contextlib.contextmanager
+def printing(argv, path):
+    with tempfile.TemporaryFile() as printed:
+        process = harness.start(argv, stdin=subprocess.DEVNULL, stdout=printed)
+        try:
+            until(lambda: listens_on(path, "0002"), f"is bound to {path}")
+            yield lambda: os.pread(printed.fileno(), 1 << 20, 0)
+        finally:
+            harness.end(process)
+
+
+def netcat_hearer(path):
+    return printing(["nc", "-l", "-k", "-u", "-U", path], path)
+
+
+def socat_hearer(path):
+    where = f"ABSTRACT-RECV:{path[1:]}" if path.startswith("@") else f"UNIX-RECV:{path}"
+    return printing(["socat", "-u", "-b", "65536", where, "-"], path)
+
+
+@contextlib.contextmanager
+def python_hearer(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearer:
+        hearer.bind(unix_name(path))
+        hearer.setblocking(False)
+        said = bytearray()
+
+        def heard():
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    said.extend(hearer.recv(1 << 16))
+            return bytes(said)
+
+        yield heard
+
+
+class Hearing(asyncio.DatagramProtocol):
+    def __init__(self, said):
+        self.said = said
+
+    def datagram_received(self, data, addr):
+        self.said.append(data)
+
+
+@contextlib.contextmanager
+def asyncio_hearer(path):
+    said = []
+
+    async def listen():
+        return await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: Hearing(said), local_addr=unix_name(path), family=socket.AF_UNIX
+        )
+
+    with in_asyncio(listen()):
+        yield lambda: b"".join(said)
+
+
 PEERS = {
     "streams": {"nc": netcat, "socat": socat, "Python": python, "asyncio": with_asyncio},
     "datagrams": {
@@ -333,7 +468,9 @@ PEERS = {
     "datagram_servers": {
         "nc": netcat_datagram_server,
         "socat": socat_datagram_server,
+        "Python": python_datagram_server,
         "asyncio": asyncio_datagram_server,
     },
-    "abstract": {"socat", "Python", "asyncio"},  # Who can connect to an abstract name.
+    "senders": {"nc": netcat_sender, "socat": socat_sender, "Python": python_sender, "asyncio": asyncio_sender},
+    "hearers": {"nc": netcat_hearer, "socat": socat_hearer, "Python": python_hearer, "asyncio": asyncio_hearer},
 }

@@ -11,6 +11,7 @@ except ImportError:
     sys.exit("no Twisted here: run this in a virtual environment with `pip install twisted`")
 
 from harness import WAIT_S
+from standard_peers import unix_name
 
 threading.Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True).start()
 
@@ -40,7 +41,7 @@ class Sends(protocol.Protocol):
 def stream(server, data):
     def start():
         if isinstance(server, str):
-            endpoint = endpoints.UNIXClientEndpoint(reactor, server)
+            endpoint = endpoints.UNIXClientEndpoint(reactor, unix_name(server))
         else:
             endpoint = endpoints.TCP4ClientEndpoint(reactor, *server)
         client = endpoints.connectProtocol(endpoint, Sends(data))
@@ -112,7 +113,7 @@ def serve(path, greeting):
     heard = []
     factory = protocol.Factory.forProtocol(lambda: Serves(greeting, heard))
     if path:
-        port = in_reactor(reactor.listenUNIX, path, factory)
+        port = in_reactor(reactor.listenUNIX, unix_name(path), factory)
     else:
         port = in_reactor(lambda: reactor.listenTCP(0, factory, interface="127.0.0.1"))
     try:
@@ -135,10 +136,39 @@ def serve_datagrams():
         in_reactor(port.stopListening)
 
 
+@contextlib.contextmanager
+def sender(path):
+    protocol_of_port = protocol.ConnectedDatagramProtocol()
+    port = in_reactor(reactor.connectUNIXDatagram, unix_name(path), protocol_of_port)
+    try:
+        yield lambda datagram: in_reactor(protocol_of_port.transport.write, datagram)
+    finally:
+        in_reactor(port.stopListening)
+
+
+class Hears(protocol.DatagramProtocol):
+    def __init__(self):
+        self.said = []
+
+    def datagramReceived(self, data, _):
+        self.said.append(data)
+
+
+@contextlib.contextmanager
+def hearer(path):
+    hears = Hears()
+    port = in_reactor(lambda: reactor.listenUNIXDatagram(unix_name(path), hears, maxPacketSize=65536))
+    try:
+        yield lambda: b"".join(hears.said)
+    finally:
+        in_reactor(port.stopListening)
+
+
 PEERS = {
     "streams": {"Twisted": stream},
     "datagrams": {"Twisted": ask_datagrams},
     "servers": {"Twisted": serve},
     "datagram_servers": {"Twisted": serve_datagrams},
-    "abstract": set(),
+    "senders": {"Twisted": sender},
+    "hearers": {"Twisted": hearer},
 }
