@@ -416,6 +416,26 @@ impl Listening<'_> {
         self.core.slots.listener(self.id).ok_or(io::ErrorKind::NotConnected)?.socket.local_addr()
     }
 
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are handed
+    /// on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before the socket
+    /// is bound is for [`listen_on`](Context::listen_on).
+    ///
+    /// Accepting through it goes behind the loop's back.
+    #[cfg(unix)]
+    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.core.slots.listener(self.id)?.socket.as_fd()
+    }
+
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them); many are
+    /// handed on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before the
+    /// socket is bound is for [`listen_on`](Context::listen_on).
+    ///
+    /// Accepting through it goes behind the loop's back.
+    #[cfg(windows)]
+    pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
+        self.core.slots.listener(self.id)?.socket.as_socket()
+    }
+
     /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.
     pub fn pause(&mut self) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {

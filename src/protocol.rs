@@ -48,6 +48,12 @@ pub trait Protocol {
     /// [`input_bytes_max`](crate::Limits::input_bytes_max) ends the connection, as does answering more than was given.
     ///
     /// `data` is never empty. With nothing left over, it is a slice of the loop's own buffer: no copy was made.
+    ///
+    /// Answering 0 is what a peek is elsewhere: the same bytes come again, in front of what comes next, or go to the
+    /// protocol that was put in this one's place.
+    ///
+    /// Urgent data of TCP comes in line, at its place among the rest (`SO_OOBINLINE`), and not apart from it: apart, a
+    /// socket keeps one byte of it, which the next one overwrites, and RFC 6093 has new programs stay away from that.
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize;
 
     /// The peer has ended its stream; `rest` is what was left unconsumed, and is not offered again.

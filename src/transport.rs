@@ -274,6 +274,9 @@ impl<'a> Transport<'a> {
     /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
     /// is closed, as it is in `connection_lost` and after [`abort`](Transport::abort), and where it is simulated.
     ///
+    /// A peer that has vanished without a word is found out by the kernel where `set_keepalive` has it look, and by
+    /// [`Timeout::Idle`] in any case.
+    ///
     /// Who the peer on a Unix socket is (process, user, group), `rustix::net::sockopt::socket_peercred` tells of it.
     ///
     /// Reading, writing, closing or shutting down through it goes behind the loop's back.

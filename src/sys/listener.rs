@@ -75,6 +75,29 @@ impl Listener {
         }
     }
 
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        match self {
+            Listener::Tcp(listener) => Some(std::os::fd::AsFd::as_fd(listener)),
+            Listener::Unix(listener) => Some(listener.as_fd()),
+            #[cfg(feature = "testing")]
+            Listener::Sim(_) => None,
+            #[cfg(test)]
+            Listener::Script(_) => None,
+        }
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
+        match self {
+            Listener::Tcp(listener) => Some(std::os::windows::io::AsSocket::as_socket(listener)),
+            #[cfg(feature = "testing")]
+            Listener::Sim(_) => None,
+            #[cfg(test)]
+            Listener::Script(_) => None,
+        }
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().map(Address::from),

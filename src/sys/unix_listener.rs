@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf, absolute};
@@ -36,6 +36,10 @@ impl UnixListener {
         let listener = UnixListener::prepare(address, mode)?;
         SockRef::from(&listener.listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(listener)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 
     /// Binds, and does not listen yet.

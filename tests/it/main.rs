@@ -17,6 +17,8 @@ mod handles;
 #[cfg(feature = "testing")]
 mod harness;
 mod logging;
+#[cfg(unix)]
+mod options;
 #[cfg(feature = "testing")]
 mod peers;
 #[cfg(unix)]
