@@ -1,10 +1,13 @@
 //! Listeners on real sockets.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::SockRef;
+use switchboard::{Address, Context};
 
 use crate::support::{
     Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, read_all, serve_while, turn_until,
@@ -128,4 +131,32 @@ fn accepted_streams_have_no_delay_and_urgent_data_in_line() {
     context.listen_on(ready_made, |_, _| Some(Box::new(Check))).unwrap();
     let _client = connect(second);
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
+}
+
+#[test]
+fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4() {
+    let mut event_loop = event_loop();
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let mut context = event_loop.context();
+    // Without IPv6 there is a clear error.
+    let Ok(listener) = context.listen(any, |_, _| Some(Box::new(Echo))) else { return };
+    let port = address_of(&mut context, listener).port();
+    let of_the_same_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    context.listen(of_the_same_port, |_, _| Some(Box::new(Echo))).expect("the IPv4 port is another one");
+    // One that serves both, as std makes it where the system's default is so.
+    let both = TcpListener::bind(any).unwrap();
+    if SockRef::from(&both).only_v6().unwrap_or(true) {
+        return;
+    }
+    let port = both.local_addr().unwrap().port();
+    let peers = Rc::new(RefCell::new(Vec::new()));
+    let noted = peers.clone();
+    let refuse = move |_: &mut Context<'_>, peer: &Address| {
+        noted.borrow_mut().push(peer.as_inet());
+        None
+    };
+    context.listen_on(both, refuse).unwrap();
+    let client = connect((Ipv4Addr::LOCALHOST, port).into());
+    turn_until(&mut event_loop, |_| !peers.borrow().is_empty());
+    assert_eq!(*peers.borrow(), [Some(client.local_addr().unwrap())]);
 }

@@ -111,7 +111,7 @@ fn k2_a_black_hole_fails_at_the_deadline() {
 }
 
 #[test]
-fn k2_the_local_address_is_bound_and_one_that_is_not_ours_is_an_error_at_once() {
+fn k2_the_local_address_is_bound_and_one_that_cannot_be_is_an_error_at_once() {
     let (mut event_loop, notes) = (event_loop(), Notes::default());
     let address = listen(&mut event_loop, || Echo);
     let ours = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 7), 0));
@@ -120,9 +120,14 @@ fn k2_the_local_address_is_bound_and_one_that_is_not_ours_is_an_error_at_once() 
     let local = event_loop.context().connection(id).unwrap().local_addr().unwrap().as_inet().unwrap();
     assert_eq!(local.ip(), ours.ip());
     let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
-    let connect = Connect::to(address).local(foreign);
-    let error = event_loop.context().connect(connect, Client::noting(&notes)).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    let (taken, _held) = nobody();
+    let wrong = [(foreign, io::ErrorKind::AddrNotAvailable), (taken, io::ErrorKind::AddrInUse)];
+    for (local, kind) in wrong {
+        let connect = Connect::to(address).local(local);
+        let error = event_loop.context().connect(connect, Client::noting(&notes)).unwrap_err();
+        assert_eq!(error.kind(), kind);
+    }
+    assert_eq!(*notes.borrow(), ["made"], "what fails at once is told once");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use switchboard::testing::{Faults, Network, seeds};
-use switchboard::{Address, CloseReason, Context, Protocol, Timeout, TimerId, Transport};
+use switchboard::{Address, CloseReason, Context, Limits, Protocol, Timeout, TimerId, Transport};
 
 use crate::support::{Echo, pattern};
 
@@ -215,6 +215,26 @@ fn a_cut_link_lets_nothing_through_until_it_is_healed() {
     peer.send(b" and sent");
     network.run_for(10 * SECOND);
     assert_eq!(peer.read(), b"held and sent");
+}
+
+#[test]
+fn t5_a_peer_that_has_vanished_without_a_word_is_found_out_by_the_idle_timeout() {
+    let mut network = Network::new(1, Faults::none());
+    let server = network.host();
+    let address = network.address(server, 7);
+    let limits = Limits::default().with_idle_timeout(Some(60 * SECOND));
+    let listener = network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(server).listener(listener).unwrap().set_limits(limits);
+    let mut peer = network.peer(address);
+    peer.send(b"hello");
+    network.run_for(SECOND);
+    let outside = network.outside();
+    network.cut(server, outside);
+    network.run_for(58 * SECOND);
+    assert_eq!(network.context(server).connections(), 1);
+    network.run_for(2 * SECOND);
+    assert_eq!(network.context(server).connections(), 0);
+    assert_eq!(network.event_loop(server).time_to_next(), None, "no timer is left");
 }
 
 #[test]
