@@ -249,6 +249,42 @@ def never_reads_and_resets():
         server.require_quiet()
 
 
+def little_memory():
+    """All of this at once, under a limit of memory which the default cap of a few connections' queues would break."""
+    address_space = 64 << 20  # An allocation over it ends the process.
+    argv = ["prlimit", f"--as={address_space}", harness.example("echo_server"), ANY_PORT]
+    with Server(argv) as server, connect(server.address) as honest:
+        greedy, dribblers = [], []
+        for _ in range(60):
+            greedy.append(connect(server.address))
+            dribblers.append(connect(server.address))
+            dribblers[-1].send(b"y")
+            with connect(server.address) as gone:
+                gone.send(b"z" * 65536)
+                reset(gone)
+        taken = send_what_is_taken(greedy)
+        require(echoes(honest, b"still here"), "no echo for others")
+        peak_mib = server.memory_peak_mib()
+        for client in greedy + dribblers:
+            reset(client)
+        honest.close()
+        server.require_quiet()
+        return f"{taken >> 20} MiB taken from {len(greedy)} that read nothing, {peak_mib:.1f} MiB at most"
+
+
+def send_what_is_taken(clients):
+    """Each sends, and none reads, until the server has taken nothing for a while; how many bytes it took."""
+    taken, last_s = 0, time.monotonic()
+    for client in clients:
+        client.setblocking(False)
+    while time.monotonic() < last_s + 0.5:
+        for client in clients:
+            with contextlib.suppress(BlockingIOError):
+                taken += client.send(b"x" * 65536)
+                last_s = time.monotonic()
+    return taken
+
+
 def pattern(offset, count):
     """Part of an endless stream in which a lost or doubled byte shows."""
     period = bytes(range(251))
@@ -411,6 +447,7 @@ def main():
     checks.run("100 MB without a newline", flood_without_newline)
     checks.run("a client that never reads", never_reads)
     checks.run("clients that never read, then reset", never_reads_and_resets)
+    checks.run("a crowd of them, and little memory", little_memory)
     checks.run("urgent data within lines", urgent_data_in_lines)
     checks.run("urgent data, echoed", urgent_data_echoed)
     checks.run("20 clients, a byte at a time", many_that_send_one_byte_at_a_time)
