@@ -4,23 +4,13 @@
 //! way. What is printed is a median of rounds; compare only figures of one machine and one hour. With `-- --short` it
 //! runs for a moment only, to see that it works.
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::Instant;
 
-use switchboard::{EventLoop, Protocol, Transport};
-
-const MESSAGE: [u8; 64] = [b'x'; 64];
-
-struct Echo;
-
-impl Protocol for Echo {
-    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        transport.write(data);
-        data.len()
-    }
-}
+use support::MESSAGE;
 
 /// One message of each client, there and back.
 fn round(clients: &mut [impl Read + Write]) {
@@ -43,35 +33,21 @@ fn connect(address: SocketAddr) -> TcpStream {
 /// Prints the median time of a message, over many rounds.
 fn measure(transport: &str, messages: usize, mut clients: Vec<impl Read + Write>) {
     round(&mut clients);
-    let rounds = (messages / clients.len()).max(3);
-    let mut times: Vec<_> = (0..rounds)
-        .map(|_| {
-            let start = Instant::now();
-            round(&mut clients);
-            start.elapsed() / clients.len() as u32
-        })
-        .collect();
-    times.sort_unstable();
-    let median = times[times.len() / 2];
-    println!("echo of 64 bytes over {transport}, {} clients: {} ns a message", clients.len(), median.as_nanos());
+    let count = clients.len();
+    let time = support::median((messages / count).max(3), || {
+        let start = Instant::now();
+        round(&mut clients);
+        start.elapsed() / count as u32
+    });
+    println!("echo of 64 bytes over {transport}, {count} clients: {} ns a message", time.as_nanos());
 }
 
 fn main() {
-    let messages = if std::env::args().any(|argument| argument == "--short") { 2_000 } else { 200_000 };
-    let mut event_loop = EventLoop::new().expect("a descriptor is left");
-    let mut context = event_loop.context();
-    let any_port = ([127, 0, 0, 1], 0).into();
-    let listener = context.listen(any_port, |_, _| Some(Box::new(Echo))).expect("loopback has a free port");
-    let address = context.listener(listener).and_then(|listener| listener.local_addr().ok()?.as_inet());
-    let address = address.expect("it listens");
-    let handle = context.handle();
-    let clients = thread::spawn(move || {
+    let messages = if support::is_short() { 2_000 } else { 200_000 };
+    support::serve(move |address| {
         // 400 clients are 800 descriptors; an ordinary limit is 1,024.
         for clients in [1, 50, 400] {
             measure("TCP", messages, (0..clients).map(|_| connect(address)).collect());
         }
-        handle.stop();
     });
-    event_loop.run().expect("the poller works");
-    clients.join().expect("the clients were served");
 }

@@ -1,11 +1,12 @@
 //! The test kit: systems on a simulated network, whatever its faults.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use switchboard::testing::{Faults, Network, seeds};
-use switchboard::{Address, CloseReason, Context, Limits, Protocol, Timeout, TimerId, Transport};
+use switchboard::testing::{Faults, HostId, Network, seeds};
+use switchboard::{Address, CloseReason, Context, Protocol, Timeout, TimerId, Transport};
 
 use crate::support::{Echo, pattern};
 
@@ -32,6 +33,15 @@ impl Protocol for Sender {
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
         *self.lost.borrow_mut() = Some(reason.to_string());
     }
+}
+
+/// A network without faults, with a host that echoes at an address.
+fn echo_server() -> (Network, HostId, SocketAddr) {
+    let mut network = Network::new(1, Faults::none());
+    let server = network.host();
+    let address = network.address(server, 7);
+    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    (network, server, address)
 }
 
 /// An echo of so many bytes between two hosts: what came back, why it ended, and the trace.
@@ -200,10 +210,7 @@ fn each_fault_happens_and_is_survived_alone() {
 
 #[test]
 fn a_cut_link_lets_nothing_through_until_it_is_healed() {
-    let mut network = Network::new(1, Faults::none());
-    let server = network.host();
-    let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    let (mut network, server, address) = echo_server();
     let mut peer = network.peer(address);
     network.run_until_rest();
     let outside = network.outside();
@@ -219,13 +226,12 @@ fn a_cut_link_lets_nothing_through_until_it_is_healed() {
 
 #[test]
 fn t5_a_peer_that_has_vanished_without_a_word_is_found_out_by_the_idle_timeout() {
-    let mut network = Network::new(1, Faults::none());
-    let server = network.host();
-    let address = network.address(server, 7);
-    let limits = Limits::default().with_idle_timeout(Some(60 * SECOND));
-    let listener = network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
-    network.context(server).listener(listener).unwrap().set_limits(limits);
+    let (mut network, server, address) = echo_server();
     let mut peer = network.peer(address);
+    network.run_until_rest();
+    let mut context = network.context(server);
+    let id = context.connection_ids()[0];
+    context.connection(id).unwrap().set_timeout(Timeout::Idle, Some(60 * SECOND));
     peer.send(b"hello");
     network.run_for(SECOND);
     let outside = network.outside();
@@ -239,10 +245,7 @@ fn t5_a_peer_that_has_vanished_without_a_word_is_found_out_by_the_idle_timeout()
 
 #[test]
 fn a_sender_that_nobody_answers_gives_up() {
-    let mut network = Network::new(1, Faults::none());
-    let server = network.host();
-    let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    let (mut network, server, address) = echo_server();
     let mut peer = network.peer(address);
     network.run_until_rest();
     let outside = network.outside();
@@ -270,10 +273,7 @@ fn a_connect_to_nowhere_times_out_and_one_to_nobody_is_refused() {
 
 #[test]
 fn a_slow_link_takes_the_time_it_is_said_to() {
-    let mut network = Network::new(1, Faults::none());
-    let server = network.host();
-    let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    let (mut network, server, address) = echo_server();
     let outside = network.outside();
     network.slow(server, outside, SECOND, SECOND);
     let mut peer = network.peer(address);
