@@ -73,6 +73,38 @@ def fails():
     require(code == 1 and complaint.count("\n") == 1, f"{code}, {complaint!r}")
 
 
+def sends_all():
+    """16 MiB in one write, to a server that begins late and reads little at a time: each send is partial."""
+    message = bytes(range(251)) * ((16 << 20) // 251 + 1)
+    message = message[: 16 << 20]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT_S)
+        client = harness.start([harness.example("send_all"), at(listener.getsockname())], stdout=subprocess.PIPE)
+        with listener.accept()[0] as reader:
+            reader.settimeout(WAIT_S)
+            first = client.stdout.readline()  # Nothing is read yet.
+            taken = int(first.split()[0])
+            require(taken < len(message) and first.endswith(b" of %d bytes are sent\n" % len(message)), f"printed {first!r}")
+            with harness.Trace(client.pid, "sendto,sendmsg") as trace:
+                got = bytearray()
+                while data := reader.recv(10_000):
+                    got += data
+        rest = client.communicate(timeout=WAIT_S)[0].splitlines()
+        require(got == message, f"{len(got)} bytes, or others")
+        require(client.returncode == 0 and rest[-1] == b"all %d bytes are sent" % len(message), f"printed {rest[-1:]}")
+        sends = sum(trace.counts().values())
+        require(sends > 10, f"{sends} sends")
+        # Who hangs up in the middle is an error, and no silent half.
+        client = harness.start(
+            [harness.example("send_all"), at(listener.getsockname())], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        with listener.accept()[0] as reader:
+            reader.recv(10_000)
+        _, complaint = client.communicate(timeout=WAIT_S)
+        require((client.returncode, complaint) == (1, b"reset by the peer\n"), f"{client.returncode}, {complaint!r}")
+        return f"{taken >> 10} KiB taken at first, {sends} further sends"
+
+
 def echoes_over_unix():
     with tempfile.TemporaryDirectory() as folder:
         names = [os.path.join(folder, "echo.sock"), f"@switchboard-{os.getpid()}"]
@@ -207,6 +239,7 @@ def main():
     checks.run("byebye and hihi, one socket and two", greets)
     checks.run("our client, the tutorial's server", python_greets)
     checks.run("a refused connect and a bad address end with code 1", fails)
+    checks.run("16 MiB in one write, each send partial", sends_all)
     checks.run("echo over Unix sockets, by path and abstract, stale and alive", echoes_over_unix)
     checks.run("an echo through the relay", relays_an_echo)
     checks.run("the relay's memory is bounded", relay_is_bounded)
