@@ -184,6 +184,10 @@ BUGS = [
     ("k7", LOOP + "lookups.rs", "if self.poller.is_in_memory() {\n", "if true || self.poller.is_in_memory() {\n"),
     ("k7", LOOP + "lookups.rs", "self.connector_mut(id).and_then(|connector| connector.name.take()) else {",
      "self.connector_mut(id).map_or(Some((String::new(), 0)), |connector| connector.name.take()) else {"),
+    ("k7", LOOP + "lookups.rs", "self.lookups.under_way -= 1;\n", ""),
+    ("k7", LOOP + "connect.rs", "        let deadline = self.timers.insert(self.deadline_after(timeout), ",
+     "        if self.connector_mut(id).is_some_and(|connector| connector.is_exhausted()) {\n            return Ok(id);\n"
+     "        }\n        let deadline = self.timers.insert(self.deadline_after(timeout), "),
     ("k7", LOOP + "lookups.rs", "Ok(addresses) if addresses.is_empty() =>", "Ok(addresses) if false && addresses.is_empty() =>"),
     ("k7", LOOP + "lookups.rs", "self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing));",
      "if self.found.is_some() { self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing)) }"),
