@@ -17,13 +17,15 @@ impl Core {
         self.start_read_rate(id);
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.terms.limits;
-        let timeouts = [
-            (Timeout::Idle, limits.idle_timeout),
-            (Timeout::Handshake, limits.handshake_timeout),
-            (Timeout::Total, limits.total_timeout),
-        ];
-        for (timeout, after) in timeouts.into_iter().filter(|(_, after)| after.is_some()) {
-            self.set_timeout(id, timeout, after);
+        let (idle, handshake, total) = (limits.idle_timeout, limits.handshake_timeout, limits.total_timeout);
+        if idle.is_some() {
+            self.set_timeout(id, Timeout::Idle, idle);
+        }
+        if handshake.is_some() {
+            self.set_timeout(id, Timeout::Handshake, handshake);
+        }
+        if total.is_some() {
+            self.set_timeout(id, Timeout::Total, total);
         }
     }
 
