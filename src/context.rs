@@ -18,8 +18,8 @@ use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Handle, Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId, SourceId,
-    TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -86,6 +86,22 @@ impl<'a> Context<'a> {
         self.core.check_open()?;
         let socket = self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+    }
+
+    /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
+    /// For what somebody else accepts ([`Listening::on_accept`]) and this loop is to serve as a listener of its own would.
+    /// `address` is what [`Listening::local_addr`] then says. `backlog` connections at most wait
+    /// ([`Limits::backlog`], of the loop's own set); those that wait when the listener is closed are closed with it.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
+    pub fn listen_fed<F>(&mut self, address: Address, factory: F) -> io::Result<Feeder>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        self.core.check_open()?;
+        self.core.add_fed_listener(address, Box::new(factory))
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
@@ -468,6 +484,17 @@ impl Listening<'_> {
     /// How many connections of it stand.
     pub fn connections(&self) -> usize {
         self.core.slots.listener(self.id).map_or(0, |listener| listener.live)
+    }
+
+    /// Has what it accepts from now on given to `receiver`, as connections that no loop has, in place of asking the
+    /// factory: for a loop in another thread ([`Feeder::feed`]), or for a thread that reads and waits. It counts none of
+    /// them, so its caps do not hold; pausing does, from within `receiver` too.
+    pub fn on_accept(&mut self, receiver: impl FnMut(&mut Context<'_>, Detached) + 'static) {
+        if let Some(listener) = self.core.slots.listener_mut(self.id) {
+            let replaced = listener.receiver.replace(Box::new(receiver));
+            self.core.discard_accept_hook(replaced);
+            self.core.look_again(self.id);
+        }
     }
 
     /// Sets what is called when accepting fails (rules A1 and A2). It is logged in any case, at most once a second.

@@ -25,6 +25,10 @@ pub struct Detached {
 pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 
 impl Detached {
+    pub(crate) fn accepted(stream: Stream, peer: Address) -> Detached {
+        Detached { stream, peer: Some(peer), unread: Vec::new(), unsent: Vec::new() }
+    }
+
     /// The peer's address, as the loop knew it; `None` for a stream that no loop has had.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.peer.as_ref()

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::event_loop::Value;
 use crate::mailbox::{Mailbox, PostError, Wake};
 use crate::sys::Waker;
-use crate::{CompletionId, ConnectionId, Context};
+use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
 ///
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
     /// A thread has given what a call waits for, or given up.
     Completed(CompletionId, Value),
+    /// A listener was fed, and its backlog had been looked at before.
+    Fed(ListenerId),
 }
 
 impl Wake for Waker {
@@ -169,6 +171,12 @@ impl Handle {
     pub(crate) fn complete_without(&self, id: CompletionId) {
         // Where the loop is gone, so is the call.
         let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Completed(id, None));
+    }
+
+    /// A listener was fed. Beyond the bound on commands: of each listener there is one at most.
+    pub(crate) fn fed(&self, id: ListenerId) {
+        // Where the loop is gone, so is the backlog.
+        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Fed(id));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.

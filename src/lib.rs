@@ -39,6 +39,7 @@
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
 //! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
+//! - [`Feeder`]: connections for a loop from other threads, as if its listener had accepted them.
 //! - [`Limits`]: the bounds of everything, with their defaults.
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
@@ -77,6 +78,7 @@ mod datagram_transport;
 mod detached;
 mod escape;
 mod event_loop;
+mod feeder;
 #[cfg(feature = "framing")]
 pub mod framing;
 mod handle;
@@ -120,6 +122,7 @@ pub use datagram_transport::DatagramTransport;
 pub use detached::Detached;
 pub use escape::{Escaped, escape};
 pub use event_loop::{EventLoop, PanicPolicy};
+pub use feeder::Feeder;
 pub use handle::Handle;
 pub use health::{ConnectionStats, Health};
 pub use ids::{AnyId, CompletionId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};

@@ -12,10 +12,13 @@ use crate::protocol::Factory;
 use crate::report::Report;
 use crate::sys::{self, AcceptError};
 use crate::timers::Key;
-use crate::{Address, Context, Limits, ListenerError, ListenerId};
+use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
 
 /// What is called when accepting fails.
 pub(crate) type Hook = Box<dyn FnMut(&mut Context<'_>, ListenerId, &ListenerError)>;
+
+/// What takes accepted connections in place of the factory.
+pub(crate) type AcceptHook = Box<dyn FnMut(&mut Context<'_>, Detached)>;
 
 pub(crate) struct Listener {
     pub(crate) socket: sys::Listener,
@@ -23,6 +26,8 @@ pub(crate) struct Listener {
     pub(crate) factory: Option<Factory>,
     /// None while it runs, or if none is set.
     pub(crate) hook: Option<Hook>,
+    /// None while it runs, or if none is set.
+    pub(crate) receiver: Option<AcceptHook>,
     /// What its connections begin with.
     pub(crate) terms: Rc<Terms>,
     /// How many of its connections have a socket.
@@ -65,6 +70,7 @@ impl Listener {
             socket,
             factory: Some(factory),
             hook: None,
+            receiver: None,
             terms: Rc::new(Terms { limits, listener: None }),
             live: 0,
             peers: None,
@@ -79,6 +85,11 @@ impl Listener {
 
     pub(crate) fn wants_to_accept(&self) -> bool {
         self.readable && !self.paused && self.accepting == Accepting::Yes
+    }
+
+    /// Whether it keeps none of what it accepts.
+    pub(crate) fn gives_away(&self) -> bool {
+        self.receiver.is_some()
     }
 
     pub(crate) fn is_full(&self) -> bool {

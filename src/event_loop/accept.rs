@@ -11,11 +11,11 @@ use super::timing::{Due, Purpose};
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
-use crate::listener::{Accepted, Accepting, Listener};
+use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
 use crate::peers::Peers;
 use crate::protocol::Factory;
 use crate::sys::{self, AcceptError};
-use crate::{Address, Context, ListenerError, ListenerId};
+use crate::{Address, Context, Detached, Feeder, ListenerError, ListenerId};
 
 impl Core {
     pub(crate) fn add_listener(&mut self, socket: sys::Listener, factory: Factory) -> io::Result<Id> {
@@ -30,6 +30,22 @@ impl Core {
         Ok(id)
     }
 
+    /// A listener without a socket, and what it is fed by.
+    pub(crate) fn add_fed_listener(&mut self, address: Address, factory: Factory) -> io::Result<Feeder> {
+        let (socket, queue) = sys::FedListener::new(address, self.terms.limits.backlog as usize);
+        let id = self.add_listener(sys::Listener::Fed(socket), factory)?;
+        Ok(Feeder::new(queue, self.handle(), ListenerId(id)))
+    }
+
+    /// A listener was fed: it has its turn, as after an event.
+    pub(super) fn look_at_backlog(&mut self, id: Id) {
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.socket.will_look();
+            listener.readable = true;
+            self.carry_over(id);
+        }
+    }
+
     /// Accepts who is waiting, up to the batch of a turn (A3).
     pub(super) fn accept(&mut self, id: Id) {
         let Some(listener) = self.slots.listener(id) else { return };
@@ -40,7 +56,8 @@ impl Core {
             let is_loop_full = self.is_loop_full();
             // Looked up each time: the factory may have closed or paused it.
             let Some(listener) = self.slots.listener_mut(id) else { return };
-            let is_full = listener.is_full() || is_loop_full;
+            // Whoever has them given away keeps none.
+            let is_full = !listener.gives_away() && (listener.is_full() || is_loop_full);
             if !listener.wants_to_accept() || (is_full && !self.make_room(id)) {
                 return;
             }
@@ -48,7 +65,7 @@ impl Core {
             match listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
-                    self.counters.accepts += 1;
+                    self.counters.accepts += u64::from(!listener.socket.is_fed());
                     if is_full {
                         self.give_up_for(id);
                     }
@@ -171,6 +188,9 @@ impl Core {
     /// Makes a connection of an accepted socket, if the factory wants it (A5).
     fn admit(&mut self, id: Id, socket: sys::Stream, peer: Address) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
+        if let Some(receiver) = listener.receiver.take() {
+            return self.give_away(id, receiver, Detached::accepted(socket, peer));
+        }
         if listener.is_full() || self.is_loop_full() || self.has_enough(id, &peer) {
             self.counters.connections_refused += 1;
             drop(socket);
@@ -202,14 +222,30 @@ impl Core {
         }
     }
 
+    /// Gives an accepted connection to who takes them in place of the factory.
+    #[cold]
+    fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
+        self.guard("who takes accepted connections", |core| receiver(&mut Context::new(core), connection));
+        match self.slots.listener_mut(id) {
+            Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),
+            // It was replaced, or its listener closed.
+            _ => self.drop_guarded(receiver),
+        }
+    }
+
     fn begin_connection(&mut self, listener: Id, connection: Connection) {
         match self.add_connection(connection) {
             Ok(id) => {
                 let peer = self.counted_peer(listener, id);
                 if let Some(listener) = self.slots.listener_mut(listener) {
                     listener.live += 1;
+                    listener.socket.publish(listener.live);
+                    let rest = listener.socket.take_rest();
                     if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
                         peers.add(peer);
+                    }
+                    if let Some((unread, unsent)) = rest {
+                        self.restore(id, &unread, unsent);
                     }
                 }
                 self.make(id);
@@ -307,6 +343,7 @@ impl Core {
             peers.remove(peer);
         }
         listener.live -= 1;
+        listener.socket.publish(listener.live);
         if listener.accepting == Accepting::Full {
             listener.accepting = Accepting::Yes;
             self.carry_over(id);
@@ -331,9 +368,10 @@ impl Core {
                 self.timers.remove(timer);
                 self.backing_off.retain(|&other| other != id);
             }
-            let Listener { factory, hook, .. } = *listener;
+            let Listener { factory, hook, receiver, .. } = *listener;
             self.discarded.extend(factory.map(Discarded::Factory));
             self.discarded.extend(hook.map(Discarded::Hook));
+            self.discarded.extend(receiver.map(Discarded::AcceptHook));
         }
         self.descriptor_closed();
     }

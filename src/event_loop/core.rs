@@ -21,7 +21,7 @@ use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
-use crate::listener::Hook;
+use crate::listener::{AcceptHook, Hook};
 use crate::output::Pool;
 use crate::protocol::Factory;
 use crate::rate::{RateGroup, RateGroupId, ReadRate};
@@ -107,6 +107,7 @@ pub(super) enum Discarded {
     Protocol(Box<dyn Protocol>),
     Factory(Factory),
     Hook(Hook),
+    AcceptHook(AcceptHook),
     Source(Box<dyn AnySource>),
     Timer(Due),
     Ending(Box<Ending>),
@@ -234,12 +235,17 @@ impl Core {
         stream.prepare()?;
         let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
         let id = self.add_connection(Connection::new(stream, protocol, peer, self.terms.clone()))?;
+        self.restore(id, &unread, unsent);
+        Ok(id)
+    }
+
+    /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
+    pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            connection.restore(&unread, unsent, &mut self.pool);
+            connection.restore(unread, unsent, &mut self.pool);
             self.queued_total += connection.queued_cost();
         }
         self.carry_over(id);
-        Ok(id)
     }
 
     pub(crate) fn register<S, H>(&mut self, mut source: S, interest: Interest, handler: H) -> io::Result<Id>
@@ -548,6 +554,10 @@ impl Core {
 
     pub(crate) fn discard_hook(&mut self, hook: Option<Hook>) {
         self.discarded.extend(hook.map(Discarded::Hook));
+    }
+
+    pub(crate) fn discard_accept_hook(&mut self, hook: Option<AcceptHook>) {
+        self.discarded.extend(hook.map(Discarded::AcceptHook));
     }
 
     // Stopping and idling.

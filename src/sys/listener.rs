@@ -11,10 +11,30 @@ use super::cold;
 use super::{Poller, Stream};
 use crate::Address;
 
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Elsewhere the option lets a second program take the address away.
+    if cfg!(unix) {
+        socket.set_reuse_address(true)?;
+    }
+    Ok(socket)
+}
+
+fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
+    /// It has none, and is given its connections.
+    Fed(super::FedListener),
     #[cfg(feature = "testing")]
     Sim(super::sim::Listener),
     #[cfg(test)]
@@ -24,17 +44,7 @@ pub(crate) enum Listener {
 impl Listener {
     /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
     pub(super) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Elsewhere the option lets a second program take the address away.
-        if cfg!(unix) {
-            socket.set_reuse_address(true)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Listener::from_std(socket.into())
+        Listener::from_std(listen(new_socket(address)?, address, backlog)?)
     }
 
     /// Takes a listener that somebody else made.
@@ -52,6 +62,7 @@ impl Listener {
             Listener::Tcp(listener) => poller.registry()?.register(listener, mio::Token(token), Interest::READABLE),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.register(poller.registry()?, token),
+            Listener::Fed(_) => Ok(()),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.register(poller.simulated()?, token)),
             #[cfg(test)]
@@ -68,6 +79,7 @@ impl Listener {
             }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
+            Listener::Fed(listener) => listener.accept(),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.accept()),
             #[cfg(test)]
@@ -80,6 +92,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => Some(std::os::fd::AsFd::as_fd(listener)),
             Listener::Unix(listener) => Some(listener.as_fd()),
+            Listener::Fed(_) => None,
             #[cfg(feature = "testing")]
             Listener::Sim(_) => None,
             #[cfg(test)]
@@ -91,10 +104,37 @@ impl Listener {
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
             Listener::Tcp(listener) => Some(std::os::windows::io::AsSocket::as_socket(listener)),
+            Listener::Fed(_) => None,
             #[cfg(feature = "testing")]
             Listener::Sim(_) => None,
             #[cfg(test)]
             Listener::Script(_) => None,
+        }
+    }
+
+    pub(crate) fn is_fed(&self) -> bool {
+        matches!(self, Listener::Fed(_))
+    }
+
+    /// Whoever feeds it tells of that again from here on.
+    pub(crate) fn will_look(&self) {
+        if let Listener::Fed(listener) = self {
+            listener.will_look();
+        }
+    }
+
+    /// What came with the connection that it was fed last, beside the socket.
+    pub(crate) fn take_rest(&mut self) -> Option<super::Rest> {
+        match self {
+            Listener::Fed(listener) => listener.take_rest(),
+            _ => None,
+        }
+    }
+
+    /// Tells who feeds it how many connections it has.
+    pub(crate) fn publish(&self, connections: usize) {
+        if let Listener::Fed(listener) = self {
+            listener.publish(connections);
         }
     }
 
@@ -103,6 +143,7 @@ impl Listener {
             Listener::Tcp(listener) => listener.local_addr().map(Address::from),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),
+            Listener::Fed(listener) => Ok(listener.local_addr()),
             #[cfg(feature = "testing")]
             Listener::Sim(listener) => cold(|| listener.local_addr()),
             #[cfg(test)]

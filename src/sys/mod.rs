@@ -7,6 +7,7 @@
 mod accept_error;
 mod clock;
 mod datagram;
+mod fed;
 mod listener;
 mod names;
 mod poller;
@@ -27,6 +28,7 @@ mod unix_stream;
 pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
+pub(crate) use fed::{FedListener, NotFed, Queue, Rest};
 pub(crate) use listener::Listener;
 pub(crate) use names::look_up;
 pub use poller::Readiness;

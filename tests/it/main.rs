@@ -13,6 +13,7 @@ mod connecting;
 mod datagrams;
 mod echoing;
 mod embedding;
+mod feeding;
 mod handles;
 #[cfg(feature = "testing")]
 mod harness;

@@ -61,7 +61,7 @@ fn layer(file: &str) -> Option<&'static str> {
         | "listener.rs"
         | "source.rs"
         | "protocol.rs" => "machines",
-        "completion.rs" | "context.rs" | "datagram_transport.rs" | "transport.rs" | "handle.rs" => "loop",
+        "completion.rs" | "context.rs" | "datagram_transport.rs" | "transport.rs" | "handle.rs" | "feeder.rs" => "loop",
         other => panic!("src/{other} has no layer: say in ARCHITECTURE.md and here where it belongs"),
     })
 }

@@ -12,5 +12,6 @@ mod driving;
 #[cfg(unix)]
 mod looking;
 mod serving;
+mod spreading;
 mod threads;
 mod values;
