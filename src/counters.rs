@@ -1,5 +1,8 @@
 //! What the loop counts.
 
+use std::iter::Sum;
+use std::ops::AddAssign;
+
 use crate::CloseReason;
 
 /// What a loop has counted since it was made.
@@ -81,5 +84,53 @@ impl Losses {
             CloseReason::Detached => &mut self.detached,
             CloseReason::Shutdown => &mut self.shutdown,
         } += 1;
+    }
+}
+
+macro_rules! sums {
+    ($kind:ident: $($name:ident)*) => {
+        /// The sum of what several loops have counted.
+        impl AddAssign for $kind {
+            fn add_assign(&mut self, other: $kind) {
+                // Taken apart, so that none can be forgotten.
+                let $kind { $($name,)* } = other;
+                $(self.$name += $name;)*
+            }
+        }
+
+        impl Sum for $kind {
+            fn sum<I: Iterator<Item = $kind>>(each: I) -> $kind {
+                each.fold($kind::default(), |mut sum, one| {
+                    sum += one;
+                    sum
+                })
+            }
+        }
+    };
+}
+
+sums!(Counters:
+    turns polls events bytes_received bytes_sent accepts connections_made connections_lost losses connects_failed connections_refused accept_errors datagrams_received datagrams_truncated late_writes stale_events panics timers_fired commands_run
+);
+sums!(Losses:
+    peer_closed closed aborted reset io timeout limit protocol overconsumed panic detached shutdown
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_have_all_that_each_has() {
+        let one = Counters {
+            turns: 1,
+            commands_run: 2,
+            losses: Losses { peer_closed: 3, shutdown: 4, ..Losses::default() },
+            ..Counters::default()
+        };
+        let other = Counters { turns: 10, losses: Losses { shutdown: 40, ..Losses::default() }, ..Counters::default() };
+        let sum: Counters = [one, other].into_iter().sum();
+        assert_eq!((sum.turns, sum.commands_run, sum.polls), (11, 2, 0));
+        assert_eq!((sum.losses.peer_closed, sum.losses.shutdown, sum.losses.io), (3, 44, 0));
     }
 }
