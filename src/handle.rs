@@ -155,6 +155,13 @@ impl Handle {
         }
     }
 
+    /// Ends the loop's wait, so that it has a turn, and queues nothing: for whoever turns it
+    /// ([`turn`](crate::EventLoop::turn)) and looks at something of his own between turns. Never fails; where the system
+    /// refuses, that is logged.
+    pub fn wake(&self) {
+        Wake::wake(self.shared.mailbox.waker());
+    }
+
     /// A name was looked up. Beyond the bound on commands: the number of look-ups has one of its own.
     pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
         // Where the loop is gone, so is whoever wanted to know.

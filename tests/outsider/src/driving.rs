@@ -35,7 +35,10 @@ fn a_handle_stops_the_loop_from_another_thread() {
     let mut event_loop = EventLoop::new().unwrap();
     let handle: Handle = event_loop.context().handle();
     let other = handle.clone();
-    let thread = thread::spawn(move || other.stop());
+    let thread = thread::spawn(move || {
+        other.wake();
+        other.stop();
+    });
     event_loop.run().unwrap();
     thread.join().unwrap();
     handle.stop();
