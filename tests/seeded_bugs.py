@@ -9,6 +9,7 @@
 Works on a copy of the tree in a scratch folder. A bug is a piece of the source and what takes its place; it counts as
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
 here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
+The rule "group" stands for what loops in several threads promise together.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -95,8 +96,8 @@ BUGS = [
      "self.lost.push(Loss { id, reason, handover });"),
     ("a3", LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
      "_ => {}\n        }\n    }\n\n    /// Whether a listener may"),
-    ("a4", LOOP + "accept.rs", "listener.live -= 1;\n        if listener.accepting == Accepting::Full {",
-     "listener.live -= 1;\n        if false {"),
+    ("a4", LOOP + "accept.rs", "listener.socket.publish(listener.live);\n        if listener.accepting == Accepting::Full {",
+     "listener.socket.publish(listener.live);\n        if false {"),
     ("a5", LOOP + "accept.rs", "Some(listener) => listener.factory = Some(factory),\n            // It has",
      "Some(listener) if answer.is_some() => listener.factory = Some(factory),\n            Some(_) => {}\n            // It has"),
     ("a6", "src/context.rs", "listener.paused = false;\n            self.core.look_again(self.id);", "listener.paused = false;"),
@@ -298,6 +299,36 @@ BUGS = [
     ("r5", "src/rate.rs", "(self.bytes_per_second * NANO / WAITS_PER_SECOND).max(NANO).min(self.brim)", "NANO.min(self.brim)"),
     ("t5", LOOP + "rates.rs", "idle.pause(now_ns);", "let _ = (idle, now_ns);"),
     ("o1", "src/escape.rs", "_ if is_deceptive(character) =>", "_ if false && is_deceptive(character) =>"),
+    ("a4", "src/sys/fed.rs", "(waiting < self.shared.waiting_max).then_some(waiting + 1)", "Some(waiting + 1)"),
+    ("a4", LOOP + "accept.rs", "listener.live -= 1;\n        listener.socket.publish(listener.live);", "listener.live -= 1;"),
+    ("a4", "src/workers/dispatch.rs", "self.clone().try_later(context, acceptor, connection, RETRY_FIRST);",
+     "let _ = (connection, RETRY_FIRST);"),
+    ("a4", "src/workers/dispatch.rs", "if let Some(mut listening) = context.listener(acceptor) {\n                    listening.resume();",
+     "if let Some(mut listening) = context.listener(acceptor) {\n                    listening.pause();"),
+    ("a5", LOOP + "accept.rs", "let is_full = !listener.gives_away() && (", "let is_full = ("),
+    ("a5", LOOP + "accept.rs", "Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),\n", ""),
+    ("c7", LOOP + "accept.rs", "self.restore(id, &unread, unsent);", "drop((unread, unsent));"),
+    ("g1", "src/sys/fed.rs", "self.shared.told.swap(false, Ordering::AcqRel);", ""),
+    ("g1", "src/feeder.rs", "if to_be_told {", "if to_be_told && self.queue.waiting() > 1 {"),
+    ("group", "src/workers/member.rs", "(End::ShutDown, _) | (End::Failed, WhenLoopFails::GoOn) => {}\n            (End::Stopped, _)",
+     "(End::Failed, WhenLoopFails::GoOn) => {}\n            (End::ShutDown | End::Stopped, _)"),
+    ("group", "src/workers/member.rs", "(End::Stopped, _) | (End::Failed, WhenLoopFails::StopAll) => self.shared.stop(),",
+     "(End::Stopped, _) | (End::Failed, WhenLoopFails::StopAll) => {}"),
+    ("group", "src/workers/member.rs", "(End::ShutDown, _) | (End::Failed, WhenLoopFails::GoOn) => {}",
+     "(End::ShutDown, _) => {}\n            (End::Failed, WhenLoopFails::GoOn) => self.shared.stop(),"),
+    ("group", "src/workers/member.rs", "if ordered_ns < shut_down_by_ns {", "if ordered_ns < shut_down_by_ns && shut_down_by_ns == NEVER {"),
+    ("group", "src/workers/member.rs", "self.event_loop.set_panic_policy(PanicPolicy::Isolate);\n", ""),
+    ("group", "src/workers/member.rs", "self.shared.ended(self.index, counters);", "let _ = counters;"),
+    ("group", "src/workers/group_handle.rs", "self.shared.handles().iter().for_each(Handle::wake);", ""),
+    ("group", "src/workers/group_handle.rs", "answer.or_else(|| of_ended(index))", "answer.or_else(|| of_ended(index).filter(|_| false))"),
+    ("group", "src/workers/group_handle.rs", "answers.all_ended.recv_timeout(wait)", "answers.all_ended.recv_timeout(wait * 10_000)"),
+    ("group", "src/workers/group.rs", "drop(begin);\n", "std::mem::forget(begin);\n"),
+    ("group", "src/workers/group.rs", "self.stop();\n            if let Err(error) = self.join_all() {",
+     "self.stop();\n            self.threads.clear();\n            if let Err(error) = self.join_all() {"),
+    ("group", "src/workers/listen.rs", "address = socket.local_addr()?;\n", ""),
+    ("group", "src/workers/listen.rs", "close(group, index, listener(&made));", "let _ = (index, listener(&made));"),
+    ("group", "src/workers/listen.rs", "if result.is_err() {\n        close(group, index, acceptor);\n    }\n", ""),
+    ("group", "src/workers/dispatch.rs", ".clone().min_by_key(|&index| self.load(index))", ".clone().next()"),
 ]
 
 

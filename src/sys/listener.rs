@@ -29,6 +29,19 @@ fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::
     Ok(socket.into())
 }
 
+/// Whether the system spreads connections evenly among sockets that listen on the same address.
+#[cfg(feature = "workers")]
+pub(crate) const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Binds and listens on an address that others bind in the same way, beside this one.
+#[cfg(feature = "workers")]
+pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = new_socket(address)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_reuse_port(true)?;
+    listen(socket, address, backlog)
+}
+
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     #[cfg(unix)]

@@ -30,6 +30,8 @@ pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
 pub(crate) use fed::{FedListener, NotFed, Queue, Rest};
 pub(crate) use listener::Listener;
+#[cfg(feature = "workers")]
+pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};
 pub(crate) use names::look_up;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};

@@ -1,5 +1,18 @@
-//! Work in other threads.
+//! Work in other threads, and loops in several (feature `workers`).
+//!
+//! [`WorkerPool`] runs what would block the loop. [`EventLoopGroup`] runs one loop on each of some threads, for more than
+//! one core, and shares what it listens on among them.
 
+mod dispatch;
+mod error;
+mod group;
+mod group_handle;
+mod listen;
+mod member;
 mod pool;
 
+pub use error::{GroupError, LoopFailure};
+pub use group::{EventLoopGroup, GroupBuilder, WhenLoopFails};
+pub use group_handle::GroupHandle;
+pub use listen::{Distribution, GroupListener, Listen};
 pub use pool::{Job, WorkError, WorkerPool};

@@ -14,6 +14,8 @@ mod datagrams;
 mod echoing;
 mod embedding;
 mod feeding;
+#[cfg(feature = "workers")]
+mod grouping;
 mod handles;
 #[cfg(feature = "testing")]
 mod harness;

@@ -9,6 +9,7 @@
 
 mod connecting;
 mod driving;
+mod group;
 #[cfg(unix)]
 mod looking;
 mod serving;

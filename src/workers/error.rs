@@ -1,0 +1,101 @@
+//! How a group of loops can fail.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::Counters;
+use crate::reason::panic_message;
+
+/// A loop of a group has failed: which, how, and what all of them had counted.
+#[derive(Debug)]
+pub struct GroupError {
+    loop_index: usize,
+    cause: LoopFailure,
+    /// In a box, since an error is moved about where all goes well too.
+    counters: Box<Counters>,
+}
+
+/// How a loop of a group has failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoopFailure {
+    /// Its thread panicked, with this message: in its setup, or in a callback under
+    /// [`PanicPolicy::Propagate`](crate::PanicPolicy::Propagate).
+    Panic(String),
+    /// Its thread could not be started, its setup failed, or its poller did.
+    Io(io::Error),
+}
+
+impl GroupError {
+    pub(super) fn new(loop_index: usize, cause: LoopFailure) -> GroupError {
+        GroupError { loop_index, cause, counters: Box::default() }
+    }
+
+    pub(super) fn with_counters(mut self, counters: Counters) -> GroupError {
+        *self.counters = counters;
+        self
+    }
+
+    /// Which loop has failed, counted from 0; the first of them, if it was several.
+    pub fn loop_index(&self) -> usize {
+        self.loop_index
+    }
+
+    /// How it has failed.
+    pub fn cause(&self) -> &LoopFailure {
+        &self.cause
+    }
+
+    /// What all loops had counted when they had ended, the failed one included.
+    pub fn counters(&self) -> Counters {
+        *self.counters
+    }
+}
+
+impl LoopFailure {
+    /// What a thread that panicked has left.
+    pub(super) fn of_panic(payload: Box<dyn Any + Send>) -> LoopFailure {
+        let message = panic_message(&*payload);
+        // Its destructor may be the user's, and could panic here.
+        std::mem::forget(payload);
+        LoopFailure::Panic(message)
+    }
+}
+
+impl fmt::Display for GroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loop {} {}", self.loop_index, self.cause)
+    }
+}
+
+/// A panic's message is shown escaped as [`escape`](crate::escape) does, since it may quote a peer.
+impl fmt::Display for LoopFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoopFailure::Panic(message) => write!(f, "panicked: {}", crate::escape(message.as_bytes())),
+            LoopFailure::Io(error) => write!(f, "has failed: {error}"),
+        }
+    }
+}
+
+impl Error for GroupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            LoopFailure::Panic(_) => None,
+            LoopFailure::Io(error) => Some(error),
+        }
+    }
+}
+
+/// For programs that end by whatever error there is.
+impl From<GroupError> for io::Error {
+    fn from(error: GroupError) -> io::Error {
+        let kind = match &error.cause {
+            LoopFailure::Panic(_) => io::ErrorKind::Other,
+            LoopFailure::Io(error) => error.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}

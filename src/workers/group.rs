@@ -1,0 +1,335 @@
+//! Loops on several threads.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::error::{GroupError, LoopFailure};
+use super::group_handle::{GroupHandle, Shared};
+use super::listen::{self, GroupListener, Listen};
+use super::member::{self, Start};
+use crate::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
+
+/// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
+///
+/// A connection stays with its loop, so protocols need not be `Send`, and loops share nothing but what the program has
+/// them share; to reach another loop's connections, post to its [`Handle`](crate::Handle). How connections are spread is
+/// the business of [`Distribution`](super::Distribution). Which core a thread runs on is the system's business: nothing
+/// is pinned.
+///
+/// All loops begin and end together. They end when one of them is stopped, by [`stop`](EventLoopGroup::stop) or by its
+/// own [`Context::stop`], when they are shut down by [`shutdown`](EventLoopGroup::shutdown), or when one of them fails,
+/// see [`WhenLoopFails`]. (A loop's own [`Context::shutdown`] drains that loop alone, and stops the others when it is
+/// done.) Dropping the group stops it and waits for its threads; a callback that does not return is waited for.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use switchboard::workers::EventLoopGroup;
+/// use switchboard::{Protocol, Transport};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         transport.write(data);
+///         data.len()
+///     }
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// let group = EventLoopGroup::new(NonZeroUsize::new(2).expect("it is not zero"))?;
+/// let address: std::net::SocketAddr = "127.0.0.1:0".parse().expect("it is an address");
+/// let listener = group.listen(address, |_, _| Some(Box::new(Echo)))?;
+/// println!("listening on {}", listener.local_addr());
+/// # group.stop();
+/// let counters = group.join()?; // until somebody stops it
+/// println!("{} connections", counters.connections_made);
+/// # Ok(())
+/// # }
+/// ```
+pub struct EventLoopGroup {
+    handle: GroupHandle,
+    /// Taken where they are joined.
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    limits: Limits,
+}
+
+/// How a group is made, by [`EventLoopGroup::builder`].
+#[must_use]
+pub struct GroupBuilder {
+    loops: NonZeroUsize,
+    name: String,
+    pub(super) limits: Limits,
+    pub(super) panic_policy: PanicPolicy,
+    pub(super) when_loop_fails: WhenLoopFails,
+    pub(super) setup: Setup,
+}
+
+type Setup = Box<dyn Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync>;
+
+/// What becomes of the others when a loop of a group fails: when its thread panics, under
+/// [`PanicPolicy::Propagate`], or its poller does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenLoopFails {
+    /// They are stopped: a clear end, to be started anew, instead of a server at half its strength.
+    #[default]
+    StopAll,
+    /// They go on. [`join`](EventLoopGroup::join) tells of the failure when they have ended too. Whoever waited in the
+    /// failed loop's share of a reuse-port address is reset by the system; what was handed out to it is closed, and what it
+    /// had accepted for all the others nobody accepts any more.
+    GoOn,
+}
+
+impl EventLoopGroup {
+    /// Starts a group of so many loops, with what [`builder`](EventLoopGroup::builder) begins with. One for each core is
+    /// [`std::thread::available_parallelism`].
+    ///
+    /// # Errors
+    ///
+    /// As [`GroupBuilder::start`].
+    pub fn new(loops: NonZeroUsize) -> Result<EventLoopGroup, GroupError> {
+        EventLoopGroup::builder(loops).start()
+    }
+
+    /// A group of so many loops that is still to be started: with the default [`Limits`], panics isolated, and all
+    /// stopped when one fails.
+    pub fn builder(loops: NonZeroUsize) -> GroupBuilder {
+        GroupBuilder {
+            loops,
+            name: "event-loop".to_owned(),
+            limits: Limits::default(),
+            panic_policy: PanicPolicy::default(),
+            when_loop_fails: WhenLoopFails::default(),
+            setup: Box::new(|_, _| Ok(())),
+        }
+    }
+
+    /// Listens on an address; `factory` makes a protocol for every peer, on the thread of the loop that serves it, or
+    /// answers `None` to refuse it. All loops use the one `factory`: for state of each loop's own see
+    /// [`listen_each`](EventLoopGroup::listen_each).
+    ///
+    /// Waits until every loop has its listener, so not before each of them has come to the end of the callback it is in.
+    /// Nobody is accepted before all have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen`], and as [`Listen`] says; nothing listens then. `NotConnected` where the group has ended,
+    /// `WouldBlock` where the queue of a loop is full, `Deadlock` on the thread of a loop of this very group.
+    pub fn listen<F>(&self, target: impl Into<Listen>, factory: F) -> io::Result<GroupListener>
+    where
+        F: Fn(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + Send + Sync + 'static,
+    {
+        let factory = Arc::new(factory);
+        self.listen_each(target, move |_, _| {
+            let factory = factory.clone();
+            move |context: &mut Context<'_>, peer: &Address| factory(context, peer)
+        })
+    }
+
+    /// Like [`listen`](EventLoopGroup::listen), with a factory for each loop: `make` is called once on each one's thread,
+    /// with the loop's index, and what it answers stays there. So a loop's protocols may share an `Rc`:
+    ///
+    /// ```
+    /// # use std::{cell::Cell, net::SocketAddr, num::NonZeroUsize, rc::Rc};
+    /// # use switchboard::{Protocol, Transport, workers::EventLoopGroup};
+    /// # struct Counting(Rc<Cell<u64>>);
+    /// # impl Protocol for Counting {
+    /// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+    /// #         self.0.set(self.0.get() + 1);
+    /// #         data.len()
+    /// #     }
+    /// # }
+    /// # let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    /// # let group = EventLoopGroup::new(NonZeroUsize::MIN)?;
+    /// group.listen_each(address, |_loop_index, _context| {
+    ///     let received = Rc::new(Cell::new(0));
+    ///     move |_context, _peer| Some(Box::new(Counting(received.clone())))
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](EventLoopGroup::listen). Where `make` panics the panic is the loop's, and this an error.
+    pub fn listen_each<M, F>(&self, target: impl Into<Listen>, make: M) -> io::Result<GroupListener>
+    where
+        M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        if self.is_on_this_thread() {
+            let why = "a loop of the group would wait for itself";
+            return Err(io::Error::new(io::ErrorKind::Deadlock, why));
+        }
+        listen::listen(&self.handle, &self.limits, target.into(), Arc::new(make))
+    }
+
+    /// A handle for other threads, and for callbacks.
+    pub fn handle(&self) -> &GroupHandle {
+        &self.handle
+    }
+
+    /// Ends all loops; see [`GroupHandle::stop`]. [`join`](EventLoopGroup::join) waits until they have.
+    pub fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits until
+    /// they have ended.
+    pub fn shutdown(&self, grace: Duration) {
+        self.handle.shutdown(grace);
+    }
+
+    /// Waits until all loops have ended, and answers what they have counted together. Does not stop them.
+    ///
+    /// # Errors
+    ///
+    /// A loop has failed; where several have, the first by index, and the others are in the log.
+    pub fn join(mut self) -> Result<Counters, GroupError> {
+        self.join_all()
+    }
+
+    fn join_all(&mut self) -> Result<Counters, GroupError> {
+        let mut failed: Option<GroupError> = None;
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            if thread.thread().id() == thread::current().id() {
+                // It would wait for itself.
+                continue;
+            }
+            let cause = match thread.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => LoopFailure::Io(error),
+                Err(payload) => LoopFailure::of_panic(payload),
+            };
+            let error = GroupError::new(index, cause);
+            match &failed {
+                None => failed = Some(error),
+                Some(_) => log::error!("{error}"),
+            }
+        }
+        let counters = self.handle.shared.counters_of_ended();
+        match failed {
+            None => Ok(counters),
+            Some(error) => Err(error.with_counters(counters)),
+        }
+    }
+
+    fn is_on_this_thread(&self) -> bool {
+        self.threads.iter().any(|thread| thread.thread().id() == thread::current().id())
+    }
+}
+
+/// Stops the group, and waits for its threads. A failure is logged. On the thread of one of its own loops that one is not
+/// waited for.
+impl Drop for EventLoopGroup {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop();
+            if let Err(error) = self.join_all() {
+                log::error!("{error}");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for EventLoopGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoopGroup").field("loops", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl GroupBuilder {
+    /// What the threads are called, each with its loop's index behind it: `name-0`. Default `event-loop`.
+    pub fn name(mut self, name: impl Into<String>) -> GroupBuilder {
+        self.name = name.into();
+        self
+    }
+
+    /// The limits of each loop. What is said there to be the loop's own holds for each of them, not for their sum.
+    pub fn limits(mut self, limits: Limits) -> GroupBuilder {
+        self.limits = limits;
+        self
+    }
+
+    /// What happens when a callback panics. Under [`PanicPolicy::Propagate`] its loop fails, see
+    /// [`when_loop_fails`](GroupBuilder::when_loop_fails).
+    pub fn panic_policy(mut self, policy: PanicPolicy) -> GroupBuilder {
+        self.panic_policy = policy;
+        self
+    }
+
+    /// What becomes of the others when a loop fails.
+    pub fn when_loop_fails(mut self, what: WhenLoopFails) -> GroupBuilder {
+        self.when_loop_fails = what;
+        self
+    }
+
+    /// What is called once on each loop's thread, with the loop's index, before any of them runs: for timers and sources
+    /// of each loop's own.
+    pub fn setup(
+        mut self,
+        setup: impl Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> GroupBuilder {
+        self.setup = Box::new(setup);
+        self
+    }
+
+    /// Starts the threads and their loops; answers when every setup has returned.
+    ///
+    /// # Errors
+    ///
+    /// No thread or descriptor is left, or a setup fails or panics. Whatever had started has ended by then.
+    pub fn start(self) -> Result<EventLoopGroup, GroupError> {
+        let shared = Arc::new(Shared::new(self.loops.get()));
+        let limits = self.limits.clone();
+        let plan = Arc::new(self);
+        let (started, all) = mpsc::channel();
+        let mut group = EventLoopGroup { handle: GroupHandle { shared }, threads: Vec::new(), limits };
+        let mut begin = Vec::new();
+        let mut not_spawned = None;
+        for index in 0..plan.loops.get() {
+            let (begin_one, all_started) = mpsc::channel();
+            let start = Start { index, shared: group.handle.shared.clone(), started: started.clone(), all_started };
+            let thread_plan = plan.clone();
+            let thread = thread::Builder::new().name(format!("{}-{index}", plan.name));
+            match thread.spawn(move || member::run(&thread_plan, start)) {
+                Ok(thread) => group.threads.push(thread),
+                Err(error) => {
+                    not_spawned = Some(GroupError::new(index, LoopFailure::Io(error)));
+                    break;
+                }
+            }
+            begin.push(begin_one);
+        }
+        drop(started);
+        let mut handles: Vec<_> = all.iter().collect();
+        if handles.len() < plan.loops.get() {
+            // Those that have started are told so by the end of what they wait for.
+            drop(begin);
+            let joined = group.join_all();
+            let unknown = || GroupError::new(0, LoopFailure::Io(io::ErrorKind::Other.into()));
+            return Err(joined.err().or(not_spawned).unwrap_or_else(unknown));
+        }
+        handles.sort_by_key(|(index, _)| *index);
+        group.handle.shared.set_handles(handles.into_iter().map(|(_, handle)| handle).collect());
+        for begin_one in begin {
+            let _ = begin_one.send(());
+        }
+        Ok(group)
+    }
+}
+
+impl fmt::Debug for GroupBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupBuilder")
+            .field("loops", &self.loops)
+            .field("name", &self.name)
+            .field("limits", &self.limits)
+            .field("panic_policy", &self.panic_policy)
+            .field("when_loop_fails", &self.when_loop_fails)
+            .finish_non_exhaustive()
+    }
+}

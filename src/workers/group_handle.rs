@@ -1,0 +1,225 @@
+//! A group of loops as other threads see it, and what its threads share.
+
+use std::fmt;
+use std::io;
+use std::iter;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::sys::Clock;
+use crate::{Context, Counters, Handle, PostError};
+
+/// A handle to a group of loops: `Clone + Send + Sync`. It does not keep the group alive.
+///
+/// All of its methods may be called from the loops' own callbacks too, those aside that wait.
+#[derive(Clone)]
+pub struct GroupHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the threads of a group share with whoever has a handle.
+pub(super) struct Shared {
+    /// Set once all loops have started.
+    handles: OnceLock<Box<[Handle]>>,
+    /// When the group was made.
+    made: Instant,
+    /// When what is left is to be aborted, in nanoseconds since then; `NEVER` before a shutdown.
+    deadline_ns: AtomicU64,
+    stopped: AtomicBool,
+    /// How many listeners have had one loop accept for all.
+    acceptors: AtomicUsize,
+    /// What each loop had counted when it ended.
+    counters: Box<[OnceLock<Counters>]>,
+}
+
+pub(super) const NEVER: u64 = u64::MAX;
+
+impl Shared {
+    pub(super) fn new(loops: usize) -> Shared {
+        Shared {
+            handles: OnceLock::new(),
+            made: Clock::System.now(),
+            deadline_ns: AtomicU64::new(NEVER),
+            stopped: AtomicBool::new(false),
+            acceptors: AtomicUsize::new(0),
+            counters: (0..loops).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    pub(super) fn set_handles(&self, handles: Vec<Handle>) {
+        let _ = self.handles.set(handles.into());
+    }
+
+    pub(super) fn handles(&self) -> &[Handle] {
+        self.handles.get().map_or(&[], |handles| handles)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.handles().iter().for_each(Handle::stop);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The deadline of the shutdown that was ordered last, and `NEVER` before that.
+    pub(super) fn deadline_ns(&self) -> u64 {
+        self.deadline_ns.load(Ordering::Acquire)
+    }
+
+    /// How long until then.
+    pub(super) fn time_until(&self, deadline_ns: u64) -> Duration {
+        Duration::from_nanos(deadline_ns).saturating_sub(self.age())
+    }
+
+    fn age(&self) -> Duration {
+        Clock::System.now().saturating_duration_since(self.made)
+    }
+
+    /// The loop that is to accept for all: of several listeners not always the same.
+    pub(super) fn next_acceptor(&self) -> usize {
+        self.acceptors.fetch_add(1, Ordering::Relaxed) % self.handles().len()
+    }
+
+    pub(super) fn ended(&self, index: usize, counters: Counters) {
+        let _ = self.counters[index].set(counters);
+    }
+
+    pub(super) fn counters_of_ended(&self) -> Counters {
+        self.counters.iter().filter_map(|counters| counters.get().copied()).sum()
+    }
+}
+
+impl GroupHandle {
+    /// The handles of the loops, by their indices: to post to a given one.
+    pub fn handles(&self) -> &[Handle] {
+        self.shared.handles()
+    }
+
+    /// Ends all loops after their current turns, with what they have: connections get `connection_lost(Shutdown)`, and
+    /// output that the kernel does not take at once is lost; who waits to be accepted is reset. Never fails, does not wait, and overtakes posted closures.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+
+    /// Shuts all loops down as [`Context::shutdown`] does, with one deadline for all of them, counted from now; each ends
+    /// when it is done. Called again, it can only bring the deadline nearer. Never fails, does not wait, and overtakes
+    /// posted closures.
+    pub fn shutdown(&self, grace: Duration) {
+        let deadline = self.shared.age().saturating_add(grace).as_nanos();
+        let deadline_ns = u64::try_from(deadline).unwrap_or(NEVER).min(NEVER - 1);
+        if deadline_ns < self.shared.deadline_ns.fetch_min(deadline_ns, Ordering::AcqRel) {
+            // Each looks at it in its next turn.
+            self.shared.handles().iter().for_each(Handle::wake);
+        }
+    }
+
+    /// What all loops have counted, those included that have ended. Costs a posted closure a loop; the loops themselves
+    /// count without regard to each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask_each`](GroupHandle::ask_each).
+    pub fn counters(&self, wait: Duration) -> io::Result<Counters> {
+        let answers = self.ask_each(wait, |_, context| context.counters())?;
+        let of_ended = |index: usize| self.shared.counters[index].get().copied();
+        let each = answers.into_iter().enumerate().map(|(index, answer)| answer.or_else(|| of_ended(index)));
+        Ok(each.map(Option::unwrap_or_default).sum())
+    }
+
+    /// Asks each loop something, such as its [`health`](Context::health): `question` runs once on each one's thread, with
+    /// the loop's index. Waits until all have answered; the answers are in the order of the loops, with `None` where one
+    /// has ended, or where `question` panicked.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` where a loop does not come to it within `wait`: it is in a callback that takes long, or it is the very
+    /// one whose callback asks. `WouldBlock` where the queue of one is full; others may have been asked then.
+    pub fn ask_each<T, Q>(&self, wait: Duration, question: Q) -> io::Result<Vec<Option<T>>>
+    where
+        T: Send + 'static,
+        Q: Fn(usize, &mut Context<'_>) -> T + Send + Sync + 'static,
+    {
+        let question = move |index, context: &mut Context<'_>, ()| question(index, context);
+        let mut answers = Answers::ask(self.handles(), iter::repeat(()), question)?;
+        // It is never sent anything: it ends when every closure has run, or was dropped.
+        match answers.all_ended.recv_timeout(wait) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "a loop has not answered in time"))
+            }
+            _ => Ok(answers.take()),
+        }
+    }
+
+    /// As [`ask_each`](GroupHandle::ask_each), for as long as it takes.
+    pub(super) fn ask_each_patiently<T, Q>(&self, question: Q) -> io::Result<Vec<Option<T>>>
+    where
+        T: Send + 'static,
+        Q: Fn(usize, &mut Context<'_>) -> T + Send + Sync + 'static,
+    {
+        let parcels = self.handles().iter().map(|_| ()).collect();
+        self.hand_each(parcels, move |index, context, ()| question(index, context))
+    }
+
+    /// The same, with something for each loop.
+    pub(super) fn hand_each<P, T, Q>(&self, parcels: Vec<P>, question: Q) -> io::Result<Vec<Option<T>>>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        Q: Fn(usize, &mut Context<'_>, P) -> T + Send + Sync + 'static,
+    {
+        let mut answers = Answers::ask(self.handles(), parcels, question)?;
+        let _ = answers.all_ended.recv();
+        Ok(answers.take())
+    }
+}
+
+/// Answers that are on their way.
+struct Answers<T> {
+    count: usize,
+    answers: mpsc::Receiver<(usize, T)>,
+    all_ended: mpsc::Receiver<()>,
+}
+
+impl<T: Send + 'static> Answers<T> {
+    fn ask<P, Q>(handles: &[Handle], parcels: impl IntoIterator<Item = P>, question: Q) -> io::Result<Answers<T>>
+    where
+        P: Send + 'static,
+        Q: Fn(usize, &mut Context<'_>, P) -> T + Send + Sync + 'static,
+    {
+        let question = Arc::new(question);
+        let (answer, answers) = mpsc::channel();
+        let (end, all_ended) = mpsc::channel();
+        for ((index, handle), parcel) in handles.iter().enumerate().zip(parcels) {
+            let (question, answer, end) = (question.clone(), answer.clone(), end.clone());
+            let posted = handle.post(move |context| {
+                // Dropped when all else is done, and on a panic.
+                let _end = end;
+                let _ = answer.send((index, question(index, context, parcel)));
+            });
+            match posted {
+                Ok(()) | Err(PostError::Gone(_)) => {}
+                Err(error) => {
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("loop {index}: {error}")));
+                }
+            }
+        }
+        Ok(Answers { count: handles.len(), answers, all_ended })
+    }
+
+    fn take(&mut self) -> Vec<Option<T>> {
+        let mut all: Vec<_> = (0..self.count).map(|_| None).collect();
+        for (index, answer) in self.answers.try_iter() {
+            all[index] = Some(answer);
+        }
+        all
+    }
+}
+
+impl fmt::Debug for GroupHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupHandle").field("loops", &self.handles().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! One loop of a group, on its thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use super::group::{GroupBuilder, WhenLoopFails};
+use super::group_handle::{NEVER, Shared};
+use crate::{EventLoop, Handle, PanicPolicy};
+
+/// One loop of a group. However it ends, dropping it tells the others.
+pub(super) struct Member {
+    event_loop: EventLoop,
+    index: usize,
+    shared: Arc<Shared>,
+    when_loop_fails: WhenLoopFails,
+    end: End,
+}
+
+/// How a loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Until it is known to have ended otherwise.
+    Failed,
+    Stopped,
+    /// It was shut down with all the others, and is done. They may not be yet.
+    ShutDown,
+}
+
+/// What a thread is handed beside its plan: where to tell that its loop has started, and when all have.
+pub(super) struct Start {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) started: Sender<(usize, Handle)>,
+    /// Ends without a word where another loop could not start.
+    pub(super) all_started: Receiver<()>,
+}
+
+/// What the thread does: makes its loop, and runs it once all have theirs.
+pub(super) fn run(plan: &GroupBuilder, start: Start) -> io::Result<()> {
+    let Start { index, shared, started, all_started } = start;
+    let mut event_loop = EventLoop::with_limits(plan.limits.clone())?;
+    event_loop.set_panic_policy(plan.panic_policy);
+    let mut member = Member { event_loop, index, shared, when_loop_fails: plan.when_loop_fails, end: End::Failed };
+    (plan.setup)(index, &mut member.event_loop.context())?;
+    let handle = member.event_loop.context().handle();
+    let _ = started.send((index, handle));
+    // Whoever starts the group waits until every thread has dropped its own.
+    drop(started);
+    member.end = match all_started.recv() {
+        Ok(()) => member.serve()?,
+        Err(_) => End::Stopped,
+    };
+    Ok(())
+}
+
+impl Member {
+    /// Turns until stopped, or shut down.
+    fn serve(&mut self) -> io::Result<End> {
+        let mut shut_down_by_ns = NEVER;
+        loop {
+            let ordered_ns = self.shared.deadline_ns();
+            if ordered_ns < shut_down_by_ns {
+                shut_down_by_ns = ordered_ns;
+                let grace = self.shared.time_until(ordered_ns);
+                self.event_loop.context().shutdown(grace);
+            }
+            if self.event_loop.take_stop() || self.shared.is_stopped() {
+                return Ok(if shut_down_by_ns == NEVER { End::Stopped } else { End::ShutDown });
+            }
+            self.event_loop.turn(None)?;
+        }
+    }
+}
+
+/// Also while the thread unwinds: no callback of the user's may panic through here, so they are isolated.
+impl Drop for Member {
+    fn drop(&mut self) {
+        match (self.end, self.when_loop_fails) {
+            (End::ShutDown, _) | (End::Failed, WhenLoopFails::GoOn) => {}
+            (End::Stopped, _) | (End::Failed, WhenLoopFails::StopAll) => self.shared.stop(),
+        }
+        self.event_loop.set_panic_policy(PanicPolicy::Isolate);
+        // As dropping the loop does, but what it counts of that is still to be had.
+        if let Err(error) = self.event_loop.shutdown(Duration::ZERO) {
+            log::error!("loop {} of the group cannot end in order: {error}", self.index);
+        }
+        let counters = self.event_loop.context().counters();
+        self.shared.ended(self.index, counters);
+    }
+}
