@@ -376,6 +376,13 @@ impl<'a> Context<'a> {
         self.core.cancel_completion(id.0)
     }
 
+    /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
+    /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
+    pub fn warn(&mut self, what: impl fmt::Display) {
+        let now = self.core.clock.now();
+        self.core.watch.warn(&what, now);
+    }
+
     /// Marks something as background: [`run_until_idle`](crate::EventLoop::run_until_idle) does not wait for it.
     /// `false` where it is gone already.
     pub fn unref(&mut self, id: impl Into<AnyId>) -> bool {

@@ -56,6 +56,8 @@ pub(crate) struct Watch {
     slow: Option<Duration>,
     times_callbacks: bool,
     report: Report,
+    /// Warnings of what peers do.
+    warnings: Report,
     pub(crate) health: Health,
 }
 
@@ -94,6 +96,15 @@ impl Watch {
         let Some(withheld) = self.report.ask(now) else { return };
         let others = if withheld > 0 { format!(" (and {withheld} others before were slow)") } else { String::new() };
         log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());
+    }
+
+    /// Warns of what a peer did, at most once a second.
+    pub(crate) fn warn(&mut self, what: &dyn fmt::Display, now: Instant) {
+        match self.warnings.ask(now) {
+            Some(0) => log::warn!("{what}"),
+            Some(withheld) => log::warn!("{what} (and {withheld} warnings were withheld before)"),
+            None => {}
+        }
     }
 
     /// A turn that began to work then has ended.

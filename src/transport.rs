@@ -172,6 +172,19 @@ impl<'a> Transport<'a> {
         self.core.set_protocol(self.id, protocol);
     }
 
+    /// Puts another protocol in this one's place that begins at the beginning: it is told
+    /// [`connection_made`](Protocol::connection_made), next turn and before anything else, and then has its own life up
+    /// to [`connection_lost`](Protocol::connection_lost); the timeouts of its [`Limits`](crate::Limits) begin with it.
+    /// For what comes before a protocol, such as the header of a proxy. What was left unconsumed is offered to it as
+    /// soon as it is told.
+    ///
+    /// The old one gets no callback any more and is dropped at the turn's end. Where the peer has ended its stream
+    /// already, that was told to the old one. Where the connection is closing or over, the new one is dropped without a
+    /// call, and the old one stays.
+    pub fn start_protocol(&mut self, protocol: Box<dyn Protocol>) {
+        self.core.start_protocol(self.id, protocol);
+    }
+
     /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
     /// once, `bytes_per_second` then. `usize::MAX` bytes a second are no limit; 0 of either counts as 1.
     ///
@@ -209,6 +222,15 @@ impl<'a> Transport<'a> {
     /// [`close`](Transport::close) that is still under way.
     pub fn abort(&mut self) {
         self.core.finish(self.id, CloseReason::Aborted);
+    }
+
+    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Protocol`]: the peer broke the protocol in a way that
+    /// leaves nothing to say to it; [`fail`](Transport::fail) lets what was written go out. One that is closing already
+    /// is only aborted.
+    pub fn abort_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        let is_closing = self.core.slots.connection(self.id).is_some_and(super::connection::Connection::is_closing);
+        let reason = if is_closing { CloseReason::Aborted } else { CloseReason::Protocol(error.into()) };
+        self.core.finish(self.id, reason);
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Limit`]: the peer went over a limit that the protocol
@@ -255,9 +277,20 @@ impl<'a> Transport<'a> {
 
     // Looking.
 
-    /// The peer's address, as it was when the connection was made; `None` before.
+    /// The peer's address, as it was when the connection was made, or as it was [set](Transport::set_peer_addr) since;
+    /// `None` before.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.core.slots.connection(self.id)?.peer()
+    }
+
+    /// Sets the peer's address to that of somebody for whom the one at the other end of the socket speaks, as a proxy
+    /// that has told it: from here on [`peer_addr`](Transport::peer_addr), the log and
+    /// [`Detached::peer_addr`] give this one. Connections per peer are counted by the socket's as before. Does nothing
+    /// before the connection stands.
+    pub fn set_peer_addr(&mut self, peer: Address) {
+        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+            connection.set_peer(peer);
+        }
     }
 
     /// Our own address; a system call.

@@ -67,7 +67,7 @@ BUGS = [
     ("r2", "src/connection/reading.rs", "self.flags.set(Flag::Readable, true);\n        // Whatever", "// Whatever"),
     ("r3", "src/connection/ending.rs", "State::FlushingAfterEnd } else { State::Flushing };",
      "State::FlushingAfterEnd } else { State::FinQueued };"),
-    ("r4", "src/connection/ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {",
+    ("r4", "src/connection/ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {",
      "State::Open | State::FinQueued | State::WriteClosed if false => {"),
     ("r5", LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {"),
     ("r6", "src/connection/reading.rs", "if !self.flags.has(Flag::Hinted) && self.is", "if self.is"),

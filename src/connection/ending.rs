@@ -81,7 +81,7 @@ impl Connection {
         match self.state {
             // The first error is the reason, not its echo.
             State::Failing => Ok(()),
-            State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {
+            State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {
                 self.state = State::Failing;
                 self.ending = Some(Ending::new(reason));
                 self.flags.set(Flag::Readable, true);
@@ -143,7 +143,7 @@ impl Connection {
     /// Closes the socket, by reset where the reason or unsent output demands it (X5). Answers what was known of its end
     /// before.
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
-        let reset = reason.demands_reset() || self.output.is_some();
+        let reset = reason.demands_reset() || self.is_aborted_by(reason) || self.output.is_some();
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
             socket => drop(socket),
@@ -152,6 +152,39 @@ impl Connection {
         self.input = None;
         self.state = State::Lost;
         self.ending.take()
+    }
+
+    /// Whether it ends for a broken protocol, and no orderly end had begun.
+    fn is_aborted_by(&self, reason: &CloseReason) -> bool {
+        matches!(reason, CloseReason::Protocol(_)) && !self.is_closing()
+    }
+
+    /// Whether an end has begun that sends first what is queued.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(
+            self.state,
+            State::Flushing | State::FlushingAfterEnd | State::Detaching | State::Lingering | State::Lost | State::Gone
+        )
+    }
+
+    /// Whether a protocol of it was told that it is made, if not the one that it has now.
+    fn was_made(&self) -> bool {
+        self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)
+    }
+
+    /// It is to tell its protocol anew that it is made, if it has told another one. `false` where an end has begun.
+    pub(crate) fn begin_anew(&mut self) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        if self.flags.replace(Flag::Made, false) {
+            self.flags.set(Flag::Anew, true);
+        }
+        // Of the marks it is told anew as well, and what they held back goes on meanwhile.
+        if self.flags.replace(Flag::OverHigh, false) {
+            self.retry_reading();
+        }
+        true
     }
 
     pub(crate) fn set_gone(&mut self) {

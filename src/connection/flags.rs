@@ -35,6 +35,8 @@ pub(crate) enum Flag {
     LowMark = 1 << 12,
     /// The loop has a rate for how fast it may be read from.
     Rated = 1 << 13,
+    /// It has a protocol that is to be told anew that it is made; it was told to another one before.
+    Anew = 1 << 14,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -91,10 +91,18 @@ pub(crate) struct Terms {
 /// Who is at the other end.
 enum Peer {
     Known(Address),
+    /// Somebody beyond a proxy.
+    Proxied(Box<Proxied>),
     /// It does not stand yet.
     Connecting(Box<Connector>),
     /// It never came to stand.
     Nobody,
+}
+
+/// Who is beyond a proxy, and the address of that.
+struct Proxied {
+    peer: Address,
+    proxy: Address,
 }
 
 pub(crate) struct Connection {
@@ -272,11 +280,27 @@ impl Connection {
         connector
     }
 
-    /// The peer's address; none where it has not come to stand.
+    /// The peer's address, as users see it; none where it has not come to stand.
     pub(crate) fn peer(&self) -> Option<&Address> {
         match &self.peer {
             Peer::Known(address) => Some(address),
+            Peer::Proxied(proxied) => Some(&proxied.peer),
             Peer::Connecting(_) | Peer::Nobody => None,
+        }
+    }
+
+    /// The address at the other end of its socket, whoever speaks through that.
+    pub(crate) fn neighbour(&self) -> Option<&Address> {
+        match &self.peer {
+            Peer::Proxied(proxied) => Some(&proxied.proxy),
+            _ => self.peer(),
+        }
+    }
+
+    /// From here on the peer is somebody beyond the one whose socket it is. Nothing where it does not stand.
+    pub(crate) fn set_peer(&mut self, peer: Address) {
+        if let Some(proxy) = self.neighbour().cloned() {
+            self.peer = Peer::Proxied(Box::new(Proxied { peer, proxy }));
         }
     }
 
@@ -284,17 +308,17 @@ impl Connection {
     pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector> {
         match &mut self.peer {
             Peer::Connecting(connector) => Some(connector),
-            Peer::Known(_) | Peer::Nobody => None,
+            Peer::Known(_) | Peer::Proxied(_) | Peer::Nobody => None,
         }
     }
 
     pub(crate) fn take_connector(&mut self) -> Option<Box<Connector>> {
-        if let Peer::Known(_) = self.peer {
+        if let Peer::Known(_) | Peer::Proxied(_) = self.peer {
             return None;
         }
         match std::mem::replace(&mut self.peer, Peer::Nobody) {
             Peer::Connecting(connector) => Some(connector),
-            Peer::Known(_) | Peer::Nobody => None,
+            Peer::Known(_) | Peer::Proxied(_) | Peer::Nobody => None,
         }
     }
 

@@ -145,7 +145,7 @@ impl Core {
             let of_it = |&lingering: &Id| {
                 let connection =
                     self.slots.connection(lingering).filter(|connection| connection.terms.listener == Some(id));
-                connection.and_then(|connection| connection.peer()).is_some_and(|of| Peers::is_same(of, peer))
+                connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
             };
             if let Some(lingering) = self.lingering.values().copied().find(of_it) {
                 self.finish_begun(lingering);
@@ -160,7 +160,7 @@ impl Core {
         for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             let connection = self.slots.connection(connection);
             if let Some(connection) = connection.filter(|of| of.terms.listener == Some(id) && of.is_alive()) {
-                connection.peer().into_iter().for_each(|peer| peers.add(peer));
+                connection.neighbour().into_iter().for_each(|peer| peers.add(peer));
             }
         }
         peers
@@ -324,7 +324,7 @@ impl Core {
     /// The peer of a connection, where its listener counts those.
     fn counted_peer(&self, id: Id, connection: Id) -> Option<Address> {
         self.slots.listener(id)?.peers.as_ref()?;
-        self.slots.connection(connection)?.peer().cloned()
+        self.slots.connection(connection)?.neighbour().cloned()
     }
 
     /// The loop has one connection less: listeners that wait for that go on.

@@ -1,11 +1,12 @@
 //! Input: how a ready connection is served.
 
 use super::Core;
-use crate::CloseReason;
+use super::core::Discarded;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
 use crate::input::Input;
 use crate::reason::Limit;
+use crate::{CloseReason, Protocol, Timeout};
 
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
@@ -28,10 +29,29 @@ impl Core {
         if let Some(peer) = connection.peer() {
             log::debug!("connection {id} with {peer} is made");
         }
-        self.counters.connections_made += 1;
+        if connection.flags.replace(Flag::Anew, false) {
+            connection.flags.set(Flag::OfferAgain, true);
+        } else {
+            self.counters.connections_made += 1;
+            self.start_read_rate(id);
+        }
         self.start_timeouts(id);
         self.call(id, "connection_made", |protocol, transport| protocol.connection_made(transport));
         self.flush(id);
+    }
+
+    /// As [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
+    /// anything else. That it is not made until then keeps all else from it; its timeouts begin with it.
+    pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
+            return self.discarded.push(Discarded::Protocol(protocol));
+        }
+        self.set_protocol(id, protocol);
+        if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
+            self.set_timeout(id, Timeout::Idle, None);
+            self.set_timeout(id, Timeout::Total, None);
+            self.carry_over(id);
+        }
     }
 
     /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.

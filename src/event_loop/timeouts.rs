@@ -14,7 +14,6 @@ use crate::timeouts::Idle;
 impl Core {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
-        self.start_read_rate(id);
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.terms.limits;
         let (idle, handshake, total) = (limits.idle_timeout, limits.handshake_timeout, limits.total_timeout);

@@ -173,13 +173,17 @@ impl Core {
                 continue;
             };
             connection.set_gone();
-            let made = connection.flags.has(Flag::Made);
+            let (made, was_made) = (connection.flags.has(Flag::Made), connection.flags.has(Flag::Anew));
             let connector = connection.take_connector();
             if let Some(connector) = connector {
                 self.deliver_connect_failure(id, connector.into_error(reason));
             } else if made {
-                self.deliver_loss(id, reason);
+                self.note_loss(id, &reason);
+                self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
             } else {
+                if was_made {
+                    self.note_loss(id, &reason);
+                }
                 self.drop_guarded(reason);
             }
             let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
@@ -192,9 +196,9 @@ impl Core {
         reuse(&mut self.lost, lost);
     }
 
-    fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
+    fn note_loss(&mut self, id: Id, reason: &CloseReason) {
         self.counters.connections_lost += 1;
-        self.counters.losses.count(&reason);
+        self.counters.losses.count(reason);
         #[cfg(feature = "testing")]
         self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
@@ -204,7 +208,6 @@ impl Core {
                 log::debug!("connection {id} with {peer:?} is lost: {reason}");
             });
         }
-        self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
     }
 
     /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.

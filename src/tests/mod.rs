@@ -337,6 +337,7 @@ mod reading;
 mod reconnecting;
 mod reentering;
 mod repeating;
+mod starting;
 mod stopping;
 mod timeouts;
 mod timing;

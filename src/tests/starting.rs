@@ -1,0 +1,232 @@
+//! A protocol that takes over from another one and begins at the beginning, and a peer that is another one than it seems.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::sys::script::Call;
+
+/// Takes one byte, for which it starts a protocol that notes all with "new " before it; keeps other input back.
+fn starts(new: &Log, also: fn(&mut Transport<'_>)) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
+    let new = new.clone();
+    move |event, transport| match event {
+        Event::Data(_) => {
+            transport.start_protocol(protocol(&new, idle));
+            also(transport);
+            1
+        }
+        event => by_default(&event, transport),
+    }
+}
+
+fn nothing(_: &mut Transport<'_>) {}
+
+#[test]
+fn c1_a_protocol_that_is_started_has_a_whole_life_and_the_old_one_none_any_more() {
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let (_, peer) = scene.accept(&old, starts(&new, nothing));
+    scene.receive(&peer, "abc");
+    assert_eq!(old.take(), ["made", "data abc"]);
+    assert_eq!(new.take(), ["made", "data bc"]);
+    scene.receive(&peer, "d");
+    scene.end(&peer);
+    assert_eq!(new.take(), ["data d", "eof", "lost: closed by the peer"]);
+    assert_eq!(old.take(), [""; 0]);
+    let counters = scene.event_loop.context().counters();
+    assert_eq!((counters.connections_made, counters.connections_lost), (1, 1));
+}
+
+#[test]
+fn c2_a_protocol_that_is_started_is_made_before_what_has_come_already() {
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let (_, peer) = scene.accept(&old, starts(&new, nothing));
+    // All in one event: more data behind what is left, and the end behind that.
+    peer.set_short_read_empties(false);
+    peer.sends("ab");
+    peer.sends("c");
+    peer.sends([]);
+    scene.world.event(&peer, Readiness::READABLE | Readiness::READ_CLOSED);
+    scene.settle();
+    assert_eq!(new.take(), ["made", "data b", "data c", "eof", "lost: closed by the peer"]);
+}
+
+#[test]
+fn c1_a_protocol_that_is_started_and_never_made_is_told_nothing() {
+    let acts: [(fn(&mut Transport<'_>), &str); 3] = [
+        (|transport| transport.abort(), "aborted"),
+        (|transport| transport.abort_for("broken"), "protocol"),
+        (|transport| transport.abort_after(Timeout::Total), "timeout"),
+    ];
+    for (act, what) in acts {
+        let mut scene = Scene::new();
+        let (old, new) = (Log::default(), Log::default());
+        let (_, peer) = scene.accept(&old, starts(&new, act));
+        scene.receive(&peer, "ab");
+        assert_eq!((old.take(), new.take()), (vec!["made".to_owned(), "data ab".into()], vec![]), "{what}");
+        let counters = scene.event_loop.context().counters();
+        assert_eq!((counters.connections_made, counters.connections_lost), (1, 1), "{what}");
+        let losses = counters.losses;
+        assert_eq!(losses.aborted + losses.protocol + losses.timeout, 1, "{what}");
+    }
+}
+
+#[test]
+fn c1_a_protocol_is_not_started_on_a_connection_that_is_closing() {
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let to_new = new.clone();
+    let (_, peer) = scene.accept(&old, move |event, transport| {
+        if let Event::Data(_) = event {
+            transport.close();
+            transport.start_protocol(protocol(&to_new, idle));
+        }
+        by_default(&event, transport)
+    });
+    scene.receive(&peer, "a");
+    assert_eq!((old.take(), new.take()), (vec!["made".into(), "data a".into(), "lost: closed by us".into()], vec![]));
+}
+
+#[test]
+fn c1_nothing_comes_between_the_start_of_a_protocol_and_its_connection_made() {
+    // An idle timeout that is over by then, judged by output that the peer does not take.
+    let limits = Limits::default().with_idle_timeout(Some(SECOND)).with_total_timeout(Some(5 * SECOND));
+    let mut scene = Scene::with_limits(limits);
+    let (old, new) = (Log::default(), Log::default());
+    let (id, peer) = scene.accept(&old, starts(&new, nothing));
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(b"stays"));
+    scene.world.advance(999 * MS);
+    peer.sends("a");
+    scene.world.event(&peer, Readiness::READABLE);
+    scene.turn();
+    scene.world.advance(10 * SECOND);
+    scene.turn();
+    assert_eq!(new.take(), ["made"]);
+    // Both timeouts have begun anew with it.
+    scene.pass(900 * MS);
+    assert_eq!(new.take(), [""; 0]);
+    scene.pass(200 * MS);
+    assert_eq!(new.take(), ["timed out: Idle", "lost: idle for too long"]);
+}
+
+#[test]
+fn w2_a_protocol_that_is_started_over_the_high_mark_is_told_of_it() {
+    let limits = Limits::default().with_queue_bytes_high(1000).with_queue_bytes_low(100);
+    let mut scene = Scene::with_limits(limits);
+    let (old, new) = (Log::default(), Log::default());
+    let to_new = new.clone();
+    let (_, peer) = scene.accept(&old, move |event, transport| {
+        match event {
+            Event::Data(_) => transport.write(&[b'x'; 2000]),
+            Event::Pause => transport.start_protocol(protocol(&to_new, idle)),
+            _ => {}
+        }
+        by_default(&event, transport)
+    });
+    peer.set_room(0);
+    scene.receive(&peer, "a");
+    assert_eq!(
+        (old.take(), new.take()),
+        (vec!["made".into(), "data a".into(), "pause".into()], vec!["made".into(), "pause".into()])
+    );
+    scene.make_room(&peer, 10_000);
+    assert_eq!(new.take(), ["resume"]);
+}
+
+#[test]
+fn r4_what_came_before_a_failing_send_reaches_a_protocol_that_is_started() {
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let (_, peer) = scene.accept(&old, starts(&new, |transport| transport.write(b"answer")));
+    peer.write_answers(Err(io::ErrorKind::ConnectionReset.into()));
+    scene.receive(&peer, "abc");
+    assert_eq!(new.take(), ["made", "data bc", "lost: reset by the peer"]);
+}
+
+#[test]
+fn k6_a_protocol_that_is_started_before_a_connection_stands_is_made_when_it_does() {
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let peer = scene.world.connect_begins();
+    let id = scene.event_loop.context().connect(("10.0.0.1", 1), protocol(&old, idle)).unwrap();
+    scene.tell(id, |transport| transport.start_protocol(protocol(&Log::default(), idle)));
+    let started = protocol(&new, idle);
+    scene.event_loop.context().connection(id).unwrap().start_protocol(started);
+    scene.settle();
+    assert_eq!(new.take(), [""; 0]);
+    peer.answers();
+    scene.world.event(&peer, Readiness::WRITABLE);
+    scene.settle();
+    assert_eq!((old.take(), new.take()), (vec![], vec!["made".to_owned()]));
+}
+
+#[test]
+fn x2_abort_for_resets_and_says_why() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| transport.abort_for("no such thing"));
+    assert_eq!(log.take(), ["made", "lost: protocol error: no such thing"]);
+    assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
+    // Without an abort a broken protocol ends in order (F4).
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| transport.fail("no such thing"));
+    assert_eq!(log.take(), ["made", "lost: protocol error: no such thing"]);
+    assert_eq!(peer.take_calls().last(), Some(&Call::Close));
+    // Upgrades a close.
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(b"stays"));
+    scene.tell(id, close);
+    scene.tell(id, |transport| transport.abort_for("no such thing"));
+    assert_eq!(log.take(), ["made", "lost: aborted by us"]);
+    assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
+}
+
+#[test]
+fn c8_a_peer_s_address_stays_as_it_was_set() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let shown = log.clone();
+    let (id, peer) = scene.accept(&log, move |event, transport| {
+        if let Event::Lost(_) = event {
+            shown.push(transport.peer_addr().unwrap().to_string());
+        }
+        by_default(&event, transport)
+    });
+    let carried = crate::Address::from(SocketAddr::from(([192, 0, 2, 1], 5)));
+    scene.tell(id, |transport| transport.set_peer_addr(SocketAddr::from(([192, 0, 2, 9], 5)).into()));
+    let set = carried.clone();
+    let transport = |scene: &mut Scene| scene.event_loop.context().connection(id).unwrap().peer_addr().cloned();
+    scene.event_loop.context().connection(id).unwrap().set_peer_addr(set);
+    assert_eq!(transport(&mut scene), Some(carried));
+    scene.end(&peer);
+    assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer", "192.0.2.1:5"]);
+}
+
+#[test]
+fn a4_peers_beyond_a_proxy_are_counted_as_that() {
+    for counted_late in [false, true] {
+        let mut scene = Scene::new();
+        let log = Log::default();
+        let max = |max| Limits::default().with_connections_per_peer_max(max);
+        let limits = if counted_late { Limits::default() } else { max(2) };
+        scene.event_loop.context().listener(scene.listener).unwrap().set_limits(limits);
+        let mut peers = Vec::new();
+        for n in 0..2 {
+            let (id, peer) = scene.accept(&log, idle);
+            let beyond = SocketAddr::from(([192, 0, 2, n], 5));
+            scene.event_loop.context().connection(id).unwrap().set_peer_addr(beyond.into());
+            peers.push(peer);
+        }
+        scene.event_loop.context().listener(scene.listener).unwrap().set_limits(max(2));
+        log.take();
+        let refused = scene.knock(Some(protocol(&log, idle)));
+        scene.settle();
+        assert_eq!((log.take(), refused.is_closed()), (vec![], true), "counted late: {counted_late}");
+        scene.end(&peers[0]);
+        scene.accept(&log, idle);
+        assert_eq!(log.take(), ["eof", "lost: closed by the peer", "made"], "counted late: {counted_late}");
+    }
+}
