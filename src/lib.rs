@@ -43,6 +43,7 @@
 //! - [`Limits`]: the bounds of everything, with their defaults.
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
+//! - `proxy`: who is behind the proxy in front of a server (feature `proxy`).
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
 //! # What is promised
@@ -91,6 +92,8 @@ mod mailbox;
 mod output;
 mod peers;
 mod protocol;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 mod rate;
 mod reason;
 mod reconnect;

@@ -50,6 +50,7 @@ fn layer(file: &str) -> Option<&'static str> {
         "reconnect.rs" => "framing",
         "workers/pool.rs" => "framing",
         _ if name.starts_with("framing/") => "framing",
+        _ if name.starts_with("proxy/") => "framing",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"

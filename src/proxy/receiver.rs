@@ -1,0 +1,179 @@
+//! What reads the header, and makes the protocol proper.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::carried::Carried;
+use super::header::{self, Found, Header, LINE_BYTES_MAX};
+use crate::{Address, Context, Protocol, Timeout, Transport};
+
+/// How long a header of version 2 may be unless told otherwise.
+const HEADER_BYTES_MAX: usize = 4096;
+
+/// How long it may take to come unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why somebody is refused.
+const NOT_TRUSTED: &str = "it is none of the proxies that are trusted";
+
+/// Whether an address is that of a proxy.
+type Trust = Rc<dyn Fn(&Address) -> bool>;
+
+/// Has connections begin with the header of a proxy, as HAProxy's `accept-proxy` does; see [the module](super) for an
+/// example and for what it holds to.
+#[derive(Clone)]
+pub struct AcceptProxy {
+    header_bytes_max: usize,
+    timeout: Duration,
+    is_trusted: Option<Trust>,
+}
+
+impl AcceptProxy {
+    /// Headers of both versions, of up to 4,096 bytes, within 5 s, from anybody.
+    pub fn new() -> AcceptProxy {
+        AcceptProxy { header_bytes_max: HEADER_BYTES_MAX, timeout: TIMEOUT, is_trusted: None }
+    }
+
+    /// How many bytes a header of version 2 may have in all. Without extensions it has 28 or 52 for Internet addresses and
+    /// 232 for Unix ones; a client's TLS certificate can make it some hundred bytes longer. Those of version 1 have 107
+    /// at most in any case.
+    #[must_use]
+    pub fn header_bytes_max(mut self, bytes: usize) -> AcceptProxy {
+        self.header_bytes_max = bytes;
+        self
+    }
+
+    /// How long it may take from accept until the header is there, however its bytes trickle in. Less than 3 s would
+    /// leave no time for a segment that is lost.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> AcceptProxy {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Which addresses are those of proxies; whoever connects from another one is refused, before anything is read, and
+    /// that is logged, at most once a second. On a Unix socket the address says nothing of who connects: let its
+    /// permissions decide.
+    #[must_use]
+    pub fn trusted(mut self, is_trusted: impl Fn(&Address) -> bool + 'static) -> AcceptProxy {
+        self.is_trusted = Some(Rc::new(is_trusted));
+        self
+    }
+
+    /// What to give to [`listen`](Context::listen) and its like: a factory whose connections begin with a header.
+    /// `factory` then makes the protocol proper, or answers `None` to refuse the client: that ends the connection by a
+    /// reset, without a callback. A panic of it does the same (see [`PanicPolicy`](crate::PanicPolicy)).
+    pub fn factory<F>(
+        mut self,
+        factory: F,
+    ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static
+    where
+        F: Fn(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        let factory = Rc::new(factory);
+        // Who is not trusted costs no slot.
+        let is_trusted = self.is_trusted.take();
+        move |context, proxy| {
+            if is_trusted.as_ref().is_some_and(|is_trusted| !is_trusted(proxy)) {
+                context.warn(format_args!("{proxy} is refused: {NOT_TRUSTED}"));
+                return None;
+            }
+            let factory = factory.clone();
+            Some(Box::new(self.clone().protocol(move |context, carried| factory(context, carried))))
+        }
+    }
+
+    /// The same for one connection, as to [attach](Context::attach) a stream that somebody else has accepted.
+    pub fn protocol<F>(self, factory: F) -> impl Protocol + 'static
+    where
+        F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        HeaderReceiver { accept: self, factory: Some(factory), input_bytes_max: 0 }
+    }
+}
+
+impl Default for AcceptProxy {
+    fn default() -> AcceptProxy {
+        AcceptProxy::new()
+    }
+}
+
+impl fmt::Debug for AcceptProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcceptProxy")
+            .field("header_bytes_max", &self.header_bytes_max)
+            .field("timeout", &self.timeout)
+            .field("trusts_anybody", &self.is_trusted.is_none())
+            .finish()
+    }
+}
+
+/// A protocol that reads the header and then gives way to the one proper.
+struct HeaderReceiver<F> {
+    accept: AcceptProxy,
+    /// None once it was called.
+    factory: Option<F>,
+    /// The connection's own limit, for the protocol proper.
+    input_bytes_max: usize,
+}
+
+impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> HeaderReceiver<F> {
+    fn header_received(&mut self, transport: &mut Transport<'_>, header: Header<'_>) {
+        let (Some(factory), Some(proxy)) = (self.factory.take(), transport.peer_addr().cloned()) else { return };
+        let Header { version, ends, tlvs, .. } = header;
+        let carried = Carried { version, ends, proxy, tlvs: tlvs.into() };
+        let Some(protocol) = factory(&mut transport.context(), &carried) else { return transport.abort() };
+        if let Some(client) = carried.source() {
+            transport.set_peer_addr(client.clone());
+        }
+        transport.set_input_bytes_max(self.input_bytes_max);
+        transport.start_protocol(protocol);
+    }
+}
+
+/// Logs what is wrong with a connection, whose address is still that of the proxy.
+fn warn(transport: &mut Transport<'_>, what: &dyn fmt::Display) {
+    if let Some(proxy) = transport.peer_addr().cloned() {
+        transport.context().warn(format_args!("the connection from {proxy} is ended before it began: {what}"));
+    }
+}
+
+impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> Protocol for HeaderReceiver<F> {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.input_bytes_max = transport.input_bytes_max();
+        let proxy = transport.peer_addr();
+        let is_trusted = self.accept.is_trusted.as_ref();
+        if !is_trusted.zip(proxy).is_none_or(|(is_trusted, proxy)| is_trusted(proxy)) {
+            warn(transport, &NOT_TRUSTED);
+            return transport.abort();
+        }
+        // No limit of the protocol proper may cut a header short.
+        let needed_bytes = self.accept.header_bytes_max.max(LINE_BYTES_MAX);
+        if self.input_bytes_max < needed_bytes {
+            transport.set_input_bytes_max(needed_bytes);
+        }
+        transport.set_timeout(Timeout::Total, Some(self.accept.timeout));
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        match header::find(data, self.accept.header_bytes_max) {
+            Found::Partial => 0,
+            Found::Header(header) => {
+                let bytes = header.bytes;
+                self.header_received(transport, header);
+                bytes
+            }
+            Found::Broken(error) => {
+                warn(transport, &error);
+                transport.abort_for(error);
+                data.len()
+            }
+        }
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        warn(transport, &"no PROXY header in time");
+        transport.abort_after(timeout);
+    }
+}
