@@ -127,7 +127,10 @@ impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> HeaderR
         if let Some(client) = carried.source() {
             transport.set_peer_addr(client.clone());
         }
-        transport.set_input_bytes_max(self.input_bytes_max);
+        // A limit of its own costs a connection memory: only who needed another one has it.
+        if transport.input_bytes_max() != self.input_bytes_max {
+            transport.set_input_bytes_max(self.input_bytes_max);
+        }
         transport.start_protocol(protocol);
     }
 }

@@ -24,6 +24,8 @@ mod logging;
 mod options;
 #[cfg(feature = "testing")]
 mod peers;
+#[cfg(all(feature = "testing", feature = "proxy"))]
+mod proxy;
 #[cfg(unix)]
 mod sigpipe;
 #[cfg(feature = "testing")]
