@@ -67,3 +67,30 @@ fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
     assert!(logged[0].starts_with(&expected), "{logged:?}");
     assert!(logged.len() <= 2, "{logged:?}");
 }
+
+#[cfg(feature = "proxy")]
+#[test]
+fn proxy_headers_that_are_none_are_logged_once_a_second_and_with_who_sent_them() {
+    use switchboard::proxy::AcceptProxy;
+
+    use crate::support::{address_of, any_port};
+
+    start_logging();
+    let mut event_loop = EventLoop::with_limits(Limits::default().with_slow_callback(None)).unwrap();
+    let mut context = event_loop.context();
+    let factory = AcceptProxy::new().factory(|_, _| Some(Box::new(Busy)));
+    let listener = context.listen(any_port(), factory).unwrap();
+    let address = address_of(&mut context, listener);
+    let start = Instant::now();
+    let mut first = None;
+    for n in 1..=20 {
+        let mut client = connect(address);
+        first = first.or(client.local_addr().ok());
+        client.write_all(b"\x1b[2J").unwrap();
+        turn_until(&mut event_loop, |context| context.counters().losses.protocol == n);
+    }
+    let logged = LOGGED.take();
+    let expected = format!("the connection from {} is ended before it began: no PROXY header", first.unwrap());
+    assert_eq!(logged[0], expected);
+    assert!(logged.len() as u64 <= 1 + start.elapsed().as_secs(), "{logged:?}");
+}

@@ -12,6 +12,7 @@ mod driving;
 mod group;
 #[cfg(unix)]
 mod looking;
+mod proxied;
 mod serving;
 mod spreading;
 mod threads;
