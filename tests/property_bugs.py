@@ -81,7 +81,7 @@ BUGS = [
     ("a close waits for ever", 300, [
         (LOOP + "timing.rs", "Purpose::Close => self.check_close_deadline(id),", "Purpose::Close => {}")]),
     ("a failing send drops what had arrived", 300, [
-        (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.flags.has(Flag::Made) => {",
+        (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {",
          "State::Open | State::FinQueued | State::WriteClosed if false => {")]),
     ("a panic does not end its connection", 1000, [
         (LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),

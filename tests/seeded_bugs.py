@@ -11,6 +11,7 @@ found when a test whose name begins with the rule's number fails, or does not co
 here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
 The rule "group" stands for what loops in several threads promise together.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
+The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
 import datetime
@@ -29,6 +30,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOOP = "src/event_loop/"
 MAILBOX = "src/mailbox.rs"
 POOL = "src/workers/pool.rs"
+HEADER = "src/proxy/header.rs"
+RECEIVER = "src/proxy/receiver.rs"
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -329,6 +332,42 @@ BUGS = [
     ("group", "src/workers/listen.rs", "close(group, index, listener(&made));", "let _ = (index, listener(&made));"),
     ("group", "src/workers/listen.rs", "if result.is_err() {\n        close(group, index, acceptor);\n    }\n", ""),
     ("group", "src/workers/dispatch.rs", ".clone().min_by_key(|&index| self.load(index))", ".clone().next()"),
+    ("c1", LOOP + "serve.rs", "connection.flags.set(Flag::OfferAgain, true);\n        } else {",
+     "connection.flags.set(Flag::OfferAgain, true);\n        }\n        {"),
+    ("c1", LOOP + "turn.rs", "if was_made {", "if false && was_made {"),
+    ("c1", "src/connection/ending.rs", "if self.is_closing() {\n            return false;", "if false {\n            return false;"),
+    ("c1", LOOP + "serve.rs", "self.set_timeout(id, Timeout::Idle, None);", ""),
+    ("c2", LOOP + "serve.rs", "connection.flags.set(Flag::OfferAgain, true);\n        } else {", "} else {"),
+    ("w2", "src/connection/ending.rs", "if self.flags.replace(Flag::OverHigh, false) {", "if false {"),
+    ("r4", "src/connection/ending.rs", "self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)", "self.flags.has(Flag::Made)"),
+    ("x2", "src/connection/ending.rs", "self.is_aborted_by(reason) || ", ""),
+    ("c8", "src/connection/mod.rs", "Peer::Proxied(proxied) => Some(&proxied.peer),", "Peer::Proxied(proxied) => Some(&proxied.proxy),"),
+    ("a4", "src/connection/mod.rs", "Peer::Proxied(proxied) => Some(&proxied.proxy),", "Peer::Proxied(proxied) => Some(&proxied.peer),"),
+    ("proxy", HEADER, "let most = &data[..data.len().min(LINE_BYTES_MAX)];", "let most = data;"),
+    ("proxy", HEADER, "if data.len() < LINE_BYTES_MAX { Ok(None)", "if true { Ok(None)"),
+    ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),
+    ("proxy", HEADER, "word.iter().all(u8::is_ascii_digit) && (", "("),
+    ("proxy", HEADER, "(word.len() == 1 || word.first() != Some(&b'0'))", "true"),
+    ("proxy", HEADER, "if bytes > bytes_max {", "if bytes > bytes_max && data.len() >= bytes {"),
+    ("proxy", HEADER, "if length < family.address_bytes() {", "if data.len() < FIXED_BYTES + family.address_bytes() {"),
+    ("proxy", HEADER, "(0, ..) => Ok(Family::Unspecified),", ""),
+    ("proxy", HEADER, "(_, 4.., _) | (_, _, 3..) => Err(HeaderError::BadFamily(family)),", ""),
+    ("proxy", HEADER, "if !tlvs.is_whole() {", "if false {"),
+    ("proxy", HEADER, "if value == expected {", "if true || value == expected {"),
+    ("proxy", HEADER, "_ if path.is_empty() =>", "_ if false =>"),
+    ("proxy", HEADER, "UnixAddress::Abstract(bytes[1..filled].into())", "UnixAddress::Abstract(bytes[1..].into())"),
+    ("proxy", RECEIVER, "return None;", ""),
+    ("proxy", RECEIVER, "warn(transport, &NOT_TRUSTED);\n            return transport.abort();", ""),
+    ("proxy", RECEIVER, "transport.set_timeout(Timeout::Total, Some(self.accept.timeout));",
+     "transport.set_timeout(Timeout::Idle, Some(self.accept.timeout));"),
+    ("proxy", RECEIVER, "transport.abort_for(error);", "transport.fail(error);"),
+    ("proxy", RECEIVER, "else { return transport.abort() };", "else { return transport.close() };"),
+    ("proxy", RECEIVER, "transport.set_peer_addr(client.clone());", "let _ = client;"),
+    ("proxy", RECEIVER, "transport.start_protocol(protocol);", "transport.set_protocol(protocol);"),
+    ("proxy", RECEIVER, "transport.set_input_bytes_max(self.input_bytes_max);", ""),
+    ("proxy", RECEIVER, "transport.set_input_bytes_max(needed_bytes);", ""),
+    ("proxy", "src/proxy/carried.rs", "self.source().unwrap_or(&self.proxy)", "&self.proxy"),
+    ("proxy", "src/health.rs", "match self.warnings.ask(now) {", "match self.warnings.ask(now).or(Some(0)) {"),
 ]
 
 

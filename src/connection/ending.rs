@@ -143,7 +143,7 @@ impl Connection {
     /// Closes the socket, by reset where the reason or unsent output demands it (X5). Answers what was known of its end
     /// before.
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
-        let reset = reason.demands_reset() || self.is_aborted_by(reason) || self.output.is_some();
+        let reset = self.is_aborted_by(reason) || reason.demands_reset() || self.output.is_some();
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
             socket => drop(socket),

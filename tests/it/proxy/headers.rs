@@ -227,7 +227,7 @@ fn proxy_random_headers_are_taken_as_the_reference_takes_them_however_they_are_c
     let mut seen = [0; 3];
     seeds(|seed| {
         let mut random = Random::new(seed);
-        for _ in 0..30 {
+        for _ in 0..10 {
             let bytes = nearly_a_header(&mut random);
             let expected = match reference::read(&bytes, 4096) {
                 Outcome::Partial => {
@@ -267,5 +267,5 @@ fn proxy_random_headers_are_taken_as_the_reference_takes_them_however_they_are_c
         }
     });
     // One seed alone, as to replay it, proves nothing of that.
-    assert!(seen.iter().sum::<u32>() <= 30 || seen.iter().all(|&count| count > 100), "{seen:?}");
+    assert!(seen.iter().sum::<u32>() <= 10 || seen.iter().all(|&count| count > 100), "{seen:?}");
 }
