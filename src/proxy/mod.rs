@@ -47,8 +47,9 @@
 //!   proxy's own address.
 //!
 //! What goes by the socket goes by the proxy's address, since that is who connects:
-//! [`connections_per_peer_max`](crate::Limits::connections_per_peer_max), and what a firewall does. Timeouts of
-//! [`Limits`](crate::Limits) count from the protocol's `connection_made`; an idle timeout runs before that, too.
+//! [`connections_per_peer_max`](crate::Limits::connections_per_peer_max), and what a firewall does. A connection counts
+//! as one of its listener's from accept on, its header read or not. Timeouts of [`Limits`](crate::Limits) count from the
+//! protocol's `connection_made`; an idle timeout runs before that, too.
 
 mod carried;
 mod checksum;
