@@ -143,7 +143,7 @@ impl Connection {
     /// Closes the socket, by reset where the reason or unsent output demands it (X5). Answers what was known of its end
     /// before.
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
-        let reset = self.is_aborted_by(reason) || reason.demands_reset() || self.output.is_some();
+        let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
             socket => drop(socket),
@@ -155,6 +155,7 @@ impl Connection {
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.
+    #[inline]
     fn is_aborted_by(&self, reason: &CloseReason) -> bool {
         matches!(reason, CloseReason::Protocol(_)) && !self.is_closing()
     }

@@ -173,18 +173,14 @@ impl Core {
                 continue;
             };
             connection.set_gone();
-            let (made, was_made) = (connection.flags.has(Flag::Made), connection.flags.has(Flag::Anew));
+            let made = connection.flags.has(Flag::Made);
             let connector = connection.take_connector();
             if let Some(connector) = connector {
                 self.deliver_connect_failure(id, connector.into_error(reason));
             } else if made {
-                self.note_loss(id, &reason);
-                self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
+                self.deliver_loss(id, reason);
             } else {
-                if was_made {
-                    self.note_loss(id, &reason);
-                }
-                self.drop_guarded(reason);
+                self.note_untold_loss(id, reason);
             }
             let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
             self.drop_guarded(protocol);
@@ -196,9 +192,22 @@ impl Core {
         reuse(&mut self.lost, lost);
     }
 
-    fn note_loss(&mut self, id: Id, reason: &CloseReason) {
+    /// A connection has ended whose protocol was not told that it is made, and is not told of this either. It counts where
+    /// another one was told before.
+    #[cold]
+    fn note_untold_loss(&mut self, id: Id, reason: CloseReason) {
+        if self.slots.connection(id).is_some_and(|connection| connection.flags.has(Flag::Anew)) {
+            self.counters.connections_lost += 1;
+            self.counters.losses.count(&reason);
+            #[cfg(feature = "testing")]
+            self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
+        }
+        self.drop_guarded(reason);
+    }
+
+    fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
         self.counters.connections_lost += 1;
-        self.counters.losses.count(reason);
+        self.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
         self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
@@ -208,6 +217,7 @@ impl Core {
                 log::debug!("connection {id} with {peer:?} is lost: {reason}");
             });
         }
+        self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
     }
 
     /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.
