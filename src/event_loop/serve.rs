@@ -34,20 +34,19 @@ impl Core {
         } else {
             self.counters.connections_made += 1;
             self.start_read_rate(id);
-            self.start_timeouts(id);
         }
+        self.start_timeouts(id);
         self.call(id, "connection_made", |protocol, transport| protocol.connection_made(transport));
         self.flush(id);
     }
 
-    /// A protocol that was started in place of another one has what is left of that one's input, and timeouts of its own.
+    /// A protocol that was started in place of another one is offered what is left of that one's input.
     #[cold]
     #[inline(never)]
     fn begin_anew(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::Anew, false);
         connection.flags.set(Flag::OfferAgain, true);
-        self.start_timeouts(id);
     }
 
     /// As [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
