@@ -40,13 +40,13 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// What the system says, such as `AddrInUse`; nothing is left behind then. `NotConnected` while the loop shuts
-    /// down, `StorageFull` with no slot left.
+    /// What the system says, such as `AddrInUse`; nothing is left behind then. `NotConnected` while the loop drains
+    /// or shuts down, `StorageFull` with no slot left.
     pub fn listen<F>(&mut self, address: SocketAddr, factory: F) -> io::Result<ListenerId>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_open()?;
+        self.core.check_listens()?;
         let socket = self.core.poller.listen(address, self.core.terms.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
@@ -61,7 +61,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_open()?;
+        self.core.check_listens()?;
         let socket = self.core.poller.listen_on(listener)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
@@ -83,7 +83,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_open()?;
+        self.core.check_listens()?;
         let socket = self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog)?;
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
@@ -336,6 +336,31 @@ impl<'a> Context<'a> {
     /// bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
         self.core.begin_shutdown(grace, true);
+    }
+
+    /// Begins to drain: listeners are closed, connections go on until they end by themselves. Once no connection is left,
+    /// or after `grace`, what there still is is closed as [`shutdown`](Context::shutdown) does it, with the loop's
+    /// [`close_timeout`](Limits::close_timeout) as its grace; then [`run`](crate::EventLoop::run) returns. So no answer is
+    /// cut that its protocol gives within `grace`.
+    ///
+    /// - Who waits in a listener's backlog is reset by the system, unless another process has that socket too.
+    /// - A protocol that would keep its connection after an answer asks [`is_draining`](Context::is_draining), and closes
+    ///   it then; one that idles meanwhile is closed at the end.
+    /// - It does not wait for connections that were marked as background ([`unref`](Context::unref)), nor for those that
+    ///   were detached.
+    /// - Datagram sockets stay open until no connection is left.
+    /// - `listen` and its like are refused. `connect`, `attach`, `register` and those for datagrams are not, since an answer
+    ///   may need them.
+    ///
+    /// Called again, it can only bring the deadline nearer. [`shutdown`](Context::shutdown) meanwhile closes all at once,
+    /// and never later than the drain would have been over.
+    pub fn drain(&mut self, grace: Duration) {
+        self.core.begin_drain(grace, true);
+    }
+
+    /// Whether the loop drains or shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.core.is_ending()
     }
 
     /// A handle for other threads.

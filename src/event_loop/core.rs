@@ -14,6 +14,7 @@ use super::PanicPolicy;
 use super::completions::Waiting;
 use super::lookups::Lookups;
 use super::own::Own;
+use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timing::{Due, Purpose};
 use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, READ_BYTES_MAX, State, Terms};
@@ -94,7 +95,7 @@ pub(crate) struct Core {
     pub(crate) lookups: Lookups,
     pub(super) shared: Arc<Shared>,
     pub(crate) stop_requested: bool,
-    life: Life,
+    pub(super) life: Life,
     pub(crate) panic_policy: PanicPolicy,
     /// The first panic of the turn, under [`PanicPolicy::Propagate`].
     pub(super) panic: Option<Box<dyn Any + Send>>,
@@ -121,20 +122,6 @@ pub(super) struct Loss {
     pub(super) reason: CloseReason,
     /// Who gets it, if it was detached.
     pub(super) handover: Option<Box<Handover>>,
-}
-
-/// The life of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    /// Shutting down: until no connection is left, or its deadline.
-    Draining {
-        deadline: Key,
-        /// Whether `run` returns then.
-        stops: bool,
-    },
-    /// Being dropped.
-    Dropping,
 }
 
 impl Core {
@@ -188,14 +175,6 @@ impl Core {
     }
 
     // Coming in.
-
-    /// Refuses newcomers while the loop shuts down (C6).
-    pub(crate) fn check_open(&self) -> io::Result<()> {
-        match self.life {
-            Life::Running => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
-        }
-    }
 
     /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
@@ -352,84 +331,6 @@ impl Core {
         }
     }
 
-    /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
-    /// With `stops`, `run` returns once it is done.
-    pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
-        let end = self.deadline_after(grace);
-        match &mut self.life {
-            Life::Dropping => return,
-            Life::Draining { deadline, .. } => {
-                // Where it has fired, all connections are abandoned already.
-                if self.timers.deadline(*deadline).is_some_and(|deadline| end < deadline) {
-                    self.timers.reset(*deadline, end);
-                }
-                return;
-            }
-            Life::Running => {}
-        }
-        self.life = Life::Draining { deadline: self.timers.insert(end, Due::Shutdown), stops };
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
-            self.close_listener(id);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
-            self.close(id, CloseReason::Shutdown);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
-            self.close_datagram(id, CloseReason::Shutdown);
-        }
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        matches!(self.life, Life::Draining { .. })
-    }
-
-    /// Whether a shutdown has come to its end, which the turn's end will notice.
-    fn is_drained(&self) -> bool {
-        self.is_draining() && self.slots.connections() == 0 && self.slots.datagrams() == 0
-    }
-
-    /// Ends the shutdown once no connection is left.
-    pub(super) fn end_shutdown_if_drained(&mut self) {
-        if let (Life::Draining { deadline, stops }, true) = (self.life, self.is_drained()) {
-            self.timers.remove(deadline);
-            self.life = Life::Running;
-            self.stop_requested |= stops;
-        }
-    }
-
-    /// Ends every connection now.
-    pub(super) fn abandon_connections(&mut self) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
-            self.finish(id, CloseReason::Shutdown);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
-            self.finish_datagram(id, Some(CloseReason::Shutdown));
-        }
-    }
-
-    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
-    pub(super) fn end_all(&mut self) {
-        self.life = Life::Dropping;
-        self.panic_policy = PanicPolicy::Isolate;
-        self.drop_commands();
-        self.abandon_connections();
-        while !self.lost.is_empty() {
-            self.deliver_losses();
-        }
-        self.free_slots();
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
-            self.close_listener(id);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
-            self.deregister(id);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
-            self.cancel_completion(id);
-        }
-        self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
-        self.free_slots();
-    }
-
     // Lists of work.
 
     /// Has something served in the next turn though no event comes.
@@ -457,7 +358,7 @@ impl Core {
 
     pub(super) fn has_work(&self) -> bool {
         let lists_are_empty = self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty();
-        !lists_are_empty || !self.discarded.is_empty() || self.is_drained() || self.has_commands()
+        !lists_are_empty || !self.discarded.is_empty() || self.has_ended() || self.has_commands()
     }
 
     // What protocols ask of connections.

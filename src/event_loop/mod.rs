@@ -14,6 +14,7 @@ mod own;
 mod quick;
 mod rates;
 mod serve;
+mod shutdown;
 mod slots;
 mod timeouts;
 mod timing;
@@ -107,7 +108,7 @@ impl EventLoop {
     }
 
     /// Turns until stopped: by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or a finished
-    /// [`Context::shutdown`]. A stop from before the call counts. Can be called again.
+    /// [`Context::drain`] or [`Context::shutdown`]. A stop from before the call counts. Can be called again.
     ///
     /// # Errors
     ///
@@ -125,7 +126,8 @@ impl EventLoop {
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection,
     /// datagram socket, source, timer or completion, those aside that were marked as background ([`Context::unref`]). Handles do not
-    /// count, but commands that they have queued are run before it returns; a shutdown that has begun is seen through.
+    /// count, but commands that they have queued are run before it returns; a drain or a shutdown that has begun is seen
+    /// through.
     ///
     /// # Errors
     ///
@@ -135,7 +137,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() && (self.core.is_draining() || !self.core.is_idle()) {
+        while !self.core.take_stop() && (self.core.is_ending() || !self.core.is_idle()) {
             self.turn(None)?;
         }
         Ok(())
@@ -153,7 +155,26 @@ impl EventLoop {
     /// As [`run`](EventLoop::run).
     pub fn shutdown(&mut self, grace: Duration) -> io::Result<()> {
         self.core.begin_shutdown(grace, false);
-        while self.core.is_draining() {
+        self.see_the_end()
+    }
+
+    /// Drains and returns when all connections have ended by themselves, or were closed at the end of `grace`; see
+    /// [`Context::drain`]. The loop can be used anew afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](EventLoop::run).
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](EventLoop::run).
+    pub fn drain(&mut self, grace: Duration) -> io::Result<()> {
+        self.core.begin_drain(grace, false);
+        self.see_the_end()
+    }
+
+    fn see_the_end(&mut self) -> io::Result<()> {
+        while self.core.is_ending() {
             self.turn(None)?;
         }
         Ok(())

@@ -17,6 +17,8 @@ pub(crate) struct Slots {
     slab: Slab<Slot>,
     next_generation: NonZeroU64,
     connections: usize,
+    /// How many of them are background.
+    background_connections: usize,
     datagrams: usize,
     /// How many tenants are not background.
     foreground: usize,
@@ -42,7 +44,14 @@ pub(crate) enum Tenant {
 
 impl Slots {
     pub(crate) fn new() -> Slots {
-        Slots { slab: Slab::new(), next_generation: NonZeroU64::MIN, connections: 0, datagrams: 0, foreground: 0 }
+        Slots {
+            slab: Slab::new(),
+            next_generation: NonZeroU64::MIN,
+            connections: 0,
+            background_connections: 0,
+            datagrams: 0,
+            foreground: 0,
+        }
     }
 
     /// Finds room for a tenant; `StorageFull` where no token could name its slot.
@@ -64,7 +73,9 @@ impl Slots {
     pub(crate) fn remove(&mut self, id: Id) -> Option<Tenant> {
         self.slot(id)?;
         let slot = self.slab.remove(id.slot as usize);
-        self.connections -= usize::from(matches!(slot.tenant, Tenant::Connection(_)));
+        let is_connection = matches!(slot.tenant, Tenant::Connection(_));
+        self.connections -= usize::from(is_connection);
+        self.background_connections -= usize::from(is_connection && slot.background);
         self.datagrams -= usize::from(matches!(slot.tenant, Tenant::Datagram(_)));
         self.foreground -= usize::from(!slot.background);
         Some(slot.tenant)
@@ -166,14 +177,20 @@ impl Slots {
     /// Marks a tenant as background; `false` where it is gone.
     pub(crate) fn unref(&mut self, id: Id) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
+        let is_connection = matches!(slot.tenant, Tenant::Connection(_));
         if !std::mem::replace(&mut slot.background, true) {
             self.foreground -= 1;
+            self.background_connections += usize::from(is_connection);
         }
         true
     }
 
     pub(crate) fn connections(&self) -> usize {
         self.connections
+    }
+
+    pub(crate) fn foreground_connections(&self) -> usize {
+        self.connections - self.background_connections
     }
 
     pub(crate) fn datagrams(&self) -> usize {

@@ -24,7 +24,7 @@ pub(super) enum Due {
     Of(Purpose, u32, NonZeroU64),
     /// Connections of a group have read fast enough, and may read on.
     RateGroup(RateGroupId),
-    /// The grace of a shutdown is over.
+    /// The grace of a drain or a shutdown is over.
     Shutdown,
     /// Buffers that are out of use are given back.
     Decay,
@@ -221,7 +221,7 @@ impl Core {
                 }
             }
             Due::RateGroup(group) => self.grant_shares(group),
-            Due::Shutdown => self.abandon_connections(),
+            Due::Shutdown => self.end_of_grace(),
             Due::Decay => self.decay(),
             Due::Every(_) => unreachable!("it was not one above"),
         }

@@ -247,7 +247,7 @@ impl Core {
             reuse(&mut self.discarded, discarded);
         }
         self.start_decay();
-        self.end_shutdown_if_drained();
+        self.go_on_ending();
     }
 
     /// The end of a turn: how long it worked.

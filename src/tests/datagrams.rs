@@ -500,7 +500,7 @@ fn u1_shutting_down_and_dropping_the_loop_ends_it() {
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
     world.network.event_loop(world.host).turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(world.log.take(), [] as [&str; 0], "it waits for what is queued");
-    assert!(world.network.event_loop(world.host).core.is_draining());
+    assert!(world.network.event_loop(world.host).core.is_ending());
     world.network.run_for(SECOND * 2);
     assert_eq!(world.log.take(), ["lost: the loop was shut down"]);
     assert_eq!(world.received().len(), 21, "as much as the peer has room for");
@@ -509,6 +509,27 @@ fn u1_shutting_down_and_dropping_the_loop_ends_it() {
     world.rest();
     world.network.drop_loop(world.host);
     assert_eq!(world.log.take(), ["lost: the loop was shut down"]);
+}
+
+#[test]
+fn x3_it_stays_open_until_a_drain_has_no_connection_left() {
+    let mut world = world(Limits::default(), echo);
+    let address = world.network.address(world.host, 80);
+    world
+        .network
+        .context(world.host)
+        .listen(address, |_, _| Some(super::protocol(&Log::default(), super::echo)))
+        .unwrap();
+    let client = world.network.peer(address);
+    assert_eq!(world.rest(), ["made"]);
+    world.network.context(world.host).drain(SECOND * 100);
+    world.network.run_for(SECOND * 10);
+    world.send(b"still there?");
+    assert_eq!(world.rest(), ["got still there?"]);
+    assert_eq!(world.received(), [b"still there?"]);
+    client.close();
+    assert_eq!(world.rest(), ["lost: the loop was shut down"]);
+    assert!(!world.network.context(world.host).is_draining());
 }
 
 #[test]

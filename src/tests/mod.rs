@@ -318,6 +318,7 @@ mod destructors;
 mod detaching;
 #[cfg(all(feature = "testing", target_os = "linux"))]
 mod differential;
+mod draining;
 mod ending;
 #[cfg(feature = "framing")]
 mod framing;

@@ -75,6 +75,9 @@ fn a_loop_is_turned_by_hand() {
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(event_loop.time_to_next(), None);
     event_loop.run().unwrap();
+    event_loop.context().drain(Duration::ZERO);
+    assert!(event_loop.context().is_draining());
+    event_loop.drain(Duration::ZERO).unwrap();
     event_loop.shutdown(Duration::ZERO).unwrap();
     #[cfg(unix)]
     {

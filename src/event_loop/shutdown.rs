@@ -1,0 +1,183 @@
+//! How the loop itself ends: draining, shutting down, being dropped (rules C6 and X3).
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::core::Discarded;
+use super::slots::Tenant;
+use super::timing::Due;
+use super::{Core, PanicPolicy};
+use crate::CloseReason;
+use crate::sys::deadline_after;
+use crate::timers::Key;
+
+/// The life of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Running,
+    /// Nobody new is accepted; connections go on until they end by themselves, or its deadline.
+    Draining(End),
+    /// All are closed: until none is left, or its deadline.
+    ShuttingDown(End),
+    /// Being dropped.
+    Dropping,
+}
+
+/// How a drain or a shutdown is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    deadline: Key,
+    /// Whether `run` returns then.
+    stops: bool,
+}
+
+impl Core {
+    /// Refuses newcomers while the loop shuts down (C6). One that drains takes them: an answer may need another connection.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        match self.life {
+            Life::Running | Life::Draining(_) => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
+        }
+    }
+
+    /// Refuses new listeners while the loop drains, too.
+    pub(crate) fn check_listens(&self) -> io::Result<()> {
+        self.check_open()?;
+        match self.life {
+            Life::Draining(_) => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is draining")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `drain`: see [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
+    pub(crate) fn begin_drain(&mut self, grace: Duration, stops: bool) {
+        let end = self.deadline_after(grace);
+        match self.life {
+            Life::Running => {
+                self.life = Life::Draining(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+                self.close_listeners();
+            }
+            Life::Draining(of) => self.bring_nearer(of, end),
+            // It does more already.
+            Life::ShuttingDown(_) | Life::Dropping => {}
+        }
+    }
+
+    /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
+    /// With `stops`, `run` returns once it is done.
+    pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
+        let end = self.deadline_after(grace);
+        match self.life {
+            Life::Running => self.close_all(end, stops),
+            Life::Draining(of) => {
+                // What was promised of the drain's end holds.
+                let latest = self.timers.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
+                self.timers.remove(of.deadline);
+                self.close_all(latest.map_or(end, |latest| end.min(latest)), of.stops);
+            }
+            Life::ShuttingDown(of) => self.bring_nearer(of, end),
+            Life::Dropping => {}
+        }
+    }
+
+    fn bring_nearer(&mut self, of: End, end: Instant) {
+        // Where it has fired, all connections are abandoned already.
+        if self.timers.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
+            self.timers.reset(of.deadline, end);
+        }
+    }
+
+    /// When closing is over that begins at this time: then the last peer has not taken anything for long enough, or has
+    /// taken it slowly for as long.
+    fn end_of_closing(&self, begin: Instant) -> Instant {
+        deadline_after(begin, self.terms.limits.close_timeout)
+    }
+
+    fn close_all(&mut self, end: Instant, stops: bool) {
+        self.life = Life::ShuttingDown(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+        self.close_listeners();
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            self.close(id, CloseReason::Shutdown);
+        }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+            self.close_datagram(id, CloseReason::Shutdown);
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+            self.close_listener(id);
+        }
+    }
+
+    /// Whether a drain or a shutdown is under way.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.life, Life::Draining(_) | Life::ShuttingDown(_))
+    }
+
+    /// Whether a drain or a shutdown has got as far as it wanted, which the turn's end will notice.
+    pub(super) fn has_ended(&self) -> bool {
+        match self.life {
+            Life::Draining(_) => self.slots.foreground_connections() == 0,
+            Life::ShuttingDown(_) => self.slots.connections() == 0 && self.slots.datagrams() == 0,
+            Life::Running | Life::Dropping => false,
+        }
+    }
+
+    /// Goes from a drain to a shutdown, and from that to its end, where each has got as far as it wanted.
+    pub(super) fn go_on_ending(&mut self) {
+        if let (Life::Draining(of), true) = (self.life, self.has_ended()) {
+            self.timers.remove(of.deadline);
+            self.end_drain(of);
+        }
+        if let (Life::ShuttingDown(End { deadline, stops }), true) = (self.life, self.has_ended()) {
+            self.timers.remove(deadline);
+            self.life = Life::Running;
+            self.stop_requested |= stops;
+        }
+    }
+
+    /// The grace of a drain or a shutdown is over.
+    pub(super) fn end_of_grace(&mut self) {
+        match self.life {
+            Life::Draining(of) => self.end_drain(of),
+            _ => self.abandon_connections(),
+        }
+    }
+
+    /// Closes what a drain has left: connections that outlasted it or that it did not wait for, and datagram sockets.
+    fn end_drain(&mut self, of: End) {
+        self.close_all(self.end_of_closing(self.clock.now()), of.stops);
+    }
+
+    /// Ends every connection now.
+    fn abandon_connections(&mut self) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+            self.finish(id, CloseReason::Shutdown);
+        }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+            self.finish_datagram(id, Some(CloseReason::Shutdown));
+        }
+    }
+
+    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
+    pub(super) fn end_all(&mut self) {
+        self.life = Life::Dropping;
+        self.panic_policy = PanicPolicy::Isolate;
+        self.drop_commands();
+        self.abandon_connections();
+        while !self.lost.is_empty() {
+            self.deliver_losses();
+        }
+        self.free_slots();
+        self.close_listeners();
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
+            self.deregister(id);
+        }
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
+            self.cancel_completion(id);
+        }
+        self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
+        self.free_slots();
+    }
+}

@@ -1,0 +1,230 @@
+//! Rules X3 and C6: a drain, which lets connections end by themselves.
+
+use super::*;
+use crate::SourceAction;
+use crate::sys::script::Call;
+
+/// Somewhere to listen; nothing ever does.
+const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+/// Longer than anything here takes that ends by itself.
+const GRACE: Duration = Duration::from_secs(100);
+
+/// Answers a line once it is whole, and goes on unless the loop drains.
+fn answers_lines(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    if let Event::Data(data) = event {
+        let Some(end) = data.iter().position(|&byte| byte == b'\n') else { return 0 };
+        transport.write(b"answer to ");
+        transport.write(&data[..=end]);
+        if transport.context().is_draining() {
+            transport.close();
+        }
+        return end + 1;
+    }
+    by_default(&event, transport)
+}
+
+#[test]
+fn x3_a_drain_waits_for_the_answers_that_are_due_and_then_ends_run() {
+    let mut scene = Scene::new();
+    let logs = [Log::default(), Log::default()];
+    let (_, in_the_middle) = scene.accept(&logs[0], answers_lines);
+    let (_, ends_itself) = scene.accept(&logs[1], answers_lines);
+    scene.receive(&in_the_middle, "half a ");
+    let start = scene.world.now();
+    let mut context = scene.event_loop.context();
+    assert!(!context.is_draining());
+    context.drain(GRACE);
+    assert!(context.is_draining());
+    assert!(scene.backlog.is_closed(), "listeners are closed at once");
+    scene.pass(SECOND);
+    assert_eq!((logs[0].take().pop(), logs[1].take().pop()), (Some("data half a ".into()), Some("made".into())));
+    scene.receive(&in_the_middle, "line\n");
+    assert_eq!(in_the_middle.take_sent(), b"answer to half a line\n");
+    assert!(scene.event_loop.context().is_draining());
+    // The last one ends while `run` waits.
+    ends_itself.sends("");
+    scene.world.event(&ends_itself, Readiness::READABLE | Readiness::READ_CLOSED);
+    scene.event_loop.run().unwrap();
+    assert_eq!(logs[0].take(), ["data half a line\n", "lost: closed by us"]);
+    assert_eq!(logs[1].take(), ["eof", "lost: closed by the peer"]);
+    assert!(scene.world.now() - start < 10 * SECOND, "it does not wait for its deadline");
+    // Anew.
+    assert!(!scene.event_loop.context().is_draining());
+    let log = Log::default();
+    let (_, peer) = scene.attach(&log, echo);
+    let (_, backlog) = scene.listen(|_, _| None);
+    scene.receive(&peer, "y");
+    assert_eq!(log.take(), ["made", "data y"]);
+    assert!(!backlog.is_closed());
+}
+
+#[test]
+fn x3_at_the_end_of_a_drain_what_is_left_is_closed_after_its_output() {
+    let mut scene = Scene::new();
+    let logs = [Log::default(), Log::default()];
+    let (_, idles) = scene.accept(&logs[0], echo);
+    let (slow, slow_peer) = scene.accept(&logs[1], idle);
+    slow_peer.set_room(0);
+    scene.event_loop.context().connection(slow).unwrap().write(b"the answer");
+    let start = scene.world.now();
+    scene.event_loop.context().drain(3 * SECOND);
+    scene.pass(3 * SECOND - MS);
+    assert_eq!((logs[0].take(), logs[1].take()), (vec!["made".into()], vec!["made".into()]));
+    let room = slow_peer.clone();
+    let world = scene.world.clone();
+    scene.event_loop.context().call_later(2 * SECOND, move |_| {
+        room.set_room(100);
+        world.event(&room, Readiness::WRITABLE);
+    });
+    scene.event_loop.run().unwrap();
+    assert_eq!(scene.world.now() - start, 5 * SECOND - MS, "as long as its peer needed");
+    assert_eq!(slow_peer.take_sent(), b"the answer");
+    assert_eq!(logs[0].take(), ["lost: the loop was shut down"]);
+    assert_eq!(logs[1].take(), ["lost: the loop was shut down"]);
+    assert_eq!(idles.take_calls().last(), Some(&Call::Close));
+    assert_eq!(slow_peer.take_calls().last(), Some(&Call::Close));
+}
+
+#[test]
+fn x3_a_drain_is_over_when_closing_has_had_its_time_however_slowly_a_peer_takes() {
+    let mut scene = Scene::with_limits(Limits::default().with_close_timeout(4 * SECOND));
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(0);
+    scene.event_loop.context().connection(id).unwrap().write(&[b'x'; 100]);
+    let (world, slow) = (scene.world.clone(), peer.clone());
+    scene.event_loop.context().call_every(SECOND, move |_, _| {
+        slow.set_room(1);
+        world.event(&slow, Readiness::WRITABLE);
+    });
+    let start = scene.world.now();
+    scene.event_loop.drain(10 * SECOND).unwrap();
+    assert_eq!(scene.world.now() - start, 14 * SECOND);
+    assert_eq!(log.take(), ["made", "lost: the loop was shut down"]);
+    assert_eq!(peer.take_calls().last(), Some(&Call::Reset), "half an answer must not look whole");
+}
+
+#[test]
+fn x3_a_second_drain_can_only_bring_the_end_nearer() {
+    let mut scene = Scene::new();
+    scene.accept(&Log::default(), idle);
+    let start = scene.world.now();
+    let mut context = scene.event_loop.context();
+    context.drain(5 * SECOND);
+    context.drain(2 * SECOND);
+    context.drain(9 * SECOND);
+    scene.event_loop.run().unwrap();
+    assert_eq!(scene.world.now() - start, 2 * SECOND);
+}
+
+#[test]
+fn x3_a_shutdown_within_a_drain_closes_all_and_ends_no_later() {
+    for (grace, took) in [(SECOND, SECOND), (GRACE, 10 * SECOND)] {
+        let mut scene = Scene::with_limits(Limits::default().with_close_timeout(7 * SECOND));
+        // Only the loop's deadline ends them.
+        let limits = Limits::default().with_close_timeout(GRACE);
+        scene.event_loop.context().listener(scene.listener).unwrap().set_limits(limits);
+        let logs = [Log::default(), Log::default()];
+        scene.accept(&logs[0], idle);
+        let (id, peer) = scene.accept(&logs[1], idle);
+        peer.set_room(0);
+        scene.event_loop.context().connection(id).unwrap().write(b"never taken");
+        let start = scene.world.now();
+        scene.event_loop.context().drain(3 * SECOND);
+        scene.event_loop.context().shutdown(grace);
+        scene.settle();
+        assert_eq!(logs[0].take(), ["made", "lost: the loop was shut down"], "it does not drain on");
+        // A drain asks for less than what is under way.
+        scene.event_loop.context().drain(Duration::ZERO);
+        scene.event_loop.run().unwrap();
+        assert_eq!(scene.world.now() - start, took);
+        assert_eq!(logs[1].take(), ["made", "lost: the loop was shut down"]);
+    }
+}
+
+#[test]
+fn c6_while_it_drains_the_loop_refuses_listeners_and_nobody_else() {
+    let mut scene = Scene::new();
+    scene.accept(&Log::default(), idle);
+    scene.event_loop.context().drain(GRACE);
+    let refused = scene.event_loop.context().listen(NOWHERE.into(), |_, _| None).unwrap_err();
+    assert_eq!((refused.kind(), refused.to_string().as_str()), (io::ErrorKind::NotConnected, "the loop is draining"));
+    let log = Log::default();
+    let (_, attached) = scene.attach(&log, echo);
+    let server = scene.world.connect_begins();
+    let address = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
+    scene.event_loop.context().connect(address, protocol(&log, idle)).unwrap();
+    server.answers();
+    scene.world.event(&server, Readiness::WRITABLE);
+    scene.receive(&attached, "x");
+    assert_eq!(log.take(), ["made", "made", "data x"]);
+    assert_eq!(attached.take_sent(), b"x");
+    // The scripted poller takes no sources, and says so to whoever is not refused before.
+    let source = mio::net::UdpSocket::bind(NOWHERE.into()).unwrap();
+    let answer = scene.event_loop.context().register(source, mio::Interest::READABLE, |_, _, _| SourceAction::Wait);
+    assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Unsupported);
+}
+
+#[test]
+fn x3_a_drain_does_not_wait_for_what_is_background() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, echo);
+    let (other, _) = scene.accept(&Log::default(), echo);
+    assert!(scene.event_loop.context().unref(id));
+    scene.event_loop.context().drain(GRACE);
+    scene.receive(&peer, "still served");
+    assert_eq!(peer.take_sent(), b"still served");
+    scene.tell(other, close);
+    scene.event_loop.run().unwrap();
+    assert_eq!(log.take(), ["made", "data still served", "lost: the loop was shut down"]);
+}
+
+#[test]
+fn x3_a_drain_with_nobody_connected_is_over_at_once() {
+    let mut scene = Scene::new();
+    let start = scene.world.now();
+    scene.event_loop.drain(GRACE).unwrap();
+    scene.event_loop.context().drain(GRACE);
+    assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO));
+    scene.event_loop.run().unwrap();
+    scene.event_loop.context().drain(GRACE);
+    scene.event_loop.run_until_idle().unwrap();
+    assert!(!scene.event_loop.context().is_draining());
+    assert_eq!(scene.world.now(), start);
+    scene.pass(10 * SECOND);
+    assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left behind");
+}
+
+#[test]
+fn x3_who_comes_with_the_drain_is_served() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let protocols = log.clone();
+    let (_, backlog) = scene.listen(move |context, _| {
+        context.drain(GRACE);
+        Some(protocol(&protocols, answers_lines))
+    });
+    let peer = backlog.connect();
+    peer.sends("x\n");
+    scene.world.event(&backlog, Readiness::READABLE);
+    scene.turn();
+    scene.world.event(&peer, Readiness::READABLE);
+    scene.event_loop.run().unwrap();
+    assert_eq!(log.take(), ["made", "data x\n", "lost: closed by us"]);
+    assert_eq!(peer.take_sent(), b"answer to x\n");
+    assert!(backlog.is_closed());
+}
+
+#[test]
+fn c6_dropping_the_loop_while_it_drains_tells_each_once() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    scene.accept(&log, echo);
+    scene.event_loop.context().drain(GRACE);
+    scene.settle();
+    assert_eq!(log.take(), ["made"]);
+    drop(scene);
+    assert_eq!(log.take(), ["lost: the loop was shut down"]);
+}
