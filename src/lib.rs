@@ -44,6 +44,7 @@
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
 //! - `proxy`: who is behind the proxy in front of a server (feature `proxy`).
+//! - `signals`: signals as events of the loop, and a clean end on SIGTERM (feature `signals`).
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
 //! # What is promised
@@ -98,6 +99,8 @@ mod rate;
 mod reason;
 mod reconnect;
 mod report;
+#[cfg(all(unix, feature = "signals"))]
+pub mod signals;
 mod source;
 mod sync;
 mod sys;

@@ -275,6 +275,17 @@ BUGS = [
     ("t4", LOOP + "timing.rs", "self.cancel(TimerId(key));", ""),
     ("t4", LOOP + "timing.rs", "Some(Due::Every(every)) => &mut every.background,", ""),
     ("t4", LOOP + "timing.rs", "Due::Every(every) => !every.background,", "Due::Every(_) => true,"),
+    ("g2", "src/signals/wanted.rs", "wants.acts_by_default.store(wants.count == 0, Ordering::SeqCst);", ""),
+    ("g2", "src/signals/wanted.rs", "wants.acts_by_default.store(false, Ordering::SeqCst);", ""),
+    ("g2", "src/signals/wanted.rs", "wants.count += 1;", ""),
+    ("g2", "src/signals/mod.rs", "SourceAction::Again", "SourceAction::Wait"),
+    ("g2", "src/signals/mod.rs", "        Some(signal) => {\n            handler(context, signal);",
+     "        Some(mut signal) => loop {\n            handler(context, signal);\n            "
+     "let Some(next) = source.take() else { break SourceAction::Again };\n            signal = next;\n        },\n"
+     "        #[allow(unreachable_patterns)]\n        Some(_) => {"),
+    ("g2", "src/signals/mod.rs", "    context.unref(id);\n", ""),
+    ("g2", "src/signals/mod.rs", "context.shutdown(Duration::ZERO);", "begin(context);"),
+    ("g2", "src/signals/mod.rs", "move |context| context.drain(grace)", "move |context| context.shutdown(grace)"),
     ("u1", "src/datagram.rs", "count: count.min(most), from, truncated };", "count: count.min(most), from, truncated: false && truncated };"),
     ("u1", "src/datagram.rs", "let buffer = &mut buffer[..=most];", "let buffer = &mut buffer[..most.max(1)];"),
     ("u1", "src/datagram.rs", "self.readable |= readiness.is_readable() || readiness.is_error()", "self.readable |= readiness.is_readable()"),

@@ -67,24 +67,8 @@ pub(crate) fn say(line: fmt::Arguments<'_>) {
 /// them, and at once on the second.
 #[cfg(unix)]
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
-    use std::time::Duration;
-
-    use mio::Interest;
-    use signal_hook_mio::v1_0::Signals;
-    use switchboard::SourceAction;
-
-    const SIGINT: i32 = 2;
-    const SIGTERM: i32 = 15;
-    let mut grace = Duration::from_secs(5);
-    let signals = Signals::new([SIGINT, SIGTERM])?;
-    let mut context = event_loop.context();
-    let source = context.register(signals, Interest::READABLE, move |context, signals, _| {
-        for _ in signals.pending() {
-            context.shutdown(std::mem::take(&mut grace));
-        }
-        SourceAction::Wait
-    })?;
-    context.unref(source);
+    let grace = std::time::Duration::from_secs(5);
+    switchboard::signals::shutdown_on_signals(&mut event_loop.context(), grace)?;
     Ok(())
 }
 

@@ -173,12 +173,14 @@ fn x3_a_drain_does_not_wait_for_what_is_background() {
     let (id, peer) = scene.accept(&log, echo);
     let (other, _) = scene.accept(&Log::default(), echo);
     assert!(scene.event_loop.context().unref(id));
+    let start = scene.world.now();
     scene.event_loop.context().drain(GRACE);
     scene.receive(&peer, "still served");
     assert_eq!(peer.take_sent(), b"still served");
     scene.tell(other, close);
     scene.event_loop.run().unwrap();
     assert_eq!(log.take(), ["made", "data still served", "lost: the loop was shut down"]);
+    assert!(scene.world.now() - start < 10 * SECOND);
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod peers;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
 #[cfg(unix)]
+mod signals;
+#[cfg(unix)]
 mod sigpipe;
 #[cfg(feature = "testing")]
 mod simulated;

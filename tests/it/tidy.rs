@@ -51,6 +51,7 @@ fn layer(file: &str) -> Option<&'static str> {
         "workers/pool.rs" => "framing",
         _ if name.starts_with("framing/") => "framing",
         _ if name.starts_with("proxy/") => "framing",
+        _ if name.starts_with("signals/") => "process",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"
@@ -81,6 +82,8 @@ fn dependencies_point_down() {
         ("machines", &["Slab", "Slots", "Poller", "Clock", "Core", "crate::event_loop", "Instant::now"]),
         // Conveniences use the public layer alone.
         ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "Id)"]),
+        // What is of the process and not of one loop is a convenience too, but for the sources that it brings.
+        ("process", &["Core", "crate::event_loop", "crate::connection", "sys::", "socket2::", "Id)", "Instant::now"]),
         ("loop", &["socket2::", "mio::net", "libc::", "Instant::now"]),
         (
             "workers",
@@ -107,7 +110,11 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
         ("RefCell", &["src/sys/script.rs"]),
         ("Cell<", &["src/sys/script.rs"]),
         // One simulated world is shared by the loops of its hosts.
-        ("Mutex", &["src/sys/sim/mod.rs", "src/mailbox.rs", "src/sync.rs", "src/workers/pool.rs"]),
+        // Signals are of the process, and shared by all its loops.
+        (
+            "Mutex",
+            &["src/sys/sim/mod.rs", "src/mailbox.rs", "src/sync.rs", "src/signals/wanted.rs", "src/workers/pool.rs"],
+        ),
     ] {
         for file in rust_files("src").iter().filter(|file| !file.starts_with("src/tests/")) {
             assert!(only_in.contains(&file.as_str()) || !code(file).contains(what), "{what} in {file}");
@@ -224,8 +231,8 @@ fn every_public_name_is_used_from_outside() {
 const RULES: &[&str] = &[
     "l1", "l2", "l3", "l4", "l5", "l6", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "e1", "r1", "r2", "r3", "r4",
     "r5", "r6", "w1", "w2", "w3", "w4", "w5", "w6", "w7", "h1", "h2", "h3", "x1", "x2", "x3", "x4", "x5", "a1", "a2",
-    "a3", "a4", "a5", "a6", "t1", "t2", "t3", "t4", "t5", "g1", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "u1", "n1",
-    "f1", "f2", "f3", "f4", "o1",
+    "a3", "a4", "a5", "a6", "t1", "t2", "t3", "t4", "t5", "g1", "g2", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "u1",
+    "n1", "f1", "f2", "f3", "f4", "o1",
 ];
 
 #[test]

@@ -1,0 +1,288 @@
+//! Signals as events of the loop (rule G2).
+//!
+//! A signal belongs to all of a process, so each test within this one has signals of its own, and raises them only while
+//! they are waited for. What ends a process is seen in a child.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, kill_process};
+use switchboard::signals::{Signal, add_signal_handler, drain_on_signals, shutdown_on_signals};
+use switchboard::{EventLoop, PanicPolicy};
+
+use crate::support::{Echo, PATIENCE, connect, event_loop, listen, turn_until};
+
+/// It has been handled when this returns: it is sent to this very thread.
+fn raise(signal: Signal) {
+    signal_hook::low_level::raise(signal.as_raw()).unwrap();
+}
+
+/// A loop that notes which of these signals come.
+fn noting(signals: impl IntoIterator<Item = Signal>) -> (EventLoop, Rc<RefCell<Vec<Signal>>>) {
+    let mut event_loop = event_loop();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let noted = told.clone();
+    add_signal_handler(&mut event_loop.context(), signals, move |_, signal| noted.borrow_mut().push(signal)).unwrap();
+    (event_loop, told)
+}
+
+#[test]
+fn g2_a_burst_is_told_once_and_none_of_a_kind_is_lost() {
+    let (mut event_loop, told) = noting([Signal::HUP, Signal::ALRM]);
+    for round in 1..=3 {
+        for _ in 0..500 {
+            raise(Signal::ALRM);
+            raise(Signal::HUP);
+        }
+        turn_until(&mut event_loop, |_| told.borrow().len() == 2 * round);
+        // Nothing more comes.
+        event_loop.turn(Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(told.borrow()[2 * round - 2..], [Signal::HUP, Signal::ALRM]);
+    }
+}
+
+#[test]
+fn g2_two_loops_that_want_the_same_signal_both_get_it() {
+    let [(mut one, of_one), (mut other, of_other)] = [noting([Signal::USR2]), noting([Signal::USR2])];
+    raise(Signal::USR2);
+    turn_until(&mut one, |_| of_one.borrow().len() == 1);
+    turn_until(&mut other, |_| of_other.borrow().len() == 1);
+    // Still wanted, by one: it does not end the process.
+    drop(one);
+    raise(Signal::USR2);
+    turn_until(&mut other, |_| of_other.borrow().len() == 2);
+}
+
+#[test]
+fn g2_a_handler_that_removes_itself_is_not_called_again() {
+    let mut event_loop = event_loop();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let noted = told.clone();
+    let id = Rc::new(RefCell::new(None));
+    let own = id.clone();
+    // By default both are ignored.
+    let signals = [Signal::CHLD, Signal::CONT];
+    *id.borrow_mut() = add_signal_handler(&mut event_loop.context(), signals, move |context, signal| {
+        noted.borrow_mut().push(signal);
+        assert!(context.deregister(own.borrow_mut().take().unwrap()));
+    })
+    .ok();
+    raise(Signal::CONT);
+    raise(Signal::CHLD);
+    turn_until(&mut event_loop, |_| !told.borrow().is_empty());
+    for _ in 0..3 {
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(told.borrow().len(), 1);
+}
+
+#[test]
+fn g2_handlers_are_background_and_refused_while_the_loop_shuts_down() {
+    let (mut event_loop, _) = noting([Signal::WINCH]);
+    event_loop.run_until_idle().unwrap();
+    let refused = add_signal_handler(&mut event_loop.context(), [], |_, _| {}).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    event_loop.context().shutdown(Duration::ZERO);
+    let refused = add_signal_handler(&mut event_loop.context(), [Signal::WINCH], |_, _| {}).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::NotConnected);
+}
+
+#[test]
+fn signals_have_names_and_numbers() {
+    assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+    assert_eq!(Signal::from_raw(Signal::WINCH.as_raw()), Some(Signal::WINCH));
+    for number in [-1, 0, 9, 11, 13, 1000] {
+        assert_eq!(Signal::from_raw(number), None, "{number}");
+    }
+}
+
+// In a process of its own.
+
+const CHILD: &str = "SWITCHBOARD_TEST_SIGNALS_CHILD";
+
+/// Longer than any test waits: what ends before has not waited for it.
+const GRACE: Duration = Duration::from_secs(1000);
+
+struct Process {
+    child: Child,
+    /// What it says, line by line.
+    lines: BufReader<ChildStderr>,
+}
+
+impl Process {
+    fn new(scene: &str) -> Process {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "signals::the_child_of_g2", "--nocapture"])
+            .env(CHILD, scene)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Process { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn address(&mut self) -> SocketAddr {
+        let line = self.line();
+        line.parse().unwrap_or_else(|_| panic!("{line:?} is no address"))
+    }
+
+    fn send(&self, signal: Signal) {
+        let signal = rustix::process::Signal::from_named_raw(signal.as_raw()).unwrap();
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[track_caller]
+    fn end(mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            if start.elapsed() > PATIENCE {
+                self.child.kill().unwrap();
+                self.child.wait().unwrap();
+                panic!("it did not end within {PATIENCE:?}");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Waits until nobody listens there any more. Whoever was still accepted is let go.
+#[track_caller]
+fn wait_until_refused(address: SocketAddr) {
+    let start = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "still listening");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What the child does, by the name of the scene.
+#[test]
+fn the_child_of_g2() {
+    let Some(scene) = std::env::var_os(CHILD) else { return };
+    let mut event_loop = event_loop();
+    event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let mut context = event_loop.context();
+    let wait = || thread::sleep(PATIENCE * 2);
+    match scene.to_str().unwrap() {
+        "drains" => {
+            drain_on_signals(&mut context, GRACE).unwrap();
+            serve(event_loop);
+        }
+        "shuts down" => {
+            shutdown_on_signals(&mut context, GRACE).unwrap();
+            serve(event_loop);
+        }
+        "dropped" => {
+            drain_on_signals(&mut context, GRACE).unwrap();
+            drop(event_loop);
+            eprintln!("gone");
+            wait();
+        }
+        "deregistered" => {
+            let id = drain_on_signals(&mut context, GRACE).unwrap();
+            context.deregister(id);
+            event_loop.turn(Some(Duration::ZERO)).unwrap();
+            eprintln!("gone");
+            wait();
+        }
+        "again" => {
+            drain_on_signals(&mut context, GRACE).unwrap();
+            drop(event_loop);
+            let (mut event_loop, told) = noting([Signal::TERM]);
+            eprintln!("there");
+            turn_until(&mut event_loop, |_| !told.borrow().is_empty());
+            std::process::exit(7);
+        }
+        "panics" => {
+            add_signal_handler(&mut context, [Signal::TERM], |_, _| panic!("as the test wants it")).unwrap();
+            eprintln!("there");
+            turn_until(&mut event_loop, |context| context.counters().panics == 1);
+            eprintln!("gone");
+            wait();
+        }
+        other => panic!("{other:?} is no scene"),
+    }
+}
+
+fn serve(mut event_loop: EventLoop) {
+    let address = listen(&mut event_loop, || Echo);
+    eprintln!("{address}");
+    event_loop.run().unwrap();
+    assert_eq!(event_loop.context().connections(), 0);
+    std::process::exit(3);
+}
+
+#[test]
+fn g2_the_first_signal_drains() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut process = Process::new("drains");
+        let address = process.address();
+        let mut client = connect(address);
+        client.write_all(b"before").unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+        process.send(signal);
+        wait_until_refused(address);
+        client.write_all(b"after").unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"after");
+        drop(client);
+        assert_eq!(process.end().code(), Some(3));
+    }
+}
+
+#[test]
+fn g2_the_second_signal_ends_at_once() {
+    for (scene, second) in [("drains", Signal::TERM), ("drains", Signal::INT), ("shuts down", Signal::INT)] {
+        let mut process = Process::new(scene);
+        let address = process.address();
+        let mut client = connect(address);
+        // More than both sockets hold, and never read: it cannot be flushed either.
+        client.set_nonblocking(true).unwrap();
+        while !matches!(client.write(&[b'x'; 65536]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock) {}
+        process.send(Signal::TERM);
+        wait_until_refused(address);
+        process.send(second);
+        assert_eq!(process.end().code(), Some(3), "{scene}");
+    }
+}
+
+#[test]
+fn g2_when_nobody_wants_it_any_more_a_signal_acts_as_by_default() {
+    for scene in ["dropped", "deregistered"] {
+        let mut process = Process::new(scene);
+        assert_eq!(process.line(), "gone");
+        process.send(Signal::TERM);
+        assert_eq!(process.end().signal(), Some(Signal::TERM.as_raw()), "{scene}");
+    }
+    let mut process = Process::new("panics");
+    assert_eq!(process.line(), "there");
+    process.send(Signal::TERM);
+    while process.line() != "gone" {}
+    process.send(Signal::TERM);
+    assert_eq!(process.end().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn g2_a_signal_can_be_wanted_again() {
+    let mut process = Process::new("again");
+    assert_eq!(process.line(), "there");
+    process.send(Signal::TERM);
+    assert_eq!(process.end().code(), Some(7));
+}
