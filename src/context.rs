@@ -95,13 +95,33 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
+    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
     pub fn listen_fed<F>(&mut self, address: Address, factory: F) -> io::Result<Feeder>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_open()?;
+        self.core.check_listens()?;
         self.core.add_fed_listener(address, Box::new(factory))
+    }
+
+    /// Like [`listen_unix`](Context::listen_unix), on a socket that listens already. It is made non-blocking. Its path is
+    /// not removed when it is closed, since whoever made it may have it too; see [`Listening::set_unlinks`].
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Context::listen); the socket is closed then.
+    #[cfg(unix)]
+    pub fn listen_on_unix<F>(
+        &mut self,
+        listener: std::os::unix::net::UnixListener,
+        factory: F,
+    ) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        self.core.check_listens()?;
+        let socket = self.core.poller.listen_on_unix(listener)?;
+        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
@@ -482,6 +502,20 @@ impl Listening<'_> {
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         self.core.slots.listener(self.id)?.socket.as_socket()
+    }
+
+    /// Whether the path of a Unix socket is removed when the listener is closed, if it is still its own. It is by default
+    /// where [`Context::listen_unix`] has made the socket. Who hands the socket to another process turns it off, and that one
+    /// may turn it on: the socket that stands at the path then is taken for this one. For others than paths it means
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where it is turned on and no socket stands at the path.
+    #[cfg(unix)]
+    pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
+        let listener = self.core.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
+        listener.socket.set_unlinks(unlinks)
     }
 
     /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.

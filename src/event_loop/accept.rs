@@ -368,7 +368,11 @@ impl Core {
                 self.timers.remove(timer);
                 self.backing_off.retain(|&other| other != id);
             }
-            let Listener { factory, hook, receiver, .. } = *listener;
+            let Listener { mut socket, factory, hook, receiver, .. } = *listener;
+            if let Err(error) = socket.deregister(&self.poller) {
+                log::warn!("cannot deregister the listener {id}: {error}");
+            }
+            drop(socket);
             self.discarded.extend(factory.map(Discarded::Factory));
             self.discarded.extend(hook.map(Discarded::Hook));
             self.discarded.extend(receiver.map(Discarded::AcceptHook));

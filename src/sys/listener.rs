@@ -83,6 +83,21 @@ impl Listener {
         }
     }
 
+    /// Takes it out of the poller. Closing it is not enough: another process may have the same socket, and then the poller
+    /// would go on telling of who connects to that.
+    pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => poller.registry()?.deregister(listener),
+            #[cfg(unix)]
+            Listener::Unix(listener) => listener.deregister(poller.registry()?),
+            Listener::Fed(_) => Ok(()),
+            #[cfg(feature = "testing")]
+            Listener::Sim(_) => Ok(()),
+            #[cfg(test)]
+            Listener::Script(_) => Ok(()),
+        }
+    }
+
     /// Accepts one connection, with the address that `accept` gave: asking later fails where the peer has reset (C8).
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         match self {
@@ -161,6 +176,15 @@ impl Listener {
             Listener::Sim(listener) => cold(|| listener.local_addr()),
             #[cfg(test)]
             Listener::Script(listener) => Ok(listener.address()),
+        }
+    }
+
+    /// Whether the path of a Unix socket is removed when this is closed; for others it means nothing.
+    #[cfg(unix)]
+    pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
+        match self {
+            Listener::Unix(listener) => listener.set_unlinks(unlinks),
+            _ => Ok(()),
         }
     }
 }

@@ -209,6 +209,13 @@ impl Poller {
         Listener::from_std(listener)
     }
 
+    /// The same, of a Unix socket.
+    #[cfg(unix)]
+    pub(crate) fn listen_on_unix(&self, listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
+        self.registry()?;
+        super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
+    }
+
     /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
     /// (rule K1).
     pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {

@@ -17,7 +17,7 @@ use crate::{Address, UnixAddress};
 
 pub(crate) struct UnixListener {
     listener: mio::net::UnixListener,
-    /// What is unlinked when it is closed; none for an abstract name.
+    /// What is unlinked when it is closed; none for an abstract name, and where somebody else sees to that.
     inode: Option<Inode>,
 }
 
@@ -64,6 +64,35 @@ impl UnixListener {
             fs::set_permissions(&inode.path, Permissions::from_mode(mode))?;
         }
         Ok(listener)
+    }
+
+    /// Takes a listener that somebody else made, and whose path is his to remove.
+    pub(super) fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
+        listener.set_nonblocking(true)?;
+        Ok(UnixListener { listener: mio::net::UnixListener::from_std(listener), inode: None })
+    }
+
+    /// Whether its path is removed when it is closed. Where it was not to be, what stands there now is taken for its own.
+    pub(super) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
+        match (&self.inode, self.local_addr()?) {
+            (None, Address::Unix(UnixAddress::Path(path))) if unlinks => {
+                let found = fs::symlink_metadata(&path)?;
+                if !found.file_type().is_socket() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::AlreadyExists,
+                        "something that is no socket has this path",
+                    ));
+                }
+                self.inode = Some(Inode::of(&path, &found)?);
+            }
+            (Some(_), _) if !unlinks => self.inode = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.listener)
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {

@@ -160,3 +160,23 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
     turn_until(&mut event_loop, |_| !peers.borrow().is_empty());
     assert_eq!(*peers.borrow(), [Some(client.local_addr().unwrap())]);
 }
+
+#[test]
+fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_process_has_too() {
+    let mut event_loop = event_loop();
+    let socket = TcpListener::bind(any_port()).unwrap();
+    let address = socket.local_addr().unwrap();
+    // As one has it to whom it was handed.
+    let theirs = socket.try_clone().unwrap();
+    let id = event_loop.context().listen_on(socket, |_, _| Some(Box::new(Echo))).unwrap();
+    event_loop.context().listener(id).unwrap().close();
+    let _client = connect(address);
+    for _ in 0..3 {
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(event_loop.context().counters().stale_events, 0);
+    assert_eq!(event_loop.context().connections(), 0);
+    // It waits for whoever has the socket still.
+    theirs.set_nonblocking(false).unwrap();
+    theirs.accept().unwrap();
+}

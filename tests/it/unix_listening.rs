@@ -324,3 +324,45 @@ fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
     turn_until(&mut event_loop, |_| ends.is_finished());
     assert_eq!(crate::support::join(ends), 0);
 }
+
+#[test]
+fn n1_a_ready_made_listener_is_taken_and_its_path_left_to_whoever_made_it() {
+    let folder = Folder::new("ready-made");
+    let path = folder.path("socket");
+    let mut event_loop = event_loop();
+    let theirs = UnixListener::bind(&path).unwrap();
+    let ours = theirs.try_clone().unwrap();
+    let id = event_loop.context().listen_on_unix(ours, |_, _| Some(Box::new(Echo))).unwrap();
+    assert!(answers(&mut event_loop, &path));
+    assert!(event_loop.context().listener(id).unwrap().socket().is_some());
+    close(&mut event_loop, id);
+    assert!(path.exists());
+    // It may be told to see to the path after all, as the last one who has the socket.
+    let id = event_loop.context().listen_on_unix(theirs, |_, _| None).unwrap();
+    event_loop.context().listener(id).unwrap().set_unlinks(true).unwrap();
+    close(&mut event_loop, id);
+    assert!(!path.exists());
+}
+
+#[test]
+fn n1_who_hands_its_listener_on_leaves_the_path_alone() {
+    let folder = Folder::new("handed-on");
+    let path = folder.path("socket");
+    let mut event_loop = event_loop();
+    let id = listen(&mut event_loop, &path).unwrap();
+    let mut context = event_loop.context();
+    let mut listening = context.listener(id).unwrap();
+    listening.set_unlinks(false).unwrap();
+    // Turned on again where nothing stands there any more, and where something else does.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(listening.set_unlinks(true).unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::write(&path, "no socket").unwrap();
+    assert_eq!(listening.set_unlinks(true).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    close(&mut event_loop, id);
+    assert!(path.exists());
+    fs::remove_file(&path).unwrap();
+    let id = listen(&mut event_loop, &path).unwrap();
+    event_loop.context().listener(id).unwrap().set_unlinks(false).unwrap();
+    close(&mut event_loop, id);
+    assert!(path.exists(), "the socket that it was stays, for whoever has it too");
+}
