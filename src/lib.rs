@@ -42,9 +42,11 @@
 //! - [`Feeder`]: connections for a loop from other threads, as if its listener had accepted them.
 //! - [`Limits`]: the bounds of everything, with their defaults.
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
+//! - [`Endpoint`]: where a server listens, as a string of a configuration.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
 //! - `proxy`: who is behind the proxy in front of a server (feature `proxy`).
 //! - `signals`: signals as events of the loop, and a clean end on SIGTERM (feature `signals`).
+//! - `service`: a server run by systemd, and the restart without a gap (feature `service`).
 //! - [`CloseReason`]: why a connection ended; it is told exactly once.
 //!
 //! # What is promised
@@ -78,6 +80,7 @@ mod datagram;
 mod datagram_protocol;
 mod datagram_transport;
 mod detached;
+mod endpoint;
 mod escape;
 mod event_loop;
 mod feeder;
@@ -99,6 +102,8 @@ mod rate;
 mod reason;
 mod reconnect;
 mod report;
+#[cfg(all(unix, feature = "service"))]
+pub mod service;
 #[cfg(all(unix, feature = "signals"))]
 pub mod signals;
 mod source;
@@ -126,6 +131,7 @@ pub use counters::{Counters, Losses};
 pub use datagram_protocol::{DatagramError, DatagramProtocol};
 pub use datagram_transport::DatagramTransport;
 pub use detached::Detached;
+pub use endpoint::{Endpoint, EndpointError};
 pub use escape::{Escaped, escape};
 pub use event_loop::{EventLoop, PanicPolicy};
 pub use feeder::Feeder;

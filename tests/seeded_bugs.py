@@ -206,7 +206,7 @@ BUGS = [
     ("k7", LOOP + "lookups.rs", "Ok(addresses) if addresses.is_empty() =>", "Ok(addresses) if false && addresses.is_empty() =>"),
     ("k7", LOOP + "lookups.rs", "self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing));",
      "if self.found.is_some() { self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing)) }"),
-    ("n1", "src/sys/unix_listener.rs", "if !found.file_type().is_socket() {", "if false {"),
+    ("n1", "src/sys/unix_listener.rs", "if !found.file_type().is_socket() {\n        return", "if false {\n        return"),
     ("n1", "src/sys/unix_listener.rs", "Ok(found) if self.is(&found) => fs", "Ok(_) => fs"),
     ("n1", "src/sys/unix_listener.rs", "Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => stale.unlink(),",
      "_ if in_use.kind() == io::ErrorKind::AddrInUse => stale.unlink(),"),

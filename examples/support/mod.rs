@@ -13,6 +13,13 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
 /// What ends an example with exit code 1: one line on stderr.
 pub(crate) struct Failure(String);
 
+impl Failure {
+    #[allow(dead_code)] // Not every example has something to say that the system does not.
+    pub(crate) fn new(text: String) -> Failure {
+        Failure(text)
+    }
+}
+
 /// How `main` shows it.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

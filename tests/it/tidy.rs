@@ -47,11 +47,11 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("event_loop/") => "loop",
         _ if name.starts_with("connection/") => "machines",
         // Conveniences, as framing is.
-        "reconnect.rs" => "framing",
+        "reconnect.rs" | "endpoint.rs" => "framing",
         "workers/pool.rs" => "framing",
         _ if name.starts_with("framing/") => "framing",
         _ if name.starts_with("proxy/") => "framing",
-        _ if name.starts_with("signals/") => "process",
+        _ if name.starts_with("signals/") || name.starts_with("service/") => "process",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"
@@ -83,7 +83,7 @@ fn dependencies_point_down() {
         // Conveniences use the public layer alone.
         ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "Id)"]),
         // What is of the process and not of one loop is a convenience too, but for the sources that it brings.
-        ("process", &["Core", "crate::event_loop", "crate::connection", "sys::", "socket2::", "Id)", "Instant::now"]),
+        ("process", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::net::T", "Id)", "Instant::now"]),
         ("loop", &["socket2::", "mio::net", "libc::", "Instant::now"]),
         (
             "workers",

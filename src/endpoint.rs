@@ -1,0 +1,404 @@
+//! Where a server listens, as a string: for arguments and configuration files.
+
+use std::error::Error;
+use std::fmt::{self, Write};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+#[cfg(unix)]
+use crate::UnixAddress;
+use crate::{Address, Context, ListenerId, Protocol, escape};
+
+/// Where a server listens, as Twisted's endpoint strings say it:
+///
+/// | string | what it means |
+/// | --- | --- |
+/// | `tcp:127.0.0.1:1234`, `tcp:[::1]:0` | an IP address and a port; all addresses are `0.0.0.0` or `[::]`, and port 0 is one of the system's choice |
+/// | `unix:/run/x.sock`, `unix:/run/x.sock:mode=660` | a path, and its mode in octal |
+/// | `unix:@name` | an abstract name (Linux) |
+/// | `systemd:name` | a listening socket that the service manager hands over under this name (see the module `service`) |
+///
+/// In paths and names a backslash takes the meaning from a colon, a leading `@`, or itself: `unix:/run/a\:b.sock`. What
+/// [`escape`] writes is read too, `\x1b` and the like, so that every path has its string. Shown, an endpoint
+/// is a string that reads as the same.
+///
+/// ```
+/// use switchboard::Endpoint;
+///
+/// let endpoint: Endpoint = "unix:/run/x.sock:mode=660".parse()?;
+/// assert_eq!(endpoint.to_string(), "unix:/run/x.sock:mode=660");
+/// assert!("tcp:127.0.0.1".parse::<Endpoint>().unwrap_err().to_string().contains("has no port"));
+/// # Ok::<(), switchboard::EndpointError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// An Internet address and port.
+    Tcp(SocketAddr),
+    /// A path or an abstract name, and the mode of a path.
+    #[cfg(unix)]
+    Unix(UnixAddress, Option<u32>),
+    /// A socket that is handed over under this name.
+    #[cfg(unix)]
+    Systemd(String),
+}
+
+impl Endpoint {
+    /// Listens there; see [`Context::listen`] and [`Context::listen_unix`].
+    ///
+    /// # Errors
+    ///
+    /// Theirs, with the endpoint in their text. `Unsupported` for what is handed over: that a `Service` has.
+    pub fn listen<F>(&self, context: &mut Context<'_>, factory: F) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        let listener = match self {
+            Endpoint::Tcp(address) => context.listen(*address, factory),
+            #[cfg(unix)]
+            Endpoint::Unix(address, mode) => context.listen_unix(address.clone(), *mode, factory),
+            #[cfg(unix)]
+            Endpoint::Systemd(_) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "this program takes no sockets from a service manager"))
+            }
+        };
+        listener.map_err(|error| self.cannot_be_listened_on(error))
+    }
+
+    pub(crate) fn cannot_be_listened_on(&self, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot listen on {self}: {error}"))
+    }
+}
+
+/// Why a string is no [`Endpoint`]. Shown, it quotes the string's part that is wrong, escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// It does not begin with a known kind of endpoint and a colon.
+    Kind(String),
+    /// It has no IP address and port where one should be.
+    Address(String),
+    /// It has an IP address, but no port.
+    Port(String),
+    /// Its path or name is empty.
+    Empty,
+    /// A backslash with something behind it that has no meaning.
+    Escape(String),
+    /// The mode is no octal number up to 777.
+    Mode(String),
+    /// This is no option of that kind of endpoint, or it stands there twice.
+    Option(String),
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = if cfg!(unix) { "tcp, unix or systemd" } else { "tcp" };
+        let shown = |text: &String| escape(text.as_bytes()).to_string();
+        match self {
+            EndpointError::Kind(text) => {
+                write!(f, "\"{}\" is no kind of endpoint: give {kinds}, as in tcp:127.0.0.1:1234", shown(text))
+            }
+            EndpointError::Address(text) => {
+                write!(
+                    f,
+                    "\"{}\" is not an IP address and a port, as in tcp:127.0.0.1:1234 or tcp:[::1]:0",
+                    shown(text)
+                )
+            }
+            EndpointError::Port(text) => write!(f, "\"{}\" has no port: give one, or 0 for any", shown(text)),
+            EndpointError::Empty => f.write_str("an endpoint needs a path or a name behind the colon"),
+            EndpointError::Escape(text) => {
+                write!(f, "\"{}\" means nothing: a backslash itself is two of them", shown(text))
+            }
+            EndpointError::Mode(text) => write!(f, "\"{}\" is no mode: give an octal number up to 777", shown(text)),
+            EndpointError::Option(text) => write!(f, "\"{}\" is one too many, or no option here", shown(text)),
+        }
+    }
+}
+
+impl Error for EndpointError {}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
+        let (kind, rest) = text.split_once(':').ok_or_else(|| EndpointError::Kind(text.to_owned()))?;
+        match kind {
+            "tcp" => tcp(rest),
+            #[cfg(unix)]
+            "unix" => unix(rest),
+            #[cfg(unix)]
+            "systemd" => systemd(rest),
+            _ => Err(EndpointError::Kind(kind.to_owned())),
+        }
+    }
+}
+
+fn tcp(text: &str) -> Result<Endpoint, EndpointError> {
+    if let Ok(address) = text.parse() {
+        return Ok(Endpoint::Tcp(address));
+    }
+    let ip = text.strip_suffix(':').unwrap_or(text);
+    let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+    Err(match ip.parse::<IpAddr>() {
+        Ok(_) => EndpointError::Port(text.to_owned()),
+        Err(_) => EndpointError::Address(text.to_owned()),
+    })
+}
+
+#[cfg(unix)]
+fn unix(text: &str) -> Result<Endpoint, EndpointError> {
+    use std::os::unix::ffi::OsStringExt;
+
+    let mut fields = fields(text).into_iter();
+    let name = fields.next().unwrap_or_default();
+    let (is_abstract, name) = match name.strip_prefix('@') {
+        Some(name) => (true, unescape(name)?),
+        None => (false, unescape(name)?),
+    };
+    if name.is_empty() {
+        return Err(EndpointError::Empty);
+    }
+    let mut mode = None;
+    for option in fields {
+        match option.strip_prefix("mode=") {
+            Some(value) if !is_abstract && mode.is_none() => mode = Some(octal(value)?),
+            _ => return Err(EndpointError::Option(option.to_owned())),
+        }
+    }
+    let address = match is_abstract {
+        true => UnixAddress::Abstract(name.into()),
+        false => UnixAddress::Path(std::ffi::OsString::from_vec(name).into()),
+    };
+    Ok(Endpoint::Unix(address, mode))
+}
+
+#[cfg(unix)]
+fn systemd(text: &str) -> Result<Endpoint, EndpointError> {
+    match fields(text)[..] {
+        ["", ..] => Err(EndpointError::Empty),
+        [name] => {
+            let name = String::from_utf8(unescape(name)?).map_err(|_| EndpointError::Escape(name.to_owned()))?;
+            Ok(Endpoint::Systemd(name))
+        }
+        [_, surplus, ..] => Err(EndpointError::Option(surplus.to_owned())),
+        [] => unreachable!("an empty text is one empty field"),
+    }
+}
+
+#[cfg(unix)]
+fn octal(text: &str) -> Result<u32, EndpointError> {
+    // `from_str_radix` takes a sign.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
+    let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()).filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| EndpointError::Mode(text.to_owned()))
+}
+
+/// What stands between colons that no backslash precedes.
+#[cfg(unix)]
+fn fields(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut begin = 0;
+    let mut is_escaped = false;
+    for (at, character) in text.char_indices() {
+        if character == ':' && !is_escaped {
+            found.push(&text[begin..at]);
+            begin = at + 1;
+        }
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    found.push(&text[begin..]);
+    found
+}
+
+/// Reads what `escape` and `Display` below write.
+#[cfg(unix)]
+fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let unknown = || EndpointError::Escape(format!("\\{}", behind.chars().take(8).collect::<String>()));
+        let mut characters = behind.chars();
+        let character = characters.next().ok_or_else(unknown)?;
+        rest = characters.as_str();
+        match character {
+            ':' | '=' | '@' | '\\' => bytes.push(character as u8),
+            'n' => bytes.push(b'\n'),
+            'r' => bytes.push(b'\r'),
+            't' => bytes.push(b'\t'),
+            'x' => {
+                let digits = rest.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                bytes.push(byte.ok_or_else(unknown)?);
+                rest = &rest[2..];
+            }
+            'u' => {
+                let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                let (digits, behind) = braced.ok_or_else(unknown)?;
+                let code = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
+                let character = code.and_then(char::from_u32).ok_or_else(unknown)?;
+                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = behind;
+            }
+            _ => return Err(unknown()),
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "tcp:{address}"),
+            #[cfg(unix)]
+            Endpoint::Unix(address, mode) => {
+                f.write_str("unix:")?;
+                match address {
+                    UnixAddress::Path(path) => {
+                        let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+                        if path.starts_with(b"@") {
+                            f.write_char('\\')?;
+                        }
+                        write_field(f, path)?;
+                    }
+                    UnixAddress::Abstract(name) => {
+                        f.write_char('@')?;
+                        write_field(f, name)?;
+                    }
+                    // Nothing can be listened on there, and nothing is parsed as this.
+                    UnixAddress::Unnamed => {}
+                }
+                mode.map_or(Ok(()), |mode| write!(f, ":mode={mode:o}"))
+            }
+            #[cfg(unix)]
+            Endpoint::Systemd(name) => {
+                f.write_str("systemd:")?;
+                write_field(f, name.as_bytes())
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn write_field(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    // The escapes themselves have no colon in them.
+    f.write_str(&escape(bytes).to_string().replace(':', "\\:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<Endpoint>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn an_endpoint_is_parsed_and_shown_as_it_was() {
+        for text in ["tcp:127.0.0.1:1234", "tcp:[::1]:0", "tcp:0.0.0.0:65535", "tcp:[fe80::1%3]:80"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint, Endpoint::Tcp(text[4..].parse().unwrap()));
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_string_is_said() {
+        for (text, says) in [
+            ("", "\"\" is no kind of endpoint"),
+            ("127.0.0.1:1234", "\"127.0.0.1\" is no kind of endpoint"),
+            ("TCP:127.0.0.1:1234", "\"TCP\" is no kind"),
+            ("\x1b[2J:x", r#""\x1b[2J" is no kind"#),
+            ("tcp:", "\"\" is not an IP address and a port"),
+            ("tcp:127.0.0.1", "\"127.0.0.1\" has no port"),
+            ("tcp:127.0.0.1:", "\"127.0.0.1:\" has no port"),
+            ("tcp:[::1]", "\"[::1]\" has no port"),
+            ("tcp:::1", "\"::1\" has no port"),
+            ("tcp:1234", "\"1234\" is not an IP address and a port"),
+            ("tcp:localhost:1234", "\"localhost:1234\" is not an IP"),
+            ("tcp:127.0.0.1:65536", "is not an IP"),
+            ("tcp:127.0.0.1:80:backlog=5", "is not an IP"),
+            ("tcp:127.0.0.1:80 ", "is not an IP"),
+        ] {
+            assert!(error(text).contains(says), "{text:?}: {}", error(text));
+        }
+    }
+
+    #[cfg(unix)]
+    mod on_unix {
+        use super::*;
+
+        fn path(bytes: &[u8]) -> UnixAddress {
+            UnixAddress::Path(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes.to_vec()).into())
+        }
+
+        #[test]
+        fn unix_and_systemd_endpoints_are_parsed_and_shown_as_they_were() {
+            let name = |name: &[u8]| UnixAddress::Abstract(name.into());
+            for (text, endpoint) in [
+                ("unix:/run/x.sock", Endpoint::Unix(path(b"/run/x.sock"), None)),
+                ("unix:/run/x.sock:mode=660", Endpoint::Unix(path(b"/run/x.sock"), Some(0o660))),
+                ("unix:x=y:mode=0", Endpoint::Unix(path(b"x=y"), Some(0))),
+                (r"unix:/a\:b\\", Endpoint::Unix(path(br"/a:b\"), None)),
+                (r"unix:\@x@", Endpoint::Unix(path(b"@x@"), None)),
+                ("unix:@x", Endpoint::Unix(name(b"x"), None)),
+                ("unix:@@", Endpoint::Unix(name(b"@"), None)),
+                (r"unix:@\x00\xff\:", Endpoint::Unix(name(b"\0\xff:"), None)),
+                ("systemd:web", Endpoint::Systemd("web".into())),
+                ("systemd:a b.socket", Endpoint::Systemd("a b.socket".into())),
+            ] {
+                assert_eq!(text.parse(), Ok(endpoint.clone()), "{text}");
+                assert_eq!(endpoint.to_string(), text);
+            }
+            assert_eq!(r"unix:\x2f\u{2f}\=".parse(), Ok(Endpoint::Unix(path(b"//="), None)));
+            assert_eq!("unix:/x:mode=0660".parse(), Ok(Endpoint::Unix(path(b"/x"), Some(0o660))));
+        }
+
+        #[test]
+        fn o1_every_name_has_its_string_which_is_harmless() {
+            let mut names: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
+            names.extend((0..=255u8).map(|byte| vec![b'@', byte, b'\\', byte, b':']));
+            names.extend(["\u{202e}".into(), "\u{9b}é".into(), br"\x41".to_vec(), br":mode=1".to_vec()]);
+            for name in names {
+                let name_of = UnixAddress::Abstract(name.clone().into());
+                for endpoint in [Endpoint::Unix(path(&name), Some(0o7)), Endpoint::Unix(name_of, None)] {
+                    let text = endpoint.to_string();
+                    assert_eq!(text.parse(), Ok(endpoint), "{text}");
+                    assert!(!text.chars().any(char::is_control), "{text}");
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_wrong_with_a_path_or_a_name_is_said() {
+            for (text, says) in [
+                ("unix:", "needs a path"),
+                ("unix:@", "needs a path or a name"),
+                ("unix::mode=600", "needs a path"),
+                ("systemd:", "needs a path or a name"),
+                ("unix:/x:mode=", "\"\" is no mode"),
+                ("unix:/x:mode=888", "\"888\" is no mode"),
+                ("unix:/x:mode=+66", "\"+66\" is no mode"),
+                ("unix:/x:mode=1777", "up to 777"),
+                ("unix:/x:mode=99999999999", "is no mode"),
+                ("unix:/x:mode=600:mode=600", "\"mode=600\" is one too many"),
+                ("unix:/x:", "\"\" is one too many"),
+                ("unix:/x:backlog=3", "\"backlog=3\" is one too many, or no option"),
+                ("unix:@x:mode=600", "\"mode=600\" is one too many"),
+                ("systemd:web:0", "\"0\" is one too many"),
+                ("unix:/x\\", "\"\\\\\" means nothing"),
+                (r"unix:\q", "means nothing"),
+                (r"unix:\x4", "means nothing"),
+                (r"unix:\x4é", "means nothing"),
+                (r"unix:\u{d800}", "means nothing"),
+                (r"unix:\u{+41}", "means nothing"),
+                (r"systemd:\xff", "means nothing"),
+            ] {
+                assert!(error(text).contains(says), "{text:?}: {}", error(text));
+            }
+        }
+    }
+}

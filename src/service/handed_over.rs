@@ -1,0 +1,137 @@
+//! Sockets that were handed to this process, by systemd's protocol.
+
+use std::env;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use listenfd::ListenFd;
+
+/// The name under which a process that is taken over hands the stream on which it waits. No endpoint's name is this.
+pub(super) const PREDECESSOR: &str = "%predecessor";
+
+/// The name of a descriptor that was given none.
+const UNNAMED: &str = "unknown";
+
+/// More than any service has, and no more than can be asked about at once.
+const COUNT_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    listeners: Vec<(String, Socket)>,
+    udp: Vec<(String, UdpSocket)>,
+    predecessor: Option<UnixStream>,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl HandedOver {
+    pub(super) fn from_env() -> io::Result<HandedOver> {
+        let mut handed_over = HandedOver { listeners: Vec::new(), udp: Vec::new(), predecessor: None };
+        let stated = stated_count()?;
+        let names = env::var("LISTEN_FDNAMES").ok();
+        // Answers none where they are meant for another process.
+        let mut descriptors = ListenFd::from_env();
+        if descriptors.len() == 0 {
+            return Ok(handed_over);
+        }
+        if stated != Some(descriptors.len()) {
+            return Err(invalid("LISTEN_FDS is not a number of descriptors".to_owned()));
+        }
+        let names: Vec<String> = match names {
+            Some(names) => names.split(':').map(str::to_owned).collect(),
+            None => vec![UNNAMED.to_owned(); descriptors.len()],
+        };
+        if names.len() != descriptors.len() {
+            let counts = (names.len(), descriptors.len());
+            return Err(invalid(format!("LISTEN_FDNAMES has {} names for the {} of LISTEN_FDS", counts.0, counts.1)));
+        }
+        for (index, name) in names.into_iter().enumerate() {
+            handed_over.take(&mut descriptors, index, name)?;
+        }
+        Ok(handed_over)
+    }
+
+    fn take(&mut self, descriptors: &mut ListenFd, index: usize, name: String) -> io::Result<()> {
+        let wrong = |what: &str| Err(invalid(format!("descriptor {index} of LISTEN_FDS, {name:?}, {what}")));
+        if name == PREDECESSOR {
+            let stream = descriptors.take_custom(index, libc::AF_UNIX, libc::SOCK_STREAM, "stream");
+            self.predecessor = stream.ok().flatten();
+            return Ok(());
+        }
+        // Each of these leaves what is of another type where it is, and marks what it takes to be closed on exec.
+        if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
+            if !listens(&listener)? {
+                return wrong("is a TCP socket that does not listen: a socket unit must have Accept=no");
+            }
+            self.listeners.push((name, Socket::Tcp(listener)));
+        } else if let Ok(Some(listener)) = descriptors.take_unix_listener(index) {
+            if !listens(&listener)? {
+                return wrong("is a Unix socket that does not listen: a socket unit must have Accept=no");
+            }
+            self.listeners.push((name, Socket::Unix(listener)));
+        } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
+            self.udp.push((name, socket));
+        } else {
+            return wrong("is neither a TCP, nor a Unix stream, nor a UDP socket");
+        }
+        Ok(())
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let listeners = self.listeners.iter().map(|(name, _)| name.as_str());
+        listeners.chain(self.udp.iter().map(|(name, _)| name.as_str()))
+    }
+
+    /// The first listener of this name that has not been taken.
+    pub(super) fn take_listener(&mut self, name: &str) -> Option<Socket> {
+        let index = self.listeners.iter().position(|(of, _)| of == name)?;
+        Some(self.listeners.remove(index).1)
+    }
+
+    pub(super) fn take_udp(&mut self, name: &str) -> Option<UdpSocket> {
+        let index = self.udp.iter().position(|(of, _)| of == name)?;
+        Some(self.udp.remove(index).1)
+    }
+
+    /// Why there is no listener of a name.
+    pub(super) fn not_found(&self) -> io::Error {
+        let names: Vec<_> = self.listeners.iter().map(|(name, _)| name).collect();
+        let text = match names[..] {
+            [] => "no listening socket was handed over to this process, or none is left".to_owned(),
+            _ => format!("no listening socket of that name was handed over; there are {names:?}"),
+        };
+        io::Error::new(io::ErrorKind::NotFound, text)
+    }
+
+    /// Whoever waits until this process is ready.
+    pub(super) fn predecessor(self) -> Option<UnixStream> {
+        self.predecessor
+    }
+}
+
+/// What `LISTEN_FDS` says; `None` where it does not.
+fn stated_count() -> io::Result<Option<usize>> {
+    let Ok(text) = env::var("LISTEN_FDS") else { return Ok(None) };
+    match text.parse() {
+        Ok(count) if count <= COUNT_MAX => Ok(Some(count)),
+        _ => Err(invalid(format!("LISTEN_FDS={text:?} is not a number of descriptors"))),
+    }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Whether a socket listens, where the system can be asked.
+fn listens(socket: &impl std::os::fd::AsFd) -> io::Result<bool> {
+    let socket = socket2::SockRef::from(socket);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return socket.is_listener();
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    return socket.local_addr().map(|_| true);
+}

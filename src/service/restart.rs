@@ -1,0 +1,288 @@
+//! What the signals of a service do: it drains, or is taken over by a new process.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use mio::Interest;
+use sd_notify::NotifyState;
+
+use super::handed_over::PREDECESSOR;
+use super::notify::{notify, reloading};
+use crate::signals::Signal;
+use crate::{Context, ListenerId, SourceAction, SourceId, TimerId};
+
+/// What a new process says to the one that it takes over from.
+const READY: &[u8] = b"READY=1\n";
+
+/// The first descriptor that is handed over, by systemd's protocol.
+const FIRST_DESCRIPTOR: i32 = 3;
+
+/// This program, as it was started.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    name: Option<OsString>,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// Asked when the program begins: later its file may have been replaced.
+    pub(super) fn this() -> io::Result<Program> {
+        let mut arguments = env::args_os();
+        let name = arguments.next();
+        Ok(Program { path: env::current_exe()?, name, arguments: arguments.collect() })
+    }
+
+    /// Starts it anew, with these sockets. What is answered beside the process is the stream on which it says that it is
+    /// ready.
+    fn start(&self, sockets: Vec<(String, OwnedFd)>) -> io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (mut names, mut descriptors): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+        names.push(PREDECESSOR.to_owned());
+        descriptors.push(OwnedFd::from(theirs));
+        let mut command = Command::new(&self.path);
+        if let Some(name) = &self.name {
+            command.arg0(name);
+        }
+        command.args(&self.arguments).env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        // Its process id is not known before it runs: without one, whoever has the environment is meant.
+        for variable in ["LISTEN_PID", "LISTEN_FDS_FIRST_FD", "WATCHDOG_PID"] {
+            command.env_remove(variable);
+        }
+        let mapped = (FIRST_DESCRIPTOR..).zip(descriptors);
+        let mappings = mapped.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        Ok((command.spawn()?, ours))
+    }
+}
+
+/// Tells the process that this one takes over from.
+pub(super) fn say_ready(predecessor: &UnixStream) {
+    // A plain write could raise SIGPIPE.
+    let socket = socket2::SockRef::from(predecessor);
+    if let Err(error) = socket.send_with_flags(READY, MSG_NOSIGNAL) {
+        log::warn!("cannot tell the process before this one that this one is ready: {error}");
+    }
+}
+
+/// Apple's systems have an option of the socket in its place, which `UnixStream::pair` sets.
+#[cfg(not(target_vendor = "apple"))]
+const MSG_NOSIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const MSG_NOSIGNAL: i32 = 0;
+
+/// What signals do, and what that needs.
+pub(super) struct Supervisor {
+    handover: Rc<Handover>,
+    program: Program,
+    start_timeout: Duration,
+    /// A signal has told it to drain.
+    is_stopping: bool,
+    /// A new process that is starting: where it says that it is ready, and what lives as long as that is waited for.
+    starting: Option<(SourceId, Weak<()>)>,
+}
+
+/// What is to be done once another process is ready.
+struct Handover {
+    listeners: Vec<(String, ListenerId)>,
+    watchdog: Option<TimerId>,
+    grace: Duration,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        listeners: Vec<(String, ListenerId)>,
+        program: Program,
+        grace: Duration,
+        start_timeout: Duration,
+        watchdog: Option<TimerId>,
+    ) -> Supervisor {
+        let handover = Rc::new(Handover { listeners, watchdog, grace });
+        Supervisor { handover, program, start_timeout, is_stopping: false, starting: None }
+    }
+
+    pub(super) fn handle(&mut self, context: &mut Context<'_>, signal: Signal) {
+        match signal {
+            Signal::USR2 => self.restart(context),
+            _ => self.stop(context, signal),
+        }
+    }
+
+    fn stop(&mut self, context: &mut Context<'_>, signal: Signal) {
+        // A loop that has drained may be run anew.
+        self.is_stopping &= context.is_draining();
+        if self.is_stopping {
+            log::info!("{signal} once more: ending at once");
+            return context.shutdown(Duration::ZERO);
+        }
+        self.is_stopping = true;
+        log::info!("{signal}: draining");
+        if let Some((source, _)) = self.starting.take() {
+            // Ends the new process, if it is not ready yet.
+            context.deregister(source);
+        }
+        if !context.is_draining() {
+            notify(&[NotifyState::Stopping]);
+        }
+        context.drain(self.handover.grace);
+    }
+
+    fn restart(&mut self, context: &mut Context<'_>) {
+        let is_starting = self.starting.as_ref().is_some_and(|(_, alive)| alive.strong_count() > 0);
+        if is_starting || context.is_draining() {
+            return log::warn!("SIGUSR2 is ignored: a restart or a drain is under way");
+        }
+        log::info!("SIGUSR2: starting a new process");
+        reloading();
+        match self.start(context) {
+            Ok(starting) => self.starting = Some(starting),
+            Err(error) => stays(&format!("a new process cannot be started: {error}")),
+        }
+    }
+
+    fn start(&self, context: &mut Context<'_>) -> io::Result<(SourceId, Weak<()>)> {
+        let (child, stream) = self.program.start(self.handover.sockets(context)?)?;
+        let mut successor = Successor::new(child, stream)?;
+        let stream = mio::net::UnixStream::from_std(successor.stream.try_clone()?);
+        let lives = Rc::new(());
+        let alive = Rc::downgrade(&lives);
+        let handover = self.handover.clone();
+        let source = context.register(stream, Interest::READABLE, move |context, _, _| {
+            let _ = &lives;
+            match successor.listen() {
+                Heard::Nothing => return SourceAction::Wait,
+                Heard::Ready(process) => handover.hand_over(context, process),
+                Heard::End(status) => stays(&format!("the new process did not become ready: {status}")),
+            }
+            SourceAction::Remove
+        })?;
+        context.unref(source);
+        let start_timeout = self.start_timeout;
+        let timer = context.call_later(start_timeout, move |context| {
+            if context.deregister(source) {
+                stays(&format!("the new process was not ready after {start_timeout:?}, and is killed"));
+            }
+        });
+        context.unref(timer);
+        Ok((source, alive))
+    }
+}
+
+/// A restart has failed, and this process goes on.
+fn stays(why: &str) {
+    log::error!("{why}; this process goes on");
+    notify(&[NotifyState::Ready, NotifyState::Status(why)]);
+}
+
+impl Handover {
+    /// The sockets to hand on, those of closed listeners aside.
+    fn sockets(&self, context: &mut Context<'_>) -> io::Result<Vec<(String, OwnedFd)>> {
+        let mut sockets = Vec::new();
+        for (name, id) in &self.listeners {
+            if let Some(socket) = context.listener(*id).as_ref().and_then(|listening| listening.socket()) {
+                sockets.push((name.clone(), socket.try_clone_to_owned()?));
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Another process listens: this one only ends what it has begun.
+    fn hand_over(&self, context: &mut Context<'_>, process: u32) {
+        log::info!("process {process} is ready: draining");
+        for (_, id) in &self.listeners {
+            if let Some(mut listening) = context.listener(*id) {
+                if let Err(error) = listening.set_unlinks(false) {
+                    log::warn!("cannot leave the path of listener {id:?} alone: {error}");
+                }
+            }
+        }
+        if let Some(watchdog) = self.watchdog {
+            context.cancel(watchdog);
+        }
+        notify(&[NotifyState::MainPid(process), NotifyState::Ready]);
+        context.drain(self.grace);
+    }
+}
+
+/// A new process until it is ready. Killed when it is dropped before.
+struct Successor {
+    child: Option<Child>,
+    stream: UnixStream,
+    said: Vec<u8>,
+}
+
+enum Heard {
+    Nothing,
+    /// The process with this id is ready.
+    Ready(u32),
+    /// It has ended, or closed the stream, which comes to the same: it will never say that it is ready.
+    End(String),
+}
+
+impl Successor {
+    fn new(child: Child, stream: UnixStream) -> io::Result<Successor> {
+        let successor = Successor { child: Some(child), stream, said: Vec::new() };
+        successor.stream.set_nonblocking(true)?;
+        Ok(successor)
+    }
+
+    fn listen(&mut self) -> Heard {
+        let mut buffer = [0; READY.len()];
+        while self.said.len() < READY.len() {
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => self.said.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return self.ended(),
+            }
+        }
+        match self.child.take() {
+            Some(child) if self.said.starts_with(READY) => Heard::Ready(child.id()),
+            child => {
+                self.child = child;
+                self.ended()
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Heard {
+        Heard::End(match self.end() {
+            Some(Ok(status)) => status.to_string(),
+            Some(Err(error)) => error.to_string(),
+            None => "it is gone".to_owned(),
+        })
+    }
+
+    /// Ends the process, if it has not ended by itself. It has not been ready, so nobody is served by it.
+    fn end(&mut self) -> Option<io::Result<ExitStatus>> {
+        let mut child = self.child.take()?;
+        Some(child.kill().and_then(|()| child.wait()))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
+        // It may have become ready just now, and serve somebody.
+        match self.listen() {
+            Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
+            Heard::End(_) => {}
+            Heard::Nothing => {
+                if let Some(Err(error)) = self.end() {
+                    log::error!("cannot end a process that was not ready: {error}");
+                }
+            }
+        }
+    }
+}
