@@ -26,6 +26,8 @@ mod options;
 mod peers;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
+#[cfg(all(unix, feature = "service"))]
+mod service;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]

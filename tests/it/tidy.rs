@@ -83,7 +83,10 @@ fn dependencies_point_down() {
         // Conveniences use the public layer alone.
         ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "Id)"]),
         // What is of the process and not of one loop is a convenience too, but for the sources that it brings.
-        ("process", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::net::T", "Id)", "Instant::now"]),
+        (
+            "process",
+            &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::net::T", "ids::", "Instant::now"],
+        ),
         ("loop", &["socket2::", "mio::net", "libc::", "Instant::now"]),
         (
             "workers",

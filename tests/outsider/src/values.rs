@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use switchboard::{
-    Address, AnyId, CloseReason, ConnectionId, Context, Counters, Escaped, EventLoop, Handle, Limit, Limits,
-    ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId,
-    Transport, WhenFull, escape,
+    Address, AnyId, CloseReason, ConnectionId, Context, Counters, Endpoint, EndpointError, Escaped, EventLoop, Handle,
+    Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Readiness, SourceAction, SourceId,
+    Timeout, TimerId, Transport, WhenFull, escape,
 };
 
 /// What an embedder keeps beside the loop: all of it can be derived over.
@@ -180,4 +180,21 @@ fn protocols_are_objects() {
 
     let mixed: Vec<Box<dyn Protocol>> = vec![Box::new(Discard), Box::new(Discard)];
     assert_eq!(mixed.len(), 2);
+}
+
+#[test]
+fn endpoints_come_from_a_configuration() {
+    let endpoints: Result<Vec<Endpoint>, EndpointError> =
+        "tcp:127.0.0.1:0 tcp:127.0.0.1:0".split(' ').map(str::parse).collect();
+    let mut event_loop = EventLoop::new().unwrap();
+    for endpoint in endpoints.unwrap() {
+        let Endpoint::Tcp(_) = &endpoint else { panic!("{endpoint} is of another kind") };
+        let id = endpoint.listen(&mut event_loop.context(), |_, _| None).unwrap();
+        let address = event_loop.context().listener(id).unwrap().local_addr().unwrap().as_inet().unwrap();
+        let taken: Endpoint = format!("tcp:{address}").parse().unwrap();
+        let error = taken.listen(&mut event_loop.context(), |_, _| None).unwrap_err();
+        assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    }
+    let error: Box<dyn Error + Send + Sync> = "nowhere".parse::<Endpoint>().unwrap_err().into();
+    assert!(error.is::<EndpointError>());
 }

@@ -1,0 +1,320 @@
+//! A server as a service manager runs it, and its restart without a gap.
+//!
+//! What is of a process is seen in a child; under load, and with systemd's own program, tests/real/service.py sees it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Pid, Signal, kill_process};
+use switchboard::service::Service;
+use switchboard::{Endpoint, EventLoop, Protocol, Transport};
+
+use crate::support::{PATIENCE, any_port, connect};
+
+const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
+
+/// What the child listens at, line by line.
+const ENDPOINTS: &str = "SWITCHBOARD_TEST_SERVICE_ENDPOINTS";
+
+/// What a process exits with that takes over and is told not to become ready.
+const NOT_READY: i32 = 9;
+
+/// A folder of a test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("switchboard-{}-service-{test}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Answers a line with the number of its process, or is stuck for good.
+struct Tells;
+
+impl Protocol for Tells {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        match data {
+            b"stuck\n" => thread::sleep(PATIENCE * 3),
+            b"which\n" => transport.write(format!("{}\n", std::process::id()).as_bytes()),
+            _ => return 0,
+        }
+        if transport.context().is_draining() {
+            transport.close();
+        }
+        data.len()
+    }
+}
+
+#[test]
+fn the_child_of_services() {
+    let Some(scene) = std::env::var_os(CHILD) else { return };
+    let takes_over = std::env::var("LISTEN_FDNAMES").is_ok_and(|names| names.contains("%predecessor"));
+    if scene == "not ready" && takes_over {
+        std::process::exit(NOT_READY);
+    }
+    if let Err(error) = serve(takes_over) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+fn serve(takes_over: bool) -> io::Result<()> {
+    let mut service = Service::from_env()?.with_grace(PATIENCE).with_start_timeout(PATIENCE);
+    let mut event_loop = EventLoop::new()?;
+    // Whatever goes wrong, it is not there for ever: nobody waits for who has taken over.
+    event_loop.context().call_later(PATIENCE * 4, |_| std::process::exit(8));
+    if !takes_over {
+        eprintln!("names: {:?}", service.names());
+    }
+    let mut addresses = Vec::new();
+    for endpoint in std::env::var(ENDPOINTS).unwrap().lines() {
+        let endpoint: Endpoint = endpoint.parse().unwrap();
+        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Tells)))?;
+        addresses.push(event_loop.context().listener(listener).unwrap().local_addr()?);
+    }
+    service.start(&mut event_loop.context())?;
+    if !takes_over {
+        for address in addresses {
+            eprintln!("{address}");
+        }
+    }
+    event_loop.run()
+}
+
+struct Process {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Process {
+    /// The test's own child, with these sockets as its descriptors from 3 on.
+    fn new(
+        scene: &str,
+        endpoints: &[&str],
+        sockets: Vec<(&str, OwnedFd)>,
+        change: impl FnOnce(&mut Command),
+    ) -> Process {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "service::the_child_of_services", "--nocapture"]);
+        command.env(CHILD, scene).env(ENDPOINTS, endpoints.join("\n"));
+        if !sockets.is_empty() {
+            let (names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+            command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+            let mappings = sockets.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+            command.fd_mappings(mappings.collect()).unwrap();
+        }
+        change(&mut command);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Process { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn address(&mut self) -> SocketAddr {
+        let line = self.line();
+        line.parse().unwrap_or_else(|_| panic!("{line:?} is no address"))
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[track_caller]
+    fn end(&mut self) -> Option<i32> {
+        wait_until(|| self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Which process answers there.
+fn which(stream: &mut (impl Read + Write)) -> u32 {
+    stream.write_all(b"which\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).unwrap().trim_end().parse().unwrap()
+}
+
+fn connect_unix(path: &Path) -> UnixStream {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn is_refused(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+#[test]
+fn service_restart_hands_the_listeners_to_a_new_process_and_the_old_one_drains() {
+    let folder = Folder::new("restart");
+    let path = folder.0.join("own.sock");
+    let endpoints = ["tcp:127.0.0.1:0", &format!("unix:{}", path.display())];
+    let mut old = Process::new("serves", &endpoints, vec![], |_| {});
+    assert_eq!(old.line(), "names: []");
+    let address = old.address();
+    assert!(old.line().starts_with("unix:"));
+    let mut kept = connect(address);
+    assert_eq!(which(&mut kept), old.child.id());
+    old.send(Signal::USR2);
+    // Both listen for a while, and either may answer. Then the old one has let go.
+    let new = wait_until(|| Some(which(&mut connect(address))).filter(|process| *process != old.child.id()));
+    // Who is connected stays where he is, and is let go with the next answer.
+    assert_eq!(which(&mut kept), old.child.id());
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+    assert_eq!(old.end(), Some(0));
+    assert_eq!(which(&mut connect(address)), new);
+    assert_eq!(which(&mut connect_unix(&path)), new);
+    kill_process(Pid::from_raw(new as i32).unwrap(), Signal::TERM).unwrap();
+    wait_until(|| is_refused(address).then_some(()));
+    wait_until(|| (!path.exists()).then_some(()));
+}
+
+#[test]
+fn service_restart_that_fails_changes_nothing() {
+    let folder = Folder::new("fails");
+    let path = folder.0.join("own.sock");
+    let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let endpoints = ["tcp:127.0.0.1:0", &format!("unix:{}", path.display())];
+    let mut process = Process::new("not ready", &endpoints, vec![], |command| {
+        command.env("NOTIFY_SOCKET", folder.0.join("notify"));
+    });
+    process.line();
+    let address = process.address();
+    assert_eq!(hear(&notified), "READY=1\n");
+    for _ in 0..3 {
+        process.send(Signal::USR2);
+        assert!(hear(&notified).starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        let told = hear(&notified);
+        assert!(told.starts_with("READY=1\nSTATUS=") && told.contains("exit status: 9"), "{told}");
+        assert_eq!(which(&mut connect(address)), process.child.id());
+        assert_eq!(which(&mut connect_unix(&path)), process.child.id());
+    }
+    process.send(Signal::TERM);
+    assert_eq!(hear(&notified), "STOPPING=1\n");
+    assert_eq!(process.end(), Some(0));
+    assert!(!path.exists());
+}
+
+fn hear(notified: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let count = notified.recv(&mut message).unwrap();
+    String::from_utf8(message[..count].to_vec()).unwrap()
+}
+
+#[test]
+fn service_watchdog_is_told_by_the_loop_itself() {
+    let folder = Folder::new("watchdog");
+    let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut process = Process::new("serves", &["tcp:127.0.0.1:0"], vec![], |command| {
+        command.env("NOTIFY_SOCKET", folder.0.join("notify")).env("WATCHDOG_USEC", "20000");
+    });
+    process.line();
+    let address = process.address();
+    assert_eq!(hear(&notified), "READY=1\n");
+    for _ in 0..5 {
+        assert_eq!(hear(&notified), "WATCHDOG=1\n");
+    }
+    connect(address).write_all(b"stuck\n").unwrap();
+    // What it has told before it was stuck may still be there; then nothing comes.
+    notified.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let silent = wait_until(|| notified.recv(&mut [0; 100]).err());
+    assert_eq!(silent.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn service_takes_sockets_by_name_and_leaves_the_manager_s_path_alone() {
+    let folder = Folder::new("by-name");
+    let path = folder.0.join("theirs.sock");
+    let [web, unclaimed] = [(); 2].map(|()| TcpListener::bind(any_port()).unwrap());
+    let local = UnixListener::bind(&path).unwrap();
+    let addresses = [&web, &unclaimed].map(|listener| listener.local_addr().unwrap());
+    let sockets = vec![("web", web.into()), ("local", local.into()), ("nobody's", unclaimed.into())];
+    let mut process = Process::new("serves", &["systemd:local", "systemd:web"], sockets, |_| {});
+    assert_eq!(process.line(), r#"names: ["web", "local", "nobody's"]"#);
+    assert_eq!(process.line(), format!("unix:{}", path.display()));
+    assert_eq!(process.address(), addresses[0]);
+    assert_eq!(which(&mut connect(addresses[0])), process.child.id());
+    assert_eq!(which(&mut connect_unix(&path)), process.child.id());
+    assert!(is_refused(addresses[1]), "nobody would answer there");
+    process.send(Signal::TERM);
+    assert_eq!(process.end(), Some(0));
+    assert!(path.exists());
+}
+
+#[test]
+fn service_names_what_is_no_listening_socket() {
+    let says = |what: &str, endpoint: &str, sockets: Vec<(&str, OwnedFd)>, change: fn(&mut Command)| {
+        let mut process = Process::new("serves", &[endpoint], sockets, change);
+        let mut said = String::new();
+        process.lines.read_to_string(&mut said).unwrap();
+        assert!(said.contains("error: ") && said.contains(what), "not {what:?} but {said:?}");
+        assert_eq!(process.end(), Some(1));
+    };
+    let listener = || OwnedFd::from(TcpListener::bind(any_port()).unwrap());
+    let kept = TcpListener::bind(any_port()).unwrap();
+    let connected = TcpStream::connect(kept.local_addr().unwrap()).unwrap();
+    let (pair, _other) = UnixStream::pair().unwrap();
+    let udp = UdpSocket::bind(any_port()).unwrap();
+    let nothing = |_: &mut Command| {};
+    says("\"web\", is a TCP socket that does not listen", "systemd:web", vec![("web", connected.into())], nothing);
+    says("\"x\", is a Unix socket that does not listen", "systemd:x", vec![("x", pair.into())], nothing);
+    says("is neither a TCP", "systemd:x", vec![("x", File::open("/dev/null").unwrap().into())], nothing);
+    says("no listening socket was handed over", "systemd:x", vec![("x", udp.into())], nothing);
+    says("there are [\"web\"]", "systemd:x", vec![("web", listener())], nothing);
+    says("2 names for the 1", "systemd:x", vec![("x", listener())], |command| {
+        command.env("LISTEN_FDNAMES", "x:y");
+    });
+    says("\"-1\" is not a number", "systemd:x", vec![("x", listener())], |command| {
+        command.env("LISTEN_FDS", "-1");
+    });
+    says("no listening socket was handed over", "systemd:x", vec![("x", listener())], |command| {
+        command.env("LISTEN_PID", "1");
+    });
+    says("no listening socket was handed over", "systemd:x", vec![], nothing);
+}
