@@ -136,7 +136,7 @@ BUGS = [
     ("g1", "src/handle.rs", "push_below(usize::MAX, value, completed)", "push(value, completed)"),
     ("g1", "src/completion.rs", "handle.complete_without(self.id);", "drop(handle);"),
     ("g1", LOOP + "completions.rs", "self.discarded.push(Discarded::Completion(waiting));", "std::mem::forget(waiting);"),
-    ("g1", LOOP + "core.rs", "self.cancel_completion(id);", "let _ = self.slots.remove(id).map(std::mem::forget);"),
+    ("g1", LOOP + "shutdown.rs", "self.cancel_completion(id);", "let _ = self.slots.remove(id).map(std::mem::forget);"),
     ("g1", LOOP + "slots.rs", "self.foreground += 1;", "self.foreground += usize::from(!matches!(tenant, Tenant::Completion(_)));"),
     ("workers", POOL, "            self.lock().idle += 1;\n            guarded(|| task.answer());",
      "            guarded(|| task.answer());\n            self.lock().idle += 1;"),

@@ -144,3 +144,21 @@ fn a_source_of_its_own_is_waited_for() {
         event_loop.turn(Some(Duration::from_secs(10))).unwrap();
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_program_has_its_signals_by_name() {
+    use switchboard::SourceId;
+    use switchboard::signals::{Signal, add_signal_handler, drain_on_signals, shutdown_on_signals};
+
+    let mut event_loop = EventLoop::new().unwrap();
+    let mut context = event_loop.context();
+    let handlers: [SourceId; 3] = [
+        add_signal_handler(&mut context, [Signal::WINCH], |_, signal| println!("{signal}")).unwrap(),
+        drain_on_signals(&mut context, Duration::ZERO).unwrap(),
+        shutdown_on_signals(&mut context, Duration::ZERO).unwrap(),
+    ];
+    assert!(handlers.into_iter().all(|handler| context.deregister(handler)));
+    // They are background.
+    event_loop.run_until_idle().unwrap();
+}
