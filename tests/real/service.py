@@ -173,6 +173,19 @@ def activated(folder):
     require(os.path.exists(path), "systemd's path was removed")
 
 
+def units_are_valid(folder):
+    """systemd says nothing about the example's unit files, but that the program is not installed here."""
+    names = ["switchboard.service", "switchboard.socket"]
+    for name in names:
+        with open(os.path.join(harness.PROJECT, "examples", "service", name), encoding="utf-8") as file:
+            text = file.read().replace("/usr/local/bin/switchboard-service", harness.example("service"))
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    argv = ["systemd-analyze", "verify", *(os.path.join(folder, name) for name in names)]
+    process = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=WAIT_S, check=False)
+    require(process.returncode == 0 and not process.stdout, f"systemd says {process.stdout!r}")
+
+
 def descriptor_flags(pid, number):
     with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
         return next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
@@ -313,6 +326,8 @@ def restart_takes_over(folder):
         server = stack.enter_context(Server(service(ANY, f"unix:{path}:mode=600", "unix:@switchboard-%d" % os.getpid())))
         require(manager.hear() == {"READY": "1"}, "not ready")
         inode = os.stat(path).st_ino
+        # Its own, beside what it listens on; a descriptor that leaked into the next process would be one more each time.
+        open_at_start = server.descriptors()
         kept = connect(server.address)
         require(ask(None, client=kept) == server.pid, "another process answers")
         old = server.pid
@@ -336,6 +351,9 @@ def restart_takes_over(folder):
             require(ask(server.address) == new, "the old process answers")
             with unix_client(path) as client:
                 require(ask(None, client=client) == new, "the old process answers on the Unix socket")
+            wait_until(
+                lambda pid=new: len(os.listdir(f"/proc/{pid}/fd")) == open_at_start, "as many descriptors as the first had"
+            )
             old = new
         found = os.stat(path)
         require(found.st_ino == inode and stat.S_IMODE(found.st_mode) == 0o600, "another socket, or another mode")
@@ -513,6 +531,7 @@ def main():
             return path
 
         checks.run("systemd-socket-activate hands sockets over", activated, own())
+        checks.run("the unit files are valid", units_are_valid, own())
         checks.run("what is no listening socket is named", wrong_ones_are_named)
         checks.run("a service manager is told", manager_is_told, os.path.join(own(), "notify"))
         checks.run("so is one with an abstract name", manager_is_told, f"@switchboard-manager-{os.getpid()}")
