@@ -23,6 +23,8 @@ pub(crate) struct DatagramSocket {
     pub(crate) made: bool,
     /// There may be something to receive. Cleared by would-block only.
     readable: bool,
+    /// Its user wants nothing for now.
+    pub(crate) reading_paused: bool,
     /// It stands on the ready list.
     pub(crate) carried_over: bool,
     queue: VecDeque<Queued>,
@@ -105,6 +107,7 @@ impl DatagramSocket {
             state: State::Open,
             made: false,
             readable: false,
+            reading_paused: false,
             carried_over: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -158,7 +161,7 @@ impl DatagramSocket {
     }
 
     pub(crate) fn wants_input(&self) -> bool {
-        self.readable && self.is_open()
+        self.readable && !self.reading_paused && self.is_open()
     }
 
     /// Receives one datagram into the buffer, which holds the longest there is and one byte more.

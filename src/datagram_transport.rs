@@ -78,6 +78,22 @@ impl<'a> DatagramTransport<'a> {
         }
     }
 
+    /// Receives nothing until [`resume_reading`](DatagramTransport::resume_reading). What comes meanwhile waits in the
+    /// system, as much as it keeps; what is more it drops.
+    pub fn pause_reading(&mut self) {
+        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+            datagram.reading_paused = true;
+        }
+    }
+
+    /// Takes [`pause_reading`](DatagramTransport::pause_reading) back, beginning with the loop's next turn.
+    pub fn resume_reading(&mut self) {
+        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+            datagram.reading_paused = false;
+            self.core.carry_over(self.id);
+        }
+    }
+
     // The socket.
 
     /// Connects it to a peer: from here on it hears nobody else, [`send`](DatagramTransport::send) goes there, and it is

@@ -450,6 +450,23 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
 }
 
 #[test]
+fn u1_a_paused_socket_delivers_nothing_and_what_came_meanwhile_comes_on_resume() {
+    let mut world = world(Limits::default(), |event, transport| {
+        if let Event::Datagram(..) = event {
+            transport.pause_reading();
+        }
+    });
+    for data in [b"one", b"two", b"six"] {
+        world.send(data);
+    }
+    assert_eq!(world.rest(), ["made", "got one"], "not even what came with it");
+    for got in ["got two", "got six"] {
+        world.with(|transport| transport.resume_reading());
+        assert_eq!(world.rest(), [got]);
+    }
+}
+
+#[test]
 fn u1_a_flood_starves_nobody() {
     for (limits, most) in [
         (Limits::default().with_datagrams_per_turn_max(10), 10),
