@@ -1,18 +1,25 @@
 //! A connection as a plain stream, for code that reads and writes and waits.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+#[cfg(unix)]
+use crate::sys;
 use crate::{Address, Detached};
 
-/// A connection that was taken out of the loop, as a blocking stream: `Read` and `Write`, as Python's `makefile` gives it.
+/// How much is read ahead at once.
+const READ_AHEAD_BYTES: usize = 8 * 1024;
+
+/// A connection that was taken out of the loop, as a blocking stream: `BufRead` and `Write`, as Python's `makefile` gives
+/// it. Reading is buffered, writing is not.
 ///
 /// Reading begins with what the protocol had left unconsumed. It belongs in a thread of its own: where it waits, whatever
-/// else that thread does waits too. [`Detached::from`] makes it fit for a loop again, with what is still unread.
+/// else that thread does waits too. [`Detached::from`] makes it fit for a loop again, with what is still unread, what was
+/// read ahead included. No write raises SIGPIPE.
 pub struct BlockingStream {
     socket: Socket,
     peer: Option<Address>,
@@ -55,12 +62,9 @@ impl Detached {
             #[cfg(not(unix))]
             Err(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        on!(&socket, stream => {
-            stream.set_nonblocking(false)?;
-            stream.set_read_timeout(timeout)?;
-            stream.set_write_timeout(timeout)?;
-        });
+        on!(&socket, stream => stream.set_nonblocking(false)?);
         let mut blocking = BlockingStream { socket, peer, unread: io::Cursor::new(unread) };
+        blocking.set_timeout(timeout)?;
         blocking.write_all(&unsent)?;
         Ok(blocking)
     }
@@ -70,6 +74,25 @@ impl BlockingStream {
     /// The peer's address, as the loop knew it.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.peer.as_ref()
+    }
+
+    /// How long each read and write waits from here on, as Python's `settimeout` sets it; `None`: for ever. Zero counts as
+    /// the shortest wait there is.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| timeout.max(Duration::from_micros(1)));
+        on!(&self.socket, stream => {
+            stream.set_read_timeout(timeout)?;
+            stream.set_write_timeout(timeout)
+        })
+    }
+
+    /// What was read from the socket and not consumed: as much can be read without waiting.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread.get_ref()[self.unread.position() as usize..]
     }
 
     /// Ends our half: the peer reads an end of stream behind all that was written. Reading goes on.
@@ -85,22 +108,61 @@ impl BlockingStream {
 /// What is unread first, then the socket.
 impl Read for BlockingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.unread.read(buffer)? {
-            0 => on!(&mut self.socket, stream => stream.read(buffer)),
-            count => Ok(count),
+        if buffer.len() >= READ_AHEAD_BYTES && self.unread().is_empty() {
+            return on!(&mut self.socket, stream => stream.read(buffer));
         }
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
     }
 }
 
-/// The standard library's write; on Unix sockets it may raise SIGPIPE where the program has not ignored that signal, as
-/// Rust's programs do from the start.
+impl BufRead for BlockingStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.unread().is_empty() {
+            let mut ahead = std::mem::take(&mut self.unread).into_inner();
+            ahead.resize(READ_AHEAD_BYTES, 0);
+            let result = on!(&mut self.socket, stream => stream.read(&mut ahead));
+            ahead.truncate(*result.as_ref().unwrap_or(&0));
+            self.unread = io::Cursor::new(ahead);
+            result?;
+        }
+        Ok(self.unread())
+    }
+
+    fn consume(&mut self, count: usize) {
+        let read = self.unread.position() as usize + count;
+        self.unread.set_position(read.min(self.unread.get_ref().len()) as u64);
+    }
+}
+
 impl Write for BlockingStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        on!(&mut self.socket, stream => stream.write(data))
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.write(data),
+            #[cfg(unix)]
+            Socket::Unix(stream) => sys::send(stream, data),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// For the options that have no method here: `socket2::SockRef::from(&stream)` has all of them.
+#[cfg(unix)]
+impl std::os::fd::AsFd for BlockingStream {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        on!(&self.socket, stream => stream.as_fd())
+    }
+}
+
+/// For the options that have no method here: `socket2::SockRef::from(&stream)` has all of them.
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for BlockingStream {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        on!(&self.socket, stream => stream.as_socket())
     }
 }
 

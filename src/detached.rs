@@ -44,6 +44,12 @@ impl Detached {
         &self.unsent
     }
 
+    /// Closes the socket by a reset (Unix sockets: plainly), for a peer that must not take what it has got for the whole.
+    /// What is unsent is dropped.
+    pub fn abort(self) {
+        self.stream.reset();
+    }
+
     /// Takes it apart: a TCP stream, which is non-blocking if it comes from a loop, with what is unread and unsent.
     ///
     /// # Errors

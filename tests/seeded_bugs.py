@@ -138,6 +138,8 @@ BUGS = [
     ("g1", LOOP + "completions.rs", "self.discarded.push(Discarded::Completion(waiting));", "std::mem::forget(waiting);"),
     ("g1", LOOP + "shutdown.rs", "self.cancel_completion(id);", "let _ = self.slots.remove(id).map(std::mem::forget);"),
     ("g1", LOOP + "slots.rs", "self.foreground += 1;", "self.foreground += usize::from(!matches!(tenant, Tenant::Completion(_)));"),
+    ("w7", "src/blocking.rs", "sys::send(stream, data)", "stream.write(data)"),
+    ("c7", "src/blocking.rs", "split_off(read)", "split_off(read.max(8))"),
     ("u1", "src/datagram.rs", "self.readable && !self.reading_paused && self.is_open()", "self.readable && self.is_open()"),
     ("u1", "src/datagram_transport.rs", "datagram.reading_paused = false;\n            self.core.carry_over(self.id);",
      "datagram.reading_paused = false;"),

@@ -38,6 +38,8 @@ pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked};
 #[cfg(unix)]
 use unix_address::unix_address;
+#[cfg(unix)]
+pub(crate) use unix_stream::send;
 
 /// What only simulated loops do stands out of the way of the others.
 #[cfg(feature = "testing")]

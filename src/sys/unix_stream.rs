@@ -17,6 +17,11 @@ pub(crate) struct UnixStream {
     awaits_writable: bool,
 }
 
+/// Sends by a socket that is in no loop. Not std's write, which can raise SIGPIPE (rule W7).
+pub(crate) fn send(stream: &std::os::unix::net::UnixStream, data: &[u8]) -> io::Result<usize> {
+    SockRef::from(stream).send_with_flags(data, SEND_FLAGS)
+}
+
 impl UnixStream {
     pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false }

@@ -1,9 +1,11 @@
 //! No write of the loop raises SIGPIPE (rule W7).
 
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
-use switchboard::{CloseReason, Protocol, Transport};
+use switchboard::{CloseReason, Detached, Protocol, Transport};
 
 use crate::support::{connect, event_loop, listen, turn_until};
 
@@ -59,4 +61,9 @@ fn the_child_of_w7() {
         drop(connect(address));
         turn_until(&mut event_loop, |context| context.counters().connections_lost == n);
     }
+    // A plain stream, too.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    let mut stream = Detached::from(ours).into_blocking(None).unwrap();
+    assert_eq!(stream.write(b"to nobody").unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
