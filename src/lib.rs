@@ -102,6 +102,8 @@ mod rate;
 mod reason;
 mod reconnect;
 mod report;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(all(unix, feature = "service"))]
 pub mod service;
 #[cfg(all(unix, feature = "signals"))]

@@ -15,4 +15,6 @@ pub use error::{GroupError, LoopFailure};
 pub use group::{EventLoopGroup, GroupBuilder, WhenLoopFails};
 pub use group_handle::GroupHandle;
 pub use listen::{Distribution, GroupListener, Listen};
+#[cfg(feature = "server")]
+pub(crate) use pool::caught;
 pub use pool::{Job, WorkError, WorkerPool};

@@ -276,6 +276,16 @@ impl Shared {
     }
 }
 
+/// Does work that may panic.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let message = panic_message(&*payload);
+        log::error!("work panicked: {}", escape(message.as_bytes()));
+        guarded(|| drop(payload));
+        WorkError::Panicked(message)
+    })
+}
+
 fn guarded(code: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
         log::error!("a destructor in a pool's thread panicked: {}", escape(panic_message(&*payload).as_bytes()));
@@ -287,12 +297,7 @@ fn guarded(code: impl FnOnce()) {
 impl<T: Send + 'static, W: FnOnce() -> T + Send> Task for Work<T, W> {
     fn run(&mut self) {
         let Some(work) = self.work.take() else { return };
-        self.result = Some(catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-            let message = panic_message(&*payload);
-            log::error!("work in a pool panicked: {}", escape(message.as_bytes()));
-            guarded(|| drop(payload));
-            WorkError::Panicked(message)
-        }));
+        self.result = Some(caught(work));
     }
 
     fn answer(self: Box<Self>) {

@@ -52,6 +52,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("framing/") => "framing",
         _ if name.starts_with("proxy/") => "framing",
         _ if name.starts_with("signals/") || name.starts_with("service/") => "process",
+        _ if name.starts_with("signals/") => "process",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"

@@ -1,0 +1,101 @@
+//! How many requests are in progress, and whether one more is let in.
+
+use std::cell::Cell;
+
+use crate::{Context, DatagramId, ListenerId};
+
+/// Where requests come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Listener(ListenerId),
+    Datagrams(DatagramId),
+}
+
+/// Shared, on one thread, by what lets requests in and what learns of their end.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Known once it listens.
+    gate: Cell<Option<Gate>>,
+    parallel_max: usize,
+    /// How many more are to be let in at all.
+    quota: Cell<usize>,
+    in_progress: Cell<usize>,
+    ended: Cell<u64>,
+}
+
+impl Admission {
+    pub(super) fn new(parallel_max: usize) -> Admission {
+        Admission {
+            gate: Cell::new(None),
+            parallel_max,
+            quota: Cell::new(usize::MAX),
+            in_progress: Cell::new(0),
+            ended: Cell::new(0),
+        }
+    }
+
+    pub(super) fn set_gate(&self, gate: Gate) {
+        self.gate.set(Some(gate));
+    }
+
+    pub(super) fn gate(&self) -> Option<Gate> {
+        self.gate.get()
+    }
+
+    pub(super) fn set_quota(&self, context: &mut Context<'_>, quota: usize) {
+        self.quota.set(quota);
+        self.regulate(context);
+    }
+
+    pub(super) fn in_progress(&self) -> usize {
+        self.in_progress.get()
+    }
+
+    /// How many have come to their end, those that were refused included.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.get()
+    }
+
+    /// One request is let in.
+    pub(super) fn admit(&self, context: &mut Context<'_>) {
+        self.in_progress.set(self.in_progress.get() + 1);
+        self.count_down();
+        self.regulate(context);
+    }
+
+    /// One was turned away.
+    pub(super) fn refuse(&self, context: &mut Context<'_>) {
+        self.ended.set(self.ended.get() + 1);
+        self.count_down();
+        self.regulate(context);
+    }
+
+    /// One that was let in has come to its end.
+    pub(super) fn end(&self, context: &mut Context<'_>) {
+        self.in_progress.set(self.in_progress.get() - 1);
+        self.ended.set(self.ended.get() + 1);
+        self.regulate(context);
+    }
+
+    fn count_down(&self) {
+        if self.quota.get() != usize::MAX {
+            self.quota.set(self.quota.get().saturating_sub(1));
+        }
+    }
+
+    /// Opens or shuts the gate; who comes while it is shut waits in the system.
+    fn regulate(&self, context: &mut Context<'_>) {
+        let opens = self.quota.get() > 0 && self.in_progress.get() < self.parallel_max;
+        match self.gate.get() {
+            Some(Gate::Listener(id)) => {
+                let Some(mut listener) = context.listener(id) else { return };
+                if opens { listener.resume() } else { listener.pause() }
+            }
+            Some(Gate::Datagrams(id)) => {
+                let Some(mut socket) = context.datagram(id) else { return };
+                if opens { socket.resume_reading() } else { socket.pause_reading() }
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Requests in child processes, as inetd has them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use shared_child::SharedChild;
+
+use super::RequestError;
+use super::request::{ANSWER_BYTES_MAX, timed_out};
+use super::service::{Outcome, Task};
+use crate::workers::{WorkError, WorkerPool};
+use crate::{Address, BlockingStream, Context, Detached};
+
+/// The children that run, for whoever has to kill one: a thread waits for each.
+#[derive(Default)]
+pub(super) struct Children(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    children: BTreeMap<u64, Child>,
+    next_number: u64,
+}
+
+enum Child {
+    Starting,
+    Running(Arc<SharedChild>),
+    /// It was to be killed before it ran.
+    Doomed,
+}
+
+/// A request for a child that is not there yet.
+pub(super) struct Spawn {
+    pub(super) command: Command,
+    pub(super) task: Task,
+    /// How long it may take in all.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Children {
+    /// Has a thread of `pool` start the child and wait for it.
+    pub(super) fn begin(
+        self: &Arc<Children>,
+        context: &mut Context<'_>,
+        pool: &WorkerPool,
+        mut spawn: Spawn,
+        client: &Address,
+        end: impl FnOnce(&mut Context<'_>, Result<Outcome, WorkError>) + 'static,
+    ) -> io::Result<()> {
+        if let Some(client) = client.as_inet() {
+            spawn.command.env("REMOTE_ADDR", client.ip().to_string()).env("REMOTE_PORT", client.port().to_string());
+        }
+        let number = self.expect();
+        let children = self.clone();
+        let timer = spawn.timeout.map(|timeout| context.call_later(timeout, move |_| children.kill(number)));
+        let deadline = spawn.timeout.and_then(|timeout| context.now().checked_add(timeout));
+        let children = self.clone();
+        let work = move || match spawn.task {
+            Task::Stream(accepted) => {
+                let stream = accepted.into_blocking().map(Detached::from);
+                stream.map_or_else(Outcome::from, |stream| children.serve_stream(number, spawn.command, stream))
+            }
+            Task::Datagram(data) => {
+                children.serve_datagram(number, spawn.command, &data, deadline).unwrap_or_else(Outcome::from)
+            }
+        };
+        let children = self.clone();
+        let over = move |context: &mut Context<'_>, outcome| {
+            timer.map(|timer| context.cancel(timer));
+            children.lock().children.remove(&number);
+            end(context, outcome);
+        };
+        if let Err(error) = pool.submit(context, None, work, over) {
+            timer.map(|timer| context.cancel(timer));
+            self.lock().children.remove(&number);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of the user's runs under it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a child that will be there.
+    fn expect(&self) -> u64 {
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.children.insert(number, Child::Starting);
+        number
+    }
+
+    fn started(&self, number: u64, child: &Arc<SharedChild>) {
+        match self.lock().children.insert(number, Child::Running(child.clone())) {
+            Some(Child::Starting) => {}
+            // Its time was up, or nobody waits for it any more.
+            _ => kill(child),
+        }
+    }
+
+    pub(super) fn kill(&self, number: u64) {
+        if let Some(child) = self.lock().children.get_mut(&number) {
+            child.kill();
+        }
+    }
+
+    pub(super) fn kill_all(&self) {
+        self.lock().children.values_mut().for_each(Child::kill);
+    }
+
+    /// The connection is the child's standard input and output. It stays open here, so that its end is an orderly one.
+    fn serve_stream(&self, number: u64, mut command: Command, stream: Detached) -> Outcome {
+        let stdio = stream.duplicate().and_then(|input| Ok((input, stream.duplicate()?)));
+        let status = stdio.and_then(|(input, output)| self.run(number, &mut command, input, output)?.wait());
+        match status {
+            Ok(status) if status.signal().is_none() => {
+                Outcome { connection: Some((stream, None)), error: failure(status), ..Outcome::default() }
+            }
+            // Nobody must take half an answer for the whole.
+            Ok(status) => {
+                stream.abort();
+                Outcome { error: failure(status), ..Outcome::default() }
+            }
+            Err(error) => {
+                stream.abort();
+                error.into()
+            }
+        }
+    }
+
+    /// The datagram is the child's standard input, what it puts out the answer. Both go by a pair of sockets and not by
+    /// pipes: those have no timeout, and whatever a killed child has started may keep them open.
+    fn serve_datagram(
+        &self,
+        number: u64,
+        mut command: Command,
+        data: &[u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<Outcome> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = self.run(number, &mut command, theirs.as_fd().try_clone_to_owned()?, theirs.into())?;
+        // What it holds of the pair would keep the answer from having an end.
+        drop(command);
+        let answered = talk(ours, data, deadline);
+        if answered.is_err() {
+            kill(&child);
+        }
+        let status = child.wait()?;
+        let answer = answered?;
+        match status.signal() {
+            None => Ok(Outcome { answer, error: failure(status), ..Outcome::default() }),
+            Some(_) => Ok(Outcome { error: failure(status), ..Outcome::default() }),
+        }
+    }
+
+    fn run(&self, number: u64, command: &mut Command, input: OwnedFd, output: OwnedFd) -> io::Result<Arc<SharedChild>> {
+        let child = Arc::new(SharedChild::spawn(command.stdin(Stdio::from(input)).stdout(Stdio::from(output)))?);
+        self.started(number, &child);
+        Ok(child)
+    }
+}
+
+impl Child {
+    fn kill(&mut self) {
+        match self {
+            Child::Running(child) => kill(child),
+            Child::Starting | Child::Doomed => *self = Child::Doomed,
+        }
+    }
+}
+
+fn kill(child: &SharedChild) {
+    if let Err(error) = child.kill() {
+        log::error!("cannot kill the child process {}: {error}", child.id());
+    }
+}
+
+/// Sends a child its input and reads what it puts out.
+fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Result<Vec<u8>> {
+    let mut stream = Detached::from(stream).into_blocking(None)?;
+    arm(&stream, deadline)?;
+    match stream.write_all(data) {
+        // It need not read it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        result => result?,
+    }
+    // It may have ended already.
+    let _ = stream.shutdown_write();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 8192];
+    loop {
+        arm(&stream, deadline)?;
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(answer),
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It has ended without having read its input.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(timed_out()),
+            Err(error) => return Err(error),
+        }
+        if answer.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not go into one datagram"));
+        }
+    }
+}
+
+fn arm(stream: &BlockingStream, deadline: Option<Instant>) -> io::Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match left {
+        Some(Duration::ZERO) => Err(timed_out()),
+        left => stream.set_timeout(left),
+    }
+}
+
+fn failure(status: ExitStatus) -> Option<RequestError> {
+    (!status.success()).then_some(RequestError::Child(status))
+}

@@ -1,0 +1,37 @@
+//! Datagrams, on their way from the loop to a handler.
+
+use std::rc::Rc;
+
+use super::RequestError;
+use super::service::{Shared, Task};
+use crate::{Address, DatagramError, DatagramProtocol, DatagramTransport};
+
+pub(super) struct Datagrams {
+    shared: Rc<Shared>,
+}
+
+impl Datagrams {
+    pub(super) fn new(shared: Rc<Shared>) -> Datagrams {
+        Datagrams { shared }
+    }
+}
+
+impl DatagramProtocol for Datagrams {
+    fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
+        let mut context = transport.context();
+        if self.shared.admits(&mut context, from) {
+            self.shared.admission.admit(&mut context);
+            self.shared.begin(&mut context, Task::Datagram(data.to_vec()), from.clone());
+        }
+    }
+
+    /// An answer that could not be sent; that nobody was there for one is no news.
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
+        match error {
+            DatagramError::Send { to: Some(to), error } => {
+                self.shared.tell(&mut transport.context(), &to, &RequestError::Io(error));
+            }
+            other => log::debug!("a datagram server: {other}"),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What users implement for requests, and how it may go wrong.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+
+use super::Request;
+use crate::escape;
+
+/// What is done with a request: `socketserver`'s `BaseRequestHandler`. Each request has one of its own; a closure that
+/// takes `&mut Request` is one, too.
+///
+/// `setup`, `handle` and `finish` are called in this order; `finish` also where `handle` has failed, and neither after a
+/// failed `setup`. Then what was written is sent, and the connection closed in an orderly way. An error or a panic drops
+/// what was not sent and resets the connection, so that no client takes half an answer for the whole.
+pub trait RequestHandler {
+    /// Before the request is handled.
+    ///
+    /// # Errors
+    ///
+    /// Ends the request; see [`Service::on_error`](super::Service::on_error).
+    fn setup(&mut self, request: &mut Request) -> io::Result<()> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// Reads the request and answers it.
+    ///
+    /// # Errors
+    ///
+    /// As [`setup`](RequestHandler::setup).
+    fn handle(&mut self, request: &mut Request) -> io::Result<()>;
+
+    /// After the request was handled.
+    ///
+    /// # Errors
+    ///
+    /// As [`setup`](RequestHandler::setup).
+    fn finish(&mut self, request: &mut Request) -> io::Result<()> {
+        let _ = request;
+        Ok(())
+    }
+}
+
+impl<F: FnMut(&mut Request) -> io::Result<()>> RequestHandler for F {
+    fn handle(&mut self, request: &mut Request) -> io::Result<()> {
+        self(request)
+    }
+}
+
+/// One request, from its beginning to its end.
+pub(super) fn run(handler: &mut dyn RequestHandler, request: &mut Request) -> io::Result<()> {
+    handler.setup(request)?;
+    let handled = handler.handle(request);
+    let finished = handler.finish(request);
+    handled.and(finished)?;
+    request.flush()
+}
+
+/// How a request went wrong; for [`Service::on_error`](super::Service::on_error).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// What its handler answered, or what the system said to reading and writing. `TimedOut`: its time was up.
+    Io(io::Error),
+    /// Its handler panicked with this message.
+    Panicked(String),
+    /// Its child process ended with another status than success; by a signal where it took too long.
+    Child(std::process::ExitStatus),
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Io(error) => error.fmt(f),
+            RequestError::Panicked(message) => write!(f, "its handler panicked: {}", escape(message.as_bytes())),
+            RequestError::Child(status) => write!(f, "its process ended with {status}"),
+        }
+    }
+}
+
+impl Error for RequestError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            RequestError::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for RequestError {
+    fn from(error: io::Error) -> RequestError {
+        RequestError::Io(error)
+    }
+}

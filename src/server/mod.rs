@@ -1,0 +1,60 @@
+//! Request handlers, as Python's `socketserver` has them: code that reads, writes and waits, one call for each connection
+//! or datagram, while a loop accepts and sees to the orderly end.
+//!
+//! | socketserver | here |
+//! | --- | --- |
+//! | `TCPServer`, `UDPServer`, `UnixStreamServer`, `UnixDatagramServer` | [`SocketServer::tcp`], [`udp`](SocketServer::udp), [`unix`](SocketServer::unix), [`unix_datagram`](SocketServer::unix_datagram) |
+//! | no mix-in | [`Service::one_at_a_time`] |
+//! | `ThreadingMixIn` | [`Service::threads`], a bounded number |
+//! | `ForkingMixIn` | [`Service::processes`], a bounded number, without fork |
+//! | `BaseRequestHandler`: `setup`, `handle`, `finish` | [`RequestHandler`], or a closure |
+//! | `rfile`, `wfile` | [`Request`] is `BufRead` and `Write` |
+//! | `verify_request`, `handle_error` | [`Service::verify`], [`Service::on_error`] |
+//! | `serve_forever`, `handle_request`, `shutdown` | the same names on [`SocketServer`] |
+//! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::client_addr`] |
+//!
+//! A [`Service`] can also live in a loop beside whatever else it has: [`Service::listen`] and its like.
+//!
+//! ```
+//! use std::io::{BufRead, Write};
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//! use switchboard::server::{Request, Service, SocketServer};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! // Answers one line in capitals; four clients at a time, the others wait.
+//! let service = Service::threads(NonZeroUsize::new(4).unwrap(), || {
+//!     |request: &mut Request| {
+//!         let mut line = String::new();
+//!         request.read_line(&mut line)?;
+//!         request.write_all(line.to_uppercase().as_bytes())
+//!     }
+//! });
+//! let mut server = SocketServer::tcp("127.0.0.1:0".parse().unwrap(), service)?;
+//! # let address = server.local_addr().as_inet().unwrap();
+//! # let client = std::thread::spawn(move || {
+//! #     let mut stream = std::net::TcpStream::connect(address).unwrap();
+//! #     stream.write_all(b"hello\n").unwrap();
+//! #     std::io::read_to_string(stream).unwrap()
+//! # });
+//! server.handle_request(None)?; // or serve_forever()
+//! server.shutdown(Duration::from_secs(5))?;
+//! # assert_eq!(client.join().unwrap(), "HELLO\n");
+//! # Ok(())
+//! # }
+//! ```
+
+mod admission;
+#[cfg(unix)]
+mod children;
+mod datagrams;
+mod handler;
+mod request;
+mod service;
+mod socket_server;
+mod streams;
+
+pub use handler::{RequestError, RequestHandler};
+pub use request::Request;
+pub use service::{Service, Serving};
+pub use socket_server::SocketServer;

@@ -1,0 +1,400 @@
+//! What is done with requests, and where: on the loop's thread, in threads, in processes.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+#[cfg(unix)]
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admission::{Admission, Gate};
+#[cfg(unix)]
+use super::children::{Children, Spawn};
+use super::datagrams::Datagrams;
+use super::request::GiveBack;
+use super::streams::{Accepted, Closing, Incoming};
+use super::{Request, RequestError, RequestHandler, handler};
+#[cfg(unix)]
+use crate::UnixAddress;
+use crate::workers::{WorkError, WorkerPool, caught};
+use crate::{Address, AnyId, Context, Detached, Protocol};
+
+/// How requests are handled, before it is known where they come from; see the [module](super).
+///
+/// Each handles a bounded number at a time. While it is at the bound, nothing is accepted: who comes waits in the
+/// listener's backlog, or in the system's buffer of the datagram socket.
+pub struct Service {
+    way: Way,
+    parallel_max: usize,
+    verify: Option<Verify>,
+    on_error: Option<OnError>,
+    timeout: Option<Duration>,
+}
+
+type Make = dyn Fn() -> Box<dyn RequestHandler>;
+type MakeInThread = dyn Fn() -> Box<dyn RequestHandler> + Send + Sync;
+type Verify = Box<dyn Fn(&Address) -> bool>;
+type OnError = Box<dyn Fn(&mut Context<'_>, &Address, &RequestError)>;
+
+/// Where requests are handled.
+enum Way {
+    Here(Rc<Make>),
+    Threads(WorkerPool, Arc<MakeInThread>),
+    #[cfg(unix)]
+    Processes(WorkerPool, Box<dyn Fn(&Address) -> Command>, Arc<Children>),
+}
+
+/// A service that has a listener or a datagram socket, as the parts of it share it.
+pub(super) struct Shared {
+    way: Way,
+    pub(super) admission: Admission,
+    verify: Option<Verify>,
+    on_error: Option<OnError>,
+    timeout: Option<Duration>,
+}
+
+/// A request that nobody has begun to handle.
+pub(super) enum Task {
+    Stream(Accepted),
+    Datagram(Vec<u8>),
+}
+
+/// What has become of a request.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// It is closed in an orderly way, unless it goes back to a protocol.
+    pub(super) connection: Option<(Detached, Option<GiveBack>)>,
+    /// Nothing is answered where it is empty.
+    pub(super) answer: Vec<u8>,
+    pub(super) error: Option<RequestError>,
+}
+
+/// How long a request may take, unless it is said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Service {
+    fn new(way: Way, parallel_max: usize) -> Service {
+        Service { way, parallel_max, verify: None, on_error: None, timeout: Some(TIMEOUT) }
+    }
+
+    /// One request after the other, on the loop's own thread, which does nothing else meanwhile: `socketserver` without a
+    /// mix-in. For trying things out, and where nobody else waits. `make` makes a handler for each request.
+    pub fn one_at_a_time<H: RequestHandler + 'static>(make: impl Fn() -> H + 'static) -> Service {
+        Service::new(Way::Here(Rc::new(move || Box::new(make()) as Box<dyn RequestHandler>)), 1)
+    }
+
+    /// At most `threads` requests at a time, each in a thread: `ThreadingMixIn`, with a bound. The threads are the
+    /// service's own, are started as they are needed and stay. `make` makes a handler for each request, in its thread.
+    pub fn threads<H: RequestHandler + 'static>(
+        threads: NonZeroUsize,
+        make: impl Fn() -> H + Send + Sync + 'static,
+    ) -> Service {
+        let make = Arc::new(move || Box::new(make()) as Box<dyn RequestHandler>);
+        Service::new(Way::Threads(WorkerPool::new(threads, 0), make), threads.get())
+    }
+
+    /// At most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command` says which
+    /// program, for a client.
+    ///
+    /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input, and
+    /// its output the answer. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address. When the child has
+    /// ended the connection is closed in an orderly way, or reset where a signal ended it. Once its time is up it is
+    /// killed; its own children are not, and keep the connection open if they have it. Each is waited for by a thread.
+    #[cfg(unix)]
+    pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Service {
+        let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Arc::default());
+        Service::new(way, processes.get())
+    }
+
+    /// Asks `verify` about each client: where it answers `false` the connection is closed, the datagram dropped.
+    pub fn verify(self, verify: impl Fn(&Address) -> bool + 'static) -> Service {
+        Service { verify: Some(Box::new(verify)), ..self }
+    }
+
+    /// Has `hook` called, on the loop's thread, for each request that went wrong. It is logged in any case, as a warning;
+    /// where the client is to blame, for debugging.
+    pub fn on_error(self, hook: impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static) -> Service {
+        Service { on_error: Some(Box::new(hook)), ..self }
+    }
+
+    /// How long a request may take in all, from when it is accepted; 60 s unless it is said here, `None` for ever. Then
+    /// reading and writing fail, and a child is killed. A handler that does neither is not stopped.
+    pub fn request_timeout(self, timeout: Option<Duration>) -> Service {
+        Service { timeout, ..self }
+    }
+
+    /// Serves connections to an address, in a loop that may do other things too; see [`Context::listen`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen`].
+    pub fn listen(self, context: &mut Context<'_>, address: std::net::SocketAddr) -> io::Result<Serving> {
+        let shared = self.shared();
+        let id = context.listen(address, Incoming::factory(shared.clone()))?;
+        Serving::begin(context, shared, Gate::Listener(id))
+    }
+
+    /// The same on a socket that listens already; see [`Context::listen_on`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen_on`].
+    pub fn listen_on(self, context: &mut Context<'_>, listener: std::net::TcpListener) -> io::Result<Serving> {
+        let shared = self.shared();
+        let id = context.listen_on(listener, Incoming::factory(shared.clone()))?;
+        Serving::begin(context, shared, Gate::Listener(id))
+    }
+
+    /// Serves connections to a Unix socket; see [`Context::listen_unix`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen_unix`].
+    #[cfg(unix)]
+    pub fn listen_unix(
+        self,
+        context: &mut Context<'_>,
+        address: UnixAddress,
+        mode: Option<u32>,
+    ) -> io::Result<Serving> {
+        let shared = self.shared();
+        let id = context.listen_unix(address, mode, Incoming::factory(shared.clone()))?;
+        Serving::begin(context, shared, Gate::Listener(id))
+    }
+
+    /// Serves datagrams: UDP, or Unix ones; see [`Context::bind_datagram`]. One that is longer than
+    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max) is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::bind_datagram`].
+    pub fn bind_datagram(self, context: &mut Context<'_>, address: impl Into<Address>) -> io::Result<Serving> {
+        let shared = self.shared();
+        let id = context.bind_datagram(address, Box::new(Datagrams::new(shared.clone())))?;
+        Serving::begin(context, shared, Gate::Datagrams(id))
+    }
+
+    fn shared(self) -> Rc<Shared> {
+        let Service { way, parallel_max, verify, on_error, timeout } = self;
+        Rc::new(Shared { way, admission: Admission::new(parallel_max), verify, on_error, timeout })
+    }
+}
+
+impl Shared {
+    /// Whether a client may come in; one that may not is counted.
+    pub(super) fn admits(&self, context: &mut Context<'_>, client: &Address) -> bool {
+        let admitted = self.verify.as_ref().is_none_or(|verify| verify(client));
+        if !admitted {
+            self.admission.refuse(context);
+        }
+        admitted
+    }
+
+    /// Has a request handled that was admitted.
+    pub(super) fn begin(self: &Rc<Shared>, context: &mut Context<'_>, task: Task, client: Address) {
+        let deadline = self.timeout.and_then(|timeout| context.now().checked_add(timeout));
+        let begun = match &self.way {
+            Way::Here(make) => self.begin_here(context, make.clone(), task, client.clone(), deadline),
+            Way::Threads(pool, make) => {
+                let (make, end, client) = (make.clone(), self.end_for(&client), client.clone());
+                let work = move || task.run(&mut *make(), client, deadline);
+                pool.submit(context, None, work, end).map(|_| ())
+            }
+            #[cfg(unix)]
+            Way::Processes(pool, command, children) => {
+                let (command, end) = (command(&client), self.end_for(&client));
+                children.begin(context, pool, Spawn { command, task, timeout: self.timeout }, &client, end)
+            }
+        };
+        if let Err(error) = begun {
+            self.end(context, error.into(), &client);
+        }
+    }
+
+    /// By way of the queue: a handler is called by nobody's callback.
+    fn begin_here(
+        self: &Rc<Shared>,
+        context: &mut Context<'_>,
+        make: Rc<Make>,
+        task: Task,
+        client: Address,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        let end = self.end_for(&client);
+        let call = context.completion(move |context, _: Option<()>| {
+            let outcome = caught(|| task.run(&mut *make(), client, deadline));
+            end(context, outcome);
+        })?;
+        // It is this loop's own.
+        let _ = call.complete(());
+        Ok(())
+    }
+
+    fn end_for(
+        self: &Rc<Shared>,
+        client: &Address,
+    ) -> impl FnOnce(&mut Context<'_>, Result<Outcome, WorkError>) + 'static {
+        let (shared, client) = (self.clone(), client.clone());
+        move |context, outcome| shared.end(context, outcome.unwrap_or_else(Outcome::of_error), &client)
+    }
+
+    /// A request has come to its end: somebody else may come in, and its client gets what is left to do for him.
+    fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
+        self.admission.end(context);
+        let Outcome { connection, answer, error } = outcome;
+        if let (Some(Gate::Datagrams(id)), false) = (self.admission.gate(), answer.is_empty()) {
+            if let Some(mut socket) = context.datagram(id) {
+                socket.send_to(&answer, client);
+            }
+        }
+        if let Some((detached, give_back)) = connection {
+            let protocol = give_back.map_or_else(|| Box::new(Closing) as Box<dyn Protocol>, |make| make());
+            if let Err(error) = context.attach(detached, protocol) {
+                log::debug!("the connection with {client} ended before it came back: {error}");
+            }
+        }
+        if let Some(error) = error {
+            self.tell(context, client, &error);
+        }
+    }
+
+    pub(super) fn tell(&self, context: &mut Context<'_>, client: &Address, error: &RequestError) {
+        let level = match error {
+            RequestError::Io(error) if is_clients(error) => log::Level::Debug,
+            _ => log::Level::Warn,
+        };
+        log::log!(level, "a request of {client} went wrong: {error}");
+        if let Some(hook) = &self.on_error {
+            hook(context, client, error);
+        }
+    }
+
+    /// Ends what still runs as far as that is possible; answers whether all has ended after `grace`.
+    pub(super) fn shutdown(&self, grace: Duration) -> bool {
+        match &self.way {
+            Way::Here(_) => true,
+            Way::Threads(pool, _) => pool.shutdown(grace),
+            #[cfg(unix)]
+            Way::Processes(pool, _, children) => {
+                children.kill_all();
+                pool.shutdown(grace)
+            }
+        }
+    }
+}
+
+/// Whether an error is the client's doing, who could fill a log with it.
+fn is_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+    )
+}
+
+impl Task {
+    pub(super) fn run(self, handler: &mut dyn RequestHandler, client: Address, deadline: Option<Instant>) -> Outcome {
+        match self {
+            Task::Stream(accepted) => match accepted.into_blocking() {
+                Ok(stream) => Outcome::of(Request::of_stream(stream, client, deadline), handler),
+                Err(error) => error.into(),
+            },
+            Task::Datagram(data) => Outcome::of(Request::of_datagram(data, client, deadline), handler),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(mut request: Request, handler: &mut dyn RequestHandler) -> Outcome {
+        if let Err(error) = handler::run(handler, &mut request) {
+            return error.into();
+        }
+        if request.datagram().is_some() {
+            return Outcome { answer: request.into_answer(), ..Outcome::default() };
+        }
+        Outcome { connection: request.into_connection(), ..Outcome::default() }
+    }
+
+    fn of_error(error: WorkError) -> Outcome {
+        let error = match error {
+            WorkError::Panicked(message) => RequestError::Panicked(message),
+            other => RequestError::Io(io::Error::other(other)),
+        };
+        Outcome { error: Some(error), ..Outcome::default() }
+    }
+}
+
+impl From<io::Error> for Outcome {
+    fn from(error: io::Error) -> Outcome {
+        Outcome { error: Some(error.into()), ..Outcome::default() }
+    }
+}
+
+/// A [`Service`] that has a listener or a datagram socket in a loop. Dropping this ends nothing.
+pub struct Serving {
+    pub(super) shared: Rc<Shared>,
+    gate: Gate,
+    address: Address,
+}
+
+impl Serving {
+    fn begin(context: &mut Context<'_>, shared: Rc<Shared>, gate: Gate) -> io::Result<Serving> {
+        shared.admission.set_gate(gate);
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        let address = match gate {
+            Gate::Listener(id) => context.listener(id).ok_or_else(gone)?.local_addr()?,
+            Gate::Datagrams(id) => context.datagram(id).ok_or_else(gone)?.local_addr()?,
+        };
+        Ok(Serving { shared, gate, address })
+    }
+
+    /// The address it serves, with the port that the system chose.
+    pub fn local_addr(&self) -> &Address {
+        &self.address
+    }
+
+    /// The id of its listener or datagram socket.
+    pub fn id(&self) -> AnyId {
+        match self.gate {
+            Gate::Listener(id) => id.into(),
+            Gate::Datagrams(id) => id.into(),
+        }
+    }
+
+    /// How many requests are being handled.
+    pub fn in_progress(&self) -> usize {
+        self.shared.admission.in_progress()
+    }
+
+    /// Lets nobody in any more, beginning now: closes its listener, and lets its datagram socket hear nothing. What is in
+    /// progress goes on, and is answered.
+    pub fn close(&self, context: &mut Context<'_>) {
+        self.shared.admission.set_quota(context, 0);
+        if let Gate::Listener(id) = self.gate {
+            if let Some(mut listener) = context.listener(id) {
+                listener.close();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("parallel_max", &self.parallel_max).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving")
+            .field("address", &self.address)
+            .field("in_progress", &self.in_progress())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! A service with a loop of its own.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Service, Serving};
+#[cfg(unix)]
+use crate::UnixAddress;
+use crate::{Address, Context, EventLoop, Handle};
+
+/// A [`Service`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
+/// `UnixDatagramServer`.
+pub struct SocketServer {
+    event_loop: EventLoop,
+    serving: Serving,
+}
+
+impl SocketServer {
+    /// Serves connections to an address; port 0 lets the system choose one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen`], and where no loop can be made.
+    pub fn tcp(address: SocketAddr, service: Service) -> io::Result<SocketServer> {
+        SocketServer::new(|context| service.listen(context, address))
+    }
+
+    /// Serves UDP datagrams; port 0 lets the system choose one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::bind_datagram`], and where no loop can be made.
+    pub fn udp(address: SocketAddr, service: Service) -> io::Result<SocketServer> {
+        SocketServer::new(|context| service.bind_datagram(context, address))
+    }
+
+    /// Serves connections to a Unix socket; see [`Context::listen_unix`] for `mode` and for what is at the path already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen_unix`], and where no loop can be made.
+    #[cfg(unix)]
+    pub fn unix(address: UnixAddress, mode: Option<u32>, service: Service) -> io::Result<SocketServer> {
+        SocketServer::new(|context| service.listen_unix(context, address, mode))
+    }
+
+    /// Serves Unix datagrams. Clients that are bound to nothing cannot be answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::bind_datagram`], and where no loop can be made.
+    #[cfg(unix)]
+    pub fn unix_datagram(address: UnixAddress, service: Service) -> io::Result<SocketServer> {
+        SocketServer::new(|context| service.bind_datagram(context, Address::Unix(address)))
+    }
+
+    fn new(begin: impl FnOnce(&mut Context<'_>) -> io::Result<Serving>) -> io::Result<SocketServer> {
+        let mut event_loop = EventLoop::new()?;
+        let serving = begin(&mut event_loop.context())?;
+        Ok(SocketServer { event_loop, serving })
+    }
+
+    /// The address it serves, with the port that the system chose.
+    pub fn local_addr(&self) -> &Address {
+        self.serving.local_addr()
+    }
+
+    /// Its loop, for whatever else it is to do.
+    pub fn context(&mut self) -> Context<'_> {
+        self.event_loop.context()
+    }
+
+    /// For other threads: [`stop`](Handle::stop) lets [`serve_forever`](SocketServer::serve_forever) and
+    /// [`handle_request`](SocketServer::handle_request) return.
+    pub fn handle(&mut self) -> Handle {
+        self.event_loop.context().handle()
+    }
+
+    /// How many requests are being handled.
+    pub fn in_progress(&self) -> usize {
+        self.serving.in_progress()
+    }
+
+    /// Serves until it is stopped; what is in progress then goes on with the next call, or ends by
+    /// [`shutdown`](SocketServer::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::run`].
+    pub fn serve_forever(&mut self) -> io::Result<()> {
+        self.admit(usize::MAX);
+        let result = self.event_loop.run();
+        self.admit(0);
+        result
+    }
+
+    /// Serves one request and returns when it was answered, or its client refused; who else comes waits for the next call.
+    /// Answers `false` where nobody came for `timeout` (`None`: it waits for ever), or where it was stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::turn`].
+    pub fn handle_request(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let ended = self.serving.shared.admission.ended() + 1;
+        self.admit(1);
+        let result = self.turn_until(timeout, |serving, is_late| {
+            serving.shared.admission.ended() >= ended || (is_late && serving.in_progress() == 0)
+        });
+        self.admit(0);
+        result.map(|_| self.serving.shared.admission.ended() >= ended)
+    }
+
+    /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left: connections are
+    /// reset, child processes are killed and waited for. Answers whether all was answered, and no thread is left; one whose
+    /// handler does not return is.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLoop::turn`].
+    pub fn shutdown(mut self, grace: Duration) -> io::Result<bool> {
+        self.serving.close(&mut self.event_loop.context());
+        let end = self.event_loop.context().now().checked_add(grace);
+        self.turn_until(Some(grace), |serving, is_late| is_late || serving.in_progress() == 0)?;
+        let answered = self.serving.in_progress() == 0;
+        let left = end.map_or(grace, |end| end.saturating_duration_since(self.event_loop.context().now()));
+        self.event_loop.shutdown(left)?;
+        let ended = self.serving.shared.shutdown(left.max(LAST_GRACE));
+        Ok(answered && ended)
+    }
+
+    fn admit(&mut self, quota: usize) {
+        self.serving.shared.admission.set_quota(&mut self.event_loop.context(), quota);
+    }
+
+    /// Turns until `done`, which is told whether `timeout` has passed, or until it is stopped.
+    fn turn_until(
+        &mut self,
+        timeout: Option<Duration>,
+        mut done: impl FnMut(&Serving, bool) -> bool,
+    ) -> io::Result<()> {
+        let deadline = timeout.and_then(|timeout| self.event_loop.context().now().checked_add(timeout));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(self.event_loop.context().now()));
+            let is_late = left == Some(Duration::ZERO);
+            if done(&self.serving, is_late) || self.event_loop.take_stop() {
+                return Ok(());
+            }
+            self.event_loop.turn(left.filter(|_| !is_late))?;
+        }
+    }
+}
+
+/// How long threads and killed children are waited for when nothing is left of the grace: they have nothing to do but end.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+impl fmt::Debug for SocketServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketServer").field("serving", &self.serving).finish_non_exhaustive()
+    }
+}

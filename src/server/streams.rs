@@ -1,0 +1,75 @@
+//! Connections, on their way from the loop to a handler and back to their end.
+
+use std::io;
+use std::rc::Rc;
+
+use super::service::{Shared, Task};
+use crate::{Address, BlockingStream, CloseReason, Context, Detached, Protocol, Transport};
+
+/// A connection that was accepted: leaves the loop at once.
+pub(super) struct Incoming {
+    shared: Rc<Shared>,
+    client: Address,
+}
+
+impl Incoming {
+    pub(super) fn factory(
+        shared: Rc<Shared>,
+    ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static {
+        move |context, client| {
+            let incoming = || Box::new(Incoming { shared: shared.clone(), client: client.clone() });
+            shared.admits(context, client).then(|| incoming() as Box<dyn Protocol>)
+        }
+    }
+}
+
+impl Protocol for Incoming {
+    /// Before the next one is accepted: the gate may shut behind this one.
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.shared.admission.admit(&mut transport.context());
+        let (shared, client) = (self.shared.clone(), self.client.clone());
+        transport.detach(move |context, detached| {
+            shared.begin(context, Task::Stream(Accepted(Some(detached))), client);
+        });
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        0
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        if !matches!(reason, CloseReason::Detached) {
+            self.shared.admission.end(&mut transport.context());
+        }
+    }
+}
+
+/// A connection that nobody has begun to handle: reset where nobody will.
+pub(super) struct Accepted(Option<Detached>);
+
+impl Accepted {
+    pub(super) fn into_blocking(mut self) -> io::Result<BlockingStream> {
+        self.0.take().ok_or(io::ErrorKind::NotConnected)?.into_blocking(None)
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        if let Some(detached) = self.0.take() {
+            detached.abort();
+        }
+    }
+}
+
+/// A connection whose request was handled: the loop sees to its orderly end, for which no handler need wait (rule X1).
+pub(super) struct Closing;
+
+impl Protocol for Closing {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.close();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
