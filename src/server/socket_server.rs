@@ -109,7 +109,10 @@ impl SocketServer {
             serving.shared.admission.ended() >= ended || (is_late && serving.in_progress() == 0)
         });
         self.admit(0);
-        result.map(|_| self.serving.shared.admission.ended() >= ended)
+        result?;
+        // With it the connection has its end.
+        self.event_loop.turn(Some(Duration::ZERO))?;
+        Ok(self.serving.shared.admission.ended() >= ended)
     }
 
     /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left: connections are

@@ -26,6 +26,8 @@ mod options;
 mod peers;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
+#[cfg(feature = "server")]
+mod request_handlers;
 #[cfg(all(unix, feature = "service"))]
 mod service;
 #[cfg(unix)]
