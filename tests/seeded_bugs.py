@@ -10,6 +10,7 @@ Works on a copy of the tree in a scratch folder. A bug is a piece of the source 
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
 here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
 The rule "group" stands for what loops in several threads promise together.
+The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
@@ -30,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOOP = "src/event_loop/"
 MAILBOX = "src/mailbox.rs"
 POOL = "src/workers/pool.rs"
+SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
 
@@ -143,6 +145,32 @@ BUGS = [
     ("u1", "src/datagram.rs", "self.readable && !self.reading_paused && self.is_open()", "self.readable && self.is_open()"),
     ("u1", "src/datagram_transport.rs", "datagram.reading_paused = false;\n            self.core.carry_over(self.id);",
      "datagram.reading_paused = false;"),
+    ("handlers", SERVER + "request.rs", "Detached::from(stream).abort();", "drop(stream);"),
+    ("handlers", SERVER + "request.rs", "if stream.unread().is_empty() {\n                self.flush()?;",
+     "if stream.unread().is_empty() {"),
+    ("handlers", SERVER + "request.rs", "Channel::Stream { stream, .. } => stream.set_timeout(left),",
+     "Channel::Stream { .. } => Ok(()),"),
+    ("handlers", SERVER + "request.rs", "Channel::Datagram { answer, .. } if answer.len() + data.len() > ANSWER_BYTES_MAX",
+     "Channel::Datagram { .. } if false"),
+    ("handlers", SERVER + "admission.rs", "self.in_progress.get() < self.parallel_max", "self.parallel_max > 0"),
+    ("handlers", SERVER + "admission.rs", "socket.pause_reading()", "drop(socket)"),
+    ("handlers", SERVER + "admission.rs", "self.quota.get() > 0 &&", ""),
+    ("handlers", SERVER + "handler.rs", "let finished = handler.finish(request);\n    handled.and(finished)?;",
+     "handled?;\n    handler.finish(request)?;"),
+    ("handlers", SERVER + "streams.rs", "transport.close();", "transport.abort();"),
+    ("handlers", SERVER + "service.rs", "is_none_or(|verify| verify(client))", "is_none_or(|_| true)"),
+    ("handlers", SERVER + "service.rs", "|make| make());", "|_| Box::new(Closing) as Box<dyn Protocol>);"),
+    ("handlers", SERVER + "service.rs", "caught(|| task.run(&mut *make(), client, deadline))",
+     "Ok(task.run(&mut *make(), client, deadline))"),
+    ("handlers", SERVER + "socket_server.rs", "self.event_loop.turn(Some(Duration::ZERO))?;\n        Ok(", "Ok("),
+    ("handlers", SERVER + "socket_server.rs", "let ended = self.serving.shared.shutdown(left.max(LAST_GRACE));",
+     "let ended = true;"),
+    ("children", SERVER + "children.rs", "Ok(status) if status.signal().is_none() =>", "Ok(status) if status.code() != Some(99) =>"),
+    ("children", SERVER + "children.rs", "move |_| children.kill(number))", "move |_| drop(children))"),
+    ("children", SERVER + "children.rs", "        drop(command);\n", "        let _command = command;\n"),
+    ("children", SERVER + "children.rs", "if let Some(client) = client.as_inet() {", "if let Some(client) = client.as_inet().filter(|_| false) {"),
+    ("children", SERVER + "children.rs", "Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),", ""),
+    ("children", SERVER + "service.rs", "children.kill_all();", "let _ = children;"),
     ("workers", POOL, "            self.lock().idle += 1;\n            guarded(|| task.answer());",
      "            guarded(|| task.answer());\n            self.lock().idle += 1;"),
     ("workers", POOL, "WorkError::Panicked(message)\n        }));", "WorkError::Dropped\n        }));"),

@@ -26,6 +26,8 @@ mod options;
 mod peers;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
+#[cfg(all(unix, feature = "server"))]
+mod request_children;
 #[cfg(feature = "server")]
 mod request_handlers;
 #[cfg(all(unix, feature = "service"))]

@@ -28,21 +28,21 @@ fn capitals(request: &mut Request) -> io::Result<()> {
 
 /// What went wrong, as the hook was told.
 #[derive(Clone, Default)]
-struct Errors(Rc<RefCell<Vec<String>>>);
+pub(crate) struct Errors(pub(crate) Rc<RefCell<Vec<String>>>);
 
 impl Errors {
-    fn hook(&self) -> impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static {
+    pub(crate) fn hook(&self) -> impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static {
         let errors = self.clone();
         move |_, _, error| errors.0.borrow_mut().push(error.to_string())
     }
 
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
 }
 
 /// A service on TCP in a loop of the test's.
-fn tcp(service: Service) -> (EventLoop, Serving, std::net::SocketAddr) {
+pub(crate) fn tcp(service: Service) -> (EventLoop, Serving, std::net::SocketAddr) {
     let mut event_loop = event_loop();
     let serving = service.listen(&mut event_loop.context(), any_port()).unwrap();
     let address = serving.local_addr().as_inet().unwrap();
@@ -50,7 +50,7 @@ fn tcp(service: Service) -> (EventLoop, Serving, std::net::SocketAddr) {
 }
 
 /// Sends `line` and answers all that comes back.
-fn ask(address: std::net::SocketAddr, line: &[u8]) -> Vec<u8> {
+pub(crate) fn ask(address: std::net::SocketAddr, line: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     stream.write_all(line).unwrap();
     read_all(&mut stream)
@@ -111,8 +111,14 @@ fn handlers_are_set_up_and_finished_around_each_request_and_a_failure_resets() {
     let (noted, errors) = (calls.clone(), Errors::default());
     let service = Service::threads(count(1), move || Noting(noted.clone())).on_error(errors.hook());
     let (mut event_loop, serving, address) = tcp(service);
-    let answer = serve_while(&mut event_loop, move || ask(address, b"one\n"));
-    assert_eq!(answer, b"hello one\nbye\n");
+    let answer = serve_while(&mut event_loop, move || {
+        // It says something only when it was greeted.
+        let mut stream = connect(address);
+        stream.read_exact(&mut [0; 6]).unwrap();
+        stream.write_all(b"one\n").unwrap();
+        read_all(&mut stream)
+    });
+    assert_eq!(answer, b"one\nbye\n");
     assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), ["setup", "handle", "finish"]);
     let end = serve_while(&mut event_loop, move || {
         let mut stream = connect(address);
