@@ -50,12 +50,6 @@ impl Detached {
         self.stream.reset();
     }
 
-    /// Another descriptor of its socket, for a child process.
-    #[cfg(all(unix, feature = "server"))]
-    pub(crate) fn duplicate(&self) -> std::io::Result<std::os::fd::OwnedFd> {
-        self.stream.as_fd().ok_or(std::io::ErrorKind::Unsupported)?.try_clone_to_owned()
-    }
-
     /// Takes it apart: a TCP stream, which is non-blocking if it comes from a loop, with what is unread and unsent.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use shared_child::SharedChild;
 
 use super::RequestError;
 use super::request::{ANSWER_BYTES_MAX, timed_out};
-use super::service::{Outcome, Task};
+use super::requests::{Outcome, Task};
 use crate::workers::{WorkError, WorkerPool};
 use crate::{Address, BlockingStream, Context, Detached};
 
@@ -61,10 +61,9 @@ impl Children {
         let deadline = spawn.timeout.and_then(|timeout| context.now().checked_add(timeout));
         let children = self.clone();
         let work = move || match spawn.task {
-            Task::Stream(accepted) => {
-                let stream = accepted.into_blocking().map(Detached::from);
-                stream.map_or_else(Outcome::from, |stream| children.serve_stream(number, spawn.command, stream))
-            }
+            Task::Stream(accepted) => accepted
+                .take()
+                .map_or_else(Outcome::default, |stream| children.serve_stream(number, spawn.command, stream)),
             Task::Datagram(data) => {
                 children.serve_datagram(number, spawn.command, &data, deadline).unwrap_or_else(Outcome::from)
             }
@@ -116,8 +115,8 @@ impl Children {
     }
 
     /// The connection is the child's standard input and output. It stays open here, so that its end is an orderly one.
-    fn serve_stream(&self, number: u64, mut command: Command, stream: Detached) -> Outcome {
-        let stdio = stream.duplicate().and_then(|input| Ok((input, stream.duplicate()?)));
+    fn serve_stream(&self, number: u64, mut command: Command, stream: BlockingStream) -> Outcome {
+        let stdio = duplicate(&stream).and_then(|input| Ok((input, duplicate(&stream)?)));
         let status = stdio.and_then(|(input, output)| self.run(number, &mut command, input, output)?.wait());
         match status {
             Ok(status) if status.signal().is_none() => {
@@ -125,11 +124,11 @@ impl Children {
             }
             // Nobody must take half an answer for the whole.
             Ok(status) => {
-                stream.abort();
+                Detached::from(stream).abort();
                 Outcome { error: failure(status), ..Outcome::default() }
             }
             Err(error) => {
-                stream.abort();
+                Detached::from(stream).abort();
                 error.into()
             }
         }
@@ -210,6 +209,10 @@ fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Resul
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not go into one datagram"));
         }
     }
+}
+
+fn duplicate(stream: &BlockingStream) -> io::Result<OwnedFd> {
+    stream.as_fd().try_clone_to_owned()
 }
 
 fn arm(stream: &BlockingStream, deadline: Option<Instant>) -> io::Result<()> {

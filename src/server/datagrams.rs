@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::RequestError;
-use super::service::{Shared, Task};
+use super::requests::{Shared, Task};
 use crate::{Address, DatagramError, DatagramProtocol, DatagramTransport};
 
 pub(super) struct Datagrams {

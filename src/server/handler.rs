@@ -18,7 +18,7 @@ pub trait RequestHandler {
     ///
     /// # Errors
     ///
-    /// Ends the request; see [`Service::on_error`](super::Service::on_error).
+    /// Ends the request; see [`Requests::on_error`](super::Requests::on_error).
     fn setup(&mut self, request: &mut Request) -> io::Result<()> {
         let _ = request;
         Ok(())
@@ -57,7 +57,7 @@ pub(super) fn run(handler: &mut dyn RequestHandler, request: &mut Request) -> io
     request.flush()
 }
 
-/// How a request went wrong; for [`Service::on_error`](super::Service::on_error).
+/// How a request went wrong; for [`Requests::on_error`](super::Requests::on_error).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {

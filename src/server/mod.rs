@@ -4,33 +4,33 @@
 //! | socketserver | here |
 //! | --- | --- |
 //! | `TCPServer`, `UDPServer`, `UnixStreamServer`, `UnixDatagramServer` | [`SocketServer::tcp`], [`udp`](SocketServer::udp), [`unix`](SocketServer::unix), [`unix_datagram`](SocketServer::unix_datagram) |
-//! | no mix-in | [`Service::one_at_a_time`] |
-//! | `ThreadingMixIn` | [`Service::threads`], a bounded number |
-//! | `ForkingMixIn` | [`Service::processes`], a bounded number, without fork |
+//! | no mix-in | [`Requests::one_at_a_time`] |
+//! | `ThreadingMixIn` | [`Requests::threads`], a bounded number |
+//! | `ForkingMixIn` | [`Requests::processes`], a bounded number, without fork |
 //! | `BaseRequestHandler`: `setup`, `handle`, `finish` | [`RequestHandler`], or a closure |
 //! | `rfile`, `wfile` | [`Request`] is `BufRead` and `Write` |
-//! | `verify_request`, `handle_error` | [`Service::verify`], [`Service::on_error`] |
+//! | `verify_request`, `handle_error` | [`Requests::verify`], [`Requests::on_error`] |
 //! | `serve_forever`, `handle_request`, `shutdown` | the same names on [`SocketServer`] |
 //! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::client_addr`] |
 //!
-//! A [`Service`] can also live in a loop beside whatever else it has: [`Service::listen`] and its like.
+//! A [`Requests`] can also live in a loop beside whatever else it has: [`Requests::listen`] and its like.
 //!
 //! ```
 //! use std::io::{BufRead, Write};
 //! use std::num::NonZeroUsize;
 //! use std::time::Duration;
-//! use switchboard::server::{Request, Service, SocketServer};
+//! use switchboard::server::{Request, Requests, SocketServer};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! // Answers one line in capitals; four clients at a time, the others wait.
-//! let service = Service::threads(NonZeroUsize::new(4).unwrap(), || {
+//! let requests = Requests::threads(NonZeroUsize::new(4).unwrap(), || {
 //!     |request: &mut Request| {
 //!         let mut line = String::new();
 //!         request.read_line(&mut line)?;
 //!         request.write_all(line.to_uppercase().as_bytes())
 //!     }
 //! });
-//! let mut server = SocketServer::tcp("127.0.0.1:0".parse().unwrap(), service)?;
+//! let mut server = SocketServer::tcp("127.0.0.1:0".parse().unwrap(), requests)?;
 //! # let address = server.local_addr().as_inet().unwrap();
 //! # let client = std::thread::spawn(move || {
 //! #     let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -50,11 +50,11 @@ mod children;
 mod datagrams;
 mod handler;
 mod request;
-mod service;
+mod requests;
 mod socket_server;
 mod streams;
 
 pub use handler::{RequestError, RequestHandler};
 pub use request::Request;
-pub use service::{Service, Serving};
+pub use requests::{Requests, Serving};
 pub use socket_server::SocketServer;

@@ -20,7 +20,7 @@ pub(super) type GiveBack = Box<dyn FnOnce() -> Box<dyn Protocol> + Send>;
 ///
 /// Of a connection, reading waits for the client; what was written before is sent first, so nobody waits for what still
 /// stands in a buffer. Beside that, output is gathered and goes out with [`flush`](Write::flush) and at the end. Once the
-/// request's time is up ([`Service::request_timeout`](super::Service::request_timeout)) reading and writing fail with
+/// request's time is up ([`Requests::request_timeout`](super::Requests::request_timeout)) reading and writing fail with
 /// `TimedOut`.
 ///
 /// Of a datagram, reading gives its bytes and then the end, and what is written becomes one datagram in answer, of 65,507
@@ -99,9 +99,9 @@ impl Request {
     }
 
     /// The connection, with what was not read; to whom it goes.
-    pub(super) fn into_connection(mut self) -> Option<(Detached, Option<GiveBack>)> {
+    pub(super) fn into_connection(mut self) -> Option<(BlockingStream, Option<GiveBack>)> {
         match std::mem::replace(&mut self.channel, Channel::Taken) {
-            Channel::Stream { stream, .. } => Some((stream.into(), self.give_back.take())),
+            Channel::Stream { stream, .. } => Some((stream, self.give_back.take())),
             _ => None,
         }
     }

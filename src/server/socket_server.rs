@@ -1,16 +1,16 @@
-//! A service with a loop of its own.
+//! Requests in a loop of their own.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Service, Serving};
+use super::{Requests, Serving};
 #[cfg(unix)]
 use crate::UnixAddress;
 use crate::{Address, Context, EventLoop, Handle};
 
-/// A [`Service`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
+/// A [`Requests`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
 /// `UnixDatagramServer`.
 pub struct SocketServer {
     event_loop: EventLoop,
@@ -23,8 +23,8 @@ impl SocketServer {
     /// # Errors
     ///
     /// As [`Context::listen`], and where no loop can be made.
-    pub fn tcp(address: SocketAddr, service: Service) -> io::Result<SocketServer> {
-        SocketServer::new(|context| service.listen(context, address))
+    pub fn tcp(address: SocketAddr, requests: Requests) -> io::Result<SocketServer> {
+        SocketServer::new(|context| requests.listen(context, address))
     }
 
     /// Serves UDP datagrams; port 0 lets the system choose one.
@@ -32,8 +32,8 @@ impl SocketServer {
     /// # Errors
     ///
     /// As [`Context::bind_datagram`], and where no loop can be made.
-    pub fn udp(address: SocketAddr, service: Service) -> io::Result<SocketServer> {
-        SocketServer::new(|context| service.bind_datagram(context, address))
+    pub fn udp(address: SocketAddr, requests: Requests) -> io::Result<SocketServer> {
+        SocketServer::new(|context| requests.bind_datagram(context, address))
     }
 
     /// Serves connections to a Unix socket; see [`Context::listen_unix`] for `mode` and for what is at the path already.
@@ -42,8 +42,8 @@ impl SocketServer {
     ///
     /// As [`Context::listen_unix`], and where no loop can be made.
     #[cfg(unix)]
-    pub fn unix(address: UnixAddress, mode: Option<u32>, service: Service) -> io::Result<SocketServer> {
-        SocketServer::new(|context| service.listen_unix(context, address, mode))
+    pub fn unix(address: UnixAddress, mode: Option<u32>, requests: Requests) -> io::Result<SocketServer> {
+        SocketServer::new(|context| requests.listen_unix(context, address, mode))
     }
 
     /// Serves Unix datagrams. Clients that are bound to nothing cannot be answered.
@@ -52,8 +52,8 @@ impl SocketServer {
     ///
     /// As [`Context::bind_datagram`], and where no loop can be made.
     #[cfg(unix)]
-    pub fn unix_datagram(address: UnixAddress, service: Service) -> io::Result<SocketServer> {
-        SocketServer::new(|context| service.bind_datagram(context, Address::Unix(address)))
+    pub fn unix_datagram(address: UnixAddress, requests: Requests) -> io::Result<SocketServer> {
+        SocketServer::new(|context| requests.bind_datagram(context, Address::Unix(address)))
     }
 
     fn new(begin: impl FnOnce(&mut Context<'_>) -> io::Result<Serving>) -> io::Result<SocketServer> {
@@ -115,9 +115,9 @@ impl SocketServer {
         Ok(self.serving.shared.admission.ended() >= ended)
     }
 
-    /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left: connections are
-    /// reset, child processes are killed and waited for. Answers whether all was answered, and no thread is left; one whose
-    /// handler does not return is.
+    /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left as far as that is
+    /// possible: child processes are killed and waited for, their connections reset; a handler that does not return keeps its
+    /// thread and its connection. Answers whether all was answered and no thread is left.
     ///
     /// # Errors
     ///

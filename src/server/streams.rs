@@ -1,9 +1,8 @@
 //! Connections, on their way from the loop to a handler and back to their end.
 
-use std::io;
 use std::rc::Rc;
 
-use super::service::{Shared, Task};
+use super::requests::{Shared, Task};
 use crate::{Address, BlockingStream, CloseReason, Context, Detached, Protocol, Transport};
 
 /// A connection that was accepted: leaves the loop at once.
@@ -28,8 +27,9 @@ impl Protocol for Incoming {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         self.shared.admission.admit(&mut transport.context());
         let (shared, client) = (self.shared.clone(), self.client.clone());
-        transport.detach(move |context, detached| {
-            shared.begin(context, Task::Stream(Accepted(Some(detached))), client);
+        transport.detach(move |context, detached| match detached.into_blocking(None) {
+            Ok(stream) => shared.begin(context, Task::Stream(Accepted(Some(stream))), client),
+            Err(error) => shared.end(context, error.into(), &client),
         });
     }
 
@@ -45,18 +45,18 @@ impl Protocol for Incoming {
 }
 
 /// A connection that nobody has begun to handle: reset where nobody will.
-pub(super) struct Accepted(Option<Detached>);
+pub(super) struct Accepted(Option<BlockingStream>);
 
 impl Accepted {
-    pub(super) fn into_blocking(mut self) -> io::Result<BlockingStream> {
-        self.0.take().ok_or(io::ErrorKind::NotConnected)?.into_blocking(None)
+    pub(super) fn take(mut self) -> Option<BlockingStream> {
+        self.0.take()
     }
 }
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        if let Some(detached) = self.0.take() {
-            detached.abort();
+        if let Some(stream) = self.0.take() {
+            Detached::from(stream).abort();
         }
     }
 }

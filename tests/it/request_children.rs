@@ -6,24 +6,24 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Duration;
 
-use switchboard::server::{Service, Serving, SocketServer};
+use switchboard::server::{Requests, Serving, SocketServer};
 use switchboard::{EventLoop, UnixAddress};
 
 use crate::request_handlers::{Errors, ask, tcp};
 use crate::support::{PATIENCE, any_port, connect, event_loop, read_all, serve_while, turn_until};
 
 /// A script in `sh` for each request, at most `count` at a time.
-fn script(count: usize, script: &'static str) -> Service {
-    Service::processes(NonZeroUsize::new(count).unwrap(), move |_| {
+fn script(count: usize, script: &'static str) -> Requests {
+    Requests::processes(NonZeroUsize::new(count).unwrap(), move |_| {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
     })
 }
 
-fn udp(service: Service) -> (EventLoop, Serving, SocketAddr) {
+fn udp(requests: Requests) -> (EventLoop, Serving, SocketAddr) {
     let mut event_loop = event_loop();
-    let serving = service.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
+    let serving = requests.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
     let address = serving.local_addr().as_inet().unwrap();
     (event_loop, serving, address)
 }
@@ -41,8 +41,8 @@ fn ask_udp(address: SocketAddr, data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn children_have_the_connection_as_input_and_output_and_know_their_client() {
-    let service = script(2, "read line; echo \"$line, $REMOTE_ADDR:$REMOTE_PORT\"");
-    let (mut event_loop, serving, address) = tcp(service);
+    let requests = script(2, "read line; echo \"$line, $REMOTE_ADDR:$REMOTE_PORT\"");
+    let (mut event_loop, serving, address) = tcp(requests);
     serve_while(&mut event_loop, move || {
         for _ in 0..5 {
             let mut stream = connect(address);
@@ -78,8 +78,8 @@ fn children_are_bounded_and_who_comes_while_all_are_busy_waits_and_is_served() {
 #[test]
 fn children_that_hang_are_killed_and_their_half_answer_is_no_whole_one() {
     let errors = Errors::default();
-    let service = script(1, "echo half; exec sleep 1000").request_timeout(Some(Duration::from_millis(100)));
-    let (mut event_loop, serving, address) = tcp(service.on_error(errors.hook()));
+    let requests = script(1, "echo half; exec sleep 1000").request_timeout(Some(Duration::from_millis(100)));
+    let (mut event_loop, serving, address) = tcp(requests.on_error(errors.hook()));
     let end = serve_while(&mut event_loop, move || connect(address).read_to_end(&mut Vec::new()));
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     turn_until(&mut event_loop, |_| serving.in_progress() == 0);
@@ -95,8 +95,8 @@ fn children_that_cannot_be_started_or_fail_are_told_of_and_others_are_served() {
     assert_eq!(heard, b"all of it\n", "whether that is an error is for the client to say");
     assert_eq!(errors.take(), ["its process ended with exit status: 3"]);
 
-    let service = Service::processes(NonZeroUsize::MIN, |_| Command::new("/no/such/program"));
-    let (mut event_loop, serving, address) = tcp(service.on_error(errors.hook()));
+    let requests = Requests::processes(NonZeroUsize::MIN, |_| Command::new("/no/such/program"));
+    let (mut event_loop, serving, address) = tcp(requests.on_error(errors.hook()));
     let ends = serve_while(&mut event_loop, move || [0; 2].map(|_| connect(address).read(&mut [0])));
     for end in ends {
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -132,8 +132,8 @@ fn children_that_answer_a_datagram_too_late_or_too_much_are_killed() {
     ] {
         let errors = Errors::default();
         let timeout = if error.contains("time") { Duration::from_millis(100) } else { PATIENCE };
-        let service = script(1, late).request_timeout(Some(timeout)).on_error(errors.hook());
-        let (mut event_loop, serving, address) = udp(service);
+        let requests = script(1, late).request_timeout(Some(timeout)).on_error(errors.hook());
+        let (mut event_loop, serving, address) = udp(requests);
         UdpSocket::bind(any_port()).unwrap().send_to(b"are you there", address).unwrap();
         turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
         let told = errors.take();

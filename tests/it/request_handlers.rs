@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::server::{Request, RequestError, RequestHandler, Service, Serving, SocketServer};
+use switchboard::server::{Request, RequestError, RequestHandler, Requests, Serving, SocketServer};
 use switchboard::{Address, Context, EventLoop};
 
 use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until};
@@ -42,9 +42,9 @@ impl Errors {
 }
 
 /// A service on TCP in a loop of the test's.
-pub(crate) fn tcp(service: Service) -> (EventLoop, Serving, std::net::SocketAddr) {
+pub(crate) fn tcp(requests: Requests) -> (EventLoop, Serving, std::net::SocketAddr) {
     let mut event_loop = event_loop();
-    let serving = service.listen(&mut event_loop.context(), any_port()).unwrap();
+    let serving = requests.listen(&mut event_loop.context(), any_port()).unwrap();
     let address = serving.local_addr().as_inet().unwrap();
     (event_loop, serving, address)
 }
@@ -57,14 +57,14 @@ pub(crate) fn ask(address: std::net::SocketAddr, line: &[u8]) -> Vec<u8> {
 }
 
 /// Every way to handle requests with the same handler.
-fn ways() -> [Service; 2] {
-    [Service::one_at_a_time(|| capitals), Service::threads(count(2), || capitals)]
+fn ways() -> [Requests; 2] {
+    [Requests::one_at_a_time(|| capitals), Requests::threads(count(2), || capitals)]
 }
 
 #[test]
 fn handlers_answer_many_clients_and_each_sees_an_orderly_end() {
-    for service in ways() {
-        let (mut event_loop, serving, address) = tcp(service);
+    for requests in ways() {
+        let (mut event_loop, serving, address) = tcp(requests);
         serve_while(&mut event_loop, move || {
             let clients: Vec<_> = (0..20)
                 .map(|number| {
@@ -109,8 +109,8 @@ impl RequestHandler for Noting {
 fn handlers_are_set_up_and_finished_around_each_request_and_a_failure_resets() {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let (noted, errors) = (calls.clone(), Errors::default());
-    let service = Service::threads(count(1), move || Noting(noted.clone())).on_error(errors.hook());
-    let (mut event_loop, serving, address) = tcp(service);
+    let requests = Requests::threads(count(1), move || Noting(noted.clone())).on_error(errors.hook());
+    let (mut event_loop, serving, address) = tcp(requests);
     let answer = serve_while(&mut event_loop, move || {
         // It says something only when it was greeted.
         let mut stream = connect(address);
@@ -142,9 +142,9 @@ fn handlers_that_panic_end_their_request_only() {
         assert_ne!(line, "panic\n", "no panic");
         Ok(())
     };
-    for service in [Service::one_at_a_time(move || panics), Service::threads(count(1), move || panics)] {
+    for requests in [Requests::one_at_a_time(move || panics), Requests::threads(count(1), move || panics)] {
         let errors = Errors::default();
-        let (mut event_loop, _, address) = tcp(service.on_error(errors.hook()));
+        let (mut event_loop, _, address) = tcp(requests.on_error(errors.hook()));
         serve_while(&mut event_loop, move || {
             let mut stream = connect(address);
             stream.write_all(b"panic\n").unwrap();
@@ -163,7 +163,7 @@ fn handlers_are_bounded_and_who_comes_while_all_are_busy_waits_and_is_served() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (begins, begun) = mpsc::channel();
     let seen = most.clone();
-    let service = Service::threads(count(THREADS), move || {
+    let requests = Requests::threads(count(THREADS), move || {
         let (running, most, begins) = (running.clone(), seen.clone(), begins.clone());
         move |request: &mut Request| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -173,7 +173,7 @@ fn handlers_are_bounded_and_who_comes_while_all_are_busy_waits_and_is_served() {
             result
         }
     });
-    let (mut event_loop, serving, address) = tcp(service);
+    let (mut event_loop, serving, address) = tcp(requests);
     let mut clients: Vec<_> = (0..10).map(|_| connect(address)).collect();
     turn_until(&mut event_loop, |_| begun.try_recv().is_ok() && serving.in_progress() == THREADS);
     for _ in 0..20 {
@@ -189,10 +189,10 @@ fn handlers_are_bounded_and_who_comes_while_all_are_busy_waits_and_is_served() {
 
 #[test]
 fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
-    for service in [Service::one_at_a_time(|| capitals), Service::threads(count(1), || capitals)] {
+    for requests in [Requests::one_at_a_time(|| capitals), Requests::threads(count(1), || capitals)] {
         let errors = Errors::default();
-        let service = service.request_timeout(Some(Duration::from_millis(50))).on_error(errors.hook());
-        let (mut event_loop, serving, address) = tcp(service);
+        let requests = requests.request_timeout(Some(Duration::from_millis(50))).on_error(errors.hook());
+        let (mut event_loop, serving, address) = tcp(requests);
         let silent = connect(address);
         turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
         assert_eq!(errors.take(), ["the time for this request is up"]);
@@ -218,7 +218,7 @@ fn handlers_refuse_whom_they_do_not_want() {
         *counts.borrow_mut() += 1;
         *counts.borrow() > 1
     };
-    let (mut event_loop, _, address) = tcp(Service::threads(count(1), || capitals).verify(verify));
+    let (mut event_loop, _, address) = tcp(Requests::threads(count(1), || capitals).verify(verify));
     serve_while(&mut event_loop, move || {
         assert!(read_all(&mut connect(address)).is_empty(), "the first is turned away");
         assert_eq!(ask(address, b"the second\n"), b"THE SECOND\n");
@@ -233,8 +233,8 @@ fn handlers_give_a_connection_back_to_the_loop_with_what_they_have_not_read() {
         request.give_back(|| Box::new(Echo));
         Ok(())
     };
-    for service in [Service::one_at_a_time(move || upgrades), Service::threads(count(1), move || upgrades)] {
-        let (mut event_loop, serving, address) = tcp(service);
+    for requests in [Requests::one_at_a_time(move || upgrades), Requests::threads(count(1), move || upgrades)] {
+        let (mut event_loop, serving, address) = tcp(requests);
         let heard = serve_while(&mut event_loop, move || {
             let mut stream = connect(address);
             stream.write_all(b"shout\nand then ").unwrap();
@@ -252,8 +252,8 @@ fn handlers_give_a_connection_back_to_the_loop_with_what_they_have_not_read() {
 
 #[test]
 fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
-    for service in ways() {
-        let mut server = SocketServer::tcp(any_port(), service).unwrap();
+    for requests in ways() {
+        let mut server = SocketServer::tcp(any_port(), requests).unwrap();
         let address = server.local_addr().as_inet().unwrap();
         assert!(!server.handle_request(Some(Duration::ZERO)).unwrap(), "nobody has come");
         let clients = thread::spawn(move || {
@@ -277,14 +277,14 @@ fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
 #[test]
 fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begun() {
     let (begins, begun) = mpsc::channel();
-    let service = Service::threads(count(2), move || {
+    let requests = Requests::threads(count(2), move || {
         let begins = begins.clone();
         move |request: &mut Request| {
             begins.send(()).unwrap();
             capitals(request)
         }
     });
-    let mut server = SocketServer::tcp(any_port(), service).unwrap();
+    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
     let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
     let client = thread::spawn(move || {
         assert_eq!(ask(address, b"one\n"), b"ONE\n");
@@ -303,9 +303,9 @@ fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begu
 
 #[test]
 fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_system() {
-    for service in ways() {
+    for requests in ways() {
         let mut event_loop = event_loop();
-        let serving = service.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
+        let serving = requests.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
         let address = serving.local_addr().as_inet().unwrap();
         serve_while(&mut event_loop, move || {
             let client = UdpSocket::bind(any_port()).unwrap();
@@ -336,11 +336,11 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
         Some(b"silence") => Ok(()),
         _ => capitals(request),
     };
-    for service in [Service::one_at_a_time(move || answers), Service::threads(count(1), move || answers)] {
+    for requests in [Requests::one_at_a_time(move || answers), Requests::threads(count(1), move || answers)] {
         let errors = Errors::default();
         let mut event_loop = event_loop();
-        let service = service.on_error(errors.hook());
-        let serving = service.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
+        let requests = requests.on_error(errors.hook());
+        let serving = requests.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
         let address = serving.local_addr().as_inet().unwrap();
         let heard = serve_while(&mut event_loop, move || {
             let client = UdpSocket::bind(any_port()).unwrap();
@@ -361,14 +361,14 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
 fn handlers_and_their_threads_leave_nothing_behind_after_many_requests() {
     let made = Arc::new(());
     let held = made.clone();
-    let service = Service::threads(count(4), move || {
+    let requests = Requests::threads(count(4), move || {
         let held = held.clone();
         move |request: &mut Request| {
             let _held = &held;
             capitals(request)
         }
     });
-    let mut server = SocketServer::tcp(any_port(), service).unwrap();
+    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
     let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
     let clients = thread::spawn(move || {
         let clients: Vec<_> = (0..4)

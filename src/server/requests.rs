@@ -19,13 +19,13 @@ use super::{Request, RequestError, RequestHandler, handler};
 #[cfg(unix)]
 use crate::UnixAddress;
 use crate::workers::{WorkError, WorkerPool, caught};
-use crate::{Address, AnyId, Context, Detached, Protocol};
+use crate::{Address, AnyId, BlockingStream, Context, Protocol};
 
 /// How requests are handled, before it is known where they come from; see the [module](super).
 ///
 /// Each handles a bounded number at a time. While it is at the bound, nothing is accepted: who comes waits in the
 /// listener's backlog, or in the system's buffer of the datagram socket.
-pub struct Service {
+pub struct Requests {
     way: Way,
     parallel_max: usize,
     verify: Option<Verify>,
@@ -46,7 +46,7 @@ enum Way {
     Processes(WorkerPool, Box<dyn Fn(&Address) -> Command>, Arc<Children>),
 }
 
-/// A service that has a listener or a datagram socket, as the parts of it share it.
+/// Requests that have a listener or a datagram socket to come by, as the parts of that share it.
 pub(super) struct Shared {
     way: Way,
     pub(super) admission: Admission,
@@ -65,7 +65,7 @@ pub(super) enum Task {
 #[derive(Default)]
 pub(super) struct Outcome {
     /// It is closed in an orderly way, unless it goes back to a protocol.
-    pub(super) connection: Option<(Detached, Option<GiveBack>)>,
+    pub(super) connection: Option<(BlockingStream, Option<GiveBack>)>,
     /// Nothing is answered where it is empty.
     pub(super) answer: Vec<u8>,
     pub(super) error: Option<RequestError>,
@@ -74,25 +74,25 @@ pub(super) struct Outcome {
 /// How long a request may take, unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-impl Service {
-    fn new(way: Way, parallel_max: usize) -> Service {
-        Service { way, parallel_max, verify: None, on_error: None, timeout: Some(TIMEOUT) }
+impl Requests {
+    fn new(way: Way, parallel_max: usize) -> Requests {
+        Requests { way, parallel_max, verify: None, on_error: None, timeout: Some(TIMEOUT) }
     }
 
     /// One request after the other, on the loop's own thread, which does nothing else meanwhile: `socketserver` without a
     /// mix-in. For trying things out, and where nobody else waits. `make` makes a handler for each request.
-    pub fn one_at_a_time<H: RequestHandler + 'static>(make: impl Fn() -> H + 'static) -> Service {
-        Service::new(Way::Here(Rc::new(move || Box::new(make()) as Box<dyn RequestHandler>)), 1)
+    pub fn one_at_a_time<H: RequestHandler + 'static>(make: impl Fn() -> H + 'static) -> Requests {
+        Requests::new(Way::Here(Rc::new(move || Box::new(make()) as Box<dyn RequestHandler>)), 1)
     }
 
-    /// At most `threads` requests at a time, each in a thread: `ThreadingMixIn`, with a bound. The threads are the
-    /// service's own, are started as they are needed and stay. `make` makes a handler for each request, in its thread.
+    /// At most `threads` requests at a time, each in a thread: `ThreadingMixIn`, with a bound. The threads are their
+    /// own, are started as they are needed and stay. `make` makes a handler for each request, in its thread.
     pub fn threads<H: RequestHandler + 'static>(
         threads: NonZeroUsize,
         make: impl Fn() -> H + Send + Sync + 'static,
-    ) -> Service {
+    ) -> Requests {
         let make = Arc::new(move || Box::new(make()) as Box<dyn RequestHandler>);
-        Service::new(Way::Threads(WorkerPool::new(threads, 0), make), threads.get())
+        Requests::new(Way::Threads(WorkerPool::new(threads, 0), make), threads.get())
     }
 
     /// At most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command` says which
@@ -103,26 +103,26 @@ impl Service {
     /// ended the connection is closed in an orderly way, or reset where a signal ended it. Once its time is up it is
     /// killed; its own children are not, and keep the connection open if they have it. Each is waited for by a thread.
     #[cfg(unix)]
-    pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Service {
+    pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Requests {
         let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Arc::default());
-        Service::new(way, processes.get())
+        Requests::new(way, processes.get())
     }
 
     /// Asks `verify` about each client: where it answers `false` the connection is closed, the datagram dropped.
-    pub fn verify(self, verify: impl Fn(&Address) -> bool + 'static) -> Service {
-        Service { verify: Some(Box::new(verify)), ..self }
+    pub fn verify(self, verify: impl Fn(&Address) -> bool + 'static) -> Requests {
+        Requests { verify: Some(Box::new(verify)), ..self }
     }
 
     /// Has `hook` called, on the loop's thread, for each request that went wrong. It is logged in any case, as a warning;
     /// where the client is to blame, for debugging.
-    pub fn on_error(self, hook: impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static) -> Service {
-        Service { on_error: Some(Box::new(hook)), ..self }
+    pub fn on_error(self, hook: impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static) -> Requests {
+        Requests { on_error: Some(Box::new(hook)), ..self }
     }
 
     /// How long a request may take in all, from when it is accepted; 60 s unless it is said here, `None` for ever. Then
     /// reading and writing fail, and a child is killed. A handler that does neither is not stopped.
-    pub fn request_timeout(self, timeout: Option<Duration>) -> Service {
-        Service { timeout, ..self }
+    pub fn request_timeout(self, timeout: Option<Duration>) -> Requests {
+        Requests { timeout, ..self }
     }
 
     /// Serves connections to an address, in a loop that may do other things too; see [`Context::listen`].
@@ -177,7 +177,7 @@ impl Service {
     }
 
     fn shared(self) -> Rc<Shared> {
-        let Service { way, parallel_max, verify, on_error, timeout } = self;
+        let Requests { way, parallel_max, verify, on_error, timeout } = self;
         Rc::new(Shared { way, admission: Admission::new(parallel_max), verify, on_error, timeout })
     }
 }
@@ -241,7 +241,7 @@ impl Shared {
     }
 
     /// A request has come to its end: somebody else may come in, and its client gets what is left to do for him.
-    fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
+    pub(super) fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
         self.admission.end(context);
         let Outcome { connection, answer, error } = outcome;
         if let (Some(Gate::Datagrams(id)), false) = (self.admission.gate(), answer.is_empty()) {
@@ -249,9 +249,9 @@ impl Shared {
                 socket.send_to(&answer, client);
             }
         }
-        if let Some((detached, give_back)) = connection {
+        if let Some((stream, give_back)) = connection {
             let protocol = give_back.map_or_else(|| Box::new(Closing) as Box<dyn Protocol>, |make| make());
-            if let Err(error) = context.attach(detached, protocol) {
+            if let Err(error) = context.attach(stream, protocol) {
                 log::debug!("the connection with {client} ended before it came back: {error}");
             }
         }
@@ -301,10 +301,9 @@ fn is_clients(error: &io::Error) -> bool {
 impl Task {
     pub(super) fn run(self, handler: &mut dyn RequestHandler, client: Address, deadline: Option<Instant>) -> Outcome {
         match self {
-            Task::Stream(accepted) => match accepted.into_blocking() {
-                Ok(stream) => Outcome::of(Request::of_stream(stream, client, deadline), handler),
-                Err(error) => error.into(),
-            },
+            Task::Stream(accepted) => accepted.take().map_or_else(Outcome::default, |stream| {
+                Outcome::of(Request::of_stream(stream, client, deadline), handler)
+            }),
             Task::Datagram(data) => Outcome::of(Request::of_datagram(data, client, deadline), handler),
         }
     }
@@ -336,7 +335,7 @@ impl From<io::Error> for Outcome {
     }
 }
 
-/// A [`Service`] that has a listener or a datagram socket in a loop. Dropping this ends nothing.
+/// A [`Requests`] that has a listener or a datagram socket in a loop. Dropping this ends nothing.
 pub struct Serving {
     pub(super) shared: Rc<Shared>,
     gate: Gate,
@@ -384,9 +383,9 @@ impl Serving {
     }
 }
 
-impl fmt::Debug for Service {
+impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("parallel_max", &self.parallel_max).finish_non_exhaustive()
+        f.debug_struct("Requests").field("parallel_max", &self.parallel_max).finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,140 @@
+//! The tutorial's socket servers: a handler that reads, writes and waits, called for each connection or datagram.
+//!
+//! Run `cargo run --features server --example socket_server`, then `telnet 127.0.0.1 1234`: it thanks, and sends back
+//! whatever line it is sent. One client at a time, the others wait; with `--threads=4` or `--processes=4` four are served
+//! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
+//! a datagram is just sent back. `--once` serves one request and ends.
+
+mod support;
+
+use std::io::{self, BufRead, Read, Write};
+use std::num::NonZeroUsize;
+use std::process::Command;
+use std::time::Duration;
+
+use support::{Failure, say};
+use switchboard::server::{Request, Requests, SocketServer};
+use switchboard::signals::{self, Signal};
+use switchboard::{Address, UnixAddress};
+
+const THANKS: &[u8] = b"Thank you for connecting\n";
+
+/// Longer lines are sent back in pieces of so many bytes.
+const PIECE_BYTES: u64 = 4096;
+
+/// How long requests in progress are waited for at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// For each request, in whatever thread.
+fn handle(request: &mut Request) -> io::Result<()> {
+    greet(request.client_addr());
+    if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
+        return request.write_all(&packet);
+    }
+    request.write_all(THANKS)?;
+    let mut line = Vec::new();
+    while request.take(PIECE_BYTES).read_until(b'\n', &mut line)? > 0 {
+        request.write_all(&line)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn greet(client: &Address) {
+    say(format_args!("Got connection from {client}"));
+}
+
+/// The same in a process of its own, which has the connection as its input and output.
+fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(thanks)?;
+    io::copy(&mut io::stdin().lock(), &mut output)?;
+    output.flush()
+}
+
+/// How it serves, from the command line.
+struct Options {
+    way: Way,
+    kind: Kind,
+    once: bool,
+    address: Option<String>,
+}
+
+enum Way {
+    OneAtATime,
+    Threads(NonZeroUsize),
+    Processes(NonZeroUsize),
+}
+
+enum Kind {
+    Tcp,
+    Udp,
+    Unix,
+    UnixDatagram,
+}
+
+fn options() -> Result<Options, Failure> {
+    let mut options = Options { way: Way::OneAtATime, kind: Kind::Tcp, once: false, address: None };
+    for argument in std::env::args().skip(1) {
+        let wrong = || Failure::new(format!("{argument:?} is not understood: see the first lines of this example"));
+        match argument.split_once('=').unwrap_or((&argument, "")) {
+            ("--threads", count) => options.way = Way::Threads(count.parse().map_err(|_| wrong())?),
+            ("--processes", count) => options.way = Way::Processes(count.parse().map_err(|_| wrong())?),
+            ("--udp", "") => options.kind = Kind::Udp,
+            ("--unix", "") => options.kind = Kind::Unix,
+            ("--unix-datagram", "") => options.kind = Kind::UnixDatagram,
+            ("--once", "") => options.once = true,
+            (flag, _) if flag.starts_with('-') || options.address.is_some() => return Err(wrong()),
+            _ => options.address = Some(argument),
+        }
+    }
+    Ok(options)
+}
+
+fn requests(way: &Way, thanks: &'static str) -> io::Result<Requests> {
+    let this_program = std::env::current_exe()?;
+    Ok(match way {
+        Way::OneAtATime => Requests::one_at_a_time(|| handle),
+        Way::Threads(threads) => Requests::threads(*threads, || handle),
+        Way::Processes(processes) => Requests::processes(*processes, move |client| {
+            greet(client);
+            let mut command = Command::new(&this_program);
+            command.arg(thanks);
+            command
+        }),
+    })
+}
+
+fn serve(options: &Options) -> Result<SocketServer, Failure> {
+    let is_stream = matches!(options.kind, Kind::Tcp | Kind::Unix);
+    let requests = requests(&options.way, if is_stream { "--child" } else { "--child-datagram" })?;
+    let address = options.address.as_deref().unwrap_or("127.0.0.1:1234");
+    let path = || UnixAddress::Path(address.into());
+    let inet = || address.parse().map_err(|_| Failure::new(format!("{address:?} is not an address to listen on")));
+    let server = match options.kind {
+        Kind::Tcp => SocketServer::tcp(inet()?, requests),
+        Kind::Udp => SocketServer::udp(inet()?, requests),
+        Kind::Unix => SocketServer::unix(path(), None, requests),
+        Kind::UnixDatagram => SocketServer::unix_datagram(path(), requests),
+    };
+    server.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
+}
+
+fn main() -> Result<(), Failure> {
+    match std::env::args().nth(1).as_deref() {
+        Some("--child") => return Ok(handle_stdio(THANKS)?),
+        Some("--child-datagram") => return Ok(handle_stdio(b"")?),
+        _ => env_logger::init(),
+    }
+    let options = options()?;
+    let mut server = serve(&options)?;
+    // The second one ends the wait for requests in progress.
+    signals::add_signal_handler(&mut server.context(), [Signal::INT, Signal::TERM], |context, _| context.stop())?;
+    say(format_args!("listening on {}", server.local_addr()));
+    match options.once {
+        true => drop(server.handle_request(None)?),
+        false => server.serve_forever()?,
+    }
+    server.shutdown(GRACE)?;
+    Ok(())
+}
