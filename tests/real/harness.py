@@ -187,9 +187,12 @@ class Server:
         """The address as printed or, where nothing can be printed, as the kernel lists it for this process."""
         if not printed:
             return self.wait_until(lambda: listening_address(self.pid), "a listening socket")
-        line = self.wait_for_line(rb"listening on \S+:\d+", "the line `listening on ADDR`")
-        host, port = line.split()[-1].rsplit(b":", 1)
-        return host.decode(), int(port)
+        line = self.wait_for_line(rb"listening on \S+:\S+", "the line `listening on ADDR`")
+        address = line.split()[-1].decode()
+        if address.startswith("unix:"):
+            return address.removeprefix("unix:")
+        host, port = address.rsplit(":", 1)
+        return host, int(port)
 
     def wait(self, condition, what, limit_s=WAIT_S):
         """Waits until `condition()`, which looks at the printed lines, is true, and returns what it gave."""

@@ -55,8 +55,7 @@ class Running:
         self.kind = kind
         self.server = Server(argv)
         self.pid = self.server.pid
-        where = self.server.address
-        self.address = where.removeprefix("unix:") if isinstance(where, str) else where
+        self.address = self.server.address
 
     def __enter__(self):
         return self

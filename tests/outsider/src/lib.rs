@@ -13,6 +13,7 @@ mod group;
 #[cfg(unix)]
 mod looking;
 mod proxied;
+mod requests;
 mod serving;
 mod spreading;
 mod threads;
