@@ -5,6 +5,7 @@
 //! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
 //! a datagram is just sent back. `--once` serves one request and ends.
 
+#[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
 
 use std::io::{self, BufRead, Read, Write};
