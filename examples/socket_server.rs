@@ -1,6 +1,6 @@
 //! The tutorial's socket servers: a handler that reads, writes and waits, called for each connection or datagram.
 //!
-//! Run `cargo run --features server --example socket_server`, then `telnet 127.0.0.1 1234`: it thanks, and sends back
+//! Run `cargo run --example socket_server --features server`, then `telnet 127.0.0.1 1234`: it thanks, and sends back
 //! whatever line it is sent. One client at a time, the others wait; with `--threads=4` or `--processes=4` four are served
 //! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
 //! a datagram is just sent back. `--once` serves one request and ends.

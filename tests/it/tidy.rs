@@ -52,7 +52,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("framing/") => "framing",
         _ if name.starts_with("proxy/") => "framing",
         _ if name.starts_with("signals/") || name.starts_with("service/") => "process",
-        _ if name.starts_with("signals/") => "process",
+        _ if name.starts_with("server/") => "framing",
         _ if name.starts_with("testing/") => "testing",
         "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
         | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"
@@ -82,7 +82,7 @@ fn dependencies_point_down() {
         // State machines know no table, no poller and no clock.
         ("machines", &["Slab", "Slots", "Poller", "Clock", "Core", "crate::event_loop", "Instant::now"]),
         // Conveniences use the public layer alone.
-        ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "Id)"]),
+        ("framing", &["Core", "crate::event_loop", "crate::connection", "sys::", "mio::", "socket2::", "crate::ids"]),
         // What is of the process and not of one loop is a convenience too, but for the sources that it brings.
         (
             "process",
