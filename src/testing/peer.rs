@@ -130,7 +130,8 @@ impl Peer {
         self.stream.reset();
     }
 
-    /// Its kernel takes nothing more, as of a host that hangs: its window is closed until [`unstall`](Peer::unstall).
+    /// Its kernel takes nothing more, as of a host that hangs: its window is closed until [`unstall`](Peer::unstall). One
+    /// that closes answers what comes then by a reset, as any other does.
     pub fn stall(&mut self) {
         self.stream.set_stalled(true);
     }

@@ -107,6 +107,18 @@ fn a_stalled_peer_takes_no_more_until_it_goes_on() {
 }
 
 #[test]
+fn a_stalled_peer_that_closes_leaves_nothing_behind() {
+    let (mut network, mut peer, notes) = noted();
+    peer.stall();
+    peer.send(b"hello");
+    network.run_until_rest();
+    peer.close();
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["hello", "eof", "closed by the peer"]);
+    assert_eq!(network.sockets(), 1, "the listener; the answer was answered by a reset");
+}
+
+#[test]
 fn a1_every_class_of_accept_errors_on_demand() {
     let fails = |error: io::Error| {
         let mut network = Network::new(0, Faults::none());

@@ -150,9 +150,9 @@ impl Tcp {
     }
 
     fn window(&self) -> usize {
-        match (self.stalled, self.orphan || self.phase == Phase::Closed) {
-            (true, _) => 0,
-            (_, true) => usize::MAX,
+        match (self.orphan || self.phase == Phase::Closed, self.stalled) {
+            (true, _) => usize::MAX,
+            (_, true) => 0,
             _ => self.received_max.saturating_sub(self.received.len() + self.in_flight),
         }
     }
@@ -417,10 +417,15 @@ impl World {
         }
         tcp.orphan = true;
         tcp.write_shut = true;
+        // What comes from here on is not kept but answered, by a reset: there is room for that.
+        let stalled = std::mem::take(&mut tcp.stalled);
         let begun = matches!(tcp.phase, Phase::Open | Phase::Embryo(_));
         self.progress += 1;
         self.note(format_args!("s{id} is closed"));
         self.deregister(id);
+        if stalled {
+            self.open_window(id);
+        }
         if begun {
             self.pump(id);
         } else {
