@@ -134,7 +134,6 @@ impl<'a> Context<'a> {
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
     /// `StorageFull` with no slot left. The stream is closed then, and the protocol dropped without a call.
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.check_open()?;
         self.core.attach(connection.into(), protocol).map(ConnectionId)
     }
 
@@ -151,7 +150,6 @@ impl<'a> Context<'a> {
     /// its backlog is full), or no descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the loop shuts down, `StorageFull` with no slot
     /// left. The protocol is dropped without a call then.
     pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.check_open()?;
         self.core.connect(target.into(), protocol).map(ConnectionId)
     }
 

@@ -21,6 +21,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 impl Core {
     /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        if let Err(error) = self.check_open() {
+            return Err(self.refuse(protocol, error));
+        }
         let Connect { target, local, timeout, limits } = connect;
         let own_terms = |limits| Rc::new(Terms { limits, listener: None });
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);

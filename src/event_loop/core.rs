@@ -176,6 +176,12 @@ impl Core {
 
     // Coming in.
 
+    /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
+    pub(super) fn refuse(&mut self, protocol: Box<dyn Protocol>, error: io::Error) -> io::Error {
+        self.discarded.push(Discarded::Protocol(protocol));
+        error
+    }
+
     /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
         let id = self.slots.insert(Tenant::Connection(connection))?;
@@ -211,8 +217,11 @@ impl Core {
 
     pub(crate) fn attach(&mut self, detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
         let Detached { stream, peer, unread, unsent } = detached;
-        stream.prepare()?;
-        let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
+        let known = self.check_open().and_then(|()| stream.prepare());
+        let peer = match known.and_then(|()| peer.map_or_else(|| stream.peer_addr(), Ok)) {
+            Ok(peer) => peer,
+            Err(error) => return Err(self.refuse(protocol, error)),
+        };
         let id = self.add_connection(Connection::new(stream, protocol, peer, self.terms.clone()))?;
         self.restore(id, &unread, unsent);
         Ok(id)

@@ -1,4 +1,7 @@
-//! Rule E1: destructors of what is the user's, which may panic as well.
+//! Rules E1 and C3: destructors of what is the user's, which may panic as well, and borrow what a caller has borrowed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::*;
 use crate::sys::script::Call;
@@ -97,4 +100,36 @@ fn e1_what_a_callback_wrote_before_it_panicked_never_looks_whole() {
     // A large piece goes out at once; a reset follows it, and what was only gathered is dropped.
     assert_eq!(peer.take_sent().len(), 20_000);
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
+}
+
+/// Borrows a cell in its destructor, as a protocol that shares state with others may.
+struct Counted(Rc<RefCell<u32>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0.borrow_mut() += 1;
+    }
+}
+
+impl Protocol for Counted {
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[test]
+fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
+    let mut scene = Scene::new();
+    let dropped = Rc::<RefCell<u32>>::default();
+    let somebody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = somebody.local_addr().unwrap();
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    scene.event_loop.context().shutdown(Duration::ZERO);
+    let held = dropped.borrow_mut();
+    let mut context = scene.event_loop.context();
+    assert!(context.connect(address, Box::new(Counted(dropped.clone()))).is_err());
+    assert!(context.attach(stream, Box::new(Counted(dropped.clone()))).is_err());
+    drop(held);
+    scene.settle();
+    assert_eq!(*dropped.borrow(), 2);
 }
