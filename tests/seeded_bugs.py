@@ -343,6 +343,8 @@ BUGS = [
      "std::thread::spawn(move || {\n        loop {\n            std::thread::sleep(period);\n            notify(&[NotifyState::Watchdog]);\n        }\n    });\n"
      "    let timer = context.call_later(Duration::MAX, |_| {});"),
     ("u1", "src/datagram.rs", "count: count.min(most), from, truncated };", "count: count.min(most), from, truncated: false && truncated };"),
+    ("u1", LOOP + "datagrams.rs", "datagram.try_again();\n        }\n    }\n\n    pub(super) fn send_datagrams_again",
+     "}\n    }\n\n    pub(super) fn send_datagrams_again"),
     ("u1", "src/datagram.rs", "let buffer = &mut buffer[..=most];", "let buffer = &mut buffer[..most.max(1)];"),
     ("u1", "src/datagram.rs", "self.readable |= readiness.is_readable() || readiness.is_error()", "self.readable |= readiness.is_readable()"),
     ("u1", "src/datagram.rs", "self.note_error(DatagramError::Socket(error));\n                    return Receive::Failed;",

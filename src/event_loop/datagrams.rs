@@ -158,6 +158,9 @@ impl Core {
             if !asked && !std::mem::replace(&mut datagram.sends_later, true) {
                 self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
             }
+        } else if !asked {
+            // What blocked was dropped, and nobody tells any more when another one would not.
+            datagram.try_again();
         }
     }
 

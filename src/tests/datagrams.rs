@@ -371,6 +371,26 @@ fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
 }
 
 #[test]
+fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
+    let mut world = world(Limits::default().with_loop_queue_bytes_max(1000), idle);
+    let (other, to) = (world.network.address(world.host, 8), world.peer_address());
+    let recorder = Recorder { log: Log::default(), act: idle };
+    let other = world.network.context(world.host).bind_datagram(other, Box::new(recorder)).unwrap();
+    world.rest();
+    world.slow(SECOND);
+    // The other one has filled the queues of the loop: what blocks is not kept.
+    let fill = |transport: &mut DatagramTransport<'_>| (0..6).for_each(|_| transport.send_to(&[0; 60_000], &to));
+    fill(&mut world.network.context(world.host).datagram(other).unwrap());
+    world.with(fill);
+    assert_eq!(world.with(|transport| transport.queued_bytes()), 0);
+    world.rest();
+    world.received();
+    world.with(|transport| transport.send_to(b"on", &to));
+    world.rest();
+    assert_eq!(world.received(), [b"on"]);
+}
+
+#[test]
 fn u1_empty_datagrams_in_the_queue_count_too() {
     let mut world = world(Limits::default().with_queue_bytes_max(10_000), idle);
     world.rest();
