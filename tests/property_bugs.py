@@ -106,6 +106,43 @@ BUGS = [
     ("the quick path loses what is not sent at once", 300, [
         (LOOP + "quick.rs", "Err(result) => self.send_slowly(id, result),",
          "Err(result) => {\n                drop(result);\n                self.own.gathered.clear();\n            }")]),
+    ("what is written before a connect stands is dropped", 300, [
+        (CONNECTION + "writing.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
+    ("a connect stands before it has a peer", 300, [
+        ("src/connector.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
+         "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
+    ("a failed connect is told as a lost connection", 300, [
+        (LOOP + "turn.rs", "self.deliver_connect_failure(id, connector.into_error(reason));",
+         "let _ = connector;\n                self.deliver_loss(id, reason);")]),
+    ("a failed attempt is not followed by the next", 300, [
+        (LOOP + "connect.rs", "self.note_failure(id, address, error);\n        self.connect_next(id);",
+         "self.note_failure(id, address, error);")]),
+    ("the other attempts of a connect are forgotten", 300, [
+        ("src/connector.rs", "std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)",
+         "std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| { std::mem::forget(attempt.stream); None })")]),
+    ("a connect has no deadline", 300, [
+        (LOOP + "timing.rs", "Purpose::ConnectDeadline => self.connect_timed_out(id),", "Purpose::ConnectDeadline => {}")]),
+    ("a cancelled connect keeps its timers", 300, [
+        (LOOP + "core.rs", "for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {\n"
+         "                self.timers.remove(timer);\n            }\n", "")]),
+    ("a socket that has met itself counts as connected", 300, [
+        ("src/connector.rs", "Ok(peer) if is_itself(&attempt.stream, &peer)", "Ok(peer) if false && is_itself(&attempt.stream, &peer)")]),
+    ("a write half that is shut too early stays open", 300, [
+        (CONNECTION + "ending.rs", "State::Connecting => self.state = State::ConnectingFinQueued,", "")]),
+    ("missed ticks are not counted", 300, [
+        (LOOP + "timing.rs", "let missed = late.as_nanos() / period.as_nanos();", "let missed = 0 * late.as_nanos() / period.as_nanos();")]),
+    ("what a handle writes is lost", 300, [
+        (LOOP + "commands.rs", "Command::Write(id, data) => self.write(id.0, Piece::Owned(data)),", "Command::Write(..) => {}")]),
+    ("a raised cap is not looked at", 300, [
+        ("src/context.rs", "listener: Some(self.id) });\n            self.core.look_again(self.id);", "listener: Some(self.id) });")]),
+    ("a datagram that had to wait is sent twice", 3000, [
+        ("src/datagram.rs", "if self.send_now(&data, to.as_ref()) {", "if self.send_now(&data, to.as_ref()) && self.send_now(&data, to.as_ref()) {")]),
+    ("the marks of a datagram socket do not alternate", 3000, [
+        ("src/datagram.rs", "self.paused = matches!(mark, Mark::Pause);", "self.paused |= matches!(mark, Mark::Pause);")]),
+    ("a used-up budget of datagrams carries nothing over", 300, [
+        (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
+    ("a protocol that is refused is dropped within the call", 300, [
+        (LOOP + "core.rs", "self.discarded.push(Discarded::Protocol(protocol));\n        error", "drop(protocol);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "self.drop_output(pool);\n        self.input = None;\n        self.state = State::Lost;",
          "self.output = None;\n        self.input = None;\n        self.state = State::Lost;")]),

@@ -3,6 +3,7 @@
 use super::Core;
 use super::slots::Tenant;
 use crate::connection::Connection;
+use crate::datagram::DatagramSocket;
 use crate::ids::Id;
 use crate::listener::Listener;
 
@@ -10,6 +11,12 @@ impl Core {
     pub(crate) fn each_connection(&self, mut look: impl FnMut(Id, &Connection)) {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.slots.connection(id).into_iter().for_each(|connection| look(id, connection));
+        }
+    }
+
+    pub(crate) fn each_datagram(&self, mut look: impl FnMut(Id, &DatagramSocket)) {
+        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+            self.slots.datagram(id).into_iter().for_each(|datagram| look(id, datagram));
         }
     }
 

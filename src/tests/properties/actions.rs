@@ -1,12 +1,15 @@
 //! What callbacks, timers, posted closures and outsiders do.
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
-use super::ledger::{Ledger, Listening, PANIC, Phase, with};
-use super::program::{Program, delay, make};
+use super::commands::{command, post};
+use super::datagrams;
+use super::dials::{self, connect};
+use super::ledger::{Ledger, Listening, Phase, with};
+use super::program::{Program, make};
+use super::timers::{cancel, reset, set_timer};
 use crate::ids::AnyId;
-use crate::{ConnectionId, Context, Detached, Timeout, Transport};
+use crate::{Context, Detached, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
@@ -30,14 +33,17 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
 
 /// One thing that is done to anything else of a host's loop.
 pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    match ledger.random.below(20) {
+    match ledger.random.below(28) {
         0..=9 => another(ledger, context, host),
         10 | 11 => cancel(ledger, context, host),
-        12 | 13 => stale(ledger, context, host),
-        14 | 15 => post(ledger, context, host),
-        16 => command(ledger, context, host),
-        17 => listen(ledger, context, host),
-        18 => listener(ledger, context, host),
+        12 => reset(ledger, context, host),
+        13 | 14 => stale(ledger, context, host),
+        15 | 16 => post(ledger, context, host),
+        17 | 18 => command(ledger, context, host),
+        19 => listen(ledger, context, host),
+        20 => listener(ledger, context, host),
+        21..=23 => connect(ledger, context, host),
+        24..=26 => datagrams::act(ledger, context, host),
         _ => {
             let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
             set_timer(ledger, context, connection);
@@ -67,7 +73,9 @@ fn stale(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
 // Writing.
 
 fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    let Some(stream) = ledger.connections[index].stream else { return };
+    let Some(stream) = ledger.connections[index].stream.filter(|_| ledger.connections[index].handle_writes == 0) else {
+        return;
+    };
     let side = ledger.connections[index].side;
     let from = ledger.streams[stream].halves[side as usize].written;
     let count = match ledger.random.below(40) {
@@ -78,8 +86,12 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
         _ => ledger.random.between(16_000, 40_000),
     } as usize;
     let count = count.min(ledger.write_bound);
-    let bytes = Ledger::bytes(stream, side, from, count);
-    ledger.coverage.hit(if count == 0 { "write nothing" } else { "write" });
+    let bytes = ledger.bytes(stream, side, from, count);
+    ledger.coverage.hit(match (count, ledger.connections[index].phase) {
+        (0, _) => "write nothing",
+        (_, Phase::Connecting) => "write while connecting",
+        _ => "write",
+    });
     if count >= 16 * 1024 {
         ledger.coverage.hit("write large");
     }
@@ -99,6 +111,9 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     let taken = transport.context().counters().late_writes == before;
     let shut = ledger.connections[index].write_shut;
     ledger.check(!(taken && shut && count > 0), || "a write after the end is taken".into());
+    let connection = &ledger.connections[index];
+    let stays = connection.phase == Phase::Connecting && !shut && !connection.closing && !connection.asked.command;
+    ledger.check(taken || !stays, || "a write before the connection stands is ignored".into());
     if taken {
         ledger.streams[stream].halves[side as usize].written += count;
     }
@@ -107,8 +122,8 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
 fn set_marks(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("marks");
     let (high, low) = (ledger.random.below(20_000) as usize, ledger.random.below(6000) as usize);
-    let connection = &mut ledger.connections[index];
-    (connection.high, connection.low) = (high, low);
+    let limits = &mut ledger.connections[index].limits;
+    (limits.queue_bytes_high, limits.queue_bytes_low) = (high, low);
     transport.set_write_marks(high, low);
 }
 
@@ -142,10 +157,12 @@ fn set_low_mark(ledger: &mut Ledger, transport: &mut Transport<'_>) {
 
 fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     // One that has ended goes out with the protocol it has.
-    if transport.peer_addr().is_none() || matches!(ledger.connections[index].phase, Phase::New | Phase::Lost) {
+    let phase = ledger.connections[index].phase;
+    let stands = transport.peer_addr().is_some() && matches!(phase, Phase::Made | Phase::Ended);
+    if !stands && phase != Phase::Connecting {
         return;
     }
-    ledger.coverage.hit("set_protocol");
+    ledger.coverage.hit(if stands { "set_protocol" } else { "set_protocol while connecting" });
     ledger.connections[index].instance += 1;
     let instance = ledger.connections[index].instance;
     let program = Program::new(ledger, index, instance);
@@ -183,7 +200,8 @@ pub(super) fn abort(ledger: &mut Ledger, transport: &mut Transport<'_>, index: u
 }
 
 fn shutdown_write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    ledger.coverage.hit("shutdown_write");
+    let connects = ledger.connections[index].phase == Phase::Connecting;
+    ledger.coverage.hit(if connects { "shutdown_write while connecting" } else { "shutdown_write" });
     match ledger.connections[index].phase {
         Phase::Ended => ledger.closes(index),
         _ => ledger.end_of_sending(index),
@@ -192,6 +210,10 @@ fn shutdown_write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
 }
 
 fn detach(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    // What a handle is still to write would be written to nobody, and what comes behind it be out of place.
+    if ledger.connections[index].handle_writes > 0 {
+        return;
+    }
     ledger.coverage.hit("detach");
     let keeps = ledger.random.hits(700);
     let detached =
@@ -240,29 +262,10 @@ fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, det
     half.torn |= unsent > 0;
 }
 
-// Timers and commands.
-
-fn set_timer(ledger: &mut Ledger, context: &mut Context<'_>, connection: usize) {
-    let Some(host) = ledger.connections.get(connection).map(|connection| connection.host) else { return };
-    ledger.coverage.hit("set_timer");
-    let delay = delay(ledger);
-    let timer = ledger.set_timer(host, context.now(), delay);
-    let id = context.call_later(delay, move |context| {
-        with(|ledger| {
-            ledger.fires(timer, context.now());
-            if ledger.actions > 0 && ledger.random.hits(10) {
-                ledger.coverage.hit("panic in a timer");
-                ledger.panics[host] += 1;
-                resume_unwind(Box::new(PANIC));
-            }
-            later(ledger, context, host, connection);
-        });
-    });
-    ledger.timers[timer].id = Some(id);
-}
+// Later.
 
 /// What timers and posted closures do: something to the connection that set them, or around.
-fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, connection: usize) {
+pub(super) fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, connection: usize) {
     if ledger.actions == 0 {
         return;
     }
@@ -271,50 +274,6 @@ fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, connection
     match id.and_then(|id| context.connection(id)) {
         Some(mut transport) if ledger.random.hits(700) => act_on(ledger, &mut transport, connection),
         _ => act_around(ledger, context, host),
-    }
-}
-
-fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    let own: Vec<_> = (0..ledger.timers.len()).filter(|&timer| ledger.timers[timer].host == host).collect();
-    if own.is_empty() {
-        return;
-    }
-    let timer = own[ledger.random.below(own.len() as u64) as usize];
-    let pending = std::mem::take(&mut ledger.timers[timer].pending);
-    ledger.coverage.hit(if pending { "cancel" } else { "cancel stale" });
-    let Some(id) = ledger.timers[timer].id else { return };
-    let cancelled = context.cancel(id);
-    ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
-}
-
-pub(super) fn post(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    ledger.coverage.hit("post");
-    let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
-    // With the queue full it comes back, and is dropped.
-    let _ = context.handle().post(move |context| {
-        with(|ledger| {
-            ledger.coverage.hit("posted");
-            later(ledger, context, host, connection);
-        });
-    });
-}
-
-fn command(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    let lost = ledger.random.hits(200);
-    let Some(index) = ledger.some_connection(host, lost) else { return };
-    let Some(id): Option<ConnectionId> = ledger.connections[index].id else { return };
-    let closes = ledger.random.hits(700);
-    ledger.coverage.hit(if closes { "handle close" } else { "handle abort" });
-    let sent = if closes { context.handle().close(id) } else { context.handle().abort(id) };
-    if sent.is_ok() && ledger.connections[index].phase != Phase::Lost {
-        // When it runs is not seen: from here on it may.
-        ledger.connections[index].asked.command = true;
-        ledger.connections[index].asked.close |= closes;
-        ledger.connections[index].asked.abort |= !closes;
-        if let Some(stream) = ledger.connections[index].stream {
-            let side = ledger.connections[index].side;
-            ledger.streams[stream].halves[side as usize].end_asked = true;
-        }
     }
 }
 
@@ -329,20 +288,28 @@ pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
 }
 
 pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: std::net::SocketAddr) {
+    let number = ledger.listeners.len();
     let listened = context.listen(at, move |context, client| {
         with(|ledger| {
             let client = client.as_inet()?;
+            // Those that it has when it accepts.
+            let limits = ledger.listeners[number].limits.clone();
             if ledger.actions > 0 && ledger.random.hits(100) {
                 ledger.actions -= 1;
                 act_around(ledger, context, host);
             }
-            let program = make(ledger, host, client)?;
+            let program = make(ledger, host, client, limits)?;
             Some(Box::new(program) as Box<dyn crate::Protocol>)
         })
     });
-    match listened {
-        Ok(id) => ledger.listeners.push(Listening { host, id, paused: false, closed: false }),
-        Err(error) => ledger.violated(format!("cannot listen: {error}")),
+    let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addr().ok()?.as_inet());
+    match (listened, at) {
+        (Ok(id), Some(at)) => {
+            let limits = ledger.limits.clone();
+            ledger.listeners.push(Listening { host, id, at, limits, paused: false, closed: false });
+        }
+        (Ok(_), None) => ledger.violated("a listener has no address"),
+        (Err(error), _) => ledger.violated(format!("cannot listen: {error}")),
     }
 }
 
@@ -352,13 +319,18 @@ fn listener(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
         return;
     }
     let index = own[ledger.random.below(own.len() as u64) as usize];
-    let way = ledger.random.below(10);
+    let way = ledger.random.below(13);
+    let mut limits = dials::vary(ledger);
+    if !ledger.patient {
+        limits.connections_max = ledger.random.between(1, 6) as usize;
+        limits.when_full = if ledger.random.hits(700) { WhenFull::Wait } else { WhenFull::Refuse };
+    }
     let entry = &mut ledger.listeners[index];
-    let Some(mut listener) = context.listener(entry.id) else {
-        let closed = entry.closed;
-        return ledger.check(closed, || "a listener that was not closed is gone".into());
-    };
     let closed = entry.closed;
+    let Some(mut listener) = context.listener(entry.id) else {
+        let gone = closed || ledger.ending[host];
+        return ledger.check(gone, || "a listener that was not closed is gone".into());
+    };
     match way {
         0..=3 => {
             entry.paused = true;
@@ -369,6 +341,11 @@ fn listener(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
             entry.paused = false;
             listener.resume();
             ledger.coverage.hit("resume listener");
+        }
+        9..=11 => {
+            entry.limits = limits.clone();
+            listener.set_limits(limits);
+            ledger.coverage.hit("set_limits");
         }
         _ => {
             entry.closed = true;

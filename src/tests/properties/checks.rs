@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Ledger, Phase};
+use super::datagrams;
+use super::ledger::Ledger;
 use crate::connection::{Connection, State};
 use crate::ids::Id;
 use crate::listener::Accepting;
@@ -33,6 +34,12 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         let paused = ledger.connections[index].paused;
         let agrees = paused == inspected.paused || !connection.is_alive();
         ledger.check(agrees, || format!("{id} is paused: {}, as was asked: {paused}", inspected.paused));
+    });
+    core.each_datagram(|_, datagram| {
+        total += datagram.queued_cost();
+        if datagram.queued_cost() > 0 {
+            ledger.coverage.hit("datagrams queued");
+        }
     });
     ledger.check(total == core.queued_total, || format!("{} are queued in all, not {total}", core.queued_total));
     let all_max = loop_max + one_write + 64 * core.slots.connections();
@@ -82,8 +89,11 @@ fn cover(ledger: &mut Ledger, connection: &Connection) {
         State::Flushing => "Flushing",
         State::FlushingAfterEnd => "FlushingAfterEnd",
         State::Lingering => "Lingering",
-        State::Failing | State::Detaching | State::Lost | State::Gone => return,
-        State::Connecting | State::ConnectingFinQueued => return,
+        State::Connecting => "Connecting",
+        State::ConnectingFinQueued => "ConnectingFinQueued",
+        State::Failing => "Failing",
+        State::Detaching => "Detaching",
+        State::Lost | State::Gone => return,
     };
     ledger.coverage.hit(state);
     for (is, what) in [
@@ -108,16 +118,23 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
     for (host, &id) in hosts.iter().enumerate() {
         let event_loop = network.event_loop(id);
         let now = event_loop.context().now();
-        let overdue = ledger.timers.iter().any(|timer| timer.host == host && timer.pending && timer.deadline <= now);
+        let overdue = ledger.has_overdue(host, now);
         ledger.check(!overdue, || "a timer is due, and nobody sees to it".into());
         let mut alive = Vec::new();
         event_loop.core.each_connection(|id, connection| {
+            if connection.is_connecting() {
+                return ledger.violated(format!("{id} is connecting still, and nothing is under way"));
+            }
             let Some(socket) = sockets.get(&(host, id.token())) else {
                 return ledger.violated(format!("{id} has no socket at rest: {:?}", connection.state()));
             };
             alive.push(ConnectionId(id));
             connection_at_rest(ledger, host, id, connection, socket);
             check_ending(ledger, (host, ConnectionId(id)), connection, now);
+        });
+        event_loop.core.each_datagram(|id, datagram| {
+            let unread = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
+            datagrams::at_rest(ledger, id, datagram, unread);
         });
         event_loop.core.each_listener(|id, listener| {
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
@@ -127,7 +144,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             ledger.check(waiting == 0 || waits, || format!("{waiting} wait to be accepted, and nobody sees to it"));
         });
         let told = ledger.connections.iter().filter(|of| of.host == host);
-        let missing = told.filter(|of| matches!(of.phase, Phase::Made | Phase::Ended));
+        let missing = told.filter(|of| of.phase.is_live());
         let missing = missing.filter(|of| of.id.is_some_and(|id| !alive.contains(&id))).count();
         ledger.check(missing == 0, || format!("{missing} connections are gone, and nobody was told"));
     }
@@ -167,9 +184,10 @@ fn connection_at_rest(
 pub(super) fn drained(ledger: &mut Ledger, host: usize, id: Id, connection: &Connection) {
     let index = ledger.ids.get(&(host, ConnectionId(id)));
     let stream = index.and_then(|&index| ledger.connections[index].stream);
-    let stands = stream.is_some_and(|stream| ledger.streams[stream].client_stands);
+    let stands = stream.is_some_and(|stream| ledger.streams[stream].client_stands || ledger.is_pair(stream));
     let queued = connection.queued_bytes();
-    ledger.check(queued == 0 || !stands, || format!("{queued} bytes of {id} never go out"));
+    let inspected = connection.inspected();
+    ledger.check(queued == 0 || !stands, || format!("{queued} bytes of {id} never go out: {inspected:?}"));
 }
 
 /// Input that a loop has closed its socket over: only where nobody wanted it any more (R4).
@@ -189,8 +207,10 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
 
 /// At the end nothing is left, and every protocol was told its end.
 pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[HostId], dropped: bool) {
-    let untold = ledger.connections.iter().filter(|of| matches!(of.phase, Phase::Made | Phase::Ended)).count();
+    let untold = ledger.connections.iter().filter(|of| of.phase.is_live()).count();
     ledger.check(untold == 0, || format!("{untold} connections never end"));
+    let bound = ledger.has_bound_left();
+    ledger.check(!bound, || "a datagram socket never ends".into());
     let protocols = ledger.protocols;
     ledger.check(protocols == 0, || format!("{protocols} protocols are left"));
     let mut listeners = 0;

@@ -6,11 +6,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::coverage::Coverage;
+use super::datagrams::{Bound, Sent};
+use super::dials::Dial;
+use super::timers::Timer;
 use crate::testing::Random;
-use crate::{CloseReason, ConnectionId, Limits, ListenerId, TimerId};
+use crate::{CloseReason, ConnectionId, Limits, ListenerId};
 
 thread_local! {
     static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0, Limits::default()));
@@ -32,7 +35,13 @@ pub(super) struct Ledger {
     pub(super) connections: Vec<Connection>,
     pub(super) ids: BTreeMap<(usize, ConnectionId), usize>,
     pub(super) timers: Vec<Timer>,
+    /// How often a timer was set.
+    pub(super) timers_set: u64,
     pub(super) listeners: Vec<Listening>,
+    pub(super) bound: Vec<Bound>,
+    pub(super) sent: Vec<Sent>,
+    /// How often the network brings a datagram at most.
+    pub(super) copies_max: u32,
     pub(super) violations: Vec<String>,
     pub(super) coverage: Coverage,
     /// Counts what the driver does: a loop turns once in it at most.
@@ -45,6 +54,8 @@ pub(super) struct Ledger {
     pub(super) ending_since: BTreeMap<(usize, ConnectionId), (usize, Instant)>,
     /// Streams may end by what lies between the hosts.
     pub(super) fatal: bool,
+    /// Nothing ends a connection that has been closed before it is through.
+    pub(super) patient: bool,
     /// Whether hosts are shutting down, or gone.
     pub(super) ending: [bool; 2],
     /// The largest write there was.
@@ -55,11 +66,12 @@ pub(super) struct Ledger {
     pub(super) protocols: usize,
 }
 
-/// One TCP connection, named by its client's address.
-#[derive(Default)]
+/// One TCP connection, named by its client's address; or one that is still to come to stand.
 pub(super) struct Stream {
     /// What the client sends, and what the server does.
     pub(super) halves: [Half; 2],
+    /// Whether the client is a scripted peer.
+    pub(super) scripted: bool,
     /// Whether the client, a scripted peer, is held and was neither closed nor reset.
     pub(super) client_stands: bool,
 }
@@ -72,6 +84,8 @@ pub(super) enum Side {
 
 #[derive(Default)]
 pub(super) struct Half {
+    /// Which bytes it has.
+    key: u64,
     /// How many bytes its sender's kernel or loop has taken.
     pub(super) written: usize,
     /// How many bytes its receiver has consumed.
@@ -87,9 +101,17 @@ pub(super) struct Half {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     New,
+    Connecting,
     Made,
     Ended,
     Lost,
+}
+
+impl Phase {
+    /// Whether its end is still to be told.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Phase::Connecting | Phase::Made | Phase::Ended)
+    }
 }
 
 pub(super) struct Connection {
@@ -109,8 +131,11 @@ pub(super) struct Connection {
     pub(super) over: bool,
     /// How much it left when it was last given data.
     pub(super) left: usize,
-    pub(super) high: usize,
-    pub(super) low: usize,
+    pub(super) limits: Limits,
+    /// What it connects to, where it does.
+    pub(super) dial: Option<Dial>,
+    /// How many writes a handle was asked for that have perhaps not been made yet: none overtakes them.
+    pub(super) handle_writes: usize,
     pub(super) asked: Asked,
     /// How much the other end had sent when it was closed, and whether all of that had been delivered.
     pub(super) sent_to_it: usize,
@@ -133,24 +158,18 @@ pub(super) struct Asked {
     pub(super) timeout: bool,
 }
 
-pub(super) struct Timer {
-    pub(super) host: usize,
-    pub(super) deadline: Instant,
-    pub(super) id: Option<TimerId>,
-    pub(super) step: u64,
-    pub(super) pending: bool,
-}
-
 pub(super) struct Listening {
     pub(super) host: usize,
     pub(super) id: ListenerId,
+    pub(super) at: SocketAddr,
+    pub(super) limits: Limits,
     pub(super) paused: bool,
     pub(super) closed: bool,
 }
 
 /// The byte that stands at a place of a half's stream: no other half has the same at the same place for long.
-fn byte(stream: usize, side: Side, at: usize) -> u8 {
-    let number = (stream as u64 * 2 + side as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+fn byte(key: u64, at: usize) -> u8 {
+    let number = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mixed = (at as u64).wrapping_add(number).wrapping_mul(0xD6E8_FEB8_6659_FD93);
     (mixed >> 56) as u8
 }
@@ -165,7 +184,11 @@ impl Ledger {
             connections: Vec::new(),
             ids: BTreeMap::new(),
             timers: Vec::new(),
+            timers_set: 0,
             listeners: Vec::new(),
+            bound: Vec::new(),
+            sent: Vec::new(),
+            copies_max: 1,
             violations: Vec::new(),
             coverage: Coverage::default(),
             step: 0,
@@ -173,6 +196,7 @@ impl Ledger {
             actions: 0,
             ending_since: BTreeMap::new(),
             fatal: false,
+            patient: false,
             ending: [false; 2],
             write_max: 0,
             write_bound: 0,
@@ -199,22 +223,55 @@ impl Ledger {
 
     // Streams and their bytes.
 
+    /// The stream of a client's address.
     pub(super) fn stream_of(&mut self, client: SocketAddr) -> usize {
-        let next = self.streams.len();
-        let stream = *self.by_client.entry(client).or_insert(next);
-        if stream == next {
-            self.streams.push(Stream::default());
+        match self.by_client.get(&client) {
+            Some(&stream) => stream,
+            None => {
+                let stream = self.new_stream();
+                self.by_client.insert(client, stream);
+                stream
+            }
         }
-        stream
     }
 
-    pub(super) fn bytes(stream: usize, side: Side, from: usize, count: usize) -> Vec<u8> {
-        (from..from + count).map(|at| byte(stream, side, at)).collect()
+    /// A stream whose client has no address yet.
+    pub(super) fn new_stream(&mut self) -> usize {
+        let key = 2 * self.streams.len() as u64 + 1;
+        let halves = [key, key + 1].map(|key| Half { key, ..Half::default() });
+        self.streams.push(Stream { halves, scripted: false, client_stands: false });
+        self.streams.len() - 1
+    }
+
+    /// A client that may have written already has an address now, which its server may have met before.
+    pub(super) fn name_stream(&mut self, index: usize, client: SocketAddr) {
+        let Some(before) = self.connections[index].stream else {
+            self.connections[index].stream = Some(self.stream_of(client));
+            return;
+        };
+        let stream = *self.by_client.entry(client).or_insert(before);
+        if stream != before {
+            let written = std::mem::take(&mut self.streams[before].halves[0]);
+            let half = std::mem::replace(&mut self.streams[stream].halves[0], written);
+            self.check(half.received == 0, || format!("stream {stream}: its client has sent before it was made"));
+        }
+        self.connections[index].stream = Some(stream);
+    }
+
+    pub(super) fn bytes(&self, stream: usize, side: Side, from: usize, count: usize) -> Vec<u8> {
+        let key = self.streams[stream].halves[side as usize].key;
+        (from..from + count).map(|at| byte(key, at)).collect()
+    }
+
+    /// How many bytes have come through in all.
+    pub(super) fn received(&self) -> usize {
+        self.streams.iter().flat_map(|stream| &stream.halves).map(|half| half.received).sum()
     }
 
     /// Checks bytes that stand from a place on.
     pub(super) fn compare(&mut self, stream: usize, side: Side, from: usize, bytes: &[u8]) {
-        let wrong = bytes.iter().enumerate().position(|(n, &found)| found != byte(stream, side, from + n));
+        let key = self.streams[stream].halves[side as usize].key;
+        let wrong = bytes.iter().enumerate().position(|(n, &found)| found != byte(key, from + n));
         if let Some(at) = wrong {
             self.violated(format!("stream {stream}, from the {side:?}: another byte at {}", from + at));
         }
@@ -227,13 +284,26 @@ impl Ledger {
         let half = &mut self.streams[stream].halves[side as usize];
         let again = std::mem::replace(&mut half.end_seen, true);
         let (written, asked, torn) = (half.written, half.end_asked, half.torn);
-        // A full listener closes who comes.
-        let asked = asked || !self.connections.iter().any(|of| of.stream == Some(stream) && of.side == side);
+        // A full listener closes who comes, and a connect what it does not need.
+        let scripted = side == Side::Client && self.streams[stream].scripted;
+        let held = scripted || self.connections.iter().any(|of| of.stream == Some(stream) && of.side == side);
+        let asked = asked || !held;
         self.check(!again, || format!("stream {stream}: the end of the {side:?} comes twice"));
         self.check(asked, || format!("stream {stream}: the {side:?} has not ended, and that it has is seen"));
         self.check(bytes == written || torn, || {
             format!("stream {stream}: an orderly end of the {side:?} after {bytes} of {written} bytes")
         });
+    }
+
+    /// Whether both ends of a stream stand in loops, and the client reads whatever it has to send itself: what the other
+    /// one sends comes through then, and after that what it does.
+    pub(super) fn is_pair(&self, stream: usize) -> bool {
+        let stands = |side, reads: bool| {
+            let fits = |of: &&Connection| of.stream == Some(stream) && of.side == side && of.phase == Phase::Made;
+            let mut of_it = self.connections.iter().filter(fits);
+            of_it.any(|of| !of.closing && !of.asked.command && (!reads || !of.limits.pause_reading_over_high))
+        };
+        stands(Side::Client, true) && stands(Side::Server, false)
     }
 
     // Connections.
@@ -251,8 +321,9 @@ impl Ledger {
             paused: false,
             over: false,
             left: 0,
-            high: self.limits.queue_bytes_high,
-            low: self.limits.queue_bytes_low,
+            limits: self.limits.clone(),
+            dial: None,
+            handle_writes: 0,
             asked: Asked::default(),
             sent_to_it: 0,
             was_quiet: false,
@@ -270,18 +341,26 @@ impl Ledger {
         }
     }
 
-    pub(super) fn made(&mut self, index: usize, id: ConnectionId) {
+    pub(super) fn made(&mut self, index: usize, instance: u32, id: ConnectionId) {
         let connection = &mut self.connections[index];
-        let (phase, host) = (connection.phase, connection.host);
+        let (phase, present) = (connection.phase, connection.instance);
         connection.phase = Phase::Made;
-        connection.id = Some(id);
-        self.check(phase == Phase::New, || format!("connection_made of a connection that is {phase:?}"));
+        let fits = matches!((phase, connection.dial.is_some()), (Phase::New, false) | (Phase::Connecting, true));
+        self.check(fits, || format!("connection_made of a connection that is {phase:?}"));
+        self.check(instance == present, || "made with a protocol that was replaced".into());
+        self.named(index, id);
+    }
+
+    /// A connection has a name.
+    pub(super) fn named(&mut self, index: usize, id: ConnectionId) {
+        let host = self.connections[index].host;
+        self.connections[index].id = Some(id);
         let before = self.ids.insert((host, id), index);
-        self.check(before.is_none(), || format!("{id} was somebody else's"));
+        self.check(before.is_none_or(|before| before == index), || format!("{id} was somebody else's"));
     }
 
     /// A callback comes to a protocol.
-    pub(super) fn enters(&mut self, index: usize, instance: u32, what: &str) {
+    pub(super) fn enters(&mut self, index: usize, instance: u32, what: &'static str) {
         self.coverage.hit(what);
         let connection = &self.connections[index];
         let phase = connection.phase;
@@ -293,11 +372,12 @@ impl Ledger {
     pub(super) fn data(&mut self, index: usize, data: &[u8], failing: bool) {
         let connection = &self.connections[index];
         let Connection { phase, closing, write_shut, paused, over, left, .. } = *connection;
+        let pauses = connection.limits.pause_reading_over_high;
         let Some(stream) = connection.stream else { return };
         self.check(phase != Phase::Ended, || "data behind the end".into());
         self.check(!closing, || "data after close".into());
         self.check(!paused, || "data while reading is paused".into());
-        let held_back = over && self.limits.pause_reading_over_high && !failing && !write_shut;
+        let held_back = over && pauses && !failing && !write_shut;
         self.check(!held_back, || "data while the output is over the mark".into());
         self.check(!data.is_empty(), || "data that is empty".into());
         self.check(data.len() >= left, || format!("{} bytes where {left} were left", data.len()));
@@ -338,7 +418,8 @@ impl Ledger {
 
     pub(super) fn mark(&mut self, index: usize, high: bool, queued: usize) {
         let connection = &mut self.connections[index];
-        let Connection { closing, over, low, high: mark, .. } = *connection;
+        let Connection { closing, over, .. } = *connection;
+        let (mark, low) = (connection.limits.queue_bytes_high, connection.limits.queue_bytes_low);
         connection.over = high;
         self.check(!closing, || "a mark after close".into());
         self.check(over != high, || format!("twice the same mark, high: {high}"));
@@ -385,8 +466,13 @@ impl Ledger {
     pub(super) fn end_of_sending(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         connection.write_shut = true;
-        if let (Some(stream), false) = (connection.stream, connection.lost_reason == "detached") {
-            self.streams[stream].halves[connection.side as usize].end_asked = true;
+        let detached = connection.lost_reason == "detached";
+        let (side, handle_writes) = (connection.side, connection.handle_writes);
+        if let (Some(stream), false) = (connection.stream, detached) {
+            let half = &mut self.streams[stream].halves[side as usize];
+            half.end_asked = true;
+            // What a handle was asked to write may come too late.
+            half.torn |= handle_writes > 0;
         }
     }
 
@@ -404,34 +490,11 @@ impl Ledger {
         self.end_of_sending(index);
     }
 
-    // Timers.
-
-    pub(super) fn fires(&mut self, index: usize, now: Instant) {
-        self.coverage.hit("timer");
-        let Timer { host, deadline, pending, .. } = self.timers[index];
-        self.timers[index].pending = false;
-        let step = self.step;
-        self.check(pending, || "a timer that was cancelled, or has fired before".into());
-        self.check(now >= deadline, || format!("a timer that is {:?} early", deadline - now));
-        let skipped = self.timers.iter().enumerate().find(|&(other, timer)| {
-            timer.pending && timer.host == host && timer.step != step && (timer.deadline, other) < (deadline, index)
-        });
-        let skipped = skipped.map(|(other, _)| other);
-        self.check(skipped.is_none(), || format!("timer {index} comes before timer {skipped:?}"));
-    }
-
-    pub(super) fn set_timer(&mut self, host: usize, now: Instant, delay: Duration) -> usize {
-        let deadline = now.checked_add(delay).unwrap_or(now + Duration::from_secs(1 << 33));
-        self.timers.push(Timer { host, deadline, id: None, step: self.step, pending: true });
-        self.timers.len() - 1
-    }
-
-    /// The connections of a host that stand, and those that have ended.
+    /// One of a host's connections that have not ended, or of those that have.
     pub(super) fn some_connection(&mut self, host: usize, lost: bool) -> Option<usize> {
         let fits = |connection: &Connection| {
             let ended = connection.phase == Phase::Lost && connection.lost_in_step < self.step;
-            connection.host == host
-                && if lost { ended } else { connection.phase == Phase::Made || connection.phase == Phase::Ended }
+            connection.host == host && if lost { ended } else { connection.phase.is_live() }
         };
         let fitting: Vec<_> = (0..self.connections.len()).filter(|&index| fits(&self.connections[index])).collect();
         (!fitting.is_empty()).then(|| fitting[self.random.below(fitting.len() as u64) as usize])

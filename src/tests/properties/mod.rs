@@ -5,12 +5,16 @@
 
 mod actions;
 mod checks;
+mod commands;
 mod coverage;
+mod datagrams;
+mod dials;
 mod ledger;
 mod peers;
 mod program;
 mod runner;
 mod system;
+mod timers;
 
 /// How many seeds are run where nobody says.
 const SEEDS: u64 = 300;

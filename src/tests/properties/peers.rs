@@ -18,6 +18,7 @@ impl Client {
     pub(super) fn new(ledger: &mut Ledger, peer: Peer) -> Client {
         let stream = ledger.stream_of(peer.local_addr());
         ledger.streams[stream].client_stands = true;
+        ledger.streams[stream].scripted = true;
         Client { peer: Some(peer), stream, ended: false, saw_reset: false, stalls: false }
     }
 
@@ -52,7 +53,7 @@ impl Client {
         };
         let count = (count as usize).min(2 * ledger.write_bound);
         let from = ledger.streams[self.stream].halves[0].written;
-        let sent = peer.send(&Ledger::bytes(self.stream, Side::Client, from, count));
+        let sent = peer.send(&ledger.bytes(self.stream, Side::Client, from, count));
         ledger.streams[self.stream].halves[0].written += sent;
         if sent > 0 {
             ledger.coverage.hit("peer sends");
@@ -62,15 +63,15 @@ impl Client {
     fn send_urgent(&mut self, ledger: &mut Ledger) {
         let Some(peer) = self.peer.as_mut().filter(|_| !self.ended) else { return };
         let from = ledger.streams[self.stream].halves[0].written;
-        if peer.send_urgent(Ledger::bytes(self.stream, Side::Client, from, 1)[0]) {
+        if peer.send_urgent(ledger.bytes(self.stream, Side::Client, from, 1)[0]) {
             ledger.streams[self.stream].halves[0].written += 1;
             ledger.coverage.hit("peer sends urgent");
         }
     }
 
-    /// Reads, and checks what it reads. Answers how much that was.
-    pub(super) fn read(&mut self, ledger: &mut Ledger, most: usize) -> usize {
-        let Some(peer) = &mut self.peer else { return 0 };
+    /// Reads, and checks what it reads.
+    pub(super) fn read(&mut self, ledger: &mut Ledger, most: usize) {
+        let Some(peer) = &mut self.peer else { return };
         let bytes = peer.read_up_to(most);
         let error = peer.error().map(io::Error::kind);
         let ended = peer.saw_end();
@@ -90,7 +91,6 @@ impl Client {
             ledger.coverage.hit("peer sees an end");
             ledger.ended(self.stream, Side::Server, from + bytes.len());
         }
-        bytes.len()
     }
 
     pub(super) fn end(&mut self, ledger: &mut Ledger) {
@@ -104,8 +104,6 @@ impl Client {
 
     /// Closes, or resets.
     pub(super) fn leave(&mut self, ledger: &mut Ledger, resets: bool) {
-        // A host that hangs would never see its own close through.
-        self.stall(ledger, false);
         let Some(peer) = self.peer.take() else { return };
         ledger.coverage.hit(if resets { "peer resets" } else { "peer closes" });
         ledger.streams[self.stream].halves[0].end_asked = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::actions::{self, act_on};
 use super::ledger::{Ledger, PANIC, Phase, Side, with};
-use crate::{CloseReason, Protocol, Timeout, Transport};
+use crate::{CloseReason, ConnectError, Limits, Protocol, Timeout, Transport};
 
 /// A protocol of one connection of the ledger.
 pub(super) struct Program {
@@ -43,6 +43,11 @@ impl Program {
         }
     }
 
+    fn check_not_found(&self, ledger: &mut Ledger, transport: &mut Transport<'_>) {
+        let id = transport.id();
+        ledger.check(transport.context().connection(id).is_none(), || "a lost connection is found".into());
+    }
+
     fn consume(&self, ledger: &mut Ledger, given: usize) -> usize {
         let ways = if ledger.actions == 0 { 1 } else { 10 };
         let (what, consumed) = match ledger.random.below(ways) {
@@ -65,13 +70,17 @@ impl Protocol for Program {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         with(|ledger| {
             ledger.coverage.hit("made");
-            if ledger.connections[self.connection].stream.is_none() {
-                let address = transport.local_addr().ok().and_then(|address| address.as_inet());
-                let stream = address.map(|address| ledger.stream_of(address));
-                ledger.connections[self.connection].stream = stream;
-                ledger.check(stream.is_some(), || "a connection that is made has no address".into());
+            let address = transport.local_addr().ok().and_then(|address| address.as_inet());
+            let connection = &ledger.connections[self.connection];
+            match address {
+                Some(address) if connection.stream.is_none() || connection.dial.is_some() => {
+                    ledger.name_stream(self.connection, address);
+                }
+                Some(_) => {}
+                None => ledger.violated("a connection that is made has no address"),
             }
-            ledger.made(self.connection, transport.id());
+            ledger.made(self.connection, self.instance, transport.id());
+            ledger.connected(self.connection, transport.context().now());
             self.act(ledger, transport);
         });
     }
@@ -134,8 +143,17 @@ impl Protocol for Program {
         with(|ledger| {
             ledger.enters(self.connection, self.instance, "lost");
             ledger.lost(self.connection, &reason);
-            let id = transport.id();
-            ledger.check(transport.context().connection(id).is_none(), || "a lost connection is found".into());
+            self.check_not_found(ledger, transport);
+            self.act(ledger, transport);
+        });
+    }
+
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        with(|ledger| {
+            let present = ledger.connections[self.connection].instance;
+            ledger.check(self.instance == present, || "connect_failed for a protocol that was replaced".into());
+            ledger.connect_failed(self.connection, transport, &error);
+            self.check_not_found(ledger, transport);
             self.act(ledger, transport);
         });
     }
@@ -158,7 +176,7 @@ impl Drop for Program {
 }
 
 /// What a listener's factory does: mostly, makes a protocol.
-pub(super) fn make(ledger: &mut Ledger, host: usize, client: std::net::SocketAddr) -> Option<Program> {
+pub(super) fn make(ledger: &mut Ledger, host: usize, client: std::net::SocketAddr, limits: Limits) -> Option<Program> {
     let plain = ledger.actions == 0;
     if !plain && ledger.random.hits(30) {
         ledger.coverage.hit("refuse");
@@ -172,6 +190,7 @@ pub(super) fn make(ledger: &mut Ledger, host: usize, client: std::net::SocketAdd
     }
     let stream = ledger.stream_of(client);
     let connection = ledger.connect(host, Side::Server, Some(stream));
+    ledger.connections[connection].limits = limits;
     Some(Program::new(ledger, connection, 0))
 }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::actions;
 use super::checks;
+use super::commands;
 use super::coverage::Coverage;
-use super::ledger::{Ledger, Phase, Side, with};
+use super::datagrams;
+use super::dials;
+use super::ledger::{Ledger, Side, with};
 use super::peers::Client;
 use super::program::{Program, delay};
 use crate::testing::{Faults, HostId, Network, Random};
@@ -23,6 +26,9 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
         }
     }
     system.drain();
+    if system.has_failed() {
+        return Err(system.failure());
+    }
     system.end();
     if system.has_failed() {
         return Err(system.failure());
@@ -62,6 +68,8 @@ impl System {
         let moves = scale * (40 + random.below(160));
         with(|ledger| {
             ledger.fatal = setup.fatal;
+            ledger.copies_max = if setup.faults.doubled_datagrams_permille > 0 { 2 } else { 1 };
+            ledger.patient = setup.patient;
             ledger.write_bound = setup.write_bound;
             ledger.actions = (scale * (20 + ledger.random.below(80))) as usize;
             if count > 1 {
@@ -70,6 +78,7 @@ impl System {
         });
         for &host in &hosts {
             network.event_loop(host).set_panic_policy(PanicPolicy::Isolate);
+            network.context(host).set_resolver(dials::resolve);
         }
         let at = network.address(hosts[0], PORT);
         let mut context = network.context(hosts[0]);
@@ -79,10 +88,14 @@ impl System {
         system
     }
 
-    /// A client comes: a scripted peer, or a protocol of the other loop.
+    /// A client comes: a scripted peer, or a protocol of a loop.
     fn connect(&mut self) {
         let at = self.network.address(self.hosts[0], PORT);
-        if self.hosts.len() > 1 && with(|ledger| ledger.random.hits(500)) {
+        let host = self.hosts.len() - 1;
+        if with(|ledger| ledger.random.hits(150)) {
+            let mut context = self.network.context(self.hosts[host]);
+            with(|ledger| dials::connect(ledger, &mut context, host));
+        } else if self.hosts.len() > 1 && with(|ledger| ledger.random.hits(500)) {
             let program = with(|ledger| {
                 let connection = ledger.connect(1, Side::Client, None);
                 Program::new(ledger, connection, 0)
@@ -128,7 +141,7 @@ impl System {
         let host = with(|ledger| ledger.random.below(self.hosts.len() as u64) as usize);
         let mut context = self.network.context(self.hosts[host]);
         with(|ledger| match ledger.random.hits(300) {
-            true => actions::post(ledger, &mut context, host),
+            true => commands::post(ledger, &mut context, host),
             false => actions::act_around(ledger, &mut context, host),
         });
     }
@@ -163,7 +176,7 @@ impl System {
             with(|ledger| {
                 for index in 0..ledger.connections.len() {
                     let connection = &ledger.connections[index];
-                    let stands = connection.host == host && matches!(connection.phase, Phase::Made | Phase::Ended);
+                    let stands = connection.host == host && connection.phase.is_live();
                     let id = connection.id.filter(|_| stands);
                     if let Some(mut transport) = id.and_then(|id| context.connection(id)) {
                         actions::resume(ledger, &mut transport, index);
@@ -184,11 +197,11 @@ impl System {
 
     /// Runs, with peers that read all, until nothing comes any more.
     fn settle(&mut self) {
-        let (mut quiet, mut came) = (0, 0);
+        let (mut quiet, mut received) = (0, 0);
         for _ in 0..MOVES_MAX {
             with(|ledger| ledger.step += 1);
             for client in &mut self.clients {
-                came += with(|ledger| client.read(ledger, usize::MAX));
+                with(|ledger| client.read(ledger, usize::MAX));
             }
             let rests = self.network.is_at_rest();
             if !rests {
@@ -196,8 +209,8 @@ impl System {
                 continue;
             }
             self.check();
-            quiet = if came > 0 { 0 } else { quiet + 1 };
-            came = 0;
+            let before = std::mem::replace(&mut received, with(|ledger| ledger.received()));
+            quiet = if received > before { 0 } else { quiet + 1 };
             if quiet > 3 || self.has_failed() {
                 return;
             }
@@ -251,6 +264,7 @@ impl System {
     fn end_by_peers(&mut self) {
         with(|ledger| ledger.coverage.hit("ends by its peers"));
         self.each_transport(actions::close);
+        self.end_datagrams(false);
         self.settle();
         for client in &mut self.clients {
             with(|ledger| client.end(ledger));
@@ -261,6 +275,7 @@ impl System {
         let grace = with(|ledger| {
             ledger.coverage.hit("ends by shutdown");
             shuts_down(ledger);
+            ledger.actions = 20;
             delay(ledger)
         });
         for &host in &self.hosts {
@@ -271,6 +286,7 @@ impl System {
     fn end_by_abort(&mut self) {
         with(|ledger| ledger.coverage.hit("ends by abort"));
         self.each_transport(actions::abort);
+        self.end_datagrams(true);
         for client in &mut self.clients {
             with(|ledger| client.leave(ledger, false));
         }
@@ -280,9 +296,17 @@ impl System {
         with(|ledger| {
             ledger.coverage.hit("ends by drop");
             shuts_down(ledger);
+            ledger.drop_timers();
         });
         for &host in &self.hosts {
             self.network.drop_loop(host);
+        }
+    }
+
+    fn end_datagrams(&mut self, aborts: bool) {
+        for (host, &id) in self.hosts.iter().enumerate() {
+            let mut context = self.network.context(id);
+            with(|ledger| datagrams::end_all(ledger, &mut context, host, aborts));
         }
     }
 
@@ -323,10 +347,7 @@ fn shuts_down(ledger: &mut Ledger) {
     for index in 0..ledger.connections.len() {
         ledger.closes(index);
     }
-    for timer in &mut ledger.timers {
-        // A dropped loop drops them.
-        timer.pending &= timer.id.is_some();
-    }
+    ledger.close_bound();
 }
 
 /// What a seed makes of limits and faults.
@@ -380,6 +401,8 @@ fn some_faults(random: &mut Random) -> Faults {
         &mut faults.lagging_loops_permille,
         &mut faults.accept_errors_permille,
         &mut faults.stalls_permille,
+        &mut faults.lost_datagrams_permille,
+        &mut faults.doubled_datagrams_permille,
     ] {
         *permille *= if random.hits(500) { 0 } else { 3 };
     }
@@ -404,6 +427,8 @@ fn pick_limits(random: &mut Random, patient: bool) -> Limits {
         .with_pause_reading_over_high(random.hits(600))
         .with_commands_max(pick(random, &[1, 5, 65_536]))
         .with_commands_per_turn_max(pick(random, &[1, 1024]))
+        .with_datagrams_per_turn_max(pick(random, &[1, 64]))
+        .with_lookups_max(pick(random, &[1, 4]))
         .with_backlog(pick(random, &[1, 16, 1024]))
         .with_close_timeout(pick(random, &[seconds(5), Duration::from_millis(30)]));
     if patient {

@@ -1,0 +1,145 @@
+//! Timers, once and repeating, and what they do.
+
+use std::panic::resume_unwind;
+use std::time::{Duration, Instant};
+
+use super::actions::later;
+use super::ledger::{Ledger, PANIC, with};
+use super::program::delay;
+use crate::{Context, TimerId};
+
+pub(super) struct Timer {
+    host: usize,
+    deadline: Instant,
+    id: Option<TimerId>,
+    /// In which step it was set last, and as the how manieth of all.
+    step: u64,
+    order: u64,
+    pub(super) pending: bool,
+    /// For one that repeats: after how long, and how many more times.
+    period: Option<Duration>,
+    ticks_left: u64,
+}
+
+impl Ledger {
+    fn new_timer(&mut self, host: usize, deadline: Instant, period: Option<Duration>) -> usize {
+        let ticks_left = self.random.between(1, 8);
+        let (step, order) = (self.step, 0);
+        self.timers.push(Timer { host, deadline, id: None, step, order, pending: true, period, ticks_left });
+        let index = self.timers.len() - 1;
+        self.set_anew(index, deadline);
+        index
+    }
+
+    /// Among equal deadlines it comes last from here on.
+    fn set_anew(&mut self, index: usize, deadline: Instant) {
+        self.timers_set += 1;
+        let timer = &mut self.timers[index];
+        (timer.deadline, timer.step, timer.order) = (deadline, self.step, self.timers_set);
+    }
+
+    /// A timer is called, the first or a further time; `missed` of its ticks are said to have been skipped.
+    fn fires(&mut self, index: usize, now: Instant, missed: u64) {
+        let Timer { host, deadline, pending, period, order, .. } = self.timers[index];
+        self.check(pending, || "a timer that was cancelled, or has fired before".into());
+        self.check(now >= deadline, || format!("a timer that is {:?} early", deadline - now));
+        let step = self.step;
+        let skipped = self.timers.iter().position(|timer| {
+            let earlier = (timer.deadline, timer.order) < (deadline, order);
+            timer.pending && timer.host == host && timer.step != step && earlier
+        });
+        self.check(skipped.is_none(), || format!("timer {index} comes before timer {skipped:?}"));
+        let Some(period) = period else {
+            self.timers[index].pending = false;
+            return self.coverage.hit("timer");
+        };
+        self.coverage.hit("repeating timer");
+        let (mut next, mut skipped) = (deadline + period, 0);
+        while next <= now {
+            (next, skipped) = (next + period, skipped + 1);
+        }
+        self.check(missed == skipped, || format!("{missed} ticks missed, not {skipped}"));
+        if skipped > 0 {
+            self.coverage.hit("missed ticks");
+        }
+        self.set_anew(index, next);
+    }
+
+    /// Whether a timer of this host is due, and nobody has seen to it.
+    pub(super) fn has_overdue(&self, host: usize, now: Instant) -> bool {
+        self.timers.iter().any(|timer| timer.host == host && timer.pending && timer.deadline <= now)
+    }
+
+    /// The loops are dropped, and their timers with them.
+    pub(super) fn drop_timers(&mut self) {
+        self.timers.iter_mut().for_each(|timer| timer.pending = false);
+    }
+}
+
+pub(super) fn set_timer(ledger: &mut Ledger, context: &mut Context<'_>, connection: usize) {
+    let Some(host) = ledger.connections.get(connection).map(|connection| connection.host) else { return };
+    let repeats = ledger.random.hits(250);
+    ledger.coverage.hit(if repeats { "call_every" } else { "set_timer" });
+    let mut delay = delay(ledger);
+    if repeats {
+        // One that ticks in every turn never lets the system rest; nor, for long, is one that does so all the time.
+        delay = delay.max(Duration::from_millis(3));
+    }
+    let deadline = context.now().checked_add(delay).unwrap_or(context.now() + Duration::from_secs(1 << 33));
+    let timer = ledger.new_timer(host, deadline, repeats.then_some(delay));
+    let id = match repeats {
+        true => context.call_every(delay, move |context, missed| tick(context, timer, connection, missed)),
+        false => context.call_later(delay, move |context| tick(context, timer, connection, 0)),
+    };
+    ledger.timers[timer].id = Some(id);
+}
+
+fn tick(context: &mut Context<'_>, index: usize, connection: usize, missed: u64) {
+    with(|ledger| {
+        ledger.fires(index, context.now(), missed);
+        let host = ledger.timers[index].host;
+        if ledger.actions > 0 && ledger.random.hits(10) {
+            ledger.coverage.hit("panic in a timer");
+            ledger.panics[host] += 1;
+            // That ends a repeating one.
+            ledger.timers[index].pending = false;
+            resume_unwind(Box::new(PANIC));
+        }
+        let timer = &mut ledger.timers[index];
+        timer.ticks_left -= 1;
+        if let (Some(_), Some(id), true) = (timer.period, timer.id, timer.ticks_left == 0 || ledger.actions == 0) {
+            timer.pending = false;
+            ledger.coverage.hit("cancel from its own call");
+            let cancelled = context.cancel(id);
+            ledger.check(cancelled, || "a repeating timer that runs cannot be cancelled".into());
+        }
+        later(ledger, context, host, connection);
+    });
+}
+
+pub(super) fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let Some(timer) = some_timer(ledger, host) else { return };
+    let pending = std::mem::take(&mut ledger.timers[timer].pending);
+    ledger.coverage.hit(if pending { "cancel" } else { "cancel stale" });
+    let Some(id) = ledger.timers[timer].id else { return };
+    let cancelled = context.cancel(id);
+    ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
+}
+
+pub(super) fn reset(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
+    let Some(timer) = some_timer(ledger, host) else { return };
+    let Timer { pending, id: Some(id), .. } = ledger.timers[timer] else { return };
+    ledger.coverage.hit(if pending { "reset timer" } else { "reset stale timer" });
+    let delay = delay(ledger);
+    let deadline = context.now() + delay;
+    let set = context.reset(id, delay);
+    ledger.check(set == pending, || format!("reset of timer {timer} answers {set}"));
+    if set {
+        ledger.set_anew(timer, deadline);
+    }
+}
+
+fn some_timer(ledger: &mut Ledger, host: usize) -> Option<usize> {
+    let own: Vec<_> = (0..ledger.timers.len()).filter(|&timer| ledger.timers[timer].host == host).collect();
+    (!own.is_empty()).then(|| own[ledger.random.below(own.len() as u64) as usize])
+}
