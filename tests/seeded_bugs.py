@@ -5,6 +5,7 @@
     python3 tests/seeded_bugs.py w2 x1       those rules only
     python3 tests/seeded_bugs.py --some 5    five, chosen by the date, so that in time all have their turn
     python3 tests/seeded_bugs.py --stand     only sees that the source of each is still there, at once
+    python3 tests/seeded_bugs.py --table     prints the table of those that random programs find, for src/testing/mod.rs
 
 Works on a copy of the tree in a scratch folder. A bug is a piece of the source and what takes its place; it counts as
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
@@ -508,10 +509,17 @@ def chosen(arguments):
     return [bug for bug in ALL if not arguments or bug[0] in arguments]
 
 
+def table():
+    rows = [f"//! | {name} | {seeds:,} |\n" for name, seeds, _ in property_bugs.BUGS]
+    return "//! | the bug | found within so many seeds |\n//! | --- | --- |\n" + "".join(rows)
+
+
 def stand():
-    """Whether the source of each bug stands where it is to be broken, once."""
+    """Whether the source of each bug stands where it is to be broken, once, and their table in the docs."""
     out_of_date = [f"{rule}{name}: {path}: {source!r}" for rule, edits, name, _ in ALL for path, source, _ in edits
                    if (ROOT / path).read_text().count(source) != 1]
+    if table() not in (ROOT / "src/testing/mod.rs").read_text():
+        out_of_date.append("the table in src/testing/mod.rs is not what --table prints")
     print("\n".join(out_of_date) or f"all {len(ALL)} stand")
     sys.exit(len(out_of_date) > 0)
 
@@ -519,6 +527,8 @@ def stand():
 def main():
     if sys.argv[1:] == ["--stand"]:
         stand()
+    if sys.argv[1:] == ["--table"]:
+        sys.exit(print(table(), end=""))
     bugs = chosen(sys.argv[1:])
     passed = failed = 0
     with tempfile.TemporaryDirectory() as scratch:
