@@ -177,6 +177,12 @@ impl EventLoopGroup {
         self.handle.stop();
     }
 
+    /// Drains all loops within one deadline; see [`GroupHandle::drain`]. [`join`](EventLoopGroup::join) waits until they
+    /// are done.
+    pub fn drain(&self, grace: Duration) {
+        self.handle.drain(grace);
+    }
+
     /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits until
     /// they have ended.
     pub fn shutdown(&self, grace: Duration) {

@@ -24,8 +24,10 @@ pub(super) struct Shared {
     handles: OnceLock<Box<[Handle]>>,
     /// When the group was made.
     made: Instant,
-    /// When what is left is to be aborted, in nanoseconds since then; `NEVER` before a shutdown.
-    deadline_ns: AtomicU64,
+    /// Until when connections may end by themselves, in nanoseconds since then; `NEVER` before a drain.
+    drain_by_ns: AtomicU64,
+    /// When what is left is to be aborted, likewise; `NEVER` before a shutdown.
+    shut_down_by_ns: AtomicU64,
     stopped: AtomicBool,
     /// How many listeners have had one loop accept for all.
     acceptors: AtomicUsize,
@@ -40,7 +42,8 @@ impl Shared {
         Shared {
             handles: OnceLock::new(),
             made: Clock::System.now(),
-            deadline_ns: AtomicU64::new(NEVER),
+            drain_by_ns: AtomicU64::new(NEVER),
+            shut_down_by_ns: AtomicU64::new(NEVER),
             stopped: AtomicBool::new(false),
             acceptors: AtomicUsize::new(0),
             counters: (0..loops).map(|_| OnceLock::new()).collect(),
@@ -64,9 +67,14 @@ impl Shared {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// The deadline of the shutdown that was ordered last, and `NEVER` before that.
-    pub(super) fn deadline_ns(&self) -> u64 {
-        self.deadline_ns.load(Ordering::Acquire)
+    /// The earliest deadline of a drain that was ordered, and `NEVER` before that.
+    pub(super) fn drain_by_ns(&self) -> u64 {
+        self.drain_by_ns.load(Ordering::Acquire)
+    }
+
+    /// That of a shutdown.
+    pub(super) fn shut_down_by_ns(&self) -> u64 {
+        self.shut_down_by_ns.load(Ordering::Acquire)
     }
 
     /// How long until then.
@@ -108,9 +116,20 @@ impl GroupHandle {
     /// when it is done. Called again, it can only bring the deadline nearer. Never fails, does not wait, and overtakes
     /// posted closures.
     pub fn shutdown(&self, grace: Duration) {
+        self.order(&self.shared.shut_down_by_ns, grace);
+    }
+
+    /// Drains all loops as [`Context::drain`] does, with one deadline for all of them, counted from now: they stop
+    /// listening, connections end by themselves, and what is left then is closed; each loop ends when it is done. Called
+    /// again, it can only bring the deadline nearer. Never fails, does not wait, and overtakes posted closures.
+    pub fn drain(&self, grace: Duration) {
+        self.order(&self.shared.drain_by_ns, grace);
+    }
+
+    fn order(&self, deadline_ns: &AtomicU64, grace: Duration) {
         let deadline = self.shared.age().saturating_add(grace).as_nanos();
-        let deadline_ns = u64::try_from(deadline).unwrap_or(NEVER).min(NEVER - 1);
-        if deadline_ns < self.shared.deadline_ns.fetch_min(deadline_ns, Ordering::AcqRel) {
+        let ordered_ns = u64::try_from(deadline).unwrap_or(NEVER).min(NEVER - 1);
+        if ordered_ns < deadline_ns.fetch_min(ordered_ns, Ordering::AcqRel) {
             // Each looks at it in its next turn.
             self.shared.handles().iter().for_each(Handle::wake);
         }

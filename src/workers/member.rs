@@ -24,7 +24,7 @@ enum End {
     /// Until it is known to have ended otherwise.
     Failed,
     Stopped,
-    /// It was shut down with all the others, and is done. They may not be yet.
+    /// It was shut down, or drained, with all the others, and is done. They may not be yet.
     ShutDown,
 }
 
@@ -56,18 +56,23 @@ pub(super) fn run(plan: &GroupBuilder, start: Start) -> io::Result<()> {
 }
 
 impl Member {
-    /// Turns until stopped, or shut down.
+    /// Turns until stopped, drained, or shut down.
     fn serve(&mut self) -> io::Result<End> {
-        let mut shut_down_by_ns = NEVER;
+        let (mut drain_by_ns, mut shut_down_by_ns) = (NEVER, NEVER);
         loop {
-            let ordered_ns = self.shared.deadline_ns();
-            if ordered_ns < shut_down_by_ns {
-                shut_down_by_ns = ordered_ns;
-                let grace = self.shared.time_until(ordered_ns);
+            if self.shared.drain_by_ns() < drain_by_ns {
+                drain_by_ns = self.shared.drain_by_ns();
+                let grace = self.shared.time_until(drain_by_ns);
+                self.event_loop.context().drain(grace);
+            }
+            if self.shared.shut_down_by_ns() < shut_down_by_ns {
+                shut_down_by_ns = self.shared.shut_down_by_ns();
+                let grace = self.shared.time_until(shut_down_by_ns);
                 self.event_loop.context().shutdown(grace);
             }
             if self.event_loop.take_stop() || self.shared.is_stopped() {
-                return Ok(if shut_down_by_ns == NEVER { End::Stopped } else { End::ShutDown });
+                let was_ordered = drain_by_ns.min(shut_down_by_ns) != NEVER;
+                return Ok(if was_ordered { End::ShutDown } else { End::Stopped });
             }
             self.event_loop.turn(None)?;
         }

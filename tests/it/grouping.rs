@@ -281,6 +281,36 @@ fn group_shutdown_has_one_deadline_which_can_be_brought_nearer() {
 }
 
 #[test]
+fn group_drain_lets_connections_end_by_themselves_on_every_loop() {
+    for distribution in BOTH {
+        let group = group(2);
+        let listener = listen(&group, Listen::on(any_port()).distribution(distribution));
+        let mut clients = one_on_each(inet(&listener));
+        group.drain(PATIENCE);
+        let handle = group.handle().clone();
+        let drains = |_, context: &mut Context<'_>| context.is_draining();
+        wait_until(|| handle.ask_each(PATIENCE, drains).unwrap() == [Some(true); 2]);
+        assert!(TcpStream::connect(inet(&listener)).is_err(), "nobody else is let in");
+        clients.iter_mut().for_each(|client| echoes(client, b"still here"));
+        drop(clients);
+        let counters = group.join().unwrap();
+        assert_eq!((counters.connections_lost, counters.losses.shutdown), (counters.connections_made, 0));
+    }
+}
+
+#[test]
+fn group_drain_has_one_deadline_which_can_be_brought_nearer() {
+    let group = group(2);
+    let listener = listen(&group, any_port());
+    let clients = one_on_each(inet(&listener));
+    group.drain(Duration::MAX);
+    group.drain(Duration::from_millis(50));
+    let counters = group.join().unwrap();
+    assert_eq!(counters.losses.shutdown, 2);
+    clients.into_iter().for_each(|mut client| assert!(read_all(&mut client).is_empty()));
+}
+
+#[test]
 fn group_ends_though_no_loop_takes_commands() {
     for shuts_down in [true, false] {
         let group = builder(2).limits(Limits::default().with_commands_max(0)).start().unwrap();

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use switchboard::workers::{
@@ -85,7 +86,10 @@ fn a_server_on_two_cores() {
     assert_eq!(health.into_iter().flatten().count(), 2);
     let handles: &[Handle] = handle.handles();
     let (id, at) = (listener.listeners()[1], &handles[1]);
-    at.post(move |context| assert!(context.listener(id).is_some())).unwrap();
+    let (tell, told) = mpsc::channel();
+    at.post(move |context| tell.send(context.listener(id).is_some()).unwrap()).unwrap();
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    group.drain(PATIENCE);
     group.shutdown(PATIENCE);
     let counters: Counters = group.join().unwrap();
     assert_eq!(counters.connections_lost, 2);
