@@ -236,13 +236,12 @@ impl Core {
     fn begin_connection(&mut self, listener: Id, connection: Connection) {
         match self.add_connection(connection) {
             Ok(id) => {
-                let peer = self.counted_peer(listener, id);
-                if let Some(listener) = self.slots.listener_mut(listener) {
-                    listener.live += 1;
-                    listener.socket.publish(listener.live);
-                    let rest = listener.socket.take_rest();
-                    if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
-                        peers.add(peer);
+                if let Some(of) = self.slots.listener_mut(listener) {
+                    of.live += 1;
+                    of.socket.publish(of.live);
+                    let (counts_peers, rest) = (of.peers.is_some(), of.socket.take_rest());
+                    if counts_peers {
+                        self.count_peer(listener, id, Peers::add);
                     }
                     if let Some((unread, unsent)) = rest {
                         self.restore(id, &unread, unsent);
@@ -310,7 +309,15 @@ impl Core {
     }
 
     /// This loop has closed a descriptor: listeners that wait for one try again at once (A2).
+    #[inline]
     pub(super) fn descriptor_closed(&mut self) {
+        if !self.backing_off.is_empty() {
+            self.end_back_off();
+        }
+    }
+
+    #[cold]
+    fn end_back_off(&mut self) {
         for id in std::mem::take(&mut self.backing_off) {
             let Some(listener) = self.slots.listener_mut(id) else { continue };
             if let Accepting::BackingOff(timer) = listener.accepting {
@@ -321,32 +328,39 @@ impl Core {
         }
     }
 
-    /// The peer of a connection, where its listener counts those.
-    fn counted_peer(&self, id: Id, connection: Id) -> Option<Address> {
-        self.slots.listener(id)?.peers.as_ref()?;
-        self.slots.connection(connection)?.neighbour().cloned()
+    /// Counts the peer of a connection, or counts it no more, where its listener counts those.
+    #[cold]
+    fn count_peer(&mut self, id: Id, connection: Id, count: impl Fn(&mut Peers, &Address)) {
+        let peer = self.slots.connection(connection).and_then(|connection| connection.neighbour().cloned());
+        let peers = self.slots.listener_mut(id).and_then(|listener| listener.peers.as_mut());
+        if let (Some(peers), Some(peer)) = (peers, &peer) {
+            count(peers, peer);
+        }
     }
 
     /// The loop has one connection less: listeners that wait for that go on.
+    #[inline]
     pub(super) fn one_less_in_loop(&mut self) {
         self.live_connections -= 1;
-        for id in std::mem::take(&mut self.full_for_loop) {
-            self.look_again(id);
+        if !self.full_for_loop.is_empty() {
+            for id in std::mem::take(&mut self.full_for_loop) {
+                self.look_again(id);
+            }
         }
     }
 
     /// A connection of a listener has closed its socket.
     pub(super) fn one_less(&mut self, id: Id, connection: Id) {
-        let peer = self.counted_peer(id, connection);
         let Some(listener) = self.slots.listener_mut(id) else { return };
-        if let (Some(peers), Some(peer)) = (&mut listener.peers, &peer) {
-            peers.remove(peer);
-        }
         listener.live -= 1;
         listener.socket.publish(listener.live);
-        if listener.accepting == Accepting::Full {
+        let (counts_peers, was_full) = (listener.peers.is_some(), listener.accepting == Accepting::Full);
+        if was_full {
             listener.accepting = Accepting::Yes;
             self.carry_over(id);
+        }
+        if counts_peers {
+            self.count_peer(id, connection, Peers::remove);
         }
     }
 
