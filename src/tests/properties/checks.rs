@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::datagrams;
+use super::dials::Dial;
 use super::ledger::Ledger;
 use crate::connection::{Connection, State};
 use crate::ids::Id;
@@ -199,7 +200,9 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
         let failed = ["reset", "I/O error", "peer closed"].contains(&connection.lost_reason);
         let asked = connection.closing || connection.asked.close || connection.asked.abort;
         let unwanted = asked || connection.paused || connection.left > ledger.limits.input_bytes_max;
-        if failed && !unwanted {
+        // It may have been the socket of an attempt before the one that came to stand.
+        let of_several = connection.dial.as_ref().is_some_and(Dial::has_several_targets);
+        if failed && !unwanted && !of_several {
             ledger.violated(format!("{bytes} bytes had arrived before the end ({})", connection.lost_reason));
         }
     }

@@ -171,6 +171,12 @@ fn pick(ledger: &mut Ledger, dial: &mut Dial, host: usize) -> (Connect, &'static
     }
 }
 
+impl Dial {
+    pub(super) fn has_several_targets(&self) -> bool {
+        self.targets.len() > 1
+    }
+}
+
 impl Ledger {
     fn address_of(&self, answers: Answers, host: usize) -> SocketAddr {
         let of = |host: usize, port| SocketAddr::from(([10, 0, 0, host as u8 + 1], port));
