@@ -46,8 +46,8 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_listens()?;
-        let socket = self.core.poller.listen(address, self.core.terms.limits.backlog)?;
+        let socket =
+            self.core.check_listens().and_then(|()| self.core.poller.listen(address, self.core.terms.limits.backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -61,8 +61,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_listens()?;
-        let socket = self.core.poller.listen_on(listener)?;
+        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on(listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -83,8 +82,10 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_listens()?;
-        let socket = self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog)?;
+        let socket = self
+            .core
+            .check_listens()
+            .and_then(|()| self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -100,7 +101,6 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_listens()?;
         self.core.add_fed_listener(address, Box::new(factory))
     }
 
@@ -119,8 +119,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.check_listens()?;
-        let socket = self.core.poller.listen_on_unix(listener)?;
+        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on_unix(listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -185,8 +184,7 @@ impl<'a> Context<'a> {
         address: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        self.core.check_open()?;
-        let socket = self.core.poller.bind_datagram(&address.into())?;
+        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&address.into()));
         self.core.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
@@ -201,9 +199,8 @@ impl<'a> Context<'a> {
         peer: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        self.core.check_open()?;
         let peer = peer.into();
-        let socket = self.core.poller.bind_datagram(&peer.any_of_its_kind())?;
+        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&peer.any_of_its_kind()));
         self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
@@ -218,9 +215,8 @@ impl<'a> Context<'a> {
         socket: std::net::UdpSocket,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        self.core.check_open()?;
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.poller.take_datagram(socket)?;
+        let socket = self.core.check_open().and_then(|()| self.core.poller.take_datagram(socket));
         self.core.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 
@@ -264,7 +260,6 @@ impl<'a> Context<'a> {
         S: Source + 'static,
         H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
     {
-        self.core.check_open()?;
         self.core.register(source, interest, handler).map(SourceId)
     }
 

@@ -18,12 +18,17 @@ use crate::sys::{self, AcceptError};
 use crate::{Address, Context, Detached, Feeder, ListenerError, ListenerId};
 
 impl Core {
-    pub(crate) fn add_listener(&mut self, socket: sys::Listener, factory: Factory) -> io::Result<Id> {
+    pub(crate) fn add_listener(&mut self, socket: io::Result<sys::Listener>, factory: Factory) -> io::Result<Id> {
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => return Err(self.refuse(Discarded::Factory(factory), error)),
+        };
         let listener = Listener::new(socket, factory, self.terms.limits.clone());
         let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
         Rc::make_mut(&mut listener.terms).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
+            self.discarded.extend(listener.factory.take().map(Discarded::Factory));
             self.slots.remove(id);
             return Err(error);
         }
@@ -33,7 +38,8 @@ impl Core {
     /// A listener without a socket, and what it is fed by.
     pub(crate) fn add_fed_listener(&mut self, address: Address, factory: Factory) -> io::Result<Feeder> {
         let (socket, queue) = sys::FedListener::new(address, self.terms.limits.backlog as usize);
-        let id = self.add_listener(sys::Listener::Fed(socket), factory)?;
+        let socket = self.check_listens().map(|()| sys::Listener::Fed(socket));
+        let id = self.add_listener(socket, factory)?;
         Ok(Feeder::new(queue, self.handle(), ListenerId(id)))
     }
 

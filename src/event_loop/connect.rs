@@ -22,7 +22,7 @@ impl Core {
     /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
         if let Err(error) = self.check_open() {
-            return Err(self.refuse(protocol, error));
+            return Err(self.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
         let own_terms = |limits| Rc::new(Terms { limits, listener: None });

@@ -29,7 +29,7 @@ use crate::rate::{RateGroup, RateGroupId, ReadRate};
 use crate::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::sys::{Clock, Poller, Readiness};
 use crate::timers::{Key, Timers};
-use crate::{CloseReason, Context, Counters, Handle, Limits, Protocol};
+use crate::{CloseReason, Context, Counters, DatagramProtocol, Handle, Limits, Protocol};
 
 pub(crate) struct Core {
     pub(crate) poller: Poller,
@@ -106,6 +106,7 @@ pub(crate) struct Core {
 #[allow(dead_code)] // It is held only to be dropped.
 pub(super) enum Discarded {
     Protocol(Box<dyn Protocol>),
+    DatagramProtocol(Box<dyn DatagramProtocol>),
     Factory(Factory),
     Hook(Hook),
     AcceptHook(AcceptHook),
@@ -177,8 +178,8 @@ impl Core {
     // Coming in.
 
     /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
-    pub(super) fn refuse(&mut self, protocol: Box<dyn Protocol>, error: io::Error) -> io::Error {
-        self.discarded.push(Discarded::Protocol(protocol));
+    pub(super) fn refuse(&mut self, refused: Discarded, error: io::Error) -> io::Error {
+        self.discarded.push(refused);
         error
     }
 
@@ -220,7 +221,7 @@ impl Core {
         let known = self.check_open().and_then(|()| stream.prepare());
         let peer = match known.and_then(|()| peer.map_or_else(|| stream.peer_addr(), Ok)) {
             Ok(peer) => peer,
-            Err(error) => return Err(self.refuse(protocol, error)),
+            Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
         let id = self.add_connection(Connection::new(stream, protocol, peer, self.terms.clone()))?;
         self.restore(id, &unread, unsent);
@@ -242,11 +243,14 @@ impl Core {
         H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
     {
         let slot = SourceSlot { source: None, readiness: Readiness::default(), carried_over: false, interest: None };
-        let id = self.slots.insert(Tenant::Source(slot))?;
+        let id = match self.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
+            Ok(id) => id,
+            Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),
+        };
         let registry = self.poller.registry();
         if let Err(error) = registry.and_then(|r| r.register(&mut source, mio::Token(id.token()), interest)) {
             self.slots.remove(id);
-            return Err(error);
+            return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error));
         }
         if let Some(slot) = self.slots.source_mut(id) {
             slot.source = Some(Box::new(Registered { source, handler }));

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::Core;
-use super::core::Loss;
+use super::core::{Discarded, Loss};
 use super::slots::Tenant;
 use super::timing::{Due, Purpose, SEND_RETRY};
 use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
@@ -17,13 +17,18 @@ impl Core {
     /// Puts a datagram socket into a slot and registers it. `connection_made` comes with the next turn.
     pub(crate) fn add_datagram(
         &mut self,
-        mut socket: sys::Datagram,
+        socket: io::Result<sys::Datagram>,
         peer: Option<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<Id> {
-        if let Some(peer) = &peer {
-            socket.connect(peer)?;
-        }
+        let connected = socket.and_then(|mut socket| match &peer {
+            Some(peer) => socket.connect(peer).map(|()| socket),
+            None => Ok(socket),
+        });
+        let socket = match connected {
+            Ok(socket) => socket,
+            Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
+        };
         let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.terms.limits.clone()));
         let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
         let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");

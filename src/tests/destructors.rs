@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::sys::script::Call;
+use crate::{Address, Context, DatagramProtocol, DatagramTransport, SourceAction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 struct Explosive;
@@ -117,6 +118,10 @@ impl Protocol for Counted {
     }
 }
 
+impl DatagramProtocol for Counted {
+    fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
+}
+
 #[test]
 fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
     let mut scene = Scene::new();
@@ -129,7 +134,20 @@ fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
     let mut context = scene.event_loop.context();
     assert!(context.connect(address, Box::new(Counted(dropped.clone()))).is_err());
     assert!(context.attach(stream, Box::new(Counted(dropped.clone()))).is_err());
+    assert!(context.bind_datagram(address, Box::new(Counted(dropped.clone()))).is_err());
+    let counted = Counted(dropped.clone());
+    let factory = move |_: &mut Context<'_>, _: &Address| {
+        let _shared = &counted;
+        None
+    };
+    assert!(context.listen(address, factory).is_err());
+    let counted = Counted(dropped.clone());
+    let handler = move |_: &mut Context<'_>, _: &mut mio::net::TcpListener, _| {
+        let _shared = &counted;
+        SourceAction::Wait
+    };
+    assert!(context.register(mio::net::TcpListener::from_std(somebody), mio::Interest::READABLE, handler).is_err());
     drop(held);
     scene.settle();
-    assert_eq!(*dropped.borrow(), 2);
+    assert_eq!(*dropped.borrow(), 5);
 }

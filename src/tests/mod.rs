@@ -167,7 +167,7 @@ impl Scene {
         let waiting = protocols.clone();
         let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| waiting.borrow_mut().pop_front().flatten();
         let core = &mut event_loop.core;
-        let listener = ListenerId(core.add_listener(sys::Listener::Script(socket), Box::new(factory)).unwrap());
+        let listener = ListenerId(core.add_listener(Ok(sys::Listener::Script(socket)), Box::new(factory)).unwrap());
         Scene { event_loop, world, backlog, listener, protocols }
     }
 
@@ -211,7 +211,7 @@ impl Scene {
         factory: impl FnMut(&mut crate::Context<'_>, &crate::Address) -> Option<Box<dyn Protocol>> + 'static,
     ) -> (ListenerId, Backlog) {
         let (socket, backlog) = Listener::pair();
-        let id = self.event_loop.core.add_listener(sys::Listener::Script(socket), Box::new(factory)).unwrap();
+        let id = self.event_loop.core.add_listener(Ok(sys::Listener::Script(socket)), Box::new(factory)).unwrap();
         (ListenerId(id), backlog)
     }
 
