@@ -138,7 +138,7 @@ BUGS = [
     ("a used-up budget of datagrams carries nothing over", 300, [
         (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
     ("a protocol that is refused is dropped within the call", 300, [
-        (LOOP + "core.rs", "self.discarded.push(Discarded::Protocol(protocol));\n        error", "drop(protocol);\n        error")]),
+        (LOOP + "core.rs", "self.discarded.push(refused);\n        error", "drop(refused);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "self.drop_output(pool);\n        self.input = None;\n        self.state = State::Lost;",
          "self.output = None;\n        self.input = None;\n        self.state = State::Lost;")]),

@@ -54,7 +54,7 @@ BUGS = [
     ("c2", "src/connection/reading.rs", "!self.flags.has(Flag::Made) || self.offers() ||", "self.offers() ||"),
     ("c3", LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
      "self.lost.push(Loss { id, reason, handover });\n        self.deliver_losses();"),
-    ("c3", LOOP + "core.rs", "self.discarded.push(Discarded::Protocol(protocol));\n        error", "drop(protocol);\n        error"),
+    ("c3", LOOP + "core.rs", "self.discarded.push(refused);\n        error", "drop(refused);\n        error"),
     ("c4", "src/connection/ending.rs", "socket => drop(socket),", "socket => std::mem::forget(socket),"),
     ("c4", LOOP + "turn.rs", "self.gone.push(id);", "self.slots.remove(id);"),
     ("c5", LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "

@@ -1,5 +1,7 @@
 //! Datagrams, on the simulated network: what is lost, doubled, reordered, too long, too much, refused.
 
+mod sending;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -252,175 +254,6 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
 }
 
 #[test]
-fn u1_who_sends_again_when_refused_stops_nobody() {
-    let mut network = Network::new(0, Faults::none());
-    let (host, log) = (network.host(), Log::default());
-    let to = network.datagram_peer(9).unwrap().address();
-    let again = |event: &Event<'_>, transport: &mut DatagramTransport<'_>| {
-        if let Event::Made | Event::Error(_) = event {
-            transport.send(b"again");
-        }
-    };
-    network.context(host).connect_datagram(to, Box::new(Recorder { log: log.clone(), act: again })).unwrap();
-    network.context(host).call_later(Duration::ZERO, |context| context.stop());
-    network.event_loop(host).run().unwrap();
-    assert!(log.take().len() < 5);
-}
-
-/// Sends more than the system takes while nothing arrives.
-fn fill(world: &mut World, count: usize) {
-    let to = world.peer_address();
-    world.with(|transport| (0..count).for_each(|n| transport.send_to(&[n as u8; 10_000], &to)));
-}
-
-#[test]
-fn u1_the_queue_has_marks_and_keeps_the_order() {
-    let limits = Limits::default().with_queue_bytes_high(50_000).with_queue_bytes_low(20_000);
-    let mut world = world(limits, idle);
-    world.rest();
-    world.slow(SECOND);
-    fill(&mut world, 30);
-    assert!(world.with(|transport| transport.queued_bytes()) > 50_000);
-    assert!(world.queued_total() > 50_000);
-    world.network.run_for(MS);
-    assert_eq!(world.log.take(), ["pause"]);
-    assert_eq!(world.rest(), ["resume"]);
-    let received: Vec<_> = world.received().iter().map(|data| data[0]).collect();
-    // What the peer has no room for is lost, not queued for ever.
-    assert!(received.len() > 20 && received.is_sorted(), "{received:?}");
-    assert_eq!((world.queued_total(), world.with(|transport| transport.queued_bytes())), (0, 0));
-    // A changed mark is checked too.
-    fill(&mut world, 30);
-    world.with(|transport| transport.set_write_marks(1_000_000, 1_000_000));
-    world.network.run_for(MS);
-    assert_eq!(world.log.take(), [] as [&str; 0]);
-    world.with(|transport| transport.set_write_marks(10, 10));
-    assert_eq!(world.rest(), ["pause", "resume"]);
-}
-
-#[test]
-fn u1_once_nothing_waits_no_datagram_that_has_left_wakes_the_loop() {
-    let mut world = world(Limits::default(), echo);
-    world.rest();
-    let cost_of_an_echo = |world: &mut World| {
-        let before = world.network.turns();
-        world.send(b"hello");
-        world.rest();
-        world.network.turns() - before
-    };
-    let before = cost_of_an_echo(&mut world);
-    world.slow(SECOND);
-    fill(&mut world, 30);
-    world.rest();
-    world.received();
-    assert_eq!(cost_of_an_echo(&mut world), before);
-}
-
-#[test]
-fn u1_a_low_mark_of_zero_is_reached() {
-    let mut world = world(Limits::default().with_queue_bytes_high(0).with_queue_bytes_low(7), idle);
-    world.rest();
-    world.slow(SECOND);
-    fill(&mut world, 30);
-    assert_eq!(world.rest(), ["pause", "resume"]);
-}
-
-#[test]
-fn u1_what_is_sent_while_the_queue_is_sent_comes_behind_it() {
-    let mut world = world(Limits::default().with_datagrams_per_turn_max(2), |event, transport| {
-        if let Event::Datagram(_, from) = event {
-            transport.send_to(&[99], from);
-        }
-    });
-    world.rest();
-    world.slow(SECOND);
-    fill(&mut world, 30);
-    // It arrives when the others have left.
-    world.send(b"answer me");
-    world.network.run_for(SECOND * 3 / 2);
-    let mut received = world.received();
-    world.rest();
-    received.extend(world.received());
-    assert_eq!(received.len(), 30, "one found no room with the peer");
-    let first_bytes: Vec<_> = received.iter().map(|data| data[0]).collect();
-    assert!(first_bytes.is_sorted() && first_bytes.ends_with(&[99]), "{first_bytes:?}");
-}
-
-#[test]
-fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
-    for limits in [Limits::default().with_queue_bytes_max(30_000), Limits::default().with_loop_queue_bytes_max(30_000)]
-    {
-        let mut world = world(limits.with_queue_bytes_high(1 << 20), idle);
-        world.rest();
-        world.slow(SECOND);
-        fill(&mut world, 100);
-        let queued = world.with(|transport| transport.queued_bytes());
-        assert!((30_000..=40_000).contains(&queued), "{queued}");
-        world.network.run_for(MS);
-        let noted = world.log.take();
-        assert_eq!(noted.len(), 1);
-        assert!(noted[0].ends_with(" datagrams dropped unsent"), "{noted:?}");
-        // It goes on as before.
-        assert_eq!(world.rest(), [] as [&str; 0]);
-        let to = world.peer_address();
-        world.received();
-        world.with(|transport| transport.send_to(b"on", &to));
-        world.rest();
-        assert_eq!(world.received(), [b"on"]);
-    }
-}
-
-#[test]
-fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
-    let mut world = world(Limits::default().with_loop_queue_bytes_max(1000), idle);
-    let (other, to) = (world.network.address(world.host, 8), world.peer_address());
-    let recorder = Recorder { log: Log::default(), act: idle };
-    let other = world.network.context(world.host).bind_datagram(other, Box::new(recorder)).unwrap();
-    world.rest();
-    world.slow(SECOND);
-    // The other one has filled the queues of the loop: what blocks is not kept.
-    let fill = |transport: &mut DatagramTransport<'_>| (0..6).for_each(|_| transport.send_to(&[0; 60_000], &to));
-    fill(&mut world.network.context(world.host).datagram(other).unwrap());
-    world.with(fill);
-    assert_eq!(world.with(|transport| transport.queued_bytes()), 0);
-    world.rest();
-    world.received();
-    world.with(|transport| transport.send_to(b"on", &to));
-    world.rest();
-    assert_eq!(world.received(), [b"on"]);
-}
-
-#[test]
-fn u1_empty_datagrams_in_the_queue_count_too() {
-    let mut world = world(Limits::default().with_queue_bytes_max(10_000), idle);
-    world.rest();
-    world.slow(SECOND);
-    fill(&mut world, 23);
-    let to = world.peer_address();
-    world.with(|transport| (0..10_000).for_each(|_| transport.send_to(b"", &to)));
-    world.network.run_for(MS);
-    let noted = world.log.take();
-    let dropped = noted[0].strip_prefix("error: ").and_then(|line| line.split(' ').next()?.parse().ok());
-    assert!(dropped.is_some_and(|count: u64| count > 9_000), "{noted:?}");
-}
-
-#[test]
-fn u1_a_send_error_does_not_stop_what_waits_behind_it() {
-    let mut world = world(Limits::default(), idle);
-    world.rest();
-    world.slow(SECOND);
-    fill(&mut world, 22);
-    let to = world.peer_address();
-    world.with(|transport| {
-        transport.send_to(&vec![7; 70_000], &to);
-        transport.send_to(b"behind it", &to);
-    });
-    let noted = world.rest();
-    assert_eq!(noted.len(), 1, "{noted:?}");
-    assert_eq!(world.received().last().unwrap(), b"behind it");
-}
-
-#[test]
 fn u1_a_callback_that_closes_gets_no_further_datagram() {
     let mut world = world(Limits::default(), |event, transport| {
         if let Event::Datagram(b"last", from) = event {
@@ -438,35 +271,6 @@ fn u1_a_callback_that_closes_gets_no_further_datagram() {
     assert_eq!(world.network.sockets(), 1, "the peer's");
     let id = world.id;
     assert!(world.network.context(world.host).datagram(id).is_none());
-}
-
-#[test]
-fn u1_close_sends_what_waits_but_not_for_ever() {
-    for (time, reason) in
-        [(SECOND, "lost: closed by us"), (SECOND * 60, "lost: the peer did not take what was left in time")]
-    {
-        let mut world = world(Limits::default(), idle);
-        world.rest();
-        world.slow(time);
-        fill(&mut world, 25);
-        world.with(|transport| transport.close());
-        // Where it closes, nothing is delivered any more.
-        world.slow(Duration::ZERO);
-        world.send(b"too late");
-        world.network.run_for(SECOND / 2);
-        assert_eq!(world.log.take(), [] as [&str; 0]);
-        world.network.run_for(SECOND * 10);
-        assert_eq!(world.log.take(), [reason]);
-        assert_eq!(world.queued_total(), 0);
-        assert_eq!(world.network.event_loop(world.host).time_to_next(), None, "no timer is left");
-    }
-    let mut world = world(Limits::default(), idle);
-    world.slow(SECOND * 60);
-    fill(&mut world, 25);
-    world.with(|transport| transport.abort());
-    world.network.run_for(SECOND);
-    assert_eq!(world.log.take(), [] as [&str; 0], "it was never made");
-    assert_eq!(world.queued_total(), 0);
 }
 
 #[test]
@@ -529,7 +333,7 @@ fn u1_shutting_down_and_dropping_the_loop_ends_it() {
     let mut world = world(Limits::default(), idle);
     world.rest();
     world.slow(SECOND);
-    fill(&mut world, 25);
+    sending::fill(&mut world, 25);
     world.network.context(world.host).shutdown(SECOND * 3);
     let address = world.network.address(world.host, 9);
     let recorder = Box::new(Recorder { log: Log::default(), act: idle });
