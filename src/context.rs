@@ -126,7 +126,8 @@ impl<'a> Context<'a> {
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
     /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
     /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
-    /// out. The socket is made non-blocking, and a TCP one's `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
+    /// socket is made non-blocking, and a TCP one's `TCP_NODELAY` and `SO_OOBINLINE` are set.
     ///
     /// # Errors
     ///

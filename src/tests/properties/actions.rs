@@ -247,6 +247,7 @@ fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, det
         match context.attach(detached, Box::new(program)) {
             Ok(id) => {
                 ledger.coverage.hit("attach");
+                ledger.restored += unsent;
                 ledger.connections[again].left = unread;
                 ledger.connections[again].id = Some(id);
                 return;

@@ -43,7 +43,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         }
     });
     ledger.check(total == core.queued_total, || format!("{} are queued in all, not {total}", core.queued_total));
-    let all_max = loop_max + one_write + 64 * core.slots.connections();
+    let all_max = loop_max + one_write + ledger.restored + 64 * core.slots.connections();
     ledger.check(total <= all_max, || format!("{total} bytes are queued in the loop, of {loop_max}"));
     core.each_listener(|_, listener| match listener.accepting {
         Accepting::Full => ledger.coverage.hit("listener full"),

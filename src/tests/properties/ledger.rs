@@ -62,6 +62,8 @@ pub(super) struct Ledger {
     pub(super) write_max: usize,
     /// No write is larger: kernel buffers of a few bytes pass a large one on for ever.
     pub(super) write_bound: usize,
+    /// What was unsent of the connections that were attached: held before, it is taken over any cap of the loop's.
+    pub(super) restored: usize,
     /// How many protocols there are.
     pub(super) protocols: usize,
 }
@@ -200,6 +202,7 @@ impl Ledger {
             ending: [false; 2],
             write_max: 0,
             write_bound: 0,
+            restored: 0,
             protocols: 0,
         }
     }
