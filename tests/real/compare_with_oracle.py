@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random clients against our select server and against the Python one: per client the same bytes, the same events.
+"""Random clients against our select servers and against the Python one: per client the same bytes, the same events.
 
 A seed makes a script: up to six clients that connect, send pieces, shut down, close and reset in turns.  The same
 script runs against both servers.  Every third script goes in lockstep (each step is waited for until it is printed,
@@ -448,32 +448,42 @@ def check_verdicts():
 # ----------------------------------------------------------------------------------------------------------- main
 
 
+# The same server three times; the seeds of each.
+SERVERS = {"select_server": SEEDS, "select_server_register": SEEDS // 3, "select_server_mio": SEEDS // 3}
+
+
 def main():
     first = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else SEEDS
     checks = Checks(LIMIT_S)
     checks.run("the comparison tells right transcripts from wrong ones", check_verdicts)
+    for name, seeds in SERVERS.items():
+        compare(checks, name, range(first, first + (int(sys.argv[2]) if len(sys.argv) > 2 else seeds)))
+    checks.finish()
 
+
+def compare(checks, name, seeds):
+    """One of our servers against the oracle, and what it is like afterwards."""
     our_transcript, oracle_transcript = Transcript(parse_ours), Transcript(parse_oracle)
-    our_argv = [harness.example("select_server"), "127.0.0.1:0"]
+    our_argv = [harness.example(name), "127.0.0.1:0"]
     oracle_argv = [sys.executable, f"{harness.HERE}/oracle_select_server.py", "127.0.0.1:0"]
     our_server = Server(our_argv, on_line=our_transcript.take)
     oracle_server = Server(oracle_argv, on_line=oracle_transcript.take)
     with our_server, oracle_server, concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         ours, oracle = (our_server, our_transcript), (oracle_server, oracle_transcript)
-        results = [pool.submit(check_seed, seed, ours, oracle) for seed in range(first, first + count)]
-        for seed, result in zip(range(first, first + count), results):
-            checks.run(f"seed {seed}", lambda result=result: judge(result))
-        checks.run("our server is idle afterwards", our_server.require_quiet)
-        checks.run("our server ends with 0", lambda: require(our_server.end() == 0, "another exit code"))
-    checks.run("nobody else was heard of, and nobody after the end", nothing_else, our_server, our_transcript)
-    checks.finish()
+        for server in (our_server, oracle_server):
+            _used_names.pop(server.address, None)  # An earlier one may have had the same port.
+        results = [pool.submit(check_seed, seed, ours, oracle) for seed in seeds]
+        for seed, result in zip(seeds, results):
+            checks.run(f"{name}, seed {seed}", lambda result=result: judge(result))
+        checks.run(f"{name} is idle afterwards", our_server.require_quiet)
+        checks.run(f"{name} ends with 0", lambda: require(our_server.end() == 0, "another exit code"))
+    checks.run(f"{name} heard of nobody else, and of nobody after the end", nothing_else, our_server, our_transcript)
 
 
 def nothing_else(server, transcript):
     """Judges the whole output once more, now that no more can come."""
     require(not transcript.wrong, transcript.wrong)
-    require(set(transcript.by_client) == _used_names[server.address], "other clients than there were")
+    require(set(transcript.by_client) == _used_names.get(server.address, set()), "other clients than there were")
     for name, events in transcript.by_client.items():
         require(in_order(events), f"{name}: {events}")
 

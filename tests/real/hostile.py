@@ -19,7 +19,10 @@ from harness import Checks, Server, Trace, connect, echoes, name_of, printed_of,
 
 LIMIT_S = 300
 ANY_PORT = "127.0.0.1:0"
-EXAMPLES = ("select_server", "accept_retry", "echo_server")
+EXAMPLES = (
+    "select_server", "select_server_register", "select_server_mio", "accept_retry", "echo_server", "peek", "simple_logger",
+    "line_logger", "greeting_server",
+)
 
 
 def select_server(**options):
