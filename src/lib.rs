@@ -33,6 +33,10 @@
 //!
 //! # What is where
 //!
+//! The [guide](guide/index.html) explains all of it page by page, and [says](guide/from_python/index.html) what everything
+//! is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (It is in the documentation that
+//! is made with all features, as on docs.rs.)
+//!
 //! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.
@@ -86,6 +90,16 @@ mod event_loop;
 mod feeder;
 #[cfg(feature = "framing")]
 pub mod framing;
+#[cfg(all(
+    any(doc, doctest),
+    unix,
+    feature = "framing",
+    feature = "proxy",
+    feature = "server",
+    feature = "service",
+    feature = "testing"
+))]
+pub mod guide;
 mod handle;
 mod health;
 mod ids;

@@ -14,6 +14,7 @@ mod datagrams;
 mod echoing;
 mod embedding;
 mod feeding;
+mod from_python;
 #[cfg(feature = "workers")]
 mod grouping;
 mod handles;

@@ -42,7 +42,7 @@ fn code(file: &str) -> String {
 fn layer(file: &str) -> Option<&'static str> {
     let name = file.strip_prefix("src/")?;
     Some(match name {
-        _ if name.starts_with("tests/") || name == "lib.rs" => return None,
+        _ if name.starts_with("tests/") || name == "lib.rs" || name == "guide/mod.rs" => return None,
         _ if name.starts_with("sys/") => "sys",
         _ if name.starts_with("event_loop/") => "loop",
         _ if name.starts_with("connection/") => "machines",

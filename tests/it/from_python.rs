@@ -1,0 +1,126 @@
+//! The table "coming from Python" has a row for everything that the socket tutorial teaches, and its examples exist.
+//!
+//! That what the rows link to is there, rustdoc says, for which a broken link is an error.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+/// All that the tutorial names: its functions, constants, classes and methods.
+const IDEAS: &str = "
+    gethostname gethostbyname gethostbyname_ex gethostbyaddr getfqdn getservbyname getprotobyname
+    inet_aton inet_ntoa htons htonl ntohs ntohl INADDR_ANY INADDR_LOOPBACK INADDR_BROADCAST
+    socket(family,type,proto) AF_INET AF_UNIX SOCK_STREAM SOCK_DGRAM SOCK_RAW fromfd fileno close
+    shutdown(0) shutdown(1) shutdown(2)
+    bind listen(backlog) SOMAXCONN IPPORT_RESERVED accept connect connect_ex
+    send sendto recv recvfrom MSG_OOB MSG_DONTROUTE MSG_PEEK makefile
+    getpeername getsockname setblocking setsockopt getsockopt SO_SNDBUF IP_TTL
+    TCPServer UDPServer UnixStreamServer UnixDatagramServer ForkingMixIn ThreadingMixIn
+    BaseRequestHandler setup handle finish request client_address server StreamRequestHandler DatagramRequestHandler
+    rfile wfile serve_forever handle_request server_bind server_activate get_request verify_request process_request
+    finish_request handle_error server.fileno address_family server_address
+    forking threading select poll readable writable exceptional
+    reactor reactor.run reactor.listenTCP Protocol connectionMade dataReceived connectionLost Factory transport
+    transport.write transport.client LineReceiver lineReceived rawDataReceived
+    urlopen read readline readlines urlretrieve urlcleanup
+";
+
+/// What it teaches beside, in words.
+const WORDS: &[&str] = &[
+    "a UDP socket connected",
+    "asynchronous I/O",
+    "a chat room",
+    "timeout none",
+    "timeout zero",
+    "timeout some",
+    "reactors by platform",
+    "reactor and application",
+    "urlopen of file:",
+    "close of a page",
+    // Its slips.
+    "a busy loop",
+    "time.sleep(25) between partial sends",
+    "getpeername on a lost connection",
+    "a disconnected socket never closed",
+    "listen(1) as a promise",
+    "one exception ends the server",
+    "what a client sends goes to the terminal raw",
+];
+
+const PROGRAMS: usize = 16;
+
+/// Examples that rows may name before they are there.
+const BEING_MADE: &[&str] = &["names", "fetch"];
+
+struct Row {
+    there: String,
+    here: String,
+    examples: Vec<String>,
+    different: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The words in backticks.
+fn names(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn rows() -> Vec<Row> {
+    let page = fs::read_to_string(root().join("src/guide/from_python.md")).unwrap();
+    let lines = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let rows = lines.filter(|line| !line.starts_with("| there |")).map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [there, here, examples, different] = cells[..] else { panic!("not four cells: {line}") };
+        Row {
+            there: there.replace('`', ""),
+            here: here.to_owned(),
+            examples: names(examples),
+            different: different.to_owned(),
+        }
+    });
+    rows.collect()
+}
+
+#[test]
+fn everything_that_the_tutorial_teaches_has_a_row() {
+    let rows = rows();
+    // A cell with commas lists several; one whose name has them counts as a whole, too.
+    let listed = rows.iter().flat_map(|row| row.there.split(", ").map(str::to_owned));
+    let whole = rows.iter().map(|row| row.there.replace(", ", ","));
+    let there: BTreeSet<_> = listed.chain(whole).collect();
+    let missing: Vec<_> =
+        IDEAS.split_whitespace().chain(WORDS.iter().copied()).filter(|idea| !there.contains(*idea)).collect();
+    assert!(missing.is_empty(), "no row for {missing:?}");
+}
+
+#[test]
+fn every_program_of_the_tutorial_has_its_examples() {
+    let rows = rows();
+    for number in 1..=PROGRAMS {
+        let of: Vec<_> = rows.iter().filter(|row| row.there.starts_with(&format!("program {number}: "))).collect();
+        assert!(of.len() == 1 && !of[0].examples.is_empty(), "program {number} has no row, or no example");
+    }
+}
+
+#[test]
+fn every_row_says_what_it_is_here_or_why_it_is_not() {
+    for row in rows() {
+        let has_link = row.here.contains("](crate::") || row.here.contains("](std::") || row.here.contains("](u");
+        let has_name = row.here == "a closure that makes protocols";
+        let has_reason = row.different.starts_with("Absent") || row.different.starts_with("Not the loop's");
+        assert!(has_link || has_name || has_reason, "{}: neither a link nor a reason", row.there);
+        assert!(row.here != "—" || has_reason, "{}: no reason", row.there);
+    }
+}
+
+#[test]
+fn every_example_that_a_row_names_exists() {
+    for row in rows() {
+        for name in row.examples.iter().filter(|name| !BEING_MADE.contains(&name.as_str())) {
+            assert!(root().join(format!("examples/{name}.rs")).exists(), "{}: no example {name}", row.there);
+        }
+    }
+}
