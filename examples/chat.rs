@@ -1,7 +1,8 @@
 //! A chat room for telnet: the first line is your name, each other one goes to everybody. `/who` tells who is there,
 //! `/quit` leaves.
 //!
-//! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows.
+//! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows. It asks for a
+//! name, and then shows what the others say, and who comes and goes.
 //!
 //! Who does not read is cut off once more than 1 MiB waits for him, and nobody else waits for that. What members say is
 //! escaped, so that none can move another's cursor, forge a line or speak telnet to his client.

@@ -1,6 +1,7 @@
 //! The smallest useful server: every client gets back what it sends, any number of them at once.
 //!
-//! Run `cargo run --example echo_server`, then `telnet 127.0.0.1 1234` from several windows.
+//! Run `cargo run --example echo_server`, then `telnet 127.0.0.1 1234` from several windows: each line that
+//! you type comes back.
 
 mod support;
 

@@ -1,7 +1,8 @@
 //! A TCP relay: whoever connects is connected on to another server, and both hear each other.
 //!
 //! Run `cargo run --example relay 127.0.0.1:1234 127.0.0.1:1235` beside `cargo run --example echo_server`, then
-//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to.
+//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to. What you type comes back,
+//! by way of both.
 //!
 //! A side that does not read holds up the other one and nobody else: while more than 64 KiB wait for it, the other is not
 //! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.

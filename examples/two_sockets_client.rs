@@ -1,7 +1,8 @@
 //! The tutorial's client with two sockets in one program, here truly at the same time: each gets the server's greeting
 //! and answers in its own words.
 //!
-//! Run `cargo run --example two_sockets_client` beside `cargo run --example greeting_server`.
+//! Run `cargo run --example two_sockets_client` beside `cargo run --example greeting_server`. It prints a greeting for
+//! each of the two, and the server prints their two answers.
 
 #[path = "support/client.rs"]
 mod client;

@@ -1,6 +1,7 @@
 //! The smallest UDP server: every datagram goes back to where it came from.
 //!
-//! Run `cargo run --example udp_echo`, then `nc -u 127.0.0.1 1234`, or `cargo run --example udp_client`.
+//! Run `cargo run --example udp_echo`, then `nc -u 127.0.0.1 1234`, or `cargo run --example udp_client`: what is
+//! sent comes back. It prints what goes wrong, and goes on.
 //!
 //! It hears datagrams that are broadcast too, where it listens on an address of all interfaces, such as `0.0.0.0:1234`.
 

@@ -209,6 +209,40 @@ fn every_example_is_in_the_readme_and_says_how_to_run_it() {
     }
 }
 
+/// Examples whose parts are read one by one, so that they may be longer.
+const READ_IN_PIECES: &[&str] = &["names", "fetch"];
+
+#[test]
+fn the_course_has_every_example_in_one_place_and_each_is_short() {
+    let course = read("examples/README.md");
+    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
+        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+        let places = course.lines().filter(|line| *line == format!("### `{name}`")).count();
+        assert_eq!(places, 1, "{name} stands in {places} places of examples/README.md");
+        let is_short = read(file).lines().count() <= 170 || READ_IN_PIECES.contains(&name);
+        assert!(is_short, "{file} is longer than a reader's patience");
+    }
+}
+
+/// What CI runs of it, against real clients and servers.
+#[test]
+fn every_example_is_run_against_a_real_peer_by_ci() {
+    let ci = read(".ci/run");
+    let scripts = fs::read_dir(root().join("tests/real")).unwrap().map(|entry| entry.unwrap().path());
+    let run: String = scripts
+        .filter(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            path.extension().is_some_and(|extension| extension == "py")
+                && ci.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+        })
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
+        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+        assert!(run.contains(&format!("\"{name}\"")), "no script of tests/real that CI runs starts {name}");
+    }
+}
+
 #[test]
 fn every_file_of_the_code_map_exists_and_every_file_is_in_it() {
     let architecture = read("ARCHITECTURE.md");

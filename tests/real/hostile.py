@@ -21,7 +21,7 @@ LIMIT_S = 300
 ANY_PORT = "127.0.0.1:0"
 EXAMPLES = (
     "select_server", "select_server_register", "select_server_mio", "accept_retry", "echo_server", "peek", "simple_logger",
-    "line_logger", "greeting_server",
+    "line_logger",
 )
 
 
