@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""What examples/README.md has a person try, tried: telnet in a real terminal (tmux), curl, netcat, and our own client.
+
+    python3 tests/real/course.py
+
+after `cargo build --examples --all-features`.  Debian: telnet, tmux, curl, netcat-openbsd.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+import termios
+import time
+
+import harness
+from harness import Checks, Server, require
+
+LIMIT_S = 200
+ANY_PORT = "127.0.0.1:0"
+CONTROL_KEYS = 6  # Where the terminal's attributes list its special keys.
+ESCAPE = b"\x1d"
+SELECT_SERVERS = ("select_server", "select_server_register", "select_server_mio")
+
+
+class Terminals:
+    """A tmux of our own, which ends with this process; each window is a telnet."""
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="tmux-")
+        self._environment = {**os.environ, "TMUX_TMPDIR": self._folder.name, "LC_ALL": "C.UTF-8", "TERM": "xterm"}
+        self._environment.pop("TMUX", None)
+        self._process = harness.start(["tmux", "-D", "-f", "/dev/null"], env=self._environment, stdin=subprocess.DEVNULL)
+        self._count = 0
+        deadline = time.monotonic() + harness.WAIT_S
+        while self._run("set-option", "-g", "remain-on-exit", "on").returncode:
+            require(time.monotonic() < deadline, "tmux does not start")
+            time.sleep(harness.POLL_S)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        harness.end(self._process)
+        self._folder.cleanup()
+
+    def _run(self, *arguments):
+        command = ["tmux", *arguments]
+        return subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=harness.WAIT_S, check=False
+        )
+
+    def run(self, *arguments):
+        done = self._run(*arguments)
+        require(done.returncode == 0, f"tmux {arguments}: {done.stderr}")
+        return done.stdout
+
+    def telnet(self, server):
+        self._count += 1
+        name = f"window{self._count}"
+        host, port = server.address
+        self.run("new-session", "-d", "-s", name, "-x", "100", "-y", "30", "telnet", host, str(port))
+        window = Window(self, name)
+        window.wait_for("Escape character is '^]'.")
+        window.wait_until_talking()
+        return window
+
+
+class Window:
+    def __init__(self, terminals, name):
+        self.terminals = terminals
+        self.name = name
+
+    def shown(self):
+        return self.terminals.run("capture-pane", "-p", "-t", self.name)
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + harness.WAIT_S
+        while text not in (shown := self.shown()):
+            require(time.monotonic() < deadline, f"{self.name} does not show {text!r} but:\n{shown}")
+            time.sleep(harness.POLL_S)
+
+    def wait_until_talking(self):
+        """Until telnet has set its terminal for talking: what is typed before may be thrown away by the change."""
+        path = self.terminals.run("display-message", "-p", "-t", self.name, "#{pane_tty}").strip()
+        terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        try:
+            deadline = time.monotonic() + harness.WAIT_S
+            while termios.tcgetattr(terminal)[CONTROL_KEYS][termios.VEOL] != ESCAPE:
+                require(time.monotonic() < deadline, f"telnet does not get ready: {self.shown()}")
+                time.sleep(harness.POLL_S)
+        finally:
+            os.close(terminal)
+
+    def keys(self, *keys):
+        self.terminals.run("send-keys", "-t", self.name, *keys)
+
+    def type(self, text):
+        self.terminals.run("send-keys", "-t", self.name, "-l", text)
+
+    def line(self, text):
+        self.type(text)
+        self.keys("Enter")
+
+    def quit(self):
+        self.keys("C-]")
+        self.wait_for("telnet>")
+        self.line("quit")
+        self.wait_for("Connection closed.")
+
+
+def names_of(server, count):
+    """The clients as the server prints them, in the order in which they came."""
+    got = re.compile(rb"Got connection from (\S+)")
+    found = lambda: [match.group(1).decode() for match in map(got.fullmatch, server.lines) if match]
+    server.wait(lambda: len(found()) >= count, f"{count} connections")
+    return found()
+
+
+def select_server(terminals, name):
+    with Server([harness.example(name), ANY_PORT]) as server:
+        first = terminals.telnet(server)
+        one = names_of(server, 1)[0]
+        second = terminals.telnet(server)
+        other = names_of(server, 2)[1]
+        first.line("hello from the first window")
+        server.wait_for_text(f"{one}: hello from the first window")
+        second.line("and hello from the second")
+        server.wait_for_text(f"{other}: and hello from the second")
+        first.quit()
+        server.wait_for_text(f"{one} disconnected")
+        second.line("still here")
+        server.wait_for_text(f"{other}: still here")
+        second.quit()
+        server.wait_for_text(f"{other} disconnected")
+        wanted = [
+            f"Got connection from {one}",
+            f"Got connection from {other}",
+            f"{one}: hello from the first window",
+            f"{other}: and hello from the second",
+            f"{one} disconnected",
+            f"{other}: still here",
+            f"{other} disconnected",
+        ]
+        require([line.decode() for line in server.lines[1:]] == wanted, f"printed {server.lines}")
+        server.require_idle()
+        require(server.end() == 0, "another exit code")
+
+
+def who_is_there_at_the_end(name):
+    """Whoever is still there when the server ends is told of, and sees an orderly end."""
+    with Server([harness.example(name), ANY_PORT]) as server:
+        client = harness.connect(server.address)
+        client.sendall(b"half a line")
+        server.wait_for_text(f"{harness.name_of(client)}: half a line")
+        require(server.end() == 0, "another exit code")
+        server.wait_for_text(f"{harness.name_of(client)} disconnected")
+        require(client.recv(1) == b"", "no end")
+
+
+def chat(terminals):
+    with Server([harness.example("chat"), ANY_PORT]) as server:
+        ann, bob = terminals.telnet(server), terminals.telnet(server)
+        for window, name in ((ann, "ann"), (bob, "bob")):
+            window.wait_for("Your name?")
+            window.line(name)
+            window.wait_for(f"Welcome, {name}.")
+        ann.wait_for("* bob has joined")
+        ann.line("good evening")
+        bob.wait_for("ann: good evening")
+        # An escape sequence that would clear the screen, as a person types one.
+        bob.type("look ")
+        bob.keys("C-v", "Escape")
+        bob.line("[2J here")
+        ann.wait_for("bob: look \\x1b[2J here")
+        ann.wait_for("* bob has joined")  # Not cleared.
+        bob.line("/who")
+        bob.wait_for("* here are: ann, bob")
+        bob.line("/quit")
+        bob.wait_for("Connection closed by foreign host.")
+        ann.wait_for("* bob has left")
+        ann.quit()
+        require(server.end() == 0, "another exit code")
+
+
+def greeting(terminals):
+    with Server([harness.example("greeting_server"), ANY_PORT]) as server:
+        for answer in ("hihi", "once more"):
+            window = terminals.telnet(server)
+            window.wait_for("byebye")
+            window.line(answer)
+            server.wait_for_text(f"{answer}\\r\\n")
+            window.wait_for("Connection closed by foreign host.")
+        require(server.end() == 0, "another exit code")
+
+
+def echo(terminals):
+    with Server([harness.example("echo_server"), ANY_PORT]) as server:
+        window = terminals.telnet(server)
+        window.line("there and back")
+        deadline = time.monotonic() + harness.WAIT_S
+        while window.shown().count("there and back") < 2:  # What was typed, and what came.
+            require(time.monotonic() < deadline, f"no echo: {window.shown()}")
+            time.sleep(harness.POLL_S)
+        window.quit()
+        require(server.end() == 0, "another exit code")
+
+
+def peek(terminals):
+    with Server([harness.example("peek"), ANY_PORT]) as server:
+        window = terminals.telnet(server)
+        window.line("hello")
+        server.wait_for_text("read hello\\r\\n")
+        require(server.lines[1:] == [b"peeked at hello\\r\\n", b"read hello\\r\\n"], f"printed {server.lines}")
+        window.quit()
+
+
+def peek_twice():
+    with Server([harness.example("peek"), ANY_PORT]) as server:
+        with harness.connect(server.address) as client:
+            client.sendall(b"hel")
+            server.wait_for_text("peeked at hel")
+            client.sendall(b"lo\n")
+            require(client.recv(100, 0) == b"hello\n", "another answer")
+        server.wait_for_text("read hello\\n")
+        wanted = [b"peeked at hel", b"peeked at hello\\n", b"read hello\\n"]
+        require(server.lines[1:] == wanted, f"printed {server.lines}")
+
+
+def peek_with_curl():
+    with Server([harness.example("peek"), ANY_PORT]) as server:
+        url = "http://%s:%d/" % server.address
+        done = subprocess.run(["curl", "-sS", url], capture_output=True, timeout=harness.WAIT_S, check=False)
+        require((done.returncode, done.stdout) == (0, b"hello, browser\n"), f"{done}")
+        server.wait_for_line(rb"read GET / HTTP/1\.1.*", "the request")
+        require(server.end() == 0, "another exit code")
+
+
+def thanked(way):
+    """The tutorial's smallest server, in each of its ways, and our client: one request, and the server ends."""
+    with Server([harness.example("socket_server"), *way, "--once", ANY_PORT]) as server:
+        command = [harness.example("greeting_client"), "%s:%d" % server.address]
+        done = subprocess.run(command, capture_output=True, timeout=harness.WAIT_S, check=False)
+        wanted = b"the data received is Thank you for connecting\\n\n"
+        require((done.returncode, done.stdout) == (0, wanted), f"{done}")
+        require(server.process.wait(harness.WAIT_S) == 0, "another exit code")
+
+
+def main():
+    checks = Checks(LIMIT_S)
+    with Terminals() as terminals:
+        for name in SELECT_SERVERS:
+            checks.run(f"{name}, two telnets", select_server, terminals, name)
+            checks.run(f"{name}, ended with a client", who_is_there_at_the_end, name)
+        checks.run("chat, two telnets", chat, terminals)
+        checks.run("greeting_server, telnet as the client", greeting, terminals)
+        checks.run("echo_server, telnet", echo, terminals)
+        checks.run("peek, telnet", peek, terminals)
+    checks.run("peek looks twice", peek_twice)
+    checks.run("peek, curl", peek_with_curl)
+    for way in ((), ("--threads=2",), ("--processes=2",)):
+        checks.run(f"socket_server {' '.join(way)}, our client", thanked, way)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
