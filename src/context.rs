@@ -23,6 +23,10 @@ use crate::{
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
+///
+/// What a method costs, unless it says otherwise: one that makes, takes in or changes a socket or a source some system calls
+/// and, where it is a new one, a slot and a few allocations; one that finds something by its id, or asks for something to be
+/// done later, a look at a table; one that ends the loop, O(n) of what it has.
 pub struct Context<'a> {
     core: &'a mut Core,
 }

@@ -13,6 +13,9 @@ use crate::{Address, CloseReason, Context, DatagramId, sys};
 /// A datagram socket as callbacks see it: their own, or any other one by its id ([`Context::datagram`]).
 ///
 /// None of its methods blocks or calls a callback. Once the socket has ended, sending does nothing.
+///
+/// What a method costs, unless it says otherwise: a look at the loop's table; one that sends, connects or sets an option of
+/// the socket, a system call.
 pub struct DatagramTransport<'a> {
     core: &'a mut Core,
     id: Id,

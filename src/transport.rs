@@ -20,6 +20,10 @@ use crate::{
 ///
 /// None of its methods blocks, fails for what a peer does, or calls a callback. Once the connection has ended they do
 /// nothing.
+///
+/// What a method costs, unless it says otherwise: one or two looks at the loop's table. No method makes a system call but
+/// those that say so, a write that is large, and [`abort`](Transport::abort) with its like, which close the socket there
+/// and then.
 pub struct Transport<'a> {
     core: &'a mut Core,
     id: Id,

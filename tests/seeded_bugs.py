@@ -14,6 +14,7 @@ The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
+The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
 import datetime
@@ -35,9 +36,17 @@ POOL = "src/workers/pool.rs"
 SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
+TABLE = "src/guide/from_python.md"
 
 # (rule, file, the source, the bug)
 BUGS = [
+    ("guide", TABLE, "| `connect_ex` |", "| `connect_err` |"),
+    ("guide", TABLE, "| `greeting_server`, `two_sockets_client` |", "| |"),
+    ("guide", TABLE, "| `gethostname` | \u2014 | `names` | Not the loop's:", "| `gethostname` | \u2014 | `names` | Elsewhere:"),
+    ("guide", TABLE, "| `unix_echo` | A path", "| `unix_ecko` | A path"),
+    ("guide", "src/guide/life_of_a_connection.svg", ">connect_failed<", ">failed<"),
+    ("guide", "examples/README.md", "### `peek`", "### peek"),
+    ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
     ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
      "self.core.flush_written_to();\n        self.core.deliver_losses();"),
     ("l2", LOOP + "mod.rs", "self.core.dispatch(&self.events);",

@@ -85,7 +85,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn everything_that_the_tutorial_teaches_has_a_row() {
+fn guide_everything_that_the_tutorial_teaches_has_a_row() {
     let rows = rows();
     // A cell with commas lists several; one whose name has them counts as a whole, too.
     let listed = rows.iter().flat_map(|row| row.there.split(", ").map(str::to_owned));
@@ -97,7 +97,7 @@ fn everything_that_the_tutorial_teaches_has_a_row() {
 }
 
 #[test]
-fn every_program_of_the_tutorial_has_its_examples() {
+fn guide_every_program_of_the_tutorial_has_its_examples() {
     let rows = rows();
     for number in 1..=PROGRAMS {
         let of: Vec<_> = rows.iter().filter(|row| row.there.starts_with(&format!("program {number}: "))).collect();
@@ -106,7 +106,7 @@ fn every_program_of_the_tutorial_has_its_examples() {
 }
 
 #[test]
-fn every_row_says_what_it_is_here_or_why_it_is_not() {
+fn guide_every_row_says_what_it_is_here_or_why_it_is_not() {
     for row in rows() {
         let has_link = row.here.contains("](crate::") || row.here.contains("](std::") || row.here.contains("](u");
         let has_name = row.here == "a closure that makes protocols";
@@ -116,8 +116,18 @@ fn every_row_says_what_it_is_here_or_why_it_is_not() {
     }
 }
 
+/// The picture of a connection's life names what begins it, what goes on in it, and what ends it.
 #[test]
-fn every_example_that_a_row_names_exists() {
+fn guide_the_picture_names_the_callbacks() {
+    let picture = fs::read_to_string(root().join("src/guide/life_of_a_connection.svg")).unwrap();
+    for name in ["connection_made", "data_received", "eof_received", "connection_lost", "connect_failed"] {
+        assert!(picture.contains(&format!("{name}</text>")), "{name} is not in the picture");
+    }
+    assert!(!picture.contains("\n\n"), "an empty line ends the picture in the page it is put into");
+}
+
+#[test]
+fn guide_every_example_that_a_row_names_exists() {
     for row in rows() {
         for name in row.examples.iter().filter(|name| !BEING_MADE.contains(&name.as_str())) {
             assert!(root().join(format!("examples/{name}.rs")).exists(), "{}: no example {name}", row.there);

@@ -213,7 +213,7 @@ fn every_example_is_in_the_readme_and_says_how_to_run_it() {
 const READ_IN_PIECES: &[&str] = &["names", "fetch"];
 
 #[test]
-fn the_course_has_every_example_in_one_place_and_each_is_short() {
+fn guide_the_course_has_every_example_in_one_place_and_each_is_short() {
     let course = read("examples/README.md");
     for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
         let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
@@ -226,7 +226,7 @@ fn the_course_has_every_example_in_one_place_and_each_is_short() {
 
 /// What CI runs of it, against real clients and servers.
 #[test]
-fn every_example_is_run_against_a_real_peer_by_ci() {
+fn guide_every_example_is_run_against_a_real_peer_by_ci() {
     let ci = read(".ci/run");
     let scripts = fs::read_dir(root().join("tests/real")).unwrap().map(|entry| entry.unwrap().path());
     let run: String = scripts
