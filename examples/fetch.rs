@@ -1,0 +1,316 @@
+//! Fetches what a URL names, as the tutorial's `urlopen` and `urlretrieve` do, on the loop.
+//!
+//! Run `cargo run --example fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a file
+//! the page goes to stdout; a file appears under its name only when it is whole, and what was fetched of it is gone
+//! otherwise, so there is nothing to clean up (but after SIGKILL). On a terminal a bar shows how far it is.
+//!
+//! `--links` prints the links of the page instead, as whole URLs, one a line. `--max-bytes=N` and `--timeout=SECONDS` say
+//! what is too much (1 GiB and 300 s, of a page for its links 16 MiB). `file:` URLs are read, `http:` ones asked for; of
+//! redirects ten are followed, none of them to a file. Whatever goes wrong is one line, and exit code 1.
+//!
+//! What is fetched is written in another thread, a piece at a time, and meanwhile nothing is read: so neither a slow disk
+//! nor a stopped terminal holds up the loop, and neither costs memory.
+
+mod fetching;
+#[allow(dead_code)] // What is for who listens.
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use fetching::{Body, Destination, Head, Options, Output, SavedFile, Work, find_links};
+use support::say;
+use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
+use url::{Host, Position, Url};
+
+const REDIRECTS_MAX: u32 = 10;
+
+/// The longest head of an answer, and the longest trailer.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// What is being fetched, shared by its connections, one after the other.
+struct Fetch {
+    output: Output,
+    bytes_max: u64,
+    /// Where the page is, after the redirects so far.
+    url: RefCell<Url>,
+    redirects: Cell<u32>,
+    /// The page, where its links are wanted; or what went wrong first.
+    outcome: RefCell<Option<Result<Vec<u8>, String>>>,
+}
+
+impl Fetch {
+    fn begin(self: &Rc<Self>, context: &mut Context<'_>) {
+        let url = self.url.borrow().clone();
+        let begun = match url.scheme() {
+            "http" => self.ask(context, &url),
+            "file" => self.read_file(context, &url),
+            other => Err(format!("{other}: is not supported, only http: and file:")),
+        };
+        if let Err(error) = begun {
+            self.finish(context, Err(error));
+        }
+    }
+
+    fn ask(self: &Rc<Self>, context: &mut Context<'_>, url: &Url) -> Result<(), String> {
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a URL with a user's name is not supported".to_owned());
+        }
+        let port = url.port_or_known_default().unwrap_or(80);
+        let server = match url.host() {
+            Some(Host::Domain(name)) => Connect::to((name, port)),
+            Some(Host::Ipv4(ip)) => Connect::to(std::net::SocketAddr::from((ip, port))),
+            Some(Host::Ipv6(ip)) => Connect::to(std::net::SocketAddr::from((ip, port))),
+            None => return Err("the URL names no host".to_owned()),
+        };
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: switchboard-fetch\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+            &url[Position::BeforePath..Position::AfterQuery],
+            &url[Position::BeforeHost..Position::AfterPort],
+        );
+        let answer = Answer { fetch: self.clone(), request, state: State::Head { searched: 0 }, bytes: 0 };
+        context.connect(server, Box::new(answer)).map_err(|error| format!("cannot connect: {error}"))?;
+        Ok(())
+    }
+
+    fn read_file(self: &Rc<Self>, context: &mut Context<'_>, url: &Url) -> Result<(), String> {
+        let path = url.to_file_path().map_err(|()| "the URL names no file of this machine".to_owned())?;
+        let fetch = self.clone();
+        self.output.submit(context, Work::Copy(path, self.bytes_max), move |context, result| match result {
+            Ok(_) => fetch.whole(context),
+            Err(error) => fetch.finish(context, Err(error)),
+        });
+        Ok(())
+    }
+
+    /// All was handed to the other thread: once it has written that, it is done.
+    fn whole(self: &Rc<Self>, context: &mut Context<'_>) {
+        let fetch = self.clone();
+        self.output.submit(context, Work::End, move |context, result| fetch.finish(context, result));
+    }
+
+    /// The first outcome counts.
+    fn finish(&self, context: &mut Context<'_>, outcome: Result<Vec<u8>, String>) {
+        self.outcome.borrow_mut().get_or_insert(outcome);
+        context.stop();
+    }
+
+    fn too_long(&self) -> String {
+        format!("more than {} bytes", self.bytes_max)
+    }
+}
+
+/// One connection: a request, and the answer to it.
+struct Answer {
+    fetch: Rc<Fetch>,
+    request: String,
+    state: State,
+    /// Of the body, so far.
+    bytes: u64,
+}
+
+enum State {
+    /// The end of the head was looked for up to here.
+    Head {
+        searched: usize,
+    },
+    Body(Body),
+    /// Whatever still comes is of no interest.
+    Over,
+}
+
+impl Answer {
+    /// Answers how much of `data` is done with.
+    fn take(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, String> {
+        match &mut self.state {
+            State::Head { searched } => match Head::parse(data, searched)? {
+                Some(head) => self.take_head(transport, head),
+                None => Ok(0),
+            },
+            State::Body(_) => self.take_body(transport, data),
+            State::Over => Ok(data.len()),
+        }
+    }
+
+    fn take_head(&mut self, transport: &mut Transport<'_>, head: Head) -> Result<usize, String> {
+        match head.status {
+            100 | 102..=199 => self.state = State::Head { searched: 0 }, // The answer is still to come.
+            301 | 302 | 303 | 307 | 308 => self.redirect(transport, &head)?,
+            200..=205 | 207..=299 => {
+                let body = head.body()?;
+                if let Some(length) = body.length() {
+                    if length > self.fetch.bytes_max {
+                        return Err(self.fetch.too_long());
+                    }
+                    self.fetch.output.expect(length);
+                }
+                let is_over = body.is_over();
+                self.state = State::Body(body);
+                if is_over {
+                    self.end(transport);
+                }
+            }
+            status => return Err(format!("the server says {status} {}", escape(head.reason.as_bytes()))),
+        }
+        Ok(head.bytes)
+    }
+
+    fn redirect(&mut self, transport: &mut Transport<'_>, head: &Head) -> Result<(), String> {
+        let fetch = self.fetch.clone();
+        let location = head.location.as_deref().ok_or("a redirect to nowhere")?;
+        let shown = escape(location.as_bytes());
+        let url = fetch.url.borrow().join(location).map_err(|error| format!("a redirect to {shown}: {error}"))?;
+        if url.scheme() != "http" {
+            return Err(format!("a redirect to {shown} is not followed: only http: is"));
+        }
+        if fetch.redirects.get() == REDIRECTS_MAX {
+            return Err(format!("more than {REDIRECTS_MAX} redirects"));
+        }
+        fetch.redirects.set(fetch.redirects.get() + 1);
+        *fetch.url.borrow_mut() = url;
+        self.state = State::Over;
+        transport.abort();
+        fetch.begin(&mut transport.context());
+        Ok(())
+    }
+
+    fn take_body(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, String> {
+        let State::Body(body) = &mut self.state else { return Ok(0) };
+        let mut piece = Vec::new();
+        let consumed = body.decode(data, &mut piece)?;
+        let is_over = body.is_over();
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.fetch.bytes_max {
+            return Err(self.fetch.too_long());
+        }
+        if !piece.is_empty() {
+            // Nothing more is read until this is written.
+            transport.pause_reading();
+            let (fetch, id) = (self.fetch.clone(), transport.id());
+            self.fetch.output.submit(&mut transport.context(), Work::Write(piece), move |context, result| {
+                if let Err(error) = result {
+                    fetch.finish(context, Err(error));
+                } else if let Some(mut transport) = context.connection(id) {
+                    transport.resume_reading();
+                }
+            });
+        }
+        if is_over {
+            self.end(transport);
+        }
+        Ok(consumed)
+    }
+
+    fn end(&mut self, transport: &mut Transport<'_>) {
+        self.state = State::Over;
+        self.fetch.whole(&mut transport.context());
+        transport.close();
+    }
+
+    fn fail(&mut self, transport: &mut Transport<'_>, error: String) {
+        self.state = State::Over;
+        self.fetch.finish(&mut transport.context(), Err(error));
+        transport.abort();
+    }
+}
+
+impl Protocol for Answer {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.set_input_bytes_max(HEAD_BYTES_MAX);
+        transport.write(self.request.as_bytes());
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.take(transport, data).unwrap_or_else(|error| {
+            self.fail(transport, error);
+            data.len()
+        })
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+        match &self.state {
+            State::Head { .. } => self.fail(transport, "the server hung up before it had answered".to_owned()),
+            State::Body(Body::UntilClose) => self.end(transport),
+            State::Body(_) => {
+                let error = format!("the server hung up in the middle, after {} bytes", self.bytes);
+                self.fail(transport, error);
+            }
+            State::Over => transport.close(),
+        }
+    }
+
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        self.fail(transport, error.to_string());
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        if !matches!(self.state, State::Over) {
+            let error = match reason {
+                CloseReason::Limit(Limit::InputBytes) => format!("more than {HEAD_BYTES_MAX} bytes of head"),
+                reason => reason.to_string(),
+            };
+            self.fail(transport, error);
+        }
+    }
+}
+
+fn fetch(options: Options) -> Result<(), String> {
+    let system = |error: std::io::Error| error.to_string();
+    let saved = options.file.as_deref().map(SavedFile::begin).transpose()?;
+    let output = Output::start(Destination::new(saved.as_ref(), options.links)?);
+    let mut event_loop = EventLoop::new().map_err(system)?;
+    let fetch = Rc::new(Fetch {
+        output,
+        bytes_max: options.bytes_max(),
+        url: RefCell::new(options.url),
+        redirects: Cell::new(0),
+        outcome: RefCell::new(None),
+    });
+    let mut context = event_loop.context();
+    end_on_signals(&mut context, &fetch).map_err(system)?;
+    let (late, timeout) = (fetch.clone(), options.timeout);
+    context.call_later(timeout, move |context| late.finish(context, Err(format!("not done within {timeout:?}"))));
+    fetch.begin(&mut context);
+    event_loop.run().map_err(system)?;
+
+    let outcome = fetch.outcome.take().unwrap_or_else(|| Err("ended".to_owned()));
+    fetch.output.hide_progress();
+    let page = outcome?;
+    if let Some(saved) = saved {
+        saved.keep()?;
+    }
+    if options.links {
+        for link in find_links(&page, &fetch.url.borrow()) {
+            say(format_args!("{}", escape(link.as_bytes())));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn end_on_signals(context: &mut Context<'_>, fetch: &Rc<Fetch>) -> std::io::Result<()> {
+    use switchboard::signals::{Signal, add_signal_handler};
+    let fetch = fetch.clone();
+    add_signal_handler(context, [Signal::INT, Signal::TERM], move |context, signal| {
+        fetch.finish(context, Err(format!("ended by {signal}")));
+    })?;
+    Ok(())
+}
+
+/// Elsewhere the system ends the process.
+#[cfg(not(unix))]
+fn end_on_signals(_: &mut Context<'_>, _: &Rc<Fetch>) -> std::io::Result<()> {
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    match Options::from_arguments().and_then(fetch) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
