@@ -1,0 +1,578 @@
+#!/usr/bin/env python3
+"""The example that fetches, against Python's http.server, nginx and a server that answers as it is told; what it gets is
+compared with what `curl` and Python's urllib get."""
+
+import contextlib
+import fcntl
+import functools
+import http.server
+import os
+import pty
+import random
+import re
+import shutil
+import signal
+import socket
+import socketserver
+import struct
+import subprocess
+import tempfile
+import termios
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import harness
+from harness import WAIT_S, Checks, require
+
+LIMIT_S = 300
+HEAD_BYTES_MAX = 32 << 10
+BIG = random.Random(7).randbytes(3_000_001)
+PAGE = b"""<!doctype html><title>a &lt;a href=title></title>
+<a href="one.html">first</a> <A HREF='/two?x=1&amp;y=2#z'>second</A>
+<script>var s = '<a href="script">no</a>';</script><!-- <a href="comment">no</a> -->
+<area href=//other.example/three><a name="no">none</a><a href="mailto:a@b.example">mail</a>
+<a href="  four  ">spaces</a><a href="\xff\x1b[2J">odd</a><a href="http://[bad">bad</a><a href="">itself</a>"""
+LINKS = ["one.html", "/two?x=1&y=2#z", "//other.example/three", "mailto:a@b.example", "four", "%EF%BF%BD[2J", ""]
+
+
+def run(*arguments, **options):
+    """Runs it to its end: its exit code, what it gave, what it complained of."""
+    done = subprocess.run([harness.example("fetch"), *arguments], capture_output=True, timeout=4 * WAIT_S, check=False,
+                          **options)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def gives(expected, *arguments):
+    code, got, complaint = run(*arguments)
+    require((code, complaint) == (0, ""), f"exit code {code}: {complaint!r}")
+    require(got == expected, f"{len(got)} bytes, and not the {len(expected)} that are right: {got[:60]!r}")
+
+
+def fails(pattern, *arguments, partial=None):
+    """One line on stderr, exit code 1."""
+    code, got, complaint = run(*arguments)
+    require(code == 1 and re.fullmatch(rf"(?:{pattern})\n", complaint), f"exit code {code}: {complaint!r}")
+    require(partial is None or got == partial, f"{got[:60]!r} on stdout")
+
+
+def same_as_others(url):
+    """What curl and urllib get, we get; on stdout and in a file."""
+    curl = subprocess.run(["curl", "--silent", "--fail", "--location", "--noproxy", "*", url], capture_output=True,
+                          timeout=WAIT_S, check=True).stdout
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=WAIT_S) as answer:
+        require(answer.read() == curl, "curl and urllib disagree")
+    gives(curl, url)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "saved")
+        gives(b"", url, path)
+        with open(path, "rb") as file:
+            require(file.read() == curl, "another file")
+        umask = os.umask(0)
+        os.umask(umask)
+        require(os.stat(path).st_mode & 0o777 == 0o666 & ~umask, "another mode")
+        require(os.listdir(folder) == ["saved"], f"left over: {os.listdir(folder)}")
+    return f"{len(curl)} bytes"
+
+
+# ----------------------------------------------------------------------------------------------------- the servers
+
+
+@contextlib.contextmanager
+def site():
+    """A folder with something to fetch in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "sub"))
+        for name, content in {"big.bin": BIG, "empty": b"", "sub/page.html": PAGE, "two words": b"2"}.items():
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(content)
+        # The workers of nginx are nobody in particular.
+        os.chmod(folder, 0o755)
+        yield folder
+
+
+@contextlib.contextmanager
+def python_server(folder):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.handle_error = lambda *_: None  # Who has read enough hangs up.
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield "http://127.0.0.1:%d" % server.server_address[1]
+        server.shutdown()
+
+
+NGINX = """
+daemon off; master_process off; pid {scratch}/pid; error_log stderr;
+events {{}}
+http {{
+  access_log off; root {folder}; types {{}} default_type text/plain;
+  client_body_temp_path {scratch}/a; proxy_temp_path {scratch}/b; fastcgi_temp_path {scratch}/c;
+  uwsgi_temp_path {scratch}/d; scgi_temp_path {scratch}/e;
+  server {{
+    listen 127.0.0.1:{port};
+    location /moved {{ return 302 /sub/page.html; }}
+    location /away {{ return 301 file:///etc/hostname; }}
+    location = /sub {{ return 308 http://$host:$server_port/sub/page.html; }}
+    # Server-side includes have no length that is known before: they come chunked.
+    location /chunked {{ ssi on; ssi_types text/plain; alias {folder}/big.bin; }}
+  }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder):
+    with tempfile.TemporaryDirectory() as scratch:
+        with socket.create_server(("127.0.0.1", 0)) as chosen:
+            port = chosen.getsockname()[1]
+        path = os.path.join(scratch, "nginx.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(NGINX.format(scratch=scratch, folder=folder, port=port))
+        program = shutil.which("nginx") or "/usr/sbin/nginx"
+        server = harness.start([program, "-p", scratch, "-c", path], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise harness.Failed(f"nginx does not listen: {server.stderr.read()}") from None
+                time.sleep(harness.POLL_S)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            require(harness.end(server, signal.SIGTERM) == 0, "nginx ended otherwise")
+            server.stderr.close()
+
+
+class Scripted(socketserver.ThreadingTCPServer):
+    """Answers each path as it is told: with bytes, or by a function that is given the connection and the server."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, answers=None):
+        self.answers = answers or {}
+        self.requests = []
+        self.released = threading.Event()
+        super().__init__(("127.0.0.1", 0), None)
+        self.url = "http://127.0.0.1:%d" % self.server_address[1]
+
+    def finish_request(self, request, client_address):
+        request.settimeout(WAIT_S)
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            data = request.recv(4096)
+            if not data:
+                return
+            head += data
+        self.requests.append(head)
+        answer = self.answers[head.split()[1].decode()]
+        with contextlib.suppress(ConnectionError):
+            if callable(answer):
+                answer(request, self)
+            else:
+                request.sendall(answer)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+
+def with_length(body, *fields, length=None):
+    fields = "".join(f"{field}\r\n" for field in fields)
+    return f"HTTP/1.1 200 OK\r\n{fields}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+def redirect_to(location, status=302):
+    return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"4\r\nWiki\r\n5;x=\"y\"\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer: t\r\n\r\n"
+CHUNKED_BODY = b"Wikipedia in\r\n\r\nchunks."
+
+
+def in_pieces(data, cuts):
+    """Sends the pieces as segments of their own: each only when the kernel of the other side has the one before."""
+
+    def send(connection, _):
+        for start, end in zip([0, *cuts], [*cuts, len(data)]):
+            connection.sendall(data[start:end])
+            deadline = time.monotonic() + WAIT_S
+            # SIOCOUTQ: what was not acknowledged yet.
+            while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
+                require(time.monotonic() < deadline, "not acknowledged")
+                time.sleep(0.0002)
+
+    return send
+
+
+def and_then_hangs(data):
+    def send(connection, server):
+        connection.sendall(data)
+        server.released.wait(4 * WAIT_S)
+
+    return send
+
+
+def endless(head, piece):
+    def send(connection, server):
+        connection.sendall(head)
+        with contextlib.suppress(OSError):
+            while not server.released.is_set():
+                connection.sendall(piece)
+
+    return send
+
+
+# ------------------------------------------------------------------------------------------------------ the checks
+
+
+def fetches_from(server):
+    with site() as folder, server(folder) as base:
+        found = [same_as_others(f"{base}/{name}") for name in ("big.bin", "empty", "sub/page.html", "two%20words")]
+        gives(BIG, base.replace("127.0.0.1", "localhost") + "/big.bin")
+        fails(r"the server says 404 .*", f"{base}/nothing", partial=b"")
+        return ", ".join(found)
+
+
+def nginx_chunks_and_redirects():
+    with site() as folder, nginx(folder) as base:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{base}/chunked") as answer:
+            require(answer.headers["Transfer-Encoding"] == "chunked", "it is not chunked")
+        same_as_others(f"{base}/chunked")
+        same_as_others(f"{base}/moved")
+        same_as_others(f"{base}/sub")
+        fails(r"a redirect to file:///etc/hostname is not followed: only http: is", f"{base}/away", partial=b"")
+
+
+def reads_files():
+    with site() as folder:
+        same_as = {"big.bin": BIG, "empty": b"", "two%20words": b"2"}
+        for name, content in same_as.items():
+            gives(content, f"file://{folder}/{name}")
+            gives(content, f"file:{folder}/{name}")
+        path = os.path.join(folder, "copy")
+        gives(b"", f"file://{folder}/big.bin", path)
+        with open(path, "rb") as file:
+            require(file.read() == BIG, "another copy")
+        fails(r"more than 1000 bytes", "--max-bytes=1000", f"file://{folder}/big.bin", partial=b"")
+        fails(r"cannot read .*: Is a directory.*", f"file://{folder}")
+        fails(r"cannot read .*: No such file.*", f"file://{folder}/nothing")
+        fails(r"the URL names no file of this machine", "file://elsewhere.example/etc/hostname")
+        require(sorted(os.listdir(folder)) == ["big.bin", "copy", "empty", "sub", "two words"], "left over")
+
+
+def finds_links():
+    with site() as folder, python_server(folder) as base:
+        page = f"{base}/sub/page.html"
+        expected = [urllib.parse.urljoin(page, link) for link in LINKS]
+        expected[5] = f"{base}/sub/%EF%BF%BD%1B[2J"
+        code, got, complaint = run("--links", page)
+        require((code, complaint) == (0, ""), f"{code}, {complaint!r}")
+        require(got.decode().splitlines() == expected, f"{got.decode().splitlines()} instead of {expected}")
+        # Its links and its file at once; and of a file.
+        path = os.path.join(folder, "saved.html")
+        require(run("--links", page, path)[1] == got, "others with a file")
+        with open(path, "rb") as file:
+            require(file.read() == PAGE, "another file")
+        require(run("--links", f"file://{folder}/sub/page.html")[1].startswith(f"file://{folder}/sub/one.html\n".encode()),
+                "no links of a file")
+    based = b'<base href="/deep/er/"><base href="/no/"><a href="../x">x</a>'
+    with Scripted({"/a/b": redirect_to("../c/d"), "/c/d": with_length(b'<a href=e>'), "/based": with_length(based)}) as server:
+        # The final URL counts, and <base>.
+        gives(f"{server.url}/c/e\n".encode(), "--links", f"{server.url}/a/b")
+        gives(f"{server.url}/deep/x\n".encode(), "--links", f"{server.url}/based")
+
+
+def chunked_at_every_cut():
+    answers = {f"/{cut}": in_pieces(CHUNKED, [cut]) for cut in range(1, len(CHUNKED))}
+    with Scripted(answers) as server:
+        for path in answers:
+            gives(CHUNKED_BODY, server.url + path)
+    return f"{len(answers)} cuts"
+
+
+def dribbles():
+    answers = {
+        "/chunked": in_pieces(CHUNKED, range(1, len(CHUNKED))),
+        "/length": in_pieces(with_length(b"byte by byte"), range(1, 50)),
+        "/close": in_pieces(b"HTTP/1.0 200 OK\n\nuntil the end", range(1, 30)),
+    }
+    with Scripted(answers) as server:
+        gives(CHUNKED_BODY, f"{server.url}/chunked")
+        gives(b"byte by byte", f"{server.url}/length")
+        gives(b"until the end", f"{server.url}/close")
+
+
+def bodies():
+    """What ends where, and what is no end."""
+    good = {
+        "/continue": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + with_length(b"late"), b"late"),
+        "/surplus": (with_length(b"body", length=2), b"bo"),
+        "/none": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        "/twice": (with_length(b"same", "Content-Length: 4"), b"same"),
+        "/both": (CHUNKED.replace(b"\r\n", b"\r\nContent-Length: 3\r\n", 1), CHUNKED_BODY),
+        "/reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    }
+    hung_up = r"the server hung up in the middle, after \d+ bytes"
+    bad = {
+        "/short": (with_length(b"half", length=8), hung_up),
+        "/short-chunk": (CHUNKED[:-20], hung_up),
+        "/no-trailer": (CHUNKED[:-2], hung_up),
+        "/silent": (b"", "the server hung up before it had answered"),
+        "/half-head": (b"HTTP/1.1 200 OK\r\nConte", "the server hung up before it had answered"),
+        "/garbage": (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
+        "/binary": (bytes(range(256)), "the answer is not HTTP"),
+        "/field": (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", r"the head of the answer is malformed: .*"),
+        "/status": (b"HTTP/1.1 2x0 OK\r\n\r\n", r"the head of the answer is malformed: .*"),
+        "/fields": (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n", r"the head of the answer is malformed: .*"),
+        "/length": (with_length(b"", length="-1"), r"the length of the body is malformed: .*"),
+        "/plus": (with_length(b"", length="+1"), r"the length of the body is malformed: .*"),
+        "/huge-length": (with_length(b"", length=1 << 65), r"the length of the body is malformed: .*"),
+        "/lengths": (with_length(b"abc", "Content-Length: 1"), r"the length of the body is malformed: .*"),
+        "/coding": (CHUNKED.replace(b"chunked", b"gzip, chunked", 1), r"a transfer coding that is not supported: .*"),
+        "/size": (CHUNKED_HEAD + b"x\r\n", "the size of a chunk is malformed"),
+        "/huge-size": (CHUNKED_HEAD + b"f" * 17 + b"\r\n", "the size of a chunk is malformed"),
+        "/size-line": (CHUNKED_HEAD + b"1;" + b"x" * 5000, "the size of a chunk is malformed"),
+        "/chunk-end": (CHUNKED_HEAD + b"1\r\nab\r\n", "a chunk is longer than its size"),
+        "/escape": (b"HTTP/1.1 500 \x1b[2J\r\n\r\n", r"the (server says 500 .*|head of the answer is malformed.*)"),
+        "/error": (b"HTTP/1.1 503 Gone \xc3\xa9\r\n\r\n", r"the server says 503 .*"),
+    }
+    answers = {path: answer for path, (answer, _) in {**good, **bad}.items()}
+    with Scripted(answers) as server:
+        for path, (_, body) in good.items():
+            gives(body, server.url + path)
+        for path, (_, complaint) in bad.items():
+            try:
+                fails(complaint, server.url + path)
+            except harness.Failed as error:
+                raise harness.Failed(f"{path}: {error}") from None
+    return f"{len(good)} good, {len(bad)} bad"
+
+
+def heads_and_bodies_are_bounded():
+    answers = {
+        "/head": endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 1000 + b"\r\n"),
+        "/line": endless(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 1000),
+        "/trailer": endless(CHUNKED_HEAD + b"0\r\n", b"X: y\r\n"),
+        "/close": endless(b"HTTP/1.1 200 OK\r\n\r\n", b"z" * 1000),
+        "/chunks": endless(CHUNKED_HEAD, b"3e8\r\n" + b"z" * 1000 + b"\r\n"),
+        "/length": with_length(b"", length=5_000_000_000),
+    }
+    with Scripted(answers) as server, tempfile.TemporaryDirectory() as folder:
+        fails(f"more than {HEAD_BYTES_MAX} bytes of head|the head of the answer is malformed.*", f"{server.url}/head")
+        fails(f"more than {HEAD_BYTES_MAX} bytes of head", f"{server.url}/line")
+        fails(r"more than \d+ bytes of trailer", f"{server.url}/trailer")
+        fails("more than 1000000 bytes", "--max-bytes=1000000", f"{server.url}/close", os.path.join(folder, "x"))
+        fails("more than 1000000 bytes", "--max-bytes=1000000", f"{server.url}/chunks", os.path.join(folder, "x"))
+        fails(r"more than 1073741824 bytes", f"{server.url}/length", os.path.join(folder, "x"))
+        fails(r"more than 16777216 bytes", "--links", f"{server.url}/close", os.path.join(folder, "x"))
+        require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
+
+
+def redirects():
+    answers = {
+        "/loop": redirect_to("/loop"),
+        "/file": redirect_to("file:///etc/hostname"),
+        "/https": redirect_to("https://example.com/"),
+        "/relative/a": redirect_to("../b?c=d#e", 303),
+        "/b?c=d": redirect_to("//{}/end", 307),
+        "/end": with_length(b"there"),
+        "/nowhere": b"HTTP/1.1 302 Found\r\n\r\n",
+        "/bad": redirect_to("http://[bad"),
+        "/odd": redirect_to("file:///\x1b[2J"),
+        **{f"/{n}": redirect_to(f"/{n + 1}") for n in range(10)},
+        "/10": with_length(b"ten"),
+    }
+    with Scripted(answers) as server:
+        answers["/b?c=d"] = answers["/b?c=d"].replace(b"{}", server.url.removeprefix("http://").encode())
+        fails("more than 10 redirects", f"{server.url}/loop", partial=b"")
+        require(len(server.requests) == 11, f"{len(server.requests)} requests")
+        fails("a redirect to file:///etc/hostname is not followed: only http: is", f"{server.url}/file", partial=b"")
+        fails("a redirect to https://example.com/ is not followed: only http: is", f"{server.url}/https")
+        fails("a redirect to nowhere", f"{server.url}/nowhere")
+        fails(r"a redirect to http://\[bad: .*", f"{server.url}/bad")
+        fails(r"(a redirect to file:///\\x1b\[2J is not followed.*|the head of the answer is malformed.*)", f"{server.url}/odd")
+        gives(b"there", f"{server.url}/relative/a")
+        gives(b"ten", f"{server.url}/0")
+
+
+def deadlines():
+    answers = {"/": and_then_hangs(b""), "/head": and_then_hangs(b"HTTP/1.1 200 OK\r\n"),
+               "/body": and_then_hangs(with_length(b"half", length=8))}
+    with Scripted(answers) as server, tempfile.TemporaryDirectory() as folder:
+        for path in answers:
+            begin = time.monotonic()
+            fails(r"not done within 500ms", "--timeout=0.5", server.url + path, os.path.join(folder, "x"))
+            took_s = time.monotonic() - begin
+            require(0.5 <= took_s < WAIT_S, f"it took {took_s:.2f} s")
+        require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
+
+
+def refusals():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        fails(r"cannot connect: .*refused.*", "http://127.0.0.1:%d/" % nobody.getsockname()[1])
+    fails(r"https: is not supported.*", "https://localhost/")
+    fails(r"a URL with a user's name is not supported", "http://me:pass@localhost/")
+    for arguments in ([], ["nonsense"], ["http://x/", "a", "b"], ["--what", "http://x/"], ["--timeout=-1", "http://x/"],
+                      ["--max-bytes=x", "http://x/"]):
+        fails(r".*(usage: |is no URL).*", *arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        fails(r"cannot write to .*", "http://127.0.0.1/", os.path.join(folder, "no", "such"))
+        fails(r".* is there, and is no file to be replaced", "http://127.0.0.1/", folder)
+        fails(r".* is there, and is no file to be replaced", "http://127.0.0.1/", "/dev/null")
+    require(not os.path.isfile("/dev/null"), "/dev/null is a file now")
+
+
+def a_signal_leaves_nothing(number):
+    with Scripted({"/": and_then_hangs(with_length(b"half", length=8))}) as server, tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "kept")
+        with open(path, "wb") as file:
+            file.write(b"what was there before")
+        for name, left in (("kept", ["kept"]), ("new", ["kept"])):
+            client = harness.start([harness.example("fetch"), f"{server.url}/", os.path.join(folder, name)],
+                                   stderr=subprocess.PIPE)
+            wait_until(lambda: any(entry.stat().st_size == 4 for entry in os.scandir(folder) if entry.name.startswith(".")),
+                       "nothing of it is on the disk")
+            require(not os.path.exists(os.path.join(folder, "new")), "half a file is there under its name")
+            code = harness.end(client, number)
+            complaint = client.stderr.read()
+            client.stderr.close()
+            require(code == 1 and complaint.startswith(b"ended by SIG"), f"exit code {code}: {complaint!r}")
+            require(os.listdir(folder) == left, f"left over: {os.listdir(folder)}")
+        with open(path, "rb") as file:
+            require(file.read() == b"what was there before", "the file from before is another one")
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        require(time.monotonic() < deadline, what)
+        time.sleep(harness.POLL_S)
+
+
+def a_reader_that_stops():
+    """Nobody takes what it prints: the server is held back, memory is bounded, and the deadline and SIGINT count."""
+    sent = [0]
+
+    def offer(connection, server):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.settimeout(2)
+        with contextlib.suppress(OSError):
+            while not server.released.is_set():
+                sent[0] += connection.send(b"x" * 65536)
+
+    with Scripted({"/": offer}) as server:
+        for arguments, number in ((["--timeout=4"], None), ([], signal.SIGINT)):
+            sent[0] = 0
+            client = harness.start([harness.example("fetch"), *arguments, f"{server.url}/"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+            try:
+                wait_until(lambda: sent[0] > 65536, "nothing is taken")
+                seen = -1
+                while seen != sent[0]:
+                    seen = sent[0]
+                    harness.left_alone(0.5)
+                require(client.poll() is None, "it has ended, though nobody takes what it prints")
+                with open(f"/proc/{client.pid}/status", encoding="utf-8") as file:
+                    peak_kib = int(file.read().split("VmHWM:")[1].split()[0])
+                require(peak_kib < 32 << 10, f"{peak_kib} KiB at the peak")
+                code = harness.end(client, number) if number else client.wait(WAIT_S)
+                complaint = client.stderr.read()
+                require(code == 1 and complaint.count(b"\n") == 1, f"exit code {code}: {complaint!r}")
+            finally:
+                client.stdout.close()
+                client.stderr.close()
+        return f"{seen >> 10} KiB taken, {peak_kib >> 10} MiB at the peak"
+
+
+def a_reader_that_leaves():
+    with Scripted({"/": endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)}) as server:
+        client = harness.start([harness.example("fetch"), f"{server.url}/"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        client.stdout.read(10)
+        client.stdout.close()
+        code = client.wait(WAIT_S)
+        complaint = client.stderr.read().decode()
+        client.stderr.close()
+        require(code == 1 and re.fullmatch("cannot write: Broken pipe.*\n", complaint), f"{code}, {complaint!r}")
+
+
+def on_a_terminal(*arguments):
+    """What it writes to a terminal that is its stderr, and its exit code."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    client = harness.start([harness.example("fetch"), *arguments], stdout=subprocess.DEVNULL, stderr=child)
+    os.close(child)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed.
+        while data := os.read(parent, 65536):
+            shown += data
+    os.close(parent)
+    return client.wait(WAIT_S), shown.decode()
+
+
+def shows_progress():
+    def slowly(connection, _):
+        connection.sendall(with_length(b"", length=1 << 20))
+        for _ in range(4):
+            connection.sendall(b"x" * (1 << 18))
+            harness.left_alone(0.3)
+
+    answers = {"/": slowly, "/short": with_length(b"half", length=8)}
+    with Scripted(answers) as server, tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x")
+        code, shown = on_a_terminal(f"{server.url}/", path)
+        amounts = set(re.findall(r"([\d.]+ \wiB) of 1\.00 MiB", shown))
+        require(code == 0 and len(amounts) >= 3 and "\N{FULL BLOCK}" in shown, f"{code}, {shown[-300:]!r}")
+        # The bar is gone at the end, and where it ends early the complaint stands alone.
+        require(shown.endswith("\x1b[2K"), f"{shown[-60:]!r} is left")
+        code, shown = on_a_terminal(f"{server.url}/short", path)
+        require(code == 1 and shown.split("\x1b[2K")[-1].strip() == "the server hung up in the middle, after 4 bytes", f"{shown!r}")
+        # None where nothing is saved, and none where stderr is no terminal (`run` everywhere here).
+        code, shown = on_a_terminal(f"{server.url}/")
+        require((code, shown) == (0, ""), f"{code}, {shown!r}")
+        require(run(f"{server.url}/", path)[2] == "", "a bar without a terminal")
+        require(os.listdir(folder) == ["x"], f"left over: {os.listdir(folder)}")
+        return f"{len(amounts)} states"
+
+
+def main():
+    checks = Checks(LIMIT_S)
+    checks.run("as curl and urllib, from Python's http.server", fetches_from, python_server)
+    checks.run("as curl and urllib, from nginx", fetches_from, nginx)
+    checks.run("nginx, chunked and with redirects", nginx_chunks_and_redirects)
+    checks.run("file:", reads_files)
+    checks.run("links", finds_links)
+    checks.run("chunked, at every cut", chunked_at_every_cut)
+    checks.run("a byte at a time", dribbles)
+    checks.run("bodies that end in order, and answers that do not", bodies)
+    checks.run("heads, trailers and bodies are bounded", heads_and_bodies_are_bounded)
+    checks.run("redirects", redirects)
+    checks.run("deadlines", deadlines)
+    checks.run("what cannot be fetched", refusals)
+    checks.run("SIGINT leaves nothing", a_signal_leaves_nothing, signal.SIGINT)
+    checks.run("SIGTERM leaves nothing", a_signal_leaves_nothing, signal.SIGTERM)
+    checks.run("a reader that stops", a_reader_that_stops)
+    checks.run("a reader that leaves", a_reader_that_leaves)
+    checks.run("the bar, on a terminal", shows_progress)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
