@@ -78,7 +78,7 @@
 //! # What it finds
 //!
 //! This crate proves its own guarantees with it: random programs of peers and of callbacks, with every fault, against a
-//! ledger that knows nothing of the loop; one seed is one program, and one core runs some 1,000 of them in a second. A
+//! ledger that knows nothing of the loop; one seed is one program, and one core runs some 900 of them in a second. A
 //! bug was put into the loop for each guarantee, and is found within so many of them:
 //!
 //! | the bug | found within so many seeds |
