@@ -25,6 +25,8 @@ mod logging;
 mod options;
 #[cfg(feature = "testing")]
 mod peers;
+#[cfg(unix)]
+mod process;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
 #[cfg(all(unix, feature = "server"))]

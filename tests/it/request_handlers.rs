@@ -206,6 +206,7 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
             let start = Instant::now();
             while dribbles.write_all(b"x").is_ok() {
                 assert!(start.elapsed() < PATIENCE);
+                // What is tested is somebody slow: a byte now and then.
                 thread::sleep(Duration::from_millis(5));
             }
         });

@@ -3,20 +3,21 @@
 //! What is of a process is seen in a child; under load, and with systemd's own program, tests/real/service.py sees it.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
 use switchboard::service::Service;
+use switchboard::signals::Signal;
 use switchboard::{Endpoint, EventLoop, Protocol, Transport};
 
+use crate::process::{Process, send, wait_until};
 use crate::support::{PATIENCE, any_port, connect};
 
 const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
@@ -50,6 +51,7 @@ struct Tells;
 impl Protocol for Tells {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         match data {
+            // Longer than any test waits.
             b"stuck\n" => thread::sleep(PATIENCE * 3),
             b"which\n" => transport.write(format!("{}\n", std::process::id()).as_bytes()),
             _ => return 0,
@@ -98,72 +100,18 @@ fn serve(takes_over: bool) -> io::Result<()> {
     event_loop.run()
 }
 
-struct Process {
-    child: Child,
-    lines: BufReader<ChildStderr>,
-}
-
-impl Process {
-    /// The test's own child, with these sockets as its descriptors from 3 on.
-    fn new(
-        scene: &str,
-        endpoints: &[&str],
-        sockets: Vec<(&str, OwnedFd)>,
-        change: impl FnOnce(&mut Command),
-    ) -> Process {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "service::the_child_of_services", "--nocapture"]);
-        command.env(CHILD, scene).env(ENDPOINTS, endpoints.join("\n"));
-        if !sockets.is_empty() {
-            let (names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
-            command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-            let mappings = sockets.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
-            command.fd_mappings(mappings.collect()).unwrap();
-        }
-        change(&mut command);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        Process { child, lines }
+/// The test's own child, with these sockets as its descriptors from 3 on.
+fn start(scene: &str, endpoints: &[&str], sockets: Vec<(&str, OwnedFd)>, change: impl FnOnce(&mut Command)) -> Process {
+    let mut command = Process::command("service::the_child_of_services");
+    command.env(CHILD, scene).env(ENDPOINTS, endpoints.join("\n"));
+    if !sockets.is_empty() {
+        let (names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+        command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        let mappings = sockets.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect()).unwrap();
     }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn address(&mut self) -> SocketAddr {
-        let line = self.line();
-        line.parse().unwrap_or_else(|_| panic!("{line:?} is no address"))
-    }
-
-    fn send(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    #[track_caller]
-    fn end(&mut self) -> Option<i32> {
-        wait_until(|| self.child.try_wait().unwrap()).code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[track_caller]
-fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain");
-        thread::sleep(Duration::from_millis(1));
-    }
+    change(&mut command);
+    Process::start(command)
 }
 
 /// Which process answers there.
@@ -193,7 +141,7 @@ fn service_restart_hands_the_listeners_to_a_new_process_and_the_old_one_drains()
     let folder = Folder::new("restart");
     let path = folder.0.join("own.sock");
     let endpoints = ["tcp:127.0.0.1:0", &format!("unix:{}", path.display())];
-    let mut old = Process::new("serves", &endpoints, vec![], |_| {});
+    let mut old = start("serves", &endpoints, vec![], |_| {});
     assert_eq!(old.line(), "names: []");
     let address = old.address();
     assert!(old.line().starts_with("unix:"));
@@ -205,10 +153,10 @@ fn service_restart_hands_the_listeners_to_a_new_process_and_the_old_one_drains()
     // Who is connected stays where he is, and is let go with the next answer.
     assert_eq!(which(&mut kept), old.child.id());
     assert_eq!(kept.read(&mut [0]).unwrap(), 0);
-    assert_eq!(old.end(), Some(0));
+    assert_eq!(old.end().code(), Some(0));
     assert_eq!(which(&mut connect(address)), new);
     assert_eq!(which(&mut connect_unix(&path)), new);
-    kill_process(Pid::from_raw(new as i32).unwrap(), Signal::TERM).unwrap();
+    send(new, Signal::TERM);
     wait_until(|| is_refused(address).then_some(()));
     wait_until(|| (!path.exists()).then_some(()));
 }
@@ -220,7 +168,7 @@ fn service_restart_that_fails_changes_nothing() {
     let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
     notified.set_read_timeout(Some(PATIENCE)).unwrap();
     let endpoints = ["tcp:127.0.0.1:0", &format!("unix:{}", path.display())];
-    let mut process = Process::new("not ready", &endpoints, vec![], |command| {
+    let mut process = start("not ready", &endpoints, vec![], |command| {
         command.env("NOTIFY_SOCKET", folder.0.join("notify"));
     });
     process.line();
@@ -236,7 +184,7 @@ fn service_restart_that_fails_changes_nothing() {
     }
     process.send(Signal::TERM);
     assert_eq!(hear(&notified), "STOPPING=1\n");
-    assert_eq!(process.end(), Some(0));
+    assert_eq!(process.end().code(), Some(0));
     assert!(!path.exists());
 }
 
@@ -251,7 +199,7 @@ fn service_watchdog_is_told_by_the_loop_itself() {
     let folder = Folder::new("watchdog");
     let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
     notified.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut process = Process::new("serves", &["tcp:127.0.0.1:0"], vec![], |command| {
+    let mut process = start("serves", &["tcp:127.0.0.1:0"], vec![], |command| {
         command.env("NOTIFY_SOCKET", folder.0.join("notify")).env("WATCHDOG_USEC", "20000");
     });
     process.line();
@@ -275,7 +223,7 @@ fn service_takes_sockets_by_name_and_leaves_the_manager_s_path_alone() {
     let local = UnixListener::bind(&path).unwrap();
     let addresses = [&web, &unclaimed].map(|listener| listener.local_addr().unwrap());
     let sockets = vec![("web", web.into()), ("local", local.into()), ("nobody's", unclaimed.into())];
-    let mut process = Process::new("serves", &["systemd:local", "systemd:web"], sockets, |_| {});
+    let mut process = start("serves", &["systemd:local", "systemd:web"], sockets, |_| {});
     assert_eq!(process.line(), r#"names: ["web", "local", "nobody's"]"#);
     assert_eq!(process.line(), format!("unix:{}", path.display()));
     assert_eq!(process.address(), addresses[0]);
@@ -284,18 +232,18 @@ fn service_takes_sockets_by_name_and_leaves_the_manager_s_path_alone() {
     // Nobody would answer there. (A process that another test is just starting may hold it for a moment.)
     wait_until(|| is_refused(addresses[1]).then_some(()));
     process.send(Signal::TERM);
-    assert_eq!(process.end(), Some(0));
+    assert_eq!(process.end().code(), Some(0));
     assert!(path.exists());
 }
 
 #[test]
 fn service_names_what_is_no_listening_socket() {
     let says = |what: &str, endpoint: &str, sockets: Vec<(&str, OwnedFd)>, change: fn(&mut Command)| {
-        let mut process = Process::new("serves", &[endpoint], sockets, change);
+        let mut process = start("serves", &[endpoint], sockets, change);
         let mut said = String::new();
         process.lines.read_to_string(&mut said).unwrap();
         assert!(said.contains("error: ") && said.contains(what), "not {what:?} but {said:?}");
-        assert_eq!(process.end(), Some(1));
+        assert_eq!(process.end().code(), Some(1));
     };
     let listener = || OwnedFd::from(TcpListener::bind(any_port()).unwrap());
     let kept = TcpListener::bind(any_port()).unwrap();

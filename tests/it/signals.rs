@@ -4,18 +4,17 @@
 //! they are waited for. What ends a process is seen in a child.
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, kill_process};
 use switchboard::signals::{Signal, add_signal_handler, drain_on_signals, shutdown_on_signals};
 use switchboard::{EventLoop, PanicPolicy};
 
+use crate::process::{Process, wait_until};
 use crate::support::{Echo, PATIENCE, connect, event_loop, listen, turn_until};
 
 /// It has been handled when this returns: it is sent to this very thread.
@@ -109,66 +108,16 @@ const CHILD: &str = "SWITCHBOARD_TEST_SIGNALS_CHILD";
 /// Longer than any test waits: what ends before has not waited for it.
 const GRACE: Duration = Duration::from_secs(1000);
 
-struct Process {
-    child: Child,
-    /// What it says, line by line.
-    lines: BufReader<ChildStderr>,
-}
-
-impl Process {
-    fn new(scene: &str) -> Process {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "signals::the_child_of_g2", "--nocapture"])
-            .env(CHILD, scene)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        Process { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn address(&mut self) -> SocketAddr {
-        let line = self.line();
-        line.parse().unwrap_or_else(|_| panic!("{line:?} is no address"))
-    }
-
-    fn send(&self, signal: Signal) {
-        let signal = rustix::process::Signal::from_named_raw(signal.as_raw()).unwrap();
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    #[track_caller]
-    fn end(mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            if start.elapsed() > PATIENCE {
-                self.child.kill().unwrap();
-                self.child.wait().unwrap();
-                panic!("it did not end within {PATIENCE:?}");
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
+fn start(scene: &str) -> Process {
+    let mut command = Process::command("signals::the_child_of_g2");
+    command.env(CHILD, scene);
+    Process::start(command)
 }
 
 /// Waits until nobody listens there any more. Whoever was still accepted is let go.
 #[track_caller]
 fn wait_until_refused(address: SocketAddr) {
-    let start = Instant::now();
-    while TcpStream::connect(address).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "still listening");
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until(|| TcpStream::connect(address).err());
 }
 
 /// What the child does, by the name of the scene.
@@ -178,6 +127,7 @@ fn the_child_of_g2() {
     let mut event_loop = event_loop();
     event_loop.set_panic_policy(PanicPolicy::Isolate);
     let mut context = event_loop.context();
+    // It has nothing left to do but to be ended by a signal, in time.
     let wait = || thread::sleep(PATIENCE * 2);
     match scene.to_str().unwrap() {
         "drains" => {
@@ -231,7 +181,7 @@ fn serve(mut event_loop: EventLoop) {
 #[test]
 fn g2_the_first_signal_drains() {
     for signal in [Signal::INT, Signal::TERM] {
-        let mut process = Process::new("drains");
+        let mut process = start("drains");
         let address = process.address();
         let mut client = connect(address);
         client.write_all(b"before").unwrap();
@@ -250,7 +200,7 @@ fn g2_the_first_signal_drains() {
 #[test]
 fn g2_the_second_signal_ends_at_once() {
     for (scene, second) in [("drains", Signal::TERM), ("drains", Signal::INT), ("shuts down", Signal::INT)] {
-        let mut process = Process::new(scene);
+        let mut process = start(scene);
         let address = process.address();
         let mut client = connect(address);
         // More than both sockets hold, and never read: it cannot be flushed either.
@@ -266,12 +216,12 @@ fn g2_the_second_signal_ends_at_once() {
 #[test]
 fn g2_when_nobody_wants_it_any_more_a_signal_acts_as_by_default() {
     for scene in ["dropped", "deregistered"] {
-        let mut process = Process::new(scene);
+        let mut process = start(scene);
         assert_eq!(process.line(), "gone");
         process.send(Signal::TERM);
         assert_eq!(process.end().signal(), Some(Signal::TERM.as_raw()), "{scene}");
     }
-    let mut process = Process::new("panics");
+    let mut process = start("panics");
     assert_eq!(process.line(), "there");
     process.send(Signal::TERM);
     while process.line() != "gone" {}
@@ -281,7 +231,7 @@ fn g2_when_nobody_wants_it_any_more_a_signal_acts_as_by_default() {
 
 #[test]
 fn g2_a_signal_can_be_wanted_again() {
-    let mut process = Process::new("again");
+    let mut process = start("again");
     assert_eq!(process.line(), "there");
     process.send(Signal::TERM);
     assert_eq!(process.end().code(), Some(7));

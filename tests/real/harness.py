@@ -89,6 +89,17 @@ class Checks:
         sys.exit(1 if self.failed or not self.passed else 0)
 
 
+def refused(address):
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(address, WAIT_S).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        pass  # It has closed just now.
+    return False
+
+
 def left_alone(seconds):
     """Leaves a server alone: here the passing of time is itself what is tested."""
     time.sleep(seconds)

@@ -8,7 +8,7 @@ import signal
 import threading
 
 import harness
-from harness import Checks, Server, connect, end, receive, require
+from harness import Checks, Server, connect, end, receive, refused, require
 
 LIMIT_S = 60
 CLIENTS = 40
@@ -77,16 +77,6 @@ def second_signal_ends_at_once():
         running.wait_until(lambda: refused(running.address), "a closed listener")
         require(running.alive(), "the first signal does not wait for output")
         require(end(running.process, signal.SIGTERM, limit_s=4) == 0, "another exit code")
-
-
-def refused(address):
-    try:
-        connect(address).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def output_waits(pid, client):

@@ -19,7 +19,7 @@ import threading
 import time
 
 import harness
-from harness import WAIT_S, Checks, Server, connect, require
+from harness import WAIT_S, Checks, Server, connect, refused, require
 
 LIMIT_S = 240
 ANY = "tcp:127.0.0.1:0"
@@ -133,16 +133,6 @@ def unix_client(path):
     client.settimeout(WAIT_S)
     client.connect(path)
     return client
-
-
-def refused(address):
-    try:
-        socket.create_connection(address, WAIT_S).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        pass  # It has closed just now.
-    return False
 
 
 # ------------------------------------------------------------------------------------------------ sockets handed over

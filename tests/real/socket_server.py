@@ -17,7 +17,7 @@ import threading
 import time
 
 import harness
-from harness import Checks, Server, connect, end, require
+from harness import Checks, Server, connect, end, refused, require
 
 LIMIT_S = 300
 REQUESTS = 10_000
@@ -207,16 +207,6 @@ def ends_in_order(way):
         require(harness.receive(client, 11) == b"still here\n", "what was in progress is not answered")
         require(client.recv(1) == b"", "no orderly end")
         require(running.server.process.wait(harness.WAIT_S) == 0, "another exit code")
-
-
-def refused(address):
-    try:
-        connect(address).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 TWISTED = """
