@@ -138,6 +138,14 @@ limits! {
 }
 
 impl Limits {
+    /// Whether a connection begins with a timeout or a rate.
+    #[inline]
+    pub(crate) fn are_timed(&self) -> bool {
+        let has_timeout =
+            self.idle_timeout.is_some() || self.handshake_timeout.is_some() || self.total_timeout.is_some();
+        has_timeout || self.read_bytes_per_second_max != usize::MAX
+    }
+
     /// The low mark that holds: never above the high one.
     pub(crate) fn low(&self) -> usize {
         self.queue_bytes_low.min(self.queue_bytes_high)

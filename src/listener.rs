@@ -92,6 +92,12 @@ impl Listener {
         self.receiver.is_some()
     }
 
+    /// Whether a connection that comes or goes is more to it than one more or less.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.peers.is_some() || self.socket.is_fed()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.live >= self.terms.limits.connections_max
     }

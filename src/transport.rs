@@ -213,13 +213,13 @@ impl<'a> Transport<'a> {
     /// [`linger_bytes_max`](crate::Limits::linger_bytes_max)): closing at once would make the kernel send a reset, which
     /// can destroy the answer before the peer has read it.
     pub fn close(&mut self) {
-        self.core.close(self.id, CloseReason::Closed);
+        self.core.close(self.id);
     }
 
     /// Like [`close`](Transport::close), reported as [`CloseReason::Protocol`]: the peer broke the protocol. What was
     /// written before, such as an error message, still goes out.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.core.close(self.id, CloseReason::Protocol(error.into()));
+        self.core.close_for(self.id, CloseReason::Protocol(error.into()));
     }
 
     /// Ends the connection now, by a reset: what is queued is dropped, and the peer gets an error. Upgrades a

@@ -62,10 +62,8 @@ BUGS = [
     ("out of buffers sets no timer", 300, [
         (LOOP + "timing.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
-        (LOOP + "core.rs", "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
-         "self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };",
-         "pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {\n        let Some(connection) = "
-         "self.slots.connection_mut(id) else { return };")]),
+        (LOOP + "core.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
+         "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
     ("the end of a stream comes twice", 300, [
         (CONNECTION + "reading.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.flags.set(Flag::Readable, true),")]),
     ("FIN goes out before the queue", 300, [
@@ -111,8 +109,8 @@ BUGS = [
         ("src/connector.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
          "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
     ("a failed connect is told as a lost connection", 300, [
-        (LOOP + "turn.rs", "self.deliver_connect_failure(id, connector.into_error(reason));",
-         "let _ = connector;\n                self.deliver_loss(id, reason);")]),
+        (LOOP + "turn.rs", "Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),",
+         "Some(_) => drop(self.call(id, \"\", |protocol, transport| protocol.connection_lost(transport, reason))),")]),
     ("a failed attempt is not followed by the next", 300, [
         (LOOP + "connect.rs", "self.note_failure(id, address, error);\n        self.connect_next(id);",
          "self.note_failure(id, address, error);")]),
@@ -140,6 +138,6 @@ BUGS = [
     ("a protocol that is refused is dropped within the call", 300, [
         (LOOP + "core.rs", "self.discarded.push(refused);\n        error", "drop(refused);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
-        (CONNECTION + "ending.rs", "self.drop_output(pool);\n        self.input = None;\n        self.state = State::Lost;",
-         "self.output = None;\n        self.input = None;\n        self.state = State::Lost;")]),
+        (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
+         "if self.output.is_some() {\n            self.output = None;")]),
 ]

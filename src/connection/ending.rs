@@ -28,6 +28,25 @@ impl Connection {
         true
     }
 
+    /// `close`, where the peer has ended its stream before: what is queued goes out, then it ends. Answers whether it had.
+    #[inline]
+    pub(crate) fn close_after_end(&mut self) -> bool {
+        let had = self.state == State::ReadClosed;
+        if had {
+            self.state = State::FlushingAfterEnd;
+            self.input = None;
+        }
+        had
+    }
+
+    /// Whether it was closed after its peer had ended its stream, nothing is left to send, and its protocol, out of its
+    /// slot, was not replaced.
+    #[inline]
+    pub(crate) fn is_lifted_and_over(&self) -> bool {
+        let is_over = self.state == State::FlushingAfterEnd && self.output.is_none() && self.ending.is_none();
+        is_over && self.protocol.is_none()
+    }
+
     pub(super) fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
         self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
         self.input = None;
@@ -140,18 +159,26 @@ impl Connection {
         self.push(Piece::Owned(unsent), 0, pool);
     }
 
-    /// Closes the socket, by reset where the reason or unsent output demands it (X5). Answers what was known of its end
-    /// before.
-    pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) -> Option<Box<Ending>> {
+    /// Whether there is more to its end than to close its socket.
+    #[inline]
+    pub(crate) fn ends_specially(&self) -> bool {
+        let has_more = self.ending.is_some() || self.output.is_some() || self.idle.is_some();
+        has_more || self.flags.has(Flag::Rated) || self.is_connecting()
+    }
+
+    /// Closes the socket, by reset where the reason or unsent output demands it (X5).
+    #[inline]
+    pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) {
         let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
             socket => drop(socket),
         }
-        self.drop_output(pool);
+        if self.output.is_some() {
+            self.drop_output(pool);
+        }
         self.input = None;
         self.state = State::Lost;
-        self.ending.take()
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.

@@ -99,4 +99,12 @@ impl Flags {
         // Any hint beside readable and writable is the bit of a flag that must not be set.
         (self.0 | readiness.bits()) & !ANY == PLAIN
     }
+
+    /// The same but for the hint, in the event or before it, that the peer may have ended its stream.
+    #[inline]
+    pub(super) fn are_plain_at_end(self, readiness: Readiness) -> bool {
+        const PLAIN: u16 = Flag::Readable as u16 | Flag::Writable as u16 | Flag::Made as u16 | Flag::Hinted as u16;
+        const ANY: u16 = Flag::WrittenTo as u16 | Flag::SendsLater as u16;
+        (self.0 | readiness.bits()) & !ANY == PLAIN
+    }
 }

@@ -188,31 +188,34 @@ pub(crate) enum Mark {
 }
 
 impl Connection {
+    #[inline]
     pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
-        let mut connection = Connection::without_socket(protocol, terms);
-        connection.socket = Some(socket);
-        connection.peer = Peer::Known(peer);
-        connection.state = State::Open;
+        let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), terms, State::Open);
         connection.flags.set(Flag::Writable, true);
         connection
     }
 
     /// One that does not stand yet.
     pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
-        let mut connection = Connection::without_socket(protocol, terms);
-        connection.peer = Peer::Connecting(Box::new(connector));
-        connection
+        Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), terms, State::Connecting)
     }
 
-    fn without_socket(protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
+    #[inline]
+    fn begin(
+        socket: Option<Stream>,
+        protocol: Box<dyn Protocol>,
+        peer: Peer,
+        terms: Rc<Terms>,
+        state: State,
+    ) -> Connection {
         let mut flags = Flags::default();
         let limits = &terms.limits;
         let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
         flags.set(Flag::Tight, is_tight);
         Connection {
-            socket: None,
+            socket,
             protocol: Some(protocol),
-            peer: Peer::Nobody,
+            peer,
             terms,
             input: None,
             output: None,
@@ -222,7 +225,7 @@ impl Connection {
             bytes_received: 0,
             bytes_sent: 0,
             input_low_bytes: 0,
-            state: State::Connecting,
+            state,
             flags,
         }
     }
@@ -322,6 +325,12 @@ impl Connection {
         }
     }
 
+    /// Whether there is more to its beginning than to call its protocol: a timeout, a rate, or that it is not the first.
+    #[inline]
+    pub(crate) fn begins_specially(&self) -> bool {
+        self.terms.limits.are_timed() || self.flags.has(Flag::Anew)
+    }
+
     /// Whether it has not ended.
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
@@ -337,8 +346,18 @@ impl Connection {
     /// Whether the quick path may serve an event: a read and a send may succeed, and nothing comes before them.
     #[inline]
     pub(crate) fn is_quick(&self, readiness: Readiness) -> bool {
-        let has_nothing_kept = self.input.is_none() && self.output.is_none();
-        self.flags.are_plain(readiness) && self.state == State::Open && has_nothing_kept
+        self.flags.are_plain(readiness) && self.is_bare()
+    }
+
+    /// The same but for a hint that the peer may have ended its stream.
+    #[inline]
+    pub(crate) fn may_end_quickly(&self, readiness: Readiness) -> bool {
+        self.flags.are_plain_at_end(readiness) && self.is_bare()
+    }
+
+    #[inline]
+    fn is_bare(&self) -> bool {
+        self.state == State::Open && self.input.is_none() && self.output.is_none()
     }
 
     /// Of one that is quick: reads, and takes the protocol out for what came.
@@ -410,6 +429,15 @@ impl Connection {
                 Ok(())
             }
             result => Err(result),
+        }
+    }
+
+    /// Takes the protocol out of its slot for its last callback, if it was told that the connection is made.
+    #[inline]
+    pub(crate) fn lift_made(&mut self) -> Option<Lifted> {
+        match self.flags.has(Flag::Made) {
+            true => Some(Lifted { protocol: self.protocol.take()?, room: 0 }),
+            false => None,
         }
     }
 

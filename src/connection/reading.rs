@@ -3,9 +3,9 @@
 use std::io;
 
 use super::{Connection, Flag, Read, State};
-use crate::CloseReason;
 use crate::input::Input;
 use crate::sys::Stream;
+use crate::{CloseReason, Protocol};
 
 impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
@@ -43,7 +43,8 @@ impl Connection {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
         let Some(socket) = &mut self.socket else { return Read::Blocked };
         match socket.read(buffer) {
-            Ok(count) if count > 0 => self.has_read(count, buffer.len()),
+            Ok(0) => Read::End,
+            Ok(count) => self.has_read(count, buffer.len()),
             result => self.read_after(result, buffer),
         }
     }
@@ -160,6 +161,14 @@ impl Connection {
             State::FinQueued | State::WriteClosed => self.begin_end(true, CloseReason::PeerClosed),
             _ => {}
         }
+    }
+
+    /// Of one that may end quickly: the peer's end of stream was read. Answers the protocol, taken out to be told.
+    #[inline]
+    pub(crate) fn ended_quickly(&mut self) -> Option<Box<dyn Protocol>> {
+        self.flags.set(Flag::Readable, false);
+        self.state = State::ReadClosed;
+        self.protocol.take()
     }
 
     /// Looks whether the peer has, behind its end of stream, reset or closed the other half too, if an event hinted at

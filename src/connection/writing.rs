@@ -173,6 +173,12 @@ impl Connection {
         Some(mark)
     }
 
+    /// Whether there is nothing to see to after a callback, whose protocol was not replaced.
+    #[inline]
+    pub(crate) fn is_lifted_and_plain(&self) -> bool {
+        self.is_plain() && self.protocol.is_none()
+    }
+
     /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

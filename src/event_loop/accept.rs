@@ -54,6 +54,18 @@ impl Core {
 
     /// Accepts who is waiting, up to the batch of a turn (A3).
     pub(super) fn accept(&mut self, id: Id) {
+        let Some(mut factory) = self.slots.listener_mut(id).and_then(|listener| listener.factory.take()) else {
+            return;
+        };
+        self.accept_batch(id, &mut factory);
+        match self.slots.listener_mut(id) {
+            Some(listener) => listener.factory = Some(factory),
+            // It has closed its own listener.
+            None => self.drop_guarded(factory),
+        }
+    }
+
+    fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
         let Some(listener) = self.slots.listener(id) else { return };
         let batch = listener.terms.limits.accepts_per_turn_max.max(1);
         let mut last_error = None;
@@ -61,13 +73,19 @@ impl Core {
         for _ in 0..batch {
             let is_loop_full = self.is_loop_full();
             // Looked up each time: the factory may have closed or paused it.
-            let Some(listener) = self.slots.listener_mut(id) else { return };
-            // Whoever has them given away keeps none.
-            let is_full = !listener.gives_away() && (listener.is_full() || is_loop_full);
-            if !listener.wants_to_accept() || (is_full && !self.make_room(id)) {
+            let Some(mut listener) = self.slots.listener_mut(id) else { return };
+            if !listener.wants_to_accept() {
                 return;
             }
-            let Some(listener) = self.slots.listener_mut(id) else { return };
+            // Whoever has them given away keeps none.
+            let is_full = (listener.is_full() || is_loop_full) && !listener.gives_away();
+            if is_full {
+                if !self.make_room(id) {
+                    return;
+                }
+                let Some(again) = self.slots.listener_mut(id) else { return };
+                listener = again;
+            }
             match listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
@@ -75,7 +93,7 @@ impl Core {
                     if is_full {
                         self.give_up_for(id);
                     }
-                    self.admit(id, socket, peer);
+                    self.admit(id, factory, socket, peer);
                 }
                 Accepted::Failed(AcceptError::Drained, _) => {
                     listener.readable = false;
@@ -132,12 +150,10 @@ impl Core {
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
+    #[cold]
     fn has_enough(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
         let max = listener.terms.limits.connections_per_peer_max;
-        if max == usize::MAX {
-            return false;
-        }
         if listener.peers.is_none() {
             let peers = self.count_peers(id);
             if let Some(listener) = self.slots.listener_mut(id) {
@@ -192,40 +208,45 @@ impl Core {
     }
 
     /// Makes a connection of an accepted socket, if the factory wants it (A5).
-    fn admit(&mut self, id: Id, socket: sys::Stream, peer: Address) {
-        let Some(listener) = self.slots.listener_mut(id) else { return };
+    #[inline]
+    fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
+        let is_loop_full = self.is_loop_full();
+        let Some(mut listener) = self.slots.listener_mut(id) else { return };
         if let Some(receiver) = listener.receiver.take() {
             return self.give_away(id, receiver, Detached::accepted(socket, peer));
         }
-        if listener.is_full() || self.is_loop_full() || self.has_enough(id, &peer) {
-            self.counters.connections_refused += 1;
-            drop(socket);
-            return self.descriptor_closed();
+        let mut is_refused = listener.is_full() || is_loop_full;
+        if listener.terms.limits.connections_per_peer_max != usize::MAX {
+            is_refused = is_refused || self.has_enough(id, &peer);
+            let Some(again) = self.slots.listener_mut(id) else { return };
+            listener = again;
         }
-        let Some(listener) = self.slots.listener_mut(id) else { return };
+        if is_refused {
+            return self.turn_away(socket);
+        }
         let terms = listener.terms.clone();
-        let Some(mut factory) = listener.factory.take() else { return };
         let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
-        match self.slots.listener_mut(id) {
-            Some(listener) => listener.factory = Some(factory),
-            // It has closed its own listener.
-            None => self.drop_guarded(factory),
-        }
         match answer {
-            Some(Some(protocol)) if self.check_open().is_ok() => {
+            Some(Some(protocol)) if self.is_open() => {
                 self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
             }
             Some(protocol) => {
-                self.counters.connections_refused += 1;
                 self.drop_guarded(protocol);
-                drop(socket);
-                self.descriptor_closed();
+                self.turn_away(socket);
             }
             None => {
                 socket.reset();
                 self.descriptor_closed();
             }
         }
+    }
+
+    /// Closes the socket of a peer that is refused.
+    #[cold]
+    fn turn_away(&mut self, socket: sys::Stream) {
+        self.counters.connections_refused += 1;
+        drop(socket);
+        self.descriptor_closed();
     }
 
     /// Gives an accepted connection to who takes them in place of the factory.
@@ -239,18 +260,14 @@ impl Core {
         }
     }
 
+    #[inline]
     fn begin_connection(&mut self, listener: Id, connection: Connection) {
         match self.add_connection(connection) {
             Ok(id) => {
                 if let Some(of) = self.slots.listener_mut(listener) {
                     of.live += 1;
-                    of.socket.publish(of.live);
-                    let (counts_peers, rest) = (of.peers.is_some(), of.socket.take_rest());
-                    if counts_peers {
-                        self.count_peer(listener, id, Peers::add);
-                    }
-                    if let Some((unread, unsent)) = rest {
-                        self.restore(id, &unread, unsent);
+                    if of.is_special() {
+                        self.note_begun(listener, id);
                     }
                 }
                 self.make(id);
@@ -260,6 +277,20 @@ impl Core {
                 self.counters.accept_errors += 1;
                 self.report(listener, &format_args!("cannot take in an accepted connection: {error}"));
             }
+        }
+    }
+
+    /// A connection of a listener begins that counts peers or is fed.
+    #[cold]
+    fn note_begun(&mut self, listener: Id, id: Id) {
+        let Some(of) = self.slots.listener_mut(listener) else { return };
+        of.socket.publish(of.live);
+        let (counts_peers, rest) = (of.peers.is_some(), of.socket.take_rest());
+        if counts_peers {
+            self.count_peer(listener, id, Peers::add);
+        }
+        if let Some((unread, unsent)) = rest {
+            self.restore(id, &unread, unsent);
         }
     }
 
@@ -356,9 +387,19 @@ impl Core {
     }
 
     /// A connection of a listener has closed its socket.
+    #[inline]
     pub(super) fn one_less(&mut self, id: Id, connection: Id) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
         listener.live -= 1;
+        if listener.is_special() || listener.accepting == Accepting::Full {
+            self.note_ended(id, connection);
+        }
+    }
+
+    /// A connection has ended of a listener that was full, counts peers or is fed.
+    #[cold]
+    fn note_ended(&mut self, id: Id, connection: Id) {
+        let Some(listener) = self.slots.listener_mut(id) else { return };
         listener.socket.publish(listener.live);
         let (counts_peers, was_full) = (listener.peers.is_some(), listener.accepting == Accepting::Full);
         if was_full {

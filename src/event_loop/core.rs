@@ -184,8 +184,9 @@ impl Core {
     }
 
     /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
+    #[inline(always)]
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
-        let id = self.slots.insert(Tenant::Connection(connection))?;
+        let id = self.slots.insert_connection(connection)?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
         connection.began_ns = self.turn_began_ns;
         let socket = connection.socket_mut().expect("it is new");
@@ -274,7 +275,36 @@ impl Core {
     /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
     /// called later, once. Does nothing for one that has ended.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+            return;
+        };
+        let mut handover = None;
+        if connection.ends_specially() {
+            handover = self.end_specially(id, &reason);
+            let Some(again) = self.slots.connection_mut(id) else { return };
+            connection = again;
+        }
+        connection.lose(&reason, &mut self.pool);
+        let listener = connection.terms.listener;
+        if !self.fixed_timeouts.is_empty() {
+            self.drop_fixed_timeouts(id);
+        }
+        if self.own.is(id) {
+            self.own.set_room(0);
+            self.own.gathered.clear();
+        }
+        self.lost.push(Loss { id, reason, handover });
+        self.descriptor_closed();
+        if let Some(listener) = listener {
+            self.one_less(listener, id);
+        }
+        self.one_less_in_loop();
+    }
+
+    /// A connection ends that has more to it than a socket and a protocol. Answers who gets it, if it is detached.
+    #[cold]
+    fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
+        let connection = self.slots.connection_mut(id)?;
         if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
             if let Some(deadline) = self.timers.deadline(timer) {
                 self.lingering.remove(&(deadline, timer));
@@ -282,7 +312,7 @@ impl Core {
             }
         }
         self.queued_total -= connection.queued_cost();
-        if let (CloseReason::Detached, Some(socket)) = (&reason, connection.socket_mut()) {
+        if let (CloseReason::Detached, Some(socket)) = (reason, connection.socket_mut()) {
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the detached connection {id}: {error}");
             }
@@ -295,27 +325,19 @@ impl Core {
             self.gone.extend(connector.stop());
         }
         let mut handover = None;
-        if let Some(mut ending) = connection.lose(&reason, &mut self.pool) {
+        if let Some(mut ending) = connection.ending.take() {
             if let CloseReason::Detached = reason {
                 handover = ending.handover.take();
             }
             self.discarded.push(Discarded::Ending(ending));
         }
-        let (listener, idle) = (connection.terms.listener, connection.idle.take());
+        if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
+            self.timers.remove(timer);
+        }
         if connection.flags.has(Flag::Rated) {
             self.drop_read_rate(id);
         }
-        self.drop_timeouts(id, idle);
-        if self.own.is(id) {
-            self.own.set_room(0);
-            self.own.gathered.clear();
-        }
-        self.lost.push(Loss { id, reason, handover });
-        self.descriptor_closed();
-        if let Some(listener) = listener {
-            self.one_less(listener, id);
-        }
-        self.one_less_in_loop();
+        handover
     }
 
     /// Ends a connection for the reason with which its end began.
@@ -398,9 +420,10 @@ impl Core {
     }
 
     pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        let Some(connection) = self.slots.connection_mut(id) else {
-            self.discarded.push(Discarded::Protocol(protocol));
-            return;
+        // One that was told of the loss needs none.
+        let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
+        let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
+            return self.discarded.push(Discarded::Protocol(protocol));
         };
         self.own.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
@@ -416,17 +439,22 @@ impl Core {
         }
     }
 
-    pub(crate) fn close(&mut self, id: Id, reason: CloseReason) {
+    pub(crate) fn close(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.close_after_end() {
+            self.see_to_end(id);
+        } else {
+            self.close_for(id, CloseReason::Closed);
+        }
+    }
+
+    pub(crate) fn close_for(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         match connection.state() {
             State::Connecting | State::ConnectingFinQueued => self.finish(id, reason),
             // There is nobody left to send to, and no more input is wanted.
             State::Failing => self.finish_begun(id),
-            state => {
-                let reason = match (state, reason) {
-                    (State::ReadClosed, CloseReason::Closed) => CloseReason::PeerClosed,
-                    (_, reason) => reason,
-                };
+            _ => {
                 if connection.close(reason) {
                     self.see_to_end(id);
                 }

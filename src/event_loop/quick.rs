@@ -9,10 +9,10 @@
 use std::thread;
 
 use super::Core;
-use crate::connection::{Arrival, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
+use crate::connection::{Arrival, Flag, GATHERED_BYTES_MAX, Lifted, READ_BYTES_MAX, Read};
 use crate::health::About;
 use crate::ids::Id;
-use crate::{Protocol, Transport};
+use crate::{CloseReason, Protocol, Transport};
 
 impl Core {
     /// Serves a connection that was quick when this arrived.
@@ -74,6 +74,37 @@ impl Core {
             protocol.data_received(&mut Transport::new(core, id), data)
         });
         self.end_quickly(id, buffer, count, protocol, result);
+    }
+
+    /// Serves a connection that is quick but for the hint that its peer may have ended its stream. Where it has, and the
+    /// protocol closes with nothing left to send, as most do, it is over.
+    #[inline(never)]
+    pub(super) fn serve_end(&mut self, id: Id, buffer: &mut [u8; READ_BYTES_MAX]) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.flags.set(Flag::Readable, true);
+        connection.flags.set(Flag::Hinted, true);
+        let protocol = match connection.read(buffer) {
+            Read::End => connection.ended_quickly(),
+            read => return self.receive_other(id, buffer, read, 0),
+        };
+        let Some(protocol) = protocol else { return };
+        let mut lifted = Lifted { protocol, room: GATHERED_BYTES_MAX };
+        let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
+        let result = self.call_out(id, &mut lifted, "eof_received", tell);
+        if let Some(connection) = self.slots.connection_mut(id) {
+            if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_over() {
+                connection.protocol = Some(lifted.protocol);
+                return self.finish(id, CloseReason::PeerClosed);
+            }
+        }
+        self.end_slowly(id, lifted.protocol, result);
+    }
+
+    /// A callback has returned, and there is more to do than to put its protocol back.
+    #[cold]
+    pub(super) fn end_slowly(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<()>) {
+        self.end_call(id, protocol, result);
+        self.flush(id);
     }
 
     /// What a read has brought is more than the first bytes, or none.

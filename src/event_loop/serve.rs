@@ -6,7 +6,7 @@ use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
 use crate::input::Input;
 use crate::reason::Limit;
-use crate::{CloseReason, Protocol, Timeout};
+use crate::{CloseReason, Protocol, Timeout, Transport};
 
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
@@ -24,8 +24,34 @@ impl Core {
 
     /// Calls `connection_made`, before anything is read (C2).
     pub(super) fn make(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        let room = self.room_in_loop();
+        let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+            return;
+        };
         connection.flags.set(Flag::Made, true);
+        if connection.begins_specially() || log::log_enabled!(log::Level::Debug) {
+            self.begin_specially(id);
+            let Some(again) = self.slots.connection_mut(id) else { return };
+            connection = again;
+        } else {
+            self.counters.connections_made += 1;
+        }
+        let Some(mut lifted) = connection.lift(room) else { return };
+        let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
+        let result = self.call_out(id, &mut lifted, "connection_made", tell);
+        if let Some(connection) = self.slots.connection_mut(id) {
+            if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_plain() {
+                connection.protocol = Some(lifted.protocol);
+                return;
+            }
+        }
+        self.end_slowly(id, lifted.protocol, result);
+    }
+
+    /// A connection is made that has timeouts or a rate, is made anew, or is logged.
+    #[cold]
+    fn begin_specially(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection(id) else { return };
         if let Some(peer) = connection.peer() {
             log::debug!("connection {id} with {peer} is made");
         }
@@ -36,13 +62,9 @@ impl Core {
             self.start_read_rate(id);
         }
         self.start_timeouts(id);
-        self.call(id, "connection_made", |protocol, transport| protocol.connection_made(transport));
-        self.flush(id);
     }
 
     /// A protocol that was started in place of another one is offered what is left of that one's input.
-    #[cold]
-    #[inline(never)]
     fn begin_anew(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::Anew, false);
@@ -337,10 +359,11 @@ impl Core {
         }
         let input = connection.take_input();
         connection.peer_ended();
+        let looks_again = connection.has_error_hint();
         self.call(id, "eof_received", |protocol, transport| {
             protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest));
         });
-        if self.slots.connection(id).is_some_and(Connection::has_error_hint) {
+        if looks_again {
             self.carry_over(id);
         }
     }

@@ -34,10 +34,16 @@ pub(super) struct End {
 impl Core {
     /// Refuses newcomers while the loop shuts down (C6). One that drains takes them: an answer may need another connection.
     pub(crate) fn check_open(&self) -> io::Result<()> {
-        match self.life {
-            Life::Running | Life::Draining(_) => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
         }
+    }
+
+    /// Whether newcomers are taken.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.life, Life::Running | Life::Draining(_))
     }
 
     /// Refuses new listeners while the loop drains, too.
@@ -97,7 +103,7 @@ impl Core {
         self.life = Life::ShuttingDown(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
         self.close_listeners();
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
-            self.close(id, CloseReason::Shutdown);
+            self.close_for(id, CloseReason::Shutdown);
         }
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
             self.close_datagram(id, CloseReason::Shutdown);

@@ -56,6 +56,17 @@ impl Slots {
 
     /// Finds room for a tenant; `StorageFull` where no token could name its slot.
     pub(crate) fn insert(&mut self, tenant: Tenant) -> io::Result<Id> {
+        self.place(tenant)
+    }
+
+    /// As [`insert`](Slots::insert), built where it stays: a connection is too large to be handed around.
+    #[inline(always)]
+    pub(crate) fn insert_connection(&mut self, connection: Connection) -> io::Result<Id> {
+        self.place(Tenant::Connection(connection))
+    }
+
+    #[inline(always)]
+    fn place(&mut self, tenant: Tenant) -> io::Result<Id> {
         let entry = self.slab.vacant_entry();
         if entry.key() > SLOT_MAX {
             return Err(io::ErrorKind::StorageFull.into());

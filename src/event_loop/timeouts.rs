@@ -71,13 +71,12 @@ impl Core {
     }
 
     /// The connection has ended: nothing of this is left.
-    pub(super) fn drop_timeouts(&mut self, id: Id, idle: Option<Box<Idle>>) {
-        if idle.is_none() && self.fixed_timeouts.is_empty() {
-            return;
-        }
-        let fixed = [Purpose::Handshake, Purpose::Total].map(|purpose| self.fixed_timeouts.remove(&(id, purpose)));
-        for timer in idle.and_then(|idle| idle.timer).into_iter().chain(fixed.into_iter().flatten()) {
-            self.timers.remove(timer);
+    #[cold]
+    pub(super) fn drop_fixed_timeouts(&mut self, id: Id) {
+        for purpose in [Purpose::Handshake, Purpose::Total] {
+            if let Some(timer) = self.fixed_timeouts.remove(&(id, purpose)) {
+                self.timers.remove(timer);
+            }
         }
     }
 

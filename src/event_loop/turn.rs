@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::Core;
 use super::core::{Loss, reuse};
 use super::slots::Tenant;
-use crate::connection::{Connection, Flag, Handover, READ_BYTES_MAX};
+use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
 use crate::ids::Id;
 use crate::source::SourceAction;
 use crate::sys::{Events, Readiness};
-use crate::{CloseReason, Context};
+use crate::{CloseReason, Context, Protocol, Transport};
 
 /// What was discarded keeps room for so much.
 const KEPT_DISCARDED: usize = 1024;
@@ -51,6 +51,9 @@ impl Core {
         if connection.is_quick(readiness) && self.queued_total < self.quick_below {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
+        }
+        if connection.may_end_quickly(readiness) && self.queued_total < self.quick_below {
+            return self.serve_end(id, buffer);
         }
         connection.note(readiness);
         if !connection.flags.has(Flag::CarriedOver) {
@@ -173,17 +176,10 @@ impl Core {
                 continue;
             };
             connection.set_gone();
-            let made = connection.flags.has(Flag::Made);
-            let connector = connection.take_connector();
-            if let Some(connector) = connector {
-                self.deliver_connect_failure(id, connector.into_error(reason));
-            } else if made {
-                self.deliver_loss(id, reason);
-            } else {
-                self.note_untold_loss(id, reason);
+            match connection.lift_made() {
+                Some(lifted) => self.deliver_loss(id, lifted, reason),
+                None => self.deliver_untold_loss(id, reason),
             }
-            let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
-            self.drop_guarded(protocol);
             self.gone.push(id);
             if let Some(handover) = handover {
                 self.hand_over(*handover);
@@ -192,9 +188,18 @@ impl Core {
         reuse(&mut self.lost, lost);
     }
 
-    /// A connection has ended whose protocol was not told that it is made, and is not told of this either. It counts where
-    /// another one was told before.
+    /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.
     #[cold]
+    fn deliver_untold_loss(&mut self, id: Id, reason: CloseReason) {
+        match self.slots.connection_mut(id).and_then(Connection::take_connector) {
+            Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),
+            None => self.note_untold_loss(id, reason),
+        }
+        let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        self.drop_guarded(protocol);
+    }
+
+    /// Nobody is told of this end. It counts where a protocol before this one was told that the connection is made.
     fn note_untold_loss(&mut self, id: Id, reason: CloseReason) {
         if self.slots.connection(id).is_some_and(|connection| connection.flags.has(Flag::Anew)) {
             self.counters.connections_lost += 1;
@@ -205,7 +210,8 @@ impl Core {
         self.drop_guarded(reason);
     }
 
-    fn deliver_loss(&mut self, id: Id, reason: CloseReason) {
+    #[inline]
+    fn deliver_loss(&mut self, id: Id, mut lifted: Lifted, reason: CloseReason) {
         self.counters.connections_lost += 1;
         self.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
@@ -217,7 +223,12 @@ impl Core {
                 log::debug!("connection {id} with {peer:?} is lost: {reason}");
             });
         }
-        self.call(id, "connection_lost", |protocol, transport| protocol.connection_lost(transport, reason));
+        let tell =
+            |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_lost(transport, reason);
+        if let Err(payload) = self.call_out(id, &mut lifted, "connection_lost", tell) {
+            self.protocol_panicked(id, payload);
+        }
+        self.drop_guarded(lifted.protocol);
     }
 
     /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.

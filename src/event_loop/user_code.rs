@@ -39,15 +39,28 @@ impl Core {
     pub(super) fn call_lifted<R>(
         &mut self,
         id: Id,
-        Lifted { mut protocol, room }: Lifted,
+        mut lifted: Lifted,
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        self.own.begin(id, room);
+        let result = self.call_out(id, &mut lifted, name, callback);
+        self.end_call(id, lifted.protocol, result)
+    }
+
+    /// Calls a protocol that is out of its slot, and leaves it there.
+    #[inline]
+    pub(super) fn call_out<R>(
+        &mut self,
+        id: Id,
+        Lifted { protocol, room }: &mut Lifted,
+        name: &'static str,
+        callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
+    ) -> thread::Result<R> {
+        self.own.begin(id, *room);
         let about = About::Connection(id);
-        let result = self.catch_timed(name, about, |core| callback(&mut *protocol, &mut Transport::new(core, id)));
+        let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
         self.own.end();
-        self.end_call(id, protocol, result)
+        result
     }
 
     /// Runs user code, and notes how long it took, if that is asked for.
@@ -80,14 +93,12 @@ impl Core {
     }
 
     /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
-        let connection = self.slots.connection_mut(id)?;
-        if connection.protocol.is_none() {
-            connection.protocol = Some(protocol);
-        } else {
+        match self.slots.connection_mut(id) {
+            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),
             // It was replaced meanwhile.
-            self.discarded.push(Discarded::Protocol(protocol));
+            _ => self.discard_protocol(protocol),
         }
         match result {
             Ok(value) => Some(value),
@@ -99,7 +110,12 @@ impl Core {
     }
 
     #[cold]
-    fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
+    fn discard_protocol(&mut self, protocol: Box<dyn Protocol>) {
+        self.discarded.push(Discarded::Protocol(protocol));
+    }
+
+    #[cold]
+    pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
         self.own.gathered.clear();
         let message = self.caught("a protocol", payload);
         self.finish(id, CloseReason::Panic(message));
@@ -126,12 +142,15 @@ impl Core {
     }
 
     /// Drops user values, whose `drop` may panic too.
+    #[inline]
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
-        let result = self.catch(|_| drop(value));
-        let _ = self.unless_caught("a destructor", result);
+        if let Err(payload) = self.catch(|_| drop(value)) {
+            self.caught("a destructor", payload);
+        }
     }
 
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.
+    #[cold]
     fn caught(&mut self, what: &str, payload: Box<dyn Any + Send>) -> String {
         self.counters.panics += 1;
         let message = panic_message(&*payload);

@@ -75,9 +75,13 @@ impl Readiness {
 
     #[inline]
     fn from_mio(event: &mio::event::Event) -> Readiness {
-        // Asked in this order the four questions are next to no work, and most events are of this kind.
-        if !event.is_error() && !event.is_priority() && !event.is_read_closed() && !event.is_write_closed() {
-            return Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
+        // Asked in this order the questions are next to no work, and most events are of this kind.
+        if !event.is_error() && !event.is_priority() && !event.is_write_closed() {
+            let plain = Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
+            if !event.is_read_closed() {
+                return plain;
+            }
+            return plain | Readiness::READ_CLOSED;
         }
         Readiness::from_special(event)
     }

@@ -82,11 +82,11 @@ fn the_quick_path_and_the_general_one_cannot_be_told_apart_whatever_happens() {
     }
 }
 
-/// One read, and what a callback does meanwhile.
-#[test]
-fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
-    type Act = fn(&mut crate::Transport<'_>);
-    let acts: [(&str, Act); 13] = [
+type Act = fn(&mut crate::Transport<'_>);
+
+/// What a callback may do to its own connection.
+fn acts() -> [(&'static str, Act); 15] {
+    [
         ("nothing", |_| {}),
         ("writes little", |transport| transport.write(b"little")),
         ("writes much", |transport| transport.write(&[7; 20_000])),
@@ -100,7 +100,14 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
         ("closes", |transport| transport.close()),
         ("aborts", |transport| transport.abort()),
         ("shuts down", |transport| transport.shutdown_write()),
-        ("detaches", |transport| assert!(transport.detach(|_, _| {}))),
+        ("writes and closes", |transport| {
+            transport.write(b"goodbye");
+            transport.close();
+        }),
+        ("panics", |_| panic!("on purpose")),
+        ("detaches", |transport| {
+            let _ = transport.detach(|_, _| {});
+        }),
         ("sets a mark", |transport| transport.set_input_low_mark(5)),
         ("is replaced", |transport| {
             transport.set_protocol(protocol(&Log::default(), |event, transport| {
@@ -108,8 +115,13 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
                 by_default(&event, transport)
             }));
         }),
-    ];
-    for (name, act) in acts {
+    ]
+}
+
+/// One read, and what a callback does meanwhile.
+#[test]
+fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
+    for (name, act) in acts() {
         for consumed in [0, 2, 4, 5] {
             for (room, empties) in [(usize::MAX, true), (usize::MAX, false), (3, true), (0, false)] {
                 let tell = |quick| {
@@ -137,6 +149,44 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
                     seen(&log, &peer)
                 };
                 assert_eq!(tell(true), tell(false), "{name}, {consumed} consumed, room for {room}, {empties}");
+            }
+        }
+    }
+}
+
+/// An end of a stream, with data before it or without, and what the callback that tells of it does.
+#[test]
+fn h1_each_thing_that_can_come_with_an_end_of_stream_leaves_the_quick_path() {
+    let hints = [Readiness::default(), Readiness::WRITE_CLOSED, Readiness::ERROR, Readiness::PRIORITY];
+    for (name, act) in acts() {
+        for (closes, before) in [(false, 0), (true, 0), (true, 7), (true, 70_000)] {
+            for (room, hint) in [usize::MAX, 3].into_iter().flat_map(|room| hints.map(|hint| (room, hint))) {
+                let tell = |quick| {
+                    let (mut scene, log) =
+                        (scene(quick, Limits::default().with_input_bytes_max(100_000)), Log::default());
+                    let (_, peer) = scene.accept(&log, move |event, transport| {
+                        if let Event::Eof(_) = event {
+                            act(transport);
+                        }
+                        // Nothing is consumed, so that the end comes with what is left.
+                        if closes && !matches!(event, Event::Data(_)) { by_default(&event, transport) } else { 0 }
+                    });
+                    peer.set_room(room);
+                    if before > 0 {
+                        peer.sends(vec![b'x'; before]);
+                    }
+                    peer.sends([]);
+                    scene.world.event(&peer, Readiness::READABLE | Readiness::READ_CLOSED | hint);
+                    scene.settle();
+                    if hint == Readiness::ERROR && !peer.is_closed() {
+                        peer.meets(std::io::ErrorKind::ConnectionReset.into());
+                        scene.world.event(&peer, Readiness::READABLE | Readiness::READ_CLOSED | hint);
+                    }
+                    scene.pass(Duration::from_secs(3));
+                    (seen(&log, &peer), format!("{:?}", scene.event_loop.context().counters()))
+                };
+                let about = format!("{name}, closes: {closes}, {before} bytes before, room for {room}, {hint:?}");
+                assert_eq!(tell(true), tell(false), "{about}: the quick path is on the left");
             }
         }
     }
