@@ -20,7 +20,8 @@ fn rust_files(folder: &str) -> Vec<String> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // What was built there is nobody's text.
+                folders.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/"));
             }
