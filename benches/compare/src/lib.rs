@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 /// How much is read at once. Less costs calls, more leaves the processor's cache.
@@ -19,8 +20,11 @@ pub const READS_PER_TURN_MAX: usize = 4;
 /// How many events one wait brings at most.
 pub const EVENTS_MAX: usize = 1024;
 
-/// A member of a fan-out that has more than this unsent is cut off, or one whose line is longer than this.
+/// A member of a fan-out that has more than this unsent is cut off.
 pub const UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// One whose line is longer than this, too.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// How many connections the kernel holds ready.
 const BACKLOG: i32 = 4096;
@@ -118,6 +122,11 @@ impl From<Listener> for OwnedFd {
 /// The line that tells where a server listens.
 pub fn announce(address: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "listening on {address}")
+}
+
+/// Whether there is no descriptor for one more connection.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Bytes that the kernel has not taken yet.

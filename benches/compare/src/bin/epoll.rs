@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use slab::Slab;
 use switchboard_compare::{
-    Address, EVENTS_MAX, Mode, READ_BYTES, READS_PER_TURN_MAX, UNSENT_BYTES_MAX, Unsent, arguments, listener,
+    Address, EVENTS_MAX, LINE_BYTES_MAX, Mode, READ_BYTES, READS_PER_TURN_MAX, UNSENT_BYTES_MAX, Unsent, arguments,
+    listener,
 };
 
 /// What the listener's events carry; connections' carry their place in the slab.
@@ -26,6 +27,9 @@ const LISTENER: u64 = u64::MAX;
 
 /// What shows that there is something to read, be it the end.
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::HUP).union(EventFlags::ERR);
+
+/// What shows that more can be sent, or that sending fails.
+const WRITABLE: EventFlags = EventFlags::OUT.union(EventFlags::HUP).union(EventFlags::ERR);
 
 /// What shows that it is the end.
 const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
@@ -37,7 +41,9 @@ struct Connection {
     is_blocked: bool,
     /// Reading has stopped though there may be more: no edge will say so.
     is_unread: bool,
-    /// The peer has ended its stream: to be closed once all is sent.
+    /// The peer has ended its stream, as an event said: read up to there.
+    has_end: bool,
+    /// That end was read: to be closed once all is sent.
     is_ended: bool,
     /// The beginning of a line.
     line: Vec<u8>,
@@ -86,8 +92,7 @@ impl Server {
             for key in again {
                 self.serve(key, EventFlags::empty(), &mut buffer)?;
             }
-            if self.has_lines {
-                self.has_lines = false;
+            if std::mem::take(&mut self.has_lines) {
                 self.send_to_all()?;
             }
         }
@@ -114,6 +119,7 @@ impl Server {
                 unsent: Unsent::default(),
                 is_blocked: false,
                 is_unread: false,
+                has_end: false,
                 is_ended: false,
                 line: Vec::new(),
             });
@@ -124,27 +130,23 @@ impl Server {
     fn serve(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Errno> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.is_unread |= flags.intersects(READABLE);
-        if connection.is_blocked {
-            if !flags.intersects(EventFlags::OUT | EventFlags::ERR | EventFlags::HUP) {
-                return Ok(());
-            }
-            if self.send(key)? == State::Over {
-                return self.close(key);
-            }
+        connection.has_end |= flags.intersects(ENDED);
+        if connection.is_blocked && flags.intersects(WRITABLE) && self.send(key)? == State::Over {
+            return self.close(key);
         }
         let connection = &mut self.connections[key];
         if connection.is_blocked || !connection.is_unread || connection.is_ended {
             return Ok(());
         }
         let state = match self.mode {
-            Mode::Echo => self.echo(key, flags, buffer)?,
-            Mode::Fanout => self.take_lines(key, flags, buffer),
+            Mode::Echo => self.echo(key, buffer)?,
+            Mode::Fanout => self.take_lines(key, buffer),
         };
         if state == State::Over { self.close(key) } else { Ok(()) }
     }
 
     /// Reads and sends back.
-    fn echo(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<State, Errno> {
+    fn echo(&mut self, key: usize, buffer: &mut [u8]) -> Result<State, Errno> {
         let connection = &mut self.connections[key];
         for _ in 0..READS_PER_TURN_MAX {
             let count = match recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
@@ -165,7 +167,7 @@ impl Server {
                 connection.unsent.push(&buffer[sent..count]);
                 return self.set_blocked(key, true);
             }
-            if count < buffer.len() && !self.is_unix && !flags.intersects(ENDED) {
+            if count < buffer.len() && !self.is_unix && !connection.has_end {
                 connection.is_unread = false;
                 return Ok(State::Open);
             }
@@ -175,14 +177,13 @@ impl Server {
     }
 
     /// Reads lines, and appends them to what each member is to be sent.
-    fn take_lines(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> State {
+    fn take_lines(&mut self, key: usize, buffer: &mut [u8]) -> State {
         for _ in 0..READS_PER_TURN_MAX {
             let connection = &mut self.connections[key];
             let count = match recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((0, _)) => {
                     connection.is_ended = true;
-                    let is_all_sent = connection.unsent.is_empty();
-                    return if is_all_sent { State::Over } else { State::Open };
+                    return if connection.unsent.is_empty() { State::Over } else { State::Open };
                 }
                 Ok((count, _)) => count,
                 Err(Errno::AGAIN) => {
@@ -194,20 +195,14 @@ impl Server {
             let end = memchr::memrchr(b'\n', &buffer[..count]).map_or(0, |at| at + 1);
             if end > 0 {
                 let begun = std::mem::take(&mut connection.line);
-                for (_, member) in &mut self.connections {
-                    if !member.is_ended {
-                        member.unsent.push(&begun);
-                        member.unsent.push(&buffer[..end]);
-                    }
-                }
-                self.has_lines = true;
+                self.append_to_all(&begun, &buffer[..end]);
             }
             let connection = &mut self.connections[key];
             connection.line.extend_from_slice(&buffer[end..count]);
-            if connection.line.len() > UNSENT_BYTES_MAX {
+            if connection.line.len() > LINE_BYTES_MAX {
                 return State::Over;
             }
-            if count < buffer.len() && !self.is_unix && !flags.intersects(ENDED) {
+            if count < buffer.len() && !self.is_unix && !connection.has_end {
                 connection.is_unread = false;
                 return State::Open;
             }
@@ -216,21 +211,29 @@ impl Server {
         State::Open
     }
 
+    fn append_to_all(&mut self, begun: &[u8], lines: &[u8]) {
+        for (_, member) in self.connections.iter_mut().filter(|(_, member)| !member.is_ended) {
+            member.unsent.push(begun);
+            member.unsent.push(lines);
+        }
+        self.has_lines = true;
+    }
+
     /// Sends each member what this pass has brought it.
     fn send_to_all(&mut self) -> Result<(), Errno> {
-        let mut over = Vec::new();
         for key in 0..self.connections.capacity() {
             let Some(member) = self.connections.get(key) else { continue };
-            if member.unsent.is_empty() {
-                continue;
-            }
-            let is_over =
-                if member.is_blocked { member.unsent.len() > UNSENT_BYTES_MAX } else { self.send(key)? == State::Over };
-            if is_over {
-                over.push(key);
+            let state = match member.unsent.len() {
+                0 => State::Open,
+                unsent if member.is_blocked && unsent > UNSENT_BYTES_MAX => State::Over,
+                _ if member.is_blocked => State::Open,
+                _ => self.send(key)?,
+            };
+            if state == State::Over {
+                self.close(key)?;
             }
         }
-        over.into_iter().try_for_each(|key| self.close(key))
+        Ok(())
     }
 
     /// Sends what is unsent, as far as the kernel takes it.
@@ -254,8 +257,7 @@ impl Server {
             epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(key as u64), flags)?;
         }
         connection.is_blocked = is_blocked;
-        let is_over = connection.is_ended && !is_blocked;
-        Ok(if is_over { State::Over } else { State::Open })
+        Ok(if connection.is_ended && !is_blocked { State::Over } else { State::Open })
     }
 
     fn close(&mut self, key: usize) -> Result<(), Errno> {

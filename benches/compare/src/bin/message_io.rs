@@ -1,0 +1,97 @@
+//! message-io: its network half alone, without the node around it, which would bring a second thread and a lock.
+//!
+//! - `Transport::Tcp`: bytes as they come, without a frame of its own. It has no Unix streams.
+//! - What it does inside is its own: it reads until the read would block, into 64 KiB, and tries again and again where a
+//!   send would: so nothing queues up, but everybody waits for the one that does not read, and the processor is busy
+//!   meanwhile. It gives no access to the socket, so TCP_NODELAY stays off.
+//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, and which is sent once, after
+//!   the poll. Who ends his stream right behind a line does not get that one: he is gone before the poll is over.
+
+use std::collections::HashMap;
+use std::io;
+
+use message_io::network::{self, Endpoint, NetEvent, NetworkController, Transport};
+use switchboard_compare::{Address, LINE_BYTES_MAX, Mode, announce, arguments, refuse};
+
+#[derive(Default)]
+struct Member {
+    unsent: Vec<u8>,
+    /// The beginning of a line.
+    line: Vec<u8>,
+}
+
+struct Fanout {
+    controller: NetworkController,
+    members: HashMap<Endpoint, Member>,
+    /// In this poll lines have come.
+    has_lines: bool,
+}
+
+impl Fanout {
+    fn handle(&mut self, event: NetEvent<'_>) {
+        match event {
+            NetEvent::Accepted(member, _) => {
+                self.members.insert(member, Member::default());
+            }
+            NetEvent::Message(member, data) => self.take_lines(member, data),
+            NetEvent::Disconnected(member) => {
+                self.members.remove(&member);
+            }
+            NetEvent::Connected(..) => {}
+        }
+    }
+
+    fn take_lines(&mut self, from: Endpoint, data: &[u8]) {
+        let Some(member) = self.members.get_mut(&from) else { return };
+        let end = memchr::memrchr(b'\n', data).map_or(0, |at| at + 1);
+        let begun = if end > 0 { std::mem::take(&mut member.line) } else { Vec::new() };
+        member.line.extend_from_slice(&data[end..]);
+        if member.line.len() > LINE_BYTES_MAX {
+            self.controller.remove(from.resource_id());
+            self.members.remove(&from);
+        }
+        if end > 0 {
+            for member in self.members.values_mut() {
+                member.unsent.extend_from_slice(&begun);
+                member.unsent.extend_from_slice(&data[..end]);
+            }
+            self.has_lines = true;
+        }
+    }
+
+    fn send_to_all(&mut self) {
+        for (member, Member { unsent, .. }) in &mut self.members {
+            if !unsent.is_empty() {
+                // Who is gone is told of by an event.
+                self.controller.send(*member, unsent);
+                unsent.clear();
+            }
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let (mode, address) = arguments();
+    let Address::Inet(address) = address else { refuse("message-io has no Unix streams") };
+    let (controller, mut processor) = network::split();
+    let (_, address) = controller.listen(Transport::Tcp, address)?;
+    announce(address)?;
+    match mode {
+        Mode::Echo => loop {
+            processor.process_poll_event(None, |event| {
+                if let NetEvent::Message(endpoint, data) = event {
+                    controller.send(endpoint, data);
+                }
+            });
+        },
+        Mode::Fanout => {
+            let mut fanout = Fanout { controller, members: HashMap::new(), has_lines: false };
+            loop {
+                processor.process_poll_event(None, |event| fanout.handle(event));
+                if std::mem::take(&mut fanout.has_lines) {
+                    fanout.send_to_all();
+                }
+            }
+        }
+    }
+}
