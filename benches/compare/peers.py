@@ -16,12 +16,17 @@ PYTHON = TARGET / "venv" / "bin" / "python"
 MODES = ("echo", "fanout")
 TRANSPORTS = ("tcp", "unix")
 
+# What else a peer may be unable to do: serve others beside a client that does not read; send the lines that came right
+# before the end of their sender's stream.
+OTHERS = "others"
+LAST_LINES = "last lines"
+
 # The yardstick: what the others' figures are ratios of.
 YARDSTICK = "epoll"
 
 
 class Peer:
-    """A peer. `kind` names how it is built, see `BUILDS`; `cannot` holds modes and transports."""
+    """A peer. `kind` names how it is built, see `BUILDS`; `cannot` holds modes, transports, and the two above."""
 
     def __init__(self, name, kind, argv, what, cannot=(), environment=None):
         self.name = name
@@ -54,7 +59,7 @@ PEERS = {
         rust("mio", "a loop by hand on mio"),
         rust("tokio", "tokio, one thread"),
         rust("calloop", "calloop"),
-        rust("message_io", "message-io", cannot=["unix"]),
+        rust("message_io", "message-io", cannot=["unix", OTHERS, LAST_LINES]),
         Peer("libuv", "c", [TARGET / "libuv"], "libuv, in C"),
         Peer("libevent", "c", [TARGET / "libevent"], "libevent, in C"),
         Peer("go", "go", [TARGET / "go_server"], "Go, one processor", environment={"GOMAXPROCS": "1"}),
