@@ -1,18 +1,21 @@
 //! The yardstick: a loop by hand on epoll, for one program only, with nothing in it that this program does not need: no
 //! ids, no timers, no limits to set, no callbacks.
 //!
-//! - Edge-triggered, each socket registered once, for all that it can tell; no `epoll_ctl` after that. Only Unix streams are
-//!   asked about writing when that is wanted: theirs raise an edge whenever the peer reads.
+//! - TCP is registered once, edge-triggered, for all that it can tell; no `epoll_ctl` after that. After a short read it is
+//!   not read again, unless the event said that the stream has ended: new data raises a new edge.
+//! - Unix streams are level-triggered, and asked about writing only while that is wanted, about reading only while it is
+//!   not: as edges, each read of the peer would raise one for writing, and a short read could be followed by more without
+//!   one, since a read stops short also after a message with descriptors. UNIX
 //! - One buffer for all that is read. What a read brings is sent from there at once; only what the kernel does not take is
 //!   copied.
-//! - After a short read TCP is not read again, unless the event said that the stream has ended: new data raises a new edge.
-//!   Unix streams are read until they would block, since a read stops short also after a message with descriptors.
 //! - Nothing is read from whom something waits to be sent to: memory is bounded by what one read brings.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, and which is sent once, at the
-//!   end of the pass.
+//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, as it would be where not
+//!   everybody hears the same, and which is sent once, at the end of the pass.
 
+use std::mem;
 use std::os::fd::OwnedFd;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
@@ -25,35 +28,82 @@ use switchboard_compare::{
 /// What the listener's events carry; connections' carry their place in the slab.
 const LISTENER: u64 = u64::MAX;
 
-/// What shows that there is something to read, be it the end.
-const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::HUP).union(EventFlags::ERR);
+/// Whatever is wrong with a socket shows when it is read or written.
+const WRONG: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+const ENDED: EventFlags = EventFlags::RDHUP.union(WRONG);
+const READABLE: EventFlags = EventFlags::IN.union(ENDED);
+const WRITABLE: EventFlags = EventFlags::OUT.union(WRONG);
 
-/// What shows that more can be sent, or that sending fails.
-const WRITABLE: EventFlags = EventFlags::OUT.union(EventFlags::HUP).union(EventFlags::ERR);
+/// What TCP is registered for, and Unix streams while they are read or sent to.
+const ALL_EDGES: EventFlags = EventFlags::ET.union(EventFlags::IN).union(EventFlags::OUT).union(EventFlags::RDHUP);
+const READING: EventFlags = EventFlags::IN.union(EventFlags::RDHUP);
+const SENDING: EventFlags = EventFlags::OUT;
 
-/// What shows that it is the end.
-const ENDED: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// For what the peer sends.
+    Reading,
+    /// For its turn to be read again: there may be more, and no edge will say so.
+    Unread,
+    /// For the kernel to take more; there may be more to read.
+    Sending,
+    /// For the same: the peer has ended its stream, so that it is over then.
+    Ending,
+    /// For nothing: to be closed.
+    Over,
+}
 
 struct Connection {
     socket: OwnedFd,
-    unsent: Unsent,
-    /// The kernel takes no more: the next edge for writing goes on with it.
-    is_blocked: bool,
-    /// Reading has stopped though there may be more: no edge will say so.
-    is_unread: bool,
-    /// The peer has ended its stream, as an event said: read up to there.
+    state: State,
+    /// An event has said that the peer's stream has ended: it is read up to there.
     has_end: bool,
-    /// That end was read: to be closed once all is sent.
-    is_ended: bool,
+    unsent: Unsent,
     /// The beginning of a line.
     line: Vec<u8>,
 }
 
-/// What has become of a connection.
-#[derive(PartialEq, Eq)]
-enum State {
-    Open,
-    Over,
+impl Connection {
+    /// Reads and sends back.
+    fn echo(&mut self, buffer: &mut [u8]) -> State {
+        for _ in 0..READS_PER_TURN_MAX {
+            let count = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((count @ 1.., _)) => count,
+                Err(Errno::AGAIN) => return State::Reading,
+                _ => return State::Over,
+            };
+            let sent = match send(&self.socket, &buffer[..count], SendFlags::NOSIGNAL) {
+                Ok(sent) => sent,
+                Err(Errno::AGAIN) => 0,
+                Err(_) => return State::Over,
+            };
+            if sent < count {
+                self.unsent.push(&buffer[sent..count]);
+                return State::Sending;
+            }
+            if count < buffer.len() && !self.has_end {
+                return State::Reading;
+            }
+        }
+        State::Unread
+    }
+
+    /// Sends what is unsent, as far as the kernel takes it.
+    fn send(&mut self) -> State {
+        match send(&self.socket, self.unsent.bytes(), SendFlags::NOSIGNAL) {
+            Ok(count) => self.unsent.advance(count),
+            Err(Errno::AGAIN) => {}
+            Err(_) => return State::Over,
+        }
+        match (self.state, self.unsent.is_empty()) {
+            (State::Ending, true) => State::Over,
+            (State::Ending, false) => State::Ending,
+            (State::Sending, true) => State::Unread,
+            (state, true) => state,
+            (_, false) => State::Sending,
+        }
+    }
 }
 
 struct Server {
@@ -78,11 +128,11 @@ impl Server {
         loop {
             events.clear();
             let timeout = if self.again.is_empty() { None } else { Some(&no_wait) };
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            let again = std::mem::take(&mut self.again);
+            let again = mem::take(&mut self.again);
             for &Event { flags, data } in &events {
                 match data.u64() {
                     LISTENER => self.accept()?,
@@ -90,9 +140,9 @@ impl Server {
                 }
             }
             for key in again {
-                self.serve(key, EventFlags::empty(), &mut buffer)?;
+                self.serve_again(key, &mut buffer)?;
             }
-            if std::mem::take(&mut self.has_lines) {
+            if mem::take(&mut self.has_lines) {
                 self.send_to_all()?;
             }
         }
@@ -111,69 +161,40 @@ impl Server {
                 Err(error) => return Err(error),
             };
             let entry = self.connections.vacant_entry();
-            let data = EventData::new_u64(entry.key() as u64);
-            let wanted = if self.is_unix { EventFlags::empty() } else { EventFlags::OUT };
-            epoll::add(&self.epoll, &socket, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET | wanted)?;
-            entry.insert(Connection {
-                socket,
-                unsent: Unsent::default(),
-                is_blocked: false,
-                is_unread: false,
-                has_end: false,
-                is_ended: false,
-                line: Vec::new(),
-            });
+            let flags = if self.is_unix { READING } else { ALL_EDGES };
+            epoll::add(&self.epoll, &socket, EventData::new_u64(entry.key() as u64), flags)?;
+            let (unsent, line) = (Unsent::default(), Vec::new());
+            entry.insert(Connection { socket, state: State::Reading, has_end: false, unsent, line });
         }
     }
 
-    /// Does what an event says can be done now, or what was left to do.
+    /// Does what an event says can be done.
     fn serve(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Errno> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        connection.is_unread |= flags.intersects(READABLE);
         connection.has_end |= flags.intersects(ENDED);
-        if connection.is_blocked && flags.intersects(WRITABLE) && self.send(key)? == State::Over {
-            return self.close(key);
-        }
-        let connection = &mut self.connections[key];
-        if connection.is_blocked || !connection.is_unread || connection.is_ended {
-            return Ok(());
-        }
-        let state = match self.mode {
-            Mode::Echo => self.echo(key, buffer)?,
+        let last = connection.state;
+        let next = match last {
+            State::Reading if flags.intersects(READABLE) => State::Unread,
+            State::Sending | State::Ending if flags.intersects(WRITABLE) => connection.send(),
+            _ => return Ok(()),
+        };
+        let next = match self.mode {
+            _ if next != State::Unread => next,
+            Mode::Echo => connection.echo(buffer),
             Mode::Fanout => self.take_lines(key, buffer),
         };
-        if state == State::Over { self.close(key) } else { Ok(()) }
+        if next == last { Ok(()) } else { self.enter(key, next) }
     }
 
-    /// Reads and sends back.
-    fn echo(&mut self, key: usize, buffer: &mut [u8]) -> Result<State, Errno> {
-        let connection = &mut self.connections[key];
-        for _ in 0..READS_PER_TURN_MAX {
-            let count = match recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => return Ok(State::Over),
-                Ok((count, _)) => count,
-                Err(Errno::AGAIN) => {
-                    connection.is_unread = false;
-                    return Ok(State::Open);
-                }
-                Err(_) => return Ok(State::Over),
-            };
-            let sent = match send(&connection.socket, &buffer[..count], SendFlags::NOSIGNAL) {
-                Ok(sent) => sent,
-                Err(Errno::AGAIN) => 0,
-                Err(_) => return Ok(State::Over),
-            };
-            if sent < count {
-                connection.unsent.push(&buffer[sent..count]);
-                return self.set_blocked(key, true);
+    /// Reads on where a connection had read enough for one turn.
+    fn serve_again(&mut self, key: usize, buffer: &mut [u8]) -> Result<(), Errno> {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.state == State::Unread => {
+                connection.state = State::Reading;
+                self.serve(key, EventFlags::IN, buffer)
             }
-            if count < buffer.len() && !self.is_unix && !connection.has_end {
-                connection.is_unread = false;
-                return Ok(State::Open);
-            }
+            _ => Ok(()),
         }
-        self.again.push(key);
-        Ok(State::Open)
     }
 
     /// Reads lines, and appends them to what each member is to be sent.
@@ -181,20 +202,15 @@ impl Server {
         for _ in 0..READS_PER_TURN_MAX {
             let connection = &mut self.connections[key];
             let count = match recv(&connection.socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => {
-                    connection.is_ended = true;
-                    return if connection.unsent.is_empty() { State::Over } else { State::Open };
-                }
+                Ok((0, _)) if connection.unsent.is_empty() => return State::Over,
+                Ok((0, _)) => return State::Ending,
                 Ok((count, _)) => count,
-                Err(Errno::AGAIN) => {
-                    connection.is_unread = false;
-                    return State::Open;
-                }
+                Err(Errno::AGAIN) => return State::Reading,
                 Err(_) => return State::Over,
             };
             let end = memchr::memrchr(b'\n', &buffer[..count]).map_or(0, |at| at + 1);
             if end > 0 {
-                let begun = std::mem::take(&mut connection.line);
+                let begun = mem::take(&mut connection.line);
                 self.append_to_all(&begun, &buffer[..end]);
             }
             let connection = &mut self.connections[key];
@@ -202,17 +218,15 @@ impl Server {
             if connection.line.len() > LINE_BYTES_MAX {
                 return State::Over;
             }
-            if count < buffer.len() && !self.is_unix && !connection.has_end {
-                connection.is_unread = false;
-                return State::Open;
+            if count < buffer.len() && !connection.has_end {
+                return State::Reading;
             }
         }
-        self.again.push(key);
-        State::Open
+        State::Unread
     }
 
     fn append_to_all(&mut self, begun: &[u8], lines: &[u8]) {
-        for (_, member) in self.connections.iter_mut().filter(|(_, member)| !member.is_ended) {
+        for (_, member) in self.connections.iter_mut().filter(|(_, member)| member.state != State::Ending) {
             member.unsent.push(begun);
             member.unsent.push(lines);
         }
@@ -222,47 +236,38 @@ impl Server {
     /// Sends each member what this pass has brought it.
     fn send_to_all(&mut self) -> Result<(), Errno> {
         for key in 0..self.connections.capacity() {
-            let Some(member) = self.connections.get(key) else { continue };
-            let state = match member.unsent.len() {
-                0 => State::Open,
-                unsent if member.is_blocked && unsent > UNSENT_BYTES_MAX => State::Over,
-                _ if member.is_blocked => State::Open,
-                _ => self.send(key)?,
+            let Some(member) = self.connections.get_mut(key) else { continue };
+            let next = match (member.state, member.unsent.len()) {
+                (_, 0) => continue,
+                (State::Sending, unsent) if unsent > UNSENT_BYTES_MAX => State::Over,
+                (State::Sending, _) => continue,
+                _ => member.send(),
             };
-            if state == State::Over {
-                self.close(key)?;
+            if next != member.state {
+                self.enter(key, next)?;
             }
         }
         Ok(())
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
-    fn send(&mut self, key: usize) -> Result<State, Errno> {
+    /// Has a connection wait for what it waits for now.
+    fn enter(&mut self, key: usize, next: State) -> Result<(), Errno> {
         let connection = &mut self.connections[key];
-        match send(&connection.socket, connection.unsent.bytes(), SendFlags::NOSIGNAL) {
-            Ok(count) => connection.unsent.advance(count),
-            Err(Errno::AGAIN) => {}
-            Err(_) => return Ok(State::Over),
+        let last = mem::replace(&mut connection.state, next);
+        match next {
+            State::Over => {
+                self.connections.remove(key);
+                return if mem::take(&mut self.is_full) { self.accept() } else { Ok(()) };
+            }
+            State::Unread => self.again.push(key),
+            State::Reading | State::Sending | State::Ending => {}
         }
-        let is_blocked = !connection.unsent.is_empty();
-        self.set_blocked(key, is_blocked)
-    }
-
-    /// Waits until the kernel takes more, or does so no longer.
-    fn set_blocked(&mut self, key: usize, is_blocked: bool) -> Result<State, Errno> {
-        let connection = &mut self.connections[key];
-        if self.is_unix && connection.is_blocked != is_blocked {
-            let wanted = if is_blocked { EventFlags::OUT } else { EventFlags::empty() };
-            let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET | wanted;
+        let is_sending = |state| matches!(state, State::Sending | State::Ending);
+        if self.is_unix && is_sending(last) != is_sending(next) {
+            let flags = if is_sending(next) { SENDING } else { READING };
             epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(key as u64), flags)?;
         }
-        connection.is_blocked = is_blocked;
-        Ok(if connection.is_ended && !is_blocked { State::Over } else { State::Open })
-    }
-
-    fn close(&mut self, key: usize) -> Result<(), Errno> {
-        self.connections.remove(key);
-        if std::mem::take(&mut self.is_full) { self.accept() } else { Ok(()) }
+        Ok(())
     }
 }
 
