@@ -5,13 +5,14 @@
 //! - One buffer for all that is read; what a read brings is sent from there at once, and only what the kernel does not take
 //!   is copied.
 //! - After a short read TCP is not read again, unless the event said that the stream has ended. Unix streams are read until
-//!   they would block.
+//!   they would block: a read of theirs stops short also after a message with descriptors.
 //! - Nothing is read from whom something waits to be sent to.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, and which is sent once, at the
-//!   end of the pass.
+//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, as it would be where not
+//!   everybody hears the same, and which is sent once, at the end of the pass.
 //! - Generic over the kind of stream, so that no message pays for there being two.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::time::Duration;
 
 use mio::event::{Event, Source};
@@ -57,26 +58,86 @@ impl Accept for UnixListener {
     }
 }
 
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// For what the peer sends.
+    Reading,
+    /// For its turn to be read again: there may be more, and no edge will say so.
+    Unread,
+    /// For the kernel to take more; there may be more to read.
+    Sending,
+    /// For the same: the peer has ended its stream, so that it is over then.
+    Ending,
+    /// For nothing: to be closed.
+    Over,
+}
+
+/// What an event says.
+struct Ready {
+    is_readable: bool,
+    is_writable: bool,
+    has_end: bool,
+}
+
+impl Ready {
+    /// A socket that has failed is readable and writable, and its stream has ended.
+    fn of(event: &Event) -> Ready {
+        let (is_readable, is_writable) = (event.is_readable(), event.is_writable());
+        Ready { is_readable, is_writable, has_end: event.is_read_closed() }
+    }
+}
+
 struct Connection<S> {
     stream: S,
-    unsent: Unsent,
-    /// The kernel takes no more: the next edge for writing goes on with it.
-    is_blocked: bool,
-    /// Reading has stopped though there may be more: no edge will say so.
-    is_unread: bool,
-    /// The peer has ended its stream, as an event said: read up to there.
+    state: State,
+    /// An event has said that the peer's stream has ended: it is read up to there.
     has_end: bool,
-    /// That end was read: to be closed once all is sent.
-    is_ended: bool,
+    unsent: Unsent,
     /// The beginning of a line.
     line: Vec<u8>,
 }
 
-/// What has become of a connection.
-#[derive(PartialEq, Eq)]
-enum State {
-    Open,
-    Over,
+impl<S: Read + Write> Connection<S> {
+    /// Reads and sends back.
+    fn echo(&mut self, buffer: &mut [u8], short_is_all: bool) -> State {
+        for _ in 0..READS_PER_TURN_MAX {
+            let count = match self.stream.read(buffer) {
+                Ok(count @ 1..) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return State::Reading,
+                _ => return State::Over,
+            };
+            let sent = match self.stream.write(&buffer[..count]) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => return State::Over,
+            };
+            if sent < count {
+                self.unsent.push(&buffer[sent..count]);
+                return State::Sending;
+            }
+            if short_is_all && count < buffer.len() && !self.has_end {
+                return State::Reading;
+            }
+        }
+        State::Unread
+    }
+
+    /// Sends what is unsent, as far as the kernel takes it.
+    fn send(&mut self) -> State {
+        match self.stream.write(self.unsent.bytes()) {
+            Ok(count) => self.unsent.advance(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return State::Over,
+        }
+        match (self.state, self.unsent.is_empty()) {
+            (State::Ending, true) => State::Over,
+            (State::Ending, false) => State::Ending,
+            (State::Sending, true) => State::Unread,
+            (state, true) => state,
+            (_, false) => State::Sending,
+        }
+    }
 }
 
 struct Server<L: Accept> {
@@ -111,17 +172,17 @@ impl<L: Accept> Server<L> {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let again = std::mem::take(&mut self.again);
+        let again = mem::take(&mut self.again);
         for event in &*events {
             match event.token() {
                 LISTENER => self.accept()?,
-                Token(key) => self.serve(key, Some(event), buffer)?,
+                Token(key) => self.serve(key, Ready::of(event), buffer)?,
             }
         }
         for key in again {
-            self.serve(key, None, buffer)?;
+            self.serve_again(key, buffer)?;
         }
-        if std::mem::take(&mut self.has_lines) { self.send_to_all() } else { Ok(()) }
+        if mem::take(&mut self.has_lines) { self.send_to_all() } else { Ok(()) }
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -138,68 +199,38 @@ impl<L: Accept> Server<L> {
             };
             let entry = self.connections.vacant_entry();
             self.poll.registry().register(&mut stream, Token(entry.key()), L::INTEREST)?;
-            entry.insert(Connection {
-                stream,
-                unsent: Unsent::default(),
-                is_blocked: false,
-                is_unread: false,
-                has_end: false,
-                is_ended: false,
-                line: Vec::new(),
-            });
+            let (unsent, line) = (Unsent::default(), Vec::new());
+            entry.insert(Connection { stream, state: State::Reading, has_end: false, unsent, line });
         }
     }
 
-    /// Does what an event says can be done now, or what was left to do.
-    fn serve(&mut self, key: usize, event: Option<&Event>, buffer: &mut [u8]) -> io::Result<()> {
+    /// Does what an event says can be done.
+    fn serve(&mut self, key: usize, ready: Ready, buffer: &mut [u8]) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        if let Some(event) = event {
-            connection.is_unread |= event.is_readable() || event.is_read_closed();
-            connection.has_end |= event.is_read_closed() || event.is_error();
-            if connection.is_blocked && event.is_writable() && self.send(key)? == State::Over {
-                return self.close(key);
-            }
-        }
-        let connection = &mut self.connections[key];
-        if connection.is_blocked || !connection.is_unread || connection.is_ended {
-            return Ok(());
-        }
-        let state = match self.mode {
-            Mode::Echo => self.echo(key, buffer)?,
+        connection.has_end |= ready.has_end;
+        let last = connection.state;
+        let next = match last {
+            State::Reading if ready.is_readable => State::Unread,
+            State::Sending | State::Ending if ready.is_writable => connection.send(),
+            _ => return Ok(()),
+        };
+        let next = match self.mode {
+            _ if next != State::Unread => next,
+            Mode::Echo => connection.echo(buffer, L::SHORT_IS_ALL),
             Mode::Fanout => self.take_lines(key, buffer),
         };
-        if state == State::Over { self.close(key) } else { Ok(()) }
+        if next == last { Ok(()) } else { self.enter(key, next) }
     }
 
-    /// Reads and sends back.
-    fn echo(&mut self, key: usize, buffer: &mut [u8]) -> io::Result<State> {
-        let connection = &mut self.connections[key];
-        for _ in 0..READS_PER_TURN_MAX {
-            let count = match connection.stream.read(buffer) {
-                Ok(0) => return Ok(State::Over),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    connection.is_unread = false;
-                    return Ok(State::Open);
-                }
-                Err(_) => return Ok(State::Over),
-            };
-            let sent = match connection.stream.write(&buffer[..count]) {
-                Ok(sent) => sent,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(_) => return Ok(State::Over),
-            };
-            if sent < count {
-                connection.unsent.push(&buffer[sent..count]);
-                return self.set_blocked(key, true);
+    /// Reads on where a connection had read enough for one turn.
+    fn serve_again(&mut self, key: usize, buffer: &mut [u8]) -> io::Result<()> {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.state == State::Unread => {
+                connection.state = State::Reading;
+                self.serve(key, Ready { is_readable: true, is_writable: false, has_end: false }, buffer)
             }
-            if L::SHORT_IS_ALL && count < buffer.len() && !connection.has_end {
-                connection.is_unread = false;
-                return Ok(State::Open);
-            }
+            _ => Ok(()),
         }
-        self.again.push(key);
-        Ok(State::Open)
     }
 
     /// Reads lines, and appends them to what each member is to be sent.
@@ -207,20 +238,15 @@ impl<L: Accept> Server<L> {
         for _ in 0..READS_PER_TURN_MAX {
             let connection = &mut self.connections[key];
             let count = match connection.stream.read(buffer) {
-                Ok(0) => {
-                    connection.is_ended = true;
-                    return if connection.unsent.is_empty() { State::Over } else { State::Open };
-                }
+                Ok(0) if connection.unsent.is_empty() => return State::Over,
+                Ok(0) => return State::Ending,
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    connection.is_unread = false;
-                    return State::Open;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return State::Reading,
                 Err(_) => return State::Over,
             };
             let end = memchr::memrchr(b'\n', &buffer[..count]).map_or(0, |at| at + 1);
             if end > 0 {
-                let begun = std::mem::take(&mut connection.line);
+                let begun = mem::take(&mut connection.line);
                 self.append_to_all(&begun, &buffer[..end]);
             }
             let connection = &mut self.connections[key];
@@ -229,16 +255,14 @@ impl<L: Accept> Server<L> {
                 return State::Over;
             }
             if L::SHORT_IS_ALL && count < buffer.len() && !connection.has_end {
-                connection.is_unread = false;
-                return State::Open;
+                return State::Reading;
             }
         }
-        self.again.push(key);
-        State::Open
+        State::Unread
     }
 
     fn append_to_all(&mut self, begun: &[u8], lines: &[u8]) {
-        for (_, member) in self.connections.iter_mut().filter(|(_, member)| !member.is_ended) {
+        for (_, member) in self.connections.iter_mut().filter(|(_, member)| member.state != State::Ending) {
             member.unsent.push(begun);
             member.unsent.push(lines);
         }
@@ -248,47 +272,39 @@ impl<L: Accept> Server<L> {
     /// Sends each member what this pass has brought it.
     fn send_to_all(&mut self) -> io::Result<()> {
         for key in 0..self.connections.capacity() {
-            let Some(member) = self.connections.get(key) else { continue };
-            let state = match member.unsent.len() {
-                0 => State::Open,
-                unsent if member.is_blocked && unsent > UNSENT_BYTES_MAX => State::Over,
-                _ if member.is_blocked => State::Open,
-                _ => self.send(key)?,
+            let Some(member) = self.connections.get_mut(key) else { continue };
+            let next = match (member.state, member.unsent.len()) {
+                (_, 0) => continue,
+                (State::Sending, unsent) if unsent > UNSENT_BYTES_MAX => State::Over,
+                (State::Sending, _) => continue,
+                _ => member.send(),
             };
-            if state == State::Over {
-                self.close(key)?;
+            if next != member.state {
+                self.enter(key, next)?;
             }
         }
         Ok(())
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
-    fn send(&mut self, key: usize) -> io::Result<State> {
+    /// Has a connection wait for what it waits for now.
+    fn enter(&mut self, key: usize, next: State) -> io::Result<()> {
         let connection = &mut self.connections[key];
-        match connection.stream.write(connection.unsent.bytes()) {
-            Ok(count) => connection.unsent.advance(count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return Ok(State::Over),
+        let last = mem::replace(&mut connection.state, next);
+        match next {
+            State::Over => {
+                // Closing it is all that it takes: there is no other descriptor of that socket.
+                self.connections.remove(key);
+                return if mem::take(&mut self.is_full) { self.accept() } else { Ok(()) };
+            }
+            State::Unread => self.again.push(key),
+            State::Reading | State::Sending | State::Ending => {}
         }
-        let is_blocked = !connection.unsent.is_empty();
-        self.set_blocked(key, is_blocked)
-    }
-
-    /// Waits until the kernel takes more, or does so no longer.
-    fn set_blocked(&mut self, key: usize, is_blocked: bool) -> io::Result<State> {
-        let connection = &mut self.connections[key];
-        if !L::INTEREST.is_writable() && connection.is_blocked != is_blocked {
-            let interest = if is_blocked { L::INTEREST | Interest::WRITABLE } else { L::INTEREST };
+        let is_sending = |state| matches!(state, State::Sending | State::Ending);
+        if !L::INTEREST.is_writable() && is_sending(last) != is_sending(next) {
+            let interest = if is_sending(next) { L::INTEREST | Interest::WRITABLE } else { L::INTEREST };
             self.poll.registry().reregister(&mut connection.stream, Token(key), interest)?;
         }
-        connection.is_blocked = is_blocked;
-        Ok(if connection.is_ended && !is_blocked { State::Over } else { State::Open })
-    }
-
-    fn close(&mut self, key: usize) -> io::Result<()> {
-        // Closing it is all that it takes: there is no other descriptor of that socket.
-        self.connections.remove(key);
-        if std::mem::take(&mut self.is_full) { self.accept() } else { Ok(()) }
+        Ok(())
     }
 }
 
