@@ -1,7 +1,9 @@
 //! What the peers that are written in Rust share: their arguments, a listening socket, and bytes that wait to be sent.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -127,6 +129,21 @@ pub fn announce(address: impl Display) -> io::Result<()> {
 /// Whether there is no descriptor for one more connection.
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// The lines that a read has ended, with what had come of the first before; `begun` is that, and then the beginning of the
+/// next one.
+pub fn whole_lines<'a>(begun: &mut Vec<u8>, read: &'a [u8]) -> Cow<'a, [u8]> {
+    let end = memchr::memrchr(b'\n', read).map_or(0, |at| at + 1);
+    let (lines, rest) = read.split_at(end);
+    let lines = if lines.is_empty() || begun.is_empty() {
+        Cow::Borrowed(lines)
+    } else {
+        begun.extend_from_slice(lines);
+        Cow::Owned(mem::take(begun))
+    };
+    begun.extend_from_slice(rest);
+    lines
 }
 
 /// Bytes that the kernel has not taken yet.

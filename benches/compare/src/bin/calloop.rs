@@ -20,6 +20,7 @@ use calloop::{Dispatcher, EventLoop, Interest, LoopHandle, Mode as Trigger, Post
 use slab::Slab;
 use switchboard_compare::{
     LINE_BYTES_MAX, Listener, Mode, READ_BYTES, UNSENT_BYTES_MAX, Unsent, arguments, is_out_of_descriptors, listener,
+    whole_lines,
 };
 
 /// A kind of stream, non-blocking; read and written through a reference, as sources give no other.
@@ -160,18 +161,16 @@ impl<S: Stream> Server<S> {
 
     /// Appends the lines that were read to what each member is to be sent.
     fn take_lines(&mut self, key: usize, count: usize) -> bool {
-        let end = memchr::memrchr(b'\n', &self.buffer[..count]).map_or(0, |at| at + 1);
-        if end > 0 {
-            let begun = std::mem::take(&mut self.connections[key].line);
+        let begun = &mut self.connections[key].line;
+        let lines = whole_lines(begun, &self.buffer[..count]);
+        let lasts = begun.len() <= LINE_BYTES_MAX;
+        if !lines.is_empty() {
             for (_, member) in self.connections.iter_mut().filter(|(_, member)| !member.is_ended) {
-                member.unsent.push(&begun);
-                member.unsent.push(&self.buffer[..end]);
+                member.unsent.push(&lines);
             }
             self.has_lines = true;
         }
-        let line = &mut self.connections[key].line;
-        line.extend_from_slice(&self.buffer[end..count]);
-        line.len() <= LINE_BYTES_MAX
+        lasts
     }
 
     /// Sends each member what this dispatch has brought it, and has each be waited for as it is now.

@@ -22,7 +22,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use slab::Slab;
 use switchboard_compare::{
     Address, EVENTS_MAX, LINE_BYTES_MAX, Mode, READ_BYTES, READS_PER_TURN_MAX, UNSENT_BYTES_MAX, Unsent, arguments,
-    listener,
+    listener, whole_lines,
 };
 
 /// What the listener's events carry; connections' carry their place in the slab.
@@ -208,26 +208,24 @@ impl Server {
                 Err(Errno::AGAIN) => return State::Reading,
                 Err(_) => return State::Over,
             };
-            let end = memchr::memrchr(b'\n', &buffer[..count]).map_or(0, |at| at + 1);
-            if end > 0 {
-                let begun = mem::take(&mut connection.line);
-                self.append_to_all(&begun, &buffer[..end]);
+            let lines = whole_lines(&mut connection.line, &buffer[..count]);
+            let line_bytes = connection.line.len();
+            let is_all = count < buffer.len() && !connection.has_end;
+            if !lines.is_empty() {
+                self.append_to_all(&lines);
             }
-            let connection = &mut self.connections[key];
-            connection.line.extend_from_slice(&buffer[end..count]);
-            if connection.line.len() > LINE_BYTES_MAX {
+            if line_bytes > LINE_BYTES_MAX {
                 return State::Over;
             }
-            if count < buffer.len() && !connection.has_end {
+            if is_all {
                 return State::Reading;
             }
         }
         State::Unread
     }
 
-    fn append_to_all(&mut self, begun: &[u8], lines: &[u8]) {
+    fn append_to_all(&mut self, lines: &[u8]) {
         for (_, member) in self.connections.iter_mut().filter(|(_, member)| member.state != State::Ending) {
-            member.unsent.push(begun);
             member.unsent.push(lines);
         }
         self.has_lines = true;

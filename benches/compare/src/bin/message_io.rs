@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io;
 
 use message_io::network::{self, Endpoint, NetEvent, NetworkController, Transport};
-use switchboard_compare::{Address, LINE_BYTES_MAX, Mode, announce, arguments, refuse};
+use switchboard_compare::{Address, LINE_BYTES_MAX, Mode, announce, arguments, refuse, whole_lines};
 
 #[derive(Default)]
 struct Member {
@@ -43,17 +43,14 @@ impl Fanout {
 
     fn take_lines(&mut self, from: Endpoint, data: &[u8]) {
         let Some(member) = self.members.get_mut(&from) else { return };
-        let end = memchr::memrchr(b'\n', data).map_or(0, |at| at + 1);
-        let begun = if end > 0 { std::mem::take(&mut member.line) } else { Vec::new() };
-        member.line.extend_from_slice(&data[end..]);
+        let lines = whole_lines(&mut member.line, data);
         if member.line.len() > LINE_BYTES_MAX {
             self.controller.remove(from.resource_id());
             self.members.remove(&from);
         }
-        if end > 0 {
+        if !lines.is_empty() {
             for member in self.members.values_mut() {
-                member.unsent.extend_from_slice(&begun);
-                member.unsent.extend_from_slice(&data[..end]);
+                member.unsent.extend_from_slice(&lines);
             }
             self.has_lines = true;
         }
