@@ -5,7 +5,7 @@
 //!   not read again, unless the event said that the stream has ended: new data raises a new edge.
 //! - Unix streams are level-triggered, and asked about writing only while that is wanted, about reading only while it is
 //!   not: as edges, each read of the peer would raise one for writing, and a short read could be followed by more without
-//!   one, since a read stops short also after a message with descriptors. UNIX
+//!   one, since a read stops short also after a message with descriptors.
 //! - One buffer for all that is read. What a read brings is sent from there at once; only what the kernel does not take is
 //!   copied.
 //! - Nothing is read from whom something waits to be sent to: memory is bounded by what one read brings.
