@@ -1,0 +1,3 @@
+module switchboard/benches/compare
+
+go 1.19
