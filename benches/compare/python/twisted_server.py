@@ -1,0 +1,137 @@
+"""Echo and fan-out on Twisted, with its epoll reactor: `twisted_server.py echo|fanout HOST:PORT|PATH`.
+
+How it is written:
+- A Protocol. Twisted keeps what is written until the socket is writable, and then sends it in one piece; so a message
+  costs two changes of registration and a poll more than elsewhere, and fan-out gathers by itself.
+- The connection is registered as the producer of its own output: over 64 KiB that wait, reading stops until they are gone.
+- Half-closing: without IHalfCloseableProtocol the peer's end of stream would drop what has not been sent.
+- Fan-out: what came in one pass of the reactor is joined once, by a `callLater(0, ...)` that the first line of the pass asks
+  for, and written to each member once. A member that lets 16 MiB wait is dropped.
+"""
+
+import sys
+
+from twisted.internet import epollreactor
+
+epollreactor.install()
+
+from twisted.internet import reactor  # noqa: E402 (the one installed above)
+from twisted.internet.interfaces import IHalfCloseableProtocol  # noqa: E402
+from twisted.internet.protocol import Factory, Protocol  # noqa: E402
+from zope.interface import implementer  # noqa: E402
+
+BACKLOG = 4096
+LINE_BYTES_MAX = 64 * 1024
+OUTPUT_BYTES_MAX = 16 * 1024 * 1024
+
+
+@implementer(IHalfCloseableProtocol)
+class FlowControl(Protocol):
+    def connectionMade(self):
+        if hasattr(self.transport, "setTcpNoDelay"):  # Unix streams have no delay to turn off.
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self):
+        self.transport.pauseProducing()
+
+    def resumeProducing(self):
+        self.transport.resumeProducing()
+
+    def stopProducing(self):
+        self.transport.loseConnection()
+
+    def readConnectionLost(self):
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self):
+        pass
+
+
+class Echo(FlowControl):
+    def dataReceived(self, data):
+        self.transport.write(data)
+
+
+class Room:
+    """Where everybody hears what anybody says."""
+
+    def __init__(self):
+        self.members = set()
+        self.gathered = []
+
+    def say(self, lines):
+        if not self.gathered:
+            reactor.callLater(0, self.send)
+        self.gathered.append(lines)
+
+    def send(self):
+        lines = b"".join(self.gathered)
+        self.gathered.clear()
+        for member in list(self.members):
+            member.hear(lines)
+
+
+class Member(FlowControl):
+    def __init__(self, room):
+        self.room = room
+        self.begun = b""
+        self.behind_bytes = None  # How much was written since output waits; None while it does not.
+
+    def connectionMade(self):
+        super().connectionMade()
+        self.room.members.add(self)
+
+    def pauseProducing(self):  # Comes again with each write.
+        super().pauseProducing()
+        self.behind_bytes = self.behind_bytes or 0
+
+    def resumeProducing(self):
+        super().resumeProducing()
+        self.behind_bytes = None
+
+    def hear(self, lines):
+        self.transport.write(lines)
+        if self.behind_bytes is not None:
+            self.behind_bytes += len(lines)
+            if self.behind_bytes > OUTPUT_BYTES_MAX:
+                self.transport.abortConnection()
+
+    def dataReceived(self, data):
+        whole = data.rfind(b"\n") + 1
+        if not whole:
+            self.begun += data
+            if len(self.begun) > LINE_BYTES_MAX:
+                self.transport.abortConnection()
+            return
+        self.room.say(self.begun + data[:whole])
+        self.begun = data[whole:]
+
+    def connectionLost(self, reason):
+        self.room.members.discard(self)
+
+
+def main():
+    mode, address = sys.argv[1:]
+    factory = Factory()
+    if mode == "echo":
+        factory.protocol = Echo
+    elif mode == "fanout":
+        room = Room()
+        factory.protocol = lambda: Member(room)
+    else:
+        sys.exit(f"usage: {sys.argv[0]} echo|fanout HOST:PORT|PATH")
+    factory.noisy = False
+    if "/" in address:
+        reactor.listenUNIX(address, factory, backlog=BACKLOG)
+        print(f"listening on {address}", flush=True)
+    else:
+        host, port = address.rsplit(":", 1)
+        listener = reactor.listenTCP(int(port), factory, backlog=BACKLOG, interface=host)
+        print(f"listening on {listener.getHost().host}:{listener.getHost().port}", flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
