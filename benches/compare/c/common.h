@@ -98,7 +98,7 @@ static void append(struct buffer *buffer, const char *bytes, size_t count) {
         if (buffer->bytes == NULL) fail("realloc");
         buffer->capacity = capacity;
     }
-    if (count > 0) memcpy(buffer->bytes + buffer->used, bytes, count);
+    memcpy(buffer->bytes + buffer->used, bytes, count);
     buffer->used += count;
 }
 
@@ -108,52 +108,58 @@ static void release(struct buffer *buffer) {
 }
 
 /* What is kept of a connection; first in the record that the library's peer has of it. */
-struct member {
+struct client_base {
     struct buffer waiting; /* Output that the kernel has not taken. */
-    struct buffer gathered; /* Fan-out: what this one is to be sent next. */
     struct buffer begun; /* Fan-out: a line whose end has not come. */
     size_t index; /* Fan-out: where it stands among the members. */
 };
 
-/* Who hears what any of them says, and whether anything was said in this pass. */
-static struct member **members;
-static size_t member_count, member_capacity;
-static bool any_gathered;
+/* Fan-out: a member, and what it is to be sent next. Side by side, since each line goes through them all. */
+struct member {
+    struct buffer gathered;
+    struct client_base *client;
+};
 
-static void join(struct member *member) {
+static struct member *members;
+static size_t member_count, member_capacity;
+static bool any_gathered; /* In this pass. */
+
+static void join(struct client_base *client) {
     if (member_count == member_capacity) {
         member_capacity = member_capacity ? 2 * member_capacity : 64;
         members = realloc(members, member_capacity * sizeof *members);
         if (members == NULL) fail("realloc");
     }
-    member->index = member_count;
-    members[member_count++] = member;
+    client->index = member_count;
+    members[member_count++] = (struct member){.client = client};
 }
 
 /* The last one takes its place: so who goes through them and may part with some begins at the end. */
-static void part(struct member *member) {
-    members[member->index] = members[--member_count];
-    members[member->index]->index = member->index;
+static void part(struct client_base *client) {
+    release(&members[client->index].gathered);
+    members[client->index] = members[--member_count];
+    members[client->index].client->index = client->index;
 }
 
 /* Whole lines to everybody; false where one is too long. */
-static bool gather(struct member *from, const char *bytes, size_t count) {
+static bool gather(struct client_base *from, const char *bytes, size_t count) {
     const char *last = memrchr(bytes, '\n', count);
     size_t whole = last == NULL ? 0 : (size_t)(last - bytes) + 1;
-    for (size_t n = 0; whole > 0 && n < member_count; n++) {
-        append(&members[n]->gathered, from->begun.bytes, from->begun.used);
-        append(&members[n]->gathered, bytes, whole);
+    if (whole > 0) {
+        for (size_t n = 0; n < member_count; n++) {
+            if (from->begun.used > 0) append(&members[n].gathered, from->begun.bytes, from->begun.used);
+            append(&members[n].gathered, bytes, whole);
+        }
         any_gathered = true;
+        from->begun.used = 0;
     }
-    if (whole > 0) from->begun.used = 0;
-    append(&from->begun, bytes + whole, count - whole);
+    if (whole < count) append(&from->begun, bytes + whole, count - whole);
     return from->begun.used <= LINE_BYTES_MAX;
 }
 
-static void release_all(struct member *member) {
-    release(&member->waiting);
-    release(&member->gathered);
-    release(&member->begun);
+static void release_all(struct client_base *client) {
+    release(&client->waiting);
+    release(&client->begun);
 }
 
 #endif

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 struct client {
-    struct member member;
+    struct client_base base;
     size_t sent; /* Of what waits. */
     struct event event; /* For room while something waits, else for input. */
     int fd;
@@ -36,10 +36,10 @@ static void readable(int fd, short what, void *argument);
 static void writable(int fd, short what, void *argument);
 
 static void leave(struct client *client) {
-    if (fanout) part(&client->member);
+    if (fanout) part(&client->base);
     event_del(&client->event);
     close(client->fd);
-    release_all(&client->member);
+    release_all(&client->base);
     free(client);
 }
 
@@ -60,7 +60,7 @@ static ssize_t send_some(struct client *client, const char *bytes, size_t count)
 static void send_all(struct client *client, const char *bytes, size_t count) {
     ssize_t sent = send_some(client, bytes, count);
     if (sent < 0 || (size_t)sent == count) return;
-    append(&client->member.waiting, bytes + sent, count - (size_t)sent);
+    append(&client->base.waiting, bytes + sent, count - (size_t)sent);
     event_del(&client->event);
     watch(client, EV_WRITE, writable);
 }
@@ -68,13 +68,13 @@ static void send_all(struct client *client, const char *bytes, size_t count) {
 static void writable(int fd, short what, void *argument) {
     struct client *client = argument;
     (void)fd, (void)what;
-    ssize_t sent = send_some(client, client->member.waiting.bytes + client->sent, client->member.waiting.used - client->sent);
+    ssize_t sent = send_some(client, client->base.waiting.bytes + client->sent, client->base.waiting.used - client->sent);
     if (sent < 0) return;
     client->sent += (size_t)sent;
-    if (client->sent < client->member.waiting.used) return;
-    release(&client->member.waiting);
+    if (client->sent < client->base.waiting.used) return;
+    release(&client->base.waiting);
     client->sent = 0;
-    if (client->member.gathered.used > 0) any_gathered = true;
+    any_gathered = true;
     event_del(&client->event);
     watch(client, EV_READ, readable);
 }
@@ -82,13 +82,14 @@ static void writable(int fd, short what, void *argument) {
 static void send_gathered(void) {
     any_gathered = false;
     for (size_t n = member_count; n-- > 0;) {
-        struct client *client = (struct client *)members[n];
-        if (client->member.waiting.used > 0) {
-            if (client->member.gathered.used > OUTPUT_BYTES_MAX) leave(client);
-        } else if (client->member.gathered.used > 0) {
-            size_t count = client->member.gathered.used;
-            client->member.gathered.used = 0;
-            send_all(client, client->member.gathered.bytes, count);
+        struct buffer *gathered = &members[n].gathered;
+        struct client *client = (struct client *)members[n].client;
+        if (client->base.waiting.used > 0) {
+            if (gathered->used > OUTPUT_BYTES_MAX) leave(client);
+        } else if (gathered->used > 0) {
+            size_t count = gathered->used;
+            gathered->used = 0;
+            send_all(client, gathered->bytes, count);
         }
     }
 }
@@ -98,7 +99,7 @@ static void readable(int fd, short what, void *argument) {
     (void)what;
     ssize_t count = recv(fd, input, sizeof input, 0);
     if (count > 0 && fanout) {
-        if (!gather(&client->member, input, (size_t)count)) leave(client);
+        if (!gather(&client->base, input, (size_t)count)) leave(client);
     } else if (count > 0) {
         send_all(client, input, (size_t)count);
     } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -114,7 +115,7 @@ static void accepted(struct evconnlistener *listener, int fd, struct sockaddr *p
         return;
     }
     client->fd = fd;
-    if (fanout) join(&client->member);
+    if (fanout) join(&client->base);
     watch(client, EV_READ, readable);
 }
 

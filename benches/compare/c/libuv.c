@@ -16,7 +16,7 @@
 #include <uv.h>
 
 struct client {
-    struct member member;
+    struct client_base base;
     union {
         uv_handle_t handle;
         uv_stream_t stream;
@@ -34,23 +34,23 @@ static void read_on(struct client *client);
 
 static void closed(uv_handle_t *handle) {
     struct client *client = handle->data;
-    release_all(&client->member);
+    release_all(&client->base);
     free(client);
 }
 
 static void leave(struct client *client) {
     if (uv_is_closing(&client->handle)) return;
-    if (fanout) part(&client->member);
+    if (fanout) part(&client->base);
     uv_close(&client->handle, closed);
 }
 
 static void written(uv_write_t *request, int status) {
     struct client *client = request->data;
-    release(&client->member.waiting);
+    release(&client->base.waiting);
     if (status < 0) {
         leave(client);
     } else if (!uv_is_closing(&client->handle)) {
-        if (client->member.gathered.used > 0) any_gathered = true;
+        any_gathered = true;
         read_on(client);
     }
 }
@@ -63,9 +63,9 @@ static void send_all(struct client *client, char *bytes, size_t count) {
     if (sent < 0) {
         leave(client);
     } else if ((size_t)sent < count) {
-        append(&client->member.waiting, bytes + sent, count - (size_t)sent);
+        append(&client->base.waiting, bytes + sent, count - (size_t)sent);
         uv_read_stop(&client->stream);
-        piece = uv_buf_init(client->member.waiting.bytes, (unsigned)client->member.waiting.used);
+        piece = uv_buf_init(client->base.waiting.bytes, (unsigned)client->base.waiting.used);
         client->request.data = client;
         if (uv_write(&client->request, &client->stream, &piece, 1, written) < 0) leave(client);
     }
@@ -76,13 +76,14 @@ static void send_gathered(uv_check_t *check) {
     if (!any_gathered) return;
     any_gathered = false;
     for (size_t n = member_count; n-- > 0;) {
-        struct client *client = (struct client *)members[n];
-        if (client->member.waiting.used > 0) {
-            if (client->member.gathered.used > OUTPUT_BYTES_MAX) leave(client);
-        } else if (client->member.gathered.used > 0) {
-            size_t count = client->member.gathered.used;
-            client->member.gathered.used = 0;
-            send_all(client, client->member.gathered.bytes, count);
+        struct buffer *gathered = &members[n].gathered;
+        struct client *client = (struct client *)members[n].client;
+        if (client->base.waiting.used > 0) {
+            if (gathered->used > OUTPUT_BYTES_MAX) leave(client);
+        } else if (gathered->used > 0) {
+            size_t count = gathered->used;
+            gathered->used = 0;
+            send_all(client, gathered->bytes, count);
         }
     }
 }
@@ -99,7 +100,7 @@ static void received(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     } else if (count > 0 && !fanout) {
         send_all(client, buffer->base, (size_t)count);
     } else if (count > 0) {
-        if (!gather(&client->member, buffer->base, (size_t)count)) leave(client);
+        if (!gather(&client->base, buffer->base, (size_t)count)) leave(client);
     }
 }
 
@@ -117,7 +118,7 @@ static void accepted(uv_stream_t *listener, int status) {
         uv_tcp_init(&loop, &client->tcp);
     }
     client->handle.data = client;
-    if (fanout) join(&client->member);
+    if (fanout) join(&client->base);
     if (uv_accept(listener, &client->stream) < 0) {
         leave(client);
     } else {

@@ -4,9 +4,10 @@ How it is written:
 - A Protocol. Twisted keeps what is written until the socket is writable, and then sends it in one piece; so a message
   costs two changes of registration and a poll more than elsewhere, and fan-out gathers by itself.
 - The connection is registered as the producer of its own output: over 64 KiB that wait, reading stops until they are gone.
-- Half-closing: without IHalfCloseableProtocol the peer's end of stream would drop what has not been sent.
-- Fan-out: what came in one pass of the reactor is joined once, by a `callLater(0, ...)` that the first line of the pass asks
-  for, and written to each member once. A member that lets 16 MiB wait is dropped.
+- IHalfCloseableProtocol, without which the peer's end of stream would drop what has not been sent.
+- Fan-out: what came in one pass of the reactor is appended to each receiver's list, as it would be where not everybody
+  hears the same; a `callLater(0, ...)` that the first line of the pass asks for joins each list and writes it in one
+  piece. A member that lets 16 MiB wait is dropped.
 """
 
 import sys
@@ -59,29 +60,50 @@ class Room:
 
     def __init__(self):
         self.members = set()
-        self.gathered = []
+        self.any_gathered = False
 
     def say(self, lines):
-        if not self.gathered:
+        if not self.any_gathered:
+            self.any_gathered = True
             reactor.callLater(0, self.send)
-        self.gathered.append(lines)
+        for member in self.members:
+            member.gathered.append(lines)
 
     def send(self):
-        lines = b"".join(self.gathered)
-        self.gathered.clear()
+        self.any_gathered = False
         for member in list(self.members):
-            member.hear(lines)
+            member.send()
 
 
 class Member(FlowControl):
     def __init__(self, room):
         self.room = room
         self.begun = b""
+        self.gathered = []
         self.behind_bytes = None  # How much was written since output waits; None while it does not.
 
     def connectionMade(self):
         super().connectionMade()
         self.room.members.add(self)
+
+    def dataReceived(self, data):
+        whole = data.rfind(b"\n") + 1
+        if whole:
+            self.room.say(self.begun + data[:whole])
+            self.begun = data[whole:]
+        else:
+            self.begun += data
+            if len(self.begun) > LINE_BYTES_MAX:
+                self.transport.abortConnection()
+
+    def send(self):
+        lines = b"".join(self.gathered)
+        self.gathered.clear()
+        self.transport.write(lines)
+        if self.behind_bytes is not None:
+            self.behind_bytes += len(lines)
+            if self.behind_bytes > OUTPUT_BYTES_MAX:
+                self.transport.abortConnection()
 
     def pauseProducing(self):  # Comes again with each write.
         super().pauseProducing()
@@ -90,23 +112,6 @@ class Member(FlowControl):
     def resumeProducing(self):
         super().resumeProducing()
         self.behind_bytes = None
-
-    def hear(self, lines):
-        self.transport.write(lines)
-        if self.behind_bytes is not None:
-            self.behind_bytes += len(lines)
-            if self.behind_bytes > OUTPUT_BYTES_MAX:
-                self.transport.abortConnection()
-
-    def dataReceived(self, data):
-        whole = data.rfind(b"\n") + 1
-        if not whole:
-            self.begun += data
-            if len(self.begun) > LINE_BYTES_MAX:
-                self.transport.abortConnection()
-            return
-        self.room.say(self.begun + data[:whole])
-        self.begun = data[whole:]
 
     def connectionLost(self, reason):
         self.room.members.discard(self)
