@@ -1,4 +1,5 @@
-//! What a timer costs through the public interface, with 100 to a million of them live: `cargo bench --bench timers`.
+//! What a timer costs through the public interface, with 100 to a million of them live: `cargo bench --bench timers`; or
+//! with as many as are named: `cargo bench --bench timers -- 10 1000`.
 //!
 //! Each has a closure with a number in it, whose allocation counts; so does the reading of the clock that each setting
 //! makes. Deadlines are random within the next hour but one; those that fire were set for now, so that they leave the
@@ -72,9 +73,14 @@ fn choose(numbers: &mut Numbers, timers: &mut [TimerId], count: usize) {
     }
 }
 
+/// How many are set, and so on, between two looks at the clock.
+fn batch(live: usize) -> usize {
+    (live / 10).clamp(50, 10_000).min(live)
+}
+
 /// The median times to set, set anew, cancel and fire one.
 fn measure(live: usize, rounds: usize) -> [u128; 4] {
-    let batch = (live / 10).clamp(50, 10_000);
+    let batch = batch(live);
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     let mut numbers = Numbers(1);
     let mut timers = Vec::with_capacity(live + batch);
@@ -100,10 +106,16 @@ fn measure(live: usize, rounds: usize) -> [u128; 4] {
     })
 }
 
+/// The numbers among the arguments, or these. Cargo adds a flag of its own.
+fn sizes(otherwise: &[usize]) -> Vec<usize> {
+    let named: Vec<_> = std::env::args().filter_map(|argument| argument.parse().ok()).filter(|&live| live > 0).collect();
+    if named.is_empty() { otherwise.to_vec() } else { named }
+}
+
 fn main() {
     let short = std::env::args().any(|argument| argument == "--short");
-    let sizes: &[_] = if short { &[(100, 3), (2_000, 3)] } else { &[(100, 1_001), (100_000, 51), (1_000_000, 15)] };
-    for &(live, rounds) in sizes {
+    for live in sizes(if short { &[100, 2_000] } else { &[100, 100_000, 1_000_000] }) {
+        let rounds = if short { 3 } else { (500_000 / batch(live)).min(1_000) + 1 };
         let [set, rearm, cancel, fire] = measure(live, rounds);
         println!("{live} timers live: set {set} ns, re-arm {rearm} ns, cancel {cancel} ns, fire {fire} ns");
     }
