@@ -111,10 +111,10 @@ def profile_of(binary, workload, rounds, flags):
         return Profile.read(out.name)
 
 
-def difference(binary, workload, ready, flags=()):
+def difference(binary, workload, ready, flags=(), rounds=ROUNDS):
     """What a message or a connection costs: instructions and calls, by function."""
-    few, many = (profile_of(binary, workload(ready), rounds, flags) for rounds in ROUNDS)
-    return (many - few) / ((ROUNDS[1] - ROUNDS[0]) * ready)
+    few, many = (profile_of(binary, workload(ready), count, flags) for count in rounds)
+    return (many - few) / ((rounds[1] - rounds[0]) * ready)
 
 
 def exchange(server, clients):

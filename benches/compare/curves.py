@@ -46,6 +46,7 @@ SPARE_DESCRIPTORS = 64
 
 IDLE = (0, 100, 1_000, 10_000)  # And as many as descriptors allow.
 IDLE_SHORT = (0, 100, 1_000)
+INSTRUCTION_ROUNDS = (5, 1_005)  # Many: how a crowd arrives costs a few instructions more or less each time.
 EXCHANGES = 20  # Of each ready connection, in a turn of the measurement.
 TIMERS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
 TIMERS_SHORT = (10, 1_000)
@@ -201,7 +202,7 @@ def instructions(binary, count):
 
         return messages
 
-    return counted.difference(binary, workload, READY, ["--idle-timeout"]).instructions()
+    return counted.difference(binary, workload, READY, ["--idle-timeout"], INSTRUCTION_ROUNDS).instructions()
 
 
 def idle_counts(short):

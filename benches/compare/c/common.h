@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 enum { READ_BYTES = 64 * 1024, BACKLOG = 4096, LINE_BYTES_MAX = 64 * 1024 };
 
@@ -38,6 +40,7 @@ static bool is_unix(const char *address) { return strchr(address, '/') != NULL; 
 
 static int bound_unix(const char *path) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct stat found;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) fail("socket");
     if (strlen(path) >= sizeof name.sun_path) {
@@ -45,6 +48,8 @@ static int bound_unix(const char *path) {
         fail(path);
     }
     strcpy(name.sun_path, path);
+    /* What another server has left there. */
+    if (lstat(path, &found) == 0 && S_ISSOCK(found.st_mode)) unlink(path);
     if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0) fail(path);
     return fd;
 }
@@ -112,6 +117,7 @@ struct client_base {
     struct buffer waiting; /* Output that the kernel has not taken. */
     struct buffer begun; /* Fan-out: a line whose end has not come. */
     size_t index; /* Fan-out: where it stands among the members. */
+    bool ended; /* Fan-out: nothing is read any more, and it leaves once what was gathered is sent. */
 };
 
 /* Fan-out: a member, and what it is to be sent next. Side by side, since each line goes through them all. */
@@ -147,6 +153,7 @@ static bool gather(struct client_base *from, const char *bytes, size_t count) {
     size_t whole = last == NULL ? 0 : (size_t)(last - bytes) + 1;
     if (whole > 0) {
         for (size_t n = 0; n < member_count; n++) {
+            if (members[n].client->ended) continue;
             if (from->begun.used > 0) append(&members[n].gathered, from->begun.bytes, from->begun.used);
             append(&members[n].gathered, bytes, whole);
         }
@@ -156,6 +163,8 @@ static bool gather(struct client_base *from, const char *bytes, size_t count) {
     if (whole < count) append(&from->begun, bytes + whole, count - whole);
     return from->begun.used <= LINE_BYTES_MAX;
 }
+
+static bool has_gathered(const struct client_base *client) { return members[client->index].gathered.used > 0; }
 
 static void release_all(struct client_base *client) {
     release(&client->waiting);

@@ -10,7 +10,7 @@
  * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not everybody
  *   hears the same, and each buffer is sent in one piece when `event_base_loop` comes back from that pass. A member that
  *   lets 16 MiB wait is dropped.
- * - An end of stream is only seen while nothing waits, so all was sent then, and closing is enough.
+ * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
  * - No locks: there is one thread.
  */
 
@@ -19,7 +19,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/listener.h>
-#include <unistd.h>
 
 struct client {
     struct client_base base;
@@ -59,7 +58,11 @@ static ssize_t send_some(struct client *client, const char *bytes, size_t count)
 /* Sends all of it, now or when there is room; not to be called while something waits. */
 static void send_all(struct client *client, const char *bytes, size_t count) {
     ssize_t sent = send_some(client, bytes, count);
-    if (sent < 0 || (size_t)sent == count) return;
+    if (sent < 0) return;
+    if ((size_t)sent == count) {
+        if (client->base.ended) leave(client);
+        return;
+    }
     append(&client->base.waiting, bytes + sent, count - (size_t)sent);
     event_del(&client->event);
     watch(client, EV_WRITE, writable);
@@ -72,6 +75,10 @@ static void writable(int fd, short what, void *argument) {
     if (sent < 0) return;
     client->sent += (size_t)sent;
     if (client->sent < client->base.waiting.used) return;
+    if (client->base.ended) {
+        leave(client);
+        return;
+    }
     release(&client->base.waiting);
     client->sent = 0;
     any_gathered = true;
@@ -102,6 +109,9 @@ static void readable(int fd, short what, void *argument) {
         if (!gather(&client->base, input, (size_t)count)) leave(client);
     } else if (count > 0) {
         send_all(client, input, (size_t)count);
+    } else if (count == 0 && fanout && has_gathered(&client->base)) {
+        client->base.ended = true;
+        event_del(&client->event);
     } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
         leave(client);
     }

@@ -8,7 +8,7 @@
  * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not everybody
  *   hears the same; a `uv_check` handle, which runs right after the polling, sends each buffer in one piece. A member that
  *   lets 16 MiB wait is dropped.
- * - An end of stream is only seen while nothing waits, so all was sent then, and closing is enough.
+ * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
  */
 
 #include "common.h"
@@ -47,7 +47,7 @@ static void leave(struct client *client) {
 static void written(uv_write_t *request, int status) {
     struct client *client = request->data;
     release(&client->base.waiting);
-    if (status < 0) {
+    if (status < 0 || client->base.ended) {
         leave(client);
     } else if (!uv_is_closing(&client->handle)) {
         any_gathered = true;
@@ -68,6 +68,8 @@ static void send_all(struct client *client, char *bytes, size_t count) {
         piece = uv_buf_init(client->base.waiting.bytes, (unsigned)client->base.waiting.used);
         client->request.data = client;
         if (uv_write(&client->request, &client->stream, &piece, 1, written) < 0) leave(client);
+    } else if (client->base.ended) {
+        leave(client);
     }
 }
 
@@ -95,7 +97,10 @@ static void lend(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 
 static void received(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer) {
     struct client *client = stream->data;
-    if (count < 0) {
+    if (count == UV_EOF && fanout && has_gathered(&client->base)) {
+        client->base.ended = true;
+        uv_read_stop(stream);
+    } else if (count < 0) {
         leave(client);
     } else if (count > 0 && !fanout) {
         send_all(client, buffer->base, (size_t)count);

@@ -44,6 +44,10 @@ func main() {
 	network := "tcp"
 	if strings.Contains(os.Args[2], "/") {
 		network = "unix"
+		// What another server has left there.
+		if found, err := os.Lstat(os.Args[2]); err == nil && found.Mode()&os.ModeSocket != 0 {
+			os.Remove(os.Args[2])
+		}
 	}
 	// The backlog is what the system allows.
 	config := net.ListenConfig{KeepAlive: -1}
@@ -162,12 +166,25 @@ func (m *member) hear(begun, rest []byte) {
 	if len(m.gathered) == 0 {
 		m.changed.Signal()
 	}
+	m.reserve(len(begun) + len(rest))
 	m.gathered = append(append(m.gathered, begun...), rest...)
 	if len(m.gathered) > outputBytesMax {
 		// Ends its reader and its writer too.
 		m.conn.Close()
 		m.gone = true
 	}
+}
+
+// reserve doubles what gathers: append itself grows what is large by a quarter only, and leaves more behind each time.
+func (m *member) reserve(count int) {
+	have, wanted := cap(m.gathered), len(m.gathered)+count
+	if wanted <= have {
+		return
+	}
+	if wanted < 2*have {
+		wanted = 2 * have
+	}
+	m.gathered = append(make([]byte, 0, wanted), m.gathered...)
 }
 
 // leave has what is left written, then the connection closed.

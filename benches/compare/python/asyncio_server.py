@@ -100,6 +100,9 @@ class Member(Client):
         if self.transport.get_write_buffer_size() > OUTPUT_BYTES_MAX:
             self.transport.abort()
 
+    def eof_received(self):  # Then the transport closes; it may be the same pass in which the last lines came.
+        self.send()
+
     def connection_lost(self, error):
         self.room.members.discard(self)
 
