@@ -108,7 +108,8 @@ fn measure(live: usize, rounds: usize) -> [u128; 4] {
 
 /// The numbers among the arguments, or these. Cargo adds a flag of its own.
 fn sizes(otherwise: &[usize]) -> Vec<usize> {
-    let named: Vec<_> = std::env::args().filter_map(|argument| argument.parse().ok()).filter(|&live| live > 0).collect();
+    let named: Vec<_> =
+        std::env::args().filter_map(|argument| argument.parse().ok()).filter(|&live| live > 0).collect();
     if named.is_empty() { otherwise.to_vec() } else { named }
 }
 

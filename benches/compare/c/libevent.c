@@ -1,15 +1,15 @@
 /* Echo and fan-out on libevent: `libevent echo|fanout HOST:PORT|PATH`.
  *
  * How it is written:
- * - Raw events, not bufferevents. A bufferevent copies input and output through its evbuffers and waits for the socket to
- *   be writable before each write, which is three more system calls a message (two changes of registration, one poll).
- *   What it would have given, the flow control, is a page here.
+ * - Raw events, not bufferevents. A bufferevent copies input and output through its evbuffers and waits for the socket
+ *   to be writable before each write: three more system calls a message (two changes of registration, one poll). What it
+ *   would have given, the flow control, is a page here.
  * - One event a connection, registered once, persistent and level-triggered: no second read after a short one.
- * - One buffer of 64 KiB for every read; what is read is sent at once, from there. Only what the kernel does not take is
- *   copied. While it waits, the same event watches for room instead of input, so an echo holds one read's bytes at most.
- * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not everybody
- *   hears the same, and each buffer is sent in one piece when `event_base_loop` comes back from that pass. A member that
- *   lets 16 MiB wait is dropped.
+ * - One buffer of 64 KiB for every read; what is read is sent at once, from there. Only what the kernel does not take
+ *   is copied. While it waits, the same event watches for room instead of input, so an echo holds one read's bytes.
+ * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not
+ *   everybody hears the same, and each buffer is sent in one piece when `event_base_loop` comes back from that pass. A
+ *   member that lets 16 MiB wait is dropped.
  * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
  * - No locks: there is one thread.
  */
@@ -71,10 +71,11 @@ static void send_all(struct client *client, const char *bytes, size_t count) {
 static void writable(int fd, short what, void *argument) {
     struct client *client = argument;
     (void)fd, (void)what;
-    ssize_t sent = send_some(client, client->base.waiting.bytes + client->sent, client->base.waiting.used - client->sent);
+    const struct buffer *waiting = &client->base.waiting;
+    ssize_t sent = send_some(client, waiting->bytes + client->sent, waiting->used - client->sent);
     if (sent < 0) return;
     client->sent += (size_t)sent;
-    if (client->sent < client->base.waiting.used) return;
+    if (client->sent < waiting->used) return;
     if (client->base.ended) {
         leave(client);
         return;

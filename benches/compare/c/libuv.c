@@ -5,9 +5,9 @@
  * - `uv_try_write` first: what the kernel takes at once needs no request and no copy. Only the rest goes by `uv_write`,
  *   from memory of the connection's own.
  * - While output waits, the connection is not read (`uv_read_stop`). So an echo holds one read's bytes at most.
- * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not everybody
- *   hears the same; a `uv_check` handle, which runs right after the polling, sends each buffer in one piece. A member that
- *   lets 16 MiB wait is dropped.
+ * - Fan-out: what came in one pass of the loop is appended to each receiver's buffer, as it would be where not
+ *   everybody hears the same; a `uv_check` handle, which runs right after the polling, sends each buffer in one piece. A
+ *   member that lets 16 MiB wait is dropped.
  * - An end of stream is only seen while nothing waits, so an echo has sent all then, and closing is enough.
  */
 

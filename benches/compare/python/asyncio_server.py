@@ -1,12 +1,12 @@
 """Echo and fan-out on asyncio, or on uvloop: `asyncio_server.py [--uvloop] echo|fanout HOST:PORT|PATH`.
 
 How it is written:
-- Protocols, not streams: no future and no task for each message. On asyncio a BufferedProtocol, which lends one buffer of
-  64 KiB to every read, and copies out of it, since a transport may keep what it is handed to write: reads for a plain
+- Protocols, not streams: no future and no task for each message. On asyncio a BufferedProtocol, which lends one buffer
+  of 64 KiB to every read, and copies out of it, since a transport may keep what it is handed to write: reads for a plain
   Protocol are of 256 KiB, memory that is mapped and unmapped again for every message, which takes twice as long in all.
   On uvloop a plain one, which has no such cost.
-- The transport sends at once what the kernel takes, and keeps the rest; `pause_writing` stops the reading until that has
-  drained, so an echo keeps some 64 KiB and one read's bytes.
+- The transport sends at once what the kernel takes, and keeps the rest; `pause_writing` stops the reading until that
+  has drained, so an echo keeps some 64 KiB and one read's bytes.
 - At the peer's end of stream the transport sends what is left and closes: what `eof_received` does if left alone.
 - Fan-out: what came in one pass of the loop is appended to each receiver's list, as it would be where not everybody
   hears the same; a `call_soon` that the first line of the pass asks for joins each list and writes it in one piece. A

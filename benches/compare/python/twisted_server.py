@@ -3,7 +3,7 @@
 How it is written:
 - A Protocol. Twisted keeps what is written until the socket is writable, and then sends it in one piece; so a message
   costs two changes of registration and a poll more than elsewhere, and fan-out gathers by itself.
-- The connection is registered as the producer of its own output: over 64 KiB that wait, reading stops until they are gone.
+- The connection is registered as the producer of its own output: once 64 KiB wait, reading stops until they are gone.
 - IHalfCloseableProtocol, without which the peer's end of stream would drop what has not been sent.
 - Fan-out: what came in one pass of the reactor is appended to each receiver's list, as it would be where not everybody
   hears the same; a `callLater(0, ...)` that the first line of the pass asks for joins each list and writes it in one
