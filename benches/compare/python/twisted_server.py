@@ -10,6 +10,8 @@ How it is written:
   piece. A member that lets 16 MiB wait is dropped.
 """
 
+import os
+import stat
 import sys
 
 from twisted.internet import epollreactor
@@ -129,6 +131,8 @@ def main():
         sys.exit(f"usage: {sys.argv[0]} echo|fanout HOST:PORT|PATH")
     factory.noisy = False
     if "/" in address:
+        if os.path.exists(address) and stat.S_ISSOCK(os.lstat(address).st_mode):
+            os.unlink(address)  # What another server has left there.
         reactor.listenUNIX(address, factory, backlog=BACKLOG)
         print(f"listening on {address}", flush=True)
     else:
