@@ -95,6 +95,21 @@ def spent_ns(pid):
         return int(file.read().split()[0])
 
 
+NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # Python has a name for it from 3.12 on.
+SOURCES = itertools.cycle([f"127.1.{b}.{c}" for b in range(256) for c in range(1, 255)])
+
+
+def connect(address):
+    """From many addresses in turn: there are ports enough, and those in TIME_WAIT are not searched through."""
+    client = socket.socket()
+    client.settimeout(harness.WAIT_S)
+    client.setsockopt(socket.IPPROTO_IP, NO_PORT, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.bind((next(SOURCES), 0))
+    client.connect(address)
+    return client
+
+
 def in_turns(costs, rounds, numbers):
     """Measures each in each round, in another order each time, and gives what the rounds found, without the first."""
     found = [[] for _ in costs]
@@ -180,7 +195,7 @@ def crowd(driver, count, sockets):
 def ready(driver, sockets, count=READY):
     clients = []
     for _ in range(count):
-        client = driver.connect()
+        client = connect(driver.server.address)
         sockets.callback(harness.reset, client)
         clients.append(client)
     driver.turn()  # Accepts them.
@@ -261,20 +276,9 @@ def timers(short, _):
 # ----------------------------------------------------------------------------------------------- connections before
 
 
-class Fresh(TurnByTurn):
-    """Clients from many addresses: ports in TIME_WAIT are neither waited for nor searched through."""
-
-    NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)  # Python has a name for it from 3.12 on.
-    sources = itertools.cycle([f"127.1.{b}.{c}" for b in range(256) for c in range(1, 255)])
-
+class FromAnywhere(TurnByTurn):
     def connect(self):
-        client = socket.socket()
-        client.settimeout(harness.WAIT_S)
-        client.setsockopt(socket.IPPROTO_IP, self.NO_PORT, 1)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.bind((next(self.sources), 0))
-        client.connect(self.server.address)
-        return client
+        return connect(self.server.address)
 
 
 class Life:
@@ -282,7 +286,7 @@ class Life:
 
     def __init__(self, server):
         self.server = server
-        self.driver = Fresh(server)
+        self.driver = FromAnywhere(server)
         self.batch = counted.lives(READY)
 
     def live(self, connections):
