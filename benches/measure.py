@@ -16,7 +16,6 @@ import contextlib
 import datetime
 import os
 import pathlib
-import platform
 import re
 import resource
 import shutil
@@ -34,6 +33,7 @@ import harness  # noqa: E402 (found by the line above)
 import syscalls  # noqa: E402
 from callgrind import Profile  # noqa: E402
 from harness import Server, Trace, connect, receive, require  # noqa: E402
+from report import machine, write_between_marks  # noqa: E402
 
 LIMIT_S = 300
 MESSAGE = b"sixty-four bytes, as the measurements of such loops have them.\r\n"
@@ -46,7 +46,6 @@ IDLE_SERVERS = (  # Flags, bound, and what they add.
     (["--idle-timeout"], "bytes_a_connection_with_timeout", "with an idle timeout"),
 )
 SPARE_DESCRIPTORS = 64
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
 
 class Figure:
@@ -286,15 +285,6 @@ def rest(builds, _):
 # -------------------------------------------------------------------------------------------------- reporting
 
 
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = re.search(r"^model name\s*: (.+)$", file.read(), re.M)
-    rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()[1]
-    kernel = ".".join(platform.release().split(".")[:2])
-    processor = model.group(1) if model else platform.machine()
-    return f"{processor}, Linux {re.match(r'[0-9.]+', kernel).group()}, Rust {rustc}"
-
-
 def over_bounds(figures):
     with open(ROOT / "benches" / "bounds.toml", "rb") as file:
         bounds = tomllib.load(file)
@@ -308,10 +298,7 @@ def write_table(readme, figures):
     lines = ["| what | cost |", "| --- | --- |"]
     lines += [f"| {figure.what} | {figure.value_shown()} {figure.unit} |" for figure in figures]
     taken = f"Measured on {datetime.date.today()} by `python3 benches/measure.py`: {machine()}."
-    before, begin, rest_of_it = readme.read_text().partition(BEGIN)
-    _, end, after = rest_of_it.partition(END)
-    require(begin and end, f"{readme} has no lines {BEGIN.strip()!r} and {END.strip()!r}")
-    readme.write_text(before + begin + taken + "\n\n" + "\n".join(lines) + "\n" + end + after)
+    write_between_marks(readme, "measured", taken + "\n\n" + "\n".join(lines) + "\n")
 
 
 PARTS = {part.__name__: part for part in (instructions, connections, calls, memory, rest)}

@@ -70,13 +70,14 @@ impl Fanout {
             waiting: 0,
         };
         all.write_lines()?;
-        for nth in 0..options.clients {
-            let member = Member::new(options.address.connect(nth, deadline)?, options.clients);
-            all.poller.add(&member.socket, nth)?;
-            all.members.push(member);
-            if all.members.len() % AT_ONCE == 0 || nth + 1 == options.clients {
-                all.join((nth / AT_ONCE * AT_ONCE)..nth + 1, deadline)?;
+        for first in (0..options.clients).step_by(AT_ONCE) {
+            let which = first..options.clients.min(first + AT_ONCE);
+            for nth in which.clone() {
+                let member = Member::new(options.address.connect(nth, deadline)?, options.clients);
+                all.poller.add(&member.socket, nth)?;
+                all.members.push(member);
             }
+            all.join(which, deadline)?;
         }
         // A server keeps each sender's lines in order. So who has all of this round gets no line of the last.
         all.joining = all.lines.clone();

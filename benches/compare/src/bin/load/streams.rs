@@ -69,15 +69,15 @@ impl Streams {
 
     fn connect(&mut self, options: &Options, which: std::ops::Range<usize>, deadline: Deadline) -> Result<()> {
         let mut turn = Turn::start(Bounds::new(None, None, options.limit), None)?;
-        for nth in which.clone() {
-            let stream = Stream::new(options.address.connect(nth, deadline)?, nth, self.depth);
-            self.poller.add(&stream.socket, self.streams.len())?;
-            self.streams.push(stream);
-            if self.streams.len() % AT_ONCE == 0 || nth + 1 == which.end {
-                let first = (self.streams.len() - 1) / AT_ONCE * AT_ONCE;
-                (first..self.streams.len()).try_for_each(|place| self.begin(place, 1, Instant::now()))?;
-                self.wait_for_all(&mut turn, deadline, false)?;
+        for first in which.clone().step_by(AT_ONCE) {
+            let first_place = self.streams.len();
+            for nth in first..which.end.min(first + AT_ONCE) {
+                let stream = Stream::new(options.address.connect(nth, deadline)?, nth, self.depth);
+                self.poller.add(&stream.socket, self.streams.len())?;
+                self.streams.push(stream);
             }
+            (first_place..self.streams.len()).try_for_each(|place| self.begin(place, 1, Instant::now()))?;
+            self.wait_for_all(&mut turn, deadline, false)?;
         }
         Ok(())
     }

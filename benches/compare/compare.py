@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""This crate beside its peers: what the same load costs each server, as a table and a picture.
+
+    python3 benches/compare/compare.py                                  all peers, all workloads: some 15 minutes
+    python3 benches/compare/compare.py epoll tokio --workloads 'unix-*' fanout-100
+    python3 benches/compare/compare.py --pair                           only this crate and the loop by hand, more rounds
+    python3 benches/compare/compare.py --curves                         also how cost grows (curves.py)
+    python3 benches/compare/compare.py --write-readme                   all of it, written into README.md
+    python3 benches/compare/compare.py --short                          for CI: whether all of it works, not how fast
+
+Linux, two cores; see README.md beside this file for the packages that the peers need. All servers are up at once, on one
+core; the load generator has the other. A round takes all peers in an order drawn by chance, and then in the reverse of
+it, each turn a fraction of a second; so what a machine does to all of them for a while is in no ratio. Figures are the
+server's CPU time a message. Ratios are to the loop by hand on epoll, within a round; medians, with quartiles.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import datetime
+import fnmatch
+import json
+import os
+import pathlib
+import random
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(ROOT / "tests" / "real")]
+
+import harness  # noqa: E402 (found by the line above)
+import peers as table  # noqa: E402
+import tables  # noqa: E402
+from harness import Failed, require  # noqa: E402
+from liar import LIES  # noqa: E402
+from report import machine, write_between_marks  # noqa: E402
+
+LOAD = table.TARGET / "release" / "load"
+RESULTS = HERE / "results.json"
+PICTURE = HERE / "results.svg"
+
+TURN_S = 0.15
+WARM_UP_S = 0.1
+ROUNDS = 14
+PAIR_ROUNDS = 40
+# A peer whose turns take so many times what they should has them in every second, third, … round only.
+SLOW = 4
+ROUNDS_MIN = 3
+SHORT_TURN_S = 0.05
+LIMIT_S = 30  # What the load generator allows a server beside the turn's own time.
+STARTED_S = 10
+LIARS, LIE_LIMIT_S = 10, 3
+IDLE, SHORT_IDLE = 10_000, 1_000
+SPARE_DESCRIPTORS = 200  # What a server may need beside its connections.
+ALL_DONE_S = {"full": 3_600, "short": 300}
+
+
+class Workload:
+    """What is put on a server. `unit` is what its figures are per."""
+
+    def __init__(self, name, label, kind, *options, unit="message", mode="echo"):
+        self.name = name
+        self.label = label
+        self.kind = kind
+        self.options = [str(option) for option in options]
+        self.unit = unit
+        self.mode = mode
+        self.transport = "unix" if name.startswith("unix-") else "tcp"
+
+
+def streams(transport, shown):
+    yield Workload(f"{transport}-echo-1", f"echo, 1 client, {shown}", "echo", "--clients", 1)
+    yield Workload(f"{transport}-echo-50", f"echo, 50 clients, {shown}", "echo", "--clients", 50)
+    yield Workload(f"{transport}-echo-1000", f"echo, 1,000 clients, {shown}", "echo", "--clients", 1_000)
+    yield Workload(f"{transport}-pipelined", f"echo, 50 clients, 16 deep, {shown}", "pipelined")
+    yield Workload(f"{transport}-bulk", f"bulk both ways, 4 clients, {shown}", "bulk", unit="64 KiB")
+    yield Workload(f"{transport}-connect", f"connect, echo, close, {shown}", "connect", unit="connection")
+
+
+def workloads(idle):
+    yield from streams("tcp", "TCP")
+    yield Workload("tcp-idle", f"echo, 50 clients beside {idle:,} idle, TCP", "idle", "--idle", idle)
+    for members in (100, 1_000):
+        label = f"fan-out, {members:,} members, TCP"
+        yield Workload(f"fanout-{members}", label, "fanout", "--clients", members, unit="line delivered", mode="fanout")
+    yield from streams("unix", "Unix")
+
+
+# ------------------------------------------------------------------------------------------- servers and load
+
+
+class Cores:
+    """One core for the servers and another one for the load."""
+
+    def __init__(self):
+        allowed = sorted(os.sched_getaffinity(0))
+        require(len(allowed) >= 2, "two cores are needed: one for the servers and one for the load")
+        self.load, self.server = allowed[0], allowed[-1]
+
+
+class Server:
+    """A server of a peer, on its core, from its line `listening on ADDR` on."""
+
+    def __init__(self, name, command, core, environment=None):
+        self.name = name
+        self.errors = tempfile.TemporaryFile()
+        self.process = harness.start(
+            ["taskset", "--cpu-list", str(core), *command],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+        )
+        self.pid = self.process.pid
+        line = read_line(self.process.stdout, STARTED_S)
+        if not line.startswith("listening on "):
+            raise Failed(f"{name} does not say where it listens but {line!r}{self.said()}")
+        self.address = line.removeprefix("listening on ").removeprefix("unix:").strip()
+
+    def said(self):
+        self.errors.seek(0)
+        return "".join("\n    | " + ascii(line) for line in self.errors.read().decode(errors="replace").splitlines()[-8:])
+
+    def end(self):
+        self.process.stdout.close()
+        harness.end(self.process)
+        self.errors.close()
+
+
+def read_line(stream, limit_s):
+    """What is printed up to the end of a line, or until the stream ends or the time is up."""
+    deadline, line = time.monotonic() + limit_s, b""
+    while not line.endswith(b"\n") and select.select([stream], [], [], max(0, deadline - time.monotonic()))[0]:
+        piece = os.read(stream.fileno(), 4096)
+        if not piece:
+            break
+        line += piece
+    return line.decode(errors="replace")
+
+
+class Session:
+    """The load generator, connected to one server: turns are taken one by one, as `turn` is called."""
+
+    def __init__(self, workload, server, cores, limit_s=LIMIT_S):
+        self.what = f"{workload.name} on {server.name}"
+        self.server = server
+        self.process = harness.start(
+            [LOAD, workload.kind, server.address, *workload.options, "--turns", "--limit", str(limit_s)]
+            + ["--core", str(cores.load), "--server", str(server.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._answer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        harness.end(self.process)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+    def _answer(self):
+        """The next line. The load generator has a deadline for all that it waits for, so this has one too."""
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else self._fail()
+
+    def _fail(self):
+        code = self.process.wait(harness.WAIT_S)
+        raise Failed(f"{self.what}: exit status {code}: {self.process.stderr.read().strip()}{self.server.said()}")
+
+    def turn(self, seconds):
+        try:
+            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        return self._answer()
+
+    def finish(self):
+        """Ends the connections; fails if the server does not."""
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            self._fail()
+
+
+def start_servers(chosen, wanted, cores, stack):
+    """All servers that the workloads need, at once: by peer, mode and transport."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-"))
+    servers = {}
+    for mode, transport in sorted({(workload.mode, workload.transport) for workload in wanted}):
+        for peer in chosen:
+            if not peer.can(mode, transport):
+                continue
+            address = f"{folder}/{peer.name}-{mode}" if transport == "unix" else "127.0.0.1:0"
+            server = Server(peer.name, peer.command(mode, address), cores.server, peer.environment)
+            stack.callback(server.end)
+            servers[peer.name, mode, transport] = server
+    return servers
+
+
+# ------------------------------------------------------------------------------------------------- measuring
+
+
+def measure(workload, chosen, servers, cores, plan, chance):
+    """The turns of each peer, by round: a list of the two turns of a round, or None for one left out."""
+    with contextlib.ExitStack() as stack:
+        sessions = {}
+        for peer in chosen:
+            if server := servers.get((peer.name, workload.mode, workload.transport)):
+                sessions[peer.name] = stack.enter_context(Session(workload, server, cores))
+        # Thrown away, but for how long it takes: caches, buffers and allocators are cold.
+        every = {name: max(1, round(warm_up(session, plan) / SLOW)) for name, session in sessions.items()}
+        rounds = []
+        for nth in range(plan.rounds):
+            due = [name for name in sessions if nth % min(every[name], max(1, plan.rounds // ROUNDS_MIN)) == 0]
+            rounds.append(one_round({name: sessions[name] for name in due}, plan, chance))
+        for session in sessions.values():
+            session.finish()
+    return rounds
+
+
+def warm_up(session, plan):
+    """How many times longer than it should a turn of this server takes."""
+    if not plan.there_and_back:
+        return 1
+    start = time.monotonic()
+    session.turn(WARM_UP_S)
+    return (time.monotonic() - start) / WARM_UP_S
+
+
+def one_round(sessions, plan, chance):
+    order = chance.sample(list(sessions), len(sessions))
+    turns = {name: [] for name in order}
+    for name in order + (order[::-1] if plan.there_and_back else []):
+        turns[name].append(sessions[name].turn(plan.turn_s))
+    return turns
+
+
+class Plan:
+    """How long and how often."""
+
+    def __init__(self, arguments):
+        self.there_and_back = not arguments.short
+        self.turn_s = SHORT_TURN_S if arguments.short else TURN_S
+        self.rounds = arguments.rounds or (1 if arguments.short else PAIR_ROUNDS if arguments.pair else ROUNDS)
+
+
+# ----------------------------------------------------------------------------------- whether lies are found
+
+
+def check_that_lies_are_found(cores):
+    """A server that lies fails the comparison, however it lies; and the same server without a lie does not."""
+    # By count, so that the lie comes before the end on a busy machine too.
+    talks = ("--clients", 10, "--count", 3_000)
+    plans = (
+        Workload("tcp-echo", "", "echo", *talks),
+        Workload("tcp-connect", "", "connect", "--count", 500),
+        Workload("fanout", "", "fanout", *talks, mode="fanout"),
+    )
+    # At the same time, since those that fall silent take a while.
+    with concurrent.futures.ThreadPoolExecutor(LIARS) as pool:
+        cases = [(lie, words, workload) for workload in plans for lie, words in LIES[workload.mode].items()]
+        list(pool.map(lambda case: check_lie(*case, cores), cases))
+        for workload in plans:
+            said = what_is_said("none", workload, cores)
+            require(said is None, f"an honest server was said to lie: {said}")
+    print(f"{len(cases)} lying servers were found out", flush=True)
+
+
+def check_lie(lie, words, workload, cores):
+    said = what_is_said(lie, workload, cores)
+    require(said, f"nobody has found that a server lies: {lie}, {workload.name}")
+    require(any(word in said for word in words.split("|")), f"{lie}, {workload.name}: it is said that {said}")
+
+
+def what_is_said(lie, workload, cores):
+    """What is said of a server that lies; None if nothing is."""
+    command = [sys.executable, str(HERE / "liar.py"), lie, workload.mode, "127.0.0.1:0"]
+    server = Server(f"the liar ({lie})", command, cores.server)
+    try:
+        with Session(workload, server, cores, limit_s=LIE_LIMIT_S) as session:
+            session.turn(LIE_LIMIT_S)
+            session.finish()
+    except Failed as failure:
+        return str(failure)
+    finally:
+        server.end()
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------ all
+
+
+def idle_connections(short):
+    """How many idle connections a process may have here: said where it is fewer than they should be."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    wanted = SHORT_IDLE if short else IDLE
+    if wanted + SPARE_DESCRIPTORS <= most:
+        return wanted
+    print(f"descriptors are limited to {most:,}: {most - SPARE_DESCRIPTORS:,} idle connections, not {wanted:,}", flush=True)
+    return most - SPARE_DESCRIPTORS
+
+
+def chosen_workloads(patterns, idle):
+    known = list(workloads(idle))
+    for pattern in patterns or ():
+        if not any(fnmatch.fnmatchcase(workload.name, pattern) for workload in known):
+            sys.exit(f"no such workload: {pattern}; there are {', '.join(workload.name for workload in known)}")
+    return [w for w in known if not patterns or any(fnmatch.fnmatchcase(w.name, pattern) for pattern in patterns)]
+
+
+def compare(chosen, wanted, cores, plan, seed):
+    """Measures all, prints each workload's figures as they come, and returns the whole."""
+    chance = random.Random(seed)
+    rows = []
+    with contextlib.ExitStack() as stack:
+        servers = start_servers(chosen, wanted, cores, stack)
+        for workload in wanted:
+            rounds = measure(workload, chosen, servers, cores, plan, chance)
+            row = tables.row(workload, rounds, table.YARDSTICK)
+            print(tables.in_words(row), flush=True)
+            rows.append(row)
+    return {
+        "date": str(datetime.date.today()),
+        "machine": machine(),
+        "rounds": plan.rounds,
+        "turn_s": plan.turn_s,
+        "seed": seed,
+        "yardstick": table.YARDSTICK,
+        "peers": {peer.name: peer.what for peer in chosen},
+        "workloads": rows,
+    }
+
+
+def curves(short):
+    import curves as growth  # Here, since nothing else needs what it needs.
+
+    return {"date": str(datetime.date.today()), "machine": machine(), "curves": growth.measure(short)}
+
+
+def arguments_given():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(table.PEERS)}; all if none is given")
+    parser.add_argument("--workloads", nargs="+", metavar="PATTERN", help="by their names, as a shell matches files")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"{ROUNDS} if not given, {PAIR_ROUNDS} for a pair")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the order in a round; drawn and printed if not given")
+    parser.add_argument("--pair", action="store_true")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--curves", action="store_true")
+    parser.add_argument("--write-readme", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.pair:
+        if arguments.peers:
+            parser.error("--pair has its own peers")
+        arguments.peers = ["switchboard", table.YARDSTICK]
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error("at least one round")
+    if arguments.write_readme and (arguments.peers or arguments.workloads or arguments.short):
+        parser.error("the table in the README has all peers and workloads, in full")
+    return arguments
+
+
+def keep(results):
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    # In the environment that has what it draws with.
+    subprocess.run([table.PYTHON, HERE / "picture.py"], check=True)
+    print(f"written: {RESULTS.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}", flush=True)
+
+
+def main():
+    arguments = arguments_given()
+    harness.limit_time(ALL_DONE_S["short" if arguments.short else "full"])
+    cores = Cores()
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    chosen = table.chosen(arguments.peers)
+    wanted = chosen_workloads(arguments.workloads, idle_connections(arguments.short))
+    table.build(chosen)
+    table.run(["cargo", "build", "--quiet", "--release", "--locked", "--bin", "load"])
+    load_average = os.getloadavg()[0]
+    print(f"{machine()}; seed {seed}; load average {load_average:.1f}", flush=True)
+    start = time.monotonic()
+    if arguments.short:
+        check_that_lies_are_found(cores)
+    compared = compare(chosen, wanted, cores, Plan(arguments), seed)
+    print(f"{time.monotonic() - start:.0f} s\n\n{tables.costs(compared)}\n{tables.speeds(compared)}", flush=True)
+    results = {"compared": compared}
+    if arguments.curves or arguments.write_readme:
+        results["grown"] = curves(arguments.short)
+    if arguments.write_readme:
+        keep(results)
+        picture = PICTURE.relative_to(ROOT)
+        write_between_marks(ROOT / "README.md", "compared", tables.for_readme(results, picture))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as failure:
+        sys.exit(f"FAILED: {failure}")

@@ -1,0 +1,137 @@
+"""A server that lies once: by this it is seen that the load generator finds each kind of lie.
+
+    liar.py LIE MODE ADDRESS        LIE is one of LIES for that MODE, or "none"
+
+It is honest for a while, since a lie at the first byte would be found by less.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+
+HONEST = 150  # Messages or lines before the lie.
+READ_BYTES = 65536
+
+# What a server of a mode can do wrong, and what is said of it.
+LIES = {
+    "echo": {
+        "wrong-byte": "is not what was sent",
+        "lost-byte": "is not what was sent",
+        "extra-byte": "not what was sent|too many",
+        "crossed": "is not what was sent|too many",
+        "closes": "the server closed connection",
+        "silent": "messages are unanswered|have not ended",
+        "never-ends": "are not closed by the server|have not ended",
+    },
+    "fanout": {
+        "wrong-byte": "what nobody has sent",
+        "lost-line": "members miss lines",
+        "doubled-line": "twice",
+        "old-line": "what nobody has sent",
+        "silent": "members miss lines",
+        "never-ends": "are not closed by the server",
+    },
+}
+
+
+class Server:
+    def __init__(self, lie, mode, address):
+        self.lie = lie
+        self.mode = mode
+        self.answered = 0
+        self.lied = False
+        self.clients = []
+        self.old = b""
+        self.selector = selectors.DefaultSelector()
+        if "/" in address:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(address)
+            self.listener.listen(1024)
+        else:
+            host, port = address.rsplit(":", 1)
+            self.listener = socket.create_server((host, int(port)), backlog=1024)
+            address = "%s:%d" % self.listener.getsockname()
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        print(f"listening on {address}", flush=True)
+
+    def run(self):
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.listener:
+                    self.accept()
+                else:
+                    self.serve(key.fileobj)
+
+    def accept(self):
+        client, _ = self.listener.accept()
+        self.clients.append(client)
+        self.selector.register(client, selectors.EVENT_READ)
+
+    def leave(self, client):
+        self.selector.unregister(client)
+        self.clients.remove(client)
+        client.close()
+
+    def serve(self, client):
+        data = client.recv(READ_BYTES)
+        if not data:
+            if self.lie == "never-ends":
+                self.selector.unregister(client)
+            else:
+                self.leave(client)
+            return
+        self.answered += 1
+        if self.lie == "silent" and self.answered > HONEST:
+            return
+        getattr(self, self.mode)(client, data)
+
+    def due(self, lie):
+        """Whether this is the time of that lie. There is but one."""
+        if self.lie == lie and self.answered > HONEST and not self.lied:
+            self.lied = True
+            return True
+        return False
+
+    def changed(self, data):
+        middle = len(data) // 2
+        return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if self.due("wrong-byte") else data
+
+    def echo(self, client, data):
+        data = self.changed(data)
+        if self.due("lost-byte"):
+            data = data[1:]
+        if self.due("extra-byte"):
+            data += data[-1:]
+        if self.due("crossed"):
+            client = next((other for other in self.clients if other is not client), client)
+        if self.due("closes"):
+            self.leave(client)
+            return
+        client.sendall(data)
+
+    def fanout(self, _, data):
+        right = data
+        for nth, member in enumerate(list(self.clients)):
+            data = right if nth else self.changed(right)
+            if self.due("lost-line"):
+                continue
+            if self.due("doubled-line"):
+                data += data
+            if self.due("old-line"):
+                data = self.old
+            member.sendall(data)
+        self.old = self.old or right
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    lie, mode, address = sys.argv[1:]
+    if lie not in ("none", *LIES[mode]):
+        sys.exit(f"no such lie: {lie}")
+    Server(lie, mode, address).run()
+
+
+if __name__ == "__main__":
+    main()

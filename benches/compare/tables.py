@@ -1,0 +1,142 @@
+"""From turns to figures, and from figures to tables."""
+
+import statistics
+
+COMMAND = "python3 benches/compare/compare.py --write-readme"
+NOTHING = "–"
+# Beside the yardstick, the peer whose spread is shown in the table.
+OURS = "switchboard"
+
+
+# --------------------------------------------------------------------------------------------------- figures
+
+
+def row(workload, rounds, yardstick):
+    """A workload's figures, by peer. `rounds` has the turns of each peer in each round."""
+    peers = {name: figures([turns for turns in rounds if name in turns], name, yardstick) for name in rounds[0]}
+    return {"name": workload.name, "label": workload.label, "unit": workload.unit, "peers": peers}
+
+
+def figures(rounds, name, yardstick):
+    """Medians over rounds; the ratio with its quartiles, each taken within a round."""
+    turns = [turn for turns in rounds for turn in turns[name]]
+    found = {
+        "rounds": len(rounds),
+        "cpu_us": statistics.median(cpu_us(turns[name]) for turns in rounds),
+        "messages_per_s": statistics.median(turn["messages"] / turn["seconds"] for turn in turns),
+        "p50_us": statistics.median(turn["latency_us"]["p50"] for turn in turns),
+        "p99_us": statistics.median(turn["latency_us"]["p99"] for turn in turns),
+    }
+    ratios = [cpu_us(turns[name]) / cpu_us(turns[yardstick]) for turns in rounds if yardstick in turns]
+    if ratios:
+        found["ratio"] = quartiles(ratios)
+    return found
+
+
+def cpu_us(turns):
+    """The server's CPU time a message, over the turns of one round."""
+    return 1e6 * sum(turn["server_cpu_s"] for turn in turns) / sum(turn["messages"] for turn in turns)
+
+
+def quartiles(values):
+    if len(values) == 1:
+        return values * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+# --------------------------------------------------------------------------------------------------- in words
+
+
+def number(value):
+    """Three figures, as many as can be meant."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def rate(per_s):
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if per_s >= size:
+            return f"{number(per_s / size)} {unit}"
+    return number(per_s)
+
+
+def in_words(row):
+    """One line for each peer, with the spread of its ratio."""
+    lines = [f"{row['name']} ({row['label']}), CPU time of the server per {row['unit']}:"]
+    for name, found in row["peers"].items():
+        line = f"  {name:12} {number(found['cpu_us']):>8} µs"
+        if "ratio" in found:
+            low, middle, high = found["ratio"]
+            line += f"  × {middle:.3f} ({low:.3f} to {high:.3f})"
+        lines.append(f"{line}  {rate(found['messages_per_s'])}/s  p50 {number(found['p50_us'])} µs")
+    return "\n".join(lines)
+
+
+def columns(compared):
+    """The peers in the order of the columns: the yardstick first."""
+    return sorted(compared["peers"], key=lambda name: name != compared["yardstick"])
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def costs(compared):
+    """CPU time a message: in µs for the yardstick, as ratios to it for the others."""
+    names = columns(compared)
+    head = ["CPU time of the server", *(f"{name}, µs" if name == compared["yardstick"] else name for name in names)]
+    rows = []
+    for row in compared["workloads"]:
+        label = row["label"] if row["unit"] == "message" else f"{row['label']}, per {row['unit']}"
+        rows.append([label, *(cost(row["peers"].get(name), name, compared) for name in names)])
+    return markdown(head, rows)
+
+
+def cost(found, name, compared):
+    if found is None:
+        return NOTHING
+    if name == compared["yardstick"] or "ratio" not in found:
+        return number(found["cpu_us"])
+    low, middle, high = found["ratio"]
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})" if name == OURS else f"{middle:.2f}"
+
+
+def speeds(compared):
+    """Latency and throughput, as the clients see them."""
+    names = columns(compared)
+    rows = []
+    for row in compared["workloads"]:
+        rows.append([row["label"], *(speed(row["peers"].get(name)) for name in names)])
+    return markdown(["p50 / p99 in µs, each second", *names], rows)
+
+
+def speed(found):
+    if found is None:
+        return NOTHING
+    return f"{number(found['p50_us'])} / {number(found['p99_us'])}, {rate(found['messages_per_s'])}"
+
+
+def for_readme(results, picture):
+    compared = results["compared"]
+    widest = max(
+        (found["ratio"][2] - found["ratio"][0]) / found["ratio"][1]
+        for row in compared["workloads"]
+        for name, found in row["peers"].items()
+        if name != compared["yardstick"]
+    )
+    return (
+        f"Measured on {compared['date']} by `{COMMAND}`: {compared['machine']}; the server on one core, its clients on the"
+        f" other; {compared['rounds']} rounds of {2 * compared['turn_s']:.1f} s for each.\n\n"
+        f"![CPU time of the server beside its peers, and how cost grows]({picture})\n\n"
+        "In microseconds of the server's CPU for a message of 64 bytes (or what the row says) for the loop by hand on"
+        " epoll; for the others as a ratio to it: the median over rounds, for this crate with its quartiles. The widest"
+        f" quartiles of all are {100 * widest:.0f} % apart. {NOTHING}: it cannot do that.\n\n"
+        f"{costs(compared)}\n"
+        "<details><summary>Latency and throughput, as the clients see them</summary>\n\n"
+        "Time from sending to the answer, median and 99th percentile in µs (in a fan-out, until a member has the lines of"
+        " all), and messages, connections or delivered lines a second. All clients send again at once, so these say how"
+        " fast the whole is, not how long a message takes on a server at rest.\n\n"
+        f"{speeds(compared)}\n</details>\n"
+    )
