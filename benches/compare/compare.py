@@ -358,6 +358,7 @@ def arguments_given():
     parser.add_argument("--pair", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--curves", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also writes the results there, for picture.py")
     parser.add_argument("--write-readme", action="store_true")
     arguments = parser.parse_args()
     if arguments.pair:
@@ -371,11 +372,16 @@ def arguments_given():
     return arguments
 
 
-def keep(results):
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+def write_json(results, file):
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written: {file}", flush=True)
+
+
+def write_readme(results):
+    write_json(results, RESULTS)
     # In the environment that has what it draws with.
-    subprocess.run([table.PYTHON, HERE / "picture.py"], check=True)
-    print(f"written: {RESULTS.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}", flush=True)
+    subprocess.run([table.PYTHON, HERE / "picture.py", RESULTS, PICTURE], check=True)
+    write_between_marks(ROOT / "README.md", "compared", tables.for_readme(results, PICTURE.relative_to(ROOT)))
 
 
 def main():
@@ -397,10 +403,10 @@ def main():
     results = {"compared": compared}
     if arguments.curves or arguments.write_readme:
         results["grown"] = curves(arguments.short)
+    if arguments.json:
+        write_json(results, arguments.json)
     if arguments.write_readme:
-        keep(results)
-        picture = PICTURE.relative_to(ROOT)
-        write_between_marks(ROOT / "README.md", "compared", tables.for_readme(results, picture))
+        write_readme(results)
 
 
 if __name__ == "__main__":
