@@ -24,7 +24,6 @@ import os
 import pathlib
 import random
 import resource
-import select
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(ROOT / "tests" / "real")]
 import harness  # noqa: E402 (found by the line above)
 import peers as table  # noqa: E402
 import tables  # noqa: E402
+from check import PeerServer  # noqa: E402
 from harness import Failed, require  # noqa: E402
 from liar import LIES  # noqa: E402
 from report import machine, write_between_marks  # noqa: E402
@@ -54,7 +54,6 @@ SLOW = 4
 ROUNDS_MIN = 3
 SHORT_TURN_S = 0.05
 LIMIT_S = 30  # What the load generator allows a server beside the turn's own time.
-STARTED_S = 10
 LIARS, LIE_LIMIT_S = 10, 3
 IDLE, SHORT_IDLE = 10_000, 1_000
 SPARE_DESCRIPTORS = 200  # What a server may need beside its connections.
@@ -104,54 +103,25 @@ class Cores:
         self.load, self.server = allowed[0], allowed[-1]
 
 
-class Server:
-    """A server of a peer, on its core, from its line `listening on ADDR` on."""
-
-    def __init__(self, name, command, core, environment=None):
-        self.name = name
-        self.errors = tempfile.TemporaryFile()
-        self.process = harness.start(
-            ["taskset", "--cpu-list", str(core), *command],
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-        )
-        self.pid = self.process.pid
-        line = read_line(self.process.stdout, STARTED_S)
-        if not line.startswith("listening on "):
-            raise Failed(f"{name} does not say where it listens but {line!r}{self.said()}")
-        self.address = line.removeprefix("listening on ").removeprefix("unix:").strip()
-
-    def said(self):
-        self.errors.seek(0)
-        return "".join("\n    | " + ascii(line) for line in self.errors.read().decode(errors="replace").splitlines()[-8:])
-
-    def end(self):
-        self.process.stdout.close()
-        harness.end(self.process)
-        self.errors.close()
-
-
-def read_line(stream, limit_s):
-    """What is printed up to the end of a line, or until the stream ends or the time is up."""
-    deadline, line = time.monotonic() + limit_s, b""
-    while not line.endswith(b"\n") and select.select([stream], [], [], max(0, deadline - time.monotonic()))[0]:
-        piece = os.read(stream.fileno(), 4096)
-        if not piece:
-            break
-        line += piece
-    return line.decode(errors="replace")
+def start(peer, mode, transport, folder, cores):
+    """A server, on its core with all its threads."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cores.server})
+    try:
+        return PeerServer(peer, mode, transport, folder)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Session:
     """The load generator, connected to one server: turns are taken one by one, as `turn` is called."""
 
-    def __init__(self, workload, server, cores, limit_s=LIMIT_S):
-        self.what = f"{workload.name} on {server.name}"
+    def __init__(self, workload, name, server, cores, limit_s=LIMIT_S):
+        self.what = f"{workload.name} on {name}"
         self.server = server
+        address = server.address if isinstance(server.address, str) else "%s:%d" % server.address
         self.process = harness.start(
-            [LOAD, workload.kind, server.address, *workload.options, "--turns", "--limit", str(limit_s)]
+            [LOAD, workload.kind, address, *workload.options, "--turns", "--limit", str(limit_s)]
             + ["--core", str(cores.load), "--server", str(server.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -176,7 +146,7 @@ class Session:
 
     def _fail(self):
         code = self.process.wait(harness.WAIT_S)
-        raise Failed(f"{self.what}: exit status {code}: {self.process.stderr.read().strip()}{self.server.said()}")
+        raise Failed(f"{self.what}: exit status {code}: {self.process.stderr.read().strip()}{self.server.tail()}")
 
     def turn(self, seconds):
         try:
@@ -199,12 +169,9 @@ def start_servers(chosen, wanted, cores, stack):
     servers = {}
     for mode, transport in sorted({(workload.mode, workload.transport) for workload in wanted}):
         for peer in chosen:
-            if not peer.can(mode, transport):
-                continue
-            address = f"{folder}/{peer.name}-{mode}" if transport == "unix" else "127.0.0.1:0"
-            server = Server(peer.name, peer.command(mode, address), cores.server, peer.environment)
-            stack.callback(server.end)
-            servers[peer.name, mode, transport] = server
+            if peer.can(mode, transport):
+                server = start(peer, mode, transport, folder, cores)
+                servers[peer.name, mode, transport] = stack.enter_context(server)
     return servers
 
 
@@ -217,7 +184,7 @@ def measure(workload, chosen, servers, cores, plan, chance):
         sessions = {}
         for peer in chosen:
             if server := servers.get((peer.name, workload.mode, workload.transport)):
-                sessions[peer.name] = stack.enter_context(Session(workload, server, cores))
+                sessions[peer.name] = stack.enter_context(Session(workload, peer.name, server, cores))
         # Thrown away, but for how long it takes: caches, buffers and allocators are cold.
         every = {name: max(1, round(warm_up(session, plan) / SLOW)) for name, session in sessions.items()}
         rounds = []
@@ -285,16 +252,14 @@ def check_lie(lie, words, workload, cores):
 
 def what_is_said(lie, workload, cores):
     """What is said of a server that lies; None if nothing is."""
-    command = [sys.executable, str(HERE / "liar.py"), lie, workload.mode, "127.0.0.1:0"]
-    server = Server(f"the liar ({lie})", command, cores.server)
+    liar = table.Peer(f"the liar ({lie})", "python", [sys.executable, HERE / "liar.py", lie], "lies")
     try:
-        with Session(workload, server, cores, limit_s=LIE_LIMIT_S) as session:
-            session.turn(LIE_LIMIT_S)
-            session.finish()
+        with start(liar, workload.mode, "tcp", None, cores) as server:
+            with Session(workload, liar.name, server, cores, limit_s=LIE_LIMIT_S) as session:
+                session.turn(LIE_LIMIT_S)
+                session.finish()
     except Failed as failure:
         return str(failure)
-    finally:
-        server.end()
     return None
 
 
@@ -377,11 +342,23 @@ def write_json(results, file):
     print(f"written: {file}", flush=True)
 
 
-def write_readme(results):
-    write_json(results, RESULTS)
-    # In the environment that has what it draws with.
-    subprocess.run([table.PYTHON, HERE / "picture.py", RESULTS, PICTURE], check=True)
-    write_between_marks(ROOT / "README.md", "compared", tables.for_readme(results, PICTURE.relative_to(ROOT)))
+def write_page(results, page, file, picture):
+    write_json(results, file)
+    # In the environment that has what it draws with, be Python's peers chosen or not.
+    table.build_python([])
+    table.run([table.PYTHON, HERE / "picture.py", file, picture])
+    write_between_marks(page, "compared", tables.for_readme(results, os.path.relpath(picture, page.parent)))
+
+
+def check_that_it_can_be_shown(results):
+    with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        page, file, picture = (pathlib.Path(folder) / name for name in ("README.md", "results.json", "results.svg"))
+        page.write_text((ROOT / "README.md").read_text())
+        write_page(results, page, file, picture)
+        text = page.read_text()
+        for row in results["compared"]["workloads"]:
+            require(f"| {row['label']}" in text, f"no row for {row['label']} in the page")
+        require("</svg>" in picture.read_text(), "no picture was drawn")
 
 
 def main():
@@ -406,7 +383,9 @@ def main():
     if arguments.json:
         write_json(results, arguments.json)
     if arguments.write_readme:
-        write_readme(results)
+        write_page(results, ROOT / "README.md", RESULTS, PICTURE)
+    elif arguments.short:
+        check_that_it_can_be_shown(results)
 
 
 if __name__ == "__main__":
