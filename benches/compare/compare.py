@@ -57,7 +57,7 @@ LIMIT_S = 30  # What the load generator allows a server beside the turn's own ti
 LIARS, LIE_LIMIT_S = 10, 3
 IDLE, SHORT_IDLE = 10_000, 1_000
 SPARE_DESCRIPTORS = 200  # What a server may need beside its connections.
-ALL_DONE_S = {"full": 3_600, "short": 300}
+BUILT_S, ALL_DONE_S, SHORT_DONE_S = 1_800, 3_600, 300
 
 
 class Workload:
@@ -187,6 +187,7 @@ def measure(workload, chosen, servers, cores, plan, chance):
                 sessions[peer.name] = stack.enter_context(Session(workload, peer.name, server, cores))
         # Thrown away, but for how long it takes: caches, buffers and allocators are cold.
         every = {name: max(1, round(warm_up(session, plan) / SLOW)) for name, session in sessions.items()}
+        every[table.YARDSTICK] = 1  # There is no ratio without it.
         rounds = []
         for nth in range(plan.rounds):
             due = [name for name in sessions if nth % min(every[name], max(1, plan.rounds // ROUNDS_MIN)) == 0]
@@ -363,15 +364,15 @@ def check_that_it_can_be_shown(results):
 
 def main():
     arguments = arguments_given()
-    harness.limit_time(ALL_DONE_S["short" if arguments.short else "full"])
+    harness.limit_time(BUILT_S)
     cores = Cores()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     chosen = table.chosen(arguments.peers)
     wanted = chosen_workloads(arguments.workloads, idle_connections(arguments.short))
     table.build(chosen)
     table.run(["cargo", "build", "--quiet", "--release", "--locked", "--bin", "load"])
-    load_average = os.getloadavg()[0]
-    print(f"{machine()}; seed {seed}; load average {load_average:.1f}", flush=True)
+    harness.limit_time(SHORT_DONE_S if arguments.short else ALL_DONE_S)
+    print(f"{machine()}; seed {seed}; load average {os.getloadavg()[0]:.1f}", flush=True)
     start = time.monotonic()
     if arguments.short:
         check_that_lies_are_found(cores)

@@ -25,7 +25,7 @@ LINES = (OURS, "#3b82c4", "#2f9e6e", "#b065c9", "#b58a1b", "#7d8590")
 OUR_NAME = "switchboard"
 COLUMNS = 3
 WIDTH_IN = 10.0
-BAR_IN, PANEL_EXTRA_IN, CURVE_IN, HEAD_IN = 0.155, 0.62, 2.5, 0.62
+BAR_IN, PANEL_EXTRA_IN, CURVE_IN, HEAD_IN = 0.155, 0.62, 2.5, 0.45
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "compare",
@@ -49,6 +49,7 @@ def draw(results, picture):
     rows = [bars_in] * math.ceil(len(compared["workloads"]) / COLUMNS) + [CURVE_IN] * math.ceil(len(curves) / COLUMNS)
     with pyplot.rc_context(STYLE):
         figure = pyplot.figure(figsize=(WIDTH_IN, sum(rows) + HEAD_IN), layout="constrained")
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEAD_IN / figure.get_figheight()), hspace=0.02)
         head(figure, compared)
         grid = figure.add_gridspec(len(rows), COLUMNS, height_ratios=rows)
         draw_bars(figure, grid, compared)
@@ -61,11 +62,9 @@ def draw(results, picture):
 
 def head(figure, compared):
     yardstick = compared["peers"][compared["yardstick"]]
-    figure.suptitle(
-        f"CPU time of the server, as a ratio to {yardstick}: less is better\n"
-        f"{compared['date']}, {compared['machine']}; median of {compared['rounds']} rounds, thin lines: quartiles",
-        fontsize=10,
-    )
+    figure.suptitle(f"CPU time of the server, as a ratio to {yardstick}: less is better", fontsize=11, fontweight="bold")
+    taken = f"{compared['date']}, {compared['machine']}; median of {compared['rounds']} rounds, thin lines are quartiles"
+    figure.text(0.5, 1 - 0.38 / figure.get_figheight(), taken, ha="center", va="center", fontsize=9)
 
 
 # ------------------------------------------------------------------------------------------------------ bars
@@ -107,8 +106,8 @@ def draw_bar(axes, place, name, found, most):
     # Behind the bar or, where there is no room, in it.
     end = max(high, 1)
     fits = end < most / 2
-    axes.text(end * 1.06 if fits else middle / 1.06, place, f"{middle:.2f}" if middle < 9.95 else f"{middle:.0f}",
-              va="center", ha="left" if fits else "right", fontsize=7, color=TEXT if fits else "white")  # fmt: skip
+    where = {"x": end * 1.06, "ha": "left", "color": TEXT} if fits else {"x": middle / 1.06, "ha": "right", "color": "white"}
+    axes.text(y=place, s=f"{middle:.2f}" if middle < 9.95 else f"{middle:.1f}", va="center", fontsize=7, **where)
 
 
 def title(row, yardstick):
@@ -149,12 +148,12 @@ def draw_curve(axes, curve):
         # Nothing at all is where most curves begin.
         axes.set_xscale("symlog", linthresh=min(x for x in xs if x > 0))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-    if len(xs) <= 8:
-        axes.set_xticks(xs, [short(x) for x in xs])
+    shown = apart(xs) if wide(xs) else xs[:12]
+    axes.set_xticks(shown, [short(x) for x in shown])
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: short(y)))
     for series, colour in zip(curve["series"], LINES * len(curve["series"])):
         axes.plot(series["xs"], series["ys"], color=colour, marker="o", markersize=3.5, linewidth=1.6, label=series["name"])
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.2)
+    axes.set_ylim(0, 1.25 * max(y for series in curve["series"] for y in series["ys"]))
     axes.grid(color=FAINT, linewidth=0.5)
     axes.tick_params(length=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -165,6 +164,15 @@ def draw_curve(axes, curve):
 def wide(xs):
     above = [x for x in xs if x > 0]
     return len(above) > 1 and max(above) / min(above) >= 50
+
+
+def apart(xs):
+    """Those with room for a label each, on a scale of powers."""
+    shown = []
+    for x in xs:
+        if not shown or shown[-1] == 0 or x >= 4 * shown[-1]:
+            shown.append(x)
+    return shown
 
 
 def short(x):
