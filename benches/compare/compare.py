@@ -45,14 +45,16 @@ LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
 PICTURE = HERE / "results.svg"
 
-TURN_S = 0.15
-WARM_UP_S = 0.1
+# Many short turns: what a machine does to a server for a while is in them and in those of its neighbours alike. Longer
+# turns of the same sum spread more, measured.
+TURN_S, SHORT_TURN_S = 0.05, 0.05
+PASSES = 3  # How often a round goes there and back.
+WARM_UP_S = 0.15
 ROUNDS = 14
 PAIR_ROUNDS = 40
-# A peer whose turns take so many times what they should has them in every second, third, … round only.
+# A peer whose turns take so many times those of others has them in every second, third, … round only.
 SLOW = 4
 ROUNDS_MIN = 3
-SHORT_TURN_S = 0.05
 LIMIT_S = 30  # What the load generator allows a server beside the turn's own time.
 LIARS, LIE_LIMIT_S = 10, 3
 IDLE, SHORT_IDLE = 10_000, 1_000
@@ -179,38 +181,49 @@ def start_servers(chosen, wanted, cores, stack):
 
 
 def measure(workload, chosen, servers, cores, plan, chance):
-    """The turns of each peer, by round: a list of the two turns of a round, or None for one left out."""
+    """The rounds: in each the turns of the peers that are in it."""
     with contextlib.ExitStack() as stack:
         sessions = {}
         for peer in chosen:
             if server := servers.get((peer.name, workload.mode, workload.transport)):
                 sessions[peer.name] = stack.enter_context(Session(workload, peer.name, server, cores))
-        # Thrown away, but for how long it takes: caches, buffers and allocators are cold.
-        every = {name: max(1, round(warm_up(session, plan) / SLOW)) for name, session in sessions.items()}
-        every[table.YARDSTICK] = 1  # There is no ratio without it.
+        took = {name: warm_up(session, plan) for name, session in sessions.items()}
+        passes, every = share(took, plan)
         rounds = []
         for nth in range(plan.rounds):
-            due = [name for name in sessions if nth % min(every[name], max(1, plan.rounds // ROUNDS_MIN)) == 0]
-            rounds.append(one_round({name: sessions[name] for name in due}, plan, chance))
+            due = {name: session for name, session in sessions.items() if nth % every[name] == 0}
+            rounds.append(one_round(due, passes, plan, chance))
         for session in sessions.values():
             session.finish()
     return rounds
 
 
 def warm_up(session, plan):
-    """How many times longer than it should a turn of this server takes."""
-    if not plan.there_and_back:
-        return 1
+    """How long a turn of this server takes: one round of a fan-out may be longer than a turn."""
+    if not plan.passes:
+        return plan.turn_s
+    session.turn(WARM_UP_S)  # Thrown away: caches, buffers and allocators are cold.
     start = time.monotonic()
-    session.turn(WARM_UP_S)
-    return (time.monotonic() - start) / WARM_UP_S
+    session.turn(plan.turn_s)
+    return time.monotonic() - start
 
 
-def one_round(sessions, plan, chance):
-    order = chance.sample(list(sessions), len(sessions))
-    turns = {name: [] for name in order}
-    for name in order + (order[::-1] if plan.there_and_back else []):
-        turns[name].append(sessions[name].turn(plan.turn_s))
+def share(took, plan):
+    """How often each round goes there and back, and each how manieth round a peer is in."""
+    usual = max(plan.turn_s, took.get(table.YARDSTICK, min(took.values())))
+    passes = max(min(plan.passes, 1), round(plan.passes * plan.turn_s / usual))
+    least_often = max(1, plan.rounds // ROUNDS_MIN)
+    every = {name: min(least_often, max(1, round(seconds / usual / SLOW))) for name, seconds in took.items()}
+    return passes, every
+
+
+def one_round(sessions, passes, plan, chance):
+    """By peer, its turns. Without passes there is no way back."""
+    turns = {name: [] for name in sessions}
+    for _ in range(max(1, passes)):
+        order = chance.sample(list(sessions), len(sessions))
+        for name in order + (order[::-1] if passes else []):
+            turns[name].append(sessions[name].turn(plan.turn_s))
     return turns
 
 
@@ -218,7 +231,7 @@ class Plan:
     """How long and how often."""
 
     def __init__(self, arguments):
-        self.there_and_back = not arguments.short
+        self.passes = 0 if arguments.short else PASSES
         self.turn_s = SHORT_TURN_S if arguments.short else TURN_S
         self.rounds = arguments.rounds or (1 if arguments.short else PAIR_ROUNDS if arguments.pair else ROUNDS)
 
@@ -301,7 +314,7 @@ def compare(chosen, wanted, cores, plan, seed):
         "date": str(datetime.date.today()),
         "machine": machine(),
         "rounds": plan.rounds,
-        "turn_s": plan.turn_s,
+        "turns_s": plan.turn_s * 2 * plan.passes,
         "seed": seed,
         "yardstick": table.YARDSTICK,
         "peers": {peer.name: peer.what for peer in chosen},
