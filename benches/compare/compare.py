@@ -210,7 +210,7 @@ def warm_up(session, plan):
 
 def share(took, plan):
     """How often each round goes there and back, and each how manieth round a peer is in."""
-    usual = max(plan.turn_s, took.get(table.YARDSTICK, min(took.values())))
+    usual = max(plan.turn_s, took[table.YARDSTICK])
     passes = max(min(plan.passes, 1), round(plan.passes * plan.turn_s / usual))
     least_often = max(1, plan.rounds // ROUNDS_MIN)
     every = {name: min(least_often, max(1, round(seconds / usual / SLOW))) for name, seconds in took.items()}
@@ -330,7 +330,7 @@ def curves(short):
 
 def arguments_given():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(table.PEERS)}; all if none is given")
+    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(table.PEERS)}; all if none is given; always {table.YARDSTICK}")
     parser.add_argument("--workloads", nargs="+", metavar="PATTERN", help="by their names, as a shell matches files")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"{ROUNDS} if not given, {PAIR_ROUNDS} for a pair")
     parser.add_argument("--seed", type=int, metavar="N", help="of the order in a round; drawn and printed if not given")
@@ -380,7 +380,8 @@ def main():
     harness.limit_time(BUILT_S)
     cores = Cores()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
-    chosen = table.chosen(arguments.peers)
+    # There is no ratio without the yardstick.
+    chosen = table.chosen(arguments.peers and [*arguments.peers, table.YARDSTICK])
     wanted = chosen_workloads(arguments.workloads, idle_connections(arguments.short))
     table.build(chosen)
     table.run(["cargo", "build", "--quiet", "--release", "--locked", "--bin", "load"])
