@@ -1,0 +1,86 @@
+// Answers as bytes: many in one piece.
+
+use super::number;
+
+/// More than this at once ends the connection that it is for (Redis: as `client-output-buffer-limit` says).
+pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
+
+/// So much of the buffer is kept.
+const KEPT_BYTES: usize = 64 << 10;
+
+#[derive(Default)]
+pub(crate) struct Answers {
+    bytes: Vec<u8>,
+    is_too_long: bool,
+}
+
+impl Answers {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether there was more than may be.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.is_too_long = false;
+    }
+
+    /// `+OK` and the like.
+    pub(crate) fn status(&mut self, status: &str) {
+        self.bytes.push(b'+');
+        self.bytes.extend_from_slice(status.as_bytes());
+        self.end();
+    }
+
+    /// An error, its kind in front; line ends in it become blanks, as in Redis.
+    pub(crate) fn error(&mut self, text: &[u8]) {
+        self.bytes.push(b'-');
+        self.bytes.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+        self.end();
+    }
+
+    pub(crate) fn integer(&mut self, integer: i64) {
+        self.number(b':', integer);
+    }
+
+    pub(crate) fn bulk(&mut self, value: &[u8]) {
+        if self.bytes.len() + value.len() > ANSWERS_BYTES_MAX {
+            self.is_too_long = true;
+            return;
+        }
+        self.number(b'$', value.len() as i64);
+        self.bytes.extend_from_slice(value);
+        self.end();
+    }
+
+    pub(crate) fn bulk_or_null(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bulk(value),
+            None => self.bytes.extend_from_slice(b"$-1\r\n"),
+        }
+    }
+
+    /// What follows are its elements.
+    pub(crate) fn array(&mut self, count: usize) {
+        self.number(b'*', count as i64);
+    }
+
+    pub(crate) fn null_array(&mut self) {
+        self.bytes.extend_from_slice(b"*-1\r\n");
+    }
+
+    fn number(&mut self, kind: u8, number: i64) {
+        self.bytes.push(kind);
+        number::write(&mut self.bytes, number);
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}

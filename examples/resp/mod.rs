@@ -1,0 +1,13 @@
+// What the example `resp_server` is made of beside its protocol. None of it knows a socket or a loop: requests out of bytes,
+// commands, what is stored, answers into bytes.
+
+mod answers;
+mod commands;
+mod number;
+mod request;
+mod store;
+
+pub(crate) use answers::Answers;
+pub(crate) use commands::{After, Call, Facts, execute};
+pub(crate) use request::{Begun, Parser, REQUEST_BYTES_MAX};
+pub(crate) use store::Store;

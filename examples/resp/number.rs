@@ -1,0 +1,52 @@
+// Decimal numbers as Redis reads and writes them.
+
+use std::io::Write;
+
+/// A number without blanks, plus signs and leading zeros, as Redis wants them everywhere.
+pub(crate) fn parse(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] => return (!is_negative).then_some(0),
+        [b'1'..=b'9', ..] => {}
+        _ => return None,
+    }
+    // Below zero there is one number more.
+    digits.iter().try_fold(0_i64, |number, digit| {
+        let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
+        let number = number.checked_mul(10)?;
+        if is_negative { number.checked_sub(digit) } else { number.checked_add(digit) }
+    })
+}
+
+/// Appends a number.
+pub(crate) fn write(out: &mut Vec<u8>, number: i64) {
+    match number {
+        // Most are lengths of small values.
+        0..=9 => out.push(b'0' + number as u8),
+        10..=99 => out.extend_from_slice(&[b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]),
+        _ => drop(write!(out, "{number}")), // Writing to a vector does not fail.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resp_numbers_are_those_of_redis() {
+        for number in [0, 1, -1, 9, 10, 99, 100, -10, 1234567, i64::MAX, i64::MIN] {
+            let mut text = Vec::new();
+            write(&mut text, number);
+            assert_eq!(text, number.to_string().into_bytes());
+            assert_eq!(parse(&text), Some(number));
+        }
+        let malformed =
+            ["", "-", "+1", "01", "-0", "-01", " 1", "1 ", "1a", "0x1", "9223372036854775808", "-9223372036854775809"];
+        for text in malformed {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

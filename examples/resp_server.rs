@@ -1,0 +1,192 @@
+//! A server of Redis' protocol (RESP2): GET, SET, DEL, INCR, MGET, PING, ECHO, INFO, COMMAND, CONFIG GET and QUIT.
+//!
+//! Run `cargo run --example resp_server`, then `redis-cli -p 1234`, or `telnet 127.0.0.1 1234`: type `set a 1` and `get a`.
+//! `redis-benchmark -p 1234 -t get,set` measures it.
+//!
+//! Requests may be pipelined: what came in one read is answered in one write. `--maxmemory=BYTES` bounds what is stored (256
+//! MiB); over that SET and INCR are refused, in Redis' words, as whatever else is wrong. SET knows EX, PX, NX, XX, GET and
+//! KEEPTTL. Nothing is saved.
+//!
+//! Bounded as well: a value (8 MiB), a request (32 MiB), the requests that are incomplete (128 MiB, all together), and
+//! what waits for one who does not read.
+
+mod resp;
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Store, execute};
+use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, TimerId, Transport};
+
+const STORED_BYTES_MAX: usize = 256 << 20;
+
+/// Requests of which a part is there, all together.
+const HELD_BYTES_MAX: usize = 128 << 20;
+
+/// Answers go out when there is so much of them, and when all requests of a read are answered.
+const GATHERED_BYTES: usize = 16 << 10;
+
+/// So many keys expire at once; then others have their turn.
+const EXPIRED_AT_ONCE: usize = 1000;
+
+/// What the connections share.
+struct Server {
+    store: Store,
+    parser: Parser,
+    answers: Answers,
+    begun: Instant,
+    commands: u64,
+    held_bytes: usize,
+    /// When keys are looked at that expire.
+    alarm: Option<(Instant, TimerId)>,
+}
+
+type Shared = Rc<RefCell<Server>>;
+
+struct Client {
+    server: Shared,
+    begun: Option<Box<Begun>>,
+    held_bytes: usize,
+}
+
+impl Client {
+    /// Answers the requests that are whole; answers how many bytes they are.
+    fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
+        let mut consumed = 0;
+        while consumed < data.len() {
+            let data_left = &data[consumed..];
+            match parser.parse(data_left, &mut self.begun) {
+                Ok(Some(bytes)) => consumed += bytes,
+                Ok(None) => break,
+                Err(error) => {
+                    answers.error(&[b"ERR ", &error.text()[..]].concat());
+                    send(transport, answers);
+                    transport.fail(error);
+                    return data.len();
+                }
+            }
+            *commands += 1;
+            let context = &transport.context();
+            let facts = || Facts {
+                uptime: begun.elapsed(),
+                clients: context.connections(),
+                connections: context.counters().accepts,
+                commands: *commands,
+            };
+            let arguments = parser.arguments(data_left);
+            let after = execute(&mut Call { store, answers, arguments, now: &Instant::now, facts: &facts });
+            if after == After::Close {
+                send(transport, answers);
+                transport.close();
+                return data.len();
+            }
+            if answers.is_too_long() {
+                transport.abort_over(Limit::QueueBytes);
+                answers.clear();
+                return data.len();
+            }
+            if answers.bytes().len() >= GATHERED_BYTES {
+                send(transport, answers);
+                // He takes less than he asks for: the rest of it is offered again when he has.
+                if !transport.is_reading() {
+                    break;
+                }
+            }
+        }
+        send(transport, answers);
+        consumed
+    }
+
+    /// Counts what is left of a request until the rest of it comes.
+    fn hold(&mut self, transport: &mut Transport<'_>, bytes: usize) {
+        if bytes == self.held_bytes {
+            return;
+        }
+        let server = &mut *self.server.borrow_mut();
+        server.held_bytes = server.held_bytes - self.held_bytes + bytes;
+        self.held_bytes = bytes;
+        server.parser.shrink();
+        if server.held_bytes > HELD_BYTES_MAX && bytes > 0 {
+            transport.abort_over(Limit::InputBytes);
+        }
+    }
+}
+
+fn send(transport: &mut Transport<'_>, answers: &mut Answers) {
+    transport.write(answers.bytes());
+    answers.clear();
+}
+
+impl Protocol for Client {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let consumed = self.serve(transport, data);
+        self.hold(transport, data.len() - consumed);
+        watch(&self.server, &mut transport.context());
+        consumed
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, _: CloseReason) {
+        self.server.borrow_mut().held_bytes -= self.held_bytes;
+    }
+}
+
+/// Has the keys looked at when the next of them expires.
+fn watch(server: &Shared, context: &mut Context<'_>) {
+    let mut borrowed = server.borrow_mut();
+    let Some(deadline) = borrowed.store.next_deadline() else { return };
+    match borrowed.alarm {
+        Some((at, _)) if at <= deadline => return,
+        Some((_, timer)) => drop(context.cancel(timer)),
+        None => {}
+    }
+    let timer = context.call_at(deadline, {
+        let server = server.clone();
+        move |context| {
+            server.borrow_mut().alarm = None;
+            server.borrow_mut().store.expire(Instant::now(), EXPIRED_AT_ONCE);
+            watch(&server, context);
+        }
+    });
+    // It is no reason for the program to go on.
+    context.unref(timer);
+    borrowed.alarm = Some((deadline, timer));
+}
+
+/// `--maxmemory=BYTES`, if it is given, and what it says.
+fn stored_bytes_max() -> Result<(Option<String>, usize), support::Failure> {
+    let flag = std::env::args().find(|argument| argument.starts_with("--maxmemory="));
+    let bytes = match flag.as_deref().and_then(|flag| flag.split_once('=')) {
+        Some((_, value)) => value.parse().map_err(|_| {
+            support::Failure::new(format!("{value:?} is no number of bytes: give one, as in --maxmemory=1000000"))
+        })?,
+        None => STORED_BYTES_MAX,
+    };
+    Ok((flag, bytes))
+}
+
+fn main() -> Result<(), support::Failure> {
+    let (flag, stored_bytes_max) = stored_bytes_max()?;
+    let address = support::listening_address(&[flag.as_deref().unwrap_or("--maxmemory=BYTES")])?;
+    let limits = Limits::default().with_input_bytes_max(REQUEST_BYTES_MAX).with_queue_bytes_max(REQUEST_BYTES_MAX);
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let server = Rc::new(RefCell::new(Server {
+        store: Store::new(stored_bytes_max),
+        parser: Parser::default(),
+        answers: Answers::default(),
+        begun: Instant::now(),
+        commands: 0,
+        held_bytes: 0,
+        alarm: None,
+    }));
+    let listener = event_loop
+        .context()
+        .listen(address, move |_, _| Some(Box::new(Client { server: server.clone(), begun: None, held_bytes: 0 })));
+    let listener = listener.map_err(support::cannot_listen(address))?;
+    support::shut_down_on_signals(&mut event_loop)?;
+    support::announce(&mut event_loop, listener)?;
+    event_loop.run()?;
+    Ok(())
+}
