@@ -78,7 +78,10 @@ impl Client {
             };
             let arguments = parser.arguments(data_left);
             let after = execute(&mut Call { store, answers, arguments, now: &Instant::now, facts: &facts });
-            if after == After::Close {
+            if after != After::GoOn {
+                if after == After::Drop {
+                    answers.clear();
+                }
                 send(transport, answers);
                 transport.close();
                 return data.len();

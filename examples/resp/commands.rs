@@ -31,6 +31,8 @@ pub(crate) struct Call<'a> {
 pub(crate) enum After {
     GoOn,
     Close,
+    /// Without what was not sent yet.
+    Drop,
 }
 
 struct Command {
@@ -62,7 +64,7 @@ const COMMANDS: &[Command] = &[
         summary: "Get the values of all the given keys", group: "string" },
     Command { name: "del", arity: -2, keys: [1, -1, 1], flags: &["write"], run: del,
         summary: "Delete a key", group: "generic" },
-    Command { name: "echo", arity: 2, keys: NO_KEYS, flags: &["fast"], run: echo,
+    Command { name: "echo", arity: 2, keys: NO_KEYS, flags: &["loading", "stale", "fast"], run: echo,
         summary: "Echo the given string", group: "connection" },
     Command { name: "info", arity: -1, keys: NO_KEYS, flags: &["loading", "stale"], run: info,
         summary: "Get information and statistics about the server", group: "server" },
@@ -70,7 +72,11 @@ const COMMANDS: &[Command] = &[
         summary: "Get array of Redis command details", group: "server" },
     Command { name: "config", arity: -2, keys: NO_KEYS, flags: &[], run: config,
         summary: "A container for server configuration commands", group: "server" },
+    Command { name: QUIT, arity: -1, keys: NO_KEYS, flags: &["loading", "stale", "fast"], run: quit,
+        summary: "Close the connection", group: "connection" },
 ];
+
+const QUIT: &str = "quit";
 
 /// So much of a name that is unknown is said back, and so much of what followed it.
 const SHOWN_BYTES: usize = 128;
@@ -83,13 +89,14 @@ pub(crate) fn execute(call: &mut Call<'_>) -> After {
         Some(command) if command.flags.contains(&"denyoom") && call.store.is_full() => {
             call.answers.error(b"OOM command not allowed when used memory > 'maxmemory'.");
         }
-        Some(command) => (command.run)(call),
-        None if name.eq_ignore_ascii_case(b"quit") => {
-            call.answers.status("OK");
-            return After::Close;
+        Some(command) => {
+            (command.run)(call);
+            if command.name == QUIT {
+                return After::Close;
+            }
         }
-        // A browser that was made to speak to us: it is not to have its body taken for commands.
-        None if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => return After::Close,
+        // A browser that was made to speak to us: it is to learn nothing, and its body is not to be taken for commands.
+        None if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => return After::Drop,
         None => unknown(call),
     }
     After::GoOn
@@ -132,6 +139,10 @@ fn ping(call: &mut Call<'_>) {
         2 => call.answers.bulk(call.arguments.get(1)),
         _ => wrong_count(call.answers, "ping"),
     }
+}
+
+fn quit(call: &mut Call<'_>) {
+    call.answers.status("OK");
 }
 
 fn echo(call: &mut Call<'_>) {
@@ -184,26 +195,28 @@ impl SetOptions {
     fn parse(call: &Call<'_>) -> Result<SetOptions, &'static [u8]> {
         const SYNTAX: &[u8] = b"ERR syntax error";
         let mut options = SetOptions { expiry: Expiry::Never, only_if: None, answers_old: false };
-        let mut seconds_or_ms = None;
+        let mut after: Option<(&[u8], i64)> = None;
         let mut words = call.arguments.iter().skip(3);
         while let Some(word) = words.next() {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-            let has_expiry = options.expiry == Expiry::Keep || seconds_or_ms.is_some();
+            let unit_ms = if is(b"ex") { 1000 } else { 1 };
+            // Whatever stands there twice is no error, but what contradicts is.
+            let fits = options.expiry != Expiry::Keep && after.is_none_or(|(_, before_ms)| before_ms == unit_ms);
             if is(b"nx") && options.only_if != Some(OnlyIf::There) {
                 options.only_if = Some(OnlyIf::Missing);
             } else if is(b"xx") && options.only_if != Some(OnlyIf::Missing) {
                 options.only_if = Some(OnlyIf::There);
             } else if is(b"get") {
                 options.answers_old = true;
-            } else if is(b"keepttl") && seconds_or_ms.is_none() {
+            } else if is(b"keepttl") && after.is_none() {
                 options.expiry = Expiry::Keep;
-            } else if (is(b"ex") || is(b"px")) && !has_expiry {
-                seconds_or_ms = Some((words.next().ok_or(SYNTAX)?, if is(b"ex") { 1000 } else { 1 }));
+            } else if (is(b"ex") || is(b"px")) && fits {
+                after = Some((words.next().ok_or(SYNTAX)?, unit_ms));
             } else {
                 return Err(SYNTAX);
             }
         }
-        if let Some((number, unit_ms)) = seconds_or_ms {
+        if let Some((number, unit_ms)) = after {
             let number = number::parse(number).ok_or(NO_INTEGER)?;
             let invalid = b"ERR invalid expire time in 'set' command";
             let ms = number.checked_mul(unit_ms).and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
@@ -387,8 +400,10 @@ mod tests {
             assert_eq!(parser.parse(&data, &mut None), Ok(Some(data.len())));
             let arguments = parser.arguments(&data);
             let mut call = Call { store, answers: &mut answers, arguments, now: &|| now, facts: &Facts::default };
-            if execute(&mut call) == After::Close {
-                answers.status("closed");
+            match execute(&mut call) {
+                After::GoOn => {}
+                After::Close => answers.status("closed"),
+                After::Drop => answers.status("dropped"),
             }
         }
         String::from_utf8(answers.bytes().to_vec()).unwrap()
@@ -450,8 +465,8 @@ mod tests {
     #[test]
     fn resp_a_browser_is_not_spoken_with() {
         let mut store = Store::new(1 << 20);
-        assert_eq!(answers_to(&mut store, &["POST / HTTP/1.1"], Instant::now()), "+closed\r\n");
-        assert_eq!(answers_to(&mut store, &["Host: here"], Instant::now()), "+closed\r\n");
+        assert_eq!(answers_to(&mut store, &["POST / HTTP/1.1"], Instant::now()), "+dropped\r\n");
+        assert_eq!(answers_to(&mut store, &["Host: here"], Instant::now()), "+dropped\r\n");
         assert_eq!(answers_to(&mut store, &["quit"], Instant::now()), "+OK\r\n+closed\r\n");
     }
 }
