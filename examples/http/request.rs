@@ -1,0 +1,371 @@
+// The head of a request, and what it says of the rest (RFC 9112). What can be taken in two ways is refused: who stands
+// between us and the client may have taken it in the other one, and what we then take for the next request is a part of this.
+
+use std::mem::MaybeUninit;
+
+use super::{Body, Status};
+
+/// The longest head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// The longest target, beginning with its slash.
+const TARGET_BYTES_MAX: usize = 8 << 10;
+
+/// So many header fields are enough for anybody.
+const FIELDS_MAX: usize = 100;
+
+/// The longest body that is read, its chunks' sizes included.
+const BODY_BYTES_MAX: u64 = 1 << 20;
+
+/// What was asked for.
+pub(crate) struct Request {
+    /// How long its head is.
+    pub(crate) bytes: usize,
+    pub(crate) is_head: bool,
+    /// What it is answered with, once its body was read.
+    pub(crate) status: Status,
+    /// Of HTTP 1.`minor`.
+    pub(crate) minor: u8,
+    pub(crate) keeps_alive: bool,
+    /// It waits for our word before it sends the body.
+    pub(crate) expects_continue: bool,
+    pub(crate) body: Body,
+}
+
+/// What `data` begins with.
+pub(crate) enum Heading {
+    Partial,
+    Request(Request),
+    /// After this answer nothing more can be understood, or is worth it.
+    Refused(Status),
+}
+
+impl Request {
+    /// `searched` is how far the end of the head was looked for already: with that, a head that comes a byte at a time
+    /// takes linear time.
+    pub(crate) fn parse(data: &[u8], searched: &mut usize) -> Heading {
+        if *searched > 0 && !ends(data, searched) {
+            return too_long(data);
+        }
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(data, &mut fields) {
+            Ok(httparse::Status::Complete(bytes)) if bytes <= HEAD_BYTES_MAX => {
+                *searched = 0;
+                match Request::understand(bytes, &request) {
+                    Ok(request) => Heading::Request(request),
+                    Err(status) => Heading::Refused(status),
+                }
+            }
+            Ok(_) => {
+                *searched = data.len();
+                too_long(data)
+            }
+            Err(httparse::Error::TooManyHeaders) => Heading::Refused(Status::HeadTooLong),
+            Err(httparse::Error::Version) if names_version(data) => Heading::Refused(Status::Version),
+            Err(_) => Heading::Refused(Status::BadRequest),
+        }
+    }
+
+    fn understand(bytes: usize, request: &httparse::Request<'_, '_>) -> Result<Request, Status> {
+        let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+        let minor = request.version.unwrap_or_default();
+        if target.len() > TARGET_BYTES_MAX {
+            return Err(Status::TargetTooLong);
+        }
+        let fields = Fields::read(request.headers)?;
+        // Host is what says whom this is for, and so is there exactly once.
+        if fields.hosts > 1 || fields.hosts == 0 && minor > 0 {
+            return Err(Status::BadRequest);
+        }
+        let body = fields.body(minor)?;
+        let status = match path(target) {
+            _ if method != "GET" && method != "HEAD" => Status::MethodNotAllowed,
+            Some("/") => Status::Ok,
+            Some(_) => Status::NotFound,
+            None => return Err(Status::BadRequest),
+        };
+        Ok(Request {
+            bytes,
+            is_head: method == "HEAD",
+            status,
+            minor,
+            keeps_alive: if minor > 0 { !fields.close } else { fields.keep_alive && !fields.close },
+            expects_continue: fields.expects_continue && minor > 0 && !body.is_over(),
+            body,
+        })
+    }
+}
+
+/// A head whose end is not there yet.
+fn too_long(data: &[u8]) -> Heading {
+    if data.len() < HEAD_BYTES_MAX {
+        return Heading::Partial;
+    }
+    // The line that does not end is the one that is too long.
+    let has_line = data.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n')).any(|byte| *byte == b'\n');
+    Heading::Refused(if has_line { Status::HeadTooLong } else { Status::TargetTooLong })
+}
+
+/// Whether what stands where the version should be is another one, and not just something else.
+fn names_version(data: &[u8]) -> bool {
+    let line = data.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+    let version = line.split(|byte| *byte == b' ').nth(2).and_then(|version| version.strip_prefix(b"HTTP/"));
+    version.is_some_and(|version| matches!(version, [b'0'..=b'9', b'.', b'0'..=b'9']))
+}
+
+/// Whether the empty line that ends a head is there.
+fn ends(data: &[u8], searched: &mut usize) -> bool {
+    let new = &data[searched.saturating_sub(2)..];
+    *searched = data.len();
+    new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
+}
+
+/// The path of a target: of one that begins with it, or that is a whole URL. None where it is neither.
+fn path(target: &str) -> Option<&str> {
+    let path = match target.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            let rest = &target[7..];
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            if end == 0 {
+                return None;
+            }
+            if rest[end..].starts_with('/') { &rest[end..] } else { "/" }
+        }
+        _ => target,
+    };
+    path.starts_with('/').then(|| path.split_once('?').map_or(path, |(path, _)| path))
+}
+
+/// What is looked at of the header fields.
+#[derive(Default)]
+struct Fields<'a> {
+    hosts: usize,
+    length: Option<&'a [u8]>,
+    coding: Option<&'a [u8]>,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(fields: &[httparse::Header<'a>]) -> Result<Fields<'a>, Status> {
+        let mut read = Fields::default();
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            // By their lengths, since most are none of these.
+            match field.name.len() {
+                4 if is("host") => read.hosts += 1,
+                // A second one could be meant for somebody else.
+                14 if is("content-length") && read.length.replace(field.value).is_some() => {
+                    return Err(Status::BadRequest);
+                }
+                17 if is("transfer-encoding") && read.coding.replace(field.value).is_some() => {
+                    return Err(Status::BadRequest);
+                }
+                10 if is("connection") => {
+                    for word in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                        read.close |= word.eq_ignore_ascii_case(b"close");
+                        read.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                6 if is("expect") => {
+                    if !field.value.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Status::Expectation);
+                    }
+                    read.expects_continue = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    /// RFC 9112, section 6.3, and more strictly than it where it leaves a choice.
+    fn body(&self, minor: u8) -> Result<Body, Status> {
+        match (self.coding, self.length) {
+            (Some(_), Some(_)) => Err(Status::BadRequest),
+            (Some(_), None) if minor == 0 => Err(Status::BadRequest),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::chunked()),
+            (Some(_), None) => Err(Status::Coding),
+            (None, None) => Ok(Body::Length { left: 0 }),
+            (None, Some(length)) => {
+                let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+                let text = std::str::from_utf8(length).ok().filter(|_| is_number).ok_or(Status::BadRequest)?;
+                match text.parse() {
+                    Ok(left) if left <= BODY_BYTES_MAX => Ok(Body::Length { left }),
+                    _ => Err(Status::BodyTooLong), // A number that fits nowhere is too long as well.
+                }
+            }
+        }
+    }
+}
+
+/// The body of a request, which nobody wants to see.
+pub(crate) struct Skipped {
+    body: Body,
+    bytes: u64,
+}
+
+impl Skipped {
+    pub(crate) fn new(body: Body) -> Skipped {
+        Skipped { body, bytes: 0 }
+    }
+
+    /// Answers how much of `data` is done with.
+    pub(crate) fn skip(&mut self, data: &[u8]) -> Result<usize, Status> {
+        let count = self.body.decode(data, &mut Vec::new()).map_err(|_| Status::BadRequest)?;
+        self.bytes += count as u64;
+        if self.bytes > BODY_BYTES_MAX { Err(Status::BodyTooLong) } else { Ok(count) }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.body.is_over()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The status, or what is kept alive and how long the body is.
+    fn read(head: &str) -> String {
+        match Request::parse(head.as_bytes(), &mut 0) {
+            Heading::Partial => "partial".to_owned(),
+            Heading::Refused(status) => format!("refused {}", status.line()),
+            Heading::Request(request) => {
+                assert_eq!(request.bytes, head.len());
+                let body = match request.body {
+                    Body::Length { left } => left.to_string(),
+                    _ => "chunked".to_owned(),
+                };
+                let alive = if request.keeps_alive { "" } else { ", closes" };
+                let expects = if request.expects_continue { ", expects" } else { "" };
+                format!("{} {body}{alive}{expects}", request.status.line())
+            }
+        }
+    }
+
+    #[test]
+    fn http_what_can_be_taken_in_two_ways_is_refused() {
+        for (fields, expected) in [
+            ("Host: x\r\n", "200 OK 0"),
+            ("Host: x\r\nHost: y\r\n", "refused 400 Bad Request"),
+            ("", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: 5\r\n", "200 OK 5"),
+            ("Host: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: 5, 5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: +5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: -5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: 0x5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length:\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length : 5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nContent-Length: 1048577\r\n", "refused 413 Content Too Large"),
+            ("Host: x\r\nContent-Length: 99999999999999999999\r\n", "refused 413 Content Too Large"),
+            ("Host: x\r\nTransfer-Encoding: Chunked\r\n", "200 OK chunked"),
+            ("Host: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", "refused 501 Not Implemented"),
+            ("Host: x\r\nTransfer-Encoding: \"chunked\"\r\n", "refused 501 Not Implemented"),
+            ("Host: x\r\nTransfer-Encoding: chunked\r\n folded\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\n Transfer-Encoding: chunked\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nX: a\rTransfer-Encoding: chunked\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nX: a\0b\r\n", "refused 400 Bad Request"),
+            ("Host: x\r\nConnection: x , CLOSE\r\n", "200 OK 0, closes"),
+            ("Host: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", "200 OK 5, expects"),
+            ("Host: x\r\nExpect: 100-continue\r\n", "200 OK 0"),
+            ("Host: x\r\nExpect: tea\r\n", "refused 417 Expectation Failed"),
+        ] {
+            assert_eq!(read(&format!("GET / HTTP/1.1\r\n{fields}\r\n")), expected, "{fields:?}");
+        }
+        assert_eq!(read("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), "refused 400 Bad Request");
+        assert_eq!(read("GET / HTTP/1.0\r\n\r\n"), "200 OK 0, closes");
+        assert_eq!(read("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"), "200 OK 0");
+    }
+
+    #[test]
+    fn http_targets_and_methods() {
+        for (line, expected) in [
+            ("GET /?q=1 HTTP/1.1", "200 OK 0"),
+            ("HEAD http://x/ HTTP/1.1", "200 OK 0"),
+            ("GET HTTP://x?q HTTP/1.1", "200 OK 0"),
+            ("GET http:/// HTTP/1.1", "refused 400 Bad Request"),
+            ("GET * HTTP/1.1", "refused 400 Bad Request"),
+            ("GET x HTTP/1.1", "refused 400 Bad Request"),
+            ("OPTIONS * HTTP/1.1", "405 Method Not Allowed 0"),
+            ("CONNECT x:1 HTTP/1.1", "405 Method Not Allowed 0"),
+            ("POST /x HTTP/1.1", "405 Method Not Allowed 0"),
+            ("GET //x HTTP/1.1", "404 Not Found 0"),
+            ("get / HTTP/1.1", "405 Method Not Allowed 0"),
+            ("GET / HTTP/1.2", "refused 505 HTTP Version Not Supported"),
+            ("GET / HTTP/2.0", "refused 505 HTTP Version Not Supported"),
+            ("GET / x HTTP/1.1", "refused 400 Bad Request"),
+            ("GET  / HTTP/1.1", "refused 400 Bad Request"),
+            ("GET /", "refused 400 Bad Request"),
+            ("G=T / HTTP/1.1", "refused 400 Bad Request"),
+        ] {
+            assert_eq!(read(&format!("{line}\r\nHost: x\r\n\r\n")), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn http_heads_are_bounded_and_take_linear_time() {
+        let long = "a".repeat(TARGET_BYTES_MAX);
+        assert_eq!(read(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n")), "refused 414 URI Too Long");
+        assert_eq!(read(&format!("GET /{}", long.repeat(2))), "refused 414 URI Too Long");
+        let fields = "X: y\r\n".repeat(FIELDS_MAX);
+        assert_eq!(
+            read(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")),
+            "refused 431 Request Header Fields Too Large"
+        );
+        assert_eq!(read(&format!("GET / HTTP/1.1\r\nX: {long}{long}")), "refused 431 Request Header Fields Too Large");
+        assert_eq!(
+            read(&format!("GET / HTTP/1.1\r\nX: {long}{long}\r\n\r\n")),
+            "refused 431 Request Header Fields Too Large"
+        );
+        assert_eq!(read(&"\r\n".repeat(HEAD_BYTES_MAX)), "refused 414 URI Too Long");
+
+        // Byte by byte, as long as can be: the same, and only the last one is worth a look.
+        let padding = "p".repeat(HEAD_BYTES_MAX - "GET / HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n".len());
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {padding}\r\n\r\n");
+        assert_eq!(read(&head), "200 OK 0");
+        let mut searched = 0;
+        for there in 1..head.len() {
+            assert!(matches!(Request::parse(&head.as_bytes()[..there], &mut searched), Heading::Partial), "{there}");
+            assert_eq!(searched, there);
+        }
+        assert!(matches!(Request::parse(head.as_bytes(), &mut searched), Heading::Request(_)));
+        assert_eq!(searched, 0);
+    }
+
+    #[test]
+    fn http_bodies_are_skipped_however_they_are_cut_and_bounded() {
+        let stream = b"4\r\nWiki\r\n5;x=\"y\"\r\npedia\r\n0\r\nTrailer: t\r\n\r\nGET";
+        for first in 0..stream.len() {
+            for second in first..stream.len() {
+                let mut skipped = Skipped::new(Body::chunked());
+                let mut consumed = 0;
+                for there in [first, second, stream.len()] {
+                    consumed += skipped.skip(&stream[consumed..there]).ok().unwrap();
+                }
+                assert_eq!(
+                    (skipped.is_over(), &stream[consumed..]),
+                    (true, &b"GET"[..]),
+                    "cut at {first} and {second}"
+                );
+            }
+        }
+        for (chunks, expected) in
+            [("4\r\nWikis\r\n", "400 Bad Request"), ("-4\r\n", "400 Bad Request"), ("4\nWiki", "400 Bad Request")]
+        {
+            let mut skipped = Skipped::new(Body::chunked());
+            assert_eq!(skipped.skip(chunks.as_bytes()).err().unwrap().line(), expected, "{chunks:?}");
+        }
+        // Many small chunks are as long as what they are wrapped in.
+        let mut skipped = Skipped::new(Body::chunked());
+        let chunk = "1;x=yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\nz\r\n";
+        let most = BODY_BYTES_MAX as usize / chunk.len() + 1;
+        let failed = (0..most).position(|_| skipped.skip(chunk.as_bytes()).is_err());
+        assert_eq!(failed, Some(most - 1));
+    }
+}

@@ -1,0 +1,147 @@
+//! A small HTTP/1.1 server: one text, at `/`, for as many as ask for it.
+//!
+//! Run `cargo run --example http_server`, then `curl -i http://127.0.0.1:1234/`, or open that in a browser. `wrk -c 50
+//! http://127.0.0.1:1234/` measures it.
+//!
+//! Connections are kept alive, and requests may be pipelined: what came in one read is answered in one write. Bodies of
+//! requests are read and not looked at. Heads (16 KiB) and bodies (1 MiB) are bounded; each has 10 s to come, and a connection
+//! without a request is closed after 60 s. A request that could be taken in two ways is refused, and then it hangs up.
+
+mod http;
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::{Answers, Heading, Request, Skipped, Status, Then};
+use switchboard::{EventLoop, Limits, Protocol, Timeout, Transport};
+
+/// From the first byte of a head to its last, and from there to the last one of the body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What one read brings and a head: so much is left where answers are not taken.
+const INPUT_BYTES_MAX: usize = 128 << 10;
+
+struct Client {
+    answers: Rc<RefCell<Answers>>,
+    state: State,
+    /// A request is incomplete, and has so long.
+    is_timed: bool,
+}
+
+enum State {
+    /// The end of the next head was looked for up to here.
+    Head { searched: usize },
+    /// The answer, and whether it is only a head, once the body is there.
+    Body(Skipped, Status, Then, bool),
+}
+
+impl Client {
+    /// Takes one head, or what there is of one body; answers how many bytes it is, 0 where more must come.
+    fn step(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, Status> {
+        match &mut self.state {
+            State::Head { searched } => match Request::parse(data, searched) {
+                Heading::Partial => Ok(0),
+                Heading::Refused(status) => Err(status),
+                Heading::Request(request) => Ok(self.take_head(transport, request)),
+            },
+            State::Body(skipped, status, then, is_head) => {
+                let count = skipped.skip(data)?;
+                if skipped.is_over() {
+                    let (status, then, is_head) = (*status, *then, *is_head);
+                    self.answer(transport, status, then, is_head);
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    fn take_head(&mut self, transport: &mut Transport<'_>, request: Request) -> usize {
+        let then = match (request.keeps_alive, request.minor) {
+            (false, _) => Then::Closes,
+            (true, 0) => Then::KeepsAlive,
+            (true, _) => Then::GoesOn,
+        };
+        if request.body.is_over() {
+            self.answer(transport, request.status, then, request.is_head);
+        } else {
+            if request.expects_continue {
+                transport.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            self.state = State::Body(Skipped::new(request.body), request.status, then, request.is_head);
+        }
+        request.bytes
+    }
+
+    fn answer(&mut self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
+        self.answers.borrow().write(transport, status, then, is_head);
+        self.state = State::Head { searched: 0 };
+        if then == Then::Closes {
+            transport.close();
+        }
+    }
+
+    /// Nothing more is read, since nobody knows where the next request would begin.
+    fn refuse(&mut self, transport: &mut Transport<'_>, status: Status) {
+        self.answers.borrow().write(transport, status, Then::Closes, false);
+        transport.fail(status.line());
+    }
+
+    /// Has the time run while there is a part of a request.
+    fn time(&mut self, transport: &mut Transport<'_>, is_partial: bool) {
+        if is_partial != self.is_timed {
+            self.is_timed = is_partial;
+            transport.set_timeout(Timeout::Handshake, is_partial.then_some(REQUEST_TIMEOUT));
+        }
+    }
+}
+
+impl Protocol for Client {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.answers.borrow_mut().set_time(SystemTime::now());
+        let mut consumed = 0;
+        while consumed < data.len() && transport.is_reading() {
+            let begins_anew = matches!(self.state, State::Head { .. });
+            match self.step(transport, &data[consumed..]) {
+                Ok(0) => break,
+                Ok(count) => consumed += count,
+                Err(status) => {
+                    self.refuse(transport, status);
+                    return data.len();
+                }
+            }
+            // The next request has a time of its own.
+            if begins_anew {
+                self.time(transport, false);
+            }
+        }
+        let is_partial = consumed < data.len() || matches!(self.state, State::Body(..));
+        self.time(transport, is_partial && transport.is_reading());
+        consumed
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        match timeout {
+            Timeout::Handshake => self.refuse(transport, Status::Timeout),
+            _ => transport.close(),
+        }
+    }
+}
+
+fn main() -> Result<(), support::Failure> {
+    let address = support::listening_address(&[])?;
+    let limits = Limits::default().with_input_bytes_max(INPUT_BYTES_MAX).with_idle_timeout(Some(IDLE_TIMEOUT));
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
+    let listener = event_loop.context().listen(address, move |_, _| {
+        Some(Box::new(Client { answers: answers.clone(), state: State::Head { searched: 0 }, is_timed: false }))
+    });
+    let listener = listener.map_err(support::cannot_listen(address))?;
+    support::shut_down_on_signals(&mut event_loop)?;
+    support::announce(&mut event_loop, listener)?;
+    event_loop.run()?;
+    Ok(())
+}
