@@ -476,6 +476,7 @@ def one_who_does_not_read():
     with resp_server() as server, connect(server.address) as client, connect(server.address) as other:
         size, count = 1 << 20, 2048
         require(ask(client, "set", "big", b"b" * size) == b"+OK\r\n", "not set")
+        client.settimeout(LIMIT_S)  # For all that is sent, to `sendall`.
         sender = threading.Thread(target=client.sendall, args=(request("get", "big") * count,), daemon=True)
         sender.start()
         wait_until(lambda: not taken(client) or not sender.is_alive(), "not sent")

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""The load that others made for their own servers: redis-benchmark and wrk, on our examples and on Redis and nginx.
+
+    python3 benches/load_of_others.py                   builds, measures, prints
+    python3 benches/load_of_others.py --short           the same in a few seconds: whether it works, and no more
+    python3 benches/load_of_others.py --write-readme    also writes the table into README.md, or the file named
+    python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the two loads only
+
+Linux, two cores, with redis-server, redis-tools, wrk, nginx and util-linux installed. All servers run on one core, and who
+loads them on the other.  redis-server saves nothing, nginx has one worker and no log, and each answers with the same
+bytes as the example beside it.  Turns are short and alternate, ratios are taken within a round, and of those comes the median.
+
+Requests a second depend on both cores: where the load takes more of its own than the servers of theirs, they come close to
+each other whatever the servers take.  So the CPU time that the server took for a request stands beside them.
+"""
+
+import argparse
+import contextlib
+import datetime
+import os
+import pathlib
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import report
+from report import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "real"))
+
+import harness  # noqa: E402 (found by the line above)
+import http_server  # noqa: E402
+from harness import Failed, Server, require  # noqa: E402
+
+LIMIT_S = 900
+ROUNDS = 15
+CLIENTS = 50
+TESTS = ("ping_mbulk", "set", "get", "incr")
+PIPELINED = (1, 16)
+TURN_S = 0.5  # About, of redis-benchmark; wrk has whole seconds only.
+PROBE_REQUESTS = 10_000
+SHORT_REQUESTS = 2_000
+
+
+class Under:
+    """A server under load: its name, its address, and its processes."""
+
+    def __init__(self, name, address, pid):
+        self.name = name
+        self.address = address
+        self.pid = pid
+
+    def cpu_s(self):
+        """What all its threads have taken so far, exactly."""
+        spent_ns = 0
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{task}/schedstat", encoding="utf-8") as file:
+                spent_ns += int(file.read().split()[0])
+        return spent_ns / 1e9
+
+
+def pinned(core, *argv):
+    return ["taskset", "--cpu-list", str(core), *argv]
+
+
+def build(example):
+    subprocess.run(["cargo", "build", "--quiet", "--profile", "bench", "--example", example], cwd=ROOT, check=True)
+    return str(ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples" / example)
+
+
+@contextlib.contextmanager
+def ours(example, core):
+    with Server(pinned(core, build(example), "127.0.0.1:0")) as server:
+        yield Under("switchboard", server.address, server.pid)
+
+
+@contextlib.contextmanager
+def redis(core):
+    with tempfile.TemporaryDirectory() as folder:
+        # It cannot choose a port itself.
+        with harness.socket.create_server(("127.0.0.1", 0)) as chosen:
+            address = chosen.getsockname()
+        argv = ["redis-server", "--bind", address[0], "--port", str(address[1]), "--save", "", "--appendonly", "no", "--dir", folder]
+        process = harness.start(pinned(core, *argv), stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + harness.WAIT_S
+        while harness.refused(address):
+            require(process.poll() is None and time.monotonic() < deadline, "redis-server does not listen")
+            time.sleep(harness.POLL_S)
+        try:
+            yield Under("Redis", address, process.pid)
+        finally:
+            harness.end(process, harness.signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def nginx(core):
+    with http_server.nginx(*pinned(core)) as (address, process):
+        yield Under("nginx", address, process.pid)
+
+
+# ----------------------------------------------------------------------------------------------------------- the loads
+
+
+def run(core, *argv):
+    done = subprocess.run(pinned(core, *argv), capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(argv)}: exit code {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def redis_benchmark(core, under, test, pipelined, requests):
+    """Requests a second, and how many there were."""
+    out = run(core, "redis-benchmark", "-h", under.address[0], "-p", str(under.address[1]), "-c", str(CLIENTS), "-n",
+              str(requests), "-P", str(pipelined), "-t", test, "--csv")
+    rows = re.findall(r'^"[A-Z_]+","([\d.]+)"', out, re.M)
+    require(len(rows) == 1, f"redis-benchmark on {under.name} says {out}")
+    return float(rows[0]), requests
+
+
+def wrk(core, under, seconds):
+    out = run(core, "wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "http://%s:%d/" % under.address)
+    require("Socket errors" not in out and "Non-2xx" not in out, f"wrk on {under.name} says {out}")
+    count = int(re.search(r"(\d+) requests in", out).group(1))
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), count
+
+
+class Row:
+    """One load on two servers, ours first: requests a second and CPU seconds a request, round by round."""
+
+    def __init__(self, what, servers):
+        self.what = what
+        self.servers = servers
+        self.rates = {under: [] for under in servers}
+        self.costs = {under: [] for under in servers}
+
+    def measure(self, load, rounds, chance):
+        for under in self.servers:
+            load(under)  # What the first one brings about is no part of it.
+        for _ in range(rounds):
+            for under in chance.sample(self.servers, len(self.servers)):
+                before_s = under.cpu_s()
+                rate, count = load(under)
+                self.rates[under].append(rate)
+                self.costs[under].append((under.cpu_s() - before_s) / count)
+
+    def ratios(self, figures):
+        ours, theirs = (figures[under] for under in self.servers)
+        return [one / other for one, other in zip(ours, theirs)]
+
+    def shown(self):
+        (our_rate, their_rate), (our_us, their_us) = (
+            [statistics.median(figures[under]) for under in self.servers] for figures in (self.rates, self.costs))
+        return (f"| {self.what} | {our_rate:,.0f} | {their_rate:,.0f} | {spread(self.ratios(self.rates))} "
+                f"| {1e6 * our_us:.2f} | {1e6 * their_us:.2f} | {spread(self.ratios(self.costs))} |")
+
+
+def spread(ratios):
+    """The median, and the quartiles where there are enough."""
+    if len(ratios) < 4:
+        return f"{statistics.median(ratios):.2f}"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f}\N{EN DASH}{high:.2f})"
+
+
+def of_redis(arguments, cores, chance):
+    with ours("resp_server", cores[0]) as server, redis(cores[0]) as other:
+        for pipelined in PIPELINED:
+            for test in TESTS:
+                requests = SHORT_REQUESTS
+                if not arguments.short:
+                    rate, _ = redis_benchmark(cores[1], other, test, pipelined, PROBE_REQUESTS)
+                    requests = int(max(rate * TURN_S, PROBE_REQUESTS))
+                row = Row(f"`redis-benchmark -t {test} -P {pipelined}`, beside Redis", [server, other])
+                row.measure(lambda under: redis_benchmark(cores[1], under, test, pipelined, requests), arguments.rounds, chance)
+                yield row
+
+
+def of_wrk(arguments, cores, chance):
+    with ours("http_server", cores[0]) as server, nginx(cores[0]) as other:
+        row = Row("`wrk`, beside nginx", [server, other])
+        row.measure(lambda under: wrk(cores[1], under, 1), arguments.rounds, chance)
+        yield row
+
+
+PARTS = {"redis-benchmark": of_redis, "wrk": of_wrk}
+HEAD = ("| load, 50 clients | requests/s | theirs | ratio | CPU, \N{MICRO SIGN}s a request | theirs | ratio |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |")
+
+
+def versions():
+    told = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    redis_server = re.search(r"v=(\S+)", told).group(1)
+    program = http_server.shutil.which("nginx") or "/usr/sbin/nginx"
+    server = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
+    nginx_server = re.search(r"nginx/(\S+)", server).group(1)
+    return f"Redis {redis_server}, nginx {nginx_server}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="LOAD", help=f"of {', '.join(PARTS)}; both if none is given")
+    parser.add_argument("--short", action="store_true", help="one round, of little load")
+    parser.add_argument("--rounds", type=int, default=None, metavar="N", help=f"{ROUNDS} if not given")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the order of turns")
+    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md", metavar="FILE")
+    arguments = parser.parse_args()
+    if set(arguments.parts) - set(PARTS):
+        parser.error(f"loads are {', '.join(PARTS)}")
+    if arguments.write_readme and (arguments.parts or arguments.short):
+        parser.error("the table has all of them, in full")
+    arguments.rounds = arguments.rounds or (1 if arguments.short else ROUNDS)
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        sys.exit("two cores are needed: one for the servers, one for who loads them")
+    harness.limit_time(LIMIT_S)
+    print(f"{report.machine()}, {versions()}; {arguments.rounds} rounds, seed {arguments.seed}\n\n{HEAD}", flush=True)
+    rows, chance = [], random.Random(arguments.seed)
+    for part in arguments.parts or PARTS:
+        for row in PARTS[part](arguments, cores, chance):
+            rows.append(row.shown())
+            print(rows[-1], flush=True)
+    if arguments.write_readme:
+        taken = (f"Measured on {datetime.date.today()} by `python3 benches/load_of_others.py`: {report.machine()}, "
+                 f"{versions()}; medians of {arguments.rounds} rounds, quartiles in brackets.")
+        report.write_between_marks(arguments.write_readme, "load of others", f"{taken}\n\n{HEAD}\n" + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
