@@ -14,6 +14,7 @@ The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
+The rules "resp" and "http" stand for what the parts of these two examples promise, in tests of their own.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -37,6 +38,11 @@ SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
 TABLE = "src/guide/from_python.md"
+RESP = "examples/resp/"
+HTTP = "examples/http/request.rs"
+
+# Rules whose tests are an example's.
+EXAMPLES = {"resp": "resp_server", "http": "http_server"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -453,6 +459,29 @@ BUGS = [
     ("x2", "src/connection/ending.rs", " || self.is_aborted_by(reason)", ""),
     ("c8", "src/connection/mod.rs", "Peer::Proxied(proxied) => Some(&proxied.peer),", "Peer::Proxied(proxied) => Some(&proxied.proxy),"),
     ("a4", "src/connection/mod.rs", "Peer::Proxied(proxied) => Some(&proxied.proxy),", "Peer::Proxied(proxied) => Some(&proxied.peer),"),
+    ("resp", RESP + "request.rs", "if data.len() < end + 2 {", "if data.len() < end {"),
+    ("resp", RESP + "request.rs", "Some(end) if end + 2 <= data.len() => {", "Some(end) if end + 1 <= data.len() => {"),
+    ("resp", RESP + "request.rs", "self.spans = begun.spans;\n                begun.place", "drop(begun);\n                Place::default()"),
+    ("resp", RESP + "request.rs", "length.filter(|length| *length <= BULK_BYTES_MAX).ok_or", "length.ok_or"),
+    ("resp", RESP + "request.rs", ".filter(|count| *count <= ARGUMENTS_MAX as i64)", ""),
+    ("resp", RESP + "request.rs", "_ if data.len() - self.at > LINE_BYTES_MAX => Err(too_long),", ""),
+    ("resp", RESP + "request.rs", "|| byte == b'\\x0b'", ""),
+    ("resp", RESP + "number.rs", "if is_negative { number.checked_sub(digit) } else { number.checked_add(digit) }",
+     "number.checked_add(digit)"),
+    ("resp", RESP + "commands.rs", "command.flags.contains(&\"denyoom\") && call.store.is_full()", "call.store.is_full()"),
+    ("resp", RESP + "answers.rs", "if self.bytes.len() + value.len() > ANSWERS_BYTES_MAX {", "if value.len() > ANSWERS_BYTES_MAX {"),
+    ("resp", RESP + "store.rs", "Expiry::Keep if entry.is_over(now) => None,", ""),
+    ("resp", RESP + "store.rs", "self.bytes = self.bytes - entry.value.len() + value.len();", ""),
+    ("resp", RESP + "store.rs", "self.deadlines.remove(&(before, key.into()));", ""),
+    ("http", HTTP, "if *searched > 0 && !ends(data, searched) {", "if false && !ends(data, searched) {"),
+    ("http", HTTP, "fields.hosts > 1 || ", ""),
+    ("http", HTTP, " && read.length.replace(field.value).is_some()", " && read.length.replace(field.value).is_none_or(|_| false)"),
+    ("http", HTTP, "(Some(_), Some(_)) => Err(Status::BadRequest),", "(Some(_), Some(_)) => Ok(Body::chunked()),"),
+    ("http", HTTP, "(Some(_), None) if minor == 0 => Err(Status::BadRequest),", ""),
+    ("http", HTTP, "Ok(left) if left <= BODY_BYTES_MAX =>", "Ok(left) =>"),
+    ("http", HTTP, "let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);", "let is_number = true;"),
+    ("http", HTTP, "self.bytes += count as u64;", ""),
+    ("http", HTTP, "if data.len() < HEAD_BYTES_MAX {", "if data.len() < 8 * HEAD_BYTES_MAX {"),
     ("proxy", HEADER, "let most = &data[..data.len().min(LINE_BYTES_MAX)];", "let most = data;"),
     ("proxy", HEADER, "if data.len() < LINE_BYTES_MAX { Ok(None)", "if true { Ok(None)"),
     ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),
@@ -490,6 +519,8 @@ def run(tree, target, rule, seeds):
     """Runs the tests of a rule; answers (the outcome, what was printed)."""
     tests = ["--all-features", "--lib", "--test", "it", "--no-fail-fast"]
     names = rule + "_"
+    if rule in EXAMPLES:
+        tests = ["--example", EXAMPLES[rule]]
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":

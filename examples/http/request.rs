@@ -325,7 +325,13 @@ mod tests {
         );
         assert_eq!(read(&"\r\n".repeat(HEAD_BYTES_MAX)), "refused 414 URI Too Long");
 
-        // Byte by byte, as long as can be: the same, and only the last one is worth a look.
+        // What is wrong in what came later is not looked at before the end is there.
+        let (head, mut searched) = (b"GET / HTTP/1.1\r\nHost\0: x\r\n\r\n", 0);
+        assert!(matches!(Request::parse(&head[..18], &mut searched), Heading::Partial));
+        assert!(matches!(Request::parse(&head[..28], &mut searched), Heading::Partial));
+        assert!(matches!(Request::parse(head, &mut searched), Heading::Refused(Status::BadRequest)));
+
+        // So, byte by byte and as long as can be, it takes linear time.
         let padding = "p".repeat(HEAD_BYTES_MAX - "GET / HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n".len());
         let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {padding}\r\n\r\n");
         assert_eq!(read(&head), "200 OK 0");

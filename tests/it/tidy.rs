@@ -211,7 +211,7 @@ fn every_example_is_in_the_readme_and_says_how_to_run_it() {
 }
 
 /// Examples whose parts are read one by one, so that they may be longer.
-const READ_IN_PIECES: &[&str] = &["names", "fetch"];
+const READ_IN_PIECES: &[&str] = &["names", "fetch", "resp_server"];
 
 #[test]
 fn guide_the_course_has_every_example_in_one_place_and_each_is_short() {
