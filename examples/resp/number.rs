@@ -1,7 +1,5 @@
 // Decimal numbers as Redis reads and writes them.
 
-use std::io::Write;
-
 /// A number without blanks, plus signs and leading zeros, as Redis wants them everywhere.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
@@ -13,6 +11,11 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] => {}
         _ => return None,
     }
+    // So few cannot be too much, and most are fewer.
+    if digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit) {
+        let number = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+        return Some(if is_negative { -number } else { number });
+    }
     // Below zero there is one number more.
     digits.iter().try_fold(0_i64, |number, digit| {
         let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
@@ -21,14 +24,28 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// Appends a number.
+/// Appends a number, at a fraction of what `write!` takes.
 pub(crate) fn write(out: &mut Vec<u8>, number: i64) {
-    match number {
-        // Most are lengths of small values.
-        0..=9 => out.push(b'0' + number as u8),
-        10..=99 => out.extend_from_slice(&[b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]),
-        _ => drop(write!(out, "{number}")), // Writing to a vector does not fail.
+    // Most are lengths of small values.
+    if let 0..=9 = number {
+        return out.push(b'0' + number as u8);
     }
+    let mut text = [0; 20];
+    let mut start = text.len();
+    let mut left = number.unsigned_abs();
+    loop {
+        start -= 1;
+        text[start] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        start -= 1;
+        text[start] = b'-';
+    }
+    out.extend_from_slice(&text[start..]);
 }
 
 #[cfg(test)]
@@ -37,7 +54,8 @@ mod tests {
 
     #[test]
     fn resp_numbers_are_those_of_redis() {
-        for number in [0, 1, -1, 9, 10, 99, 100, -10, 1234567, i64::MAX, i64::MIN] {
+        for number in [0, 1, -1, 9, 10, 99, 100, -10, 1234567, 10_i64.pow(18) - 1, -10_i64.pow(18), i64::MAX, i64::MIN]
+        {
             let mut text = Vec::new();
             write(&mut text, number);
             assert_eq!(text, number.to_string().into_bytes());

@@ -70,7 +70,9 @@ impl Store {
         let expires = entry.expires;
         self.bytes = self.bytes - entry.value.len() + value.len();
         entry.replace(value);
-        self.set_deadline(key, before, expires);
+        if before != expires {
+            self.set_deadline(key, before, expires);
+        }
     }
 
     /// Whether it was there.
@@ -83,14 +85,16 @@ impl Store {
 
     /// Adds to a number, 0 where there is none, and answers what comes out.
     pub(crate) fn add(&mut self, key: &[u8], addend: i64, now: &dyn Fn() -> Instant) -> Result<i64, NotAdded> {
-        let number = match self.get(key, now) {
-            Some(value) => number::parse(value).ok_or(NotAdded::NoInteger)?,
-            None => 0,
+        let Some(entry) = self.values.get_mut(key).filter(|entry| !entry.is_over(now)) else {
+            self.set(key, addend.to_string().as_bytes(), Expiry::Never, now);
+            return Ok(addend);
         };
+        let number = number::parse(&entry.value).ok_or(NotAdded::NoInteger)?;
         let sum = number.checked_add(addend).ok_or(NotAdded::Overflow)?;
-        let mut text = Vec::with_capacity(20);
-        number::write(&mut text, sum);
-        self.set(key, &text, Expiry::Keep, now);
+        self.bytes -= entry.value.len();
+        entry.value.clear();
+        number::write(&mut entry.value, sum);
+        self.bytes += entry.value.len();
         Ok(sum)
     }
 
@@ -123,9 +127,6 @@ impl Store {
     }
 
     fn set_deadline(&mut self, key: &[u8], before: Option<Instant>, expires: Option<Instant>) {
-        if before == expires {
-            return;
-        }
         if let Some(before) = before {
             self.deadlines.remove(&(before, key.into()));
             self.bytes -= key.len() + DEADLINE_BYTES;
@@ -168,6 +169,10 @@ mod tests {
         // It counts from nothing, for ever, though it is not removed yet.
         assert_eq!((store.add(b"a", 5, &|| at(10)), store.get(b"a", &|| at(99))), (Ok(5), Some(&b"5"[..])));
         assert!(!store.remove(b"b", &|| at(20)));
+        // Nor has what is over its time one that could be kept.
+        store.set(b"d", b"4", Expiry::At(at(10)), &|| begin);
+        store.set(b"d", b"5", Expiry::Keep, &|| at(10));
+        assert_eq!((store.get(b"d", &|| at(99)), store.remove(b"d", &|| at(99))), (Some(&b"5"[..]), true));
         // Setting anew takes the time away, unless it is to be kept.
         store.set(b"b", b"2", Expiry::At(at(20)), &|| begin);
         store.set(b"b", b"3", Expiry::Keep, &|| begin);
