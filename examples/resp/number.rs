@@ -3,6 +3,8 @@
 /// A number without blanks, plus signs and leading zeros, as Redis wants them everywhere.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
+        // Most are these: lengths of small values.
+        [digit @ b'0'..=b'9'] => return Some(i64::from(digit - b'0')),
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
@@ -10,11 +12,6 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
         [b'0'] => return (!is_negative).then_some(0),
         [b'1'..=b'9', ..] => {}
         _ => return None,
-    }
-    // So few cannot be too much, and most are fewer.
-    if digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit) {
-        let number = digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-        return Some(if is_negative { -number } else { number });
     }
     // Below zero there is one number more.
     digits.iter().try_fold(0_i64, |number, digit| {
