@@ -398,7 +398,7 @@ mod tests {
             for cuts in [&[][..], &every] {
                 let (requests, error) = parse_all(stream.as_bytes(), cuts);
                 let expected = format!("Protocol error: {text}").into_bytes();
-                assert_eq!((requests, error.map(|error| error.text())), (vec![], Some(expected)), "{:.20}", stream);
+                assert_eq!((requests, error.map(|error| error.text())), (vec![], Some(expected)), "{stream:.20}");
             }
         }
         // As long as can be.
