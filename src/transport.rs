@@ -158,6 +158,7 @@ impl<'a> Transport<'a> {
         self.core.own.delivers_input();
     }
 
+    #[inline(never)]
     fn wants_input(&self) -> bool {
         let Some(connection) = self.core.slots.connection(self.id) else { return false };
         let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();

@@ -5,6 +5,9 @@ use memchr::memchr;
 use crate::framing::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
 use crate::{Limit, Protocol, Transport};
 
+/// After a line of so many bytes, the next one's end is not taken to be near.
+const NEAR_BYTES: usize = 256;
+
 /// What [`LineReceiver`] makes a [`Protocol`] from: only `line_received` must be written.
 pub trait LineHandler {
     /// A line has come, without what ends it.
@@ -118,6 +121,27 @@ enum Found {
     Partial,
 }
 
+/// What `data_received` goes on with.
+enum Next {
+    /// A line of `bytes`; what follows it begins at `next`.
+    Line { bytes: usize, next: usize },
+    /// So many bytes are done with.
+    Done(usize),
+    /// Nothing, until more has come.
+    Wait,
+}
+
+/// How the end of a line is looked for.
+#[derive(Clone, Copy)]
+enum Search {
+    /// It is taken to be near.
+    Near,
+    /// It is not.
+    Far,
+    /// With regard to what is known of the line already, and to what ends it.
+    Careful,
+}
+
 impl<H: LineHandler> LineReceiver<H> {
     /// A protocol that hands the lines it receives to `handler`.
     pub fn new(handler: H) -> LineReceiver<H> {
@@ -212,45 +236,108 @@ impl<H: LineHandler> LineReceiver<H> {
         self.line_bytes_max.saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
     }
 
-    /// Hands raw data over; `None` where its handler waits for more of it.
-    fn hand_over_raw(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Option<usize> {
-        self.scan = Scan::Line(0);
-        match self.handler.raw_data_received(transport, data) {
-            0 if self.handler.is_raw() => None,
-            count => Some(count),
+    /// How the end of what comes next is looked for.
+    #[inline]
+    fn search(&self) -> Search {
+        match (self.scan, self.ending) {
+            (Scan::Line(0), LineEnding::Either) => Search::Near,
+            _ => Search::Careful,
         }
     }
+
+    /// How many bytes the line has that `data` begins with, and where the next one begins, if it is all there and neither
+    /// too long nor looked for with care: the common case of [`next`](LineReceiver::next), in line and without a state.
+    #[inline]
+    fn next_quickly(&mut self, data: &[u8], search: &mut Search) -> Option<(usize, usize)> {
+        let found = match search {
+            Search::Near => find_near(data),
+            Search::Far => memchr(b'\n', data),
+            Search::Careful => return None,
+        };
+        let Some(end) = found else {
+            // All of it was looked at, and need not be again.
+            let scanned = data.len();
+            self.scan = Scan::Line(scanned);
+            return None;
+        };
+        *search = if end < NEAR_BYTES { Search::Near } else { Search::Far };
+        let bytes = end - usize::from(data[..end].ends_with(b"\r"));
+        (bytes <= self.line_bytes_max).then_some((bytes, end + 1))
+    }
+
+    /// What is to be done with what `data` begins with. What needs no line is done.
+    #[cold]
+    #[inline(never)]
+    fn next(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Next {
+        if self.handler.is_raw() {
+            return self.hand_over_raw(transport, data);
+        }
+        match self.find(data) {
+            Found::Line { bytes, next } => Next::Line { bytes, next },
+            Found::TooLong { next } => {
+                self.handler.line_too_long(transport);
+                Next::Done(next)
+            }
+            Found::Skipped { next: 0 } => Next::Wait,
+            Found::Skipped { next } => Next::Done(next),
+            Found::Partial => {
+                raise_input_bytes_max(transport, data.len(), self.window_bytes_max());
+                Next::Wait
+            }
+        }
+    }
+
+    /// Hands raw data over, whose handler may wait for more of it.
+    fn hand_over_raw(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Next {
+        self.scan = Scan::Line(0);
+        match self.handler.raw_data_received(transport, data) {
+            0 if self.handler.is_raw() => Next::Wait,
+            count => Next::Done(count),
+        }
+    }
+}
+
+/// Where the first line feed is, which is taken to be near: looked for with what every processor of the target has, since
+/// that needs no call. The widest that this one has costs two or three. `benches/line_search.rs` compares the two.
+#[inline]
+fn find_near(data: &[u8]) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    if let Some(searcher) = memchr::arch::x86_64::sse2::memchr::One::new(b'\n') {
+        return searcher.find(data);
+    }
+    memchr(b'\n', data)
 }
 
 impl<H: LineHandler> Protocol for LineReceiver<H> {
     pass_on_to!(handler);
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        let mut consumed = 0;
+        let mut consumed: usize = 0;
+        let mut search = self.search();
         while consumed < data.len() {
             let rest = &data[consumed..];
-            if self.handler.is_raw() {
-                let Some(count) = self.hand_over_raw(transport, rest) else { break };
-                // More than there was is for the loop to judge.
-                consumed = consumed.saturating_add(count);
-            } else {
-                match self.find(rest) {
-                    Found::Line { bytes, next } => {
-                        self.handler.line_received(transport, &rest[..bytes]);
-                        consumed += next;
-                    }
-                    Found::TooLong { next } => {
-                        self.handler.line_too_long(transport);
-                        consumed += next;
-                    }
-                    Found::Skipped { next: 0 } => break,
-                    Found::Skipped { next } => consumed += next,
-                    Found::Partial => {
-                        raise_input_bytes_max(transport, rest.len(), self.window_bytes_max());
-                        break;
+            let line = if self.handler.is_raw() { None } else { self.next_quickly(rest, &mut search) };
+            let (bytes, next) = match line {
+                Some(line) => line,
+                None => {
+                    let next = self.next(transport, rest);
+                    search = self.search();
+                    match next {
+                        Next::Line { bytes, next } => (bytes, next),
+                        Next::Done(count) => {
+                            // More than there was is for the loop to judge.
+                            consumed = consumed.saturating_add(count);
+                            if !transport.is_reading() {
+                                break;
+                            }
+                            continue;
+                        }
+                        Next::Wait => break,
                     }
                 }
-            }
+            };
+            self.handler.line_received(transport, &rest[..bytes]);
+            consumed += next;
             if consumed < data.len() && !transport.is_reading() {
                 break;
             }
@@ -271,6 +358,7 @@ impl<H: LineHandler> Protocol for LineReceiver<H> {
 /// caller.
 ///
 /// Allocates nothing: both are gathered with what else its callback writes.
+#[inline]
 pub fn send_line(transport: &mut Transport<'_>, line: &[u8]) {
     transport.write(line);
     transport.write(b"\r\n");

@@ -29,6 +29,14 @@ fn f2_a_line_of_the_maximum_is_received_and_one_byte_more_ends_the_connection() 
 }
 
 #[test]
+fn f2_what_follows_a_line_that_has_ended_the_connection_is_not_received() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));
+    scene.receive(&peer, "before\n".to_owned() + &"x".repeat(16_385) + "\nbehind\n");
+    assert_eq!(log.take(), ["6 bytes", "lost: too long a line"]);
+}
+
+#[test]
 fn f2_an_endless_line_costs_no_more_than_its_maximum() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.connect(LineReceiver::new(OnlyLines(log.clone())));

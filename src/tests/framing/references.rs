@@ -99,6 +99,25 @@ fn f1_lines_agree_with_the_reference() {
     }
 }
 
+/// Where the ends of lines are far, they are looked for in another way than where they are near.
+#[test]
+fn f1_long_lines_among_short_ones_agree_with_the_reference() {
+    let (mut scene, log, mut dice) = (Scene::new(), Log::default(), Dice(12));
+    let far = [b'x'; 300];
+    for n in 0..INPUTS / 20 {
+        let ending = [LineEnding::Either, LineEnding::CrLf, LineEnding::Lf][n % 3];
+        let bytes_max = 250 + dice.below(2000);
+        let input = dice.bytes(&[&far, b"\r\n", b"\n", b"\r", b"short", &far[..255], &far[..256]], 30);
+        let mut expected = Lines { ending, bytes_max, ..Lines::default() };
+        input.iter().for_each(|&byte| expected.push(byte));
+        let protocol = lines(&log).with_line_ending(ending).with_line_bytes_max(bytes_max);
+        let whole = n / 3 % 2 == 0;
+        let pieces = if whole { input.chunks(usize::MAX).collect() } else { dice.cut(&input) };
+        let found = scene.callbacks(&log, Box::new(protocol), pieces);
+        assert_eq!(found, expected.end(), "{ending:?}, {bytes_max} bytes at most, of input {n}");
+    }
+}
+
 #[test]
 fn f1_lines_and_raw_data_agree_with_the_reference() {
     let (mut scene, log, mut dice) = (Scene::new(), Log::default(), Dice(13));
