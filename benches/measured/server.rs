@@ -2,13 +2,19 @@
 //!
 //! It prints `listening on ADDRESS` and runs until it is killed. With `--turn-by-turn` it does one turn for every byte
 //! on its standard input, and ends with that: so whoever drives it says how many connections are ready at a poll. With
-//! `--timed` each callback is timed, with `--idle-timeout` each connection has one.
+//! `--timed` each callback is timed, with `--idle-timeout` each connection has one. With `--lines` it echoes line by line.
+//!
+//! For `benches/variants.py`: with `--pieces COUNT BYTES` it answers each message by so many pieces, handed over as they are;
+//! with `--fan-out` it sends each message to all connections.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::{EventLoop, Limits, Protocol, Transport};
+use switchboard::framing::{LineHandler, LineReceiver, send_line};
+use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Transport};
 
 struct Echo;
 
@@ -16,6 +22,71 @@ impl Protocol for Echo {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         transport.write(data);
         data.len()
+    }
+}
+
+/// The same, by lines: what goes out is what came in.
+struct EchoLines;
+
+impl LineHandler for EchoLines {
+    fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+        send_line(transport, line);
+    }
+}
+
+/// Answers by pieces that are handed over.
+struct Pieces {
+    count: usize,
+    bytes: usize,
+}
+
+impl Protocol for Pieces {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        for _ in 0..self.count {
+            transport.write_owned(vec![b'x'; self.bytes]);
+        }
+        data.len()
+    }
+}
+
+/// Sends to all.
+struct FanOut(Rc<RefCell<Vec<ConnectionId>>>);
+
+impl Protocol for FanOut {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.0.borrow_mut().push(transport.id());
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        for &member in self.0.borrow().iter() {
+            if let Some(mut member) = transport.context().connection(member) {
+                member.write(data);
+            }
+        }
+        data.len()
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
+        self.0.borrow_mut().retain(|&member| member != transport.id());
+    }
+}
+
+/// What each connection does.
+enum Kind {
+    Echo,
+    Lines,
+    Pieces { count: usize, bytes: usize },
+    FanOut(Rc<RefCell<Vec<ConnectionId>>>),
+}
+
+impl Kind {
+    fn protocol(&self) -> Box<dyn Protocol> {
+        match self {
+            Kind::Echo => Box::new(Echo),
+            Kind::Lines => Box::new(LineReceiver::new(EchoLines)),
+            &Kind::Pieces { count, bytes } => Box::new(Pieces { count, bytes }),
+            Kind::FanOut(members) => Box::new(FanOut(members.clone())),
+        }
     }
 }
 
@@ -30,18 +101,28 @@ fn turn_by_turn(event_loop: &mut EventLoop) -> io::Result<()> {
 
 fn main() -> io::Result<()> {
     let mut limits = Limits::default();
-    let mut is_driven = false;
-    for flag in std::env::args().skip(1) {
+    let (mut is_driven, mut kind) = (false, Kind::Echo);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--turn-by-turn" => is_driven = true,
             "--timed" => limits.time_callbacks = true,
+            "--lines" => kind = Kind::Lines,
+            "--pieces" => {
+                let mut number = || arguments.next()?.parse().ok();
+                let (Some(count), Some(bytes)) = (number(), number()) else {
+                    return Err(io::Error::other("--pieces COUNT BYTES"));
+                };
+                kind = Kind::Pieces { count, bytes };
+            }
+            "--fan-out" => kind = Kind::FanOut(Rc::default()),
             "--idle-timeout" => limits.idle_timeout = Some(Duration::from_secs(3600)),
             _ => return Err(io::Error::other(format!("no such flag: {flag}"))),
         }
     }
     let mut event_loop = EventLoop::with_limits(limits)?;
     let mut context = event_loop.context();
-    let listener = context.listen(([127, 0, 0, 1], 0).into(), |_, _| Some(Box::new(Echo)))?;
+    let listener = context.listen(([127, 0, 0, 1], 0).into(), move |_, _| Some(kind.protocol()))?;
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
     println!("listening on {}", listening.local_addr()?);
     if is_driven { turn_by_turn(&mut event_loop) } else { event_loop.run() }
