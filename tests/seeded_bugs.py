@@ -125,8 +125,6 @@ BUGS = [
     ("a3", LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
      "_ => {}\n        }\n    }\n\n    /// Whether a listener may"),
     ("a4", LOOP + "accept.rs", "if was_full {", "if false && was_full {"),
-    ("a5", LOOP + "accept.rs", "Some(listener) => listener.factory = Some(factory),\n            // It has",
-     "Some(listener) if answer.is_some() => listener.factory = Some(factory),\n            Some(_) => {}\n            // It has"),
     ("a6", "src/context.rs", "listener.paused = false;\n            self.core.look_again(self.id);", "listener.paused = false;"),
     ("t1", LOOP + "timing.rs", "while let Some(key) = self.timers.first_due(now, mark) {",
      "while let Some(key) = self.timers.first_due(now + Duration::from_millis(1), mark) {"),
