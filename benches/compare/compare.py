@@ -46,7 +46,7 @@ RESULTS = HERE / "results.json"
 PICTURE = HERE / "results.svg"
 
 # Many short turns: what a machine does to a server for a while is in them and in those of its neighbours alike. Longer
-# turns of the same sum spread more, measured.
+# turns of the same sum mostly spread more, measured.
 TURN_S, SHORT_TURN_S = 0.05, 0.05
 PASSES = 3  # How often a round goes there and back.
 WARM_UP_S = 0.15
