@@ -76,6 +76,24 @@ impl Connection {
         }
     }
 
+    /// After a short read that only another one could confirm, puts that off. Answers whether it may be, and whether this
+    /// is the first since the last was done.
+    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
+        let was_put_off = self.socket.as_mut()?.put_off_reading()?;
+        self.flags.set(Flag::Readable, false);
+        Some(!was_put_off)
+    }
+
+    /// Whether a read was put off, which is done next.
+    pub(crate) fn is_to_be_confirmed(&mut self) -> bool {
+        let was_put_off = self.socket.as_mut().is_some_and(Stream::take_put_off);
+        if was_put_off {
+            self.flags.set(Flag::Readable, true);
+            self.flags.set(Flag::Hinted, true);
+        }
+        was_put_off
+    }
+
     /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).
     #[inline]
     pub(crate) fn has_received(&mut self, count: usize, now_ns: u64) {

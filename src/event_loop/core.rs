@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub(super) ready: VecDeque<Id>,
     /// Connections that somebody else's callback wrote to. Each stands here once.
     pub(super) written_to: Vec<Id>,
+    /// Connections of which a read is put off. Each stands here once.
+    pub(super) unconfirmed: Vec<Id>,
     /// Connections whose `connection_lost` is due.
     pub(super) lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
@@ -149,6 +151,7 @@ impl Core {
             timers_waited_for: 0,
             ready: VecDeque::new(),
             written_to: Vec::new(),
+            unconfirmed: Vec::new(),
             lost: Vec::new(),
             gone: Vec::new(),
             discarded: Vec::new(),

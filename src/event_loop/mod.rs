@@ -4,6 +4,7 @@
 mod accept;
 mod commands;
 mod completions;
+mod confirm;
 mod connect;
 mod core;
 mod datagrams;

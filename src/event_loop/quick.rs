@@ -147,6 +147,9 @@ impl Core {
 
     /// A read may find more, or that there is none: of Unix sockets only would-block tells.
     fn receive_more(&mut self, id: Id, buffer: &mut [u8], received: usize) {
+        if self.confirms_later(id) {
+            return self.flush(id);
+        }
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let limits = &connection.terms.limits;
         if self.own.gathered.len() > limits.queue_bytes_high || received >= limits.read_bytes_per_turn_max {

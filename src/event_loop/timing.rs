@@ -28,6 +28,8 @@ pub(super) enum Due {
     Shutdown,
     /// Buffers that are out of use are given back.
     Decay,
+    /// Reads that were put off are done.
+    Confirm,
 }
 
 const _: () = assert!(size_of::<Due>() == 16);
@@ -81,7 +83,7 @@ impl Due {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
-            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay => false,
+            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm => false,
         }
     }
 }
@@ -95,6 +97,7 @@ impl fmt::Debug for Due {
             Due::RateGroup(_) => f.write_str("RateGroup"),
             Due::Shutdown => f.write_str("Shutdown"),
             Due::Decay => f.write_str("Decay"),
+            Due::Confirm => f.write_str("Confirm"),
         }
     }
 }
@@ -223,6 +226,7 @@ impl Core {
             Due::RateGroup(group) => self.grant_shares(group),
             Due::Shutdown => self.end_of_grace(),
             Due::Decay => self.decay(),
+            Due::Confirm => self.confirm_reads(),
             Due::Every(_) => unreachable!("it was not one above"),
         }
     }

@@ -197,6 +197,8 @@ struct StreamState {
     token: Option<usize>,
     refuses_registration: bool,
     short_read_empties: bool,
+    /// Whether one is put off, where that may be.
+    puts_off: Option<bool>,
     reads: VecDeque<io::Result<Vec<u8>>>,
     error: Option<io::Error>,
     writes: VecDeque<io::Result<usize>>,
@@ -223,6 +225,7 @@ impl Stream {
             token: None,
             refuses_registration: false,
             short_read_empties: true,
+            puts_off: None,
             reads: VecDeque::new(),
             error: None,
             writes: VecDeque::new(),
@@ -252,6 +255,14 @@ impl Stream {
 
     pub(crate) fn short_read_empties(&self) -> bool {
         self.0.borrow().short_read_empties
+    }
+
+    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
+        self.0.borrow_mut().puts_off.as_mut().map(|puts_off| std::mem::replace(puts_off, true))
+    }
+
+    pub(crate) fn take_put_off(&mut self) -> bool {
+        self.0.borrow_mut().puts_off.as_mut().is_some_and(std::mem::take)
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -379,6 +390,13 @@ impl Peer {
     /// What was scripted to be read and has not been.
     pub(crate) fn unread(&self) -> usize {
         self.0.borrow().reads.iter().flatten().map(Vec::len).sum()
+    }
+
+    /// A short read proves nothing, but the next one may be put off.
+    pub(crate) fn lets_put_off(&self) {
+        let mut state = self.0.borrow_mut();
+        state.short_read_empties = false;
+        state.puts_off = Some(false);
     }
 
     pub(crate) fn set_short_read_empties(&self, empties: bool) {

@@ -141,6 +141,31 @@ impl Stream {
         }
     }
 
+    /// Puts off the read that would tell whether a short one has left something. `None` where it must be done now; else
+    /// whether one was put off already.
+    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
+        match self {
+            Stream::Tcp(_) => None,
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.put_off_reading(),
+            #[cfg(feature = "testing")]
+            Stream::Sim(_) => None,
+            #[cfg(test)]
+            Stream::Script(stream) => stream.put_off_reading(),
+        }
+    }
+
+    /// Whether a read was put off; it is no more.
+    pub(crate) fn take_put_off(&mut self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.take_put_off(),
+            #[cfg(test)]
+            Stream::Script(stream) => stream.take_put_off(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
@@ -157,7 +182,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.write_vectored(&[IoSlice::new(bytes)]),
+            Stream::Unix(stream) => stream.write(bytes),
             #[cfg(feature = "testing")]
             Stream::Sim(stream) => cold(|| stream.write(bytes)),
             #[cfg(test)]

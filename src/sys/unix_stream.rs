@@ -15,6 +15,8 @@ use crate::{Address, UnixAddress};
 pub(crate) struct UnixStream {
     stream: mio::net::UnixStream,
     awaits_writable: bool,
+    /// A read is put off: the one that would tell that a short one has left nothing.
+    puts_off: bool,
 }
 
 /// Sends by a socket that is in no loop. Not std's write, which can raise SIGPIPE (rule W7).
@@ -24,18 +26,18 @@ pub(crate) fn send(stream: &std::os::unix::net::UnixStream, data: &[u8]) -> io::
 
 impl UnixStream {
     pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
-        UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false }
+        UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false, puts_off: false }
     }
 
     pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
         #[cfg(target_vendor = "apple")]
         let _ = SockRef::from(&stream).set_nosigpipe(true);
-        UnixStream { stream, awaits_writable: false }
+        UnixStream { stream, awaits_writable: false, puts_off: false }
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
         let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
-        let stream = UnixStream { stream, awaits_writable: false };
+        let stream = UnixStream { stream, awaits_writable: false, puts_off: false };
         stream.prepare()?;
         Ok(stream)
     }
@@ -53,6 +55,7 @@ impl UnixStream {
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+        self.puts_off = false;
         registry.register(&mut self.stream, Token(token), Interest::READABLE)
     }
 
@@ -73,6 +76,25 @@ impl UnixStream {
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.read(buffer)
+    }
+
+    /// Puts the next read off, after one that stopped short. `None` where that cannot be; else what was so before.
+    ///
+    /// On Linux a short read leaves something behind only where a message carried descriptors or, if they are asked for,
+    /// other credentials than the one before. No event tells of that.
+    pub(super) fn put_off_reading(&mut self) -> Option<bool> {
+        cfg!(any(target_os = "linux", target_os = "android")).then(|| std::mem::replace(&mut self.puts_off, true))
+    }
+
+    /// The read that was put off is due.
+    pub(super) fn take_put_off(&mut self) -> bool {
+        std::mem::take(&mut self.puts_off)
+    }
+
+    /// As [`send`].
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stream = &self.stream;
+        stream.try_io(|| SockRef::from(stream).send_with_flags(bytes, SEND_FLAGS))
     }
 
     /// Not std's, which can raise SIGPIPE (rule W7).

@@ -462,6 +462,45 @@ fn r6_where_a_short_read_proves_nothing_reading_goes_on_to_would_block() {
 }
 
 #[test]
+fn r6_the_read_that_would_confirm_a_short_one_is_put_off_and_done_though_no_event_comes() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, takes_all);
+    peer.lets_put_off();
+    peer.sends("with a descriptor");
+    peer.sends("behind");
+    scene.world.event(&peer, Readiness::READABLE);
+    scene.settle();
+    assert_eq!(log.take(), ["made", "data with a descriptor"]);
+    scene.pass(Duration::from_millis(9));
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(Duration::from_millis(1));
+    assert_eq!(log.take(), ["data behind"]);
+    assert_eq!(peer.take_calls(), [Call::Read, Call::Read, Call::Read]);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(peer.take_calls(), []);
+}
+
+#[test]
+fn r6_while_messages_come_each_costs_one_read_and_all_of_a_moment_one_more() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, takes_all);
+    peer.lets_put_off();
+    for n in 0..5 {
+        scene.receive(&peer, format!("{n}"));
+    }
+    assert_eq!(peer.take_calls(), [const { Call::Read }; 5]);
+    scene.pass(Duration::from_millis(10));
+    assert_eq!(peer.take_calls(), [Call::Read]);
+    scene.receive(&peer, "6");
+    scene.tell(id, |transport| transport.abort());
+    scene.pass(Duration::from_millis(10));
+    // Nobody reads for one that is gone.
+    assert_eq!(peer.take_calls().iter().filter(|call| **call == Call::Read).count(), 1);
+}
+
+#[test]
 fn r6_an_interrupted_read_is_done_again() {
     let mut scene = Scene::new();
     let log = Log::default();
