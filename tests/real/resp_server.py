@@ -49,6 +49,12 @@ def wait_until(condition, what):
     return found
 
 
+def listens(path):
+    """Not so as soon as the path is there: between binding and listening a busy machine may be elsewhere."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
 @contextlib.contextmanager
 def redis_server(without=()):
     """The path of the socket of a redis-server of our own, which knows no commands of these names."""
@@ -60,7 +66,7 @@ def redis_server(without=()):
         server.stdin.write("\n".join(lines).encode())
         server.stdin.close()
         try:
-            wait_until(lambda: server.poll() is not None or os.path.exists(path), "redis-server does not listen")
+            wait_until(lambda: server.poll() is not None or listens(path), "redis-server does not listen")
             require(server.poll() is None, f"redis-server ended: {server.poll()}")
             yield path
         finally:
