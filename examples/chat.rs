@@ -12,7 +12,6 @@ mod support;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
 use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Transport, escape};
@@ -49,13 +48,9 @@ impl Member {
 
     /// One line for all but this one. They are written out before the loop sleeps, many lines in one piece.
     fn tell_others(&self, transport: &mut Transport<'_>, line: String) {
-        let line: Arc<[u8]> = (line + "\r\n").into_bytes().into();
         let me = transport.id();
-        for &id in self.room.borrow().values().filter(|id| **id != me) {
-            if let Some(mut other) = transport.context().connection(id) {
-                other.write_shared(line.clone());
-            }
-        }
+        let room = self.room.borrow();
+        transport.context().broadcast(room.values().filter(|id| **id != me), (line + "\r\n").as_bytes());
     }
 
     fn tell_who_is_here(&self, transport: &mut Transport<'_>) {

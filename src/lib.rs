@@ -74,6 +74,7 @@
 mod address;
 mod backoff;
 mod blocking;
+mod broadcast;
 mod completion;
 mod connect;
 mod connection;

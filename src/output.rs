@@ -15,7 +15,7 @@ pub(crate) const LARGE_BYTES: usize = 16 * 1024;
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
 /// What a chunk counts beside its bytes, so that tiny ones cannot dodge the marks (W3).
-const CHUNK_OVERHEAD_BYTES: usize = 64;
+pub(crate) const CHUNK_OVERHEAD_BYTES: usize = 64;
 
 /// How many chunks go out in one call.
 pub(crate) const GATHER_MAX: usize = 64;
@@ -25,12 +25,14 @@ pub(crate) enum Piece<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
     Shared(Arc<[u8]>),
+    /// One that many get, with the copy of it for those who have to keep some, once there is any.
+    Broadcast(&'a [u8], &'a mut Option<Arc<[u8]>>),
 }
 
 impl Piece<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Piece::Borrowed(bytes) => bytes,
+            Piece::Borrowed(bytes) | Piece::Broadcast(bytes, _) => bytes,
             Piece::Owned(bytes) => bytes,
             Piece::Shared(bytes) => bytes,
         }
@@ -57,11 +59,11 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub(crate) struct OutputQueue {
     chunks: VecDeque<Chunk>,
-    /// How much of the first chunk is gone already.
+    /// Copies behind all of these, at hand for the next one; keeps its buffer when it is empty.
+    tail: Vec<u8>,
+    /// How much of the first chunk is gone already, or of the tail where there is none.
     sent: usize,
     bytes: usize,
-    /// An emptied buffer, for the next chunk of copies.
-    spare: Vec<u8>,
 }
 
 impl OutputQueue {
@@ -76,7 +78,7 @@ impl OutputQueue {
 
     /// What the queue counts against marks and caps: its bytes and an overhead for each chunk.
     pub(crate) fn cost(&self) -> usize {
-        self.bytes + self.chunks.len() * CHUNK_OVERHEAD_BYTES
+        self.bytes + self.chunks() * CHUNK_OVERHEAD_BYTES
     }
 
     /// Adds a piece, of which the first `skip` bytes went out already.
@@ -88,6 +90,9 @@ impl OutputQueue {
         match piece {
             Piece::Owned(bytes) if left >= LARGE_BYTES => self.push_chunk(Chunk::Owned(bytes), skip),
             Piece::Shared(bytes) if left >= LARGE_BYTES => self.push_chunk(Chunk::Shared(bytes), skip),
+            Piece::Broadcast(bytes, kept) if left >= LARGE_BYTES => {
+                self.push_chunk(Chunk::Shared(kept.get_or_insert_with(|| bytes.into()).clone()), skip);
+            }
             piece => self.copy(&piece.bytes()[skip..]),
         }
     }
@@ -97,29 +102,46 @@ impl OutputQueue {
         if skip > 0 {
             self.sent = skip;
         }
+        self.end_tail();
         self.bytes += chunk.bytes().len() - skip;
         self.chunks.push_back(chunk);
     }
 
     fn copy(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        if let Some(Chunk::Copied(tail)) = self.chunks.back_mut() {
-            if tail.len() + bytes.len() <= CHUNK_BYTES_MAX {
-                tail.extend_from_slice(bytes);
-                return;
-            }
+        if self.tail.len() + bytes.len() > CHUNK_BYTES_MAX {
+            self.end_tail();
         }
-        let mut chunk = std::mem::take(&mut self.spare);
-        chunk.extend_from_slice(bytes);
-        self.chunks.push_back(Chunk::Copied(chunk));
+        self.bytes += bytes.len();
+        self.tail.extend_from_slice(bytes);
+    }
+
+    /// What comes next begins another chunk.
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(Chunk::Copied(std::mem::take(&mut self.tail)));
+        }
+    }
+
+    /// Copies a small piece behind others, the common case of many that go out together; `false` where it would begin a
+    /// chunk, or the queue be too long.
+    #[inline]
+    pub(crate) fn append(&mut self, bytes: &[u8], bytes_max: usize) -> bool {
+        let fits = self.tail.len() + bytes.len() <= CHUNK_BYTES_MAX && self.bytes + bytes.len() <= bytes_max;
+        if !fits || self.tail.is_empty() {
+            return false;
+        }
+        self.bytes += bytes.len();
+        self.tail.extend_from_slice(bytes);
+        true
     }
 
     /// Points `slices` at what goes out next, and answers how many of them.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
-        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+        let tail = Some(&self.tail[..]).filter(|tail| !tail.is_empty());
+        for (slice, bytes) in slices.iter_mut().zip(self.chunks.iter().map(Chunk::bytes).chain(tail)) {
             let from = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&chunk.bytes()[from..]);
+            *slice = IoSlice::new(&bytes[from..]);
             count += 1;
         }
         count
@@ -127,18 +149,18 @@ impl OutputQueue {
 
     /// A copy of all that is queued.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        let chunks = self.chunks.iter().map(Chunk::bytes).collect::<Vec<_>>();
+        let chunks = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]).collect::<Vec<_>>();
         chunks.concat().split_off(self.sent)
     }
 
     /// How many chunks are queued.
     pub(crate) fn chunks(&self) -> usize {
-        self.chunks.len()
+        self.chunks.len() + usize::from(!self.tail.is_empty())
     }
 
     /// The first of what goes out next.
     pub(crate) fn first(&self) -> &[u8] {
-        self.chunks.front().map_or(&[], |chunk| &chunk.bytes()[self.sent..])
+        &self.chunks.front().map_or(&self.tail[..], Chunk::bytes)[self.sent..]
     }
 
     /// Takes out `count` bytes that the kernel has taken.
@@ -149,15 +171,23 @@ impl OutputQueue {
         while let Some(first) = self.chunks.front() {
             let length = first.bytes().len();
             if self.sent < length {
-                break;
+                return;
             }
             self.sent -= length;
             if let Some(Chunk::Copied(mut emptied)) = self.chunks.pop_front() {
-                // One buffer is kept for the next burst, unless a single large write has blown it up.
-                if self.spare.capacity() == 0 && emptied.capacity() <= 2 * CHUNK_BYTES_MAX {
+                // One buffer is kept for the next burst.
+                if self.tail.capacity() == 0 {
                     emptied.clear();
-                    self.spare = emptied;
+                    self.tail = emptied;
                 }
+            }
+        }
+        if self.sent == self.tail.len() {
+            self.sent = 0;
+            self.tail.clear();
+            // Unless a single large write has blown it up.
+            if self.tail.capacity() > 2 * CHUNK_BYTES_MAX {
+                self.tail = Vec::new();
             }
         }
     }
@@ -188,6 +218,7 @@ impl Pool {
         self.in_use -= 1;
         if !queue.is_empty() {
             queue.chunks.clear();
+            queue.tail.clear();
             queue.bytes = 0;
             queue.sent = 0;
         }

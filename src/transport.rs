@@ -73,14 +73,14 @@ impl<'a> Transport<'a> {
     /// Like [`write`](Transport::write), without a copy from 16 KiB on: one payload for many connections.
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
         if !self.core.own.gather(self.id, &data) {
-            self.core.write(self.id, Piece::Shared(data));
+            self.core.write_shared(self.id, data);
         }
     }
 
     /// How many written bytes the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
         let queued = self.core.slots.connection(self.id).map_or(0, super::connection::Connection::queued_bytes);
-        queued + self.core.own.gathered_bytes(self.id)
+        queued + self.core.log.share_bytes(self.id) + self.core.own.gathered_bytes(self.id)
     }
 
     /// What the connection has been through: age, bytes, queue.
@@ -163,7 +163,8 @@ impl<'a> Transport<'a> {
         let Some(connection) = self.core.slots.connection(self.id) else { return false };
         let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
-        let queued = self.core.own.gathered_bytes(self.id) + connection.queued_cost();
+        let gathered = self.core.own.gathered_bytes(self.id) + self.core.log.share_bytes(self.id);
+        let queued = gathered + connection.queued_cost();
         let over_high =
             queued > connection.terms.limits.queue_bytes_high && connection.terms.limits.pause_reading_over_high;
         connection.wants_input() && !is_replaced && !over_high

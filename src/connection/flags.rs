@@ -49,6 +49,11 @@ impl Flags {
     }
 
     #[inline]
+    pub(super) fn has_any(self, flags: u16) -> bool {
+        self.0 & flags != 0
+    }
+
+    #[inline]
     pub(crate) fn set(&mut self, flag: Flag, value: bool) {
         self.replace(flag, value);
     }

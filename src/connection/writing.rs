@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::{Connection, Flag, Mark, Sent, State};
+use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Sent, State};
 use crate::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
 
@@ -39,9 +39,22 @@ impl Connection {
     }
 
     /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
-    pub(super) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
+    pub(crate) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
         if skip < piece.bytes().len() {
             self.output.get_or_insert_with(|| pool.take()).push(piece, skip);
+        }
+    }
+
+    /// Puts a small piece behind others that others than its own callback have written, which go out together before the
+    /// loop sleeps. `false` where more is to be seen to.
+    #[inline]
+    pub(crate) fn write_behind(&mut self, bytes: &[u8]) -> bool {
+        let flushed_later = self.flags.has(Flag::WrittenTo) && !self.flags.has(Flag::Tight);
+        match &mut self.output {
+            Some(queue) if flushed_later && self.state == State::Open && bytes.len() < LARGE_BYTES => {
+                queue.append(bytes, GATHERED_BYTES_MAX)
+            }
+            _ => false,
         }
     }
 
@@ -73,6 +86,46 @@ impl Connection {
             self.drop_output(pool);
         }
         result
+    }
+
+    /// Sends what is queued and then `bytes`, which are many: in one call without a copy of them, as far as they go.
+    #[inline]
+    pub(crate) fn send_behind(&mut self, bytes: &[u8], pool: &mut Pool) -> Sent {
+        if self.output.is_some() {
+            return self.send_vectored(bytes, pool);
+        }
+        match self.send_quickly(bytes) {
+            Ok(()) => Sent::All,
+            Err(first) => self.send_rest(bytes, first, pool),
+        }
+    }
+
+    fn send_vectored(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
+        let (Some(socket), Some(queue)) = (&mut self.socket, &mut self.output) else { return Sent::All };
+        let mut slices = [IoSlice::new(&[]); GATHER_MAX];
+        let count = queue.gather(&mut slices[..GATHER_MAX - 1]);
+        if count < queue.chunks() || !self.flags.has(Flag::Writable) {
+            return self.send(more, pool);
+        }
+        slices[count] = IoSlice::new(more);
+        let (mut sent_of_more, mut result) = (0, Sent::All);
+        match taken(socket.write_vectored(&slices[..=count])) {
+            Taken::Bytes(count) => {
+                let queued = queue.bytes();
+                sent_of_more = count.saturating_sub(queued);
+                queue.advance(count.min(queued));
+                self.bytes_sent += count as u64;
+            }
+            Taken::Nothing(Blocked::UntilEvent) => self.flags.set(Flag::Writable, false),
+            Taken::Nothing(Blocked::UntilLater) => result = Sent::Blocked(Blocked::UntilLater),
+            Taken::Failed(error) => result = Sent::Failed(error),
+        }
+        self.push(Piece::Borrowed(more), sent_of_more, pool);
+        match result {
+            // What is left, or nothing.
+            Sent::All => self.send(&[], pool),
+            other => other,
+        }
     }
 
     /// As [`send`](Connection::send), where nothing is queued.
@@ -182,8 +235,30 @@ impl Connection {
     /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        let flows = self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh);
-        self.output.is_none() && flows && matches!(self.state, State::Open)
+        self.sends_at_will() && self.output.is_none() && !self.flags.has(Flag::WrittenTo)
+    }
+
+    /// Whether nothing is due for it but a send, of what is queued or of more.
+    #[inline]
+    pub(crate) fn sends_at_will(&self) -> bool {
+        self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh) && matches!(self.state, State::Open)
+    }
+
+    /// Whether the turn's end flushes it, others having written to it, and nothing is due before.
+    pub(crate) fn is_flushed_later(&self) -> bool {
+        self.flags.has(Flag::WrittenTo) && self.flags.has(Flag::Made) && matches!(self.state, State::Open)
+    }
+
+    /// Whether the turn's end flushes it, or a read may find more: told quickly.
+    #[inline]
+    pub(crate) fn is_flushed_later_or_readable(&self) -> bool {
+        self.flags.has_any(Flag::WrittenTo as u16 | Flag::Readable as u16)
+    }
+
+    /// Whether it may have a share of what is broadcast: no limit is met by the longest one.
+    pub(crate) fn may_share(&self) -> bool {
+        let is_usual = self.flags.has(Flag::Made) && !self.flags.has(Flag::Tight);
+        is_usual && self.queued_cost() <= self.terms.limits.queue_bytes_max - GATHERED_BYTES_MAX
     }
 }
 

@@ -17,6 +17,7 @@ use super::own::Own;
 use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timing::{Due, Purpose};
+use crate::broadcast::BroadcastLog;
 use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, READ_BYTES_MAX, State, Terms};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
@@ -86,10 +87,11 @@ pub(crate) struct Core {
     /// Every connection reads into this one.
     pub(super) read_buffer: Vec<u8>,
     pub(crate) own: Own,
+    pub(crate) log: BroadcastLog,
     pub(super) pool: Pool,
     /// Whether a timer is set that gives buffers back.
     pub(super) decaying: bool,
-    /// What all output queues cost together.
+    /// What all output queues cost together, and what is broadcast and not queued.
     pub(crate) queued_total: usize,
     /// Only while `queued_total` is below this, the quick path is taken: then no callback of it meets the loop's cap.
     pub(crate) quick_below: usize,
@@ -166,6 +168,7 @@ impl Core {
             commands: VecDeque::new(),
             read_buffer: vec![0; READ_BYTES_MAX],
             own: Own::default(),
+            log: BroadcastLog::default(),
             pool: Pool::default(),
             decaying: false,
             queued_total: 0,
@@ -216,7 +219,7 @@ impl Core {
             age: Duration::from_nanos(self.turn_began_ns.saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
-            queued_bytes: connection.queued_bytes() + self.own.gathered_bytes(id),
+            queued_bytes: connection.queued_bytes() + self.log.share_bytes(id) + self.own.gathered_bytes(id),
         }
     }
 
@@ -278,6 +281,7 @@ impl Core {
     /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
     /// called later, once. Does nothing for one that has ended.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
+        self.settle(id);
         let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             return;
         };
@@ -490,6 +494,7 @@ impl Core {
     /// From here on no write of its callback counts; what it wrote before is flushed, at the callback's end or the
     /// turn's.
     fn see_to_end(&mut self, id: Id) {
+        self.settle(id);
         if self.own.is(id) {
             self.own.set_room(0);
         } else {

@@ -42,6 +42,8 @@ impl Core {
             ("backing off", self.backing_off.len()),
             ("commands", self.commands.len() + usize::from(self.has_commands())),
             ("gathered bytes", self.own.gathered.len()),
+            ("shares of broadcasts", usize::from(self.log.is_shared())),
+            ("broadcasting memory", usize::from(self.log.holds_memory())),
             ("gathering memory", usize::from(self.own.holds_memory())),
             ("queued bytes", self.queued_total),
             ("queues in use", self.pool.in_use()),

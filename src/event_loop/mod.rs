@@ -2,6 +2,7 @@
 //! connections and listeners.
 
 mod accept;
+mod broadcast;
 mod commands;
 mod completions;
 mod confirm;

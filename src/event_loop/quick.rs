@@ -54,7 +54,7 @@ impl Core {
         if connection.idle.is_some() {
             connection.touch_idle(self.turn_began_ns);
         }
-        if connection.is_readable() {
+        if connection.is_flushed_later_or_readable() {
             return self.receive_more(id, buffer, count);
         }
         match connection.send_quickly(&self.own.gathered) {
@@ -151,6 +151,9 @@ impl Core {
             return self.flush(id);
         }
         let Some(connection) = self.slots.connection_mut(id) else { return };
+        if !connection.is_readable() {
+            return self.flush(id);
+        }
         let limits = &connection.terms.limits;
         if self.own.gathered.len() > limits.queue_bytes_high || received >= limits.read_bytes_per_turn_max {
             return self.receive_slowly(id, buffer, true, received);

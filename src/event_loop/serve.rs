@@ -74,6 +74,7 @@ impl Core {
     /// As [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
     /// anything else. That it is not made until then keeps all else from it; its timeouts begin with it.
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        self.settle(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
             return self.discarded.push(Discarded::Protocol(protocol));
         }
@@ -335,8 +336,9 @@ impl Core {
     #[inline]
     fn hold_back(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        if self.own.gathered.len() + connection.queued_cost() > connection.terms.limits.queue_bytes_high {
-            self.flush(id);
+        let queued = self.own.gathered.len() + self.log.share_bytes(id) + connection.queued_cost();
+        if queued > connection.terms.limits.queue_bytes_high {
+            self.flush_now(id);
         }
     }
 

@@ -106,6 +106,7 @@ impl Core {
     /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
         let now_ns = self.ns(now);
+        self.settle(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if let Some(idle) = &mut connection.idle {
             idle.timer = None;

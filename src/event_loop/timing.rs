@@ -324,7 +324,7 @@ impl Core {
 
     /// Has buffers given back after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
-        let holds_memory = self.pool.holds_memory() || self.own.holds_memory();
+        let holds_memory = self.pool.holds_memory() || self.own.holds_memory() || self.log.holds_memory();
         if holds_memory && !std::mem::replace(&mut self.decaying, true) {
             self.timers.insert(self.deadline_after(DECAY), Due::Decay);
         }
@@ -334,6 +334,7 @@ impl Core {
         self.decaying = false;
         self.pool.decay();
         self.own.decay();
+        self.log.decay();
         self.start_decay();
     }
 }

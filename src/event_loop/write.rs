@@ -1,13 +1,14 @@
 //! Output: what is written, sent, and done once it has gone out.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Core;
 use super::core::reuse;
 use crate::CloseReason;
 use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
-use crate::output::Piece;
+use crate::output::{LARGE_BYTES, Piece};
 use crate::reason::Limit;
 use crate::sys::Blocked;
 
@@ -18,6 +19,11 @@ impl Core {
             return;
         }
         self.own.disturb(id);
+        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+            // Perhaps it is only that the turn has not come to its end.
+            self.send_shares();
+        }
+        self.settle(id);
         self.send_gathered(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
             self.counters.late_writes += 1;
@@ -51,11 +57,28 @@ impl Core {
         }
     }
 
-    /// As [`write`](Core::write), for who writes in a callback's midst.
-    #[cold]
+    /// As [`write`](Core::write), for who writes in a callback's midst. Many small pieces to many connections are the
+    /// common case of it, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
-        self.write(id, Piece::Borrowed(data));
+        if !self.write_small(id, data) {
+            self.write(id, Piece::Borrowed(data));
+        }
+    }
+
+    /// The same of a payload that is shared.
+    #[inline(never)]
+    pub(crate) fn write_shared(&mut self, id: Id, data: Arc<[u8]>) {
+        if !self.write_small(id, &data) {
+            self.write(id, Piece::Shared(data));
+        }
+    }
+
+    #[inline]
+    fn write_small(&mut self, id: Id, data: &[u8]) -> bool {
+        let is_small = (1..LARGE_BYTES).contains(&data.len());
+        let is_common = is_small && !self.own.is(id) && self.room_in_loop() == GATHERED_BYTES_MAX;
+        is_common && self.write_by_log(id, data)
     }
 
     /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
@@ -65,10 +88,11 @@ impl Core {
         }
     }
 
-    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done.
+    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
+    /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
     pub(super) fn flush(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) else {
-            return self.flush_queued(id);
+            return self.flush_or_defer(id);
         };
         if self.own.gathered.is_empty() {
             return;
@@ -86,7 +110,35 @@ impl Core {
         }
     }
 
-    fn flush_queued(&mut self, id: Id) {
+    fn flush_or_defer(&mut self, id: Id) {
+        match self.slots.connection_mut(id) {
+            Some(connection) if connection.is_flushed_later() => self.queue_gathered(id),
+            _ => self.flush_now(id),
+        }
+    }
+
+    /// Puts what a callback has gathered behind what is queued.
+    fn queue_gathered(&mut self, id: Id) {
+        if self.own.gathered.is_empty() {
+            return;
+        }
+        let repeated = self.log.repeated(id, &self.own.gathered);
+        if repeated.is_some_and(|span| self.log.extend(id, span)) {
+            self.queued_total += self.own.gathered.len();
+            return self.own.gathered.clear();
+        }
+        self.settle(id);
+        if let Some(connection) = self.slots.connection_mut(id) {
+            let before = connection.queued_cost();
+            connection.push(Piece::Borrowed(&self.own.gathered), 0, &mut self.pool);
+            self.queued_total += connection.queued_cost() - before;
+        }
+        self.own.gathered.clear();
+    }
+
+    /// As [`flush`](Core::flush), whoever else has written to it.
+    pub(super) fn flush_now(&mut self, id: Id) {
+        self.settle(id);
         let Some(connection) = self.slots.connection_mut(id) else { return self.own.gathered.clear() };
         if connection.has_output() || !self.own.gathered.is_empty() {
             self.send(id);
@@ -111,6 +163,7 @@ impl Core {
     }
 
     fn send(&mut self, id: Id) {
+        self.settle(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             self.own.gathered.clear();
             return;
@@ -154,7 +207,8 @@ impl Core {
     }
 
     /// A send has failed: the first error of it is the reason of the end (W1), once what had arrived is delivered (R4).
-    fn fail_sending(&mut self, id: Id, reason: CloseReason) {
+    pub(super) fn fail_sending(&mut self, id: Id, reason: CloseReason) {
+        self.settle(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         self.queued_total -= connection.queued_cost();
         if self.own.is(id) {
@@ -235,8 +289,16 @@ impl Core {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.flags.set(Flag::WrittenTo, false);
             // One that is not made yet is flushed when it is.
-            if connection.flags.has(Flag::Made) {
-                self.flush(id);
+            if !connection.flags.has(Flag::Made) {
+                continue;
+            }
+            match self.log.is_shared().then(|| self.send_share(id)).flatten() {
+                None => self.flush(id),
+                Some(Sent::All) => {}
+                Some(sent) => {
+                    self.note_sent(id, sent, false);
+                    self.after_send(id);
+                }
             }
         }
         reuse(&mut self.written_to, written_to);

@@ -308,6 +308,7 @@ pub(crate) fn os_error(code: i32) -> io::Error {
 
 #[cfg(unix)]
 mod accepting;
+mod broadcasting;
 mod closing;
 mod commands;
 mod connecting;

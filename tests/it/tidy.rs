@@ -55,9 +55,9 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("signals/") || name.starts_with("service/") => "process",
         _ if name.starts_with("server/") => "framing",
         _ if name.starts_with("testing/") => "testing",
-        "backoff.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs" | "timeouts.rs"
-        | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs" | "escape.rs"
-        | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
+        "backoff.rs" | "broadcast.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs"
+        | "timeouts.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs"
+        | "escape.rs" | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
         "blocking.rs"
         | "connector.rs"
         | "datagram.rs"

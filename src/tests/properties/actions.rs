@@ -97,18 +97,24 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     }
     ledger.write_max = ledger.write_max.max(count);
     let before = transport.context().counters().late_writes;
-    match ledger.random.below(3) {
+    let mut reached = true;
+    match ledger.random.below(4) {
         0 => transport.write(&bytes),
         1 => {
             ledger.coverage.hit("write owned");
             transport.write_owned(bytes);
+        }
+        2 => {
+            ledger.coverage.hit("broadcast");
+            let id = transport.id();
+            reached = transport.context().broadcast([id], &bytes) == 1 || count == 0;
         }
         _ => {
             ledger.coverage.hit("write shared");
             transport.write_shared(bytes.into());
         }
     }
-    let taken = transport.context().counters().late_writes == before;
+    let taken = transport.context().counters().late_writes == before && reached;
     let shut = ledger.connections[index].write_shut;
     ledger.check(!(taken && shut && count > 0), || "a write after the end is taken".into());
     let connection = &ledger.connections[index];

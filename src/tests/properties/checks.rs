@@ -23,7 +23,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
     let one_write = ledger.write_max + 256;
     let mut total = 0;
     core.each_connection(|id, connection| {
-        let cost = connection.queued_cost();
+        let cost = connection.queued_cost() + core.log.cost(id);
         total += cost;
         let inspected = connection.inspected();
         cover(ledger, connection);

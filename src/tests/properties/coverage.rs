@@ -63,6 +63,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "attach",
     "drop detached",
     "another's",
+    "broadcast",
     "stale id",
     "post",
     "handle close",

@@ -64,6 +64,8 @@ impl Protocol for Noting {
             b"large" => transport.write_owned(vec![b'x'; 4 << 20]),
             _ => {
                 transport.write(&data[..1]);
+                let id = transport.id();
+                assert_eq!(transport.context().broadcast([id], b""), 0, "nothing is written to nobody");
                 transport.write_shared(Arc::from(&data[1..]));
                 write!(transport, "!").expect("a write never fails");
                 assert_eq!(transport.queued_bytes(), data.len() + 1);

@@ -1,0 +1,163 @@
+//! What is written to many connections at once: each payload stands here once, whoever gets it.
+//!
+//! Pure data: no socket. A connection has a share of the log: all that was broadcast to it since the last flush, which is
+//! one piece of the log as long as it misses none. So a payload costs each of its receivers a look at sixteen bytes, and
+//! no copy; what a turn has gathered for one of them goes out straight from the log, in one call.
+
+use std::num::NonZeroU64;
+use std::ops::Range;
+
+use crate::ids::Id;
+use crate::output::{CHUNK_OVERHEAD_BYTES, LARGE_BYTES};
+
+/// The log is sent before it grows over this, though the turn goes on: with what a share counts beside its bytes it stays
+/// below what a callback may gather.
+pub(crate) const LOG_BYTES_MAX: usize = 256 * 1024 - LARGE_BYTES;
+
+/// A written payload longer than this is not looked for: whoever gets it after another one gets a copy.
+const REPEATED_BYTES_MAX: usize = 4 * 1024;
+
+/// Whose share it is, by its generation (0: nobody's), and from where to where it goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    generation: u64,
+    from: u32,
+    to: u32,
+}
+
+/// One payload in the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    from: u32,
+    to: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct BroadcastLog {
+    bytes: Vec<u8>,
+    /// The last payload.
+    last: Span,
+    /// By slot.
+    shares: Vec<Share>,
+    /// How many of them are somebody's.
+    live: usize,
+    /// Whether it was of use since the last [`decay`](BroadcastLog::decay).
+    was_used: bool,
+}
+
+impl BroadcastLog {
+    /// Whether anybody has a share.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.live > 0
+    }
+
+    /// Whether there is room for another payload of this size.
+    #[inline]
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.live == 0 || self.bytes.len() + bytes <= LOG_BYTES_MAX
+    }
+
+    /// How much more all shares would count with another payload of this size.
+    pub(crate) fn cost_for_all(&self, bytes: usize) -> usize {
+        self.live * bytes
+    }
+
+    /// Takes a payload in. Nobody has a share of it yet.
+    pub(crate) fn append(&mut self, data: &[u8]) -> Span {
+        if self.live == 0 {
+            self.bytes.clear();
+        }
+        self.was_used = true;
+        let from = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(data);
+        self.last = Span { from, to: self.bytes.len() as u32 };
+        self.last
+    }
+
+    /// Where the last payload has the same bytes: that, for one who has not had it yet. Only while somebody has a share:
+    /// else the log could never begin anew.
+    #[inline]
+    pub(crate) fn repeated(&self, id: Id, data: &[u8]) -> Option<Span> {
+        let last = &self.bytes[self.last.from as usize..self.last.to as usize];
+        let is_the_same = self.live > 0 && data.len() <= REPEATED_BYTES_MAX && last == data;
+        (is_the_same && !self.reaches_end(id)).then_some(self.last)
+    }
+
+    /// Whether a connection has a share that ends with the last payload.
+    #[inline]
+    pub(crate) fn reaches_end(&self, id: Id) -> bool {
+        let share = self.shares.get(id.slot as usize);
+        share.is_some_and(|share| share.generation == id.generation.get() && share.to == self.last.to)
+    }
+
+    /// Gives a payload to a connection that has a share up to it.
+    #[inline]
+    pub(crate) fn extend(&mut self, id: Id, span: Span) -> bool {
+        match self.shares.get_mut(id.slot as usize) {
+            Some(share) if share.generation == id.generation.get() && share.to == span.from => {
+                share.to = span.to;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives a payload to a connection that has no share. Answers what that share counts against the loop's cap.
+    pub(crate) fn open(&mut self, id: Id, span: Span) -> usize {
+        let slot = id.slot as usize;
+        if self.shares.len() <= slot {
+            self.shares.resize(slot + 1, Share::default());
+        }
+        debug_assert!(self.shares[slot].generation == 0, "whoever leaves a slot has no share left");
+        self.shares[slot] = Share { generation: id.generation.get(), from: span.from, to: span.to };
+        self.live += 1;
+        self.was_used = true;
+        (span.to - span.from) as usize + CHUNK_OVERHEAD_BYTES
+    }
+
+    /// A connection's share.
+    fn share(&self, id: Id) -> Option<Range<usize>> {
+        let share = self.shares.get(id.slot as usize).filter(|share| share.generation == id.generation.get())?;
+        Some(share.from as usize..share.to as usize)
+    }
+
+    /// How many bytes a connection's share has.
+    #[inline]
+    pub(crate) fn share_bytes(&self, id: Id) -> usize {
+        if self.live == 0 { 0 } else { self.share(id).map_or(0, |share| share.len()) }
+    }
+
+    /// What a connection's share counts.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn cost(&self, id: Id) -> usize {
+        self.share(id).map_or(0, |share| share.len() + CHUNK_OVERHEAD_BYTES)
+    }
+
+    /// Takes a connection's share, for who then does with it what is to be done; its bytes, and what it counted.
+    pub(crate) fn take(&mut self, id: Id) -> Option<(&[u8], usize)> {
+        let share = self.share(id)?;
+        self.shares[id.slot as usize] = Share::default();
+        self.live -= 1;
+        let cost = share.len() + CHUNK_OVERHEAD_BYTES;
+        Some((&self.bytes[share], cost))
+    }
+
+    /// One who has a share, from this slot on.
+    pub(crate) fn next_sharer(&self, from_slot: usize) -> Option<Id> {
+        let (n, share) = self.shares.get(from_slot..)?.iter().enumerate().find(|(_, share)| share.generation != 0)?;
+        Some(Id { slot: (from_slot + n) as u32, generation: NonZeroU64::new(share.generation)? })
+    }
+
+    /// Whether it holds anything that a later [`decay`](BroadcastLog::decay) could give back.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.bytes.capacity() > 0 || self.shares.capacity() > 0
+    }
+
+    /// Gives its memory back, unless it was of use since the last call.
+    pub(crate) fn decay(&mut self) {
+        if !std::mem::take(&mut self.was_used) && self.live == 0 {
+            *self = BroadcastLog::default();
+        }
+    }
+}

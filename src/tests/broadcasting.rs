@@ -1,0 +1,284 @@
+//! One payload to many connections: to each of them as if it was written to, for all that the others see.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::life::{Numbers, let_something_happen};
+use super::*;
+use crate::sys::script::Call;
+
+/// Sends what comes to all of a room.
+fn talker(room: &Rc<RefCell<Vec<ConnectionId>>>, event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    if let Event::Data(data) = event {
+        transport.context().broadcast(room.borrow().iter(), data);
+    }
+    by_default(&event, transport)
+}
+
+/// A room of so many, all of whom talk.
+fn room(scene: &mut Scene, count: usize) -> (Rc<RefCell<Vec<ConnectionId>>>, Vec<Peer>) {
+    let room = Rc::new(RefCell::new(Vec::new()));
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        let of = room.clone();
+        let (id, peer) = scene.accept(&Log::default(), move |event, transport| talker(&of, event, transport));
+        room.borrow_mut().push(id);
+        peers.push(peer);
+    }
+    (room, peers)
+}
+
+#[test]
+fn w1_what_is_broadcast_goes_out_in_one_call_to_each_before_the_loop_sleeps() {
+    let mut scene = Scene::new();
+    let (_, peers) = room(&mut scene, 5);
+    for round in 0..3 {
+        peers.iter().for_each(|peer| drop(peer.take_calls()));
+        for (n, peer) in peers.iter().enumerate() {
+            peer.sends(format!("line {n}\n"));
+            scene.world.event(peer, Readiness::READABLE);
+        }
+        scene.turn();
+        for peer in &peers {
+            assert_eq!(peer.take_sent(), b"line 0\nline 1\nline 2\nline 3\nline 4\n", "round {round}");
+            // Its own line is no send of its own either.
+            assert_eq!(peer.take_calls(), [Call::Read, Call::Write(35)], "round {round}");
+        }
+        assert_eq!(scene.event_loop.core.queued_total, 0);
+    }
+}
+
+#[test]
+fn w1_the_same_written_to_one_after_the_other_goes_out_in_one_call_to_each() {
+    let mut scene = Scene::new();
+    let ids = Rc::new(RefCell::new(Vec::new()));
+    let mut peers = Vec::new();
+    for _ in 0..5 {
+        let room = ids.clone();
+        let (id, peer) = scene.accept(&Log::default(), move |event, transport| {
+            if let Event::Data(data) = event {
+                for &id in room.borrow().iter() {
+                    transport.context().connection(id).unwrap().write(data);
+                }
+            }
+            by_default(&event, transport)
+        });
+        ids.borrow_mut().push(id);
+        peers.push(peer);
+    }
+    // The same line of all of them is still a line of each.
+    for lines in [["one\n", "two\n", "three\n", "four\n", "five\n"], ["same\n"; 5]] {
+        for (peer, line) in peers.iter().zip(lines) {
+            peer.sends(line);
+            scene.world.event(peer, Readiness::READABLE);
+        }
+        scene.turn();
+        for (n, peer) in peers.iter().enumerate() {
+            assert_eq!(String::from_utf8(peer.take_sent()).unwrap(), lines.concat(), "to {n}");
+            let sends = peer.take_calls().into_iter().filter(|call| matches!(call, Call::Write(_))).count();
+            // Nobody had written to the first one yet when its own callback returned.
+            assert_eq!(sends, if n == 0 { 2 } else { 1 }, "to {n}");
+        }
+        assert_eq!(scene.event_loop.core.queued_total, 0);
+    }
+}
+
+/// A protocol that writes to any of a room, and closes or aborts one now and then. With `broadcasts` a payload for
+/// many is broadcast, without it is written to each.
+fn member(log: &Log, room: &Rc<RefCell<Vec<ConnectionId>>>, seed: u64, broadcasts: bool) -> Box<dyn Protocol> {
+    let (mut choices, room) = (Numbers(seed), room.clone());
+    protocol(log, move |event, transport| {
+        let mut room = room.borrow_mut();
+        if let Event::Made = event {
+            room.push(transport.id());
+        }
+        // When the others come is a matter of when in the turn something was sent.
+        if !matches!(event, Event::Data(_)) {
+            return by_default(&event, transport);
+        }
+        for _ in 0..choices.below(4) {
+            let size = [1, 5, 50, 300, 20_000][choices.below(5) as usize];
+            let payload = vec![b'a' + choices.below(20) as u8; size];
+            // Most get most; some get it twice.
+            let most = choices.below(10);
+            let mut ids: Vec<_> = room.iter().copied().filter(|_| choices.below(10) >= most / 3).collect();
+            ids.extend(room.get(choices.below(20) as usize));
+            if broadcasts {
+                transport.context().broadcast(&ids, &payload);
+            } else {
+                for &id in &ids {
+                    if let Some(mut other) = transport.context().connection(id) {
+                        other.write_owned(payload.clone());
+                    }
+                }
+            }
+            if choices.below(3) == 0 {
+                transport.write(b"own");
+            }
+        }
+        let other = room[choices.below(room.len() as u64) as usize];
+        if let Some(mut other) = transport.context().connection(other) {
+            match choices.below(60) {
+                0 => other.close(),
+                1 => other.abort(),
+                2 => other.shutdown_write(),
+                3..=20 => other.write(b"other"),
+                _ => {}
+            }
+        }
+        by_default(&event, transport)
+    })
+}
+
+/// What is seen of each member after each step of a random scene, and of the loop.
+fn tell(seed: u64, broadcasts: bool) -> Vec<(Vec<String>, Vec<u8>)> {
+    let limits = Limits::default()
+        .with_queue_bytes_max(300_000)
+        .with_loop_queue_bytes_max(900_000)
+        .with_pause_reading_over_high(false);
+    let mut scene = Scene::with_limits(limits);
+    let (room, mut numbers, mut lives) = (Rc::default(), Numbers(seed), Vec::new());
+    for n in 0..5 {
+        let log = Log::default();
+        let peer = scene.knock(Some(member(&log, &room, seed * 100 + n, broadcasts)));
+        lives.push((log, peer));
+    }
+    scene.settle();
+    let mut story = Vec::new();
+    for _ in 0..60 {
+        // Several in one turn, and one to whom anything happens.
+        for _ in 0..numbers.below(4) {
+            let (_, peer) = &lives[numbers.below(lives.len() as u64) as usize];
+            if !peer.is_closed() {
+                peer.sends("talk");
+                scene.world.event(peer, Readiness::READABLE);
+            }
+        }
+        let (_, peer) = &lives[numbers.below(lives.len() as u64) as usize];
+        let_something_happen(&mut scene, peer, &mut numbers);
+        scene.pass(Duration::from_millis(100 * numbers.below(10)));
+        let core = &scene.event_loop.core;
+        let mut total = 0;
+        core.slots.ids(|_| true).iter().filter_map(|&id| core.slots.connection(id)).for_each(|connection| {
+            total += connection.queued_cost();
+        });
+        assert_eq!(core.queued_total, total, "seed {seed}");
+        story.extend(lives.iter().map(|(log, peer)| {
+            let (entries, mut sent) = (log.take(), peer.take_sent());
+            // What had gone out before it was cut off is a matter of when in the turn that was.
+            let was_cut_off = |entry: &String| entry.starts_with("lost") && !entry.contains("closed");
+            if entries.iter().any(was_cut_off) {
+                sent.clear();
+            }
+            (entries, sent)
+        }));
+    }
+    let counters = scene.event_loop.context().counters();
+    story.push((vec![format!("{:?}", counters.losses)], vec![]));
+    story
+}
+
+#[test]
+fn w1_a_broadcast_and_a_write_to_each_cannot_be_told_apart_whatever_happens() {
+    for seed in 0..60 {
+        let (broadcast, written) = (tell(seed, true), tell(seed, false));
+        for (step, (broadcast, written)) in broadcast.iter().zip(&written).enumerate() {
+            assert!(broadcast == written, "seed {seed}, step {step}: {:?}, not {:?}", broadcast.0, written.0);
+        }
+    }
+}
+
+#[test]
+fn w4_a_room_whose_turn_is_longer_than_the_cap_of_the_loop_is_cut_off_nowhere() {
+    let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(100 * KIB));
+    let (room, peers) = room(&mut scene, 10);
+    let payload = vec![b'x'; 10 * KIB];
+    for _ in 0..60 {
+        assert_eq!(scene.event_loop.context().broadcast(room.borrow().iter(), &payload), 10);
+    }
+    // All of it and what each counts is within the cap, though the turn has not come to its end.
+    assert!(scene.event_loop.core.queued_total <= 100 * KIB + 10 * (10 * KIB + 64));
+    scene.settle();
+    for peer in &peers {
+        assert_eq!(peer.take_sent().len(), 60 * payload.len());
+    }
+    assert_eq!(scene.event_loop.core.queued_total, 0);
+}
+
+#[test]
+fn w4_a_member_who_does_not_read_meets_its_cap_and_the_others_get_all() {
+    let mut scene = Scene::with_limits(Limits::default().with_queue_bytes_max(300 * KIB));
+    let (room, peers) = room(&mut scene, 3);
+    peers[0].set_room(0);
+    for _ in 0..40 {
+        scene.event_loop.context().broadcast(room.borrow().iter(), &[b'x'; 10 * KIB]);
+        scene.settle();
+    }
+    assert!(peers[0].is_closed());
+    assert!(peers[1..].iter().all(|peer| peer.take_sent().len() == 400 * KIB));
+    assert_eq!((scene.event_loop.context().counters().losses.limit, scene.event_loop.core.queued_total), (1, 0));
+}
+
+#[test]
+fn w5_a_broadcast_leaves_out_who_is_closing_or_gone() {
+    let mut scene = Scene::new();
+    let (room, peers) = room(&mut scene, 4);
+    let ids = room.borrow().clone();
+    scene.tell(ids[0], abort);
+    let mut context = scene.event_loop.context();
+    assert_eq!(context.broadcast(&ids, b"1"), 3);
+    context.connection(ids[1]).unwrap().close();
+    context.connection(ids[2]).unwrap().shutdown_write();
+    // Behind what it was sent before: that goes out, this is too late.
+    assert_eq!((context.broadcast(&ids, b"2"), context.counters().late_writes), (1, 2));
+    assert_eq!(context.broadcast(&ids, b""), 0);
+    scene.settle();
+    let sent: Vec<_> = peers.iter().map(Peer::take_sent).collect();
+    assert_eq!(sent, [&b""[..], b"1", b"1", b"12"]);
+}
+
+#[test]
+fn w4_of_a_large_broadcast_one_copy_is_kept_for_all_who_take_less() {
+    let mut scene = Scene::new();
+    let (room, peers) = room(&mut scene, 4);
+    let payload: Vec<u8> = (0..100 * KIB).map(|n| (n / 7) as u8).collect();
+    peers[1..].iter().enumerate().for_each(|(n, peer)| peer.set_room(n * 1000));
+    let mut context = scene.event_loop.context();
+    context.broadcast(room.borrow().iter(), b"before ");
+    assert_eq!(context.broadcast(room.borrow().iter(), &payload), 4);
+    context.broadcast(room.borrow().iter(), b" behind");
+    for peer in &peers {
+        scene.make_room(peer, usize::MAX);
+        assert!(peer.take_sent() == [&b"before "[..], &payload, b" behind"].concat());
+    }
+}
+
+#[test]
+fn w3_what_broadcasts_have_grown_is_given_back() {
+    let mut scene = Scene::new();
+    let (room, _peers) = room(&mut scene, 100);
+    for _ in 0..20 {
+        scene.event_loop.context().broadcast(room.borrow().iter(), &[b'x'; 10 * KIB]);
+    }
+    // The log is bounded meanwhile, and gone soon after.
+    assert!(scene.event_loop.core.log.holds_memory());
+    scene.pass(4 * SECOND);
+    assert!(!scene.event_loop.core.log.holds_memory());
+}
+
+#[test]
+fn e1_ids_that_panic_leave_a_broadcast_whole_for_who_came_before() {
+    let mut scene = Scene::new();
+    let (room, peers) = room(&mut scene, 3);
+    let ids = room.borrow().clone();
+    let mut context = scene.event_loop.context();
+    context.broadcast(&ids, b"1");
+    let cut = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        context.broadcast(ids.iter().inspect(|&&id| assert!(id != ids[2], "as asked for")), b"2")
+    }));
+    assert!(cut.is_err());
+    context.broadcast(&ids, b"3");
+    scene.settle();
+    let sent: Vec<_> = peers.iter().map(Peer::take_sent).collect();
+    assert_eq!((sent, scene.event_loop.core.queued_total), (vec![b"123".to_vec(), b"123".to_vec(), b"13".to_vec()], 0));
+}
