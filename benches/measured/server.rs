@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::framing::{LineHandler, LineReceiver, send_line};
-use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Transport};
+use switchboard::{CloseReason, ConnectionId, Context, EventLoop, Limits, ListenerId, Protocol, Transport};
 
 struct Echo;
 
@@ -80,12 +80,16 @@ enum Kind {
 }
 
 impl Kind {
-    fn protocol(&self) -> Box<dyn Protocol> {
+    /// Each kind has a factory of its own, which asks nothing.
+    fn listen(self, context: &mut Context<'_>) -> io::Result<ListenerId> {
+        let any_port = ([127, 0, 0, 1], 0).into();
         match self {
-            Kind::Echo => Box::new(Echo),
-            Kind::Lines => Box::new(LineReceiver::new(EchoLines)),
-            &Kind::Pieces { count, bytes } => Box::new(Pieces { count, bytes }),
-            Kind::FanOut(members) => Box::new(FanOut(members.clone())),
+            Kind::Echo => context.listen(any_port, |_, _| Some(Box::new(Echo))),
+            Kind::Lines => context.listen(any_port, |_, _| Some(Box::new(LineReceiver::new(EchoLines)))),
+            Kind::Pieces { count, bytes } => {
+                context.listen(any_port, move |_, _| Some(Box::new(Pieces { count, bytes })))
+            }
+            Kind::FanOut(members) => context.listen(any_port, move |_, _| Some(Box::new(FanOut(members.clone())))),
         }
     }
 }
@@ -122,7 +126,7 @@ fn main() -> io::Result<()> {
     }
     let mut event_loop = EventLoop::with_limits(limits)?;
     let mut context = event_loop.context();
-    let listener = context.listen(([127, 0, 0, 1], 0).into(), move |_, _| Some(kind.protocol()))?;
+    let listener = kind.listen(&mut context)?;
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
     println!("listening on {}", listening.local_addr()?);
     if is_driven { turn_by_turn(&mut event_loop) } else { event_loop.run() }

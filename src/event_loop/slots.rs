@@ -84,12 +84,31 @@ impl Slots {
     pub(crate) fn remove(&mut self, id: Id) -> Option<Tenant> {
         self.slot(id)?;
         let slot = self.slab.remove(id.slot as usize);
-        let is_connection = matches!(slot.tenant, Tenant::Connection(_));
-        self.connections -= usize::from(is_connection);
-        self.background_connections -= usize::from(is_connection && slot.background);
+        self.count_out(matches!(slot.tenant, Tenant::Connection(_)), slot.background);
         self.datagrams -= usize::from(matches!(slot.tenant, Tenant::Datagram(_)));
-        self.foreground -= usize::from(!slot.background);
         Some(slot.tenant)
+    }
+
+    /// As [`remove`](Slots::remove), dropping a connection where it is found: it is too large to be handed around.
+    #[inline]
+    pub(crate) fn free(&mut self, id: Id) {
+        match self.slot(id) {
+            Some(slot) if matches!(slot.tenant, Tenant::Connection(_)) => {
+                let is_background = slot.background;
+                self.count_out(true, is_background);
+                if let Tenant::Connection(connection) = self.slab.remove(id.slot as usize).tenant {
+                    drop(connection);
+                }
+            }
+            _ => drop(self.remove(id)),
+        }
+    }
+
+    #[inline]
+    fn count_out(&mut self, is_connection: bool, is_background: bool) {
+        self.connections -= usize::from(is_connection);
+        self.background_connections -= usize::from(is_connection && is_background);
+        self.foreground -= usize::from(!is_background);
     }
 
     /// Whose token this is, if it is anybody's.

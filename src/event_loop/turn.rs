@@ -245,7 +245,7 @@ impl Core {
     pub(super) fn free_slots(&mut self) {
         if !self.gone.is_empty() {
             for id in self.gone.drain(..) {
-                self.slots.remove(id);
+                self.slots.free(id);
             }
         }
         if !self.discarded.is_empty() {
