@@ -1,6 +1,6 @@
 //! This crate, as an embedding program uses it: two protocols, the loop's own limits.
 //!
-//! Fan-out: the members' ids are in a list; each line is written to each of them, by id, and goes out before the loop
+//! Fan-out: the members' ids are in a list; the lines of a read are broadcast to all of them, and go out before the loop
 //! sleeps. What is not a whole line yet is left unconsumed.
 
 use std::cell::RefCell;
@@ -38,12 +38,7 @@ impl Protocol for Member {
         let end = memchr::memrchr(b'\n', data).map_or(0, |at| at + 1);
         let lines = &data[..end];
         if end > 0 {
-            let mut context = transport.context();
-            for &id in self.members.borrow().iter() {
-                if let Some(mut member) = context.connection(id) {
-                    member.write(lines);
-                }
-            }
+            transport.context().broadcast(self.members.borrow().iter(), lines);
         }
         end
     }
