@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Connection, Flag, Read, State};
 use crate::input::Input;
-use crate::sys::Stream;
+use crate::sys::{PutOff, Stream};
 use crate::{CloseReason, Protocol};
 
 impl Connection {
@@ -76,22 +76,22 @@ impl Connection {
         }
     }
 
-    /// After a short read that only another one could confirm, puts that off. Answers whether it may be, and whether this
-    /// is the first since the last was done.
-    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
-        let was_put_off = self.socket.as_mut()?.put_off_reading()?;
+    /// After a short read that only another one could confirm, puts that off. `None` where it cannot be; else how it stood
+    /// before.
+    pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
+        let before = self.socket.as_mut()?.put_off_reading()?;
         self.flags.set(Flag::Readable, false);
-        Some(!was_put_off)
+        Some(before)
     }
 
-    /// Whether a read was put off, which is done next.
-    pub(crate) fn is_to_be_confirmed(&mut self) -> bool {
-        let was_put_off = self.socket.as_mut().is_some_and(Stream::take_put_off);
-        if was_put_off {
+    /// A moment is over for a read that was put off. Answers how it stood before: where that is `Waits`, it is to be done.
+    pub(crate) fn pass_put_off(&mut self) -> PutOff {
+        let before = self.socket.as_mut().map_or(PutOff::No, Stream::pass_put_off);
+        if before == PutOff::Waits {
             self.flags.set(Flag::Readable, true);
             self.flags.set(Flag::Hinted, true);
         }
-        was_put_off
+        before
     }
 
     /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).

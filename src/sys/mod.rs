@@ -11,6 +11,7 @@ mod fed;
 mod listener;
 mod names;
 mod poller;
+mod put_off;
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(feature = "testing")]
@@ -35,6 +36,7 @@ pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};
 pub(crate) use names::look_up;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
+pub(crate) use put_off::PutOff;
 pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked};
 #[cfg(unix)]
 use unix_address::unix_address;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Readiness;
+use super::{PutOff, Readiness};
 use crate::Address;
 
 /// The world of one loop under test: its clock, and the events to come.
@@ -198,7 +198,7 @@ struct StreamState {
     refuses_registration: bool,
     short_read_empties: bool,
     /// Whether one is put off, where that may be.
-    puts_off: Option<bool>,
+    put_off: Option<PutOff>,
     reads: VecDeque<io::Result<Vec<u8>>>,
     error: Option<io::Error>,
     writes: VecDeque<io::Result<usize>>,
@@ -225,7 +225,7 @@ impl Stream {
             token: None,
             refuses_registration: false,
             short_read_empties: true,
-            puts_off: None,
+            put_off: None,
             reads: VecDeque::new(),
             error: None,
             writes: VecDeque::new(),
@@ -257,12 +257,12 @@ impl Stream {
         self.0.borrow().short_read_empties
     }
 
-    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
-        self.0.borrow_mut().puts_off.as_mut().map(|puts_off| std::mem::replace(puts_off, true))
+    pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
+        self.0.borrow_mut().put_off.as_mut().map(PutOff::renew)
     }
 
-    pub(crate) fn take_put_off(&mut self) -> bool {
-        self.0.borrow_mut().puts_off.as_mut().is_some_and(std::mem::take)
+    pub(crate) fn pass_put_off(&mut self) -> PutOff {
+        self.0.borrow_mut().put_off.as_mut().map_or(PutOff::No, PutOff::pass)
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -396,7 +396,7 @@ impl Peer {
     pub(crate) fn lets_put_off(&self) {
         let mut state = self.0.borrow_mut();
         state.short_read_empties = false;
-        state.puts_off = Some(false);
+        state.put_off = Some(PutOff::No);
     }
 
     pub(crate) fn set_short_read_empties(&self, empties: bool) {

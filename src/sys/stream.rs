@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::Poller;
 #[cfg(feature = "testing")]
 use super::cold;
 use super::poller::stream_interest;
+use super::{Poller, PutOff};
 use crate::Address;
 
 pub(crate) enum Stream {
@@ -142,8 +142,8 @@ impl Stream {
     }
 
     /// Puts off the read that would tell whether a short one has left something. `None` where it must be done now; else
-    /// whether one was put off already.
-    pub(crate) fn put_off_reading(&mut self) -> Option<bool> {
+    /// how it stood before.
+    pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
         match self {
             Stream::Tcp(_) => None,
             #[cfg(unix)]
@@ -155,14 +155,14 @@ impl Stream {
         }
     }
 
-    /// Whether a read was put off; it is no more.
-    pub(crate) fn take_put_off(&mut self) -> bool {
+    /// A moment is over for a read that was put off. Answers how it stood before.
+    pub(crate) fn pass_put_off(&mut self) -> PutOff {
         match self {
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.take_put_off(),
+            Stream::Unix(stream) => stream.pass_put_off(),
             #[cfg(test)]
-            Stream::Script(stream) => stream.take_put_off(),
-            _ => false,
+            Stream::Script(stream) => stream.pass_put_off(),
+            _ => PutOff::No,
         }
     }
 

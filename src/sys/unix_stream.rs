@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
+use super::PutOff;
 use super::stream::SEND_FLAGS;
 use crate::{Address, UnixAddress};
 
@@ -16,7 +17,7 @@ pub(crate) struct UnixStream {
     stream: mio::net::UnixStream,
     awaits_writable: bool,
     /// A read is put off: the one that would tell that a short one has left nothing.
-    puts_off: bool,
+    put_off: PutOff,
 }
 
 /// Sends by a socket that is in no loop. Not std's write, which can raise SIGPIPE (rule W7).
@@ -26,18 +27,18 @@ pub(crate) fn send(stream: &std::os::unix::net::UnixStream, data: &[u8]) -> io::
 
 impl UnixStream {
     pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
-        UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false, puts_off: false }
+        UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false, put_off: PutOff::No }
     }
 
     pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
         #[cfg(target_vendor = "apple")]
         let _ = SockRef::from(&stream).set_nosigpipe(true);
-        UnixStream { stream, awaits_writable: false, puts_off: false }
+        UnixStream { stream, awaits_writable: false, put_off: PutOff::No }
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
         let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
-        let stream = UnixStream { stream, awaits_writable: false, puts_off: false };
+        let stream = UnixStream { stream, awaits_writable: false, put_off: PutOff::No };
         stream.prepare()?;
         Ok(stream)
     }
@@ -55,7 +56,7 @@ impl UnixStream {
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
-        self.puts_off = false;
+        self.put_off = PutOff::No;
         registry.register(&mut self.stream, Token(token), Interest::READABLE)
     }
 
@@ -78,17 +79,17 @@ impl UnixStream {
         self.stream.read(buffer)
     }
 
-    /// Puts the next read off, after one that stopped short. `None` where that cannot be; else what was so before.
+    /// Puts the next read off, after one that stopped short. `None` where that cannot be; else how it stood before.
     ///
     /// On Linux a short read leaves something behind only where a message carried descriptors or, if they are asked for,
     /// other credentials than the one before. No event tells of that.
-    pub(super) fn put_off_reading(&mut self) -> Option<bool> {
-        cfg!(any(target_os = "linux", target_os = "android")).then(|| std::mem::replace(&mut self.puts_off, true))
+    pub(super) fn put_off_reading(&mut self) -> Option<PutOff> {
+        cfg!(any(target_os = "linux", target_os = "android")).then(|| self.put_off.renew())
     }
 
-    /// The read that was put off is due.
-    pub(super) fn take_put_off(&mut self) -> bool {
-        std::mem::take(&mut self.puts_off)
+    /// A moment is over for the read that was put off.
+    pub(super) fn pass_put_off(&mut self) -> PutOff {
+        self.put_off.pass()
     }
 
     /// As [`send`].

@@ -97,13 +97,16 @@ fn a_unix_stream_costs_no_wake_up_when_its_peer_reads() {
         assert_eq!(back, text);
     };
     event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let mut woken = 0;
     for _ in 0..10 {
         answered(&mut event_loop, b"message");
         // The peer has read. Were that an event, this turn would end early.
         let start = Instant::now();
         event_loop.turn(Some(Duration::from_millis(5))).unwrap();
-        assert!(start.elapsed() >= Duration::from_millis(5), "woken without a reason");
+        woken += usize::from(start.elapsed() < Duration::from_millis(5));
     }
+    // The reads that are put off have a timer, of 50 ms.
+    assert!(woken <= 2, "woken {woken} times without a reason");
 }
 
 /// Detaches at the first bytes, consuming one of them, and hands the rest to a thread.
