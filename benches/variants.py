@@ -111,7 +111,7 @@ def constant(file, before, after):
 # How a connection's callback is called if its protocol's type is known.
 CALL = "protocol.data_received(&mut Transport::new(core, id), data));\n        self.end_quickly"
 LARGE = "pub(crate) const LARGE_BYTES: usize = 16 * 1024;"
-TIMER = "connection.touch_idle(self.turn_began_ns);\n        }\n        if connection.is_readable"
+TIMER = "connection.touch_idle(self.turn_began_ns);\n        }\n        if connection.is_flushed_later_or_readable"
 
 # name: (the edits, the workloads, whether instructions are counted)
 VARIANTS = {
@@ -145,7 +145,7 @@ VARIANTS = {
     "idle timers set anew by each message": ([
         (QUICK, TIMER, "connection.touch_idle(self.turn_began_ns);\n            if let Some(key) = connection.idle.as_ref().and_then(|idle| idle.timer) {\n"
          "                self.timers.reset(key, self.turn_began + std::time::Duration::from_secs(3600));\n            }\n        }\n"
-         "        let Some(connection) = self.slots.connection_mut(id) else { return };\n        if connection.is_readable"),
+         "        let Some(connection) = self.slots.connection_mut(id) else { return };\n        if connection.is_flushed_later_or_readable"),
     ], ["50 clients, idle timeouts"], True),
 }
 
