@@ -433,7 +433,7 @@ BUGS = [
      "self.state == State::FlushingAfterEnd && self.ending"),
     ("h1", "src/connection/flags.rs", "const ANY: u16 = Flag::WrittenTo as u16 | Flag::SendsLater as u16;",
      "const ANY: u16 = Flag::WrittenTo as u16 | Flag::SendsLater as u16 | Flag::Errored as u16;"),
-    ("c2", LOOP + "serve.rs", "if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_plain() {",
+    ("w1", LOOP + "serve.rs", "if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_plain() {",
      "if result.is_ok() && connection.is_lifted_and_plain() {"),
     ("e1", LOOP + "serve.rs", "if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_plain() {",
      "if self.own.gathered.is_empty() && connection.is_lifted_and_plain() {"),

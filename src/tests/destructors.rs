@@ -151,3 +151,27 @@ fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
     scene.settle();
     assert_eq!(*dropped.borrow(), 5);
 }
+
+#[test]
+fn c3_a_protocol_that_is_set_at_the_loss_is_dropped_by_itself_and_nothing_else_with_it() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let log = Log::default();
+    let (id, _peer) = scene.accept(&log, |event, transport| {
+        if let Event::Lost(_) = event {
+            transport.set_protocol(Box::new(Explosive));
+        }
+        by_default(&event, transport)
+    });
+    let (other, _other_peer) = scene.accept(&log, idle);
+    log.take();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        scene.tell(id, |transport| transport.abort());
+        scene.tell(other, |transport| transport.abort());
+        scene.settle();
+    }));
+    assert!(result.is_ok());
+    assert_eq!(log.take(), ["lost: aborted by us", "lost: aborted by us"]);
+    assert_eq!(scene.event_loop.context().counters().panics, 1);
+    assert_eq!(scene.event_loop.context().connection_ids().len(), 0);
+}

@@ -85,7 +85,7 @@ fn the_quick_path_and_the_general_one_cannot_be_told_apart_whatever_happens() {
 type Act = fn(&mut crate::Transport<'_>);
 
 /// What a callback may do to its own connection.
-fn acts() -> [(&'static str, Act); 15] {
+fn acts() -> [(&'static str, Act); 17] {
     [
         ("nothing", |_| {}),
         ("writes little", |transport| transport.write(b"little")),
@@ -105,6 +105,11 @@ fn acts() -> [(&'static str, Act); 15] {
             transport.close();
         }),
         ("panics", |_| panic!("on purpose")),
+        ("closes and panics", |transport| {
+            transport.close();
+            panic!("on purpose");
+        }),
+        ("fails", |transport| transport.fail("broken")),
         ("detaches", |transport| {
             let _ = transport.detach(|_, _| {});
         }),
@@ -190,4 +195,20 @@ fn h1_each_thing_that_can_come_with_an_end_of_stream_leaves_the_quick_path() {
             }
         }
     }
+}
+
+#[test]
+fn h1_an_error_that_was_hinted_at_before_an_end_of_stream_is_looked_for_behind_it() {
+    let tell = |quick| {
+        let (mut scene, log) = (scene(quick, Limits::default()), Log::default());
+        let (_, peer) = scene.accept(&log, |_, _| 0);
+        scene.world.event(&peer, Readiness::READABLE | Readiness::ERROR);
+        scene.settle();
+        peer.sends([]);
+        peer.meets(std::io::ErrorKind::ConnectionReset.into());
+        scene.world.event(&peer, Readiness::READABLE | Readiness::READ_CLOSED);
+        scene.settle();
+        seen(&log, &peer)
+    };
+    assert_eq!(tell(true), tell(false), "the quick path is on the left");
 }
