@@ -3,7 +3,8 @@
 //! Every member of a room sends a line of 64 bytes, and each line goes to every member: written to each by its id
 //! ([`Transport::write`]), the same with a payload that is shared ([`Transport::write_shared`]), and as one operation
 //! ([`Context::broadcast`]). Beside it a loop written by hand on mio for nothing but this: it appends each line to a
-//! buffer of each receiver's own, and sends each buffer once at the end of a pass.
+//! buffer of each receiver's own, and sends each buffer once at the end of a pass. And one that gathers all lines once, in
+//! one buffer for all: nothing can do less for a receiver than its one send.
 //!
 //! One thread has all members of all rooms, on one core; the servers have the other one, each in a thread of its own. All
 //! live all the time and are asked in short turns, in another order each time. What counts is how long a server's thread
@@ -31,6 +32,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
 use switchboard::{CloseReason, ConnectionId, EventLoop, Protocol, Transport};
 
+use self::by_hand::Gathers;
 use self::members::Members;
 
 /// Bytes of a line, its end included.
@@ -147,19 +149,27 @@ fn pin(core: usize) {
     }
 }
 
-const SERVERS: [(&str, Option<Way>); 4] = [
-    ("by hand", None),
-    ("write", Some(Way::Write)),
-    ("write_shared", Some(Way::WriteShared)),
-    ("broadcast", Some(Way::Broadcast)),
+/// What a server is made with.
+#[derive(Clone, Copy)]
+enum Made {
+    ByHand(Gathers),
+    WithTheCrate(Way),
+}
+
+const SERVERS: [(&str, Made); 5] = [
+    ("by hand", Made::ByHand(Gathers::ForEach)),
+    ("by hand, one buffer", Made::ByHand(Gathers::Once)),
+    ("write", Made::WithTheCrate(Way::Write)),
+    ("write_shared", Made::WithTheCrate(Way::WriteShared)),
+    ("broadcast", Made::WithTheCrate(Way::Broadcast)),
 ];
 
 /// Measures rooms of so many members.
 fn compare(members: usize, turns: usize, messages: usize) {
-    let servers = SERVERS.map(|(name, way)| {
-        start(name, move |started| match way {
-            None => by_hand::serve(started),
-            Some(way) => serve(way, started),
+    let servers = SERVERS.map(|(name, made)| {
+        start(name, move |started| match made {
+            Made::ByHand(gathers) => by_hand::serve(gathers, started),
+            Made::WithTheCrate(way) => serve(way, started),
         })
     });
     let mut rooms: Vec<Members> = servers.iter().map(|server| Members::join(server.address, members)).collect();
@@ -184,7 +194,7 @@ fn compare(members: usize, turns: usize, messages: usize) {
         let (_, seconds, _) = quartiles(times.iter().map(|of_turn| of_turn[n]));
         let ns = seconds * 1e9 / delivered;
         println!(
-            "    {name:<12} {ns:>6.1} ns on a core a line and receiver, {ratio:.2} of by hand ({low:.2} to {high:.2})"
+            "    {name:<19} {ns:>6.1} ns on a core a line and receiver, {ratio:.2} of by hand ({low:.2} to {high:.2})"
         );
     }
 }

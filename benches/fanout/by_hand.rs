@@ -1,7 +1,8 @@
 // The loop that is written by hand for this alone.
 //
 // Edge-triggered, and no read after a short one, as in the crate. What a member is to get is gathered in a buffer of its
-// own, which keeps its memory, and goes out with one send at the end of a pass.
+// own, which keeps its memory, and goes out with one send at the end of a pass. Or it is gathered once for all, since all
+// get the same: that is the least that any loop can do for a member, one send.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
@@ -14,6 +15,13 @@ use super::{Started, complete};
 
 const LISTENER: Token = Token(usize::MAX);
 
+/// Where the lines of a pass are gathered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gathers {
+    ForEach,
+    Once,
+}
+
 struct Member {
     stream: TcpStream,
     /// Input that is not a whole line yet.
@@ -23,7 +31,7 @@ struct Member {
     blocked: bool,
 }
 
-pub(crate) fn serve(started: &Sender<Started>) {
+pub(crate) fn serve(gathers: Gathers, started: &Sender<Started>) {
     let mut poll = Poll::new().expect("a descriptor is left");
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is left");
@@ -31,6 +39,7 @@ pub(crate) fn serve(started: &Sender<Started>) {
     started.send(Started::now(listener.local_addr().expect("it listens"))).expect("somebody waits for it");
     let mut members: Vec<Member> = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
+    let mut pass = Vec::new();
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -45,12 +54,17 @@ pub(crate) fn serve(started: &Sender<Started>) {
                 members[event.token().0].blocked = false;
             }
             if event.is_readable() {
-                receive(&mut members, event.token().0, &mut buffer);
+                receive(&mut members, event.token().0, &mut buffer, &mut pass);
+                if gathers == Gathers::ForEach {
+                    members.iter_mut().for_each(|member| member.out.extend_from_slice(&pass));
+                    pass.clear();
+                }
             }
         }
         for member in &mut members {
-            member.send();
+            member.send(&pass);
         }
+        pass.clear();
     }
 }
 
@@ -63,9 +77,9 @@ fn accept(listener: &TcpListener, poll: &Poll, members: &mut Vec<Member>) {
     }
 }
 
-fn receive(members: &mut [Member], from: usize, buffer: &mut [u8]) {
+fn receive(members: &mut [Member], from: usize, buffer: &mut [u8], pass: &mut Vec<u8>) {
+    let member = &mut members[from];
     loop {
-        let member = &mut members[from];
         let count = match member.stream.read(buffer) {
             // The end: the process is over with the first of them.
             Ok(0) => return,
@@ -74,13 +88,11 @@ fn receive(members: &mut [Member], from: usize, buffer: &mut [u8]) {
         };
         let data = &buffer[..count];
         if member.rest.is_empty() && complete(data).len() == count {
-            members.iter_mut().for_each(|member| member.out.extend_from_slice(data));
+            pass.extend_from_slice(data);
         } else {
             member.rest.extend_from_slice(data);
-            let mut lines = std::mem::take(&mut member.rest);
-            let rest = lines.split_off(complete(&lines).len());
-            member.rest = rest;
-            members.iter_mut().for_each(|member| member.out.extend_from_slice(&lines));
+            let lines = complete(&member.rest).len();
+            pass.extend(member.rest.drain(..lines));
         }
         if count < buffer.len() {
             return;
@@ -89,16 +101,29 @@ fn receive(members: &mut [Member], from: usize, buffer: &mut [u8]) {
 }
 
 impl Member {
-    fn send(&mut self) {
-        if self.out.is_empty() || self.blocked {
+    /// Sends what is its own, and behind that what all get.
+    fn send(&mut self, pass: &[u8]) {
+        if self.blocked || (!self.out.is_empty() && !pass.is_empty()) {
+            self.out.extend_from_slice(pass);
+        }
+        let is_own = !self.out.is_empty();
+        let bytes = if is_own { &self.out } else { pass };
+        if self.blocked || bytes.is_empty() {
             return;
         }
-        match self.stream.write(&self.out) {
-            Ok(count) if count == self.out.len() => self.out.clear(),
-            Ok(count) => drop(self.out.drain(..count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+        let (sent, length) = (self.stream.write(bytes), bytes.len());
+        let count = match sent {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                0
+            }
             // It is gone: so is all of this soon.
-            Err(_) => self.out.clear(),
+            Err(_) => length,
+        };
+        match is_own {
+            true => drop(self.out.drain(..count)),
+            false => self.out.extend_from_slice(&pass[count..]),
         }
     }
 }
