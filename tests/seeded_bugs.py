@@ -98,6 +98,7 @@ BUGS = [
     ("w1", "src/broadcast.rs", "share.generation == id.generation.get() && share.to == span.from =>",
      "share.generation == id.generation.get() =>"),
     ("w1", LOOP + "write.rs", "Some(connection) if connection.is_flushed_later() => self.queue_gathered(id),\n            ", ""),
+    ("w1", LOOP + "write.rs", "            // It stands behind what was not sent.\n            self.own.gathered.clear();\n", ""),
     ("w3", LOOP + "timing.rs", "self.log.decay();\n", ""),
     ("w4", LOOP + "broadcast.rs", "if !self.log.has_room(data.len()) || total > self.terms.limits.loop_queue_bytes_max {",
      "if !self.log.has_room(data.len()) {"),

@@ -213,6 +213,8 @@ impl Core {
         self.queued_total -= connection.queued_cost();
         if self.own.is(id) {
             self.own.set_room(0);
+            // It stands behind what was not sent.
+            self.own.gathered.clear();
         }
         match connection.begin_failing(reason, &mut self.pool) {
             Ok(()) => self.carry_over(id),

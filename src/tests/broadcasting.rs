@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::life::{Numbers, let_something_happen};
 use super::*;
+use crate::output::LARGE_BYTES;
 use crate::sys::script::Call;
 
 /// Sends what comes to all of a room.
@@ -264,6 +265,24 @@ fn w3_what_broadcasts_have_grown_is_given_back() {
     assert!(scene.event_loop.core.log.holds_memory());
     scene.pass(4 * SECOND);
     assert!(!scene.event_loop.core.log.holds_memory());
+}
+
+#[test]
+fn w1_what_stands_behind_a_share_that_could_not_be_sent_is_not_sent_either() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.accept(&log, |event, transport| {
+        if let Event::Data(_) = event {
+            let id = transport.id();
+            transport.context().broadcast([id], b"shared");
+            transport.write(b"own");
+            // It sends all shares.
+            transport.context().broadcast(std::iter::empty::<ConnectionId>(), &[0; LARGE_BYTES]);
+        }
+        by_default(&event, transport)
+    });
+    peer.write_answers(Err(io::ErrorKind::BrokenPipe.into()));
+    scene.receive(&peer, "x");
+    assert_eq!((log.take().len(), peer.take_sent()), (3, vec![]), "made, data, lost");
 }
 
 #[test]
