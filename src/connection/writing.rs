@@ -244,9 +244,10 @@ impl Connection {
         self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh) && matches!(self.state, State::Open)
     }
 
-    /// Whether the turn's end flushes it, others having written to it, and nothing is due before.
+    /// Whether the turn's end flushes it, others having written to it, and nothing is due before. Near its cap nothing
+    /// waits: what does might have the next write find the queue over it, though the peer takes all.
     pub(crate) fn is_flushed_later(&self) -> bool {
-        self.flags.has(Flag::WrittenTo) && self.flags.has(Flag::Made) && matches!(self.state, State::Open)
+        self.flags.has(Flag::WrittenTo) && matches!(self.state, State::Open) && self.may_share()
     }
 
     /// Whether the turn's end flushes it, or a read may find more: told quickly.

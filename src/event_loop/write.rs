@@ -111,8 +111,9 @@ impl Core {
     }
 
     fn flush_or_defer(&mut self, id: Id) {
-        match self.slots.connection_mut(id) {
-            Some(connection) if connection.is_flushed_later() => self.queue_gathered(id),
+        let is_far_from_cap = self.room_in_loop() == GATHERED_BYTES_MAX;
+        match self.slots.connection(id) {
+            Some(connection) if is_far_from_cap && connection.is_flushed_later() => self.queue_gathered(id),
             _ => self.flush_now(id),
         }
     }

@@ -286,6 +286,38 @@ fn w1_what_stands_behind_a_share_that_could_not_be_sent_is_not_sent_either() {
 }
 
 #[test]
+fn w4_near_its_cap_nobody_s_own_writes_wait_for_the_turn_s_end() {
+    for limits in [Limits::default().with_queue_bytes_max(50_000), Limits::default().with_loop_queue_bytes_max(50_000)]
+    {
+        let mut scene = Scene::with_limits(limits);
+        let (of_one, of_others) = (Log::default(), Log::default());
+        let (id, peer) = scene.accept(&of_one, |event, transport| {
+            if let Event::Data(_) = event {
+                (0..9).for_each(|_| transport.write(&[b'o'; 5000]));
+            }
+            by_default(&event, transport)
+        });
+        let mut writes = |size: usize| {
+            let write = move |event: Event<'_>, transport: &mut Transport<'_>| {
+                if let Event::Data(_) = event {
+                    transport.context().connection(id).unwrap().write(&vec![b'x'; size]);
+                }
+                by_default(&event, transport)
+            };
+            scene.accept(&of_others, write).1
+        };
+        let others = [writes(1), writes(10_000), writes(1)];
+        for peer in [&others[0], &peer, &others[1], &others[2]] {
+            peer.sends("x");
+            scene.world.event(peer, Readiness::READABLE);
+        }
+        scene.settle();
+        // In one turn it is more than the cap, but its peer takes all.
+        assert_eq!((of_one.take(), peer.take_sent().len()), (vec!["made".into(), "data x".into()], 55_002));
+    }
+}
+
+#[test]
 fn e1_ids_that_panic_leave_a_broadcast_whole_for_who_came_before() {
     let mut scene = Scene::new();
     let (room, peers) = room(&mut scene, 3);
