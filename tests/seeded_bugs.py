@@ -103,6 +103,8 @@ BUGS = [
     ("w4", LOOP + "write.rs", "if is_far_from_cap && connection.is_flushed_later()", "if connection.is_flushed_later()"),
     ("w4", "src/connection/writing.rs", "matches!(self.state, State::Open) && self.may_share()",
      "matches!(self.state, State::Open) && self.flags.has(Flag::Made)"),
+    ("w4", LOOP + "quick.rs", "GATHERED_BYTES_MAX - self.log.share_bytes(id)", "GATHERED_BYTES_MAX"),
+    ("w4", LOOP + "user_code.rs", "room.saturating_sub(self.log.share_bytes(id))", "*room"),
     ("w4", LOOP + "broadcast.rs", "if !self.log.has_room(data.len()) || total > self.terms.limits.loop_queue_bytes_max {",
      "if !self.log.has_room(data.len()) {"),
     ("w2", "src/connection/writing.rs", "true if cost <= self.terms.limits.low()", "true if cost < self.terms.limits.low()"),

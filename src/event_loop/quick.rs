@@ -24,7 +24,7 @@ impl Core {
         };
         let data = &buffer[..count];
         self.counters.bytes_received += count as u64;
-        self.own.begin_input(id, GATHERED_BYTES_MAX);
+        self.own.begin_input(id, GATHERED_BYTES_MAX - self.log.share_bytes(id));
         if self.watch.times_callbacks() {
             return self.serve_timed(id, buffer, count, protocol);
         }
@@ -155,7 +155,9 @@ impl Core {
             return self.flush(id);
         }
         let limits = &connection.terms.limits;
-        if self.own.gathered.len() > limits.queue_bytes_high || received >= limits.read_bytes_per_turn_max {
+        if self.own.gathered.len() + self.log.share_bytes(id) > limits.queue_bytes_high
+            || received >= limits.read_bytes_per_turn_max
+        {
             return self.receive_slowly(id, buffer, true, received);
         }
         match connection.read(buffer) {

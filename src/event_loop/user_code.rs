@@ -56,7 +56,7 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {
-        self.own.begin(id, *room);
+        self.own.begin(id, room.saturating_sub(self.log.share_bytes(id)));
         let about = About::Connection(id);
         let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
         self.own.end();

@@ -318,6 +318,36 @@ fn w4_near_its_cap_nobody_s_own_writes_wait_for_the_turn_s_end() {
 }
 
 #[test]
+fn w4_a_share_counts_for_what_a_callback_may_gather_behind_it() {
+    // On the quick path, and on the general one.
+    for readiness in [Readiness::READABLE, Readiness::READABLE | Readiness::PRIORITY] {
+        let mut scene = Scene::with_limits(Limits::default().with_queue_bytes_max(300 * KIB));
+        let most = Rc::new(RefCell::new(0));
+        let noted = most.clone();
+        let (id, peer) = scene.accept(&Log::default(), move |event, transport| {
+            if let Event::Data(_) = event {
+                for _ in 0..60 {
+                    transport.write(&[0; 10 * KIB]);
+                    let most = &mut *noted.borrow_mut();
+                    *most = transport.queued_bytes().max(*most);
+                }
+            }
+            by_default(&event, transport)
+        });
+        peer.set_room(0);
+        for _ in 0..20 {
+            scene.event_loop.context().broadcast([id], &[0; 10 * KIB]);
+        }
+        peer.sends("x");
+        scene.world.event(&peer, readiness);
+        scene.settle();
+        assert!(peer.is_closed());
+        // The cap and one write.
+        assert!((290 * KIB..=310 * KIB).contains(&*most.borrow()), "{}", most.borrow());
+    }
+}
+
+#[test]
 fn e1_ids_that_panic_leave_a_broadcast_whole_for_who_came_before() {
     let mut scene = Scene::new();
     let (room, peers) = room(&mut scene, 3);
