@@ -99,6 +99,7 @@ BUGS = [
      "share.generation == id.generation.get() =>"),
     ("w1", LOOP + "write.rs", "Some(connection) if is_far_from_cap && connection.is_flushed_later() => self.queue_gathered(id),\n            ", ""),
     ("w1", LOOP + "write.rs", "            // It stands behind what was not sent.\n            self.own.gathered.clear();\n", ""),
+    ("n1", LOOP + "broadcast.rs", "if before > 0 && matches!(sent, Sent::All) {", "if false {"),
     ("w3", LOOP + "timing.rs", "self.log.decay();\n", ""),
     ("w4", LOOP + "write.rs", "if is_far_from_cap && connection.is_flushed_later()", "if connection.is_flushed_later()"),
     ("w4", "src/connection/writing.rs", "matches!(self.state, State::Open) && self.may_share()",

@@ -176,6 +176,10 @@ impl Core {
         let sent = connection.send_behind(bytes, &mut self.pool);
         self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
         self.queued_total = self.queued_total + connection.queued_cost() - before - cost;
+        if before > 0 && matches!(sent, Sent::All) {
+            // Nothing waits for the peer any more.
+            self.note_sent(id, Sent::All, false);
+        }
         Some(sent)
     }
 

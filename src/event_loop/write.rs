@@ -188,7 +188,7 @@ impl Core {
 
     /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
     #[cold]
-    fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
+    pub(super) fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let awaits = matches!(sent, Sent::Blocked(Blocked::UntilEvent));
         let asked = match connection.socket_mut() {

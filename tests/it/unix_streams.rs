@@ -1,12 +1,14 @@
 //! Unix stream sockets, taken into the loop ready-made, and both kinds taken out of it again.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::{Context, Detached, EventLoop, Handle, Protocol, Transport};
+use switchboard::{ConnectionId, Context, Detached, EventLoop, Handle, Protocol, Transport};
 
 use crate::support::{Echo, Ends, NotingEnd, PATIENCE, connect, event_loop, listen, pattern, serve_while, turn_until};
 
@@ -159,4 +161,77 @@ fn c7_a_thread_answers_a_detached_connection_with_plain_calls_and_gives_it_back(
         talk(connect(address));
     });
     turn_until(&mut event_loop, |context| context.connections() == 0);
+}
+
+/// Broadcasts what comes to a room.
+struct Talks(Rc<RefCell<Vec<ConnectionId>>>);
+
+impl Protocol for Talks {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        transport.context().broadcast(self.0.borrow().iter(), data);
+        data.len()
+    }
+}
+
+#[test]
+fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slowly_it_reads() {
+    let mut event_loop = event_loop();
+    let room = Rc::new(RefCell::new(Vec::new()));
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+        theirs.set_write_timeout(Some(PATIENCE)).unwrap();
+        let id = event_loop.context().attach(ours, Box::new(Talks(room.clone()))).unwrap();
+        room.borrow_mut().push(id);
+        clients.push(theirs);
+    }
+    // Small pieces and one large one, more than a socket takes at once.
+    let bytes = pattern(3 << 20);
+    let (sent, mut sender) = (bytes.clone(), clients[0].try_clone().unwrap());
+    let sending = thread::spawn(move || sender.write_all(&sent).unwrap());
+    let back = serve_while(&mut event_loop, move || {
+        let read = |mut client: UnixStream| {
+            thread::spawn(move || {
+                let mut back = vec![0; 3 << 20];
+                client.read_exact(&mut back).unwrap();
+                (back, client)
+            })
+        };
+        clients
+            .into_iter()
+            .map(read)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|reading| reading.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    sending.join().unwrap();
+    assert!(back.iter().all(|(back, _)| *back == bytes));
+}
+
+#[test]
+fn n1_a_broadcast_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events() {
+    let mut event_loop = event_loop();
+    let mut client = pair(&mut event_loop, Echo);
+    turn_until(&mut event_loop, |context| context.connections() == 1);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let id = event_loop.context().connection_ids()[0];
+    // Its socket is full, and little is queued.
+    while event_loop.context().connection(id).unwrap().queued_bytes() == 0 {
+        event_loop.context().connection(id).unwrap().write(&[b'x'; 4096]);
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let mut received = vec![0; 1 << 20];
+    let mut read = |client: &mut UnixStream| client.read(&mut received).unwrap();
+    read(&mut client);
+    event_loop.context().broadcast([id], b"behind");
+    turn_until(&mut event_loop, |context| context.connection(id).unwrap().queued_bytes() == 0);
+    client.set_nonblocking(true).unwrap();
+    let before = event_loop.context().counters().events;
+    for _ in 0..10 {
+        let _ = client.read(&mut [0; 4096]);
+        event_loop.turn(Some(Duration::from_millis(1))).unwrap();
+    }
+    assert_eq!(event_loop.context().counters().events, before);
 }
