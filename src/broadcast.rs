@@ -145,6 +145,9 @@ impl BroadcastLog {
 
     /// One who has a share, from this slot on.
     pub(crate) fn next_sharer(&self, from_slot: usize) -> Option<Id> {
+        if self.live == 0 {
+            return None;
+        }
         let (n, share) = self.shares.get(from_slot..)?.iter().enumerate().find(|(_, share)| share.generation != 0)?;
         Some(Id { slot: (from_slot + n) as u32, generation: NonZeroU64::new(share.generation)? })
     }
