@@ -134,6 +134,12 @@ impl BroadcastLog {
         self.share(id).map_or(0, |share| share.len() + CHUNK_OVERHEAD_BYTES)
     }
 
+    /// How much it holds.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Takes a connection's share, for who then does with it what is to be done; its bytes, and what it counted.
     pub(crate) fn take(&mut self, id: Id) -> Option<(&[u8], usize)> {
         let share = self.share(id)?;

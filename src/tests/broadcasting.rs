@@ -268,6 +268,23 @@ fn w3_what_broadcasts_have_grown_is_given_back() {
 }
 
 #[test]
+fn w3_the_log_begins_anew_each_turn_though_what_is_written_first_is_what_came_last() {
+    let mut scene = Scene::new();
+    let (room, peers) = room(&mut scene, 3);
+    let lines = ["the end\n".into(), "a".repeat(100), "b".repeat(100), "the end\n".into()];
+    for turn in 0..1000 {
+        for line in &lines {
+            for &id in room.borrow().iter() {
+                scene.event_loop.context().connection(id).unwrap().write(line.as_bytes());
+            }
+        }
+        assert!(scene.event_loop.core.log.bytes() <= lines.concat().len(), "turn {turn}");
+        scene.turn();
+        assert!(peers.iter().all(|peer| peer.take_sent() == lines.concat().as_bytes()), "turn {turn}");
+    }
+}
+
+#[test]
 fn w1_what_stands_behind_a_share_that_could_not_be_sent_is_not_sent_either() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.accept(&log, |event, transport| {
@@ -345,6 +362,64 @@ fn w4_a_share_counts_for_what_a_callback_may_gather_behind_it() {
         // The cap and one write.
         assert!((290 * KIB..=310 * KIB).contains(&*most.borrow()), "{}", most.borrow());
     }
+}
+
+#[test]
+fn x3_what_was_broadcast_before_the_loop_ends_goes_out_first() {
+    const GRACE: Duration = Duration::from_secs(100);
+    for ends in ["shutdown", "drain", "each"] {
+        let mut scene = Scene::new();
+        let room: Rc<RefCell<Vec<ConnectionId>>> = Rc::default();
+        let (logs, mut peers): ([Log; 4], _) = (Default::default(), Vec::new());
+        for log in &logs {
+            let of = room.clone();
+            let (id, peer) = scene.accept(log, move |event, transport| {
+                if let Event::Data(data) = event {
+                    let mut context = transport.context();
+                    context.broadcast(of.borrow().iter(), data);
+                    match ends {
+                        "shutdown" => context.shutdown(GRACE),
+                        "drain" => context.drain(GRACE),
+                        _ => of.borrow().iter().for_each(|&id| context.connection(id).unwrap().close()),
+                    }
+                    context.broadcast(of.borrow().iter(), b", and no more");
+                }
+                by_default(&event, transport)
+            });
+            room.borrow_mut().push(id);
+            peers.push(peer);
+        }
+        // One takes it bit by bit.
+        peers[3].set_room(3);
+        scene.receive(&peers[0], "the last words");
+        scene.make_room(&peers[3], 100);
+        peers.iter().for_each(|peer| scene.end(peer));
+        let expected = if ends == "drain" { "the last words, and no more" } else { "the last words" };
+        for (n, (peer, log)) in peers.iter().zip(&logs).enumerate() {
+            assert_eq!(String::from_utf8(peer.take_sent()).unwrap(), expected, "{ends}, {n}");
+            assert!(peer.is_closed() && !log.take().last().unwrap().contains("abort"), "{ends}, {n}");
+        }
+        assert!(!scene.event_loop.context().is_draining());
+        assert_eq!((scene.event_loop.core.queued_total, scene.event_loop.core.log.is_shared()), (0, false));
+    }
+}
+
+#[test]
+fn h1_a_goodbye_that_is_broadcast_at_the_peer_s_end_goes_out() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.accept(&log, |event, transport| {
+        if let Event::Eof(_) = event {
+            let id = transport.id();
+            transport.context().broadcast([id], b"bye");
+        }
+        by_default(&event, transport)
+    });
+    scene.end(&peer);
+    assert_eq!(
+        (log.take(), peer.take_sent()),
+        (vec!["made".into(), "eof".into(), "lost: closed by the peer".into()], b"bye".to_vec())
+    );
+    assert!(!peer.take_calls().contains(&Call::Reset));
 }
 
 #[test]
