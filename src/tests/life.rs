@@ -137,7 +137,16 @@ pub(super) fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, se
 
 /// Anything that a peer or the system can do.
 pub(super) fn let_something_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers) {
-    match if peer.is_closed() { 11 } else { numbers.below(12) } {
+    let what = if peer.is_closed() { 11 } else { numbers.below(12) };
+    let_this_happen(scene, peer, numbers, what);
+}
+
+/// That one by which the next send to the peer fails.
+pub(super) const SEND_FAILS: u64 = 8;
+
+/// One of them.
+pub(super) fn let_this_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers, what: u64) {
+    match what {
         0..=3 => scene.receive(peer, vec![b'x'; 1 + numbers.below(100) as usize]),
         4 => scene.end(peer),
         5 => {
@@ -146,7 +155,7 @@ pub(super) fn let_something_happen(scene: &mut Scene, peer: &Peer, numbers: &mut
         }
         6 => scene.make_room(peer, numbers.below(200) as usize),
         7 => peer.set_room(numbers.below(2) as usize),
-        8 => peer.write_answers(Err(io::ErrorKind::BrokenPipe.into())),
+        SEND_FAILS => peer.write_answers(Err(io::ErrorKind::BrokenPipe.into())),
         9 => scene.world.event(peer, Readiness::READABLE | Readiness::WRITABLE),
         _ => {}
     }
