@@ -48,8 +48,9 @@ impl<'a> Transport<'a> {
 
     /// Writes `data`: all of it, in the order of the calls, as far as the connection lasts.
     ///
-    /// Writes of a callback go out together when it returns, those to other connections before the loop sleeps. What
-    /// the kernel does not take is queued; see [`Protocol::pause_writing`] for the marks, and
+    /// Writes of a callback go out together when it returns, those to other connections before the loop sleeps. Where
+    /// others have written to the callback's own connection in the same turn, its writes may wait to go out with theirs.
+    /// What the kernel does not take is queued; see [`Protocol::pause_writing`] for the marks, and
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max) for the cap. Errors of sending arrive as
     /// [`connection_lost`](Protocol::connection_lost). After [`close`](Transport::close),
     /// [`shutdown_write`](Transport::shutdown_write) or the end it does nothing, and is counted
