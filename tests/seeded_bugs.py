@@ -324,6 +324,7 @@ BUGS = [
     ("x4", LOOP + "timeouts.rs", "in [Purpose::Handshake, Purpose::Total] {", "in [Purpose::Total] {"),
     ("x4", LOOP + "timing.rs", "purpose, Timeout::Handshake)", "purpose, Timeout::Total)"),
     ("t5", LOOP + "timeouts.rs", "connection.retry_reading();\n", ""),
+    ("t5", LOOP + "write.rs", "connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);\n", ""),
     ("t5", "src/timeouts.rs", "self.active_ns += now_ns.saturating_sub(self.paused_ns.max(self.active_ns));", "let _ = now_ns;"),
     ("t5", "src/connection/reading.rs", "if let (Some(idle), None) = (&mut self.idle, &self.output) {",
      "if let Some(idle) = &mut self.idle {"),

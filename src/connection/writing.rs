@@ -74,6 +74,17 @@ impl Connection {
         result
     }
 
+    /// Something was written, before which so much was queued and so many bytes had been sent: where some has gone out
+    /// since, or begins to wait for the peer, its idle timeout begins anew.
+    #[inline]
+    pub(crate) fn touch_idle_by_output(&mut self, queued_before: usize, bytes_sent_before: u64, now_ns: u64) {
+        if let Some(idle) = &mut self.idle {
+            if queued_before == 0 || self.bytes_sent > bytes_sent_before {
+                idle.touch(now_ns);
+            }
+        }
+    }
+
     /// Sends what is queued and then `more`; what the kernel does not take stays queued.
     #[inline]
     pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {

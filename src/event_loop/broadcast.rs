@@ -155,6 +155,7 @@ impl Core {
         if let Some(connection) = self.slots.connection_mut(id) {
             let before = connection.queued_cost();
             connection.push(Piece::Borrowed(bytes), 0, &mut self.pool);
+            connection.touch_idle_by_output(before, connection.bytes_sent, self.turn_began_ns);
             self.queued_total += connection.queued_cost() - before;
         }
     }
@@ -168,12 +169,9 @@ impl Core {
             return None;
         };
         let (bytes, cost) = self.log.take(id)?;
-        if let Some(idle) = &mut connection.idle {
-            // It goes out, or begins to wait for the peer.
-            idle.touch(self.turn_began_ns);
-        }
         let (before, bytes_sent) = (connection.queued_cost(), connection.bytes_sent);
         let sent = connection.send_behind(bytes, &mut self.pool);
+        connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);
         self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
         self.queued_total = self.queued_total + connection.queued_cost() - before - cost;
         if before > 0 && matches!(sent, Sent::All) {

@@ -44,6 +44,7 @@ impl Core {
         if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
             sent = connection.send(&[], &mut self.pool);
         }
+        connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);
         self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
         self.queued_total = self.queued_total + connection.queued_cost() - before;
         let room_of_connection = connection.room();
@@ -132,6 +133,7 @@ impl Core {
         if let Some(connection) = self.slots.connection_mut(id) {
             let before = connection.queued_cost();
             connection.push(Piece::Borrowed(&self.own.gathered), 0, &mut self.pool);
+            connection.touch_idle_by_output(before, connection.bytes_sent, self.turn_began_ns);
             self.queued_total += connection.queued_cost() - before;
         }
         self.own.gathered.clear();

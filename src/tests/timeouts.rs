@@ -76,6 +76,21 @@ fn t5_bytes_in_either_direction_reset_an_idle_timeout_and_nothing_resets_a_total
 }
 
 #[test]
+fn t5_what_goes_out_within_the_call_that_writes_it_resets_an_idle_timeout_as_well() {
+    for size in [1, crate::output::LARGE_BYTES] {
+        let (mut scene, log) = (idle_for_10_s(), Log::default());
+        let (id, peer) = scene.accept(&log, idle);
+        for _ in 0..10 {
+            scene.pass(9 * SECOND);
+            scene.tell(id, |transport| transport.write(&vec![b'x'; size]));
+        }
+        assert_eq!((log.take(), peer.take_sent().len()), (vec!["made".into()], 10 * size));
+        scene.pass(10 * SECOND);
+        assert_eq!(log.take(), IDLE);
+    }
+}
+
+#[test]
 fn t5_a_total_timeout_comes_once_and_can_be_set_again_and_taken_away() {
     let mut scene = Scene::new();
     let log = Log::default();
