@@ -386,3 +386,21 @@ fn w1_a_limit_met_after_a_failed_send_does_not_hide_the_first_error() {
     scene.tell(id, |transport| transport.write(b"x"));
     assert_eq!(log.take(), ["made", "data abcde", "lost: I/O error: timed out"]);
 }
+
+#[test]
+fn w1_what_is_written_when_it_is_made_goes_out_at_once_and_to_nobody_else() {
+    let mut scene = Scene::new();
+    let greets = |text: &'static [u8]| {
+        protocol(&Log::default(), move |event, transport| {
+            if let Event::Made = event {
+                transport.write(text);
+            }
+            by_default(&event, transport)
+        })
+    };
+    let peers = [&b"first"[..], b"second", b""].map(|text| (scene.knock(Some(greets(text))), text));
+    scene.turn();
+    for (peer, text) in peers {
+        assert_eq!(peer.take_sent(), text);
+    }
+}
