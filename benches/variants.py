@@ -124,7 +124,7 @@ VARIANTS = {
         (WRITE, "connection.queued_bytes() > GATHERED_BYTES_MAX &&", "connection.queued_bytes() > 0 &&"),
     ], ["to 100 members"], False),
     **{f"copied below {kib} KiB": (constant(OUTPUT, LARGE, LARGE.replace("16", str(kib))),
-                                   [name for name in WORKLOADS if "pieces" in name], False) for kib in (1, 4, 64, 1024)},
+                                   [name for name in WORKLOADS if "pieces" in name], False) for kib in (1, 4, 64)},
     "large pieces one by one": (constant(OUTPUT, "pub(crate) const GATHER_MAX: usize = 64;", "pub(crate) const GATHER_MAX: usize = 1;"),
                                 ["16 pieces of 16,384", "16 pieces of 65,536"], False),
     "dispatch by a known type": ([
