@@ -351,6 +351,13 @@ BUGS = [
     ("g2", "src/signals/wanted.rs", "wants.acts_by_default.store(wants.count == 0, Ordering::SeqCst);", ""),
     ("g2", "src/signals/wanted.rs", "wants.acts_by_default.store(false, Ordering::SeqCst);", ""),
     ("g2", "src/signals/wanted.rs", "wants.count += 1;", ""),
+    ("g2", "src/signals/mod.rs",
+     """        wanted.iter().try_for_each(|signal| wanted::act_by_default_unless_wanted(*signal))?;
+        let signals = Signals::new(wanted.iter().map(|signal| signal.as_raw()))?;
+""",
+     """        let signals = Signals::new(wanted.iter().map(|signal| signal.as_raw()))?;
+        wanted.iter().try_for_each(|signal| wanted::act_by_default_unless_wanted(*signal))?;
+"""),
     ("g2", "src/signals/mod.rs", "SourceAction::Again", "SourceAction::Wait"),
     ("g2", "src/signals/mod.rs", "        Some(signal) => {\n            handler(context, signal);",
      "        Some(mut signal) => loop {\n            handler(context, signal);\n            "

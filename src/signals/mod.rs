@@ -119,9 +119,9 @@ impl SignalSource {
         if wanted.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no signal to wait for"));
         }
+        wanted.iter().try_for_each(|signal| wanted::act_by_default_unless_wanted(*signal))?;
         let signals = Signals::new(wanted.iter().map(|signal| signal.as_raw()))?;
-        let wanted = wanted.into_iter().map(Wanted::new).collect::<io::Result<_>>()?;
-        Ok(SignalSource { _wanted: wanted, signals })
+        Ok(SignalSource { _wanted: wanted.into_iter().map(Wanted::new).collect(), signals })
     }
 
     /// One that has come.

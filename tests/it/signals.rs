@@ -105,6 +105,9 @@ fn signals_have_names_and_numbers() {
 
 const CHILD: &str = "SWITCHBOARD_TEST_SIGNALS_CHILD";
 
+/// Signals that end a process by default.
+const END_A_PROCESS: [Signal; 6] = [Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::TERM];
+
 /// Longer than any test waits: what ends before has not waited for it.
 const GRACE: Duration = Duration::from_secs(1000);
 
@@ -158,6 +161,17 @@ fn the_child_of_g2() {
             eprintln!("there");
             turn_until(&mut event_loop, |_| !told.borrow().is_empty());
             std::process::exit(7);
+        }
+        "ends again and again" => {
+            for signal in END_A_PROCESS {
+                let (mut event_loop, told) = noting([signal]);
+                // Handled by a thread that may still be at it when the loop has been told, and is gone.
+                let other = thread::spawn(move || raise(signal));
+                turn_until(&mut event_loop, |_| !told.borrow().is_empty());
+                drop(event_loop);
+                other.join().unwrap();
+            }
+            std::process::exit(5);
         }
         "panics" => {
             add_signal_handler(&mut context, [Signal::TERM], |_, _| panic!("as the test wants it")).unwrap();
@@ -235,4 +249,12 @@ fn g2_a_signal_can_be_wanted_again() {
     assert_eq!(process.line(), "there");
     process.send(Signal::TERM);
     assert_eq!(process.end().code(), Some(7));
+}
+
+#[test]
+fn g2_a_signal_that_was_told_does_not_act_as_by_default_too() {
+    // In about every second process one of them would.
+    for _ in 0..20 {
+        assert_eq!(start("ends again and again").end().code(), Some(5));
+    }
 }
