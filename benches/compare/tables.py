@@ -2,7 +2,7 @@
 
 import statistics
 
-COMMAND = "python3 benches/compare/compare.py --write-readme"
+COMMAND = "python3 benches/compare/compare.py"
 NOTHING = "–"
 # Beside the yardstick, the peer whose spread is shown in the table.
 OURS = "switchboard"
@@ -127,7 +127,7 @@ def for_readme(results, picture):
         if name != compared["yardstick"]
     )
     return (
-        f"Measured on {compared['date']} by `{COMMAND}`: {compared['machine']}; the server on one core, its clients on the"
+        f"Measured on {compared['date']} by `{COMMAND} --rounds {compared['rounds']} --write-readme`: {compared['machine']}; the server on one core, its clients on the"
         f" other; {compared['rounds']} rounds of {compared['turns_s']:.1f} s for each.\n\n"
         f"![CPU time of the server beside its peers, and how cost grows]({picture})\n\n"
         "In microseconds of the server's CPU for a message of 64 bytes (or what the row says) for the loop by hand on"
