@@ -37,6 +37,11 @@ impl Piece<'_> {
             Piece::Shared(bytes) => bytes,
         }
     }
+
+    /// Whether it can wait without a copy.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        matches!(self, Piece::Owned(_) | Piece::Shared(_))
+    }
 }
 
 #[derive(Debug)]

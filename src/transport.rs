@@ -56,7 +56,8 @@ impl<'a> Transport<'a> {
     /// [`shutdown_write`](Transport::shutdown_write) or the end it does nothing, and is counted
     /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
-    /// Costs a copy; from 16 KiB on, what the kernel takes at once is not copied.
+    /// Costs a copy. From 16 KiB on it goes out at once, with what its callback wrote before, and what the kernel takes is
+    /// not copied.
     #[inline]
     pub fn write(&mut self, data: &[u8]) {
         if !self.core.own.gather(self.id, data) {
@@ -64,14 +65,16 @@ impl<'a> Transport<'a> {
         }
     }
 
-    /// Like [`write`](Transport::write), without a copy from 16 KiB on.
+    /// Like [`write`](Transport::write), without a copy from 16 KiB on. Pieces of that size wait for their callback to
+    /// return, as small ones do, and go out with them in one system call; once they are more than 256 KiB, or a cap is
+    /// near, they wait no longer.
     pub fn write_owned(&mut self, data: Vec<u8>) {
         if !self.core.own.gather(self.id, &data) {
             self.core.write(self.id, Piece::Owned(data));
         }
     }
 
-    /// Like [`write`](Transport::write), without a copy from 16 KiB on: one payload for many connections.
+    /// Like [`write_owned`](Transport::write_owned), of one payload for many connections.
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
         if !self.core.own.gather(self.id, &data) {
             self.core.write_shared(self.id, data);

@@ -51,7 +51,7 @@ BUGS = [
     ("a write to another goes to whose callback runs", 300, [
         (LOOP + "own.rs", "if !self.is(id) || data.len() >= LARGE_BYTES", "if data.len() >= LARGE_BYTES")]),
     ("a large write overtakes what was gathered", 300, [
-        (LOOP + "write.rs", "self.send_gathered(id);\n        let Some", "let Some")]),
+        (LOOP + "write.rs", "            self.send_gathered(id);\n        }\n        let Some", "        }\n        let Some")]),
     ("the cap of a connection does not hold", 300, [
         (LOOP + "write.rs", "if before > connection.terms.limits.queue_bytes_max {", "if false {")]),
     ("the cap of the loop does not hold", 1000, [

@@ -58,20 +58,23 @@ impl Connection {
         }
     }
 
-    /// Queues a piece; a large one that finds the way free is sent at once, as much of it as goes.
+    /// Queues a piece; a large one is sent at once, behind what is queued, as much of it as goes.
     pub(crate) fn write(&mut self, piece: Piece<'_>, pool: &mut Pool) -> Sent {
         if piece.bytes().len() < LARGE_BYTES {
             self.push(piece, 0, pool);
             return Sent::Blocked(Blocked::UntilEvent);
         }
-        if self.output.is_some() {
+        if self.output.is_none() {
+            let mut sent = 0;
+            let result = self.send_slice(piece.bytes(), &mut sent);
+            self.push(piece, sent, pool);
+            return result;
+        }
+        if piece.is_handed_over() {
             self.push(piece, 0, pool);
             return self.send(&[], pool);
         }
-        let mut sent = 0;
-        let result = self.send_slice(piece.bytes(), &mut sent);
-        self.push(piece, sent, pool);
-        result
+        self.send_vectored(piece, pool)
     }
 
     /// Something was written, before which so much was queued and so many bytes had been sent: where some has gone out
@@ -103,7 +106,7 @@ impl Connection {
     #[inline]
     pub(crate) fn send_behind(&mut self, bytes: &[u8], pool: &mut Pool) -> Sent {
         if self.output.is_some() {
-            return self.send_vectored(bytes, pool);
+            return self.send_vectored(Piece::Borrowed(bytes), pool);
         }
         match self.send_quickly(bytes) {
             Ok(()) => Sent::All,
@@ -111,14 +114,19 @@ impl Connection {
         }
     }
 
-    fn send_vectored(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
-        let (Some(socket), Some(queue)) = (&mut self.socket, &mut self.output) else { return Sent::All };
+    fn send_vectored(&mut self, more: Piece<'_>, pool: &mut Pool) -> Sent {
         let mut slices = [IoSlice::new(&[]); GATHER_MAX];
-        let count = queue.gather(&mut slices[..GATHER_MAX - 1]);
-        if count < queue.chunks() || !self.flags.has(Flag::Writable) {
-            return self.send(more, pool);
-        }
-        slices[count] = IoSlice::new(more);
+        let (socket, queue) = match (&mut self.socket, &mut self.output) {
+            (Some(socket), Some(queue)) if queue.chunks() < GATHER_MAX && self.flags.has(Flag::Writable) => {
+                (socket, queue)
+            }
+            _ => {
+                self.push(more, 0, pool);
+                return self.send(&[], pool);
+            }
+        };
+        let count = queue.gather(&mut slices);
+        slices[count] = IoSlice::new(more.bytes());
         let (mut sent_of_more, mut result) = (0, Sent::All);
         match taken(socket.write_vectored(&slices[..=count])) {
             Taken::Bytes(count) => {
@@ -131,7 +139,7 @@ impl Connection {
             Taken::Nothing(Blocked::UntilLater) => result = Sent::Blocked(Blocked::UntilLater),
             Taken::Failed(error) => result = Sent::Failed(error),
         }
-        self.push(Piece::Borrowed(more), sent_of_more, pool);
+        self.push(more, sent_of_more, pool);
         match result {
             // What is left, or nothing.
             Sent::All => self.send(&[], pool),
@@ -269,8 +277,12 @@ impl Connection {
 
     /// Whether it may have a share of what is broadcast: no limit is met by the longest one.
     pub(crate) fn may_share(&self) -> bool {
-        let is_usual = self.flags.has(Flag::Made) && !self.flags.has(Flag::Tight);
-        is_usual && self.queued_cost() <= self.terms.limits.queue_bytes_max - GATHERED_BYTES_MAX
+        self.flags.has(Flag::Made) && self.is_far_from_cap()
+    }
+
+    /// Whether what a turn may gather for it without a look does not take it over its cap.
+    pub(crate) fn is_far_from_cap(&self) -> bool {
+        !self.flags.has(Flag::Tight) && self.queued_cost() <= self.terms.limits.queue_bytes_max - GATHERED_BYTES_MAX
     }
 }
 

@@ -6,7 +6,7 @@ use crate::output::LARGE_BYTES;
 /// Gathers what a callback writes to its own connection, for one send when it returns.
 ///
 /// It holds bytes only from a callback until the flush that follows it, so there is one for the whole loop.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Own {
     /// The generation of the connection whose callback runs, which no other tenant of the loop shares; 0 for none.
     generation: u64,
@@ -14,6 +14,8 @@ pub(crate) struct Own {
     room: usize,
     /// The callback delivers input, and nothing has happened that might stop that.
     undisturbed: bool,
+    /// A connection whose queue a callback of it holds pieces in that it has handed over.
+    held: Option<Id>,
     pub(crate) gathered: Vec<u8>,
 }
 
@@ -108,6 +110,16 @@ impl Own {
 
     pub(crate) fn lower_room(&mut self, room: usize) {
         self.room = self.room.min(room);
+    }
+
+    /// The callback of `id` has handed over pieces that are sent when it returns.
+    pub(crate) fn holds(&mut self, id: Id) {
+        self.held = Some(id);
+    }
+
+    /// The connection whose callback runs, if it holds any; it is to be sent what it holds.
+    pub(crate) fn take_held(&mut self) -> Option<Id> {
+        self.held.take().filter(|id| self.is(*id))
     }
 
     /// Whether its buffer is larger than most callbacks need.

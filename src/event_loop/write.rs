@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::core::reuse;
 use crate::CloseReason;
-use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
+use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
 use crate::output::{LARGE_BYTES, Piece};
 use crate::reason::Limit;
@@ -20,11 +20,17 @@ impl Core {
         }
         self.own.disturb(id);
         if self.queued_total > self.terms.limits.loop_queue_bytes_max {
-            // Perhaps it is only that the turn has not come to its end.
+            // Perhaps it is only that the turn, or the callback, has not come to its end.
             self.send_shares();
+            self.send_held();
         }
         self.settle(id);
-        self.send_gathered(id);
+        let joins = self.joins(id, piece.bytes().len());
+        if joins {
+            self.push_gathered(id);
+        } else {
+            self.send_gathered(id);
+        }
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
             self.counters.late_writes += 1;
             return;
@@ -40,7 +46,13 @@ impl Core {
             return;
         }
         let bytes_sent = connection.bytes_sent;
-        let mut sent = connection.write(piece, &mut self.pool);
+        let mut sent = if joins && piece.is_handed_over() {
+            self.own.holds(id);
+            connection.push(piece, 0, &mut self.pool);
+            Sent::All
+        } else {
+            connection.write(piece, &mut self.pool)
+        };
         if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
             sent = connection.send(&[], &mut self.pool);
         }
@@ -80,6 +92,23 @@ impl Core {
         let is_small = (1..LARGE_BYTES).contains(&data.len());
         let is_common = is_small && !self.own.is(id) && self.room_in_loop() == GATHERED_BYTES_MAX;
         is_common && self.write_by_log(id, data)
+    }
+
+    /// Whether a piece joins what the callback of `id` has written before: it is large, and both go out in one call, what
+    /// was handed over when the callback returns. Only far from all caps, which what waits might have others meet.
+    fn joins(&self, id: Id, length: usize) -> bool {
+        let is_worth_it = length >= LARGE_BYTES && self.own.is(id) && self.own.gathered.len() < LARGE_BYTES;
+        is_worth_it
+            && self.room_in_loop() == GATHERED_BYTES_MAX
+            && self.slots.connection(id).is_some_and(Connection::is_far_from_cap)
+    }
+
+    /// Sends what a callback under way holds back until it returns.
+    #[cold]
+    fn send_held(&mut self) {
+        if let Some(id) = self.own.take_held() {
+            self.send(id);
+        }
     }
 
     /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
@@ -130,6 +159,10 @@ impl Core {
             return self.own.gathered.clear();
         }
         self.settle(id);
+        self.push_gathered(id);
+    }
+
+    fn push_gathered(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
             let before = connection.queued_cost();
             connection.push(Piece::Borrowed(&self.own.gathered), 0, &mut self.pool);
