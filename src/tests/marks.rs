@@ -398,9 +398,15 @@ fn w4_near_a_cap_no_large_piece_waits_for_its_callback_to_return() {
     for limits in caps {
         let mut scene = Scene::with_limits(limits);
         let log = Log::default();
-        let (id, peer) = scene.accept(&log, idle);
-        scene.tell(id, |transport| (0..10).for_each(|_| transport.write_owned(vec![0; 20 * KIB])));
-        assert_eq!((log.take(), peer.take_calls()), (vec!["made".into()], vec![Call::Write(20 * KIB); 10]));
+        let (_, peer) = scene.accept(&log, |event, transport| {
+            if let Event::Data(_) = event {
+                (0..10).for_each(|_| transport.write_owned(vec![0; 20 * KIB]));
+            }
+            by_default(&event, transport)
+        });
+        scene.receive(&peer, "x");
+        assert_eq!(log.take(), ["made", "data x"]);
+        assert_eq!(peer.take_calls()[1..], [const { Call::Write(20 * KIB) }; 10]);
     }
 }
 
