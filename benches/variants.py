@@ -125,6 +125,9 @@ VARIANTS = {
     ], ["to 100 members"], False),
     **{f"copied below {kib} KiB": (constant(OUTPUT, LARGE, LARGE.replace("16", str(kib))),
                                    [name for name in WORKLOADS if "pieces" in name], False) for kib in (1, 4, 64)},
+    "large pieces sent at once": ([
+        (WRITE, "let joins = self.joins(id, piece.bytes().len());", "let joins = false;"),
+    ], ["16 pieces of 16,384", "16 pieces of 65,536"], False),
     "large pieces one by one": (constant(OUTPUT, "pub(crate) const GATHER_MAX: usize = 64;", "pub(crate) const GATHER_MAX: usize = 1;"),
                                 ["16 pieces of 16,384", "16 pieces of 65,536"], False),
     "dispatch by a known type": ([
