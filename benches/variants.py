@@ -117,7 +117,7 @@ TIMER = "connection.touch_idle(self.turn_began_ns);\n        }\n        if conne
 VARIANTS = {
     "own writes sent at the turn's end": ([
         (OWN, "if !self.is(id) || data.len()", "if true || data.len()"),
-        (WRITE, "} else if !self.own.is(id) {\n            self.mark", "} else {\n            self.mark"),
+        (WRITE, "if !self.own.is(id) {\n            self.mark", "{\n            self.mark"),
         (QUICK, "self.receive(id, buffer, received);\n        }\n        self.flush(id);", "self.receive(id, buffer, received);\n        }"),
     ], ["50 clients", "16 lines a read"], True),
     "others' writes sent at once": ([

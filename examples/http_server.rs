@@ -119,7 +119,8 @@ impl Protocol for Client {
             }
         }
         let is_partial = consumed < data.len() || matches!(self.state, State::Body(..));
-        self.time(transport, is_partial && transport.is_reading());
+        let waits = is_partial && transport.is_reading();
+        self.time(transport, waits);
         consumed
     }
 

@@ -56,7 +56,7 @@ impl<'a> Transport<'a> {
     /// [`shutdown_write`](Transport::shutdown_write) or the end it does nothing, and is counted
     /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
-    /// Costs a copy. From 16 KiB on it goes out at once, with what its callback wrote before, and what the kernel takes is
+    /// Costs a copy; from 16 KiB on it goes out at once, behind what its callback wrote before, and what the kernel takes is
     /// not copied.
     #[inline]
     pub fn write(&mut self, data: &[u8]) {
@@ -65,9 +65,9 @@ impl<'a> Transport<'a> {
         }
     }
 
-    /// Like [`write`](Transport::write), without a copy from 16 KiB on. Pieces of that size wait for their callback to
-    /// return, as small ones do, and go out with them in one system call; once they are more than 256 KiB, or a cap is
-    /// near, they wait no longer.
+    /// Like [`write`](Transport::write), without a copy from 16 KiB on. What a callback hands over to its own connection waits
+    /// for its return, as small pieces do, and goes out with them in one system call; once it is more than 256 KiB, or a cap
+    /// is near, it waits no longer.
     pub fn write_owned(&mut self, data: Vec<u8>) {
         if !self.core.own.gather(self.id, &data) {
             self.core.write(self.id, Piece::Owned(data));
@@ -152,7 +152,7 @@ impl<'a> Transport<'a> {
     /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a few instructions as long as
     /// `data_received` has done nothing but write a little.
     #[inline]
-    pub fn is_reading(&self) -> bool {
+    pub fn is_reading(&mut self) -> bool {
         self.core.own.is_undisturbed(self.id) || self.wants_input()
     }
 
@@ -163,15 +163,21 @@ impl<'a> Transport<'a> {
     }
 
     #[inline(never)]
-    fn wants_input(&self) -> bool {
+    fn wants_input(&mut self) -> bool {
         let Some(connection) = self.core.slots.connection(self.id) else { return false };
         let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();
+        if is_replaced || !connection.wants_input() {
+            return false;
+        }
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
         let gathered = self.core.own.gathered_bytes(self.id) + self.core.log.share_bytes(self.id);
         let queued = gathered + connection.queued_cost();
         let over_high =
             queued > connection.terms.limits.queue_bytes_high && connection.terms.limits.pause_reading_over_high;
-        connection.wants_input() && !is_replaced && !over_high
+        if over_high {
+            self.core.own.hold_input_back(self.id);
+        }
+        !over_high
     }
 
     /// Puts another protocol in this one's place, as an upgrade does.

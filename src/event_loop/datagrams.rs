@@ -180,6 +180,7 @@ impl Core {
     // What protocols ask of them.
 
     pub(crate) fn send_datagram(&mut self, id: Id, data: &[u8], to: Option<&Address>) {
+        self.send_what_only_waits();
         let has_room = self.queued_total <= self.terms.limits.loop_queue_bytes_max;
         match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
             Some(datagram) => {

@@ -12,11 +12,21 @@ pub(crate) struct Own {
     generation: u64,
     /// How much may be gathered before the queue must be looked at.
     room: usize,
-    /// The callback delivers input, and nothing has happened that might stop that.
-    undisturbed: bool,
-    /// A connection whose queue a callback of it holds pieces in that it has handed over.
+    input: Input,
+    /// The connection whose queue may hold pieces that its callback has handed over, and that go out when it returns.
     held: Option<Id>,
     pub(crate) gathered: Vec<u8>,
+}
+
+/// What has become of delivering input, as far as the callback that runs or has just run can tell.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Input {
+    /// It delivers some, and nothing has happened that might stop that.
+    Undisturbed,
+    #[default]
+    Disturbed,
+    /// The callback was told that no more is wanted, for what it has written, most of which may go out at once.
+    HeldBack,
 }
 
 /// So much is gathered without a look whether it takes the queue over its high mark.
@@ -30,7 +40,7 @@ impl Own {
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
         self.generation = id.generation.get();
-        self.undisturbed = false;
+        self.input = Input::Disturbed;
         self.room = room;
     }
 
@@ -54,27 +64,39 @@ impl Own {
     /// The callback that has begun is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.undisturbed = true;
+        self.input = Input::Undisturbed;
     }
 
     /// Something was done to `id` that may stop its reading.
     pub(crate) fn disturb(&mut self, id: Id) {
-        if self.is(id) {
-            self.undisturbed = false;
+        if self.is(id) && self.input == Input::Undisturbed {
+            self.input = Input::Disturbed;
         }
+    }
+
+    /// The callback of `id`, if it runs, is told that no more input is wanted, for what it has written.
+    pub(crate) fn hold_input_back(&mut self, id: Id) {
+        if self.is(id) {
+            self.input = Input::HeldBack;
+        }
+    }
+
+    /// Whether the callback that has just returned was told so.
+    pub(crate) fn has_held_input_back(&self) -> bool {
+        self.input == Input::HeldBack
     }
 
     /// Whether the callback, one that delivers input, has done anything but to write a little.
     #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
-        !self.undisturbed
+        self.input != Input::Undisturbed
     }
 
     /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
     /// the connection, and `false` only means that one must.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
-        self.is(id) && self.undisturbed && self.gathered.len() <= UNWATCHED_BYTES
+        self.is(id) && self.input == Input::Undisturbed && self.gathered.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
@@ -104,7 +126,7 @@ impl Own {
 
     /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
-        self.undisturbed = false;
+        self.input = Input::Disturbed;
         self.room = room;
     }
 
@@ -117,9 +139,9 @@ impl Own {
         self.held = Some(id);
     }
 
-    /// The connection whose callback runs, if it holds any; it is to be sent what it holds.
+    /// The connection that holds pieces, or has held some; they are to be sent now.
     pub(crate) fn take_held(&mut self) -> Option<Id> {
-        self.held.take().filter(|id| self.is(*id))
+        self.held.take()
     }
 
     /// Whether its buffer is larger than most callbacks need.

@@ -136,9 +136,14 @@ impl Core {
         protocol: Box<dyn Protocol>,
         result: thread::Result<usize>,
     ) {
-        // As it was before the callback, which may have asked for another read itself.
-        let more =
-            self.slots.connection_mut(id).is_some_and(|connection| !connection.is_emptied_by(count, buffer.len()));
+        let mut more = false;
+        if let Some(connection) = self.slots.connection_mut(id) {
+            // As it was before the callback, which may have asked for another read itself.
+            more = !connection.is_emptied_by(count, buffer.len());
+            if let Some(idle) = &mut connection.idle {
+                idle.touch(self.turn_began_ns);
+            }
+        }
         self.own.end();
         let answer = self.end_call(id, protocol, result);
         self.deliver_on(id, &buffer[..count], answer);

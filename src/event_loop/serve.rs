@@ -316,6 +316,9 @@ impl Core {
 
     /// Whether what is left is offered again at once, after a call that consumed `count` bytes.
     fn goes_on(&mut self, id: Id, count: usize) -> bool {
+        if count == 0 && self.own.has_held_input_back() {
+            self.offer_again_unless_held_back(id);
+        }
         let Some(connection) = self.slots.connection_mut(id) else { return false };
         if count == 0 {
             // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
@@ -332,6 +335,16 @@ impl Core {
         true
     }
 
+    /// The protocol has consumed nothing, and was told that no more is wanted, for what it has written: it is sent now, and
+    /// where the peer has taken it the input is wanted again.
+    #[cold]
+    fn offer_again_unless_held_back(&mut self, id: Id) {
+        self.hold_back(id);
+        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.wants_input()) {
+            connection.flags.set(Flag::OfferAgain, true);
+        }
+    }
+
     /// Where the answers so far may hold the reading back, they are sent now, and the mark is told.
     #[inline]
     fn hold_back(&mut self, id: Id) {
@@ -345,8 +358,10 @@ impl Core {
     /// Keeps what was left unconsumed, up to the limit.
     fn keep(&mut self, id: Id, input: Box<Input>) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        // Where reading is paused the protocol may not have looked at all of it: it is judged when it has.
-        let too_much = input.rest().len() > connection.terms.limits.input_bytes_max && connection.wants_input();
+        // Where reading is paused, or it is offered again, the protocol may not have looked at all of it: it is judged when
+        // it has.
+        let is_looked_at = connection.wants_input() && !connection.flags.has(Flag::OfferAgain);
+        let too_much = input.rest().len() > connection.terms.limits.input_bytes_max && is_looked_at;
         connection.keep_input(input);
         if too_much {
             self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::core::reuse;
 use crate::CloseReason;
-use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
+use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
 use crate::output::{LARGE_BYTES, Piece};
 use crate::reason::Limit;
@@ -19,13 +19,10 @@ impl Core {
             return;
         }
         self.own.disturb(id);
-        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
-            // Perhaps it is only that the turn, or the callback, has not come to its end.
-            self.send_shares();
-            self.send_held();
-        }
+        self.send_what_only_waits();
         self.settle(id);
         let joins = self.joins(id, piece.bytes().len());
+        let holds = joins && piece.is_handed_over();
         if joins {
             self.push_gathered(id);
         } else {
@@ -46,10 +43,10 @@ impl Core {
             return;
         }
         let bytes_sent = connection.bytes_sent;
-        let mut sent = if joins && piece.is_handed_over() {
+        let mut sent = if holds {
             self.own.holds(id);
             connection.push(piece, 0, &mut self.pool);
-            Sent::All
+            Sent::Blocked(Blocked::UntilEvent)
         } else {
             connection.write(piece, &mut self.pool)
         };
@@ -59,13 +56,18 @@ impl Core {
         connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);
         self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
         self.queued_total = self.queued_total + connection.queued_cost() - before;
-        let room_of_connection = connection.room();
+        let (room_of_connection, is_emptied) = (connection.room(), before > 0 && !connection.has_output());
         // What the callback under way may still gather without a look at the queues.
         let room = self.room_in_loop();
         self.own.lower_room(if self.own.is(id) { room.min(room_of_connection) } else { room });
         if let Sent::Failed(error) = sent {
-            self.fail_sending(id, CloseReason::from_error(error));
-        } else if !self.own.is(id) {
+            return self.fail_sending(id, CloseReason::from_error(error));
+        }
+        if is_emptied {
+            // Nothing waits for the peer any more.
+            self.note_sent(id, Sent::All, false);
+        }
+        if !self.own.is(id) {
             self.mark_written_to(id);
         }
     }
@@ -94,20 +96,27 @@ impl Core {
         is_common && self.write_by_log(id, data)
     }
 
-    /// Whether a piece joins what the callback of `id` has written before: it is large, and both go out in one call, what
-    /// was handed over when the callback returns. Only far from all caps, which what waits might have others meet.
+    /// Whether a large piece goes out in one call with what the callback of `id` has gathered, rather than behind it: only
+    /// far from all caps, which what waits might have others meet.
     fn joins(&self, id: Id, length: usize) -> bool {
         let is_worth_it = length >= LARGE_BYTES && self.own.is(id) && self.own.gathered.len() < LARGE_BYTES;
         is_worth_it
             && self.room_in_loop() == GATHERED_BYTES_MAX
-            && self.slots.connection(id).is_some_and(Connection::is_far_from_cap)
+            && self
+                .slots
+                .connection(id)
+                .is_some_and(|connection| connection.can_write() && connection.is_far_from_cap())
     }
 
-    /// Sends what a callback under way holds back until it returns.
-    #[cold]
-    fn send_held(&mut self) {
-        if let Some(id) = self.own.take_held() {
-            self.send(id);
+    /// Where the loop is over its cap perhaps only since the turn, or the callback, has not come to its end: sends what waits
+    /// for that.
+    #[inline]
+    pub(super) fn send_what_only_waits(&mut self) {
+        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+            self.send_shares();
+            if let Some(id) = self.own.take_held().filter(|id| self.own.is(*id)) {
+                self.send(id);
+            }
         }
     }
 
@@ -141,9 +150,10 @@ impl Core {
     }
 
     fn flush_or_defer(&mut self, id: Id) {
-        let is_far_from_cap = self.room_in_loop() == GATHERED_BYTES_MAX;
+        // What is held waits for the callback only: whoever meets the loop's cap later would not find it.
+        let may_wait = self.own.take_held() != Some(id) && self.room_in_loop() == GATHERED_BYTES_MAX;
         match self.slots.connection(id) {
-            Some(connection) if is_far_from_cap && connection.is_flushed_later() => self.queue_gathered(id),
+            Some(connection) if may_wait && connection.is_flushed_later() => self.queue_gathered(id),
             _ => self.flush_now(id),
         }
     }

@@ -107,8 +107,8 @@ fn end_on_signals(context: &mut Context<'_>, begin: impl Fn(&mut Context<'_>) + 
     })
 }
 
-/// What wakes the loop, and what says that these signals are wanted. Dropped in this order: there is no moment in which
-/// a signal would neither be told nor act.
+/// What wakes the loop, and what says that these signals are wanted. Dropped in the order of the fields: what comes
+/// meanwhile acts. What came before and was not told goes with the loop.
 struct SignalSource {
     _wanted: Vec<Wanted>,
     signals: Signals,
@@ -119,8 +119,12 @@ impl SignalSource {
         if wanted.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no signal to wait for"));
         }
-        wanted.iter().try_for_each(|signal| wanted::act_by_default_unless_wanted(*signal))?;
-        let signals = Signals::new(wanted.iter().map(|signal| signal.as_raw()))?;
+        // For lack of a descriptor it fails before anything has changed.
+        let signals = Signals::new([0; 0])?;
+        for signal in &wanted {
+            wanted::act_by_default_unless_wanted(*signal)?;
+            signals.add_signal(signal.as_raw())?;
+        }
         Ok(SignalSource { _wanted: wanted.into_iter().map(Wanted::new).collect(), signals })
     }
 

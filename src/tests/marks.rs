@@ -392,46 +392,6 @@ fn w4_the_whole_loop_has_a_cap_too_and_what_has_gone_out_no_longer_counts() {
 }
 
 #[test]
-fn w4_near_a_cap_no_large_piece_waits_for_its_callback_to_return() {
-    let caps =
-        [Limits::default().with_queue_bytes_max(64 * KIB), Limits::default().with_loop_queue_bytes_max(64 * KIB)];
-    for limits in caps {
-        let mut scene = Scene::with_limits(limits);
-        let log = Log::default();
-        let (_, peer) = scene.accept(&log, |event, transport| {
-            if let Event::Data(_) = event {
-                (0..10).for_each(|_| transport.write_owned(vec![0; 20 * KIB]));
-            }
-            by_default(&event, transport)
-        });
-        scene.receive(&peer, "x");
-        assert_eq!(log.take(), ["made", "data x"]);
-        assert_eq!(peer.take_calls()[1..], [const { Call::Write(20 * KIB) }; 10]);
-    }
-}
-
-#[test]
-fn w4_what_waits_for_a_callback_to_return_goes_out_before_another_s_write_meets_the_loop_s_cap() {
-    let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(300 * KIB));
-    let log = Log::default();
-    let (slow, slow_peer) = scene.accept(&log, idle);
-    let (other, other_peer) = scene.accept(&log, idle);
-    let (_, peer) = scene.accept(&log, move |event, transport| {
-        if let Event::Data(_) = event {
-            transport.write_owned(vec![0; 40 * KIB]);
-            transport.context().connection(slow).unwrap().write_owned(vec![0; 270 * KIB]);
-            transport.context().connection(other).unwrap().write(b"fits");
-        }
-        by_default(&event, transport)
-    });
-    slow_peer.set_room(0);
-    log.take();
-    scene.receive(&peer, "x");
-    assert_eq!(log.take(), ["data x", "pause"]);
-    assert_eq!((peer.take_sent().len(), other_peer.take_sent()), (40 * KIB, b"fits".to_vec()));
-}
-
-#[test]
 fn w4_whoever_ends_frees_his_share_of_the_loop_s_cap() {
     for ends in [0, 1, 2] {
         let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(10_000));

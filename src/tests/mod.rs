@@ -325,6 +325,7 @@ mod ending;
 mod framing;
 mod half_closing;
 mod health;
+mod holding;
 mod life;
 mod marks;
 mod names;

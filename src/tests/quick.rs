@@ -20,6 +20,11 @@ fn limits() -> Limits {
         .with_input_bytes_max(200)
 }
 
+/// The same, and every second scene with an idle timeout that is met.
+fn limits_of(seed: u64) -> Limits {
+    limits().with_idle_timeout((seed % 2 == 1).then_some(Duration::from_millis(1200)))
+}
+
 fn scene(quick: bool, limits: Limits) -> Scene {
     let mut scene = Scene::with_limits(limits);
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
@@ -39,7 +44,7 @@ fn seen(log: &Log, peer: &Peer) -> Seen {
 
 /// A scene of a few connections to which anything happens, told step by step.
 fn tell(seed: u64, quick: bool) -> Vec<Seen> {
-    let mut scene = scene(quick, limits());
+    let mut scene = scene(quick, limits_of(seed));
     let ids = Rc::new(RefCell::new(Vec::<ConnectionId>::new()));
     let mut numbers = Numbers(seed);
     let mut lives = Vec::new();
@@ -85,11 +90,17 @@ fn the_quick_path_and_the_general_one_cannot_be_told_apart_whatever_happens() {
 type Act = fn(&mut crate::Transport<'_>);
 
 /// What a callback may do to its own connection.
-fn acts() -> [(&'static str, Act); 17] {
+fn acts() -> [(&'static str, Act); 18] {
     [
         ("nothing", |_| {}),
         ("writes little", |transport| transport.write(b"little")),
         ("writes much", |transport| transport.write(&[7; 20_000])),
+        ("hands much over", |transport| {
+            for _ in 0..3 {
+                transport.write(b"head");
+                transport.write_owned(vec![7; 20_000]);
+            }
+        }),
         ("writes often", |transport| (0..60).for_each(|_| transport.write(&[8; 1000]))),
         ("writes very often", |transport| (0..400).for_each(|_| transport.write(&[8; 1000]))),
         ("pauses", |transport| transport.pause_reading()),

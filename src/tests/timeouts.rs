@@ -91,6 +91,33 @@ fn t5_what_goes_out_within_the_call_that_writes_it_resets_an_idle_timeout_as_wel
 }
 
 #[test]
+fn t5_input_resets_an_idle_timeout_whatever_its_callback_does_with_it() {
+    let ways: [fn(&mut Transport<'_>) -> usize; 3] = [
+        |_| 0,
+        |transport| {
+            transport.pause_reading();
+            transport.resume_reading();
+            1
+        },
+        |transport| {
+            transport.context().call_later(SECOND, |_| ());
+            1
+        },
+    ];
+    for (n, way) in ways.into_iter().enumerate() {
+        let (mut scene, log) = (idle_for_10_s(), Log::default());
+        let (_, peer) = scene.accept(&log, move |event, transport| match event {
+            Event::Data(_) => way(transport),
+            event => by_default(&event, transport),
+        });
+        scene.pass(9 * SECOND);
+        scene.receive(&peer, "x");
+        scene.pass(9 * SECOND);
+        assert_eq!(log.take(), ["made", "data x"], "way {n}");
+    }
+}
+
+#[test]
 fn t5_a_total_timeout_comes_once_and_can_be_set_again_and_taken_away() {
     let mut scene = Scene::new();
     let log = Log::default();

@@ -64,53 +64,6 @@ fn w1_a_callback_s_writes_go_out_in_one_call_when_it_returns() {
 }
 
 #[test]
-fn w1_large_pieces_of_a_callback_go_out_in_one_call_too() {
-    let calls = |writes: fn(&mut Transport<'_>)| {
-        let mut scene = Scene::new();
-        let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
-            if let Event::Data(_) = event {
-                writes(transport);
-            }
-            by_default(&event, transport)
-        });
-        scene.receive(&peer, "x");
-        peer.take_calls()
-    };
-    // Handed over: when it returns, with what was written between them.
-    let handed_over = calls(|transport| {
-        for _ in 0..4 {
-            transport.write(b"head");
-            transport.write_owned(vec![0; 20 * KIB]);
-            transport.write_shared(vec![1; 20 * KIB].into());
-        }
-        transport.write(b"tail");
-    });
-    assert_eq!(handed_over, [Call::Read, Call::Write(8 * 20 * KIB + 20)]);
-    // Lent: it cannot wait, but what is before it can.
-    let lent = calls(|transport| {
-        transport.write(b"head");
-        transport.write(&[0; 20 * KIB]);
-    });
-    assert_eq!(lent, [Call::Read, Call::Write(20 * KIB + 4)]);
-}
-
-#[test]
-fn w1_more_than_256_kib_do_not_wait_for_the_callback_to_return() {
-    let mut scene = Scene::new();
-    let (_, peer) = scene.accept(&Log::default(), |event, transport| {
-        if let Event::Data(_) = event {
-            (0..14).for_each(|_| transport.write_owned(vec![0; 20 * KIB]));
-            assert_eq!(transport.queued_bytes(), 20 * KIB);
-            transport.write_owned(vec![0; 300 * KIB]);
-            assert_eq!(transport.queued_bytes(), 0);
-        }
-        by_default(&event, transport)
-    });
-    scene.receive(&peer, "x");
-    assert_eq!(peer.take_calls(), [Call::Read, Call::Write(260 * KIB), Call::Write(320 * KIB)]);
-}
-
-#[test]
 fn w1_writes_to_somebody_else_go_out_in_one_call_before_the_loop_sleeps() {
     let mut scene = Scene::new();
     let (other, other_peer) = scene.accept(&Log::default(), idle);

@@ -232,3 +232,43 @@ fn n1_a_broadcast_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events(
     }
     assert_eq!(event_loop.context().counters().events, before);
 }
+
+/// Answers with a head and a piece too large to be copied, which is lent.
+struct Lends;
+
+impl Protocol for Lends {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        transport.write(b"head");
+        transport.write(&[b'x'; 20 * 1024]);
+        data.len()
+    }
+}
+
+#[test]
+fn n1_a_large_answer_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events() {
+    let mut event_loop = event_loop();
+    let mut client = pair(&mut event_loop, Lends);
+    turn_until(&mut event_loop, |context| context.connections() == 1);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    let id = event_loop.context().connection_ids()[0];
+    while event_loop.context().connection(id).unwrap().queued_bytes() == 0 {
+        event_loop.context().connection(id).unwrap().write(&[b'x'; 4096]);
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+    }
+    client.set_nonblocking(true).unwrap();
+    let mut received = vec![0; 1 << 20];
+    // The loop sees that there is room, and the question, at once.
+    while client.read(&mut received).is_ok() {}
+    client.write_all(b"?").unwrap();
+    turn_until(&mut event_loop, |context| {
+        context.connection(id).unwrap().stats().bytes_received == 1
+            && context.connection(id).unwrap().queued_bytes() == 0
+    });
+    let before = event_loop.context().counters().events;
+    for _ in 0..10 {
+        let _ = client.read(&mut received);
+        event_loop.turn(Some(Duration::from_millis(1))).unwrap();
+        event_loop.context().connection(id).unwrap().write(&[b'x'; 100]);
+    }
+    assert_eq!(event_loop.context().counters().events, before);
+}
