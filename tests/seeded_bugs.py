@@ -122,6 +122,7 @@ BUGS = [
     ("w4", "src/connection/writing.rs", "matches!(self.state, State::Open) && self.may_share()",
      "matches!(self.state, State::Open) && self.flags.has(Flag::Made)"),
     ("w4", LOOP + "quick.rs", "begin_input(id, GATHERED_BYTES_MAX - self.log.share_bytes(id))", "begin_input(id, GATHERED_BYTES_MAX)"),
+    ("w4", LOOP + "quick.rs", "room: GATHERED_BYTES_MAX }", "room: GATHERED_BYTES_MAX + self.log.share_bytes(id) }"),
     ("w4", LOOP + "user_code.rs", "room.saturating_sub(self.log.share_bytes(id))", "*room"),
     ("w4", LOOP + "broadcast.rs", "if !self.log.has_room(data.len()) || total > self.terms.limits.loop_queue_bytes_max {",
      "if !self.log.has_room(data.len()) {"),

@@ -88,7 +88,8 @@ impl Core {
             read => return self.receive_other(id, buffer, read, 0),
         };
         let Some(protocol) = protocol else { return };
-        let mut lifted = Lifted { protocol, room: GATHERED_BYTES_MAX - self.log.share_bytes(id) };
+        // Of which `call_out` takes off what its share has.
+        let mut lifted = Lifted { protocol, room: GATHERED_BYTES_MAX };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
         let result = self.call_out(id, &mut lifted, "eof_received", tell);
         if let Some(connection) = self.slots.connection_mut(id) {

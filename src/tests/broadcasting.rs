@@ -362,13 +362,19 @@ fn w4_near_its_cap_nobody_s_own_writes_wait_for_the_turn_s_end() {
 
 #[test]
 fn w4_a_share_counts_for_what_a_callback_may_gather_behind_it() {
-    // On the quick path, and on the general one.
-    for readiness in [Readiness::READABLE, Readiness::READABLE | Readiness::PRIORITY] {
+    let end = Readiness::READABLE | Readiness::READ_CLOSED;
+    // Of data and of the end of the stream, on the quick path and on the general one.
+    for (sent, readiness) in [
+        ("x", Readiness::READABLE),
+        ("x", Readiness::READABLE | Readiness::PRIORITY),
+        ("", end),
+        ("", end | Readiness::PRIORITY),
+    ] {
         let mut scene = Scene::with_limits(Limits::default().with_queue_bytes_max(300 * KIB));
         let most = Rc::new(RefCell::new(0));
         let noted = most.clone();
         let (id, peer) = scene.accept(&Log::default(), move |event, transport| {
-            if let Event::Data(_) = event {
+            if let Event::Data(_) | Event::Eof(_) = event {
                 for _ in 0..60 {
                     transport.write(&[0; 10 * KIB]);
                     let most = &mut *noted.borrow_mut();
@@ -381,12 +387,12 @@ fn w4_a_share_counts_for_what_a_callback_may_gather_behind_it() {
         for _ in 0..20 {
             scene.event_loop.context().broadcast([id], &[0; 10 * KIB]);
         }
-        peer.sends("x");
+        peer.sends(sent);
         scene.world.event(&peer, readiness);
         scene.settle();
-        assert!(peer.is_closed());
+        assert!(peer.is_closed(), "{sent:?}, {readiness:?}");
         // The cap and one write.
-        assert!((290 * KIB..=310 * KIB).contains(&*most.borrow()), "{}", most.borrow());
+        assert!((290 * KIB..=310 * KIB).contains(&*most.borrow()), "{sent:?}, {readiness:?}: {most:?}");
     }
 }
 
