@@ -40,6 +40,10 @@ enum State {
 }
 
 impl Client {
+    fn new(answers: Rc<RefCell<Answers>>) -> Client {
+        Client { answers, state: State::Head { searched: 0 }, is_timed: false }
+    }
+
     /// Takes one head, or what there is of one body; answers how many bytes it is, 0 where more must come.
     fn step(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, Status> {
         match &mut self.state {
@@ -132,17 +136,22 @@ impl Protocol for Client {
     }
 }
 
+fn limits() -> Limits {
+    Limits::default().with_input_bytes_max(INPUT_BYTES_MAX).with_idle_timeout(Some(IDLE_TIMEOUT))
+}
+
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
-    let limits = Limits::default().with_input_bytes_max(INPUT_BYTES_MAX).with_idle_timeout(Some(IDLE_TIMEOUT));
-    let mut event_loop = EventLoop::with_limits(limits)?;
+    let mut event_loop = EventLoop::with_limits(limits())?;
     let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
-    let listener = event_loop.context().listen(address, move |_, _| {
-        Some(Box::new(Client { answers: answers.clone(), state: State::Head { searched: 0 }, is_timed: false }))
-    });
+    let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(answers.clone()))));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;
     event_loop.run()?;
     Ok(())
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "http/timeouts.rs"]
+mod timeouts;

@@ -535,6 +535,10 @@ BUGS = [
     ("http", HTTP, "let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);", "let is_number = true;"),
     ("http", HTTP, "self.bytes += count as u64;", ""),
     ("http", HTTP, "if data.len() < HEAD_BYTES_MAX {", "if data.len() < 8 * HEAD_BYTES_MAX {"),
+    ("http", "examples/http_server.rs", ".with_idle_timeout(Some(IDLE_TIMEOUT))", ""),
+    ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
+    ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),
+    ("http", "examples/http_server.rs", "if begins_anew {", "if false {"),
     ("proxy", HEADER, "let most = &data[..data.len().min(LINE_BYTES_MAX)];", "let most = data;"),
     ("proxy", HEADER, "if data.len() < LINE_BYTES_MAX { Ok(None)", "if true { Ok(None)"),
     ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),
@@ -573,7 +577,7 @@ def run(tree, target, rule, seeds):
     tests = ["--all-features", "--lib", "--test", "it", "--no-fail-fast"]
     names = rule + "_"
     if rule in EXAMPLES:
-        tests = ["--example", EXAMPLES[rule]]
+        tests = ["--all-features", "--example", EXAMPLES[rule]]
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":

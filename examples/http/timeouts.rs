@@ -1,0 +1,81 @@
+// Tests of the times that a client has, in virtual time: one on the real clock would have to wait for them.
+
+use switchboard::testing::Harness;
+
+use super::*;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+const MINUTE: Duration = Duration::from_secs(60);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_millis(1);
+
+fn harness() -> Harness {
+    Harness::with_limits(Client::new(Rc::new(RefCell::new(Answers::new(SystemTime::now())))), limits())
+}
+
+/// The status lines of what was written since the last call.
+fn statuses(harness: &mut Harness) -> Vec<String> {
+    let written = String::from_utf8(harness.written()).unwrap();
+    written.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn http_a_connection_without_a_request_is_closed_in_order_after_a_minute() {
+    for requests in [0, 1, 3] {
+        let mut harness = harness();
+        for _ in 0..requests {
+            harness.advance(MINUTE - MOMENT);
+            harness.feed(GET);
+            assert_eq!(statuses(&mut harness), ["200 OK"]);
+        }
+        harness.advance(MINUTE - MOMENT);
+        assert_eq!((harness.lost(), harness.saw_end()), (None, false), "after {requests}");
+        harness.advance(MOMENT);
+        assert_eq!((harness.lost(), harness.saw_end()), (Some("closed by us"), true), "after {requests}");
+        assert!(!harness.saw_reset() && harness.written().is_empty(), "after {requests}");
+    }
+}
+
+#[test]
+fn http_a_request_has_ten_seconds_though_it_goes_on_all_the_time() {
+    for (begin, more) in
+        [(&b""[..], "GET / HTTP/1.1"), (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n", "a body")]
+    {
+        let mut harness = harness();
+        harness.feed(GET);
+        harness.advance(2 * TEN_SECONDS);
+        assert_eq!(statuses(&mut harness), ["200 OK"]);
+        harness.feed(begin);
+        for byte in more.bytes().cycle().take(20) {
+            assert!(harness.written().is_empty() && harness.lost().is_none(), "{more}");
+            harness.feed(&[byte]);
+            harness.advance(TEN_SECONDS / 20);
+        }
+        assert_eq!(statuses(&mut harness), ["408 Request Timeout"], "{more}");
+        assert!(harness.saw_end() && !harness.saw_reset(), "{more}");
+    }
+}
+
+#[test]
+fn http_the_next_request_has_ten_seconds_of_its_own() {
+    let mut harness = harness();
+    harness.feed(&GET[..9]);
+    harness.advance(TEN_SECONDS - MOMENT);
+    harness.feed(&[&GET[9..], &GET[..9]].concat());
+    assert_eq!(statuses(&mut harness), ["200 OK"]);
+    harness.advance(TEN_SECONDS - MOMENT);
+    assert!(harness.written().is_empty() && harness.lost().is_none());
+    harness.advance(MOMENT);
+    assert_eq!(statuses(&mut harness), ["408 Request Timeout"]);
+}
+
+#[test]
+fn http_who_takes_no_answers_is_gone_after_a_minute_and_the_time_to_close() {
+    let mut harness = harness();
+    harness.set_reading(false);
+    harness.feed(&GET.repeat(100_000));
+    harness.advance(MINUTE - MOMENT);
+    assert_eq!(harness.lost(), None);
+    harness.advance(MOMENT + limits().close_timeout);
+    assert_eq!(harness.lost(), Some("the peer did not take what was left in time"));
+}
