@@ -5,6 +5,7 @@ seen (a printed line, a row of /proc), and every wait has a deadline.  The one e
 """
 
 import atexit
+import contextlib
 import os
 import re
 import signal
@@ -58,32 +59,83 @@ def limit_time(limit_s):
     signal.alarm(limit_s)
 
 
+_floor = threading.Lock()  # Held by the one check that does something, or judges how long something takes.
+_mine = threading.local()
+
+
+@contextlib.contextmanager
+def others_meanwhile():
+    """Lets checks go on that have begun, or are to begin: around what takes its time and uses no CPU.
+
+    Within it nothing may be bounded from above that others' work makes longer.
+    """
+    if not getattr(_mine, "has_floor", False):
+        yield
+        return
+    _mine.has_floor = False
+    _floor.release()
+    try:
+        yield
+    finally:
+        _floor.acquire()
+        _mine.has_floor = True
+
+
 class Checks:
-    """Runs named checks one after the other, prints a line for each, and exits by what they gave."""
+    """Runs named checks one after the other, prints a line for each, and exits by what they gave.
+
+    Those that were begun, and not run, overlap where they wait for nothing but time: see `others_meanwhile`.
+    """
 
     def __init__(self, limit_s):
         self.passed = 0
         self.failed = 0
         self.skipped = 0
+        self._begun = []
         limit_time(limit_s)
 
     def run(self, what, function, *arguments):
+        with _floor:
+            self._judge(what, function, arguments)
+
+    def begin(self, what, function, *arguments):
+        """As `run`, but comes back as soon as others may go on; `finish` waits for the end of all."""
+        _floor.acquire()  # Which is the new thread's from here on.
+        thread = threading.Thread(target=self._judge_with_floor, args=(what, function, arguments), daemon=True)
+        thread.start()
+        self._begun.append(thread)
+
+    def _judge_with_floor(self, what, *rest):
+        _mine.has_floor = True
+        try:
+            self._judge(what, *rest)
+        except SystemExit as error:  # It would end this thread alone, in silence.
+            self._fail(what, error)
+        finally:
+            _floor.release()
+
+    def _judge(self, what, function, arguments):
         try:
             found = function(*arguments)
         except Exception as error:  # One failed check must not hide what the others would say.
-            self.failed += 1
             if not isinstance(error, Failed):
                 traceback.print_exc()
-            print(f"FAILED: {what}: {error}", flush=True)
+            self._fail(what, error)
         else:
             self.passed += 1
             print(f"ok: {what}" + (f" ({found})" if found else ""), flush=True)
+
+    def _fail(self, what, error):
+        self.failed += 1
+        print(f"FAILED: {what}: {error}", flush=True)
 
     def skip(self, what, why):
         self.skipped += 1
         print(f"skipped: {what}: {why}", flush=True)
 
     def finish(self):
+        for thread in self._begun:
+            thread.join()
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         print(f"{self.passed} passed, {self.failed} failed{skipped}", flush=True)
         sys.exit(1 if self.failed or not self.passed else 0)
@@ -272,7 +324,8 @@ class Server:
     def require_idle(self, seconds=2.0, polls_max=3):
         """Left alone, the server sleeps: hardly a poll (a tracer's arrival costs one or two), hardly any CPU."""
         require(self.alive(), f"the server ended ({self.process.returncode}){self.tail()}")
-        with Trace(self.pid, "epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,select,pselect6") as trace:
+        # Others' work adds to neither.
+        with others_meanwhile(), Trace(self.pid, "epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,select,pselect6") as trace:
             cpu_s = self.cpu_s()
             left_alone(seconds)
             cpu_s = self.cpu_s() - cpu_s

@@ -93,7 +93,7 @@ def descriptors_run_out():
 
 def overloaded_at_rest(server):
     """Left alone with clients that it cannot accept, the server tries now and then and uses next to no CPU."""
-    with Trace(server.pid, "accept,accept4") as trace:
+    with harness.others_meanwhile(), Trace(server.pid, "accept,accept4") as trace:
         cpu_s = server.cpu_s()
         harness.left_alone(2)
         cpu_s = server.cpu_s() - cpu_s
@@ -444,29 +444,29 @@ def first_unprivileged_port():
 
 def main():
     checks = Checks(LIMIT_S)
-    checks.run("30 descriptors, 60 clients", descriptors_run_out)
-    checks.run("SIGTERM while overloaded", ended_while_overloaded)
-    checks.run("clients that reset before they are accepted", reset_before_accept)
-    checks.run("100 MB without a newline", flood_without_newline)
-    checks.run("a client that never reads", never_reads)
-    checks.run("clients that never read, then reset", never_reads_and_resets)
-    checks.run("a crowd of them, and little memory", little_memory)
-    checks.run("urgent data within lines", urgent_data_in_lines)
-    checks.run("urgent data, echoed", urgent_data_echoed)
-    checks.run("20 clients, a byte at a time", many_that_send_one_byte_at_a_time)
+    checks.begin("30 descriptors, 60 clients", descriptors_run_out)
+    checks.begin("SIGTERM while overloaded", ended_while_overloaded)
+    checks.begin("clients that reset before they are accepted", reset_before_accept)
+    checks.begin("100 MB without a newline", flood_without_newline)
+    checks.begin("a client that never reads", never_reads)
+    checks.begin("clients that never read, then reset", never_reads_and_resets)
+    checks.begin("a crowd of them, and little memory", little_memory)
+    checks.begin("urgent data within lines", urgent_data_in_lines)
+    checks.begin("urgent data, echoed", urgent_data_echoed)
+    checks.begin("20 clients, a byte at a time", many_that_send_one_byte_at_a_time)
     for kind, name in (("closed", "closed stdout"), ("full", "full stdout"), ("broken", "stdout nobody reads")):
-        checks.run(name, output_is, kind)
+        checks.begin(name, output_is, kind)
     for example in EXAMPLES:
         for number in (signal.SIGINT, signal.SIGTERM):
-            checks.run(f"{example} ends on {number.name}", ends_on, number, example, False)
-            checks.run(f"{example} with a client ends on {number.name}", ends_on, number, example, True)
+            checks.begin(f"{example} ends on {number.name}", ends_on, number, example, False)
+            checks.begin(f"{example} with a client ends on {number.name}", ends_on, number, example, True)
     unprivileged = first_unprivileged_port()
     for example in EXAMPLES:
-        checks.run(f"{example} on a port in use", port_in_use, example)
+        checks.begin(f"{example} on a port in use", port_in_use, example)
         for address in ("nonsense", "localhost:1234", "127.0.0.1", "127.0.0.1:99999"):
-            checks.run(f"{example} {address}", bad_address, example, address)
+            checks.begin(f"{example} {address}", bad_address, example, address)
         if unprivileged > 1:
-            checks.run(f"{example} on a privileged port", privileged_port, example, min(unprivileged - 1, 80))
+            checks.begin(f"{example} on a privileged port", privileged_port, example, min(unprivileged - 1, 80))
         else:
             checks.skip(f"{example} on a privileged port", "no port is privileged on this system")
     checks.finish()
