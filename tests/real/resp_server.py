@@ -29,6 +29,7 @@ import harness
 from harness import WAIT_S, Checks, Failed, Server, Trace, connect, example, receive, require
 
 LIMIT_S = 300
+POLL_S = 0.0002  # How often is looked whether a piece of a stream is taken, of thousands of them.
 STREAMS = 1500
 BULK_BYTES_MAX = 8 << 20
 ARGUMENTS_MAX = 1 << 20
@@ -45,7 +46,7 @@ def wait_until(condition, what):
     deadline = time.monotonic() + WAIT_S
     while not (found := condition()):
         require(time.monotonic() < deadline, what)
-        time.sleep(harness.POLL_S)
+        time.sleep(POLL_S)
     return found
 
 
