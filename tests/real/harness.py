@@ -307,11 +307,19 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def _stat(self):
+        """The fields from the third on, the state."""
+        with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()
+
     def cpu_s(self):
         """CPU seconds used so far, user and system."""
-        with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = self._stat()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
+
+    def is_asleep(self):
+        """Whether it waits: one that others leave no CPU does not."""
+        return self._stat()[0] == "S"
 
     def memory_peak_mib(self):
         """The most memory that was ever resident, not a sample that may miss it."""
