@@ -30,6 +30,7 @@ from harness import WAIT_S, Checks, Failed, Server, Trace, connect, example, rec
 
 LIMIT_S = 300
 POLL_S = 0.0002  # How often is looked whether a piece of a stream is taken, of thousands of them.
+ACK_S = 0.005  # Many times what a read takes.
 STREAMS = 1500
 BULK_BYTES_MAX = 8 << 20
 ARGUMENTS_MAX = 1 << 20
@@ -97,6 +98,16 @@ def taken(client):
     return struct.unpack("i", fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4))[0] == 0
 
 
+def wait_until_taken(client):
+    """So that the next piece does not come with this one.
+
+    Over TCP it shows by an ACK, which goes out with the read, or up to 40 ms later where there is no answer to send with it.
+    """
+    late = time.monotonic() + ACK_S
+    is_late = lambda: client.family != socket.AF_UNIX and time.monotonic() > late
+    wait_until(lambda: taken(client) or hung_up(client) or is_late(), "not taken")
+
+
 def hung_up(client):
     poll = select.poll()
     poll.register(client, 0)
@@ -113,7 +124,7 @@ def answers_to(address, pieces):
             for piece in pieces:
                 client.sendall(piece)
                 if len(pieces) > 1:
-                    wait_until(lambda: taken(client) or hung_up(client), "not taken")
+                    wait_until_taken(client)
             client.shutdown(socket.SHUT_WR)
         received = bytearray()
         with contextlib.suppress(ConnectionResetError):
