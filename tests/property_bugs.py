@@ -52,6 +52,8 @@ BUGS = [
         (LOOP + "own.rs", "if !self.is(id) || data.len() >= LARGE_BYTES", "if data.len() >= LARGE_BYTES")]),
     ("a large write overtakes what was gathered", 300, [
         (LOOP + "write.rs", "            self.send_gathered(id);\n        }\n        let Some", "        }\n        let Some")]),
+    ("a large piece that waits for its callback overtakes what was gathered", 1000, [
+        (LOOP + "write.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
     ("the cap of a connection does not hold", 300, [
         (LOOP + "write.rs", "if before > connection.terms.limits.queue_bytes_max {", "if false {")]),
     ("the cap of the loop does not hold", 1000, [
@@ -96,7 +98,7 @@ BUGS = [
          "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
         (LOOP + "core.rs", "self.lingering.remove(&(deadline, timer));", "let _ = deadline;")]),
-    ("the quick path goes on though its callback did something", 300, [
+    ("the quick path goes on though its callback did something", 1000, [
         (LOOP + "quick.rs", "if consumed == count && !self.own.is_disturbed() =>", "if consumed == count =>")]),
     ("the quick path takes one read for all", 300, [
         (LOOP + "quick.rs", "connection.is_flushed_later_or_readable()", "connection.is_flushed_later()")]),

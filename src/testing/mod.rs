@@ -102,6 +102,7 @@
 //! | what is written to others is not flushed | 300 |
 //! | a write to another goes to whose callback runs | 300 |
 //! | a large write overtakes what was gathered | 300 |
+//! | a large piece that waits for its callback overtakes what was gathered | 1,000 |
 //! | the cap of a connection does not hold | 300 |
 //! | the cap of the loop does not hold | 1,000 |
 //! | the sum of the queues drifts | 1,000 |
@@ -120,7 +121,7 @@
 //! | a timer is early | 1,000 |
 //! | a cancelled timer fires | 300 |
 //! | a lingering connection is never forgotten | 1,000 |
-//! | the quick path goes on though its callback did something | 300 |
+//! | the quick path goes on though its callback did something | 1,000 |
 //! | the quick path takes one read for all | 300 |
 //! | the quick path loses what is not sent at once | 300 |
 //! | what is written before a connect stands is dropped | 300 |
