@@ -153,31 +153,13 @@ impl<'a> Transport<'a> {
     /// `data_received` has done nothing but write a little.
     #[inline]
     pub fn is_reading(&mut self) -> bool {
-        self.core.own.is_undisturbed(self.id) || self.wants_input()
+        self.core.own.is_undisturbed(self.id) || self.core.wants_input(self.id)
     }
 
     /// The callback that is handed this is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
         self.core.own.delivers_input();
-    }
-
-    #[inline(never)]
-    fn wants_input(&mut self) -> bool {
-        let Some(connection) = self.core.slots.connection(self.id) else { return false };
-        let is_replaced = self.core.own.is(self.id) && connection.protocol.is_some();
-        if is_replaced || !connection.wants_input() {
-            return false;
-        }
-        // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
-        let gathered = self.core.own.gathered_bytes(self.id) + self.core.log.share_bytes(self.id);
-        let queued = gathered + connection.queued_cost();
-        let over_high =
-            queued > connection.terms.limits.queue_bytes_high && connection.terms.limits.pause_reading_over_high;
-        if over_high {
-            self.core.own.hold_input_back(self.id);
-        }
-        !over_high
     }
 
     /// Puts another protocol in this one's place, as an upgrade does.

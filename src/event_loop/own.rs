@@ -12,21 +12,14 @@ pub(crate) struct Own {
     generation: u64,
     /// How much may be gathered before the queue must be looked at.
     room: usize,
-    input: Input,
+    /// The callback delivers input, and nothing has happened that might stop that.
+    undisturbed: bool,
+    /// The callback that runs or has just run was told that no more input is wanted, for what it has written, most of
+    /// which may go out at once.
+    held_input_back: bool,
     /// The connection whose queue may hold pieces that its callback has handed over, and that go out when it returns.
     held: Option<Id>,
     pub(crate) gathered: Vec<u8>,
-}
-
-/// What has become of delivering input, as far as the callback that runs or has just run can tell.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Input {
-    /// It delivers some, and nothing has happened that might stop that.
-    Undisturbed,
-    #[default]
-    Disturbed,
-    /// The callback was told that no more is wanted, for what it has written, most of which may go out at once.
-    HeldBack,
 }
 
 /// So much is gathered without a look whether it takes the queue over its high mark.
@@ -40,7 +33,7 @@ impl Own {
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
         self.generation = id.generation.get();
-        self.input = Input::Disturbed;
+        self.undisturbed = false;
         self.room = room;
     }
 
@@ -64,39 +57,38 @@ impl Own {
     /// The callback that has begun is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.input = Input::Undisturbed;
+        self.undisturbed = true;
     }
 
     /// Something was done to `id` that may stop its reading.
     pub(crate) fn disturb(&mut self, id: Id) {
-        if self.is(id) && self.input == Input::Undisturbed {
-            self.input = Input::Disturbed;
+        if self.is(id) {
+            self.undisturbed = false;
         }
     }
 
     /// The callback of `id`, if it runs, is told that no more input is wanted, for what it has written.
     pub(crate) fn hold_input_back(&mut self, id: Id) {
-        if self.is(id) {
-            self.input = Input::HeldBack;
-        }
+        self.disturb(id);
+        self.held_input_back = self.is(id);
     }
 
-    /// Whether the callback that has just returned was told so.
-    pub(crate) fn has_held_input_back(&self) -> bool {
-        self.input == Input::HeldBack
+    /// Whether the callback that has just returned was told so. Tells it once.
+    pub(crate) fn take_held_input_back(&mut self) -> bool {
+        std::mem::take(&mut self.held_input_back)
     }
 
     /// Whether the callback, one that delivers input, has done anything but to write a little.
     #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
-        self.input != Input::Undisturbed
+        !self.undisturbed
     }
 
     /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
     /// the connection, and `false` only means that one must.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
-        self.is(id) && self.input == Input::Undisturbed && self.gathered.len() <= UNWATCHED_BYTES
+        self.is(id) && self.undisturbed && self.gathered.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
@@ -126,7 +118,7 @@ impl Own {
 
     /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
-        self.input = Input::Disturbed;
+        self.undisturbed = false;
         self.room = room;
     }
 

@@ -304,19 +304,21 @@ impl Core {
 
     /// How much of `given` bytes is done with after an answer to them, and whether the rest is offered at once.
     fn judge(&mut self, id: Id, given: usize, answer: Option<usize>) -> (usize, bool) {
+        let was_held_back = self.own.take_held_input_back();
         match answer {
             None => (given, false),
             Some(count) if count > given => {
                 self.finish(id, CloseReason::Overconsumed(count, given));
                 (given, false)
             }
-            Some(count) => (count, count < given && self.goes_on(id, count)),
+            Some(count) => (count, count < given && self.goes_on(id, count, was_held_back)),
         }
     }
 
-    /// Whether what is left is offered again at once, after a call that consumed `count` bytes.
-    fn goes_on(&mut self, id: Id, count: usize) -> bool {
-        if count == 0 && self.own.has_held_input_back() {
+    /// Whether what is left is offered again at once, after a call that consumed `count` bytes; it may have been told that
+    /// it is held back, for what it has written.
+    fn goes_on(&mut self, id: Id, count: usize, was_held_back: bool) -> bool {
+        if count == 0 && was_held_back {
             self.offer_again_unless_held_back(id);
         }
         let Some(connection) = self.slots.connection_mut(id) else { return false };
@@ -333,6 +335,24 @@ impl Core {
         }
         self.hold_back(id);
         true
+    }
+
+    /// Whether the protocol would be given data now, as far as it can be told before what it has written is sent.
+    #[inline(never)]
+    pub(crate) fn wants_input(&mut self, id: Id) -> bool {
+        let Some(connection) = self.slots.connection(id) else { return false };
+        let is_replaced = self.own.is(id) && connection.protocol.is_some();
+        if is_replaced || !connection.wants_input() {
+            return false;
+        }
+        // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
+        let queued = self.own.gathered_bytes(id) + self.log.share_bytes(id) + connection.queued_cost();
+        let limits = &connection.terms.limits;
+        let over_high = queued > limits.queue_bytes_high && limits.pause_reading_over_high;
+        if over_high {
+            self.own.hold_input_back(id);
+        }
+        !over_high
     }
 
     /// The protocol has consumed nothing, and was told that no more is wanted, for what it has written: it is sent now, and

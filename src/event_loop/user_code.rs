@@ -57,6 +57,7 @@ impl Core {
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {
         self.own.begin(id, room.saturating_sub(self.log.share_bytes(id)));
+        self.own.take_held_input_back();
         let about = About::Connection(id);
         let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
         self.own.end();
