@@ -14,11 +14,12 @@ use super::PanicPolicy;
 use super::completions::Waiting;
 use super::lookups::Lookups;
 use super::own::Own;
+use super::read_buffer::ReadBuffer;
 use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timing::{Due, Purpose};
 use crate::broadcast::BroadcastLog;
-use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, READ_BYTES_MAX, State, Terms};
+use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, State, Terms};
 use crate::detached::{Detached, Receiver};
 use crate::handle::{Command, Shared};
 use crate::health::{ConnectionStats, Watch};
@@ -85,7 +86,7 @@ pub(crate) struct Core {
     /// What the commands phase takes its batch into; empty outside of it.
     pub(crate) commands: VecDeque<Command>,
     /// Every connection reads into this one.
-    pub(super) read_buffer: Vec<u8>,
+    pub(super) read_buffer: ReadBuffer,
     pub(crate) own: Own,
     pub(crate) log: BroadcastLog,
     pub(super) pool: Pool,
@@ -166,7 +167,7 @@ impl Core {
             rate_groups: BTreeMap::new(),
             next_rate_group: 0,
             commands: VecDeque::new(),
-            read_buffer: vec![0; READ_BYTES_MAX],
+            read_buffer: ReadBuffer::new(),
             own: Own::default(),
             log: BroadcastLog::default(),
             pool: Pool::default(),

@@ -15,6 +15,7 @@ mod lookups;
 mod own;
 mod quick;
 mod rates;
+mod read_buffer;
 mod serve;
 mod shutdown;
 mod slots;

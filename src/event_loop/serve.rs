@@ -12,7 +12,7 @@ impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
     pub(super) fn serve(&mut self, id: Id) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        self.serve_with(id, &mut buffer);
+        self.serve_with(id, buffer.get());
         self.read_buffer = buffer;
     }
 

@@ -35,9 +35,9 @@ impl Core {
     #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        let sized: &mut [u8; READ_BYTES_MAX] = buffer.as_mut_slice().try_into().expect("nothing changes its length");
+        let bytes = buffer.get();
         for (token, readiness) in events.iter() {
-            self.on_event(token, readiness, sized);
+            self.on_event(token, readiness, bytes);
         }
         self.read_buffer = buffer;
     }
@@ -121,7 +121,7 @@ impl Core {
                 Some(Tenant::Datagram(datagram)) => {
                     datagram.carried_over = false;
                     let mut buffer = std::mem::take(&mut self.read_buffer);
-                    self.serve_datagram(id, &mut buffer);
+                    self.serve_datagram(id, buffer.get());
                     self.read_buffer = buffer;
                 }
                 Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
