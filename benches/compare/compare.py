@@ -52,6 +52,7 @@ PASSES = 3  # How often a round goes there and back.
 WARM_UP_S = 0.15
 ROUNDS = 14
 PAIR_ROUNDS = 40
+STARTS = 4  # How often all servers are started within a run.
 # A peer whose turns take so many times those of others has them in every second, third, … round only.
 SLOW = 4
 ROUNDS_MIN = 3
@@ -180,8 +181,8 @@ def start_servers(chosen, wanted, cores, stack):
 # ------------------------------------------------------------------------------------------------- measuring
 
 
-def measure(workload, chosen, servers, cores, plan, chance):
-    """The rounds: in each the turns of the peers that are in it."""
+def measure(workload, chosen, servers, cores, plan, numbers, chance):
+    """The rounds of these numbers: in each the turns of the peers that are in it."""
     with contextlib.ExitStack() as stack:
         sessions = {}
         for peer in chosen:
@@ -190,7 +191,7 @@ def measure(workload, chosen, servers, cores, plan, chance):
         took = {name: warm_up(session, plan) for name, session in sessions.items()}
         passes, every = share(took, plan)
         rounds = []
-        for nth in range(plan.rounds):
+        for nth in numbers:
             due = {name: session for name, session in sessions.items() if nth % every[name] == 0}
             rounds.append(one_round(due, passes, plan, chance))
         for session in sessions.values():
@@ -234,6 +235,12 @@ class Plan:
         self.passes = 0 if arguments.short else PASSES
         self.turn_s = SHORT_TURN_S if arguments.short else TURN_S
         self.rounds = arguments.rounds or (1 if arguments.short else PAIR_ROUNDS if arguments.pair else ROUNDS)
+        self.starts = min(STARTS, self.rounds)
+
+    def numbers(self):
+        """Of the rounds between two starts."""
+        bounds = [nth * self.rounds // self.starts for nth in range(self.starts + 1)]
+        return [range(*pair) for pair in zip(bounds, bounds[1:])]
 
 
 # ----------------------------------------------------------------------------------- whether lies are found
@@ -300,20 +307,22 @@ def chosen_workloads(patterns, idle):
 
 
 def compare(chosen, wanted, cores, plan, seed):
-    """Measures all, prints each workload's figures as they come, and returns the whole."""
+    """Measures all, prints each workload's figures when its last rounds are over, and returns the whole."""
     chance = random.Random(seed)
-    rows = []
-    with contextlib.ExitStack() as stack:
-        servers = start_servers(chosen, wanted, cores, stack)
-        for workload in wanted:
-            rounds = measure(workload, chosen, servers, cores, plan, chance)
-            row = tables.row(workload, rounds, table.YARDSTICK)
-            print(tables.in_words(row), flush=True)
-            rows.append(row)
+    rounds, rows = {workload.name: [] for workload in wanted}, []
+    for numbers in plan.numbers():
+        with contextlib.ExitStack() as stack:
+            servers = start_servers(chosen, wanted, cores, stack)
+            for workload in wanted:
+                rounds[workload.name] += measure(workload, chosen, servers, cores, plan, numbers, chance)
+                if len(rounds[workload.name]) == plan.rounds:
+                    rows.append(tables.row(workload, rounds[workload.name], table.YARDSTICK))
+                    print(tables.in_words(rows[-1]), flush=True)
     return {
         "date": str(datetime.date.today()),
         "machine": machine(),
         "rounds": plan.rounds,
+        "starts": plan.starts,
         "turns_s": plan.turn_s * 2 * plan.passes,
         "seed": seed,
         "yardstick": table.YARDSTICK,

@@ -128,7 +128,7 @@ def for_readme(results, picture):
     )
     return (
         f"Measured on {compared['date']} by `{COMMAND} --rounds {compared['rounds']} --write-readme`: {compared['machine']}; the server on one core, its clients on the"
-        f" other; {compared['rounds']} rounds of {compared['turns_s']:.1f} s for each.\n\n"
+        f" other; {compared['rounds']} rounds of {compared['turns_s']:.1f} s for each, all started {compared['starts']} times.\n\n"
         f"![CPU time of the server beside its peers, and how cost grows]({picture})\n\n"
         "In microseconds of the server's CPU for a message of 64 bytes (or what the row says) for the loop by hand on"
         " epoll; for the others as a ratio to it: the median over rounds, for this crate with its quartiles. The widest"
