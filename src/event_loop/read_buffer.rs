@@ -2,8 +2,8 @@
 
 use crate::connection::READ_BYTES_MAX;
 
-/// It begins at a multiple of this. The kernel's own buffers do as well, and many processors copy slowly between places of
-/// which one is a little further on in its page than the other: `cargo bench --bench alignment` has 64 KiB take up to three
+/// It begins at a multiple of this. The kernel's own buffers do as well, and some processors copy slowly to a place that is a
+/// little further on in its page than where from: on AMD EPYC, `cargo bench --bench alignment` has 64 KiB take up to three
 /// times as long. Where an allocation happens to lie, that is a matter of luck.
 const PAGE_BYTES: usize = 4096;
 

@@ -207,18 +207,23 @@ fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slo
     assert!(back.iter().all(|(back, _)| *back == bytes));
 }
 
-#[test]
-fn n1_a_broadcast_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events() {
-    let mut event_loop = event_loop();
-    let mut client = pair(&mut event_loop, Echo);
-    turn_until(&mut event_loop, |context| context.connections() == 1);
+/// As [`pair`], with the connection's id: its socket is full, and little is queued.
+fn full_pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> (UnixStream, ConnectionId) {
+    let client = pair(event_loop, protocol);
+    turn_until(event_loop, |context| context.connections() == 1);
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let id = event_loop.context().connection_ids()[0];
-    // Its socket is full, and little is queued.
     while event_loop.context().connection(id).unwrap().queued_bytes() == 0 {
         event_loop.context().connection(id).unwrap().write(&[b'x'; 4096]);
         event_loop.turn(Some(Duration::ZERO)).unwrap();
     }
+    (client, id)
+}
+
+#[test]
+fn n1_a_broadcast_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events() {
+    let mut event_loop = event_loop();
+    let (mut client, id) = full_pair(&mut event_loop, Echo);
     let mut received = vec![0; 1 << 20];
     let mut read = |client: &mut UnixStream| client.read(&mut received).unwrap();
     read(&mut client);
@@ -247,14 +252,7 @@ impl Protocol for Lends {
 #[test]
 fn n1_a_large_answer_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events() {
     let mut event_loop = event_loop();
-    let mut client = pair(&mut event_loop, Lends);
-    turn_until(&mut event_loop, |context| context.connections() == 1);
-    event_loop.turn(Some(Duration::ZERO)).unwrap();
-    let id = event_loop.context().connection_ids()[0];
-    while event_loop.context().connection(id).unwrap().queued_bytes() == 0 {
-        event_loop.context().connection(id).unwrap().write(&[b'x'; 4096]);
-        event_loop.turn(Some(Duration::ZERO)).unwrap();
-    }
+    let (mut client, id) = full_pair(&mut event_loop, Lends);
     client.set_nonblocking(true).unwrap();
     let mut received = vec![0; 1 << 20];
     // The loop sees that there is room, and the question, at once.
