@@ -105,6 +105,11 @@ impl Connector {
         }
     }
 
+    /// The slots of the attempts that are under way.
+    pub(crate) fn slots_under_way(&self) -> Vec<Option<Id>> {
+        self.under_way.iter().map(|attempt| attempt.slot).collect()
+    }
+
     /// Takes the attempt of this slot out.
     pub(crate) fn take(&mut self, slot: Option<Id>) -> Option<Attempt> {
         let index = self.under_way.iter().position(|attempt| attempt.slot == slot)?;

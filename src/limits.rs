@@ -105,8 +105,19 @@ limits! {
     commands_max / with_commands_max: usize = 65_536,
     /// How many commands of handles run in a turn. Only the loop's own set counts. Default 1,024; 0 counts as 1.
     commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
-    /// How long a closing connection waits for its peer to take another byte (rule X1). Default 5 s.
+    /// How long a closing connection waits for its peer to take another byte (rule X1). A peer that takes 64 KiB within each
+    /// of these is never ended, though its kernel may tell of that later: one that has taken much is given up to twice as
+    /// long. Default 5 s.
     close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
+    /// How long a closing connection may take in all to send what is left, however steadily its peer takes it; one that
+    /// takes a byte now and then can hold [`queue_bytes_max`](Limits::queue_bytes_max) for ever otherwise. Default `None`: for
+    /// ever.
+    flush_timeout / with_flush_timeout: Option<Duration> = None,
+    /// How long the kernel keeps what it still holds for a peer after an orderly end, while the peer takes none of it
+    /// (`TCP_USER_TIMEOUT`; on Linux, for TCP). It is set where much was sent, and where a timeout ends the connection in
+    /// order. Without it the kernel keeps some megabytes for each peer that never reads, as long as that lives. `None`:
+    /// what the system does. Default 60 s; at 5 s peers that read 20 KB/s were cut off.
+    orphan_timeout / with_orphan_timeout: Option<Duration> = Some(Duration::from_secs(60)),
     /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule T5); see
     /// [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
     idle_timeout / with_idle_timeout: Option<Duration> = None,

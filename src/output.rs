@@ -69,6 +69,8 @@ pub(crate) struct OutputQueue {
     /// How much of the first chunk is gone already, or of the tail where there is none.
     sent: usize,
     bytes: usize,
+    /// When the peer last took some of it, or it began to wait, in the loop's own time; who sends it keeps this.
+    pub(crate) taken_ns: u64,
 }
 
 impl OutputQueue {

@@ -78,11 +78,12 @@ pub trait Protocol {
 
     /// A [`timeout`](Transport::set_timeout) is over.
     ///
-    /// As it is given here, it aborts the connection: a peer that is dead would never take what is queued for it. A
-    /// protocol may instead say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for
-    /// the handshake or for all comes once and can be set again.
+    /// The default implementation ends the connection ([`end_after`](Transport::end_after)): by a reset where output is
+    /// queued, which a dead peer would never take; otherwise, unless it has lasted too long, in order. A protocol may instead
+    /// say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for the handshake or for
+    /// all comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.abort_after(timeout);
+        transport.end_after(timeout);
     }
 
     /// The connection was not made: [`Context::connect`](crate::Context::connect) has not come to stand. None of the other

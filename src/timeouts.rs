@@ -34,6 +34,13 @@ impl Idle {
         self.active_ns = now_ns;
     }
 
+    /// Bytes that were taken to have come or gone at `before_ns` have done so by `now_ns`.
+    pub(crate) fn touch_again(&mut self, before_ns: u64, now_ns: u64) {
+        if self.active_ns == before_ns {
+            self.active_ns = now_ns;
+        }
+    }
+
     pub(crate) fn pause(&mut self, now_ns: u64) {
         self.paused_ns = self.paused_ns.min(now_ns);
     }
@@ -46,9 +53,17 @@ impl Idle {
         }
     }
 
-    /// When it is over, if no byte comes or goes until then; `None` where that is too far off to be told.
-    pub(crate) fn deadline_ns(&self) -> Option<u64> {
-        self.active_ns.checked_add(self.after_ns)
+    pub(crate) fn after(&self) -> Duration {
+        Duration::from_nanos(self.after_ns)
+    }
+
+    pub(crate) fn after_ns(&self) -> u64 {
+        self.after_ns
+    }
+
+    /// When a byte last came or went.
+    pub(crate) fn active_ns(&self) -> u64 {
+        self.active_ns
     }
 
     /// Whether time passes: not while the peer is kept from sending and there is nothing for it to take (T5).
@@ -70,11 +85,11 @@ mod tests {
         idle.pause(9 * SECOND);
         assert!(!idle.runs(false) && idle.runs(true));
         idle.resume(100 * SECOND);
-        assert_eq!(idle.deadline_ns(), Some(102 * SECOND));
+        assert_eq!(idle.active_ns(), 92 * SECOND);
         // What the peer took while it was paused counts from then.
         idle.pause(101 * SECOND);
         idle.touch(105 * SECOND);
         idle.resume(106 * SECOND);
-        assert_eq!(idle.deadline_ns(), Some(116 * SECOND));
+        assert_eq!(idle.active_ns(), 106 * SECOND);
     }
 }

@@ -237,8 +237,30 @@ impl<'a> Transport<'a> {
         self.core.finish(self.id, CloseReason::Limit(limit));
     }
 
-    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`]: what
-    /// [`timed_out`](Protocol::timed_out) does unless a protocol does something else.
+    /// What [`timed_out`](Protocol::timed_out) does unless a protocol does something else; reported as
+    /// [`CloseReason::Timeout`] in any case.
+    ///
+    /// [Aborts](Transport::abort) where output is queued, where the protocol is in the middle of an answer
+    /// ([`set_answering`](Transport::set_answering)), and for [`Timeout::Total`]: no peer may take half an answer for the
+    /// whole. Otherwise, after an idle or a handshake timeout, [closes](Transport::close) in order: the kernel may still hold
+    /// some of the answer for a peer that reads slowly, and goes on sending it, as long as the peer takes some within each
+    /// [`orphan_timeout`](crate::Limits::orphan_timeout).
+    pub fn end_after(&mut self, timeout: Timeout) {
+        self.core.end_after(self.id, timeout);
+    }
+
+    /// Says whether the protocol is in the middle of an answer of which it has not written all: one that it makes piece by
+    /// piece, or waits for. While it is, a timeout aborts the connection, and so does the end of a
+    /// [shutdown](crate::Context::shutdown), so that the peer sees a reset, and does not take what it has for the whole.
+    /// [`close`](Transport::close) does not look at it. Nothing sets it back but this and
+    /// [`start_protocol`](Transport::start_protocol).
+    pub fn set_answering(&mut self, answering: bool) {
+        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+            connection.set_answering(answering);
+        }
+    }
+
+    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`].
     pub fn abort_after(&mut self, timeout: Timeout) {
         self.core.finish(self.id, CloseReason::Timeout(timeout));
     }

@@ -55,7 +55,7 @@ BUGS = [
     ("a large piece that waits for its callback overtakes what was gathered", 1000, [
         (LOOP + "write.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
     ("the cap of a connection does not hold", 300, [
-        (LOOP + "write.rs", "if before > connection.terms.limits.queue_bytes_max {", "if false {")]),
+        (LOOP + "write.rs", "if before.cost > connection.terms.limits.queue_bytes_max {", "if false {")]),
     ("the cap of the loop does not hold", 1000, [
         (LOOP + "write.rs", "if self.queued_total > self.terms.limits.loop_queue_bytes_max {\n            self.finish", "if false {\n            self.finish")]),
     ("the sum of the queues drifts", 1000, [
@@ -79,7 +79,7 @@ BUGS = [
         (LOOP + "write.rs", "match connection.read(&mut probe) {\n            Read::Blocked | Read::End =>",
          "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>")]),
     ("a close waits for ever", 300, [
-        (LOOP + "timing.rs", "Purpose::Close => self.check_close_deadline(id),", "Purpose::Close => {}")]),
+        (LOOP + "timing.rs", "Purpose::Close => self.look_at_closing(id),", "Purpose::Close => {}")]),
     ("a failing send drops what had arrived", 300, [
         (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {",
          "State::Open | State::FinQueued | State::WriteClosed if false => {")]),

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{Connection, Ending, Flag, Handover, State};
+use super::writing::MUCH_SENT_BYTES;
+use super::{Connection, Ending, Flag, Handover, Note, State};
 use crate::CloseReason;
 use crate::detached::{Detached, Receiver};
 use crate::input::Input;
@@ -60,9 +61,28 @@ impl Connection {
     /// The reason with which its end began, if it has; for whoever ends it now.
     pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
         match &mut self.ending {
-            Some(begun) => Some(std::mem::replace(&mut begun.reason, CloseReason::Closed)),
+            Some(begun) => {
+                let is_timeout = matches!(begun.reason, CloseReason::Timeout(_));
+                self.notes.set(Note::TimedOutInOrder, is_timeout);
+                Some(std::mem::replace(&mut begun.reason, CloseReason::Closed))
+            }
             None => (self.state == State::FlushingAfterEnd).then_some(CloseReason::PeerClosed),
         }
+    }
+
+    /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
+    /// time. `None` where nothing is left, or no end has begun.
+    pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
+        let blocked_ns = self.ending.as_ref()?.blocked_ns.filter(|_| self.is_flushing())?;
+        let limits = &self.terms.limits;
+        let taken_ns = self.taken_ns()?.max(blocked_ns);
+        let in_all =
+            limits.flush_timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        Some(taken_ns.saturating_add(self.patience_ns(limits.close_timeout)).min(blocked_ns.saturating_add(in_all)))
+    }
+
+    fn is_flushing(&self) -> bool {
+        matches!(self.state, State::Flushing | State::FlushingAfterEnd)
     }
 
     /// The record of an end that has begun and is not over at once.
@@ -169,9 +189,10 @@ impl Connection {
     /// Closes the socket, by reset where the reason or unsent output demands it (X5).
     #[inline]
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) {
-        let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
+        let reset = self.ends_by_reset(reason);
         match self.socket.take() {
             Some(socket) if reset => socket.reset(),
+            Some(socket) if self.leaves_much() => socket.close_within(self.terms.limits.orphan_timeout),
             socket => drop(socket),
         }
         if self.output.is_some() {
@@ -179,6 +200,22 @@ impl Connection {
         }
         self.input = None;
         self.state = State::Lost;
+    }
+
+    /// Whether its peer must see a reset, and no orderly end (X5).
+    #[inline]
+    fn ends_by_reset(&self, reason: &CloseReason) -> bool {
+        if reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason) {
+            return self.output.is_some() || !self.notes.has(Note::TimedOutInOrder);
+        }
+        // Half an answer was written, and the other half never will be.
+        self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)
+    }
+
+    /// Whether the kernel may hold much of what was sent, for a peer that takes nothing of it, or is known to do nothing.
+    #[inline]
+    fn leaves_much(&self) -> bool {
+        self.bytes_sent >= MUCH_SENT_BYTES || self.notes.has(Note::TimedOutInOrder)
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.

@@ -5,14 +5,15 @@
 
 mod ending;
 mod flags;
+mod notes;
 mod reading;
 mod writing;
 
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
-use std::time::Instant;
 
 pub(crate) use self::flags::{Flag, Flags};
+pub(crate) use self::notes::{Note, Notes};
 use crate::connector::Connector;
 use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
@@ -57,10 +58,10 @@ pub(crate) enum State {
 /// What is known of an end that has begun.
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
-    /// The deadline of the flush or of the lingering, if one is set.
+    /// When the flush is looked at again, or the lingering is over, if that is set.
     pub(crate) timer: Option<Key>,
-    /// When the kernel last took a byte.
-    pub(crate) progress: Option<Instant>,
+    /// When it first could not send all, in the loop's own time.
+    pub(crate) blocked_ns: Option<u64>,
     /// How much input was discarded while lingering.
     pub(crate) discarded_bytes: usize,
     /// Who gets it, if it ends by being detached.
@@ -76,7 +77,7 @@ pub(crate) struct Handover {
 
 impl Ending {
     fn new(reason: CloseReason) -> Box<Ending> {
-        Box::new(Ending { reason, timer: None, progress: None, discarded_bytes: 0, handover: None })
+        Box::new(Ending { reason, timer: None, blocked_ns: None, discarded_bytes: 0, handover: None })
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) struct Connection {
     /// No data is delivered before there is this much of it, or the end.
     input_low_bytes: u32,
     state: State,
+    pub(crate) notes: Notes,
     pub(crate) flags: Flags,
 }
 
@@ -226,6 +228,7 @@ impl Connection {
             bytes_sent: 0,
             input_low_bytes: 0,
             state,
+            notes: Notes::default(),
             flags,
         }
     }

@@ -122,12 +122,17 @@ impl Connection {
         self.flags.replace(Flag::Paused, paused) != paused
     }
 
-    /// Reading begins anew: no event will come for what is there already (R2), so it is tried.
+    /// Reading begins anew: no event will come for what is there already (R2), so it is tried, and what was kept is offered.
     pub(crate) fn retry_reading(&mut self) {
+        self.look_for_input();
+        self.flags.set(Flag::OfferAgain, true);
+    }
+
+    /// A read is tried, though no event has told that there is anything.
+    pub(crate) fn look_for_input(&mut self) {
         self.flags.set(Flag::Readable, true);
         // Whatever hint came meanwhile is to be found again.
         self.flags.set(Flag::Hinted, true);
-        self.flags.set(Flag::OfferAgain, true);
     }
 
     pub(crate) fn set_input_low_bytes(&mut self, bytes: usize) {

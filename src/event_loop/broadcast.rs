@@ -150,13 +150,17 @@ impl Core {
 
     #[inline(never)]
     fn settle_share(&mut self, id: Id) {
+        if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
+            // It begins to wait for its peer.
+            self.look_at_clock();
+        }
         let Some((bytes, cost)) = self.log.take(id) else { return };
         self.queued_total -= cost;
         if let Some(connection) = self.slots.connection_mut(id) {
-            let before = connection.queued_cost();
+            let before = connection.output_before();
             connection.push(Piece::Borrowed(bytes), 0, &mut self.pool);
-            connection.touch_idle_by_output(before, connection.bytes_sent, self.turn_began_ns);
-            self.queued_total += connection.queued_cost() - before;
+            connection.note_output(before, self.now_ns);
+            self.queued_total += connection.queued_cost() - before.cost;
         }
     }
 
@@ -169,14 +173,13 @@ impl Core {
             return None;
         };
         let (bytes, cost) = self.log.take(id)?;
-        let (before, bytes_sent) = (connection.queued_cost(), connection.bytes_sent);
+        let before = connection.output_before();
         let sent = connection.send_behind(bytes, &mut self.pool);
-        connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);
-        self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
-        self.queued_total = self.queued_total + connection.queued_cost() - before - cost;
-        if before > 0 && matches!(sent, Sent::All) {
+        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
+        self.queued_total = self.queued_total + connection.queued_cost() - before.cost - cost;
+        if before.cost > 0 && matches!(sent, Sent::All) {
             // Nothing waits for the peer any more.
-            self.note_sent(id, Sent::All, false);
+            self.note_sent(id, Sent::All);
         }
         Some(sent)
     }

@@ -29,7 +29,7 @@ impl Core {
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
         let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
-        connection.began_ns = self.turn_began_ns;
+        connection.began_ns = self.now_ns;
         let id = self.slots.insert(Tenant::Connection(connection))?;
         self.live_connections += 1;
         match target {
@@ -214,6 +214,10 @@ impl Core {
 
     /// The deadline of a connect has passed (K2).
     pub(super) fn connect_timed_out(&mut self, id: Id) {
+        // One may be established by now, though no event has told of it yet.
+        for slot in self.connector_mut(id).map_or_else(Vec::new, |connector| connector.slots_under_way()) {
+            self.look_at_attempt(id, slot);
+        }
         let Some(connector) = self.connector_mut(id) else { return };
         connector.time_out();
         self.finish(id, CloseReason::Aborted);

@@ -47,8 +47,8 @@ pub(crate) struct Core {
     pub(super) made: Instant,
     /// When the wait of this turn ended.
     pub(super) turn_began: Instant,
-    /// The same, in the loop's own time.
-    pub(super) turn_began_ns: u64,
+    /// The loop's own time, as it was last looked at in this turn.
+    pub(super) now_ns: u64,
     pub(super) timers: Timers<Due>,
     /// How many of the timers are the user's and not background.
     pub(super) timers_waited_for: usize,
@@ -149,7 +149,7 @@ impl Core {
             counters: Counters::default(),
             made,
             turn_began: made,
-            turn_began_ns: 0,
+            now_ns: 0,
             timers: Timers::new(),
             timers_waited_for: 0,
             ready: VecDeque::new(),
@@ -195,7 +195,7 @@ impl Core {
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
         let id = self.slots.insert_connection(connection)?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
-        connection.began_ns = self.turn_began_ns;
+        connection.began_ns = self.now_ns;
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             connection.lose(&CloseReason::Aborted, &mut self.pool);
@@ -217,7 +217,7 @@ impl Core {
     pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
         let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
         ConnectionStats {
-            age: Duration::from_nanos(self.turn_began_ns.saturating_sub(connection.began_ns)),
+            age: Duration::from_nanos(self.now_ns.saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
             queued_bytes: connection.queued_bytes() + self.log.share_bytes(id) + self.own.gathered_bytes(id),

@@ -115,7 +115,7 @@ impl Core {
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(count, self.turn_began_ns);
+                    connection.has_received(count, self.now_ns);
                     self.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, &buffer[..count]);
@@ -149,7 +149,7 @@ impl Core {
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
                 let more = connection.is_readable();
-                connection.has_received(count, self.turn_began_ns);
+                connection.has_received(count, self.now_ns);
                 self.counters.bytes_received += count as u64;
                 self.charge_for_reading(id, count);
                 self.deliver(id, &buffer[..count]);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::timing::{Due, Purpose};
-use crate::connection::{Connection, State};
+use crate::CloseReason;
+use crate::connection::{Connection, Note, State};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
@@ -80,62 +81,108 @@ impl Core {
         }
     }
 
-    /// Sets the timer of an idle timeout, where it runs and has none.
+    /// Sets the timer of an idle timeout, where it runs and has none. With output queued it comes before the deadline, too.
     pub(super) fn run_idle(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
+        let Some(connection) = self.slots.connection(id).filter(|connection| is_judged(connection)) else { return };
         let has_output = connection.queued_bytes() > 0;
-        let Some(idle) = connection.idle.as_mut().filter(|idle| idle.timer.is_none() && idle.runs(has_output)) else {
+        let Some(idle) = connection.idle.as_ref().filter(|idle| idle.timer.is_none() && idle.runs(has_output)) else {
             return;
         };
-        let deadline = idle.deadline_ns().and_then(|ns| self.made.checked_add(Duration::from_nanos(ns)));
-        if let Some(deadline) = deadline {
-            idle.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Idle, id)));
+        let after = idle.after();
+        let Some(deadline_ns) = connection.idle_deadline_ns() else { return };
+        let at = match has_output {
+            true => self.next_look(self.ns(self.clock.now()), after, deadline_ns),
+            false => self.instant(deadline_ns),
+        };
+        let timer = self.timers.insert(at, Due::of(Purpose::Idle, id));
+        if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
+            idle.timer = Some(timer);
         }
     }
 
-    /// The kernel would take no more, so that from here on the peer is judged by what it takes.
-    pub(super) fn judge_by_output(&mut self, id: Id) {
-        let now_ns = self.ns(self.clock.now());
-        let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) else { return };
-        if idle.timer.is_none() {
-            idle.touch(now_ns);
-            self.run_idle(id);
-        }
-    }
-
-    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read.
+    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
-        let now_ns = self.ns(now);
         self.settle(id);
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if let Some(idle) = &mut connection.idle {
+        self.look_at_clock();
+        if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
             idle.timer = None;
         }
-        if is_over(connection, now_ns) && connection.queued_bytes() == 0 {
-            // Whatever is readable by now is read before it is judged; no event need have told of it yet.
-            connection.retry_reading();
-            self.turn_began_ns = now_ns;
-            self.serve(id);
-        }
+        let now_ns = self.ns(now);
+        self.look_for_life(id, now_ns);
+        let waited_until_ns = self.ns(self.turn_began);
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if is_over(connection, now_ns) {
-            if let Some(idle) = &mut connection.idle {
-                idle.touch(now_ns);
-            }
-            self.tell_timed_out(id, Timeout::Idle);
+        let is_over_by = |ns| is_over(connection, ns);
+        // Where the loop was busy when its time was over, it has one wait to speak in.
+        let (is_over, has_waited) = (is_over_by(now_ns), connection.queued_bytes() > 0 || is_over_by(waited_until_ns));
+        let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.run_idle(id) };
+        if let Some(timer) = idle.timer.take() {
+            self.timers.remove(timer);
         }
+        if !has_waited {
+            idle.timer = Some(self.timers.insert(now, Due::of(Purpose::Idle, id)));
+            return;
+        }
+        idle.touch(now_ns);
+        self.tell_timed_out(id, Timeout::Idle);
         self.run_idle(id);
     }
 
-    pub(super) fn fixed_timeout_is_over(&mut self, id: Id, purpose: Purpose, timeout: Timeout) {
-        self.fixed_timeouts.remove(&(id, purpose));
-        self.tell_timed_out(id, timeout);
+    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; else, if its time
+    /// is over, a read.
+    fn look_for_life(&mut self, id: Id, now_ns: u64) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
+        if connection.queued_bytes() > 0 {
+            connection.look_for_room();
+            self.flush_now(id);
+        } else if is_over(connection, now_ns) {
+            connection.look_for_input();
+            self.serve(id);
+        }
+    }
+
+    /// The time for the handshake is over. What is readable by then is read before that is told, and where the loop was busy
+    /// when it was over, the peer has one wait to speak in: what comes may be the end of the handshake.
+    pub(super) fn check_handshake(&mut self, id: Id, deadline: Option<Instant>) {
+        let key = (id, Purpose::Handshake);
+        // It stands until it is told: the protocol may take it away meanwhile, or set it again.
+        let timer = self.timers.insert(self.clock.now(), Due::of(Purpose::Handshake, id));
+        self.fixed_timeouts.insert(key, timer);
+        if deadline.is_some_and(|deadline| deadline > self.turn_began) {
+            return;
+        }
+        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) {
+            connection.look_for_input();
+            self.look_at_clock();
+            self.serve(id);
+        }
+        if self.fixed_timeouts.get(&key) == Some(&timer) {
+            self.fixed_timeouts.remove(&key);
+            self.timers.remove(timer);
+            self.tell_timed_out(id, Timeout::Handshake);
+        }
+    }
+
+    pub(super) fn total_is_over(&mut self, id: Id) {
+        self.fixed_timeouts.remove(&(id, Purpose::Total));
+        self.tell_timed_out(id, Timeout::Total);
     }
 
     fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
         if self.slots.connection(id).is_some_and(is_judged) {
             self.call(id, "timed_out", |protocol, transport| protocol.timed_out(transport, timeout));
             self.flush(id);
+        }
+    }
+
+    /// What a timeout does unless its protocol does something else (X4). Half an answer must not be taken for the whole, so
+    /// where some is unsent it is a reset. Otherwise that would only destroy what the kernel still holds for a slow peer.
+    pub(crate) fn end_after(&mut self, id: Id, timeout: Timeout) {
+        let unsent = self.log.share_bytes(id) + self.own.gathered_bytes(id);
+        let Some(connection) = self.slots.connection(id) else { return };
+        let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
+        match timeout {
+            Timeout::Idle | Timeout::Handshake if is_whole => self.close_for(id, CloseReason::Timeout(timeout)),
+            _ => self.finish(id, CloseReason::Timeout(timeout)),
         }
     }
 }
@@ -151,8 +198,5 @@ fn is_judged(connection: &Connection) -> bool {
 }
 
 fn is_over(connection: &Connection, now_ns: u64) -> bool {
-    let over = |idle: &Idle| {
-        idle.runs(connection.queued_bytes() > 0) && idle.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns)
-    };
-    is_judged(connection) && connection.idle.as_deref().is_some_and(over)
+    is_judged(connection) && connection.idle_deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::core::Discarded;
-use crate::connection::Flag;
+use crate::connection::{Connection, Flag};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
 use crate::reason::Timeout;
@@ -51,7 +51,7 @@ type Repeated = dyn FnMut(&mut Context<'_>, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
-    /// A closing connection has waited long enough for its peer, unless that has taken something meanwhile.
+    /// A closing connection is looked at: whether its peer takes something, or has not for too long.
     Close,
     /// A lingering connection has discarded input for long enough.
     Linger,
@@ -101,6 +101,9 @@ impl fmt::Debug for Due {
         }
     }
 }
+
+/// A peer that is waited for is not looked at more often.
+const LOOK_NS_MIN: u64 = 10_000_000;
 
 /// How long until a send is tried again for which the kernel had no buffers.
 pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
@@ -208,14 +211,14 @@ impl Core {
             Due::Of(purpose, slot, generation) => {
                 let id = Id { slot, generation };
                 match purpose {
-                    Purpose::Close => self.check_close_deadline(id),
+                    Purpose::Close => self.look_at_closing(id),
                     Purpose::Linger => {
                         deadline.and_then(|deadline| self.lingering.remove(&(deadline, key)));
-                        self.finish_begun(id);
+                        self.end_lingering(id);
                     }
                     Purpose::Idle => self.check_idle(id, now),
-                    Purpose::Handshake => self.fixed_timeout_is_over(id, purpose, Timeout::Handshake),
-                    Purpose::Total => self.fixed_timeout_is_over(id, purpose, Timeout::Total),
+                    Purpose::Handshake => self.check_handshake(id, deadline),
+                    Purpose::Total => self.total_is_over(id),
                     Purpose::ReadRate => self.end_waiting(id),
                     Purpose::Send => self.send_again(id),
                     Purpose::Accept => self.accept_again(id),
@@ -272,31 +275,51 @@ impl Core {
         }
     }
 
-    /// A closing connection could not send all: it waits for its peer, for so long (X1).
+    /// A closing connection could not send all. Sets the timer that looks at it again, where none is set: at its deadline,
+    /// which begins anew with every byte that its peer takes (X1), and at times before, for which see
+    /// [`next_look`](Core::next_look).
     pub(super) fn set_close_deadline(&mut self, id: Id) {
+        let now_ns = self.ns(self.clock.now());
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let close_timeout = connection.terms.limits.close_timeout;
         let ending = connection.ending();
         if ending.timer.is_none() {
-            let deadline = deadline_after(self.clock.now(), close_timeout);
-            ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
+            ending.blocked_ns.get_or_insert(now_ns);
+            let close_timeout = connection.terms.limits.close_timeout;
+            let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
+            let timer =
+                self.timers.insert(self.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
+            self.slots.connection_mut(id).into_iter().for_each(|connection| connection.ending().timer = Some(timer));
         }
     }
 
-    /// The deadline began anew with every byte that the kernel took. The timer did not: it is set again here.
-    fn check_close_deadline(&mut self, id: Id) {
+    /// When a connection is looked at again whose peer may take nothing until the deadline: a few times before that, too.
+    ///
+    /// A send is tried then. No event tells of little room: Linux raises a writable edge only when a third of the send buffer
+    /// is free, which is more than a megabyte.
+    pub(super) fn next_look(&self, now_ns: u64, timeout: Duration, deadline_ns: u64) -> Instant {
+        let step_ns = u64::try_from(timeout.as_nanos() / 4).unwrap_or(u64::MAX).max(LOOK_NS_MIN);
+        self.instant(deadline_ns.min(now_ns.saturating_add(step_ns)))
+    }
+
+    /// A time of the loop's own.
+    pub(super) fn instant(&self, ns: u64) -> Instant {
+        deadline_after(self.made, Duration::from_nanos(ns))
+    }
+
+    /// A closing connection is looked at: its peer may have taken something, and another send go through. It is judged only
+    /// behind that.
+    fn look_at_closing(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return self.datagram_close_timed_out(id) };
-        let Some(ending) = &mut connection.ending else { return };
-        let now = self.clock.now();
-        let deadline = ending.progress.map(|progress| deadline_after(progress, connection.terms.limits.close_timeout));
-        match deadline {
-            Some(deadline) if deadline > now => {
-                ending.timer = Some(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
-            }
-            _ => {
-                ending.timer = None;
-                self.finish(id, CloseReason::Timeout(Timeout::Close));
-            }
+        if let Some(ending) = &mut connection.ending {
+            ending.timer = None;
+        }
+        connection.look_for_room();
+        self.look_at_clock();
+        self.flush_now(id);
+        let now_ns = self.ns(self.clock.now());
+        let deadline_ns = self.slots.connection(id).and_then(Connection::close_deadline_ns);
+        if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
+            self.finish(id, CloseReason::Timeout(Timeout::Close));
         }
     }
 
@@ -311,6 +334,19 @@ impl Core {
         let timer = self.timers.insert(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
         self.lingering.insert((deadline, timer), id);
+    }
+
+    /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
+    /// kernel send a reset.
+    fn end_lingering(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            if let Some(ending) = &mut connection.ending {
+                ending.timer = None;
+            }
+            connection.look_for_input();
+            self.serve(id);
+            self.finish_begun(id);
+        }
     }
 
     /// Gives the oldest lingering connection up; `false` where there is none.

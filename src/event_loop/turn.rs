@@ -15,6 +15,9 @@ use crate::{CloseReason, Context, Protocol, Transport};
 /// What was discarded keeps room for so much.
 const KEPT_DISCARDED: usize = 1024;
 
+/// A byte may be stamped by so much too early: a batch that takes less is not stamped anew.
+const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
+
 impl Core {
     /// How much work is carried over from the turn before.
     pub(super) fn carried_over(&self) -> usize {
@@ -27,7 +30,7 @@ impl Core {
         let result = self.poller.wait(events, wait, &self.clock, &mut self.counters.polls);
         self.counters.turns += 1;
         self.turn_began = self.clock.now();
-        self.turn_began_ns = self.ns(self.turn_began);
+        self.now_ns = self.ns(self.turn_began);
         result
     }
 
@@ -40,6 +43,32 @@ impl Core {
             self.on_event(token, readiness, bytes);
         }
         self.read_buffer = buffer;
+        if self.timers.next_deadline().is_some() {
+            self.stamp_anew(events);
+        }
+    }
+
+    /// Bytes count as of when they were read (T5). To look at the clock for each of them would cost as much as the rest of
+    /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
+    /// with the end of that instead.
+    fn stamp_anew(&mut self, events: &Events) {
+        let now_ns = self.ns(self.clock.now());
+        let before_ns = std::mem::replace(&mut self.now_ns, now_ns);
+        if now_ns - before_ns < STAMP_ERROR_NS_MAX {
+            return;
+        }
+        for (token, _) in events.iter() {
+            if let Some((_, connection)) = self.slots.connection_by_token(token) {
+                connection.touch_again(before_ns, now_ns);
+            }
+        }
+    }
+
+    /// Reads the clock again, where a timeout may go by it: after whatever may have taken long.
+    pub(super) fn look_at_clock(&mut self) {
+        if self.timers.next_deadline().is_some() {
+            self.now_ns = self.ns(self.clock.now());
+        }
     }
 
     #[inline]
@@ -105,6 +134,7 @@ impl Core {
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
             let Some(id) = self.ready.pop_front() else { return };
+            self.look_at_clock();
             match self.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
                     connection.flags.set(Flag::CarriedOver, false);

@@ -19,6 +19,7 @@ impl Core {
             return;
         }
         self.own.disturb(id);
+        self.look_at_clock();
         self.send_what_only_waits();
         self.settle(id);
         let joins = self.joins(id, piece.bytes().len());
@@ -32,9 +33,9 @@ impl Core {
             self.counters.late_writes += 1;
             return;
         };
-        let before = connection.queued_cost();
+        let before = connection.output_before();
         // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
-        if before > connection.terms.limits.queue_bytes_max {
+        if before.cost > connection.terms.limits.queue_bytes_max {
             self.finish(id, CloseReason::Limit(Limit::QueueBytes));
             return;
         }
@@ -42,7 +43,6 @@ impl Core {
             self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
             return;
         }
-        let bytes_sent = connection.bytes_sent;
         let mut sent = if holds {
             self.own.holds(id);
             connection.push(piece, 0, &mut self.pool);
@@ -53,10 +53,9 @@ impl Core {
         if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
             sent = connection.send(&[], &mut self.pool);
         }
-        connection.touch_idle_by_output(before, bytes_sent, self.turn_began_ns);
-        self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
-        self.queued_total = self.queued_total + connection.queued_cost() - before;
-        let (room_of_connection, is_emptied) = (connection.room(), before > 0 && !connection.has_output());
+        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
+        self.queued_total = self.queued_total + connection.queued_cost() - before.cost;
+        let (room_of_connection, is_emptied) = (connection.room(), before.cost > 0 && !connection.has_output());
         // What the callback under way may still gather without a look at the queues.
         let room = self.room_in_loop();
         self.own.lower_room(if self.own.is(id) { room.min(room_of_connection) } else { room });
@@ -65,7 +64,7 @@ impl Core {
         }
         if is_emptied {
             // Nothing waits for the peer any more.
-            self.note_sent(id, Sent::All, false);
+            self.note_sent(id, Sent::All);
         }
         if !self.own.is(id) {
             self.mark_written_to(id);
@@ -138,7 +137,7 @@ impl Core {
         }
         if let Some(idle) = &mut connection.idle {
             // It goes out, or begins to wait for the peer.
-            idle.touch(self.turn_began_ns);
+            idle.touch(self.now_ns);
         }
         match connection.send_quickly(&self.own.gathered) {
             Ok(()) => {
@@ -174,10 +173,10 @@ impl Core {
 
     fn push_gathered(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            let before = connection.queued_cost();
+            let before = connection.output_before();
             connection.push(Piece::Borrowed(&self.own.gathered), 0, &mut self.pool);
-            connection.touch_idle_by_output(before, connection.bytes_sent, self.turn_began_ns);
-            self.queued_total += connection.queued_cost() - before;
+            connection.note_output(before, self.now_ns);
+            self.queued_total += connection.queued_cost() - before.cost;
         }
         self.own.gathered.clear();
     }
@@ -199,12 +198,12 @@ impl Core {
     #[cold]
     pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let bytes_sent = connection.bytes_sent;
+        let before = connection.output_before();
         let sent = connection.send_rest(&self.own.gathered, first, &mut self.pool);
-        self.counters.bytes_sent += connection.bytes_sent - bytes_sent;
+        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
         self.own.gathered.clear();
         self.queued_total += connection.queued_cost();
-        self.note_sent(id, sent, false);
+        self.note_sent(id, sent);
         self.after_send(id);
     }
 
@@ -214,26 +213,20 @@ impl Core {
             self.own.gathered.clear();
             return;
         };
-        let (before, bytes_sent) = (connection.queued_cost(), connection.bytes_sent);
+        let before = connection.output_before();
         let sent = connection.send(&self.own.gathered, &mut self.pool);
-        let (after, bytes_sent) = (connection.queued_cost(), connection.bytes_sent - bytes_sent);
-        self.counters.bytes_sent += bytes_sent;
-        if let Some(idle) = &mut connection.idle {
-            // Some has gone out, or begins to wait for the peer.
-            if bytes_sent > 0 || before == 0 && after > 0 {
-                idle.touch(self.turn_began_ns);
-            }
-        }
+        let after = connection.queued_cost();
+        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
         self.own.gathered.clear();
-        if before | after != 0 || !matches!(sent, Sent::All) {
-            self.queued_total = self.queued_total + after - before;
-            self.note_sent(id, sent, after < before);
+        if before.cost | after != 0 || !matches!(sent, Sent::All) {
+            self.queued_total = self.queued_total + after - before.cost;
+            self.note_sent(id, sent);
         }
     }
 
     /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
     #[cold]
-    pub(super) fn note_sent(&mut self, id: Id, sent: Sent, progress: bool) {
+    pub(super) fn note_sent(&mut self, id: Id, sent: Sent) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let awaits = matches!(sent, Sent::Blocked(Blocked::UntilEvent));
         let asked = match connection.socket_mut() {
@@ -243,12 +236,9 @@ impl Core {
         match (sent, asked) {
             (Sent::Failed(error), _) | (_, Err(error)) => return self.fail_sending(id, CloseReason::from_error(error)),
             (Sent::Blocked(Blocked::UntilLater), Ok(())) => self.send_later(id),
-            (Sent::Blocked(Blocked::UntilEvent), Ok(())) => self.judge_by_output(id),
+            // From here on the peer is judged by what it takes.
+            (Sent::Blocked(Blocked::UntilEvent), Ok(())) => self.run_idle(id),
             (Sent::All, Ok(())) => {}
-        }
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if let (true, Some(ending)) = (progress, &mut connection.ending) {
-            ending.progress = Some(self.clock.now());
         }
     }
 
@@ -332,6 +322,7 @@ impl Core {
         if self.written_to.is_empty() {
             return;
         }
+        self.look_at_clock();
         let mut written_to = std::mem::take(&mut self.written_to);
         for id in written_to.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
@@ -344,7 +335,7 @@ impl Core {
                 None => self.flush(id),
                 Some(Sent::All) => {}
                 Some(sent) => {
-                    self.note_sent(id, sent, false);
+                    self.note_sent(id, sent);
                     self.after_send(id);
                 }
             }

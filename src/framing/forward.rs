@@ -27,7 +27,7 @@ macro_rules! passed_on {
 
         /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
         fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
-            transport.abort_after(timeout);
+            transport.end_after(timeout);
         }
 
         /// As [`Protocol::connect_failed`](crate::Protocol::connect_failed).

@@ -29,6 +29,12 @@ pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 pub(super) const SEND_FLAGS: i32 = 0;
 
+/// The kernel counts in milliseconds, of which an `i32` has room for some.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const USER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Whether a read that stops short has emptied a TCP socket: known of Linux only.
 pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
 
@@ -254,6 +260,18 @@ impl Stream {
             #[cfg(test)]
             Stream::Script(stream) => stream.reset(),
         }
+    }
+
+    /// Closes in order. What the kernel still holds goes out, but is dropped where the peer takes nothing of it for so long,
+    /// on systems that can do so (TCP on Linux); otherwise one that never reads keeps it for ever.
+    pub(crate) fn close_within(self, timeout: Option<Duration>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let (Stream::Tcp(stream), Some(timeout)) = (&self, timeout) {
+            // Zero would mean what the system has by default. Where the option cannot be set, there is nothing left to bound.
+            let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout.clamp(USER_TIMEOUT_MIN, USER_TIMEOUT_MAX)));
+        }
+        let _ = timeout;
+        drop(self);
     }
 
     /// The error that the socket has met and no call was told of yet.

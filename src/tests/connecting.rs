@@ -160,6 +160,16 @@ fn k2_a_connect_that_nobody_answers_fails_at_its_deadline() {
 }
 
 #[test]
+fn k2_an_attempt_that_is_established_by_its_deadline_is_no_failure_though_no_event_has_told() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (_, peer) = scene.connecting(&log);
+    scene.pass(29_999 * MS);
+    peer.answers();
+    scene.pass(MS);
+    assert_eq!(log.take(), ["made"]);
+}
+
+#[test]
 fn k2_the_deadline_is_over_once_it_stands() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.connecting(&log);

@@ -122,7 +122,7 @@ pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> us
     match event {
         Event::Data(data) => return data.len(),
         Event::Eof(_) => transport.close(),
-        Event::TimedOut(timeout) => transport.abort_after(*timeout),
+        Event::TimedOut(timeout) => transport.end_after(*timeout),
         _ => {}
     }
     0
@@ -326,6 +326,7 @@ mod framing;
 mod half_closing;
 mod health;
 mod holding;
+mod judging;
 mod life;
 mod marks;
 mod names;

@@ -234,7 +234,7 @@ fn t5_a_message_moves_no_timer() {
 }
 
 #[test]
-fn x4_who_does_not_say_what_to_do_at_a_timeout_is_aborted() {
+fn x4_a_protocol_that_does_not_say_what_to_do_at_a_timeout_is_ended() {
     struct SaysNothing;
     impl Protocol for SaysNothing {
         fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
@@ -243,12 +243,20 @@ fn x4_who_does_not_say_what_to_do_at_a_timeout_is_aborted() {
     }
     let mut scene = idle_for_10_s();
     let peer = scene.knock(Some(Box::new(SaysNothing)));
-    scene.pass(10 * SECOND);
-    assert!(peer.take_calls().contains(&sys::script::Call::Reset));
+    let other = scene.knock(Some(Box::new(SaysNothing)));
+    other.set_room(0);
+    scene.turn();
+    let id = scene.event_loop.core.slots.by_token(sys::script::Registered::token(&other)).unwrap().0;
+    scene.tell(ConnectionId(id), |transport| transport.write(b"not taken"));
+    scene.pass(9999 * MS);
+    assert!(!peer.is_closed() && !other.is_closed());
+    scene.pass(MS);
+    assert_eq!(peer.take_calls().last(), Some(&sys::script::Call::Close));
+    assert_eq!(other.take_calls().last(), Some(&sys::script::Call::Reset));
 }
 
 #[test]
-fn x4_who_is_not_ready_in_time_is_aborted_whatever_comes_and_goes() {
+fn x4_a_peer_that_is_not_ready_in_time_is_ended_whatever_comes_and_goes() {
     let limits = Limits::default().with_idle_timeout(Some(10 * SECOND)).with_handshake_timeout(Some(15 * SECOND));
     let mut scene = Scene::with_limits(limits);
     let log = Log::default();
@@ -275,7 +283,7 @@ fn x4_who_is_not_ready_in_time_is_aborted_whatever_comes_and_goes() {
     let mut ends = log.take();
     ends.sort();
     assert_eq!(ends, [vec!["lost: the handshake took too long"; 100], vec!["timed out: Handshake"; 100]].concat());
-    assert!(dribblers.iter().all(|peer| peer.take_calls().contains(&sys::script::Call::Reset)));
+    assert!(dribblers.iter().all(Peer::is_closed));
     scene.receive(&honest, "x");
     scene.pass(10 * SECOND);
     assert_eq!(log.take(), ["data x", IDLE[0], IDLE[1]]);

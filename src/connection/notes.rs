@@ -1,0 +1,29 @@
+//! What is remembered of a connection beside its flags, of which one comparison tells the common case.
+
+/// One thing to remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Note {
+    /// The last send left something, since the kernel had no room for more.
+    Blocked = 1,
+    /// The last send that followed a blocked one took so much that its kernel must make room in large steps.
+    Coarse = 1 << 1,
+    /// Its protocol is in the middle of an answer, part of which it has not written yet.
+    Answering = 1 << 2,
+    /// A timeout ends it in order: nothing of it is unsent.
+    TimedOutInOrder = 1 << 3,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notes(u8);
+
+impl Notes {
+    #[inline]
+    pub(crate) fn has(self, note: Note) -> bool {
+        self.0 & note as u8 != 0
+    }
+
+    pub(crate) fn set(&mut self, note: Note, value: bool) {
+        self.0 = if value { self.0 | note as u8 } else { self.0 & !(note as u8) };
+    }
+}

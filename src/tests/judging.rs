@@ -1,0 +1,375 @@
+//! Rules X1, X4 and T5: peers are judged by what they really did, and not by what the loop has noticed of it.
+
+use super::*;
+use crate::sys::script::Call;
+
+/// How much of a deadline is over, in ten-thousandths of it, when a kernel that was full takes something again, and how
+/// much it takes then, where the peer takes 64 KiB within each deadline. Measured on Linux over loopback.
+const STEPS_OF_A_KERNEL: [(u32, usize); 6] =
+    [(10_172, 95_232), (19_773, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232)];
+
+const CLOSE_TIMEOUT: &str = "lost: the peer did not take what was left in time";
+const IDLE: [&str; 2] = ["timed out: Idle", "lost: idle for too long"];
+
+/// Lets time pass, and then there is room for so much, of which no event tells.
+fn room_comes(scene: &mut Scene, peer: &Peer, after: Duration, bytes: usize) {
+    scene.pass(after);
+    peer.set_room(bytes);
+}
+
+fn has_reset(peer: &Peer) -> bool {
+    peer.take_calls().contains(&Call::Reset)
+}
+
+/// One that has written so much, for which there is no more room than this.
+fn blocked(scene: &mut Scene, log: &Log, room: usize, bytes: usize) -> (ConnectionId, Peer) {
+    let (id, peer) = scene.accept(log, idle);
+    peer.set_room(room);
+    scene.tell(id, |transport| transport.write(&vec![b'x'; bytes]));
+    assert_eq!(log.take(), ["made", "pause"]);
+    (id, peer)
+}
+
+#[test]
+fn x1_a_peer_that_takes_64_kib_within_each_deadline_is_never_judged_though_no_event_tells() {
+    for deadline in [5 * SECOND, 200 * MS] {
+        let mut scene = Scene::with_limits(Limits::default().with_close_timeout(deadline));
+        let log = Log::default();
+        let (id, peer) = blocked(&mut scene, &log, 4_253_184, 4_253_184 + 6 * 95_232);
+        scene.tell(id, close);
+        for (n, (part, bytes)) in STEPS_OF_A_KERNEL.into_iter().enumerate() {
+            assert_eq!(log.take(), [""; 0], "step {n}");
+            room_comes(&mut scene, &peer, deadline * part / 10_000, bytes);
+        }
+        scene.pass(deadline);
+        assert_eq!((log.take(), peer.take_sent().len()), (vec!["lost: closed by us".into()], 4_824_576));
+    }
+}
+
+#[test]
+fn t5_with_output_queued_a_peer_that_takes_64_kib_within_each_timeout_is_not_idle_though_no_event_tells() {
+    let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let (_, peer) = blocked(&mut scene, &log, 4_253_184, 4_253_184 + 7 * 95_232);
+    for (part, bytes) in STEPS_OF_A_KERNEL {
+        room_comes(&mut scene, &peer, 10 * SECOND * part / 10_000, bytes);
+    }
+    scene.pass(9 * SECOND);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(20 * SECOND);
+    assert_eq!(log.take(), IDLE);
+}
+
+#[test]
+fn x1_a_peer_that_takes_nothing_is_given_an_eighth_more_once_much_was_sent_and_twice_the_time_after_large_steps() {
+    let ends_after = |scene: &mut Scene, log: &Log, time: Duration| {
+        scene.pass(time - MS);
+        assert_eq!(log.take(), [""; 0]);
+        scene.pass(MS);
+        assert_eq!(log.take(), [CLOSE_TIMEOUT]);
+    };
+    for (room, time) in [(0, 5000), (64 * KIB - 1, 5000), (64 * KIB, 5625)] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (id, peer) = blocked(&mut scene, &log, room, 1000 * KIB);
+        scene.tell(id, close);
+        ends_after(&mut scene, &log, time * MS);
+        assert!(has_reset(&peer));
+    }
+    for (step, time) in [(32 * KIB - 1, 5000), (32 * KIB, 10_000)] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (id, peer) = blocked(&mut scene, &log, 0, 1000 * KIB);
+        scene.tell(id, close);
+        scene.make_room(&peer, step);
+        ends_after(&mut scene, &log, time * MS);
+    }
+}
+
+#[test]
+fn x1_sends_are_tried_a_few_times_within_the_deadline() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (id, peer) = blocked(&mut scene, &log, 1, 1000 * KIB);
+    scene.tell(id, close);
+    peer.take_calls();
+    scene.pass(4999 * MS);
+    let tries = peer.take_calls();
+    assert_eq!(tries, vec![Call::Write(0); 3], "at a quarter, a half, three quarters of it");
+    // What is taken after the last of them is found before it is judged, and only the rest of it is waited for then.
+    peer.set_room(1);
+    scene.pass(MS);
+    assert_eq!((log.take(), peer.take_sent().len()), (vec![], 2));
+    scene.pass(5 * SECOND);
+    assert_eq!(log.take(), [CLOSE_TIMEOUT]);
+}
+
+#[test]
+fn x1_a_flush_may_be_given_a_time_in_all() {
+    let limits = Limits::default().with_flush_timeout(Some(20 * SECOND));
+    let (mut scene, log) = (Scene::with_limits(limits), Log::default());
+    let (id, peer) = blocked(&mut scene, &log, 1, 1000 * KIB);
+    scene.pass(100 * SECOND);
+    scene.tell(id, close);
+    for _ in 0..4 {
+        room_comes(&mut scene, &peer, 4 * SECOND, 1);
+    }
+    scene.pass(3999 * MS);
+    assert_eq!((log.take(), peer.take_sent().len()), (vec![], 5), "it counts from the close");
+    scene.pass(MS);
+    assert_eq!(log.take(), [CLOSE_TIMEOUT]);
+}
+
+#[test]
+fn x1_what_comes_at_the_end_of_lingering_is_discarded_before_the_close() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (id, peer) = scene.accept(&log, idle);
+    peer.sends("unread");
+    scene.tell(id, close);
+    scene.pass(1999 * MS);
+    peer.sends("more, of which no event has told yet");
+    scene.pass(MS);
+    assert_eq!((log.take(), peer.unread()), (vec!["made".into(), "lost: closed by us".into()], 0));
+}
+
+// X4
+
+/// What becomes of one that does `act` and is then idle: its last calls, and the callbacks.
+fn after_a_timeout(act: impl Fn(&mut Transport<'_>) + 'static) -> (Vec<Call>, Vec<String>) {
+    let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, act);
+    peer.take_calls();
+    scene.pass(30 * SECOND);
+    let calls = peer.take_calls().into_iter().filter(|call| !matches!(call, Call::Write(_) | Call::Read)).collect();
+    (calls, log.take().split_off(1))
+}
+
+#[test]
+fn x4_with_nothing_queued_a_timeout_closes_in_order_for_what_the_kernel_still_holds() {
+    let (calls, log) = after_a_timeout(|transport| transport.write(b"all in the kernel"));
+    assert_eq!((calls, log), (vec![Call::ShutdownWrite, Call::Close], IDLE.map(String::from).to_vec()));
+}
+
+#[test]
+fn x4_a_protocol_in_the_middle_of_an_answer_is_aborted_by_a_timeout() {
+    let (calls, log) = after_a_timeout(|transport| {
+        transport.write(b"half an answer");
+        transport.set_answering(true);
+    });
+    assert_eq!((calls, log), (vec![Call::Reset], IDLE.map(String::from).to_vec()));
+    let (calls, _) = after_a_timeout(|transport| {
+        transport.set_answering(true);
+        transport.write(b"an answer");
+        transport.set_answering(false);
+    });
+    assert_eq!(calls, [Call::ShutdownWrite, Call::Close]);
+}
+
+#[test]
+fn x4_with_output_that_waits_in_any_place_a_timeout_aborts() {
+    type Write = fn(&mut Transport<'_>);
+    let writes: [(&str, Write); 3] = [
+        ("gathered", |transport| transport.write(b"x")),
+        ("handed over", |transport| transport.write_owned(vec![0; 20 * KIB])),
+        ("a share", |transport| {
+            let id = transport.id();
+            transport.context().broadcast([id], b"x");
+        }),
+    ];
+    for (name, write) in writes {
+        let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)));
+        let log = Log::default();
+        let (_, peer) = scene.accept(&log, move |event, transport| {
+            if let Event::TimedOut(_) = event {
+                write(transport);
+            }
+            by_default(&event, transport)
+        });
+        scene.pass(10 * SECOND);
+        assert_eq!((has_reset(&peer), log.take().pop()), (true, Some(IDLE[1].into())), "{name}");
+    }
+}
+
+#[test]
+fn x4_a_total_timeout_aborts_whatever_is_queued() {
+    let mut scene = Scene::with_limits(Limits::default().with_total_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, idle);
+    scene.pass(10 * SECOND);
+    assert!(has_reset(&peer));
+    assert_eq!(log.take(), ["made", "timed out: Total", "lost: connected for too long"]);
+}
+
+#[test]
+fn x4_a_peer_that_goes_on_sending_lingers_after_a_timeout_as_after_any_close() {
+    let mut scene = Scene::with_limits(Limits::default().with_handshake_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, pause_reading);
+    scene.receive(&peer, "unread");
+    scene.pass(10 * SECOND);
+    assert_eq!((log.take(), peer.is_closed()), (vec!["made".into(), "timed out: Handshake".into()], false));
+    scene.end(&peer);
+    assert_eq!(log.take(), ["lost: the handshake took too long"]);
+    assert!(!has_reset(&peer));
+}
+
+#[test]
+fn x5_a_shutdown_in_the_middle_of_an_answer_is_a_reset_at_its_end() {
+    for answering in [false, true] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (id, peer) = scene.accept(&log, idle);
+        scene.tell(id, |transport| {
+            transport.write(b"half an answer");
+            transport.set_answering(answering);
+        });
+        scene.event_loop.shutdown(SECOND).unwrap();
+        assert_eq!((has_reset(&peer), log.take().pop()), (answering, Some("lost: the loop was shut down".into())));
+    }
+}
+
+// T5: nobody is judged by a stale clock.
+
+/// Keeps its loop busy for a second and a half with whatever it receives.
+fn slow(scene: &Scene) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + use<> {
+    let world = scene.world.clone();
+    move |event, transport| {
+        if let Event::Data(_) = event {
+            world.advance(1500 * MS);
+        }
+        by_default(&event, transport)
+    }
+}
+
+#[test]
+fn t5_bytes_count_as_of_when_they_were_read_however_long_the_loop_was_busy_before() {
+    for carried_over in [false, true] {
+        let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(SECOND)));
+        let log = Log::default();
+        let acts = slow(&scene);
+        let (other_id, other) = scene.accept(&Log::default(), acts);
+        let (id, peer) = scene.accept(&log, idle);
+        if carried_over {
+            [other_id, id].into_iter().for_each(|id| scene.tell(id, pause_reading));
+        }
+        scene.pass(900 * MS);
+        for (id, peer) in [(other_id, &other), (id, &peer)] {
+            peer.sends("y");
+            match carried_over {
+                false => scene.world.event(peer, Readiness::READABLE),
+                true => scene.event_loop.context().connection(id).unwrap().resume_reading(),
+            }
+        }
+        scene.turn();
+        assert_eq!(log.take(), ["made", "data y"]);
+        scene.pass(999 * MS);
+        assert_eq!(log.take(), [""; 0], "carried over: {carried_over}");
+        scene.pass(MS);
+        assert_eq!(log.take(), IDLE);
+    }
+}
+
+#[test]
+fn t5_what_goes_out_or_begins_to_wait_after_slow_work_counts_as_of_then() {
+    for (size, room) in [(1, usize::MAX), (20 * KIB, usize::MAX), (1, 0), (20 * KIB, 0)] {
+        for broadcasts in [false, true] {
+            let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(SECOND)));
+            let log = Log::default();
+            let (id, peer) = scene.accept(&log, idle);
+            peer.set_room(room);
+            let world = scene.world.clone();
+            scene.pass(900 * MS);
+            let data = vec![b'x'; size];
+            let later = move |context: &mut crate::Context<'_>| {
+                world.advance(90 * MS);
+                match broadcasts {
+                    true => _ = context.broadcast([id], &data),
+                    false => context.connection(id).unwrap().write(&data),
+                }
+            };
+            scene.event_loop.context().call_later(Duration::ZERO, later);
+            scene.turn();
+            scene.pass(999 * MS);
+            assert_eq!(log.take(), ["made"], "{size} bytes, room for {room}, broadcasts: {broadcasts}");
+            scene.pass(MS);
+            assert_eq!(log.take(), IDLE);
+        }
+    }
+}
+
+#[test]
+fn t5_a_peer_has_one_wait_of_the_loop_to_speak_in_before_it_is_called_idle() {
+    for handshake in [false, true] {
+        let limits = match handshake {
+            false => Limits::default().with_idle_timeout(Some(SECOND)),
+            true => Limits::default().with_handshake_timeout(Some(SECOND)),
+        };
+        let mut scene = Scene::with_limits(limits);
+        let log = Log::default();
+        let (_, peer) = scene.accept(&log, |event, transport| {
+            if let Event::Data(_) = event {
+                transport.set_timeout(Timeout::Handshake, None);
+            }
+            by_default(&event, transport)
+        });
+        let (_, silent) = scene.accept(&Log::default(), idle);
+        let world = scene.world.clone();
+        scene.event_loop.context().call_later(500 * MS, move |_| world.advance(5 * SECOND));
+        scene.world.advance(500 * MS);
+        scene.turn();
+        assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO), "it does not sleep meanwhile");
+        peer.sends("I was kept waiting");
+        scene.world.event(&peer, Readiness::READABLE);
+        scene.turn();
+        assert_eq!(log.take(), ["made", "data I was kept waiting"]);
+        assert!(silent.is_closed(), "and one only");
+    }
+}
+
+#[test]
+fn t5_an_idle_timer_offers_no_old_input_again() {
+    let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let mut ends = [false, true].into_iter();
+    let (_, peer) = scene.accept(&log, move |event, transport| match event {
+        Event::Data(_) => 0,
+        Event::TimedOut(_) if ends.next() == Some(false) => 0,
+        event => by_default(&event, transport),
+    });
+    scene.receive(&peer, "half a frame");
+    scene.pass(10 * SECOND);
+    assert_eq!(log.take(), ["made", "data half a frame", "timed out: Idle"]);
+    scene.pass(10 * SECOND);
+    assert_eq!(log.take(), IDLE);
+}
+
+#[test]
+fn x4_what_ends_the_handshake_is_read_before_its_timeout_is_told() {
+    let mut scene = Scene::with_limits(Limits::default().with_handshake_timeout(Some(10 * SECOND)));
+    let log = Log::default();
+    let ready = |event: Event<'_>, transport: &mut Transport<'_>| match event {
+        Event::Data(b"ready") => {
+            transport.set_timeout(Timeout::Handshake, None);
+            5
+        }
+        Event::Data(b"soon") => {
+            transport.set_timeout(Timeout::Handshake, Some(3 * SECOND));
+            4
+        }
+        event => by_default(&event, transport),
+    };
+    let peers = [(); 3].map(|()| scene.accept(&log, ready).1);
+    scene.pass(9 * SECOND);
+    log.take();
+    for (peer, word) in peers.iter().zip(["ready", "soon", "late"]) {
+        peer.sends(word);
+    }
+    scene.pass(SECOND);
+    let told = log.take();
+    assert_eq!(told[..3], ["data ready", "data soon", "data late"]);
+    assert_eq!(told[3..], ["timed out: Handshake", "lost: the handshake took too long"]);
+    scene.pass(2999 * MS);
+    assert_eq!(log.take(), [""; 0]);
+    scene.pass(MS);
+    assert_eq!(log.take(), ["timed out: Handshake", "lost: the handshake took too long"]);
+    assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left");
+}
