@@ -60,9 +60,12 @@ impl Connect {
         self
     }
 
-    /// The limits of the connection, as they are given here. Otherwise it has the loop's, but with
-    /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off: a client and a server that both stopped reading
-    /// would wait for each other for ever.
+    /// The limits of the connection, as they are given here. Otherwise it has the loop's, but for what is meant for those
+    /// who connect to us: no [`idle_timeout`](Limits::idle_timeout), [`handshake_timeout`](Limits::handshake_timeout) or
+    /// [`total_timeout`](Limits::total_timeout), no
+    /// [`read_bytes_per_second_max`](Limits::read_bytes_per_second_max), and
+    /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off, since a client and a server that both stopped
+    /// reading would wait for each other for ever.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Connect {
         self.limits = Some(limits);

@@ -560,7 +560,7 @@ impl Listening<'_> {
     /// effect here.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.terms = Rc::new(Terms { limits, listener: Some(self.id) });
+            listener.terms = Rc::new(Terms::new(limits, Some(self.id)));
             self.core.look_again(self.id);
         }
     }

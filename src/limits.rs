@@ -157,6 +157,21 @@ impl Limits {
         has_timeout || self.read_bytes_per_second_max != usize::MAX
     }
 
+    /// Those of a connection that is made from here, as far as the loop's own say anything about it.
+    ///
+    /// What bounds a loop's clients would cut off what is connected to for their sake: so it has no timeouts and no read
+    /// rate, and a client and a server that both stopped reading would wait for each other for ever.
+    pub(crate) fn of_clients(&self) -> Limits {
+        Limits {
+            idle_timeout: None,
+            handshake_timeout: None,
+            total_timeout: None,
+            read_bytes_per_second_max: usize::MAX,
+            pause_reading_over_high: false,
+            ..self.clone()
+        }
+    }
+
     /// The low mark that holds: never above the high one.
     pub(crate) fn low(&self) -> usize {
         self.queue_bytes_low.min(self.queue_bytes_high)

@@ -71,7 +71,7 @@ impl Listener {
             factory: Some(factory),
             hook: None,
             receiver: None,
-            terms: Rc::new(Terms { limits, listener: None }),
+            terms: Rc::new(Terms::new(limits, None)),
             live: 0,
             peers: None,
             paused: false,

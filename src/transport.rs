@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ impl<'a> Transport<'a> {
     /// that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
-            let limits = &mut Rc::make_mut(&mut connection.terms).limits;
+            let limits = connection.limits_mut();
             limits.queue_bytes_high = high_bytes;
             limits.queue_bytes_low = low_bytes;
             self.core.mark_written_to(self.id);
@@ -136,7 +135,7 @@ impl<'a> Transport<'a> {
     /// Sets how many bytes this connection's protocol may leave unconsumed.
     pub fn set_input_bytes_max(&mut self, bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
-            Rc::make_mut(&mut connection.terms).limits.input_bytes_max = bytes;
+            connection.limits_mut().input_bytes_max = bytes;
         }
     }
 
@@ -172,9 +171,9 @@ impl<'a> Transport<'a> {
 
     /// Puts another protocol in this one's place that begins at the beginning: it is told
     /// [`connection_made`](Protocol::connection_made), next turn and before anything else, and then has its own life up
-    /// to [`connection_lost`](Protocol::connection_lost); the timeouts of its [`Limits`](crate::Limits) begin with it.
-    /// For what comes before a protocol, such as the header of a proxy. What was left unconsumed is offered to it as
-    /// soon as it is told.
+    /// to [`connection_lost`](Protocol::connection_lost). It inherits nothing of what was set before this call: no timeout,
+    /// no pause, no read rate, no marks or limits; those of its [`Limits`](crate::Limits) begin anew with it. For what comes
+    /// before a protocol, such as the header of a proxy. What was left unconsumed is offered to it as soon as it is told.
     ///
     /// The old one gets no callback any more and is dropped at the turn's end. Where the peer has ended its stream
     /// already, that was told to the old one. Where the connection is closing or over, the new one is dropped without a

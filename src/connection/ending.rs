@@ -237,7 +237,8 @@ impl Connection {
         self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)
     }
 
-    /// It is to tell its protocol anew that it is made, if it has told another one. `false` where an end has begun.
+    /// It is to tell its protocol anew that it is made, if it has told another one, which leaves nothing behind: no pause,
+    /// no limits of its own. `false` where an end has begun.
     pub(crate) fn begin_anew(&mut self) -> bool {
         if self.is_closing() {
             return false;
@@ -246,8 +247,13 @@ impl Connection {
             self.flags.set(Flag::Anew, true);
         }
         // Of the marks it is told anew as well, and what they held back goes on meanwhile.
-        if self.flags.replace(Flag::OverHigh, false) {
+        let was_over_high = self.flags.replace(Flag::OverHigh, false);
+        if self.set_paused(false) || was_over_high {
             self.retry_reading();
+        }
+        self.notes.set(Note::Answering, false);
+        if let Some(begun_with) = self.terms.begun_with.clone() {
+            self.terms = begun_with;
         }
         true
     }

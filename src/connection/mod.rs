@@ -87,6 +87,14 @@ pub(crate) struct Terms {
     pub(crate) limits: Limits,
     /// The listener that accepted them.
     pub(crate) listener: Option<Id>,
+    /// What a connection began with whose terms have become its own since.
+    begun_with: Option<Rc<Terms>>,
+}
+
+impl Terms {
+    pub(crate) fn new(limits: Limits, listener: Option<Id>) -> Terms {
+        Terms { limits, listener, begun_with: None }
+    }
 }
 
 /// Who is at the other end.
@@ -244,6 +252,16 @@ impl Connection {
             sends_later: self.flags.has(Flag::SendsLater),
             kept_bytes: self.input.as_deref().map_or(0, |input| input.rest().len()),
         }
+    }
+
+    /// Its limits, to be changed for it alone.
+    pub(crate) fn limits_mut(&mut self) -> &mut Limits {
+        if self.terms.begun_with.is_none() {
+            let begun_with = Some(self.terms.clone());
+            self.terms =
+                Rc::new(Terms { limits: self.terms.limits.clone(), listener: self.terms.listener, begun_with });
+        }
+        &mut Rc::make_mut(&mut self.terms).limits
     }
 
     #[inline]

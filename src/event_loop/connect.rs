@@ -25,7 +25,7 @@ impl Core {
             return Err(self.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
-        let own_terms = |limits| Rc::new(Terms { limits, listener: None });
+        let own_terms = |limits| Rc::new(Terms::new(limits, None));
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
         let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);

@@ -141,11 +141,8 @@ impl Core {
             slots: Slots::new(),
             watch: Watch::new(&limits),
             quick_below: limits.loop_queue_bytes_max.saturating_add(1).saturating_sub(GATHERED_BYTES_MAX),
-            terms_of_clients: Rc::new(Terms {
-                limits: limits.clone().with_pause_reading_over_high(false),
-                listener: None,
-            }),
-            terms: Rc::new(Terms { limits, listener: None }),
+            terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
+            terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
             made,
             turn_began: made,

@@ -46,10 +46,13 @@ impl Core {
         }
     }
 
-    /// The connection has ended. In the queue of its group its id is stale.
+    /// The connection has ended, or begins anew. In the queue of its group its id is stale.
     pub(super) fn drop_read_rate(&mut self, id: Id) {
         if let Some(Waiting::ForOwn(timer)) = self.read_rates.remove(&id).map(|rate| rate.waiting) {
             self.timers.remove(timer);
+        }
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.flags.set(Flag::Rated, false);
         }
     }
 

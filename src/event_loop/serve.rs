@@ -59,8 +59,8 @@ impl Core {
             self.begin_anew(id);
         } else {
             self.counters.connections_made += 1;
-            self.start_read_rate(id);
         }
+        self.start_read_rate(id);
         self.start_timeouts(id);
     }
 
@@ -71,17 +71,20 @@ impl Core {
         connection.flags.set(Flag::OfferAgain, true);
     }
 
-    /// As [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
-    /// anything else. That it is not made until then keeps all else from it; its timeouts begin with it.
+    /// Like [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
+    /// anything else. That it is not made until then keeps all else from it. It inherits nothing (C7): its timeouts and its
+    /// read rate begin with it.
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         self.settle(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
             return self.discarded.push(Discarded::Protocol(protocol));
         }
         self.set_protocol(id, protocol);
+        self.drop_read_rate(id);
         if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
-            self.set_timeout(id, Timeout::Idle, None);
-            self.set_timeout(id, Timeout::Total, None);
+            for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
+                self.set_timeout(id, timeout, None);
+            }
             self.carry_over(id);
         }
     }

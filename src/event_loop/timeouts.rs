@@ -1,6 +1,5 @@
 //! Idle, handshake and total timeouts of connections (rules X4 and T5).
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Core;
@@ -35,11 +34,11 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
             Timeout::Close => {
-                Rc::make_mut(&mut connection.terms).limits.close_timeout = after.unwrap_or(Duration::MAX);
+                connection.limits_mut().close_timeout = after.unwrap_or(Duration::MAX);
             }
             // They begin when it is made.
             _ if connection.is_connecting() => {
-                let limits = &mut Rc::make_mut(&mut connection.terms).limits;
+                let limits = connection.limits_mut();
                 match timeout {
                     Timeout::Idle => limits.idle_timeout = after,
                     Timeout::Handshake => limits.handshake_timeout = after,

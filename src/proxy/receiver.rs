@@ -89,7 +89,7 @@ impl AcceptProxy {
     where
         F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
     {
-        HeaderReceiver { accept: self, factory: Some(factory), input_bytes_max: 0 }
+        HeaderReceiver { accept: self, factory: Some(factory) }
     }
 }
 
@@ -114,8 +114,6 @@ struct HeaderReceiver<F> {
     accept: AcceptProxy,
     /// None once it was called.
     factory: Option<F>,
-    /// The connection's own limit, for the protocol proper.
-    input_bytes_max: usize,
 }
 
 impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> HeaderReceiver<F> {
@@ -126,10 +124,6 @@ impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> HeaderR
         let Some(protocol) = factory(&mut transport.context(), &carried) else { return transport.abort() };
         if let Some(client) = carried.source() {
             transport.set_peer_addr(client.clone());
-        }
-        // A limit of its own costs a connection memory: only who needed another one has it.
-        if transport.input_bytes_max() != self.input_bytes_max {
-            transport.set_input_bytes_max(self.input_bytes_max);
         }
         transport.start_protocol(protocol);
     }
@@ -144,7 +138,6 @@ fn warn(transport: &mut Transport<'_>, what: &dyn fmt::Display) {
 
 impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> Protocol for HeaderReceiver<F> {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.input_bytes_max = transport.input_bytes_max();
         let proxy = transport.peer_addr();
         let is_trusted = self.accept.is_trusted.as_ref();
         if !is_trusted.zip(proxy).is_none_or(|(is_trusted, proxy)| is_trusted(proxy)) {
@@ -153,7 +146,7 @@ impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> Protoco
         }
         // No limit of the protocol proper may cut a header short.
         let needed_bytes = self.accept.header_bytes_max.max(LINE_BYTES_MAX);
-        if self.input_bytes_max < needed_bytes {
+        if transport.input_bytes_max() < needed_bytes {
             transport.set_input_bytes_max(needed_bytes);
         }
         transport.set_timeout(Timeout::Total, Some(self.accept.timeout));

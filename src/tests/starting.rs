@@ -231,3 +231,103 @@ fn a4_peers_beyond_a_proxy_are_counted_as_that() {
         assert_eq!(log.take(), ["eof", "lost: closed by the peer", "made"], "counted late: {counted_late}");
     }
 }
+
+// C7: a protocol that is started inherits nothing of the one before.
+
+/// A connection whose first protocol did this to it, and whose second one, with `idle`'s ways, is made by now.
+fn started_after(limits: Limits, old_does: fn(&mut Transport<'_>)) -> (Scene, Log, ConnectionId, Peer) {
+    let mut scene = Scene::with_limits(limits);
+    let new = Log::default();
+    let to_new = new.clone();
+    let (id, peer) = scene.accept(&Log::default(), move |event, transport| {
+        if let Event::Data(_) = event {
+            old_does(transport);
+            transport.start_protocol(protocol(&to_new, idle));
+            return 1;
+        }
+        by_default(&event, transport)
+    });
+    scene.receive(&peer, "abc");
+    (scene, new, id, peer)
+}
+
+#[test]
+fn c7_a_protocol_that_is_started_has_no_timeout_of_the_one_before_and_all_of_its_limits() {
+    let (mut scene, new, _, _peer) = started_after(Limits::default(), |transport| {
+        for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
+            transport.set_timeout(timeout, Some(500 * MS));
+        }
+    });
+    scene.pass(100 * SECOND);
+    assert_eq!(new.take(), ["made", "data bc"]);
+    let limits = Limits::default().with_handshake_timeout(Some(3 * SECOND));
+    let mut scene = Scene::with_limits(limits);
+    let (old, new) = (Log::default(), Log::default());
+    let (_, peer) = scene.accept(&old, starts(&new, nothing));
+    scene.pass(2 * SECOND);
+    scene.receive(&peer, "a");
+    scene.pass(2999 * MS);
+    assert_eq!(new.take(), ["made"]);
+    scene.pass(MS);
+    assert_eq!(new.take(), ["timed out: Handshake", "lost: the handshake took too long"]);
+}
+
+#[test]
+fn c7_a_protocol_that_is_started_is_not_paused_by_the_one_before_and_gets_what_that_left() {
+    let (mut scene, new, _, peer) = started_after(Limits::default(), pause_reading);
+    assert_eq!(new.take(), ["made", "data bc"]);
+    scene.receive(&peer, "d");
+    assert_eq!(new.take(), ["data d"]);
+    // A pause that is asked for after it is the new one's.
+    let mut scene = Scene::new();
+    let (old, new) = (Log::default(), Log::default());
+    let (id, peer) = scene.accept(&old, starts(&new, pause_reading));
+    scene.receive(&peer, "abc");
+    assert_eq!(new.take(), ["made"]);
+    scene.tell(id, resume_reading);
+    assert_eq!(new.take(), ["data bc"]);
+}
+
+#[test]
+fn c7_a_protocol_that_is_started_has_the_marks_and_the_limits_that_the_connection_began_with() {
+    let limits = Limits::default().with_input_bytes_max(10).with_close_timeout(7 * SECOND);
+    let (mut scene, new, id, peer) = started_after(limits, |transport| {
+        transport.set_write_marks(10, 5);
+        transport.set_input_bytes_max(1000);
+        transport.set_input_low_mark(1000);
+        transport.set_timeout(Timeout::Close, Some(SECOND));
+        transport.set_answering(true);
+    });
+    let begun_with = |scene: &mut Scene| scene.event_loop.context().connection(id).unwrap().input_bytes_max();
+    assert_eq!((new.take(), begun_with(&mut scene)), (vec!["made".into(), "data bc".into()], 10));
+    assert!(!scene.event_loop.core.slots.connection(id.0).unwrap().notes.has(crate::connection::Note::Answering));
+    peer.set_room(0);
+    scene.tell(id, |transport| transport.write(&[0; 11]));
+    assert_eq!(new.take(), [""; 0]);
+    scene.tell(id, close);
+    scene.pass(6999 * MS);
+    assert_eq!(new.take(), [""; 0]);
+    scene.pass(MS);
+    assert_eq!(new.take(), ["lost: the peer did not take what was left in time"]);
+}
+
+#[test]
+fn c7_a_protocol_that_is_started_has_no_read_rate_of_the_one_before() {
+    let slow: fn(&mut Transport<'_>) = |transport| {
+        let group = transport.context().add_rate_group(1, 1);
+        transport.set_rate_group(Some(group));
+        transport.set_read_rate(1, 1);
+    };
+    let (mut scene, new, _, peer) = started_after(Limits::default(), slow);
+    for n in 0..3 {
+        scene.receive(&peer, format!("{n}{n}"));
+    }
+    assert_eq!(new.take(), ["made", "data bc", "data 00", "data 11", "data 22"]);
+    // That of its limits begins anew, with all of its burst.
+    let limits = Limits::default().with_read_bytes_per_second_max(1).with_read_burst_bytes(3);
+    let (mut scene, new, _, peer) = started_after(limits, |transport| transport.set_read_rate(usize::MAX, 1));
+    scene.receive(&peer, "defghi");
+    assert_eq!(new.take(), ["made", "data bc", "data def"]);
+    scene.pass(SECOND);
+    assert_eq!(new.take(), ["data g"]);
+}
