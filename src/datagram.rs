@@ -212,6 +212,13 @@ impl DatagramSocket {
         self.queue.push_back(Queued { to: to.cloned(), data: data.to_vec() });
     }
 
+    /// Nothing waits any more: what did is dropped.
+    pub(crate) fn drop_queued(&mut self) {
+        self.dropped += self.queue.len() as u64;
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+    }
+
     /// Sends what waits, up to `most` of it. Answers whether it goes on at once.
     pub(crate) fn flush(&mut self, most: usize) -> bool {
         for _ in 0..most {

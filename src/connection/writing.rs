@@ -362,6 +362,11 @@ impl Connection {
         self.flags.has_any(Flag::WrittenTo as u16 | Flag::Readable as u16)
     }
 
+    /// Whether more is queued for it than its cap allows (W4).
+    pub(crate) fn is_over_cap(&self) -> bool {
+        self.queued_cost() > self.terms.limits.queue_bytes_max
+    }
+
     /// Whether it may have a share of what is broadcast: no limit is met by the longest one.
     pub(crate) fn may_share(&self) -> bool {
         self.flags.has(Flag::Made) && self.is_far_from_cap()

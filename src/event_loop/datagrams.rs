@@ -181,6 +181,7 @@ impl Core {
 
     pub(crate) fn send_datagram(&mut self, id: Id, data: &[u8], to: Option<&Address>) {
         self.send_what_only_waits();
+        self.keep_below_cap(Some(id));
         let has_room = self.queued_total <= self.terms.limits.loop_queue_bytes_max;
         match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
             Some(datagram) => {
@@ -191,6 +192,16 @@ impl Core {
             }
             None => self.counters.late_writes += 1,
         }
+    }
+
+    /// Drops what a datagram socket has queued, for what others are to queue; it is told how many. `false` where there is no
+    /// such socket.
+    pub(super) fn drop_queued_datagrams(&mut self, id: Id) -> bool {
+        let Some(datagram) = self.slots.datagram_mut(id) else { return false };
+        self.queued_total -= datagram.queued_cost();
+        datagram.drop_queued();
+        self.carry_over(id);
+        true
     }
 
     pub(crate) fn close_datagram(&mut self, id: Id, reason: CloseReason) {

@@ -9,6 +9,7 @@ mod confirm;
 mod connect;
 mod core;
 mod datagrams;
+mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
 mod lookups;
@@ -208,6 +209,8 @@ impl EventLoop {
         self.core.deliver_losses();
         self.core.flush_written_to();
         self.core.free_slots();
+        #[cfg(test)]
+        self.core.check_sums();
         self.core.note_lag();
         self.core.rethrow();
         Ok(())

@@ -231,9 +231,13 @@ impl Slots {
         self.foreground
     }
 
+    /// Everybody, by their slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Tenant)> {
+        self.slab.iter().map(|(slot, of)| (Id { slot: slot as u32, generation: of.generation }, &of.tenant))
+    }
+
     /// The ids of all tenants that `matches` picks.
     pub(crate) fn ids(&self, matches: impl Fn(&Tenant) -> bool) -> Vec<Id> {
-        let id = |(key, slot): (usize, &Slot)| Id { slot: key as u32, generation: slot.generation };
-        self.slab.iter().filter(|(_, slot)| matches(&slot.tenant)).map(id).collect()
+        self.iter().filter(|(_, tenant)| matches(tenant)).map(|(id, _)| id).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::core::reuse;
 use crate::CloseReason;
-use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
+use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
 use crate::output::{LARGE_BYTES, Piece};
 use crate::reason::Limit;
@@ -29,20 +29,18 @@ impl Core {
         } else {
             self.send_gathered(id);
         }
+        let over = self.slots.connection(id).filter(|connection| connection.can_write()).map(Connection::is_over_cap);
+        match over {
+            // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
+            Some(true) => return self.finish(id, CloseReason::Limit(Limit::QueueBytes)),
+            Some(false) => self.keep_below_cap(None),
+            None => {}
+        }
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
             self.counters.late_writes += 1;
             return;
         };
         let before = connection.output_before();
-        // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
-        if before.cost > connection.terms.limits.queue_bytes_max {
-            self.finish(id, CloseReason::Limit(Limit::QueueBytes));
-            return;
-        }
-        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
-            self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
-            return;
-        }
         let mut sent = if holds {
             self.own.holds(id);
             connection.push(piece, 0, &mut self.pool);

@@ -325,6 +325,7 @@ mod ending;
 mod framing;
 mod half_closing;
 mod health;
+mod hoarding;
 mod holding;
 mod judging;
 mod life;

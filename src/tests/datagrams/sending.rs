@@ -121,6 +121,40 @@ fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
     }
 }
 
+/// Has a connection hoard much that its peer does not take.
+fn hoard(world: &mut World) -> crate::testing::Peer {
+    struct Hoards;
+    impl crate::Protocol for Hoards {
+        fn connection_made(&mut self, transport: &mut crate::Transport<'_>) {
+            transport.write(&[0; 1_000_000]);
+        }
+
+        fn data_received(&mut self, _: &mut crate::Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+    let at = world.network.address(world.host, 80);
+    world.network.context(world.host).listen(at, |_, _| Some(Box::new(Hoards))).unwrap();
+    let mut peer = world.network.peer(at);
+    peer.stall();
+    world.rest();
+    assert!(world.queued_total() > 100_000);
+    peer
+}
+
+#[test]
+fn u1_no_datagram_is_dropped_for_what_connections_hoard() {
+    let mut world = world(Limits::default().with_loop_queue_bytes_max(100_000).with_queue_bytes_high(1 << 20), idle);
+    let _peer = hoard(&mut world);
+    world.slow(SECOND);
+    fill(&mut world, 28);
+    let queued = world.with(|transport| transport.queued_bytes());
+    assert!(queued > 0, "the system takes less than that at once");
+    assert_eq!(world.rest(), [] as [&str; 0], "none is dropped");
+    let host = world.host;
+    assert_eq!(world.network.context(host).connections(), 0, "it is the connection that ends");
+}
+
 #[test]
 fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
     let mut world = world(Limits::default().with_loop_queue_bytes_max(1000), idle);
@@ -129,10 +163,11 @@ fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
     let other = world.network.context(world.host).bind_datagram(other, Box::new(recorder)).unwrap();
     world.rest();
     world.slow(SECOND);
-    // The other one has filled the queues of the loop: what blocks is not kept.
+    // It has filled the queues of the loop, and what it has queued is dropped for what the other one sends.
     let fill = |transport: &mut DatagramTransport<'_>| (0..6).for_each(|_| transport.send_to(&[0; 60_000], &to));
-    fill(&mut world.network.context(world.host).datagram(other).unwrap());
     world.with(fill);
+    assert_eq!(world.with(|transport| transport.queued_bytes()), 60_000);
+    fill(&mut world.network.context(world.host).datagram(other).unwrap());
     assert_eq!(world.with(|transport| transport.queued_bytes()), 0);
     world.rest();
     world.received();

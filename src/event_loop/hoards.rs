@@ -1,0 +1,124 @@
+//! The cap of what is queued in the whole loop, and what goes when that is met (rule W4).
+//!
+//! Those go whose peers have others pay for what they do not take, and not those that happen to be written to next: a few
+//! peers that ask for much and read nothing must not have everybody else's answers reset.
+
+use std::cmp::Reverse;
+
+use super::Core;
+use super::slots::Tenant;
+use crate::CloseReason;
+use crate::connection::{Connection, Sent};
+use crate::ids::Id;
+use crate::reason::Limit;
+
+/// How urgently a queue goes, and how large it is. The least goes first.
+type Rank = (Urgency, Reverse<usize>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// Its peer has taken nothing for a while.
+    Stuck,
+    /// It is longer than its low mark.
+    Long,
+    /// Its peer takes what it is sent: it was told to write on, or never to pause.
+    Short,
+}
+
+/// A peer that has taken nothing for so long hoards what is queued for it.
+const STUCK_NS: u64 = 1_000_000_000;
+
+impl Core {
+    /// Where more is queued in the loop than its cap allows, has some queues go, until they are an eighth below it: to look
+    /// at them all is too much for each write. A datagram socket that is about to send loses no queue, nor does anybody whose
+    /// turn would come after it: what it sends is dropped then.
+    #[inline]
+    pub(super) fn keep_below_cap(&mut self, sends: Option<Id>) {
+        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+            self.end_hoards(sends);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_hoards(&mut self, sends: Option<Id>) {
+        let goal = self.terms.limits.loop_queue_bytes_max / 8 * 7;
+        self.send_to_stuck();
+        let mut queues = self.rank_queues();
+        queues.sort_unstable();
+        for (_, id) in queues {
+            if self.queued_total <= goal || sends == Some(id) {
+                return;
+            }
+            if !self.drop_queued_datagrams(id) {
+                self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));
+            }
+        }
+    }
+
+    /// What is queued in the whole loop, counted anew (test): the sum that is kept must be this.
+    #[cfg(test)]
+    pub(super) fn check_sums(&self) {
+        let of_one = |(id, tenant): (Id, &Tenant)| match tenant {
+            Tenant::Connection(connection) => connection.queued_cost() + self.log.cost(id),
+            Tenant::Datagram(socket) => socket.queued_cost(),
+            _ => 0,
+        };
+        assert_eq!(self.queued_total, self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
+    }
+
+    /// Tries a send to each peer that seems to take nothing: no event tells of little room.
+    fn send_to_stuck(&mut self) {
+        let now_ns = self.ns(self.clock.now());
+        self.now_ns = now_ns;
+        let is_stuck = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if is_stuck(of, now_ns));
+        for id in self.slots.ids(is_stuck) {
+            self.send_queued(id);
+        }
+    }
+
+    /// Sends what is queued for a connection, from within a callback of whoever it may be: what follows, such as the marks,
+    /// comes with the turn's flush.
+    fn send_queued(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let before = connection.output_before();
+        connection.look_for_room();
+        let sent = connection.send(&[], &mut self.pool);
+        let taken = connection.note_output(before, self.now_ns);
+        self.counters.bytes_sent += taken;
+        self.queued_total = self.queued_total + connection.queued_cost() - before.cost;
+        if taken > 0 || matches!(sent, Sent::Failed(_)) {
+            self.mark_written_to(id);
+        }
+        self.note_sent(id, sent);
+    }
+
+    /// All queues that could go, by when they would.
+    fn rank_queues(&self) -> Vec<(Rank, Id)> {
+        let now_ns = self.now_ns;
+        let rank = |id: Id, tenant: &Tenant| match tenant {
+            Tenant::Connection(connection) if connection.has_output() => Some((rank(connection, now_ns), id)),
+            Tenant::Datagram(socket) if socket.queued_cost() > 0 => {
+                let is_long = socket.queued_cost() > socket.limits.low();
+                let urgency = if is_long { Urgency::Long } else { Urgency::Short };
+                Some(((urgency, Reverse(socket.queued_cost())), id))
+            }
+            _ => None,
+        };
+        self.slots.iter().filter_map(|(id, tenant)| rank(id, tenant)).collect()
+    }
+}
+
+fn is_stuck(connection: &Connection, now_ns: u64) -> bool {
+    connection.taken_ns().is_some_and(|taken_ns| now_ns.saturating_sub(taken_ns) >= STUCK_NS)
+}
+
+fn rank(connection: &Connection, now_ns: u64) -> Rank {
+    let cost = connection.queued_cost();
+    let urgency = match () {
+        () if is_stuck(connection, now_ns) => Urgency::Stuck,
+        () if cost > connection.terms.limits.low() => Urgency::Long,
+        () => Urgency::Short,
+    };
+    (urgency, Reverse(cost))
+}

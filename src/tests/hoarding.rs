@@ -1,0 +1,179 @@
+//! Rule W4: at the cap of the whole loop, those end that hoard, and not those that are written to next.
+
+use super::*;
+use crate::sys::script::Call;
+
+const HOARDED: &str = "lost: too much output queued in the whole loop";
+
+fn capped(bytes: usize) -> Scene {
+    Scene::with_limits(Limits::default().with_loop_queue_bytes_max(bytes))
+}
+
+/// A connection whose peer takes so much, and for which this is written.
+fn hoarder(scene: &mut Scene, room: usize, bytes: usize) -> (ConnectionId, Peer, Log) {
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(room);
+    scene.tell(id, |transport| transport.write(&vec![b'x'; bytes]));
+    (id, peer, log)
+}
+
+/// A connection whose peer takes all, and for which a byte is written: whether it lasts.
+fn is_served(scene: &mut Scene) -> bool {
+    let (_, peer, log) = hoarder(scene, usize::MAX, 1);
+    peer.take_sent() == b"x" && log.take() == ["made"]
+}
+
+fn has_ended((_, peer, log): &(ConnectionId, Peer, Log)) -> bool {
+    let ended = log.take().contains(&HOARDED.to_owned());
+    assert_eq!(ended, peer.is_closed());
+    ended
+}
+
+#[test]
+fn w4_a_few_peers_that_ask_for_much_and_read_nothing_do_not_deny_the_service_to_others() {
+    let mut scene = capped(100_000);
+    let hoarders: Vec<_> = (0..3).map(|_| hoarder(&mut scene, 0, 50_000)).collect();
+    for _ in 0..5 {
+        assert!(is_served(&mut scene));
+        scene.pass(SECOND);
+    }
+    let ended: Vec<_> = hoarders.iter().map(has_ended).collect();
+    assert_eq!(ended, [true, true, false], "as many as it takes");
+    assert_eq!(hoarders[0].1.take_calls().last(), Some(&Call::Reset), "by a reset (X5)");
+}
+
+#[test]
+fn w4_5_000_small_queues_do_not_deny_the_service_either_and_are_not_looked_at_for_each_write() {
+    // Each counts 64 bytes more than it has.
+    let cap = 5000 * 1064 - 1;
+    let mut scene = capped(cap);
+    let mut hoarders: Vec<_> = (0..5000).map(|_| hoarder(&mut scene, 0, 1000)).collect();
+    scene.pass(2 * SECOND);
+    for (_, peer, _) in &hoarders {
+        peer.take_calls();
+    }
+    assert!(is_served(&mut scene));
+    // An eighth has gone, and until that is filled again nobody else does.
+    let tries: usize = hoarders.iter().map(|(_, peer, _)| peer.take_calls().len()).sum();
+    hoarders.retain(|hoarder| !has_ended(hoarder));
+    let left = cap / 8 * 7 / 1064;
+    assert_eq!(hoarders.len(), left);
+    for _ in 0..600 {
+        assert!(is_served(&mut scene));
+    }
+    let tries_again: usize = hoarders.iter().map(|(_, peer, _)| peer.take_calls().len()).sum();
+    assert_eq!((tries, tries_again), (5000 + 5000 - left, 0), "one try each, and the resets");
+}
+
+#[test]
+fn w4_first_go_those_whose_peers_have_taken_nothing_for_a_second_the_largest_first() {
+    let mut scene = capped(100_000);
+    let stuck = [30_000, 40_000, 20_000].map(|bytes| hoarder(&mut scene, 0, bytes));
+    scene.pass(SECOND);
+    // Larger, but it has taken something a moment ago.
+    let download = hoarder(&mut scene, 1000, 60_000);
+    assert!(is_served(&mut scene));
+    assert_eq!(stuck.each_ref().map(has_ended), [true, true, false]);
+    assert!(!has_ended(&download));
+    // With nobody stuck, the largest goes.
+    let mut scene = capped(100_000);
+    let long = [50_000, 60_000].map(|bytes| hoarder(&mut scene, 1000, bytes));
+    assert!(is_served(&mut scene));
+    assert_eq!(long.each_ref().map(has_ended), [false, true]);
+}
+
+#[test]
+fn w4_those_below_their_low_mark_go_last() {
+    let mut scene = capped(100_000);
+    let long = hoarder(&mut scene, 0, 17_000);
+    let short: Vec<_> = (0..6).map(|_| hoarder(&mut scene, 0, 16_000)).collect();
+    assert!(is_served(&mut scene));
+    assert!(has_ended(&long));
+    assert_eq!(short.iter().map(has_ended).filter(|ended| *ended).count(), 1, "down to 7/8 of the cap");
+}
+
+#[test]
+fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_room() {
+    let mut scene = capped(100_000);
+    let download = hoarder(&mut scene, 1000, 60_000);
+    let stuck = [(); 2].map(|()| hoarder(&mut scene, 0, 30_000));
+    // Its peer reads on, but its kernel does not tell of so little.
+    scene.pass(2 * SECOND);
+    download.1.set_room(5000);
+    assert!(is_served(&mut scene));
+    assert!(!has_ended(&download));
+    assert_eq!(stuck.each_ref().map(has_ended).iter().filter(|ended| **ended).count(), 1);
+    assert_eq!(download.1.take_sent().len(), 6000, "it was sent to before it was judged");
+}
+
+#[test]
+fn w4_what_a_try_sends_may_be_enough_and_its_marks_are_told_later() {
+    let mut scene = capped(100_000);
+    let (_, peer, log) = hoarder(&mut scene, 0, 70_000);
+    let other = hoarder(&mut scene, 0, 40_000);
+    scene.pass(2 * SECOND);
+    assert_eq!(log.take(), ["made", "pause"]);
+    peer.set_room(usize::MAX);
+    assert!(is_served(&mut scene));
+    assert_eq!((log.take(), peer.take_sent().len(), has_ended(&other)), (vec!["resume".into()], 70_000, false));
+}
+
+#[test]
+fn w4_who_hoards_may_be_the_one_that_writes() {
+    let mut scene = capped(100_000);
+    let (id, peer, log) = hoarder(&mut scene, 0, 100_001);
+    let before = scene.event_loop.context().counters().late_writes;
+    scene.tell(id, |transport| transport.write(b"more"));
+    assert_eq!((log.take(), peer.is_closed()), (vec!["made".into(), "pause".into(), HOARDED.into()], true));
+    assert_eq!(scene.event_loop.context().counters().late_writes, before + 1);
+}
+
+#[test]
+fn w4_a_closing_connection_may_hoard_too() {
+    let mut scene = capped(100_000);
+    let closing = hoarder(&mut scene, 0, 100_001);
+    scene.tell(closing.0, close);
+    assert!(is_served(&mut scene));
+    assert!(has_ended(&closing));
+}
+
+#[test]
+fn w4_within_a_callback_nobody_else_is_called() {
+    let mut scene = capped(100_000);
+    let hoarders = [(); 2].map(|()| hoarder(&mut scene, 0, 60_000));
+    let logs = hoarders.each_ref().map(|hoarder| hoarder.2.clone());
+    logs.iter().for_each(|log| drop(log.take()));
+    let seen = logs.clone();
+    let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
+        if let Event::Data(_) = event {
+            transport.write(&[0; 30_000]);
+            assert_eq!(seen.each_ref().map(Log::take), [[""; 0]; 2]);
+        }
+        by_default(&event, transport)
+    });
+    scene.receive(&peer, "x");
+    assert_eq!(logs.each_ref().map(|log| log.take().len()), [1, 0]);
+    assert_eq!(peer.take_sent().len(), 30_000);
+}
+
+#[test]
+fn w4_a_broadcast_at_the_cap_ends_those_who_do_not_read() {
+    for size in [1000, 20_000] {
+        let mut scene = capped(1_000_000);
+        let members =
+            |scene: &mut Scene, room, count: usize| -> Vec<_> { (0..count).map(|_| hoarder(scene, room, 1)).collect() };
+        let (deaf, listening) = (members(&mut scene, 0, 60), members(&mut scene, usize::MAX, 5));
+        let ids: Vec<_> = deaf.iter().chain(&listening).map(|member| member.0).collect();
+        let payload = vec![b'x'; size];
+        for _ in 0..200 {
+            scene.pass(100 * MS);
+            scene.event_loop.context().broadcast(ids.iter().copied(), &payload);
+            scene.settle();
+        }
+        for (_, peer, log) in &listening {
+            assert_eq!((log.take(), peer.take_sent().len()), (vec!["made".into()], 1 + 200 * size), "{size}");
+        }
+        assert!(deaf.iter().any(has_ended), "{size}");
+    }
+}
