@@ -1,9 +1,12 @@
 """Bugs that the properties over random programs must find, each within so many seeds; seeded_bugs.py seeds them.
 
-(the guarantee that is broken, the seeds, [(file, the source, the bug)])
+(the guarantee that is broken, the seeds, [(file, the source, the bug)]), for the test over programs; behind it, where it is
+another test that is to find it, the beginning of that one's name.
 """
 
 LOOP = "src/event_loop/"
+SLOW_PEERS = "a_peer_that_takes_64_kib"
+HOARDS = "at_the_loop_s_cap"
 CONNECTION = "src/connection/"
 
 BUGS = [
@@ -142,4 +145,33 @@ BUGS = [
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
+    ("a protocol that starts anew inherits a timeout", 1000, [
+        (LOOP + "serve.rs", "[Timeout::Idle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::Total]")]),
+    ("a protocol that starts anew inherits a pause", 300, [
+        (CONNECTION + "ending.rs", "if self.set_paused(false) || was_over_high {", "if was_over_high {")]),
+    ("a protocol that starts anew inherits marks", 1000, [
+        (CONNECTION + "ending.rs", "            self.terms = begun_with;", "            drop(begun_with);")]),
+    ("an answer that a shutdown cuts short ends in order", 1000, [
+        (LOOP + "write.rs", "if connection.is_cut_short() {", "if false {")]),
+    ("a timeout in the middle of an answer ends in order", 1000, [
+        (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
+    ("a slow peer is judged without a send being tried", 30, [
+        (LOOP + "timing.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
+     SLOW_PEERS),
+    ("an idle timeout is judged without a send being tried", 30, [
+        (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),
+    ("the steps in which a kernel makes room are not waited for", 30, [
+        (CONNECTION + "writing.rs", "true => timeout_ns.saturating_mul(2),", "true => timeout_ns,")], SLOW_PEERS),
+    ("the first of those steps is not waited for", 30, [
+        (CONNECTION + "writing.rs", "timeout_ns.saturating_add(timeout_ns / 8)", "timeout_ns")], SLOW_PEERS),
+    ("a timeout destroys what the kernel still holds", 30, [
+        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
+    ("at the loop's cap the one that is written to ends", 30, [
+        (LOOP + "hoards.rs", "self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));",
+         "let _ = id;\n            }\n            if let Some(id) = self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))).pop() {\n"
+         "                return self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));")], HOARDS),
+    ("at the loop's cap the shortest queue goes first", 30, [
+        (LOOP + "hoards.rs", "    (urgency, Reverse(cost))\n", "    (urgency, Reverse(usize::MAX - cost))\n")], HOARDS),
+    ("at the loop's cap a datagram is dropped", 30, [
+        (LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", "")], HOARDS),
 ]

@@ -3,6 +3,7 @@
 
     python3 tests/seeded_bugs.py             all rules, some minutes
     python3 tests/seeded_bugs.py w2 x1       those rules only
+    python3 tests/seeded_bugs.py --like TEXT those that have this text in their rule, file, source or bug
     python3 tests/seeded_bugs.py --some 5    five, chosen by the date, so that in time all have their turn
     python3 tests/seeded_bugs.py --stand     only sees that the source of each is still there, at once
     python3 tests/seeded_bugs.py --table     prints the table of those that random programs find, for src/testing/mod.rs
@@ -345,12 +346,13 @@ BUGS = [
     ("x4", LOOP + "timeouts.rs", "Timeout::Idle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole"),
     ("x4", "src/connection/ending.rs", "self.output.is_some() || !self.notes.has(Note::TimedOutInOrder)", "true"),
     ("x5", "src/connection/ending.rs", "self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)", "false"),
+    ("x5", LOOP + "write.rs", "if connection.is_cut_short() {", "if false {"),
     ("x1", LOOP + "timing.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;"),
     ("x1", LOOP + "timing.rs", "connection.look_for_input();\n            self.serve(id);\n", "let _ = connection;\n"),
     ("x1", LOOP + "timing.rs", "timeout.as_nanos() / 4", "timeout.as_nanos()"),
     ("x1", "src/connection/writing.rs", "timeout_ns.saturating_mul(2)", "timeout_ns"),
     ("x1", "src/connection/writing.rs", "timeout_ns.saturating_add(timeout_ns / 8)", "timeout_ns"),
-    ("x1", "src/connection/writing.rs", "taken >= COARSE_STEP_BYTES", "true"),
+    ("x1", "src/connection/writing.rs", "taken >= COARSE_STEP_BYTES || self.output.is_none()", "true"),
     ("x1", "src/connection/ending.rs", ".min(blocked_ns.saturating_add(in_all))", ".min(blocked_ns.saturating_add(in_all | u64::MAX))"),
     ("x1", "src/connection/ending.rs", "self.taken_ns()?.max(blocked_ns)", "self.taken_ns()?"),
     ("w4", LOOP + "write.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}"),
@@ -614,12 +616,13 @@ BUGS = [
 ]
 
 
-# Those as (rule, [(file, the source, the bug)], what breaks, the seeds), and those that the properties are to find.
-ALL = [(rule, [edit], "", None) for rule, *edit in BUGS]
-ALL += [("properties", edits, f" {name}", seeds) for name, seeds, edits in property_bugs.BUGS]
+# Those as (rule, [(file, the source, the bug)], what breaks, the seeds, the test), and those that the properties are to find.
+ALL = [(rule, [edit], "", None, "") for rule, *edit in BUGS]
+ALL += [("properties", edits, f" {name}", seeds, (*test, "every_guarantee_holds")[0])
+        for name, seeds, edits, *test in property_bugs.BUGS]
 
 
-def run(tree, target, rule, seeds):
+def run(tree, target, rule, seeds, test):
     """Runs the tests of a rule; answers (the outcome, what was printed)."""
     tests = ["--all-features", "--lib", "--test", "it", "--no-fail-fast"]
     names = rule + "_"
@@ -628,7 +631,7 @@ def run(tree, target, rule, seeds):
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":
-        tests, names = ["--all-features", "--lib"], "every_guarantee_holds"
+        tests, names = ["--all-features", "--lib"], test
     command = ["cargo", "test", "--quiet", *tests, "--", names]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUST_BACKTRACE": "0"}
     if seeds:
@@ -667,6 +670,8 @@ def chosen(arguments):
         count = int(arguments[1])
         first = datetime.date.today().toordinal() * count
         return [ALL[(first + n) % len(ALL)] for n in range(count)]
+    if arguments[:1] == ["--like"]:
+        return [bug for bug in ALL if any(text in str((bug[0], bug[2], *bug[1])) for text in arguments[1:])]
     unknown = set(arguments) - {bug[0] for bug in ALL}
     if unknown:
         sys.exit(f"no bug is kept for {', '.join(sorted(unknown))}")
@@ -674,13 +679,13 @@ def chosen(arguments):
 
 
 def table():
-    rows = [f"//! | {name} | {seeds:,} |\n" for name, seeds, _ in property_bugs.BUGS]
+    rows = [f"//! | {name} | {seeds:,} |\n" for name, seeds, *_ in property_bugs.BUGS]
     return "//! | the bug | found within so many seeds |\n//! | --- | --- |\n" + "".join(rows)
 
 
 def stand():
     """Whether the source of each bug stands where it is to be broken, once, and their table in the docs."""
-    out_of_date = [f"{rule}{name}: {path}: {source!r}" for rule, edits, name, _ in ALL for path, source, _ in edits
+    out_of_date = [f"{rule}{name}: {path}: {source!r}" for rule, edits, name, *_ in ALL for path, source, _ in edits
                    if (ROOT / path).read_text().count(source) != 1]
     if table() not in (ROOT / "src/testing/mod.rs").read_text():
         out_of_date.append("the table in src/testing/mod.rs is not what --table prints")
@@ -698,11 +703,11 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         tree, target = pathlib.Path(scratch, "tree"), pathlib.Path(scratch, "target")
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("target", ".git", "__pycache__"))
-        for rule, edits, name, seeds in bugs:
+        for rule, edits, name, seeds, test in bugs:
             texts, outcome = seed_bug(tree, edits)
             output = ""
             if texts is not None:
-                outcome, output = run(tree, target, rule, seeds)
+                outcome, output = run(tree, target, rule, seeds, test)
                 for path, text in texts.items():
                     path.write_text(text)
             good = outcome.startswith("found")

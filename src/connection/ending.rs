@@ -208,8 +208,18 @@ impl Connection {
         if reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason) {
             return self.output.is_some() || !self.notes.has(Note::TimedOutInOrder);
         }
-        // Half an answer was written, and the other half never will be.
+        self.is_cut_short_by(reason)
+    }
+
+    /// Whether half an answer was written, and the other half never will be.
+    #[inline]
+    fn is_cut_short_by(&self, reason: &CloseReason) -> bool {
         self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)
+    }
+
+    /// The same of an end that has begun.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
     }
 
     /// Whether the kernel may hold much of what was sent, for a peer that takes nothing of it, or is known to do nothing.

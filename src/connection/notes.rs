@@ -6,7 +6,7 @@
 pub(crate) enum Note {
     /// The last send left something, since the kernel had no room for more.
     Blocked = 1,
-    /// The last send that followed a blocked one took so much that its kernel must make room in large steps.
+    /// The last send that followed a blocked one took so much that its kernel may make room in large steps.
     Coarse = 1 << 1,
     /// Its protocol is in the middle of an answer, part of which it has not written yet.
     Answering = 1 << 2,

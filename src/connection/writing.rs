@@ -116,10 +116,11 @@ impl Connection {
         taken
     }
 
-    /// So many bytes have gone out, more being queued, or what was queued having been blocked.
+    /// So many bytes have gone out, more being queued, or what was queued having been blocked. Where all of that has gone, its
+    /// kernel may have had room for more.
     fn note_how_it_takes(&mut self, taken: u64) {
         if taken > 0 && self.notes.has(Note::Blocked) {
-            self.notes.set(Note::Coarse, taken >= COARSE_STEP_BYTES);
+            self.notes.set(Note::Coarse, taken >= COARSE_STEP_BYTES || self.output.is_none());
         }
         let is_blocked = self.output.is_some() && !self.flags.has(Flag::Writable);
         self.notes.set(Note::Blocked, is_blocked);
@@ -150,9 +151,9 @@ impl Connection {
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         match self.notes.has(Note::Coarse) {
+            _ if self.bytes_sent < MUCH_SENT_BYTES => timeout_ns,
             true => timeout_ns.saturating_mul(2),
-            false if self.bytes_sent >= MUCH_SENT_BYTES => timeout_ns.saturating_add(timeout_ns / 8),
-            false => timeout_ns,
+            false => timeout_ns.saturating_add(timeout_ns / 8),
         }
     }
 

@@ -295,6 +295,9 @@ impl Core {
     /// can destroy our last answer before the peer has read it.
     fn end_flushed(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.is_cut_short() {
+            return self.finish_begun(id);
+        }
         // An error here means that both ends are over already, or that the peer is gone: reading tells which.
         let _ = connection.send_fin();
         let mut probe = [0; 1024];

@@ -140,6 +140,19 @@
 //! | a used-up budget of datagrams carries nothing over | 300 |
 //! | a protocol that is refused is dropped within the call | 300 |
 //! | a queue of a lost connection does not come back | 300 |
+//! | a protocol that starts anew inherits a timeout | 1,000 |
+//! | a protocol that starts anew inherits a pause | 300 |
+//! | a protocol that starts anew inherits marks | 1,000 |
+//! | an answer that a shutdown cuts short ends in order | 1,000 |
+//! | a timeout in the middle of an answer ends in order | 1,000 |
+//! | a slow peer is judged without a send being tried | 30 |
+//! | an idle timeout is judged without a send being tried | 30 |
+//! | the steps in which a kernel makes room are not waited for | 30 |
+//! | the first of those steps is not waited for | 30 |
+//! | a timeout destroys what the kernel still holds | 30 |
+//! | at the loop's cap the one that is written to ends | 30 |
+//! | at the loop's cap the shortest queue goes first | 30 |
+//! | at the loop's cap a datagram is dropped | 30 |
 
 mod cuts;
 mod harness;

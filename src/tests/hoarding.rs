@@ -94,6 +94,16 @@ fn w4_those_below_their_low_mark_go_last() {
 }
 
 #[test]
+fn w4_a_queue_below_its_low_mark_goes_after_a_shorter_one_that_is_not() {
+    let mut scene = capped(100_000);
+    let short = hoarder(&mut scene, 0, 60_000);
+    scene.tell(short.0, |transport| transport.set_write_marks(90_000, 60_064));
+    let long = hoarder(&mut scene, 0, 41_000);
+    assert!(is_served(&mut scene));
+    assert_eq!((has_ended(&short), has_ended(&long)), (false, true));
+}
+
+#[test]
 fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_room() {
     let mut scene = capped(100_000);
     let download = hoarder(&mut scene, 1000, 60_000);

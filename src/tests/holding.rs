@@ -42,8 +42,10 @@ impl Capped {
         }
     }
 
+    /// Nobody has met the cap.
     #[track_caller]
-    fn check_that_it_fits(&self) {
+    fn check_that_it_fits(&mut self) {
+        assert_eq!(self.scene.event_loop.context().counters().losses.limit, 0);
         assert_eq!(self.log.take(), [""; 0]);
         assert_eq!(self.other_peer.take_sent(), b"fits");
     }

@@ -75,9 +75,9 @@ fn x1_a_peer_that_takes_nothing_is_given_an_eighth_more_once_much_was_sent_and_t
         ends_after(&mut scene, &log, time * MS);
         assert!(has_reset(&peer));
     }
-    for (step, time) in [(32 * KIB - 1, 5000), (32 * KIB, 10_000)] {
+    for (room, step, time) in [(0, 64 * KIB - 1, 5000), (64 * KIB, 32 * KIB - 1, 5625), (64 * KIB, 32 * KIB, 10_000)] {
         let (mut scene, log) = (Scene::new(), Log::default());
-        let (id, peer) = blocked(&mut scene, &log, 0, 1000 * KIB);
+        let (id, peer) = blocked(&mut scene, &log, room, 1000 * KIB);
         scene.tell(id, close);
         scene.make_room(&peer, step);
         ends_after(&mut scene, &log, time * MS);
@@ -222,8 +222,17 @@ fn x5_a_shutdown_in_the_middle_of_an_answer_is_a_reset_at_its_end() {
             transport.write(b"half an answer");
             transport.set_answering(answering);
         });
+        peer.take_calls();
         scene.event_loop.shutdown(SECOND).unwrap();
-        assert_eq!((has_reset(&peer), log.take().pop()), (answering, Some("lost: the loop was shut down".into())));
+        let (calls, end) = (peer.take_calls(), log.take().pop());
+        assert_eq!(
+            (calls[0].clone(), calls.last()),
+            match answering {
+                false => (Call::ShutdownWrite, Some(&Call::Close)),
+                true => (Call::Reset, Some(&Call::Reset)),
+            }
+        );
+        assert_eq!(end, Some("lost: the loop was shut down".into()));
     }
 }
 
@@ -312,9 +321,11 @@ fn t5_a_peer_has_one_wait_of_the_loop_to_speak_in_before_it_is_called_idle() {
             by_default(&event, transport)
         });
         let (_, silent) = scene.accept(&Log::default(), idle);
-        let world = scene.world.clone();
-        scene.event_loop.context().call_later(500 * MS, move |_| world.advance(5 * SECOND));
-        scene.world.advance(500 * MS);
+        let acts = slow(&scene);
+        let (_, busy) = scene.accept(&Log::default(), acts);
+        scene.pass(500 * MS);
+        busy.sends("for longer than that");
+        scene.world.event(&busy, Readiness::READABLE);
         scene.turn();
         assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO), "it does not sleep meanwhile");
         peer.sends("I was kept waiting");

@@ -111,10 +111,11 @@ fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
         let noted = world.log.take();
         assert_eq!(noted.len(), 1);
         assert!(noted[0].ends_with(" datagrams dropped unsent"), "{noted:?}");
-        // It goes on as before.
+        // What it drops came last. It goes on as before.
         assert_eq!(world.rest(), [] as [&str; 0]);
         let to = world.peer_address();
-        world.received();
+        let received = world.received();
+        assert!(received.iter().enumerate().all(|(n, data)| data[0] == n as u8), "{}", received.len());
         world.with(|transport| transport.send_to(b"on", &to));
         world.rest();
         assert_eq!(world.received(), [b"on"]);

@@ -13,7 +13,7 @@ use crate::{Context, Detached, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    match ledger.random.below(52) {
+    match ledger.random.below(58) {
         0..=21 => write(ledger, transport, index),
         22 => close(ledger, transport, index),
         23 => fail(ledger, transport, index),
@@ -25,8 +25,10 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
         38 => detach(ledger, transport, index),
         39 | 40 => set_marks(ledger, transport, index),
         41 | 42 => set_low_mark(ledger, transport),
-        43 => set_timeout(ledger, transport),
+        43 => set_timeout(ledger, transport, index),
         44..=46 => set_timer(ledger, &mut transport.context(), index),
+        52..=54 => start_protocol(ledger, transport, index),
+        55 | 56 => set_answering(ledger, transport, index),
         _ => {}
     }
 }
@@ -128,8 +130,9 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
 fn set_marks(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("marks");
     let (high, low) = (ledger.random.below(20_000) as usize, ledger.random.below(6000) as usize);
-    let limits = &mut ledger.connections[index].limits;
-    (limits.queue_bytes_high, limits.queue_bytes_low) = (high, low);
+    let connection = &mut ledger.connections[index];
+    connection.begun_with.get_or_insert_with(|| connection.limits.clone());
+    (connection.limits.queue_bytes_high, connection.limits.queue_bytes_low) = (high, low);
     transport.set_write_marks(high, low);
 }
 
@@ -175,11 +178,53 @@ fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize
     transport.set_protocol(Box::new(program));
 }
 
-fn set_timeout(ledger: &mut Ledger, transport: &mut Transport<'_>) {
+/// Starts a protocol that inherits nothing of the present one.
+fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    let connection = &ledger.connections[index];
+    let lives = matches!(connection.phase, Phase::Connecting | Phase::Made | Phase::Ended);
+    // Its end may have begun without anybody having asked for it here: by a handle, a limit, a failing send.
+    let shown = format!("{transport:?}");
+    let ends = ["Flushing", "Detaching", "Lingering", "Lost", "Gone"].iter().any(|state| shown.contains(state));
+    if !lives || ends || shown.contains("state: None") {
+        return;
+    }
+    ledger.coverage.hit("start_protocol");
+    let connection = &mut ledger.connections[index];
+    connection.instance += 1;
+    connection.life += 1;
+    connection.starting = connection.phase != Phase::Connecting;
+    (connection.paused, connection.over, connection.answering) = (false, false, false);
+    if let Some(begun_with) = connection.begun_with.take() {
+        connection.limits = begun_with;
+    }
+    let instance = connection.instance;
+    let program = Program::new(ledger, index, instance);
+    transport.start_protocol(Box::new(program));
+}
+
+fn set_answering(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+    let answering = ledger.random.hits(500);
+    ledger.coverage.hit("set_answering");
+    if ledger.connections[index].phase != Phase::Lost {
+        ledger.connections[index].answering = answering;
+    }
+    transport.set_answering(answering);
+}
+
+fn set_timeout(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("set_timeout");
-    let which = if ledger.random.hits(700) { Timeout::Idle } else { Timeout::Total };
+    let which = match ledger.random.below(10) {
+        0..=5 => Timeout::Idle,
+        6 | 7 => Timeout::Handshake,
+        _ => Timeout::Total,
+    };
     let after = Duration::from_millis(ledger.random.between(1, 5000));
-    transport.set_timeout(which, ledger.random.hits(800).then_some(after));
+    let after = ledger.random.hits(800).then_some(after);
+    let connection = &mut ledger.connections[index];
+    let life = connection.life;
+    connection.timeouts.retain(|(of, _)| *of != which);
+    connection.timeouts.push((which, after.map(|_| life)));
+    transport.set_timeout(which, after);
 }
 
 // Ending.
@@ -212,6 +257,7 @@ fn shutdown_write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
         Phase::Ended => ledger.closes(index),
         _ => ledger.end_of_sending(index),
     }
+    ledger.connections[index].fin_asked = true;
     transport.shutdown_write();
 }
 

@@ -13,7 +13,7 @@ use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
 use super::timers::Timer;
 use crate::testing::Random;
-use crate::{CloseReason, ConnectionId, Limits, ListenerId};
+use crate::{CloseReason, ConnectionId, Limits, ListenerId, Timeout};
 
 thread_local! {
     static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0, Limits::default()));
@@ -98,6 +98,8 @@ pub(super) struct Half {
     pub(super) torn: bool,
     /// Whether its receiver has seen the orderly end.
     pub(super) end_seen: bool,
+    /// Whether it ends in the middle of an answer: no orderly end may be seen of it.
+    pub(super) cut_short: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,16 +126,28 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Which of its protocols is the present one.
     pub(super) instance: u32,
+    /// How often a protocol was started on it, which inherits nothing.
+    pub(super) life: u32,
+    /// One was started that is not told yet that the connection is made.
+    pub(super) starting: bool,
+    /// Which timeouts were set by a callback, in which of its lives, or taken away.
+    pub(super) timeouts: Vec<(Timeout, Option<u32>)>,
+    /// Its protocol says that it is in the middle of an answer.
+    pub(super) answering: bool,
     /// An end was asked for: nothing is to be delivered any more.
     pub(super) closing: bool,
     /// Nothing that is written is to be taken any more.
     pub(super) write_shut: bool,
+    /// An orderly end of what it sends was asked for, whatever comes later.
+    pub(super) fin_asked: bool,
     pub(super) paused: bool,
     /// `pause_writing` has come last.
     pub(super) over: bool,
     /// How much it left when it was last given data.
     pub(super) left: usize,
     pub(super) limits: Limits,
+    /// Its limits before they were changed for it alone.
+    pub(super) begun_with: Option<Limits>,
     /// What it connects to, where it does.
     pub(super) dial: Option<Dial>,
     /// How many writes a handle was asked for that have perhaps not been made yet: none overtakes them.
@@ -286,12 +300,15 @@ impl Ledger {
     pub(super) fn ended(&mut self, stream: usize, side: Side, bytes: usize) {
         let half = &mut self.streams[stream].halves[side as usize];
         let again = std::mem::replace(&mut half.end_seen, true);
-        let (written, asked, torn) = (half.written, half.end_asked, half.torn);
+        let (written, asked, torn, cut_short) = (half.written, half.end_asked, half.torn, half.cut_short);
         // A full listener closes who comes, and a connect what it does not need.
         let scripted = side == Side::Client && self.streams[stream].scripted;
         let held = scripted || self.connections.iter().any(|of| of.stream == Some(stream) && of.side == side);
         let asked = asked || !held;
         self.check(!again, || format!("stream {stream}: the end of the {side:?} comes twice"));
+        self.check(!cut_short, || {
+            format!("stream {stream}: an orderly end of the {side:?} in the middle of an answer")
+        });
         self.check(asked, || format!("stream {stream}: the {side:?} has not ended, and that it has is seen"));
         self.check(bytes == written || torn, || {
             format!("stream {stream}: an orderly end of the {side:?} after {bytes} of {written} bytes")
@@ -319,12 +336,18 @@ impl Ledger {
             id: None,
             phase: Phase::New,
             instance: 0,
+            life: 0,
+            starting: false,
+            timeouts: Vec::new(),
+            answering: false,
             closing: false,
             write_shut: false,
+            fin_asked: false,
             paused: false,
             over: false,
             left: 0,
             limits: self.limits.clone(),
+            begun_with: None,
             dial: None,
             handle_writes: 0,
             asked: Asked::default(),
@@ -347,8 +370,14 @@ impl Ledger {
     pub(super) fn made(&mut self, index: usize, instance: u32, id: ConnectionId) {
         let connection = &mut self.connections[index];
         let (phase, present) = (connection.phase, connection.instance);
-        connection.phase = Phase::Made;
-        let fits = matches!((phase, connection.dial.is_some()), (Phase::New, false) | (Phase::Connecting, true));
+        let fits = match std::mem::take(&mut connection.starting) {
+            // The end of its peer's stream was told to the one before.
+            true => matches!(phase, Phase::Made | Phase::Ended),
+            false => {
+                connection.phase = Phase::Made;
+                matches!((phase, connection.dial.is_some()), (Phase::New, false) | (Phase::Connecting, true))
+            }
+        };
         self.check(fits, || format!("connection_made of a connection that is {phase:?}"));
         self.check(instance == present, || "made with a protocol that was replaced".into());
         self.named(index, id);
@@ -366,8 +395,8 @@ impl Ledger {
     pub(super) fn enters(&mut self, index: usize, instance: u32, what: &'static str) {
         self.coverage.hit(what);
         let connection = &self.connections[index];
-        let phase = connection.phase;
-        let present = connection.instance;
+        let (phase, present, starting) = (connection.phase, connection.instance, connection.starting);
+        self.check(!starting, || format!("{what} before it was told that it is started"));
         self.check(matches!(phase, Phase::Made | Phase::Ended), || format!("{what} of a connection that is {phase:?}"));
         self.check(instance == present, || format!("{what} for a protocol that was replaced"));
     }
@@ -433,6 +462,28 @@ impl Ledger {
         self.check(high || queued <= low, || format!("resume_writing at {queued} bytes, of {low}"));
     }
 
+    /// A timeout is told: of its limits, or set in the life that it has now.
+    pub(super) fn timed_out(&mut self, index: usize, timeout: Timeout) {
+        let Connection { closing, life, ref timeouts, ref limits, .. } = self.connections[index];
+        let of_limits = match timeout {
+            Timeout::Idle => limits.idle_timeout,
+            Timeout::Handshake => limits.handshake_timeout,
+            _ => limits.total_timeout,
+        };
+        let set = timeouts.iter().find(|(of, set)| *of == timeout && *set == Some(life));
+        let fits = of_limits.is_some() || set.is_some();
+        self.check(!closing, || "a timeout after close".into());
+        self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
+    }
+
+    /// A connection has ended whose protocol was started and not told of it.
+    pub(super) fn lost_untold(&mut self, index: usize) {
+        self.coverage.hit("lost while starting");
+        self.connections[index].phase = Phase::Lost;
+        self.connections[index].lost_in_step = self.step;
+        self.end_of_sending(index);
+    }
+
     pub(super) fn lost(&mut self, index: usize, reason: &CloseReason) {
         let connection = &mut self.connections[index];
         connection.phase = Phase::Lost;
@@ -463,6 +514,13 @@ impl Ledger {
         self.check(!reset || !stands || self.fatal, || format!("lost though the peer stands: {reason}"));
         self.coverage.hit(name(reason));
         self.end_of_sending(index);
+        let Connection { side, stream, answering, fin_asked, ref asked, .. } = self.connections[index];
+        let fin_asked = fin_asked || asked.close || asked.fail || asked.command;
+        let cut_short = matches!(reason, CloseReason::Timeout(_) | CloseReason::Shutdown) && answering && !fin_asked;
+        if let Some(stream) = stream.filter(|_| cut_short) {
+            self.coverage.hit("cut short");
+            self.streams[stream].halves[side as usize].cut_short = true;
+        }
     }
 
     /// From here on an orderly end of what it sent may be seen.

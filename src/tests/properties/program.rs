@@ -79,8 +79,11 @@ impl Protocol for Program {
                 Some(_) => {}
                 None => ledger.violated("a connection that is made has no address"),
             }
+            let is_first = !ledger.connections[self.connection].starting;
             ledger.made(self.connection, self.instance, transport.id());
-            ledger.connected(self.connection, transport.context().now());
+            if is_first {
+                ledger.connected(self.connection, transport.context().now());
+            }
             self.act(ledger, transport);
         });
     }
@@ -128,13 +131,16 @@ impl Protocol for Program {
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         with(|ledger| {
             ledger.enters(self.connection, self.instance, "timed_out");
-            let closing = ledger.connections[self.connection].closing;
-            ledger.check(!closing, || "a timeout after close".into());
+            ledger.timed_out(self.connection, timeout);
             self.act(ledger, transport);
-            if ledger.random.hits(600) {
+            let way = ledger.random.below(10);
+            if way < 6 && ledger.connections[self.connection].instance == self.instance {
                 ledger.connections[self.connection].asked.timeout = true;
                 ledger.closes(self.connection);
-                transport.abort_after(timeout);
+                match way {
+                    0..=2 => transport.abort_after(timeout),
+                    _ => transport.end_after(timeout),
+                }
             }
         });
     }
@@ -169,6 +175,9 @@ impl Drop for Program {
             ledger.protocols -= 1;
             let connection = &ledger.connections[self.connection];
             let (phase, present) = (connection.phase, connection.instance);
+            if connection.starting && present == self.instance {
+                return ledger.lost_untold(self.connection);
+            }
             let over = matches!(phase, Phase::New | Phase::Lost) || present != self.instance;
             ledger.check(over, || format!("the protocol of a connection that is {phase:?} is dropped"));
         });

@@ -425,7 +425,7 @@ fn pick_limits(random: &mut Random, patient: bool) -> Limits {
         .with_queue_bytes_max(pick(random, &[2000, 50_000, 1 << 24, 1 << 24]))
         .with_loop_queue_bytes_max(pick(random, &[6000, 1 << 28, 1 << 28, 1 << 28]))
         .with_pause_reading_over_high(random.hits(600))
-        .with_commands_max(pick(random, &[1, 5, 65_536]))
+        .with_commands_max(pick(random, &[1, 1, 5, 65_536]))
         .with_commands_per_turn_max(pick(random, &[1, 1024]))
         .with_datagrams_per_turn_max(pick(random, &[1, 64]))
         .with_lookups_max(pick(random, &[1, 4]))
@@ -439,6 +439,7 @@ fn pick_limits(random: &mut Random, patient: bool) -> Limits {
         limits.linger_bytes_max = pick(random, &[10, 1024 * 1024]);
         limits.idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(700))]);
         limits.total_timeout = pick(random, &[None, None, None, Some(seconds(4))]);
+        limits.handshake_timeout = pick(random, &[None, None, None, None, Some(seconds(3))]);
     }
     limits
 }
