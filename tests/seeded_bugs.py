@@ -347,6 +347,8 @@ BUGS = [
     ("x4", "src/connection/ending.rs", "self.output.is_some() || !self.notes.has(Note::TimedOutInOrder)", "true"),
     ("x5", "src/connection/ending.rs", "self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)", "false"),
     ("x5", LOOP + "write.rs", "if connection.is_cut_short() {", "if false {"),
+    ("x4", "src/connection/ending.rs", "self.bytes_sent >= MUCH_SENT_BYTES || self.notes.has(Note::TimedOutInOrder)", "self.notes.has(Note::TimedOutInOrder)"),
+    ("x4", "src/sys/stream.rs", "let _ = SockRef::from(stream).set_tcp_user_timeout(", "let _ = (stream, "),
     ("x1", LOOP + "timing.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;"),
     ("x1", LOOP + "timing.rs", "connection.look_for_input();\n            self.serve(id);\n", "let _ = connection;\n"),
     ("x1", LOOP + "timing.rs", "timeout.as_nanos() / 4", "timeout.as_nanos()"),

@@ -44,6 +44,8 @@ mod simulated;
 #[cfg(feature = "testing")]
 mod simulated_connecting;
 #[cfg(unix)]
+#[cfg(target_os = "linux")]
+mod slow_peers;
 mod sources;
 mod support;
 mod tidy;
