@@ -75,7 +75,7 @@ BUGS = [
         (LOOP + "write.rs", "State::FinQueued if is_out => drop(connection.send_fin()),",
          "State::FinQueued => drop(connection.send_fin()),")]),
     ("an orderly close is a reset", 1000, [
-        (CONNECTION + "ending.rs", "Some(socket) if reset => socket.reset(),", "Some(socket) if reset || true => socket.reset(),")]),
+        (CONNECTION + "ending.rs", "            self.close_specially(reset, reason, pool);\n        }\n", "        }\n        self.close_specially(true, reason, pool);\n")]),
     ("half an answer ends in order", 300, [
         (CONNECTION + "ending.rs", "reason.demands_reset() || self.output.is_some()", "false && reason.demands_reset()")]),
     ("a close does not linger", 3000, [
@@ -151,8 +151,6 @@ BUGS = [
         (CONNECTION + "ending.rs", "if self.set_paused(false) || was_over_high {", "if was_over_high {")]),
     ("a protocol that starts anew inherits marks", 1000, [
         (CONNECTION + "ending.rs", "            self.terms = begun_with;", "            drop(begun_with);")]),
-    ("an answer that a shutdown cuts short ends in order", 1000, [
-        (LOOP + "write.rs", "if connection.is_cut_short() {", "if false {")]),
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [

@@ -187,32 +187,36 @@ impl Connection {
     }
 
     /// Closes the socket, by reset where the reason or unsent output demands it (X5).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) {
-        let reset = self.ends_by_reset(reason);
-        match self.socket.take() {
-            Some(socket) if reset => socket.reset(),
-            Some(socket) if self.leaves_much() => socket.close_within(self.terms.limits.orphan_timeout),
-            socket => drop(socket),
+        let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
+        if reset || !self.notes.are_plain() || self.bytes_sent >= MUCH_SENT_BYTES {
+            self.close_specially(reset, reason, pool);
         }
-        if self.output.is_some() {
-            self.drop_output(pool);
-        }
+        drop(self.socket.take());
         self.input = None;
         self.state = State::Lost;
     }
 
-    /// Whether its peer must see a reset, and no orderly end (X5).
-    #[inline]
-    fn ends_by_reset(&self, reason: &CloseReason) -> bool {
-        if reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason) {
-            return self.output.is_some() || !self.notes.has(Note::TimedOutInOrder);
+    /// Closes the socket by a reset, or one whose peer may be left with much.
+    #[cold]
+    #[inline(never)]
+    fn close_specially(&mut self, reset: bool, reason: &CloseReason, pool: &mut Pool) {
+        let reset = match reset {
+            true => self.output.is_some() || !self.notes.has(Note::TimedOutInOrder),
+            false => self.is_cut_short_by(reason),
+        };
+        match (self.socket.take(), self.terms.limits.orphan_timeout) {
+            (Some(socket), _) if reset => socket.reset(),
+            (Some(socket), Some(timeout)) => socket.limit_orphan(timeout),
+            _ => {}
         }
-        self.is_cut_short_by(reason)
+        if self.output.is_some() {
+            self.drop_output(pool);
+        }
     }
 
     /// Whether half an answer was written, and the other half never will be.
-    #[inline]
     fn is_cut_short_by(&self, reason: &CloseReason) -> bool {
         self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)
     }
@@ -220,12 +224,6 @@ impl Connection {
     /// The same of an end that has begun.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
-    }
-
-    /// Whether the kernel may hold much of what was sent, for a peer that takes nothing of it, or is known to do nothing.
-    #[inline]
-    fn leaves_much(&self) -> bool {
-        self.bytes_sent >= MUCH_SENT_BYTES || self.notes.has(Note::TimedOutInOrder)
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.

@@ -23,6 +23,12 @@ impl Notes {
         self.0 & note as u8 != 0
     }
 
+    /// Whether there is none of them.
+    #[inline]
+    pub(crate) fn are_plain(self) -> bool {
+        self.0 == 0
+    }
+
     pub(crate) fn set(&mut self, note: Note, value: bool) {
         self.0 = if value { self.0 | note as u8 } else { self.0 & !(note as u8) };
     }

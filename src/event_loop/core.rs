@@ -195,15 +195,22 @@ impl Core {
         connection.began_ns = self.now_ns;
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
-            connection.lose(&CloseReason::Aborted, &mut self.pool);
-            let protocol = connection.protocol.take();
-            self.discarded.extend(protocol.map(Discarded::Protocol));
-            self.slots.remove(id);
-            self.descriptor_closed();
+            self.undo_adding(id);
             return Err(error);
         }
         self.live_connections += 1;
         Ok(id)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn undo_adding(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.lose(&CloseReason::Aborted, &mut self.pool);
+        let protocol = connection.protocol.take();
+        self.discarded.extend(protocol.map(Discarded::Protocol));
+        self.slots.remove(id);
+        self.descriptor_closed();
     }
 
     /// The loop's own time: the nanoseconds since it was made.

@@ -262,16 +262,16 @@ impl Stream {
         }
     }
 
-    /// Closes in order. What the kernel still holds goes out, but is dropped where the peer takes nothing of it for so long,
-    /// on systems that can do so (TCP on Linux); otherwise one that never reads keeps it for ever.
-    pub(crate) fn close_within(self, timeout: Option<Duration>) {
+    /// What the kernel still holds when this is closed goes out, but is dropped where the peer takes nothing of it for so
+    /// long, on systems that can do so (TCP on Linux); otherwise one that never reads keeps it for ever.
+    pub(crate) fn limit_orphan(&self, timeout: Duration) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let (Stream::Tcp(stream), Some(timeout)) = (&self, timeout) {
+        if let Stream::Tcp(stream) = self {
             // Zero would mean what the system has by default. Where the option cannot be set, there is nothing left to bound.
             let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout.clamp(USER_TIMEOUT_MIN, USER_TIMEOUT_MAX)));
         }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = timeout;
-        drop(self);
     }
 
     /// The error that the socket has met and no call was told of yet.

@@ -143,7 +143,6 @@
 //! | a protocol that starts anew inherits a timeout | 1,000 |
 //! | a protocol that starts anew inherits a pause | 300 |
 //! | a protocol that starts anew inherits marks | 1,000 |
-//! | an answer that a shutdown cuts short ends in order | 1,000 |
 //! | a timeout in the middle of an answer ends in order | 1,000 |
 //! | a slow peer is judged without a send being tried | 30 |
 //! | an idle timeout is judged without a send being tried | 30 |

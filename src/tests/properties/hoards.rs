@@ -15,7 +15,8 @@ use crate::{
 const KIB: usize = 1024;
 
 /// What happens in enough seeds.
-pub(super) const EXPECTED: &[&str] = &["hoarder", "hoarders end", "download", "reader", "broadcast", "datagrams"];
+pub(super) const EXPECTED: &[&str] =
+    &["hoarder", "hoarders end", "download", "reader", "broadcast", "datagrams", "datagrams queued"];
 
 /// What the protocols of a run have seen.
 #[derive(Default)]
@@ -78,6 +79,7 @@ struct Reader {
 struct Crowd {
     network: Network,
     host: HostId,
+    other: HostId,
     sender: DatagramId,
     random: Random,
     seen: Shared,
@@ -112,7 +114,7 @@ impl Crowd {
         let cap = random.between(100, 1000) as usize * KIB;
         let limits =
             Limits::default().with_loop_queue_bytes_max(cap).with_queue_bytes_low(random.between(0, 20_000) as usize);
-        let buffers = random.between(1, 32) as usize * KIB;
+        let buffers = random.between(1, 4) as usize * KIB;
         let faults = Faults::none().with_buffer_bytes_min(buffers).with_buffer_bytes_max(buffers);
         let mut network = Network::new(random.number(), faults);
         network.set_tracing(traced);
@@ -124,7 +126,22 @@ impl Crowd {
             Some(Box::new(Server(shared.clone())) as Box<dyn Protocol>)
         })?;
         let sender = network.context(host).bind_datagram(udp, Box::new(Sender(seen.clone())))?;
-        Ok(Crowd { network, host, sender, random, seen, cap, hoarders: Vec::new(), readers: Vec::new(), asked_most: 0 })
+        let other = network.host();
+        let far = network.address(other, 9);
+        network.context(other).bind_datagram(far, Box::new(Sender(seen.clone())))?;
+        network.slow(host, other, Duration::from_millis(50), Duration::from_millis(100));
+        Ok(Crowd {
+            network,
+            host,
+            other,
+            sender,
+            random,
+            seen,
+            cap,
+            hoarders: Vec::new(),
+            readers: Vec::new(),
+            asked_most: 0,
+        })
     }
 
     fn act(&mut self, coverage: &mut Coverage) {
@@ -132,11 +149,11 @@ impl Crowd {
         match self.random.below(10) {
             0..=3 => {
                 coverage.hit("hoarder");
-                // Few large ones, or many small ones; none is smaller than what an honest peer may have queued.
+                // Few large ones, or many small ones. Beyond what kernels take, none is smaller than what others may have queued.
                 let (count, least) = if self.random.hits(500) { (3, self.cap / 3) } else { (20, self.cap / 12) };
                 for _ in 0..count {
                     let mut peer = self.network.peer(at);
-                    let asked = least + self.random.below(10_000) as usize;
+                    let asked = least + 40 * KIB + self.random.below(10_000) as usize;
                     self.asked_most = self.asked_most.max(asked);
                     peer.send(format!("{asked}\n").as_bytes());
                     self.hoarders.push(peer);
@@ -158,11 +175,19 @@ impl Crowd {
                 self.network.context(self.host).broadcast(members.iter().copied(), &payload);
             }
             _ => {
+                // No more queued than an honest peer may have, to where they are slow to arrive.
                 coverage.hit("datagrams");
-                let to: Address = self.network.address(self.host, 10).into();
-                let count = self.random.between(1, 40);
+                let to: Address = self.network.address(self.other, 9).into();
+                let (count, most) = (self.random.between(1, 400), self.cap / 14);
                 if let Some(mut socket) = self.network.context(self.host).datagram(self.sender) {
-                    (0..count).for_each(|_| socket.send_to(&[0; 200], &to));
+                    for _ in 0..count {
+                        if socket.queued_bytes() + 1100 < most {
+                            socket.send_to(&[0; 1000], &to);
+                        }
+                    }
+                    if socket.queued_bytes() > 0 {
+                        coverage.hit("datagrams queued");
+                    }
                 }
             }
         }
@@ -176,7 +201,7 @@ impl Crowd {
 
     fn check(&mut self) -> Result<(), String> {
         let queued = self.network.event_loop(self.host).core.queued_total;
-        let most = self.cap + self.asked_most.max(self.cap / 3) + 64 * KIB;
+        let most = self.cap + self.asked_most + 64 * KIB;
         if queued > most {
             return Err(format!("{queued} bytes are queued in the loop, of {}", self.cap));
         }

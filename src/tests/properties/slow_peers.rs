@@ -117,13 +117,13 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     let mut random = Random::new(seed.wrapping_mul(0x9FB2_1C65_1E98_DF25));
     let deadline = Duration::from_millis(random.between(50, 5000));
     let limits = Limits::default().with_close_timeout(deadline).with_idle_timeout(Some(deadline));
-    let buffers = 128 * KIB;
+    let buffers = 256 * KIB;
     let faults = Faults::none().with_buffer_bytes_min(buffers).with_buffer_bytes_max(buffers);
     let mut network = Network::new(random.number(), faults);
     network.set_tracing(traced);
     let host = network.host_with_limits(limits);
     let (at, ends) = (network.address(host, 7), Ends::default());
-    let total = random.between(1200, 1600) as usize * KIB;
+    let total = random.between(2200, 2700) as usize * KIB;
     let (told, mut ways) = (ends.clone(), Random::new(random.number()));
     let factory = move |context: &mut crate::Context<'_>, _: &crate::Address| {
         let way = [Way::Closes, Way::Leaves, Way::InParts][ways.below(3) as usize];
