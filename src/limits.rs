@@ -97,8 +97,10 @@ limits! {
     pause_reading_over_high / with_pause_reading_over_high: bool = true,
     /// A write that finds more than this queued for its connection ends that connection (rule W4). Default 16 MiB.
     queue_bytes_max / with_queue_bytes_max: usize = 16 * 1024 * 1024,
-    /// A write that finds more than this queued in the whole loop ends its connection. Only the loop's own set counts.
-    /// Default 256 MiB.
+    /// A write that finds more than this queued in the whole loop has connections end that hoard it, until an eighth of this
+    /// is free (rule W4): first those whose peers have taken nothing for a second, the longest queue first, then the others
+    /// by length, those below their low mark last. Datagram sockets are among them; they lose what is queued, and are told
+    /// how much. Only the loop's own set counts. Default 256 MiB.
     loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
     /// How many commands of handles may wait to be run (rule G1); a [`Handle`](crate::Handle) gives one more back. Only
     /// the loop's own set counts. Default 65,536.

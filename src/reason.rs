@@ -44,9 +44,9 @@ pub enum Timeout {
     /// It was closed, and its peer took none of what was left for
     /// [`close_timeout`](crate::Limits::close_timeout).
     Close,
-    /// No byte came or went for this long. While output is queued, only what the peer takes of it counts; while the
-    /// protocol has paused reading and nothing is queued, the time stands still. Counted from the wait for events that
-    /// told of the byte.
+    /// No byte came or went for this long. While output is queued, only what the peer takes of it counts, and a peer that
+    /// takes 64 KiB within each of these is not idle; while the protocol has paused reading and nothing is queued, the time
+    /// does not run. A byte counts as of when it was read or sent, to the millisecond.
     Idle,
     /// Its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
     /// Nothing that comes or goes resets it; the protocol takes it away
@@ -64,7 +64,8 @@ pub enum Limit {
     InputBytes,
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max): a write found more queued for it.
     QueueBytes,
-    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max): a write found more queued in the whole loop.
+    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max): a write, to whichever connection, found more queued in
+    /// the whole loop, and this one hoarded some of it.
     LoopQueueBytes,
     /// A line is longer than its protocol allows (`framing::LineReceiver`).
     LineBytes,
