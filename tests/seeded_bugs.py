@@ -510,6 +510,8 @@ BUGS = [
     ("r6", "src/sys/put_off.rs", "{ PutOff::Waits } else { PutOff::Renewed }", "{ PutOff::Waits } else { PutOff::Waits }"),
     ("r6", LOOP + "quick.rs", "if self.confirms_later(id) {\n            return self.flush(id);\n        }", ""),
     ("n1", LOOP + "confirm.rs", "self.carry_over(id);\n", ""),
+    ("r6", "src/sys/unix_stream.rs", "socket.set_out_of_band_inline(true)?;", ""),
+    ("r6", "src/sys/unix_stream.rs", "return Interest::READABLE | Interest::PRIORITY;", "return Interest::READABLE;"),
     ("h1", LOOP + "quick.rs", "if result.is_ok() && self.own.gathered.is_empty() && connection", "if self.own.gathered.is_empty() && connection"),
     ("h1", LOOP + "quick.rs", "if result.is_ok() && self.own.gathered.is_empty() && connection", "if result.is_ok() && connection"),
     ("h1", LOOP + "quick.rs", "connection.flags.set(Flag::Hinted, true);\n", ""),
