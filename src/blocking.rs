@@ -7,8 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-#[cfg(unix)]
-use crate::sys;
+use crate::sys::{self, Held};
 use crate::{Address, Detached};
 
 /// How much is read ahead at once.
@@ -20,8 +19,11 @@ const READ_AHEAD_BYTES: usize = 8 * 1024;
 /// Reading begins with what the protocol had left unconsumed. It belongs in a thread of its own: where it waits, whatever
 /// else that thread does waits too. [`Detached::from`] makes it fit for a loop again, with what is still unread, what was
 /// read ahead included. No write raises SIGPIPE.
+///
+/// Dropping it closes the socket: by a reset if the last write failed, or while the thread panics, since no peer must take
+/// half an answer for the whole.
 pub struct BlockingStream {
-    socket: Socket,
+    socket: Held<Socket>,
     peer: Option<Address>,
     unread: io::Cursor<Vec<u8>>,
 }
@@ -43,30 +45,46 @@ macro_rules! on {
     };
 }
 
+impl From<Socket> for sys::Stream {
+    fn from(socket: Socket) -> sys::Stream {
+        on!(socket, stream => stream.into())
+    }
+}
+
 impl Detached {
     /// Makes a blocking stream of it, having sent what was still unsent. Reads and writes wait for at most `timeout`
     /// each, and then fail with `WouldBlock` or `TimedOut`; `None`: for ever.
     ///
     /// # Errors
     ///
-    /// What the system says, such as that the peer has reset; `Unsupported` for a simulated connection. It is closed then.
+    /// What the system says, such as that the peer has reset; `Unsupported` for a simulated connection. It is reset then.
     pub fn into_blocking(self, timeout: Option<Duration>) -> io::Result<BlockingStream> {
         let peer = self.peer.clone();
-        let (socket, unread, unsent) = match self.into_tcp() {
-            Ok((stream, unread, unsent)) => (Socket::Tcp(stream), unread, unsent),
-            #[cfg(unix)]
-            Err(other) => match other.into_unix() {
-                Ok((stream, unread, unsent)) => (Socket::Unix(stream), unread, unsent),
-                Err(_) => return Err(io::ErrorKind::Unsupported.into()),
-            },
-            #[cfg(not(unix))]
-            Err(_) => return Err(io::ErrorKind::Unsupported.into()),
-        };
-        on!(&socket, stream => stream.set_nonblocking(false)?);
+        let (socket, unread, unsent) = self.into_socket().map_err(|simulated| {
+            simulated.abort();
+            io::ErrorKind::Unsupported
+        })?;
+        // Until it is what was asked for, whatever fails closes it by a reset.
+        let socket = Held::new(socket, true);
         let mut blocking = BlockingStream { socket, peer, unread: io::Cursor::new(unread) };
+        on!(blocking.socket.get(), stream => stream.set_nonblocking(false)?);
         blocking.set_timeout(timeout)?;
         blocking.write_all(&unsent)?;
+        blocking.socket.set_short(false);
         Ok(blocking)
+    }
+
+    fn into_socket(self) -> Result<(Socket, Vec<u8>, Vec<u8>), Detached> {
+        let other = match self.into_tcp() {
+            Ok((stream, unread, unsent)) => return Ok((Socket::Tcp(stream), unread, unsent)),
+            Err(other) => other,
+        };
+        #[cfg(unix)]
+        let other = match other.into_unix() {
+            Ok((stream, unread, unsent)) => return Ok((Socket::Unix(stream), unread, unsent)),
+            Err(other) => other,
+        };
+        Err(other)
     }
 }
 
@@ -84,7 +102,7 @@ impl BlockingStream {
     /// What the system says.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| timeout.max(Duration::from_micros(1)));
-        on!(&self.socket, stream => {
+        on!(self.socket.get(), stream => {
             stream.set_read_timeout(timeout)?;
             stream.set_write_timeout(timeout)
         })
@@ -101,7 +119,7 @@ impl BlockingStream {
     ///
     /// What the system says.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        on!(&self.socket, stream => stream.shutdown(std::net::Shutdown::Write))
+        on!(self.socket.get(), stream => stream.shutdown(std::net::Shutdown::Write))
     }
 }
 
@@ -109,7 +127,7 @@ impl BlockingStream {
 impl Read for BlockingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.len() >= READ_AHEAD_BYTES && self.unread().is_empty() {
-            return on!(&mut self.socket, stream => stream.read(buffer));
+            return on!(self.socket.get_mut(), stream => stream.read(buffer));
         }
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
@@ -122,7 +140,7 @@ impl BufRead for BlockingStream {
         if self.unread().is_empty() {
             let mut ahead = std::mem::take(&mut self.unread).into_inner();
             ahead.resize(READ_AHEAD_BYTES, 0);
-            let result = on!(&mut self.socket, stream => stream.read(&mut ahead));
+            let result = on!(self.socket.get_mut(), stream => stream.read(&mut ahead));
             ahead.truncate(*result.as_ref().unwrap_or(&0));
             self.unread = io::Cursor::new(ahead);
             result?;
@@ -138,11 +156,13 @@ impl BufRead for BlockingStream {
 
 impl Write for BlockingStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match &mut self.socket {
+        let result = match self.socket.get_mut() {
             Socket::Tcp(stream) => stream.write(data),
             #[cfg(unix)]
             Socket::Unix(stream) => sys::send(stream, data),
-        }
+        };
+        self.socket.set_short(result.is_err());
+        result
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -154,7 +174,7 @@ impl Write for BlockingStream {
 #[cfg(unix)]
 impl std::os::fd::AsFd for BlockingStream {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        on!(&self.socket, stream => stream.as_fd())
+        on!(self.socket.get(), stream => stream.as_fd())
     }
 }
 
@@ -162,7 +182,7 @@ impl std::os::fd::AsFd for BlockingStream {
 #[cfg(windows)]
 impl std::os::windows::io::AsSocket for BlockingStream {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        on!(&self.socket, stream => stream.as_socket())
+        on!(self.socket.get(), stream => stream.as_socket())
     }
 }
 
@@ -171,8 +191,7 @@ impl From<BlockingStream> for Detached {
     fn from(stream: BlockingStream) -> Detached {
         let read = stream.unread.position() as usize;
         let unread = stream.unread.into_inner().split_off(read);
-        let socket = on!(stream.socket, socket => Detached::from(socket));
-        Detached { peer: stream.peer, unread, ..socket }
+        Detached { stream: stream.socket.into_stream(), peer: stream.peer, unread, unsent: Vec::new() }
     }
 }
 

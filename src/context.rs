@@ -97,7 +97,8 @@ impl<'a> Context<'a> {
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
     /// For what somebody else accepts ([`Listening::on_accept`]) and this loop is to serve as a listener of its own would.
     /// `address` is what [`Listening::local_addr`] then says. `backlog` connections at most wait
-    /// ([`Limits::backlog`], of the loop's own set); those that wait when the listener is closed are closed with it.
+    /// ([`Limits::backlog`], of the loop's own set); those that wait when the listener is closed are closed with it, by a
+    /// reset if they were fed with output unsent.
     ///
     /// # Errors
     ///
@@ -137,7 +138,8 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
-    /// `StorageFull` with no slot left. The stream is closed then, and the protocol dropped without a call.
+    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol dropped
+    /// without a call.
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.attach(connection.into(), protocol).map(ConnectionId)
     }

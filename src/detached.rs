@@ -1,20 +1,22 @@
 //! A connection that no loop has.
 
 use std::fmt;
+use std::io;
 use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
-use crate::sys::Stream;
+use crate::sys::{Held, Stream};
 use crate::{Address, Context};
 
 /// A connection that no loop has: what [`Transport::detach`](crate::Transport::detach) gives, and what
 /// [`Context::attach`] takes, made from any connected stream.
 ///
 /// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out. Attached
-/// again, to the same loop or another one, both go on where they were. Dropping it closes the socket.
+/// again, to the same loop or another one, both go on where they were. Dropping it closes the socket: by a reset while
+/// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
 pub struct Detached {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Held<Stream>,
     /// As `accept` gave it, if it did: asking later fails where the peer has reset.
     pub(crate) peer: Option<Address>,
     pub(crate) unread: Vec<u8>,
@@ -25,8 +27,15 @@ pub struct Detached {
 pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 
 impl Detached {
-    pub(crate) fn accepted(stream: Stream, peer: Address) -> Detached {
-        Detached { stream, peer: Some(peer), unread: Vec::new(), unsent: Vec::new() }
+    pub(crate) fn new(stream: Stream, peer: Option<Address>, unread: Vec<u8>, unsent: Vec<u8>) -> Detached {
+        Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent }
+    }
+
+    /// Makes its socket what every socket of a loop is, and tells the peer's address.
+    pub(crate) fn prepare(&self) -> io::Result<Address> {
+        let stream = self.stream.get();
+        stream.prepare()?;
+        self.peer.clone().map_or_else(|| stream.peer_addr(), Ok)
     }
 
     /// The peer's address, as the loop knew it; `None` for a stream that no loop has had.
@@ -57,9 +66,9 @@ impl Detached {
     /// Gives it back where it is no TCP stream.
     pub fn into_tcp(self) -> Result<(TcpStream, Vec<u8>, Vec<u8>), Detached> {
         let Detached { stream, peer, unread, unsent } = self;
-        match stream.try_into() {
+        match stream.take().try_into() {
             Ok(stream) => Ok((stream, unread, unsent)),
-            Err(stream) => Err(Detached { stream, peer, unread, unsent }),
+            Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
         }
     }
 
@@ -71,23 +80,23 @@ impl Detached {
     #[cfg(unix)]
     pub fn into_unix(self) -> Result<(UnixStream, Vec<u8>, Vec<u8>), Detached> {
         let Detached { stream, peer, unread, unsent } = self;
-        match stream.try_into() {
+        match stream.take().try_into() {
             Ok(stream) => Ok((stream, unread, unsent)),
-            Err(stream) => Err(Detached { stream, peer, unread, unsent }),
+            Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
         }
     }
 }
 
 impl From<TcpStream> for Detached {
     fn from(stream: TcpStream) -> Detached {
-        Detached { stream: stream.into(), peer: None, unread: Vec::new(), unsent: Vec::new() }
+        Detached::new(stream.into(), None, Vec::new(), Vec::new())
     }
 }
 
 #[cfg(unix)]
 impl From<UnixStream> for Detached {
     fn from(stream: UnixStream) -> Detached {
-        Detached { stream: stream.into(), peer: None, unread: Vec::new(), unsent: Vec::new() }
+        Detached::new(stream.into(), None, Vec::new(), Vec::new())
     }
 }
 

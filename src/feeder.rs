@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::mailbox::PostError;
 use crate::sys::{NotFed, Queue};
-use crate::{Address, Detached, Handle, ListenerId};
+use crate::{Detached, Handle, ListenerId};
 
 /// Gives connections to a listener that has no socket ([`Context::listen_fed`](crate::Context::listen_fed)), from any
 /// thread: `Clone + Send + Sync`. It does not keep the listener open.
@@ -31,11 +31,11 @@ impl Feeder {
     /// With the connection given back: `Full` where [`backlog`](crate::Limits::backlog) connections wait already, `Gone`
     /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop.)
     pub fn feed(&self, connection: impl Into<Detached>) -> Result<(), PostError<Detached>> {
-        let Detached { stream, peer, unread, unsent } = connection.into();
-        let peer = stream.prepare().and_then(|()| peer.map_or_else(|| stream.peer_addr(), Ok));
-        let Ok(peer) = peer else { return Ok(()) };
-        let back = |stream, peer: Address, (unread, unsent)| Detached { stream, peer: Some(peer), unread, unsent };
-        match self.queue.push(stream, peer, (unread, unsent)) {
+        let connection = connection.into();
+        let Ok(peer) = connection.prepare() else { return Ok(()) };
+        let Detached { stream, unread, unsent, .. } = connection;
+        let back = |stream, peer, (unread, unsent)| Detached::new(stream, Some(peer), unread, unsent);
+        match self.queue.push(stream.take(), peer, (unread, unsent)) {
             Ok(to_be_told) => {
                 if to_be_told {
                     self.handle.fed(self.id);

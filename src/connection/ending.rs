@@ -164,7 +164,7 @@ impl Connection {
         self.drop_output(pool);
         let peer = self.peer().cloned();
         if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
-            handover.detached = Some(Detached { stream, peer, unread, unsent });
+            handover.detached = Some(Detached::new(stream, peer, unread, unsent));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::limits::WhenFull;
 use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
 use crate::peers::Peers;
 use crate::protocol::Factory;
-use crate::sys::{self, AcceptError};
+use crate::sys::{self, AcceptError, Rest};
 use crate::{Address, Context, Detached, Feeder, ListenerError, ListenerId};
 
 impl Core {
@@ -213,7 +213,8 @@ impl Core {
         let is_loop_full = self.is_loop_full();
         let Some(mut listener) = self.slots.listener_mut(id) else { return };
         if let Some(receiver) = listener.receiver.take() {
-            return self.give_away(id, receiver, Detached::accepted(socket, peer));
+            let (unread, unsent) = listener.socket.take_rest().unwrap_or_default();
+            return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
         }
         let mut is_refused = listener.is_full() || is_loop_full;
         if listener.terms.limits.connections_per_peer_max != usize::MAX {
@@ -222,7 +223,7 @@ impl Core {
             listener = again;
         }
         if is_refused {
-            return self.turn_away(socket);
+            return self.turn_away(id, socket);
         }
         let terms = listener.terms.clone();
         let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
@@ -232,7 +233,7 @@ impl Core {
             }
             Some(protocol) => {
                 self.drop_guarded(protocol);
-                self.turn_away(socket);
+                self.turn_away(id, socket);
             }
             None => {
                 socket.reset();
@@ -241,11 +242,18 @@ impl Core {
         }
     }
 
-    /// Closes the socket of a peer that is refused.
+    /// Closes the socket of a peer that is refused; by a reset where it was fed with output unsent (X5).
     #[cold]
-    fn turn_away(&mut self, socket: sys::Stream) {
+    fn turn_away(&mut self, id: Id, socket: sys::Stream) {
         self.counters.connections_refused += 1;
-        drop(socket);
+        let rest = match self.slots.listener_mut(id) {
+            Some(listener) => listener.socket.take_rest(),
+            None => self.orphaned_rest.take(),
+        };
+        match rest {
+            Some((_, unsent)) if !unsent.is_empty() => socket.reset(),
+            _ => drop(socket),
+        }
         self.descriptor_closed();
     }
 
@@ -264,11 +272,14 @@ impl Core {
     fn begin_connection(&mut self, listener: Id, connection: Connection) {
         match self.add_connection(connection) {
             Ok(id) => {
-                if let Some(of) = self.slots.listener_mut(listener) {
-                    of.live += 1;
-                    if of.is_special() {
-                        self.note_begun(listener, id);
+                match self.slots.listener_mut(listener) {
+                    Some(of) => {
+                        of.live += 1;
+                        if of.is_special() {
+                            self.note_begun(listener, id);
+                        }
                     }
+                    None => self.restore_orphaned(id),
                 }
                 self.make(id);
             }
@@ -289,6 +300,18 @@ impl Core {
         if counts_peers {
             self.count_peer(listener, id, Peers::add);
         }
+        self.restore_rest(id, rest);
+    }
+
+    /// A connection begins whose listener was closed by its own factory.
+    #[cold]
+    fn restore_orphaned(&mut self, id: Id) {
+        let rest = self.orphaned_rest.take();
+        self.restore_rest(id, rest);
+    }
+
+    /// Gives a connection what it was fed with.
+    fn restore_rest(&mut self, id: Id, rest: Option<Rest>) {
         if let Some((unread, unsent)) = rest {
             self.restore(id, &unread, unsent);
         }
@@ -430,6 +453,10 @@ impl Core {
                 self.backing_off.retain(|&other| other != id);
             }
             let Listener { mut socket, factory, hook, receiver, .. } = *listener;
+            if factory.is_none() {
+                // Its factory runs, and closes it: the connection that it is asked about still needs this.
+                self.orphaned_rest = socket.take_rest();
+            }
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the listener {id}: {error}");
             }

@@ -180,7 +180,7 @@ impl Core {
             let moved = stream.deregister(&self.poller);
             let moved = moved.and_then(|()| stream.register(&self.poller, id.token()));
             if let Err(error) = moved {
-                drop(stream);
+                stream.reset();
                 return self.attempt_failed(id, slot, address, error);
             }
         }

@@ -29,7 +29,7 @@ use crate::output::Pool;
 use crate::protocol::Factory;
 use crate::rate::{RateGroup, RateGroupId, ReadRate};
 use crate::source::{AnySource, Registered, SourceAction, SourceSlot};
-use crate::sys::{Clock, Poller, Readiness};
+use crate::sys::{Clock, Poller, Readiness, Rest};
 use crate::timers::{Key, Timers};
 use crate::{CloseReason, Context, Counters, DatagramProtocol, Handle, Limits, Protocol};
 
@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub(super) fixed_timeouts: BTreeMap<(Id, Purpose), Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
+    /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
+    pub(super) orphaned_rest: Option<Rest>,
     /// Listeners that wait for the loop to have fewer connections.
     pub(super) full_for_loop: Vec<Id>,
     /// How many connections have a socket.
@@ -158,6 +160,7 @@ impl Core {
             lingering: BTreeMap::new(),
             fixed_timeouts: BTreeMap::new(),
             backing_off: Vec::new(),
+            orphaned_rest: None,
             full_for_loop: Vec::new(),
             live_connections: 0,
             read_rates: BTreeMap::new(),
@@ -229,13 +232,12 @@ impl Core {
     }
 
     pub(crate) fn attach(&mut self, detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        let Detached { stream, peer, unread, unsent } = detached;
-        let known = self.check_open().and_then(|()| stream.prepare());
-        let peer = match known.and_then(|()| peer.map_or_else(|| stream.peer_addr(), Ok)) {
+        let peer = match self.check_open().and_then(|()| detached.prepare()) {
             Ok(peer) => peer,
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
-        let id = self.add_connection(Connection::new(stream, protocol, peer, self.terms.clone()))?;
+        let Detached { stream, unread, unsent, .. } = detached;
+        let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.terms.clone()))?;
         self.restore(id, &unread, unsent);
         Ok(id)
     }

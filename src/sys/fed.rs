@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::Stream;
+use super::{Held, Stream};
 use crate::Address;
 
 /// The loop's end of the queue.
@@ -41,7 +41,7 @@ pub(crate) type Rest = (Vec<u8>, Vec<u8>);
 
 /// A connection on its way: a stream of the system's, which any thread may hold.
 pub(crate) struct Fed {
-    stream: AnyStream,
+    stream: Held<AnyStream>,
     peer: Address,
     rest: Rest,
 }
@@ -82,7 +82,7 @@ impl FedListener {
         };
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         self.rest = Some(rest).filter(|(unread, unsent)| !unread.is_empty() || !unsent.is_empty());
-        Ok((stream.into(), peer))
+        Ok((stream.take().into(), peer))
     }
 
     pub(super) fn take_rest(&mut self) -> Option<Rest> {
@@ -110,11 +110,12 @@ impl Queue {
             // One in memory belongs to the loop that made it.
             Err(stream) => return Err(self.give_back(stream, peer, rest)),
         };
+        let stream = Held::new(stream, !rest.1.is_empty());
         match self.queue.send(Fed { stream, peer, rest }) {
             Ok(()) => Ok(!self.shared.told.swap(true, Ordering::AcqRel)),
             Err(error) => {
                 let Fed { stream, peer, rest } = error.0;
-                Err(self.give_back(stream.into(), peer, rest))
+                Err(self.give_back(stream.take().into(), peer, rest))
             }
         }
     }

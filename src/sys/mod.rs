@@ -8,6 +8,7 @@ mod accept_error;
 mod clock;
 mod datagram;
 mod fed;
+mod held;
 mod listener;
 mod names;
 mod poller;
@@ -30,6 +31,7 @@ pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
 pub(crate) use fed::{FedListener, NotFed, Queue, Rest};
+pub(crate) use held::Held;
 pub(crate) use listener::Listener;
 #[cfg(feature = "workers")]
 pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};

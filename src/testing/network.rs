@@ -460,7 +460,7 @@ impl Network {
 
 /// A connection that no loop has yet.
 fn held(stream: sys::Stream, peer: Address) -> Detached {
-    Detached { stream, peer: Some(peer), unread: Vec::new(), unsent: Vec::new() }
+    Detached::new(stream, Some(peer), Vec::new(), Vec::new())
 }
 
 impl fmt::Debug for Network {

@@ -373,6 +373,23 @@ fn k3_an_event_of_a_loser_means_nobody() {
 // K4
 
 #[test]
+fn x5_an_attempt_that_stands_and_cannot_be_registered_is_reset_and_the_next_one_is_tried() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (first, second, third) =
+        (scene.world.connect_begins(), scene.world.connect_begins(), scene.world.connect_begins());
+    let addresses = vec![server(), address("10.0.0.2:80"), address("10.0.0.3:80")];
+    let id = scene.begin(&log, addresses, idle).unwrap();
+    scene.tell(id, |transport| transport.write(b"question"));
+    scene.pass(250 * MS);
+    second.refuse_registration();
+    scene.stands(&second);
+    assert_eq!(second.take_calls(), [Call::Reset]);
+    scene.stands(&third);
+    assert_eq!((log.take(), third.take_sent()), (vec!["made".to_owned()], b"question".to_vec()));
+    assert!(first.is_closed());
+}
+
+#[test]
 fn k4_a_socket_that_has_met_itself_counts_as_refused() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.connecting(&log);

@@ -1,6 +1,7 @@
 //! Rule C7, of connections that are detached: the socket, what was unread and what was unsent go to who asked.
 
 use super::*;
+use crate::sys::script::Call;
 
 /// Where receivers put what they are given.
 type Given = Rc<RefCell<Vec<Detached>>>;
@@ -130,6 +131,52 @@ fn c7_what_ends_a_connection_before_it_is_out_drops_the_receiver() {
         assert_eq!(log.take(), ["made", "data x", lost]);
         assert!(peer.is_closed() && given.borrow().is_empty());
         assert_eq!(Rc::strong_count(&given), 1, "the receiver is dropped");
+    }
+}
+
+#[test]
+fn x5_a_detached_connection_that_nobody_takes_is_reset_if_output_is_unsent() {
+    for (room, end) in [(3, Call::Reset), (100, Call::Close)] {
+        let mut scene = Scene::new();
+        let (log, given) = (Log::default(), Given::default());
+        let (_, peer) = scene.accept(&log, detaches(&given));
+        peer.set_room(room);
+        scene.receive(&peer, "abcd");
+        let detached = given.borrow_mut().pop().expect("given");
+        peer.take_calls();
+        drop(detached);
+        assert_eq!(peer.take_calls(), [end], "room for {room}");
+    }
+}
+
+#[test]
+fn x5_a_receiver_that_panics_with_a_connection_in_hand_resets_it() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| assert!(transport.detach(|_, _detached| panic!("oh"))));
+    assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
+}
+
+#[test]
+fn x5_what_is_detached_and_cannot_be_attached_or_made_blocking_is_reset() {
+    let mut scene = Scene::new();
+    let (log, given) = (Log::default(), Given::default());
+    for attaches in [true, false] {
+        let (_, peer) = scene.accept(&log, detaches(&given));
+        peer.set_room(3);
+        scene.receive(&peer, "abcd");
+        let detached = given.borrow_mut().pop().expect("given");
+        peer.take_calls();
+        if attaches {
+            peer.refuse_registration();
+            scene.event_loop.context().attach(detached, protocol(&log, idle)).unwrap_err();
+        } else {
+            // A scripted stream cannot be.
+            detached.into_blocking(None).unwrap_err();
+        }
+        assert_eq!(peer.take_calls(), [Call::Reset]);
     }
 }
 

@@ -199,8 +199,7 @@ impl Scene {
     ) -> (ConnectionId, Peer) {
         let (stream, peer) = Stream::pair();
         let address = stream.address();
-        let detached =
-            Detached { stream: sys::Stream::Script(stream), peer: Some(address), unread: vec![], unsent: vec![] };
+        let detached = Detached::new(sys::Stream::Script(stream), Some(address), vec![], vec![]);
         let id = self.event_loop.core.attach(detached, protocol(log, act)).unwrap();
         (ConnectionId(id), peer)
     }

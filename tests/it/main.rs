@@ -17,6 +17,7 @@ mod feeding;
 mod from_python;
 #[cfg(feature = "workers")]
 mod grouping;
+mod handing_over;
 mod handles;
 #[cfg(feature = "testing")]
 mod harness;
