@@ -32,9 +32,10 @@ impl Detached {
     }
 
     /// Makes its socket what every socket of a loop is, and tells the peer's address.
-    pub(crate) fn prepare(&self) -> io::Result<Address> {
+    pub(crate) fn prepare(&mut self) -> io::Result<Address> {
+        self.stream.get().prepare()?;
+        self.stream.replace(Stream::classified);
         let stream = self.stream.get();
-        stream.prepare()?;
         self.peer.clone().map_or_else(|| stream.peer_addr(), Ok)
     }
 

@@ -31,7 +31,7 @@ impl Feeder {
     /// With the connection given back: `Full` where [`backlog`](crate::Limits::backlog) connections wait already, `Gone`
     /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop.)
     pub fn feed(&self, connection: impl Into<Detached>) -> Result<(), PostError<Detached>> {
-        let connection = connection.into();
+        let mut connection = connection.into();
         let Ok(peer) = connection.prepare() else { return Ok(()) };
         let Detached { stream, unread, unsent, .. } = connection;
         let back = |stream, peer, (unread, unsent)| Detached::new(stream, Some(peer), unread, unsent);

@@ -231,7 +231,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn attach(&mut self, detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+    pub(crate) fn attach(&mut self, mut detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
         let peer = match self.check_open().and_then(|()| detached.prepare()) {
             Ok(peer) => peer,
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),

@@ -1,9 +1,6 @@
 //! A listener without a socket: its backlog is a queue that other threads put connections into.
 
 use std::io;
-use std::net::TcpStream;
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -47,9 +44,10 @@ pub(crate) struct Fed {
 }
 
 enum AnyStream {
-    Tcp(TcpStream),
+    Tcp(mio::net::TcpStream),
+    Odd(mio::net::TcpStream),
     #[cfg(unix)]
-    Unix(UnixStream),
+    Unix(super::unix_stream::UnixStream),
 }
 
 /// Why a connection was not queued, and the connection.
@@ -138,25 +136,24 @@ impl TryFrom<Stream> for AnyStream {
     type Error = Stream;
 
     fn try_from(stream: Stream) -> Result<AnyStream, Stream> {
-        let stream = match stream.try_into() {
-            Ok(stream) => return Ok(AnyStream::Tcp(stream)),
-            Err(stream) => stream,
-        };
-        #[cfg(unix)]
-        let stream = match Stream::try_into(stream) {
-            Ok(stream) => return Ok(AnyStream::Unix(stream)),
-            Err(stream) => stream,
-        };
-        Err(stream)
+        match stream {
+            Stream::Tcp(stream) => Ok(AnyStream::Tcp(stream)),
+            Stream::Odd(stream) => Ok(AnyStream::Odd(stream)),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Ok(AnyStream::Unix(stream)),
+            #[cfg(any(test, feature = "testing"))]
+            other => Err(other),
+        }
     }
 }
 
 impl From<AnyStream> for Stream {
     fn from(stream: AnyStream) -> Stream {
         match stream {
-            AnyStream::Tcp(stream) => stream.into(),
+            AnyStream::Tcp(stream) => Stream::Tcp(stream),
+            AnyStream::Odd(stream) => Stream::Odd(stream),
             #[cfg(unix)]
-            AnyStream::Unix(stream) => stream.into(),
+            AnyStream::Unix(stream) => Stream::Unix(stream),
         }
     }
 }

@@ -35,6 +35,11 @@ impl<S: Into<Stream>> Held<S> {
         self.socket.take().expect("it is taken out once")
     }
 
+    /// Makes another one of it.
+    pub(crate) fn replace(&mut self, with: impl FnOnce(S) -> S) {
+        self.socket = self.socket.take().map(with);
+    }
+
     /// The same for another type of the socket.
     pub(crate) fn into_stream(self) -> Held<Stream> {
         let is_short = self.is_short;

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 #[cfg(feature = "testing")]
 use super::cold;
+use super::stream::{if_supported, is_tcp};
 use super::{Poller, Stream};
 use crate::Address;
 
@@ -44,6 +45,8 @@ pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
+    /// It has the type of a TCP listener and is none, as MPTCP's are.
+    Odd(mio::net::TcpListener),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
     /// It has none, and is given its connections.
@@ -65,14 +68,18 @@ impl Listener {
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
         // Where the platform hands them on to what is accepted, this saves two calls a connection.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_out_of_band_inline(true)?;
-        Ok(Listener::Tcp(mio::net::TcpListener::from_std(listener)))
+        if_supported(socket.set_tcp_nodelay(true))?;
+        if_supported(socket.set_out_of_band_inline(true))?;
+        let is_tcp = is_tcp(&socket);
+        let listener = mio::net::TcpListener::from_std(listener);
+        Ok(if is_tcp { Listener::Tcp(listener) } else { Listener::Odd(listener) })
     }
 
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) => poller.registry()?.register(listener, mio::Token(token), Interest::READABLE),
+            Listener::Tcp(listener) | Listener::Odd(listener) => {
+                poller.registry()?.register(listener, mio::Token(token), Interest::READABLE)
+            }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.register(poller.registry()?, token),
             Listener::Fed(_) => Ok(()),
@@ -87,7 +94,7 @@ impl Listener {
     /// would go on telling of who connects to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) => poller.registry()?.deregister(listener),
+            Listener::Tcp(listener) | Listener::Odd(listener) => poller.registry()?.deregister(listener),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.deregister(poller.registry()?),
             Listener::Fed(_) => Ok(()),
@@ -105,6 +112,10 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::from_accepted(stream), peer.into()))
             }
+            Listener::Odd(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Stream::from_odd_listener(stream), peer.into()))
+            }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             Listener::Fed(listener) => listener.accept(),
@@ -118,7 +129,7 @@ impl Listener {
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
-            Listener::Tcp(listener) => Some(std::os::fd::AsFd::as_fd(listener)),
+            Listener::Tcp(listener) | Listener::Odd(listener) => Some(std::os::fd::AsFd::as_fd(listener)),
             Listener::Unix(listener) => Some(listener.as_fd()),
             Listener::Fed(_) => None,
             #[cfg(feature = "testing")]
@@ -131,7 +142,9 @@ impl Listener {
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
-            Listener::Tcp(listener) => Some(std::os::windows::io::AsSocket::as_socket(listener)),
+            Listener::Tcp(listener) | Listener::Odd(listener) => {
+                Some(std::os::windows::io::AsSocket::as_socket(listener))
+            }
             Listener::Fed(_) => None,
             #[cfg(feature = "testing")]
             Listener::Sim(_) => None,
@@ -168,7 +181,7 @@ impl Listener {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Listener::Tcp(listener) => listener.local_addr().map(Address::from),
+            Listener::Tcp(listener) | Listener::Odd(listener) => listener.local_addr().map(Address::from),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),
             Listener::Fed(listener) => Ok(listener.local_addr()),

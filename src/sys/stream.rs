@@ -14,6 +14,8 @@ use crate::Address;
 
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
+    /// It has the type of a TCP stream and is none, as MPTCP's are.
+    Odd(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(super::unix_stream::UnixStream),
     #[cfg(feature = "testing")]
@@ -42,7 +44,7 @@ impl Stream {
     /// Makes a stream that somebody else made what every stream of ours is. Before this it is only held.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => {
+            Stream::Tcp(stream) | Stream::Odd(stream) => {
                 SockRef::from(stream).set_nonblocking(true)?;
                 set_options(stream)
             }
@@ -52,6 +54,14 @@ impl Stream {
             Stream::Sim(_) => Ok(()),
             #[cfg(test)]
             Stream::Script(_) => Ok(()),
+        }
+    }
+
+    /// Looks what a stream is that somebody else made in the type of TCP's.
+    pub(crate) fn classified(self) -> Stream {
+        match self {
+            Stream::Tcp(stream) if !is_tcp(&SockRef::from(&stream)) => Stream::Odd(stream),
+            other => other,
         }
     }
 
@@ -69,7 +79,8 @@ impl Stream {
         }
         let stream = mio::net::TcpStream::from_std(socket.into());
         set_options(&stream)?;
-        Ok(Stream::Tcp(stream))
+        // Not what was asked for where the system is told to make MPTCP sockets of all.
+        Ok(Stream::Tcp(stream).classified())
     }
 
     /// Takes a stream that `accept` gave.
@@ -82,9 +93,18 @@ impl Stream {
         Stream::Tcp(stream)
     }
 
+    /// Takes a stream that `accept` gave from a listener that is not of TCP. It may be: MPTCP's gives a plain TCP stream for
+    /// each peer that speaks no more than that.
+    pub(super) fn from_odd_listener(stream: mio::net::TcpStream) -> Stream {
+        let _ = set_options(&stream);
+        Stream::Tcp(stream).classified()
+    }
+
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => poller.registry()?.register(stream, mio::Token(token), stream_interest()),
+            Stream::Tcp(stream) | Stream::Odd(stream) => {
+                poller.registry()?.register(stream, mio::Token(token), stream_interest())
+            }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.register(poller.registry()?, token),
             #[cfg(feature = "testing")]
@@ -97,7 +117,7 @@ impl Stream {
     /// Takes it out of the poller, its socket staying open.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => poller.registry()?.deregister(stream),
+            Stream::Tcp(stream) | Stream::Odd(stream) => poller.registry()?.deregister(stream),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.deregister(poller.registry()?),
             #[cfg(feature = "testing")]
@@ -134,10 +154,12 @@ impl Stream {
 
     /// Whether a read that stops short, without a hint of anything special, has emptied the socket.
     ///
-    /// It saves a system call a message. TCP on Linux only: elsewhere, and on Unix sockets, only would-block tells.
+    /// It saves a system call a message. TCP on Linux only: elsewhere, and on other sockets, only would-block tells. (Of
+    /// three messages that have arrived on an MPTCP socket a read takes the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
             Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
+            Stream::Odd(_) => false,
             #[cfg(unix)]
             Stream::Unix(_) => false,
             #[cfg(feature = "testing")]
@@ -151,7 +173,7 @@ impl Stream {
     /// how it stood before.
     pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
         match self {
-            Stream::Tcp(_) => None,
+            Stream::Tcp(_) | Stream::Odd(_) => None,
             #[cfg(unix)]
             Stream::Unix(stream) => stream.put_off_reading(),
             #[cfg(feature = "testing")]
@@ -174,7 +196,7 @@ impl Stream {
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.read(buffer),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.read(buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(buffer),
             #[cfg(feature = "testing")]
@@ -186,7 +208,7 @@ impl Stream {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.write(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write(bytes),
             #[cfg(feature = "testing")]
@@ -219,7 +241,7 @@ impl Stream {
     pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             // `try_io`, since on Windows a call that is not mio's own would leave the socket without its next event.
-            Stream::Tcp(stream) => {
+            Stream::Tcp(stream) | Stream::Odd(stream) => {
                 let stream = &*stream;
                 stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
             }
@@ -235,7 +257,7 @@ impl Stream {
     /// Ends our half: the peer reads an end of stream behind all that was written.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown_write(),
             #[cfg(feature = "testing")]
@@ -248,7 +270,7 @@ impl Stream {
     /// Closes with a reset: what is unsent is dropped, and the peer gets an error in place of an end (rule X2).
     pub(crate) fn reset(self) {
         match self {
-            Stream::Tcp(stream) => {
+            Stream::Tcp(stream) | Stream::Odd(stream) => {
                 // If the option cannot be set there is nothing left that a reset could be sent to.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
@@ -277,7 +299,7 @@ impl Stream {
     /// The error that the socket has met and no call was told of yet.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
-            Stream::Tcp(stream) => stream.take_error(),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.take_error(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.take_error(),
             #[cfg(feature = "testing")]
@@ -289,7 +311,7 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) => stream.local_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr(),
             #[cfg(feature = "testing")]
@@ -302,7 +324,7 @@ impl Stream {
     /// The peer's address, asked of the kernel; fails where the peer has reset already.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) => stream.peer_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::Odd(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr(),
             #[cfg(feature = "testing")]
@@ -316,7 +338,7 @@ impl Stream {
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
-            Stream::Tcp(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
+            Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
             #[cfg(feature = "testing")]
             Stream::Sim(_) => None,
             Stream::Unix(stream) => Some(stream.as_fd()),
@@ -329,7 +351,7 @@ impl Stream {
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
-            Stream::Tcp(stream) => Some(std::os::windows::io::AsSocket::as_socket(stream)),
+            Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::windows::io::AsSocket::as_socket(stream)),
             #[cfg(feature = "testing")]
             Stream::Sim(_) => None,
             #[cfg(test)]
@@ -358,9 +380,9 @@ impl TryFrom<Stream> for std::net::TcpStream {
     fn try_from(stream: Stream) -> Result<std::net::TcpStream, Stream> {
         match stream {
             #[cfg(unix)]
-            Stream::Tcp(stream) => Ok(std::os::fd::OwnedFd::from(stream).into()),
+            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(std::os::fd::OwnedFd::from(stream).into()),
             #[cfg(windows)]
-            Stream::Tcp(stream) => Ok(std::os::windows::io::OwnedSocket::from(stream).into()),
+            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(std::os::windows::io::OwnedSocket::from(stream).into()),
             other => Err(other),
         }
     }
@@ -382,11 +404,40 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
 /// What every stream of ours is: no delay for small writes, urgent data in line with the rest.
 fn set_options(stream: &mio::net::TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_out_of_band_inline(true)?;
+    if_supported(socket.set_tcp_nodelay(true))?;
+    if_supported(socket.set_out_of_band_inline(true))?;
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     Ok(())
+}
+
+/// What came of setting an option. One that a socket does not support is left out: MPTCP has no urgent data, and what is
+/// no Internet socket has no delay.
+pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(error) if is_unsupported(&error) => Ok(()),
+        set => set,
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
+    #[cfg(not(unix))]
+    const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+/// Whether a socket in the type of a TCP one is that.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn is_tcp(socket: &SockRef<'_>) -> bool {
+    matches!(socket.protocol(), Ok(Some(Protocol::TCP)))
+}
+
+/// Elsewhere nothing depends on it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
+    true
 }
 
 /// Whether an error of `connect` means no more than that the answer is still to come.
@@ -424,4 +475,70 @@ fn is_out_of_buffers(error: &io::Error) -> bool {
 #[cfg(not(unix))]
 fn is_out_of_buffers(error: &io::Error) -> bool {
     error.raw_os_error() == Some(10055) // WSAENOBUFS
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
+
+    use super::super::{FedListener, Listener, NotFed};
+    use super::*;
+
+    /// A Unix socket in the type of a TCP one: any kernel has it, and most of what is asked of TCP it does not support.
+    fn odd() -> TcpStream {
+        OwnedFd::from(UnixStream::pair().unwrap().0).into()
+    }
+
+    fn prepared(stream: impl Into<Stream>) -> Stream {
+        let stream = stream.into();
+        stream.prepare().unwrap();
+        stream.classified()
+    }
+
+    #[test]
+    fn r6_whether_a_short_read_empties_a_socket_goes_by_what_it_is_and_not_by_its_type() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = prepared(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        assert!(matches!(plain, Stream::Tcp(_)) && plain.short_read_empties());
+        let odd = prepared(odd());
+        assert!(matches!(odd, Stream::Odd(_)) && !odd.short_read_empties());
+        assert!(!Stream::short_read_empties_open(&Some(odd)));
+    }
+
+    #[test]
+    fn r6_an_odd_stream_is_one_still_behind_a_queue() {
+        let address = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let (mut listener, queue) = FedListener::new(address.clone(), 1);
+        assert!(queue.push(prepared(odd()), address.clone(), (Vec::new(), Vec::new())).is_ok());
+        let (stream, _) = listener.accept().unwrap();
+        assert!(matches!(stream, Stream::Odd(_)));
+        drop(listener);
+        match queue.push(stream, address, (Vec::new(), Vec::new())) {
+            Err(NotFed::Gone(stream, ..)) => assert!(matches!(stream, Stream::Odd(_))),
+            _ => panic!("nobody takes it any more"),
+        }
+    }
+
+    #[test]
+    fn r6_a_listener_that_is_not_of_tcp_is_taken_and_known_as_such() {
+        let name = format!("switchboard odd {}", std::process::id());
+        let odd = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(name).unwrap()).unwrap();
+        let odd = Listener::from_std(OwnedFd::from(odd).into()).unwrap();
+        assert!(matches!(odd, Listener::Odd(_)));
+        let plain = Listener::from_std(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        assert!(matches!(plain, Listener::Tcp(_)));
+    }
+
+    #[test]
+    fn r6_only_an_option_that_is_not_supported_is_left_out() {
+        for code in [libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
+            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_ok());
+        }
+        for code in [libc::EINVAL, libc::EBADF, libc::EPERM, libc::ENOBUFS] {
+            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_err());
+        }
+    }
 }

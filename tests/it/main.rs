@@ -22,6 +22,8 @@ mod handles;
 #[cfg(feature = "testing")]
 mod harness;
 mod logging;
+#[cfg(target_os = "linux")]
+mod odd_sockets;
 #[cfg(unix)]
 mod options;
 #[cfg(feature = "testing")]
