@@ -56,8 +56,9 @@ impl<'a> Context<'a> {
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
-    /// Like [`listen`](Context::listen), on a socket that listens already. It is made non-blocking, and its
-    /// `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    /// Like [`listen`](Context::listen), on a socket that listens already. It and what waits in its backlog are made
+    /// non-blocking, `TCP_NODELAY` and `SO_OOBINLINE` are set where they are supported, and `SO_LINGER` is turned off: a
+    /// close that waits holds up the loop. MPTCP is taken too; there each message costs a second read.
     ///
     /// # Errors
     ///
@@ -133,7 +134,7 @@ impl<'a> Context<'a> {
     /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
     /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
     /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
-    /// socket is made non-blocking, and a TCP one's `TCP_NODELAY` and `SO_OOBINLINE` are set.
+    /// socket is given the options that [`listen_on`](Context::listen_on) names.
     ///
     /// # Errors
     ///
@@ -506,7 +507,7 @@ impl Listening<'_> {
 
     /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are handed
     /// on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before the socket
-    /// is bound is for [`listen_on`](Context::listen_on).
+    /// is bound is for [`listen_on`](Context::listen_on). With `SO_LINGER` set, closing what it accepts blocks the loop.
     ///
     /// Accepting through it goes behind the loop's back.
     #[cfg(unix)]
@@ -514,11 +515,7 @@ impl Listening<'_> {
         self.core.slots.listener(self.id)?.socket.as_fd()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them); many are
-    /// handed on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before the
-    /// socket is bound is for [`listen_on`](Context::listen_on).
-    ///
-    /// Accepting through it goes behind the loop's back.
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them), as on Unix.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         self.core.slots.listener(self.id)?.socket.as_socket()

@@ -23,7 +23,7 @@ impl Feeder {
         Feeder { queue, handle, id }
     }
 
-    /// Puts a connection into the listener's backlog, and wakes its loop. Costs three or four system calls, which make
+    /// Puts a connection into the listener's backlog, and wakes its loop. Costs five to seven system calls, which make
     /// the socket what every socket of a loop is. One that its peer has reset already is dropped.
     ///
     /// # Errors

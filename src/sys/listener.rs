@@ -30,6 +30,12 @@ fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::
     Ok(socket.into())
 }
 
+/// What every stream of ours has. Where the platform hands it on to what is accepted, this saves two calls a connection.
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    if_supported(socket.set_tcp_nodelay(true))?;
+    if_supported(socket.set_out_of_band_inline(true))
+}
+
 /// Whether the system spreads connections evenly among sockets that listen on the same address.
 #[cfg(feature = "workers")]
 pub(crate) const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -45,8 +51,8 @@ pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
-    /// It has the type of a TCP listener and is none, as MPTCP's are.
-    Odd(mio::net::TcpListener),
+    /// It has the type of a TCP listener, and what it gives is to be looked at.
+    Adopted(Adopted),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
     /// It has none, and is given its connections.
@@ -57,27 +63,71 @@ pub(crate) enum Listener {
     Script(super::script::Listener),
 }
 
+/// A listener in the type of a TCP one that somebody else made.
+pub(crate) struct Adopted {
+    listener: mio::net::TcpListener,
+    gives: Gives,
+}
+
+/// What an adopted listener gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gives {
+    /// TCP streams that have our options.
+    Ours,
+    /// The same, but first those that waited already when it came: they have the options that it had before.
+    OldOnesFirst,
+    /// Streams of another protocol. Or of TCP: MPTCP's gives a plain TCP stream for each peer that speaks no more.
+    Unknown,
+}
+
+impl Adopted {
+    fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        match self.listener.accept() {
+            Ok((stream, peer)) => match self.gives {
+                Gives::Ours => Ok((Stream::from_accepted(stream), peer)),
+                Gives::OldOnesFirst | Gives::Unknown => Ok((Stream::from_unknown(stream), peer)),
+            },
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock && self.gives == Gives::OldOnesFirst {
+                    self.gives = Gives::Ours;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Listener {
     /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
     pub(super) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        Listener::from_std(listen(new_socket(address)?, address, backlog)?)
+        let socket = new_socket(address)?;
+        // Before it listens, so that nobody comes in without them.
+        set_options(&SockRef::from(&socket))?;
+        let listener = listen(socket, address, backlog)?;
+        listener.set_nonblocking(true)?;
+        let is_tcp = is_tcp(&SockRef::from(&listener));
+        let listener = mio::net::TcpListener::from_std(listener);
+        match is_tcp {
+            true => Ok(Listener::Tcp(listener)),
+            // The system was told to make MPTCP sockets of all.
+            false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
+        }
     }
 
     /// Takes a listener that somebody else made.
     pub(super) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
-        // Where the platform hands them on to what is accepted, this saves two calls a connection.
-        if_supported(socket.set_tcp_nodelay(true))?;
-        if_supported(socket.set_out_of_band_inline(true))?;
-        let is_tcp = is_tcp(&socket);
-        let listener = mio::net::TcpListener::from_std(listener);
-        Ok(if is_tcp { Listener::Tcp(listener) } else { Listener::Odd(listener) })
+        set_options(&socket)?;
+        // A close that waits would hold up the loop.
+        if_supported(socket.set_linger(None))?;
+        let gives = if is_tcp(&socket) { Gives::OldOnesFirst } else { Gives::Unknown };
+        Ok(Listener::Adopted(Adopted { listener: mio::net::TcpListener::from_std(listener), gives }))
     }
 
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) | Listener::Odd(listener) => {
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
                 poller.registry()?.register(listener, mio::Token(token), Interest::READABLE)
             }
             #[cfg(unix)]
@@ -94,7 +144,9 @@ impl Listener {
     /// would go on telling of who connects to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) | Listener::Odd(listener) => poller.registry()?.deregister(listener),
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
+                poller.registry()?.deregister(listener)
+            }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.deregister(poller.registry()?),
             Listener::Fed(_) => Ok(()),
@@ -112,10 +164,7 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::from_accepted(stream), peer.into()))
             }
-            Listener::Odd(listener) => {
-                let (stream, peer) = listener.accept()?;
-                Ok((Stream::from_odd_listener(stream), peer.into()))
-            }
+            Listener::Adopted(listener) => listener.accept().map(|(stream, peer)| (stream, peer.into())),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             Listener::Fed(listener) => listener.accept(),
@@ -129,7 +178,9 @@ impl Listener {
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
-            Listener::Tcp(listener) | Listener::Odd(listener) => Some(std::os::fd::AsFd::as_fd(listener)),
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
+                Some(std::os::fd::AsFd::as_fd(listener))
+            }
             Listener::Unix(listener) => Some(listener.as_fd()),
             Listener::Fed(_) => None,
             #[cfg(feature = "testing")]
@@ -142,7 +193,7 @@ impl Listener {
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
-            Listener::Tcp(listener) | Listener::Odd(listener) => {
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
                 Some(std::os::windows::io::AsSocket::as_socket(listener))
             }
             Listener::Fed(_) => None,
@@ -181,7 +232,9 @@ impl Listener {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Listener::Tcp(listener) | Listener::Odd(listener) => listener.local_addr().map(Address::from),
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
+                listener.local_addr().map(Address::from)
+            }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),
             Listener::Fed(listener) => Ok(listener.local_addr()),

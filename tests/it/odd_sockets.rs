@@ -97,7 +97,7 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         let mut event_loop = event_loop();
         let (received, options) = (Received::default(), Rc::<RefCell<Vec<_>>>::default());
         let (into, of) = (received.clone(), options.clone());
-        let mut protocol = move || Box::new(Collect(into.clone(), of.clone()));
+        let protocol = move || Box::new(Collect(into.clone(), of.clone()));
         let mut context = event_loop.context();
         if is_fed {
             let feeder = context.listen_fed(any_port().into(), move |_, _| Some(protocol())).unwrap();
