@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::ids::Id;
 use crate::sys::Stream;
@@ -19,6 +20,10 @@ pub(crate) struct Connector {
     /// What has not been tried yet, in order.
     untried: VecDeque<Address>,
     under_way: Vec<Attempt>,
+    /// A Unix socket whose backlog was full, to be tried again.
+    full: Option<Address>,
+    /// How long was waited for it last.
+    full_delay: Duration,
     failures: Vec<(Address, io::Error)>,
     /// When it has taken too long.
     pub(crate) deadline: Option<Key>,
@@ -45,6 +50,9 @@ pub(crate) enum Looked {
     Failed(io::Error),
 }
 
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_millis(320);
+
 impl Connector {
     pub(crate) fn new(local: Option<SocketAddr>) -> Connector {
         Connector {
@@ -52,6 +60,8 @@ impl Connector {
             local,
             untried: VecDeque::new(),
             under_way: Vec::new(),
+            full: None,
+            full_delay: Duration::ZERO,
             failures: Vec::new(),
             deadline: None,
             next: None,
@@ -69,7 +79,15 @@ impl Connector {
     }
 
     pub(crate) fn take_untried(&mut self) -> Option<Address> {
-        self.untried.pop_front()
+        self.full.take().or_else(|| self.untried.pop_front())
+    }
+
+    /// The backlog of this Unix socket is full. Returns how long to wait before it is tried again: 10 ms at first, then
+    /// twice as long each time, up to 320 ms (rule K2).
+    pub(crate) fn note_full(&mut self, address: Address) -> Duration {
+        self.full = Some(address);
+        self.full_delay = (self.full_delay * 2).clamp(RETRY_FIRST, RETRY_MAX);
+        self.full_delay
     }
 
     /// Whether no attempt is registered with the connection's own token.
@@ -87,7 +105,7 @@ impl Connector {
 
     /// Whether no address is left that could still answer.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.untried.is_empty() && self.under_way.is_empty()
+        self.untried.is_empty() && self.under_way.is_empty() && self.full.is_none()
     }
 
     /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer.
@@ -120,6 +138,7 @@ impl Connector {
     pub(crate) fn stop(&mut self) -> impl Iterator<Item = Id> + use<> {
         self.name = None;
         self.untried.clear();
+        self.full = None;
         std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)
     }
 
@@ -133,6 +152,8 @@ impl Connector {
         let mut failures = std::mem::take(&mut self.failures);
         let late = |attempt: &Attempt| (attempt.address.clone(), io::ErrorKind::TimedOut.into());
         failures.extend(self.under_way.iter().map(late));
+        let full = |address| (address, io::Error::new(io::ErrorKind::TimedOut, "its backlog is full"));
+        failures.extend(self.full.take().map(full));
         self.failed = Some(ConnectError::Timeout(failures));
     }
 
@@ -203,6 +224,16 @@ mod tests {
         assert_eq!(mixed(&[a, b, c, x]), [a, x, b, c]);
         assert_eq!(mixed(&[a, b]), [a, b]);
         assert!(mixed(&[]).is_empty());
+    }
+
+    #[test]
+    fn k2_a_full_backlog_is_waited_for_from_10_to_320_ms() {
+        let mut connector = Connector::new(None);
+        let delays: Vec<_> = (0..8).map(|_| connector.note_full(address("10.0.0.1:1")).as_millis()).collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 320, 320, 320]);
+        assert!(!connector.is_exhausted());
+        assert_eq!(connector.take_untried(), Some(address("10.0.0.1:1")));
+        assert!(connector.is_exhausted());
     }
 
     #[test]

@@ -154,9 +154,9 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens (`WouldBlock`:
-    /// its backlog is full), or no descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the loop shuts down, `StorageFull` with no slot
-    /// left. The protocol is dropped without a call then.
+    /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no descriptor
+    /// left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the loop shuts
+    /// down, `StorageFull` with no slot left. The protocol is dropped without a call then.
     pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.connect(target.into(), protocol).map(ConnectionId)
     }

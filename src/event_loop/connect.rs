@@ -83,6 +83,7 @@ impl Core {
             let Some(address) = address else { return };
             match self.begin_attempt(id, &address) {
                 Ok(()) => break,
+                Err(error) if is_backlog_full(&address, &error) => return self.wait_for_backlog(id, address),
                 Err(error) => self.note_failure(id, address, error),
             }
         }
@@ -91,6 +92,16 @@ impl Core {
             if let Some(connector) = self.connector_mut(id) {
                 connector.next = Some(timer);
             }
+        }
+    }
+
+    /// The backlog of a Unix socket is full: it is tried again later, within the deadline (K2).
+    fn wait_for_backlog(&mut self, id: Id, address: Address) {
+        let Some(connector) = self.connector_mut(id) else { return };
+        let delay = connector.note_full(address);
+        let timer = self.timers.insert(self.deadline_after(delay), Due::of(Purpose::ConnectNext, id));
+        if let Some(connector) = self.connector_mut(id) {
+            connector.next = Some(timer);
         }
     }
 
@@ -236,4 +247,9 @@ impl Core {
         self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
         self.call(id, "connect_failed", |protocol, transport| protocol.connect_failed(transport, error));
     }
+}
+
+/// Whether a Unix socket has no room for one more that connects, as Linux says it. (Other systems refuse.)
+fn is_backlog_full(address: &Address, error: &io::Error) -> bool {
+    address.as_inet().is_none() && error.kind() == io::ErrorKind::WouldBlock
 }

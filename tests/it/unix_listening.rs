@@ -9,8 +9,12 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+#[cfg(target_os = "linux")]
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+#[cfg(target_os = "linux")]
+use switchboard::Connect;
 use switchboard::{
     Address, CloseReason, ConnectError, Context, EventLoop, ListenerId, Protocol, Transport, UnixAddress,
 };
@@ -365,4 +369,92 @@ fn n1_who_hands_its_listener_on_leaves_the_path_alone() {
     event_loop.context().listener(id).unwrap().set_unlinks(false).unwrap();
     close(&mut event_loop, id);
     assert!(path.exists(), "the socket that it was stays, for whoever has it too");
+}
+
+/// A socket whose backlog has room for one, and the one that waits there.
+#[cfg(target_os = "linux")]
+fn full(path: &Path) -> (UnixListener, UnixStream) {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+    let waiting = connect(path);
+    (listener, waiting)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn k2_a_connect_to_a_full_backlog_is_tried_again_until_there_is_room() {
+    let folder = Folder::new("full");
+    let path = folder.path("full.sock");
+    let (listener, _waiting) = full(&path);
+    let mut event_loop = event_loop();
+    let (client, notes) = Client::sending(4);
+    event_loop.context().connect(UnixAddress::Path(path.clone()), client).unwrap();
+    // It waits, and does not spin.
+    let before = event_loop.context().counters().turns;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(100) {
+        event_loop.turn(Some(Duration::from_millis(100))).unwrap();
+    }
+    assert!(event_loop.context().counters().turns - before < 20);
+    assert!(notes.borrow().is_empty());
+    let (_first, _) = listener.accept().unwrap();
+    turn_until(&mut event_loop, |_| !notes.borrow().is_empty());
+    assert_eq!(notes.take(), [format!("made to unix:{}", path.display())]);
+    let (mut second, _) = listener.accept().unwrap();
+    let mut got = Vec::new();
+    let got = serve_while(&mut event_loop, move || {
+        second.read_to_end(&mut got).unwrap();
+        got
+    });
+    assert_eq!(got, pattern(4));
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert_eq!(notes.take(), ["lost: closed by the peer, 0 back"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn k2_a_connect_to_a_backlog_that_stays_full_ends_at_its_deadline_or_when_it_is_cancelled() {
+    let folder = Folder::new("stays-full");
+    let path = folder.path("full.sock");
+    let (_listener, _waiting) = full(&path);
+    let mut event_loop = event_loop();
+    let (client, notes) = Client::sending(0);
+    let target = Connect::to(UnixAddress::Path(path.clone())).timeout(Duration::from_millis(50));
+    let start = Instant::now();
+    event_loop.context().connect(target, client).unwrap();
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert!(start.elapsed() >= Duration::from_millis(50));
+    let expected = format!("failed: connecting took too long: unix:{}: its backlog is full", path.display());
+    assert_eq!(notes.take(), [expected]);
+
+    for aborts in [true, false] {
+        let (client, notes) = Client::sending(0);
+        let id = event_loop.context().connect(UnixAddress::Path(path.clone()), client).unwrap();
+        event_loop.turn(Some(Duration::from_millis(20))).unwrap();
+        let mut context = event_loop.context();
+        let mut transport = context.connection(id).unwrap();
+        match aborts {
+            true => transport.abort(),
+            false => transport.close(),
+        }
+        turn_until(&mut event_loop, |context| context.connections() == 0);
+        assert_eq!(notes.borrow().len(), 1, "{notes:?}");
+        assert_eq!(event_loop.time_to_next(), None, "a timer is left");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn k2_a_connect_to_a_full_backlog_fails_at_once_when_its_server_is_gone() {
+    let folder = Folder::new("full-and-gone");
+    let path = folder.path("full.sock");
+    let (listener, _waiting) = full(&path);
+    let mut event_loop = event_loop();
+    let (client, notes) = Client::sending(0);
+    event_loop.context().connect(UnixAddress::Path(path), client).unwrap();
+    drop(listener);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    assert!(notes.borrow()[0].contains("refused"), "{notes:?}");
 }
