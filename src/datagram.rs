@@ -164,17 +164,23 @@ impl DatagramSocket {
         self.readable && !self.reading_paused && self.is_open()
     }
 
-    /// Receives one datagram into the buffer, which holds the longest there is and one byte more.
+    /// How large a buffer it needs: for the longest datagram that it receives whole, and one byte more.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        let most = self.socket.as_ref().map_or(0, sys::Datagram::datagram_bytes_max);
+        self.limits.datagram_bytes_max.min(most) + 1
+    }
+
+    /// Receives one datagram into the buffer, which is as large as it needs, or larger.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Receive {
+        let most = self.buffer_bytes().min(buffer.len()) - 1;
+        // One byte more than comes whole tells a longer one; the system's own flag is out of reach of safe code. On Windows
+        // what does not fit is an error, and the buffer is larger than any datagram.
+        let room = if cfg!(windows) { buffer.len() } else { most + 1 };
         let Some(socket) = &self.socket else { return Receive::Blocked };
-        let most = self.limits.datagram_bytes_max.min(buffer.len() - 1);
         loop {
-            let buffer = &mut buffer[..=most];
-            match socket.recv_from(buffer) {
-                Ok(received) => {
-                    let truncated = received.may_be_truncated(buffer);
-                    let Received { count, from } = received;
-                    return Receive::Datagram { count: count.min(most), from, truncated };
+            match socket.recv_from(&mut buffer[..room]) {
+                Ok(Received { count, from }) => {
+                    return Receive::Datagram { count: count.min(most), from, truncated: count > most };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -74,7 +74,7 @@ impl<'a> DatagramTransport<'a> {
     // Receiving.
 
     /// Sets what the longest datagram is that is received whole, in bytes; see
-    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max).
+    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max). It holds for the next one already.
     pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
         if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
             Rc::make_mut(&mut datagram.limits).datagram_bytes_max = bytes;

@@ -14,7 +14,7 @@ use super::PanicPolicy;
 use super::completions::Waiting;
 use super::lookups::Lookups;
 use super::own::Own;
-use super::read_buffer::ReadBuffer;
+use super::read_buffer::{LargeBuffer, ReadBuffer};
 use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timing::{Due, Purpose};
@@ -89,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) commands: VecDeque<Command>,
     /// Every connection reads into this one.
     pub(super) read_buffer: ReadBuffer,
+    /// But for datagrams that do not go into it.
+    pub(crate) large_buffer: LargeBuffer,
     pub(crate) own: Own,
     pub(crate) log: BroadcastLog,
     pub(super) pool: Pool,
@@ -168,6 +170,7 @@ impl Core {
             next_rate_group: 0,
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
+            large_buffer: LargeBuffer::default(),
             own: Own::default(),
             log: BroadcastLog::default(),
             pool: Pool::default(),

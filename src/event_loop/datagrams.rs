@@ -49,7 +49,7 @@ impl Core {
             self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
         }
         let goes_on = self.flush_datagram(id);
-        self.receive_datagrams(id, buffer);
+        self.receive_whole(id, buffer);
         self.tell_datagram(id);
         self.settle_datagram(id, goes_on);
     }
@@ -68,6 +68,18 @@ impl Core {
         }
     }
 
+    /// Receives into a buffer that is large enough: the loop's own, or one for those who ask for longer datagrams.
+    fn receive_whole(&mut self, id: Id, buffer: &mut [u8]) {
+        let needed = self.slots.datagram(id).map_or(0, DatagramSocket::buffer_bytes);
+        if needed <= buffer.len() {
+            return self.receive_datagrams(id, buffer);
+        }
+        let mut large = std::mem::take(&mut self.large_buffer);
+        self.receive_datagrams(id, large.get(needed));
+        self.large_buffer = large;
+        self.start_decay_of_large_buffer();
+    }
+
     /// Receives and delivers, up to the budget of a turn.
     fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(datagram) = self.slots.datagram_mut(id) else { return };
@@ -75,6 +87,10 @@ impl Core {
         for _ in 0..datagram.limits.datagrams_per_turn_max.max(1) {
             // Looked up each time: a callback may have closed it.
             let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else { return };
+            if datagram.buffer_bytes() > buffer.len() {
+                // A callback has asked for longer ones.
+                break;
+            }
             match datagram.receive(buffer) {
                 Receive::Datagram { count, from, truncated } => {
                     self.deliver_datagram(id, &buffer[..count], &from, truncated);

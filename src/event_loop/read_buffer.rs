@@ -1,4 +1,4 @@
-//! What every connection of a loop reads into.
+//! What every connection of a loop reads into, and what is there for longer datagrams.
 
 use crate::connection::READ_BYTES_MAX;
 
@@ -26,6 +26,36 @@ impl ReadBuffer {
     }
 }
 
+/// For datagrams that are longer than that: there is none before a socket asks for it.
+#[derive(Default)]
+pub(crate) struct LargeBuffer {
+    bytes: Vec<u8>,
+    /// It was in use since the last decay.
+    used: bool,
+}
+
+impl LargeBuffer {
+    pub(super) fn get(&mut self, bytes: usize) -> &mut [u8] {
+        if self.bytes.len() < bytes {
+            // Memory of the system's, which is there only as far as datagrams come into it.
+            self.bytes = vec![0; bytes];
+        }
+        self.used = true;
+        &mut self.bytes[..bytes]
+    }
+
+    pub(crate) fn holds_memory(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    /// Gives its memory back where it is out of use.
+    pub(super) fn decay(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +68,19 @@ mod tests {
             assert_eq!(buffer.get().as_ptr().addr() % PAGE_BYTES, 0);
             others.push((buffer, vec![0; 100 * n]));
         }
+    }
+
+    #[test]
+    fn w3_the_buffer_for_longer_datagrams_is_given_back_when_it_is_out_of_use() {
+        let mut buffer = LargeBuffer::default();
+        assert!(!buffer.holds_memory());
+        assert_eq!(buffer.get(100_000).len(), 100_000);
+        buffer.get(100)[0] = 1;
+        buffer.decay();
+        assert!(buffer.holds_memory(), "it was in use just now");
+        assert_eq!(buffer.get(100_001).len(), 100_001);
+        buffer.decay();
+        buffer.decay();
+        assert!(!buffer.holds_memory());
     }
 }

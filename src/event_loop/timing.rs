@@ -371,7 +371,16 @@ impl Core {
         self.pool.decay();
         self.own.decay();
         self.log.decay();
+        self.large_buffer.decay();
         self.start_decay();
+        self.start_decay_of_large_buffer();
+    }
+
+    /// Apart from the others, since so few loops have one.
+    pub(super) fn start_decay_of_large_buffer(&mut self) {
+        if self.large_buffer.holds_memory() && !std::mem::replace(&mut self.decaying, true) {
+            self.timers.insert(self.deadline_after(DECAY), Due::Decay);
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use switchboard::Limits;
 use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress,
 };
@@ -279,4 +281,71 @@ fn n1_descriptors_that_come_with_a_datagram_unasked_do_not_stay_with_us() {
     let received = |lines: &Lines| lines.borrow().iter().filter(|line| line.starts_with("12 bytes")).count();
     turn_until(&mut event_loop, |_| received(&lines) == 5);
     assert_eq!(reads.read(&mut [0]).unwrap(), 0);
+}
+
+/// Notes how long what came was, and whether it was cut; raises its limit where that is asked for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+struct Measuring {
+    bytes_max: Option<usize>,
+    lines: Lines,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl DatagramProtocol for Measuring {
+    fn connection_made(&mut self, transport: &mut DatagramTransport<'_>) {
+        if let Some(bytes) = self.bytes_max {
+            transport.set_datagram_bytes_max(bytes);
+        }
+    }
+
+    fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], _: &Address) {
+        assert!(data == pattern(data.len()));
+        self.lines.borrow_mut().push(format!("{} bytes", data.len()));
+        if data == pattern(5) {
+            transport.set_datagram_bytes_max(200_000);
+        }
+    }
+
+    fn datagram_truncated(&mut self, _: &mut DatagramTransport<'_>, data: &[u8], _: &Address) {
+        assert!(data == pattern(data.len()));
+        self.lines.borrow_mut().push(format!("cut to {} bytes", data.len()));
+    }
+}
+
+/// What comes of datagrams of these lengths, all of which wait when the loop looks.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn measure(name: &str, limits: Limits, bytes_max: Option<usize>, lengths: &[usize]) -> Vec<String> {
+    let folder = Folder::new(name);
+    let mut event_loop = EventLoop::with_limits(limits).unwrap();
+    event_loop.set_panic_policy(switchboard::PanicPolicy::Propagate);
+    let lines = Lines::default();
+    let path = folder.0.join("receiver");
+    let protocol = Box::new(Measuring { bytes_max, lines: lines.clone() });
+    event_loop.context().bind_datagram(at(path.clone()), protocol).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket2::SockRef::from(&sender).set_send_buffer_size(200_000).unwrap();
+    for &length in lengths {
+        sender.send_to(&pattern(length), &path).unwrap();
+    }
+    turn_until(&mut event_loop, |_| lines.borrow().len() == lengths.len());
+    lines.take()
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn u1_unix_datagrams_over_64_kib_come_whole_up_to_the_limit_and_longer_ones_are_told_as_cut() {
+    let limits = || Limits::default().with_datagram_bytes_max(150_000);
+    assert_eq!(measure("large", limits(), None, &[150_000]), ["150000 bytes"]);
+    assert_eq!(measure("larger", limits(), None, &[150_001]), ["cut to 150000 bytes"]);
+    assert_eq!(measure("edges", limits(), None, &[65_535, 65_536]), ["65535 bytes", "65536 bytes"]);
+    assert_eq!(measure("just", limits().with_datagram_bytes_max(65_536), None, &[65_536]), ["65536 bytes"]);
+    let unlimited = limits().with_datagram_bytes_max(usize::MAX);
+    assert_eq!(measure("unlimited", unlimited, None, &[180_000]), ["180000 bytes"]);
+    // As it is by default, and for one socket.
+    assert_eq!(measure("default", Limits::default(), None, &[65_535, 65_536]), ["65535 bytes", "cut to 65535 bytes"]);
+    assert_eq!(measure("made", Limits::default(), Some(100_000), &[100_000]), ["100000 bytes"]);
+    // What is set by a callback holds for the next one already.
+    assert_eq!(measure("raised", Limits::default(), None, &[5, 150_000]), ["5 bytes", "150000 bytes"]);
+    assert_eq!(measure("lowered", limits(), Some(10), &[11]), ["cut to 10 bytes"]);
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{Log, MS, SECOND};
 use crate::testing::{DatagramPeer, Faults, HostId, Network, seeds};
 use crate::{
-    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, Limits, PanicPolicy,
+    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
+    PanicPolicy,
 };
 
 /// What came to a datagram protocol.
@@ -403,4 +404,42 @@ fn u1_it_can_be_connected_to_one_peer_after_another() {
     world.rest();
     assert_eq!(other.receive().unwrap().unwrap().0, b"hello");
     assert_eq!(other.receive().unwrap(), None);
+}
+
+/// A real socket, and a clock that only the test moves.
+#[cfg(target_os = "linux")]
+#[test]
+fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_back_when_it_is_not_used() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let clock = crate::sys::script::World::new();
+    let poller = crate::sys::Poller::new().unwrap();
+    let mut event_loop = EventLoop::on(poller, crate::sys::Clock::Script(clock.clock()), Limits::default()).unwrap();
+    let log = Log::default();
+    let recorder = Recorder { log: log.clone(), act: |_: &Event<'_>, _: &mut DatagramTransport<'_>| {} };
+    let name = format!("switchboard large {}", std::process::id());
+    let address = crate::UnixAddress::Abstract(name.clone().into_bytes().into());
+    let id = event_loop.context().bind_datagram(Address::Unix(address), Box::new(recorder)).unwrap();
+    let (sender, to) = (UnixDatagram::unbound().unwrap(), SocketAddr::from_abstract_name(name).unwrap());
+    let receive = |event_loop: &mut EventLoop, bytes: usize| {
+        sender.send_to_addr(&vec![7; bytes], &to).unwrap();
+        while !log.take().contains(&format!("{bytes} bytes")) {
+            event_loop.turn(Some(SECOND)).unwrap();
+        }
+    };
+    receive(&mut event_loop, 60_000);
+    assert!(!event_loop.core.large_buffer.holds_memory(), "nobody has asked for it");
+    event_loop.context().datagram(id).unwrap().set_datagram_bytes_max(200_000);
+    for _ in 0..3 {
+        receive(&mut event_loop, 100_000);
+        clock.advance(SECOND);
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert!(event_loop.core.large_buffer.holds_memory(), "it is in use");
+    }
+    clock.advance(SECOND);
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert!(!event_loop.core.large_buffer.holds_memory());
+    assert_eq!(event_loop.time_to_next(), None, "no timer is left");
+    receive(&mut event_loop, 100_000);
 }

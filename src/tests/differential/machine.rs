@@ -132,7 +132,7 @@ impl Machine {
                 let mut buffer = vec![0; most.parse().unwrap()];
                 let received = self.datagram(name).recv_from(&mut buffer)?;
                 let text = String::from_utf8_lossy(&buffer[..received.count.min(20)]).into_owned();
-                let cut = if received.may_be_truncated(&buffer) { ", perhaps cut" } else { "" };
+                let cut = if received.count == buffer.len() { ", perhaps cut" } else { "" };
                 Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(received.from.as_inet().unwrap())))
             }
             _ => panic!("no such step: {words:?}"),
