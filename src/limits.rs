@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What happens to who arrives when a listener has all the connections it may have (rule A4).
+/// What happens to who arrives when a listener has all the connections it may have (rule A4). A connection that was closed
+/// and only [lingers](Limits::linger_timeout) gives its place to a newcomer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {

@@ -116,33 +116,33 @@ impl Core {
         }
     }
 
-    /// Whether a listener may have one more connection (A4). A lingering one is given up for it.
+    /// Whether a listener may accept one more though it is full (A4): in place of a lingering one, or to refuse it. Otherwise
+    /// it is looked at again once there is room.
     fn make_room(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
-        if self.is_loop_full() && listener.terms.limits.when_full == WhenFull::Wait {
-            // Whoever comes takes the place of a lingering one, of whatever listener.
-            if self.live_connections == self.terms.limits.loop_connections_max && !self.lingering.is_empty() {
-                return true;
-            }
-            if !self.full_for_loop.contains(&id) {
-                self.full_for_loop.push(id);
-            }
-            if let Some(listener) = self.slots.listener_mut(id) {
-                listener.accepting = Accepting::Full;
-            }
-            return false;
-        }
-        if !listener.is_full() || listener.terms.limits.when_full == WhenFull::Refuse {
+        if listener.terms.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
             return true;
         }
-        // Just at the cap: whoever comes takes the place of a lingering one.
-        if listener.live == listener.terms.limits.connections_max && self.lingering_of(id).is_some() {
-            return true;
+        if self.is_loop_full() && !self.full_for_loop.contains(&id) {
+            self.full_for_loop.push(id);
         }
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.accepting = Accepting::Full;
         }
         false
+    }
+
+    /// The lingering connection whose end would let a full listener have one more: one of its own at its own cap, the oldest
+    /// of all at the loop's. None where that would not be enough.
+    fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
+        let listener = self.slots.listener(id)?;
+        let is_over = listener.live > listener.terms.limits.connections_max
+            || self.live_connections > self.terms.limits.loop_connections_max;
+        match (is_over, listener.is_full()) {
+            (true, _) => None,
+            (false, true) => self.lingering_of(id),
+            (false, false) => self.lingering.values().next().copied(),
+        }
     }
 
     fn is_loop_full(&self) -> bool {
@@ -195,15 +195,17 @@ impl Core {
         self.lingering.values().copied().find(of_it)
     }
 
-    /// Somebody has come to a full listener: a lingering connection makes room for him.
+    /// A connection has come to a full listener: a lingering one makes room for it.
     fn give_up_for(&mut self, id: Id) {
-        let Some(listener) = self.slots.listener(id) else { return };
-        if self.is_loop_full() && listener.terms.limits.when_full == WhenFull::Wait {
-            self.give_up_lingering();
-        } else if listener.is_full() && listener.terms.limits.when_full == WhenFull::Wait {
-            if let Some(lingering) = self.lingering_of(id) {
-                self.finish_begun(lingering);
-            }
+        if let Some(lingering) = self.lingering_in_the_way(id) {
+            self.finish_begun(lingering);
+        }
+    }
+
+    /// A connection has begun to linger: a newcomer may have its place, at its listener or, in a full loop, at any.
+    pub(super) fn one_lingers(&mut self, listener: Option<Id>) {
+        for id in listener.into_iter().chain(std::mem::take(&mut self.full_for_loop)) {
+            self.look_again(id);
         }
     }
 

@@ -311,9 +311,7 @@ impl Core {
                 let listener = connection.terms.listener;
                 self.set_linger_deadline(id);
                 self.carry_over(id);
-                if let Some(listener) = listener {
-                    self.look_again(listener);
-                }
+                self.one_lingers(listener);
             }
         }
     }

@@ -308,6 +308,77 @@ fn a4_a_lowered_cap_refuses_nobody_though_somebody_lingers() {
     assert!(!waiting.is_closed(), "it waits in the backlog");
 }
 
+/// A connection of this listener that lingers from now on.
+fn begin_lingering(scene: &mut Scene, id: ConnectionId, peer: &Peer) {
+    peer.sends("unread");
+    scene.tell(id, close);
+    assert!(!peer.is_closed());
+}
+
+#[test]
+fn a4_in_a_full_loop_a_connection_of_any_listener_that_begins_to_linger_makes_room() {
+    for attached in [false, true] {
+        let mut scene = Scene::with_limits(Limits::default().with_loop_connections_max(1));
+        let (log, noted) = (Log::default(), Log::default());
+        let (id, peer) = match attached {
+            true => scene.attach(&Log::default(), idle),
+            false => scene.accept(&Log::default(), idle),
+        };
+        scene.settle();
+        let notes = noted.clone();
+        let (_, other) = scene.listen(move |_, _| Some(protocol(&notes, idle)));
+        other.connect();
+        scene.world.event(&other, Readiness::READABLE);
+        scene.knock(Some(protocol(&log, idle)));
+        scene.settle();
+        assert!(log.take().is_empty() && noted.take().is_empty(), "the loop is full");
+        let start = scene.world.now();
+        peer.sends("unread");
+        scene.tell(id, close);
+        assert_eq!((log.take().len() + noted.take().len(), scene.world.now()), (1, start), "one of them comes in");
+        assert!(peer.is_closed());
+    }
+}
+
+#[test]
+fn a4_a_lingering_connection_of_another_listener_makes_no_room_at_a_listener_s_own_cap() {
+    let limits = Limits::default().with_loop_connections_max(2).with_connections_max(1);
+    let mut scene = Scene::with_limits(limits);
+    let log = Log::default();
+    let (served, _peer) = scene.accept(&Log::default(), idle);
+    let (lingers, lingering) = scene.attach(&Log::default(), idle);
+    scene.settle();
+    begin_lingering(&mut scene, lingers, &lingering);
+    let waiting = scene.knock(Some(protocol(&log, idle)));
+    scene.event_loop.context().listener(scene.listener).unwrap().resume();
+    scene.settle();
+    // Giving the other one up would not help: it waits, and neither of them is closed for it.
+    assert_eq!((waiting.is_closed(), lingering.is_closed(), log.take()), (false, false, vec![]));
+    scene.event_loop.context().connection(served).unwrap().abort();
+    scene.settle();
+    assert_eq!(log.take(), ["made"]);
+}
+
+#[test]
+fn a4_where_newcomers_are_refused_a_lingering_connection_makes_room_too() {
+    for whole_loop in [false, true] {
+        let limits = match whole_loop {
+            true => Limits::default().with_loop_connections_max(1),
+            false => Limits::default().with_connections_max(1),
+        };
+        let mut scene = Scene::with_limits(limits.with_when_full(WhenFull::Refuse));
+        let log = Log::default();
+        let (id, lingering) = scene.accept(&Log::default(), idle);
+        begin_lingering(&mut scene, id, &lingering);
+        scene.knock(Some(protocol(&log, idle)));
+        scene.settle();
+        assert_eq!((log.take(), lingering.is_closed()), (vec!["made".to_owned()], true));
+        let refused = scene.knock(Some(protocol(&log, idle)));
+        scene.settle();
+        assert_eq!((log.take(), refused.is_closed()), (vec![], true));
+    }
+}
+
 #[test]
 fn a2_a_would_block_ends_an_overload() {
     let mut scene = Scene::new();
