@@ -29,7 +29,7 @@ use crate::{
 /// and, where it is a new one, a slot and a few allocations; one that finds something by its id, or asks for something to be
 /// done later, a look at a table; one that ends the loop, O(n) of what it has.
 pub struct Context<'a> {
-    core: &'a mut Core,
+    pub(crate) core: &'a mut Core,
 }
 
 impl<'a> Context<'a> {
@@ -98,8 +98,7 @@ impl<'a> Context<'a> {
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
     /// For what somebody else accepts ([`Listening::on_accept`]) and this loop is to serve as a listener of its own would.
     /// `address` is what [`Listening::local_addr`] then says. `backlog` connections at most wait
-    /// ([`Limits::backlog`], of the loop's own set); those that wait when the listener is closed are closed with it, by a
-    /// reset if they were fed with output unsent.
+    /// ([`Limits::backlog`], of the loop's own set; 0 counts as 1); those that wait when the listener is closed are reset.
     ///
     /// # Errors
     ///
@@ -108,7 +107,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        self.core.add_fed_listener(address, Box::new(factory))
+        Feeder::listen(self, address, Box::new(factory))
     }
 
     /// Like [`listen_unix`](Context::listen_unix), on a socket that listens already. It is made non-blocking. Its path is
@@ -537,9 +536,7 @@ impl Listening<'_> {
 
     /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.
     pub fn pause(&mut self) {
-        if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.paused = true;
-        }
+        self.core.pause_listener(self.id);
     }
 
     /// Takes [`pause`](Listening::pause) back, beginning with the loop's next turn.

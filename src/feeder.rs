@@ -1,10 +1,16 @@
 //! What gives connections to a listener that has no socket.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
+#[cfg(feature = "workers")]
+use crate::Protocol;
+use crate::backlog::NotTaken;
 use crate::mailbox::PostError;
-use crate::sys::{NotFed, Queue};
-use crate::{Detached, Handle, ListenerId};
+use crate::protocol::Factory;
+use crate::sys::{Backlog, Fed, Rest, Stream};
+use crate::{Address, Context, Detached, Handle, ListenerId};
 
 /// Gives connections to a listener that has no socket ([`Context::listen_fed`](crate::Context::listen_fed)), from any
 /// thread: `Clone + Send + Sync`. It does not keep the listener open.
@@ -13,14 +19,17 @@ use crate::{Detached, Handle, ListenerId};
 /// its backlog, in order, as they would in the kernel's.
 #[derive(Clone)]
 pub struct Feeder {
-    queue: Queue,
+    backlog: Arc<Backlog>,
     handle: Handle,
     id: ListenerId,
 }
 
 impl Feeder {
-    pub(crate) fn new(queue: Queue, handle: Handle, id: ListenerId) -> Feeder {
-        Feeder { queue, handle, id }
+    /// Makes a listener that takes from a backlog of its own, and what it is fed by.
+    pub(crate) fn listen(context: &mut Context<'_>, address: Address, factory: Factory) -> io::Result<Feeder> {
+        let backlog = Arc::new(Backlog::new(1, context.core.terms.limits.backlog as usize));
+        let id = context.core.add_fed_listener(backlog.clone(), 0, address, factory)?;
+        Ok(Feeder { backlog, handle: context.handle(), id: ListenerId(id) })
     }
 
     /// Puts a connection into the listener's backlog, and wakes its loop. Costs five to seven system calls, which make
@@ -34,27 +43,17 @@ impl Feeder {
         let mut connection = connection.into();
         let Ok(peer) = connection.prepare() else { return Ok(()) };
         let Detached { stream, unread, unsent, .. } = connection;
-        let back = |stream, peer, (unread, unsent)| Detached::new(stream, Some(peer), unread, unsent);
-        match self.queue.push(stream.take(), peer, (unread, unsent)) {
-            Ok(to_be_told) => {
-                if to_be_told {
-                    self.handle.fed(self.id);
-                }
-                Ok(())
-            }
-            Err(NotFed::Full(stream, peer, rest)) => Err(PostError::Full(back(stream, peer, rest))),
-            Err(NotFed::Gone(stream, peer, rest)) => Err(PostError::Gone(back(stream, peer, rest))),
-        }
+        push(&self.backlog, stream.take(), peer, (unread, unsent))
     }
 
     /// How many wait in the backlog.
     pub fn waiting(&self) -> usize {
-        self.queue.waiting()
+        self.backlog.waiting()
     }
 
     /// How many connections of the listener stand, as its loop last told; those that wait are not among them.
     pub fn connections(&self) -> usize {
-        self.queue.connections()
+        self.backlog.connections(0)
     }
 
     /// The name of the listener in its loop.
@@ -66,6 +65,41 @@ impl Feeder {
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
+}
+
+/// Makes a listener that takes from a backlog which it shares with others, of other loops, by its number there.
+#[cfg(feature = "workers")]
+pub(crate) fn listen_from<F>(
+    context: &mut Context<'_>,
+    backlog: &Arc<Backlog>,
+    taker: usize,
+    address: Address,
+    factory: F,
+) -> io::Result<ListenerId>
+where
+    F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+{
+    context.core.add_fed_listener(backlog.clone(), taker, address, Box::new(factory)).map(ListenerId)
+}
+
+/// Has what a listener accepts from now on served by those that take from this backlog. It stops accepting while none of them
+/// has room, and is closed when none is left.
+#[cfg(feature = "workers")]
+pub(crate) fn serve_from(context: &mut Context<'_>, ListenerId(id): ListenerId, backlog: Arc<Backlog>) {
+    let wake = context.core.wake_of(id);
+    if let Some(mut listening) = context.listener(ListenerId(id)) {
+        listening.on_accept(move |context, connection| context.core.feed(id, &backlog, &wake, connection));
+    }
+}
+
+/// Puts a connection into a backlog, or gives it back.
+pub(crate) fn push(backlog: &Backlog, stream: Stream, peer: Address, rest: Rest) -> Result<(), PostError<Detached>> {
+    let detached = |(stream, peer, (unread, unsent))| Detached::new(stream, Some(peer), unread, unsent);
+    let fed = Fed::new(stream, peer, rest).map_err(|parts| PostError::Gone(detached(parts)))?;
+    backlog.push(fed).map_err(|error| match error {
+        NotTaken::Full(fed) => PostError::Full(detached(fed.into_parts())),
+        NotTaken::Gone(fed) => PostError::Gone(detached(fed.into_parts())),
+    })
 }
 
 impl fmt::Debug for Feeder {

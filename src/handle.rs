@@ -69,8 +69,8 @@ pub(crate) enum Command {
     LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
     /// A thread has given what a call waits for, or given up.
     Completed(CompletionId, Value),
-    /// A listener was fed, and its backlog had been looked at before.
-    Fed(ListenerId),
+    /// A listener was fed, or the one that feeds others may go on.
+    LookAgain(ListenerId),
 }
 
 impl Wake for Waker {
@@ -180,10 +180,11 @@ impl Handle {
         let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Completed(id, None));
     }
 
-    /// A listener was fed. Beyond the bound on commands: of each listener there is one at most.
-    pub(crate) fn fed(&self, id: ListenerId) {
-        // Where the loop is gone, so is the backlog.
-        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Fed(id));
+    /// A listener was fed, or the one that feeds others may go on. Beyond the bound on commands: of each listener there is
+    /// one at most.
+    pub(crate) fn look_again(&self, id: ListenerId) {
+        // Where the loop is gone, so is the listener.
+        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::LookAgain(id));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.

@@ -72,6 +72,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod backlog;
 mod backoff;
 mod blocking;
 mod broadcast;

@@ -32,6 +32,8 @@ pub(crate) struct Listener {
     pub(crate) terms: Rc<Terms>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
+    /// How many of those linger.
+    pub(crate) lingering: usize,
     /// How many each peer has; counted from when that was first limited.
     pub(crate) peers: Option<Peers>,
     /// The user paused it.
@@ -73,6 +75,7 @@ impl Listener {
             receiver: None,
             terms: Rc::new(Terms::new(limits, None)),
             live: 0,
+            lingering: 0,
             peers: None,
             paused: false,
             readable: false,

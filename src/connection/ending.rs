@@ -133,8 +133,11 @@ impl Connection {
 
     /// Begins to discard what comes in; `count` bytes have come already. Answers whether that is within the bound.
     pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
-        self.state = State::Lingering;
-        self.may_discard(count)
+        let begins = self.may_discard(count);
+        if begins {
+            self.state = State::Lingering;
+        }
+        begins
     }
 
     /// Whether `count` more bytes of input are within what is discarded while lingering.

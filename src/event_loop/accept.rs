@@ -3,19 +3,23 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Core;
 use super::core::Discarded;
 use super::slots::Tenant;
 use super::timing::{Due, Purpose};
+use crate::backlog::{Room, Wake};
 use crate::connection::Connection;
+#[cfg(feature = "workers")]
+use crate::feeder;
 use crate::ids::Id;
 use crate::limits::WhenFull;
 use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
 use crate::peers::Peers;
 use crate::protocol::Factory;
-use crate::sys::{self, AcceptError, Rest};
-use crate::{Address, Context, Detached, Feeder, ListenerError, ListenerId};
+use crate::sys::{self, AcceptError, Backlog, Rest};
+use crate::{Address, Context, Detached, ListenerError, ListenerId};
 
 impl Core {
     pub(crate) fn add_listener(&mut self, socket: io::Result<sys::Listener>, factory: Factory) -> io::Result<Id> {
@@ -35,20 +39,55 @@ impl Core {
         Ok(id)
     }
 
-    /// A listener without a socket, and what it is fed by.
-    pub(crate) fn add_fed_listener(&mut self, address: Address, factory: Factory) -> io::Result<Feeder> {
-        let (socket, queue) = sys::FedListener::new(address, self.terms.limits.backlog as usize);
+    /// A listener without a socket, which takes from a backlog under a number.
+    pub(crate) fn add_fed_listener(
+        &mut self,
+        backlog: Arc<Backlog>,
+        taker: usize,
+        address: Address,
+        factory: Factory,
+    ) -> io::Result<Id> {
+        let socket = sys::FedListener::new(address, backlog, taker);
         let socket = self.check_listens().map(|()| sys::Listener::Fed(socket));
         let id = self.add_listener(socket, factory)?;
-        Ok(Feeder::new(queue, self.handle(), ListenerId(id)))
+        let wake = self.wake_of(id);
+        if let Some(listener) = self.slots.listener(id) {
+            listener.socket.join(wake);
+            self.tell_room(id);
+        }
+        Ok(id)
     }
 
-    /// A listener was fed: it has its turn, as after an event.
-    pub(super) fn look_at_backlog(&mut self, id: Id) {
+    /// What has a listener looked at again, from any thread.
+    pub(crate) fn wake_of(&self, id: Id) -> Wake {
+        let handle = self.handle();
+        Arc::new(move || handle.look_again(ListenerId(id)))
+    }
+
+    /// A listener was fed, or the one that feeds others may go on: it has its turn, as after an event.
+    pub(super) fn look_at_listener(&mut self, id: Id) {
         if let Some(listener) = self.slots.listener_mut(id) {
-            listener.socket.will_look();
+            listener.socket.look();
             listener.readable = true;
-            self.carry_over(id);
+            self.look_again(id);
+        }
+    }
+
+    /// A listener has accepted for those that take from this backlog. Where none of them has room for one more, it stops
+    /// accepting until it is woken.
+    #[cfg(feature = "workers")]
+    pub(crate) fn feed(&mut self, id: Id, backlog: &Backlog, wake: &Wake, connection: Detached) {
+        let Detached { stream, peer: Some(peer), unread, unsent } = connection else { return };
+        if let Err(error) = feeder::push(backlog, stream.take(), peer, (unread, unsent)) {
+            // None of them is left: nobody would ever be served.
+            error.into_inner().abort();
+            return self.close_listener(id);
+        }
+        if backlog.has_room_or_wakes(wake) {
+            return;
+        }
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.accepting = Accepting::Full;
         }
     }
 
@@ -129,7 +168,36 @@ impl Core {
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.accepting = Accepting::Full;
         }
+        self.tell_room(id);
         false
+    }
+
+    /// Tells the backlog that a listener is fed by how much room it has now.
+    #[cold]
+    pub(crate) fn tell_room(&mut self, id: Id) {
+        let Some(listener) = self.slots.listener(id).filter(|listener| listener.socket.is_fed()) else { return };
+        listener.socket.set_room(self.room(listener));
+        // Only what ends in the loop brings it back.
+        if self.is_loop_full() && !self.full_for_loop.contains(&id) {
+            self.full_for_loop.push(id);
+        }
+    }
+
+    /// How many more connections a listener can have: as many as `make_room` would let it accept.
+    fn room(&self, listener: &Listener) -> Room {
+        let limits = &listener.terms.limits;
+        let connections = listener.live;
+        if listener.paused {
+            return Room { connections, ..Room::default() };
+        }
+        let of_listener = places(limits.connections_max, listener.live, listener.lingering);
+        let of_loop = places(self.terms.limits.loop_connections_max, self.live_connections, self.lingering.len());
+        Room {
+            connections,
+            free: of_listener.0.min(of_loop.0),
+            with_lingering: of_listener.1.min(of_loop.1),
+            refuses: limits.when_full == WhenFull::Refuse,
+        }
     }
 
     /// The lingering connection whose end would let a full listener have one more: one of its own at its own cap, the oldest
@@ -204,8 +272,17 @@ impl Core {
 
     /// A connection has begun to linger: a newcomer may have its place, at its listener or, in a full loop, at any.
     pub(super) fn one_lingers(&mut self, listener: Option<Id>) {
-        for id in listener.into_iter().chain(std::mem::take(&mut self.full_for_loop)) {
-            self.look_again(id);
+        if let Some(of) = listener.and_then(|id| self.slots.listener_mut(id)) {
+            of.lingering += 1;
+        }
+        listener.into_iter().for_each(|id| self.look_again(id));
+        self.loop_has_room();
+    }
+
+    /// A lingering connection has ended.
+    pub(super) fn one_lingers_less(&mut self, listener: Option<Id>) {
+        if let Some(listener) = listener.and_then(|id| self.slots.listener_mut(id)) {
+            listener.lingering -= 1;
         }
     }
 
@@ -296,8 +373,8 @@ impl Core {
     /// A connection of a listener begins that counts peers or is fed.
     #[cold]
     fn note_begun(&mut self, listener: Id, id: Id) {
+        self.tell_room(listener);
         let Some(of) = self.slots.listener_mut(listener) else { return };
-        of.socket.publish(of.live);
         let (counts_peers, rest) = (of.peers.is_some(), of.socket.take_rest());
         if counts_peers {
             self.count_peer(listener, id, Peers::add);
@@ -405,9 +482,14 @@ impl Core {
     pub(super) fn one_less_in_loop(&mut self) {
         self.live_connections -= 1;
         if !self.full_for_loop.is_empty() {
-            for id in std::mem::take(&mut self.full_for_loop) {
-                self.look_again(id);
-            }
+            self.loop_has_room();
+        }
+    }
+
+    #[cold]
+    fn loop_has_room(&mut self) {
+        for id in std::mem::take(&mut self.full_for_loop) {
+            self.look_again(id);
         }
     }
 
@@ -424,8 +506,8 @@ impl Core {
     /// A connection has ended of a listener that was full, counts peers or is fed.
     #[cold]
     fn note_ended(&mut self, id: Id, connection: Id) {
+        self.tell_room(id);
         let Some(listener) = self.slots.listener_mut(id) else { return };
-        listener.socket.publish(listener.live);
         let (counts_peers, was_full) = (listener.peers.is_some(), listener.accepting == Accepting::Full);
         if was_full {
             listener.accepting = Accepting::Yes;
@@ -436,6 +518,13 @@ impl Core {
         }
     }
 
+    pub(crate) fn pause_listener(&mut self, id: Id) {
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.paused = true;
+            self.tell_room(id);
+        }
+    }
+
     /// Has a listener look again whether it may accept: after a pause, or with other limits.
     pub(crate) fn look_again(&mut self, id: Id) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
@@ -443,6 +532,7 @@ impl Core {
             listener.accepting = Accepting::Yes;
         }
         self.carry_over(id);
+        self.tell_room(id);
     }
 
     pub(crate) fn close_listener(&mut self, id: Id) {
@@ -469,4 +559,10 @@ impl Core {
         }
         self.descriptor_closed();
     }
+}
+
+/// Of a cap: how many places are free, and how many with those of lingering connections, which are given up just at the
+/// cap and not over it.
+fn places(max: usize, live: usize, lingering: usize) -> (usize, usize) {
+    max.checked_sub(live).map_or((0, 0), |free| (free, free.saturating_add(lingering)))
 }

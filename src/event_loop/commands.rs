@@ -51,7 +51,7 @@ impl Core {
             }
             Command::LookedUp(id, found) => self.looked_up(id.0, found),
             Command::Completed(id, value) => self.completed(id.0, value),
-            Command::Fed(id) => self.look_at_backlog(id.0),
+            Command::LookAgain(id) => self.look_at_listener(id.0),
             Command::Abort(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {
                     transport.abort();

@@ -329,6 +329,11 @@ impl Core {
             }
         }
         self.queued_total -= connection.queued_cost();
+        if connection.state() == State::Lingering {
+            let listener = connection.terms.listener;
+            self.one_lingers_less(listener);
+        }
+        let connection = self.slots.connection_mut(id)?;
         if let (CloseReason::Detached, Some(socket)) = (reason, connection.socket_mut()) {
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the detached connection {id}: {error}");

@@ -1,36 +1,22 @@
-//! A listener without a socket: its backlog is a queue that other threads put connections into.
+//! A listener without a socket: it takes its connections from a backlog that other threads put them into.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Held, Stream};
 use crate::Address;
+use crate::backlog::{self, Room, Wake};
 
-/// The loop's end of the queue.
+/// The backlog of one such listener, or of several.
+pub(crate) type Backlog = backlog::Backlog<Fed>;
+
 pub(crate) struct FedListener {
-    queue: Receiver<Fed>,
-    shared: Arc<Shared>,
+    backlog: Arc<Backlog>,
+    /// Its number there.
+    taker: usize,
     address: Address,
     /// What came with the connection that was accepted last.
     rest: Option<Rest>,
-}
-
-/// The other end.
-#[derive(Clone)]
-pub(crate) struct Queue {
-    queue: Sender<Fed>,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    waiting: AtomicUsize,
-    waiting_max: usize,
-    /// How many connections the listener has, as it tells.
-    connections: AtomicUsize,
-    /// Whether the loop was told, and has not looked since.
-    told: AtomicBool,
 }
 
 /// Input that was read and not consumed, and output that has not gone out.
@@ -50,35 +36,28 @@ enum AnyStream {
     Unix(super::unix_stream::UnixStream),
 }
 
-/// Why a connection was not queued, and the connection.
-pub(crate) enum NotFed {
-    Full(Stream, Address, Rest),
-    Gone(Stream, Address, Rest),
-}
-
 impl FedListener {
-    pub(crate) fn new(address: Address, waiting_max: usize) -> (FedListener, Queue) {
-        let (sender, receiver) = channel();
-        let shared = Arc::new(Shared {
-            waiting: AtomicUsize::new(0),
-            waiting_max,
-            connections: AtomicUsize::new(0),
-            told: AtomicBool::new(false),
-        });
-        let queue = Queue { queue: sender, shared: shared.clone() };
-        (FedListener { queue: receiver, shared, address, rest: None }, queue)
+    pub(crate) fn new(address: Address, backlog: Arc<Backlog>, taker: usize) -> FedListener {
+        FedListener { backlog, taker, address, rest: None }
     }
 
-    /// Whoever feeds from here on tells the loop again; what was fed before is in the queue.
-    pub(super) fn will_look(&self) {
-        self.shared.told.swap(false, Ordering::AcqRel);
+    /// From here on it is given connections, as soon as it has said for how many it has room.
+    pub(super) fn join(&self, wake: Wake) {
+        self.backlog.join(self.taker, wake);
+    }
+
+    pub(super) fn look(&self) {
+        self.backlog.look(self.taker);
+    }
+
+    pub(super) fn set_room(&self, room: Room) {
+        self.backlog.set_room(self.taker, room);
     }
 
     pub(super) fn accept(&mut self) -> io::Result<(Stream, Address)> {
-        let Ok(Fed { stream, peer, rest }) = self.queue.try_recv() else {
+        let Some(Fed { stream, peer, rest }) = self.backlog.take(self.taker) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         self.rest = Some(rest).filter(|(unread, unsent)| !unread.is_empty() || !unsent.is_empty());
         Ok((stream.take().into(), peer))
     }
@@ -87,48 +66,31 @@ impl FedListener {
         self.rest.take()
     }
 
-    pub(super) fn publish(&self, connections: usize) {
-        self.shared.connections.store(connections, Ordering::Relaxed);
-    }
-
     pub(super) fn local_addr(&self) -> Address {
         self.address.clone()
     }
 }
 
-impl Queue {
-    /// Queues a connection. Answers whether the loop is to be told; it was not, since it last looked.
-    pub(crate) fn push(&self, stream: Stream, peer: Address, rest: Rest) -> Result<bool, NotFed> {
-        let has_room = |waiting: usize| (waiting < self.shared.waiting_max).then_some(waiting + 1);
-        if self.shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, has_room).is_err() {
-            return Err(NotFed::Full(stream, peer, rest));
+/// What waits, and is left to nobody, is reset, as the kernel does it with its own backlog.
+impl Drop for FedListener {
+    fn drop(&mut self) {
+        for Fed { stream, .. } in self.backlog.leave(self.taker) {
+            Stream::from(stream.take()).reset();
         }
-        let stream = match AnyStream::try_from(stream) {
-            Ok(stream) => stream,
-            // One in memory belongs to the loop that made it.
-            Err(stream) => return Err(self.give_back(stream, peer, rest)),
-        };
-        let stream = Held::new(stream, !rest.1.is_empty());
-        match self.queue.send(Fed { stream, peer, rest }) {
-            Ok(()) => Ok(!self.shared.told.swap(true, Ordering::AcqRel)),
-            Err(error) => {
-                let Fed { stream, peer, rest } = error.0;
-                Err(self.give_back(stream.take().into(), peer, rest))
-            }
+    }
+}
+
+impl Fed {
+    /// All of it given back where the stream is one in memory, which belongs to the loop that made it.
+    pub(crate) fn new(stream: Stream, peer: Address, rest: Rest) -> Result<Fed, (Stream, Address, Rest)> {
+        match AnyStream::try_from(stream) {
+            Ok(stream) => Ok(Fed { stream: Held::new(stream, !rest.1.is_empty()), peer, rest }),
+            Err(stream) => Err((stream, peer, rest)),
         }
     }
 
-    fn give_back(&self, stream: Stream, peer: Address, rest: Rest) -> NotFed {
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        NotFed::Gone(stream, peer, rest)
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.shared.waiting.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+    pub(crate) fn into_parts(self) -> (Stream, Address, Rest) {
+        (self.stream.take().into(), self.peer, self.rest)
     }
 }
 

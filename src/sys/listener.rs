@@ -11,6 +11,7 @@ use super::cold;
 use super::stream::{if_supported, is_tcp};
 use super::{Poller, Stream};
 use crate::Address;
+use crate::backlog::{Room, Wake};
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -208,14 +209,21 @@ impl Listener {
         matches!(self, Listener::Fed(_))
     }
 
-    /// Whoever feeds it tells of that again from here on.
-    pub(crate) fn will_look(&self) {
+    /// Begins to take from the backlog that it is fed by.
+    pub(crate) fn join(&self, wake: Wake) {
         if let Listener::Fed(listener) = self {
-            listener.will_look();
+            listener.join(wake);
         }
     }
 
-    /// What came with the connection that it was fed last, beside the socket.
+    /// From here on it is woken again when it is fed.
+    pub(crate) fn look(&self) {
+        if let Listener::Fed(listener) = self {
+            listener.look();
+        }
+    }
+
+    /// What came with the connection that it accepted last, beside the socket.
     pub(crate) fn take_rest(&mut self) -> Option<super::Rest> {
         match self {
             Listener::Fed(listener) => listener.take_rest(),
@@ -223,10 +231,10 @@ impl Listener {
         }
     }
 
-    /// Tells who feeds it how many connections it has.
-    pub(crate) fn publish(&self, connections: usize) {
+    /// Tells the backlog that it is fed by how much room it has.
+    pub(crate) fn set_room(&self, room: Room) {
         if let Listener::Fed(listener) = self {
-            listener.publish(connections);
+            listener.set_room(room);
         }
     }
 

@@ -30,7 +30,7 @@ mod unix_stream;
 pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
-pub(crate) use fed::{FedListener, NotFed, Queue, Rest};
+pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
 #[cfg(feature = "workers")]

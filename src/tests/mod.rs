@@ -307,6 +307,8 @@ pub(crate) fn os_error(code: i32) -> io::Error {
 
 #[cfg(unix)]
 mod accepting;
+#[cfg(feature = "testing")]
+mod backlog;
 mod broadcasting;
 mod closing;
 mod commands;

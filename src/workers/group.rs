@@ -78,9 +78,9 @@ pub enum WhenLoopFails {
     /// They are stopped: a clear end, to be started anew, instead of a server at half its strength.
     #[default]
     StopAll,
-    /// They go on. [`join`](EventLoopGroup::join) tells of the failure when they have ended too. Whoever waited in the
-    /// failed loop's share of a reuse-port address is reset by the system; what was handed out to it is closed, and what it
-    /// had accepted for all the others nobody accepts any more.
+    /// They go on. [`join`](EventLoopGroup::join) tells of the failure when they have ended too. Connections that waited in
+    /// the failed loop's share of a reuse-port address are reset by the system. Those that were accepted for it and that it
+    /// had not taken yet are served by the others; where it was the one that accepts for all, nobody does any more.
     GoOn,
 }
 

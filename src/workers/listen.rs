@@ -5,12 +5,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 
-use super::dispatch::Dispatch;
 use super::group_handle::GroupHandle;
 #[cfg(unix)]
 use crate::UnixAddress;
+use crate::feeder;
 use crate::sys::{self, REUSE_PORT_BALANCES};
-use crate::{Address, Context, Feeder, Limits, ListenerId, PostError, Protocol};
+use crate::{Address, Context, Limits, ListenerId, PostError, Protocol};
 
 /// How connections are spread among the loops of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,11 @@ pub enum Distribution {
     /// `AddrInUse`: it gets a share of the connections. And whoever waits in the socket of a loop that does not come to
     /// accept waits though others are idle; when that socket is closed, he is reset.
     ReusePort,
-    /// One of the loops accepts, and hands each connection to the loop that has the fewest of them, in turn where several
+    /// One of the loops accepts, and each connection is served by the loop that has the fewest of them, in turn where several
     /// have. Even for few connections, for any kind of socket, on any system; a connection costs some microseconds more.
+    ///
+    /// A loop that has all the connections it may have, or whose listener is paused, is passed over. While none has room,
+    /// nothing is accepted: newcomers wait in the kernel's backlog, and are served as soon as any loop has room again.
     Acceptor,
 }
 
@@ -157,7 +160,7 @@ where
             let why = "only TCP addresses on Linux are shared by their port";
             Err(io::Error::new(io::ErrorKind::Unsupported, why))
         }
-        (target, _) => accept_for_all(group, of_loop, target, limits, make),
+        (target, _) => accept_for_all(group, target, limits, make),
     }
 }
 
@@ -195,10 +198,9 @@ where
     Ok(GroupListener { address: address.into(), listeners, acceptor: None })
 }
 
-/// A socket for one loop, and queues for all.
+/// A socket for one loop, and a backlog that all of them take from.
 fn accept_for_all<M, F>(
     group: &GroupHandle,
-    of_loop: &Limits,
     target: Target,
     limits: Option<Limits>,
     make: Arc<M>,
@@ -217,20 +219,19 @@ where
         listening.pause();
         Ok((id, listening.local_addr()?))
     })?;
-    let (local, of_listener) = (address.clone(), limits.clone());
+    // What waits in it was accepted since one of them had room: it needs no bound of its own.
+    let backlog = Arc::new(sys::Backlog::new(group.handles().len(), usize::MAX));
+    let (local, taken) = (address.clone(), backlog.clone());
     let made = group.ask_each_patiently(move |index, context| {
         let factory = make(index, context);
-        let feeder = context.listen_fed(local.clone(), factory)?;
-        set_limits(context, feeder.listener(), of_listener.as_ref());
-        Ok(feeder)
+        let id = feeder::listen_from(context, &taken, index, local.clone(), factory)?;
+        set_limits(context, id, limits.as_ref());
+        Ok(id)
     });
-    let result = made.and_then(|made| all_or_none(group, made, Feeder::listener)).and_then(|feeders| {
-        let listeners = feeders.iter().map(Feeder::listener).collect();
-        let mut dispatch = Dispatch::new(feeders, limits.as_ref().unwrap_or(of_loop), of_loop);
+    let result = made.and_then(|made| all_or_none(group, made, |&id| id)).and_then(|listeners| {
         ask_one(group, index, move |context| {
-            let mut listening = context.listener(acceptor).ok_or(io::ErrorKind::NotConnected)?;
-            listening.on_accept(move |context, connection| dispatch.hand_out(context, acceptor, connection));
-            listening.resume();
+            feeder::serve_from(context, acceptor, backlog);
+            context.listener(acceptor).ok_or(io::ErrorKind::NotConnected)?.resume();
             Ok(())
         })?;
         Ok(GroupListener { address, listeners, acceptor: Some((index, acceptor)) })

@@ -3,7 +3,6 @@
 //! [`WorkerPool`] runs what would block the loop. [`EventLoopGroup`] runs one loop on each of some threads, for more than
 //! one core, and shares what it listens on among them.
 
-mod dispatch;
 mod error;
 mod group;
 mod group_handle;

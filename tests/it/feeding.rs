@@ -76,6 +76,18 @@ fn a4_who_is_fed_over_the_cap_waits_and_a_full_backlog_gives_back() {
 }
 
 #[test]
+fn a4_a_backlog_of_0_holds_one() {
+    let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_backlog(0));
+    for served in 1..=3 {
+        let (client, server) = pair();
+        feeder.feed(server).unwrap();
+        assert!(matches!(feeder.feed(pair().1), Err(PostError::Full(_))));
+        drop(client);
+        turn_until(&mut event_loop, |_| ends.borrow().len() == served);
+    }
+}
+
+#[test]
 fn g1_connections_fed_by_four_threads_to_a_sleeping_loop_are_each_served_once() {
     const EACH: usize = 150;
     let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_backlog(40));

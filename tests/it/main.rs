@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod accepting;
+#[cfg(feature = "workers")]
+mod acceptor;
 mod allocations;
 mod closing;
 mod connecting;

@@ -55,9 +55,9 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("signals/") || name.starts_with("service/") => "process",
         _ if name.starts_with("server/") => "framing",
         _ if name.starts_with("testing/") => "testing",
-        "backoff.rs" | "broadcast.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs" | "output.rs"
-        | "timeouts.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs" | "counters.rs"
-        | "escape.rs" | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
+        "backlog.rs" | "backoff.rs" | "broadcast.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs"
+        | "output.rs" | "timeouts.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs"
+        | "counters.rs" | "escape.rs" | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
         "blocking.rs"
         | "connector.rs"
         | "datagram.rs"
@@ -125,6 +125,7 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
             "Mutex",
             &[
                 "src/sys/sim/mod.rs",
+                "src/backlog.rs",
                 "src/mailbox.rs",
                 "src/sync.rs",
                 "src/signals/wanted.rs",

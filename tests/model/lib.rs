@@ -1,28 +1,33 @@
-//! The mailbox between handles and the loop, in all interleavings of its threads: `src/mailbox.rs` itself, on the types
-//! of the model checker loom. Run it so (some seconds; it needs no flags):
+//! The mailbox between handles and the loop, and the backlog that several listeners take from, in all interleavings of their
+//! threads: `src/mailbox.rs` and `src/backlog.rs` themselves, on the types of the model checker loom. Run it so (some
+//! seconds; it needs no flags):
 //!
 //!     cargo test --release --package switchboard-model
 //!
 //! A wake that is lost shows as a deadlock: the loop here waits for wakes alone. The models of one sender try
 //! every interleaving there is, those of two try those with up to three preemptions or four; and each of them every
 //! value that the memory model lets an atomic read.
-//! `python3 tests/seeded_bugs.py model` takes one step after the other out of the mailbox, and sees this fail.
+//! `python3 tests/seeded_bugs.py model` takes one step after the other out of them, and sees this fail.
 
 #![cfg(test)]
 
 use std::collections::VecDeque;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
+use backlog::{Backlog, Room};
 use mailbox::{Mailbox, PostError, Wake};
 
+#[allow(dead_code)] // What a loop asks, and nobody here.
+#[path = "../../src/backlog.rs"]
+mod backlog;
 #[allow(dead_code)] // What tells of a closed queue is asked in one of the models only.
 #[path = "../../src/mailbox.rs"]
 mod mailbox;
 
-/// What the mailbox takes from its parent module: loom's, where the crate has std's.
+/// What the two take from their parent module: loom's, where the crate has std's.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
@@ -43,6 +48,13 @@ impl Poller {
             woken = self.wake.wait(woken).unwrap();
         }
         *woken = false;
+    }
+}
+
+impl Poller {
+    fn wake(&self) {
+        *self.woken.lock().unwrap() = true;
+        self.wake.notify_one();
     }
 }
 
@@ -208,4 +220,107 @@ fn model_after_a_wake_that_failed_the_next_command_wakes() {
         assert_in_order(&ran, 1, 2);
         assert!(thread.join().unwrap().is_empty(), "a command whose wake failed is queued all the same");
     });
+}
+
+/// A loop whose listener takes from the backlog, and has room for one at a time.
+struct Taker {
+    backlog: Arc<Backlog<usize>>,
+    number: usize,
+    poller: Arc<Poller>,
+    is_over: Arc<AtomicBool>,
+}
+
+fn room(connections: usize) -> Room {
+    Room { connections, free: 1 - connections, with_lingering: 1 - connections, refuses: false }
+}
+
+fn waker(poller: &Arc<Poller>) -> std::sync::Arc<dyn Fn() + Send + Sync> {
+    let poller = poller.clone();
+    std::sync::Arc::new(move || poller.wake())
+}
+
+impl Taker {
+    fn all(count: usize, backlog: &Arc<Backlog<usize>>) -> Vec<Taker> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let taker = |number| Taker {
+            backlog: backlog.clone(),
+            number,
+            poller: Arc::new(Poller::default()),
+            is_over: is_over.clone(),
+        };
+        let takers: Vec<_> = (0..count).map(taker).collect();
+        for taker in &takers {
+            backlog.join(taker.number, waker(&taker.poller));
+            backlog.set_room(taker.number, room(0));
+        }
+        takers
+    }
+
+    /// Takes and serves one after the other, and tells `served` of each.
+    fn run(&self, served: &(Arc<Mutex<Vec<usize>>>, Arc<Poller>)) {
+        loop {
+            self.poller.wait();
+            if self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            self.backlog.look(self.number);
+            while let Some(taken) = self.backlog.take(self.number) {
+                self.backlog.set_room(self.number, room(1));
+                served.0.lock().unwrap().push(taken);
+                served.1.wake();
+                self.backlog.set_room(self.number, room(0));
+            }
+        }
+    }
+}
+
+/// One accepts so many for two takers; the first of them does `first` in place of taking.
+fn all_are_served(count: usize, first: Option<fn(&Taker)>) {
+    model(Some(2), move || {
+        let backlog = Arc::new(Backlog::new(2, usize::MAX));
+        let takers: Vec<_> = Taker::all(2, &backlog).into_iter().map(Arc::new).collect();
+        let acceptor = Arc::new(Poller::default());
+        let served = (Arc::new(Mutex::new(Vec::new())), acceptor.clone());
+        let threads: Vec<_> = takers
+            .iter()
+            .map(|taker| {
+                let (taker, served) = (taker.clone(), served.clone());
+                thread::spawn(move || match first {
+                    Some(act) if taker.number == 0 => act(&taker),
+                    _ => taker.run(&served),
+                })
+            })
+            .collect();
+        let wake = waker(&acceptor);
+        for number in 0..count {
+            while !backlog.has_room_or_wakes(&wake) {
+                acceptor.wait();
+            }
+            assert!(backlog.push(number).is_ok());
+        }
+        while served.0.lock().unwrap().len() < count {
+            acceptor.wait();
+        }
+        takers[0].is_over.store(true, Ordering::Relaxed);
+        takers.iter().for_each(|taker| taker.poller.wake());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let mut served = served.0.lock().unwrap().clone();
+        served.sort_unstable();
+        assert!(served.iter().copied().eq(0..count), "each is served once: {served:?}");
+    });
+}
+
+#[test]
+fn model_everyone_in_a_backlog_is_served_though_the_loops_and_the_acceptor_sleep() {
+    all_are_served(3, None);
+}
+
+#[test]
+fn model_what_one_was_to_take_that_ends_is_taken_by_the_other() {
+    all_are_served(3, Some(|taker| assert!(taker.backlog.leave(taker.number).is_empty())));
+}
+
+#[test]
+fn model_what_one_was_to_take_that_is_paused_is_taken_by_the_other() {
+    all_are_served(3, Some(|taker| taker.backlog.set_room(taker.number, Room::default())));
 }

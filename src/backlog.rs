@@ -1,0 +1,235 @@
+//! The backlog of listeners that have no socket: what waits in it, and which of them takes each.
+//!
+//! One listener or several take from it, each on the thread of its loop. Each says how much room it has; what waits is
+//! promised to one that has some, which is woken for it. A promise is taken back where the room is gone meanwhile. The
+//! listener that accepts for them stops when none has room, and is woken when one has.
+//!
+//! All of it is decided under one lock, so no wake is lost. Knows neither connections nor loops, so that a model checker
+//! can run all interleavings of this very file (`tests/model`).
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, PoisonError};
+
+use super::sync::{Mutex, MutexGuard};
+
+/// Has a listener's loop look at it again. Called without the lock.
+pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Backlog<T> {
+    state: Mutex<State<T>>,
+    waiting_max: usize,
+}
+
+struct State<T> {
+    /// In the order in which they came.
+    waiting: VecDeque<T>,
+    /// How many of them are promised to a taker. The others wait for one to have room.
+    promised: usize,
+    /// By their numbers; one that has left keeps its own.
+    takers: Vec<Taker>,
+    /// The taker that was promised the last one: among equals it is the next one's turn.
+    last: usize,
+    /// Wakes the listener that accepts for the takers, once one has room: it has stopped.
+    acceptor: Option<Wake>,
+}
+
+/// A listener that takes from the backlog.
+#[derive(Clone, Default)]
+struct Taker {
+    /// None before it has joined, and once it has left.
+    wake: Option<Wake>,
+    room: Room,
+    /// How many it is to take.
+    promised: usize,
+    /// It has taken one and not said since how much room that has left it.
+    is_taking: bool,
+    /// It was woken, and has not looked since.
+    is_woken: bool,
+}
+
+/// How many connections a listener can take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// How many it has.
+    pub(crate) connections: usize,
+    /// How many more it can have.
+    pub(crate) free: usize,
+    /// How many more if lingering ones are given up for them, those included.
+    pub(crate) with_lingering: usize,
+    /// It takes any number beyond, to refuse them.
+    pub(crate) refuses: bool,
+}
+
+/// Why something was not put into the backlog, given back.
+pub(crate) enum NotTaken<T> {
+    /// So many wait as may.
+    Full(T),
+    /// No taker is left.
+    Gone(T),
+}
+
+impl<T> Backlog<T> {
+    /// One for so many takers, numbered from 0, in which so many may wait; 0 counts as 1.
+    pub(crate) fn new(takers: usize, waiting_max: usize) -> Backlog<T> {
+        let takers = vec![Taker::default(); takers];
+        // The first turn is the first one's.
+        let last = takers.len().saturating_sub(1);
+        let state = State { waiting: VecDeque::new(), promised: 0, takers, last, acceptor: None };
+        Backlog { state: Mutex::new(state), waiting_max: waiting_max.max(1) }
+    }
+
+    /// A taker begins. It has no room before it says so.
+    pub(crate) fn join(&self, taker: usize, wake: Wake) {
+        self.lock().takers[taker].wake = Some(wake);
+    }
+
+    /// A taker ends: what it was promised goes to the others. Returns what nobody is left to take.
+    pub(crate) fn leave(&self, taker: usize) -> VecDeque<T> {
+        let mut state = self.lock();
+        state.takers[taker].wake = None;
+        state.set_room(taker, Room::default());
+        let left = if state.has_takers() { VecDeque::new() } else { mem::take(&mut state.waiting) };
+        self.wake(state);
+        left
+    }
+
+    /// Puts something into the backlog, for the taker that has room for it and the fewest.
+    pub(crate) fn push(&self, value: T) -> Result<(), NotTaken<T>> {
+        let mut state = self.lock();
+        if !state.has_takers() {
+            return Err(NotTaken::Gone(value));
+        }
+        if state.waiting.len() >= self.waiting_max {
+            return Err(NotTaken::Full(value));
+        }
+        state.waiting.push_back(value);
+        state.promise();
+        self.wake(state);
+        Ok(())
+    }
+
+    #[allow(dead_code)] // Only groups ask.
+    /// Whether a taker has room for one more; where none has, `wake` is called once when one does.
+    pub(crate) fn has_room_or_wakes(&self, wake: &Wake) -> bool {
+        let mut state = self.lock();
+        if state.with_most_room().is_some() || !state.has_takers() {
+            return true;
+        }
+        state.acceptor = Some(wake.clone());
+        false
+    }
+
+    /// A woken taker looks: from here on it is woken again.
+    pub(crate) fn look(&self, taker: usize) {
+        self.lock().takers[taker].is_woken = false;
+    }
+
+    /// The oldest, if a taker is promised one.
+    pub(crate) fn take(&self, taker: usize) -> Option<T> {
+        let mut state = self.lock();
+        if mem::replace(&mut state.takers[taker].is_taking, false) {
+            // What it took has not become a connection.
+            state.promise();
+        }
+        let taken = (state.takers[taker].promised > 0).then(|| state.waiting.pop_front()).flatten();
+        if taken.is_some() {
+            state.takers[taker].promised -= 1;
+            state.takers[taker].is_taking = true;
+            state.promised -= 1;
+        }
+        self.wake(state);
+        taken
+    }
+
+    /// A taker says how much room it has now.
+    pub(crate) fn set_room(&self, taker: usize, room: Room) {
+        let mut state = self.lock();
+        state.set_room(taker, room);
+        self.wake(state);
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// How many connections a taker has, as it last told.
+    pub(crate) fn connections(&self, taker: usize) -> usize {
+        self.lock().takers[taker].room.connections
+    }
+
+    /// Wakes those that the change just made concerns, without the lock.
+    fn wake<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) {
+        while let Some(wake) = state.next_to_wake() {
+            drop(state);
+            wake();
+            state = self.lock();
+        }
+    }
+
+    /// Nothing that can panic runs under the lock, so it cannot have left the state half changed.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn has_takers(&self) -> bool {
+        self.takers.iter().any(|taker| taker.wake.is_some())
+    }
+
+    fn set_room(&mut self, taker: usize, room: Room) {
+        let taker = &mut self.takers[taker];
+        taker.is_taking = false;
+        taker.room = room;
+        if !room.refuses && taker.promised > room.with_lingering {
+            // Others may have room for the rest.
+            self.promised -= taker.promised - room.with_lingering;
+            taker.promised = room.with_lingering;
+        }
+        self.promise();
+    }
+
+    /// Promises what waits to those who have room for it.
+    fn promise(&mut self) {
+        while self.promised < self.waiting.len() {
+            let Some(taker) = self.with_most_room() else { return };
+            self.takers[taker].promised += 1;
+            self.promised += 1;
+            self.last = taker;
+        }
+    }
+
+    /// The taker that has room for one more and the fewest connections; one that would have to give up a lingering one for
+    /// it comes behind one that would not, and one that would refuse it last.
+    fn with_most_room(&self) -> Option<usize> {
+        let count = self.takers.len();
+        let in_turn = (1..=count).map(|ahead| (self.last + ahead) % count);
+        let ranked = in_turn.filter_map(|taker| Some((self.takers[taker].rank()?, taker)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, taker)| taker)
+    }
+
+    fn next_to_wake(&mut self) -> Option<Wake> {
+        if self.acceptor.is_some() && (self.with_most_room().is_some() || !self.has_takers()) {
+            return self.acceptor.take();
+        }
+        let taker = self.takers.iter_mut().find(|taker| taker.promised > 0 && !taker.is_woken)?;
+        taker.is_woken = true;
+        taker.wake.clone()
+    }
+}
+
+impl Taker {
+    /// Where it stands among those that have room for one more: the least is the next.
+    fn rank(&self) -> Option<(u8, usize)> {
+        let coming = self.promised + usize::from(self.is_taking);
+        let class = match self.room {
+            Room { free, .. } if coming < free => 0,
+            Room { with_lingering, .. } if coming < with_lingering => 1,
+            Room { refuses: true, .. } => 2,
+            _ => return None,
+        };
+        Some((class, self.room.connections.saturating_add(coming)))
+    }
+}
