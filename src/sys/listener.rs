@@ -25,9 +25,14 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
+pub(super) fn backlog_length(backlog: u32) -> i32 {
+    i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
+}
+
 fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(backlog_length(backlog))?;
     Ok(socket.into())
 }
 

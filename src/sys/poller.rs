@@ -194,7 +194,7 @@ impl Poller {
         match self {
             Poller::Mio(_) => Listener::bind(address, backlog),
             #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.listen(address, backlog).map(Listener::Sim),
+            Poller::Sim(poller) => poller.listen(address, backlog.max(1)).map(Listener::Sim),
             #[cfg(test)]
             Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
         }

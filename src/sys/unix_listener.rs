@@ -34,7 +34,7 @@ impl UnixListener {
     /// The mode is there before it listens. Until then whoever connects is refused, so nobody slips in under another one.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
         let listener = UnixListener::prepare(address, mode)?;
-        SockRef::from(&listener.listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        SockRef::from(&listener.listener).listen(super::listener::backlog_length(backlog))?;
         Ok(listener)
     }
 

@@ -38,6 +38,21 @@ fn an_address_is_free_again_at_once_though_a_connection_of_it_has_just_ended() {
 }
 
 #[test]
+fn a4_a_backlog_of_0_serves() {
+    let mut event_loop = switchboard::EventLoop::with_limits(switchboard::Limits::default().with_backlog(0)).unwrap();
+    let address = listen(&mut event_loop, || Echo);
+    for _ in 0..10 {
+        let back = serve_while(&mut event_loop, move || {
+            let mut client = connect(address);
+            client.write_all(b"served").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            read_all(&mut client)
+        });
+        assert_eq!(back, b"served");
+    }
+}
+
+#[test]
 fn a9_who_sent_and_left_before_being_accepted_is_heard() {
     let mut event_loop = event_loop();
     let address = listen(&mut event_loop, || Echo);
