@@ -87,6 +87,46 @@ fn a4_a_backlog_of_0_holds_one() {
     }
 }
 
+/// A connection that was detached in the middle of an answer, and its client.
+fn half_answered() -> (TcpStream, Detached) {
+    struct Leaves(mpsc::Sender<Detached>);
+    impl Protocol for Leaves {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            transport.write_owned(vec![b'x'; 12 << 20]);
+            let sender = self.0.clone();
+            transport.detach(move |_, connection| sender.send(connection).unwrap());
+        }
+
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            data.len()
+        }
+    }
+    let mut event_loop = event_loop();
+    let (client, server) = pair();
+    let (sender, receiver) = mpsc::channel();
+    event_loop.context().attach(server, Box::new(Leaves(sender))).unwrap();
+    turn_until(&mut event_loop, |context| context.connections() == 0);
+    let detached = receiver.try_recv().unwrap();
+    assert!(!detached.unsent().is_empty());
+    (client, detached)
+}
+
+#[test]
+fn x5_half_an_answer_that_is_fed_and_not_served_ends_by_a_reset() {
+    for is_refused in [true, false] {
+        let mut event_loop = event_loop();
+        let feeder = event_loop.context().listen_fed(any_port().into(), |_, _| None).unwrap();
+        let (mut client, connection) = half_answered();
+        feeder.feed(connection).unwrap();
+        match is_refused {
+            true => turn_until(&mut event_loop, |context| context.counters().connections_refused == 1),
+            false => event_loop.context().listener(feeder.listener()).unwrap().close(),
+        }
+        let error = client.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
 #[test]
 fn g1_connections_fed_by_four_threads_to_a_sleeping_loop_are_each_served_once() {
     const EACH: usize = 150;
