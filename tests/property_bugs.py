@@ -24,7 +24,9 @@ BUGS = [
     ("a resumed reader tries no read", 300, [
         (LOOP + "core.rs", "self.run_idle(id);\n            }\n            self.carry_over(id);", "self.run_idle(id);\n            }")]),
     ("a hint does not make it read on", 300, [
-        (CONNECTION + "reading.rs", "if !self.flags.has(Flag::Hinted) && self.is", "if self.is")]),
+        (CONNECTION + "reading.rs", "} else if self.is_emptied_by(count, most) {", "}\n        if self.is_emptied_by(count, most) {")]),
+    ("a would-block at the urgent mark is believed", 300, [
+        (CONNECTION + "reading.rs", "let is_doubted = self.doubts_would_block();", "let is_doubted = false;")]),
     ("data comes after close", 300, [
         (CONNECTION + "ending.rs", "State::FlushingAfterEnd } else { State::Flushing };",
          "State::FlushingAfterEnd } else { State::FinQueued };")]),
@@ -79,8 +81,8 @@ BUGS = [
     ("half an answer ends in order", 300, [
         (CONNECTION + "ending.rs", "reason.demands_reset() || self.output.is_some()", "false && reason.demands_reset()")]),
     ("a close does not linger", 3000, [
-        (LOOP + "write.rs", "match connection.read(&mut probe) {\n            Read::Blocked | Read::End =>",
-         "match connection.read(&mut probe) {\n            Read::Blocked | Read::End | Read::Data(1..) =>")]),
+        (LOOP + "write.rs", "Read::Blocked | Read::Unconfirmed | Read::End =>",
+         "Read::Blocked | Read::Unconfirmed | Read::End | Read::Data(1..) =>")]),
     ("a close waits for ever", 300, [
         (LOOP + "timing.rs", "Purpose::Close => self.look_at_closing(id),", "Purpose::Close => {}")]),
     ("a failing send drops what had arrived", 300, [

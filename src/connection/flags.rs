@@ -66,17 +66,15 @@ impl Flags {
         old
     }
 
-    /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
+    /// Notes what an event says that tells of nothing special.
     #[inline]
     pub(super) fn note(&mut self, readiness: Readiness) {
-        if readiness.is_special() {
-            return self.note_special(readiness);
-        }
         self.0 |= readiness.bits();
     }
 
+    /// Notes what any other event says.
     #[cold]
-    fn note_special(&mut self, readiness: Readiness) {
+    pub(super) fn note_special(&mut self, readiness: Readiness) {
         let special = readiness.is_read_closed() | readiness.is_error() | readiness.is_priority();
         self.or(Flag::Readable, readiness.is_readable() | special);
         self.or(Flag::Writable, readiness.is_writable() | readiness.is_error());

@@ -7,6 +7,7 @@ mod ending;
 mod flags;
 mod notes;
 mod reading;
+mod urgent;
 mod writing;
 
 use std::io::{self, Read as _, Write as _};
@@ -14,6 +15,7 @@ use std::rc::Rc;
 
 pub(crate) use self::flags::{Flag, Flags};
 pub(crate) use self::notes::{Note, Notes};
+pub(crate) use self::urgent::{Ask, Urgent};
 use crate::connector::Connector;
 use crate::detached::{Detached, Receiver};
 use crate::ids::Id;
@@ -149,6 +151,8 @@ pub(crate) struct Inspected {
     pub(crate) over_high: bool,
     pub(crate) made: bool,
     pub(crate) sends_later: bool,
+    /// A timer is set by which the poller is asked again whether urgent data is there.
+    pub(crate) asks_later: bool,
     pub(crate) kept_bytes: usize,
 }
 
@@ -163,6 +167,8 @@ pub(crate) struct Lifted {
 pub(crate) enum Read {
     Data(usize),
     Blocked,
+    /// It would block, but perhaps only since a signal was pending: an event had hinted at urgent data.
+    Unconfirmed,
     End,
     Failed(io::Error),
 }
@@ -250,6 +256,7 @@ impl Connection {
             over_high: self.flags.has(Flag::OverHigh),
             made: self.flags.has(Flag::Made),
             sends_later: self.flags.has(Flag::SendsLater),
+            asks_later: self.notes.urgent() == Urgent::Waits,
             kept_bytes: self.input.as_deref().map_or(0, |input| input.rest().len()),
         }
     }
@@ -361,7 +368,18 @@ impl Connection {
     /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
     #[inline]
     pub(crate) fn note(&mut self, readiness: Readiness) {
+        if readiness.is_special() {
+            return self.note_special(readiness);
+        }
         self.flags.note(readiness);
+    }
+
+    #[cold]
+    fn note_special(&mut self, readiness: Readiness) {
+        self.flags.note_special(readiness);
+        if readiness.is_priority() {
+            self.notes.set_urgent(self.notes.urgent().hinted_at());
+        }
     }
 
     /// Whether the quick path may serve an event: a read and a send may succeed, and nothing comes before them.

@@ -1,5 +1,9 @@
 //! What is remembered of a connection beside its flags, of which one comparison tells the common case.
 
+use super::Urgent;
+
+const URGENT: u8 = 0b11 << 6;
+
 /// One thing to remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -26,7 +30,22 @@ impl Notes {
     /// Whether there is none of them.
     #[inline]
     pub(crate) fn are_plain(self) -> bool {
-        self.0 == 0
+        self.0 & !URGENT == 0
+    }
+
+    /// What is known of urgent data, which has two bits of its own here: there is no byte to spare in a record.
+    #[inline]
+    pub(super) fn urgent(self) -> Urgent {
+        match (self.0 & URGENT) >> URGENT.trailing_zeros() {
+            0 => Urgent::Never,
+            1 => Urgent::Unasked,
+            2 => Urgent::Asked,
+            _ => Urgent::Waits,
+        }
+    }
+
+    pub(super) fn set_urgent(&mut self, urgent: Urgent) {
+        self.0 = self.0 & !URGENT | (urgent as u8) << URGENT.trailing_zeros();
     }
 
     pub(crate) fn set(&mut self, note: Note, value: bool) {

@@ -2,10 +2,14 @@
 
 use std::io;
 
-use super::{Connection, Flag, Read, State};
+use super::{Ask, Connection, Flag, Read, State, Urgent};
 use crate::input::Input;
 use crate::sys::{PutOff, Stream};
 use crate::{CloseReason, Protocol};
+
+/// A connection that ends if a read would block is read from so often before that is believed at the urgent mark. The signal
+/// that made the call before say so has been handled when that returns.
+const LAST_TRIES: u32 = 8;
 
 impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
@@ -50,7 +54,9 @@ impl Connection {
     }
 
     fn has_read(&mut self, count: usize, most: usize) -> Read {
-        if !self.flags.has(Flag::Hinted) && self.is_emptied_by(count, most) {
+        if self.flags.has(Flag::Hinted) {
+            self.notes.set_urgent(self.notes.urgent().confirmed());
+        } else if self.is_emptied_by(count, most) {
             self.flags.set(Flag::Readable, false);
         }
         Read::Data(count)
@@ -59,14 +65,19 @@ impl Connection {
     /// What a read means whose first call answered this. One that was interrupted is done again.
     #[cold]
     pub(super) fn read_after(&mut self, mut result: io::Result<usize>, buffer: &mut [u8]) -> Read {
+        let mut tries = 0;
         loop {
             match result {
                 Ok(0) => return Read::End,
                 Ok(count) => return self.has_read(count, buffer.len()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.flags.set(Flag::Readable, false);
-                    self.flags.set(Flag::Hinted, false);
-                    return Read::Blocked;
+                    let is_doubted = self.doubts_would_block();
+                    tries += 1;
+                    if !is_doubted || !self.ends_by_would_block() || tries == LAST_TRIES {
+                        self.flags.set(Flag::Readable, false);
+                        self.flags.set(Flag::Hinted, false);
+                        return if is_doubted { Read::Unconfirmed } else { Read::Blocked };
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Read::Failed(error),
@@ -74,6 +85,17 @@ impl Connection {
             let Some(socket) = &mut self.socket else { return Read::Blocked };
             result = socket.read(buffer);
         }
+    }
+
+    /// Whether a read may have found an urgent byte that it did not give. Where a send has failed, the event that hints at one
+    /// may still be to come.
+    fn doubts_would_block(&self) -> bool {
+        self.flags.has(Flag::Hinted) && (self.notes.urgent() != Urgent::Never || self.state == State::Failing)
+    }
+
+    /// Whether it is over when nothing is left to be read, so that no event of the poller is waited for.
+    fn ends_by_would_block(&self) -> bool {
+        matches!(self.state, State::Failing | State::Flushing)
     }
 
     /// After a short read that only another one could confirm, puts that off. `None` where it cannot be; else how it stood
@@ -92,6 +114,24 @@ impl Connection {
             self.flags.set(Flag::Hinted, true);
         }
         before
+    }
+
+    /// It has its turn, and no event since the last read has said that there is more.
+    #[inline]
+    pub(crate) fn has_nothing_to_read(&mut self) {
+        self.notes.set_urgent(self.notes.urgent().confirmed());
+    }
+
+    /// A read would block, and that is to be confirmed. Returns when the poller is to be asked for it.
+    pub(crate) fn doubt_would_block(&mut self) -> Ask {
+        let (urgent, ask) = self.notes.urgent().doubted();
+        self.notes.set_urgent(urgent);
+        ask
+    }
+
+    /// A moment is over after which the poller was to be asked.
+    pub(crate) fn set_asked(&mut self) {
+        self.notes.set_urgent(Urgent::Asked);
     }
 
     /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).

@@ -1,15 +1,18 @@
-//! Short reads that most probably have left nothing, confirmed later (rule R6).
+//! What a read says of what is left, where it is not believed at once (rule R6).
 //!
-//! Of a Unix stream only would-block tells that nothing is left: a read stops short behind a message that carried
-//! descriptors, and no event tells of what follows it. To read twice for each message costs a system call each; so the
-//! second read is put off. While messages come, the next one brings what was left; where none comes for a moment, the
-//! read is done.
+//! A short read of a Unix stream. There only would-block tells that nothing is left: a read stops short behind a message
+//! that carried descriptors, and no event tells of what follows it. To read twice for each message costs a system call
+//! each; so the second read is put off. While messages come, the next one brings what was left; where none comes for a
+//! moment, the read is done.
+//!
+//! A read that would block, urgent data having been hinted at: `connection/urgent.rs` has the reason.
 
 use std::time::Duration;
 
 use super::Core;
-use super::timing::Due;
-use crate::connection::Connection;
+use super::timing::{Due, Purpose};
+use crate::CloseReason;
+use crate::connection::{Ask, Connection, State};
 use crate::ids::Id;
 use crate::sys::PutOff;
 
@@ -52,5 +55,36 @@ impl Core {
             self.wait_a_moment();
         }
         self.unconfirmed = unconfirmed;
+    }
+
+    /// A read would block, and that is not believed: the poller is asked to tell again what there is. Its event comes with
+    /// the next wait, and hints at urgent data for as long as some is unread.
+    #[cold]
+    pub(super) fn confirm_would_block(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.state() == State::Failing {
+            // It was confirmed as well as it can be: perhaps no event comes any more.
+            return self.end_failing(id);
+        }
+        match connection.doubt_would_block() {
+            Ask::Now => self.have_told_again(id),
+            Ask::Later => drop(self.timers.insert(self.deadline_after(MOMENT), Due::of(Purpose::Ask, id))),
+            Ask::Not => {}
+        }
+    }
+
+    /// A moment is over: the poller is asked once more.
+    pub(super) fn ask_again(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.set_asked();
+            self.have_told_again(id);
+        }
+    }
+
+    fn have_told_again(&mut self, id: Id) {
+        let Some(socket) = self.slots.connection_mut(id).and_then(Connection::socket_mut) else { return };
+        if let Err(error) = socket.tell_again(&self.poller, id.token()) {
+            self.fail_reading(id, CloseReason::from_error(error));
+        }
     }
 }

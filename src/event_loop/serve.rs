@@ -108,7 +108,7 @@ impl Core {
                 return self.end_failing(id);
             }
             if !connection.is_readable() {
-                return;
+                return connection.has_nothing_to_read();
             }
             if connection.flags.has(Flag::Rated) {
                 return self.receive_at_rate(id, buffer);
@@ -168,6 +168,7 @@ impl Core {
     pub(super) fn receive_nothing(&mut self, id: Id, read: Read) {
         match read {
             Read::Data(_) | Read::Blocked => self.end_failing(id),
+            Read::Unconfirmed => self.confirm_would_block(id),
             Read::End => self.deliver_end(id),
             Read::Failed(error) => self.fail_reading(id, CloseReason::from_error(error)),
         }
@@ -200,7 +201,7 @@ impl Core {
     }
 
     /// A connection that could not send any more has delivered what had arrived, or cannot: now it ends.
-    fn end_failing(&mut self, id: Id) {
+    pub(super) fn end_failing(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
             self.offer_withheld(id);
@@ -220,7 +221,7 @@ impl Core {
     }
 
     /// A read has failed. Where a send had failed before, that was the first error, and is the reason (W1).
-    fn fail_reading(&mut self, id: Id, reason: CloseReason) {
+    pub(super) fn fail_reading(&mut self, id: Id, reason: CloseReason) {
         self.offer_withheld(id);
         match self.slots.connection(id).map(Connection::state) {
             Some(State::Failing) => self.finish_begun(id),
@@ -417,6 +418,7 @@ impl Core {
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) if connection.may_discard(count) => budget -= count,
                 Read::Blocked => return,
+                Read::Unconfirmed => return self.confirm_would_block(id),
                 Read::Data(_) | Read::End | Read::Failed(_) => return self.finish_begun(id),
             }
             if budget == 0 {

@@ -65,6 +65,8 @@ pub(super) enum Purpose {
     ReadRate,
     /// A send that only time unblocks is tried again.
     Send,
+    /// The poller is asked again what a connection is ready for.
+    Ask,
     /// A listener that failed accepts again.
     Accept,
     /// The next address of a connect is tried.
@@ -221,6 +223,7 @@ impl Core {
                     Purpose::Total => self.total_is_over(id),
                     Purpose::ReadRate => self.end_waiting(id),
                     Purpose::Send => self.send_again(id),
+                    Purpose::Ask => self.ask_again(id),
                     Purpose::Accept => self.accept_again(id),
                     Purpose::ConnectNext => self.connect_next(id),
                     Purpose::ConnectDeadline => self.connect_timed_out(id),

@@ -302,7 +302,7 @@ impl Core {
         let _ = connection.send_fin();
         let mut probe = [0; 1024];
         match connection.read(&mut probe) {
-            Read::Blocked | Read::End => self.finish_begun(id),
+            Read::Blocked | Read::Unconfirmed | Read::End => self.finish_begun(id),
             Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
             Read::Data(count) => {
                 if !connection.begin_lingering(count) {

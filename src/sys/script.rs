@@ -188,6 +188,8 @@ pub(crate) enum Call {
     Read,
     Write(usize),
     ShutdownWrite,
+    /// The poller was asked to tell again what the stream is ready for.
+    TellAgain,
     Close,
     Reset,
 }
@@ -251,6 +253,10 @@ impl Stream {
 
     pub(crate) fn deregister(&mut self) {
         self.0.borrow_mut().token = None;
+    }
+
+    pub(crate) fn tell_again(&mut self) {
+        self.0.borrow_mut().calls.push(Call::TellAgain);
     }
 
     pub(crate) fn short_read_empties(&self) -> bool {

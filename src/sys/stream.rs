@@ -146,6 +146,28 @@ impl Stream {
         }
     }
 
+    /// Has the poller tell again what the stream is ready for, though no edge comes.
+    pub(crate) fn tell_again(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) | Stream::Odd(stream) => {
+                poller.registry()?.reregister(stream, mio::Token(token), stream_interest())
+            }
+            // What would block there, does, whatever signal is pending.
+            #[cfg(unix)]
+            Stream::Unix(_) => Ok(()),
+            #[cfg(feature = "testing")]
+            Stream::Sim(stream) => {
+                cold(|| stream.tell_again());
+                Ok(())
+            }
+            #[cfg(test)]
+            Stream::Script(stream) => {
+                stream.tell_again();
+                Ok(())
+            }
+        }
+    }
+
     /// Whether a peer that has hung up has closed both halves, and not only ended its own: on Unix sockets (rule H3).
     pub(crate) fn hang_up_is_both_halves(&self) -> bool {
         match self {

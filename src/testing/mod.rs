@@ -89,6 +89,7 @@
 //! | a used-up accept budget carries nothing over | 300 |
 //! | a resumed reader tries no read | 300 |
 //! | a hint does not make it read on | 300 |
+//! | a would-block at the urgent mark is believed | 300 |
 //! | data comes after close | 300 |
 //! | data comes while reading is paused | 300 |
 //! | the end comes while reading is paused | 300 |

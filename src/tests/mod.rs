@@ -348,4 +348,5 @@ mod stopping;
 mod timeouts;
 mod timing;
 mod turning;
+mod urgent;
 mod writing;

@@ -90,6 +90,20 @@ fn a_peers_urgent_byte_is_read_in_line() {
 }
 
 #[test]
+fn r6_a_peers_urgent_byte_is_read_though_each_first_read_of_it_would_block() {
+    let (mut network, mut peer, notes) = noted();
+    network.set_faults(Faults::none().with_urgent_would_blocks_permille(1000));
+    for byte in b"!?" {
+        peer.send_urgent(*byte);
+        network.run_until_rest();
+    }
+    assert_eq!(notes.take(), ["!", "?"]);
+    assert_eq!(network.trace().matches("would block at an urgent byte").count(), 2);
+    assert!(network.unread().is_empty());
+    assert!(network.turns_without_progress_most() < 5);
+}
+
+#[test]
 fn a_stalled_peer_takes_no_more_until_it_goes_on() {
     let mut network = Network::new(0, Faults::none());
     let server = network.host();

@@ -65,6 +65,9 @@ faults! {
     portable_sockets_permille / with_portable_sockets_permille: u32 = 0, 250;
     /// A read of such a socket stops short.
     short_reads_permille / with_short_reads_permille: u32 = 0, 200;
+    /// A read would block at an urgent byte, though that is there: as on Linux while a signal is pending for the thread. No
+    /// event follows. Never two reads of a socket in a row, and only of those that a loop has and that behave as Linux's do.
+    urgent_would_blocks_permille / with_urgent_would_blocks_permille: u32 = 0, 300;
     /// A call is interrupted (EINTR).
     interrupted_permille / with_interrupted_permille: u32 = 0, 20;
     /// A send finds the kernel out of buffers (ENOBUFS).

@@ -148,6 +148,10 @@ impl Stream {
         Ok(())
     }
 
+    pub(crate) fn tell_again(&mut self) {
+        lock(&self.world).wake(self.id);
+    }
+
     pub(crate) fn short_read_empties(&self) -> bool {
         lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
     }

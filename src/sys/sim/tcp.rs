@@ -37,6 +37,8 @@ pub(super) struct Tcp {
     received_max: usize,
     /// How many of the received bytes come before the urgent one.
     urgent: Option<usize>,
+    /// The read before has said that it would block, though the urgent byte was there.
+    denied: bool,
     /// What is under way to here: it has its room.
     pub(super) in_flight: usize,
     pub(super) fin_received: bool,
@@ -75,6 +77,7 @@ impl Tcp {
             received: VecDeque::new(),
             received_max: world.pick_buffer(),
             urgent: None,
+            denied: false,
             in_flight: 0,
             fin_received: false,
             stalled: false,
@@ -230,6 +233,9 @@ impl World {
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }
+        if self.would_block_at_mark(id) {
+            return Err(Errno::WouldBlock.into());
+        }
         let short = self.random.hits(self.faults.short_reads_permille);
         let Some(tcp) = self.tcp(id) else { return Err(Errno::NotConnected.into()) };
         if buffer.is_empty() {
@@ -264,6 +270,20 @@ impl World {
         self.open_window(id);
         self.settle();
         Ok(count)
+    }
+
+    /// Whether a read finds the urgent byte next and a signal pending, and says that it would block.
+    fn would_block_at_mark(&mut self, id: SocketId) -> bool {
+        let is_registered = self.sockets.get(&id).is_some_and(|socket| socket.registration.is_some());
+        let may = is_registered && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
+        let denies = may && self.random.hits(self.faults.urgent_would_blocks_permille);
+        if let Some(tcp) = self.tcp(id) {
+            tcp.denied = denies;
+        }
+        if denies {
+            self.note(format_args!("s{id} would block at an urgent byte that is there"));
+        }
+        denies
     }
 
     /// Tells the peer that there is room again, if it waits for that.

@@ -161,7 +161,7 @@ fn connection_at_rest(
     let inspected = connection.inspected();
     let state = inspected.state;
     let (cost, bytes) = (connection.queued_cost(), connection.queued_bytes());
-    let reads = connection.wants_input() || state == State::Lingering;
+    let reads = (connection.wants_input() || state == State::Lingering) && !inspected.asks_later;
     // One that was closed before its new protocol was told of it lingers untold.
     ledger.check(inspected.made || state == State::Lingering, || format!("{id} is not made at rest"));
     ledger

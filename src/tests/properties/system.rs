@@ -393,6 +393,7 @@ fn some_faults(random: &mut Random) -> Faults {
         &mut faults.early_packets_permille,
         &mut faults.partial_writes_permille,
         &mut faults.portable_sockets_permille,
+        &mut faults.urgent_would_blocks_permille,
         &mut faults.interrupted_permille,
         &mut faults.out_of_buffers_permille,
         &mut faults.spurious_events_permille,

@@ -1,0 +1,52 @@
+//! Urgent data, and whether a read that would block is believed (rule R6).
+//!
+//! While a signal is pending for the thread, Linux says of a read that it would block though data is there, if the next
+//! byte is the urgent one. No edge follows for that byte, and no call can see that signal. So once an event has hinted at
+//! urgent data, would-block is confirmed: the poller is asked to tell again what there is, and its event has that hint as
+//! long as urgent data is unread.
+
+/// What a connection knows of its urgent data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgent {
+    /// No event has ever hinted at any: what would block, does.
+    Never,
+    /// The poller was not asked, or what it said was no such hint, or something was read since.
+    Unasked,
+    /// The poller was asked.
+    Asked,
+    /// The poller is asked when a moment is over.
+    Waits,
+}
+
+/// When the poller is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Now,
+    /// It has been asked, and it has hinted at urgent data that cannot be read: the bytes before it are missing, or another
+    /// signal was pending. To ask at once again would spin.
+    Later,
+    /// That is seen to already.
+    Not,
+}
+
+impl Urgent {
+    /// An event has hinted at urgent data.
+    pub(super) fn hinted_at(self) -> Urgent {
+        if self == Urgent::Never { Urgent::Unasked } else { self }
+    }
+
+    /// A read has brought something, or the poller was asked and did not hint at urgent data.
+    #[inline]
+    pub(super) fn confirmed(self) -> Urgent {
+        if self == Urgent::Asked { Urgent::Unasked } else { self }
+    }
+
+    /// A read would block, and that is not believed.
+    pub(super) fn doubted(self) -> (Urgent, Ask) {
+        match self {
+            Urgent::Never | Urgent::Unasked => (Urgent::Asked, Ask::Now),
+            Urgent::Asked => (Urgent::Waits, Ask::Later),
+            Urgent::Waits => (Urgent::Waits, Ask::Not),
+        }
+    }
+}

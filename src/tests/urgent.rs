@@ -1,0 +1,114 @@
+//! Rule R6: a would-block at the urgent mark, and when it is believed.
+
+use super::*;
+use crate::sys::script::Call;
+
+/// A read of the urgent byte would block, and no edge comes for it.
+fn would_block_at_mark(peer: &Peer) {
+    peer.read_fails(io::ErrorKind::WouldBlock.into());
+    peer.sends("!");
+}
+
+#[test]
+fn r6_a_would_block_at_the_urgent_mark_is_not_believed_while_that_is_hinted_at() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (_, peer) = scene.accept(&log, idle);
+    log.take();
+    for _ in 0..3 {
+        would_block_at_mark(&peer);
+        scene.world.event(&peer, Readiness::READABLE | Readiness::PRIORITY);
+        assert_eq!(scene.settle(), 1);
+        assert_eq!(peer.take_calls(), [Call::Read, Call::TellAgain]);
+        // What the poller says then.
+        scene.world.event(&peer, Readiness::READABLE | Readiness::WRITABLE | Readiness::PRIORITY);
+        scene.settle();
+        assert_eq!(log.take(), ["data !"]);
+        assert_eq!(peer.take_calls(), [Call::Read, Call::Read, Call::TellAgain]);
+        // Without that hint the last would-block was a true one, and all is as before.
+        scene.world.event(&peer, Readiness::WRITABLE);
+        scene.settle();
+        scene.receive(&peer, "more");
+        assert_eq!(log.take(), ["data more"]);
+        assert_eq!(peer.take_calls(), [Call::Read]);
+        assert_eq!(scene.event_loop.time_to_next(), None, "a timer is left");
+    }
+}
+
+#[test]
+fn r6_an_urgent_byte_that_cannot_be_read_is_asked_for_a_few_times_a_second() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    let mut asked = 0;
+    // The hint stands, since what comes before that byte is missing.
+    let mut answer = |scene: &mut Scene| {
+        scene.world.event(&peer, Readiness::WRITABLE | Readiness::PRIORITY);
+        assert!(scene.settle() < 3);
+        let calls = peer.take_calls();
+        assert!(calls.iter().filter(|call| **call == Call::Read).count() <= 1, "{calls:?}");
+        asked += calls.iter().filter(|call| **call == Call::TellAgain).count();
+    };
+    for _ in 0..1000 {
+        answer(&mut scene);
+        scene.pass(MS);
+    }
+    assert!((10..=22).contains(&asked), "asked {asked} times in a second");
+    // It comes at last.
+    scene.receive(&peer, "before!");
+    assert_eq!(log.take(), ["made", "data before!"]);
+    scene.tell(id, |transport| transport.abort());
+    scene.pass(SECOND);
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn r6_where_nothing_was_ever_urgent_no_would_block_is_doubted() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    for hints in [Readiness::READABLE, Readiness::READ_CLOSED, Readiness::ERROR, Readiness::WRITE_CLOSED] {
+        scene.world.event(&peer, hints | Readiness::READABLE);
+        scene.settle();
+        scene.tell(id, pause_reading);
+        scene.tell(id, resume_reading);
+    }
+    let calls = peer.take_calls();
+    assert!(calls.len() >= 4 && calls.iter().all(|call| *call == Call::Read), "{calls:?}");
+}
+
+#[test]
+fn r4_an_urgent_byte_is_delivered_though_a_send_fails_and_its_read_would_block_once() {
+    for is_hinted_at in [true, false] {
+        let mut scene = Scene::new();
+        let log = Log::default();
+        let (id, peer) = scene.accept(&log, idle);
+        scene.tell(id, pause_reading);
+        if is_hinted_at {
+            scene.world.event(&peer, Readiness::READABLE | Readiness::PRIORITY);
+            scene.settle();
+        }
+        would_block_at_mark(&peer);
+        peer.write_answers(Err(io::ErrorKind::TimedOut.into()));
+        scene.tell(id, |transport| {
+            transport.resume_reading();
+            transport.write(b"x");
+        });
+        assert_eq!(log.take(), ["made", "data !", "lost: I/O error: timed out"], "{is_hinted_at}");
+    }
+}
+
+#[test]
+fn x1_a_close_finds_an_urgent_byte_though_its_read_would_block_once() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, pause_reading);
+    scene.world.event(&peer, Readiness::READABLE | Readiness::PRIORITY);
+    scene.settle();
+    would_block_at_mark(&peer);
+    scene.tell(id, close);
+    assert_eq!(log.take(), ["made"], "it lingers: to close over what is unread would reset the peer");
+    scene.end(&peer);
+    assert_eq!(log.take(), ["lost: closed by us"]);
+}
