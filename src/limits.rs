@@ -110,8 +110,8 @@ limits! {
     /// How many commands of handles run in a turn. Only the loop's own set counts. Default 1,024; 0 counts as 1.
     commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
     /// How long a closing connection waits for its peer to take another byte (rule X1). A peer that takes 64 KiB within each
-    /// of these is never ended, though its kernel may tell of that later: one that has taken much is given up to twice as
-    /// long. Default 5 s.
+    /// of these is never ended, though its kernel may tell of that later: once it has taken some, it is given up to twice
+    /// as long. Default 5 s.
     close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
     /// How long a closing connection may take in all to send what is left, however steadily its peer takes it; one that
     /// takes a byte now and then can hold [`queue_bytes_max`](Limits::queue_bytes_max) for ever otherwise. Default `None`: for

@@ -162,8 +162,6 @@ BUGS = [
         (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),
     ("the steps in which a kernel makes room are not waited for", 30, [
         (CONNECTION + "writing.rs", "true => timeout_ns.saturating_mul(2),", "true => timeout_ns,")], SLOW_PEERS),
-    ("the first of those steps is not waited for", 30, [
-        (CONNECTION + "writing.rs", "timeout_ns.saturating_add(timeout_ns / 8)", "timeout_ns")], SLOW_PEERS),
     ("a timeout destroys what the kernel still holds", 30, [
         (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
     ("at the loop's cap the one that is written to ends", 30, [

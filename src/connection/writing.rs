@@ -17,7 +17,7 @@ pub(crate) struct OutputBefore {
 /// A kernel that takes so much at once, having been full, makes room in large steps.
 const COARSE_STEP_BYTES: u64 = 32 * 1024;
 
-/// Where so much was sent, the kernel may hold a lot of it, and its first step may be a large one.
+/// Where so much was sent, the kernel may hold a lot of it.
 pub(super) const MUCH_SENT_BYTES: u64 = 64 * 1024;
 
 impl Connection {
@@ -146,14 +146,12 @@ impl Connection {
     /// A send goes through only when the kernel has freed a whole piece of what it holds, of which the peer has taken the
     /// last byte. Measured on Linux over loopback, where pieces are largest, and whatever the peer's rate: the first send
     /// that takes anything again comes when the peer has taken 66,660 bytes since the buffers were full, the next one after
-    /// 129,584 more, further ones after 95,232. So a peer that takes 64 KiB within each timeout is given twice that,
-    /// once large steps were seen, and an eighth more before.
+    /// 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the time.
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
         let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        match self.notes.has(Note::Coarse) {
-            _ if self.bytes_sent < MUCH_SENT_BYTES => timeout_ns,
+        match self.bytes_sent >= MUCH_SENT_BYTES && self.notes.has(Note::Coarse) {
             true => timeout_ns.saturating_mul(2),
-            false => timeout_ns.saturating_add(timeout_ns / 8),
+            false => timeout_ns,
         }
     }
 

@@ -148,7 +148,6 @@
 //! | a slow peer is judged without a send being tried | 30 |
 //! | an idle timeout is judged without a send being tried | 30 |
 //! | the steps in which a kernel makes room are not waited for | 30 |
-//! | the first of those steps is not waited for | 30 |
 //! | a timeout destroys what the kernel still holds | 30 |
 //! | at the loop's cap the one that is written to ends | 30 |
 //! | at the loop's cap the shortest queue goes first | 30 |

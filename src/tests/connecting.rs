@@ -170,30 +170,6 @@ fn k2_an_attempt_that_is_established_by_its_deadline_is_no_failure_though_no_eve
 }
 
 #[test]
-fn k2_what_the_loop_allows_its_clients_is_no_limit_of_what_it_connects_to() {
-    let limits = Limits::default()
-        .with_idle_timeout(Some(SECOND))
-        .with_handshake_timeout(Some(SECOND))
-        .with_total_timeout(Some(SECOND))
-        .with_read_bytes_per_second_max(1)
-        .with_read_burst_bytes(1);
-    let (mut scene, log) = (Scene::with_limits(limits.clone()), Log::default());
-    let (_, peer) = scene.connecting(&log);
-    scene.stands(&peer);
-    scene.receive(&peer, "all of it");
-    scene.pass(100 * SECOND);
-    assert_eq!(log.take(), ["made", "data all of it"]);
-    // Those that it is given for itself hold.
-    let peer = scene.world.connect_begins();
-    scene.begin(&log, Connect::to(server()).limits(limits), idle).unwrap();
-    scene.stands(&peer);
-    scene.receive(&peer, "ab");
-    scene.pass(10 * SECOND);
-    assert_eq!(log.take()[..2], ["made", "data a"]);
-    assert!(peer.is_closed());
-}
-
-#[test]
 fn k2_the_deadline_is_over_once_it_stands() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.connecting(&log);

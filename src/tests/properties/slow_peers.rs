@@ -134,7 +134,7 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     let mut clients: Vec<_> = (0..random.between(1, 6))
         .map(|_| {
             let pace = [Pace::Steady, Pace::Steady, Pace::InSteps, Pace::Never][random.below(4) as usize];
-            Client { peer: network.peer(at), pace, next: deadline * 1017 / 1000, steps: 0, taken: 0 }
+            Client { peer: network.peer(at), pace, next: deadline * 999 / 1000, steps: 0, taken: 0 }
         })
         .collect();
     // Twice as long as the slowest of them needs.
