@@ -161,6 +161,11 @@ impl Connector {
         self.failed = Some(ConnectError::Lookup(error));
     }
 
+    /// Whether it has failed by itself.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Why it failed; `reason` where a call has ended it.
     pub(crate) fn into_error(self, reason: CloseReason) -> ConnectError {
         self.failed.unwrap_or(ConnectError::Cancelled(reason))

@@ -103,6 +103,28 @@ impl CloseReason {
     }
 }
 
+/// What is told of a connection to whoever follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// It is established. Comes once at most, before its protocol is told.
+    Made,
+    /// It has ended, and its protocol was told. Comes once, and nothing after it.
+    Ended(ConnectionEnd),
+}
+
+/// How a connection has ended that somebody follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEnd {
+    /// It was not established.
+    Failed,
+    /// The same, since it was closed or aborted before.
+    Cancelled,
+    Lost,
+    Detached,
+    /// With its loop.
+    ShutDown,
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

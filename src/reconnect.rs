@@ -1,10 +1,13 @@
 //! A connection that is made anew whenever it ends (rule K5).
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Duration;
 
-use crate::{Backoff, CloseReason, Connect, ConnectError, Context, Protocol, Timeout, Transport};
+use crate::reason::{ConnectionEnd, Followed};
+use crate::{Backoff, Connect, ConnectionId, Context, Protocol, TimerId};
 
 /// Makes the protocol of each try; `None` ends the trying.
 type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
@@ -14,9 +17,18 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 /// The delays are those of a [`Backoff`], which begins anew once a connection has stayed up for a while
 /// ([`stable_after`](Reconnect::stable_after)): a server that accepts and closes at once is not called without end.
 ///
-/// `factory` makes a protocol for each try, which gets the callbacks as ever. It goes on until `factory` answers `None`,
-/// a connect is cancelled by its id, or the loop is shut down; also when `factory` panics, or when the protocol has put
-/// another in its place ([`set_protocol`](Transport::set_protocol)).
+/// `factory` makes a protocol for each try, which gets the callbacks as ever. It is the connection that is watched, and not
+/// that protocol: one that puts another in its place ([`set_protocol`](crate::Transport::set_protocol),
+/// [`start_protocol`](crate::Transport::start_protocol)) changes nothing. It ends
+///
+/// - when `factory` returns `None`, or panics,
+/// - when a connect is cancelled: closed or aborted by its id before it is established,
+/// - when the connection is [detached](crate::Transport::detach): it lives on, and whoever has it then sees to it,
+/// - when the loop is shut down, between two tries as well.
+///
+/// Closing or aborting a connection that is established ends that connection alone. During a
+/// [drain](Context::drain) it goes on, since an answer may need it; `factory` may ask
+/// [`is_draining`](Context::is_draining) and return `None`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,6 +77,9 @@ impl Reconnect {
     }
 
     /// How long a connection must have stayed up for the delays to begin anew. Default 10 s.
+    ///
+    /// It has if the loop, having looked for its end after that time, has found none: a loop that was busy meanwhile takes no
+    /// connection for one that stayed up. While reading is [paused](crate::Transport::pause_reading), no end is seen.
     #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Reconnect {
         self.stable_after = time;
@@ -74,27 +89,63 @@ impl Reconnect {
     /// Begins, with the first try at once. What fails at once counts as a try that has failed; its protocol is dropped
     /// without a call.
     pub fn start(mut self, context: &mut Context<'_>) {
-        let Some(inner) = (self.factory)(context) else { return };
-        match context.connect(self.connect.clone(), Box::new(Nobody)) {
-            // Nothing has been called yet: this is in time.
-            Ok(id) => {
-                if let Some(mut transport) = context.connection(id) {
-                    transport.set_protocol(Box::new(Link { inner, plan: Some(self), made_at: None }));
-                }
-            }
+        let Some(protocol) = (self.factory)(context) else { return };
+        let shutdowns = context.shutdowns();
+        match context.connect(self.connect.clone(), protocol) {
+            Ok(id) => self.follow(context, id),
             // The loop is being shut down.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
             Err(error) => {
                 log::debug!("a connect has failed at once: {error}");
-                self.again(context);
+                self.again(context, shutdowns);
             }
         }
     }
 
-    fn again(mut self, context: &mut Context<'_>) {
-        let delay = self.backoff.next_delay();
-        context.call_later(delay, move |context| self.start(context));
+    /// Has what becomes of a connection decide whether there is a next one.
+    fn follow(self, context: &mut Context<'_>, id: ConnectionId) {
+        let shutdowns = context.shutdowns();
+        let (stable_after, has_stayed_up) = (self.stable_after, Rc::new(Cell::new(false)));
+        let (mut plan, mut timer) = (Some(self), None);
+        context.follow(id, move |context, what| match what {
+            Followed::Made => timer = Some(note_whether_up(context, id, stable_after, has_stayed_up.clone())),
+            Followed::Ended(end) => {
+                timer.take().map(|timer| context.cancel(timer));
+                let Some(mut plan) = plan.take() else { return };
+                if has_stayed_up.get() {
+                    plan.backoff.reset();
+                }
+                match end {
+                    ConnectionEnd::Failed | ConnectionEnd::Lost => plan.again(context, shutdowns),
+                    ConnectionEnd::Cancelled | ConnectionEnd::Detached | ConnectionEnd::ShutDown => {}
+                }
+            }
+        });
     }
+
+    /// Has the next try begin in time, unless the loop was shut down since there were so many shutdowns.
+    fn again(mut self, context: &mut Context<'_>, shutdowns: u64) {
+        if context.shutdowns() != shutdowns {
+            return;
+        }
+        let delay = self.backoff.next_delay();
+        context.call_later(delay, move |context| {
+            if context.shutdowns() == shutdowns {
+                self.start(context);
+            }
+        });
+    }
+}
+
+/// Notes after a while whether a connection is still up. Nobody waits for that.
+fn note_whether_up(context: &mut Context<'_>, id: ConnectionId, after: Duration, is_up: Rc<Cell<bool>>) -> TimerId {
+    let timer = context.call_later(after, move |context| {
+        // Its end may have come while the loop was busy. It is looked for before the timers of the next turn.
+        let timer = context.call_later(Duration::ZERO, move |context| is_up.set(context.connection(id).is_some()));
+        context.unref(timer);
+    });
+    context.unref(timer);
+    timer
 }
 
 impl fmt::Debug for Reconnect {
@@ -104,77 +155,5 @@ impl fmt::Debug for Reconnect {
             .field("backoff", &self.backoff)
             .field("stable_after", &self.stable_after)
             .finish_non_exhaustive()
-    }
-}
-
-/// Holds the place of a protocol until it is known that the connect has begun.
-struct Nobody;
-
-impl Protocol for Nobody {
-    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
-        data.len()
-    }
-}
-
-/// The protocol of one try, with the plan for the next.
-struct Link {
-    inner: Box<dyn Protocol>,
-    /// None once it has been passed on.
-    plan: Option<Reconnect>,
-    /// When it came to stand.
-    made_at: Option<Instant>,
-}
-
-impl Link {
-    /// Has the next try begin in time; before the protocol is told, which may panic.
-    fn again(&mut self, transport: &mut Transport<'_>) {
-        let Some(mut plan) = self.plan.take() else { return };
-        let mut context = transport.context();
-        let now = context.now();
-        if self.made_at.is_some_and(|made_at| now.saturating_duration_since(made_at) >= plan.stable_after) {
-            plan.backoff.reset();
-        }
-        plan.again(&mut context);
-    }
-}
-
-impl Protocol for Link {
-    fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.made_at = Some(transport.context().now());
-        self.inner.connection_made(transport);
-    }
-
-    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.inner.data_received(transport, data)
-    }
-
-    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.inner.eof_received(transport, rest);
-    }
-
-    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        self.inner.pause_writing(transport);
-    }
-
-    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        self.inner.resume_writing(transport);
-    }
-
-    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        self.inner.timed_out(transport, timeout);
-    }
-
-    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
-        if !matches!(error, ConnectError::Cancelled(_)) {
-            self.again(transport);
-        }
-        self.inner.connect_failed(transport, error);
-    }
-
-    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        if !matches!(reason, CloseReason::Shutdown) {
-            self.again(transport);
-        }
-        self.inner.connection_lost(transport, reason);
     }
 }

@@ -201,6 +201,7 @@ impl Core {
             return;
         };
         self.end_connector(*connector);
+        self.tell_follower_of_made(id);
         self.make(id);
     }
 

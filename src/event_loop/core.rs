@@ -12,6 +12,7 @@ use mio::event::Source;
 
 use super::PanicPolicy;
 use super::completions::Waiting;
+use super::following::Follower;
 use super::lookups::Lookups;
 use super::own::Own;
 use super::read_buffer::{LargeBuffer, ReadBuffer};
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     pub(super) full_for_loop: Vec<Id>,
     /// How many connections have a socket.
     pub(super) live_connections: usize,
+    /// Connections of which somebody is told what becomes of them.
+    pub(super) followers: BTreeMap<Id, Follower>,
 
     /// How fast connections may be read from, where that is limited.
     pub(super) read_rates: BTreeMap<Id, ReadRate>,
@@ -105,6 +108,8 @@ pub(crate) struct Core {
     pub(super) shared: Arc<Shared>,
     pub(crate) stop_requested: bool,
     pub(super) life: Life,
+    /// How often it has begun to shut down.
+    pub(super) shutdowns: u64,
     pub(crate) panic_policy: PanicPolicy,
     /// The first panic of the turn, under [`PanicPolicy::Propagate`].
     pub(super) panic: Option<Box<dyn Any + Send>>,
@@ -165,6 +170,7 @@ impl Core {
             orphaned_rest: None,
             full_for_loop: Vec::new(),
             live_connections: 0,
+            followers: BTreeMap::new(),
             read_rates: BTreeMap::new(),
             rate_groups: BTreeMap::new(),
             next_rate_group: 0,
@@ -180,6 +186,7 @@ impl Core {
             shared,
             stop_requested: false,
             life: Life::Running,
+            shutdowns: 0,
             panic_policy: PanicPolicy::default(),
             panic: None,
         })

@@ -40,6 +40,7 @@ impl Core {
             ("discarded", self.discarded.len()),
             ("lingering", self.lingering.len()),
             ("backing off", self.backing_off.len()),
+            ("followers", self.followers.len()),
             ("commands", self.commands.len() + usize::from(self.has_commands())),
             ("gathered bytes", self.own.gathered.len()),
             ("shares of broadcasts", usize::from(self.log.is_shared())),

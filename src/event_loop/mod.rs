@@ -9,6 +9,7 @@ mod confirm;
 mod connect;
 mod core;
 mod datagrams;
+mod following;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;

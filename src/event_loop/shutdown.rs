@@ -101,6 +101,7 @@ impl Core {
 
     fn close_all(&mut self, end: Instant, stops: bool) {
         self.life = Life::ShuttingDown(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+        self.shutdowns += 1;
         self.close_listeners();
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.close_for(id, CloseReason::Shutdown);

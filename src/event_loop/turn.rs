@@ -200,6 +200,7 @@ impl Core {
             return;
         }
         let mut lost = std::mem::take(&mut self.lost);
+        let followers = if self.followers.is_empty() { Vec::new() } else { self.take_followers_of(&lost) };
         for Loss { id, reason, handover } in lost.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else {
                 self.deliver_datagram_loss(id, reason);
@@ -216,6 +217,9 @@ impl Core {
             }
         }
         reuse(&mut self.lost, lost);
+        if !followers.is_empty() {
+            self.tell_followers_of_ends(followers);
+        }
     }
 
     /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.

@@ -160,3 +160,241 @@ fn k5_every_callback_reaches_the_protocol() {
     assert_eq!(log.take()[..4], ["made", "pause", "resume", "data hello"]);
     assert!(made.borrow().is_some());
 }
+
+/// Reconnects with protocols that do this, for as long as somebody is scripted to answer.
+fn start_with(scene: &mut Scene, log: &Log, act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + Clone + 'static) {
+    let backoff = Backoff::new(SECOND).factor(2.0).jitter(0.0);
+    let log = log.clone();
+    let factory = move |_: &mut crate::Context<'_>| Some(protocol(&log, act.clone()));
+    let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+    Reconnect::new(server, backoff, factory).start(&mut scene.event_loop.context());
+}
+
+#[test]
+fn k5_a_protocol_that_detaches_ends_it() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peer = scene.world.connect_begins();
+    let kept = Rc::new(RefCell::new(None));
+    let keeps = kept.clone();
+    start_with(&mut scene, &log, move |event, transport| {
+        if let Event::Made = event {
+            let keeps = keeps.clone();
+            assert!(transport.detach(move |_, connection| *keeps.borrow_mut() = Some(connection)));
+        }
+        by_default(&event, transport)
+    });
+    scene.answers(&peer);
+    assert_eq!(log.take(), ["made", "lost: detached from the loop"]);
+    scene.pass(60 * SECOND);
+    assert_eq!(scene.world.take_connected_to().len(), 1, "it is connected again while the connection lives");
+    assert!(kept.borrow().is_some() && !peer.is_closed());
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn k5_a_detach_that_comes_to_nothing_ends_nothing() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peer = scene.world.connect_begins();
+    start_with(&mut scene, &log, |event, transport| {
+        if let Event::Made = event {
+            transport.write(b"it fails to go out");
+            assert!(transport.detach(|_, _| panic!("there is nothing to give")));
+        }
+        by_default(&event, transport)
+    });
+    peer.write_answers(Err(io::ErrorKind::BrokenPipe.into()));
+    scene.has_tried();
+    scene.answers(&peer);
+    assert_eq!(scene.next_try(), SECOND);
+}
+
+/// How one protocol takes the place of another.
+#[derive(Clone, Copy)]
+enum Way {
+    Set,
+    Start,
+}
+
+impl Way {
+    fn put(self, transport: &mut Transport<'_>, protocol: Box<dyn Protocol>) {
+        match self {
+            Way::Set => transport.set_protocol(protocol),
+            Way::Start => transport.start_protocol(protocol),
+        }
+    }
+}
+
+#[test]
+fn k5_a_protocol_that_puts_another_in_its_place_takes_the_reconnecting_with_it() {
+    for way in [Way::Set, Way::Start] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let peers: Vec<_> = (0..4).map(|_| scene.world.connect_begins()).collect();
+        let second = Log::default();
+        let puts = second.clone();
+        start_with(&mut scene, &log, move |event, transport| {
+            if let Event::Data(_) = event {
+                let another = protocol(&puts, move |event, transport| {
+                    if let Event::Data(b"again") = event {
+                        way.put(transport, protocol(&Log::default(), idle));
+                    }
+                    by_default(&event, transport)
+                });
+                way.put(transport, another);
+            }
+            by_default(&event, transport)
+        });
+        // Over and over, and by whatever it ends.
+        for (number, peer) in peers.iter().enumerate() {
+            assert!(scene.has_tried());
+            scene.answers(peer);
+            scene.receive(peer, "upgrade");
+            if number == 1 {
+                scene.receive(peer, "again");
+            }
+            match number {
+                2 => peer.read_fails(io::ErrorKind::ConnectionReset.into()),
+                _ => peer.sends([]),
+            }
+            scene.world.event(peer, Readiness::READABLE | Readiness::READ_CLOSED);
+            scene.settle();
+            // The delays grow as ever: none of them stayed up.
+            scene.pass(SECOND * (1 << number) - 100 * MS);
+            assert!(!scene.has_tried());
+            scene.pass(100 * MS);
+        }
+        assert!(scene.has_tried());
+        assert_eq!(log.take().iter().filter(|entry| entry.starts_with("lost")).count(), 0);
+        assert!(second.take().iter().filter(|entry| entry.starts_with("lost")).count() >= 3);
+    }
+}
+
+#[test]
+fn k5_a_protocol_that_is_replaced_from_outside_or_before_it_is_made_changes_nothing() {
+    for way in [Way::Set, Way::Start] {
+        for is_made in [false, true] {
+            let (mut scene, log) = (Scene::new(), Log::default());
+            let peer = scene.world.connect_begins();
+            start_with(&mut scene, &log, idle);
+            if is_made {
+                scene.answers(&peer);
+            }
+            let second = Log::default();
+            for id in scene.event_loop.context().connection_ids() {
+                let protocol = protocol(&second, idle);
+                scene.tell(id, |transport| way.put(transport, protocol));
+            }
+            if !is_made {
+                scene.answers(&peer);
+            }
+            // Of that one it is known, too, that it has stayed up.
+            scene.pass(10 * SECOND);
+            scene.has_tried();
+            scene.end(&peer);
+            assert_eq!(scene.next_try(), SECOND);
+            assert_eq!(second.take().last().map(String::as_str), Some("lost: closed by the peer"));
+            assert!(!log.take().iter().any(|entry| entry.starts_with("lost")));
+        }
+    }
+}
+
+#[test]
+fn k5_a_link_whose_end_is_seen_late_has_not_stayed_up() {
+    // The server accepts and closes at once. Meanwhile the loop is held by a slow callback: its own, or somebody's.
+    for is_its_own in [true, false] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let peers: Vec<_> = (0..2).map(|_| scene.world.connect_begins()).collect();
+        let world = scene.world.clone();
+        start_with(&mut scene, &log, move |event, transport| {
+            if let (Event::Made, true) = (&event, is_its_own) {
+                world.advance(11 * SECOND);
+            }
+            by_default(&event, transport)
+        });
+        assert!(scene.has_tried());
+        scene.refuses(&peers[0]);
+        assert_eq!(scene.next_try(), SECOND);
+        peers[1].sends([]);
+        peers[1].answers();
+        scene.world.event(&peers[1], Readiness::WRITABLE);
+        scene.turn();
+        scene.world.event(&peers[1], Readiness::READABLE | Readiness::READ_CLOSED);
+        if !is_its_own {
+            scene.world.advance(11 * SECOND);
+        }
+        scene.settle();
+        assert_eq!(scene.next_try(), 2 * SECOND, "the delays begin anew for a link that was up for no time");
+    }
+}
+
+#[test]
+fn k5_a_link_that_has_stayed_up_leaves_no_timer_behind() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let listener = scene.listener;
+    scene.event_loop.context().listener(listener).unwrap().close();
+    let peer = scene.world.connect_begins();
+    let mut once = Some(protocol(&log, idle));
+    let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+    let reconnect = Reconnect::new(server, Backoff::new(SECOND), move |_| once.take());
+    reconnect.start(&mut scene.event_loop.context());
+    scene.answers(&peer);
+    let start = scene.world.now();
+    scene.end(&peer);
+    scene.event_loop.run_until_idle().unwrap();
+    assert_eq!(scene.world.now() - start, SECOND, "it waits for the next try and for nothing else");
+    assert_eq!(scene.event_loop.time_to_next(), None);
+}
+
+#[test]
+fn k5_it_ends_when_the_loop_is_shut_down_between_two_tries() {
+    for drains in [false, true] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let peer = scene.world.connect_begins();
+        start_with(&mut scene, &log, idle);
+        scene.refuses(&peer);
+        assert!(scene.has_tried());
+        match drains {
+            true => scene.event_loop.drain(SECOND).unwrap(),
+            false => scene.event_loop.shutdown(SECOND).unwrap(),
+        }
+        scene.pass(60 * SECOND);
+        assert!(!scene.has_tried(), "the loop was shut down meanwhile");
+        assert_eq!(scene.event_loop.time_to_next(), None);
+    }
+}
+
+#[test]
+fn k5_a_limit_that_ends_a_connect_is_no_cancel() {
+    let (mut scene, log) = (Scene::with_limits(Limits::default().with_queue_bytes_max(10)), Log::default());
+    scene.world.connect_begins();
+    start_with(&mut scene, &log, idle);
+    assert!(scene.has_tried());
+    for id in scene.event_loop.context().connection_ids() {
+        scene.tell(id, |transport| {
+            transport.write(&[0; 100]);
+            transport.write(&[0; 100]);
+        });
+    }
+    assert!(log.take()[0].contains("too much output queued"));
+    assert_eq!(scene.next_try(), SECOND);
+}
+
+#[test]
+fn k5_a_factory_that_panics_ends_it_and_the_loop_goes_on() {
+    let mut scene = Scene::new();
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    let peer = scene.world.connect_begins();
+    let (log, mut tries) = (Log::default(), 0);
+    let noted = log.clone();
+    let factory = move |_: &mut crate::Context<'_>| {
+        tries += 1;
+        assert!(tries < 2, "the second one");
+        Some(protocol(&noted, idle))
+    };
+    let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+    Reconnect::new(server, Backoff::new(SECOND), factory).start(&mut scene.event_loop.context());
+    scene.refuses(&peer);
+    scene.pass(60 * SECOND);
+    assert_eq!((scene.world.take_connected_to().len(), scene.event_loop.context().counters().panics), (1, 1));
+    scene.accept(&log, echo);
+    assert_eq!(log.take().last().map(String::as_str), Some("made"));
+}

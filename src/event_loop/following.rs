@@ -1,0 +1,70 @@
+//! Following a connection: what becomes of it is told, whatever protocol it has by then (rule K5).
+//!
+//! A protocol that wraps another one would not do: it is dropped where the inner one puts a third in its place.
+
+use super::Core;
+use super::core::Loss;
+use crate::connection::Connection;
+use crate::ids::Id;
+use crate::reason::{ConnectionEnd, Followed};
+use crate::{CloseReason, ConnectionId, Context};
+
+/// Who is told.
+pub(super) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
+
+impl Context<'_> {
+    /// Has `follower` told what becomes of a connection that was begun and is not established yet. It has one at most.
+    pub(crate) fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
+        if self.core.slots.connection(id.0).is_some_and(Connection::is_alive) {
+            self.core.followers.insert(id.0, Box::new(follower));
+        }
+    }
+
+    /// How often the loop has begun to shut down.
+    pub(crate) fn shutdowns(&self) -> u64 {
+        self.core.shutdowns
+    }
+}
+
+impl Core {
+    /// A connection that we have begun is established.
+    pub(super) fn tell_follower_of_made(&mut self, id: Id) {
+        let Some(mut follower) = self.followers.remove(&id) else { return };
+        self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Made));
+        self.followers.insert(id, follower);
+    }
+
+    /// The followers of connections that have ended. They are told after the connections' protocols.
+    #[cold]
+    pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
+        let mut followers = Vec::new();
+        for Loss { id, reason, .. } in lost {
+            if let Some(follower) = self.followers.remove(id) {
+                followers.push((follower, self.end_of(*id, reason)));
+            }
+        }
+        followers
+    }
+
+    fn end_of(&mut self, id: Id, reason: &CloseReason) -> ConnectionEnd {
+        let connector = self.slots.connection_mut(id).and_then(Connection::connector_mut);
+        let failed = connector.map(|connector| connector.has_failed());
+        match (reason, failed) {
+            (CloseReason::Shutdown, _) => ConnectionEnd::ShutDown,
+            (CloseReason::Detached, _) => ConnectionEnd::Detached,
+            (CloseReason::Closed | CloseReason::Aborted | CloseReason::Protocol(_), Some(false)) => {
+                ConnectionEnd::Cancelled
+            }
+            (_, Some(_)) => ConnectionEnd::Failed,
+            (_, None) => ConnectionEnd::Lost,
+        }
+    }
+
+    #[cold]
+    pub(super) fn tell_followers_of_ends(&mut self, followers: Vec<(Follower, ConnectionEnd)>) {
+        for (mut follower, end) in followers {
+            self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Ended(end)));
+            self.drop_guarded(follower);
+        }
+    }
+}
