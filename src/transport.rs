@@ -251,8 +251,8 @@ impl<'a> Transport<'a> {
     /// Says whether the protocol is in the middle of an answer of which it has not written all: one that it makes piece by
     /// piece, or waits for. While it is, a timeout aborts the connection, and so does the end of a
     /// [shutdown](crate::Context::shutdown), so that the peer sees a reset, and does not take what it has for the whole.
-    /// [`close`](Transport::close) does not look at it. Nothing sets it back but this and
-    /// [`start_protocol`](Transport::start_protocol).
+    /// [`close`](Transport::close) does not look at it, and once the connection is closing this does nothing. Nothing sets it
+    /// back but this and [`start_protocol`](Transport::start_protocol).
     pub fn set_answering(&mut self, answering: bool) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
             connection.set_answering(answering);

@@ -169,9 +169,11 @@ impl Connection {
         self.flags.set(Flag::Writable, true);
     }
 
-    /// Its protocol says whether it is in the middle of an answer.
+    /// Its protocol says whether it is in the middle of an answer; once its end has begun, that is too late.
     pub(crate) fn set_answering(&mut self, answering: bool) {
-        self.notes.set(Note::Answering, answering);
+        if !self.is_closing() {
+            self.notes.set(Note::Answering, answering);
+        }
     }
 
     /// Sends what is queued and then `more`; what the kernel does not take stays queued.

@@ -205,8 +205,9 @@ fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
 fn set_answering(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     let answering = ledger.random.hits(500);
     ledger.coverage.hit("set_answering");
-    if ledger.connections[index].phase != Phase::Lost {
-        ledger.connections[index].answering = answering;
+    let connection = &mut ledger.connections[index];
+    if connection.phase != Phase::Lost && !connection.closing {
+        connection.answering = answering;
     }
     transport.set_answering(answering);
 }
