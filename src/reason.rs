@@ -103,7 +103,7 @@ impl CloseReason {
     }
 }
 
-/// What is told of a connection to whoever follows it.
+/// What the follower of a connection is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
     /// It is established. Comes once at most, before its protocol is told.

@@ -23,7 +23,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 ///
 /// - when `factory` returns `None`, or panics,
 /// - when a connect is cancelled: closed or aborted by its id before it is established,
-/// - when the connection is [detached](crate::Transport::detach): it lives on, and whoever has it then sees to it,
+/// - when the connection is [detached](crate::Transport::detach): it lives on, and its new owner sees to it,
 /// - when the loop is shut down, between two tries as well.
 ///
 /// Closing or aborting a connection that is established ends that connection alone. During a

@@ -77,7 +77,7 @@ impl Core {
         }
     }
 
-    /// Sends what is queued for a connection, from within a callback of whoever it may be: what follows, such as the marks,
+    /// Sends what is queued for a connection, perhaps from within another one's callback: what follows, such as the marks,
     /// comes with the turn's flush.
     fn send_queued(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
