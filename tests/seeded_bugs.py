@@ -596,7 +596,7 @@ BUGS = [
     ("a5", LOOP + "accept.rs", "Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),\n", ""),
     ("c7", LOOP + "accept.rs", "self.restore(id, &unread, unsent);", "drop((unread, unsent));"),
     ("g1", BACKLOG, "self.lock().takers[taker].is_woken = false;", "let _ = taker;"),
-    ("g1", BACKLOG, "taker.promised > 0 && !taker.is_woken)?;", "taker.promised > 1 && !taker.is_woken)?;"),
+    ("a4", BACKLOG, "taker.promised > 0 && !taker.is_woken)?;", "taker.promised > 1 && !taker.is_woken)?;"),
     ("model", BACKLOG, "self.lock().takers[taker].is_woken = false;", "let _ = taker;"),
     ("model", BACKLOG, "state.acceptor = Some(wake.clone());", "drop(state);\n        self.lock().acceptor = Some(wake.clone());"),
     ("model", BACKLOG, "state.set_room(taker, Room::default());", ""),
