@@ -20,8 +20,8 @@ const READ_AHEAD_BYTES: usize = 8 * 1024;
 /// else that thread does waits too. [`Detached::from`] makes it fit for a loop again, with what is still unread, what was
 /// read ahead included. No write raises SIGPIPE.
 ///
-/// Dropping it closes the socket: by a reset if the last write failed, or while the thread panics, since no peer must take
-/// half an answer for the whole.
+/// Dropping it closes the socket: by a reset if the last write failed, or while the thread panics, since no peer must
+/// take half an answer for the whole.
 pub struct BlockingStream {
     socket: Held<Socket>,
     peer: Option<Address>,
@@ -57,7 +57,7 @@ impl Detached {
     ///
     /// # Errors
     ///
-    /// What the system says, such as that the peer has reset; `Unsupported` for a simulated connection. It is reset then.
+    /// What the system says, such as that the peer has reset; `Unsupported` for a simulated one. Either way it is reset.
     pub fn into_blocking(self, timeout: Option<Duration>) -> io::Result<BlockingStream> {
         let peer = self.peer.clone();
         let (socket, unread, unsent) = self.into_socket().map_err(|simulated| {

@@ -22,8 +22,8 @@ use crate::{Address, Limits};
 /// # let _ = mail;
 /// ```
 ///
-/// A Unix socket whose backlog is full is tried again until the deadline: after 10 ms, then after twice as long each time,
-/// up to 320 ms. That is so on Linux; BSD and macOS refuse, as where nobody listens.
+/// A Unix socket whose backlog is full is tried again until the deadline: after 10 ms, then after twice as long each
+/// time, up to 320 ms. That is so on Linux; BSD and macOS refuse, as where nobody listens.
 ///
 /// Of several addresses, the families take turns, beginning with that of the first. The next one is tried 250 ms after
 /// the last, or at once where that has failed; the first that stands wins, and the others are closed.

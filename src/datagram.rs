@@ -173,8 +173,8 @@ impl DatagramSocket {
     /// Receives one datagram into the buffer, which is as large as it needs, or larger.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Receive {
         let most = self.buffer_bytes().min(buffer.len()) - 1;
-        // One byte more than comes whole tells a longer one; the system's own flag is out of reach of safe code. On Windows
-        // what does not fit is an error, and the buffer is larger than any datagram.
+        // One byte more than comes whole tells a longer one; the system's own flag is out of reach of safe code. On
+        // Windows what does not fit is an error, and the buffer is larger than any datagram.
         let room = if cfg!(windows) { buffer.len() } else { most + 1 };
         let Some(socket) = &self.socket else { return Receive::Blocked };
         loop {

@@ -85,8 +85,9 @@ limits! {
     /// Default 64; 0 counts as 1.
     datagrams_per_turn_max / with_datagrams_per_turn_max: usize = 64,
     /// The longest datagram that is received whole; a longer one is truncated. Default 65,535, which is more than any
-    /// that UDP has; for UDP more counts as that. Unix sockets may have longer ones, up to 8 MiB: a loop whose sockets ask
-    /// for them has one buffer for all, as large as the longest, and gives it back within two seconds after its use.
+    /// that UDP has; for UDP more counts as that. Unix sockets may have longer ones, up to 8 MiB: a loop whose sockets
+    /// ask for them has one buffer for all, as large as the longest, and gives it back within two seconds after its
+    /// use.
     datagram_bytes_max / with_datagram_bytes_max: usize = 65_535,
     /// How many bytes a protocol may leave unconsumed (rule R1); more ends the connection. Default 64 KiB.
     input_bytes_max / with_input_bytes_max: usize = 64 * 1024,

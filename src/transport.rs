@@ -331,8 +331,8 @@ impl<'a> Transport<'a> {
     ///
     /// Who the peer on a Unix socket is (process, user, group), `rustix::net::sockopt::socket_peercred` tells of it.
     ///
-    /// Reading, writing, closing or shutting down through it goes behind the loop's back. With `SO_LINGER` set, closing it
-    /// blocks the loop.
+    /// Reading, writing, closing or shutting down through it goes behind the loop's back. With `SO_LINGER` set, closing
+    /// it blocks the loop.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.core.slots.connection(self.id)?.socket()?.as_fd()
@@ -341,8 +341,8 @@ impl<'a> Transport<'a> {
     /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
     /// it is closed, as it is in `connection_lost` and after [`abort`](Transport::abort), and where it is simulated.
     ///
-    /// Reading, writing, closing or shutting down through it goes behind the loop's back. With `SO_LINGER` set, closing it
-    /// blocks the loop.
+    /// Reading, writing, closing or shutting down through it goes behind the loop's back. With `SO_LINGER` set, closing
+    /// it blocks the loop.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         self.core.slots.connection(self.id)?.socket()?.as_socket()

@@ -114,8 +114,8 @@ impl Datagram {
         }
     }
 
-    /// The longest datagram that can come: what UDP has, and for Unix sockets more than any system sends. (Linux 6.18 sends
-    /// 4.2 MB, 8 MiB fail with ENOBUFS.)
+    /// The longest datagram that can come: what UDP has, and for Unix sockets more than any system sends. (Linux 6.18
+    /// sends 4.2 MB, 8 MiB fail with ENOBUFS.)
     pub(crate) fn datagram_bytes_max(&self) -> usize {
         match self {
             #[cfg(unix)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Stream;
 
-/// A socket that no loop has, as a connection on its way holds it. Dropped, it closes: by a reset where its peer may have
-/// got half of an answer, which it must not take for the whole (rule X5).
+/// A socket that no loop has, as a connection on its way holds it. Dropped, it closes: by a reset where its peer may
+/// have got half of an answer, which it must not take for the whole (rule X5).
 pub(crate) struct Held<S: Into<Stream>> {
     /// None once it was taken out.
     socket: Option<S>,

@@ -36,7 +36,8 @@ fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::
     Ok(socket.into())
 }
 
-/// What every stream of ours has. Where the platform hands it on to what is accepted, this saves two calls a connection.
+/// What every stream of ours has. Where the platform hands it on to what is accepted, this saves two calls a
+/// connection.
 fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     if_supported(socket.set_tcp_nodelay(true))?;
     if_supported(socket.set_out_of_band_inline(true))

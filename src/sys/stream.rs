@@ -179,8 +179,8 @@ impl Stream {
 
     /// Whether a read that stops short, without a hint of anything special, has emptied the socket.
     ///
-    /// It saves a system call a message. TCP on Linux only: elsewhere, and on other sockets, only would-block tells. (Of
-    /// three messages that have arrived on an MPTCP socket a read takes the first.)
+    /// It saves a system call a message. TCP on Linux only: elsewhere, and on other sockets, only would-block tells.
+    /// (Of three messages that have arrived on an MPTCP socket a read takes the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
             Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
@@ -436,8 +436,8 @@ fn set_options(stream: &mio::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What came of setting an option. One that a socket does not support is left out: MPTCP has no urgent data, and what is
-/// no Internet socket has no delay.
+/// What came of setting an option. One that a socket does not support is left out: MPTCP has no urgent data, and what
+/// is no Internet socket has no delay.
 pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
     match set {
         Err(error) if is_unsupported(&error) => Ok(()),

@@ -135,8 +135,8 @@ fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What reading is registered for. A read stops short in front of an urgent byte, and only the hint at that tells that it
-/// has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
+/// What reading is registered for. A read stops short in front of an urgent byte, and only the hint at that tells that
+/// it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
 fn read_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return Interest::READABLE | Interest::PRIORITY;

@@ -1,5 +1,5 @@
-//! Sockets that have the type of TCP's and are none, as MPTCP's are (rule R6). A service manager hands such a listener over
-//! (`SocketProtocol=mptcp`), and `mptcpize` makes every socket of a program one.
+//! Sockets that have the type of TCP's and are none, as MPTCP's are (rule R6). A service manager hands such a listener
+//! over (`SocketProtocol=mptcp`), and `mptcpize` makes every socket of a program one.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};

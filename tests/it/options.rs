@@ -87,7 +87,8 @@ const LINGER: Duration = Duration::from_secs(30);
 
 type Found = Rc<RefCell<Vec<(bool, bool, Option<Duration>)>>>;
 
-/// Notes which options its socket has, answers more than its peer has room for and less than the kernel takes, and closes.
+/// Notes which options its socket has, answers more than its peer has room for and less than the kernel takes, and
+/// closes.
 struct AnswersUnread(Found);
 
 impl Protocol for AnswersUnread {
