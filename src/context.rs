@@ -57,8 +57,8 @@ impl<'a> Context<'a> {
     }
 
     /// Like [`listen`](Context::listen), on a socket that listens already. It and what waits in its backlog are made
-    /// non-blocking, `TCP_NODELAY` and `SO_OOBINLINE` are set where they are supported, and `SO_LINGER` is turned off: a
-    /// close that waits holds up the loop. MPTCP is taken too; there each message costs a second read.
+    /// non-blocking, `TCP_NODELAY` and `SO_OOBINLINE` are set where they are supported, and `SO_LINGER` is turned off:
+    /// a close that waits holds up the loop. MPTCP is taken too; there each message costs a second read.
     ///
     /// # Errors
     ///
@@ -75,9 +75,9 @@ impl<'a> Context<'a> {
     /// path, such as `Some(0o600)`; nobody can connect before it is set. Without one the umask decides, and abstract names
     /// have none: whoever is on the machine can connect.
     ///
-    /// A socket at that path on which nobody listens any more, as a crash leaves it, is replaced. When the listener is
-    /// closed its path is removed, if it is still its own. (Two programs that start at the very same moment can both take
-    /// a path for stale; the one that binds later has it then.)
+    /// A socket at that path on which nobody listens any more, as a crash leaves it, is replaced: one that refuses
+    /// twice, 50 ms apart, for which this blocks. (On BSD and macOS only where that is asked for: see
+    /// [`remove_stale_socket`](crate::remove_stale_socket).) When the listener is closed it removes its own path.
     ///
     /// # Errors
     ///
@@ -138,8 +138,8 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
-    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol dropped
-    /// without a call.
+    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
+    /// dropped without a call.
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.attach(connection.into(), protocol).map(ConnectionId)
     }
@@ -153,9 +153,9 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no descriptor
-    /// left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the loop shuts
-    /// down, `StorageFull` with no slot left. The protocol is dropped without a call then.
+    /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no
+    /// descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the
+    /// loop shuts down, `StorageFull` with no slot left. The protocol is dropped without a call then.
     pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
         self.core.connect(target.into(), protocol).map(ConnectionId)
     }
@@ -196,9 +196,9 @@ impl<'a> Context<'a> {
 
     // Datagrams.
 
-    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress): a
-    /// path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, nothing else is, and
-    /// it is removed again on close. `connection_made` comes with the next turn.
+    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress):
+    /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
+    /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
     ///
     /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
     ///
@@ -504,17 +504,17 @@ impl Listening<'_> {
         self.core.slots.listener(self.id).ok_or(io::ErrorKind::NotConnected)?.socket.local_addr()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are handed
-    /// on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before the socket
-    /// is bound is for [`listen_on`](Context::listen_on). With `SO_LINGER` set, closing what it accepts blocks the loop.
+    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are
+    /// handed on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before
+    /// the socket is bound is for [`listen_on`](Context::listen_on).
     ///
-    /// Accepting through it goes behind the loop's back.
+    /// Accepting through it goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.core.slots.listener(self.id)?.socket.as_fd()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them), as on Unix.
+    /// The socket, for options that have no method here; `socket2::SockRef::from(&socket)` has all of them.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         self.core.slots.listener(self.id)?.socket.as_socket()

@@ -164,4 +164,6 @@ pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
 pub use reconnect::Reconnect;
 pub use source::SourceAction;
 pub use sys::Readiness;
+#[cfg(unix)]
+pub use sys::remove_stale_socket;
 pub use transport::Transport;

@@ -39,6 +39,7 @@ POOL = "src/workers/pool.rs"
 SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
+PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
@@ -320,12 +321,18 @@ BUGS = [
     ("k7", LOOP + "lookups.rs", "Ok(addresses) if addresses.is_empty() =>", "Ok(addresses) if false && addresses.is_empty() =>"),
     ("k7", LOOP + "lookups.rs", "self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing));",
      "if self.found.is_some() { self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing)) }"),
-    ("n1", "src/sys/unix_listener.rs", "if !found.file_type().is_socket() {\n        return", "if false {\n        return"),
-    ("n1", "src/sys/unix_listener.rs", "Ok(found) if self.is(&found) => fs", "Ok(_) => fs"),
-    ("n1", "src/sys/unix_listener.rs", "Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => stale.unlink(),",
-     "_ if in_use.kind() == io::ErrorKind::AddrInUse => stale.unlink(),"),
-    ("n1", "src/sys/unix_listener.rs", "probe.set_nonblocking(true)?;", ""),
-    ("n1", "src/sys/unix_listener.rs", "remove_stale(path, kind, error)?;", "return Err(error);"),
+    ("n1", PATH, "if !found.file_type().is_socket() {\n        return", "if false {\n        return"),
+    ("n1", PATH, "Ok(found) if self.is(&found) => fs", "Ok(_) => fs"),
+    ("n1", PATH, "Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Some(found)),", "Ok(()) | Err(_) if found.number > 0 => Ok(Some(found)),"),
+    ("n1", PATH, "probe.set_nonblocking(true)?;", ""),
+    ("n1", PATH, "remove_stale(path, kind, || thread::sleep(MOMENT))?;\n            }", "return Err(error);\n            }"),
+    ("n1", PATH, "wait_a_moment();", "let _ = wait_a_moment;"),
+    ("n1", PATH, "Some(found) if stale == found => stale.unlink", "Some(found) => found.unlink"),
+    ("n1", PATH, "Ok(found) if Inode::of(&self.path, &found)? == *self => fs", "Ok(found) if self.is(&found) => fs"),
+    ("n1", PATH, "let claim = self.claim(now)?;", "let claim = self.claim(now).ok().flatten();"),
+    ("n1", PATH, "&& is_recent(&claim, now) =>", "&& claim.exists() && now > UNIX_EPOCH =>"),
+    ("n1", PATH, "let _ = fs::remove_file(claim);", "drop(claim);"),
+    ("n1", PATH, "} else if let Some(_refusing) = refusing(path, kind)? {", "} else if remove_stale_socket(path)? {} else if refusing(path, kind)?.is_some() {"),
     ("n1", "src/sys/unix_listener.rs", "if let (Some(mode), Some(inode)) = (mode, &listener.inode) {",
      "SockRef::from(&listener.listener).listen(1)?;\n        if let (Some(mode), Some(inode)) = (mode, &listener.inode) {"),
     ("n1", "src/sys/unix_listener.rs", "Permissions::from_mode(mode)", "Permissions::from_mode(mode | 0o111)"),

@@ -25,6 +25,8 @@ mod unix_datagram;
 #[cfg(unix)]
 mod unix_listener;
 #[cfg(unix)]
+mod unix_path;
+#[cfg(unix)]
 mod unix_stream;
 
 pub(crate) use accept_error::AcceptError;
@@ -42,6 +44,8 @@ pub(crate) use put_off::PutOff;
 pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked};
 #[cfg(unix)]
 use unix_address::unix_address;
+#[cfg(unix)]
+pub use unix_path::remove_stale_socket;
 #[cfg(unix)]
 pub(crate) use unix_stream::send;
 

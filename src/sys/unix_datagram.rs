@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::datagram::Received;
 use super::stream::SEND_FLAGS;
 use super::unix_address;
-use super::unix_listener::{Inode, bind_to_path};
+use super::unix_path::{Inode, bind_to_path};
 use crate::{Address, UnixAddress};
 
 pub(crate) struct UnixDatagram {
@@ -31,7 +31,7 @@ impl UnixDatagram {
             UnixAddress::Path(path) => {
                 // Refuses what cannot be a path.
                 unix_address(address)?;
-                Some(bind_to_path(&socket, path, Type::DGRAM)?)
+                Some(bind_to_path(&socket, path, Type::DGRAM, true)?)
             }
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;

@@ -1,17 +1,17 @@
 //! A listening Unix stream socket.
 
 use std::ffi::OsStr;
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf, absolute};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::unix_address;
+use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
 
@@ -21,15 +21,9 @@ pub(crate) struct UnixListener {
     inode: Option<Inode>,
 }
 
-/// A path, and what stood there when this was made.
-pub(super) struct Inode {
-    path: PathBuf,
-    device: u64,
-    number: u64,
-}
-
 impl UnixListener {
-    /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced; nothing else is.
+    /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced, where that can be told;
+    /// nothing else is.
     ///
     /// The mode is there before it listens. Until then whoever connects is refused, so nobody slips in under another one.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
@@ -49,7 +43,7 @@ impl UnixListener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let inode = match address {
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM)?),
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, REFUSAL_IS_STALE)?),
             UnixAddress::Abstract(name) => {
                 let name = [b"\0", &name[..]].concat();
                 socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
@@ -61,7 +55,7 @@ impl UnixListener {
         let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
         let listener = UnixListener { listener, inode };
         if let (Some(mode), Some(inode)) = (mode, &listener.inode) {
-            fs::set_permissions(&inode.path, Permissions::from_mode(mode))?;
+            fs::set_permissions(inode.path(), Permissions::from_mode(mode))?;
         }
         Ok(listener)
     }
@@ -78,10 +72,7 @@ impl UnixListener {
             (None, Address::Unix(UnixAddress::Path(path))) if unlinks => {
                 let found = fs::symlink_metadata(&path)?;
                 if !found.file_type().is_socket() {
-                    return Err(io::Error::new(
-                        io::ErrorKind::AlreadyExists,
-                        "something that is no socket has this path",
-                    ));
+                    return Err(not_a_socket(io::ErrorKind::AlreadyExists));
                 }
                 self.inode = Some(Inode::of(&path, &found)?);
             }
@@ -115,64 +106,9 @@ impl Drop for UnixListener {
     fn drop(&mut self) {
         if let Some(inode) = &self.inode {
             if let Err(error) = inode.unlink() {
-                log::warn!("cannot remove {}: {error}", crate::escape(inode.path.as_os_str().as_bytes()));
+                log::warn!("cannot remove {}: {error}", crate::escape(inode.path().as_os_str().as_bytes()));
             }
         }
-    }
-}
-
-impl Inode {
-    fn of(path: &Path, found: &Metadata) -> io::Result<Inode> {
-        // The working directory may be another one by the time it is unlinked.
-        Ok(Inode { path: absolute(path)?, device: found.dev(), number: found.ino() })
-    }
-
-    fn is(&self, found: &Metadata) -> bool {
-        (self.device, self.number) == (found.dev(), found.ino())
-    }
-
-    /// Unlinks the path, unless something else stands there by now, or nothing.
-    pub(super) fn unlink(&self) -> io::Result<()> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(found) if self.is(&found) => fs::remove_file(&self.path),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Binds a socket of this type to a path. A socket that nobody has open any more is replaced.
-pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type) -> io::Result<Inode> {
-    let address = SockAddr::unix(path)?;
-    match socket.bind(&address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_stale(path, kind, error)?;
-            socket.bind(&address)?;
-        }
-        result => result?,
-    }
-    Inode::of(path, &fs::symlink_metadata(path)?)
-}
-
-/// Removes a socket that nobody listens on: one that refuses to be connected to. Whatever else stands there is left alone,
-/// and `in_use` answered or something that says more.
-fn remove_stale(path: &Path, kind: Type, in_use: io::Error) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "something that is no socket has this path"));
-    }
-    let stale = Inode::of(path, &found)?;
-    let probe = Socket::new(Domain::UNIX, kind, None)?;
-    // One whose backlog is full is alive: it would block.
-    probe.set_nonblocking(true)?;
-    match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => stale.unlink(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        _ => Err(in_use),
     }
 }
 

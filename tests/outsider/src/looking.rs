@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
     Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Limits, Losses,
-    PostError, Protocol, Timeout, Transport, UnixAddress,
+    PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
 };
 
 /// Echoes, leaves what follows a full stop, and hands itself over at one.
@@ -113,4 +113,17 @@ fn a_command_that_cannot_be_run_is_given_back() {
     handle.post(full.into_inner()).unwrap();
     drop(event_loop);
     assert!(matches!(handle.post(|_| {}), Err(PostError::Gone(_))));
+}
+
+#[test]
+fn what_a_crash_has_left_at_a_path_is_removed_and_what_listens_there_is_not() {
+    let path = std::env::temp_dir().join(format!("switchboard-outsider-{}", std::process::id()));
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(remove_stale_socket(&path).unwrap());
+    assert!(!remove_stale_socket(&path).unwrap(), "nothing is there any more");
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.context().listen_unix(UnixAddress::Path(path.clone()), Some(0o600), |_, _| None).unwrap();
+    assert_eq!(remove_stale_socket(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    drop(event_loop);
+    assert!(!path.exists());
 }

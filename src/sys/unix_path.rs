@@ -1,0 +1,312 @@
+//! Unix sockets at paths: what stands there, whose it is, and what may be replaced (rule N1).
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf, absolute};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// So long after a socket has refused it is asked once more: one that is bound and does not listen yet refuses too.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Whether a stream socket that refuses twice has nobody who listens. On Linux it would block where its backlog is full; BSD
+/// and macOS have it refuse then, so there it may be the one of a busy server.
+pub(super) const REFUSAL_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// A path, and what stood there when this was made.
+#[derive(PartialEq, Eq)]
+pub(super) struct Inode {
+    path: PathBuf,
+    device: u64,
+    number: u64,
+    /// When it was made, of a socket.
+    modified: (i64, i64),
+}
+
+impl Inode {
+    pub(super) fn of(path: &Path, found: &Metadata) -> io::Result<Inode> {
+        // The working directory may be another one by the time it is unlinked.
+        let modified = (found.mtime(), found.mtime_nsec());
+        Ok(Inode { path: absolute(path)?, device: found.dev(), number: found.ino(), modified })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        (self.device, self.number) == (found.dev(), found.ino())
+    }
+
+    /// Unlinks the path of a socket that is open here, unless something else stands there by now, or nothing.
+    pub(super) fn unlink(&self) -> io::Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if self.is(&found) => fs::remove_file(&self.path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Unlinks the path of a socket that nobody has open. Returns whether it has; `false` where nothing is there any more.
+    ///
+    /// Between a look and an unlink another server could replace it and bind its own, of the same number even. So whoever
+    /// unlinks it has given that inode a second name before, and of several servers one can.
+    fn unlink_stale(&self, now: SystemTime) -> io::Result<bool> {
+        let claim = self.claim(now)?;
+        let unlinked = match fs::symlink_metadata(&self.path) {
+            Ok(found) if Inode::of(&self.path, &found)? == *self => fs::remove_file(&self.path).map(|()| true),
+            Ok(_) => Err(in_use()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        if let Some(claim) = claim {
+            let _ = fs::remove_file(claim);
+        }
+        unlinked
+    }
+
+    /// Gives a stale socket the name by which servers tell each other that it is being unlinked. `None` where that cannot be:
+    /// in a file system without such links, and of somebody else's socket.
+    fn claim(&self, now: SystemTime) -> io::Result<Option<PathBuf>> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".stale-{:x}-{:x}-{:x}", self.number, self.modified.0, self.modified.1));
+        let claim = PathBuf::from(name);
+        match fs::hard_link(&self.path, &claim) {
+            Ok(()) => Ok(Some(claim)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_recent(&claim, now) => Err(in_use()),
+            // Whoever made it was killed in the middle.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Some(claim)),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Whether a claim was made within the last second. One takes some microseconds.
+fn is_recent(claim: &Path, now: SystemTime) -> bool {
+    let Ok(found) = fs::symlink_metadata(claim) else { return true };
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Making another name for it has changed the inode.
+    now.as_secs().saturating_sub(u64::try_from(found.ctime()).unwrap_or_default()) <= 1
+}
+
+/// Binds a socket of this type to a path. With `replaces`, a socket that nobody has open any more is replaced.
+pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: bool) -> io::Result<Inode> {
+    let address = SockAddr::unix(path)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if replaces {
+                remove_stale(path, kind, || thread::sleep(MOMENT))?;
+            } else if let Some(_refusing) = refusing(path, kind)? {
+                let what = "the socket at this path refuses: it is stale (see remove_stale_socket), or it is busy";
+                return Err(io::Error::new(error.kind(), what));
+            }
+            socket.bind(&address)?;
+        }
+        result => result?,
+    }
+    Inode::of(path, &fs::symlink_metadata(path)?)
+}
+
+/// Removes the Unix socket at a path, if nobody listens on it, as a crash leaves it. Returns whether it has; `false` where
+/// nothing stands there.
+///
+/// On Linux [`Context::listen_unix`](crate::Context::listen_unix) does this by itself. BSD and macOS refuse who connects to a
+/// server whose backlog is full, as they do where nobody listens: who calls this there before listening knows that no
+/// server is running that is so busy.
+///
+/// One that is bound and does not listen yet refuses too, so a socket that refuses is asked again after 50 ms, for which this
+/// blocks. Nothing is unlinked but the very socket that refused both times.
+///
+/// # Errors
+///
+/// `AddrInUse` where somebody listens there or is about to, or where the path is anything else than a stream socket; and what
+/// the system says, such as `PermissionDenied`.
+pub fn remove_stale_socket(path: impl AsRef<Path>) -> io::Result<bool> {
+    remove_stale(path.as_ref(), Type::STREAM, || thread::sleep(MOMENT))
+}
+
+/// Removes a socket that refuses, and refuses again after a moment. Returns whether it has; `false` where nothing is there.
+///
+/// This holds for datagram sockets, too. They are alive once they are bound; but the kernel makes the path before it binds.
+fn remove_stale(path: &Path, kind: Type, wait_a_moment: impl FnOnce()) -> io::Result<bool> {
+    let Some(stale) = refusing(path, kind)? else { return Ok(false) };
+    wait_a_moment();
+    match refusing(path, kind)? {
+        None => Ok(false),
+        Some(found) if stale == found => stale.unlink_stale(SystemTime::now()),
+        // Another one was bound meanwhile, and will listen.
+        Some(_) => Err(in_use()),
+    }
+}
+
+/// What stands at a path, where it is a socket that refuses; `None` where there is nothing.
+fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(not_a_socket(io::ErrorKind::AddrInUse));
+    }
+    let found = Inode::of(path, &found)?;
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    // One whose backlog is full is alive: it would block.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        _ => Err(in_use()),
+    }
+}
+
+fn in_use() -> io::Error {
+    io::Error::from_raw_os_error(libc::EADDRINUSE)
+}
+
+pub(super) fn not_a_socket(kind: io::ErrorKind) -> io::Error {
+    io::Error::new(kind, "the path exists and is not a socket")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use super::*;
+
+    /// A path of a test's own, removed at its end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(test: &str) -> Place {
+            Place(std::env::temp_dir().join(format!("switchboard-{}-{test}", std::process::id())))
+        }
+
+        fn bind(&self, kind: Type) -> Socket {
+            let socket = Socket::new(Domain::UNIX, kind, None).unwrap();
+            socket.bind(&SockAddr::unix(&self.0).unwrap()).unwrap();
+            socket
+        }
+
+        /// As a crash leaves it.
+        fn leave_stale(&self, kind: Type) -> Inode {
+            drop(self.bind(kind));
+            self.inode()
+        }
+
+        fn inode(&self) -> Inode {
+            Inode::of(&self.0, &fs::symlink_metadata(&self.0).unwrap()).unwrap()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn is_in_use<T>(result: io::Result<T>) -> bool {
+        result.err().map(|error| error.kind()) == Some(io::ErrorKind::AddrInUse)
+    }
+
+    #[test]
+    fn n1_one_that_refuses_twice_is_removed_and_only_there_it_is_waited() {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let place = Place::new(&format!("waits-{kind:?}"));
+            let waits = Cell::new(0);
+            let remove = || remove_stale(&place.0, kind, || waits.set(waits.get() + 1));
+            assert!(!remove().unwrap());
+            let alive = place.bind(kind);
+            if kind == Type::STREAM {
+                alive.listen(1).unwrap();
+            }
+            assert!(is_in_use(remove()));
+            fs::remove_file(&place.0).unwrap();
+            fs::write(&place.0, "no socket").unwrap();
+            assert!(is_in_use(remove()));
+            assert_eq!(waits.get(), 0);
+            fs::remove_file(&place.0).unwrap();
+            place.leave_stale(kind);
+            assert!(remove().unwrap() && !place.0.exists());
+            assert_eq!(waits.get(), 1);
+        }
+    }
+
+    #[test]
+    fn n1_one_that_is_bound_and_does_not_listen_yet_is_left_alone() {
+        let place = Place::new("not-yet");
+        let starting = place.bind(Type::STREAM);
+        let bound = place.inode();
+        let removed = remove_stale(&place.0, Type::STREAM, || starting.listen(1).unwrap());
+        assert!(is_in_use(removed) && place.inode() == bound);
+    }
+
+    #[test]
+    fn n1_one_that_was_bound_anew_meanwhile_is_left_alone() {
+        let place = Place::new("anew");
+        let stale = place.leave_stale(Type::STREAM);
+        let anew = Cell::new(None);
+        let removed = remove_stale(&place.0, Type::STREAM, || {
+            // It may get the number of the one before, and within a tick of the clock its time.
+            while place.inode() == stale {
+                fs::remove_file(&place.0).unwrap();
+                anew.set(Some(place.bind(Type::STREAM)));
+            }
+        });
+        assert!(is_in_use(removed) && place.0.exists());
+        // One that was removed meanwhile has left the path free.
+        drop(anew.take());
+        assert!(!remove_stale(&place.0, Type::STREAM, || fs::remove_file(&place.0).unwrap()).unwrap());
+    }
+
+    #[test]
+    fn n1_only_the_very_inode_is_unlinked_that_refused() {
+        let place = Place::new("very");
+        let found = place.leave_stale(Type::STREAM);
+        // It has the number of the one that refused, as a file system may give it, and is another one.
+        let refused = Inode { modified: (found.modified.0 - 10, 0), path: found.path.clone(), ..found };
+        assert!(is_in_use(refused.unlink_stale(SystemTime::now())));
+        assert!(place.inode() == found);
+        assert!(found.unlink_stale(SystemTime::now()).unwrap() && !place.0.exists());
+        assert!(!found.unlink_stale(SystemTime::now()).unwrap(), "somebody was faster");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn n1_of_those_that_find_it_stale_one_unlinks_it() {
+        let place = Place::new("claimed");
+        let stale = place.leave_stale(Type::STREAM);
+        let claim = stale.claim(SystemTime::now()).unwrap().expect("temporary folders have links");
+        assert!(is_in_use(stale.unlink_stale(SystemTime::now())) && place.0.exists());
+        // Who has claimed it was killed before it was done.
+        let later = SystemTime::now() + Duration::from_secs(3);
+        assert!(stale.unlink_stale(later).unwrap() && !place.0.exists() && !claim.exists());
+    }
+
+    #[test]
+    fn n1_where_a_busy_server_refuses_a_path_is_replaced_only_when_that_is_asked_for() {
+        let place = Place::new("asked");
+        let bind = || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            bind_to_path(&socket, &place.0, Type::STREAM, false)
+        };
+        let stale = place.leave_stale(Type::STREAM);
+        let error = bind().err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("stale"), "{error}");
+        assert!(place.inode() == stale);
+        assert!(remove_stale_socket(&place.0).unwrap());
+        assert!(!remove_stale_socket(&place.0).unwrap(), "nothing is there any more");
+        bind().unwrap();
+        fs::remove_file(&place.0).unwrap();
+        let _alive = UnixListener::bind(&place.0).unwrap();
+        assert!(is_in_use(remove_stale_socket(&place.0)) && is_in_use(bind()) && place.0.exists());
+        fs::remove_file(&place.0).unwrap();
+        let _of_another_kind = UnixDatagram::bind(&place.0).unwrap();
+        assert!(is_in_use(remove_stale_socket(&place.0)) && place.0.exists());
+    }
+}
