@@ -49,6 +49,11 @@ impl Connect {
 
     /// Connects from this local address; with port 0, the system chooses one. An address of another family than this
     /// fails.
+    ///
+    /// A port is chosen when the socket is bound, before its destination is known, so each connection of this kind
+    /// takes a port from all destinations: some 28,000 of them are possible in all, with Linux's default range, and not
+    /// for each destination. (Linux has an option to choose later, `IP_BIND_ADDRESS_NO_PORT`, which socket2 does not
+    /// offer yet.) Without a local address there is no such bound.
     #[must_use]
     pub fn local(mut self, address: SocketAddr) -> Connect {
         self.local = Some(address);

@@ -54,8 +54,9 @@ impl Detached {
         &self.unsent
     }
 
-    /// Closes the socket by a reset (Unix sockets: plainly), for a peer that must not take what it has got for the whole.
-    /// What is unsent is dropped.
+    /// Closes the socket by a reset (Unix sockets: plainly), for a peer that must not take what it has got for the
+    /// whole. What is unsent is dropped. As with [`Transport::abort`](crate::Transport::abort), a duplicate that is
+    /// open puts it off.
     pub fn abort(self) {
         self.stream.reset();
     }

@@ -86,8 +86,11 @@ pub trait Protocol {
         transport.end_after(timeout);
     }
 
-    /// The connection was not made: [`Context::connect`](crate::Context::connect) has not come to stand. None of the other
+    /// The connection was not made: [`Context::connect`](crate::Context::connect) has failed. None of the other
     /// callbacks has come or will. What was written to it meanwhile is lost with it; writing to it does nothing.
+    ///
+    /// A peer that accepts, sends and resets before the loop looks has failed in this way as well, with the reset as
+    /// its error; what it sent is not delivered.
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
         let _ = (transport, error);
     }

@@ -217,6 +217,10 @@ impl<'a> Transport<'a> {
 
     /// Ends the connection now, by a reset: what is queued is dropped, and the peer gets an error. Upgrades a
     /// [`close`](Transport::close) that is still under way.
+    ///
+    /// The kernel resets a connection when the last descriptor of its socket is closed. While a duplicate is open, such
+    /// as in a process that was forked, the peer sees nothing of it. (A shutdown before would be seen: as an end of
+    /// stream behind half an answer.)
     pub fn abort(&mut self) {
         self.core.finish(self.id, CloseReason::Aborted);
     }
