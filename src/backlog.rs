@@ -61,9 +61,9 @@ pub(crate) struct Room {
     pub(crate) refuses: bool,
 }
 
-/// Why something was not put into the backlog, given back.
+/// Why something was not put into the backlog; it is given back.
 pub(crate) enum NotTaken<T> {
-    /// So many wait as may.
+    /// The backlog is full.
     Full(T),
     /// No taker is left.
     Gone(T),
@@ -84,7 +84,7 @@ impl<T> Backlog<T> {
         self.lock().takers[taker].wake = Some(wake);
     }
 
-    /// A taker ends: what it was promised goes to the others. Returns what nobody is left to take.
+    /// A taker ends: what it was promised goes to the others. Returns what is left if it was the last of them.
     pub(crate) fn leave(&self, taker: usize) -> VecDeque<T> {
         let mut state = self.lock();
         state.takers[taker].wake = None;
@@ -94,7 +94,7 @@ impl<T> Backlog<T> {
         left
     }
 
-    /// Puts something into the backlog, for the taker that has room for it and the fewest.
+    /// Puts something into the backlog, for the taker with the fewest connections among those with room for it.
     pub(crate) fn push(&self, value: T) -> Result<(), NotTaken<T>> {
         let mut state = self.lock();
         if !state.has_takers() {
@@ -109,23 +109,23 @@ impl<T> Backlog<T> {
         Ok(())
     }
 
+    /// Whether a taker has room for one more. If none has, `wake` is called once as soon as one does.
     #[allow(dead_code)] // Only groups ask.
-    /// Whether a taker has room for one more; where none has, `wake` is called once when one does.
     pub(crate) fn has_room_or_wakes(&self, wake: &Wake) -> bool {
         let mut state = self.lock();
-        if state.with_most_room().is_some() || !state.has_takers() {
+        if state.next_taker().is_some() || !state.has_takers() {
             return true;
         }
         state.acceptor = Some(wake.clone());
         false
     }
 
-    /// A woken taker looks: from here on it is woken again.
+    /// A taker that was woken looks now, and has to be woken again for what comes later.
     pub(crate) fn look(&self, taker: usize) {
         self.lock().takers[taker].is_woken = false;
     }
 
-    /// The oldest, if a taker is promised one.
+    /// The oldest in the backlog, if one is promised to this taker.
     pub(crate) fn take(&self, taker: usize) -> Option<T> {
         let mut state = self.lock();
         if mem::replace(&mut state.takers[taker].is_taking, false) {
@@ -154,12 +154,12 @@ impl<T> Backlog<T> {
         self.lock().waiting.len()
     }
 
-    /// How many connections a taker has, as it last told.
+    /// How many connections a taker has, as it last said.
     pub(crate) fn connections(&self, taker: usize) -> usize {
         self.lock().takers[taker].room.connections
     }
 
-    /// Wakes those that the change just made concerns, without the lock.
+    /// Wakes those that have something to do since the change just made, without the lock.
     fn wake<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) {
         while let Some(wake) = state.next_to_wake() {
             drop(state);
@@ -191,19 +191,19 @@ impl<T> State<T> {
         self.promise();
     }
 
-    /// Promises what waits to those who have room for it.
+    /// Promises what waits to takers with room for it.
     fn promise(&mut self) {
         while self.promised < self.waiting.len() {
-            let Some(taker) = self.with_most_room() else { return };
+            let Some(taker) = self.next_taker() else { return };
             self.takers[taker].promised += 1;
             self.promised += 1;
             self.last = taker;
         }
     }
 
-    /// The taker that has room for one more and the fewest connections; one that would have to give up a lingering one for
-    /// it comes behind one that would not, and one that would refuse it last.
-    fn with_most_room(&self) -> Option<usize> {
+    /// The taker that the next one is for: the one with the fewest connections among those with room. Those that have to give
+    /// up a lingering connection for it come after those that do not, and those that would refuse it last.
+    fn next_taker(&self) -> Option<usize> {
         let count = self.takers.len();
         let in_turn = (1..=count).map(|ahead| (self.last + ahead) % count);
         let ranked = in_turn.filter_map(|taker| Some((self.takers[taker].rank()?, taker)));
@@ -211,7 +211,7 @@ impl<T> State<T> {
     }
 
     fn next_to_wake(&mut self) -> Option<Wake> {
-        if self.acceptor.is_some() && (self.with_most_room().is_some() || !self.has_takers()) {
+        if self.acceptor.is_some() && (self.next_taker().is_some() || !self.has_takers()) {
             return self.acceptor.take();
         }
         let taker = self.takers.iter_mut().find(|taker| taker.promised > 0 && !taker.is_woken)?;
@@ -221,7 +221,7 @@ impl<T> State<T> {
 }
 
 impl Taker {
-    /// Where it stands among those that have room for one more: the least is the next.
+    /// Its place among those with room for one more, the lowest first; none if it has no room.
     fn rank(&self) -> Option<(u8, usize)> {
         let coming = self.promised + usize::from(self.is_taking);
         let class = match self.room {

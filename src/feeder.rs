@@ -87,9 +87,11 @@ where
 #[cfg(feature = "workers")]
 pub(crate) fn serve_from(context: &mut Context<'_>, ListenerId(id): ListenerId, backlog: Arc<Backlog>) {
     let wake = context.core.wake_of(id);
+    let (feeds, wakes) = (backlog.clone(), wake.clone());
     if let Some(mut listening) = context.listener(ListenerId(id)) {
-        listening.on_accept(move |context, connection| context.core.feed(id, &backlog, &wake, connection));
+        listening.on_accept(move |context, connection| context.core.feed(id, &feeds, &wakes, connection));
     }
+    context.core.stop_unless_room(id, &backlog, &wake);
 }
 
 /// Puts a connection into a backlog, or gives it back.

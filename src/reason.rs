@@ -112,7 +112,7 @@ pub(crate) enum Followed {
     Ended(ConnectionEnd),
 }
 
-/// How a connection has ended that somebody follows.
+/// How a connection with a follower has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionEnd {
     /// It was not established.

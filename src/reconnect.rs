@@ -23,7 +23,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 ///
 /// - when `factory` returns `None`, or panics,
 /// - when a connect is cancelled: closed or aborted by its id before it is established,
-/// - when the connection is [detached](crate::Transport::detach): it lives on, and its new owner sees to it,
+/// - when the connection is [detached](crate::Transport::detach): it lives on, outside of the loop,
 /// - when the loop is shut down, between two tries as well.
 ///
 /// Closing or aborting a connection that is established ends that connection alone. During a
@@ -137,7 +137,7 @@ impl Reconnect {
     }
 }
 
-/// Notes after a while whether a connection is still up. Nobody waits for that.
+/// Notes after a while whether a connection is still up. The timers are in the background.
 fn note_whether_up(context: &mut Context<'_>, id: ConnectionId, after: Duration, is_up: Rc<Cell<bool>>) -> TimerId {
     let timer = context.call_later(after, move |context| {
         // Its end may have come while the loop was busy. It is looked for before the timers of the next turn.

@@ -79,10 +79,15 @@ impl Core {
     pub(crate) fn feed(&mut self, id: Id, backlog: &Backlog, wake: &Wake, connection: Detached) {
         let Detached { stream, peer: Some(peer), unread, unsent } = connection else { return };
         if let Err(error) = feeder::push(backlog, stream.take(), peer, (unread, unsent)) {
-            // None of them is left: nobody would ever be served.
+            // None of them is left that could serve this one, or any other.
             error.into_inner().abort();
             return self.close_listener(id);
         }
+        self.stop_unless_room(id, backlog, wake);
+    }
+
+    #[cfg(feature = "workers")]
+    pub(crate) fn stop_unless_room(&mut self, id: Id, backlog: &Backlog, wake: &Wake) {
         if backlog.has_room_or_wakes(wake) {
             return;
         }

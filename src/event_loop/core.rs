@@ -79,7 +79,7 @@ pub(crate) struct Core {
     pub(super) full_for_loop: Vec<Id>,
     /// How many connections have a socket.
     pub(super) live_connections: usize,
-    /// Connections of which somebody is told what becomes of them.
+    /// What is to be told of connections, whatever protocol they have by then.
     pub(super) followers: BTreeMap<Id, Follower>,
 
     /// How fast connections may be read from, where that is limited.

@@ -9,7 +9,7 @@ use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
 use crate::{CloseReason, ConnectionId, Context};
 
-/// Who is told.
+/// Is told what becomes of a connection.
 pub(super) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 impl Context<'_> {

@@ -71,7 +71,7 @@ impl FedListener {
     }
 }
 
-/// What waits, and is left to nobody, is reset, as the kernel does it with its own backlog.
+/// Connections that wait when the last listener of their backlog ends are reset, as the kernel does with its own.
 impl Drop for FedListener {
     fn drop(&mut self) {
         for Fed { stream, .. } in self.backlog.leave(self.taker) {
@@ -81,7 +81,7 @@ impl Drop for FedListener {
 }
 
 impl Fed {
-    /// All of it given back where the stream is one in memory, which belongs to the loop that made it.
+    /// Gives everything back if the stream is one in memory: that belongs to the loop that made it.
     pub(crate) fn new(stream: Stream, peer: Address, rest: Rest) -> Result<Fed, (Stream, Address, Rest)> {
         match AnyStream::try_from(stream) {
             Ok(stream) => Ok(Fed { stream: Held::new(stream, !rest.1.is_empty()), peer, rest }),

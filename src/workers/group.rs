@@ -80,7 +80,7 @@ pub enum WhenLoopFails {
     StopAll,
     /// They go on. [`join`](EventLoopGroup::join) tells of the failure when they have ended too. Connections that waited in
     /// the failed loop's share of a reuse-port address are reset by the system. Those that were accepted for it and that it
-    /// had not taken yet are served by the others; where it was the one that accepts for all, nobody does any more.
+    /// had not taken yet are served by the others. If it was the one that accepts for all, nothing is accepted any more.
     GoOn,
 }
 

@@ -230,8 +230,8 @@ where
     });
     let result = made.and_then(|made| all_or_none(group, made, |&id| id)).and_then(|listeners| {
         ask_one(group, index, move |context| {
-            feeder::serve_from(context, acceptor, backlog);
             context.listener(acceptor).ok_or(io::ErrorKind::NotConnected)?.resume();
+            feeder::serve_from(context, acceptor, backlog);
             Ok(())
         })?;
         Ok(GroupListener { address, listeners, acceptor: Some((index, acceptor)) })

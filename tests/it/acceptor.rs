@@ -37,7 +37,7 @@ impl Protocol for Silent {
     }
 }
 
-/// A group in which one loop accepts for all, and who was served by which loop.
+/// A group in which one loop accepts for all, and which loop has served each client.
 struct Scene {
     group: EventLoopGroup,
     listener: GroupListener,
@@ -157,7 +157,7 @@ fn a4_in_a_group_a_lingering_connection_makes_room_at_once() {
             let _ = client.read_to_end(&mut answer);
             assert_eq!(answer, [*index as u8]);
         }
-        // And it is so for who waits in front already.
+        // So it does for one that waits in front already.
         let (mut first, waiting) = (next.into_iter().next().unwrap(), connect(scene.address()));
         scene.settle();
         assert!(scene.made.try_recv().is_err(), "all are full");
@@ -199,6 +199,17 @@ fn a4_in_front_of_full_loops_nothing_is_accepted_and_nobody_polls() {
 }
 
 #[test]
+fn a4_for_loops_that_may_have_no_connection_nothing_is_accepted_until_they_may() {
+    let scene = Scene::new(2, capped(0));
+    let _waiting = connect(scene.address());
+    scene.settle();
+    assert_eq!(scene.counters().accepts, 0);
+    let id = scene.listener.listeners()[1];
+    scene.on(1, move |context| context.listener(id).unwrap().set_limits(capped(1)));
+    assert_eq!(scene.next().0, 1);
+}
+
+#[test]
 fn a4_in_a_group_a_paused_loop_is_given_nobody_and_takes_its_share_once_it_goes_on() {
     let scene = Scene::new(2, Limits::default());
     scene.pause(0);
@@ -206,7 +217,7 @@ fn a4_in_a_group_a_paused_loop_is_given_nobody_and_takes_its_share_once_it_goes_
     assert!(clients.iter().all(|client| client.1 == 1));
     scene.resume(0);
     assert_eq!(scene.served().1, 0);
-    // Where all are paused who comes waits, as in front of a single loop.
+    // While all are paused newcomers wait, as in front of a single loop.
     scene.pause(0);
     scene.pause(1);
     let _waiting: Vec<_> = (0..3).map(|_| connect(scene.address())).collect();
@@ -216,7 +227,7 @@ fn a4_in_a_group_a_paused_loop_is_given_nobody_and_takes_its_share_once_it_goes_
     assert!((0..3).all(|_| scene.next().0 == 1));
 }
 
-/// A loop that is busy while somebody was accepted for it, the other one having a connection already.
+/// A loop that is busy while a connection was accepted for it, the other one having one already.
 struct Held {
     scene: Scene,
     accepts: usize,
@@ -455,7 +466,7 @@ fn a4_a_crowd_in_front_of_a_group_is_served_one_and_all_and_never_more_at_a_time
                 client
             })
             .collect();
-        // All of them keep their sockets open: who lingers goes only when it is given up.
+        // All of them keep their sockets open: a lingering connection ends only when it is given up.
         for mut client in &clients {
             let mut answer = [0; 6];
             client.read_exact(&mut answer).unwrap();
