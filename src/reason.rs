@@ -247,6 +247,11 @@ impl Error for ListenerError {
     }
 }
 
+/// The error of a thread that cannot be started, with what the system says.
+pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
+}
+
 /// The message of a panic, if it has one.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     if let Some(message) = payload.downcast_ref::<&str>() {

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::Core;
 use crate::ids::Id;
+use crate::reason::cannot_start_thread;
 use crate::sys::{Poller, look_up};
 use crate::{Address, ConnectionId, Handle};
 
@@ -47,12 +48,13 @@ impl Core {
             };
             self.lookups.under_way += 1;
             let resolver = self.lookups.resolver.clone();
-            let answer = Answer { handle: self.handle(), id: ConnectionId(id), found: None };
-            let look_up = move || answer.give(resolver(&name, port));
+            let answer = Arc::new(Answer { handle: self.handle(), id: ConnectionId(id), found: OnceLock::new() });
+            let found = answer.clone();
+            let look_up = move || found.give(resolver(&name, port));
             if self.poller.is_in_memory() {
                 self.guard("a resolver", |_| look_up());
             } else if let Err(error) = thread::Builder::new().name("switchboard name".to_owned()).spawn(look_up) {
-                log::warn!("cannot start a thread to look a name up: {error}");
+                answer.give(Err(cannot_start_thread(error)));
             }
         }
     }
@@ -76,22 +78,24 @@ impl Core {
     }
 }
 
-/// Tells the loop what a look-up has found when it is dropped: also where its thread has panicked or never began.
+/// Tells the loop the result of a look-up when its last owner drops it: the thread of the look-up or, if that could not be
+/// started, the loop.
 struct Answer {
     handle: Handle,
     id: ConnectionId,
-    found: Option<io::Result<Vec<SocketAddr>>>,
+    found: OnceLock<io::Result<Vec<SocketAddr>>>,
 }
 
 impl Answer {
-    fn give(mut self, found: io::Result<Vec<SocketAddr>>) {
-        self.found = Some(found);
+    fn give(&self, found: io::Result<Vec<SocketAddr>>) {
+        // Only one of its owners gives it.
+        let _ = self.found.set(found);
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let nothing = || Err(io::Error::other("its thread has panicked or could not be started"));
+        let nothing = || Err(io::Error::other("the resolver has panicked"));
         self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing));
     }
 }

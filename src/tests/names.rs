@@ -27,7 +27,7 @@ fn k7_a_name_that_is_not_found_has_no_address_or_breaks_the_resolver_fails() {
     let answers: [(Answer, &str); 3] = [
         (|| Err(io::ErrorKind::NotFound.into()), "cannot look the name up: entity not found"),
         (|| Ok(vec![]), "cannot look the name up: the name has no address"),
-        (|| panic!("a resolver"), "cannot look the name up: its thread has panicked or could not be started"),
+        (|| panic!("a resolver"), "cannot look the name up: the resolver has panicked"),
     ];
     for (answer, expected) in answers {
         let (mut scene, log) = (Scene::new(), Log::default());

@@ -11,6 +11,7 @@ use super::error::{GroupError, LoopFailure};
 use super::group_handle::{GroupHandle, Shared};
 use super::listen::{self, GroupListener, Listen};
 use super::member::{self, Start};
+use crate::reason::cannot_start_thread;
 use crate::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
@@ -287,8 +288,13 @@ impl GroupBuilder {
     ///
     /// # Errors
     ///
-    /// No thread or descriptor is left, or a setup fails or panics. Whatever had started has ended by then.
+    /// A thread cannot be started, no descriptor is left, or a setup fails or panics; `InvalidInput` where the
+    /// [name](GroupBuilder::name) has a NUL in it. Whatever had started has ended by then.
     pub fn start(self) -> Result<EventLoopGroup, GroupError> {
+        if self.name.contains('\0') {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread has no NUL in it");
+            return Err(GroupError::new(0, LoopFailure::Io(error)));
+        }
         let shared = Arc::new(Shared::new(self.loops.get()));
         let limits = self.limits.clone();
         let plan = Arc::new(self);
@@ -304,7 +310,7 @@ impl GroupBuilder {
             match thread.spawn(move || member::run(&thread_plan, start)) {
                 Ok(thread) => group.threads.push(thread),
                 Err(error) => {
-                    not_spawned = Some(GroupError::new(index, LoopFailure::Io(error)));
+                    not_spawned = Some(GroupError::new(index, LoopFailure::Io(cannot_start_thread(error))));
                     break;
                 }
             }

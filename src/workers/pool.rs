@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::reason::panic_message;
+use crate::reason::{cannot_start_thread, panic_message};
 use crate::{Completion, Context, escape};
 
 /// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
@@ -169,7 +169,11 @@ impl WorkerPool {
             })
         });
         match queued {
-            Ok(()) => Ok(job),
+            Ok(None) => Ok(job),
+            Ok(Some(error)) => {
+                context.warn(format_args!("a pool has fewer threads than it may have: {error}"));
+                Ok(job)
+            }
             Err(error) => {
                 timer.map(|timer| context.cancel(timer));
                 Err(error)
@@ -207,7 +211,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(self: &Arc<Shared>, number: u64, task: Box<dyn Task>) -> io::Result<()> {
+    /// Queues a task. If one more thread for it cannot be started, and there are others, returns why.
+    fn enqueue(self: &Arc<Shared>, number: u64, task: Box<dyn Task>) -> io::Result<Option<io::Error>> {
         let mut state = self.lock();
         if state.closed {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the pool was shut down"));
@@ -216,27 +221,25 @@ impl Shared {
         if state.queue.len() >= self.queue_max.saturating_add(free) {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "too much work is waiting for the pool"));
         }
-        if state.idle <= state.queue.len() && state.threads < self.threads_max {
-            self.start_thread(&mut state)?;
-        }
-        state.queue.insert(number, task);
+        let needs_thread = state.idle <= state.queue.len() && state.threads < self.threads_max;
+        let not_started = if needs_thread { self.start_thread(&mut state).err() } else { None };
+        match not_started {
+            Some(error) if state.threads == 0 => return Err(error),
+            _ => state.queue.insert(number, task),
+        };
         drop(state);
         self.work.notify_one();
-        Ok(())
+        Ok(not_started)
     }
 
-    /// One more thread; where there is one already, failing is not an error.
+    /// One more thread.
     fn start_thread(self: &Arc<Shared>, state: &mut State) -> io::Result<()> {
         let shared = self.clone();
-        match thread::Builder::new().name("switchboard work".to_owned()).spawn(move || shared.work()) {
-            Ok(handle) => {
-                state.handles.push(handle);
-                state.threads += 1;
-                state.idle += 1;
-            }
-            Err(error) if state.threads == 0 => return Err(error),
-            Err(error) => log::warn!("cannot start one more thread of a pool: {error}"),
-        }
+        let thread = thread::Builder::new().name("switchboard work".to_owned());
+        let handle = thread.spawn(move || shared.work()).map_err(cannot_start_thread)?;
+        state.handles.push(handle);
+        state.threads += 1;
+        state.idle += 1;
         Ok(())
     }
 

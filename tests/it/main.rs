@@ -26,6 +26,8 @@ mod harness;
 mod logging;
 #[cfg(target_os = "linux")]
 mod odd_sockets;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", feature = "workers"))]
+mod no_threads;
 #[cfg(unix)]
 mod options;
 #[cfg(feature = "testing")]
