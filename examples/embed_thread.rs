@@ -10,7 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use support::{Failure, say};
@@ -71,14 +70,15 @@ fn main() -> Result<(), Failure> {
     let (started, handle) = sync_channel(1);
     let client = Client { clients: Arc::clone(&clients), main: sender.clone() };
     let typed = sender.clone();
-    thread::spawn(move || sender.send(Message::Ended(run_loop(address, client, started))));
-    // Where the loop could not begin there is no handle, and the last message says why.
-    let handle = handle.recv().ok();
-    // Nobody can wait for the terminal and for a channel at once, so a thread feeds the one into the other.
-    thread::spawn(move || {
+    // Nobody can wait for the terminal and for a channel at once, so a thread feeds the one into the other. It is started
+    // first: where the loop's thread cannot be started, this one just ends with the program.
+    support::start_thread(move || {
         let lines = io::stdin().lines().map_while(Result::ok).map(Message::Typed);
         lines.chain([Message::EndOfInput]).try_for_each(|message| typed.send(message))
-    });
+    })?;
+    support::start_thread(move || sender.send(Message::Ended(run_loop(address, client, started))))?;
+    // Where the loop could not begin there is no handle, and the last message says why.
+    let handle = handle.recv().ok();
     for message in messages {
         match (message, &handle) {
             (Message::Typed(line), Some(handle)) => {

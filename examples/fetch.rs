@@ -258,7 +258,7 @@ impl Protocol for Answer {
 fn fetch(options: Options) -> Result<(), String> {
     let system = |error: std::io::Error| error.to_string();
     let saved = options.file.as_deref().map(SavedFile::begin).transpose()?;
-    let output = Output::start(Destination::new(saved.as_ref(), options.links)?);
+    let output = Output::start(Destination::new(saved.as_ref(), options.links)?)?;
     let mut event_loop = EventLoop::new().map_err(system)?;
     let fetch = Rc::new(Fetch {
         output,

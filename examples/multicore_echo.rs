@@ -47,9 +47,9 @@ fn main() -> Result<(), support::Failure> {
 
 /// A loop of its own waits for signals, in a thread that ends with the program. The first one lets connections take what
 /// was written to them, the second ends at once.
-fn shut_down_on_signals(group: GroupHandle) -> io::Result<()> {
+fn shut_down_on_signals(group: GroupHandle) -> Result<(), support::Failure> {
     let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
+    support::start_thread(move || {
         let waits = EventLoop::new().and_then(|mut signals| {
             support::shut_down_on_signals(&mut signals)?;
             Ok(signals)
@@ -66,6 +66,6 @@ fn shut_down_on_signals(group: GroupHandle) -> io::Result<()> {
             }
             Err(error) => drop(tell.send(Err(error))),
         }
-    });
-    told.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })?;
+    Ok(told.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?)
 }

@@ -29,16 +29,19 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn start(mut destination: Destination) -> Output {
+    pub(crate) fn start(mut destination: Destination) -> Result<Output, String> {
         let (jobs, received) = mpsc::channel::<(Work, Completion<Done>)>();
         let bar = destination.bar.clone();
         // It is not waited for: where it hangs at a stopped terminal, the program can end all the same.
-        thread::spawn(move || {
+        let started = thread::Builder::new().spawn(move || {
             for (work, done) in received {
                 let _ = done.complete(destination.work(work));
             }
         });
-        Output { jobs, bar }
+        match started {
+            Ok(_) => Ok(Output { jobs, bar }),
+            Err(error) => Err(format!("cannot start a thread: {error}")),
+        }
     }
 
     /// Has the other thread do this after what it was given before, and then calls `then`.

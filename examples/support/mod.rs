@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::thread;
 
 use switchboard::{EventLoop, ListenerId};
 
@@ -63,6 +64,13 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
     say(format_args!("listening on {}", listening.local_addr()?));
     Ok(())
+}
+
+/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system has none left.
+#[allow(dead_code)] // Most examples need no other thread.
+pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
+    let started = thread::Builder::new().spawn(run);
+    started.map(drop).map_err(|error| Failure(format!("cannot start a thread: {error}")))
 }
 
 /// Prints a line. A closed or full stdout is no reason to end: the line is lost then, the server is not.

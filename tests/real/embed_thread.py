@@ -103,6 +103,13 @@ def cannot_listen(address):
     require(done.returncode == 1 and done.stderr.count(b"\n") == 1, f"exit code {done.returncode}: {done.stderr!r}")
 
 
+def cannot_start_a_thread(first):
+    argv = harness.starting_fails([harness.example("embed_thread"), "127.0.0.1:0"], first)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=harness.WAIT_S)
+    require(done.returncode == 1 and done.stderr.startswith(b"Error: cannot start a thread: "),
+            f"exit code {done.returncode}: {done.stderr!r}")
+
+
 def main():
     checks = Checks(LIMIT_S)
     checks.run("a typed line reaches every client", a_typed_line_reaches_every_client_and_no_other)
@@ -114,6 +121,8 @@ def main():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         checks.run("a port in use", cannot_listen, "%s:%d" % taken.getsockname())
     checks.run("a bad address", cannot_listen, "nonsense")
+    for first in (1, 2):
+        checks.run(f"no thread left for number {first}", cannot_start_a_thread, first)
     checks.finish()
 
 

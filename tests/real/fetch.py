@@ -37,10 +37,12 @@ PAGE = b"""<!doctype html><title>a &lt;a href=title></title>
 LINKS = ["one.html", "/two?x=1&y=2#z", "//other.example/three", "mailto:a@b.example", "four", "%EF%BF%BD[2J", ""]
 
 
-def run(*arguments, **options):
+def run(*arguments, first_to_fail=None, **options):
     """Runs it to its end: its exit code, what it gave, what it complained of."""
-    done = subprocess.run([harness.example("fetch"), *arguments], capture_output=True, timeout=4 * WAIT_S, check=False,
-                          **options)
+    argv = [harness.example("fetch"), *arguments]
+    if first_to_fail:
+        argv = harness.starting_fails(argv, first_to_fail)
+    done = subprocess.run(argv, capture_output=True, timeout=4 * WAIT_S, check=False, **options)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -50,9 +52,9 @@ def gives(expected, *arguments):
     require(got == expected, f"{len(got)} bytes, and not the {len(expected)} that are right: {got[:60]!r}")
 
 
-def fails(pattern, *arguments, partial=None):
+def fails(pattern, *arguments, partial=None, first_to_fail=None):
     """One line on stderr, exit code 1."""
-    code, got, complaint = run(*arguments)
+    code, got, complaint = run(*arguments, first_to_fail=first_to_fail)
     require(code == 1 and re.fullmatch(rf"(?:{pattern})\n", complaint), f"exit code {code}: {complaint!r}")
     require(partial is None or got == partial, f"{got[:60]!r} on stdout")
 
@@ -440,6 +442,15 @@ def refusals():
     require(not os.path.isfile("/dev/null"), "/dev/null is a file now")
 
 
+def no_threads():
+    """The first thread is the one that writes, the second one looks the name up."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x")
+        fails(r"cannot start a thread: .*", "http://localhost:1/", path, first_to_fail=1)
+        fails(r"cannot look the name up: cannot start a thread: .*", "http://localhost:1/", path, first_to_fail=2)
+        require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
+
+
 def a_signal_leaves_nothing(number):
     with Scripted({"/": and_then_hangs(with_length(b"half", length=8))}) as server, tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "kept")
@@ -566,6 +577,7 @@ def main():
     checks.run("redirects", redirects)
     checks.run("deadlines", deadlines)
     checks.run("what cannot be fetched", refusals)
+    checks.run("no thread left", no_threads)
     checks.run("SIGINT leaves nothing", a_signal_leaves_nothing, signal.SIGINT)
     checks.run("SIGTERM leaves nothing", a_signal_leaves_nothing, signal.SIGTERM)
     checks.run("a reader that stops", a_reader_that_stops)

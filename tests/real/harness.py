@@ -353,9 +353,9 @@ class Server:
 class Trace:
     """`strace` on a running process, from entry to exit of a `with` block."""
 
-    def __init__(self, pid, calls="all"):
+    def __init__(self, pid, calls="all", options=()):
         self._file = tempfile.NamedTemporaryFile(prefix="trace-")
-        argv = ["strace", "-f", "-e", f"trace={calls}", "-e", "signal=none", "-o", self._file.name, "-p", str(pid)]
+        argv = ["strace", "-f", "-e", f"trace={calls}", "-e", "signal=none", "-o", self._file.name, *options, "-p", str(pid)]
         self._process = start(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def __enter__(self):
@@ -380,6 +380,23 @@ class Trace:
         for name, _ in self.calls():
             counts[name] = counts.get(name, 0) + 1
         return counts
+
+
+# What a thread or a process is started with, and what the kernel says of it where there may be no more of them.  (Its own
+# limit, RLIMIT_NPROC, does not hold for root.)
+STARTS = "clone,clone3,fork,vfork"
+NO_MORE = "error=EAGAIN"
+
+
+def starting_fails(argv, first=1):
+    """What runs a command in such a way that it cannot start threads and processes, from the `first` one on."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e", f"trace={STARTS}",
+            "-e", f"inject={STARTS}:{NO_MORE}:when={first}+", "--", *argv]
+
+
+def without_threads(pid):
+    """For as long as this is entered, a running process can start neither threads nor processes."""
+    return Trace(pid, STARTS, ["-e", f"inject={STARTS}:{NO_MORE}"])
 
 
 # ---------------------------------------------------------------------------------------------- sockets, as seen

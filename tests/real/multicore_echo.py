@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import threading
 
 import harness
@@ -79,6 +80,15 @@ def second_signal_ends_at_once():
         require(end(running.process, signal.SIGTERM, limit_s=4) == 0, "another exit code")
 
 
+def a_thread_that_cannot_be_started(first):
+    """Those of the loops are the first two, that for signals is the third."""
+    argv = harness.starting_fails([harness.example("multicore_echo"), "127.0.0.1:0", "2"], first)
+    done = subprocess.run(argv, capture_output=True, timeout=harness.WAIT_S)
+    require(done.returncode == 1 and re.fullmatch(rb"Error: .*cannot start a thread: .*\n", done.stderr),
+            f"exit code {done.returncode}: {done.stderr!r}")
+    require(b"listening" not in done.stdout, f"it says {done.stdout!r}")
+
+
 def output_waits(pid, client):
     """Whether the kernel holds bytes of the server's for this client that it does not read."""
     port = client.getsockname()[1]
@@ -98,6 +108,8 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         checks.run(f"{number.name} ends all loops, and their connections in order", ends, number)
     checks.run("a second signal ends at once", second_signal_ends_at_once)
+    for first in (1, 2, 3):
+        checks.run(f"no thread left for number {first}", a_thread_that_cannot_be_started, first)
     checks.finish()
 
 

@@ -209,6 +209,38 @@ def ends_in_order(way):
         require(running.server.process.wait(harness.WAIT_S) == 0, "another exit code")
 
 
+def no_thread_left(way):
+    """Clients that come then are reset, or wait for a thread that is busy; the server lives, and says why."""
+    argv = ["env", "RUST_LOG=warn", harness.example("socket_server"), *WAYS[way], "127.0.0.1:0"]
+    with Running("tcp", argv) as running:
+        with harness.without_threads(running.pid):
+            require_reset(running)
+        told = lambda: any(b"cannot start a thread" in line for line in running.server.errors)  # noqa: E731
+        running.server.wait(told, "why a client was reset")
+        require(talk_by_stream(running, [b"again\n"]) == THANKS + b"again\n", "it does not serve any more")
+        if way == "processes":
+            # There is a thread now, and no process to be had.
+            with harness.without_threads(running.pid):
+                require_reset(running)
+        else:
+            with connect(running.address) as first:
+                require(harness.receive(first, len(THANKS)) == THANKS, "the first one is not served")
+                with harness.without_threads(running.pid), connect(running.address) as second:
+                    running.server.wait(lambda: any(b"fewer threads" in line for line in running.server.errors), "a warning")
+                    first.shutdown(socket.SHUT_WR)
+                    require(harness.receive(second, len(THANKS)) == THANKS, "the second one is not served")
+        require(talk_by_stream(running, [b"again\n"]) == THANKS + b"again\n", "it does not serve any more")
+
+
+def require_reset(running):
+    try:
+        with connect(running.address) as client:
+            got = client.recv(100)
+    except ConnectionResetError:
+        return
+    require(False, f"no reset, but {got!r}")
+
+
 TWISTED = """
 import sys
 from twisted.internet import reactor, protocol
@@ -262,6 +294,7 @@ def main():
     for way in ("threads", "processes"):
         checks.run(f"SIGTERM: {way}", ends_in_order, way)
         checks.run(f"many requests leave nothing behind: {way}", leaves_nothing, way)
+        checks.run(f"no thread left: {way}", no_thread_left, way)
     checks.finish()
 
 
