@@ -79,23 +79,19 @@ fn r6_where_nothing_was_ever_urgent_no_would_block_is_doubted() {
 
 #[test]
 fn r4_an_urgent_byte_is_delivered_though_a_send_fails_and_its_read_would_block_once() {
-    for is_hinted_at in [true, false] {
-        let mut scene = Scene::new();
-        let log = Log::default();
-        let (id, peer) = scene.accept(&log, idle);
-        scene.tell(id, pause_reading);
-        if is_hinted_at {
-            scene.world.event(&peer, Readiness::READABLE | Readiness::PRIORITY);
-            scene.settle();
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let peer = scene.knock(Some(protocol(&log, |event, transport| {
+        if let Event::Made = event {
+            transport.write(b"hello");
         }
-        would_block_at_mark(&peer);
-        peer.write_answers(Err(io::ErrorKind::TimedOut.into()));
-        scene.tell(id, |transport| {
-            transport.resume_reading();
-            transport.write(b"x");
-        });
-        assert_eq!(log.take(), ["made", "data !", "lost: I/O error: timed out"], "{is_hinted_at}");
-    }
+        by_default(&event, transport)
+    })));
+    // It fails before any event has told of what has arrived.
+    peer.write_answers(Err(io::ErrorKind::TimedOut.into()));
+    would_block_at_mark(&peer);
+    scene.settle();
+    assert_eq!(log.take(), ["made", "data !", "lost: I/O error: timed out"]);
 }
 
 #[test]
