@@ -21,6 +21,8 @@ pub(super) struct DatagramSocket {
     sent_bytes: usize,
     /// Its loop wants to know when there is room again.
     awaits_writable: bool,
+    /// A datagram that is longer than the buffer is an error, as on Windows.
+    portable: bool,
 }
 
 /// The most that an IPv4 packet has room for.
@@ -70,6 +72,7 @@ impl World {
             error: None,
             sent_bytes: 0,
             awaits_writable: false,
+            portable: self.random.hits(self.faults.portable_sockets_permille),
         };
         let id = self.insert(host, Kind::Datagram(socket));
         self.bound.insert(port_of(false, host, local), id);
@@ -205,6 +208,9 @@ impl World {
         }
         let Some((from, bytes)) = datagram.received.pop_front() else { return Err(Errno::WouldBlock.into()) };
         datagram.received_bytes -= bytes.len();
+        if datagram.portable && bytes.len() > buffer.len() {
+            return Err(Errno::MessageSize.into());
+        }
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
         self.progress += 1;

@@ -60,8 +60,8 @@ faults! {
     early_packets_permille / with_early_packets_permille: u32 = 0, 30;
     /// A write takes less than it could.
     partial_writes_permille / with_partial_writes_permille: u32 = 0, 100;
-    /// A socket behaves as those of other platforms than Linux: reads may stop short with more behind, and its events
-    /// never hint at an end or at an error.
+    /// A socket behaves as those of other platforms than Linux: reads may stop short with more behind, its events never
+    /// hint at an end or at an error, and to receive a datagram that is longer than the buffer is an error.
     portable_sockets_permille / with_portable_sockets_permille: u32 = 0, 250;
     /// A read of such a socket stops short.
     short_reads_permille / with_short_reads_permille: u32 = 0, 200;

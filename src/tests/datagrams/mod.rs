@@ -209,6 +209,16 @@ fn u1_a_longer_one_than_is_received_whole_is_told_as_truncated() {
 }
 
 #[test]
+fn u1_a_longer_one_is_truncated_where_the_system_calls_that_an_error_too() {
+    let faults = Faults::none().with_portable_sockets_permille(1000);
+    let mut world = seeded(0, faults, Limits::default().with_datagram_bytes_max(4), idle);
+    for data in ["four", "five5", &"x".repeat(60_000)] {
+        world.send(data.as_bytes());
+    }
+    assert_eq!(world.rest(), ["made", "got four", "truncated five", "truncated xxxx"]);
+}
+
+#[test]
 fn u1_the_longest_there_is_comes_whole_and_one_byte_more_is_an_error_of_that_one_alone() {
     let mut world = world(Limits::default(), idle);
     world.send(&vec![7; 65_507]);
