@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
+use crate::retry::Retry;
 use crate::sys::{self, AcceptError, Received};
 use crate::timers::Key;
 use crate::{Address, CloseReason, DatagramError, DatagramProtocol, Limits, Readiness};
@@ -25,6 +27,11 @@ pub(crate) struct DatagramSocket {
     readable: bool,
     /// Its user wants nothing for now.
     pub(crate) reading_paused: bool,
+    /// Receiving goes on failing: it is tried again at this timer.
+    backs_off: Option<Key>,
+    retry: Retry,
+    /// How many receives have failed since one last succeeded.
+    failures: u32,
     /// It stands on the ready list.
     pub(crate) carried_over: bool,
     queue: VecDeque<Queued>,
@@ -74,8 +81,10 @@ pub(crate) enum Receive {
         truncated: bool,
     },
     Blocked,
-    /// It has noted the error.
+    /// It has noted the error, and the next one may bring something.
     Failed,
+    /// It has noted the error, and would fail again if it was done at once.
+    KeepsFailing,
     /// The socket is none any more.
     Invalid(io::Error),
 }
@@ -88,6 +97,9 @@ pub(crate) enum Mark {
 
 /// What a queued datagram costs beside its bytes, so that tiny ones cannot dodge the marks (W3).
 const OVERHEAD_BYTES: usize = 64;
+
+/// So many receives in a row may fail before the next one waits.
+const FAILURES_AT_ONCE_MAX: u32 = 16;
 
 /// How many errors are kept until they are told.
 const ERRORS_MAX: usize = 64;
@@ -108,6 +120,9 @@ impl DatagramSocket {
             made: false,
             readable: false,
             reading_paused: false,
+            backs_off: None,
+            retry: Retry::default(),
+            failures: 0,
             carried_over: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -161,7 +176,7 @@ impl DatagramSocket {
     }
 
     pub(crate) fn wants_input(&self) -> bool {
-        self.readable && !self.reading_paused && self.is_open()
+        self.readable && !self.reading_paused && self.is_open() && self.backs_off.is_none()
     }
 
     /// How large a buffer it needs: for the longest datagram that it receives whole, and one byte more.
@@ -180,20 +195,49 @@ impl DatagramSocket {
         loop {
             match socket.recv_from(&mut buffer[..room]) {
                 Ok(Received { count, from }) => {
+                    self.has_received();
                     return Receive::Datagram { count: count.min(most), from, truncated: count > most };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.has_received();
                     self.readable = false;
                     return Receive::Blocked;
                 }
                 Err(error) if AcceptError::of(&error) == AcceptError::Invalid => return Receive::Invalid(error),
-                Err(error) => {
-                    self.note_error(DatagramError::Socket(error));
-                    return Receive::Failed;
-                }
+                Err(error) => return self.has_failed(error),
             }
         }
+    }
+
+    fn has_received(&mut self) {
+        self.failures = 0;
+        self.retry.reset();
+    }
+
+    /// A receive has failed. Most errors are those of a datagram that was sent before, and are told once: what has arrived
+    /// stands behind them. One for lack of memory comes again.
+    fn has_failed(&mut self, error: io::Error) -> Receive {
+        self.failures = self.failures.saturating_add(1);
+        let keeps_failing = sys::is_out_of_buffers(&error) || self.failures > FAILURES_AT_ONCE_MAX;
+        self.note_error(DatagramError::Socket(error));
+        if keeps_failing { Receive::KeepsFailing } else { Receive::Failed }
+    }
+
+    /// Whether it waits before it receives again, since that goes on failing.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn backs_off(&self) -> bool {
+        self.backs_off.is_some()
+    }
+
+    /// How long to wait before it receives again.
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        self.retry.next_delay()
+    }
+
+    /// It receives nothing before this timer; `None` where that is over.
+    pub(crate) fn set_backs_off(&mut self, timer: Option<Key>) {
+        self.backs_off = timer;
     }
 
     // Sending.
@@ -354,9 +398,9 @@ impl DatagramSocket {
         }
     }
 
-    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Answers the reason, and
-    /// the timer that is of no more use.
-    pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, Option<Key>) {
+    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Returns the reason, and the
+    /// timers that are to be removed.
+    pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, [Option<Key>; 2]) {
         self.socket = None;
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
@@ -364,7 +408,7 @@ impl DatagramSocket {
             State::Closing(timer, begun) => (timer, begun),
             _ => (None, CloseReason::Closed),
         };
-        (reason.unwrap_or(begun), timer)
+        (reason.unwrap_or(begun), [timer, self.backs_off.take()])
     }
 }
 

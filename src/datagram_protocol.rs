@@ -48,6 +48,10 @@ pub trait DatagramProtocol {
     }
 
     /// Something has gone wrong. The socket lives, and what else was sent goes out.
+    ///
+    /// A receive that goes on failing, since the system lacks memory, is told as
+    /// [`Socket`](DatagramError::Socket) once for each time that it is tried: after 10 ms at first, then after twice as long
+    /// each time, up to a second.
     fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
         let _ = (transport, error);
     }

@@ -118,6 +118,7 @@ mod rate;
 mod reason;
 mod reconnect;
 mod report;
+mod retry;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(all(unix, feature = "service"))]

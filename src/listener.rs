@@ -4,12 +4,13 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::connection::Terms;
 use crate::peers::Peers;
 use crate::protocol::Factory;
 use crate::report::Report;
+use crate::retry::Retry;
 use crate::sys::{self, AcceptError};
 use crate::timers::Key;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
@@ -43,7 +44,8 @@ pub(crate) struct Listener {
     /// It stands on the ready list.
     pub(crate) carried_over: bool,
     pub(crate) accepting: Accepting,
-    last_delay: Duration,
+    /// How long to wait after accepting has failed (A2).
+    pub(crate) retry: Retry,
     report: Report,
 }
 
@@ -63,9 +65,6 @@ pub(crate) enum Accepted {
     Failed(AcceptError, io::Error),
 }
 
-const RETRY_FIRST: Duration = Duration::from_millis(10);
-const RETRY_MAX: Duration = Duration::from_secs(1);
-
 impl Listener {
     pub(crate) fn new(socket: sys::Listener, factory: Factory, limits: Limits) -> Listener {
         Listener {
@@ -81,7 +80,7 @@ impl Listener {
             readable: false,
             carried_over: false,
             accepting: Accepting::Yes,
-            last_delay: Duration::ZERO,
+            retry: Retry::default(),
             report: Report::default(),
         }
     }
@@ -108,40 +107,21 @@ impl Listener {
     pub(crate) fn accept(&mut self) -> Accepted {
         match self.socket.accept() {
             Ok((socket, peer)) => {
-                self.last_delay = Duration::ZERO;
+                self.retry.reset();
                 Accepted::Connection(socket, peer)
             }
             Err(error) => {
                 let class = AcceptError::of(&error);
                 if class == AcceptError::Drained {
-                    self.last_delay = Duration::ZERO;
+                    self.retry.reset();
                 }
                 Accepted::Failed(class, error)
             }
         }
     }
 
-    /// How long to wait before the next try: 10 ms at first, then twice as long each time, up to 1 s (A2).
-    pub(crate) fn next_delay(&mut self) -> Duration {
-        self.last_delay = (self.last_delay * 2).clamp(RETRY_FIRST, RETRY_MAX);
-        self.last_delay
-    }
-
     /// Whether another failure is to be logged, and if so how many before it were not.
     pub(crate) fn report(&mut self, now: Instant) -> Option<u64> {
         self.report.ask(now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a2_retries_back_off_from_10_ms_to_1_s() {
-        let (socket, _backlog) = sys::script::Listener::pair();
-        let mut listener = Listener::new(sys::Listener::Script(socket), Box::new(|_, _| None), Limits::default());
-        let delays: Vec<_> = (0..9).map(|_| listener.next_delay().as_millis()).collect();
-        assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     }
 }

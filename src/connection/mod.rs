@@ -169,6 +169,8 @@ pub(crate) enum Read {
     Blocked,
     /// It would block, but perhaps only since a signal was pending: an event had hinted at urgent data.
     Unconfirmed,
+    /// The kernel lacks memory for it: only time tells when it has some again.
+    Later,
     End,
     Failed(io::Error),
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Ask, Connection, Flag, Read, State, Urgent};
 use crate::input::Input;
-use crate::sys::{PutOff, Stream};
+use crate::sys::{PutOff, Stream, is_out_of_buffers};
 use crate::{CloseReason, Protocol};
 
 /// A connection that ends if a read would block is read from so often before that is believed at the urgent mark. The signal
@@ -80,6 +80,7 @@ impl Connection {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_out_of_buffers(&error) => return Read::Later,
                 Err(error) => return Read::Failed(error),
             }
             let Some(socket) = &mut self.socket else { return Read::Blocked };

@@ -412,7 +412,7 @@ impl Core {
         self.report(id, &error);
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if class != AcceptError::Invalid {
-            let delay = listener.next_delay();
+            let delay = listener.retry.next_delay();
             let timer = self.timers.insert(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
             listener.accepting = Accepting::BackingOff(timer);
             self.backing_off.push(id);

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub(super) written_to: Vec<Id>,
     /// Connections of which a read is put off. Each stands here once.
     pub(super) unconfirmed: Vec<Id>,
+    /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
+    pub(super) read_later: Vec<Id>,
     /// Connections whose `connection_lost` is due.
     pub(super) lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
@@ -161,6 +163,7 @@ impl Core {
             ready: VecDeque::new(),
             written_to: Vec::new(),
             unconfirmed: Vec::new(),
+            read_later: Vec::new(),
             lost: Vec::new(),
             gone: Vec::new(),
             discarded: Vec::new(),

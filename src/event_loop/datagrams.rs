@@ -100,11 +100,28 @@ impl Core {
                     }
                 }
                 Receive::Failed => {}
+                Receive::KeepsFailing => return self.receive_later(id),
                 Receive::Blocked => return,
                 Receive::Invalid(error) => return self.finish_datagram(id, Some(CloseReason::Io(error))),
             }
         }
         if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {
+            self.carry_over(id);
+        }
+    }
+
+    /// Receiving goes on failing: to try again at once would spin, and tell of each try.
+    #[cold]
+    fn receive_later(&mut self, id: Id) {
+        let now = self.clock.now();
+        let Some(datagram) = self.slots.datagram_mut(id) else { return };
+        let deadline = deadline_after(now, datagram.next_delay());
+        datagram.set_backs_off(Some(self.timers.insert(deadline, Due::of(Purpose::Receive, id))));
+    }
+
+    pub(super) fn receive_again(&mut self, id: Id) {
+        if let Some(datagram) = self.slots.datagram_mut(id) {
+            datagram.set_backs_off(None);
             self.carry_over(id);
         }
     }
@@ -231,8 +248,8 @@ impl Core {
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
         self.queued_total -= datagram.queued_cost();
-        let (reason, timer) = datagram.end(reason);
-        if let Some(timer) = timer {
+        let (reason, timers) = datagram.end(reason);
+        for timer in timers.into_iter().flatten() {
             self.timers.remove(timer);
         }
         self.lost.push(Loss { id, reason, handover: None });

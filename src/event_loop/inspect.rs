@@ -35,6 +35,7 @@ impl Core {
             ("timers waited for", self.timers_waited_for),
             ("carried over", self.ready.len()),
             ("written to", self.written_to.len()),
+            ("to be read later", self.read_later.len()),
             ("lost", self.lost.len()),
             ("gone", self.gone.len()),
             ("discarded", self.discarded.len()),

@@ -169,6 +169,7 @@ impl Core {
         match read {
             Read::Data(_) | Read::Blocked => self.end_failing(id),
             Read::Unconfirmed => self.confirm_would_block(id),
+            Read::Later => self.read_later(id),
             Read::End => self.deliver_end(id),
             Read::Failed(error) => self.fail_reading(id, CloseReason::from_error(error)),
         }
@@ -419,6 +420,7 @@ impl Core {
                 Read::Data(count) if connection.may_discard(count) => budget -= count,
                 Read::Blocked => return,
                 Read::Unconfirmed => return self.confirm_would_block(id),
+                Read::Later => return self.read_later(id),
                 Read::Data(_) | Read::End | Read::Failed(_) => return self.finish_begun(id),
             }
             if budget == 0 {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::core::Discarded;
-use crate::connection::{Connection, Flag};
+use crate::connection::{Connection, Flag, State};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
 use crate::reason::Timeout;
@@ -30,6 +30,8 @@ pub(super) enum Due {
     Decay,
     /// Reads that were put off are done.
     Confirm,
+    /// Reads for which the kernel lacked memory are done again.
+    Read,
 }
 
 const _: () = assert!(size_of::<Due>() == 16);
@@ -69,6 +71,8 @@ pub(super) enum Purpose {
     Ask,
     /// A listener that failed accepts again.
     Accept,
+    /// A datagram socket that failed receives again.
+    Receive,
     /// The next address of a connect is tried.
     ConnectNext,
     /// A connect has taken too long.
@@ -85,7 +89,7 @@ impl Due {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
-            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm => false,
+            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => false,
         }
     }
 }
@@ -100,6 +104,7 @@ impl fmt::Debug for Due {
             Due::Shutdown => f.write_str("Shutdown"),
             Due::Decay => f.write_str("Decay"),
             Due::Confirm => f.write_str("Confirm"),
+            Due::Read => f.write_str("Read"),
         }
     }
 }
@@ -109,6 +114,9 @@ const LOOK_NS_MIN: u64 = 10_000_000;
 
 /// How long until a send is tried again for which the kernel had no buffers.
 pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
+
+/// How long until reads are tried again for which the kernel had no memory.
+const READ_RETRY: Duration = Duration::from_millis(10);
 
 /// Buffers that were out of use for this long are given back (W3): after a burst, within twice this time.
 const DECAY: Duration = Duration::from_secs(1);
@@ -225,6 +233,7 @@ impl Core {
                     Purpose::Send => self.send_again(id),
                     Purpose::Ask => self.ask_again(id),
                     Purpose::Accept => self.accept_again(id),
+                    Purpose::Receive => self.receive_again(id),
                     Purpose::ConnectNext => self.connect_next(id),
                     Purpose::ConnectDeadline => self.connect_timed_out(id),
                 }
@@ -233,6 +242,7 @@ impl Core {
             Due::Shutdown => self.end_of_grace(),
             Due::Decay => self.decay(),
             Due::Confirm => self.confirm_reads(),
+            Due::Read => self.read_again(),
             Due::Every(_) => unreachable!("it was not one above"),
         }
     }
@@ -275,6 +285,25 @@ impl Core {
             self.mark_written_to(id);
         } else {
             self.send_datagrams_again(id);
+        }
+    }
+
+    /// The kernel lacks memory for a read. What has arrived stays there, so nobody is lost for it, and time tells when it can
+    /// be read. One that cannot be sent to either has nothing to wait for.
+    #[cold]
+    pub(super) fn read_later(&mut self, id: Id) {
+        if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
+            return self.end_failing(id);
+        }
+        if self.read_later.is_empty() {
+            self.timers.insert(self.deadline_after(READ_RETRY), Due::Read);
+        }
+        self.read_later.push(id);
+    }
+
+    fn read_again(&mut self) {
+        for id in std::mem::take(&mut self.read_later) {
+            self.carry_over(id);
         }
     }
 

@@ -304,16 +304,22 @@ impl Core {
         match connection.read(&mut probe) {
             Read::Blocked | Read::Unconfirmed | Read::End => self.finish_begun(id),
             Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
-            Read::Data(count) => {
-                if !connection.begin_lingering(count) {
-                    return self.finish_begun(id);
-                }
-                let listener = connection.terms.listener;
-                self.set_linger_deadline(id);
-                self.carry_over(id);
-                self.one_lingers(listener);
-            }
+            Read::Data(count) => self.linger(id, count),
+            // There may be input.
+            Read::Later => self.linger(id, 0),
         }
+    }
+
+    /// Discards what its peer still sends, of which so many bytes have come already.
+    fn linger(&mut self, id: Id, count: usize) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if !connection.begin_lingering(count) {
+            return self.finish_begun(id);
+        }
+        let listener = connection.terms.listener;
+        self.set_linger_deadline(id);
+        self.carry_over(id);
+        self.one_lingers(listener);
     }
 
     /// Phase: flush. Those that were written to before it began.

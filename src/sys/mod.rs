@@ -41,7 +41,7 @@ pub(crate) use names::look_up;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use put_off::PutOff;
-pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked};
+pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked, is_out_of_buffers};
 #[cfg(unix)]
 use unix_address::unix_address;
 #[cfg(unix)]

@@ -492,13 +492,15 @@ pub(crate) enum Blocked {
     UntilLater,
 }
 
+/// Whether the kernel lacks memory for what a call asks of it. That passes, and no event tells when it has.
 #[cfg(unix)]
-fn is_out_of_buffers(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
 
+/// Whether the kernel lacks memory for what a call asks of it. That passes, and no event tells when it has.
 #[cfg(not(unix))]
-fn is_out_of_buffers(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     error.raw_os_error() == Some(10055) // WSAENOBUFS
 }
 

@@ -218,6 +218,15 @@ impl Network {
         self.sim.fail_accept(address, error)
     }
 
+    /// The next receive of the datagram socket at this address fails so, with those that were told before.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` where none is bound there.
+    pub fn fail_receive(&mut self, address: SocketAddr, error: io::Error) -> io::Result<()> {
+        self.sim.fail_receive(address, error)
+    }
+
     /// A connected pair: one end in the loop of a host, the other one a peer's.
     pub(super) fn attached(&mut self, host: HostId, protocol: Box<dyn Protocol>) -> (crate::ids::Id, Peer) {
         let address = self.address(host, 0);

@@ -331,6 +331,7 @@ mod holding;
 mod judging;
 mod life;
 mod marks;
+mod memory;
 mod names;
 mod overload;
 mod panics;

@@ -24,10 +24,10 @@ mod handles;
 #[cfg(feature = "testing")]
 mod harness;
 mod logging;
-#[cfg(target_os = "linux")]
-mod odd_sockets;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", feature = "workers"))]
 mod no_threads;
+#[cfg(target_os = "linux")]
+mod odd_sockets;
 #[cfg(unix)]
 mod options;
 #[cfg(feature = "testing")]

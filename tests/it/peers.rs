@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::testing::{Faults, Network, Peer, seeds};
-use switchboard::{CloseReason, Protocol, Transport};
+use switchboard::{Address, CloseReason, DatagramError, DatagramProtocol, DatagramTransport, Protocol, Transport};
 
 use crate::support::{Echo, Ends, NotingEnd, pattern};
 
@@ -227,4 +227,36 @@ fn a_kernel_out_of_buffers_takes_nothing_and_is_no_end() {
     assert_eq!(peer.send(b"later"), 5);
     network.run_until_rest();
     assert_eq!((peer.read(), peer.error().is_none()), (b"later".to_vec(), true));
+}
+
+#[test]
+fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() {
+    struct Notes(Rc<RefCell<Vec<String>>>);
+
+    impl DatagramProtocol for Notes {
+        fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, data: &[u8], _: &Address) {
+            self.0.borrow_mut().push(String::from_utf8_lossy(data).into());
+        }
+
+        fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+            self.0.borrow_mut().push(error.to_string());
+        }
+    }
+
+    let mut network = Network::new(0, Faults::none());
+    let server = network.host();
+    let (notes, address) = (Rc::<RefCell<Vec<String>>>::default(), network.address(server, 7));
+    network.context(server).bind_datagram(address, Box::new(Notes(notes.clone()))).unwrap();
+    let mut peer = network.datagram_peer(0).unwrap();
+    network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["error of the socket: connection refused"]);
+    network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
+    peer.send(b"behind it", Some(address)).unwrap();
+    network.run_until_rest();
+    assert_eq!(notes.borrow().len(), 2);
+    assert!(notes.borrow().contains(&"behind it".into()));
+    let nobody = network.address(server, 8);
+    let error = network.fail_receive(nobody, io::ErrorKind::ConnectionRefused.into()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
 }

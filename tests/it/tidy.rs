@@ -57,7 +57,7 @@ fn layer(file: &str) -> Option<&'static str> {
         _ if name.starts_with("testing/") => "testing",
         "backlog.rs" | "backoff.rs" | "broadcast.rs" | "connect.rs" | "input.rs" | "peers.rs" | "rate.rs"
         | "output.rs" | "timeouts.rs" | "timers.rs" | "ids.rs" | "limits.rs" | "reason.rs" | "address.rs"
-        | "counters.rs" | "escape.rs" | "health.rs" | "report.rs" | "mailbox.rs" | "sync.rs" => "data",
+        | "counters.rs" | "escape.rs" | "health.rs" | "report.rs" | "retry.rs" | "mailbox.rs" | "sync.rs" => "data",
         "blocking.rs"
         | "connector.rs"
         | "datagram.rs"

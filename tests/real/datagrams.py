@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import harness
 from harness import WAIT_S, Checks, Server, Trace, require
@@ -177,6 +178,35 @@ def unix_lines_are_collected():
         require(not os.path.exists(path), "its path is still there")
 
 
+def a_receive_that_goes_on_failing_is_tried_now_and_then():
+    """Of UDP and of Unix sockets; what has arrived comes when the kernel has memory again."""
+    with udp_echo() as server:
+        with client_of(server) as client:
+            echoes(client, b"before")
+            with Trace(server.pid, "recvfrom", fails="ENOMEM") as trace:
+                client.send(b"meanwhile")
+                time.sleep(2)
+            tries = trace.counts()["recvfrom"]
+            require(5 <= tries <= 12, f"{tries} receives in 2 s")
+            told = [line for line in server.lines if b"Cannot allocate memory" in line]
+            require(len(told) == tries, f"{tries} receives failed, and {len(told)} lines tell of it")
+            require(client.recv(100) == b"meanwhile", "no echo of what came meanwhile")
+            echoes(client, b"after")
+        require(server.end() == 0, "another exit code than 0")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "collector")
+        collector = harness.start([harness.example("unix_datagram"), path], stdout=subprocess.PIPE)
+        require(collector.stdout.readline().startswith(b"listening"), "it does not listen")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            with Trace(collector.pid, "recvfrom", fails="ENOBUFS") as trace:
+                sender.sendto(b"meanwhile", path)
+                time.sleep(1)
+            tries = trace.counts()["recvfrom"]
+            require(4 <= tries <= 11, f"{tries} receives in 1 s")
+            require(b"meanwhile" in collector.stdout.readline(), "what came meanwhile is lost")
+        require(harness.end(collector, signal.SIGTERM) == 0, "another exit code than 0")
+
+
 def main():
     checks = Checks(LIMIT_S)
     checks.run("datagrams of every length come back", every_length_comes_back)
@@ -191,6 +221,7 @@ def main():
     checks.run("udp_client outlives a refusal", our_client_outlives_a_refusal)
     checks.run("udp_client broadcasts", our_client_broadcasts)
     checks.run("unix_datagram collects lines", unix_lines_are_collected)
+    checks.run("a receive that goes on failing", a_receive_that_goes_on_failing_is_tried_now_and_then)
     checks.finish()
 
 

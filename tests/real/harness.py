@@ -351,11 +351,13 @@ class Server:
 
 
 class Trace:
-    """`strace` on a running process, from entry to exit of a `with` block."""
+    """`strace` on a running process, from entry to exit of a `with` block. With `fails` those calls fail with that error."""
 
-    def __init__(self, pid, calls="all", options=()):
+    def __init__(self, pid, calls="all", options=(), fails=None):
         self._file = tempfile.NamedTemporaryFile(prefix="trace-")
-        argv = ["strace", "-f", "-e", f"trace={calls}", "-e", "signal=none", "-o", self._file.name, *options, "-p", str(pid)]
+        injected = ["-e", f"inject={calls}:error={fails}"] if fails else []
+        argv = ["strace", "-f", "-e", f"trace={calls}", *injected, "-e", "signal=none", "-o", self._file.name, *options,
+                "-p", str(pid)]
         self._process = start(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def __enter__(self):

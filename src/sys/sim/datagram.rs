@@ -17,6 +17,8 @@ pub(super) struct DatagramSocket {
     received: VecDeque<(SocketAddr, Vec<u8>)>,
     received_bytes: usize,
     error: Option<Errno>,
+    /// How the next receives fail, on demand.
+    pub(super) failures: VecDeque<io::Error>,
     /// What was sent and has not arrived: it lies in the sender's memory.
     sent_bytes: usize,
     /// Its loop wants to know when there is room again.
@@ -40,7 +42,7 @@ impl DatagramSocket {
         if self.awaits_writable && self.sent_bytes <= SENT_BYTES_MAX {
             readiness = readiness | Readiness::WRITABLE;
         }
-        if !self.received.is_empty() {
+        if !self.received.is_empty() || !self.failures.is_empty() {
             readiness = readiness | Readiness::READABLE;
         }
         if self.error.is_some() {
@@ -55,7 +57,7 @@ impl DatagramSocket {
 }
 
 impl World {
-    fn datagram(&mut self, id: SocketId) -> io::Result<&mut DatagramSocket> {
+    pub(super) fn datagram(&mut self, id: SocketId) -> io::Result<&mut DatagramSocket> {
         match self.sockets.get_mut(&id).map(|socket| &mut socket.kind) {
             Some(Kind::Datagram(datagram)) => Ok(datagram),
             _ => Err(Errno::NotConnected.into()),
@@ -70,6 +72,7 @@ impl World {
             received: VecDeque::new(),
             received_bytes: 0,
             error: None,
+            failures: VecDeque::new(),
             sent_bytes: 0,
             awaits_writable: false,
             portable: self.random.hits(self.faults.portable_sockets_permille),
@@ -201,10 +204,17 @@ impl World {
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }
+        let fails = self.is_registered(id) && self.random.hits(self.faults.failing_receives_permille);
         let datagram = self.datagram(id)?;
+        if let Some(error) = datagram.failures.pop_front() {
+            return Err(error);
+        }
         if let Some(error) = datagram.error.take() {
             self.progress += 1;
             return Err(error.into());
+        }
+        if fails {
+            return Err(Errno::NoMemory.into());
         }
         let Some((from, bytes)) = datagram.received.pop_front() else { return Err(Errno::WouldBlock.into()) };
         datagram.received_bytes -= bytes.len();

@@ -90,6 +90,9 @@ faults! {
     lost_datagrams_permille / with_lost_datagrams_permille: u32 = 0, 100;
     /// A datagram arrives twice.
     doubled_datagrams_permille / with_doubled_datagrams_permille: u32 = 0, 100;
+    /// A receive of a datagram finds the kernel out of memory (ENOMEM). Only of sockets that a loop has. Not part of
+    /// [`all`](Faults::all), since the loop then waits for a while, and what has arrived is unread meanwhile.
+    failing_receives_permille / with_failing_receives_permille: u32 = 0, 0;
     /// A connect is refused. Not part of [`all`](Faults::all).
     refused_connects_permille / with_refused_connects_permille: u32 = 0, 0;
     /// A packet with data makes something between the hosts reset the connection, for both. Not part of

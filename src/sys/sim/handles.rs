@@ -263,4 +263,14 @@ impl Network {
         world.wake(id);
         Ok(())
     }
+
+    /// The next receive of the datagram socket that is bound to `address` fails so.
+    pub(crate) fn fail_receive(&self, address: SocketAddr, error: io::Error) -> io::Result<()> {
+        let world = &mut *lock(&self.0);
+        let host = world.host_of(0, address.ip()).ok_or(Errno::AddressNotAvailable)?;
+        let id = world.find_bound(false, host, address, host).ok_or(Errno::AddressNotAvailable)?;
+        world.datagram(id)?.failures.push_back(error);
+        world.wake(id);
+        Ok(())
+    }
 }

@@ -274,8 +274,8 @@ impl World {
 
     /// Whether a read finds the urgent byte next and a signal pending, and says that it would block.
     fn would_block_at_mark(&mut self, id: SocketId) -> bool {
-        let is_registered = self.sockets.get(&id).is_some_and(|socket| socket.registration.is_some());
-        let may = is_registered && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
+        let may =
+            self.is_registered(id) && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
         let denies = may && self.random.hits(self.faults.urgent_would_blocks_permille);
         if let Some(tcp) = self.tcp(id) {
             tcp.denied = denies;

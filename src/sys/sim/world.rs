@@ -206,6 +206,11 @@ impl World {
         }
     }
 
+    /// Whether it is in a loop, and not played by hand.
+    pub(super) fn is_registered(&self, id: SocketId) -> bool {
+        self.sockets.get(&id).is_some_and(|socket| socket.registration.is_some())
+    }
+
     pub(super) fn deregister(&mut self, id: SocketId) {
         if let Some(registration) = self.sockets.get_mut(&id).and_then(|socket| socket.registration.take()) {
             self.hosts[registration.host].ready.retain(|&ready| ready != id);

@@ -1,5 +1,6 @@
 //! Datagrams, on the simulated network: what is lost, doubled, reordered, too long, too much, refused.
 
+mod receiving;
 mod sending;
 
 use std::net::SocketAddr;

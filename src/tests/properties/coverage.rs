@@ -104,6 +104,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "datagram not sent",
     "datagram refused",
     "datagrams dropped",
+    "receive fails",
     "datagram pause",
     "datagram resume",
     "datagram socket connects",

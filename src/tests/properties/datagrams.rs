@@ -8,6 +8,7 @@ use super::actions::act_around;
 use super::ledger::{Ledger, PANIC, with};
 use crate::datagram::DatagramSocket;
 use crate::ids::Id;
+use crate::sys::is_out_of_buffers;
 use crate::{Address, CloseReason, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport};
 
 /// A datagram socket of a loop.
@@ -260,6 +261,7 @@ impl DatagramProtocol for Program {
         with(|ledger| {
             let (what, fits) = match &error {
                 DatagramError::Send { .. } => ("datagram not sent", true),
+                DatagramError::Socket(error) if is_out_of_buffers(error) => ("receive fails", true),
                 DatagramError::Socket(_) => ("datagram refused", ledger.bound[self.0].connected),
                 DatagramError::Dropped(count) => ("datagrams dropped", *count > 0),
             };
@@ -318,7 +320,8 @@ pub(super) fn end_all(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
 /// At rest nothing waits to be sent, and nothing to be received.
 pub(super) fn at_rest(ledger: &mut Ledger, id: Id, datagram: &DatagramSocket, unread: usize) {
     let (open, queued) = (datagram.is_open(), datagram.queued_cost());
-    ledger.check(unread == 0 || !open, || format!("{unread} datagrams are to be received by {id}"));
+    let receives = open && !datagram.backs_off();
+    ledger.check(unread == 0 || !receives, || format!("{unread} datagrams are to be received by {id}"));
     let waits = datagram.sends_later;
     ledger
         .check(queued == 0 || waits, || format!("{queued} bytes of datagrams wait at {id}, and nothing holds them up"));

@@ -1,0 +1,143 @@
+//! Receives that fail: read on at once where each error is told once, and tried again later where that goes on (rule U1).
+
+use std::io;
+
+use super::*;
+
+impl World {
+    fn fail_receives(&mut self, count: usize, error: impl Fn() -> io::Error) {
+        (0..count).for_each(|_| self.network.fail_receive(self.address, error()).unwrap());
+    }
+
+    /// Runs for so long; returns how many turns that took, and what the protocol has noted.
+    fn run(&mut self, time: Duration) -> (u64, Vec<String>) {
+        let before = self.network.turns();
+        self.network.run_for(time);
+        (self.network.turns() - before, self.log.take())
+    }
+
+    fn has_timer(&mut self) -> bool {
+        self.network.event_loop(self.host).time_to_next().is_some()
+    }
+}
+
+/// From now on receives fail.
+fn failing() -> Faults {
+    Faults::none().with_failing_receives_permille(1000)
+}
+
+fn errors(noted: &[String]) -> usize {
+    noted.iter().filter(|line| line.starts_with("error: error of the socket: ")).count()
+}
+
+#[test]
+fn u1_a_receive_that_goes_on_failing_backs_off_from_10_ms_to_1_s() {
+    let mut world = world(Limits::default(), echo);
+    world.rest();
+    for _ in 0..2 {
+        world.network.set_faults(failing());
+        world.send(b"hello");
+        let mut told = Vec::new();
+        let begin = world.network.now();
+        while told.len() < 10 {
+            let (turns, noted) = world.run(MS);
+            assert!(turns < 4, "{turns} turns in a millisecond");
+            assert_eq!(errors(&noted), noted.len(), "{noted:?}");
+            told.extend(noted.iter().map(|_| (world.network.now() - begin).as_millis() as u64));
+        }
+        assert_eq!(told, [1, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270], "by the end of which millisecond");
+        // Once it works, all is received, and the next time begins anew.
+        world.network.set_faults(Faults::none());
+        assert_eq!(world.run(SECOND).1, ["got hello"]);
+        assert_eq!(world.received(), [b"hello"]);
+        assert!(!world.has_timer());
+    }
+}
+
+#[test]
+fn u1_a_failing_receive_keeps_nothing_from_being_sent() {
+    let mut world = world(Limits::default(), echo);
+    world.rest();
+    world.network.set_faults(failing());
+    world.send(b"hello");
+    world.run(SECOND);
+    let to = world.peer_address();
+    world.with(|transport| transport.send_to(b"all the same", &to));
+    world.run(MS);
+    assert_eq!(world.received(), [b"all the same"]);
+}
+
+#[test]
+fn u1_errors_that_are_told_once_each_are_read_on_at_once() {
+    let mut world = world(Limits::default().with_datagrams_per_turn_max(2), idle);
+    world.rest();
+    world.fail_receives(10, || io::ErrorKind::ConnectionRefused.into());
+    world.send(b"behind them");
+    let noted = world.rest();
+    assert_eq!(world.network.now(), Duration::ZERO);
+    assert_eq!((errors(&noted), noted.last().map(String::as_str)), (10, Some("got behind them")), "{noted:?}");
+    // A datagram between them has the count begin anew.
+    for _ in 0..10 {
+        world.fail_receives(10, || io::ErrorKind::ConnectionRefused.into());
+        world.send(b"behind them");
+        assert_eq!(world.rest().len(), 11);
+    }
+    assert_eq!(world.network.now(), Duration::ZERO);
+}
+
+#[test]
+fn u1_errors_without_an_end_are_not_read_on_without_an_end() {
+    let mut world = world(Limits::default(), idle);
+    world.rest();
+    world.fail_receives(100_000, || io::ErrorKind::ConnectionRefused.into());
+    let (turns, noted) = world.run(SECOND * 10);
+    assert!((10..50).contains(&errors(&noted)) && turns < 100, "{} errors in {turns} turns", noted.len());
+}
+
+#[test]
+fn u1_who_has_paused_a_socket_hears_nothing_of_it_though_its_receives_fail() {
+    let mut world = world(Limits::default(), idle);
+    world.rest();
+    world.network.set_faults(failing());
+    world.send(b"hello");
+    assert_eq!(errors(&world.run(MS).1), 1);
+    world.with(|transport| transport.pause_reading());
+    let (turns, noted) = world.run(SECOND * 10);
+    assert!(noted.is_empty() && turns < 5, "{noted:?} in {turns} turns");
+    assert!(!world.has_timer());
+    // On resume it is tried, and fails, and is tried again later.
+    world.with(|transport| transport.resume_reading());
+    assert_eq!(errors(&world.run(MS).1), 1);
+    world.with(|transport| {
+        transport.pause_reading();
+        transport.resume_reading();
+    });
+    assert_eq!(world.run(MS).1, [""; 0], "it has not waited for long enough");
+    world.network.set_faults(Faults::none());
+    assert_eq!(world.run(SECOND).1, ["got hello"]);
+}
+
+#[test]
+fn u1_a_socket_that_ends_while_its_receives_fail_leaves_no_timer() {
+    for end in ["close", "abort", "shutdown", "drop"] {
+        let mut world = world(Limits::default(), idle);
+        world.rest();
+        world.network.set_faults(failing());
+        world.send(b"hello");
+        // Late enough for the wait to be a long one.
+        assert!(errors(&world.run(SECOND).1) > 5);
+        match end {
+            "close" => world.with(|transport| transport.close()),
+            "abort" => world.with(|transport| transport.abort()),
+            "shutdown" => world.network.context(world.host).shutdown(SECOND),
+            _ => {
+                world.network.drop_loop(world.host);
+                assert_eq!(world.log.take(), ["lost: the loop was shut down"]);
+                continue;
+            }
+        }
+        let (_, noted) = world.run(MS);
+        assert!(noted.len() == 1 && noted[0].starts_with("lost: "), "{end}: {noted:?}");
+        assert!(!world.has_timer(), "{end}");
+    }
+}
