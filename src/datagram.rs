@@ -188,12 +188,11 @@ impl DatagramSocket {
     /// Receives one datagram into the buffer, which is as large as it needs, or larger.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Receive {
         let most = self.buffer_bytes().min(buffer.len()) - 1;
-        // One byte more than comes whole tells a longer one; the system's own flag is out of reach of safe code. On
-        // Windows what does not fit is an error, and the buffer is larger than any datagram.
-        let room = if cfg!(windows) { buffer.len() } else { most + 1 };
+        // All of the buffer is offered, whatever the limit: one byte more than comes whole tells a longer one, since the system's
+        // own flag is out of reach of safe code, and some systems call a datagram that is longer an error.
         let Some(socket) = &self.socket else { return Receive::Blocked };
         loop {
-            match socket.recv_from(&mut buffer[..room]) {
+            match socket.recv_from(buffer) {
                 Ok(Received { count, from }) => {
                     self.has_received();
                     return Receive::Datagram { count: count.min(most), from, truncated: count > most };
