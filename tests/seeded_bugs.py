@@ -590,7 +590,7 @@ BUGS = [
     ("r6", "src/sys/put_off.rs", "{ PutOff::Waits } else { PutOff::Renewed }", "{ PutOff::Waits } else { PutOff::Waits }"),
     ("r6", LOOP + "quick.rs", "if self.confirms_later(id) {\n            return self.flush(id);\n        }", ""),
     ("n1", LOOP + "confirm.rs", "PutOff::Waits {\n                self.carry_over(id);\n", "PutOff::Waits {\n"),
-    ("r6", "src/sys/unix_stream.rs", "if_supported(socket.set_out_of_band_inline(true))?;", ""),
+    ("r6", "src/sys/unix_stream.rs", "super::stream::if_supported(socket.set_out_of_band_inline(true))?;", ""),
     ("r6", "src/sys/unix_stream.rs", "return Interest::READABLE | Interest::PRIORITY;", "return Interest::READABLE;"),
     ("r6", "src/sys/stream.rs", "Stream::Odd(_) => false,", "Stream::Odd(_) => SHORT_READ_EMPTIES_TCP,"),
     ("r6", "src/sys/stream.rs", "if !is_tcp(&SockRef::from(&stream)) =>", "if false =>"),

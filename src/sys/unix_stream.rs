@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use super::PutOff;
-use super::stream::{SEND_FLAGS, if_supported};
+use super::stream::SEND_FLAGS;
 use crate::{Address, UnixAddress};
 
 /// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
@@ -128,7 +128,7 @@ fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     // Urgent bytes in line with the rest, where Unix sockets have such.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if_supported(socket.set_out_of_band_inline(true))?;
+    super::stream::if_supported(socket.set_out_of_band_inline(true))?;
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     let _ = socket;
