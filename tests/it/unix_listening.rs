@@ -13,11 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use switchboard::{Address, CloseReason, ConnectError, EventLoop, ListenerId, Protocol, Transport, UnixAddress};
 #[cfg(target_os = "linux")]
-use switchboard::Connect;
-use switchboard::{
-    Address, CloseReason, ConnectError, Context, EventLoop, ListenerId, Protocol, Transport, UnixAddress,
-};
+use switchboard::{Connect, Context};
 
 use crate::support::{Echo, PATIENCE, event_loop, pattern, serve_while, turn_until};
 
@@ -275,8 +273,10 @@ fn k1_connecting_to_a_path_where_nobody_listens_fails_at_once() {
 }
 
 /// Tells who its peer is.
+#[cfg(target_os = "linux")]
 struct Who(Rc<RefCell<Option<(u32, i32)>>>);
 
+#[cfg(target_os = "linux")]
 impl Protocol for Who {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let socket = transport.socket().unwrap();
