@@ -20,7 +20,6 @@ mod unix_support;
 mod unix {
     use std::io;
     use std::process::ExitCode;
-    use std::time::Duration;
 
     use super::client::Outcome;
     use super::support::{Failure, say, shut_down_on_signals};
@@ -50,13 +49,8 @@ mod unix {
             for line in &self.lines {
                 transport.send(line.as_bytes());
             }
-            // Not at once: a socket that is closed is told of no error any more.
-            let id = transport.id();
-            transport.context().call_later(Duration::ZERO, move |context| {
-                if let Some(mut transport) = context.datagram(id) {
-                    transport.close();
-                }
-            });
+            // What cannot be sent is told before the end.
+            transport.close();
         }
 
         fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}

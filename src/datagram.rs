@@ -44,7 +44,7 @@ pub(crate) struct DatagramSocket {
     /// `pause_writing` was called last, of the two.
     paused: bool,
     /// What `error_received` is to be told.
-    errors: Vec<DatagramError>,
+    errors: VecDeque<DatagramError>,
     dropped: u64,
 }
 
@@ -130,7 +130,7 @@ impl DatagramSocket {
             awaits_event: false,
             sends_later: false,
             paused: false,
-            errors: Vec::new(),
+            errors: VecDeque::new(),
             dropped: 0,
         }
     }
@@ -345,16 +345,25 @@ impl DatagramSocket {
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        self.is_open() && (!self.errors.is_empty() || self.dropped > 0 || self.mark().is_some())
+        self.is_open() && (self.errors() > 0 || self.mark().is_some())
     }
 
-    pub(crate) fn take_errors(&mut self) -> Vec<DatagramError> {
-        let mut errors = std::mem::take(&mut self.errors);
-        match std::mem::take(&mut self.dropped) {
-            0 => {}
-            count => errors.push(DatagramError::Dropped(count)),
+    /// How many errors are to be told, the number of those that were dropped among them.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors.len() + usize::from(self.dropped > 0)
+    }
+
+    /// The next error that is to be told.
+    pub(crate) fn take_error(&mut self) -> Option<DatagramError> {
+        match self.errors.pop_front() {
+            None => {
+                // Its memory is given back.
+                self.errors = VecDeque::new();
+                let dropped = std::mem::take(&mut self.dropped);
+                (dropped > 0).then_some(DatagramError::Dropped(dropped))
+            }
+            error => error,
         }
-        errors
     }
 
     /// The callback about the marks that is due (W2).
@@ -397,10 +406,11 @@ impl DatagramSocket {
         }
     }
 
-    /// Closes the socket. Where its end had begun, that reason stands unless another one is given. Returns the reason, and the
-    /// timers that are to be removed.
+    /// Closes the socket; what is queued counts as dropped. Where its end had begun, that reason stands unless another one is
+    /// given. Returns the reason, and the timers that are to be removed.
     pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, [Option<Key>; 2]) {
         self.socket = None;
+        self.dropped += self.queue.len() as u64;
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
         let (timer, begun) = match std::mem::replace(&mut self.state, State::Lost) {
@@ -412,9 +422,9 @@ impl DatagramSocket {
 }
 
 /// Keeps an error for `error_received`; of more than a few at a time only the number.
-fn push_error(errors: &mut Vec<DatagramError>, dropped: &mut u64, error: DatagramError) {
+fn push_error(errors: &mut VecDeque<DatagramError>, dropped: &mut u64, error: DatagramError) {
     if errors.len() < ERRORS_MAX {
-        errors.push(error);
+        errors.push_back(error);
     } else if let DatagramError::Send { .. } = error {
         *dropped += 1;
     }

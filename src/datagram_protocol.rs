@@ -52,6 +52,9 @@ pub trait DatagramProtocol {
     /// A receive that goes on failing, since the system lacks memory, is told as
     /// [`Socket`](DatagramError::Socket) once for each time that it is tried: after 10 ms at first, then after twice as long
     /// each time, up to a second.
+    ///
+    /// When the socket ends, what was not told yet comes before [`connection_lost`](DatagramProtocol::connection_lost): errors
+    /// that were met since it was closed, and as [`Dropped`](DatagramError::Dropped) how many datagrams were still queued.
     fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
         let _ = (transport, error);
     }
@@ -90,7 +93,8 @@ pub enum DatagramError {
     Socket(io::Error),
     /// So many datagrams were not sent, and no other error tells of them: the queue was over
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max) or
-    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max), or errors came faster than they were told.
+    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max), errors came faster than they were told, or the socket
+    /// has ended before they could go out.
     Dropped(u64),
 }
 

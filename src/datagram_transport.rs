@@ -168,12 +168,14 @@ impl<'a> DatagramTransport<'a> {
     // Ending.
 
     /// Closes it: nothing is delivered any more, what is queued goes out, for
-    /// [`close_timeout`](crate::Limits::close_timeout) at most.
+    /// [`close_timeout`](crate::Limits::close_timeout) at most. How many could not go out by then is told as
+    /// [`DatagramError::Dropped`](crate::DatagramError::Dropped), before `connection_lost`.
     pub fn close(&mut self) {
         self.core.close_datagram(self.id, CloseReason::Closed);
     }
 
-    /// Closes it now: what is queued is dropped.
+    /// Closes it now: what is queued is dropped, and its number is told as
+    /// [`DatagramError::Dropped`](crate::DatagramError::Dropped).
     pub fn abort(&mut self) {
         self.core.finish_datagram(self.id, Some(CloseReason::Aborted));
     }

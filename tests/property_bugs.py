@@ -66,6 +66,10 @@ BUGS = [
     ("the sum of the queues drifts", 1000, [
         (LOOP + "write.rs", "self.queued_total -= connection.queued_cost();\n        if self.own.is(id) {\n"
          "            self.own.set_room(0);\n            // It stands behind what was not sent.\n            self.own.gathered.clear();\n        }\n        match", "match")]),
+    ("datagrams that are queued at an end are not told", 300, [
+        ("src/datagram.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
+    ("a callback that closes loses the errors behind the one it is told", 3000, [
+        (LOOP + "datagrams.rs", "while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
     ("out of buffers sets no timer", 300, [
         (LOOP + "timing.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [

@@ -139,10 +139,11 @@ impl Core {
     /// next turn: who sends again in `error_received` starves nobody.
     fn tell_datagram(&mut self, id: Id) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
-        for error in datagram.take_errors() {
-            if self.slots.datagram(id).is_some_and(DatagramSocket::is_open) {
-                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
-            }
+        for _ in 0..datagram.errors() {
+            // Looked up each time: what is left when a callback has closed it is told at its end.
+            let datagram = self.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
+            let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
+            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
         }
         match self.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
             Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
@@ -264,6 +265,10 @@ impl Core {
     pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
         let Some(datagram) = self.slots.datagram_mut(id) else { return };
         if datagram.made {
+            // Nobody takes for sent what was not (U1).
+            while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
+                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+            }
             log::debug!("datagram socket {id} is lost: {reason}");
             self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));
         }

@@ -107,6 +107,8 @@
 //! | the cap of a connection does not hold | 300 |
 //! | the cap of the loop does not hold | 1,000 |
 //! | the sum of the queues drifts | 1,000 |
+//! | datagrams that are queued at an end are not told | 300 |
+//! | a callback that closes loses the errors behind the one it is told | 3,000 |
 //! | out of buffers sets no timer | 300 |
 //! | connection_lost comes twice | 300 |
 //! | the end of a stream comes twice | 300 |

@@ -461,6 +461,12 @@ impl Network {
         self.sim.take_abandoned()
     }
 
+    /// How many datagrams a host's kernel has taken from the sockets of a port.
+    #[cfg(test)]
+    pub(crate) fn datagrams_taken(&self, host: HostId, port: u16) -> u64 {
+        self.sim.datagrams_taken(host.0, port)
+    }
+
     /// Why connections of loops have ended since the last call: host, token, reason.
     pub(super) fn take_losses(&mut self) -> Vec<(usize, usize, String)> {
         self.sim.take_losses()

@@ -13,7 +13,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use switchboard::Limits;
 use switchboard::{
-    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress,
+    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
+    UnixAddress,
 };
 
 use crate::support::{PATIENCE, event_loop, pattern, turn_until};
@@ -232,6 +233,41 @@ fn u1_what_a_receiver_does_not_take_waits_and_then_all_of_it_comes() {
         assert!(received.iter().copied().eq(0..1000));
         turn_until(&mut event_loop, |_| lines.borrow().len() == 2);
         assert_eq!(lines.take(), ["pause", "resume"]);
+    }
+}
+
+#[test]
+fn u1_a_close_tells_how_many_datagrams_a_receiver_that_does_not_read_has_not_got() {
+    const COUNT: usize = 2000;
+    let folder = Folder::new("unread");
+    for connected in [false, true] {
+        let mut event_loop =
+            EventLoop::with_limits(Limits::default().with_close_timeout(Duration::from_millis(50))).unwrap();
+        let path = folder.0.join(format!("receiver {connected}"));
+        let receiver = client(path.clone());
+        let to = at(path);
+        let lines = Lines::default();
+        let protocol = Box::new(Answering(lines.clone()));
+        let mut context = event_loop.context();
+        let id = match connected {
+            true => context.connect_datagram(to.clone(), protocol),
+            false => context.bind_datagram(Address::Unix(UnixAddress::Unnamed), protocol),
+        };
+        let mut transport = context.datagram(id.unwrap()).unwrap();
+        for _ in 0..COUNT {
+            match connected {
+                true => transport.send(b"a line"),
+                false => transport.send_to(b"a line", &to),
+            }
+        }
+        transport.close();
+        event_loop.run_until_idle().unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let mut data = [0; 20];
+        let received = std::iter::from_fn(|| receiver.recv(&mut data).ok()).count();
+        assert!((1..COUNT).contains(&received), "{received}");
+        let dropped = format!("{} datagrams dropped unsent", COUNT - received);
+        assert_eq!(lines.take(), [&dropped, "the peer did not take what was left in time"]);
     }
 }
 

@@ -207,6 +207,26 @@ def a_receive_that_goes_on_failing_is_tried_now_and_then():
         require(harness.end(collector, signal.SIGTERM) == 0, "another exit code than 0")
 
 
+def lines_that_a_collector_does_not_read_are_told():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "collector")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as collector:
+            collector.bind(path)
+            collector.setblocking(False)
+            lines = [f"line {number}" for number in range(2000)]
+            sender = subprocess.run([harness.example("unix_datagram"), path, *lines], capture_output=True, timeout=WAIT_S,
+                                    check=False)
+            received = 0
+            try:
+                while collector.recv(100):
+                    received += 1
+            except BlockingIOError:
+                pass
+    require(0 < received < len(lines), f"{received} lines have arrived")
+    told = f"{len(lines) - received} datagrams dropped unsent".encode()
+    require(sender.returncode == 1 and told in sender.stderr, f"it ends with {sender.returncode} and says {sender.stderr!r}")
+
+
 def main():
     checks = Checks(LIMIT_S)
     checks.run("datagrams of every length come back", every_length_comes_back)
@@ -221,6 +241,7 @@ def main():
     checks.run("udp_client outlives a refusal", our_client_outlives_a_refusal)
     checks.run("udp_client broadcasts", our_client_broadcasts)
     checks.run("unix_datagram collects lines", unix_lines_are_collected)
+    checks.run("lines that a collector does not read are told", lines_that_a_collector_does_not_read_are_told)
     checks.run("a receive that goes on failing", a_receive_that_goes_on_failing_is_tried_now_and_then)
     checks.finish()
 

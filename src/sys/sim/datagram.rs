@@ -126,6 +126,8 @@ impl World {
             from.set_ip(if to.ip().is_loopback() { to.ip() } else { address_of(host, to.is_ipv6()) });
         }
         self.progress += 1;
+        #[cfg(test)]
+        self.datagrams_taken.entry((host, from.port())).and_modify(|count| *count += 1).or_insert(1);
         self.note(format_args!("s{id} sends {} bytes to {to}", bytes.len()));
         let Some(to_host) = self.host_of(host, to.ip()) else { return Ok(bytes.len()) };
         let copies = match () {

@@ -192,6 +192,12 @@ impl Network {
         std::mem::take(&mut lock(&self.0).abandoned)
     }
 
+    /// How many datagrams a host's kernel has taken from the sockets of a port.
+    #[cfg(test)]
+    pub(crate) fn datagrams_taken(&self, host: HostIndex, port: u16) -> u64 {
+        lock(&self.0).datagrams_taken.get(&(host, port)).copied().unwrap_or_default()
+    }
+
     /// How many sockets there are, those included that wait for their last acknowledgement.
     pub(crate) fn sockets(&self) -> usize {
         lock(&self.0).sockets.len()

@@ -45,6 +45,9 @@ pub(super) struct World {
     /// Input that was unread when a loop closed its socket: host, token, bytes.
     #[cfg(test)]
     pub(super) abandoned: Vec<(HostIndex, usize, usize)>,
+    /// How many datagrams the kernels of hosts have taken, by host and port.
+    #[cfg(test)]
+    pub(super) datagrams_taken: BTreeMap<(HostIndex, u16), u64>,
     /// Counts everything that calls have brought about: a loop that turns without it spins.
     pub(super) progress: u64,
 }
@@ -122,6 +125,8 @@ impl World {
             losses: Vec::new(),
             #[cfg(test)]
             abandoned: Vec::new(),
+            #[cfg(test)]
+            datagrams_taken: BTreeMap::new(),
             progress: 0,
         };
         world.set_faults(faults);

@@ -215,8 +215,9 @@ fn u1_a_send_error_does_not_stop_what_waits_behind_it() {
 
 #[test]
 fn u1_close_sends_what_waits_but_not_for_ever() {
-    for (time, reason) in
-        [(SECOND, "lost: closed by us"), (SECOND * 60, "lost: the peer did not take what was left in time")]
+    let late = "lost: the peer did not take what was left in time";
+    for (time, expected) in
+        [(SECOND, vec!["lost: closed by us"]), (SECOND * 60, vec!["error: 3 datagrams dropped unsent", late])]
     {
         let mut world = world(Limits::default(), idle);
         world.rest();
@@ -229,7 +230,7 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
         world.network.run_for(SECOND / 2);
         assert_eq!(world.log.take(), [] as [&str; 0]);
         world.network.run_for(SECOND * 10);
-        assert_eq!(world.log.take(), [reason]);
+        assert_eq!(world.log.take(), expected);
         assert_eq!(world.queued_total(), 0);
         assert_eq!(world.network.event_loop(world.host).time_to_next(), None, "no timer is left");
     }
@@ -240,4 +241,83 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
     world.network.run_for(SECOND);
     assert_eq!(world.log.take(), [] as [&str; 0], "it was never made");
     assert_eq!(world.queued_total(), 0);
+}
+
+#[test]
+fn u1_an_end_tells_how_many_datagrams_were_not_sent() {
+    let late = "lost: the peer did not take what was left in time";
+    for (end, expected) in [
+        ("close", late),
+        ("abort", "lost: aborted by us"),
+        ("shutdown", "lost: the loop was shut down"),
+        ("drop", "lost: the loop was shut down"),
+    ] {
+        let mut world = world(Limits::default().with_queue_bytes_max(50_000), idle);
+        world.rest();
+        world.slow(SECOND * 60);
+        // More than the kernel takes, and more than the queue has room for.
+        fill(&mut world, 100);
+        let to = world.peer_address();
+        match end {
+            "close" => world.with(|transport| {
+                transport.send_to(&[0; 70_000], &to);
+                transport.close();
+                transport.send_to(b"too late", &to);
+            }),
+            "abort" => world.with(|transport| transport.abort()),
+            "shutdown" => world.network.context(world.host).shutdown(SECOND),
+            _ => world.network.drop_loop(world.host),
+        }
+        world.network.run_for(SECOND * 10);
+        // The kernel has taken 22, and one more was sent before the close.
+        let missing = 78 + usize::from(end == "close");
+        assert_eq!(world.log.take(), [&format!("error: {missing} datagrams dropped unsent"), expected], "{end}");
+    }
+}
+
+#[test]
+fn u1_what_went_wrong_while_it_closed_is_told_before_its_end() {
+    let mut world = world(Limits::default(), idle);
+    world.rest();
+    world.slow(SECOND);
+    fill(&mut world, 25);
+    let to = world.peer_address();
+    world.with(|transport| {
+        transport.send_to(&[0; 70_000], &to);
+        transport.close();
+    });
+    let noted = world.rest();
+    assert_eq!(noted.len(), 2, "{noted:?}");
+    assert!(noted[0].starts_with("error: cannot send to "), "{noted:?}");
+    assert_eq!(noted[1], "lost: closed by us");
+}
+
+#[test]
+fn u1_a_callback_that_closes_on_the_first_error_is_told_of_the_others_too() {
+    let mut world = world(Limits::default(), |event, transport| {
+        if let Event::Error(_) = event {
+            transport.close();
+        }
+    });
+    world.rest();
+    let to = world.peer_address();
+    world.with(|transport| (0..3).for_each(|_| transport.send_to(&[0; 70_000], &to)));
+    let noted = world.rest();
+    assert_eq!(noted.iter().filter(|line| line.starts_with("error: cannot send to ")).count(), 3, "{noted:?}");
+    assert_eq!(noted[3..], ["lost: closed by us"]);
+}
+
+#[test]
+fn u1_a_panic_on_hearing_of_what_was_lost_changes_nothing_about_the_end() {
+    let mut world = world(Limits::default(), |event, _| {
+        if let Event::Error(_) = event {
+            panic!("as the test wants it");
+        }
+    });
+    world.network.event_loop(world.host).set_panic_policy(PanicPolicy::Isolate);
+    world.rest();
+    world.slow(SECOND * 60);
+    fill(&mut world, 25);
+    world.with(|transport| transport.abort());
+    assert_eq!(world.rest(), ["error: 3 datagrams dropped unsent", "lost: aborted by us"]);
 }

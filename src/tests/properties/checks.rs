@@ -215,6 +215,7 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
     ledger.check(untold == 0, || format!("{untold} connections never end"));
     let bound = ledger.has_bound_left();
     ledger.check(!bound, || "a datagram socket never ends".into());
+    datagrams::at_the_end(ledger, network, hosts);
     let protocols = ledger.protocols;
     ledger.check(protocols == 0, || format!("{protocols} protocols are left"));
     let mut listeners = 0;

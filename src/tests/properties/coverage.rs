@@ -104,6 +104,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "datagram not sent",
     "datagram refused",
     "datagrams dropped",
+    "datagrams lost at an end",
     "receive fails",
     "datagram pause",
     "datagram resume",

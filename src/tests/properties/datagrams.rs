@@ -9,6 +9,7 @@ use super::ledger::{Ledger, PANIC, with};
 use crate::datagram::DatagramSocket;
 use crate::ids::Id;
 use crate::sys::is_out_of_buffers;
+use crate::testing::{HostId, Network};
 use crate::{Address, CloseReason, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport};
 
 /// A datagram socket of a loop.
@@ -25,6 +26,9 @@ pub(super) struct Bound {
     /// `pause_writing` has come last.
     over: bool,
     bytes_max: usize,
+    /// How many datagrams were given to it while it was open, and how many of them it has said were not sent.
+    given: u64,
+    unsent: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +98,8 @@ fn bind(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
         connected: false,
         over: false,
         bytes_max: ledger.limits.datagram_bytes_max,
+        given: 0,
+        unsent: 0,
     });
 }
 
@@ -159,6 +165,8 @@ fn send(ledger: &mut Ledger, transport: &mut DatagramTransport<'_>, index: usize
         ledger.sent.push(Sent { from, to, count, received: 0 });
         ledger.write_max = ledger.write_max.max(count);
         ledger.coverage.hit("datagram sent");
+        let bound = &mut ledger.bound[index];
+        bound.given += u64::from(!bound.closing);
         transport.send_to(&content(number, count), &to.into());
     }
 }
@@ -259,12 +267,24 @@ impl DatagramProtocol for Program {
 
     fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
         with(|ledger| {
+            let bound = &mut ledger.bound[self.0];
             let (what, fits) = match &error {
                 DatagramError::Send { .. } => ("datagram not sent", true),
                 DatagramError::Socket(error) if is_out_of_buffers(error) => ("receive fails", true),
-                DatagramError::Socket(_) => ("datagram refused", ledger.bound[self.0].connected),
+                DatagramError::Socket(_) => ("datagram refused", bound.connected),
                 DatagramError::Dropped(count) => ("datagrams dropped", *count > 0),
             };
+            bound.unsent += match &error {
+                DatagramError::Send { .. } => 1,
+                DatagramError::Dropped(count) => *count,
+                DatagramError::Socket(_) => 0,
+            };
+            if ledger.bound[self.0].closing {
+                // What was lost is told before the end, which then is all that comes.
+                ledger.coverage.hit("datagrams lost at an end");
+                let ended = transport.local_addr().is_err();
+                return ledger.check(ended, || format!("an error after close: {error}"));
+            }
             ledger.enters_bound(self.0, what);
             ledger.check(fits, || format!("an error that cannot be: {error}"));
             self.act(ledger, transport);
@@ -314,6 +334,18 @@ pub(super) fn end_all(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
         bound.closing = true;
         bound.aborted |= aborts;
         if aborts { transport.abort() } else { transport.close() }
+    }
+}
+
+/// Each datagram that was given to a socket has gone to the kernel, or was told as unsent (U1).
+pub(super) fn at_the_end(ledger: &mut Ledger, network: &Network, hosts: &[HostId]) {
+    for index in 0..ledger.bound.len() {
+        let Bound { host, at, life, given, unsent, .. } = ledger.bound[index];
+        let taken = network.datagrams_taken(hosts[host], at.port());
+        let accounted = life != Life::Lost || given == taken + unsent;
+        ledger.check(accounted, || {
+            format!("{given} datagrams were given to {at}, {taken} sent, {unsent} told as unsent")
+        });
     }
 }
 
