@@ -252,9 +252,9 @@ impl Core {
         self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
-            self.guard("the error of a protocol", |core| {
-                let peer = core.slots.connection(id).and_then(Connection::peer);
-                log::debug!("connection {id} with {peer:?} is lost: {reason}");
+            self.guard("the error of a protocol", |core| match core.slots.connection(id).and_then(Connection::peer) {
+                Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
+                None => log::debug!("connection {id} is lost: {reason}"),
             });
         }
         let tell =

@@ -201,7 +201,7 @@ impl Handover {
         for (_, id) in &self.listeners {
             if let Some(mut listening) = context.listener(*id) {
                 if let Err(error) = listening.set_unlinks(false) {
-                    log::warn!("cannot leave the path of listener {id:?} alone: {error}");
+                    log::warn!("cannot leave the path of listener {id} alone: {error}");
                 }
             }
         }

@@ -8,7 +8,14 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use switchboard::{EventLoop, Limits, Protocol, Transport};
 
+#[cfg(unix)]
+use crate::process::Process;
+#[cfg(unix)]
+use crate::support::event_loop;
 use crate::support::{connect, listen, turn_until};
+
+#[cfg(unix)]
+const CHILD: &str = "SWITCHBOARD_TEST_LOGGING_CHILD";
 
 thread_local! {
     /// What was logged by this thread, which is this test.
@@ -66,6 +73,54 @@ fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
     let expected = format!("data_received of connection {} took ", id.to_string().trim_start_matches('c'));
     assert!(logged[0].starts_with(&expected), "{logged:?}");
     assert!(logged.len() <= 2, "{logged:?}");
+}
+
+/// In a process of its own: how much is logged is the same for all of one.
+#[cfg(unix)]
+#[test]
+fn connections_are_logged_with_their_peers_when_they_are_made_and_when_they_are_lost() {
+    let mut command = Process::command("logging::the_child_that_logs_all");
+    command.env(CHILD, "1");
+    let mut child = Process::start(command);
+    let peer = child.line();
+    let (made, lost) = (child.line(), child.line());
+    assert!(child.end().success());
+    let middle = |line: &str, begin: &str, end: &str| {
+        let rest = line.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+        rest.unwrap_or_else(|| panic!("{line:?}")).to_owned()
+    };
+    let id = middle(&made, "connection ", &format!(" with {peer} is made"));
+    assert_eq!(lost, format!("connection {id} with {peer} is lost: closed by the peer"));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_child_that_logs_all() {
+    struct ToStderr;
+
+    impl Log for ToStderr {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            eprintln!("{}", record.args());
+        }
+
+        fn flush(&self) {}
+    }
+
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let mut event_loop = event_loop();
+    let client = connect(listen(&mut event_loop, || Busy));
+    eprintln!("{}", client.local_addr().unwrap());
+    log::set_boxed_logger(Box::new(ToStderr)).unwrap();
+    log::set_max_level(LevelFilter::Debug);
+    turn_until(&mut event_loop, |context| context.connections() == 1);
+    drop(client);
+    turn_until(&mut event_loop, |context| context.connections() == 0);
 }
 
 #[cfg(feature = "proxy")]
