@@ -43,6 +43,7 @@ PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
+CHUNKS = "examples/fetching/chunks.rs"
 
 # Rules whose tests are an example's.
 EXAMPLES = {"resp": "resp_server", "http": "http_server"}
@@ -678,12 +679,20 @@ BUGS = [
     ("http", HTTP, "if *searched > 0 && !ends(data, searched) {", "if false && !ends(data, searched) {"),
     ("http", HTTP, "fields.hosts > 1 || ", ""),
     ("http", HTTP, " && read.length.replace(field.value).is_some()", " && read.length.replace(field.value).is_none_or(|_| false)"),
-    ("http", HTTP, "(Some(_), Some(_)) => Err(Status::BadRequest),", "(Some(_), Some(_)) => Ok(Body::chunked()),"),
+    ("http", HTTP, "(Some(_), Some(_)) => Err(Status::BadRequest),", "(Some(_), Some(_)) => Ok(Body::strictly_chunked()),"),
     ("http", HTTP, "(Some(_), None) if minor == 0 => Err(Status::BadRequest),", ""),
     ("http", HTTP, "Ok(left) if left <= BODY_BYTES_MAX =>", "Ok(left) =>"),
     ("http", HTTP, "let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);", "let is_number = true;"),
     ("http", HTTP, "self.bytes += count as u64;", ""),
     ("http", HTTP, "if data.len() < HEAD_BYTES_MAX {", "if data.len() < 8 * HEAD_BYTES_MAX {"),
+    ("http", CHUNKS, "_ if digits == 0 => None,", ""),
+    ("http", CHUNKS, "(digits < SIZE_DIGITS_MAX).then_some(", "Some("),
+    ("http", CHUNKS, "_ if self.bytes > self.bytes_max() => return Err(self.too_long()),", ""),
+    ("http", CHUNKS, "Unread | Quoted | Escaped if !is_text(byte) => None,", ""),
+    ("http", CHUNKS, "NameBegin | ValueBegin => is_blank.then_some(self),", "NameBegin | ValueBegin => Some(Name),"),
+    ("http", CHUNKS, "Extension::Blank => rules == Rules::Answer,", "Extension::Blank => true,"),
+    ("http", CHUNKS, "Rules::Strict => line.next(byte).ok_or(\"a trailer field is malformed\")?,", "Rules::Strict => line.next_unread(byte),"),
+    ("http", CHUNKS, "(Line::Value, _) if is_text(byte) => Line::Value,", "(Line::Value, _) => Line::Value,"),
     ("http", "examples/http_server.rs", ".with_idle_timeout(Some(IDLE_TIMEOUT))", ""),
     ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
     ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),

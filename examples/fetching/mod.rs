@@ -1,6 +1,7 @@
 // What the example `fetch` is made of beside its protocol: the arguments, the two halves of an answer, where it goes, and
 // the links in it.
 
+#[allow(dead_code)] // What is of requests.
 mod body;
 mod head;
 mod links;

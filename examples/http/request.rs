@@ -186,7 +186,7 @@ impl<'a> Fields<'a> {
         match (self.coding, self.length) {
             (Some(_), Some(_)) => Err(Status::BadRequest),
             (Some(_), None) if minor == 0 => Err(Status::BadRequest),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::chunked()),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Body::strictly_chunked()),
             (Some(_), None) => Err(Status::Coding),
             (None, None) => Ok(Body::Length { left: 0 }),
             (None, Some(length)) => {
@@ -349,7 +349,7 @@ mod tests {
         let stream = b"4\r\nWiki\r\n5;x=\"y\"\r\npedia\r\n0\r\nTrailer: t\r\n\r\nGET";
         for first in 0..stream.len() {
             for second in first..stream.len() {
-                let mut skipped = Skipped::new(Body::chunked());
+                let mut skipped = Skipped::new(Body::strictly_chunked());
                 let mut consumed = 0;
                 for there in [first, second, stream.len()] {
                     consumed += skipped.skip(&stream[consumed..there]).ok().unwrap();
@@ -361,17 +361,144 @@ mod tests {
                 );
             }
         }
-        for (chunks, expected) in
-            [("4\r\nWikis\r\n", "400 Bad Request"), ("-4\r\n", "400 Bad Request"), ("4\nWiki", "400 Bad Request")]
-        {
-            let mut skipped = Skipped::new(Body::chunked());
-            assert_eq!(skipped.skip(chunks.as_bytes()).err().unwrap().line(), expected, "{chunks:?}");
-        }
         // Many small chunks are as long as what they are wrapped in.
-        let mut skipped = Skipped::new(Body::chunked());
+        let mut skipped = Skipped::new(Body::strictly_chunked());
         let chunk = "1;x=yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\nz\r\n";
         let most = BODY_BYTES_MAX as usize / chunk.len() + 1;
         let failed = (0..most).position(|_| skipped.skip(chunk.as_bytes()).is_err());
         assert_eq!(failed, Some(most - 1));
+    }
+    /// What is made of a chunked body, of which all pieces are there: the status, or how much of the stream is left.
+    fn skip(stream: &[u8], cuts: &[usize]) -> Result<Option<usize>, Status> {
+        let mut skipped = Skipped::new(Body::strictly_chunked());
+        let mut consumed = 0;
+        for &there in cuts.iter().chain([&stream.len()]) {
+            consumed += skipped.skip(&stream[consumed..there])?;
+        }
+        Ok(skipped.is_over().then_some(stream.len() - consumed))
+    }
+
+    /// The same, however it is cut.
+    fn skip_cut(stream: &[u8]) -> Result<Option<usize>, Status> {
+        let whole = skip(stream, &[]);
+        for cut in 0..stream.len() {
+            assert_eq!(skip(stream, &[cut]), whole, "{:?} cut at {cut}", stream.escape_ascii().to_string());
+        }
+        assert_eq!(skip(stream, &(0..stream.len()).collect::<Vec<_>>()), whole, "byte by byte");
+        whole
+    }
+
+    #[test]
+    fn http_chunks_that_can_be_taken_in_two_ways_are_refused_however_they_are_cut() {
+        let refused = Err(Status::BadRequest);
+        let longest = format!("1;{}", "x".repeat(1020));
+        let longer = format!("1;{}", "x".repeat(1021));
+        // Lines with a size of one: whether they are taken.
+        for (line, is_good) in [
+            ("1", true),
+            ("0000000000000001", true),
+            ("1;x", true),
+            ("1;x=y", true),
+            ("1;x=\"y\"", true),
+            ("1;x;y=z", true),
+            ("1;x=\"a\\\"b; c\té\";y", true),
+            ("1 ; x = y ; z", true),
+            (&longest, true),
+            // A size that is none, or another one to somebody else.
+            ("", false),
+            (";x", false),
+            (" ", false),
+            (" 1", false),
+            ("\t1", false),
+            ("+1", false),
+            ("-1", false),
+            ("0x1", false),
+            ("1h", false),
+            ("g", false),
+            ("1,1", false),
+            ("1 1", false),
+            ("1 ", false),
+            ("1_0", false),
+            ("00000000000000001", false),
+            ("\r\n1", false),
+            ("1\0", false),
+            (&longer, false),
+            // Lines that end for somebody else, or not for somebody else.
+            ("1\n", false),
+            ("1\r", false),
+            ("1;x\n", false),
+            ("1;x\n0\r\n\r\nGET / HTTP/1.1", false),
+            ("1;x\0", false),
+            ("1;x\x01", false),
+            ("1;x\x7f", false),
+            ("1;x\ry", false),
+            ("1;x=\"\n\"", false),
+            ("1;x=\"\r\n\"", false),
+            ("1;x=\"\\\n\"", false),
+            ("1;x=\"\0\"", false),
+            // Extensions without a name, and others that are none.
+            ("1;", false),
+            ("1;;x", false),
+            ("1; ", false),
+            ("1;=y", false),
+            ("1;x=", false),
+            ("1;x ", false),
+            ("1;x=\"y", false),
+            ("1;x=\"y\"z", false),
+            ("1;x y", false),
+            ("1;x=y=z", false),
+            ("1;x=y z", false),
+            ("1;é", false),
+            ("1;\"x\"", false),
+        ] {
+            let expected = if is_good { Ok(Some(3)) } else { refused };
+            assert_eq!(skip_cut(format!("{line}\r\nz\r\n0\r\n\r\nGET").as_bytes()), expected, "{line:?}");
+        }
+        for chunks in
+            ["4\r\nWikis\r\n", "4\nWiki", "4\r\nWiki\n", "4\r\nWiki0\r\n", "4\r\nWiki\r\r\n", "4\r\nWiki\r0\r\n"]
+        {
+            assert_eq!(skip_cut(chunks.as_bytes()), refused, "{chunks:?}");
+        }
+        for partial in ["", "4", "4;x=\"", "4\r\nWik", "4\r\nWiki\r\n", "0\r\n", "0\r\nX: y\r\n", "0\r\nX: y\r\n\r"] {
+            assert_eq!(skip_cut(partial.as_bytes()), Ok(None), "{partial:?}");
+        }
+    }
+
+    #[test]
+    fn http_trailers_are_looked_at_as_header_fields_are() {
+        for (trailer, is_good) in [
+            ("", true),
+            ("X: y\r\n", true),
+            ("X:\r\n", true),
+            ("X:\ty é \r\nZ: :\r\n", true),
+            ("no colon\r\n", false),
+            ("no-colon\r\n", false),
+            (": y\r\n", false),
+            ("X : y\r\n", false),
+            ("X\t: y\r\n", false),
+            (" X: y\r\n", false),
+            ("X: y\r\n folded\r\n", false),
+            ("X: y\r\n\tfolded\r\n", false),
+            ("X: \0\r\n", false),
+            ("X: y\n", false),
+            ("X: y\nZ: a\r\n", false),
+            ("\n", false),
+            ("X: y\rZ: a\r\n", false),
+            ("X: y\r\r\n", false),
+            ("\r\r\n", false),
+            ("X: \x7f\r\n", false),
+            ("X\0: y\r\n", false),
+            ("(X): y\r\n", false),
+            ("é: y\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\n", false),
+        ] {
+            let expected = if is_good { Ok(Some(3)) } else { Err(Status::BadRequest) };
+            assert_eq!(skip_cut(format!("0\r\n{trailer}\r\nGET").as_bytes()), expected, "{trailer:?}");
+        }
+        // They are bounded, and none of their bytes is looked at a second time: nothing of them is left for the next call.
+        let mut skipped = Skipped::new(Body::strictly_chunked());
+        assert_eq!(skipped.skip(b"0\r\nX: "), Ok(6));
+        let taken = (0..100_000).take_while(|_| skipped.skip(b"y").is_ok_and(|count| count == 1)).count();
+        assert_eq!(taken, (32 << 10) - "X: ".len());
     }
 }

@@ -1,0 +1,238 @@
+// A chunked body (RFC 9112, section 7.1). It is read a byte at a time where it is not data: so however it was cut it comes to
+// the same, and no byte is looked at twice.
+
+/// The longest line with the size of a chunk, its end included: some servers sign each.
+const SIZE_LINE_BYTES_MAX: usize = 1024;
+
+/// The most digits of a size, which fit 64 bits.
+const SIZE_DIGITS_MAX: u8 = 16;
+
+/// The longest trailer, all its lines together.
+const TRAILER_BYTES_MAX: usize = 32 << 10;
+
+const SIZE: &str = "the size of a chunk is malformed";
+const LONGER: &str = "a chunk is longer than its size";
+
+/// How much is looked at of what is around the data.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Rules {
+    /// All of it is as the grammar says: of a request, whose end decides where the next one begins.
+    Strict,
+    /// Nobody uses the extensions and the trailer of an answer, and clients do not look at them.
+    Answer,
+}
+
+pub(crate) struct Chunked {
+    rules: Rules,
+    state: State,
+    /// Of the line with a size, or of the trailer, so far.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// In the digits of a chunk's size.
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Behind them.
+    Extension(Extension, u64),
+    /// The line with this size has only its LF to come.
+    SizeEnd(u64),
+    /// So many bytes are left of a chunk.
+    Data {
+        left: u64,
+    },
+    /// The line end after a chunk, and its second half.
+    DataEnd,
+    DataEndLf,
+    /// The lines after the last chunk.
+    Trailer(Line),
+    Over,
+}
+
+/// What comes behind a chunk's size: `;name`, `;name=value` or `;name="value"`, any number of times.
+#[derive(Clone, Copy, PartialEq)]
+enum Extension {
+    /// Blanks, behind which only another extension is left.
+    Blank,
+    NameBegin,
+    Name,
+    NameBlank,
+    ValueBegin,
+    Value,
+    Quoted,
+    Escaped,
+    QuotedEnd,
+    /// Whatever an answer has there, but for controls.
+    Unread,
+}
+
+/// A line of the trailer.
+#[derive(Clone, Copy)]
+enum Line {
+    Begin,
+    Name,
+    Value,
+    /// Behind the CR of a field's line.
+    End,
+    /// Behind the CR of the empty line that ends the trailer.
+    LastEnd,
+}
+
+impl Chunked {
+    pub(crate) fn new(rules: Rules) -> Chunked {
+        Chunked { rules, state: BEGIN, bytes: 0 }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Appends what is in `data` of the body to `out`, and returns how much of `data` belongs to it: all, or up to its end.
+    pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
+        let mut consumed = 0;
+        while consumed < data.len() && !self.is_over() {
+            if let State::Data { left } = &mut self.state {
+                consumed += super::take(left, &data[consumed..], out);
+                if *left == 0 {
+                    self.state = State::DataEnd;
+                }
+            } else {
+                self.state = self.next(data[consumed])?;
+                consumed += 1;
+            }
+        }
+        Ok(consumed)
+    }
+
+    /// Where a byte leads that is not data.
+    fn next(&mut self, byte: u8) -> Result<State, String> {
+        self.bytes += 1;
+        let next = match self.state {
+            _ if self.bytes > self.bytes_max() => return Err(self.too_long()),
+            State::Size { size, digits } => self.in_size(size, digits, byte).ok_or(SIZE)?,
+            State::Extension(extension, size) => self.in_extension(extension, size, byte).ok_or(SIZE)?,
+            State::SizeEnd(size) => {
+                (byte == b'\n').then_some(()).ok_or(SIZE)?;
+                self.bytes = 0;
+                if size == 0 { State::Trailer(Line::Begin) } else { State::Data { left: size } }
+            }
+            State::DataEnd => (byte == b'\r').then_some(State::DataEndLf).ok_or(LONGER)?,
+            State::DataEndLf => {
+                self.bytes = 0;
+                (byte == b'\n').then_some(BEGIN).ok_or(LONGER)?
+            }
+            State::Trailer(line) => match self.rules {
+                Rules::Strict => line.next(byte).ok_or("a trailer field is malformed")?,
+                Rules::Answer => line.next_unread(byte),
+            },
+            State::Data { .. } | State::Over => self.state,
+        };
+        Ok(next)
+    }
+
+    fn in_size(&self, size: u64, digits: u8, byte: u8) -> Option<State> {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            let size = size << 4 | u64::from(digit);
+            return (digits < SIZE_DIGITS_MAX).then_some(State::Size { size, digits: digits + 1 });
+        }
+        match byte {
+            _ if digits == 0 => None,
+            b'\r' => Some(State::SizeEnd(size)),
+            _ => self.in_extension(Extension::Blank, size, byte),
+        }
+    }
+
+    fn in_extension(&self, extension: Extension, size: u64, byte: u8) -> Option<State> {
+        if byte == b'\r' {
+            return extension.may_end(self.rules).then_some(State::SizeEnd(size));
+        }
+        extension.next(byte, self.rules).map(|extension| State::Extension(extension, size))
+    }
+
+    fn bytes_max(&self) -> usize {
+        if matches!(self.state, State::Trailer(_)) { TRAILER_BYTES_MAX } else { SIZE_LINE_BYTES_MAX }
+    }
+
+    fn too_long(&self) -> String {
+        match self.state {
+            State::Trailer(_) => format!("more than {TRAILER_BYTES_MAX} bytes of trailer"),
+            _ => SIZE.to_owned(),
+        }
+    }
+}
+
+const BEGIN: State = State::Size { size: 0, digits: 0 };
+
+impl Extension {
+    fn next(self, byte: u8, rules: Rules) -> Option<Extension> {
+        use Extension::*;
+        let is_blank = matches!(byte, b' ' | b'\t');
+        match self {
+            Unread | Quoted | Escaped if !is_text(byte) => None,
+            Unread => Some(Unread),
+            Escaped => Some(Quoted),
+            Quoted => Some(match byte {
+                b'"' => QuotedEnd,
+                b'\\' => Escaped,
+                _ => Quoted,
+            }),
+            NameBegin | Name if is_token(byte) => Some(Name),
+            ValueBegin | Value if is_token(byte) => Some(Value),
+            ValueBegin if byte == b'"' => Some(Quoted),
+            NameBegin | ValueBegin => is_blank.then_some(self),
+            Name | NameBlank if byte == b'=' => Some(ValueBegin),
+            _ if byte == b';' => Some(if rules == Rules::Strict { NameBegin } else { Unread }),
+            Name | NameBlank => is_blank.then_some(NameBlank),
+            Value | QuotedEnd | Blank => is_blank.then_some(Blank),
+        }
+    }
+
+    /// Whether the line may end here. Some servers pad the size of a chunk with blanks; no client does.
+    fn may_end(self, rules: Rules) -> bool {
+        match self {
+            Extension::Name | Extension::Value | Extension::QuotedEnd | Extension::Unread => true,
+            Extension::Blank => rules == Rules::Answer,
+            _ => false,
+        }
+    }
+}
+
+impl Line {
+    /// As the fields of a head, but that a line ends with CR LF and nothing else.
+    fn next(self, byte: u8) -> Option<State> {
+        let line = match (self, byte) {
+            (Line::Begin, b'\r') => Line::LastEnd,
+            (Line::Begin | Line::Name, _) if is_token(byte) => Line::Name,
+            (Line::Name, b':') => Line::Value,
+            (Line::Value, b'\r') => Line::End,
+            (Line::Value, _) if is_text(byte) => Line::Value,
+            (Line::End, b'\n') => Line::Begin,
+            (Line::LastEnd, b'\n') => return Some(State::Over),
+            _ => return None,
+        };
+        Some(State::Trailer(line))
+    }
+
+    /// Only where the lines end is looked at.
+    fn next_unread(self, byte: u8) -> State {
+        match (self, byte) {
+            (Line::Begin | Line::LastEnd, b'\n') => State::Over,
+            (_, b'\n') => State::Trailer(Line::Begin),
+            (Line::Begin, b'\r') => State::Trailer(Line::LastEnd),
+            _ => State::Trailer(Line::Value),
+        }
+    }
+}
+
+/// What names are made of (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What values are made of: all but controls, of which a tab is none.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
+}
