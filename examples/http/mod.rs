@@ -1,6 +1,7 @@
 // What the example `http_server` is made of beside its protocol: what a request says, and the answers.
 
 mod answer;
+mod authority;
 #[path = "../fetching/body.rs"]
 #[allow(dead_code)] // What is of answers alone: bodies that end with their connection, and their lengths.
 mod body;
