@@ -33,21 +33,22 @@ struct Client {
 }
 
 enum State {
-    /// The end of the next head was looked for up to here.
-    Head { searched: usize },
+    /// The end of the next head was looked for up to here; behind so many bytes of empty lines.
+    Head { searched: usize, empty: usize },
     /// The answer, and whether it is only a head, once the body is there.
     Body(Skipped, Status, Then, bool),
 }
 
 impl Client {
     fn new(answers: Rc<RefCell<Answers>>) -> Client {
-        Client { answers, state: State::Head { searched: 0 }, is_timed: false }
+        Client { answers, state: State::Head { searched: 0, empty: 0 }, is_timed: false }
     }
 
     /// Takes one head, or what there is of one body; answers how many bytes it is, 0 where more must come.
     fn step(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, Status> {
         match &mut self.state {
-            State::Head { searched } => match Request::parse(data, searched) {
+            State::Head { searched, empty } => match Request::parse(data, searched, empty) {
+                Heading::Empty(bytes) => Ok(bytes),
                 Heading::Partial => Ok(0),
                 Heading::Refused(status) => Err(status),
                 Heading::Request(request) => Ok(self.take_head(transport, request)),
@@ -82,7 +83,7 @@ impl Client {
 
     fn answer(&mut self, transport: &mut Transport<'_>, status: Status, then: Then, is_head: bool) {
         self.answers.borrow().write(transport, status, then, is_head);
-        self.state = State::Head { searched: 0 };
+        self.state = State::Head { searched: 0, empty: 0 };
         if then == Then::Closes {
             transport.close();
         }

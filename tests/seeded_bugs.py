@@ -690,6 +690,8 @@ BUGS = [
     ("http", HTTP, "let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);", "let is_number = true;"),
     ("http", HTTP, "self.bytes += count as u64;", ""),
     ("http", HTTP, "if data.len() < HEAD_BYTES_MAX {", "if data.len() < 8 * HEAD_BYTES_MAX {"),
+    ("http", HTTP, "if blank > 0 {", "if false {"),
+    ("http", HTTP, "*empty += blank;", ""),
     ("http", CHUNKS, "_ if digits == 0 => None,", ""),
     ("http", CHUNKS, "(digits < SIZE_DIGITS_MAX).then_some(", "Some("),
     ("http", CHUNKS, "_ if self.bytes > self.bytes_max() => return Err(self.too_long()),", ""),

@@ -36,6 +36,8 @@ pub(crate) struct Request {
 /// What `data` begins with.
 pub(crate) enum Heading {
     Partial,
+    /// So many bytes of empty lines, which some clients send behind a body. They are no part of a request, and begin none.
+    Empty(usize),
     Request(Request),
     /// After this answer nothing more can be understood, or is worth it.
     Refused(Status),
@@ -43,8 +45,18 @@ pub(crate) enum Heading {
 
 impl Request {
     /// `searched` is how far the end of the head was looked for already: with that, a head that comes a byte at a time
-    /// takes linear time.
-    pub(crate) fn parse(data: &[u8], searched: &mut usize) -> Heading {
+    /// takes linear time. `empty` is how much was returned as empty before this head, which is bounded as heads are.
+    pub(crate) fn parse(data: &[u8], searched: &mut usize, empty: &mut usize) -> Heading {
+        let blank = empty_lines(data);
+        if blank > 0 {
+            *searched = 0;
+            *empty += blank;
+            return if *empty < HEAD_BYTES_MAX {
+                Heading::Empty(blank)
+            } else {
+                Heading::Refused(Status::TargetTooLong)
+            };
+        }
         if *searched > 0 && !ends(data, searched) {
             return too_long(data);
         }
@@ -93,6 +105,15 @@ impl Request {
             body,
         })
     }
+}
+
+/// How much of `data` is empty lines, before what begins otherwise.
+fn empty_lines(data: &[u8]) -> usize {
+    let mut left = data;
+    while let [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] = left {
+        left = rest;
+    }
+    data.len() - left.len()
 }
 
 /// A head whose end is not there yet.
@@ -237,8 +258,9 @@ mod tests {
 
     /// The status, or what is kept alive and how long the body is.
     fn read(head: &str) -> String {
-        match Request::parse(head.as_bytes(), &mut 0) {
+        match Request::parse(head.as_bytes(), &mut 0, &mut 0) {
             Heading::Partial => "partial".to_owned(),
+            Heading::Empty(bytes) => format!("empty {bytes}"),
             Heading::Refused(status) => format!("refused {}", status.line()),
             Heading::Request(request) => {
                 assert_eq!(request.bytes, head.len());
@@ -392,12 +414,16 @@ mod tests {
             "refused 431 Request Header Fields Too Large"
         );
         assert_eq!(read(&"\r\n".repeat(HEAD_BYTES_MAX)), "refused 414 URI Too Long");
+        let mut empty = 0;
+        let taken = (0..HEAD_BYTES_MAX)
+            .take_while(|_| matches!(Request::parse(b"\r\n", &mut 0, &mut empty), Heading::Empty(2)));
+        assert_eq!(taken.count(), HEAD_BYTES_MAX / 2 - 1);
 
         // What is wrong in what came later is not looked at before the end is there.
         let (head, mut searched) = (b"GET / HTTP/1.1\r\nHost\0: x\r\n\r\n", 0);
-        assert!(matches!(Request::parse(&head[..18], &mut searched), Heading::Partial));
-        assert!(matches!(Request::parse(&head[..26], &mut searched), Heading::Partial));
-        assert!(matches!(Request::parse(head, &mut searched), Heading::Refused(Status::BadRequest)));
+        assert!(matches!(Request::parse(&head[..18], &mut searched, &mut 0), Heading::Partial));
+        assert!(matches!(Request::parse(&head[..26], &mut searched, &mut 0), Heading::Partial));
+        assert!(matches!(Request::parse(head, &mut searched, &mut 0), Heading::Refused(Status::BadRequest)));
 
         // So, byte by byte and as long as can be, it takes linear time.
         let padding = "p".repeat(HEAD_BYTES_MAX - "GET / HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n".len());
@@ -405,10 +431,13 @@ mod tests {
         assert_eq!(read(&head), "200 OK 0");
         let mut searched = 0;
         for there in 1..head.len() {
-            assert!(matches!(Request::parse(&head.as_bytes()[..there], &mut searched), Heading::Partial), "{there}");
+            assert!(
+                matches!(Request::parse(&head.as_bytes()[..there], &mut searched, &mut 0), Heading::Partial),
+                "{there}"
+            );
             assert_eq!(searched, there);
         }
-        assert!(matches!(Request::parse(head.as_bytes(), &mut searched), Heading::Request(_)));
+        assert!(matches!(Request::parse(head.as_bytes(), &mut searched, &mut 0), Heading::Request(_)));
         assert_eq!(searched, 0);
     }
 

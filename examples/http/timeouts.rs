@@ -70,6 +70,28 @@ fn http_the_next_request_has_ten_seconds_of_its_own() {
 }
 
 #[test]
+fn http_an_empty_line_behind_a_request_begins_no_other() {
+    for empty in ["\r\n", "\n", "\r\n\r\n"] {
+        for cut in 0..=empty.len() {
+            let mut harness = harness();
+            harness.feed(&[GET, &empty.as_bytes()[..cut]].concat());
+            harness.feed(&empty.as_bytes()[cut..]);
+            assert_eq!(statuses(&mut harness), ["200 OK"]);
+            harness.advance(2 * TEN_SECONDS);
+            assert!(harness.written().is_empty() && harness.lost().is_none(), "{empty:?} cut at {cut}");
+            // What comes behind it has its own ten seconds, and only those.
+            harness.feed(&GET[..9]);
+            harness.advance(TEN_SECONDS - MOMENT);
+            harness.feed(&GET[9..]);
+            assert_eq!(statuses(&mut harness), ["200 OK"]);
+            harness.feed(&[empty.as_bytes(), &GET[..9]].concat());
+            harness.advance(TEN_SECONDS);
+            assert_eq!(statuses(&mut harness), ["408 Request Timeout"]);
+        }
+    }
+}
+
+#[test]
 fn http_who_takes_no_answers_is_gone_after_a_minute_and_the_time_to_close() {
     let mut harness = harness();
     harness.set_reading(false);
