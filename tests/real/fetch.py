@@ -217,6 +217,8 @@ def in_pieces(data, cuts):
             deadline = time.monotonic() + WAIT_S
             # SIOCOUTQ: what was not acknowledged yet.
             while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]:
+                if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    return  # It has enough of it.
                 require(time.monotonic() < deadline, "not acknowledged")
                 time.sleep(0.0002)
 
@@ -365,6 +367,35 @@ def bodies():
             except harness.Failed as error:
                 raise harness.Failed(f"{path}: {error}") from None
     return f"{len(good)} good, {len(bad)} bad"
+
+
+# Where the size of a chunk should be there is none; or the body ends before its last chunk.
+NO_SIZES = [b"\r\n", b"\n", b";x\r\n", b" \r\n", b"\t\r\n", b" 0\r\n", b"+0\r\n", b"-0\r\n", b"+5\r\n", b"-5\r\n", b"0x0\r\n",
+            b"0x5\r\n", b"0" * 17 + b"\r\n", b"f" * 17 + b"\r\n", b"1" + b"0" * 16 + b"\r\n", b"0;" + b"x" * 2000 + b"\r\n", b"g\r\n",
+            b"0h\r\n", b"0 0\r\n", b"0\0\r\n", b"0;x\n\r\n", b"0;\0\r\n", b"0\n", b"0\r\r\n", b"\xef\xbc\x90\r\n"]
+CUT = [b"", b"0", b"0\r", b"0\r\n", b"0\r\n\r", b"0\r\nX: y", b"0\r\nX: y\r\n", b"5", b"5\r\n", b"5\r\nhal", b"5\r\nwhole", b"5\r\nwhole\r",
+       b"5\r\nwhole\r\n", b"5;x", b"ffffffffffffffff\r\nx"]
+
+
+def a_cut_body_is_no_whole_one():
+    """An error, and no file, whether it begins with that or it comes behind a chunk, in one piece or cut."""
+    answers, complaints = {}, {}
+    for rest, complaint in [*((rest + b"\r\n", "the size of a chunk is malformed") for rest in NO_SIZES),
+                            *((rest, r"the server hung up in the middle, after \d+ bytes") for rest in CUT)]:
+        for before in (b"", b"4\r\nWiki\r\n"):
+            for piece in (len(rest) + 100, 1) if len(rest) < 100 else (len(rest) + 100, 999):
+                path = f"/{len(answers)}"
+                stream = CHUNKED_HEAD + before + rest
+                answers[path] = in_pieces(stream, range(len(CHUNKED_HEAD + before), len(stream), piece))
+                complaints[path] = (stream, complaint)
+    with Scripted(answers) as server, tempfile.TemporaryDirectory() as folder:
+        for path, (stream, complaint) in complaints.items():
+            try:
+                fails(complaint, server.url + path, os.path.join(folder, "x"), partial=b"")
+                require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
+            except harness.Failed as error:
+                raise harness.Failed(f"{stream[len(CHUNKED_HEAD):][:60]}: {error}") from None
+    return f"{len(answers)} of them"
 
 
 def heads_and_bodies_are_bounded():
@@ -573,6 +604,7 @@ def main():
     checks.run("chunked, at every cut", chunked_at_every_cut)
     checks.run("a byte at a time", dribbles)
     checks.run("bodies that end in order, and answers that do not", bodies)
+    checks.run("a cut body is no whole one", a_cut_body_is_no_whole_one)
     checks.run("heads, trailers and bodies are bounded", heads_and_bodies_are_bounded)
     checks.run("redirects", redirects)
     checks.run("deadlines", deadlines)
