@@ -10,13 +10,20 @@ const SIZE_DIGITS_MAX: u8 = 16;
 /// The longest trailer, all its lines together.
 const TRAILER_BYTES_MAX: usize = 32 << 10;
 
+/// Fields that say where a request ends and whom it is for: who adds the trailer to the head would see another request.
+const OF_HEADS: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
+
+/// One more than the longest of them.
+const NAME_BYTES_MAX: usize = 18;
+
 const SIZE: &str = "the size of a chunk is malformed";
 const LONGER: &str = "a chunk is longer than its size";
 
 /// How much is looked at of what is around the data.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Rules {
-    /// All of it is as the grammar says: of a request, whose end decides where the next one begins.
+    /// All of it is as the grammar says: of a request, whose end decides where the next one begins. Blanks between the parts
+    /// of an extension are no part of it, though it would have them read: nobody sends them, and some refuse them.
     Strict,
     /// Nobody uses the extensions and the trailer of an answer, and clients do not look at them.
     Answer,
@@ -27,6 +34,8 @@ pub(crate) struct Chunked {
     state: State,
     /// Of the line with a size, or of the trailer, so far.
     bytes: usize,
+    /// Of a field of the trailer, its beginning at least.
+    name: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,11 +64,10 @@ enum State {
 /// What comes behind a chunk's size: `;name`, `;name=value` or `;name="value"`, any number of times.
 #[derive(Clone, Copy, PartialEq)]
 enum Extension {
-    /// Blanks, behind which only another extension is left.
+    /// Blanks behind the size of an answer's chunk, as some servers pad it.
     Blank,
     NameBegin,
     Name,
-    NameBlank,
     ValueBegin,
     Value,
     Quoted,
@@ -83,7 +91,7 @@ enum Line {
 
 impl Chunked {
     pub(crate) fn new(rules: Rules) -> Chunked {
-        Chunked { rules, state: BEGIN, bytes: 0 }
+        Chunked { rules, state: BEGIN, bytes: 0, name: Vec::new() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -125,7 +133,7 @@ impl Chunked {
                 (byte == b'\n').then_some(BEGIN).ok_or(LONGER)?
             }
             State::Trailer(line) => match self.rules {
-                Rules::Strict => line.next(byte).ok_or("a trailer field is malformed")?,
+                Rules::Strict => self.in_trailer(line, byte).ok_or("a trailer field is malformed")?,
                 Rules::Answer => line.next_unread(byte),
             },
             State::Data { .. } | State::Over => self.state,
@@ -147,9 +155,19 @@ impl Chunked {
 
     fn in_extension(&self, extension: Extension, size: u64, byte: u8) -> Option<State> {
         if byte == b'\r' {
-            return extension.may_end(self.rules).then_some(State::SizeEnd(size));
+            return extension.may_end().then_some(State::SizeEnd(size));
         }
         extension.next(byte, self.rules).map(|extension| State::Extension(extension, size))
+    }
+
+    fn in_trailer(&mut self, line: Line, byte: u8) -> Option<State> {
+        match line {
+            Line::Begin => self.name = vec![byte.to_ascii_lowercase()],
+            Line::Name if byte == b':' && OF_HEADS.contains(&&self.name[..]) => return None,
+            Line::Name if self.name.len() < NAME_BYTES_MAX => self.name.push(byte.to_ascii_lowercase()),
+            _ => {}
+        }
+        line.next(byte)
     }
 
     fn bytes_max(&self) -> usize {
@@ -169,34 +187,27 @@ const BEGIN: State = State::Size { size: 0, digits: 0 };
 impl Extension {
     fn next(self, byte: u8, rules: Rules) -> Option<Extension> {
         use Extension::*;
-        let is_blank = matches!(byte, b' ' | b'\t');
-        match self {
-            Unread | Quoted | Escaped if !is_text(byte) => None,
-            Unread => Some(Unread),
-            Escaped => Some(Quoted),
-            Quoted => Some(match byte {
-                b'"' => QuotedEnd,
-                b'\\' => Escaped,
-                _ => Quoted,
-            }),
-            NameBegin | Name if is_token(byte) => Some(Name),
-            ValueBegin | Value if is_token(byte) => Some(Value),
-            ValueBegin if byte == b'"' => Some(Quoted),
-            NameBegin | ValueBegin => is_blank.then_some(self),
-            Name | NameBlank if byte == b'=' => Some(ValueBegin),
-            _ if byte == b';' => Some(if rules == Rules::Strict { NameBegin } else { Unread }),
-            Name | NameBlank => is_blank.then_some(NameBlank),
-            Value | QuotedEnd | Blank => is_blank.then_some(Blank),
+        match (self, byte) {
+            (Unread | Quoted | Escaped, _) if !is_text(byte) => None,
+            (Unread, _) => Some(Unread),
+            (Escaped, _) => Some(Quoted),
+            (Quoted, b'"') => Some(QuotedEnd),
+            (Quoted, b'\\') => Some(Escaped),
+            (Quoted, _) => Some(Quoted),
+            (NameBegin | Name, _) if is_token(byte) => Some(Name),
+            (ValueBegin | Value, _) if is_token(byte) => Some(Value),
+            (ValueBegin, b'"') => Some(Quoted),
+            (Name, b'=') => Some(ValueBegin),
+            (Blank, b';') if rules == Rules::Answer => Some(Unread),
+            (Blank, b' ' | b'\t') if rules == Rules::Answer => Some(Blank),
+            (Blank | Name | Value | QuotedEnd, b';') => Some(NameBegin),
+            _ => None,
         }
     }
 
-    /// Whether the line may end here. Some servers pad the size of a chunk with blanks; no client does.
-    fn may_end(self, rules: Rules) -> bool {
-        match self {
-            Extension::Name | Extension::Value | Extension::QuotedEnd | Extension::Unread => true,
-            Extension::Blank => rules == Rules::Answer,
-            _ => false,
-        }
+    /// Whether the line may end here.
+    fn may_end(self) -> bool {
+        !matches!(self, Extension::NameBegin | Extension::ValueBegin | Extension::Quoted | Extension::Escaped)
     }
 }
 
