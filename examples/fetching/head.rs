@@ -2,9 +2,6 @@
 
 use super::Body;
 
-/// So many header fields are enough for anybody.
-const FIELDS_MAX: usize = 128;
-
 pub(crate) struct Head {
     /// How long it is.
     pub(crate) bytes: usize,
@@ -25,23 +22,19 @@ impl Head {
         if !data.starts_with(begin) {
             return Err("the answer is not HTTP".to_owned());
         }
-        let from = searched.saturating_sub(2);
-        *searched = data.len();
-        let is_whole = data[from..].windows(2).any(|pair| pair == b"\n\n")
-            || data[from..].windows(3).any(|three| three == b"\n\r\n");
-        if !is_whole {
-            return Ok(None);
-        }
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let Some(bytes) = end(data, searched) else { return Ok(None) };
+        // As many as there are lines: what bounds them is how long a head may be.
+        let lines = data[..bytes].iter().filter(|byte| **byte == b'\n').count();
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
         let mut response = httparse::Response::new(&mut fields);
-        match response.parse(data) {
-            Ok(httparse::Status::Complete(bytes)) => Head::from_response(bytes, &response).map(Some),
+        match lenient().parse_response(&mut response, &data[..bytes]) {
+            Ok(httparse::Status::Complete(bytes)) => Ok(Some(Head::from_response(bytes, &response))),
             Ok(httparse::Status::Partial) => Err("the head of the answer is malformed".to_owned()),
             Err(error) => Err(format!("the head of the answer is malformed: {error}")),
         }
     }
 
-    fn from_response(bytes: usize, response: &httparse::Response<'_, '_>) -> Result<Head, String> {
+    fn from_response(bytes: usize, response: &httparse::Response<'_, '_>) -> Head {
         let mut head = Head {
             bytes,
             status: response.code.unwrap_or_default(),
@@ -52,18 +45,15 @@ impl Head {
             codings: Vec::new(),
         };
         for field in response.headers.iter() {
-            let text = || String::from_utf8(field.value.to_vec()).map_err(|_| format!("{} is no text", field.name));
-            // A list may be on one line or on several.
-            let list =
-                || text().map(|text| text.split(',').map(|item| item.trim().to_ascii_lowercase()).collect::<Vec<_>>());
             match field.name.to_ascii_lowercase().as_str() {
-                "location" => head.location = Some(text()?),
-                "content-length" => head.lengths.extend(list()?),
-                "transfer-encoding" => head.codings.extend(list()?),
+                "location" => head.location = Some(location(&unfold(field.value))),
+                "content-length" => head.lengths.extend(list(field.value)),
+                // That is none: the body is as it is.
+                "transfer-encoding" => head.codings.extend(list(field.value).filter(|coding| coding != "identity")),
                 _ => {}
             }
         }
-        Ok(head)
+        head
     }
 
     pub(crate) fn body(&self) -> Result<Body, String> {
@@ -82,4 +72,42 @@ impl Head {
             _ => Err(format!("the length of the body is malformed: {:?}", self.lengths.join(", "))),
         }
     }
+}
+
+/// What other clients take, too: blanks before a colon, and values that go on in the next line.
+fn lenient() -> httparse::ParserConfig {
+    let mut config = httparse::ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    config
+}
+
+/// Where the head ends: behind its first empty line. What is behind that is not looked at, as it may be as long again.
+fn end(data: &[u8], searched: &mut usize) -> Option<usize> {
+    let begin = searched.saturating_sub(2);
+    *searched = data.len();
+    let mut line_ends = (begin..data.len()).filter(|&place| data[place] == b'\n');
+    line_ends.find_map(|place| match data[place + 1..] {
+        [b'\n', ..] => Some(place + 2),
+        [b'\r', b'\n', ..] => Some(place + 3),
+        _ => None,
+    })
+}
+
+/// A value on one line: each line end in it is a blank, with the blanks around it.
+fn unfold(value: &[u8]) -> Vec<u8> {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' ')
+}
+
+/// A list, which may be on one line or on several.
+fn list(value: &[u8]) -> impl Iterator<Item = String> {
+    let text = String::from_utf8_lossy(&unfold(value)).to_ascii_lowercase();
+    text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into_iter()
+}
+
+/// A URL may have other bytes than those of ASCII in it, of whatever encoding: they are sent back as they came.
+fn location(value: &[u8]) -> String {
+    let text = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    value.iter().map(text).collect()
 }
