@@ -222,10 +222,21 @@ impl Protocol for Answer {
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.take(transport, data).unwrap_or_else(|error| {
-            self.fail(transport, error);
-            data.len()
-        })
+        let mut consumed = 0;
+        loop {
+            match self.take(transport, &data[consumed..]) {
+                Ok(0) => return consumed,
+                Ok(count) => consumed += count,
+                Err(error) => {
+                    self.fail(transport, error);
+                    return data.len();
+                }
+            }
+            // Only heads come in numbers: before the answer any of those that say that it is still to come.
+            if !matches!(self.state, State::Head { .. }) {
+                return consumed;
+            }
+        }
     }
 
     fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {

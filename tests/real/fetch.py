@@ -10,6 +10,7 @@ import os
 import pty
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -406,6 +407,16 @@ def takes_what_others_take():
     return f"{len(answers)} answers"
 
 
+def many_small_heads():
+    """Their number costs no more than that: 100,000 of them, where each had all that was there looked at."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with Scripted({"/": b"HTTP/1.1 103 E\r\n\r\n" * 100_000 + with_length(b"late")}) as server:
+        gives(b"late", f"{server.url}/")
+    took_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    require(took_s < 10, f"{took_s:.1f} s of CPU")
+    return f"{took_s:.1f} s of CPU"
+
+
 # Where the size of a chunk should be there is none; or the body ends before its last chunk.
 NO_SIZES = [b"\r\n", b"\n", b";x\r\n", b" \r\n", b"\t\r\n", b" 0\r\n", b"+0\r\n", b"-0\r\n", b"+5\r\n", b"-5\r\n", b"0x0\r\n",
             b"0x5\r\n", b"0" * 17 + b"\r\n", b"f" * 17 + b"\r\n", b"1" + b"0" * 16 + b"\r\n", b"0;" + b"x" * 2000 + b"\r\n", b"g\r\n",
@@ -642,6 +653,7 @@ def main():
     checks.run("a byte at a time", dribbles)
     checks.run("bodies that end in order, and answers that do not", bodies)
     checks.run("what others take", takes_what_others_take)
+    checks.run("many small heads", many_small_heads)
     checks.run("a cut body is no whole one", a_cut_body_is_no_whole_one)
     checks.run("heads, trailers and bodies are bounded", heads_and_bodies_are_bounded)
     checks.run("redirects", redirects)
