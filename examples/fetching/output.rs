@@ -12,6 +12,9 @@ use tempfile::NamedTempFile;
 
 const PIECE_BYTES: usize = 64 << 10;
 
+/// As many as Linux follows.
+const LINKS_MAX: u32 = 40;
+
 pub(crate) enum Work {
     Write(Vec<u8>),
     /// A file, and how long it may be.
@@ -170,7 +173,7 @@ pub(crate) struct SavedFile {
 impl SavedFile {
     pub(crate) fn begin(path: &Path) -> Result<SavedFile, String> {
         // Where it is a link, what that leads to is replaced, and not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = follow_links(path)?;
         if path.exists() && !path.is_file() {
             return Err(format!("{path:?} is there, and is no file to be replaced"));
         }
@@ -189,4 +192,14 @@ impl SavedFile {
         let kept = self.temporary.persist(&self.path);
         kept.map(drop).map_err(|error| format!("cannot write {:?}: {}", self.path, error.error))
     }
+}
+
+/// What a link leads to in the end, where nothing may be yet.
+fn follow_links(path: &Path) -> Result<PathBuf, String> {
+    let mut followed = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = fs::read_link(&followed) else { return Ok(followed) };
+        followed = followed.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(format!("{path:?} leads from link to link, and nowhere"))
 }

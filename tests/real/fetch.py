@@ -417,6 +417,32 @@ def many_small_heads():
     return f"{took_s:.1f} s of CPU"
 
 
+def links_are_followed_to_where_nothing_is():
+    """What a link leads to is written, and the link stays, whether there was something or not."""
+    with Scripted({"/": with_length(b"new"), "/no": b"HTTP/1.1 404 None\r\n\r\n"}) as server, tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "sub"))
+        paths = {name: os.path.join(folder, name) for name in ("there", "dangling", "twice", "absolute", "nowhere", "loop")}
+        with open(os.path.join(folder, "sub", "old"), "wb") as file:
+            file.write(b"old")
+        leads = {"there": "sub/old", "dangling": "sub/new", "twice": "dangling", "absolute": os.path.join(folder, "sub", "far"),
+                 "nowhere": "no/such", "loop": "loop"}
+        for name, target in leads.items():
+            os.symlink(target, paths[name])
+        for name, written in (("there", "old"), ("dangling", "new"), ("twice", "new"), ("absolute", "far")):
+            if name == "twice":
+                os.remove(os.path.join(folder, "sub", "new"))
+            fails("the server says 404 None", f"{server.url}/no", paths[name])
+            require(os.path.lexists(paths[name]), f"{name} is gone")
+            gives(b"", f"{server.url}/", paths[name])
+            with open(os.path.join(folder, "sub", written), "rb") as file:
+                require(file.read() == b"new", f"{name}: another file")
+        fails(r"cannot write to .*", f"{server.url}/", paths["nowhere"])
+        fails(r".* leads from link to link, and nowhere", f"{server.url}/", paths["loop"])
+        for name, target in leads.items():
+            require(os.readlink(paths[name]) == target, f"{name} is another link")
+        require(sorted(os.listdir(os.path.join(folder, "sub"))) == ["far", "new", "old"], "left over")
+
+
 # Where the size of a chunk should be there is none; or the body ends before its last chunk.
 NO_SIZES = [b"\r\n", b"\n", b";x\r\n", b" \r\n", b"\t\r\n", b" 0\r\n", b"+0\r\n", b"-0\r\n", b"+5\r\n", b"-5\r\n", b"0x0\r\n",
             b"0x5\r\n", b"0" * 17 + b"\r\n", b"f" * 17 + b"\r\n", b"1" + b"0" * 16 + b"\r\n", b"0;" + b"x" * 2000 + b"\r\n", b"g\r\n",
@@ -654,6 +680,7 @@ def main():
     checks.run("bodies that end in order, and answers that do not", bodies)
     checks.run("what others take", takes_what_others_take)
     checks.run("many small heads", many_small_heads)
+    checks.run("links to where nothing is", links_are_followed_to_where_nothing_is)
     checks.run("a cut body is no whole one", a_cut_body_is_no_whole_one)
     checks.run("heads, trailers and bodies are bounded", heads_and_bodies_are_bounded)
     checks.run("redirects", redirects)
