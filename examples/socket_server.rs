@@ -4,6 +4,8 @@
 //! whatever line it is sent. One client at a time, the others wait; with `--threads=4` or `--processes=4` four are served
 //! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
 //! a datagram is just sent back. `--once` serves one request and ends.
+//!
+//! Ctrl-C stops listening and gives requests under way five seconds to finish; a second one ends them at once.
 
 #[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
@@ -23,7 +25,7 @@ const THANKS: &[u8] = b"Thank you for connecting\n";
 /// Longer lines are sent back in pieces of so many bytes.
 const PIECE_BYTES: u64 = 4096;
 
-/// How long requests in progress are waited for at the end.
+/// How long requests under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// For each request, in whatever thread.
@@ -62,7 +64,6 @@ struct Options {
 }
 
 enum Way {
-    OneAtATime,
     Threads(NonZeroUsize),
     Processes(NonZeroUsize),
 }
@@ -75,7 +76,10 @@ enum Kind {
 }
 
 fn options() -> Result<Options, Failure> {
-    let mut options = Options { way: Way::OneAtATime, kind: Kind::Tcp, once: false, address: None };
+    // One at a time, in a thread and not by `Requests::one_at_a_time`: that has the loop's own thread wait for a client, and
+    // a loop that waits for one who is silent hears no signal.
+    let one_at_a_time = Way::Threads(NonZeroUsize::MIN);
+    let mut options = Options { way: one_at_a_time, kind: Kind::Tcp, once: false, address: None };
     for argument in std::env::args().skip(1) {
         let wrong = || Failure::new(format!("{argument:?} is not understood: see the first lines of this example"));
         match argument.split_once('=').unwrap_or((&argument, "")) {
@@ -95,7 +99,6 @@ fn options() -> Result<Options, Failure> {
 fn requests(way: &Way, thanks: &'static str) -> io::Result<Requests> {
     let this_program = std::env::current_exe()?;
     Ok(match way {
-        Way::OneAtATime => Requests::one_at_a_time(|| handle),
         Way::Threads(threads) => Requests::threads(*threads, || handle),
         Way::Processes(processes) => Requests::processes(*processes, move |client| {
             greet(client);
@@ -129,7 +132,7 @@ fn main() -> Result<(), Failure> {
     }
     let options = options()?;
     let mut server = serve(&options)?;
-    // The second one ends the wait for requests in progress.
+    // The first one ends `serve_forever`, the second one the wait of `shutdown`.
     signals::add_signal_handler(&mut server.context(), [Signal::INT, Signal::TERM], |context, _| context.stop())?;
     say(format_args!("listening on {}", server.local_addr()));
     match options.once {

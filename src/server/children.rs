@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -160,7 +160,10 @@ impl Children {
     }
 
     fn run(&self, number: u64, command: &mut Command, input: OwnedFd, output: OwnedFd) -> io::Result<Arc<SharedChild>> {
-        let child = Arc::new(SharedChild::spawn(command.stdin(Stdio::from(input)).stdout(Stdio::from(output)))?);
+        // A terminal sends its interrupt to the whole process group. It is meant for the server, which decides about its
+        // requests.
+        command.process_group(0).stdin(Stdio::from(input)).stdout(Stdio::from(output));
+        let child = Arc::new(SharedChild::spawn(command)?);
         self.started(number, &child);
         Ok(child)
     }

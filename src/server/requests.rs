@@ -81,6 +81,10 @@ impl Requests {
 
     /// One request after the other, on the loop's own thread, which does nothing else meanwhile: `socketserver` without a
     /// mix-in. For trying things out, and where nobody else waits. `make` makes a handler for each request.
+    ///
+    /// While a handler waits for its client the loop runs no timer, hears no signal and does not stop, for as long as
+    /// [`request_timeout`](Requests::request_timeout). A program that is to end while a client is silent has one request
+    /// at a time handled by [`threads`](Requests::threads), with one thread.
     pub fn one_at_a_time<H: RequestHandler + 'static>(make: impl Fn() -> H + 'static) -> Requests {
         Requests::new(Way::Here(Rc::new(move || Box::new(make()) as Box<dyn RequestHandler>)), 1)
     }
@@ -102,6 +106,9 @@ impl Requests {
     /// its output the answer. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address. When the child has
     /// ended the connection is closed in an orderly way, or reset where a signal ended it. Once its time is up it is
     /// killed; its own children are not, and keep the connection open if they have it. Each is waited for by a thread.
+    ///
+    /// Each child leads a process group of its own, so an interrupt typed at the terminal (Ctrl-C) reaches the server alone,
+    /// and requests under way can finish. A server that is killed leaves its children behind: they end with their input.
     #[cfg(unix)]
     pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Requests {
         let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Arc::default());
@@ -271,11 +278,14 @@ impl Shared {
         }
     }
 
-    /// Ends what still runs as far as that is possible; answers whether all has ended after `grace`.
+    /// Ends what still runs as far as that is possible. Returns whether all has ended after `grace`, which is not waited
+    /// for a handler that is still at work: nothing ends it.
     pub(super) fn shutdown(&self, grace: Duration) -> bool {
         match &self.way {
             Way::Here(_) => true,
-            Way::Threads(pool, _) => pool.shutdown(grace),
+            Way::Threads(pool, _) => {
+                pool.shutdown(if self.admission.in_progress() == 0 { grace } else { Duration::ZERO })
+            }
             #[cfg(unix)]
             Way::Processes(pool, _, children) => {
                 children.kill_all();

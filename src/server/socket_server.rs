@@ -117,7 +117,10 @@ impl SocketServer {
 
     /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left as far as that is
     /// possible: child processes are killed and waited for, their connections reset; a handler that does not return keeps its
-    /// thread and its connection. Answers whether all was answered and no thread is left.
+    /// thread and its connection until the process ends. Returns whether all was answered and no thread is left.
+    ///
+    /// [`stop`](Handle::stop), or [`Context::stop`], ends the grace at once. So a program whose signal handlers stop the
+    /// loop ends [`serve_forever`](SocketServer::serve_forever) with the first signal and this wait with the second.
     ///
     /// # Errors
     ///
@@ -125,37 +128,53 @@ impl SocketServer {
     pub fn shutdown(mut self, grace: Duration) -> io::Result<bool> {
         self.serving.close(&mut self.event_loop.context());
         let end = self.event_loop.context().now().checked_add(grace);
-        self.turn_until(Some(grace), |serving, is_late| is_late || serving.in_progress() == 0)?;
+        let done = |serving: &Serving, is_late| is_late || serving.in_progress() == 0;
+        let is_stopped = self.turn_until(Some(grace), done)?;
         let answered = self.serving.in_progress() == 0;
         let left = end.map_or(grace, |end| end.saturating_duration_since(self.event_loop.context().now()));
-        self.event_loop.shutdown(left)?;
-        let ended = self.serving.shared.shutdown(left.max(LAST_GRACE));
+        self.end_connections(if is_stopped { Duration::ZERO } else { left })?;
+        let ended = self.serving.shared.shutdown(LAST_GRACE);
         Ok(answered && ended)
+    }
+
+    /// Ends the connections whose requests were answered; one more stop ends them at once.
+    fn end_connections(&mut self, grace: Duration) -> io::Result<()> {
+        self.event_loop.context().shutdown(grace);
+        while self.event_loop.context().is_draining() {
+            if self.event_loop.take_stop() {
+                self.event_loop.context().shutdown(Duration::ZERO);
+            }
+            self.event_loop.turn(None)?;
+        }
+        Ok(())
     }
 
     fn admit(&mut self, quota: usize) {
         self.serving.shared.admission.set_quota(&mut self.event_loop.context(), quota);
     }
 
-    /// Turns until `done`, which is told whether `timeout` has passed, or until it is stopped.
+    /// Turns until `done`, which is told whether `timeout` has passed, or until it is stopped. Returns whether it was.
     fn turn_until(
         &mut self,
         timeout: Option<Duration>,
         mut done: impl FnMut(&Serving, bool) -> bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let deadline = timeout.and_then(|timeout| self.event_loop.context().now().checked_add(timeout));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(self.event_loop.context().now()));
             let is_late = left == Some(Duration::ZERO);
-            if done(&self.serving, is_late) || self.event_loop.take_stop() {
-                return Ok(());
+            if done(&self.serving, is_late) {
+                return Ok(false);
+            }
+            if self.event_loop.take_stop() {
+                return Ok(true);
             }
             self.event_loop.turn(left.filter(|_| !is_late))?;
         }
     }
 }
 
-/// How long threads and killed children are waited for when nothing is left of the grace: they have nothing to do but end.
+/// How long idle threads and killed children are waited for: they have nothing to do but end.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for SocketServer {

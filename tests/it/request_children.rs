@@ -76,6 +76,13 @@ fn children_are_bounded_and_who_comes_while_all_are_busy_waits_and_is_served() {
 }
 
 #[test]
+fn x3_children_have_a_process_group_of_their_own_so_that_an_interrupt_key_ends_no_request() {
+    let (mut event_loop, _, address) = tcp(script(1, "kill -0 -$$ && echo leads"));
+    let heard = serve_while(&mut event_loop, move || ask(address, b""));
+    assert_eq!(heard, b"leads\n");
+}
+
+#[test]
 fn children_that_hang_are_killed_and_their_half_answer_is_no_whole_one() {
     let errors = Errors::default();
     let requests = script(1, "echo half; exec sleep 1000").request_timeout(Some(Duration::from_millis(100)));

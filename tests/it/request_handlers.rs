@@ -307,6 +307,35 @@ fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begu
 }
 
 #[test]
+fn x3_one_more_stop_ends_the_wait_for_requests_at_once() {
+    let (begins, begun) = mpsc::channel();
+    let requests = Requests::threads(count(1), move || {
+        let begins = begins.clone();
+        move |request: &mut Request| {
+            begins.send(()).unwrap();
+            capitals(request)
+        }
+    });
+    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+    let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
+    let stops = handle.clone();
+    let silent = thread::spawn(move || {
+        let silent = connect(address);
+        begun.recv_timeout(PATIENCE).unwrap();
+        stops.stop();
+        silent
+    });
+    server.serve_forever().unwrap();
+    let silent = join(silent);
+    assert_eq!(server.in_progress(), 1);
+    handle.stop();
+    let start = Instant::now();
+    assert!(!server.shutdown(2 * PATIENCE).unwrap(), "it was not answered");
+    assert!(start.elapsed() < PATIENCE, "the grace was waited for");
+    drop(silent);
+}
+
+#[test]
 fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_system() {
     for requests in ways() {
         let mut event_loop = event_loop();

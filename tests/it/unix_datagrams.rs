@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use switchboard::Limits;
 use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
     UnixAddress,

@@ -239,6 +239,36 @@ def require_reset(running):
     except ConnectionResetError:
         return
     require(False, f"no reset, but {got!r}")
+def ends_beside_an_idle_client(way, signals):
+    """A client that says nothing keeps no server: the first signal leaves it a grace, the second none."""
+    with ours("tcp", way, "") as running, connect(running.address) as client:
+        require(harness.receive(client, len(THANKS)) == THANKS, "not thanked")
+        began = time.monotonic()
+        running.server.process.send_signal(signal.SIGINT)
+        running.server.wait_until(lambda: refused(running.address), "a closed listener")
+        if signals > 1:
+            running.server.process.send_signal(signal.SIGINT)
+        with harness.others_meanwhile():
+            require(running.server.process.wait(harness.WAIT_S) == 0, "another exit code")
+        took_s = time.monotonic() - began
+        # The grace is 5 s: the one waits for it, the other does not.
+        require(signals > 1 or took_s >= 4.9, f"ended after {took_s:.1f} s, before the grace")
+        require(signals == 1 or took_s < 4, f"ended after {took_s:.1f} s")
+        return f"{took_s:.1f} s"
+
+
+def interrupt_key(way):
+    """A terminal sends its interrupt to the whole process group; it is meant for the server, which lets requests finish."""
+    with Running("tcp", ["setsid", harness.example("socket_server"), *WAYS[way], "127.0.0.1:0"]) as running:
+        with connect(running.address) as client:
+            require(harness.receive(client, len(THANKS)) == THANKS, "not thanked")
+            os.killpg(running.pid, signal.SIGINT)
+            running.server.wait_until(lambda: refused(running.address), "a closed listener")
+            client.sendall(b"still here\n")
+            client.shutdown(socket.SHUT_WR)
+            require(harness.receive(client, 11) == b"still here\n", "what was under way is not answered")
+            require(client.recv(1) == b"", "no orderly end")
+            require(running.server.process.wait(harness.WAIT_S) == 0, "another exit code")
 
 
 TWISTED = """
@@ -291,8 +321,12 @@ def main():
     for way in WAYS:
         checks.run(f"others wait: {way}", others_wait, way)
         checks.run(f"--once: {way}", once, way)
-    for way in ("threads", "processes"):
+    for way in WAYS:
+        checks.begin(f"SIGINT beside an idle client: {way}", ends_beside_an_idle_client, way, 1)
+        checks.run(f"SIGINT twice beside an idle client: {way}", ends_beside_an_idle_client, way, 2)
+        checks.run(f"the interrupt key: {way}", interrupt_key, way)
         checks.run(f"SIGTERM: {way}", ends_in_order, way)
+    for way in ("threads", "processes"):
         checks.run(f"many requests leave nothing behind: {way}", leaves_nothing, way)
         checks.run(f"no thread left: {way}", no_thread_left, way)
     checks.finish()
