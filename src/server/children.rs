@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use shared_child::SharedChild;
 
 use super::RequestError;
-use super::request::{ANSWER_BYTES_MAX, timed_out};
+use super::request::{ANSWER_BYTES_MAX, answer_to, timed_out};
 use super::requests::{Outcome, Task};
 use crate::workers::{WorkError, WorkerPool};
 use crate::{Address, BlockingStream, Context, Detached};
@@ -152,7 +152,7 @@ impl Children {
             kill(&child);
         }
         let status = child.wait()?;
-        let answer = answered?;
+        let answer = answer_to(data, answered?);
         match status.signal() {
             None => Ok(Outcome { answer, error: failure(status), ..Outcome::default() }),
             Some(_) => Ok(Outcome { error: failure(status), ..Outcome::default() }),

@@ -24,7 +24,8 @@ pub(super) type GiveBack = Box<dyn FnOnce() -> Box<dyn Protocol> + Send>;
 /// `TimedOut`.
 ///
 /// Of a datagram, reading gives its bytes and then the end, and what is written becomes one datagram in answer, of 65,507
-/// bytes at most. Where nothing is written, nothing is answered.
+/// bytes at most. Where nothing is written, nothing is answered; but an empty datagram is answered by an empty one, which
+/// is what an echo writes.
 pub struct Request {
     client: Address,
     /// `None`: it has none.
@@ -107,12 +108,18 @@ impl Request {
     }
 
     /// What is answered to a datagram.
-    pub(super) fn into_answer(mut self) -> Vec<u8> {
+    pub(super) fn into_answer(mut self) -> Option<Vec<u8>> {
         match std::mem::replace(&mut self.channel, Channel::Taken) {
-            Channel::Datagram { answer, .. } => answer,
-            _ => Vec::new(),
+            Channel::Datagram { answer, data } => answer_to(data.get_ref(), answer),
+            _ => None,
         }
     }
+}
+
+/// What a handler has written, as an answer to its datagram. `write_all` of nothing writes nothing, so an echo of an empty
+/// datagram cannot be told from silence: that one is answered.
+pub(super) fn answer_to(data: &[u8], written: Vec<u8>) -> Option<Vec<u8>> {
+    (!written.is_empty() || data.is_empty()).then_some(written)
 }
 
 /// Where nobody has taken the connection the handler has failed or panicked: nobody must take half an answer for the whole.

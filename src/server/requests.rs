@@ -66,8 +66,8 @@ pub(super) enum Task {
 pub(super) struct Outcome {
     /// It is closed in an orderly way, unless it goes back to a protocol.
     pub(super) connection: Option<(BlockingStream, Option<GiveBack>)>,
-    /// Nothing is answered where it is empty.
-    pub(super) answer: Vec<u8>,
+    /// To a datagram: none if its handler failed or wrote nothing.
+    pub(super) answer: Option<Vec<u8>>,
     pub(super) error: Option<RequestError>,
 }
 
@@ -103,7 +103,7 @@ impl Requests {
     /// program, for a client.
     ///
     /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input, and
-    /// its output the answer. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address. When the child has
+    /// its output the answer, as [`Request`] says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address. When the child has
     /// ended the connection is closed in an orderly way, or reset where a signal ended it. Once its time is up it is
     /// killed; its own children are not, and keep the connection open if they have it. Each is waited for by a thread.
     ///
@@ -251,7 +251,7 @@ impl Shared {
     pub(super) fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
         self.admission.end(context);
         let Outcome { connection, answer, error } = outcome;
-        if let (Some(Gate::Datagrams(id)), false) = (self.admission.gate(), answer.is_empty()) {
+        if let (Some(Gate::Datagrams(id)), Some(answer)) = (self.admission.gate(), answer) {
             if let Some(mut socket) = context.datagram(id) {
                 socket.send_to(&answer, client);
             }

@@ -121,6 +121,9 @@ fn children_answer_datagrams_long_and_empty_ones_too() {
         assert_eq!(ask_udp(address, b""), b".\n");
     });
     turn_until(&mut event_loop, |_| serving.in_progress() == 0);
+    let (mut event_loop, _, address) = udp(script(2, "cat"));
+    let heard = serve_while(&mut event_loop, move || [ask_udp(address, b""), ask_udp(address, b"x")]);
+    assert_eq!(heard, [&b""[..], b"x"]);
     // One that does not read what it is given is no error.
     let errors = Errors::default();
     let (mut event_loop, _, address) = udp(script(1, "echo no").on_error(errors.hook()));

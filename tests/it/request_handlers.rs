@@ -363,6 +363,29 @@ fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_syst
 }
 
 #[test]
+fn handlers_answer_an_empty_datagram_by_an_empty_one_and_others_only_if_they_write() {
+    let echoes = |request: &mut Request| match request.datagram().map(<[u8]>::to_vec) {
+        Some(data) if data != b"silence" => request.write_all(&data),
+        _ => Ok(()),
+    };
+    for requests in [Requests::one_at_a_time(move || echoes), Requests::threads(count(1), move || echoes)] {
+        let mut event_loop = event_loop();
+        let serving = requests.bind_datagram(&mut event_loop.context(), any_port()).unwrap();
+        let address = serving.local_addr().as_inet().unwrap();
+        serve_while(&mut event_loop, move || {
+            let client = UdpSocket::bind(any_port()).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            ["", "silence", "x"].iter().for_each(|data| assert!(client.send_to(data.as_bytes(), address).is_ok()));
+            for answer in ["", "x"] {
+                let mut heard = [0; 100];
+                let count = client.recv(&mut heard).unwrap();
+                assert_eq!(&heard[..count], answer.as_bytes());
+            }
+        });
+    }
+}
+
+#[test]
 fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() {
     let answers = |request: &mut Request| match request.datagram() {
         Some(b"panic") => panic!("on a datagram"),
