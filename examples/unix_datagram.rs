@@ -5,11 +5,9 @@
 //! an abstract name (Linux). On Unix only.
 //!
 //! It prints what comes, escaped, with who sent it; most senders have no name. The path goes when the program ends. With
-//! lines it is the sender, of a datagram for each, and ends with 1 where one of them cannot be sent.
+//! lines it is the sender, of a datagram for each, and waits while the collector takes none, for 5 s at most. It ends with 1
+//! if one of them was not sent, and says how many.
 
-#[path = "support/client.rs"]
-#[allow(dead_code)] // What is for who connects to an Internet address.
-mod client;
 #[allow(dead_code)] // What is for who listens on one.
 mod support;
 #[cfg(unix)]
@@ -18,13 +16,18 @@ mod unix_support;
 
 #[cfg(unix)]
 mod unix {
+    use std::cell::RefCell;
     use std::io;
     use std::process::ExitCode;
+    use std::rc::Rc;
+    use std::time::{Duration, Instant};
 
-    use super::client::Outcome;
     use super::support::{Failure, say, shut_down_on_signals};
     use super::unix_support::address;
-    use switchboard::{Address, DatagramError, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress, escape};
+    use switchboard::{
+        Address, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress,
+        escape,
+    };
 
     struct Collector;
 
@@ -38,25 +41,63 @@ mod unix {
         }
     }
 
+    /// How long a collector may take nothing.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// How often it is looked whether the collector has taken something.
+    const PERIOD: Duration = Duration::from_millis(10);
+
     /// Sends a datagram for each line; a collector does not answer.
-    struct Sender {
-        lines: Vec<String>,
-        outcome: Outcome,
+    struct Sender(Rc<RefCell<Sending>>);
+
+    /// How far a sender has come.
+    struct Sending {
+        lines: std::vec::IntoIter<String>,
+        lost: u64,
+        /// When the collector took something last.
+        taken: Instant,
+    }
+
+    /// Sends while the collector takes what it is sent. Of the lines one waits at a time, so that those are counted which
+    /// were not taken.
+    fn go_on(context: &mut Context<'_>, id: DatagramId, sending: Rc<RefCell<Sending>>) {
+        let now = context.now();
+        let Some(mut transport) = context.datagram(id) else { return };
+        let mut state = sending.borrow_mut();
+        while transport.queued_bytes() == 0 {
+            let Some(line) = state.lines.next() else {
+                // Not at once: a socket that is closed is told of no error any more.
+                context.call_later(PERIOD, move |context| {
+                    if let Some(mut transport) = context.datagram(id) {
+                        transport.close();
+                    }
+                });
+                return;
+            };
+            state.taken = now;
+            transport.send(line.as_bytes());
+        }
+        if now.saturating_duration_since(state.taken) > PATIENCE {
+            eprintln!("the collector has taken nothing for {} s", PATIENCE.as_secs());
+            // And the one that waits, of which nothing else is to tell.
+            state.lost += state.lines.by_ref().count() as u64 + 1;
+            return transport.abort();
+        }
+        drop(state);
+        context.call_later(PERIOD, move |context| go_on(context, id, sending));
     }
 
     impl DatagramProtocol for Sender {
         fn connection_made(&mut self, transport: &mut DatagramTransport<'_>) {
-            for line in &self.lines {
-                transport.send(line.as_bytes());
-            }
-            // What cannot be sent is told before the end.
-            transport.close();
+            let id = transport.id();
+            go_on(&mut transport.context(), id, self.0.clone());
         }
 
         fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
 
         fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
-            self.outcome.failed(&error);
+            eprintln!("{error}");
+            self.0.borrow_mut().lost += if let DatagramError::Dropped(count) = error { count } else { 1 };
         }
     }
 
@@ -72,11 +113,16 @@ mod unix {
 
     fn send(address: UnixAddress, lines: Vec<String>) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
-        let outcome = Outcome::default();
-        let sender = Sender { lines, outcome: outcome.clone() };
-        event_loop.context().connect_datagram(Address::Unix(address), Box::new(sender))?;
+        let count = lines.len();
+        let sending = Sending { lines: lines.into_iter(), lost: 0, taken: event_loop.context().now() };
+        let sending = Rc::new(RefCell::new(sending));
+        event_loop.context().connect_datagram(Address::Unix(address), Box::new(Sender(sending.clone())))?;
         event_loop.run_until_idle()?;
-        Ok(outcome.code())
+        let lost = sending.borrow().lost;
+        match lost {
+            0 => Ok(ExitCode::SUCCESS),
+            _ => Err(Failure::new(format!("{lost} of {count} lines were not sent"))),
+        }
     }
 
     pub(crate) fn run() -> Result<ExitCode, Failure> {

@@ -31,6 +31,8 @@ impl DatagramProtocol for Datagrams {
             DatagramError::Send { to: Some(to), error } => {
                 self.shared.tell(&mut transport.context(), &to, &RequestError::Io(error));
             }
+            // Nobody knows any more whose answers they were.
+            DatagramError::Dropped(count) => log::warn!("{count} answers to datagrams were dropped unsent"),
             other => log::debug!("a datagram server: {other}"),
         }
     }
