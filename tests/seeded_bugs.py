@@ -369,6 +369,8 @@ BUGS = [
     ("f1", "src/framing/framed.rs", "consumed < data.len() && !transport.is_reading()", "false"),
     ("f1", "src/framing/telnet.rs", "self.clean_bytes = end - count;", "self.clean_bytes = 0 * (end - count);"),
     ("f1", "src/framing/telnet.rs", "self.clean_bytes = 1;", "self.clean_bytes = 0;"),
+    ("f1", "src/framing/telnet.rs", "0 => self.begun.ends_with(b\"\\r\"),", "0 => false,"),
+    ("f1", "src/framing/telnet.rs", "self.after_return = data[count - 1] == b'\\r';", "self.after_return = false;"),
     ("f1", "src/framing/delimited.rs", "let scanned = (window + 1).saturating_sub(delimiter_bytes).max(scanned);",
      "let scanned = window;"),
     ("f1", "src/framing/delimited.rs", "let scanned = (window + 1).saturating_sub(delimiter_bytes).max(scanned);",

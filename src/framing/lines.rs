@@ -166,6 +166,11 @@ impl<H: LineHandler> LineReceiver<H> {
         &mut self.handler
     }
 
+    /// Whether a line is skipped that is too long.
+    pub(super) fn is_skipping(&self) -> bool {
+        matches!(self.scan, Scan::TooLong)
+    }
+
     /// Looks for the end of the line that `data` begins with.
     #[inline]
     fn find(&mut self, data: &[u8]) -> Found {

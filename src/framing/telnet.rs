@@ -1,6 +1,6 @@
 //! Telnet's control bytes, as a filter under the lines.
 
-use memchr::memchr;
+use memchr::memchr2;
 
 use crate::framing::{FramingError, LineHandler, LineReceiver};
 use crate::{Limit, Protocol, Transport};
@@ -9,6 +9,7 @@ use crate::{Limit, Protocol, Transport};
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
 // RFC 854.
+const NUL: u8 = 0;
 const SE: u8 = 240;
 const BREAK: u8 = 243;
 const INTERRUPT_PROCESS: u8 = 244;
@@ -45,7 +46,8 @@ pub enum TelnetCommand {
 ///
 /// Every option that the client offers or asks for is refused, so it stays the plain terminal that works by lines;
 /// subnegotiations are skipped, up to 1,024 bytes each; commands reach [`LineHandler::telnet_command`], in their place
-/// among the lines; a byte 255 that is meant as one, which comes as two, is handed on as one. Clients that speak no
+/// among the lines; a byte 255 that is meant as one, which comes as two, is handed on as one. CR NUL ends a line as CRLF
+/// does (RFC 1123, 3.3.1), unless the handler takes raw data. Clients that speak no
 /// telnet, such as netcat, are served as well, as long as they send no byte 255, which is no part of UTF-8.
 ///
 /// ```
@@ -79,6 +81,8 @@ pub struct Telnet<H> {
     clean_bytes: usize,
     /// The beginning of a line in which a control byte stood: what came before that.
     begun: Vec<u8>,
+    /// The last byte that the lines took was a carriage return.
+    after_return: bool,
 }
 
 /// Where in a command the last byte was.
@@ -98,14 +102,17 @@ enum State {
 impl<H: LineHandler> Telnet<H> {
     /// Takes telnet's control bytes out of what `lines` receives.
     pub fn new(lines: LineReceiver<H>) -> Telnet<H> {
-        Telnet { lines, state: State::Text, clean_bytes: 0, begun: Vec::new() }
+        Telnet { lines, state: State::Text, clean_bytes: 0, begun: Vec::new(), after_return: false }
     }
 
-    /// Hands on the text that data begins with, up to the next command; answers how much of data is done with, or `None`
-    /// where there must be more of it.
+    /// Hands on the text that data begins with, up to the next command or CR NUL. Returns how much of data is done with, or
+    /// `None` if there must be more of it.
     fn receive_text(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Option<usize> {
         let known = std::mem::take(&mut self.clean_bytes);
-        let end = memchr(IAC, &data[known..]).map_or(data.len(), |found| known + found);
+        let end = self.end_of_text(data, known);
+        if end == 0 && data[0] == NUL {
+            return Some(self.receive_nul(transport));
+        }
         if end == 0 {
             self.state = State::Command;
             return Some(1);
@@ -117,6 +124,9 @@ impl<H: LineHandler> Telnet<H> {
         if count > end {
             return Some(usize::MAX); // for the loop to judge
         }
+        if count > 0 {
+            self.after_return = data[count - 1] == b'\r';
+        }
         if count == 0 && end < data.len() && transport.is_reading() {
             // A line is cut by the command that comes now, and so must be put together here.
             self.begun.extend_from_slice(&data[..end]);
@@ -125,6 +135,43 @@ impl<H: LineHandler> Telnet<H> {
         // The loop keeps it, as it does where there is no filter.
         self.clean_bytes = end - count;
         (count > 0).then_some(count)
+    }
+
+    /// Where an IAC is, or a NUL behind a carriage return; so many bytes are known to be text.
+    fn end_of_text(&self, data: &[u8], known: usize) -> usize {
+        let mut from = known;
+        while let Some(found) = memchr2(IAC, NUL, &data[from..]) {
+            let at = from + found;
+            let is_behind_return = match at {
+                0 if self.begun.is_empty() => self.after_return,
+                0 => self.begun.ends_with(b"\r"),
+                _ => data[at - 1] == b'\r',
+            };
+            if data[at] == IAC || is_behind_return {
+                return at;
+            }
+            from = at + 1;
+        }
+        data.len()
+    }
+
+    /// Takes a NUL behind a carriage return: the end of the line that has the latter, or a byte like others.
+    fn receive_nul(&mut self, transport: &mut Transport<'_>) -> usize {
+        let is_in_line = !self.begun.is_empty() || self.lines.is_skipping();
+        if self.lines.handler().is_raw() || !is_in_line {
+            self.clean_bytes += 1;
+            return 0;
+        }
+        if self.begun.is_empty() {
+            self.after_return = false;
+            return self.lines.data_received(transport, b"\n");
+        }
+        let count = self.complete_begun(transport, b"\n");
+        if count == 0 {
+            // It is still to be looked at.
+            self.clean_bytes = 0;
+        }
+        count
     }
 
     /// Hands on text behind the beginning of a line that was put aside; answers how much of the text is done with.
@@ -145,6 +192,9 @@ impl<H: LineHandler> Telnet<H> {
         }
         if done > begun.len() {
             return usize::MAX; // for the loop to judge
+        }
+        if done > 0 {
+            self.after_return = begun[done - 1] == b'\r';
         }
         if done >= before {
             self.clean_bytes = begun.len() - done;

@@ -45,6 +45,18 @@ fn f1_every_cut_gives_the_same_lines_from_telnet() {
         &["command AreYouThere", r"line ab\xff", "command Interrupt", "eof c"],
         |log| Box::new(Telnet::new(lines(log))),
     );
+    // RFC 1123 3.3.1: CR NUL has the effect of CRLF; alone, neither is an end.
+    every_cut(
+        b"a\r\0\0b\r\xff\xf6\0c\r\r\0d",
+        &["line a", "command AreYouThere", r"line \x00b", r"line c\r", "eof d"],
+        |log| Box::new(Telnet::new(lines(log))),
+    );
+    every_cut(b"abc\r\0abcdef\r\0a", &["line abc", "too long", "eof a"], |log| {
+        Box::new(Telnet::new(lines(log).with_line_bytes_max(3)))
+    });
+    every_cut(b"abc\r\0\rbcdef\r\0a", &["line abc", "too long", "eof a"], |log| {
+        Box::new(Telnet::new(lines(log).with_line_bytes_max(3).with_line_ending(LineEnding::CrLf)))
+    });
 }
 
 #[test]
