@@ -410,9 +410,7 @@ impl DatagramSocket {
     /// given. Returns the reason, and the timers that are to be removed.
     pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, [Option<Key>; 2]) {
         self.socket = None;
-        self.dropped += self.queue.len() as u64;
-        self.queue = VecDeque::new();
-        self.queued_bytes = 0;
+        self.drop_queued();
         let (timer, begun) = match std::mem::replace(&mut self.state, State::Lost) {
             State::Closing(timer, begun) => (timer, begun),
             _ => (None, CloseReason::Closed),
