@@ -196,10 +196,20 @@ REFUSED = {  # What is behind it must not be answered.
     505: [b"GET / HTTP/2.0\r\n" + H + b"\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
 }
 
+C = b"GET / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n"
+# What nginx takes, and Node does not, or RFC 9112 does not.
+STRICTER = {
+    400: [*(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" for host in (b"x, y", b"u@x", b"[::1", b"x y", b":80", b"x:y", b"x/")),
+          b"GET http://u@x/ HTTP/1.1\r\n" + H + b"\r\n", b"GET http://[::1/ HTTP/1.1\r\n" + H + b"\r\n",
+          *(C + size + b"\r\n\r\n" for size in (b"", b";x", b" ", b"0;", b"0;=x", b"0;x\n", b"0;x\0", b"0 ", b"0" * 17, b"0;" + b"x" * 1021)),
+          *(C + b"0\r\n" + trailer + b"\r\n" for trailer in (b"no colon\r\n", b"X : y\r\n", b"X: y\r\n z\r\n", b"X: y\n", b"X: y\rZ: a\r\n",
+                                                        b"X: \0\r\n", b"Content-Length: 3\r\n"))],
+}
+
 
 def bad_requests():
     with http_server() as server:
-        for status, requests in REFUSED.items():
+        for status, requests in [*REFUSED.items(), *STRICTER.items()]:
             for request in requests:
                 with connect(server.address) as client:
                     with contextlib.suppress(OSError):
@@ -210,7 +220,7 @@ def bad_requests():
                     with contextlib.suppress(ConnectionResetError):
                         require(client.recv(100) == b"", f"something behind {request[:100]}")
         server.require_quiet()
-    return f"{sum(map(len, REFUSED.values()))} kinds"
+    return f"{sum(len(requests) for kinds in (REFUSED, STRICTER) for requests in kinds.values())} kinds"
 
 
 # Those that nginx takes as we do; it looks at targets otherwise, and has limits of its own.
