@@ -1,5 +1,5 @@
-// A chunked body (RFC 9112, section 7.1). It is read a byte at a time where it is not data: so however it was cut it comes to
-// the same, and no byte is looked at twice.
+// A chunked body (RFC 9112, section 7.1). It is read a byte at a time where it is not data: so however it was cut, it comes
+// to the same, and no byte is looked at twice.
 
 /// The longest line with the size of a chunk, its end included: some servers sign each.
 const SIZE_LINE_BYTES_MAX: usize = 1024;
@@ -22,8 +22,8 @@ const LONGER: &str = "a chunk is longer than its size";
 /// How much is looked at of what is around the data.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Rules {
-    /// All of it is as the grammar says: of a request, whose end decides where the next one begins. Blanks between the parts
-    /// of an extension are no part of it, though it would have them read: nobody sends them, and some refuse them.
+    /// All of it is as the grammar says: of a request, whose end decides where the next one begins. Blanks within an
+    /// extension are refused as well, though it would have them read: nobody sends them, and others refuse them.
     Strict,
     /// Nobody uses the extensions and the trailer of an answer, and clients do not look at them.
     Answer,
@@ -98,7 +98,8 @@ impl Chunked {
         matches!(self.state, State::Over)
     }
 
-    /// Appends what is in `data` of the body to `out`, and returns how much of `data` belongs to it: all, or up to its end.
+    /// Appends what is in `data` of the body to `out`, and returns how much of `data` belongs to it: all, or that up to
+    /// its end.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
         let mut consumed = 0;
         while consumed < data.len() && !self.is_over() {

@@ -1,5 +1,5 @@
-// Whom a request is for: a host, and a port where it is not 80 (RFC 3986, section 3.2, without a user's name, which RFC 9110
-// forbids here).
+// Whom a request is for: a host, and a port where it is not 80 (RFC 3986, section 3.2, without a user's name, which
+// RFC 9110 forbids here).
 
 use std::net::Ipv6Addr;
 
