@@ -235,29 +235,31 @@ fn f1_frames_of_a_fixed_size_agree_with_the_reference() {
     }
 }
 
+/// What telnet clients say, and what none should.
+const TELNET: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"a",
+    b"bc",
+    b"\xff\xff",
+    b"\xff\xfb\x01",
+    b"\xff\xfd\n",
+    b"\xff\xfa\x18\0\n\xff\xff\xff\xf0",
+    b"\xff\xf6",
+    b"\xff\xf4\xff\xf2",
+    b"\xff\xfe\x01",
+    b"\xff",
+    b"\xf0",
+    b"\r\0",
+    b"\r",
+    b"\0",
+];
+
 #[test]
 fn f1_telnet_agrees_with_the_reference() {
     let (mut scene, log, mut dice) = (Scene::new(), Log::default(), Dice(17));
-    let letters: &[&[u8]] = &[
-        b"\r\n",
-        b"\n",
-        b"a",
-        b"bc",
-        b"\xff\xff",
-        b"\xff\xfb\x01",
-        b"\xff\xfd\n",
-        b"\xff\xfa\x18\0\n\xff\xff\xff\xf0",
-        b"\xff\xf6",
-        b"\xff\xf4\xff\xf2",
-        b"\xff\xfe\x01",
-        b"\xff",
-        b"\xf0",
-        b"\r\0",
-        b"\r",
-        b"\0",
-    ];
     for _ in 0..INPUTS {
-        let input = dice.bytes(letters, 30);
+        let input = dice.bytes(TELNET, 30);
         let mut expected = Lines { bytes_max: 12, ..Lines::default() };
         let mut after_return = false;
         let mut rest = &input[..];
