@@ -55,6 +55,21 @@ fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
+/// A child that has failed ends by a signal, which resets its client: half an answer must not look like the whole. One
+/// whose client is gone has nobody to tell.
+fn run_child(thanks: &[u8]) -> Result<(), Failure> {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
+    match handle_stdio(thanks) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            panic!("a request has failed: {error}")
+        }
+        result => Ok(result?),
+    }
+}
+
 /// How it serves, from the command line.
 struct Options {
     way: Way,
@@ -126,8 +141,8 @@ fn serve(options: &Options) -> Result<SocketServer, Failure> {
 
 fn main() -> Result<(), Failure> {
     match std::env::args().nth(1).as_deref() {
-        Some("--child") => return Ok(handle_stdio(THANKS)?),
-        Some("--child-datagram") => return Ok(handle_stdio(b"")?),
+        Some("--child") => return run_child(THANKS),
+        Some("--child-datagram") => return run_child(b""),
         _ => env_logger::init(),
     }
     let options = options()?;

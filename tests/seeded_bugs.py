@@ -250,6 +250,7 @@ BUGS = [
     ("children", SERVER + "children.rs", "Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),", ""),
     ("children", SERVER + "requests.rs", "children.kill_all();", "let _ = children;"),
     ("empty_", SERVER + "request.rs", "(!written.is_empty() || data.is_empty())", "(!written.is_empty())"),
+    ("x5_children", SERVER + "children.rs", "Ok(status) if status.signal().is_none() =>", "Ok(status) if status.code() != Some(99) =>"),
     ("x3", SERVER + "socket_server.rs", "if self.event_loop.take_stop() {\n                return Ok(true);",
      "if false {\n                return Ok(true);"),
     ("x3", SERVER + "children.rs", "command.process_group(0).stdin(", "command.stdin("),

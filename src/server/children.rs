@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use shared_child::SharedChild;
@@ -43,6 +44,13 @@ pub(super) struct Spawn {
 }
 
 impl Children {
+    pub(super) fn new() -> Arc<Children> {
+        if is_sigchld_ignored() {
+            hear_sigchld();
+        }
+        Arc::default()
+    }
+
     /// Has a thread of `pool` start the child and wait for it.
     pub(super) fn begin(
         self: &Arc<Children>,
@@ -117,7 +125,7 @@ impl Children {
     /// The connection is the child's standard input and output. It stays open here, so that its end is an orderly one.
     fn serve_stream(&self, number: u64, mut command: Command, stream: BlockingStream) -> Outcome {
         let stdio = duplicate(&stream).and_then(|input| Ok((input, duplicate(&stream)?)));
-        let status = stdio.and_then(|(input, output)| self.run(number, &mut command, input, output)?.wait());
+        let status = stdio.and_then(|(input, output)| wait(&*self.run(number, &mut command, input, output)?));
         match status {
             Ok(status) if status.signal().is_none() => {
                 Outcome { connection: Some((stream, None)), error: failure(status), ..Outcome::default() }
@@ -151,7 +159,7 @@ impl Children {
         if answered.is_err() {
             kill(&child);
         }
-        let status = child.wait()?;
+        let status = wait(&child)?;
         let answer = answer_to(data, answered?);
         match status.signal() {
             None => Ok(Outcome { answer, error: failure(status), ..Outcome::default() }),
@@ -182,6 +190,39 @@ fn kill(child: &SharedChild) {
     if let Err(error) = child.kill() {
         log::error!("cannot kill the child process {}: {error}", child.id());
     }
+}
+
+/// Waits for a child's end.
+fn wait(child: &SharedChild) -> io::Result<ExitStatus> {
+    let status = child.wait();
+    if status.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
+        log::warn!(
+            "the status of a child process was taken by others, or SIGCHLD was ignored: it is heard from here on"
+        );
+        hear_sigchld();
+    }
+    status
+}
+
+/// Whether the system keeps no status of children that end: a process inherits that, from `trap '' CHLD` for one. `false`
+/// where it cannot be known.
+fn is_sigchld_ignored() -> bool {
+    let status = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status") } else { return false };
+    let ignored = status.ok().and_then(|status| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    ignored.is_some_and(|mask| mask & (1 << (libc::SIGCHLD - 1)) != 0)
+}
+
+/// Has SIGCHLD ignored no more: a handler that does nothing keeps the status of children, and is reset in the child.
+fn hear_sigchld() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = signal_hook::flag::register(libc::SIGCHLD, Arc::new(AtomicBool::new(false))) {
+            log::error!("SIGCHLD stays ignored, so that no child process can be waited for: {error}");
+        }
+    });
 }
 
 /// Sends a child its input and reads what it puts out.

@@ -103,15 +103,29 @@ impl Requests {
     /// program, for a client.
     ///
     /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input, and
-    /// its output the answer, as [`Request`] says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address. When the child has
-    /// ended the connection is closed in an orderly way, or reset where a signal ended it. Once its time is up it is
-    /// killed; its own children are not, and keep the connection open if they have it. Each is waited for by a thread.
+    /// its output the answer, as [`Request`] says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address.
+    /// Once its time is up it is killed; its own children are not, and keep the connection open if they have it. Each is
+    /// waited for by a thread.
+    ///
+    /// | the child | the connection | the datagram |
+    /// | --- | --- | --- |
+    /// | exits, with whatever status | is closed in an orderly way | is answered |
+    /// | is ended by a signal, or killed when its time is up | is reset | is not answered |
+    /// | cannot be started or waited for | is reset | is not answered |
+    ///
+    /// A status other than success is an error for [`on_error`](Requests::on_error), but its output counts as whole: many
+    /// programs exit with one behind a complete answer, and Python's `socketserver` closes in order whatever happens. So a
+    /// child that knows that its answer is cut, by an error or a panic, ends by a signal
+    /// ([`abort`](std::process::abort)), and its client is told by the reset, as a failing handler's is.
+    ///
+    /// If this process has inherited that SIGCHLD is ignored, as behind `trap '' CHLD`, no child could be waited for: a
+    /// handler that does nothing is set then, for good.
     ///
     /// Each child leads a process group of its own, so an interrupt typed at the terminal (Ctrl-C) reaches the server alone,
     /// and requests under way can finish. A server that is killed leaves its children behind: they end with their input.
     #[cfg(unix)]
     pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Requests {
-        let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Arc::default());
+        let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Children::new());
         Requests::new(way, processes.get())
     }
 

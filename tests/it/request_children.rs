@@ -95,6 +95,21 @@ fn children_that_hang_are_killed_and_their_half_answer_is_no_whole_one() {
 }
 
 #[test]
+fn x5_children_that_end_by_a_signal_of_their_own_reset_their_client_and_answer_no_datagram() {
+    let cut = "echo half; kill -ABRT $$";
+    let (mut event_loop, _, address) = tcp(script(1, cut));
+    let end = serve_while(&mut event_loop, move || connect(address).read_to_end(&mut Vec::new()));
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let errors = Errors::default();
+    let (mut event_loop, _, address) = udp(script(1, cut).on_error(errors.hook()));
+    let client = UdpSocket::bind(any_port()).unwrap();
+    client.send_to(b"?", address).unwrap();
+    turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn children_that_cannot_be_started_or_fail_are_told_of_and_others_are_served() {
     let errors = Errors::default();
     let (mut event_loop, _, address) = tcp(script(1, "echo all of it; exit 3").on_error(errors.hook()));

@@ -146,6 +146,23 @@ def others_wait(way):
         require(harness.receive(late, len(THANKS)) == THANKS, "who waited is not served")
 
 
+def sigchld_is_ignored(kind):
+    """Inherited so, as behind `trap '' CHLD`: no status is kept of a child, and none is needed for a whole answer."""
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "ours")
+        address = "127.0.0.1:0" if kind in ("tcp", "udp") else path
+        argv = [harness.example("socket_server"), *KINDS[kind], "--processes=2", address]
+        with Running(kind, [sys.executable, "-c", ignoring, *argv]) as running:
+            for number in range(10):
+                said = b"hello %d\n" % number
+                if kind in ("tcp", "unix"):
+                    require(talk_by_stream(running, [said]) == THANKS + said, "another answer")
+                else:
+                    require(talk_by_datagram(running, said, folder) == said, "another answer")
+            running.server.wait_until(lambda: not children(running.pid), "the end of all children")
+
+
 def children(pid):
     found = set()
     for task in os.listdir(f"/proc/{pid}/task"):
@@ -318,6 +335,8 @@ def main():
     for kind in KINDS:
         for way in WAYS:
             checks.run(f"as Python's: {kind}, {way}", same_as_the_oracle, kind, way)
+    for kind in KINDS:
+        checks.run(f"SIGCHLD is ignored: {kind}", sigchld_is_ignored, kind)
     for way in WAYS:
         checks.run(f"others wait: {way}", others_wait, way)
         checks.run(f"--once: {way}", once, way)
