@@ -33,6 +33,9 @@ struct Member {
 
 impl Member {
     fn enter(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+        if line.trim_ascii() == b"/quit" {
+            return transport.close();
+        }
         let name = String::from_utf8_lossy(line.trim_ascii()).into_owned();
         if !(1..=20).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return send_line(transport, b"A name has 1 to 20 letters and digits. Your name?");

@@ -1,24 +1,29 @@
 //! A TCP relay: whoever connects is connected on to another server, and both hear each other.
 //!
 //! Run `cargo run --example relay 127.0.0.1:1234 127.0.0.1:1235` beside `cargo run --example echo_server`, then
-//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to. What you type comes back,
-//! by way of both.
+//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to, and may be a name. What you type comes
+//! back, by way of both.
 //!
 //! A side that does not read holds up the other one and nobody else: while more than 64 KiB wait for it, the other is not
 //! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.
 
+#[path = "support/client.rs"]
+#[allow(dead_code)] // What is for who only connects.
+mod client;
 mod support;
 
 use std::io;
-use std::net::SocketAddr;
 
 use switchboard::{Address, CloseReason, ConnectError, ConnectionId, Context, EventLoop, Limits, Protocol, Transport};
+
+/// A name or an address, and a port: looked up anew for each pair.
+type Target = (String, u16);
 
 /// One side of a pair.
 struct Side {
     other: Option<ConnectionId>,
     /// Where the other side is to be connected to; none for the side that was.
-    target: Option<SocketAddr>,
+    target: Option<Target>,
 }
 
 impl Side {
@@ -33,16 +38,16 @@ impl Side {
 
 impl Protocol for Side {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        let Some(target) = self.target else {
+        let Some(target) = self.target.take() else {
             return self.with_other(transport, |other| other.resume_reading());
         };
         // What it sends before the other side stands waits in the kernel.
         transport.pause_reading();
         let onward = Side { other: Some(transport.id()), target: None };
-        match transport.context().connect(target, Box::new(onward)) {
+        match transport.context().connect(target.clone(), Box::new(onward)) {
             Ok(id) => self.other = Some(id),
             Err(error) => {
-                log::warn!("cannot connect to {target}: {error}");
+                log::warn!("cannot connect to {}:{}: {error}", target.0, target.1);
                 transport.abort();
             }
         }
@@ -82,14 +87,13 @@ impl Protocol for Side {
 fn main() -> Result<(), support::Failure> {
     let target = std::env::args().nth(1).unwrap_or_default();
     let address = support::listening_address(&[&target])?;
-    let Ok(target) = target.parse::<SocketAddr>() else {
-        return Err(io::Error::other("give the address to connect to, then the one to listen on").into());
-    };
+    let usage = |wrong| io::Error::other(format!("{wrong}; then the address to listen on"));
+    let target = client::name_and_port(&target).map_err(usage)?;
     // Each side waits for the other one already; waiting for itself as well could end in both waiting.
     let limits = Limits::default().with_pause_reading_over_high(false);
     let mut event_loop = EventLoop::with_limits(limits)?;
     let factory = move |_: &mut Context<'_>, _: &Address| {
-        Some(Box::new(Side { other: None, target: Some(target) }) as Box<dyn Protocol>)
+        Some(Box::new(Side { other: None, target: Some(target.clone()) }) as Box<dyn Protocol>)
     };
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

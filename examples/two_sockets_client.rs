@@ -11,17 +11,19 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use client::{Outcome, say};
-use switchboard::{ConnectError, EventLoop, Protocol, Transport, escape};
+use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, escape};
 
 struct Guest {
     name: &'static str,
     answer: &'static [u8],
+    is_greeted: bool,
     outcome: Outcome,
 }
 
 impl Protocol for Guest {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         say(format_args!("{}: the data received is {}", self.name, escape(data)));
+        self.is_greeted = true;
         transport.write(self.answer);
         transport.close();
         data.len()
@@ -29,6 +31,12 @@ impl Protocol for Guest {
 
     fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
         self.outcome.failed(&error);
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        if !self.is_greeted {
+            self.outcome.failed(&format_args!("{}: no greeting: {reason}", self.name));
+        }
     }
 }
 
@@ -38,7 +46,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let outcome = Outcome::default();
     let mut context = event_loop.context();
     for (name, answer) in [("sock1", &b"hihi I am client"[..]), ("sock2", b"client send use sock2")] {
-        context.connect(server.clone(), Box::new(Guest { name, answer, outcome: outcome.clone() }))?;
+        let guest = Guest { name, answer, is_greeted: false, outcome: outcome.clone() };
+        context.connect(server.clone(), Box::new(guest))?;
     }
     event_loop.run_until_idle()?;
     Ok(outcome.code())

@@ -1,18 +1,23 @@
 //! A UDP client: sends a datagram a second, and prints what comes back.
 //!
-//! Run `cargo run --example udp_echo`, and `cargo run --example udp_client -- 127.0.0.1:1234` in another window. With
+//! Run `cargo run --example udp_echo`, and `cargo run --example udp_client -- localhost:1234` in another window. With
 //! `--broadcast` the address may be one that all hosts of a network hear, and whoever answers is printed.
 //!
 //! An answer may be lost, and a server that is not there yet is no reason to end: it says so, and tries again. After
-//! three answers it ends.
+//! three answers it ends. If it is ended before there was any, its exit code is 1.
 
+#[path = "support/client.rs"]
+#[allow(dead_code)] // What is for who connects.
+mod client;
 #[allow(dead_code)] // What is for who listens.
 mod support;
 
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
 use std::time::Duration;
 
-use support::say;
+use support::{Failure, say};
 use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, escape,
 };
@@ -27,7 +32,7 @@ struct Client {
     /// Where it asks; a socket that broadcasts cannot be connected, or it would hear nobody.
     to: Address,
     broadcasts: bool,
-    answers: u32,
+    answers: Rc<Cell<u32>>,
 }
 
 impl DatagramProtocol for Client {
@@ -42,9 +47,9 @@ impl DatagramProtocol for Client {
     }
 
     fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
-        self.answers += 1;
+        self.answers.set(self.answers.get() + 1);
         say(format_args!("{from} answers: {}", escape(data)));
-        if self.answers == ANSWERS_WANTED {
+        if self.answers.get() == ANSWERS_WANTED {
             transport.close();
         }
     }
@@ -73,11 +78,24 @@ fn ask(transport: &mut DatagramTransport<'_>, to: Address, number: u32) {
     });
 }
 
-fn main() -> Result<(), support::Failure> {
-    let to = support::listening_address(&["--broadcast"])?;
+/// Whom it asks. Of several addresses one over IPv4, which is what `udp_echo` listens on: nobody can be told by a datagram
+/// that another would do.
+fn server() -> Result<SocketAddr, Failure> {
+    let server = std::env::args().skip(1).find(|argument| argument != "--broadcast");
+    let server = server.unwrap_or_else(|| "127.0.0.1:1234".to_owned());
+    let target = client::name_and_port(&server).map_err(Failure::new)?;
+    let unknown = |error: &dyn std::fmt::Display| Failure::new(format!("cannot look up {server:?}: {error}"));
+    let found = target.to_socket_addrs().map_err(|error| unknown(&error))?;
+    found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| unknown(&"it has no address"))
+}
+
+fn main() -> Result<(), Failure> {
+    env_logger::init();
+    let to = server()?;
     let broadcasts = std::env::args().any(|argument| argument == "--broadcast");
     let mut event_loop = EventLoop::new()?;
-    let client = Box::new(Client { to: to.into(), broadcasts, answers: 0 });
+    let answers = Rc::new(Cell::new(0));
+    let client = Box::new(Client { to: to.into(), broadcasts, answers: answers.clone() });
     let mut context = event_loop.context();
     if broadcasts {
         context.bind_datagram(SocketAddr::from(([0, 0, 0, 0], 0)), client)?;
@@ -86,5 +104,8 @@ fn main() -> Result<(), support::Failure> {
     }
     support::shut_down_on_signals(&mut event_loop)?;
     event_loop.run()?;
-    Ok(())
+    match answers.get() {
+        0 => Err(Failure::new(format!("no answer from {to}"))),
+        _ => Ok(()),
+    }
 }

@@ -52,7 +52,13 @@ mod unix {
         }
 
         fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-            say(format_args!("{}", escape(rest)));
+            if rest == self.message.as_bytes() {
+                say(format_args!("{}", escape(rest)));
+            } else {
+                let (back, all) = (rest.len(), self.message.len());
+                self.outcome
+                    .failed(&format_args!("{back} bytes came back, and no echo of the {all}: {}", escape(rest)));
+            }
             transport.close();
         }
 

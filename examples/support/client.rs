@@ -13,9 +13,14 @@ const DEFAULT_SERVER: &str = "127.0.0.1:1234";
 pub(crate) fn server() -> Result<Connect, String> {
     env_logger::init();
     let server = std::env::args().nth(1).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    name_and_port(&server).map(Connect::to)
+}
+
+/// What a server is named by: a name or an address, and a port.
+pub(crate) fn name_and_port(server: &str) -> Result<(String, u16), String> {
     if let Some((host, port)) = server.rsplit_once(':') {
         if let Ok(port) = port.parse::<u16>() {
-            return Ok(Connect::to((host.trim_start_matches('[').trim_end_matches(']'), port)));
+            return Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port));
         }
     }
     Err(format!("{server:?} is no server: give a name or an address, and a port, like {DEFAULT_SERVER}"))

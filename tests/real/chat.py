@@ -58,6 +58,9 @@ def conversation():
     with Server([example("chat")]) as server:
         ann = Client(server, b"ann")
         bob = Client(server)
+        early = Client(server)
+        early.say(b" /quit ")
+        require(early.gone(), "not let go without a name")
         for name in [b"", b"two words", b"x" * 21, b"\x1b[2J", b"\xc3\xa9"]:
             bob.say(name)
             bob.expect(b"A name has 1 to 20 letters and digits. Your name?")

@@ -73,6 +73,36 @@ def fails():
     require(code == 1 and complaint.count("\n") == 1, f"{code}, {complaint!r}")
 
 
+def tells_of_no_answer():
+    """A server that accepts, says nothing and hangs up is no success."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+        path = os.path.join(folder, "silent.sock")
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(path)
+            unix.listen()
+
+            def hang_up(listening, clients):
+                for _ in range(clients):
+                    client = listening.accept()[0]
+                    client.settimeout(WAIT_S)
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(1000):
+                        pass
+                    client.close()
+
+            for name, arguments, listening, complaints in [
+                ("greeting_client", [at(listener.getsockname())], listener, 1),
+                ("two_sockets_client", [at(listener.getsockname())], listener, 2),
+                ("unix_echo", [path, "hello"], unix, 1),
+            ]:
+                server = threading.Thread(target=hang_up, args=(listening, complaints), daemon=True)
+                server.start()
+                code, printed, complaint = run(name, *arguments)
+                server.join(WAIT_S)
+                found = code == 1 and printed == "" and complaint.count("\n") == complaints
+                require(found, f"{name} ends with {code}, {printed!r}, {complaint!r}")
+
+
 def sends_all():
     """16 MiB in one write, to a server that begins late and reads little at a time: each send is partial."""
     message = bytes(range(251)) * ((16 << 20) // 251 + 1)
@@ -144,6 +174,14 @@ def private_kib(pid):
 
 def relay_to(address):
     return Server([harness.example("relay"), at(address), "127.0.0.1:0"])
+
+
+def relays_to_a_name():
+    with Server([harness.example("echo_server"), "127.0.0.1:0"]) as server:
+        with relay_to(("localhost", server.address[1])) as relay, connect(relay.address) as client:
+            require(harness.echoes(client, b"by name"), "no echo")
+    code, _, complaint = run("relay", "nothing", "127.0.0.1:0")
+    require(code == 1 and "a port" in complaint and complaint.count("\n") == 1, f"{code}, {complaint!r}")
 
 
 def relays_an_echo():
@@ -239,9 +277,11 @@ def main():
     checks.run("byebye and hihi, one socket and two", greets)
     checks.run("our client, the tutorial's server", python_greets)
     checks.run("a refused connect and a bad address end with code 1", fails)
+    checks.run("no answer ends with code 1", tells_of_no_answer)
     checks.run("16 MiB in one write, each send partial", sends_all)
     checks.run("echo over Unix sockets, by path and abstract, stale and alive", echoes_over_unix)
     checks.run("an echo through the relay", relays_an_echo)
+    checks.run("the relay connects to a name", relays_to_a_name)
     checks.run("the relay's memory is bounded", relay_is_bounded)
     checks.run("the relay resets whom it cannot connect on", relay_passes_failures_on)
     checks.finish()

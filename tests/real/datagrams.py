@@ -122,6 +122,22 @@ def our_client_asks_a_python_server():
         require(client.wait(WAIT_S) == 0, "another exit code than 0")
 
 
+def our_client_asks_by_name_and_tells_of_no_answer():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(WAIT_S)
+        argv = [harness.example("udp_client"), "localhost:%d" % server.getsockname()[1]]
+        client = harness.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        require(server.recvfrom(1000)[0] == b"question 1", "not asked")
+        code = harness.end(client, signal.SIGTERM)
+        complaint = client.stderr.read()
+        require(code == 1 and b"no answer" in complaint, f"without an answer it ends with {code}, {complaint!r}")
+    for wrong in ("nothing", "no.such.name.invalid:1"):
+        done = subprocess.run([harness.example("udp_client"), wrong], capture_output=True, timeout=WAIT_S, check=False)
+        found = done.returncode == 1 and wrong.encode() in done.stderr and b"listen" not in done.stderr
+        require(found, f"of {wrong!r} it says {done.stderr!r}")
+
+
 def our_client_outlives_a_refusal():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -249,6 +265,7 @@ def main():
     checks.run("a flood is outlived", a_flood_is_outlived)
     checks.run("system calls of a datagram", three_calls_a_datagram)
     checks.run("udp_client asks a Python server", our_client_asks_a_python_server)
+    checks.run("udp_client asks by name", our_client_asks_by_name_and_tells_of_no_answer)
     checks.run("udp_client outlives a refusal", our_client_outlives_a_refusal)
     checks.run("udp_client broadcasts", our_client_broadcasts)
     checks.run("unix_datagram collects lines", unix_lines_are_collected)
