@@ -232,7 +232,7 @@ impl Core {
             None => Ok(()),
         };
         match (sent, asked) {
-            (Sent::Failed(error), _) | (_, Err(error)) => return self.fail_sending(id, CloseReason::from_error(error)),
+            (Sent::Failed(error), _) | (_, Err(error)) => self.fail_sending(id, CloseReason::from_error(error)),
             (Sent::Blocked(Blocked::UntilLater), Ok(())) => self.send_later(id),
             // From here on the peer is judged by what it takes.
             (Sent::Blocked(Blocked::UntilEvent), Ok(())) => self.run_idle(id),
