@@ -96,6 +96,10 @@ BUGS = [
         (LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
     ("a listener that was full stays so", 300, [
         (LOOP + "accept.rs", "if was_full {", "if false && was_full {")]),
+    ("a lingering connection makes no room", 1000, [
+        (LOOP + "accept.rs", "(false, true) => self.lingering_of(id),", "(false, true) => None,")]),
+    ("that one lingers wakes no full listener", 1000, [
+        (LOOP + "accept.rs", "listener.into_iter().for_each(|id| self.look_again(id));", "let _ = listener;")]),
     ("a back-off of accept has no timer", 300, [
         (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
          "self.timers.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),

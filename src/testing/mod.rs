@@ -120,6 +120,8 @@
 //! | a failing send drops what had arrived | 300 |
 //! | a panic does not end its connection | 1,000 |
 //! | a listener that was full stays so | 300 |
+//! | a lingering connection makes no room | 1,000 |
+//! | that one lingers wakes no full listener | 1,000 |
 //! | a back-off of accept has no timer | 300 |
 //! | a timer is early | 1,000 |
 //! | a cancelled timer fires | 300 |

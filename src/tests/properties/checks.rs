@@ -137,11 +137,22 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             let unread = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
             datagrams::at_rest(ledger, id, datagram, unread);
         });
+        let mut lingering = BTreeMap::new();
+        event_loop.core.each_connection(|_, connection| {
+            if let (State::Lingering, Some(listener)) = (connection.state(), connection.terms.listener) {
+                *lingering.entry(listener).or_insert(0) += 1;
+            }
+        });
         event_loop.core.each_listener(|id, listener| {
+            let lingering = lingering.get(&id).copied().unwrap_or(0);
+            ledger.check(listener.lingering == lingering, || format!("{lingering} linger of {}", listener.lingering));
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
+            // Just at its cap a lingering connection is given up for a newcomer.
+            let is_full =
+                listener.is_full() && (lingering == 0 || listener.live > listener.terms.limits.connections_max);
             let waits = listener.paused
                 || matches!(listener.accepting, Accepting::BackingOff(_))
-                || (listener.accepting == Accepting::Full && listener.is_full());
+                || (listener.accepting == Accepting::Full && is_full);
             ledger.check(waiting == 0 || waits, || format!("{waiting} wait to be accepted, and nobody sees to it"));
         });
         let told = ledger.connections.iter().filter(|of| of.host == host);
