@@ -15,7 +15,7 @@ The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp" and "http" stand for what the parts of these two examples promise, in tests of their own.
+The rules "resp", "http" and "fetch" stand for what the parts of these examples promise, in tests of their own.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -44,9 +44,10 @@ TABLE = "src/guide/from_python.md"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
 CHUNKS = "examples/fetching/chunks.rs"
+FETCHED = "examples/fetching/head.rs"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "fetch": "fetch"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -712,6 +713,16 @@ BUGS = [
     ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
     ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),
     ("http", "examples/http_server.rs", "if begins_anew {", "if false {"),
+    ("fetch", "examples/fetching/body.rs", "Chunked::new(Rules::Answer)", "Chunked::new(Rules::Strict)"),
+    ("fetch", CHUNKS, "if size == 0 { State::Trailer(Line::Begin) }", "if size == 0 { State::Over }"),
+    ("fetch", CHUNKS, "(Line::Begin | Line::LastEnd, b'\\n') => State::Over,", "(_, b'\\n') => State::Over,"),
+    ("fetch", CHUNKS, "if let Some(digit) = char::from(byte).to_digit(16) {", "if digits == 0 && byte == b';' {\n            return Some(State::Extension(Extension::Unread, size));\n        }\n        if let Some(digit) = char::from(byte).to_digit(16) {"),
+    ("fetch", FETCHED, "config.allow_spaces_after_header_name_in_responses(true);", ""),
+    ("fetch", FETCHED, "config.allow_obsolete_multiline_headers_in_responses(true);", ""),
+    ("fetch", FETCHED, ".filter(|coding| coding != \"identity\")", ""),
+    ("fetch", FETCHED, "vec![httparse::EMPTY_HEADER; lines]", "vec![httparse::EMPTY_HEADER; lines.min(128)]"),
+    ("fetch", FETCHED, "searched.saturating_sub(2)", "*searched"),
+    ("fetch", FETCHED, "format!(\"%{byte:02X}\")", "char::from(*byte).to_string()"),
     ("proxy", HEADER, "let most = &data[..data.len().min(LINE_BYTES_MAX)];", "let most = data;"),
     ("proxy", HEADER, "if data.len() < LINE_BYTES_MAX { Ok(None)", "if true { Ok(None)"),
     ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),

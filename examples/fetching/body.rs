@@ -57,3 +57,61 @@ fn take(left: &mut u64, data: &[u8], out: &mut Vec<u8>) -> usize {
     *left -= count as u64;
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body, whether it is over, and how much is left of the stream; the same for each cut.
+    fn read(stream: &str) -> Result<(String, bool, usize), String> {
+        let cut_at = |cut: usize| {
+            let (mut body, mut out) = (Body::chunked(), Vec::new());
+            let mut consumed = body.decode(&stream.as_bytes()[..cut], &mut out)?;
+            consumed += body.decode(&stream.as_bytes()[consumed..], &mut out)?;
+            Ok((String::from_utf8(out).unwrap(), body.is_over(), stream.len() - consumed))
+        };
+        let whole = cut_at(stream.len());
+        (0..stream.len()).for_each(|cut| assert_eq!(cut_at(cut), whole, "{stream:?} cut at {cut}"));
+        whole
+    }
+
+    #[test]
+    fn fetch_takes_no_cut_body_for_a_whole_one() {
+        let long = format!("0;{}", "x".repeat(2000));
+        for size in [
+            "",
+            ";x",
+            " ",
+            "\t",
+            " 0",
+            "+0",
+            "-0",
+            "0x0",
+            "0h",
+            "0 0",
+            "0\0",
+            "0;\0",
+            "0;x\n",
+            "0\n",
+            "00000000000000000",
+            &long,
+        ] {
+            assert!(read(&format!("{size}\r\n\r\n")).is_err(), "{size:?}");
+            assert!(read(&format!("4\r\nWiki\r\n{size}\r\n\r\n")).is_err(), "{size:?}");
+        }
+        for rest in ["", "0", "0\r\n", "0\r\n\r", "0\r\nX: y\r\n", "5", "5\r\n"] {
+            let got = read(&format!("4\r\nWiki\r\n{rest}"));
+            assert!(matches!(&got, Ok((body, false, 0)) if body == "Wiki"), "{rest:?}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn fetch_does_not_look_at_extensions_and_trailers() {
+        for (size, trailer) in
+            [("0", ""), ("0 ", ""), ("0 ;", ""), ("0;;=\"", "no colon\r\n"), ("00", " X : y\n"), ("0", "\rX\r\n")]
+        {
+            let got = read(&format!("4\r\nWiki\r\n{size}\r\n{trailer}\r\nrest"));
+            assert_eq!(got, Ok(("Wiki".to_owned(), true, 4)), "{size:?}, {trailer:?}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-// A chunked body (RFC 9112, section 7.1). It is read a byte at a time where it is not data: so however it was cut, it comes
-// to the same, and no byte is looked at twice.
+// A chunked body (RFC 9112, section 7.1). Where it is not data, it is read a byte at a time: so it comes to the same
+// however it was cut, and no byte is looked at twice.
 
 /// The longest line with the size of a chunk, its end included: some servers sign each.
 const SIZE_LINE_BYTES_MAX: usize = 1024;

@@ -111,3 +111,66 @@ fn location(value: &[u8]) -> String {
     let text = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     value.iter().map(text).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is understood of a head with these fields, or what is wrong with it.
+    fn read(fields: &str) -> Result<(Option<String>, String), String> {
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let read = Head::parse(format!("{head}HTTP/1.1 ").as_bytes(), &mut 0)?.ok_or("it is partial")?;
+        assert_eq!(read.bytes, head.len());
+        let body = match read.body()? {
+            Body::Length { left } => left.to_string(),
+            Body::Chunked(_) => "chunked".to_owned(),
+            Body::UntilClose => "until close".to_owned(),
+        };
+        Ok((read.location, body))
+    }
+
+    #[test]
+    fn fetch_takes_the_heads_that_others_take() {
+        for (fields, body) in [
+            ("X: a\r\n b\r\n\tc\r\nContent-Length: 4\r\n", "4"),
+            ("Content-Length:\r\n 4\r\n", "4"),
+            ("Content-Length : 4\r\n", "4"),
+            ("Content-Length: 4,\r\n 4\r\nContent-Length: 4\r\n", "4"),
+            ("Transfer-Encoding:\n\tchunked\r\n", "chunked"),
+            ("Transfer-Encoding: identity\r\n", "until close"),
+            ("Transfer-Encoding: Identity\r\nContent-Length: 4\r\n", "4"),
+            ("Transfer-Encoding: identity, chunked\r\n", "chunked"),
+            (&"A: b\r\n".repeat(5000), "until close"),
+        ] {
+            assert_eq!(read(fields), Ok((None, body.to_owned())), "{fields:?}");
+        }
+        for fields in ["no field\r\n", ": y\r\n", "X: \0\r\n", "Content-Length: 4\r\n 4\r\n", "Content-Length: é\r\n"]
+        {
+            assert!(read(fields).is_err(), "{fields:?}");
+        }
+        let locations =
+            [(&b" /a"[..], "/a"), (b"\r\n /a", "/a"), (b"/\xe9\xff", "/%E9%FF"), ("/é".as_bytes(), "/%C3%A9")];
+        for (location, expected) in locations {
+            let head = [b"HTTP/1.1 302 Moved\r\nLocation:", location, b"\r\n\r\n"].concat();
+            let read = Head::parse(&head, &mut 0).unwrap().unwrap();
+            assert_eq!(read.location.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn fetch_finds_the_end_of_a_head_however_it_is_cut_and_looks_no_further() {
+        for end in ["\n\n", "\r\n\r\n", "\n\r\n"] {
+            let head = format!("HTTP/1.1 103 Early{end}");
+            let stream = format!("{head}HTTP/1.1 200 OK\r\n\r\n");
+            let mut searched = 0;
+            for there in 0..head.len() {
+                assert!(Head::parse(&stream.as_bytes()[..there], &mut searched).unwrap().is_none(), "{there}");
+                assert_eq!(searched, there);
+            }
+            for there in [&head, &stream] {
+                let parsed = Head::parse(there.as_bytes(), &mut searched.clone());
+                assert_eq!(parsed.unwrap().map(|head| head.bytes), Some(head.len()), "{end:?}");
+            }
+        }
+    }
+}
