@@ -13,7 +13,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use support::say;
+use support::{complain, say};
 use switchboard::{Address, Context, EventLoop, Protocol, Transport};
 
 const RETRY: Duration = Duration::from_millis(500);
@@ -43,7 +43,7 @@ fn try_to_accept(context: &mut Context<'_>, listener: TcpListener, tries: u32) {
         Ok((stream, peer)) => {
             // Refused where the client is gone again, or the loop is shutting down.
             if let Err(error) = context.attach(stream, process_request(&peer.into())) {
-                eprintln!("cannot serve {peer}: {error}");
+                complain(format_args!("cannot serve {peer}: {error}"));
             }
             1
         }
@@ -52,7 +52,7 @@ fn try_to_accept(context: &mut Context<'_>, listener: TcpListener, tries: u32) {
             tries + 1
         }
         Err(error) => {
-            eprintln!("try {tries}: {error}");
+            complain(format_args!("try {tries}: {error}"));
             tries + 1
         }
     };

@@ -24,7 +24,7 @@ mod unix {
     use signal_hook_mio::v1_0::Signals;
     use switchboard::signals::Signal;
 
-    use super::support::{Failure, cannot_listen, listening_address, say};
+    use super::support::{Failure, cannot_listen, complain, listening_address, say};
     use super::transcript::{Client, UNFINISHED_WAIT};
 
     const LISTENER: Token = Token(0);
@@ -64,7 +64,7 @@ mod unix {
                                 let session = Session { stream, client: Client::new(peer), print_at: None };
                                 self.sessions.insert(token, session);
                             }
-                            Err(error) => eprintln!("cannot serve {peer}: {error}"),
+                            Err(error) => complain(format_args!("cannot serve {peer}: {error}")),
                         }
                     }
                     Err(error) => match error.kind() {
@@ -73,7 +73,7 @@ mod unix {
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                         // Trying at once would spin, not trying would leave those who wait alone for ever.
                         _ => {
-                            eprintln!("cannot accept: {error}");
+                            complain(format_args!("cannot accept: {error}"));
                             self.accept_again_at = Some(Instant::now() + ACCEPT_RETRY);
                             return;
                         }

@@ -40,12 +40,12 @@ fn accept(context: &mut Context<'_>, listener: &mut TcpListener, own_id: &Rc<Cel
             ErrorKind::Interrupted | ErrorKind::ConnectionAborted => SourceAction::Again,
             // Those who wait are told of no more. Trying at once would spin, not trying would leave them alone for ever.
             _ => {
-                eprintln!("cannot accept: {error}");
+                support::complain(format_args!("cannot accept: {error}"));
                 let own_id = own_id.clone();
                 context.call_later(ACCEPT_RETRY, move |context| {
                     let id = own_id.get().expect("it is set before the first turn");
                     if let Err(error) = context.reregister(id, Interest::READABLE) {
-                        eprintln!("cannot accept any more: {error}");
+                        support::complain(format_args!("cannot accept any more: {error}"));
                         context.stop();
                     }
                 });
@@ -61,7 +61,7 @@ fn serve(context: &mut Context<'_>, stream: TcpStream, peer: SocketAddr) {
     let handler =
         move |context: &mut Context<'_>, stream: &mut TcpStream, _| read(context, stream, &client, &mut timer);
     if let Err(error) = context.register(stream, Interest::READABLE, handler) {
-        eprintln!("cannot serve {peer}: {error}");
+        support::complain(format_args!("cannot serve {peer}: {error}"));
     }
 }
 

@@ -72,7 +72,7 @@ struct Options {
 }
 
 fn options() -> Result<Options, Failure> {
-    env_logger::init();
+    support::show_log();
     let seconds = Duration::from_secs(20);
     let mut options = Options { endpoints: Vec::new(), delay: Duration::ZERO, grace: seconds, start_timeout: seconds };
     let mut arguments = std::env::args().skip(1);

@@ -143,7 +143,7 @@ fn main() -> Result<(), Failure> {
     match std::env::args().nth(1).as_deref() {
         Some("--child") => return run_child(THANKS),
         Some("--child-datagram") => return run_child(b""),
-        _ => env_logger::init(),
+        _ => support::show_log(),
     }
     let options = options()?;
     let mut server = serve(&options)?;

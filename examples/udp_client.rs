@@ -90,7 +90,7 @@ fn server() -> Result<SocketAddr, Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    env_logger::init();
+    support::show_log();
     let to = server()?;
     let broadcasts = std::env::args().any(|argument| argument == "--broadcast");
     let mut event_loop = EventLoop::new()?;

@@ -22,7 +22,7 @@ mod unix {
     use std::rc::Rc;
     use std::time::{Duration, Instant};
 
-    use super::support::{Failure, say, shut_down_on_signals};
+    use super::support::{Failure, say, show_log, shut_down_on_signals};
     use super::unix_support::address;
     use switchboard::{
         Address, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, UnixAddress,
@@ -126,7 +126,7 @@ mod unix {
     }
 
     pub(crate) fn run() -> Result<ExitCode, Failure> {
-        env_logger::init();
+        show_log();
         let mut arguments = std::env::args().skip(1);
         let name =
             arguments.next().ok_or_else(|| io::Error::other("usage: PATH to collect, or PATH LINE... to send"))?;

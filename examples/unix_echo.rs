@@ -21,7 +21,7 @@ mod unix {
     use std::process::ExitCode;
 
     use super::client::Outcome;
-    use super::support::{Failure, say, shut_down_on_signals};
+    use super::support::{Failure, say, show_log, shut_down_on_signals};
     use super::unix_support::address;
     use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
 
@@ -94,7 +94,7 @@ mod unix {
     }
 
     pub(crate) fn run() -> Result<ExitCode, Failure> {
-        env_logger::init();
+        show_log();
         let mut arguments = std::env::args().skip(1);
         let name = arguments.next().ok_or_else(|| io::Error::other("usage: PATH to serve, or PATH MESSAGE to ask"))?;
         match arguments.next() {

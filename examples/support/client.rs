@@ -1,17 +1,22 @@
 // What the clients among the examples share: the server's name and port, and exit code 1 where there was no answer.
 
+#[allow(clippy::duplicate_mod)] // An example that listens too has it twice, which does no harm.
+mod output;
+
 use std::cell::Cell;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use switchboard::Connect;
 
+#[allow(unused_imports)] // Nor has each use for all of it.
+pub(crate) use output::{complain, say, show_log};
+
 const DEFAULT_SERVER: &str = "127.0.0.1:1234";
 
 /// The server from the command line: a name or an address, and a port.
 pub(crate) fn server() -> Result<Connect, String> {
-    env_logger::init();
+    show_log();
     let server = std::env::args().nth(1).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
     name_and_port(&server).map(Connect::to)
 }
@@ -26,18 +31,13 @@ pub(crate) fn name_and_port(server: &str) -> Result<(String, u16), String> {
     Err(format!("{server:?} is no server: give a name or an address, and a port, like {DEFAULT_SERVER}"))
 }
 
-/// Prints a line; a closed stdout is no reason to end.
-pub(crate) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
-}
-
 /// Whether something has failed, as the protocols of a client say.
 #[derive(Clone, Default)]
 pub(crate) struct Outcome(Rc<Cell<bool>>);
 
 impl Outcome {
     pub(crate) fn failed(&self, error: &impl std::fmt::Display) {
-        eprintln!("{error}");
+        complain(error);
         self.0.set(true);
     }
 

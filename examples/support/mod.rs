@@ -1,12 +1,17 @@
 // What the examples share: the address to listen on, the line that tells it, a clean end on SIGINT and SIGTERM, and
-// output that outlives a closed terminal.
+// output that nobody waits for.
+
+mod output;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::thread;
 
 use switchboard::{EventLoop, ListenerId};
+
+#[allow(unused_imports)] // Not every example complains.
+pub(crate) use output::{complain, say, show_log};
 
 /// Where examples listen unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
@@ -36,7 +41,7 @@ impl From<io::Error> for Failure {
 
 /// The address to listen on, from the command line; `flags` are the other arguments that the example knows.
 pub(crate) fn listening_address(flags: &[&str]) -> Result<SocketAddr, Failure> {
-    env_logger::init();
+    show_log();
     let mut addresses = std::env::args().skip(1).filter(|argument| !flags.contains(&argument.as_str()));
     let address = addresses.next().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
     if let Some(surplus) = addresses.next() {
@@ -71,11 +76,6 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
 pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(run);
     started.map(drop).map_err(|error| Failure(format!("cannot start a thread: {error}")))
-}
-
-/// Prints a line. A closed or full stdout is no reason to end: the line is lost then, the server is not.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 /// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to

@@ -4,6 +4,7 @@
 After each scenario the server, left alone, must sleep.
 """
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -375,6 +376,66 @@ def output_is(kind):
         require(code == 0, f"exit code {code} on SIGTERM{server.tail()}")
 
 
+def nobody_reads_the_output(example, number, is_terminal):
+    """A full pipe, or a stopped terminal: clients are read all the same, others can come, and a signal ends it."""
+    with contextlib.ExitStack() as stack:
+        ours, theirs = os.openpty() if is_terminal else os.pipe()
+        stack.callback(os.close, ours)
+        # Both outputs of it, and more log than fits.
+        argv = [harness.example(example), ANY_PORT]
+        process = harness.start(argv, stdout=theirs, stderr=theirs, env={**os.environ, "RUST_LOG": "debug"})
+        os.close(theirs)
+        stack.callback(harness.end, process)
+        begin = time.monotonic()
+        while not (address := harness.listening_address(process.pid)):
+            require(time.monotonic() < begin + harness.WAIT_S, "it does not listen")
+            time.sleep(harness.POLL_S)
+        server = argparse.Namespace(address=address)
+
+        def wait_for(client):
+            begin = time.monotonic()
+            while not harness.accepted_and_read(server, client):
+                require(time.monotonic() < begin + harness.WAIT_S, "a client is not read")
+                time.sleep(harness.POLL_S)
+
+        first = stack.enter_context(connect(address))
+        for _ in range(100):
+            first.sendall(b"a line that fills what the output holds\n" * 100)
+            wait_for(first)
+        second = stack.enter_context(connect(address))
+        second.sendall(b"hello\n")
+        wait_for(second)
+        begin = time.monotonic()
+        code = harness.end(process, number)
+        took_s = time.monotonic() - begin
+        require(code == 0 and took_s < 8, f"exit code {code} after {took_s:.1f} s")
+
+
+def lost_lines_are_counted():
+    """What is read again goes on, with a line that says how many are missing."""
+    with contextlib.ExitStack() as stack:
+        process = harness.start([harness.example("select_server"), ANY_PORT], stdout=subprocess.PIPE)
+        stack.callback(harness.end, process)
+        host, port = process.stdout.readline().split()[-1].decode().rsplit(":", 1)
+        client = stack.enter_context(connect((host, int(port))))
+        server = argparse.Namespace(address=(host, int(port)))
+        line, count = b"x" * 1000 + b"\n", 3000
+        client.sendall(line * count)
+        begin = time.monotonic()
+        while not harness.accepted_and_read(server, client):
+            require(time.monotonic() < begin + harness.WAIT_S, "it is not read")
+            time.sleep(harness.POLL_S)
+        printed = 0
+        while b"lines were lost" not in (found := process.stdout.readline()):
+            require(found, "its output has ended")
+            printed += found.endswith(line)
+        lost = int(found.split()[0].removeprefix(b"("))
+        # A line more may be on its way.
+        require(printed + lost == count, f"{printed} printed and {lost} lost are not {count}")
+        client.sendall(b"again\n")
+        require(process.stdout.readline().endswith(b": again\n"), "it does not go on")
+
+
 def wait_until_read(server, client):
     server.wait_until(lambda: harness.accepted_and_read(server, client), f"{name_of(client)} accepted and read")
 
@@ -456,6 +517,11 @@ def main():
     checks.begin("20 clients, a byte at a time", many_that_send_one_byte_at_a_time)
     for kind, name in (("closed", "closed stdout"), ("full", "full stdout"), ("broken", "stdout nobody reads")):
         checks.begin(name, output_is, kind)
+    for example in ("select_server", "select_server_register", "select_server_mio"):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            checks.run(f"{example}, a full pipe, {number.name}", nobody_reads_the_output, example, number, False)
+    checks.run("a terminal that nobody reads", nobody_reads_the_output, "select_server", signal.SIGTERM, True)
+    checks.run("lost lines are counted", lost_lines_are_counted)
     for example in EXAMPLES:
         for number in (signal.SIGINT, signal.SIGTERM):
             checks.begin(f"{example} ends on {number.name}", ends_on, number, example, False)
