@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -90,7 +90,8 @@ fn main() -> Result<(), Failure> {
             (Message::EndOfInput, Some(handle)) => {
                 handle.post(|context| context.shutdown(Duration::from_secs(5))).unwrap_or_else(|_| handle.stop());
             }
-            (Message::Received(id, data), _) => say(format_args!("{id}: {}", escape(&data))),
+            // This thread may wait for its output, unlike the loop's: clients wait with it then, and no line is lost.
+            (Message::Received(id, data), _) => drop(writeln!(io::stdout(), "{id}: {}", escape(&data))),
             (Message::Ended(result), _) => return result,
             (_, None) => {}
         }
