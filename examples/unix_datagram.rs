@@ -79,8 +79,8 @@ mod unix {
         }
         if now.saturating_duration_since(state.taken) > PATIENCE {
             eprintln!("the collector has taken nothing for {} s", PATIENCE.as_secs());
-            // And the one that waits, of which nothing else is to tell.
-            state.lost += state.lines.by_ref().count() as u64 + 1;
+            // Of the one that waits the end of the socket tells.
+            state.lost += state.lines.by_ref().count() as u64;
             return transport.abort();
         }
         drop(state);
