@@ -129,7 +129,7 @@ impl BroadcastLog {
     }
 
     /// What a connection's share counts.
-    #[cfg(all(test, feature = "testing"))]
+    #[cfg(test)]
     pub(crate) fn cost(&self, id: Id) -> usize {
         self.share(id).map_or(0, |share| share.len() + CHUNK_OVERHEAD_BYTES)
     }
