@@ -58,7 +58,9 @@ def steady_state(server):
     per_message = {kind: round(count / messages, 3) for kind, count in calls.items() if count}
     require(calls.get("read") == messages, f"{calls.get('read')} reads for {messages} messages: {calls}")
     require(calls.get("write") == messages, f"{calls.get('write')} writes for {messages} messages: {calls}")
-    require(0 < calls.get("poll", 0) <= messages, f"{calls.get('poll')} polls for {messages} messages: {calls}")
+    # On a busy machine more messages are ready at each poll: the longer window can have fewer polls than the short one.
+    require(few.get("poll", 0) > 0 and many.get("poll", 0) > 0, f"a window without a poll: {few}, {many}")
+    require(calls["poll"] <= messages, f"{calls['poll']} polls for {messages} messages: {calls}")
     others = {kind: count for kind, count in calls.items() if kind not in ("read", "write", "poll") and count}
     require(not others, f"other calls in {messages} messages: {others}")
     return f"a message costs {per_message}"
