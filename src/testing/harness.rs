@@ -47,7 +47,6 @@ pub struct Harness {
     id: Id,
     /// None once it has gone.
     peer: Option<Peer>,
-    unsent: Vec<u8>,
     written: Vec<u8>,
     reads: bool,
     saw_end: bool,
@@ -71,7 +70,6 @@ impl Harness {
             host,
             id,
             peer: Some(peer),
-            unsent: Vec::new(),
             written: Vec::new(),
             reads: true,
             saw_end: false,
@@ -86,18 +84,17 @@ impl Harness {
 
     /// The peer sends. What finds no room, since the protocol has paused reading, goes out later.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.unsent.extend_from_slice(bytes);
-        self.settle();
+        self.with_peer(|peer| peer.queue(bytes));
     }
 
-    /// The peer sends one byte as urgent.
+    /// The peer sends one byte as urgent, unless something that was fed still waits for room.
     pub fn feed_urgent(&mut self, byte: u8) {
         self.with_peer(|peer| {
             peer.send_urgent(byte);
         });
     }
 
-    /// The peer ends its stream, behind what it has sent.
+    /// The peer ends its stream, behind all that it was told to send.
     pub fn end(&mut self) {
         self.with_peer(Peer::end);
     }
@@ -199,13 +196,11 @@ impl Harness {
                 }
             }
             let Some(peer) = &mut self.peer else { return };
-            let sent = peer.send(&self.unsent);
-            self.unsent.drain(..sent);
             let read = if self.reads { peer.read() } else { Vec::new() };
             self.written.extend_from_slice(&read);
             self.saw_end |= peer.saw_end() && peer.error().is_none();
             self.saw_reset |= peer.error().is_some();
-            if sent == 0 && read.is_empty() && self.network.is_at_rest() {
+            if read.is_empty() && self.network.is_at_rest() {
                 return;
             }
         }

@@ -58,10 +58,9 @@
 //!     let address = network.address(server, 7);
 //!     network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
 //!     let mut peer = network.peer(address);
-//!     let mut unsent = &b"hello"[..];
+//!     peer.queue(b"hello");
 //!     let mut answer = Vec::new();
 //!     network.run_until(|_| {
-//!         unsent = &unsent[peer.send(unsent)..];
 //!         answer.extend(peer.read());
 //!         answer == b"hello"
 //!     });

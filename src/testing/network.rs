@@ -279,8 +279,9 @@ impl Network {
         self.sim.advance_to(end);
     }
 
-    /// Runs until `done` says so: asked before the first step and after each. `false` where it never does: nothing is
-    /// left to happen, or an hour of virtual time has passed.
+    /// Runs until `done` says so: asked before the first step and after each. What comes to a peer that is played by hand,
+    /// bytes or room to send, is a step of its own: so is each time that it may have something to do. `false` if `done`
+    /// never says so: nothing is left to happen, or an hour of virtual time has passed.
     ///
     /// # Panics
     ///
@@ -309,8 +310,8 @@ impl Network {
         }
     }
 
-    /// Does one thing: turns one loop that has something to do, or moves the clock to what happens next. `false` where
-    /// nothing is left that could happen.
+    /// Does one thing: turns one loop that has something to do, or moves the clock to what happens next, or nothing, where
+    /// something has come about for a peer that is played by hand. `false` if nothing is left that could happen.
     ///
     /// # Panics
     ///
@@ -330,14 +331,18 @@ impl Network {
         if !ready.is_empty() && !lags() {
             let pick = if ready.len() > 1 { self.sim.below(ready.len()) } else { 0 };
             self.turn(ready[pick]);
-            return Step::Did;
+        } else if self.sim.take_by_hand() {
+            // Whoever plays that peer may have something to do about it, before any time passes.
+        } else {
+            match next {
+                Some(at) if at <= end => self.sim.advance_to(at),
+                Some(_) => return Step::End,
+                None if ready.is_empty() => return Step::Rest,
+                None => {}
+            }
         }
-        match next {
-            Some(at) if at <= end => self.sim.advance_to(at),
-            Some(_) => return Step::End,
-            None if ready.is_empty() => return Step::Rest,
-            None => {}
-        }
+        // What has come to peers in this step is seen by whoever plays them after it.
+        self.sim.take_by_hand();
         Step::Did
     }
 
@@ -398,7 +403,7 @@ impl Network {
     // What a test looks at.
 
     fn is_runnable(&self) -> bool {
-        (0..self.hosts.len()).any(|host| self.has_work(host)) || self.sim.next_at().is_some()
+        (0..self.hosts.len()).any(|host| self.has_work(host)) || self.sim.next_at().is_some() || self.sim.has_by_hand()
     }
 
     /// Whether nothing is under way, and no loop has anything to do but to wait for a timer.

@@ -10,7 +10,7 @@ use crate::sys::sim;
 
 /// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
 ///
-/// Each method is one thing that a program does to its socket. Nothing happens at the other end before the network is
+/// Each method but [`queue`](Peer::queue) is one thing that a program does to its socket. Nothing happens at the other end before the network is
 /// run, but with no latency in between. Dropping it closes it, as dropping a socket does.
 pub struct Peer {
     stream: sim::Stream,
@@ -37,8 +37,40 @@ impl Peer {
         self.stream.local_addr().ok().and_then(|address| address.as_inet()).expect("its socket is held")
     }
 
-    /// Sends, and answers how many bytes its kernel took: 0 where it is full, or all is over.
+    /// Sends, as its kernel takes it: now what finds room, and the rest when there is some again, with no further call. It
+    /// goes behind what is queued already. Nothing is queued behind [`end`](Peer::end) or an error.
+    ///
+    /// ```
+    /// use switchboard::testing::{Faults, Network};
+    ///
+    /// let mut network = Network::new(0, Faults::all());
+    /// let mut listener = network.peer_listener(0, 8).unwrap();
+    /// let mut one = network.peer(listener.address());
+    /// one.queue(&[7; 100_000]);
+    /// one.end();
+    /// let (mut other, mut count) = (None, 0);
+    /// network.run_until(|_| {
+    ///     other = other.take().or_else(|| listener.accept());
+    ///     count += other.as_mut().map_or(0, |other| other.read().len());
+    ///     other.as_ref().is_some_and(|other| other.saw_end())
+    /// });
+    /// assert_eq!(count, 100_000);
+    /// ```
+    pub fn queue(&mut self, bytes: &[u8]) {
+        self.stream.queue(bytes);
+    }
+
+    /// How many of the queued bytes its kernel has not taken.
+    pub fn queued(&self) -> usize {
+        self.stream.queued()
+    }
+
+    /// Sends what its kernel takes now, and returns how many bytes that is: 0 if it is full, if something is queued, or if
+    /// all is over.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
+        if self.queued() > 0 {
+            return 0;
+        }
         let mut sent = 0;
         while sent < bytes.len() {
             match self.stream.write(&bytes[sent..]) {
@@ -54,8 +86,11 @@ impl Peer {
         sent
     }
 
-    /// Sends one byte as urgent; `false` where its kernel is full, or all is over.
+    /// Sends one byte as urgent; `false` if its kernel is full, if something is queued, or if all is over.
     pub fn send_urgent(&mut self, byte: u8) -> bool {
+        if self.queued() > 0 {
+            return false;
+        }
         loop {
             match self.stream.write_urgent(byte) {
                 Ok(()) => return true,
@@ -115,14 +150,14 @@ impl Peer {
         self.error.as_ref()
     }
 
-    /// Ends its half, as `shutdown` does: the other one reads an end behind what was sent.
+    /// Ends its half, as `shutdown` does: the other one reads an end behind what was sent, and behind what is queued.
     pub fn end(&mut self) {
         if let Err(error) = self.stream.shutdown_write() {
             self.note(error);
         }
     }
 
-    /// Closes: by a reset where something has arrived that it has not read, as a real kernel does.
+    /// Closes: by a reset if something has arrived that it has not read, as a real kernel does. What is queued is dropped.
     pub fn close(self) {}
 
     /// Closes by a reset.

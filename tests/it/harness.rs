@@ -1,5 +1,8 @@
 //! The test kit: one protocol in a harness.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use switchboard::testing::{Harness, every_cut};
 use switchboard::{Protocol, Transport};
 
@@ -36,6 +39,38 @@ fn a_harness_takes_more_than_the_buffers_hold() {
     assert_eq!(harness.written(), b"");
     harness.set_reading(true);
     assert!(harness.written() == pattern(3_000_000));
+}
+
+#[test]
+fn kit_the_end_comes_behind_all_that_was_fed_though_some_of_it_has_to_wait() {
+    struct Pauses(Rc<RefCell<Vec<String>>>);
+
+    impl Protocol for Pauses {
+        fn connection_made(&mut self, transport: &mut Transport<'_>) {
+            transport.pause_reading();
+        }
+
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            self.0.borrow_mut().push(data.len().to_string());
+            data.len()
+        }
+
+        fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+            self.0.borrow_mut().push("eof".into());
+            transport.close();
+        }
+    }
+
+    let came = Rc::<RefCell<Vec<String>>>::default();
+    let mut harness = Harness::new(Pauses(came.clone()));
+    harness.feed(&pattern(3_000_000));
+    harness.end();
+    assert!(came.borrow().is_empty());
+    harness.transport().unwrap().resume_reading();
+    harness.settle();
+    let came = came.take();
+    assert_eq!(came.last().map(String::as_str), Some("eof"));
+    assert_eq!(came.iter().filter_map(|count| count.parse::<usize>().ok()).sum::<usize>(), 3_000_000);
 }
 
 #[test]

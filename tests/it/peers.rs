@@ -1,7 +1,8 @@
 //! The test kit: peers that are played by hand do to a loop what real ones do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -259,4 +260,140 @@ fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() 
     let nobody = network.address(server, 8);
     let error = network.fail_receive(nobody, io::ErrorKind::ConnectionRefused.into()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+}
+
+/// A sink of a host's, and how much has come to it.
+fn sink(network: &mut Network) -> (SocketAddr, Rc<Cell<usize>>) {
+    struct Sink(Rc<Cell<usize>>);
+
+    impl Protocol for Sink {
+        fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+            self.0.set(self.0.get() + data.len());
+            data.len()
+        }
+    }
+
+    let server = network.host();
+    let (address, count) = (network.address(server, 7), Rc::new(Cell::new(0)));
+    let of_protocol = count.clone();
+    let mut context = network.context(server);
+    context.listen(address, move |_, _| Some(Box::new(Sink(of_protocol.clone())))).unwrap();
+    // What nobody waits for is not to be waited for.
+    context.call_later(Duration::from_secs(3000), |_| {});
+    (address, count)
+}
+
+#[test]
+fn kit_what_a_peers_kernel_holds_back_comes_back_and_is_a_step() {
+    let at_once = Faults::all().with_latency_max(Duration::ZERO);
+    let small = Faults::none().with_buffer_bytes_min(7).with_buffer_bytes_max(7);
+    seeds(|seed| {
+        for faults in [Faults::all(), at_once.clone(), small.clone()] {
+            let mut network = Network::new(seed, faults.clone());
+            let (address, count) = sink(&mut network);
+            let mut peer = network.peer(address);
+            let data = pattern(1000);
+            let mut unsent = &data[..];
+            let done = network.run_until(|_| {
+                unsent = &unsent[peer.send(unsent)..];
+                count.get() == 1000
+            });
+            assert!(done, "{} of 1000 bytes have come, {} are unsent: {faults:?}", count.get(), unsent.len());
+            let now = network.now();
+            assert!(now < Duration::from_secs(60), "it was waited for until {now:?}: {faults:?}");
+        }
+    });
+}
+
+#[test]
+fn kit_what_is_queued_at_a_peer_goes_out_as_its_kernel_takes_it() {
+    seeds(|seed| {
+        let mut network = Network::new(seed, Faults::all());
+        let (address, count) = sink(&mut network);
+        let mut peer = network.peer(address);
+        // Before it is connected, too.
+        peer.queue(&pattern(1000));
+        peer.queue(b"behind");
+        assert_eq!(peer.queued(), 1006);
+        assert_eq!(peer.send(b"not in front of it"), 0);
+        assert!(!peer.send_urgent(b'!'));
+        assert!(network.run_until(|_| count.get() == 1006), "{} bytes have come", count.get());
+        assert!(network.now() < Duration::from_secs(60), "it was waited for until {:?}", network.now());
+        assert_eq!((peer.queued(), peer.error().is_none()), (0, true));
+    });
+}
+
+#[test]
+fn kit_a_peers_end_comes_behind_what_is_queued() {
+    let (mut network, mut peer, notes) = noted();
+    network.set_faults(Faults::none().with_out_of_buffers_permille(1000));
+    peer.queue(b"all");
+    peer.end();
+    peer.queue(b"nothing more");
+    network.run_for(Duration::from_millis(100));
+    assert_eq!((notes.take(), peer.queued()), (vec![], 3));
+    network.set_faults(Faults::none());
+    // There is room by now.
+    assert_eq!((peer.send(b"not in front of it"), peer.send_urgent(b'!')), (0, false));
+    assert!(network.run_until(|_| peer.saw_end() || !peer.read().is_empty() && peer.queued() == 0));
+    network.run_until_rest();
+    assert_eq!(notes.take(), ["all", "eof", "closed by the peer"]);
+}
+
+#[test]
+fn kit_what_is_queued_at_a_peer_is_dropped_by_its_close_and_by_a_reset() {
+    let (mut network, mut peer, notes) = noted();
+    network.set_faults(Faults::none().with_out_of_buffers_permille(1000));
+    peer.queue(b"never");
+    peer.close();
+    network.set_faults(Faults::none());
+    network.run_for(Duration::from_secs(1));
+    assert_eq!(notes.take(), ["eof", "closed by the peer"]);
+    let (mut network, mut peer, _) = noted();
+    let server = network.host();
+    let nobody = network.address(server, 8);
+    let mut refused = network.peer(nobody);
+    refused.queue(b"to nobody");
+    peer.stall();
+    network.run_until_rest();
+    assert_eq!((refused.queued(), refused.error().map(io::Error::kind)), (0, Some(io::ErrorKind::ConnectionRefused)));
+}
+
+#[test]
+fn kit_what_comes_to_a_peer_within_a_look_at_it_is_looked_at() {
+    struct Aborts;
+
+    impl Protocol for Aborts {
+        fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+            transport.abort();
+            data.len()
+        }
+    }
+
+    let mut network = Network::new(0, Faults::none());
+    let server = network.host();
+    let address = network.address(server, 7);
+    network.context(server).listen(address, |_, _| Some(Box::new(Aborts))).unwrap();
+    let mut peer = network.peer(address);
+    network.run_until_rest();
+    network.set_faults(Faults::none().with_latency_max(Duration::from_secs(1)).with_early_packets_permille(1000));
+    peer.queue(b"hello");
+    // The reset is the last that is under way, and arrives with a call of the look itself.
+    let mut failed = false;
+    assert!(network.run_until(|_| std::mem::replace(&mut failed, peer.error().is_some())));
+}
+
+#[test]
+fn kit_a_peer_that_reads_little_at_a_time_reads_on() {
+    let (mut network, mut peer, _) = noted();
+    for _ in 0..20 {
+        peer.send(b"x");
+        network.run_until_rest();
+    }
+    let mut count = 0;
+    assert!(network.run_until(|_| {
+        count += peer.read_up_to(3).len();
+        count == 20
+    }));
+    assert_eq!(network.now(), Duration::ZERO);
 }

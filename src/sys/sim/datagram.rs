@@ -118,6 +118,7 @@ impl World {
             return Err(Errno::WouldBlock.into());
         }
         if no_buffers {
+            self.has_no_buffers(id);
             return Err(Errno::NoBuffers.into());
         }
         let mut from = datagram.local;

@@ -183,7 +183,17 @@ impl Stream {
     }
 
     pub(crate) fn take_error(&self) -> Option<io::Error> {
-        lock(&self.world).take_error(self.id).map(io::Error::from)
+        lock(&self.world).take_error(self.id)
+    }
+
+    /// Writes these bytes as the kernel takes them, with no further call.
+    pub(crate) fn queue(&mut self, bytes: &[u8]) {
+        lock(&self.world).queue(self.id, bytes);
+    }
+
+    /// How many of those the kernel has not taken.
+    pub(crate) fn queued(&self) -> usize {
+        lock(&self.world).queued(self.id)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {

@@ -4,6 +4,7 @@
 //! It behaves as Linux does on a network of its own: the differential tests run the same scripts on both. Nothing in it
 //! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
 
+mod by_hand;
 mod datagram;
 mod errno;
 mod faults;
@@ -101,6 +102,15 @@ impl Network {
 
     pub(crate) fn settle(&self) {
         lock(&self.0).settle();
+    }
+
+    /// Whether something has come about for a socket that is played by hand, since [`take_by_hand`](Network::take_by_hand).
+    pub(crate) fn has_by_hand(&self) -> bool {
+        lock(&self.0).has_by_hand()
+    }
+
+    pub(crate) fn take_by_hand(&self) -> bool {
+        lock(&self.0).take_by_hand()
     }
 
     /// Whether a host's loop would be told of something now.

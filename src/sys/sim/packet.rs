@@ -82,6 +82,8 @@ pub(super) enum Alarm {
     EndStall(SocketId),
     /// A sender that nobody has answered gives up.
     GiveUp(SocketId),
+    /// The kernel has buffers again, for who plays a socket by hand: a loop has timers of its own for that.
+    Buffers(SocketId),
 }
 
 /// How often a first packet is sent again before a connect has timed out, 127 seconds later (Linux, `tcp_syn_retries`).
@@ -113,6 +115,7 @@ impl World {
             Alarm::SynAgain(id, _) => !self.is_tcp(id, |tcp| tcp.phase == Phase::Connecting),
             Alarm::EndStall(id) => !self.is_tcp(id, |tcp| tcp.stalled),
             Alarm::GiveUp(id) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
+            Alarm::Buffers(id) => !self.sockets.contains_key(&id),
         }
     }
 
@@ -130,6 +133,7 @@ impl World {
                 _ => {}
             },
             Alarm::EndStall(id) => self.set_stalled(id, false),
+            Alarm::Buffers(id) => self.has_room(id),
             Alarm::GiveUp(id) => {
                 if self.drop_held(id) {
                     self.note(format_args!("s{id} gives its peer up"));
@@ -200,6 +204,7 @@ impl World {
                 client.phase = Phase::Open;
                 self.note(format_args!("s{to} is connected"));
                 self.wake(to);
+                self.has_room(to);
                 self.send_in_order(to, Packet::Established { to: from });
                 self.pump(to);
             }
@@ -252,6 +257,7 @@ impl World {
         if tcp.acknowledged(count) {
             self.wake(to);
         }
+        self.has_room(to);
         self.pump(to);
         self.reap(to);
     }

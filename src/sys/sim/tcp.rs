@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Errno;
+use super::by_hand::Queue;
 use super::listener::port_of;
 use super::packet::Packet;
 use super::world::{HostIndex, Kind, SocketId, World, address_of};
@@ -45,6 +46,8 @@ pub(super) struct Tcp {
     /// Its window is closed.
     pub(super) stalled: bool,
     // Sending.
+    /// What its player has queued, if it is played by hand.
+    pub(super) queue: Queue,
     unsent: VecDeque<u8>,
     /// Which of the unsent bytes is urgent.
     urgent_unsent: Option<usize>,
@@ -81,6 +84,7 @@ impl Tcp {
             in_flight: 0,
             fin_received: false,
             stalled: false,
+            queue: Queue::default(),
             unsent: VecDeque::new(),
             urgent_unsent: None,
             unacknowledged: 0,
@@ -152,6 +156,21 @@ impl Tcp {
         self.free() > 0 && self.free() >= self.used() / 2
     }
 
+    /// Whether what is written may still be sent.
+    pub(super) fn can_send(&self) -> bool {
+        !self.write_shut && self.phase != Phase::Closed
+    }
+
+    /// Somebody is told that there is no room.
+    pub(super) fn lacks_room(&mut self) {
+        self.no_space = true;
+    }
+
+    /// Whether somebody was told that there is no room, and there is some by now.
+    pub(super) fn got_room(&self) -> bool {
+        self.no_space && self.free() > 0
+    }
+
     fn window(&self) -> usize {
         match (self.orphan || self.phase == Phase::Closed, self.stalled) {
             (true, _) => usize::MAX,
@@ -177,6 +196,7 @@ impl Tcp {
         self.error = Some(error);
         self.phase = Phase::Closed;
         self.write_shut = true;
+        self.queue.clear();
         self.unsent.clear();
         self.unacknowledged = 0;
     }
@@ -265,8 +285,13 @@ impl World {
             *to = from;
         }
         tcp.urgent = tcp.urgent.and_then(|mark| mark.checked_sub(count));
+        let left = !tcp.received.is_empty();
         self.progress += 1;
         self.note(format_args!("s{id} reads {count}"));
+        if left && !self.is_registered(id) {
+            // Whoever plays it by hand may read on, though nothing else happens.
+            self.wake(id);
+        }
         self.open_window(id);
         self.settle();
         Ok(count)
@@ -321,6 +346,7 @@ impl World {
             return Err(Errno::WouldBlock.into());
         }
         if no_buffers {
+            self.has_no_buffers(id);
             return Err(Errno::NoBuffers.into());
         }
         if partial {
@@ -415,12 +441,17 @@ impl World {
         let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else {
             return Err(Errno::NotConnected.into());
         };
+        if tcp.queue.end_behind() {
+            return Ok(());
+        }
         if !std::mem::replace(&mut tcp.write_shut, true) {
             self.progress += 1;
         }
         self.note(format_args!("s{id} ends its half"));
-        // Linux wakes whoever polls it, for having done that.
-        self.wake(id);
+        // Linux wakes whoever polls it, for having done that. Who plays it by hand knows.
+        if self.is_registered(id) {
+            self.wake(id);
+        }
         self.pump(id);
         self.settle();
         Ok(())
@@ -437,6 +468,7 @@ impl World {
         }
         tcp.orphan = true;
         tcp.write_shut = true;
+        tcp.queue.clear();
         // What comes from here on is not kept but answered, by a reset: there is room for that.
         let stalled = std::mem::take(&mut tcp.stalled);
         let begun = matches!(tcp.phase, Phase::Open | Phase::Embryo(_));
@@ -493,9 +525,10 @@ impl World {
         }
     }
 
-    pub(super) fn take_error(&mut self, id: SocketId) -> Option<Errno> {
+    pub(super) fn take_error(&mut self, id: SocketId) -> Option<io::Error> {
         self.begin_call();
-        let error = self.tcp(id)?.error.take();
+        let tcp = self.tcp(id)?;
+        let error = tcp.error.take().map(io::Error::from).or_else(|| tcp.queue.take_error());
         self.progress += u64::from(error.is_some());
         error
     }

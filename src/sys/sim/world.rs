@@ -48,6 +48,12 @@ pub(super) struct World {
     /// How many datagrams the kernels of hosts have taken, by host and port.
     #[cfg(test)]
     pub(super) datagrams_taken: BTreeMap<(HostIndex, u16), u64>,
+    /// Something has come about for a socket that is played by hand, since the network was last asked.
+    by_hand: bool,
+    /// Sockets whose kernel may take more of what is queued.
+    pub(super) to_feed: VecDeque<SocketId>,
+    /// One is being fed.
+    pub(super) feeding: bool,
     /// Counts everything that calls have brought about: a loop that turns without it spins.
     pub(super) progress: u64,
 }
@@ -127,6 +133,9 @@ impl World {
             abandoned: Vec::new(),
             #[cfg(test)]
             datagrams_taken: BTreeMap::new(),
+            by_hand: false,
+            to_feed: VecDeque::new(),
+            feeding: false,
             progress: 0,
         };
         world.set_faults(faults);
@@ -222,14 +231,26 @@ impl World {
         }
     }
 
-    /// An edge: the poller will look at the socket when its loop next asks.
+    /// An edge: the poller will look at the socket when its loop next asks; who plays it by hand is told that there is
+    /// something to look at.
     pub(super) fn wake(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
-        if let Some(registration) = &mut socket.registration {
-            if !std::mem::replace(&mut registration.queued, true) {
-                self.hosts[registration.host].ready.push_back(id);
+        match &mut socket.registration {
+            Some(registration) => {
+                if !std::mem::replace(&mut registration.queued, true) {
+                    self.hosts[registration.host].ready.push_back(id);
+                }
             }
+            None => self.by_hand = true,
         }
+    }
+
+    pub(super) fn has_by_hand(&self) -> bool {
+        self.by_hand
+    }
+
+    pub(super) fn take_by_hand(&mut self) -> bool {
+        std::mem::take(&mut self.by_hand)
     }
 
     /// Takes the events that are due for a host: for each socket with an edge, what it is ready for by now.
@@ -326,7 +347,7 @@ impl World {
             } else if self.alarms.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
                 let (_, alarm) = self.alarms.pop_first().expect("it was just seen");
                 self.ring(alarm);
-            } else {
+            } else if !self.feed_next() {
                 return;
             }
         }
