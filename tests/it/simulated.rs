@@ -209,6 +209,19 @@ fn each_fault_happens_and_is_survived_alone() {
 }
 
 #[test]
+fn kit_a_connection_gets_on_whatever_the_faults_that_lose_nothing() {
+    // However often a window closes: it is open as long.
+    let stalls = Faults::all().with_stalls_permille(1000);
+    seeds(|seed| {
+        for faults in [Faults::all(), stalls.clone()] {
+            let (got, lost, network) = echo(seed, faults, 1500);
+            assert!(got == pattern(1500), "{} bytes, {lost:?}", got.len());
+            assert!(network.now() < 15 * SECOND, "1,500 bytes took {:?}", network.now());
+        }
+    });
+}
+
+#[test]
 fn a_cut_link_lets_nothing_through_until_it_is_healed() {
     let (mut network, server, address) = echo_server();
     let mut peer = network.peer(address);

@@ -244,9 +244,13 @@ impl World {
         tcp.arrive(&bytes, urgent);
         self.note(format_args!("{count} bytes arrive at s{to}{}", if urgent { ", the last one urgent" } else { "" }));
         self.wake(to);
-        if stalls && !self.tcp(to).is_some_and(|tcp| tcp.stalled) {
-            self.set_stalled(to, true);
+        let now = self.now;
+        if stalls && self.is_tcp(to, |tcp| !tcp.stalled && tcp.takes_until <= now) {
             let time = Duration::from_millis(self.random.between(1, 1000));
+            if let Some(tcp) = self.tcp(to) {
+                tcp.takes_until = now + 2 * time;
+            }
+            self.set_stalled(to, true);
             self.set_alarm(time, Alarm::EndStall(to));
         }
         self.send_back(to, Packet::Ack { to: from, count });

@@ -45,6 +45,8 @@ pub(super) struct Tcp {
     pub(super) fin_received: bool,
     /// Its window is closed.
     pub(super) stalled: bool,
+    /// It is not closed again before then.
+    pub(super) takes_until: Duration,
     // Sending.
     /// What its player has queued, if it is played by hand.
     pub(super) queue: Queue,
@@ -84,6 +86,7 @@ impl Tcp {
             in_flight: 0,
             fin_received: false,
             stalled: false,
+            takes_until: Duration::ZERO,
             queue: Queue::default(),
             unsent: VecDeque::new(),
             urgent_unsent: None,

@@ -403,7 +403,7 @@ impl World {
         not_before: Duration,
         packet: Packet,
     ) -> Duration {
-        let (mut low, mut high) = (self.faults.latency_min, self.faults.latency_max);
+        let (mut low, mut high) = self.latency_of(&packet);
         if let Some(link) = self.links.get_mut(&(from.min(to), from.max(to))) {
             if link.cut {
                 let is_acknowledged = matches!(packet, Packet::Data { .. } | Packet::Fin { .. });
@@ -425,6 +425,16 @@ impl World {
         let key = (at, self.sequence());
         self.packets.insert(key, packet);
         at
+    }
+
+    /// How long a packet is under way, as the faults have it. A round trip for each buffer full is what a connection takes.
+    fn latency_of(&self, packet: &Packet) -> (Duration, Duration) {
+        let Faults { latency_min, latency_max, bytes_per_second_min, .. } = self.faults;
+        if bytes_per_second_min == 0 || matches!(packet, Packet::Datagram { .. }) {
+            return (latency_min, latency_max);
+        }
+        let most = Duration::from_micros(self.buffer_bytes * 1_000_000 / (2 * bytes_per_second_min as u64));
+        (latency_min.min(most), latency_max.min(most))
     }
 
     pub(super) fn is_cut(&self, one: HostIndex, other: HostIndex) -> bool {

@@ -379,6 +379,7 @@ impl Setup {
             _ => (2048, 128 * 1024, 40_000),
         };
         let faults = faults.with_buffer_bytes_min(least).with_buffer_bytes_max(most);
+        let faults = faults.with_bytes_per_second_min(pick(random, &[0, 8192]));
         let faults = faults.with_failing_receives_permille(pick(random, &[0, 0, 50, 500]));
         let limits = pick_limits(random, patient);
         // Nor has a run of many turns for a few bytes.
