@@ -280,6 +280,25 @@ fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
 }
 
 #[test]
+fn handlers_of_one_request_do_not_begin_a_second_one() {
+    for requests in ways() {
+        let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+        let address = server.local_addr().as_inet().unwrap();
+        let clients = thread::spawn(move || {
+            let mut both = [connect(address), connect(address)];
+            both.iter_mut().for_each(|client| client.write_all(b"me\n").unwrap());
+            both
+        });
+        let [mut first, mut second] = join(clients);
+        assert!(server.handle_request(None).unwrap());
+        // This waits for what has begun, so the second client has its answer if it was let in.
+        assert!(server.shutdown(PATIENCE).unwrap());
+        assert_eq!(read_all(&mut first), b"ME\n");
+        assert_eq!(second.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
 fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begun() {
     let (begins, begun) = mpsc::channel();
     let requests = Requests::threads(count(2), move || {
