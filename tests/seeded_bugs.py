@@ -106,6 +106,7 @@ BUGS = [
     ("r5", LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {"),
     ("r6", "src/connection/reading.rs", "} else if self.is_emptied_by(count, most) {", "}\n        if self.is_emptied_by(count, most) {"),
     ("r6", "src/connection/reading.rs", "let is_doubted = self.doubts_would_block();", "let is_doubted = false;"),
+    ("x1", "src/connection/reading.rs", "(true, false) => LAST_TRIES_UNHINTED,", "(true, false) => 1,"),
     ("r6", "src/connection/reading.rs", "self.notes.urgent() != Urgent::Never || self.state == State::Failing", "true"),
     ("r6", "src/connection/urgent.rs", "(Urgent::Waits, Ask::Later)", "(Urgent::Asked, Ask::Now)"),
     ("r6", "src/connection/urgent.rs", "(Urgent::Waits, Ask::Later)", "(Urgent::Waits, Ask::Not)"),

@@ -11,6 +11,9 @@ use crate::{CloseReason, Protocol};
 /// that made the call before say so has been handled when that returns.
 const LAST_TRIES: u32 = 8;
 
+/// The same where no event has hinted at urgent data, since one that does may still be to come.
+const LAST_TRIES_UNHINTED: u32 = 2;
+
 impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
@@ -73,7 +76,12 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let is_doubted = self.doubts_would_block();
                     tries += 1;
-                    if !is_doubted || !self.ends_by_would_block() || tries == LAST_TRIES {
+                    let tries_most = match (self.ends_by_would_block(), is_doubted) {
+                        (true, true) => LAST_TRIES,
+                        (true, false) => LAST_TRIES_UNHINTED,
+                        (false, _) => 1,
+                    };
+                    if tries >= tries_most {
                         self.flags.set(Flag::Readable, false);
                         self.flags.set(Flag::Hinted, false);
                         return if is_doubted { Read::Unconfirmed } else { Read::Blocked };

@@ -50,12 +50,13 @@ fn x1_close_flushes_and_then_ends() {
 }
 
 #[test]
-fn x1_with_nothing_unread_the_write_half_is_shut_one_read_is_tried_and_the_close_is_plain() {
+fn x1_with_nothing_unread_the_write_half_is_shut_a_read_is_tried_twice_and_the_close_is_plain() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
     scene.tell(id, close);
-    assert_eq!(peer.take_calls(), [Call::ShutdownWrite, Call::Read, Call::Close]);
+    // Twice: the first would block as well at an urgent byte that no event has told of yet (R6).
+    assert_eq!(peer.take_calls(), [Call::ShutdownWrite, Call::Read, Call::Read, Call::Close]);
     assert_eq!(log.take(), ["made", "lost: closed by us"]);
 }
 
@@ -68,7 +69,7 @@ fn x1_where_the_peer_s_end_was_seen_the_close_is_plain_at_once() {
 }
 
 #[test]
-fn x1_where_the_peer_s_end_is_found_by_the_one_read_there_is_nothing_to_wait_for() {
+fn x1_where_the_peer_s_end_is_found_by_a_read_there_is_nothing_to_wait_for() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);

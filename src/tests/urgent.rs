@@ -108,3 +108,15 @@ fn x1_a_close_finds_an_urgent_byte_though_its_read_would_block_once() {
     scene.end(&peer);
     assert_eq!(log.take(), ["lost: closed by us"]);
 }
+
+#[test]
+fn x1_a_close_finds_an_urgent_byte_before_any_event_has_hinted_at_it() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    would_block_at_mark(&peer);
+    scene.tell(id, close);
+    assert_eq!(log.take(), ["made"], "it lingers: to close over what is unread would reset the peer");
+    scene.end(&peer);
+    assert_eq!(log.take(), ["lost: closed by us"]);
+}
