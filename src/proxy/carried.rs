@@ -55,8 +55,8 @@ impl Carried {
         self.version
     }
 
-    /// What else the proxy tells (version 2): types and values, in its order. None where there is no
-    /// [`source`](Carried::source): the rest of such a header says nothing.
+    /// What else the proxy tells (version 2): types and values, in its order. None of a connection of the proxy's own
+    /// (LOCAL), or where only one of the address family and the protocol is known: the rest of such a header says nothing.
     pub fn tlvs(&self) -> Tlvs<'_> {
         Tlvs { rest: &self.tlvs }
     }

@@ -109,7 +109,9 @@ fn read_port(word: &[u8]) -> Option<u16> {
 /// What the addresses of a header of version 2 are.
 #[derive(Clone, Copy)]
 enum Family {
-    /// Not known, or not to be looked at.
+    /// Not known, or not to be looked at, so nobody knows where extensions would begin.
+    Unknown,
+    /// No addresses at all: only extensions follow.
     Unspecified,
     Inet,
     Inet6,
@@ -121,19 +123,20 @@ impl Family {
     fn of(command: u8, family: u8) -> Result<Family, HeaderError> {
         match (command & 0xf, family >> 4, family & 0xf) {
             // LOCAL: whatever follows, the family too, is to be discarded.
-            (0, ..) => Ok(Family::Unspecified),
+            (0, ..) => Ok(Family::Unknown),
             (_, 4.., _) | (_, _, 3..) => Err(HeaderError::BadFamily(family)),
             (_, 1, 1..) => Ok(Family::Inet),
             (_, 2, 1..) => Ok(Family::Inet6),
             (_, 3, 1..) => Ok(Family::Unix),
             // Of an unknown transport, as of an unknown family, nothing is known.
-            _ => Ok(Family::Unspecified),
+            (_, 0, 0) => Ok(Family::Unspecified),
+            _ => Ok(Family::Unknown),
         }
     }
 
     fn address_bytes(self) -> usize {
         match self {
-            Family::Unspecified => 0,
+            Family::Unknown | Family::Unspecified => 0,
             Family::Inet => 2 * 4 + 2 * 2,
             Family::Inet6 => 2 * 16 + 2 * 2,
             Family::Unix => 2 * 108,
@@ -143,7 +146,7 @@ impl Family {
     /// Reads so many bytes. `None` where they say nothing.
     fn read(self, bytes: &[u8]) -> Option<(Address, Address)> {
         match self {
-            Family::Unspecified => None,
+            Family::Unknown | Family::Unspecified => None,
             Family::Inet => read_inet::<4>(bytes),
             Family::Inet6 => read_inet::<16>(bytes),
             #[cfg(unix)]
@@ -204,8 +207,7 @@ fn find_v2(data: &[u8], bytes_max: usize) -> Result<Option<Header<'_>>, HeaderEr
     let Some(whole) = data.get(..bytes) else { return Ok(None) };
     let (addresses, tlvs) = whole[FIXED_BYTES..].split_at(family.address_bytes());
     let ends = family.read(addresses);
-    // Without addresses nobody knows where extensions would begin.
-    let tlvs = if ends.is_some() { tlvs } else { &[] };
+    let tlvs = if matches!(family, Family::Unknown) { &[] } else { tlvs };
     check_tlvs(whole, tlvs)?;
     Ok(Some(Header { bytes, version: Version::V2, ends, tlvs }))
 }

@@ -63,6 +63,12 @@ fn proxy_headers_of_all_kinds_are_read_however_they_are_cut() {
         (v2(0x21, 0x21, &tcp6), "V2 [2001:db8::1]:12345 -> [::1]:443"),
         (v2(0x21, 0x21, &mapped), "V2 10.0.0.1:1 -> [::1]:2"),
         (v2(0x20, 0x11, b"whatever"), "V2 itself"),
+        // LOCAL is taken whatever follows, and of half a family nobody knows how long its addresses are.
+        (v2(0x20, 0x00, b"\x01\0"), "V2 itself"),
+        (v2(0x21, 0x10, b"\x01\0"), "V2 itself"),
+        (v2(0x21, 0x01, b"\x01\0"), "V2 itself"),
+        (v2(0x21, 0x00, b""), "V2 itself"),
+        (v2(0x21, 0x00, b"\x02\0\x01a"), "V2 itself 0x2=a"),
         (b"PROXY UNKNOWN\r\n".to_vec(), "V1 itself"),
     ];
     if cfg!(unix) {
@@ -117,6 +123,9 @@ fn proxy_what_is_no_header_is_reset_however_it_is_cut() {
         (v2(0x21, 0x11, &[0; 4081]), "a PROXY header of 4097 bytes is announced, and 4096 are allowed"),
         (v2_tcp4(b"\x01\0"), "a PROXY header with an extension that goes beyond its end"),
         (v2_tcp4(b"\x01\0\x02a"), "a PROXY header with an extension that goes beyond its end"),
+        (v2(0x21, 0x00, b"\x01\0"), "a PROXY header with an extension that goes beyond its end"),
+        (v2(0x21, 0x00, b"\x01\0\x02a"), "a PROXY header with an extension that goes beyond its end"),
+        (v2(0x21, 0x00, &checksum), "a PROXY header whose checksum is wrong"),
         (v2_tcp4(&checksum), "a PROXY header whose checksum is wrong"),
         (v2_tcp4(&[3, 0, 0]), "a PROXY header whose checksum is wrong"),
     ] {

@@ -79,6 +79,7 @@ fn read_binary(bytes: &[u8], bytes_max: usize) -> Outcome {
         0x11 | 0x12 => Some(28),
         0x21 | 0x22 => Some(52),
         0x31 | 0x32 => Some(232),
+        0x00 => Some(16),
         _ => None,
     };
     if end > bytes_max || begin_of_tlvs.is_some_and(|begin| begin > end) {
@@ -90,6 +91,7 @@ fn read_binary(bytes: &[u8], bytes_max: usize) -> Outcome {
     let Some(begin) = begin_of_tlvs else { return Outcome::Header { bytes: end, carried: "V2 itself".to_owned() } };
     let Some(tlvs) = read_tlvs(&bytes[..end], begin) else { return Outcome::Broken };
     let two = match begin {
+        16 => return Outcome::Header { bytes: end, carried: format!("V2 itself{tlvs}") },
         28 => [16, 20].map(|at| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]).into()),
         52 => [16, 32].map(|at| {
             let octets: [u8; 16] = std::array::from_fn(|n| bytes[at + n]);
