@@ -102,7 +102,7 @@ fn main() -> Result<(), Failure> {
     let mut event_loop = EventLoop::new()?;
     let mut listeners = Vec::new();
     for endpoint in &endpoints {
-        listeners.push(service.listen(&mut event_loop.context(), endpoint, move |_, _| {
+        listeners.extend(service.listen_all(&mut event_loop.context(), endpoint, move |_, _| {
             Some(Box::new(Session { delay, waiting: Rc::default() }))
         })?);
     }

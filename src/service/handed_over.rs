@@ -87,6 +87,11 @@ impl HandedOver {
         listeners.chain(self.udp.iter().map(|(name, _)| name.as_str()))
     }
 
+    /// How many listeners of this name have not been taken.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.listeners.iter().filter(|(of, _)| of == name).count()
+    }
+
     /// The first listener of this name that has not been taken.
     pub(super) fn take_listener(&mut self, name: &str) -> Option<Socket> {
         let index = self.listeners.iter().position(|(of, _)| of == name)?;

@@ -45,7 +45,8 @@
 //! ```
 //!
 //! - **Sockets** come by systemd's protocol (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`); `systemd:web` listens on the
-//!   one that the socket unit names so (`FileDescriptorName=web`). What is no listening socket is an error at the start.
+//!   one that the socket unit names so (`FileDescriptorName=web`), with [`Service::listen_all`] on all of that name, as a
+//!   unit with several `ListenStream=` has them. What is no listening socket is an error at the start.
 //!   systemd has the sockets too, so that `systemctl restart` refuses nobody: who comes meanwhile waits.
 //! - **Readiness**: `READY=1` once all listens, `STOPPING=1` when a signal ends the service (`Type=notify`).
 //! - **The watchdog**: with `WatchdogSec=`, a timer of the loop says `WATCHDOG=1` twice in that time; a loop that is stuck
@@ -72,8 +73,10 @@ mod handed_over;
 mod notify;
 mod restart;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::UdpSocket;
+use std::rc::Rc;
 use std::time::Duration;
 
 use self::handed_over::{HandedOver, Socket};
@@ -132,7 +135,7 @@ impl Service {
     }
 
     /// Listens at an endpoint: on the socket that was handed over for it, if there is one, else as [`Endpoint::listen`]
-    /// does.
+    /// does. Of several sockets with the same name it takes the first that is left: see [`listen_all`](Service::listen_all).
     ///
     /// The path of a Unix socket that a service manager has made is left alone when the listener is closed, that of one
     /// taken over from another process is removed.
@@ -167,7 +170,48 @@ impl Service {
         Ok(listener)
     }
 
-    /// A UDP socket that was handed over under this name, for [`Context::attach_datagram`].
+    /// Listens as [`listen`](Service::listen) does, at a `systemd:` endpoint on every socket that was handed over under its
+    /// name: a socket unit with several `ListenStream=` has as many of one name. All of them share the factory; each has
+    /// limits and counters of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of `listen`. If one of the sockets cannot be listened on, none is: those before it are closed.
+    pub fn listen_all<F>(
+        &mut self,
+        context: &mut Context<'_>,
+        endpoint: &Endpoint,
+        factory: F,
+    ) -> io::Result<Vec<ListenerId>>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        let count = match endpoint {
+            Endpoint::Systemd(name) => self.handed_over.count(name).max(1),
+            _ => 1,
+        };
+        let factory = Rc::new(RefCell::new(factory));
+        let mut listeners = Vec::new();
+        for _ in 0..count {
+            let factory = factory.clone();
+            match self.listen(context, endpoint, move |context, peer| (*factory.borrow_mut())(context, peer)) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => {
+                    self.listeners.truncate(self.listeners.len() - listeners.len());
+                    for id in listeners {
+                        if let Some(mut listening) = context.listener(id) {
+                            listening.close();
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// A UDP socket that was handed over under this name, for [`Context::attach_datagram`]. Where there are several, each
+    /// call gives the next one.
     pub fn take_udp_socket(&mut self, name: &str) -> Option<UdpSocket> {
         self.handed_over.take_udp(name)
     }

@@ -88,8 +88,9 @@ fn serve(takes_over: bool) -> io::Result<()> {
     let mut addresses = Vec::new();
     for endpoint in std::env::var(ENDPOINTS).unwrap().lines() {
         let endpoint: Endpoint = endpoint.parse().unwrap();
-        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Tells)))?;
-        addresses.push(event_loop.context().listener(listener).unwrap().local_addr()?);
+        for listener in service.listen_all(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Tells)))? {
+            addresses.push(event_loop.context().listener(listener).unwrap().local_addr()?);
+        }
     }
     service.start(&mut event_loop.context())?;
     if !takes_over {
@@ -234,6 +235,25 @@ fn service_takes_sockets_by_name_and_leaves_the_manager_s_path_alone() {
     process.send(Signal::TERM);
     assert_eq!(process.end().code(), Some(0));
     assert!(path.exists());
+}
+
+#[test]
+fn service_listens_on_all_sockets_of_a_name_and_a_restart_hands_on_all_of_them() {
+    let listeners = [(); 3].map(|()| TcpListener::bind(any_port()).unwrap());
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let [first, other, second] = listeners;
+    let sockets = vec![("web", first.into()), ("other", other.into()), ("web", second.into())];
+    let mut process = start("serves", &["systemd:web", "systemd:other"], sockets, |_| {});
+    assert_eq!(process.line(), r#"names: ["web", "other", "web"]"#);
+    // The two of one name, in their order, then the other.
+    assert_eq!([(); 3].map(|()| process.address()), [addresses[0], addresses[2], addresses[1]]);
+    assert_eq!(addresses.map(|address| which(&mut connect(address))), [process.child.id(); 3]);
+    process.send(Signal::USR2);
+    assert_eq!(process.end().code(), Some(0));
+    let successors = addresses.map(|address| which(&mut connect(address)));
+    assert_eq!(successors, [successors[0]; 3]);
+    assert_ne!(successors[0], process.child.id());
+    send(successors[0], Signal::TERM);
 }
 
 #[test]
