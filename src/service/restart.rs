@@ -1,5 +1,6 @@
 //! What the signals of a service do: it drains, or is taken over by a new process.
 
+use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -7,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
-use std::rc::{Rc, Weak};
+use std::process::{Child, Command};
+use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -25,6 +27,15 @@ const READY: &[u8] = b"READY=1\n";
 
 /// The first descriptor that is handed over, by systemd's protocol.
 const FIRST_DESCRIPTOR: i32 = 3;
+
+/// When a process that was killed is looked at first. It mostly has ended by then.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+
+/// Each time after that waits twice as long as the one before, up to this.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is looked at where there is no loop to wait in.
+const LOOKS_AT_LAST: u32 = 100;
 
 /// This program, as it was started.
 #[derive(Debug)]
@@ -87,8 +98,8 @@ pub(super) struct Supervisor {
     start_timeout: Duration,
     /// A signal has told it to drain.
     is_stopping: bool,
-    /// A new process that is starting: where it says that it is ready, and what lives as long as that is waited for.
-    starting: Option<(SourceId, Weak<()>)>,
+    /// A new process that was started: where it says that it is ready, and what it is until then, or until it has ended.
+    starting: Option<(SourceId, Starting)>,
 }
 
 /// What is to be done once another process is ready.
@@ -126,9 +137,10 @@ impl Supervisor {
         }
         self.is_stopping = true;
         log::info!("{signal}: draining");
-        if let Some((source, _)) = self.starting.take() {
-            // Ends the new process, if it is not ready yet.
-            context.deregister(source);
+        if let Some((source, starting)) = self.starting.take() {
+            if context.deregister(source) {
+                starting.give_up(context);
+            }
         }
         if !context.is_draining() {
             notify(&[NotifyState::Stopping]);
@@ -137,7 +149,7 @@ impl Supervisor {
     }
 
     fn restart(&mut self, context: &mut Context<'_>) {
-        let is_starting = self.starting.as_ref().is_some_and(|(_, alive)| alive.strong_count() > 0);
+        let is_starting = self.starting.as_ref().is_some_and(|(_, starting)| starting.is_under_way());
         if is_starting || context.is_draining() {
             return log::warn!("SIGUSR2 is ignored: a restart or a drain is under way");
         }
@@ -149,31 +161,29 @@ impl Supervisor {
         }
     }
 
-    fn start(&self, context: &mut Context<'_>) -> io::Result<(SourceId, Weak<()>)> {
+    fn start(&self, context: &mut Context<'_>) -> io::Result<(SourceId, Starting)> {
         let (child, stream) = self.program.start(self.handover.sockets(context)?)?;
-        let mut successor = Successor::new(child, stream)?;
-        let stream = mio::net::UnixStream::from_std(successor.stream.try_clone()?);
-        let lives = Rc::new(());
-        let alive = Rc::downgrade(&lives);
-        let handover = self.handover.clone();
+        let starting = Starting::new(Successor::new(child, stream)?);
+        let stream = starting.stream()?;
+        let (handover, successor) = (self.handover.clone(), starting.clone());
         let source = context.register(stream, Interest::READABLE, move |context, _, _| {
-            let _ = &lives;
             match successor.listen() {
                 Heard::Nothing => return SourceAction::Wait,
                 Heard::Ready(process) => handover.hand_over(context, process),
-                Heard::End(status) => stays(&format!("the new process did not become ready: {status}")),
+                Heard::End => successor.end(context, true),
             }
             SourceAction::Remove
         })?;
         context.unref(source);
-        let start_timeout = self.start_timeout;
+        let (start_timeout, successor) = (self.start_timeout, starting.clone());
         let timer = context.call_later(start_timeout, move |context| {
             if context.deregister(source) {
                 stays(&format!("the new process was not ready after {start_timeout:?}, and is killed"));
+                successor.give_up(context);
             }
         });
         context.unref(timer);
-        Ok((source, alive))
+        Ok((source, starting))
     }
 }
 
@@ -213,11 +223,83 @@ impl Handover {
     }
 }
 
-/// A new process until it is ready. Killed when it is dropped before.
+/// A new process until it is ready, or has ended; shared by all that wait for one of these.
+#[derive(Clone)]
+struct Starting(Rc<RefCell<Option<Successor>>>);
+
+impl Starting {
+    fn new(successor: Successor) -> Starting {
+        Starting(Rc::new(RefCell::new(Some(successor))))
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// The stream on which it says that it is ready.
+    fn stream(&self) -> io::Result<mio::net::UnixStream> {
+        let starting = self.0.borrow();
+        let successor = starting.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(mio::net::UnixStream::from_std(successor.stream.try_clone()?))
+    }
+
+    fn listen(&self) -> Heard {
+        let mut starting = self.0.borrow_mut();
+        let heard = starting.as_mut().map_or(Heard::End, Successor::listen);
+        if matches!(heard, Heard::Ready(_)) {
+            *starting = None;
+        }
+        heard
+    }
+
+    /// It is waited for no longer.
+    fn give_up(&self, context: &mut Context<'_>) {
+        match self.listen() {
+            // It may have become ready just now, and serve somebody.
+            Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
+            Heard::Nothing | Heard::End => self.end(context, false),
+        }
+    }
+
+    /// Ends the process, if it has not ended by itself. It has not been ready, so nobody is served by it. With `tells`, how
+    /// it ended is why this process stays.
+    fn end(&self, context: &mut Context<'_>, tells: bool) {
+        let killed = self.0.borrow_mut().as_mut().map_or(Ok(()), |successor| successor.child.kill());
+        if let Err(error) = killed {
+            log::error!("cannot end a process that was not ready: {error}");
+        }
+        self.look_for_end(context, tells, FIRST_LOOK);
+    }
+
+    /// Looks whether it has ended, and once more after a while if not: a process that waits for a disk, or is traced, ends
+    /// some time after it was killed, and the loop has others to serve meanwhile.
+    fn look_for_end(&self, context: &mut Context<'_>, tells: bool, next_look: Duration) {
+        let end = match self.0.borrow_mut().as_mut().map(|successor| successor.child.try_wait()) {
+            Some(Ok(None)) => None,
+            Some(Ok(Some(status))) => Some(status.to_string()),
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some("it is gone".to_owned()),
+        };
+        let Some(end) = end else {
+            let starting = self.clone();
+            let later = (next_look * 2).min(LAST_LOOK);
+            let timer = context.call_later(next_look, move |context| starting.look_for_end(context, tells, later));
+            context.unref(timer);
+            return;
+        };
+        self.0.take();
+        if tells {
+            stays(&format!("the new process did not become ready: {end}"));
+        }
+    }
+}
+
+/// A new process. Killed when it is dropped before it is ready.
 struct Successor {
-    child: Option<Child>,
+    child: Child,
     stream: UnixStream,
     said: Vec<u8>,
+    is_ready: bool,
 }
 
 enum Heard {
@@ -225,12 +307,12 @@ enum Heard {
     /// The process with this id is ready.
     Ready(u32),
     /// It has ended, or closed the stream, which comes to the same: it will never say that it is ready.
-    End(String),
+    End,
 }
 
 impl Successor {
     fn new(child: Child, stream: UnixStream) -> io::Result<Successor> {
-        let successor = Successor { child: Some(child), stream, said: Vec::new() };
+        let successor = Successor { child, stream, said: Vec::new(), is_ready: false };
         successor.stream.set_nonblocking(true)?;
         Ok(successor)
     }
@@ -242,47 +324,25 @@ impl Successor {
                 Ok(count) if count > 0 => self.said.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => return self.ended(),
+                _ => return Heard::End,
             }
         }
-        match self.child.take() {
-            Some(child) if self.said.starts_with(READY) => Heard::Ready(child.id()),
-            child => {
-                self.child = child;
-                self.ended()
-            }
-        }
-    }
-
-    fn ended(&mut self) -> Heard {
-        Heard::End(match self.end() {
-            Some(Ok(status)) => status.to_string(),
-            Some(Err(error)) => error.to_string(),
-            None => "it is gone".to_owned(),
-        })
-    }
-
-    /// Ends the process, if it has not ended by itself. It has not been ready, so nobody is served by it.
-    fn end(&mut self) -> Option<io::Result<ExitStatus>> {
-        let mut child = self.child.take()?;
-        Some(child.kill().and_then(|()| child.wait()))
+        self.is_ready = self.said.starts_with(READY);
+        if self.is_ready { Heard::Ready(self.child.id()) } else { Heard::End }
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if self.child.is_none() {
+        if self.is_ready || self.child.kill().is_err() {
             return;
         }
-        // It may have become ready just now, and serve somebody.
-        match self.listen() {
-            Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
-            Heard::End(_) => {}
-            Heard::Nothing => {
-                if let Some(Err(error)) = self.end() {
-                    log::error!("cannot end a process that was not ready: {error}");
-                }
+        // The loop is gone, or nothing could be registered in it. It is waited for so long that it seldom stays a zombie.
+        for _ in 0..LOOKS_AT_LAST {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
             }
+            thread::sleep(FIRST_LOOK);
         }
     }
 }

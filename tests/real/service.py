@@ -163,6 +163,26 @@ def activated(folder):
     require(os.path.exists(path), "systemd's path was removed")
 
 
+def all_sockets_of_a_name_are_served():
+    """A unit with several ListenStream= hands over as many sockets of one name; a restart hands on all of them."""
+    with contextlib.ExitStack() as stack:
+        sockets = [high(stack, socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        argv, options = handed(sockets, "systemd:web", "systemd:admin", names="web:admin:web")
+        process = harness.start(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options)
+        stack.callback(process.stdout.close)
+        stack.callback(harness.end, process)
+        addresses = [sock.getsockname() for sock in sockets]
+        require([ask(address) for address in addresses] == [process.pid] * 3, "another process answers")
+        os.kill(process.pid, signal.SIGUSR2)
+        process.wait(WAIT_S)
+        successors = {ask(address) for address in addresses}
+        require(len(successors) == 1 and process.pid not in successors, f"answered by {successors}")
+        successor = successors.pop()
+        os.kill(successor, signal.SIGTERM)
+        wait_until(lambda: is_gone(successor), "the end of the new process")
+        require(process.stdout.read().count(b"listening on ") == 6, "another number of listeners")
+
+
 def units_are_valid(folder):
     """systemd says nothing about the example's unit files, but that the program is not installed here."""
     names = ["switchboard.service", "switchboard.socket"]
@@ -405,6 +425,57 @@ def failed_restart_changes_nothing(folder):
         require(ask(server.address) == new, "another process answers")
 
 
+# A new process that is killed and does not end until the file `release` is there: one that traces it holds it. What both
+# have of the old process is closed, so that it sees at once that the new one will not become ready.
+HELD = """#!/usr/bin/env python3
+import ctypes, os, time
+parent = os.getpid()
+reads, writes = os.pipe()
+if os.fork() == 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    PTRACE_SEIZE, PTRACE_O_TRACEEXIT = 0x4206, 0x40
+    if libc.ptrace(PTRACE_SEIZE, parent, None, ctypes.c_void_p(PTRACE_O_TRACEEXIT)):
+        raise OSError(ctypes.get_errno(), "ptrace")
+    os.write(writes, b"1")
+    os.closerange(3, 100)
+    while not os.path.exists("RELEASE"):
+        time.sleep(0.01)
+    os._exit(0)
+os.read(reads, 1)
+open("RELEASE.held", "w").close()
+os.closerange(3, 100)
+time.sleep(1000)
+"""
+
+
+def killed_and_held(server):
+    """Whether a child of the server's stands still at its end, which takes a tracer."""
+    return "t" in [state for pid, state in descendants().items() if pid != server]
+
+
+def one_that_does_not_die_is_not_waited_for(folder):
+    release = os.path.join(folder, "release")
+    with contextlib.ExitStack() as stack:
+        manager = stack.enter_context(Manager(os.path.join(folder, "notify")))
+        stack.enter_context(environment(**manager.environment))
+        server = stack.enter_context(Server(service(ANY, program=program_in(folder))))
+        stack.callback(lambda: open(release, "w", encoding="ascii").close())
+        require(manager.hear() == {"READY": "1"}, "not ready")
+        program_in(folder, HELD.replace("RELEASE", release))
+        os.kill(server.pid, signal.SIGUSR2)
+        require("RELOADING" in manager.hear(), "not told that it reloads")
+        wait_until(lambda: os.path.exists(release + ".held"), "the new process")
+        wait_until(lambda: killed_and_held(server.pid), "the end of the new process is held")
+        for _ in range(20):
+            require(ask(server.address) == server.pid, "another process answers")
+        open(release, "w", encoding="ascii").close()
+        told = manager.hear()
+        require(told.get("READY") == "1" and "did not become ready: signal: 9" in told["STATUS"], f"told {told}")
+        # The one that held it has no parent any more, and is ours.
+        wait_until(lambda: all(map(is_gone, descendants().keys() - {server.pid})), "the end of the new process")
+        require(ask(server.address) == server.pid, "another process answers")
+
+
 def stopping_meanwhile_ends_both(folder):
     with Server(service(ANY, program=program_in(folder))) as server:
         program_in(folder, "#!/bin/sh\nexec sleep 1000\n")
@@ -521,6 +592,7 @@ def main():
             return path
 
         checks.run("systemd-socket-activate hands sockets over", activated, own())
+        checks.run("all sockets of a name are served", all_sockets_of_a_name_are_served)
         checks.run("the unit files are valid", units_are_valid, own())
         checks.run("what is no listening socket is named", wrong_ones_are_named)
         checks.run("a service manager is told", manager_is_told, os.path.join(own(), "notify"))
@@ -530,6 +602,7 @@ def main():
         checks.run("the second signal ends at once", second_signal_ends_at_once)
         checks.run("a restart takes over", restart_takes_over, own())
         checks.run("a restart that fails changes nothing", failed_restart_changes_nothing, own())
+        checks.run("a new process that does not die is not waited for", one_that_does_not_die_is_not_waited_for, own())
         checks.run("stopping while a new process starts ends both", stopping_meanwhile_ends_both, own())
         checks.run("restarts under load", restarts_under_load, own())
         checks.run("SIGTERM under load", sigterm_under_load)
