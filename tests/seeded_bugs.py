@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks each rule once, and sees its tests fail: a test that cannot fail proves nothing.
 
-    python3 tests/seeded_bugs.py             all rules, some minutes
+    python3 tests/seeded_bugs.py             all rules, some hours
     python3 tests/seeded_bugs.py w2 x1       those rules only
     python3 tests/seeded_bugs.py --like TEXT those that have this text in their rule, file, source or bug
     python3 tests/seeded_bugs.py --some 5    five, chosen by the date, so that in time all have their turn
@@ -860,7 +860,8 @@ def main():
             print(f"{'ok' if good else 'FAILED'}: {rule}{name}: {outcome}", flush=True)
             if not good:
                 print(output[-3000:])
-    print(f"{passed} passed, {failed} failed")
+    left_out = "" if len(bugs) == len(ALL) else f"; {len(ALL) - len(bugs)} of {len(ALL)} were left out"
+    print(f"{passed} passed, {failed} failed{left_out}")
     sys.exit(failed > 0)
 
 

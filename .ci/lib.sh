@@ -1,0 +1,103 @@
+# What .ci/run and .ci/long share: steps with a name and a limit, and what the second does beside the first.
+
+# Where rustup puts its programs; not every shell looks there.
+export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+export PYTHONDONTWRITEBYTECODE=1
+
+scratch=$(mktemp -d)
+running= # The process id of the step under way.
+name=start
+
+finish() {
+  local code=$?
+  if [ -n "$running" ] && kill "$running" 2>/dev/null; then
+    wait "$running" || true
+  fi
+  rm -rf "$scratch"
+  if [ "$code" -eq 0 ]; then
+    printf '\n== all passed, %d s in total\n' "$SECONDS"
+  else
+    printf '\n== FAILED at: %s (%d s in total)\n' "$name" "$SECONDS"
+  fi
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+announce() {
+  name=$1
+  printf '\n== %s (at %d s)\n' "$name" "$SECONDS"
+}
+
+# limited SECONDS COMMAND...: runs a command in a process group of its own, which `timeout` ends as a whole: at the
+# limit, or when this script is ended and passes that on.
+limited() {
+  timeout --kill-after=10 "$@" &
+  running=$!
+  local code=0
+  wait "$running" || code=$?
+  running=
+  return "$code"
+}
+
+step() {
+  announce "$1"
+  limited "${@:2}"
+}
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+installed() {
+  local package=${1%%=*} version=
+  [ "$package" = "$1" ] || version=${1#*=}
+  # shellcheck disable=SC2254 # The version is a pattern.
+  case "$(dpkg-query --show --showformat '${db:Status-Status} ${Version}' "$package" 2>/dev/null)" in
+    "installed "${version:-*}) return 0 ;;
+  esac
+  return 1
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+  local package missing=()
+  for package in "$@"; do
+    installed "$package" || missing+=("$package")
+  done
+  if [ "${#missing[@]}" -eq 0 ]; then
+    echo "all there: $*"
+    return
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  as_root apt-get update --quiet --quiet
+  # A newer Rust of Debian's may be there: the oldest is what is asked for.
+  as_root apt-get install --yes --quiet --quiet --no-install-recommends --allow-downgrades "${missing[@]}"
+}
+
+# What .ci/run leaves out because it takes too long, as `what it is|limit in seconds|command`.
+LONG=(
+  "every seeded bug is found|14400|python3 tests/seeded_bugs.py"
+  "a million seeds of the properties|7200|env SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features every_guarantee"
+  "examples of the docs, each with 200,000 seeds|1800|env SWITCHBOARD_SEEDS=200000 cargo test --release --doc --all-features"
+  "every seeded cost is found|3600|python3 tests/seeded_costs.py"
+  "benches in full|3600|cargo bench --features workers"
+  "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
+  "the comparison with peers in full|14400|python3 benches/compare/compare.py"
+  "how cost grows, in full|3600|python3 benches/compare/curves.py"
+  "load of others, in full|3600|python3 benches/load_of_others.py"
+  "every variant is measured|14400|python3 benches/variants.py"
+)
+
+# left_out: prints what is in LONG.
+left_out() {
+  local each
+  for each in "${LONG[@]}"; do
+    printf -- '- %s: %s\n' "${each%%|*}" "${each##*|}"
+  done
+}
