@@ -12,15 +12,12 @@
 //! nor a stopped terminal holds up the loop, and neither costs memory.
 
 mod fetching;
-#[allow(dead_code)] // What is for who listens.
-mod support;
 
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use fetching::{Body, Destination, Head, Options, Output, SavedFile, Work, find_links};
-use support::say;
 use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
 use url::{Host, Position, Url};
 
@@ -88,6 +85,18 @@ impl Fetch {
     fn whole(self: &Rc<Self>, context: &mut Context<'_>) {
         let fetch = self.clone();
         self.output.submit(context, Work::End, move |context, result| fetch.finish(context, result));
+    }
+
+    fn print_links(self: &Rc<Self>, context: &mut Context<'_>, page: &[u8]) {
+        let links = find_links(page, &self.url.borrow());
+        let lines: String = links.iter().map(|link| format!("{}\n", escape(link.as_bytes()))).collect();
+        let fetch = self.clone();
+        self.output
+            .submit(context, Work::Print(lines.into_bytes()), move |context, result| fetch.finish(context, result));
+    }
+
+    fn take_outcome(&self) -> Result<Vec<u8>, String> {
+        self.outcome.take().unwrap_or_else(|| Err("ended".to_owned()))
     }
 
     /// The first outcome counts.
@@ -285,16 +294,17 @@ fn fetch(options: Options) -> Result<(), String> {
     fetch.begin(&mut context);
     event_loop.run().map_err(system)?;
 
-    let outcome = fetch.outcome.take().unwrap_or_else(|| Err("ended".to_owned()));
+    let outcome = fetch.take_outcome();
     fetch.output.hide_progress();
     let page = outcome?;
     if let Some(saved) = saved {
         saved.keep()?;
     }
     if options.links {
-        for link in find_links(&page, &fetch.url.borrow()) {
-            say(format_args!("{}", escape(link.as_bytes())));
-        }
+        // The loop goes on meanwhile: a reader may take its time, and signals are heard.
+        fetch.print_links(&mut event_loop.context(), &page);
+        event_loop.run().map_err(system)?;
+        fetch.take_outcome()?;
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) enum Work {
     Copy(PathBuf, u64),
     /// Nothing more comes. Answered with the page, where that is kept.
     End,
+    /// What goes to stdout beside the page.
+    Print(Vec<u8>),
 }
 
 type Done = Result<Vec<u8>, String>;
@@ -115,6 +117,10 @@ impl Destination {
                 }
                 .map_err(cannot_write)?;
                 return Ok(self.page.take().unwrap_or_default());
+            }
+            Work::Print(lines) => {
+                let mut stdout = io::stdout();
+                stdout.write_all(&lines).and_then(|()| stdout.flush()).map_err(cannot_write)?;
             }
         }
         Ok(Vec::new())

@@ -2,6 +2,7 @@
 """The example that fetches, against Python's http.server, nginx and a server that answers as it is told; what it gets is
 compared with what `curl` and Python's urllib get."""
 
+import array
 import contextlib
 import fcntl
 import functools
@@ -280,6 +281,39 @@ def reads_files():
         fails(r"cannot read .*: No such file.*", f"file://{folder}/nothing")
         fails(r"the URL names no file of this machine", "file://elsewhere.example/etc/hostname")
         require(sorted(os.listdir(folder)) == ["big.bin", "copy", "empty", "sub", "two words"], "left over")
+
+
+def links_wait_for_a_slow_reader():
+    """More than a pipe holds goes to a reader that takes nothing at first; and a signal ends the wait for one that never does."""
+    page = b"".join(b"<a href=/%d/%s>x</a>\n" % (number, b"x" * 50) for number in range(20_000))
+    with Scripted({"/page": with_length(page)}) as server:
+        argv = [harness.example("fetch"), "--links", f"{server.url}/page"]
+        for reads in (True, False):
+            process = harness.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                # The pipe is full, and nobody has read from it.
+                wait_until(lambda pipe=process.stdout: pipe_holds(pipe) >= 60_000, "a full pipe")
+                time.sleep(0.3)  # That is how slow the reader is.
+                if not reads:
+                    process.send_signal(signal.SIGINT)
+                    require(process.wait(WAIT_S) == 1, "another exit code than 1")
+                    require(b"ended by SIGINT" in process.stderr.read(), "not told why")
+                    continue
+                got, complaint = process.communicate(timeout=WAIT_S)
+                require((process.returncode, complaint) == (0, b""), f"{process.returncode}, {complaint!r}")
+                lines = got.decode().splitlines()
+                require(lines == [f"{server.url}/{number}/{'x' * 50}" for number in range(20_000)], f"{len(lines)} links")
+            finally:
+                harness.end(process)
+                process.stdout.close()
+                process.stderr.close()
+
+
+def pipe_holds(pipe):
+    """How many bytes wait in it."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def finds_links():
@@ -675,6 +709,7 @@ def main():
     checks.run("nginx, chunked and with redirects", nginx_chunks_and_redirects)
     checks.run("file:", reads_files)
     checks.run("links", finds_links)
+    checks.run("links and a slow reader", links_wait_for_a_slow_reader)
     checks.run("chunked, at every cut", chunked_at_every_cut)
     checks.run("a byte at a time", dribbles)
     checks.run("bodies that end in order, and answers that do not", bodies)
