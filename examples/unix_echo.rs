@@ -20,7 +20,7 @@ mod unix {
     use std::io;
     use std::process::ExitCode;
 
-    use super::client::Outcome;
+    use super::client::{self, Outcome};
     use super::support::{Failure, say, show_log, shut_down_on_signals};
     use super::unix_support::address;
     use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
@@ -55,7 +55,7 @@ mod unix {
             if rest.is_empty() && !self.message.is_empty() {
                 self.outcome.failed(&"no answer: the server has hung up");
             } else {
-                say(format_args!("{}", escape(rest)));
+                client::say(escape(rest));
             }
             transport.close();
         }

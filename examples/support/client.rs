@@ -41,7 +41,9 @@ impl Outcome {
         self.0.set(true);
     }
 
+    /// The exit code of a client that has nothing more to do, once what it said is written: a slow reader gets all of it.
     pub(crate) fn code(&self) -> ExitCode {
+        output::wait_until_written();
         if self.0.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }

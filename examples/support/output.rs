@@ -31,6 +31,12 @@ pub(crate) fn complain(line: impl fmt::Display) {
     STDERR.put(format!("{line}\n").into_bytes());
 }
 
+/// Waits until what was said is written, or lost. For a program whose work it was to say that, and which is done.
+#[allow(dead_code)] // Servers end without.
+pub(crate) fn wait_until_written() {
+    STDOUT.wait_until_written();
+}
+
 /// Shows the log, on stderr, as `RUST_LOG` says.
 #[allow(dead_code)] // Some have a log of their own.
 pub(crate) fn show_log() {
@@ -98,6 +104,11 @@ impl Output {
             let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state.is_stuck |= timeout.timed_out();
         }
+    }
+
+    fn wait_until_written(&self) {
+        let state = self.lock();
+        drop(self.changed.wait_while(state, |state| state.written < state.put));
     }
 
     /// The life of its thread.

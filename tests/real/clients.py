@@ -166,6 +166,23 @@ def echoes_over_unix():
         server.stdout.close()
 
 
+def an_answer_waits_for_a_slow_reader():
+    """More than a pipe holds is printed for a reader that takes nothing at first."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "echo.sock")
+        message = "\1" * 60_000
+        with Server([harness.example("unix_echo"), path]):
+            process = harness.start([harness.example("unix_echo"), path, message], stdout=subprocess.PIPE)
+            try:
+                time.sleep(0.5)  # That is how slow the reader is.
+                got, _ = process.communicate(timeout=WAIT_S)
+                expected = b"\\x01" * 60_000 + b"\n"
+                require((process.returncode, len(got)) == (0, len(expected)), f"{process.returncode}, {len(got)} bytes")
+                require(got == expected, "another answer")
+            finally:
+                harness.end(process)
+
+
 def private_kib(pid):
     """Memory that a process has to itself and has written to, without the pages of its program."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rows:
@@ -280,6 +297,7 @@ def main():
     checks.run("no answer ends with code 1", tells_of_no_answer)
     checks.run("16 MiB in one write, each send partial", sends_all)
     checks.run("echo over Unix sockets, by path and abstract, stale and alive", echoes_over_unix)
+    checks.run("an answer and a slow reader", an_answer_waits_for_a_slow_reader)
     checks.run("an echo through the relay", relays_an_echo)
     checks.run("the relay connects to a name", relays_to_a_name)
     checks.run("the relay's memory is bounded", relay_is_bounded)
