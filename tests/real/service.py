@@ -449,7 +449,7 @@ time.sleep(1000)
 
 
 def killed_and_held(server):
-    """Whether a child of the server's stands still at its end, which takes a tracer."""
+    """Whether a child of the server's is stopped at its end, which takes a tracer."""
     return "t" in [state for pid, state in descendants().items() if pid != server]
 
 
