@@ -7,7 +7,7 @@
 //! The system's own resolver answers, so `/etc/hosts` counts, and each look-up of a host waits. A program with a loop
 //! gives the name to `connect` instead, as `examples/greeting_client.rs` does: that looks it up in another thread.
 
-#[allow(dead_code)] // What is for who listens.
+#[allow(dead_code)] // It also has what servers need.
 mod support;
 
 use std::fmt::Display;

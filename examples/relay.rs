@@ -8,7 +8,7 @@
 //! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // What is for who only connects.
+#[allow(dead_code)] // It also has what clients need that do not listen.
 mod client;
 mod support;
 

@@ -7,7 +7,7 @@
 //! never stops sending is read until he does), a limit on clients, writing at all (queues, marks, partial sends), urgent
 //! data at its place, and an end of one client alone where his code panics.
 
-#[allow(dead_code)] // What is for who has a loop.
+#[allow(dead_code)] // It also has what examples on the loop need.
 mod support;
 #[cfg(unix)]
 #[path = "support/transcript.rs"]

@@ -9,7 +9,7 @@
 //! answers under way are given, after `--grace SECONDS` at the latest. A new process that is not ready after
 //! `--start-timeout SECONDS` is given up. Under systemd: `examples/service/`.
 
-#[allow(dead_code)] // What is for who listens on one Internet address.
+#[allow(dead_code)] // It also has what servers on one Internet address need.
 mod support;
 
 use std::cell::Cell;

@@ -7,9 +7,9 @@
 //! three answers it ends. If it is ended before there was any, its exit code is 1.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // What is for who connects.
+#[allow(dead_code)] // It also has what TCP clients need.
 mod client;
-#[allow(dead_code)] // What is for who listens.
+#[allow(dead_code)] // It also has what servers need.
 mod support;
 
 use std::cell::Cell;

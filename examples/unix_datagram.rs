@@ -8,7 +8,7 @@
 //! lines it is the sender, of a datagram for each, and waits while the collector takes none, for 5 s at most. It ends with 1
 //! if one of them was not sent, and says how many.
 
-#[allow(dead_code)] // What is for who listens on one.
+#[allow(dead_code)] // It also has what servers need.
 mod support;
 #[cfg(unix)]
 #[path = "support/unix.rs"]

@@ -1,7 +1,7 @@
 // What the examples print, written by a thread of its own for each of stdout and stderr: a terminal that was stopped, or a
 // full pipe, holds up that thread and neither the loop nor the program's end.
 //
-// Making the descriptor non-blocking would not do: it is shared with whoever else has the terminal.
+// Making the descriptor non-blocking would not do: other programs share the terminal.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -332,7 +332,7 @@ impl Network {
             let pick = if ready.len() > 1 { self.sim.below(ready.len()) } else { 0 };
             self.turn(ready[pick]);
         } else if self.sim.take_by_hand() {
-            // Whoever plays that peer may have something to do about it, before any time passes.
+            // The test that plays that peer may have something to do about it, before any time passes.
         } else {
             match next {
                 Some(at) if at <= end => self.sim.advance_to(at),

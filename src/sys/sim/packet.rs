@@ -82,7 +82,7 @@ pub(super) enum Alarm {
     EndStall(SocketId),
     /// A sender that nobody has answered gives up.
     GiveUp(SocketId),
-    /// The kernel has buffers again, for who plays a socket by hand: a loop has timers of its own for that.
+    /// The kernel has buffers again, for a socket that is played by hand: a loop has timers of its own for that.
     Buffers(SocketId),
 }
 

@@ -292,7 +292,7 @@ impl World {
         self.progress += 1;
         self.note(format_args!("s{id} reads {count}"));
         if left && !self.is_registered(id) {
-            // Whoever plays it by hand may read on, though nothing else happens.
+            // If it is played by hand it may be read on, though nothing else happens.
             self.wake(id);
         }
         self.open_window(id);
@@ -451,7 +451,7 @@ impl World {
             self.progress += 1;
         }
         self.note(format_args!("s{id} ends its half"));
-        // Linux wakes whoever polls it, for having done that. Who plays it by hand knows.
+        // Linux wakes what polls the socket, for its own doing. A test that plays it by hand knows.
         if self.is_registered(id) {
             self.wake(id);
         }
