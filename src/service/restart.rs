@@ -267,6 +267,7 @@ impl Starting {
         let killed = self.0.borrow_mut().as_mut().map_or(Ok(()), |successor| successor.child.kill());
         if let Err(error) = killed {
             log::error!("cannot end a process that was not ready: {error}");
+            return self.ended(tells, &error.to_string());
         }
         self.look_for_end(context, tells, FIRST_LOOK);
     }
@@ -287,9 +288,14 @@ impl Starting {
             context.unref(timer);
             return;
         };
+        self.ended(tells, &end);
+    }
+
+    /// It is waited for no longer: the next signal may start another one.
+    fn ended(&self, tells: bool, how: &str) {
         self.0.take();
         if tells {
-            stays(&format!("the new process did not become ready: {end}"));
+            stays(&format!("the new process did not become ready: {how}"));
         }
     }
 }
