@@ -12,12 +12,15 @@
 //! nor a stopped terminal holds up the loop, and neither costs memory.
 
 mod fetching;
+#[allow(dead_code)] // It also has what servers need.
+mod support;
 
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use fetching::{Body, Destination, Head, Options, Output, SavedFile, Work, find_links};
+use support::on_signals;
 use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
 use url::{Host, Position, Url};
 
@@ -309,20 +312,9 @@ fn fetch(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn end_on_signals(context: &mut Context<'_>, fetch: &Rc<Fetch>) -> std::io::Result<()> {
-    use switchboard::signals::{Signal, add_signal_handler};
     let fetch = fetch.clone();
-    add_signal_handler(context, [Signal::INT, Signal::TERM], move |context, signal| {
-        fetch.finish(context, Err(format!("ended by {signal}")));
-    })?;
-    Ok(())
-}
-
-/// Elsewhere the system ends the process.
-#[cfg(not(unix))]
-fn end_on_signals(_: &mut Context<'_>, _: &Rc<Fetch>) -> std::io::Result<()> {
-    Ok(())
+    on_signals(context, move |context, signal| fetch.finish(context, Err(format!("ended by {signal}"))))
 }
 
 fn main() -> ExitCode {

@@ -22,7 +22,6 @@ mod unix {
     use mio::net::{TcpListener, TcpStream};
     use mio::{Events, Interest, Poll, Token};
     use signal_hook_mio::v1_0::Signals;
-    use switchboard::signals::Signal;
 
     use super::support::{Failure, cannot_listen, complain, listening_address, say};
     use super::transcript::{Client, UNFINISHED_WAIT};
@@ -146,7 +145,7 @@ mod unix {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address).map_err(cannot_listen(address))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut signals = Signals::new([Signal::INT.as_raw(), Signal::TERM.as_raw()])?;
+        let mut signals = Signals::new([libc::SIGINT, libc::SIGTERM])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         say(format_args!("listening on {}", listener.local_addr()?));
         let sessions = HashMap::new();

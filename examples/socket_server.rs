@@ -15,9 +15,8 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Failure, say};
+use support::{Failure, on_signals, say};
 use switchboard::server::{Request, Requests, SocketServer};
-use switchboard::signals::{self, Signal};
 use switchboard::{Address, UnixAddress};
 
 const THANKS: &[u8] = b"Thank you for connecting\n";
@@ -148,7 +147,7 @@ fn main() -> Result<(), Failure> {
     let options = options()?;
     let mut server = serve(&options)?;
     // The first one ends `serve_forever`, the second one the wait of `shutdown`.
-    signals::add_signal_handler(&mut server.context(), [Signal::INT, Signal::TERM], |context, _| context.stop())?;
+    on_signals(&mut server.context(), |context, _| context.stop())?;
     say(format_args!("listening on {}", server.local_addr()));
     match options.once {
         true => drop(server.handle_request(None)?),

@@ -43,7 +43,7 @@ from report import machine, write_between_marks  # noqa: E402
 
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
-PICTURE = HERE / "results.svg"
+PICTURE = HERE.parent / "compared.svg"  # Where it is in the package, as the README that shows it.
 
 # Many short turns: what a machine does to a server for a while is in them and in those of its neighbours alike. Longer
 # turns of the same sum mostly spread more, measured.

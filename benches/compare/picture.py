@@ -185,7 +185,7 @@ def short(x):
 def main():
     given = [pathlib.Path(argument) for argument in sys.argv[1:]]
     results = given[0] if given else HERE / "results.json"
-    picture = given[1] if len(given) > 1 else HERE / "results.svg"
+    picture = given[1] if len(given) > 1 else HERE.parent / "compared.svg"
     draw(json.loads(results.read_text()), picture)
     print(f"drawn: {picture}")
 

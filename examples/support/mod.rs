@@ -2,6 +2,7 @@
 // output that nobody waits for.
 
 mod output;
+mod signals;
 
 use std::fmt;
 use std::io;
@@ -12,6 +13,8 @@ use switchboard::{EventLoop, ListenerId};
 
 #[allow(unused_imports)] // Not every example complains.
 pub(crate) use output::{complain, say, show_log};
+#[allow(unused_imports)] // Some only shut down, and some have no loop.
+pub(crate) use signals::{on_signals, shut_down_on_signals};
 
 /// Where examples listen unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
@@ -76,19 +79,4 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
 pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(run);
     started.map(drop).map_err(|error| Failure(format!("cannot start a thread: {error}")))
-}
-
-/// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to
-/// them, and at once on the second.
-#[cfg(unix)]
-pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
-    let grace = std::time::Duration::from_secs(5);
-    switchboard::signals::shutdown_on_signals(&mut event_loop.context(), grace)?;
-    Ok(())
-}
-
-/// Elsewhere the system ends the process.
-#[cfg(not(unix))]
-pub(crate) fn shut_down_on_signals(_: &mut EventLoop) -> io::Result<()> {
-    Ok(())
 }

@@ -42,7 +42,7 @@ mod request_children;
 mod request_handlers;
 #[cfg(all(unix, feature = "service"))]
 mod service;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "signals"))]
 mod signals;
 #[cfg(unix)]
 mod sigpipe;

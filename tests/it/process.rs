@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, kill_process};
+#[cfg(feature = "signals")]
 use switchboard::signals::Signal;
 
 use crate::support::PATIENCE;
@@ -43,6 +43,7 @@ impl Process {
         line.parse().unwrap_or_else(|_| panic!("{line:?} is no address"))
     }
 
+    #[cfg(feature = "signals")]
     pub(crate) fn send(&self, signal: Signal) {
         send(self.child.id(), signal);
     }
@@ -60,7 +61,9 @@ impl Drop for Process {
     }
 }
 
+#[cfg(feature = "signals")]
 pub(crate) fn send(process: u32, signal: Signal) {
+    use rustix::process::{Pid, kill_process};
     let signal = rustix::process::Signal::from_named_raw(signal.as_raw()).unwrap();
     kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
 }
