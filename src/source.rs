@@ -60,4 +60,6 @@ pub(crate) struct SourceSlot {
     pub(crate) carried_over: bool,
     /// What its handler, which runs, wants it to be registered for.
     pub(crate) interest: Option<Interest>,
+    /// What a handler that panics counts as having returned.
+    pub(crate) after_panic: SourceAction,
 }

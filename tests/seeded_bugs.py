@@ -511,6 +511,8 @@ BUGS = [
      "let Some(next) = source.take() else { break SourceAction::Again };\n            signal = next;\n        },\n"
      "        #[allow(unreachable_patterns)]\n        Some(_) => {"),
     ("g2", "src/signals/mod.rs", "    context.unref(id);\n", ""),
+    ("g2", "src/signals/mod.rs", "    context.keep_after_panic(id);\n", ""),
+    ("g2", LOOP + "user_code.rs", "slot.after_panic = SourceAction::Again;", "slot.after_panic = SourceAction::Wait;"),
     ("g2", "src/signals/mod.rs", "context.shutdown(Duration::ZERO);", "begin(context);"),
     ("g2", "src/signals/mod.rs", "move |context| context.drain(grace)", "move |context| context.shutdown(grace)"),
     ("a6", LOOP + "accept.rs", "socket.deregister(&self.poller)", "std::io::Result::Ok(drop(&mut socket))"),

@@ -269,7 +269,13 @@ impl Core {
         S: Source + 'static,
         H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
     {
-        let slot = SourceSlot { source: None, readiness: Readiness::default(), carried_over: false, interest: None };
+        let slot = SourceSlot {
+            source: None,
+            readiness: Readiness::default(),
+            carried_over: false,
+            interest: None,
+            after_panic: SourceAction::Remove,
+        };
         let id = match self.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
             Ok(id) => id,
             Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),

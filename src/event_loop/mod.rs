@@ -42,7 +42,8 @@ use crate::{Context, Limits};
 #[non_exhaustive]
 pub enum PanicPolicy {
     /// It ends its connection, by reset, with [`CloseReason::Panic`](crate::CloseReason::Panic); a listener, a timer or
-    /// a source whose call panicked is logged, and the source removed. The loop goes on.
+    /// a source whose call panicked is logged, and the source removed. (Handlers of signals stay, so that SIGTERM is still
+    /// heard.) The loop goes on.
     #[default]
     Isolate,
     /// As `Isolate`, but the turn then ends by that panic: it comes out of `turn` and `run`, after all else the turn

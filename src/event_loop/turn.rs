@@ -8,7 +8,7 @@ use super::core::{Loss, reuse};
 use super::slots::Tenant;
 use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
 use crate::ids::Id;
-use crate::source::SourceAction;
+use crate::source::{AnySource, SourceAction};
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context, Protocol, Transport};
 
@@ -164,26 +164,33 @@ impl Core {
         let readiness = std::mem::take(&mut slot.readiness);
         let Some(mut source) = slot.source.take() else { return };
         let answer = self.guard("a source's handler", |core| source.ready(&mut Context::new(core), readiness));
-        let slot = self.slots.source_mut(id);
-        match (answer, slot) {
-            (Some(SourceAction::Wait), Some(slot)) => {
+        let Some(slot) = self.slots.source_mut(id) else {
+            // It was deregistered by itself.
+            return self.drop_source(source);
+        };
+        match answer.unwrap_or(slot.after_panic) {
+            SourceAction::Wait => {
                 slot.source = Some(source);
                 self.reregister_as_wanted(id);
             }
-            (Some(SourceAction::Again), Some(slot)) => {
+            SourceAction::Again => {
                 slot.source = Some(source);
                 slot.readiness = slot.readiness | readiness;
                 self.reregister_as_wanted(id);
                 self.carry_over(id);
             }
-            // It is done, it panicked, or it was deregistered by itself.
-            _ => {
-                self.end_source(&mut *source);
+            SourceAction::Remove => {
                 self.slots.remove(id);
-                self.drop_guarded(source);
-                self.descriptor_closed();
+                self.drop_source(source);
             }
         }
+    }
+
+    /// Drops a source that is in no slot.
+    fn drop_source(&mut self, mut source: Box<dyn AnySource>) {
+        self.end_source(&mut *source);
+        self.drop_guarded(source);
+        self.descriptor_closed();
     }
 
     /// Does what a handler asked for while it ran.

@@ -47,7 +47,9 @@ use crate::{Context, SourceAction, SourceId};
 
 /// Has `handler` called when one of these signals comes.
 ///
-/// A panic of it removes it, as that of any source's handler.
+/// A panic of it is caught, counted and logged, and does not remove it, unlike that of other sources' handlers: it is called
+/// for the other signals and for this one again. Without it SIGTERM would end the process at once, in place of the handler.
+/// One that panics at each SIGTERM therefore leaves a process that SIGTERM does not end.
 ///
 /// # Errors
 ///
@@ -67,6 +69,7 @@ pub fn add_signal_handler(
         }
         None => SourceAction::Wait,
     })?;
+    context.keep_after_panic(id);
     context.unref(id);
     Ok(id)
 }

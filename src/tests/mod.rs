@@ -344,6 +344,8 @@ mod reading;
 mod reconnecting;
 mod reentering;
 mod repeating;
+#[cfg(all(unix, feature = "signals"))]
+mod signals;
 mod starting;
 mod stopping;
 mod timeouts;

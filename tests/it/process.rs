@@ -33,9 +33,14 @@ impl Process {
     }
 
     pub(crate) fn line(&mut self) -> String {
+        self.line_or_end().unwrap_or_default()
+    }
+
+    /// `None` where it has ended, or closed its stderr.
+    pub(crate) fn line_or_end(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        let count = self.lines.read_line(&mut line).unwrap();
+        (count > 0).then(|| line.trim_end().to_owned())
     }
 
     pub(crate) fn address(&mut self) -> SocketAddr {

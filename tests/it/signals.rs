@@ -174,13 +174,24 @@ fn the_child_of_g2() {
             std::process::exit(5);
         }
         "panics" => {
-            add_signal_handler(&mut context, [Signal::TERM], |_, _| panic!("as the test wants it")).unwrap();
-            eprintln!("there");
-            turn_until(&mut event_loop, |context| context.counters().panics == 1);
-            eprintln!("gone");
-            wait();
+            panic_at_usr1_twice(&mut event_loop);
+            serve(event_loop);
         }
         other => panic!("{other:?} is no scene"),
+    }
+}
+
+/// What SIGTERM does is in the same handler.
+fn panic_at_usr1_twice(event_loop: &mut EventLoop) {
+    add_signal_handler(&mut event_loop.context(), [Signal::USR1, Signal::TERM], |context, signal| match signal {
+        Signal::TERM => context.drain(GRACE),
+        _ => panic!("as the test wants it"),
+    })
+    .unwrap();
+    eprintln!("there");
+    for panics in 1..=2 {
+        turn_until(event_loop, |context| context.counters().panics == panics);
+        eprintln!("goes on");
     }
 }
 
@@ -235,12 +246,27 @@ fn g2_when_nobody_wants_it_any_more_a_signal_acts_as_by_default() {
         process.send(Signal::TERM);
         assert_eq!(process.end().signal(), Some(Signal::TERM.as_raw()), "{scene}");
     }
+}
+
+/// One signal's panic takes neither itself nor the others away: SIGTERM drains still, and does not kill.
+#[test]
+fn g2_a_handler_that_panics_stays() {
     let mut process = start("panics");
     assert_eq!(process.line(), "there");
+    for _ in 0..2 {
+        process.send(Signal::USR1);
+        // Behind what the panic itself prints.
+        while process.line_or_end().expect("it was ended by the second one") != "goes on" {}
+    }
+    let address = process.address();
+    let mut client = connect(address);
     process.send(Signal::TERM);
-    while process.line() != "gone" {}
-    process.send(Signal::TERM);
-    assert_eq!(process.end().signal(), Some(Signal::TERM.as_raw()));
+    wait_until_refused(address);
+    client.write_all(b"after").unwrap();
+    let mut answer = [0; 5];
+    client.read_exact(&mut answer).unwrap();
+    drop(client);
+    assert_eq!(process.end().code(), Some(3));
 }
 
 #[test]

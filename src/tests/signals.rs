@@ -1,0 +1,62 @@
+//! Rule G2: what a handler of signals that panics takes with it, in loops on the real system.
+//!
+//! A signal belongs to all of a process, so a test has signals of its own.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::signals::{Signal, add_signal_handler};
+use crate::{EventLoop, PanicPolicy};
+
+/// It has been handled when this returns: it is sent to this very thread.
+fn raise(signal: Signal) {
+    signal_hook::low_level::raise(signal.as_raw()).unwrap();
+}
+
+/// A loop whose handler notes what comes, and panics at the first of these.
+fn panicking(policy: PanicPolicy, signals: [Signal; 2]) -> (EventLoop, Rc<RefCell<Vec<Signal>>>) {
+    let mut event_loop = EventLoop::new().unwrap();
+    event_loop.set_panic_policy(policy);
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let noted = told.clone();
+    add_signal_handler(&mut event_loop.context(), signals, move |_, signal| {
+        noted.borrow_mut().push(signal);
+        assert_ne!(signal, signals[0], "as the test wants it");
+    })
+    .unwrap();
+    (event_loop, told)
+}
+
+/// Turns until so many were told, and answers how many turns ended by a panic.
+#[track_caller]
+fn turn_until_told(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>, count: usize) -> usize {
+    let mut panics = 0;
+    for _ in 0..10 {
+        panics += usize::from(catch_unwind(AssertUnwindSafe(|| event_loop.turn(Some(Duration::ZERO)))).is_err());
+    }
+    assert_eq!(told.borrow().len(), count, "of {:?}", told.borrow());
+    panics
+}
+
+#[test]
+fn g2_a_handler_that_panics_hears_the_other_signals_and_its_own_again() {
+    // By default neither does anything.
+    let (bad, good) = (Signal::WINCH, Signal::CONT);
+    for (policy, comes_out) in [(PanicPolicy::Isolate, 0), (PanicPolicy::Propagate, 1)] {
+        let (mut event_loop, told) = panicking(policy, [bad, good]);
+        // Both are there when it panics.
+        raise(bad);
+        raise(good);
+        assert_eq!(turn_until_told(&mut event_loop, &told, 2), comes_out, "{policy:?}");
+        for count in [3, 4] {
+            raise(bad);
+            assert_eq!(turn_until_told(&mut event_loop, &told, count), comes_out, "{policy:?}");
+        }
+        raise(good);
+        assert_eq!(turn_until_told(&mut event_loop, &told, 5), 0, "{policy:?}");
+        assert_eq!(event_loop.context().counters().panics, 3);
+        assert_eq!(told.borrow()[2..], [bad, bad, good]);
+    }
+}
