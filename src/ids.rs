@@ -14,7 +14,7 @@ pub(crate) struct Id {
 }
 
 /// How many low bits of a token hold the slot; the rest holds as much of the generation as fits.
-const SLOT_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
+pub(crate) const SLOT_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 
 /// The highest slot that a token can name.
 pub(crate) const SLOT_MAX: usize = (1 << SLOT_BITS) - 2;

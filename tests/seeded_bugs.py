@@ -534,6 +534,9 @@ BUGS = [
     ("service", "src/service/handed_over.rs", "if names.len() != descriptors.len() {", "if false {"),
     ("service", "src/service/handed_over.rs", "let index = self.listeners.iter().position(|(of, _)| of == name)?;",
      "let index = self.listeners.len().checked_sub(usize::from(!name.is_empty()))?;"),
+    ("service", "src/service/notify.rs", "seconds.into() * 1_000_000",
+     "i128::from((seconds.into() as i32).wrapping_mul(1_000_000))"),
+    ("service", "src/service/mod.rs", "        notify::complain_of_address();\n", ""),
     ("service", "src/service/notify.rs", "let timer = context.call_every(period, |_, _| notify(&[NotifyState::Watchdog]));",
      "std::thread::spawn(move || {\n        loop {\n            std::thread::sleep(period);\n            notify(&[NotifyState::Watchdog]);\n        }\n    });\n"
      "    let timer = context.call_later(Duration::MAX, |_| {});"),

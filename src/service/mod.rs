@@ -51,6 +51,8 @@
 //! - **Readiness**: `READY=1` once all listens, `STOPPING=1` when a signal ends the service (`Type=notify`).
 //! - **The watchdog**: with `WatchdogSec=`, a timer of the loop says `WATCHDOG=1` twice in that time; a loop that is stuck
 //!   does not, and is restarted.
+//! - **Where it is told**: at the path or the abstract name that `NOTIFY_SOCKET` has. Of any other address, such as `vsock:`,
+//!   which systemd sets for no service, one line of the log says that nothing is told, and the service goes on.
 //! - **SIGTERM and SIGINT** drain, for the [grace](Service::with_grace) at the most; the second one ends at once. Let
 //!   `TimeoutStopSec=` be longer than the grace and the loop's [`close_timeout`](crate::Limits::close_timeout) together.
 //!
@@ -223,11 +225,13 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of [`add_signal_handler`]. That a service manager cannot be told something is logged, no more.
+    /// Those of [`add_signal_handler`]. That a service manager cannot be told something is logged, no more; at an address of
+    /// a kind that is not supported, once.
     pub fn start(self, context: &mut Context<'_>) -> io::Result<()> {
         for name in self.handed_over.names() {
             log::warn!("the socket {name:?} was handed over, but nothing listens on it: it is closed");
         }
+        notify::complain_of_address();
         let watchdog = notify::start_watchdog(context);
         let mut supervisor = Supervisor::new(self.listeners, self.program, self.grace, self.start_timeout, watchdog);
         let signals = [Signal::INT, Signal::TERM, Signal::USR2];

@@ -248,7 +248,7 @@ fn c4_tokens_that_nobody_has_are_counted_and_no_more() {
     let log = Log::default();
     let (_, peer) = scene.accept(&log, echo);
     let token = sys::script::Registered::token(&peer);
-    for stale in [token + 1, token ^ (1 << 40), 0, 12_345, usize::MAX - 1, usize::MAX] {
+    for stale in [token + 1, token ^ (1 << (crate::ids::SLOT_BITS + 8)), 0, 12_345, usize::MAX - 1, usize::MAX] {
         scene.world.raw_event(stale, Readiness::READABLE | Readiness::ERROR);
     }
     scene.receive(&peer, "x");

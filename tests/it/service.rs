@@ -25,6 +25,9 @@ const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
 /// What the child listens at, line by line.
 const ENDPOINTS: &str = "SWITCHBOARD_TEST_SERVICE_ENDPOINTS";
 
+/// Whether the child logs.
+const LOGS: &str = "SWITCHBOARD_TEST_SERVICE_LOGS";
+
 /// What a process exits with that takes over and is told not to become ready.
 const NOT_READY: i32 = 9;
 
@@ -63,12 +66,31 @@ impl Protocol for Tells {
     }
 }
 
+/// Warnings and errors on stderr, a line each.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("{} {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 #[test]
 fn the_child_of_services() {
     let Some(scene) = std::env::var_os(CHILD) else { return };
     let takes_over = std::env::var("LISTEN_FDNAMES").is_ok_and(|names| names.contains("%predecessor"));
     if scene == "not ready" && takes_over {
         std::process::exit(NOT_READY);
+    }
+    if std::env::var_os(LOGS).is_some() {
+        log::set_logger(&Log).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
     }
     if let Err(error) = serve(takes_over) {
         eprintln!("error: {error}");
@@ -214,6 +236,30 @@ fn service_watchdog_is_told_by_the_loop_itself() {
     notified.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let silent = wait_until(|| notified.recv(&mut [0; 100]).err());
     assert_eq!(silent.kind(), ErrorKind::WouldBlock);
+}
+
+/// What sd_notify(3) has beside paths and abstract names, and what is none of these.
+#[test]
+fn service_says_once_that_a_manager_s_address_is_not_supported_and_goes_on() {
+    for address in ["vsock:2:1234", "vsock-stream:2:1234", "a/relative/path", "", &format!("/{}", "x".repeat(200))] {
+        let mut process = start("not ready", &["tcp:127.0.0.1:0"], vec![], |command| {
+            command.env(LOGS, "").env("NOTIFY_SOCKET", address).env("WATCHDOG_USEC", "2000");
+        });
+        process.line();
+        let told = process.line();
+        assert!(told.starts_with(&format!("ERROR NOTIFY_SOCKET={address:?} is not supported")), "{told}");
+        let listening = process.address();
+        assert_eq!(which(&mut connect(listening)), process.child.id());
+        // Telling of a restart that fails is telling, too.
+        process.send(Signal::USR2);
+        assert!(process.line().contains("the new process did not become ready"));
+        assert_eq!(which(&mut connect(listening)), process.child.id());
+        process.send(Signal::TERM);
+        assert_eq!(process.end().code(), Some(0));
+        let mut rest = String::new();
+        process.lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "for {address:?}");
+    }
 }
 
 #[test]
