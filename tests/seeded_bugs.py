@@ -695,6 +695,8 @@ BUGS = [
     ("resp", RESP + "number.rs", "if is_negative { number.checked_sub(digit) } else { number.checked_add(digit) }",
      "number.checked_add(digit)"),
     ("resp", RESP + "commands.rs", "command.flags.contains(&\"denyoom\") && call.store.is_full()", "call.store.is_full()"),
+    ("resp", RESP + "about.rs", "None => call.answers.null(),", "None => call.answers.array(0),"),
+    ("resp", RESP + "table.rs", "Some(bar) => find(&name[..bar])?.subcommand(&name[bar + 1..]),", "Some(bar) => find(&name[..bar]),"),
     ("resp", RESP + "answers.rs", "if self.bytes.len() + value.len() > ANSWERS_BYTES_MAX {", "if value.len() > ANSWERS_BYTES_MAX {"),
     ("resp", RESP + "store.rs", "Expiry::Keep if entry.is_over(now) => None,", ""),
     ("resp", RESP + "store.rs", "self.bytes = self.bytes - entry.value.len() + value.len();", ""),

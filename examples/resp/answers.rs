@@ -61,8 +61,17 @@ impl Answers {
     pub(crate) fn bulk_or_null(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => self.bulk(value),
-            None => self.bytes.extend_from_slice(b"$-1\r\n"),
+            None => self.null(),
         }
+    }
+
+    pub(crate) fn null(&mut self) {
+        self.bytes.extend_from_slice(b"$-1\r\n");
+    }
+
+    /// Text for people.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bulk(text.as_bytes());
     }
 
     /// What follows are its elements.
@@ -70,8 +79,14 @@ impl Answers {
         self.number(b'*', count as i64);
     }
 
-    pub(crate) fn null_array(&mut self) {
-        self.bytes.extend_from_slice(b"*-1\r\n");
+    /// A key and a value for each of so many entries follow.
+    pub(crate) fn map(&mut self, count: usize) {
+        self.array(2 * count);
+    }
+
+    /// So many elements follow, in no order.
+    pub(crate) fn set(&mut self, count: usize) {
+        self.array(count);
     }
 
     fn number(&mut self, kind: u8, number: i64) {
