@@ -1,10 +1,12 @@
-//! A server of Redis' protocol (RESP2): GET, SET, DEL, INCR, MGET, PING, ECHO, INFO, COMMAND, CONFIG GET and QUIT.
+//! A server of Redis' protocol, RESP2 and RESP3: GET, SET, DEL, MGET, INCR, INCRBY, DECR, DECRBY, PING, ECHO, QUIT, and what
+//! clients begin with: HELLO, AUTH, CLIENT ID, GETNAME and SETNAME, INFO, COMMAND, CONFIG GET.
 //!
 //! Run `cargo run --example resp_server`, then `redis-cli -p 1234`, or `telnet 127.0.0.1 1234`: type `set a 1` and `get a`.
+//! Redis' client libraries speak with it, redis-py and node-redis among them; it knows no transactions and no databases.
 //! `redis-benchmark -p 1234 -t get,set` measures it.
 //!
 //! Requests may be pipelined: what came in one read is answered in one write. `--maxmemory=BYTES` bounds what is stored (256
-//! MiB); over that SET and INCR are refused, in Redis' words, as whatever else is wrong. SET knows EX, PX, NX, XX, GET and
+//! MiB); over that SET and INCR are refused, in Redis' words, like everything else that is wrong. SET knows EX, PX, NX, XX, GET and
 //! KEEPTTL. Nothing is saved.
 //!
 //! Bounded as well: a value (8 MiB), a request (32 MiB), the requests that are incomplete (128 MiB, all together), and
@@ -17,7 +19,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Store, execute};
+use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
 use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, TimerId, Transport};
 
 const STORED_BYTES_MAX: usize = 256 << 20;
@@ -47,6 +49,7 @@ type Shared = Rc<RefCell<Server>>;
 
 struct Client {
     server: Shared,
+    session: Session,
     begun: Option<Box<Begun>>,
     held_bytes: usize,
 }
@@ -55,6 +58,7 @@ impl Client {
     /// Answers the requests that are whole; answers how many bytes they are.
     fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
+        answers.set_version(self.session.version());
         let mut consumed = 0;
         while consumed < data.len() {
             let data_left = &data[consumed..];
@@ -77,7 +81,8 @@ impl Client {
                 commands: *commands,
             };
             let arguments = parser.arguments(data_left);
-            let after = execute(&mut Call { store, answers, arguments, now: &Instant::now, facts: &facts });
+            let session = &mut self.session;
+            let after = execute(&mut Call { store, answers, session, arguments, now: &Instant::now, facts: &facts });
             if after != After::GoOn {
                 if after == After::Drop {
                     answers.clear();
@@ -103,8 +108,9 @@ impl Client {
         consumed
     }
 
-    /// Counts what is left of a request until the rest of it comes.
+    /// Counts what is left of a request until the rest of it comes, and the client's name.
     fn hold(&mut self, transport: &mut Transport<'_>, bytes: usize) {
+        let bytes = bytes + self.session.held_bytes();
         if bytes == self.held_bytes {
             return;
         }
@@ -184,9 +190,11 @@ fn main() -> Result<(), support::Failure> {
         held_bytes: 0,
         alarm: None,
     }));
-    let listener = event_loop
-        .context()
-        .listen(address, move |_, _| Some(Box::new(Client { server: server.clone(), begun: None, held_bytes: 0 })));
+    let mut ids = 1..;
+    let listener = event_loop.context().listen(address, move |_, _| {
+        let session = Session::new(ids.next()?);
+        Some(Box::new(Client { server: server.clone(), session, begun: None, held_bytes: 0 }))
+    });
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -1,6 +1,7 @@
 // Answers as bytes: many in one piece.
 
 use super::number;
+use super::session::Version;
 
 /// More than this at once ends the connection that it is for (Redis: as `client-output-buffer-limit` says).
 pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
@@ -12,11 +13,17 @@ const KEPT_BYTES: usize = 64 << 10;
 pub(crate) struct Answers {
     bytes: Vec<u8>,
     is_too_long: bool,
+    version: Version,
 }
 
 impl Answers {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Has what follows written as its connection wants it.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        self.version = version;
     }
 
     /// Whether there was more than may be.
@@ -49,13 +56,7 @@ impl Answers {
     }
 
     pub(crate) fn bulk(&mut self, value: &[u8]) {
-        if self.bytes.len() + value.len() > ANSWERS_BYTES_MAX {
-            self.is_too_long = true;
-            return;
-        }
-        self.number(b'$', value.len() as i64);
-        self.bytes.extend_from_slice(value);
-        self.end();
+        self.headed(b'$', b"", value);
     }
 
     pub(crate) fn bulk_or_null(&mut self, value: Option<&[u8]>) {
@@ -66,12 +67,18 @@ impl Answers {
     }
 
     pub(crate) fn null(&mut self) {
-        self.bytes.extend_from_slice(b"$-1\r\n");
+        self.bytes.extend_from_slice(match self.version {
+            Version::Resp2 => b"$-1\r\n",
+            Version::Resp3 => b"_\r\n",
+        });
     }
 
-    /// Text for people.
+    /// Text for people, which RESP3 tells from other values.
     pub(crate) fn text(&mut self, text: &str) {
-        self.bulk(text.as_bytes());
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.headed(b'=', b"txt:", text.as_bytes()),
+        }
     }
 
     /// What follows are its elements.
@@ -81,12 +88,30 @@ impl Answers {
 
     /// A key and a value for each of so many entries follow.
     pub(crate) fn map(&mut self, count: usize) {
-        self.array(2 * count);
+        match self.version {
+            Version::Resp2 => self.array(2 * count),
+            Version::Resp3 => self.number(b'%', count as i64),
+        }
     }
 
     /// So many elements follow, in no order.
     pub(crate) fn set(&mut self, count: usize) {
-        self.array(count);
+        match self.version {
+            Version::Resp2 => self.array(count),
+            Version::Resp3 => self.number(b'~', count as i64),
+        }
+    }
+
+    fn headed(&mut self, kind: u8, head: &[u8], value: &[u8]) {
+        let length = head.len() + value.len();
+        if self.bytes.len() + length > ANSWERS_BYTES_MAX {
+            self.is_too_long = true;
+            return;
+        }
+        self.number(kind, length as i64);
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(value);
+        self.end();
     }
 
     fn number(&mut self, kind: u8, number: i64) {

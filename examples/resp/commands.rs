@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Answers;
 use super::number;
 use super::request::Arguments;
+use super::session::Session;
 use super::store::{Expiry, NotAdded, Store};
 use super::table;
 
@@ -21,6 +22,7 @@ pub(crate) struct Facts {
 pub(crate) struct Call<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) answers: &'a mut Answers,
+    pub(crate) session: &'a mut Session,
     pub(crate) arguments: Arguments<'a>,
     pub(crate) now: &'a dyn Fn() -> Instant,
     pub(crate) facts: &'a dyn Fn() -> Facts,
@@ -138,7 +140,31 @@ pub(super) fn del(call: &mut Call<'_>) {
 }
 
 pub(super) fn incr(call: &mut Call<'_>) {
-    match call.store.add(call.arguments.get(1), 1, call.now) {
+    add(call, 1);
+}
+
+pub(super) fn decr(call: &mut Call<'_>) {
+    add(call, -1);
+}
+
+pub(super) fn incrby(call: &mut Call<'_>) {
+    match number::parse(call.arguments.get(2)) {
+        Some(addend) => add(call, addend),
+        None => call.answers.error(NO_INTEGER),
+    }
+}
+
+pub(super) fn decrby(call: &mut Call<'_>) {
+    match number::parse(call.arguments.get(2)).map(i64::checked_neg) {
+        Some(Some(addend)) => add(call, addend),
+        // The least number has no opposite, whatever it would be taken from.
+        Some(None) => call.answers.error(b"ERR decrement would overflow"),
+        None => call.answers.error(NO_INTEGER),
+    }
+}
+
+fn add(call: &mut Call<'_>, addend: i64) {
+    match call.store.add(call.arguments.get(1), addend, call.now) {
         Ok(sum) => call.answers.integer(sum),
         Err(NotAdded::NoInteger) => call.answers.error(NO_INTEGER),
         Err(NotAdded::Overflow) => call.answers.error(b"ERR increment or decrement would overflow"),

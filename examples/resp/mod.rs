@@ -6,6 +6,7 @@ mod answers;
 mod commands;
 mod number;
 mod request;
+mod session;
 mod store;
 mod table;
 #[cfg(test)]
@@ -14,4 +15,5 @@ mod tests;
 pub(crate) use answers::Answers;
 pub(crate) use commands::{After, Call, Facts, execute};
 pub(crate) use request::{Begun, Parser, REQUEST_BYTES_MAX};
+pub(crate) use session::Session;
 pub(crate) use store::Store;

@@ -1,7 +1,7 @@
 // The commands in one table: their names, how many arguments they take, and the functions that carry them out.
 
-use super::about;
 use super::commands::{self, Call};
+use super::{about, session};
 
 pub(super) struct Command {
     /// A subcommand's has its command's in front: `config|get`.
@@ -42,6 +42,12 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "Get the values of all the given keys", group: "string", subcommands: &[] },
     Command { name: "del", arity: -2, keys: ALL_KEYS, flags: &["write"], run: commands::del,
         summary: "Delete a key", group: "generic", subcommands: &[] },
+    Command { name: "decr", arity: 2, keys: ONE_KEY, flags: ADDING, run: commands::decr,
+        summary: "Decrement the integer value of a key by one", group: "string", subcommands: &[] },
+    Command { name: "incrby", arity: 3, keys: ONE_KEY, flags: ADDING, run: commands::incrby,
+        summary: "Increment the integer value of a key by the given amount", group: "string", subcommands: &[] },
+    Command { name: "decrby", arity: 3, keys: ONE_KEY, flags: ADDING, run: commands::decrby,
+        summary: "Decrement the integer value of a key by the given number", group: "string", subcommands: &[] },
     Command { name: "echo", arity: 2, keys: NO_KEYS, flags: ALWAYS_FAST, run: commands::echo,
         summary: "Echo the given string", group: "connection", subcommands: &[] },
     Command { name: "info", arity: -1, keys: NO_KEYS, flags: ALWAYS, run: about::info,
@@ -50,6 +56,12 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "Get array of Redis command details", group: "server", subcommands: OF_COMMAND },
     Command { name: "config", arity: -2, keys: NO_KEYS, flags: &[], run: commands::nothing,
         summary: "A container for server configuration commands", group: "server", subcommands: OF_CONFIG },
+    Command { name: "hello", arity: -1, keys: NO_KEYS, flags: ALWAYS_FAST, run: session::hello,
+        summary: "Handshake with Redis", group: "connection", subcommands: &[] },
+    Command { name: "auth", arity: -2, keys: NO_KEYS, flags: ALWAYS_FAST, run: session::auth,
+        summary: "Authenticate to the server", group: "connection", subcommands: &[] },
+    Command { name: "client", arity: -2, keys: NO_KEYS, flags: &[], run: commands::nothing,
+        summary: "A container for client connection commands", group: "connection", subcommands: OF_CLIENT },
     Command { name: QUIT, arity: -1, keys: NO_KEYS, flags: ALWAYS_FAST, run: commands::quit,
         summary: "Close the connection", group: "connection", subcommands: &[] },
 ];
@@ -69,6 +81,16 @@ const OF_COMMAND: &[Command] = &[
 const OF_CONFIG: &[Command] = &[
     Command { name: "config|get", arity: -3, keys: NO_KEYS, flags: ALWAYS, run: about::config_get,
         summary: "Get the values of configuration parameters", group: "server", subcommands: &[] },
+];
+
+#[rustfmt::skip]
+const OF_CLIENT: &[Command] = &[
+    Command { name: "client|id", arity: 2, keys: NO_KEYS, flags: ALWAYS, run: session::client_id,
+        summary: "Returns the client ID for the current connection", group: "connection", subcommands: &[] },
+    Command { name: "client|getname", arity: 2, keys: NO_KEYS, flags: ALWAYS, run: session::client_getname,
+        summary: "Get the current connection name", group: "connection", subcommands: &[] },
+    Command { name: "client|setname", arity: 3, keys: NO_KEYS, flags: ALWAYS, run: session::client_setname,
+        summary: "Set the current connection name", group: "connection", subcommands: &[] },
 ];
 
 impl Command {

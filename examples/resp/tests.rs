@@ -4,16 +4,23 @@ use std::time::{Duration, Instant};
 
 use super::commands::{After, Call, Facts, execute};
 use super::store::{Expiry, Store};
-use super::{Answers, Parser};
+use super::{Answers, Parser, Session};
 
 /// What is answered to lines, one after the other, each at its time.
 fn answers_to(store: &mut Store, lines: &[&str], now: Instant) -> String {
-    let (mut parser, mut answers) = (Parser::default(), Answers::default());
+    let (mut parser, mut answers, mut session) = (Parser::default(), Answers::default(), Session::new(7));
     for line in lines {
         let data = format!("{line}\n").into_bytes();
         assert_eq!(parser.parse(&data, &mut None), Ok(Some(data.len())));
         let arguments = parser.arguments(&data);
-        let mut call = Call { store, answers: &mut answers, arguments, now: &|| now, facts: &Facts::default };
+        let mut call = Call {
+            store,
+            answers: &mut answers,
+            session: &mut session,
+            arguments,
+            now: &|| now,
+            facts: &Facts::default,
+        };
         match execute(&mut call) {
             After::GoOn => {}
             After::Close => answers.status("closed"),
@@ -40,10 +47,22 @@ fn resp_set_does_what_its_options_say() {
 #[test]
 fn resp_over_the_limit_nothing_is_added_but_all_can_be_read_and_deleted() {
     let mut store = Store::new(100);
-    let lines = ["set a 1", "set b 2", "incr a", "get a", "mget a b", "set b", "del a b", "set b 2"];
+    let lines = [
+        "set a 1",
+        "set b 2",
+        "incr a",
+        "decr a",
+        "incrby a 1",
+        "decrby a 1",
+        "get a",
+        "mget a b",
+        "set b",
+        "del a b",
+        "set b 2",
+    ];
     let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     let expected = format!(
-        "+OK\r\n{oom}{oom}$1\r\n1\r\n*2\r\n$1\r\n1\r\n$-1\r\n-ERR wrong number of arguments for 'set' command\r\n:1\r\n+OK\r\n"
+        "+OK\r\n{oom}{oom}{oom}{oom}{oom}$1\r\n1\r\n*2\r\n$1\r\n1\r\n$-1\r\n-ERR wrong number of arguments for 'set' command\r\n:1\r\n+OK\r\n"
     );
     assert_eq!(answers_to(&mut store, &lines, Instant::now()), expected);
 }
@@ -58,8 +77,14 @@ fn resp_an_answer_is_bounded() {
         parser.parse(&data, &mut None).unwrap();
         let mut answers = Answers::default();
         let arguments = parser.arguments(&data);
-        let mut call =
-            Call { store: &mut store, answers: &mut answers, arguments, now: &|| now, facts: &Facts::default };
+        let mut call = Call {
+            store: &mut store,
+            answers: &mut answers,
+            session: &mut Session::new(1),
+            arguments,
+            now: &|| now,
+            facts: &Facts::default,
+        };
         execute(&mut call);
         assert_eq!((answers.is_too_long(), answers.bytes().len() <= 32 << 20), (is_too_long, true), "{count}");
     }
@@ -100,4 +125,109 @@ fn resp_unknown_commands_are_described_by_nil_and_subcommands_by_their_full_name
     ] {
         assert_eq!(described(&[line], &mut store), format!("-ERR {text}\r\n"));
     }
+}
+
+#[test]
+fn resp_hello_agrees_on_a_version_and_says_what_is_wrong_in_words_of_redis() {
+    let (mut store, now) = (Store::new(1 << 20), Instant::now());
+    let mut to = |lines: &[&str]| answers_to(&mut store, lines, now);
+    let with = |map: &str, version: u8| {
+        format!(
+            "{map}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:{version}\r\n$2\r\nid\r\n:7\r\n\
+             $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
+        )
+    };
+    let (two, three) = (&with("*14", 2), &with("%7", 3));
+    assert_eq!(
+        to(&["hello", "HELLO 2", "hello 3", "hello", "hello 2", "hello"]),
+        [two, two, three, three, two, two].map(|hello| &hello[..]).concat()
+    );
+    for (options, text) in [
+        ("1", "NOPROTO unsupported protocol version"),
+        ("4 nosuch", "NOPROTO unsupported protocol version"),
+        ("x", "ERR Protocol version is not an integer or out of range"),
+        ("03", "ERR Protocol version is not an integer or out of range"),
+        ("setname a", "ERR Protocol version is not an integer or out of range"),
+        ("3 Nosuch", "ERR Syntax error in HELLO option 'Nosuch'"),
+        ("3 setname", "ERR Syntax error in HELLO option 'setname'"),
+        ("3 auth default", "ERR Syntax error in HELLO option 'auth'"),
+        ("3 auth me x", "WRONGPASS invalid username-password pair or user is disabled."),
+        ("3 setname ' '", "ERR Client names cannot contain spaces, newlines or special characters."),
+    ] {
+        // Nor is the version another one then.
+        assert_eq!(to(&[&format!("hello {options}"), "get no"]), format!("-{text}\r\n$-1\r\n"), "{options}");
+    }
+    let named =
+        to(&["hello 3 auth default x SetName a", "client getname", "hello 2 setname b nosuch", "client getname"]);
+    let wrong = "-ERR Syntax error in HELLO option 'nosuch'\r\n";
+    assert_eq!(named, format!("{three}$1\r\na\r\n{wrong}$1\r\nb\r\n"));
+}
+
+#[test]
+fn resp_3_has_its_own_nulls_maps_sets_and_texts() {
+    let (mut store, now) = (Store::new(1 << 20), Instant::now());
+    let lines =
+        ["get no", "mget no no", "set no 1 xx", "client getname", "command info no get", "config get save", "info no"];
+    let described = "*6\r\n$3\r\nget\r\n:2\r\nSET2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n";
+    let all = format!("NULL*2\r\nNULLNULLNULLNULL*2\r\nNULL{described}MAP$4\r\nsave\r\n$0\r\n\r\n");
+    let two = all.replace("NULL", "$-1\r\n").replace("MAP", "*2\r\n").replace("SET", "*");
+    assert_eq!(answers_to(&mut store, &lines, now), two + "$0\r\n\r\n");
+    let three = all.replace("NULL", "_\r\n").replace("MAP", "%1\r\n").replace("SET", "~");
+    let got = answers_to(&mut store, &[&["hello 3"], &lines[..]].concat(), now);
+    let (_, got) = got.split_once("modules\r\n*0\r\n").unwrap();
+    assert_eq!(got, three + "=4\r\ntxt:\r\n");
+    let documented = answers_to(&mut store, &["hello 3", "command docs get"], now);
+    assert!(documented.contains("%1\r\n$3\r\nget\r\n%2\r\n$7\r\nsummary\r\n"), "{documented}");
+}
+
+#[test]
+fn resp_numbers_are_added_to_within_their_bounds() {
+    let (mut store, now) = (Store::new(1 << 20), Instant::now());
+    let no_integer = "-ERR value is not an integer or out of range\r\n";
+    let overflow = "-ERR increment or decrement would overflow\r\n";
+    for (lines, expected) in [
+        (
+            &["incrby a 5", "decrby a 7", "incrby a -3", "decrby a -6", "decr a", "incr a"][..],
+            ":5\r\n:-2\r\n:-5\r\n:1\r\n:0\r\n:1\r\n",
+        ),
+        (&["incrby b -9223372036854775808", "get b"], ":-9223372036854775808\r\n$20\r\n-9223372036854775808\r\n"),
+        (&["decr b", "decrby b 1", "incrby b -1"], &overflow.repeat(3)),
+        (&["decrby new -9223372036854775808", "get new"], "-ERR decrement would overflow\r\n$-1\r\n"),
+        (
+            &["set c 9223372036854775807", "incrby c 1", "decrby c -1", "get c"],
+            &format!("+OK\r\n{}$19\r\n9223372036854775807\r\n", overflow.repeat(2)),
+        ),
+        (
+            &["incrby a 01", "incrby a +1", "decrby a ''", "incrby a 9223372036854775808", "get a"],
+            &format!("{}$1\r\n1\r\n", no_integer.repeat(4)),
+        ),
+        (&["set d 1.0", "incrby d 1", "decrby d 1", "decr d"], &format!("+OK\r\n{}", no_integer.repeat(3))),
+    ] {
+        assert_eq!(answers_to(&mut store, lines, now), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn resp_a_client_may_say_who_it_is() {
+    let (mut store, now) = (Store::new(1 << 20), Instant::now());
+    let mut to = |lines: &[&str]| answers_to(&mut store, lines, now);
+    let wrong = "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
+    assert_eq!(
+        to(&["client id", "CLIENT getname", "client setname a", "client getname"]),
+        ":7\r\n$-1\r\n+OK\r\n$1\r\na\r\n"
+    );
+    assert_eq!(
+        to(&["client setname a", "client setname 'a b'", "client setname \"\\xff\"", "client getname"]),
+        format!("+OK\r\n{wrong}{wrong}$1\r\na\r\n")
+    );
+    assert_eq!(to(&["client setname a", "client setname ''", "client getname"]), "+OK\r\n+OK\r\n$-1\r\n");
+    // Which came with 7.2.
+    assert_eq!(to(&["client setinfo lib-name x"]), "-ERR unknown subcommand 'setinfo'. Try CLIENT HELP.\r\n");
+    let no_password = "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
+    assert_eq!(
+        to(&["auth x", "auth default x", "auth me x", "auth a b c"]),
+        format!(
+            "{no_password}+OK\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n-ERR syntax error\r\n"
+        )
+    );
 }
