@@ -9,8 +9,8 @@
 //! MiB); over that SET and INCR are refused, in Redis' words, like everything else that is wrong. SET knows EX, PX, NX, XX, GET and
 //! KEEPTTL. Nothing is saved.
 //!
-//! Bounded as well: a value (8 MiB), a request (32 MiB), the requests that are incomplete (128 MiB, all together), and
-//! what waits for one who does not read.
+//! Bounded as well: a value (8 MiB), a request (32 MiB), the memory of all requests that are incomplete (128 MiB, where each
+//! argument was found included), and what waits for a client that does not read.
 
 mod resp;
 mod support;
@@ -24,8 +24,12 @@ use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, Time
 
 const STORED_BYTES_MAX: usize = 256 << 20;
 
-/// Requests of which a part is there, all together.
+/// The memory of requests of which a part is there, all together.
 const HELD_BYTES_MAX: usize = 128 << 20;
+
+/// A buffer of up to so many bytes counts twice: it grows by doubling, and leaves the smaller ones behind as holes in the
+/// heap. The pages of a larger one that nothing was written to take no memory.
+const DOUBLED_BYTES_MAX: usize = 128 << 10;
 
 /// Answers go out when there is so much of them, and when all requests of a read are answered.
 const GATHERED_BYTES: usize = 16 << 10;
@@ -41,11 +45,27 @@ struct Server {
     begun: Instant,
     commands: u64,
     held_bytes: usize,
+    held_bytes_max: usize,
     /// When keys are looked at that expire.
     alarm: Option<(Instant, TimerId)>,
 }
 
 type Shared = Rc<RefCell<Server>>;
+
+impl Server {
+    fn new(stored_bytes_max: usize, held_bytes_max: usize) -> Shared {
+        Rc::new(RefCell::new(Server {
+            store: Store::new(stored_bytes_max),
+            parser: Parser::default(),
+            answers: Answers::default(),
+            begun: Instant::now(),
+            commands: 0,
+            held_bytes: 0,
+            held_bytes_max,
+            alarm: None,
+        }))
+    }
+}
 
 struct Client {
     server: Shared,
@@ -55,6 +75,10 @@ struct Client {
 }
 
 impl Client {
+    fn new(server: &Shared, id: u64) -> Client {
+        Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0 }
+    }
+
     /// Answers the requests that are whole; answers how many bytes they are.
     fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
@@ -108,9 +132,11 @@ impl Client {
         consumed
     }
 
-    /// Counts what is left of a request until the rest of it comes, and the client's name.
-    fn hold(&mut self, transport: &mut Transport<'_>, bytes: usize) {
-        let bytes = bytes + self.session.held_bytes();
+    /// Counts what is held of a request until the rest of it comes, and the client's name.
+    fn hold(&mut self, transport: &mut Transport<'_>, unconsumed_bytes: usize) {
+        let begun_bytes = self.begun.as_ref().map_or(0, |begun| begun.held_bytes());
+        let buffer_bytes = unconsumed_bytes + unconsumed_bytes.min(DOUBLED_BYTES_MAX);
+        let bytes = buffer_bytes + begun_bytes + self.session.held_bytes();
         if bytes == self.held_bytes {
             return;
         }
@@ -118,7 +144,7 @@ impl Client {
         server.held_bytes = server.held_bytes - self.held_bytes + bytes;
         self.held_bytes = bytes;
         server.parser.shrink();
-        if server.held_bytes > HELD_BYTES_MAX && bytes > 0 {
+        if server.held_bytes > server.held_bytes_max && bytes > 0 {
             transport.abort_over(Limit::InputBytes);
         }
     }
@@ -176,28 +202,24 @@ fn stored_bytes_max() -> Result<(Option<String>, usize), support::Failure> {
     Ok((flag, bytes))
 }
 
+fn limits() -> Limits {
+    Limits::default().with_input_bytes_max(REQUEST_BYTES_MAX).with_queue_bytes_max(REQUEST_BYTES_MAX)
+}
+
 fn main() -> Result<(), support::Failure> {
     let (flag, stored_bytes_max) = stored_bytes_max()?;
     let address = support::listening_address(&[flag.as_deref().unwrap_or("--maxmemory=BYTES")])?;
-    let limits = Limits::default().with_input_bytes_max(REQUEST_BYTES_MAX).with_queue_bytes_max(REQUEST_BYTES_MAX);
-    let mut event_loop = EventLoop::with_limits(limits)?;
-    let server = Rc::new(RefCell::new(Server {
-        store: Store::new(stored_bytes_max),
-        parser: Parser::default(),
-        answers: Answers::default(),
-        begun: Instant::now(),
-        commands: 0,
-        held_bytes: 0,
-        alarm: None,
-    }));
+    let mut event_loop = EventLoop::with_limits(limits())?;
+    let server = Server::new(stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
-    let listener = event_loop.context().listen(address, move |_, _| {
-        let session = Session::new(ids.next()?);
-        Some(Box::new(Client { server: server.clone(), session, begun: None, held_bytes: 0 }))
-    });
+    let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(&server, ids.next()?))));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;
     event_loop.run()?;
     Ok(())
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "resp/bounds.rs"]
+mod bounds;
