@@ -10,19 +10,24 @@
 //! KEEPTTL. Nothing is saved.
 //!
 //! Bounded as well: a value (8 MiB), a request (32 MiB), the memory of all requests that are incomplete (128 MiB, where each
-//! argument was found included), and what waits for a client that does not read.
+//! argument was found included), and what waits for a client that does not read. A connection has 30 s for its first request,
+//! and for each later one from its first byte to its last; between requests it may be idle for ten minutes. `--per-peer N`
+//! bounds how many connections one address has: only where clients come by themselves, for behind a balancer all have one.
 
 mod resp;
 mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
-use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, TimerId, Transport};
+use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, Timeout, TimerId, Transport};
 
 const STORED_BYTES_MAX: usize = 256 << 20;
+
+/// Off unless it is given: behind a balancer all clients have one address.
+const PER_PEER: &str = "--per-peer";
 
 /// The memory of requests of which a part is there, all together.
 const HELD_BYTES_MAX: usize = 128 << 20;
@@ -30,6 +35,14 @@ const HELD_BYTES_MAX: usize = 128 << 20;
 /// A buffer of up to so many bytes counts twice: it grows by doubling, and leaves the smaller ones behind as holes in the
 /// heap. The pages of a larger one that nothing was written to take no memory.
 const DOUBLED_BYTES_MAX: usize = 128 << 10;
+
+/// How long a connection has until its first request is there, and each later one from its first byte to its last. The
+/// longest needs 9 Mbit/s for that; a peer that says nothing gives its descriptor back.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may be idle between requests. Redis closes none by itself (`timeout 0`), for networks that it trusts;
+/// clients that keep connections are used to services that do so after some minutes, and connect again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Answers go out when there is so much of them, and when all requests of a read are answered.
 const GATHERED_BYTES: usize = 16 << 10;
@@ -72,11 +85,13 @@ struct Client {
     session: Session,
     begun: Option<Box<Begun>>,
     held_bytes: usize,
+    /// A request is awaited, or incomplete, and has so long.
+    is_timed: bool,
 }
 
 impl Client {
     fn new(server: &Shared, id: u64) -> Client {
-        Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0 }
+        Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0, is_timed: true }
     }
 
     /// Answers the requests that are whole; answers how many bytes they are.
@@ -148,6 +163,14 @@ impl Client {
             transport.abort_over(Limit::InputBytes);
         }
     }
+
+    /// Has the time run while the end of a request is awaited.
+    fn time(&mut self, transport: &mut Transport<'_>, is_partial: bool) {
+        if is_partial != self.is_timed {
+            self.is_timed = is_partial;
+            transport.set_timeout(Timeout::Handshake, is_partial.then_some(REQUEST_TIMEOUT));
+        }
+    }
 }
 
 fn send(transport: &mut Transport<'_>, answers: &mut Answers) {
@@ -159,6 +182,12 @@ impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let consumed = self.serve(transport, data);
         self.hold(transport, data.len() - consumed);
+        // The next request has a time of its own.
+        if consumed > 0 {
+            self.time(transport, false);
+        }
+        let is_partial = consumed < data.len() && transport.is_reading();
+        self.time(transport, is_partial);
         watch(&self.server, &mut transport.context());
         consumed
     }
@@ -190,27 +219,60 @@ fn watch(server: &Shared, context: &mut Context<'_>) {
     borrowed.alarm = Some((deadline, timer));
 }
 
-/// `--maxmemory=BYTES`, if it is given, and what it says.
-fn stored_bytes_max() -> Result<(Option<String>, usize), support::Failure> {
-    let flag = std::env::args().find(|argument| argument.starts_with("--maxmemory="));
-    let bytes = match flag.as_deref().and_then(|flag| flag.split_once('=')) {
-        Some((_, value)) => value.parse().map_err(|_| {
-            support::Failure::new(format!("{value:?} is no number of bytes: give one, as in --maxmemory=1000000"))
-        })?,
-        None => STORED_BYTES_MAX,
-    };
-    Ok((flag, bytes))
+/// What the command line says beside the address.
+struct Options {
+    stored_bytes_max: usize,
+    per_peer_max: usize,
+    /// The arguments that said so, and how those are given that are not there.
+    known: Vec<String>,
+}
+
+impl Options {
+    fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, support::Failure> {
+        let arguments: Vec<_> = arguments.collect();
+        let mut options = Options { stored_bytes_max: STORED_BYTES_MAX, per_peer_max: usize::MAX, known: Vec::new() };
+        match arguments.iter().find_map(|argument| argument.strip_prefix("--maxmemory=")) {
+            Some(value) => {
+                options.stored_bytes_max = value.parse().map_err(|_| {
+                    support::Failure::new(format!(
+                        "{value:?} is no number of bytes: give one, as in --maxmemory=1000000"
+                    ))
+                })?;
+                options.known.push(format!("--maxmemory={value}"));
+            }
+            None => options.known.push("--maxmemory=BYTES".to_owned()),
+        }
+        match arguments.iter().position(|argument| argument == PER_PEER) {
+            Some(place) => {
+                let value = arguments.get(place + 1).map_or("", String::as_str);
+                options.per_peer_max = value.parse().ok().filter(|max| *max > 0).ok_or_else(|| {
+                    support::Failure::new(format!(
+                        "{value:?} is no number of connections: give one, as in {PER_PEER} 100"
+                    ))
+                })?;
+                options.known.extend([PER_PEER.to_owned(), value.to_owned()]);
+            }
+            None => options.known.push(format!("{PER_PEER} N")),
+        }
+        Ok(options)
+    }
 }
 
 fn limits() -> Limits {
-    Limits::default().with_input_bytes_max(REQUEST_BYTES_MAX).with_queue_bytes_max(REQUEST_BYTES_MAX)
+    Limits::default()
+        .with_input_bytes_max(REQUEST_BYTES_MAX)
+        .with_queue_bytes_max(REQUEST_BYTES_MAX)
+        .with_handshake_timeout(Some(REQUEST_TIMEOUT))
+        .with_idle_timeout(Some(IDLE_TIMEOUT))
 }
 
 fn main() -> Result<(), support::Failure> {
-    let (flag, stored_bytes_max) = stored_bytes_max()?;
-    let address = support::listening_address(&[flag.as_deref().unwrap_or("--maxmemory=BYTES")])?;
-    let mut event_loop = EventLoop::with_limits(limits())?;
-    let server = Server::new(stored_bytes_max, HELD_BYTES_MAX);
+    let options = Options::parse(std::env::args().skip(1))?;
+    let known: Vec<_> = options.known.iter().map(String::as_str).collect();
+    let address = support::listening_address(&known)?;
+    let limits = limits().with_connections_per_peer_max(options.per_peer_max);
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let server = Server::new(options.stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
     let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(&server, ids.next()?))));
     let listener = listener.map_err(support::cannot_listen(address))?;

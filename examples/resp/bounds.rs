@@ -55,3 +55,90 @@ fn resp_what_is_held_of_a_request_is_free_once_the_rest_has_come() {
     client.feed(b"client setname ''\r\n");
     assert_eq!((&client.written()[..], held()), (&b"+OK\r\n"[..], 0));
 }
+
+// ---------------------------------------------------------------------------------------------------------------- time
+
+const MOMENT: Duration = Duration::from_millis(1);
+const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+
+#[test]
+fn resp_a_connection_that_has_not_sent_a_whole_request_is_closed_after_half_a_minute() {
+    for part in [&b""[..], b"*", &GET[..GET.len() - 1], b"get a"] {
+        // At once, and however steadily it goes on.
+        for piece_bytes in [part.len().max(1), 1] {
+            let mut client = client(&server());
+            let mut left = REQUEST_TIMEOUT - MOMENT;
+            for piece in part.chunks(piece_bytes) {
+                client.feed(piece);
+                client.advance(Duration::from_secs(1));
+                left -= Duration::from_secs(1);
+            }
+            client.advance(left);
+            assert_eq!((client.lost(), client.saw_end()), (None, false), "{part:?}");
+            client.advance(MOMENT);
+            assert!(client.lost().is_some() && client.saw_end() && !client.saw_reset(), "{part:?}");
+            assert_eq!(client.written(), b"", "{part:?}");
+        }
+    }
+}
+
+#[test]
+fn resp_each_request_has_half_a_minute_from_its_first_byte_to_its_last() {
+    let server = server();
+    let mut client = client(&server);
+    client.feed(&GET[..5]);
+    client.advance(REQUEST_TIMEOUT - MOMENT);
+    client.feed(&GET[5..]);
+    client.advance(2 * REQUEST_TIMEOUT);
+    // The end of one and the beginning of the next in one piece.
+    client.feed(&GET[..5]);
+    client.advance(REQUEST_TIMEOUT - MOMENT);
+    client.feed(&[&GET[5..], &GET[..5]].concat());
+    client.advance(REQUEST_TIMEOUT - MOMENT);
+    assert_eq!(client.written(), b"$-1\r\n".repeat(2));
+    assert_eq!(client.lost(), None);
+    client.feed(&GET[5..6]);
+    client.advance(MOMENT);
+    assert!(client.lost().is_some() && client.saw_end() && client.written().is_empty());
+    assert_eq!(server.borrow().held_bytes, 0);
+}
+
+#[test]
+fn resp_a_connection_may_be_idle_for_ten_minutes_between_requests() {
+    let mut client = client(&server());
+    for _ in 0..3 {
+        client.feed(GET);
+        assert_eq!(client.written(), b"$-1\r\n");
+        client.advance(IDLE_TIMEOUT - MOMENT);
+    }
+    assert_eq!((client.lost(), client.saw_end()), (None, false));
+    client.advance(MOMENT);
+    assert!(client.lost().is_some() && client.saw_end() && !client.saw_reset());
+}
+
+#[test]
+fn resp_a_peer_that_takes_no_answers_is_not_late_with_its_requests() {
+    let server = server();
+    let mut client = client(&server);
+    client.feed(b"set a xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n");
+    client.set_reading(false);
+    client.feed(&GET.repeat(20_000));
+    client.advance(2 * REQUEST_TIMEOUT);
+    assert_eq!(client.lost(), None);
+    client.advance(IDLE_TIMEOUT);
+    assert!(client.lost().is_some());
+}
+
+#[test]
+fn resp_options_are_what_the_command_line_says() {
+    let parse = |line: &str| {
+        let options = Options::parse(line.split_whitespace().map(str::to_owned));
+        options.map(|options| (options.stored_bytes_max, options.per_peer_max, options.known.join(" "))).ok()
+    };
+    assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, usize::MAX, "--maxmemory=BYTES --per-peer N".to_owned())));
+    let both = "--per-peer 5 --maxmemory=7";
+    assert_eq!(parse(&format!("{both} [::1]:0")), Some((7, 5, "--maxmemory=7 --per-peer 5".to_owned())));
+    for wrong in ["--per-peer", "--per-peer 0", "--per-peer x", "--per-peer -1", "--maxmemory=", "--maxmemory=x"] {
+        assert_eq!(parse(wrong), None, "{wrong}");
+    }
+}

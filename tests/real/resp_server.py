@@ -40,6 +40,7 @@ REST_MIB_MAX = 16  # The program itself, its connections, and the buffers that t
 OURS = ["get", "set", "incr", "ping", "mget", "del", "decr", "incrby", "decrby", "echo", "hello", "auth", "client", "info", "command",
         "config", "quit"]
 SUBCOMMANDS = ["command|count", "command|info", "command|docs", "config|get", "client|id", "client|getname", "client|setname"]
+REQUEST_TIMEOUT_S = 30
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 
 
@@ -78,8 +79,8 @@ def redis_server(without=()):
             harness.end(server, signal.SIGTERM)
 
 
-def resp_server(*arguments):
-    return Server([example("resp_server"), "127.0.0.1:0", *arguments])
+def resp_server(*arguments, descriptors_max=None):
+    return Server([example("resp_server"), "127.0.0.1:0", *arguments], descriptors_max=descriptors_max)
 
 
 def connect_to(address):
@@ -553,6 +554,41 @@ def keys_expire():
         return f"after {took_s * 1000:.0f} ms"
 
 
+def silent_peers_do_not_keep_the_others_out():
+    """More of them than there are descriptors, so that a client waits behind them until those are closed."""
+    with resp_server(descriptors_max=80) as server, contextlib.ExitStack() as sockets:
+        begin = time.monotonic()
+        for _ in range(120):
+            sockets.enter_context(connect(server.address))
+        with connect(server.address) as client:
+            client.settimeout(REQUEST_TIMEOUT_S + 2 * WAIT_S)
+            client.sendall(request("ping"))
+            with harness.others_meanwhile():
+                answer = read_answer(client)
+            took_s = time.monotonic() - begin
+            require(answer == b"+PONG\r\n" and took_s >= REQUEST_TIMEOUT_S, f"{answer} after {took_s:.0f} s: there was room")
+            require(ask(client, "set", "a", "1") == b"+OK\r\n", "no answer")
+        return f"served after {took_s:.0f} s, behind 120 peers that say nothing, with 80 descriptors"
+
+
+def one_address_has_so_many_connections():
+    with resp_server("--per-peer", "3", "--maxmemory=1000000") as server, contextlib.ExitStack() as sockets:
+        first, *others = [sockets.enter_context(connect(server.address)) for _ in range(3)]
+        for client in (first, *others):
+            require(ask(client, "ping") == b"+PONG\r\n", "not served")
+        with connect(server.address) as surplus:
+            require(is_gone(surplus), "a fourth is served")
+        elsewhere = sockets.enter_context(socket.create_connection(server.address, WAIT_S, ("127.0.0.2", 0)))
+        require(ask(elsewhere, "ping") == b"+PONG\r\n", "another address is not served")
+        require(ask(first, "quit") == b"+OK\r\n" and is_gone(first), "it does not end")
+        later = sockets.enter_context(connect(server.address))
+        require(ask(later, "ping") == b"+PONG\r\n", "not served though one has left")
+        require(all(ask(client, "ping") == b"+PONG\r\n" for client in others), "others were ended")
+    with resp_server() as server, contextlib.ExitStack() as sockets:
+        clients = [sockets.enter_context(connect(server.address)) for _ in range(200)]
+        require(all(ask(client, "ping") == b"+PONG\r\n" for client in clients), "bounded though nobody asked for that")
+
+
 def ends_cleanly(number):
     with resp_server() as server:
         with connect(server.address) as client:
@@ -560,7 +596,8 @@ def ends_cleanly(number):
             require(server.end(number) == 0, "another exit code")
             require(is_gone(client), "not hung up")
         require(not server.errors, f"{server.errors}")
-    for arguments in (["nonsense"], ["--maxmemory=x"], ["127.0.0.1:0", "again"], ["--maxmemory=-1"]):
+    for arguments in (["nonsense"], ["--maxmemory=x"], ["127.0.0.1:0", "again"], ["--maxmemory=-1"], ["--per-peer"],
+                      ["--per-peer", "0"], ["127.0.0.1:0", "--per-peer", "x"]):
         done = subprocess.run([example("resp_server"), *arguments], capture_output=True, timeout=WAIT_S, check=False)
         require(done.returncode == 1 and done.stderr.count(b"\n") == 1 and not done.stdout, f"{arguments}: {done}")
 
@@ -580,6 +617,8 @@ def main():
     tiny = b"*%d\r\n" % ARGUMENTS_MAX + b"$0\r\n\r\n" * (ARGUMENTS_MAX - 1)
     checks.begin("incomplete requests of long values are bounded, all together", incomplete_requests_are_bounded, long, 20)
     checks.begin("incomplete requests of empty values are bounded, all together", incomplete_requests_are_bounded, tiny, 60)
+    checks.begin("silent peers do not keep the others out", silent_peers_do_not_keep_the_others_out)
+    checks.begin("--per-peer", one_address_has_so_many_connections)
     checks.begin("what is stored is bounded", stored_bytes_are_bounded)
     checks.begin("one who does not read", one_who_does_not_read)
     checks.begin("keys expire", keys_expire)
