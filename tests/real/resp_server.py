@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The example that speaks Redis' protocol, against redis-server itself, redis-cli and redis-benchmark.
+"""The example that speaks Redis' protocol, against redis-server itself, redis-cli, redis-benchmark, redis-py and node-redis.
 
     python3 tests/real/resp_server.py [STREAMS [SEED]]
 
 after `cargo build --examples --all-features`.  redis-server runs on a Unix socket of its own, without a port and without a
 file, and all commands that the example does not have are taken from it: so what each of them answers to any stream of
-bytes must be the same.
+bytes must be the same.  The libraries are fetched (`libraries.py`), once.
 """
 
 import contextlib
@@ -26,7 +26,9 @@ import threading
 import time
 
 import harness
+import libraries
 from harness import WAIT_S, Checks, Failed, Server, Trace, connect, example, receive, require
+from libraries import Program
 
 LIMIT_S = 300
 POLL_S = 0.0002  # How often is looked whether a piece of a stream is taken, of thousands of them.
@@ -295,7 +297,7 @@ def commands_of_redis():
 
 
 def comparable(answers):
-    """Without what HELLO says of who answers, and to whom."""
+    """Without the version and the id that HELLO tells."""
     return re.sub(rb"(\$7\r\nversion\r\n)\$\d+\r\n7\.0\.\d+(\r\n\$5\r\nproto\r\n:[23]\r\n\$2\r\nid\r\n):\d+\r\n", rb"\1\2", answers)
 
 
@@ -343,6 +345,9 @@ def redis_cli():
         everything = bytes(range(256)) * 100
         require(cli(server, "-x", "set", "binary", stdin=everything) == b"OK", "not set")
         require(cli(server, "get", "binary") == everything, "another value")
+        for words, expected in [(("set", "a", "2"), b"OK"), (("get", "no"), b""), (("mget", "a", "no"), b"2\n"), (("config", "get", "save"), b"save ")]:
+            got = cli(server, "-3", *words)
+            require(got == expected, f"RESP3: {words}: {got!r}")
         # A script, and a mass of requests, which ends with an ECHO of its own.
         require(cli(server, stdin=b"set a 1\nincr a\nget a\n") == b"OK\n2\n2", "another script")
         many = b"".join(request("set", f"key:{n}", str(n)) for n in range(20_000))
@@ -424,6 +429,45 @@ def redis_benchmark():
         return ", ".join(found)
 
 
+# -------------------------------------------------------------------------------------------------------- the libraries
+
+
+def library(argv, environment=None, least=0):
+    """The same program with redis-server and with ours: it is told the same, and finds ours again when that was started anew."""
+    environment = environment or {}
+    found = []
+    for version in ("2", "3", "default"):
+        with redis_server() as path, Program(argv, path, version, environment) as client:
+            expected = client.told()
+            client.goes_on(has_lost_it=False)
+            expected += client.told()
+            client.require_end()
+        with contextlib.ExitStack() as servers:
+            server = servers.enter_context(resp_server())
+            client = servers.enter_context(Program(argv, str(server.address[1]), version, environment))
+            got = client.told()
+            require(server.end() == 0, "another exit code")
+            servers.enter_context(Server([example("resp_server"), "%s:%s" % server.address]))
+            client.goes_on(has_lost_it=True)
+            got += client.told()
+            client.require_end()
+        for one, other in zip(got, expected):
+            require(one == other, f"RESP {version}: {str(one)[:500]}\n    and not {str(other)[:500]}")
+        require(len(got) == len(expected) >= least, f"RESP {version}: {len(got)} of {len(expected)}")
+        found.append(f"RESP {version}: {len(got)} things done")
+    return ", ".join(found)
+
+
+def redis_py():
+    client = os.path.join(harness.HERE, "redis_py_client.py")
+    return library([libraries.python_with_redis_py(), client], least=40)
+
+
+def node_redis():
+    client = os.path.join(harness.HERE, "node_redis_client.js")
+    return library(["node", client], {"NODE_PATH": libraries.modules_with_node_redis()}, least=35)
+
+
 # ----------------------------------------------------------------------------------------------------------- the bounds
 
 
@@ -448,7 +492,7 @@ def requests_are_bounded():
             require(ask(client, "set", "big", biggest) == b"+OK\r\n", "not set")
             require(ask(client, "get", "big") == b"$%d\r\n%s\r\n" % (BULK_BYTES_MAX, biggest), "another value")
             require(ask(client, *["mget"] + ["no"] * (1 << 17)) == b"*%d\r\n" % (1 << 17) + b"$-1\r\n" * (1 << 17), "others")
-            # Five times that is more than one who asks may be sent at once.
+            # Five times that is more than a client may be sent at once.
             client.sendall(request("mget", *["big"] * 5))
             require(is_gone(client), "not ended")
         for stream, text in ((b"*%d\r\n" % (ARGUMENTS_MAX + 1), b"invalid multibulk length"),
@@ -512,8 +556,8 @@ def stored_bytes_are_bounded():
         return f"{count} values of 100 kB, {peak_mib:.0f} MiB at the peak"
 
 
-def one_who_does_not_read():
-    """He asks for 2 GiB: the server waits with it, and serves others meanwhile."""
+def a_client_that_does_not_read():
+    """It asks for 2 GiB: the server waits with it, and serves others meanwhile."""
     with resp_server() as server, connect(server.address) as client, connect(server.address) as other:
         size, count = 1 << 20, 2048
         require(ask(client, "set", "big", b"b" * size) == b"+OK\r\n", "not set")
@@ -610,6 +654,8 @@ def main():
     checks.begin("redis-cli", redis_cli)
     checks.begin("redis-cli on a terminal", redis_cli_on_a_terminal)
     checks.begin("commands, as redis-server describes them", describes_commands_as_redis_does)
+    checks.begin("redis-py", redis_py)
+    checks.begin("node-redis", node_redis)
     checks.begin("redis-benchmark", redis_benchmark)
     checks.begin("answers go out together", answers_go_out_together)
     checks.begin("requests and answers are bounded", requests_are_bounded)
@@ -620,7 +666,7 @@ def main():
     checks.begin("silent peers do not keep the others out", silent_peers_do_not_keep_the_others_out)
     checks.begin("--per-peer", one_address_has_so_many_connections)
     checks.begin("what is stored is bounded", stored_bytes_are_bounded)
-    checks.begin("one who does not read", one_who_does_not_read)
+    checks.begin("a client that does not read", a_client_that_does_not_read)
     checks.begin("keys expire", keys_expire)
     checks.begin("SIGINT, and arguments that are wrong", ends_cleanly, signal.SIGINT)
     checks.begin("SIGTERM", ends_cleanly, signal.SIGTERM)

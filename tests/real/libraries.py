@@ -1,0 +1,108 @@
+"""Client libraries at pinned versions, fetched once below `target/`, and programs that use them.
+
+They come from the registries that pip and npm are set up for.  What cannot be fetched fails the check that needs it.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import harness
+from harness import PROJECT, WAIT_S, Failed, require
+
+FETCH_S = 120
+
+# async-timeout is what redis-py needs where Python is older than 3.11.3, as in Debian 12.
+REDIS_PY = ["redis==8.1.0", "async-timeout==5.0.1"]
+# Whose own dependencies are exact versions too.
+NODE_REDIS = ["redis@5.12.1"]
+
+
+def folder_of(name):
+    return os.path.join(PROJECT, os.environ.get("CARGO_TARGET_DIR", "target"), "libraries", name)
+
+
+def fetched(name, wanted, commands):
+    """The folder that `commands` have filled with what is wanted; they run again when that changes."""
+    folder = folder_of(name)
+    stamp = os.path.join(folder, "wanted.json")
+    if os.path.exists(stamp):
+        with open(stamp, encoding="utf-8") as file:
+            if json.load(file) == wanted:
+                return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    for command in commands(folder):
+        require(shutil.which(command[0]), f"{command[0]} is not installed: {name} cannot be fetched")
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=FETCH_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{name} was not fetched in {FETCH_S} s") from None
+        require(done.returncode == 0, f"{name} cannot be fetched: {done.stderr.decode(errors='replace')[-500:]}")
+    with open(stamp, "w", encoding="utf-8") as file:
+        json.dump(wanted, file)
+    return folder
+
+
+def python_of(folder):
+    return os.path.join(folder, "bin", "python")
+
+
+def python_with_redis_py():
+    """The Python that has it."""
+    def commands(folder):
+        yield [sys.executable, "-m", "venv", folder]
+        yield [python_of(folder), "-m", "pip", "install", "--quiet", *REDIS_PY]
+
+    return python_of(fetched("redis-py", REDIS_PY, commands))
+
+
+def modules_with_node_redis():
+    """The folder for `NODE_PATH`."""
+    def commands(folder):
+        yield ["npm", "install", "--prefix", folder, "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund",
+               *NODE_REDIS]
+
+    return os.path.join(fetched("node-redis", NODE_REDIS, commands), "node_modules")
+
+
+class Program:
+    """One that uses a library and says what it was told, a line of JSON each: see `redis_py_client.py`."""
+
+    def __init__(self, argv, address, version, environment):
+        self.process = harness.start([*argv, address, version], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, env={**os.environ, **environment})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            harness.end(self.process)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            stream.close()
+
+    def told(self):
+        """All it says until the restart, or until its end, as pairs of what it did and what came of it."""
+        told = []
+        late = threading.Timer(4 * WAIT_S, self.process.kill)
+        late.start()
+        for line in self.process.stdout:
+            told.append(json.loads(line))
+            if told[-1][0] == "restart":
+                break
+        late.cancel()
+        return told
+
+    def goes_on(self, has_lost_it):
+        with contextlib.suppress(BrokenPipeError):  # It has ended, and `require_end` says why.
+            self.process.stdin.write(b"lost\n" if has_lost_it else b"kept\n")
+            self.process.stdin.flush()
+
+    def require_end(self):
+        code = self.process.wait(WAIT_S)
+        require(code == 0, f"it ended with {code}: {self.process.stderr.read().decode(errors='replace')[-500:]}")
