@@ -94,7 +94,7 @@ impl Client {
         Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0, is_timed: true }
     }
 
-    /// Answers the requests that are whole; answers how many bytes they are.
+    /// Carries out the requests that are whole, and returns how many bytes they are.
     fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
         answers.set_version(self.session.version());
@@ -137,7 +137,7 @@ impl Client {
             }
             if answers.bytes().len() >= GATHERED_BYTES {
                 send(transport, answers);
-                // He takes less than he asks for: the rest of it is offered again when he has.
+                // The peer takes less than it asks for: the rest is offered again once it has.
                 if !transport.is_reading() {
                     break;
                 }
@@ -258,20 +258,20 @@ impl Options {
     }
 }
 
-fn limits() -> Limits {
+fn limits(options: &Options) -> Limits {
     Limits::default()
         .with_input_bytes_max(REQUEST_BYTES_MAX)
         .with_queue_bytes_max(REQUEST_BYTES_MAX)
         .with_handshake_timeout(Some(REQUEST_TIMEOUT))
         .with_idle_timeout(Some(IDLE_TIMEOUT))
+        .with_connections_per_peer_max(options.per_peer_max)
 }
 
 fn main() -> Result<(), support::Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
     let known: Vec<_> = options.known.iter().map(String::as_str).collect();
     let address = support::listening_address(&known)?;
-    let limits = limits().with_connections_per_peer_max(options.per_peer_max);
-    let mut event_loop = EventLoop::with_limits(limits)?;
+    let mut event_loop = EventLoop::with_limits(limits(&options))?;
     let server = Server::new(options.stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
     let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(&server, ids.next()?))));

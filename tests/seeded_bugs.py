@@ -703,6 +703,7 @@ BUGS = [
     ("resp", "examples/resp_server.rs", "if consumed > 0 {\n            self.time(", "if false {\n            self.time("),
     ("resp", "examples/resp_server.rs", "consumed < data.len() && transport.is_reading()", "consumed < data.len()"),
     ("resp", "examples/resp_server.rs", ".filter(|max| *max > 0)", ""),
+    ("resp", "examples/resp_server.rs", ".with_connections_per_peer_max(options.per_peer_max)", ""),
     ("resp", RESP + "number.rs", "if is_negative { number.checked_sub(digit) } else { number.checked_add(digit) }",
      "number.checked_add(digit)"),
     ("resp", RESP + "commands.rs", "command.flags.contains(&\"denyoom\") && call.store.is_full()", "call.store.is_full()"),

@@ -11,7 +11,8 @@ fn server() -> Shared {
 }
 
 fn client(server: &Shared) -> Harness {
-    Harness::with_limits(Client::new(server, 1), limits())
+    let options = Options::parse(std::iter::empty()).unwrap();
+    Harness::with_limits(Client::new(server, 1), limits(&options))
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn resp_arguments_of_a_request_that_is_incomplete_count_with_their_spans() {
     }
     let lost: Vec<_> = others.iter().map(|other| other.lost().is_some()).collect();
     assert_eq!((first.lost(), &lost[..], held() <= HELD_MAX), (None, &[false, true, true][..], true), "{}", held());
-    // Nothing is held of those who have left.
+    // Nothing is held of connections that have ended.
     first.reset();
     others[0].hang_up();
     assert_eq!((others[0].lost().is_some(), held()), (true, 0));
@@ -133,7 +134,8 @@ fn resp_a_peer_that_takes_no_answers_is_not_late_with_its_requests() {
 fn resp_options_are_what_the_command_line_says() {
     let parse = |line: &str| {
         let options = Options::parse(line.split_whitespace().map(str::to_owned));
-        options.map(|options| (options.stored_bytes_max, options.per_peer_max, options.known.join(" "))).ok()
+        let options = options.ok()?;
+        Some((options.stored_bytes_max, limits(&options).connections_per_peer_max, options.known.join(" ")))
     };
     assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, usize::MAX, "--maxmemory=BYTES --per-peer N".to_owned())));
     let both = "--per-peer 5 --maxmemory=7";
