@@ -187,7 +187,7 @@ enum OnlyIf {
 }
 
 impl SetOptions {
-    /// Answers the error, too. `EXAT` and `PXAT` are none of the words.
+    /// Returns the options, or the error. `EXAT` and `PXAT` are not among them.
     fn parse(call: &Call<'_>) -> Result<SetOptions, &'static [u8]> {
         const SYNTAX: &[u8] = b"ERR syntax error";
         let mut options = SetOptions { expiry: Expiry::Never, only_if: None, answers_old: false };

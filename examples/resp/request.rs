@@ -124,7 +124,7 @@ struct Place {
 }
 
 impl Parser {
-    /// Answers how long the request is that `data` begins with, if all of it is there. If not, it is to be called with the
+    /// Returns how long the request is that `data` begins with, if all of it is there. If not, it is to be called with the
     /// same `begun` and the same data with more behind it.
     pub(crate) fn parse(
         &mut self,
@@ -175,7 +175,7 @@ impl Parser {
 }
 
 impl Place {
-    /// Goes as far as the data does; answers whether that is the end of the request.
+    /// Goes as far as the data does, and returns whether that is the end of the request.
     fn advance(&mut self, data: &[u8], spans: &mut Vec<Span>) -> Result<bool, ProtocolError> {
         let mut missing = match self.missing {
             Some(missing) => missing,
