@@ -6,6 +6,9 @@ use super::session::Version;
 /// More than this at once ends the connection that it is for (Redis: as `client-output-buffer-limit` says).
 pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
 
+/// What a value has around it at most: its kind, a number, and two ends of lines.
+const AROUND_BYTES_MAX: usize = 32;
+
 /// So much of the buffer is kept.
 const KEPT_BYTES: usize = 64 << 10;
 
@@ -39,6 +42,9 @@ impl Answers {
 
     /// `+OK` and the like.
     pub(crate) fn status(&mut self, status: &str) {
+        if !self.has_room(status.len()) {
+            return;
+        }
         self.bytes.push(b'+');
         self.bytes.extend_from_slice(status.as_bytes());
         self.end();
@@ -67,6 +73,9 @@ impl Answers {
     }
 
     pub(crate) fn null(&mut self) {
+        if !self.has_room(0) {
+            return;
+        }
         self.bytes.extend_from_slice(match self.version {
             Version::Resp2 => b"$-1\r\n",
             Version::Resp3 => b"_\r\n",
@@ -104,17 +113,28 @@ impl Answers {
 
     fn headed(&mut self, kind: u8, head: &[u8], value: &[u8]) {
         let length = head.len() + value.len();
-        if self.bytes.len() + length > ANSWERS_BYTES_MAX {
-            self.is_too_long = true;
+        if !self.has_room(length) {
             return;
         }
-        self.number(kind, length as i64);
+        self.line(kind, length as i64);
         self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(value);
         self.end();
     }
 
     fn number(&mut self, kind: u8, number: i64) {
+        if self.has_room(0) {
+            self.line(kind, number);
+        }
+    }
+
+    /// Whether so many bytes and what is around them may be added. Once they may not, nothing may.
+    fn has_room(&mut self, length: usize) -> bool {
+        self.is_too_long |= self.bytes.len() + length + AROUND_BYTES_MAX > ANSWERS_BYTES_MAX;
+        !self.is_too_long
+    }
+
+    fn line(&mut self, kind: u8, number: i64) {
         self.bytes.push(kind);
         number::write(&mut self.bytes, number);
         self.end();

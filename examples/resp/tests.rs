@@ -72,8 +72,19 @@ fn resp_an_answer_is_bounded() {
     let (mut store, now) = (Store::new(1 << 30), Instant::now());
     store.set(b"a", &vec![b'x'; 4 << 20], Expiry::Never, &|| now);
     let mut parser = Parser::default();
-    for (count, is_too_long) in [(7, false), (8, true), (1000, true)] {
-        let data = format!("mget{}\n", " a".repeat(count)).into_bytes();
+    let words = |words: &[&str], last: &str, count: usize| {
+        let mut request = format!("*{}\r\n", words.len() + count);
+        for word in words.iter().chain(std::iter::repeat_n(&last, count)) {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        request.into_bytes()
+    };
+    for (data, is_too_long) in [
+        (words(&["mget"], "a", 7), false),
+        (words(&["mget"], "a", 8), true),
+        (words(&["mget"], "a", 1000), true),
+        (words(&["command", "info"], "get", 900_000), true),
+    ] {
         parser.parse(&data, &mut None).unwrap();
         let mut answers = Answers::default();
         let arguments = parser.arguments(&data);
@@ -86,7 +97,8 @@ fn resp_an_answer_is_bounded() {
             facts: &Facts::default,
         };
         execute(&mut call);
-        assert_eq!((answers.is_too_long(), answers.bytes().len() <= 32 << 20), (is_too_long, true), "{count}");
+        let shown = String::from_utf8_lossy(&data[..40]);
+        assert_eq!((answers.is_too_long(), answers.bytes().len() <= 32 << 20), (is_too_long, true), "{shown}");
     }
 }
 
