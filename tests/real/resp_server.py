@@ -655,6 +655,7 @@ def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else STREAMS
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
     checks = Checks(LIMIT_S)
+    checks.begin("silent peers do not keep the others out", silent_peers_do_not_keep_the_others_out)
     checks.begin("any stream of bytes: the same answers as redis-server's", same_answers, count, seed)
     checks.begin("redis-cli", redis_cli)
     checks.begin("redis-cli on a terminal", redis_cli_on_a_terminal)
@@ -669,7 +670,6 @@ def main():
     tiny = b"*%d\r\n" % ARGUMENTS_MAX + b"$0\r\n\r\n" * (ARGUMENTS_MAX - 1)
     checks.begin("incomplete requests of long values are bounded, all together", incomplete_requests_are_bounded, long, 20)
     checks.begin("incomplete requests of empty values are bounded, all together", incomplete_requests_are_bounded, tiny, 60)
-    checks.begin("silent peers do not keep the others out", silent_peers_do_not_keep_the_others_out)
     checks.begin("--per-peer", one_address_has_so_many_connections)
     checks.begin("what is stored is bounded", stored_bytes_are_bounded)
     checks.begin("a client that does not read", a_client_that_does_not_read)
