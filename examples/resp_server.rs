@@ -11,7 +11,8 @@
 //!
 //! Bounded as well: a value (8 MiB), a request (32 MiB), the memory of all requests that are incomplete (128 MiB, where each
 //! argument was found included), and what waits for a client that does not read. A connection has 30 s for its first request,
-//! and for each later one from its first byte to its last; between requests it may be idle for ten minutes. `--per-peer N`
+//! and for each later one from its first byte to its last, so that peers that say nothing do not use up the descriptors;
+//! between requests it may be idle for ten minutes, where Redis waits for ever, on networks that it trusts. `--per-peer N`
 //! bounds how many connections one address has: only where clients come by themselves, for behind a balancer all have one.
 
 mod resp;
