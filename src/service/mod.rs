@@ -82,7 +82,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::handed_over::{HandedOver, Socket};
-use self::restart::{Program, Supervisor};
+use self::notify::Manager;
+use self::restart::{Handover, Program, Supervisor};
 use crate::signals::{Signal, add_signal_handler};
 use crate::{Address, Context, Endpoint, EventLoop, ListenerId, Protocol};
 
@@ -231,14 +232,15 @@ impl Service {
         for name in self.handed_over.names() {
             log::warn!("the socket {name:?} was handed over, but nothing listens on it: it is closed");
         }
-        notify::complain_of_address();
-        let watchdog = notify::start_watchdog(context);
-        let mut supervisor = Supervisor::new(self.listeners, self.program, self.grace, self.start_timeout, watchdog);
+        let manager = Rc::new(Manager::from_env());
+        let watchdog = manager.start_watchdog(context);
+        let handover = Handover::new(self.listeners, manager.clone(), watchdog, self.grace);
+        let mut supervisor = Supervisor::new(handover, self.program, self.start_timeout);
         let signals = [Signal::INT, Signal::TERM, Signal::USR2];
         add_signal_handler(context, signals, move |context, signal| supervisor.handle(context, signal))?;
         match self.handed_over.predecessor() {
             Some(predecessor) => restart::say_ready(&predecessor),
-            None => notify::notify(&[sd_notify::NotifyState::Ready]),
+            None => manager.notify(&[sd_notify::NotifyState::Ready]),
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! What a service manager is told.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -13,71 +15,94 @@ use crate::{Context, TimerId};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Where the service manager listens, if there is one: a path, or an abstract name.
+/// The service manager, where there is one that can be told something.
+#[derive(Debug)]
+pub(super) struct Manager(Option<Line>);
+
+/// Where it listens, and the socket by which it is told.
+#[derive(Debug)]
+struct Line {
+    address: SocketAddr,
+    /// Open from the start: when clients hold all descriptors there would be none for it, and a manager that hears nothing
+    /// from the watchdog ends the service.
+    sender: UnixDatagram,
+}
+
+impl Manager {
+    /// That there is one which cannot be told anything is logged, once.
+    pub(super) fn from_env() -> Manager {
+        let Some(name) = env::var_os(SOCKET) else { return Manager(None) };
+        let address = address(&name);
+        if let Err(error) = &address {
+            log::error!("{SOCKET}={name:?} is not supported, so the service manager is told nothing: {error}");
+        }
+        let Ok(address) = address else { return Manager(None) };
+        match open() {
+            Ok(sender) => Manager(Some(Line { address, sender })),
+            Err(error) => {
+                log::error!("the service manager is told nothing, since no socket can be opened: {error}");
+                Manager(None)
+            }
+        }
+    }
+
+    /// Tells the service manager, where there is one. A failure is logged.
+    ///
+    /// `sd_notify` spells the message, but does not send it: it would wait for a manager that does not read, and with it the
+    /// loop; and it knows no abstract names.
+    pub(super) fn notify(&self, states: &[NotifyState<'_>]) {
+        let Some(Line { address, sender }) = &self.0 else { return };
+        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        if let Err(error) = sender.send_to_addr(message.as_bytes(), address) {
+            log::warn!("cannot tell the service manager {message:?}: {error}");
+        }
+    }
+
+    /// Says that a reload has begun, which systemd wants to know the time of.
+    pub(super) fn reloading(&self) {
+        match clock_gettime(ClockId::CLOCK_MONOTONIC) {
+            Ok(now) => {
+                let now = microseconds(now.tv_sec(), now.tv_nsec());
+                self.notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
+            }
+            Err(error) => log::warn!("cannot read the monotonic clock: {error}"),
+        }
+    }
+
+    /// Has the service manager told twice in the time it asks for that the loop turns.
+    pub(super) fn start_watchdog(self: &Rc<Manager>, context: &mut Context<'_>) -> Option<TimerId> {
+        self.0.as_ref()?;
+        let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())?;
+        let period = (limit / 2).max(Duration::from_millis(1));
+        let manager = self.clone();
+        let timer = context.call_every(period, move |_, _| manager.notify(&[NotifyState::Watchdog]));
+        context.unref(timer);
+        Some(timer)
+    }
+}
+
+/// Where the service manager listens: at a path, or an abstract name.
 ///
 /// sd_notify(3) has a third kind, `vsock:`, by which the first process of a virtual machine tells its host; a service in one
 /// has a socket of that process. No connecting to a host within a callback is worth it.
-fn manager() -> Option<io::Result<SocketAddr>> {
-    let socket = env::var_os(SOCKET)?;
-    Some(match socket.as_bytes() {
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes() {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
-        [b'/', ..] => SocketAddr::from_pathname(&socket),
+        [b'/', ..] => SocketAddr::from_pathname(name),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is neither a path nor an abstract name")),
-    })
-}
-
-/// Says in the log, once, that a service manager cannot be told anything: it is at an address of another kind.
-pub(super) fn complain_of_address() {
-    if let (Some(Err(error)), Some(socket)) = (manager(), env::var_os(SOCKET)) {
-        log::error!("{SOCKET}={socket:?} is not supported, so the service manager is told nothing: {error}");
     }
 }
 
-/// Tells the service manager, where there is one; that this fails is logged.
-///
-/// `sd_notify` spells the message, but does not send it: it would wait for a manager that does not read, and with it the
-/// loop; and it knows no abstract names.
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    // Of an address that is none `complain_of_address` has said so.
-    let Some(Ok(manager)) = manager() else { return };
-    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
-    if let Err(error) = send(&manager, message.as_bytes()) {
-        log::warn!("cannot tell the service manager {message:?}: {error}");
-    }
-}
-
-fn send(manager: &SocketAddr, message: &[u8]) -> io::Result<()> {
+fn open() -> io::Result<UnixDatagram> {
     let sender = UnixDatagram::unbound()?;
     sender.set_nonblocking(true)?;
-    sender.send_to_addr(message, manager)?;
-    Ok(())
-}
-
-/// Says that a reload has begun, which systemd wants to know the time of.
-pub(super) fn reloading() {
-    match clock_gettime(ClockId::CLOCK_MONOTONIC) {
-        Ok(now) => {
-            let now = microseconds(now.tv_sec(), now.tv_nsec());
-            notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
-        }
-        Err(error) => log::warn!("cannot read the monotonic clock: {error}"),
-    }
+    Ok(sender)
 }
 
 /// `sd_notify` multiplies in the system's own number, which on 32 bits holds 35 minutes and 47 seconds of these.
 fn microseconds(seconds: impl Into<i128>, nanoseconds: impl Into<i128>) -> i128 {
     seconds.into() * 1_000_000 + nanoseconds.into() / 1_000
-}
-
-/// Has the service manager told twice in the time it asks for that the loop turns.
-pub(super) fn start_watchdog(context: &mut Context<'_>) -> Option<TimerId> {
-    manager()?.ok()?;
-    let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())?;
-    let period = (limit / 2).max(Duration::from_millis(1));
-    let timer = context.call_every(period, |_, _| notify(&[NotifyState::Watchdog]));
-    context.unref(timer);
-    Some(timer)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use mio::Interest;
 use sd_notify::NotifyState;
 
 use super::handed_over::PREDECESSOR;
-use super::notify::{notify, reloading};
+use super::notify::Manager;
 use crate::signals::Signal;
 use crate::{Context, ListenerId, SourceAction, SourceId, TimerId};
 
@@ -103,22 +103,16 @@ pub(super) struct Supervisor {
 }
 
 /// What is to be done once another process is ready.
-struct Handover {
+pub(super) struct Handover {
     listeners: Vec<(String, ListenerId)>,
+    manager: Rc<Manager>,
     watchdog: Option<TimerId>,
     grace: Duration,
 }
 
 impl Supervisor {
-    pub(super) fn new(
-        listeners: Vec<(String, ListenerId)>,
-        program: Program,
-        grace: Duration,
-        start_timeout: Duration,
-        watchdog: Option<TimerId>,
-    ) -> Supervisor {
-        let handover = Rc::new(Handover { listeners, watchdog, grace });
-        Supervisor { handover, program, start_timeout, is_stopping: false, starting: None }
+    pub(super) fn new(handover: Handover, program: Program, start_timeout: Duration) -> Supervisor {
+        Supervisor { handover: Rc::new(handover), program, start_timeout, is_stopping: false, starting: None }
     }
 
     pub(super) fn handle(&mut self, context: &mut Context<'_>, signal: Signal) {
@@ -143,7 +137,7 @@ impl Supervisor {
             }
         }
         if !context.is_draining() {
-            notify(&[NotifyState::Stopping]);
+            self.handover.manager.notify(&[NotifyState::Stopping]);
         }
         context.drain(self.handover.grace);
     }
@@ -154,10 +148,10 @@ impl Supervisor {
             return log::warn!("SIGUSR2 is ignored: a restart or a drain is under way");
         }
         log::info!("SIGUSR2: starting a new process");
-        reloading();
+        self.handover.manager.reloading();
         match self.start(context) {
             Ok(starting) => self.starting = Some(starting),
-            Err(error) => stays(&format!("a new process cannot be started: {error}")),
+            Err(error) => self.handover.stays(&format!("a new process cannot be started: {error}")),
         }
     }
 
@@ -170,15 +164,15 @@ impl Supervisor {
             match successor.listen() {
                 Heard::Nothing => return SourceAction::Wait,
                 Heard::Ready(process) => handover.hand_over(context, process),
-                Heard::End => successor.end(context, true),
+                Heard::End => successor.end(context, Some(handover.clone())),
             }
             SourceAction::Remove
         })?;
         context.unref(source);
-        let (start_timeout, successor) = (self.start_timeout, starting.clone());
+        let (start_timeout, handover, successor) = (self.start_timeout, self.handover.clone(), starting.clone());
         let timer = context.call_later(start_timeout, move |context| {
             if context.deregister(source) {
-                stays(&format!("the new process was not ready after {start_timeout:?}, and is killed"));
+                handover.stays(&format!("the new process was not ready after {start_timeout:?}, and is killed"));
                 successor.give_up(context);
             }
         });
@@ -187,13 +181,22 @@ impl Supervisor {
     }
 }
 
-/// A restart has failed, and this process goes on.
-fn stays(why: &str) {
-    log::error!("{why}; this process goes on");
-    notify(&[NotifyState::Ready, NotifyState::Status(why)]);
-}
-
 impl Handover {
+    pub(super) fn new(
+        listeners: Vec<(String, ListenerId)>,
+        manager: Rc<Manager>,
+        watchdog: Option<TimerId>,
+        grace: Duration,
+    ) -> Handover {
+        Handover { listeners, manager, watchdog, grace }
+    }
+
+    /// A restart has failed, and this process goes on.
+    fn stays(&self, why: &str) {
+        log::error!("{why}; this process goes on");
+        self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);
+    }
+
     /// The sockets to hand on, those of closed listeners aside.
     fn sockets(&self, context: &mut Context<'_>) -> io::Result<Vec<(String, OwnedFd)>> {
         let mut sockets = Vec::new();
@@ -218,7 +221,7 @@ impl Handover {
         if let Some(watchdog) = self.watchdog {
             context.cancel(watchdog);
         }
-        notify(&[NotifyState::MainPid(process), NotifyState::Ready]);
+        self.manager.notify(&[NotifyState::MainPid(process), NotifyState::Ready]);
         context.drain(self.grace);
     }
 }
@@ -257,24 +260,24 @@ impl Starting {
         match self.listen() {
             // It may have become ready just now, and serve somebody.
             Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
-            Heard::Nothing | Heard::End => self.end(context, false),
+            Heard::Nothing | Heard::End => self.end(context, None),
         }
     }
 
-    /// Ends the process, if it has not ended by itself. It has not been ready, so nobody is served by it. With `tells`, how
-    /// it ended is why this process stays.
-    fn end(&self, context: &mut Context<'_>, tells: bool) {
+    /// Ends the process, if it has not ended by itself. It has not been ready, so nobody is served by it. How it ended
+    /// is why `stays` stays.
+    fn end(&self, context: &mut Context<'_>, stays: Option<Rc<Handover>>) {
         let killed = self.0.borrow_mut().as_mut().map_or(Ok(()), |successor| successor.child.kill());
         if let Err(error) = killed {
             log::error!("cannot end a process that was not ready: {error}");
-            return self.ended(tells, &error.to_string());
+            return self.ended(stays.as_deref(), &error.to_string());
         }
-        self.look_for_end(context, tells, FIRST_LOOK);
+        self.look_for_end(context, stays, FIRST_LOOK);
     }
 
     /// Looks whether it has ended, and once more after a while if not: a process that waits for a disk, or is traced, ends
     /// some time after it was killed, and the loop has others to serve meanwhile.
-    fn look_for_end(&self, context: &mut Context<'_>, tells: bool, next_look: Duration) {
+    fn look_for_end(&self, context: &mut Context<'_>, stays: Option<Rc<Handover>>, next_look: Duration) {
         let end = match self.0.borrow_mut().as_mut().map(|successor| successor.child.try_wait()) {
             Some(Ok(None)) => None,
             Some(Ok(Some(status))) => Some(status.to_string()),
@@ -284,18 +287,18 @@ impl Starting {
         let Some(end) = end else {
             let starting = self.clone();
             let later = (next_look * 2).min(LAST_LOOK);
-            let timer = context.call_later(next_look, move |context| starting.look_for_end(context, tells, later));
+            let timer = context.call_later(next_look, move |context| starting.look_for_end(context, stays, later));
             context.unref(timer);
             return;
         };
-        self.ended(tells, &end);
+        self.ended(stays.as_deref(), &end);
     }
 
     /// It is waited for no longer: the next signal may start another one.
-    fn ended(&self, tells: bool, how: &str) {
+    fn ended(&self, stays: Option<&Handover>, how: &str) {
         self.0.take();
-        if tells {
-            stays(&format!("the new process did not become ready: {how}"));
+        if let Some(handover) = stays {
+            handover.stays(&format!("the new process did not become ready: {how}"));
         }
     }
 }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switchboard::service::Service;
 use switchboard::signals::Signal;
 use switchboard::{Endpoint, EventLoop, Protocol, Transport};
@@ -27,6 +28,9 @@ const ENDPOINTS: &str = "SWITCHBOARD_TEST_SERVICE_ENDPOINTS";
 
 /// Whether the child logs.
 const LOGS: &str = "SWITCHBOARD_TEST_SERVICE_LOGS";
+
+/// How many descriptors the child may have.
+const DESCRIPTORS: &str = "SWITCHBOARD_TEST_SERVICE_DESCRIPTORS";
 
 /// What a process exits with that takes over and is told not to become ready.
 const NOT_READY: i32 = 9;
@@ -100,6 +104,10 @@ fn the_child_of_services() {
 }
 
 fn serve(takes_over: bool) -> io::Result<()> {
+    if let Ok(descriptors) = std::env::var(DESCRIPTORS) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: descriptors.parse().ok(), maximum })?;
+    }
     let mut service = Service::from_env()?.with_grace(PATIENCE).with_start_timeout(PATIENCE);
     let mut event_loop = EventLoop::new()?;
     // Whatever goes wrong, it is not there for ever: nobody waits for who has taken over.
@@ -259,6 +267,38 @@ fn service_says_once_that_a_manager_s_address_is_not_supported_and_goes_on() {
         let mut rest = String::new();
         process.lines.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "", "for {address:?}");
+    }
+}
+
+/// A child that may have this many descriptors, and peers that say nothing and hold all of them.
+#[cfg(target_os = "linux")] // Where the descriptors of a process can be looked at.
+fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> (Process, Vec<TcpStream>) {
+    let mut process = start(scene, &["tcp:127.0.0.1:0"], vec![], |command| {
+        command.env("NOTIFY_SOCKET", folder.0.join("notify")).env("WATCHDOG_USEC", "20000");
+        command.env(DESCRIPTORS, descriptors.to_string());
+    });
+    process.line();
+    let address = process.address();
+    let peers = (0..descriptors).map(|_| connect(address)).collect();
+    // It may have been given others, with higher numbers.
+    let used = || (0..descriptors).all(|fd| Path::new(&format!("/proc/{}/fd/{fd}", process.child.id())).exists());
+    wait_until(|| used().then_some(()));
+    (process, peers)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn service_watchdog_is_told_though_peers_hold_all_descriptors() {
+    let folder = Folder::new("watchdog-peers");
+    let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (_process, _peers) = start_with_silent_peers("serves", &folder, 30);
+    // What was told before is read first.
+    notified.set_nonblocking(true).unwrap();
+    while notified.recv(&mut [0; 100]).is_ok() {}
+    notified.set_nonblocking(false).unwrap();
+    for _ in 0..3 {
+        assert_eq!(hear(&notified), "WATCHDOG=1\n");
     }
 }
 
