@@ -67,15 +67,19 @@
 //! systemd is told `RELOADING=1`, and then of the new main process: `systemctl reload` does all of it by
 //! `ExecReload=/bin/kill -USR2 $MAINPID`. Where systemd itself has the sockets, both ways work.
 //!
+//! - Descriptors for it are held back from the start, two for each listener and six, so that it works though clients
+//!   hold all others. Where the process may have too few for that, a warning is logged.
 //! - One restart at a time: SIGUSR2 during one, or during a drain, is ignored.
 //! - Only listeners of [`Service::listen`] are handed on, no connections and no datagram sockets.
 //! - The start of a process takes some milliseconds of the loop's time.
 
 mod handed_over;
 mod notify;
+mod reserve;
 mod restart;
+mod successor;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
@@ -193,11 +197,18 @@ impl Service {
             Endpoint::Systemd(name) => self.handed_over.count(name).max(1),
             _ => 1,
         };
-        let factory = Rc::new(RefCell::new(factory));
+        // No factory is called while it is called: the loop accepts nobody meanwhile.
+        let factory = Rc::new(Cell::new(Some(factory)));
         let mut listeners = Vec::new();
         for _ in 0..count {
             let factory = factory.clone();
-            match self.listen(context, endpoint, move |context, peer| (*factory.borrow_mut())(context, peer)) {
+            let shared = move |context: &mut Context<'_>, peer: &Address| {
+                let mut called = factory.take()?;
+                let protocol = called(context, peer);
+                factory.set(Some(called));
+                protocol
+            };
+            match self.listen(context, endpoint, shared) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     self.listeners.truncate(self.listeners.len() - listeners.len());

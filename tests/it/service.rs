@@ -89,7 +89,10 @@ impl log::Log for Log {
 fn the_child_of_services() {
     let Some(scene) = std::env::var_os(CHILD) else { return };
     let takes_over = std::env::var("LISTEN_FDNAMES").is_ok_and(|names| names.contains("%predecessor"));
-    if scene == "not ready" && takes_over {
+    let scene = scene.into_string().unwrap();
+    let may_be_ready =
+        scene.strip_prefix("not ready without ").map_or(scene != "not ready", |path| Path::new(path).exists());
+    if takes_over && !may_be_ready {
         std::process::exit(NOT_READY);
     }
     if std::env::var_os(LOGS).is_some() {
@@ -270,9 +273,15 @@ fn service_says_once_that_a_manager_s_address_is_not_supported_and_goes_on() {
     }
 }
 
+/// What the manager is told next beside the watchdog's messages.
+#[cfg(target_os = "linux")]
+fn hear_but_the_watchdog(notified: &UnixDatagram) -> String {
+    wait_until(|| Some(hear(notified)).filter(|message| message != "WATCHDOG=1\n"))
+}
+
 /// A child that may have this many descriptors, and peers that say nothing and hold all of them.
 #[cfg(target_os = "linux")] // Where the descriptors of a process can be looked at.
-fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> (Process, Vec<TcpStream>) {
+fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> (Process, SocketAddr, Vec<TcpStream>) {
     let mut process = start(scene, &["tcp:127.0.0.1:0"], vec![], |command| {
         command.env("NOTIFY_SOCKET", folder.0.join("notify")).env("WATCHDOG_USEC", "20000");
         command.env(DESCRIPTORS, descriptors.to_string());
@@ -283,7 +292,7 @@ fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> 
     // It may have been given others, with higher numbers.
     let used = || (0..descriptors).all(|fd| Path::new(&format!("/proc/{}/fd/{fd}", process.child.id())).exists());
     wait_until(|| used().then_some(()));
-    (process, peers)
+    (process, address, peers)
 }
 
 #[test]
@@ -292,7 +301,7 @@ fn service_watchdog_is_told_though_peers_hold_all_descriptors() {
     let folder = Folder::new("watchdog-peers");
     let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
     notified.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (_process, _peers) = start_with_silent_peers("serves", &folder, 30);
+    let (_process, _, _peers) = start_with_silent_peers("serves", &folder, 30);
     // What was told before is read first.
     notified.set_nonblocking(true).unwrap();
     while notified.recv(&mut [0; 100]).is_ok() {}
@@ -300,6 +309,34 @@ fn service_watchdog_is_told_though_peers_hold_all_descriptors() {
     for _ in 0..3 {
         assert_eq!(hear(&notified), "WATCHDOG=1\n");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn service_restart_works_though_peers_hold_all_descriptors_however_often_it_has_failed() {
+    let folder = Folder::new("restart-peers");
+    let notified = UnixDatagram::bind(folder.0.join("notify")).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ready = folder.0.join("ready");
+    let scene = format!("not ready without {}", ready.display());
+    let (process, address, peers) = start_with_silent_peers(&scene, &folder, 40);
+    assert_eq!(hear_but_the_watchdog(&notified), "READY=1\n");
+    for _ in 0..12 {
+        process.send(Signal::USR2);
+        assert!(hear_but_the_watchdog(&notified).starts_with("RELOADING=1\n"));
+        let told = hear_but_the_watchdog(&notified);
+        assert!(told.starts_with("READY=1\nSTATUS=") && told.contains("exit status: 9"), "{told}");
+    }
+    File::create(&ready).unwrap();
+    process.send(Signal::USR2);
+    assert!(hear_but_the_watchdog(&notified).starts_with("RELOADING=1\n"));
+    let told = hear_but_the_watchdog(&notified);
+    let new = told.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap_or_else(|| panic!("{told}"));
+    // Who was connected stays with the old process; the new one has descriptors of its own.
+    assert_eq!(which(&mut connect(address)).to_string(), new);
+    drop(peers);
+    send(new.parse().unwrap(), Signal::TERM);
+    wait_until(|| is_refused(address).then_some(()));
 }
 
 #[test]

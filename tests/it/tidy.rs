@@ -124,7 +124,17 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
         (".lose(", &["src/event_loop/core.rs"]),
         ("RefCell", &["src/sys/script.rs"]),
         // What closures of one thread share.
-        ("Cell<", &["src/sys/script.rs", "src/server/admission.rs", "src/reconnect.rs"]),
+        (
+            "Cell<",
+            &[
+                "src/sys/script.rs",
+                "src/server/admission.rs",
+                "src/reconnect.rs",
+                "src/service/mod.rs",
+                "src/service/reserve.rs",
+                "src/service/successor.rs",
+            ],
+        ),
         // One simulated world is shared by the loops of its hosts.
         // Signals are of the process, and shared by all its loops.
         (
