@@ -4,23 +4,37 @@
 //! Run `cargo run --example chat`, then `telnet 127.0.0.1 1234` from several windows. It asks for a
 //! name, and then shows what the others say, and who comes and goes.
 //!
+//! A peer that gives no name within a minute, or `--timeout SECONDS`, is disconnected: peers that say nothing must not keep
+//! others out. Members may be silent for an hour, in which nobody else says anything either. `--per-peer N` limits the
+//! connections of one address.
+//!
 //! Who does not read is cut off once more than 1 MiB waits for him, and nobody else waits for that. What members say is
 //! escaped, so that none can move another's cursor, forge a line or speak telnet to his client.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
+use bounds::Bounds;
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
-use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Transport, escape};
+use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Timeout, Transport, escape};
 
 /// Who has more than this unread is cut off.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a line may be.
 const LINE_BYTES_MAX: usize = 1024;
+
+/// How long one may take to give a name.
+const NAME_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a member may neither say nor be told anything. This finds peers that have vanished, too.
+const MEMBER_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Who is there, by name.
 type Room = Rc<RefCell<BTreeMap<String, ConnectionId>>>;
@@ -47,6 +61,8 @@ impl Member {
         self.room.borrow_mut().insert(name.clone(), transport.id());
         self.tell_others(transport, format!("* {name} has joined"));
         self.name = Some(name);
+        transport.set_timeout(Timeout::Handshake, None);
+        transport.set_timeout(Timeout::Idle, Some(MEMBER_TIMEOUT));
     }
 
     /// One line for all but this one. They are written out before the loop sleeps, many lines in one piece.
@@ -90,6 +106,14 @@ impl LineHandler for Member {
         }
     }
 
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        match timeout {
+            Timeout::Handshake => send_line(transport, b"* you have given no name"),
+            _ => send_line(transport, b"* nothing was said for an hour"),
+        }
+        transport.close();
+    }
+
     fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
         if let Some(name) = self.name.take() {
             self.room.borrow_mut().remove(&name);
@@ -99,9 +123,15 @@ impl LineHandler for Member {
 }
 
 fn main() -> Result<(), support::Failure> {
-    let address = support::listening_address(&[])?;
+    let mut arguments = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, NAME_TIMEOUT)?;
+    let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
     // Reading from a member goes on though he does not read: else he could not even leave.
-    let limits = Limits::default().with_queue_bytes_max(QUEUE_BYTES_MAX).with_pause_reading_over_high(false);
+    let limits = Limits::default()
+        .with_queue_bytes_max(QUEUE_BYTES_MAX)
+        .with_pause_reading_over_high(false)
+        .with_handshake_timeout(Some(bounds.timeout))
+        .with_connections_per_peer_max(bounds.per_peer_max);
     let mut event_loop = EventLoop::with_limits(limits)?;
     let room = Room::default();
     let listener = event_loop.context().listen(address, move |_, _| {

@@ -5,8 +5,11 @@
 //!
 //! Connections are kept alive, and requests may be pipelined: what came in one read is answered in one write. Bodies of
 //! requests are read and not looked at. Heads (16 KiB) and bodies (1 MiB) are bounded; each has 10 s to come, and a connection
-//! without a request is closed after 60 s. A request that could be taken in two ways is refused, and then it hangs up.
+//! without a request is closed after 60 s, or `--timeout SECONDS`; so is a peer that says nothing. `--per-peer N` limits the connections of one
+//! address. A request that could be taken in two ways is refused, and then it hangs up.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 mod http;
 mod support;
 
@@ -14,6 +17,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use bounds::Bounds;
 use http::{Answers, Heading, Request, Skipped, Status, Then};
 use switchboard::{EventLoop, Limits, Protocol, Timeout, Transport};
 
@@ -137,13 +141,15 @@ impl Protocol for Client {
     }
 }
 
-fn limits() -> Limits {
-    Limits::default().with_input_bytes_max(INPUT_BYTES_MAX).with_idle_timeout(Some(IDLE_TIMEOUT))
+fn limits(bounds: &Bounds) -> Limits {
+    bounds.limits().with_input_bytes_max(INPUT_BYTES_MAX)
 }
 
 fn main() -> Result<(), support::Failure> {
-    let address = support::listening_address(&[])?;
-    let mut event_loop = EventLoop::with_limits(limits())?;
+    let mut arguments = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
+    let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
+    let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
     let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
     let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(answers.clone()))));
     let listener = listener.map_err(support::cannot_listen(address))?;

@@ -5,19 +5,34 @@
 //! `printf 'PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nhello\n' | nc 127.0.0.1 1234`.
 //! A line is printed for whoever comes and goes.
 //!
+//! A peer that has been silent for a minute, or `--timeout SECONDS`, is disconnected, and one that sends no header after 5 s
+//! at the latest. `--per-peer N` limits the connections of one client, by the address that the proxy tells.
+//!
 //! With `--trust=ADDRESS`, an IP address and as often as wanted, only who connects from there is taken for a proxy. Where
 //! others can reach the server, that must not be left out: whoever may send a header may be anybody.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 mod support;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
 
+use bounds::Bounds;
 use switchboard::proxy::{AcceptProxy, Carried, tlv};
-use switchboard::{CloseReason, EventLoop, Protocol, Transport, escape};
+use switchboard::{CloseReason, EventLoop, Limits, Protocol, Transport, escape};
 
 use support::say;
 
-struct Echo;
+/// How long a peer may be silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+struct Echo {
+    _place: Place,
+}
 
 impl Protocol for Echo {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
@@ -37,6 +52,50 @@ impl Protocol for Echo {
     }
 }
 
+/// How many connections each client has. The loop's limit counts those of a socket's peer, which is the proxy.
+#[derive(Clone)]
+struct Clients {
+    counts: Rc<RefCell<HashMap<IpAddr, usize>>>,
+    per_peer_max: usize,
+}
+
+impl Clients {
+    /// `None` if the client has as many as it may have. A proxy that connects for itself is not counted.
+    fn enter(&self, carried: &Carried) -> Option<Place> {
+        let client = carried.source().and_then(|source| source.as_inet()).map(|source| match source.ip() {
+            // One client may choose among all addresses of its network.
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+            ip => ip,
+        });
+        if let Some(client) = client {
+            let mut counts = self.counts.borrow_mut();
+            let count = counts.entry(client).or_default();
+            if *count >= self.per_peer_max {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place { clients: self.clone(), client })
+    }
+}
+
+/// Counts one connection of a client as long as it exists.
+struct Place {
+    clients: Clients,
+    client: Option<IpAddr>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut counts = self.clients.counts.borrow_mut();
+        match counts.get_mut(&client) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&client)),
+        }
+    }
+}
+
 /// What the proxy told, before the connection begins.
 fn tell(carried: &Carried) {
     let proxy = carried.proxy();
@@ -48,19 +107,23 @@ fn tell(carried: &Carried) {
 }
 
 fn main() -> Result<(), support::Failure> {
-    let trusted: Vec<String> = std::env::args().filter(|argument| argument.starts_with("--trust=")).collect();
-    let flags: Vec<&str> = trusted.iter().map(String::as_str).collect();
-    let address = support::listening_address(&flags)?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
+    let (trusted, arguments): (Vec<_>, Vec<_>) = arguments.into_iter().partition(|one| one.starts_with("--trust="));
+    let [timeout, per_peer] = bounds::FLAGS;
+    let address = support::listening_address_in(arguments, &["--trust=ADDRESS", timeout, per_peer])?;
     let mut accept = AcceptProxy::new();
     if !trusted.is_empty() {
-        let proxies: Result<Vec<IpAddr>, _> = flags.iter().map(|flag| flag["--trust=".len()..].parse()).collect();
+        let proxies: Result<Vec<IpAddr>, _> = trusted.iter().map(|flag| flag["--trust=".len()..].parse()).collect();
         let proxies = proxies.map_err(std::io::Error::other)?;
         accept = accept.trusted(move |proxy| proxy.as_inet().is_some_and(|proxy| proxies.contains(&proxy.ip())));
     }
-    let mut event_loop = EventLoop::new()?;
-    let factory = accept.factory(|_, carried| {
+    let limits = Limits::default().with_idle_timeout(Some(bounds.timeout));
+    let mut event_loop = EventLoop::with_limits(limits)?;
+    let clients = Clients { counts: Rc::default(), per_peer_max: bounds.per_peer_max };
+    let factory = accept.factory(move |_, carried| {
         tell(carried);
-        Some(Box::new(Echo))
+        Some(Box::new(Echo { _place: clients.enter(carried)? }))
     });
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

@@ -6,15 +6,32 @@
 //!
 //! A side that does not read holds up the other one and nobody else: while more than 64 KiB wait for it, the other is not
 //! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.
+//!
+//! A pair of which a side has neither sent nor taken a byte for ten minutes, or `--timeout SECONDS`, is reset, also where one
+//! side has ended its half: peers that say nothing must not keep others out. `--per-peer N` limits the connections of one
+//! address. There are as many pairs as there are descriptors for; clients that come later wait in the backlog.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 #[path = "support/client.rs"]
 #[allow(dead_code)] // It also has what clients need that do not listen.
 mod client;
 mod support;
 
 use std::io;
+use std::time::Duration;
 
-use switchboard::{Address, CloseReason, ConnectError, ConnectionId, Context, EventLoop, Limits, Protocol, Transport};
+use bounds::Bounds;
+use switchboard::{
+    Address, CloseReason, ConnectError, ConnectionId, Context, EventLoop, Limits, Protocol, Timeout, Transport,
+};
+
+/// How long a side may be idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Descriptors for the loop, for looking up names, and for sides whose other side is gone already.
+#[cfg(unix)]
+const OTHER_DESCRIPTORS: u64 = 24;
 
 /// A name or an address, and a port: looked up anew for each pair.
 type Target = (String, u16);
@@ -24,6 +41,7 @@ struct Side {
     other: Option<ConnectionId>,
     /// Where the other side is to be connected to; none for the side that was.
     target: Option<Target>,
+    timeout: Duration,
 }
 
 impl Side {
@@ -39,11 +57,13 @@ impl Side {
 impl Protocol for Side {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let Some(target) = self.target.take() else {
+            // The timeouts of the loop's limits are for those that it accepts.
+            transport.set_timeout(Timeout::Idle, Some(self.timeout));
             return self.with_other(transport, |other| other.resume_reading());
         };
         // What it sends before the other side stands waits in the kernel.
         transport.pause_reading();
-        let onward = Side { other: Some(transport.id()), target: None };
+        let onward = Side { other: Some(transport.id()), target: None, timeout: self.timeout };
         match transport.context().connect(target.clone(), Box::new(onward)) {
             Ok(id) => self.other = Some(id),
             Err(error) => {
@@ -75,6 +95,11 @@ impl Protocol for Side {
         self.with_other(transport, |other| other.abort());
     }
 
+    /// Both sides are reset: neither has ended, and what one has of the other may be a part.
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        transport.abort_after(timeout);
+    }
+
     /// An end in order is one for the other side too; anything else must not look like one.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         self.with_other(transport, |other| match reason {
@@ -84,16 +109,33 @@ impl Protocol for Side {
     }
 }
 
+/// How many pairs there may be. Without a second descriptor, a client could only be reset.
+#[cfg(unix)]
+fn pairs_max() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let pairs = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
+    usize::try_from(pairs).unwrap_or(usize::MAX).clamp(1, Limits::default().connections_max)
+}
+
+/// Elsewhere there is no such limit.
+#[cfg(not(unix))]
+fn pairs_max() -> usize {
+    Limits::default().connections_max
+}
+
 fn main() -> Result<(), support::Failure> {
-    let target = std::env::args().nth(1).unwrap_or_default();
-    let address = support::listening_address(&[&target])?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
+    let target = arguments.first().cloned().unwrap_or_default();
+    let address = support::listening_address_in(arguments.into_iter().skip(1), &bounds::FLAGS)?;
     let usage = |wrong| io::Error::other(format!("{wrong}; then the address to listen on"));
     let target = client::name_and_port(&target).map_err(usage)?;
     // Each side waits for the other one already; waiting for itself as well could end in both waiting.
-    let limits = Limits::default().with_pause_reading_over_high(false);
+    let limits = bounds.limits().with_pause_reading_over_high(false).with_connections_max(pairs_max());
     let mut event_loop = EventLoop::with_limits(limits)?;
     let factory = move |_: &mut Context<'_>, _: &Address| {
-        Some(Box::new(Side { other: None, target: Some(target.clone()) }) as Box<dyn Protocol>)
+        let side = Side { other: None, target: Some(target.clone()), timeout: bounds.timeout };
+        Some(Box::new(side) as Box<dyn Protocol>)
     };
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

@@ -7,8 +7,11 @@
 //! `kill -USR2 NUMBER` has a new process take over: whoever is connected stays with the old one until its answers are
 //! given, whoever comes is served by the new one, and nobody is refused. `kill NUMBER`, or Ctrl-C, ends it once the
 //! answers under way are given, after `--grace SECONDS` at the latest. A new process that is not ready after
-//! `--start-timeout SECONDS` is given up. Under systemd: `examples/service/`.
+//! `--start-timeout SECONDS` is given up. A peer that has been silent for a minute, or `--timeout SECONDS`, and waits for no
+//! answer is disconnected. `--per-peer N` limits the connections of one address. Under systemd: `examples/service/`.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 #[allow(dead_code)] // It also has what servers on one Internet address need.
 mod support;
 
@@ -16,11 +19,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bounds::Bounds;
 use support::Failure;
 use switchboard::service::Service;
-use switchboard::{Endpoint, EventLoop, Protocol, Transport};
+use switchboard::{Endpoint, EventLoop, Protocol, Timeout, Transport};
 
 const DEFAULT_ENDPOINT: &str = "tcp:127.0.0.1:1234";
+
+/// How long a peer may be silent that waits for no answer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers each line, after a while.
 struct Session {
@@ -61,6 +68,13 @@ impl Protocol for Session {
             transport.close();
         }
     }
+
+    /// While an answer is due, it is not the peer's turn: the time begins anew.
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        if self.waiting.answers.get() == 0 {
+            transport.end_after(timeout);
+        }
+    }
 }
 
 /// The command line.
@@ -69,13 +83,16 @@ struct Options {
     delay: Duration,
     grace: Duration,
     start_timeout: Duration,
+    bounds: Bounds,
 }
 
 fn options() -> Result<Options, Failure> {
     support::show_log();
-    let seconds = Duration::from_secs(20);
-    let mut options = Options { endpoints: Vec::new(), delay: Duration::ZERO, grace: seconds, start_timeout: seconds };
-    let mut arguments = std::env::args().skip(1);
+    let (endpoints, delay, seconds) = (Vec::new(), Duration::ZERO, Duration::from_secs(20));
+    let mut arguments = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, IDLE_TIMEOUT)?;
+    let mut options = Options { endpoints, delay, grace: seconds, start_timeout: seconds, bounds };
+    let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let mut number = || {
             let number = arguments.next().and_then(|text| text.parse().ok());
@@ -97,9 +114,9 @@ fn options() -> Result<Options, Failure> {
 fn main() -> Result<(), Failure> {
     // First of all: it takes the environment apart.
     let service = Service::from_env()?;
-    let Options { endpoints, delay, grace, start_timeout } = options()?;
+    let Options { endpoints, delay, grace, start_timeout, bounds } = options()?;
     let mut service = service.with_grace(grace).with_start_timeout(start_timeout);
-    let mut event_loop = EventLoop::new()?;
+    let mut event_loop = EventLoop::with_limits(bounds.limits())?;
     let mut listeners = Vec::new();
     for endpoint in &endpoints {
         listeners.extend(service.listen_all(&mut event_loop.context(), endpoint, move |_, _| {

@@ -758,7 +758,7 @@ BUGS = [
     ("http", CHUNKS, "Rules::Strict => self.in_trailer(line, byte).ok_or(\"a trailer field is malformed\")?,", "Rules::Strict => line.next_unread(byte),"),
     ("http", CHUNKS, "byte == b':' && OF_HEADS.contains(&&self.name[..])", "false"),
     ("http", CHUNKS, "(Line::Value, _) if is_text(byte) => Line::Value,", "(Line::Value, _) => Line::Value,"),
-    ("http", "examples/http_server.rs", ".with_idle_timeout(Some(IDLE_TIMEOUT))", ""),
+    ("http", "examples/support/bounds.rs", ".with_idle_timeout(Some(self.timeout))", ""),
     ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
     ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),
     ("http", "examples/http_server.rs", "if begins_anew {", "if false {"),

@@ -9,6 +9,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(1);
 
+fn limits() -> Limits {
+    super::limits(&Bounds { timeout: IDLE_TIMEOUT, per_peer_max: usize::MAX })
+}
+
 fn harness() -> Harness {
     Harness::with_limits(Client::new(Rc::new(RefCell::new(Answers::new(SystemTime::now())))), limits())
 }

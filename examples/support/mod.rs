@@ -43,9 +43,18 @@ impl From<io::Error> for Failure {
 }
 
 /// The address to listen on, from the command line; `flags` are the other arguments that the example knows.
+#[allow(dead_code)] // Some examples take other arguments out first.
 pub(crate) fn listening_address(flags: &[&str]) -> Result<SocketAddr, Failure> {
+    listening_address_in(std::env::args().skip(1), flags)
+}
+
+/// The same from what is left of the command line. `flags` may be names of what was taken out of it.
+pub(crate) fn listening_address_in(
+    arguments: impl IntoIterator<Item = String>,
+    flags: &[&str],
+) -> Result<SocketAddr, Failure> {
     show_log();
-    let mut addresses = std::env::args().skip(1).filter(|argument| !flags.contains(&argument.as_str()));
+    let mut addresses = arguments.into_iter().filter(|argument| !flags.contains(&argument.as_str()));
     let address = addresses.next().unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
     if let Some(surplus) = addresses.next() {
         return Err(Failure(format!("{surplus:?} is one argument too many: usage: [ADDRESS]{}", usage(flags))));
