@@ -3,6 +3,9 @@
 //! Run `cargo run --example udp_echo`, then `nc -u 127.0.0.1 1234`, or `cargo run --example udp_client`: what is
 //! sent comes back. It prints what goes wrong, and goes on.
 //!
+//! Do not run it where strangers can reach it: the source of a datagram can be forged. One datagram that names another echo
+//! server as its source is sent back and forth between the two for ever.
+//!
 //! It hears datagrams that are broadcast too, where it listens on an address of all interfaces, such as `0.0.0.0:1234`.
 
 #[allow(dead_code)] // How a listener is announced.
