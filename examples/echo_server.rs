@@ -2,6 +2,9 @@
 //!
 //! Run `cargo run --example echo_server`, then `telnet 127.0.0.1 1234` from several windows: each line that
 //! you type comes back.
+//!
+//! It stays plain: peers that say nothing stay for ever, and enough of them hold all of its descriptors. What a server on
+//! the open network sets against that is in the guide, on the page of limits.
 
 mod support;
 

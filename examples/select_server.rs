@@ -7,6 +7,9 @@
 //! has waited for a moment, or when its client leaves. What clients send is shown escaped: none of them can clear the
 //! screen or forge a line.
 //!
+//! It stays plain: peers that say nothing stay for ever, and enough of them hold all of its descriptors. What a server on
+//! the open network sets against that is in the guide, on the page of limits.
+//!
 //! It is written three times, to be read side by side: on bare mio (`select_server_mio`), on sources of the loop
 //! (`select_server_register`), and here, on `Protocol`. They print the same; what gets shorter is what the loop does.
 
