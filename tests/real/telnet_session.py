@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
-"""People's clients against the select server: two telnets at once on terminals of their own, and netcat.
+"""People's clients against the select server and the chat room: telnet, PuTTY's plink and BusyBox's telnet on terminals of
+their own, and netcat.
 
-Telnet is typed at through a pseudo-terminal, as a person does.  Its interrupt key sends the telnet codes IAC IP, and
-its Synch is sent as urgent data: whoever stops reading at the urgent mark never sees the line that follows.
+They are typed at through a pseudo-terminal, as a person does.  Telnet's interrupt key sends the telnet codes IAC IP, and
+its Synch is sent as urgent data: a server that stops reading at the urgent mark never sees the line that follows.
+A telnet that sends each key by itself ends a line with CR NUL.
+
+Debian: telnet (which is inetutils-telnet), putty-tools, busybox, netcat-openbsd.
 """
 
+import contextlib
 import os
+import shutil
+import socket
 import subprocess
 import termios
 import threading
@@ -17,23 +24,24 @@ from harness import Checks, Failed, Server, require
 LIMIT_S = 120
 INTERRUPT = b"\x03"
 ESCAPE = b"\x1d"
-CONTROL_KEYS = 6  # Where the terminal's attributes list its special keys.
+LOCAL_MODES = 3  # Where a terminal's attributes have the flags of line editing,
+CONTROL_KEYS = 6  # and where they list its special keys.
+END_OF_INPUT = b"\x04"  # Behind half a line it sends that as it is.
 IAC_IP = b"\xff\xf4"
 IAC_DO_TIMING_MARK = b"\xff\xfd\x06"
 IAC_DATA_MARK = b"\xff\xf2"
 
 
-class Telnet:
-    """A telnet with a terminal of its own."""
+class Terminal:
+    """A client with a terminal of its own."""
 
-    def __init__(self, server):
+    def __init__(self, argv):
         ours, terminal = os.openpty()
         self.terminal = ours
         self.shown = b""
         self.changed = threading.Condition()
-        already = server.count(rb"Got connection from \S+")
         self.process = harness.start(
-            ["setsid", "--ctty", "telnet", server.address[0], str(server.address[1])],
+            ["setsid", "--ctty", *argv],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
@@ -42,11 +50,6 @@ class Telnet:
         os.close(terminal)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for_mode(talking=True)
-        server.wait(lambda: server.count(rb"Got connection from \S+") == already + 1, "one connection more")
-        self.server = server
-        self.name = [line for line in server.lines if line.startswith(b"Got ")][-1].split()[-1].decode()
-        self.sent = b""
 
     def __enter__(self):
         return self
@@ -70,7 +73,26 @@ class Telnet:
     def wait_for_shown(self, text, after=0):
         with self.changed:
             found = self.changed.wait_for(lambda: text in self.shown[after:], harness.WAIT_S)
-        require(found, f"telnet does not show {text!r} but {self.shown[after:]!r}")
+        require(found, f"the client does not show {text!r} but {self.shown[after:]!r}")
+
+    def type(self, keys):
+        os.write(self.terminal, keys)
+
+    def wait_for_keys_one_by_one(self):
+        """Until the terminal hands on each key at once, and no longer whole lines."""
+        deadline = time.monotonic() + harness.WAIT_S
+        while termios.tcgetattr(self.terminal)[LOCAL_MODES] & termios.ICANON:
+            require(time.monotonic() < deadline, f"it does not leave the line mode: {self.shown!r}")
+            time.sleep(harness.POLL_S)
+
+    def wait_for_end(self):
+        try:
+            return self.process.wait(harness.WAIT_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"the client does not end: {self.shown!r}") from None
+
+
+    # Of inetutils' telnet.
 
     def wait_for_mode(self, talking):
         """Until telnet has set its terminal for talking (the escape key ends a line then) or for commands.
@@ -83,19 +105,31 @@ class Telnet:
             require(time.monotonic() < deadline, f"telnet does not get ready: {self.shown!r}")
             time.sleep(harness.POLL_S)
 
-    def type(self, keys):
-        os.write(self.terminal, keys)
-
-    def command(self, text, shows=b""):
-        """Types at telnet's own prompt, and waits until telnet shows this."""
+    def command(self, text, shows=b"", then=None):
+        """Types at telnet's own prompt, and waits until telnet shows this and talks again, or for something else."""
         before = len(self.shown)
         self.type(ESCAPE)
         self.wait_for_mode(talking=False)
         self.wait_for_shown(b"telnet> ", before)
         self.type(text.encode() + b"\n")
         self.wait_for_shown(shows, before)
-        if text != "quit":
-            self.wait_for_mode(talking=True)
+        (then or (lambda: self.wait_for_mode(talking=True)))()
+
+
+def connections(server):
+    return [line.split()[-1].decode() for line in server.lines if line.startswith(b"Got connection from ")]
+
+
+class Printed(Terminal):
+    """One that talks to the select server, which prints what it says."""
+
+    def __init__(self, server, argv):
+        already = len(connections(server))
+        super().__init__(argv)
+        server.wait(lambda: len(connections(server)) == already + 1, "one connection more")
+        self.server = server
+        self.name = connections(server)[-1]
+        self.sent = b""
 
     def wait_for_sent(self, data):
         """Until the server has printed this, after all that came before, and nothing else."""
@@ -111,9 +145,19 @@ class Telnet:
         self.type(line.encode() + b"\n")
         self.wait_for_sent(line.encode())
 
+
+def telnet(address):
+    return ["telnet", address[0], str(address[1])]
+
+
+class Telnet(Printed):
+    def __init__(self, server):
+        super().__init__(server, telnet(server.address))
+        self.wait_for_mode(talking=True)
+
     def quit(self):
-        self.command("quit", shows=b"Connection closed.")
-        require(self.process.wait(harness.WAIT_S) == 0, f"telnet exits with {self.process.returncode}")
+        self.command("quit", b"Connection closed.", self.wait_for_end)
+        require(self.process.returncode == 0, f"telnet exits with {self.process.returncode}")
         self.server.wait_for_text(harness.DISCONNECTED.format(self.name))
 
 
@@ -183,6 +227,131 @@ def send_commands(server):
         telnet.quit()
 
 
+# ------------------------------------------------------------------------------------------------------ other clients
+
+
+def plink(way):
+    return lambda address: ["plink", way, "-P", str(address[1]), address[0]]
+
+
+def busybox(address):
+    return ["busybox", "telnet", address[0], str(address[1])]
+
+
+# What they are called, how they are started, and what each sends at once.
+OTHERS = [
+    ("plink -raw", plink("-raw"), b""),
+    # Will: size of the window, speed, type, environment, no go-aheads. Do: echo, no go-aheads.
+    ("plink -telnet", plink("-telnet"), b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\xff\xfd\x03"),
+    ("busybox telnet", busybox, b""),
+]
+
+
+def installed(program):
+    require(shutil.which(program), "it is not installed")
+
+
+def other_prints_lines(server, argv, greeting):
+    with Printed(server, argv(server.address)) as client:
+        client.wait_for_sent(greeting)
+        client.say("hello")
+        client.say("and again")
+        client.type(b"half a line" + END_OF_INPUT)
+        client.wait_for_sent(b"half a line")
+        client.say("and its end")
+        printed = harness.printed_of(server, client.name)[-4:]
+        require(printed == [b"hello", b"and again", b"half a line", b"and its end"], f"printed {printed}")
+    server.wait_for_text(harness.DISCONNECTED.format(client.name))
+
+
+def other_chats(argv):
+    """Lines both ways, in the room that speaks telnet."""
+    with chat_room() as (server, member), Terminal(argv(server.address)) as client:
+        client.wait_for_shown(b"Your name?")
+        # This one ends when its own input does, as netcat does.
+        converse(member, client, b"\n", at_the_end=END_OF_INPUT if "-raw" in client.process.args else b"")
+
+
+@contextlib.contextmanager
+def chat_room():
+    with Server([harness.example("chat"), "127.0.0.1:0"]) as server, harness.connect(server.address) as member:
+        expect(member, b"Your name?\r\n")
+        member.sendall(b"member\r\n")
+        expect(member, b"Welcome, member. /who tells who is here, /quit leaves.\r\n")
+        yield server, member
+
+
+def converse(member, client, enter, also=(), at_the_end=b""):
+    """The client has been asked for its name, and joins, says and hears something, and leaves."""
+    client.type(b"visitor" + enter)
+    client.wait_for_shown(b"Welcome, visitor.")
+    expect(member, b"* visitor has joined\r\n")
+    for typed, heard in ((b"good evening", b"good evening"), *also):
+        client.type(typed + enter)
+        expect(member, b"visitor: " + heard + b"\r\n")
+        member.sendall(b"to you too\r\n")
+        before = len(client.shown)
+        client.wait_for_shown(b"member: to you too", max(0, before - 100))
+    client.type(b"/quit" + enter)
+    expect(member, b"* visitor has left\r\n")
+    client.type(at_the_end)
+    client.wait_for_end()
+
+
+def expect(member, line):
+    got = harness.receive(member, len(line))
+    require(got == line, f"{got!r}, not {line!r}")
+
+
+BYTE_255 = (b"x\xffy", b"x\\xffy")  # On the way there are two; the room shows it escaped.
+OFFER_TO_ECHO = b"\xff\xfb\x01\xff\xfb\x03"
+WONT_ECHO = b"\xff\xfc\x01"
+WONT_SUPPRESS_GO_AHEAD = b"\xff\xfc\x03"
+
+
+def other_chats_key_by_key(argv, line_end):
+    """Through something that offers to echo, as a terminal server does. So the client sends each key by itself."""
+    with chat_room() as (server, member), offers_echo(server.address) as (address, sent):
+        with Terminal(argv(address)) as client:
+            client.wait_for_shown(b"Your name?")
+            client.wait_for_keys_one_by_one()
+            converse(member, client, b"\r", [BYTE_255])
+        for typed in (b"visitor", b"good evening", b"x\xff\xffy", b"/quit"):
+            require(typed + line_end in sent, f"sent {bytes(sent)!r}, without {typed + line_end!r}")
+
+
+@contextlib.contextmanager
+def offers_echo(server_address):
+    """Passes one connection on behind an offer to echo, and keeps what the client has sent.
+
+    The room refuses to echo when the client agrees to it: that is not passed on.
+    """
+    sent = bytearray()
+
+    def pass_on(source, target, kept):
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                kept += data
+                target.sendall(data.replace(WONT_ECHO, b"").replace(WONT_SUPPRESS_GO_AHEAD, b""))
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        with contextlib.suppress(OSError), listener.accept()[0] as client, harness.connect(server_address) as server:
+            client.sendall(OFFER_TO_ECHO)
+            back = threading.Thread(target=pass_on, args=(server, client, bytearray()), daemon=True)
+            back.start()
+            pass_on(client, server, sent)
+            back.join(harness.WAIT_S)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(harness.WAIT_S)
+        between = threading.Thread(target=serve, daemon=True)
+        between.start()
+        yield listener.getsockname(), sent
+        between.join(harness.WAIT_S)
+
+
 def netcat(server, text, printed):
     """Sends text by `nc -N`, which ends its half when the text does and exits when the server ends the other."""
     already = len(server.lines)
@@ -208,6 +377,8 @@ def netcat(server, text, printed):
 
 def main():
     checks = Checks(LIMIT_S)
+    for program in ("telnet", "plink", "busybox", "nc"):
+        checks.run(f"{program} is there", installed, program)
     with Server([harness.example("select_server"), "127.0.0.1:0"]) as server:
         checks.run("two telnets at once", two_at_once, server)
         checks.run("a silent telnet blocks nobody", a_silent_one_blocks_nobody, server)
@@ -218,8 +389,15 @@ def main():
         checks.run("netcat with two lines", netcat, server, b"one\ntwo\r\n", ["one", "two"])
         checks.run("netcat with a partial line", netcat, server, b"one\n\npart", ["one", "", "part"])
         checks.run("netcat with nothing", netcat, server, b"", [])
+        for name, argv, greeting in OTHERS:
+            checks.run(f"{name}, printed", other_prints_lines, server, argv, greeting)
         checks.run("idle afterwards", server.require_quiet)
         checks.run("ends with 0", lambda: require(server.end() == 0, "another exit code"))
+    for name, argv, _ in OTHERS:
+        checks.run(f"{name} in the chat room", other_chats, argv)
+    checks.run("telnet in the chat room, key by key", other_chats_key_by_key, telnet, b"\r\0")
+    checks.run("plink -telnet in the chat room, key by key", other_chats_key_by_key, plink("-telnet"), b"\r\0")
+    checks.run("busybox telnet in the chat room, key by key", other_chats_key_by_key, busybox, b"\r\n")
     checks.finish()
 
 
