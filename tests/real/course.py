@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""What examples/README.md has a person try, tried: telnet in a real terminal (tmux), curl, netcat, and our own client.
+"""What examples/README.md has a person try, tried: telnet and netcat in a real terminal (tmux), curl, and our own client.
 
     python3 tests/real/course.py
 
 after `cargo build --examples --all-features`.  Debian: telnet, tmux, curl, netcat-openbsd.
 """
 
+import glob
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import termios
 import time
+from contextlib import ExitStack, suppress
 
 import harness
 from harness import Checks, Server, require
@@ -55,12 +58,18 @@ class Terminals:
         require(done.returncode == 0, f"tmux {arguments}: {done.stderr}")
         return done.stdout
 
-    def telnet(self, server):
+    def window(self, program, server):
         self._count += 1
         name = f"window{self._count}"
         host, port = server.address
-        self.run("new-session", "-d", "-s", name, "-x", "100", "-y", "30", "telnet", host, str(port))
-        window = Window(self, name)
+        self.run("new-session", "-d", "-s", name, "-x", "100", "-y", "30", program, host, str(port))
+        return Window(self, name)
+
+    def netcat(self, server):
+        return self.window("nc", server)
+
+    def telnet(self, server):
+        window = self.window("telnet", server)
         window.wait_for("Escape character is '^]'.")
         window.wait_until_talking()
         return window
@@ -74,8 +83,8 @@ class Window:
     def shown(self):
         return self.terminals.run("capture-pane", "-p", "-t", self.name)
 
-    def wait_for(self, text):
-        deadline = time.monotonic() + harness.WAIT_S
+    def wait_for(self, text, limit_s=harness.WAIT_S):
+        deadline = time.monotonic() + limit_s
         while text not in (shown := self.shown()):
             require(time.monotonic() < deadline, f"{self.name} does not show {text!r} but:\n{shown}")
             time.sleep(harness.POLL_S)
@@ -101,6 +110,11 @@ class Window:
     def line(self, text):
         self.type(text)
         self.keys("Enter")
+
+    def part(self, text):
+        """Sends it as it is, without the end of a line."""
+        self.type(text)
+        self.keys("C-d")
 
     def quit(self):
         self.keys("C-]")
@@ -156,6 +170,150 @@ def who_is_there_at_the_end(name):
         require(server.end() == 0, "another exit code")
         server.wait_for_text(f"{harness.name_of(client)} disconnected")
         require(client.recv(1) == b"", "no end")
+
+
+def half_a_line(terminals, name):
+    """By both clients; it appears after a moment, and so does the rest."""
+    with Server([harness.example(name), ANY_PORT]) as server:
+        for open_window in (terminals.telnet, terminals.netcat):
+            window = open_window(server)
+            client = names_of(server, 1)[-1]
+            window.part("half a li")
+            server.wait_for_text(f"{client}: half a li")
+            window.line("ne")
+            server.wait_for_text(f"{client}: ne")
+            server.lines.clear()
+        require(server.end() == 0, "another exit code")
+
+
+def pieces(terminals):
+    """What the logger prints are pieces, as they are sent."""
+    with Server([harness.example("simple_logger"), ANY_PORT]) as server:
+        for open_window, end in ((terminals.telnet, "\\r\\n"), (terminals.netcat, "\\n")):
+            window = open_window(server)
+            window.line("a line")
+            server.wait_for_line(rf".*a line{re.escape(end)}.*".encode())
+            window.part("half a li")
+            server.wait_for_line(rb".*half a li\W*")
+            window.line("ne")
+            server.wait_for_line(rf"\W*(.*\W)?ne{re.escape(end)}.*".encode())
+            server.lines.clear()
+        require(server.end() == 0, "another exit code")
+
+
+def lines(terminals):
+    """Half a line waits for its other half."""
+    with Server([harness.example("line_logger"), ANY_PORT]) as server:
+        for open_window in (terminals.telnet, terminals.netcat):
+            window = open_window(server)
+            window.part("half a li")
+            with harness.connect(server.address) as other:
+                # What this one sends later is printed earlier.
+                other.sendall(b"from another\n")
+                server.wait_for_line(rb".*from another.*")
+            require(not server.count(rb".*half.*"), f"printed {server.lines}")
+            window.line("ne")
+            server.wait_for_line(rb".*half a line.*")
+            server.lines.clear()
+        require(server.end() == 0, "another exit code")
+
+
+def ask_http(window, *head):
+    for line in (*head, ""):
+        window.line(line)
+
+
+def http(terminals):
+    """A person is the browser."""
+    with Server([harness.example("http_server"), ANY_PORT]) as server:
+        window = terminals.telnet(server)
+        for count in (1, 2):
+            ask_http(window, "GET / HTTP/1.1", "Host: x")
+            deadline = time.monotonic() + harness.WAIT_S
+            while window.shown().count("200 OK") < count:
+                require(time.monotonic() < deadline, f"no answer: {window.shown()}")
+                time.sleep(harness.POLL_S)
+        without_host = terminals.telnet(server)
+        ask_http(without_host, "GET / HTTP/1.1")
+        without_host.wait_for("400 Bad Request")
+        without_host.wait_for("Connection closed by foreign host.")
+        begin = time.monotonic()
+        slow = terminals.telnet(server)
+        slow.part("GET / HT")
+        with harness.others_meanwhile():
+            slow.wait_for("408 Request Timeout", 10 + harness.WAIT_S)
+            took_s = time.monotonic() - begin
+        slow.wait_for("Connection closed by foreign host.")
+        require(took_s >= 9, f"it hung up after {took_s:.1f} s")
+        ask_http(window, "GET / HTTP/1.0")
+        window.wait_for("Connection closed by foreign host.")
+        require(server.end() == 0, "another exit code")
+
+
+SERVICE_GRACE_S = 20
+
+
+def service(terminals):
+    """SIGUSR2, and what becomes of the telnets that are there: one asks once more, and one does not."""
+    with Server([harness.example("service"), "tcp:" + ANY_PORT]) as server, ExitStack() as stack:
+        stack.callback(end_children, server.pid)
+        asks, is_silent = terminals.telnet(server), terminals.telnet(server)
+        for window in (asks, is_silent):
+            window.line("hello")
+            window.wait_for(f"{server.pid} hello")
+        subprocess.run(["kill", "-USR2", str(server.pid)], check=True, timeout=harness.WAIT_S)
+        begin = time.monotonic()
+        new, new_pid = another_process(terminals, server)
+        stack.callback(end_number, new_pid)
+        asks.line("once more")
+        asks.wait_for(f"{server.pid} once more")
+        asks.wait_for("Connection closed by foreign host.")
+        require(server.alive(), "the old process ended though a telnet is there")
+        with harness.others_meanwhile():
+            is_silent.wait_for("Connection closed by foreign host.", SERVICE_GRACE_S + harness.WAIT_S)
+            took_s = time.monotonic() - begin
+        require(took_s >= SERVICE_GRACE_S - 1, f"it was let go after {took_s:.1f} s")
+        require(server.process.wait(harness.WAIT_S) == 0, "another exit code")
+        new.line("still there?")
+        new.wait_for(f"{new_pid} still there?")
+        subprocess.run(["kill", str(new_pid)], check=True, timeout=harness.WAIT_S)
+        server_is_gone(server)
+        new.line("the last")
+        new.wait_for(f"{new_pid} the last")
+        new.wait_for("Connection closed by foreign host.")
+
+
+def end_children(pid):
+    """Ends what this process has started: once that is ready, nobody else would."""
+    for folder in glob.glob(f"/proc/{pid}/task/*/children"):
+        with open(folder, encoding="ascii") as file:
+            for child in file.read().split():
+                end_number(int(child))
+
+
+def end_number(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def another_process(terminals, server):
+    """A telnet to the new process, and the number of that: as a person does, calls again until there is another one."""
+    deadline = time.monotonic() + harness.WAIT_S
+    while True:
+        window = terminals.telnet(server)
+        window.line("who?")
+        window.wait_for(" who?")
+        pid = int(re.search(r"(\d+) who\?", window.shown()).group(1))
+        if pid != server.pid:
+            return window, pid
+        require(time.monotonic() < deadline, "no other process answers")
+
+
+def server_is_gone(server):
+    deadline = time.monotonic() + harness.WAIT_S
+    while not harness.refused(server.address):
+        require(time.monotonic() < deadline, "it still listens")
+        time.sleep(harness.POLL_S)
 
 
 def chat(terminals):
@@ -249,18 +407,24 @@ def thanked(way):
 def main():
     checks = Checks(LIMIT_S)
     with Terminals() as terminals:
+        # What takes its time; the rest is done meanwhile.
+        checks.begin("http_server, telnet as the browser", http, terminals)
+        checks.begin("service, telnets and SIGUSR2", service, terminals)
         for name in SELECT_SERVERS:
             checks.run(f"{name}, two telnets", select_server, terminals, name)
             checks.run(f"{name}, ended with a client", who_is_there_at_the_end, name)
+            checks.run(f"{name}, half a line", half_a_line, terminals, name)
+        checks.run("simple_logger, half a line", pieces, terminals)
+        checks.run("line_logger, half a line", lines, terminals)
         checks.run("chat, two telnets", chat, terminals)
         checks.run("greeting_server, telnet as the client", greeting, terminals)
         checks.run("echo_server, telnet", echo, terminals)
         checks.run("peek, telnet", peek, terminals)
-    checks.run("peek looks twice", peek_twice)
-    checks.run("peek, curl", peek_with_curl)
-    for way in ((), ("--threads=2",), ("--processes=2",)):
-        checks.run(f"socket_server {' '.join(way)}, our client", thanked, way)
-    checks.finish()
+        checks.run("peek looks twice", peek_twice)
+        checks.run("peek, curl", peek_with_curl)
+        for way in ((), ("--threads=2",), ("--processes=2",)):
+            checks.run(f"socket_server {' '.join(way)}, our client", thanked, way)
+        checks.finish()
 
 
 if __name__ == "__main__":
