@@ -5,8 +5,8 @@
 //!
 //! Connections are kept alive, and requests may be pipelined: what came in one read is answered in one write. Bodies of
 //! requests are read and not looked at. Heads (16 KiB) and bodies (1 MiB) are bounded; each has 10 s to come, and a connection
-//! without a request is closed after 60 s, or `--timeout SECONDS`; so is a peer that says nothing. `--per-peer N` limits the connections of one
-//! address. A request that could be taken in two ways is refused, and then it hangs up.
+//! without a request is closed after 60 s, or `--timeout SECONDS`; so is a peer that says nothing. `--per-peer N` limits the
+//! connections of one address. A request that could be taken in two ways is refused, and then it hangs up.
 
 #[path = "support/bounds.rs"]
 mod bounds;
