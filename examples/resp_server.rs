@@ -12,9 +12,12 @@
 //! Bounded as well: a value (8 MiB), a request (32 MiB), the memory of all requests that are incomplete (128 MiB, where each
 //! argument was found included), and what waits for a client that does not read. A connection has 30 s for its first request,
 //! and for each later one from its first byte to its last, so that peers that say nothing do not use up the descriptors;
-//! between requests it may be idle for ten minutes, where Redis waits for ever, on networks that it trusts. `--per-peer N`
-//! bounds how many connections one address has: only where clients come by themselves, for behind a balancer all have one.
+//! between requests it may be idle for ten minutes, or for `--timeout SECONDS`, where Redis waits for ever, on networks that it
+//! trusts. `--per-peer N` bounds how many connections one address has: only where clients come by themselves, for behind a
+//! balancer all have one.
 
+#[path = "support/bounds.rs"]
+mod bounds;
 mod resp;
 mod support;
 
@@ -22,13 +25,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bounds::Bounds;
 use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
 use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, Timeout, TimerId, Transport};
 
 const STORED_BYTES_MAX: usize = 256 << 20;
 
-/// Off unless it is given: behind a balancer all clients have one address.
-const PER_PEER: &str = "--per-peer";
+const MAXMEMORY: &str = "--maxmemory=";
 
 /// The memory of requests of which a part is there, all together.
 const HELD_BYTES_MAX: usize = 128 << 20;
@@ -223,57 +226,39 @@ fn watch(server: &Shared, context: &mut Context<'_>) {
 /// What the command line says beside the address.
 struct Options {
     stored_bytes_max: usize,
-    per_peer_max: usize,
-    /// The arguments that said so, and how those are given that are not there.
-    known: Vec<String>,
+    bounds: Bounds,
+    /// The arguments that are left.
+    rest: Vec<String>,
 }
 
 impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, support::Failure> {
-        let arguments: Vec<_> = arguments.collect();
-        let mut options = Options { stored_bytes_max: STORED_BYTES_MAX, per_peer_max: usize::MAX, known: Vec::new() };
-        match arguments.iter().find_map(|argument| argument.strip_prefix("--maxmemory=")) {
-            Some(value) => {
-                options.stored_bytes_max = value.parse().map_err(|_| {
-                    support::Failure::new(format!(
-                        "{value:?} is no number of bytes: give one, as in --maxmemory=1000000"
-                    ))
-                })?;
-                options.known.push(format!("--maxmemory={value}"));
-            }
-            None => options.known.push("--maxmemory=BYTES".to_owned()),
-        }
-        match arguments.iter().position(|argument| argument == PER_PEER) {
-            Some(place) => {
-                let value = arguments.get(place + 1).map_or("", String::as_str);
-                options.per_peer_max = value.parse().ok().filter(|max| *max > 0).ok_or_else(|| {
-                    support::Failure::new(format!(
-                        "{value:?} is no number of connections: give one, as in {PER_PEER} 100"
-                    ))
-                })?;
-                options.known.extend([PER_PEER.to_owned(), value.to_owned()]);
-            }
-            None => options.known.push(format!("{PER_PEER} N")),
-        }
-        Ok(options)
+        let mut rest: Vec<_> = arguments.collect();
+        let bounds = Bounds::take_from(&mut rest, IDLE_TIMEOUT)?;
+        let stored = rest.iter().position(|argument| argument.starts_with(MAXMEMORY)).map(|place| rest.remove(place));
+        let stored_bytes_max = stored.as_deref().map_or(Ok(STORED_BYTES_MAX), |argument| {
+            let value = &argument[MAXMEMORY.len()..];
+            let wrong = |_| format!("{value:?} is no number of bytes: give one, as in {MAXMEMORY}1000000");
+            value.parse().map_err(|error| support::Failure::new(wrong(error)))
+        })?;
+        Ok(Options { stored_bytes_max, bounds, rest })
     }
 }
 
-fn limits(options: &Options) -> Limits {
-    Limits::default()
+fn limits(bounds: &Bounds) -> Limits {
+    bounds
+        .limits()
         .with_input_bytes_max(REQUEST_BYTES_MAX)
         .with_queue_bytes_max(REQUEST_BYTES_MAX)
         .with_handshake_timeout(Some(REQUEST_TIMEOUT))
-        .with_idle_timeout(Some(IDLE_TIMEOUT))
-        .with_connections_per_peer_max(options.per_peer_max)
 }
 
 fn main() -> Result<(), support::Failure> {
-    let options = Options::parse(std::env::args().skip(1))?;
-    let known: Vec<_> = options.known.iter().map(String::as_str).collect();
-    let address = support::listening_address(&known)?;
-    let mut event_loop = EventLoop::with_limits(limits(&options))?;
-    let server = Server::new(options.stored_bytes_max, HELD_BYTES_MAX);
+    let Options { stored_bytes_max, bounds, rest } = Options::parse(std::env::args().skip(1))?;
+    let [timeout, per_peer] = bounds::FLAGS;
+    let address = support::listening_address_in(rest, &["--maxmemory=BYTES", timeout, per_peer])?;
+    let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
+    let server = Server::new(stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
     let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(&server, ids.next()?))));
     let listener = listener.map_err(support::cannot_listen(address))?;
@@ -284,5 +269,5 @@ fn main() -> Result<(), support::Failure> {
 }
 
 #[cfg(all(test, feature = "testing"))]
-#[path = "resp/bounds.rs"]
-mod bounds;
+#[path = "resp/held.rs"]
+mod held;

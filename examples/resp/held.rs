@@ -12,7 +12,7 @@ fn server() -> Shared {
 
 fn client(server: &Shared) -> Harness {
     let options = Options::parse(std::iter::empty()).unwrap();
-    Harness::with_limits(Client::new(server, 1), limits(&options))
+    Harness::with_limits(Client::new(server, 1), limits(&options.bounds))
 }
 
 #[test]
@@ -134,12 +134,13 @@ fn resp_a_peer_that_takes_no_answers_is_not_late_with_its_requests() {
 fn resp_options_are_what_the_command_line_says() {
     let parse = |line: &str| {
         let options = Options::parse(line.split_whitespace().map(str::to_owned));
-        let options = options.ok()?;
-        Some((options.stored_bytes_max, limits(&options).connections_per_peer_max, options.known.join(" ")))
+        let Options { stored_bytes_max, bounds, rest } = options.ok()?;
+        let limits = limits(&bounds);
+        Some((stored_bytes_max, limits.connections_per_peer_max, limits.idle_timeout?, rest.join(" ")))
     };
-    assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, usize::MAX, "--maxmemory=BYTES --per-peer N".to_owned())));
-    let both = "--per-peer 5 --maxmemory=7";
-    assert_eq!(parse(&format!("{both} [::1]:0")), Some((7, 5, "--maxmemory=7 --per-peer 5".to_owned())));
+    assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, usize::MAX, IDLE_TIMEOUT, "[::1]:0".to_owned())));
+    let all = "--per-peer 5 --maxmemory=7 --timeout 9";
+    assert_eq!(parse(&format!("{all} [::1]:0")), Some((7, 5, Duration::from_secs(9), "[::1]:0".to_owned())));
     for wrong in ["--per-peer", "--per-peer 0", "--per-peer x", "--per-peer -1", "--maxmemory=", "--maxmemory=x"] {
         assert_eq!(parse(wrong), None, "{wrong}");
     }
