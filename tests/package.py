@@ -36,7 +36,7 @@ def run(command, folder, **environment):
 
 
 def unpacked(scratch):
-    """Packs, and unpacks; answers the folder. What is not committed yet is packed too."""
+    """Packs and unpacks, and returns the folder. What is not committed yet is packed too."""
     run(["cargo", "package", "--quiet", "--no-verify", "--allow-dirty", "--target-dir", str(scratch / "packing")], ROOT)
     (package,) = (scratch / "packing" / "package").glob("*.crate")
     run(["tar", "-xzf", str(package)], scratch)

@@ -5,6 +5,7 @@
 // the examples wait for signals as for any other source, by a crate of theirs.
 
 use std::io;
+#[cfg(unix)]
 use std::time::Duration;
 
 use switchboard::{Context, EventLoop};

@@ -161,9 +161,8 @@ impl Supervisor {
                 Heard::Nothing => return SourceAction::Wait,
                 Heard::Ready(process) => handover.hand_over(context, process),
                 Heard::End => {
-                    let handover = handover.clone();
-                    let stays =
-                        move |how: &str| handover.stays(&format!("the new process did not become ready: {how}"));
+                    let staying = handover.clone();
+                    let stays = move |how: &str| staying.stays(&format!("the new process did not become ready: {how}"));
                     successor.end(context, stays);
                 }
             }

@@ -1,6 +1,6 @@
 //! Rule G2: what a handler of signals that panics takes with it, in loops on the real system.
 //!
-//! A signal belongs to all of a process, so a test has signals of its own.
+//! A signal belongs to all of a process, so no other unit test uses these.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,9 +29,9 @@ fn panicking(policy: PanicPolicy, signals: [Signal; 2]) -> (EventLoop, Rc<RefCel
     (event_loop, told)
 }
 
-/// Turns until so many were told, and answers how many turns ended by a panic.
+/// Turns, requires that so many have been told, and returns how many of the turns ended by a panic.
 #[track_caller]
-fn turn_until_told(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>, count: usize) -> usize {
+fn turn_and_count_panics(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>, count: usize) -> usize {
     let mut panics = 0;
     for _ in 0..10 {
         panics += usize::from(catch_unwind(AssertUnwindSafe(|| event_loop.turn(Some(Duration::ZERO)))).is_err());
@@ -42,20 +42,21 @@ fn turn_until_told(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>, coun
 
 #[test]
 fn g2_a_handler_that_panics_hears_the_other_signals_and_its_own_again() {
-    // By default neither does anything.
-    let (bad, good) = (Signal::WINCH, Signal::CONT);
+    // By default neither does anything. Of those that are there the one with the lower number is told first.
+    let (bad, good) = (Signal::CONT, Signal::WINCH);
     for (policy, comes_out) in [(PanicPolicy::Isolate, 0), (PanicPolicy::Propagate, 1)] {
         let (mut event_loop, told) = panicking(policy, [bad, good]);
         // Both are there when it panics.
         raise(bad);
         raise(good);
-        assert_eq!(turn_until_told(&mut event_loop, &told, 2), comes_out, "{policy:?}");
+        assert_eq!(turn_and_count_panics(&mut event_loop, &told, 2), comes_out, "{policy:?}");
+        assert_eq!(*told.borrow(), [bad, good]);
         for count in [3, 4] {
             raise(bad);
-            assert_eq!(turn_until_told(&mut event_loop, &told, count), comes_out, "{policy:?}");
+            assert_eq!(turn_and_count_panics(&mut event_loop, &told, count), comes_out, "{policy:?}");
         }
         raise(good);
-        assert_eq!(turn_until_told(&mut event_loop, &told, 5), 0, "{policy:?}");
+        assert_eq!(turn_and_count_panics(&mut event_loop, &told, 5), 0, "{policy:?}");
         assert_eq!(event_loop.context().counters().panics, 3);
         assert_eq!(told.borrow()[2..], [bad, bad, good]);
     }

@@ -2,7 +2,9 @@
 //! so, and nothing panics.
 
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
+#[cfg(feature = "server")]
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::process::Command;
 use std::rc::Rc;
