@@ -155,9 +155,11 @@ impl<T> Timers<T> {
 
     /// Takes out all that is left, in order.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
-        let mut left = std::mem::replace(self, Timers { sequence: self.sequence, ..Timers::new() }).heap;
-        left.sort_unstable_by_key(|timer| timer.order);
-        left.into_iter().map(|timer| timer.what)
+        let mut left = std::mem::replace(self, Timers { sequence: self.sequence, ..Timers::new() });
+        std::iter::from_fn(move || {
+            let &Timer { created, slot, .. } = left.heap.first()?;
+            left.remove(Key { created, slot })
+        })
     }
 
     fn take_order(&mut self, deadline: Instant) -> Order {

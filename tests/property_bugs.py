@@ -110,7 +110,7 @@ BUGS = [
          "if self.timers.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
-        (LOOP + "core.rs", "self.lingering.remove(&(deadline, timer));", "let _ = deadline;")]),
+        (LOOP + "core.rs", "self.lingering.remove(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
         (LOOP + "quick.rs", "if consumed == count && !self.own.is_disturbed() =>", "if consumed == count =>")]),
     ("the quick path takes one read for all", 300, [

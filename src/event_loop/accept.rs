@@ -214,7 +214,7 @@ impl Core {
         match (is_over, listener.is_full()) {
             (true, _) => None,
             (false, true) => self.lingering_of(id),
-            (false, false) => self.lingering.values().next().copied(),
+            (false, false) => self.lingering.iter().next(),
         }
     }
 
@@ -242,7 +242,8 @@ impl Core {
                     self.slots.connection(lingering).filter(|connection| connection.terms.listener == Some(id));
                 connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
             };
-            if let Some(lingering) = self.lingering.values().copied().find(of_it) {
+            let lingering = self.lingering.iter().find(of_it);
+            if let Some(lingering) = lingering {
                 self.finish_begun(lingering);
             }
         }
@@ -265,7 +266,7 @@ impl Core {
         let of_it = |&lingering: &Id| {
             self.slots.connection(lingering).is_some_and(|connection| connection.terms.listener == Some(id))
         };
-        self.lingering.values().copied().find(of_it)
+        self.lingering.iter().find(of_it)
     }
 
     /// A connection has come to a full listener: a lingering one makes room for it.
@@ -310,7 +311,7 @@ impl Core {
             return self.turn_away(id, socket);
         }
         let terms = listener.terms.clone();
-        let answer = self.guard("a factory", |core| factory(&mut Context::new(core), &peer));
+        let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
         match answer {
             Some(Some(protocol)) if self.is_open() => {
                 self.begin_connection(id, Connection::new(socket, protocol, peer, terms));

@@ -1,7 +1,7 @@
 //! What callbacks reach of the loop: all of it but the events of the turn that is under way.
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use mio::event::Source;
 use super::PanicPolicy;
 use super::completions::Waiting;
 use super::following::Follower;
+use super::lingering::Lingering;
 use super::lookups::Lookups;
 use super::own::Own;
 use super::read_buffer::{LargeBuffer, ReadBuffer};
@@ -69,10 +70,10 @@ pub(crate) struct Core {
     pub(super) gone: Vec<Id>,
     /// What is the user's and of no more use.
     pub(super) discarded: Vec<Discarded>,
-    /// Lingering connections, in the order in which they will be given up.
-    pub(super) lingering: BTreeMap<(Instant, Key), Id>,
+    pub(super) lingering: Lingering,
+    // The maps below need no order, and each that has one takes twice the time to compile.
     /// The timers of timeouts that nothing resets, of the connections that have one.
-    pub(super) fixed_timeouts: BTreeMap<(Id, Purpose), Key>,
+    pub(super) fixed_timeouts: HashMap<(Id, Purpose), Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
     /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
@@ -82,11 +83,11 @@ pub(crate) struct Core {
     /// How many connections have a socket.
     pub(super) live_connections: usize,
     /// What is to be told of connections, whatever protocol they have by then.
-    pub(super) followers: BTreeMap<Id, Follower>,
+    pub(super) followers: HashMap<Id, Follower>,
 
     /// How fast connections may be read from, where that is limited.
-    pub(super) read_rates: BTreeMap<Id, ReadRate>,
-    pub(super) rate_groups: BTreeMap<RateGroupId, RateGroup>,
+    pub(super) read_rates: HashMap<Id, ReadRate>,
+    pub(super) rate_groups: HashMap<RateGroupId, RateGroup>,
     pub(super) next_rate_group: u64,
 
     // Buffers.
@@ -167,15 +168,15 @@ impl Core {
             lost: Vec::new(),
             gone: Vec::new(),
             discarded: Vec::new(),
-            lingering: BTreeMap::new(),
-            fixed_timeouts: BTreeMap::new(),
+            lingering: Lingering::default(),
+            fixed_timeouts: HashMap::new(),
             backing_off: Vec::new(),
             orphaned_rest: None,
             full_for_loop: Vec::new(),
             live_connections: 0,
-            followers: BTreeMap::new(),
-            read_rates: BTreeMap::new(),
-            rate_groups: BTreeMap::new(),
+            followers: HashMap::new(),
+            read_rates: HashMap::new(),
+            rate_groups: HashMap::new(),
             next_rate_group: 0,
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
@@ -340,7 +341,7 @@ impl Core {
         let connection = self.slots.connection_mut(id)?;
         if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
             if let Some(deadline) = self.timers.deadline(timer) {
-                self.lingering.remove(&(deadline, timer));
+                self.lingering.remove(deadline, timer);
                 self.timers.remove(timer);
             }
         }

@@ -4,6 +4,7 @@
 //! peers that ask for much and read nothing must not have everybody else's answers reset.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::Core;
 use super::slots::Tenant;
@@ -44,9 +45,9 @@ impl Core {
     fn end_hoards(&mut self, sends: Option<Id>) {
         let goal = self.terms.limits.loop_queue_bytes_max / 8 * 7;
         self.send_to_stuck();
-        let mut queues = self.rank_queues();
-        queues.sort_unstable();
-        for (_, id) in queues {
+        // Few of them go, so not all are sorted.
+        let mut queues: BinaryHeap<_> = self.rank_queues().into_iter().map(Reverse).collect();
+        while let Some(Reverse((_, id))) = queues.pop() {
             if self.queued_total <= goal || sends == Some(id) {
                 return;
             }

@@ -13,6 +13,7 @@ mod following;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
+mod lingering;
 mod lookups;
 mod own;
 mod quick;

@@ -51,7 +51,7 @@ pub(super) struct Every {
 /// What a repeating timer calls, with the number of ticks that were missed.
 type Repeated = dyn FnMut(&mut Context<'_>, u64);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     /// A closing connection is looked at: whether its peer takes something, or has not for too long.
     Close,
@@ -223,7 +223,9 @@ impl Core {
                 match purpose {
                     Purpose::Close => self.look_at_closing(id),
                     Purpose::Linger => {
-                        deadline.and_then(|deadline| self.lingering.remove(&(deadline, key)));
+                        if let Some(deadline) = deadline {
+                            self.lingering.remove(deadline, key);
+                        }
                         self.end_lingering(id);
                     }
                     Purpose::Idle => self.check_idle(id, now),
@@ -365,7 +367,7 @@ impl Core {
         }
         let timer = self.timers.insert(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
-        self.lingering.insert((deadline, timer), id);
+        self.lingering.insert(deadline, timer, id);
     }
 
     /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
@@ -383,7 +385,7 @@ impl Core {
 
     /// Gives the oldest lingering connection up; `false` where there is none.
     pub(super) fn give_up_lingering(&mut self) -> bool {
-        let Some((_, id)) = self.lingering.pop_first() else { return false };
+        let Some(id) = self.lingering.pop_first() else { return false };
         self.finish_begun(id);
         true
     }
