@@ -525,6 +525,8 @@ BUGS = [
     ("service", "src/service/restart.rs", "context.drain(self.grace);", "context.shutdown(self.grace);"),
     ("service", "src/service/restart.rs", "                    successor.end(context, stays);", "                    handover.hand_over(context, 1);"),
     ("service", "src/service/mod.rs", "Endpoint::Systemd(name) => self.handed_over.count(name).max(1),", "Endpoint::Systemd(_) => 1,"),
+    ("service", "src/service/mod.rs", "        self.owner.set(self.factory.take());",
+     "        self.owner.set(self.factory.take().filter(|_| !std::thread::panicking()));"),
     ("service", "src/service/restart.rs", "        self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);", ""),
     ("service", "src/service/mod.rs", "Some(predecessor) => restart::say_ready(&predecessor),", "Some(_) => {}"),
     ("service", "src/service/mod.rs", "if let (Endpoint::Unix(..), Some(mut listening)) =", "if let (Endpoint::Systemd(_), Some(mut listening)) ="),

@@ -197,16 +197,14 @@ impl Service {
             Endpoint::Systemd(name) => self.handed_over.count(name).max(1),
             _ => 1,
         };
-        // No factory is called while it is called: the loop accepts nobody meanwhile.
         let factory = Rc::new(Cell::new(Some(factory)));
         let mut listeners = Vec::new();
         for _ in 0..count {
             let factory = factory.clone();
             let shared = move |context: &mut Context<'_>, peer: &Address| {
-                let mut called = factory.take()?;
-                let protocol = called(context, peer);
-                factory.set(Some(called));
-                protocol
+                // Nobody else has it: the loop accepts nobody while it is called.
+                let mut lent = Lent { factory: factory.take(), owner: &factory };
+                lent.factory.as_mut()?(context, peer)
             };
             match self.listen(context, endpoint, shared) {
                 Ok(listener) => listeners.push(listener),
@@ -264,6 +262,18 @@ impl Service {
     pub fn run(self, event_loop: &mut EventLoop) -> io::Result<()> {
         self.start(&mut event_loop.context())?;
         event_loop.run()
+    }
+}
+
+/// A factory that is called, and goes back to where it is shared from, should it panic too.
+struct Lent<'a, F> {
+    factory: Option<F>,
+    owner: &'a Cell<Option<F>>,
+}
+
+impl<F> Drop for Lent<'_, F> {
+    fn drop(&mut self) {
+        self.owner.set(self.factory.take());
     }
 }
 
