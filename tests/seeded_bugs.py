@@ -618,7 +618,7 @@ BUGS = [
     ("a4", LOOP + "accept.rs", "if backlog.has_room_or_wakes(wake) {", "if true || backlog.has_room_or_wakes(wake) {"),
     ("a4", LOOP + "accept.rs", "error.into_inner().abort();\n            return self.close_listener(id);", "return error.into_inner().abort();"),
     ("a4", LOOP + "accept.rs", "listener.paused = true;\n            self.tell_room(id);", "listener.paused = true;"),
-    ("x5", "src/sys/fed.rs", "Stream::from(stream.take()).reset();", "drop(stream);"),
+    ("a4", "src/sys/fed.rs", "Stream::from(stream.take()).reset();", "drop(stream);"),
     ("x5", LOOP + "accept.rs", "Some((_, unsent)) if !unsent.is_empty() => socket.reset(),", ""),
     ("a5", LOOP + "accept.rs", "(listener.is_full() || is_loop_full) && !listener.gives_away();",
      "listener.is_full() || is_loop_full;"),
