@@ -15,7 +15,7 @@ mod lazy_heap;
 mod ordered_map;
 #[path = "timer_structures/slab_heap.rs"]
 mod slab_heap;
-#[path = "../src/timers.rs"]
+#[path = "../src/time/heap.rs"]
 #[allow(dead_code, unused_imports)] // The crate uses all of it, and its tests are in there too.
 mod timers;
 #[path = "timer_structures/wheel.rs"]

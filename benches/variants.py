@@ -35,7 +35,7 @@ TARGET = TREE.parent / "target"
 LIMIT_S = 3600
 ROUNDS = 21
 LOOP = "src/event_loop/"
-OWN, QUICK, WRITE, OUTPUT = LOOP + "own.rs", LOOP + "quick.rs", LOOP + "write.rs", "src/output.rs"
+GATHERED, QUICK, SEND, OUTPUT = "src/connection/gathered.rs", LOOP + "quick.rs", LOOP + "send.rs", "src/connection/output.rs"
 CONNECTION, STREAM = "src/connection/mod.rs", "src/sys/stream.rs"
 
 
@@ -116,17 +116,17 @@ TIMER = "connection.touch_idle(self.now_ns);\n        }\n        if connection.i
 # name: (the edits, the workloads, whether instructions are counted)
 VARIANTS = {
     "own writes sent at the turn's end": ([
-        (OWN, "if !self.is(id) || data.len()", "if true || data.len()"),
-        (WRITE, "if !self.own.is(id) {\n            self.mark", "{\n            self.mark"),
+        (GATHERED, "if !self.is(id) || data.len()", "if true || data.len()"),
+        (SEND, "if !self.own.is(id) {\n            self.mark", "{\n            self.mark"),
         (QUICK, "self.receive(id, buffer, received);\n        }\n        self.flush(id);", "self.receive(id, buffer, received);\n        }"),
     ], ["50 clients", "16 lines a read"], True),
     "others' writes sent at once": ([
-        (WRITE, "connection.queued_bytes() > GATHERED_BYTES_MAX &&", "connection.queued_bytes() > 0 &&"),
+        (SEND, "connection.queued_bytes() > GATHERED_BYTES_MAX &&", "connection.queued_bytes() > 0 &&"),
     ], ["to 100 members"], False),
     **{f"copied below {kib} KiB": (constant(OUTPUT, LARGE, LARGE.replace("16", str(kib))),
                                    [name for name in WORKLOADS if "pieces" in name], False) for kib in (1, 4, 64)},
     "large pieces sent at once": ([
-        (WRITE, "let joins = self.joins(id, piece.bytes().len());", "let joins = false;"),
+        (SEND, "let joins = self.joins(id, piece.bytes().len());", "let joins = false;"),
     ], ["16 pieces of 16,384", "16 pieces of 65,536"], False),
     "large pieces one by one": (constant(OUTPUT, "pub(crate) const GATHER_MAX: usize = 64;", "pub(crate) const GATHER_MAX: usize = 1;"),
                                 ["16 pieces of 16,384", "16 pieces of 65,536"], False),

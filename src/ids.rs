@@ -103,7 +103,7 @@ public_id!(
 /// one: has ended) or was cancelled the id is stale: cancelling it answers `false`, and it never comes to mean another
 /// timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(pub(crate) crate::timers::Key);
+pub struct TimerId(pub(crate) crate::time::heap::Key);
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -72,24 +72,12 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod backlog;
-mod backoff;
-mod blocking;
-mod broadcast;
-mod completion;
 mod connect;
 mod connection;
-mod connector;
-mod context;
-mod counters;
 mod datagram;
-mod datagram_protocol;
-mod datagram_transport;
-mod detached;
 mod endpoint;
 mod escape;
 mod event_loop;
-mod feeder;
 #[cfg(feature = "framing")]
 pub mod framing;
 #[cfg(all(
@@ -102,69 +90,58 @@ pub mod framing;
     feature = "testing"
 ))]
 pub mod guide;
-mod handle;
 mod health;
 mod ids;
-mod input;
 mod limits;
 mod listener;
-mod mailbox;
-mod output;
-mod peers;
 mod protocol;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 mod rate;
 mod reason;
-mod reconnect;
-mod report;
-mod retry;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(all(unix, feature = "service"))]
 pub mod service;
 #[cfg(all(unix, feature = "signals"))]
 pub mod signals;
-mod source;
-mod sync;
 mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(test)]
 mod tests;
-mod timeouts;
-mod timers;
-mod transport;
+mod threads;
+mod time;
 #[cfg(feature = "workers")]
 pub mod workers;
 
 pub use address::Address;
 #[cfg(unix)]
 pub use address::UnixAddress;
-pub use backoff::Backoff;
-pub use blocking::BlockingStream;
-pub use completion::Completion;
 pub use connect::Connect;
-pub use context::{Context, Listening};
-pub use counters::{Counters, Losses};
-pub use datagram_protocol::{DatagramError, DatagramProtocol};
-pub use datagram_transport::DatagramTransport;
-pub use detached::Detached;
+pub use connect::backoff::Backoff;
+pub use connect::reconnect::Reconnect;
+pub use connection::blocking::BlockingStream;
+pub use connection::detached::Detached;
+pub use datagram::protocol::{DatagramError, DatagramProtocol};
 pub use endpoint::{Endpoint, EndpointError};
 pub use escape::{Escaped, escape};
+pub use event_loop::context::{Context, Listening};
+pub use event_loop::datagram_transport::DatagramTransport;
+pub use event_loop::source::SourceAction;
+pub use event_loop::transport::Transport;
 pub use event_loop::{EventLoop, PanicPolicy};
-pub use feeder::Feeder;
-pub use handle::Handle;
+pub use health::counters::{Counters, Losses};
 pub use health::{ConnectionStats, Health};
 pub use ids::{AnyId, CompletionId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, WhenFull};
-pub use mailbox::PostError;
+pub use listener::feeder::Feeder;
 pub use protocol::Protocol;
 pub use rate::RateGroupId;
 pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
-pub use reconnect::Reconnect;
-pub use source::SourceAction;
 pub use sys::Readiness;
 #[cfg(unix)]
 pub use sys::remove_stale_socket;
-pub use transport::Transport;
+pub use threads::completion::Completion;
+pub use threads::handle::Handle;
+pub use threads::mailbox::PostError;

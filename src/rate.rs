@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::ids::Id;
-use crate::timers::Key;
+use crate::time::heap::Key;
 
 /// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
 ///

@@ -17,7 +17,7 @@ BUGS = [
         (LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
          "self.lost.push(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
-        (LOOP + "serve.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
+        (LOOP + "receive.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
     ("a used-up accept budget carries nothing over", 300, [
         (LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
          "_ => {}\n        }\n    }\n\n    /// Whether a listener may")]),
@@ -33,11 +33,11 @@ BUGS = [
     ("data comes while reading is paused", 300, [
         (CONNECTION + "reading.rs", "open && self.flags.has(Flag::Made) && !self.is_paused() &&", "open && self.flags.has(Flag::Made) &&")]),
     ("the end comes while reading is paused", 300, [
-        (LOOP + "serve.rs", "if !connection.wants_input() {\n                return self.end_failing(id);",
+        (LOOP + "receive.rs", "if !connection.wants_input() {\n                return self.end_failing(id);",
          "if !connection.wants_input() {\n                if connection.has_error_hint() && connection.state() == State::Open {\n"
          "                    return self.deliver_end(id);\n                }\n                return self.end_failing(id);")]),
     ("what a low mark withholds hides the end", 3000, [
-        (LOOP + "serve.rs", "connection.flags.set(Flag::OfferAgain, false);\n                return consumed;", "return consumed;")]),
+        (LOOP + "receive.rs", "connection.flags.set(Flag::OfferAgain, false);\n                return consumed;", "return consumed;")]),
     ("a change of protocol drops kept input", 300, [
         (LOOP + "core.rs", "let offers = connection.has_input();", "let offers = connection.take_input().is_some();")]),
     ("a detached socket stays registered", 300, [
@@ -47,53 +47,53 @@ BUGS = [
     ("nobody is told that the queue is over high", 300, [
         (CONNECTION + "writing.rs", "false if cost > self.terms.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
     ("a mark comes after close", 1000, [
-        (LOOP + "write.rs", "if connection.can_write() {\n            match mark", "if true {\n            match mark")]),
+        (LOOP + "send.rs", "if connection.can_write() {\n            match mark", "if true {\n            match mark")]),
     ("a partial write loses the rest", 300, [
         (CONNECTION + "writing.rs", "let result = self.send_slice(bytes, &mut sent);\n        self.push(Piece::Borrowed(bytes), sent, pool);",
          "let result = self.send_slice(bytes, &mut sent);\n        let _ = pool;")]),
     ("what is written to others is not flushed", 300, [
-        (LOOP + "write.rs", "if !connection.flags.has(Flag::Made) {\n                continue;", "if true {\n                continue;")]),
+        (LOOP + "send.rs", "if !connection.flags.has(Flag::Made) {\n                continue;", "if true {\n                continue;")]),
     ("a write to another goes to whose callback runs", 300, [
-        (LOOP + "own.rs", "if !self.is(id) || data.len() >= LARGE_BYTES", "if data.len() >= LARGE_BYTES")]),
+        ("src/connection/gathered.rs", "if !self.is(id) || data.len() >= LARGE_BYTES", "if data.len() >= LARGE_BYTES")]),
     ("a large write overtakes what was gathered", 300, [
-        (LOOP + "write.rs", "            self.send_gathered(id);\n        }\n        let over", "        }\n        let over")]),
+        (LOOP + "send.rs", "            self.send_gathered(id);\n        }\n        let over", "        }\n        let over")]),
     ("a large piece that waits for its callback overtakes what was gathered", 1000, [
-        (LOOP + "write.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
+        (LOOP + "send.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
     ("the cap of a connection does not hold", 300, [
         ("src/connection/writing.rs", "self.queued_cost() > self.terms.limits.queue_bytes_max", "false")]),
     ("the cap of the loop does not hold", 1000, [
-        (LOOP + "write.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}")]),
+        (LOOP + "send.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}")]),
     ("the sum of the queues drifts", 1000, [
-        (LOOP + "write.rs", "self.queued_total -= connection.queued_cost();\n        if self.own.is(id) {\n"
+        (LOOP + "send.rs", "self.queued_total -= connection.queued_cost();\n        if self.own.is(id) {\n"
          "            self.own.set_room(0);\n            // It stands behind what was not sent.\n            self.own.gathered.clear();\n        }\n        match", "match")]),
     ("datagrams that are queued at an end are not told", 300, [
-        ("src/datagram.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
+        ("src/datagram/mod.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
     ("a callback that closes loses the errors behind the one it is told", 3000, [
         (LOOP + "datagrams.rs", "while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
     ("out of buffers sets no timer", 300, [
-        (LOOP + "timing.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
+        (LOOP + "timers.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
         (LOOP + "core.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
          "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
     ("the end of a stream comes twice", 300, [
         (CONNECTION + "reading.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.flags.set(Flag::Readable, true),")]),
     ("FIN goes out before the queue", 300, [
-        (LOOP + "write.rs", "State::FinQueued if is_out => drop(connection.send_fin()),",
+        (LOOP + "send.rs", "State::FinQueued if is_out => drop(connection.send_fin()),",
          "State::FinQueued => drop(connection.send_fin()),")]),
     ("an orderly close is a reset", 1000, [
         (CONNECTION + "ending.rs", "            self.close_specially(reset, reason, pool);\n        }\n", "        }\n        self.close_specially(true, reason, pool);\n")]),
     ("half an answer ends in order", 300, [
         (CONNECTION + "ending.rs", "reason.demands_reset() || self.output.is_some()", "false && reason.demands_reset()")]),
     ("a close does not linger", 3000, [
-        (LOOP + "write.rs", "Read::Blocked | Read::Unconfirmed | Read::End =>",
+        (LOOP + "send.rs", "Read::Blocked | Read::Unconfirmed | Read::End =>",
          "Read::Blocked | Read::Unconfirmed | Read::End | Read::Data(1..) =>")]),
     ("a close waits for ever", 300, [
-        (LOOP + "timing.rs", "Purpose::Close => self.look_at_closing(id),", "Purpose::Close => {}")]),
+        (LOOP + "timers.rs", "Purpose::Close => self.look_at_closing(id),", "Purpose::Close => {}")]),
     ("a failing send drops what had arrived", 300, [
         (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {",
          "State::Open | State::FinQueued | State::WriteClosed if false => {")]),
     ("a panic does not end its connection", 1000, [
-        (LOOP + "user_code.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
+        (LOOP + "guard.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
     ("a listener that was full stays so", 300, [
         (LOOP + "accept.rs", "if was_full {", "if false && was_full {")]),
     ("a lingering connection makes no room", 1000, [
@@ -104,9 +104,9 @@ BUGS = [
         (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
          "self.timers.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
     ("a timer is early", 1000, [
-        (LOOP + "timing.rs", "self.timers.first_due(now, mark)", "self.timers.first_due(now + Duration::from_millis(1), mark)")]),
+        (LOOP + "timers.rs", "self.timers.first_due(now, mark)", "self.timers.first_due(now + Duration::from_millis(1), mark)")]),
     ("a cancelled timer fires", 300, [
-        (LOOP + "timing.rs", "let Some(due) = self.timers.remove(id.0) else { return false };",
+        (LOOP + "timers.rs", "let Some(due) = self.timers.remove(id.0) else { return false };",
          "if self.timers.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
@@ -121,7 +121,7 @@ BUGS = [
     ("what is written before a connect stands is dropped", 300, [
         (CONNECTION + "writing.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
     ("a connect stands before it has a peer", 300, [
-        ("src/connector.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
+        ("src/connect/attempts.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
          "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
     ("a failed connect is told as a lost connection", 300, [
         (LOOP + "turn.rs", "Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),",
@@ -130,24 +130,24 @@ BUGS = [
         (LOOP + "connect.rs", "self.note_failure(id, address, error);\n        self.connect_next(id);",
          "self.note_failure(id, address, error);")]),
     ("the other attempts of a connect are forgotten", 300, [
-        ("src/connector.rs", "std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)",
+        ("src/connect/attempts.rs", "std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)",
          "std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| { std::mem::forget(attempt.stream); None })")]),
     ("a connect has no deadline", 300, [
-        (LOOP + "timing.rs", "Purpose::ConnectDeadline => self.connect_timed_out(id),", "Purpose::ConnectDeadline => {}")]),
+        (LOOP + "timers.rs", "Purpose::ConnectDeadline => self.connect_timed_out(id),", "Purpose::ConnectDeadline => {}")]),
     ("a socket that has met itself counts as connected", 300, [
-        ("src/connector.rs", "Ok(peer) if is_itself(&attempt.stream, &peer)", "Ok(peer) if false && is_itself(&attempt.stream, &peer)")]),
+        ("src/connect/attempts.rs", "Ok(peer) if is_itself(&attempt.stream, &peer)", "Ok(peer) if false && is_itself(&attempt.stream, &peer)")]),
     ("a write half that is shut too early stays open", 300, [
         (CONNECTION + "ending.rs", "State::Connecting => self.state = State::ConnectingFinQueued,", "")]),
     ("missed ticks are not counted", 300, [
-        (LOOP + "timing.rs", "let missed = late.as_nanos() / period.as_nanos();", "let missed = 0 * late.as_nanos() / period.as_nanos();")]),
+        (LOOP + "timers.rs", "let missed = late.as_nanos() / period.as_nanos();", "let missed = 0 * late.as_nanos() / period.as_nanos();")]),
     ("what a handle writes is lost", 300, [
         (LOOP + "commands.rs", "Command::Write(id, data) => self.write(id.0, Piece::Owned(data)),", "Command::Write(..) => {}")]),
     ("a raised cap is not looked at", 3000, [
-        ("src/context.rs", "Some(self.id)));\n            self.core.look_again(self.id);", "Some(self.id)));")]),
+        ("src/event_loop/context.rs", "Some(self.id)));\n            self.core.look_again(self.id);", "Some(self.id)));")]),
     ("a datagram that had to wait is sent twice", 3000, [
-        ("src/datagram.rs", "if self.send_now(&data, to.as_ref()) {", "if self.send_now(&data, to.as_ref()) && self.send_now(&data, to.as_ref()) {")]),
+        ("src/datagram/mod.rs", "if self.send_now(&data, to.as_ref()) {", "if self.send_now(&data, to.as_ref()) && self.send_now(&data, to.as_ref()) {")]),
     ("the marks of a datagram socket do not alternate", 3000, [
-        ("src/datagram.rs", "self.paused = matches!(mark, Mark::Pause);", "self.paused |= matches!(mark, Mark::Pause);")]),
+        ("src/datagram/mod.rs", "self.paused = matches!(mark, Mark::Pause);", "self.paused |= matches!(mark, Mark::Pause);")]),
     ("a used-up budget of datagrams carries nothing over", 300, [
         (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
     ("a protocol that is refused is dropped within the call", 300, [
@@ -156,7 +156,7 @@ BUGS = [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
     ("a protocol that starts anew inherits a timeout", 1000, [
-        (LOOP + "serve.rs", "[Timeout::Idle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::Total]")]),
+        (LOOP + "receive.rs", "[Timeout::Idle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::Total]")]),
     ("a protocol that starts anew inherits a pause", 300, [
         (CONNECTION + "ending.rs", "if self.set_paused(false) || was_over_high {", "if was_over_high {")]),
     ("a protocol that starts anew inherits marks", 1000, [
@@ -164,7 +164,7 @@ BUGS = [
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [
-        (LOOP + "timing.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
+        (LOOP + "timers.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),
     ("an idle timeout is judged without a send being tried", 30, [
         (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),

@@ -50,7 +50,7 @@ COSTS = [
      "\n        let _ = socket.as_ref().map(Stream::local_addr);"),
     ("a larger record", ["memory"], ["bytes_a_connection", "bytes_a_connection_with_timeout"], CONNECTION,
      "pub(crate) bytes_sent: u64,\n", "    #[allow(dead_code)]\n    ballast: [u64; 8],\n"),
-    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timing.rs", "match (self.timers.next_deadline(), max_wait) {",
+    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timers.rs", "match (self.timers.next_deadline(), max_wait) {",
      "\n            (None, None) => {\n                let now = self.clock.now();\n"
      "                Wait::Until(now, now + Duration::from_secs(1))\n            }"),
 ]

@@ -5,9 +5,9 @@ use std::io;
 use super::writing::MUCH_SENT_BYTES;
 use super::{Connection, Ending, Flag, Handover, Note, State};
 use crate::CloseReason;
-use crate::detached::{Detached, Receiver};
-use crate::input::Input;
-use crate::output::{Piece, Pool};
+use crate::connection::detached::{Detached, Receiver};
+use crate::connection::input::Input;
+use crate::connection::output::{Piece, Pool};
 use crate::sys::Stream;
 
 impl Connection {

@@ -3,10 +3,17 @@
 //! It knows no slab, no poller and no clock, and calls no user code: the loop above asks it to read or to send, tells
 //! the protocol what came of it, and tells the connection what the protocol wants.
 
+pub(crate) mod blocking;
+pub(crate) mod detached;
 mod ending;
 mod flags;
+pub(crate) mod gathered;
+pub(crate) mod input;
 mod notes;
+pub(crate) mod output;
+pub(crate) mod read_buffer;
 mod reading;
+pub(crate) mod shared_log;
 mod urgent;
 mod writing;
 
@@ -16,14 +23,14 @@ use std::rc::Rc;
 pub(crate) use self::flags::{Flag, Flags};
 pub(crate) use self::notes::{Note, Notes};
 pub(crate) use self::urgent::{Ask, Urgent};
-use crate::connector::Connector;
-use crate::detached::{Detached, Receiver};
+use crate::connect::attempts::Connector;
+use crate::connection::detached::{Detached, Receiver};
+use crate::connection::input::Input;
+use crate::connection::output::OutputQueue;
 use crate::ids::Id;
-use crate::input::Input;
-use crate::output::OutputQueue;
 use crate::sys::{Blocked, Readiness, SHORT_READ_EMPTIES_TCP, Stream};
-use crate::timeouts::Idle;
-use crate::timers::Key;
+use crate::time::heap::Key;
+use crate::time::idle::Idle;
 use crate::{Address, CloseReason, Limits, Protocol};
 
 /// The life of a connection. ARCHITECTURE.md has the table of what leads from one state to the next.

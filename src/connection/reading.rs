@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Ask, Connection, Flag, Read, State, Urgent};
-use crate::input::Input;
+use crate::connection::input::Input;
 use crate::sys::{PutOff, Stream, is_out_of_buffers};
 use crate::{CloseReason, Protocol};
 

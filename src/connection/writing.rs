@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, Sent, State};
-use crate::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
+use crate::connection::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
 
 /// How much was queued, and how much had gone out, before something was written or sent.

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use super::Core;
 use super::core::Discarded;
 use super::slots::Tenant;
-use super::timing::{Due, Purpose};
-use crate::backlog::{Room, Wake};
+use super::timers::{Due, Purpose};
 use crate::connection::Connection;
-#[cfg(feature = "workers")]
-use crate::feeder;
 use crate::ids::Id;
 use crate::limits::WhenFull;
+#[cfg(feature = "workers")]
+use crate::listener::feeder;
+use crate::listener::peers::Peers;
 use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
-use crate::peers::Peers;
 use crate::protocol::Factory;
 use crate::sys::{self, AcceptError, Backlog, Rest};
+use crate::threads::backlog::{Room, Wake};
 use crate::{Address, Context, Detached, ListenerError, ListenerId};
 
 impl Core {

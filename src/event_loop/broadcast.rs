@@ -10,10 +10,10 @@
 
 use super::Core;
 use crate::CloseReason;
-use crate::broadcast::Span;
+use crate::connection::output::{LARGE_BYTES, Piece};
+use crate::connection::shared_log::Span;
 use crate::connection::{Connection, Sent};
 use crate::ids::Id;
-use crate::output::{LARGE_BYTES, Piece};
 
 impl Core {
     /// Writes `data` to each of `ids`, and answers to how many of them.

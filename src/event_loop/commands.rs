@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::Core;
 use crate::Context;
-use crate::handle::Command;
-use crate::output::Piece;
+use crate::connection::output::Piece;
+use crate::threads::handle::Command;
 
 /// The list of a phase keeps room for so many commands; what a burst has made of it beyond is given back at once.
 const KEPT_COMMANDS: usize = 1024;

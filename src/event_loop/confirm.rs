@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::Core;
-use super::timing::{Due, Purpose};
+use super::timers::{Due, Purpose};
 use crate::CloseReason;
 use crate::connection::{Ask, Connection, State};
 use crate::ids::Id;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Core;
 use super::core::{Discarded, Loss};
 use super::slots::Tenant;
-use super::timing::{Due, Purpose, SEND_RETRY};
+use super::timers::{Due, Purpose, SEND_RETRY};
 use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
 use crate::ids::Id;
 use crate::reason::Timeout;

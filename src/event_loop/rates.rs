@@ -1,7 +1,7 @@
 //! Reading no faster than was asked for: connections that wait for a bucket to fill.
 
 use super::Core;
-use super::timing::{Due, Purpose};
+use super::timers::{Due, Purpose};
 use crate::connection::{Connection, Flag};
 use crate::ids::Id;
 use crate::rate::{RateGroup, RateGroupId, ReadRate, TokenBucket, Waiting};

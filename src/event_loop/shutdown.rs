@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::core::Discarded;
 use super::slots::Tenant;
-use super::timing::Due;
+use super::timers::Due;
 use super::{Core, PanicPolicy};
 use crate::CloseReason;
 use crate::sys::deadline_after;
-use crate::timers::Key;
+use crate::time::heap::Key;
 
 /// The life of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

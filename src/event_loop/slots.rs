@@ -8,9 +8,9 @@ use slab::Slab;
 use super::completions::Waiting;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
+use crate::event_loop::source::SourceSlot;
 use crate::ids::{Id, SLOT_MAX, slot_of};
 use crate::listener::Listener;
-use crate::source::SourceSlot;
 
 /// The table of slots: found by id or by token in O(1); a stale one of either finds nothing.
 pub(crate) struct Slots {

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::timing::{Due, Purpose};
+use super::timers::{Due, Purpose};
 use crate::CloseReason;
 use crate::connection::{Connection, Note, State};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
-use crate::timeouts::Idle;
+use crate::time::idle::Idle;
 
 impl Core {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.

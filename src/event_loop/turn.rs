@@ -7,8 +7,8 @@ use super::Core;
 use super::core::{Loss, reuse};
 use super::slots::Tenant;
 use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
+use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
-use crate::source::{AnySource, SourceAction};
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context, Protocol, Transport};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Held, Stream};
 use crate::Address;
-use crate::backlog::{self, Room, Wake};
+use crate::threads::backlog::{self, Room, Wake};
 
 /// The backlog of one such listener, or of several.
 pub(crate) type Backlog = backlog::Backlog<Fed>;

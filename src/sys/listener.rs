@@ -11,7 +11,7 @@ use super::cold;
 use super::stream::{if_supported, is_tcp};
 use super::{Poller, Stream};
 use crate::Address;
-use crate::backlog::{Room, Wake};
+use crate::threads::backlog::{Room, Wake};
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::backlog::{Backlog, NotTaken, Room, Wake};
 use crate::testing::Random;
+use crate::threads::backlog::{Backlog, NotTaken, Room, Wake};
 
 /// Who was woken: takers by their numbers, and the acceptor.
 type Woken = Arc<Mutex<Vec<usize>>>;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::life::{Numbers, SEND_FAILS, let_this_happen};
 use super::*;
-use crate::output::LARGE_BYTES;
+use crate::connection::output::LARGE_BYTES;
 use crate::sys::script::Call;
 
 /// Sends what comes to all of a room.

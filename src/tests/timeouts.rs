@@ -77,7 +77,7 @@ fn t5_bytes_in_either_direction_reset_an_idle_timeout_and_nothing_resets_a_total
 
 #[test]
 fn t5_what_goes_out_within_the_call_that_writes_it_resets_an_idle_timeout_as_well() {
-    for size in [1, crate::output::LARGE_BYTES] {
+    for size in [1, crate::connection::output::LARGE_BYTES] {
         let (mut scene, log) = (idle_for_10_s(), Log::default());
         let (id, peer) = scene.accept(&log, idle);
         for _ in 0..10 {

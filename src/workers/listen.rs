@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use super::group_handle::GroupHandle;
 #[cfg(unix)]
 use crate::UnixAddress;
-use crate::feeder;
+use crate::listener::feeder;
 use crate::sys::{self, REUSE_PORT_BALANCES};
 use crate::{Address, Context, Limits, ListenerId, PostError, Protocol};
 

@@ -1,5 +1,6 @@
-//! The mailbox between handles and the loop, and the backlog that several listeners take from, in all interleavings of their
-//! threads: `src/mailbox.rs` and `src/backlog.rs` themselves, on the types of the model checker loom. Run it so (some
+//! The mailbox between handles and the loop, and the backlog that several listeners take from, in all interleavings of
+//! their threads: `src/threads/mailbox.rs` and `src/threads/backlog.rs` themselves, on the types of the model checker
+//! loom. Run it so (some
 //! seconds; it needs no flags):
 //!
 //!     cargo test --release --package switchboard-model
@@ -21,10 +22,10 @@ use backlog::{Backlog, Room};
 use mailbox::{Mailbox, PostError, Wake};
 
 #[allow(dead_code)] // What a loop asks, and nobody here.
-#[path = "../../src/backlog.rs"]
+#[path = "../../src/threads/backlog.rs"]
 mod backlog;
 #[allow(dead_code)] // What tells of a closed queue is asked in one of the models only.
-#[path = "../../src/mailbox.rs"]
+#[path = "../../src/threads/mailbox.rs"]
 mod mailbox;
 
 /// What the two take from their parent module: loom's, where the crate has std's.

@@ -1,7 +1,7 @@
 //! What a callback writes to its own connection.
 
+use crate::connection::output::LARGE_BYTES;
 use crate::ids::Id;
-use crate::output::LARGE_BYTES;
 
 /// Gathers what a callback writes to its own connection, for one send when it returns.
 ///

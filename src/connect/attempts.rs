@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::ids::Id;
 use crate::sys::Stream;
-use crate::timers::Key;
+use crate::time::heap::Key;
 use crate::{Address, CloseReason, ConnectError};
 
 pub(crate) struct Connector {

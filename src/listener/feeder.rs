@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 #[cfg(feature = "workers")]
 use crate::Protocol;
-use crate::backlog::NotTaken;
-use crate::mailbox::PostError;
 use crate::protocol::Factory;
 use crate::sys::{Backlog, Fed, Rest, Stream};
+use crate::threads::backlog::NotTaken;
+use crate::threads::mailbox::PostError;
 use crate::{Address, Context, Detached, Handle, ListenerId};
 
 /// Gives connections to a listener that has no socket ([`Context::listen_fed`](crate::Context::listen_fed)), from any

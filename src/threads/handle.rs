@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event_loop::Value;
-use crate::mailbox::{Mailbox, PostError, Wake};
 use crate::sys::Waker;
+use crate::threads::mailbox::{Mailbox, PostError, Wake};
 use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.

@@ -11,7 +11,7 @@ use crate::ids::Id;
 use crate::rate::RateGroupId;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
-use crate::timers::Key;
+use crate::time::heap::Key;
 use crate::{CloseReason, Context, TimerId};
 
 /// What a timer is for. Small, since most timers are timeouts, of which each connection may have some.

@@ -2,14 +2,16 @@
 //!
 //! It knows no slab, no poller and no clock, and calls no user code.
 
+pub(crate) mod protocol;
+
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::retry::Retry;
 use crate::sys::{self, AcceptError, Received};
-use crate::timers::Key;
+use crate::time::heap::Key;
+use crate::time::retry::Retry;
 use crate::{Address, CloseReason, DatagramError, DatagramProtocol, Limits, Readiness};
 
 pub(crate) struct DatagramSocket {

@@ -2,17 +2,21 @@
 //!
 //! It knows no slab, no poller and no clock, and calls no user code.
 
+pub(crate) mod feeder;
+pub(crate) mod lingering;
+pub(crate) mod peers;
+
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::connection::Terms;
-use crate::peers::Peers;
+use crate::health::report::Report;
+use crate::listener::peers::Peers;
 use crate::protocol::Factory;
-use crate::report::Report;
-use crate::retry::Retry;
 use crate::sys::{self, AcceptError};
-use crate::timers::Key;
+use crate::time::heap::Key;
+use crate::time::retry::Retry;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
 
 /// What is called when accepting fails.

@@ -2,12 +2,15 @@
 //!
 //! Pure data: no clock, times are arguments.
 
+pub(crate) mod counters;
+pub(crate) mod report;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::Limits;
+use crate::health::report::Report;
 use crate::ids::Id;
-use crate::report::Report;
 
 /// How well a loop keeps up, by [`Context::health`](crate::Context::health).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

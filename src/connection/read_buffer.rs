@@ -8,20 +8,20 @@ use crate::connection::READ_BYTES_MAX;
 const PAGE_BYTES: usize = 4096;
 
 #[derive(Default)]
-pub(super) struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
     from: usize,
 }
 
 impl ReadBuffer {
-    pub(super) fn new() -> ReadBuffer {
+    pub(crate) fn new() -> ReadBuffer {
         let bytes = vec![0; READ_BYTES_MAX + PAGE_BYTES];
         let from = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
         ReadBuffer { bytes, from }
     }
 
     #[inline]
-    pub(super) fn get(&mut self) -> &mut [u8; READ_BYTES_MAX] {
+    pub(crate) fn get(&mut self) -> &mut [u8; READ_BYTES_MAX] {
         self.bytes[self.from..].first_chunk_mut().expect("nobody reads while it is taken")
     }
 }
@@ -35,7 +35,7 @@ pub(crate) struct LargeBuffer {
 }
 
 impl LargeBuffer {
-    pub(super) fn get(&mut self, bytes: usize) -> &mut [u8] {
+    pub(crate) fn get(&mut self, bytes: usize) -> &mut [u8] {
         if self.bytes.len() < bytes {
             // Memory of the system's, which is there only as far as datagrams come into it.
             self.bytes = vec![0; bytes];
@@ -49,7 +49,7 @@ impl LargeBuffer {
     }
 
     /// Gives its memory back where it is out of use.
-    pub(super) fn decay(&mut self) {
+    pub(crate) fn decay(&mut self) {
         if !std::mem::take(&mut self.used) {
             self.bytes = Vec::new();
         }

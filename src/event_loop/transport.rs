@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::Flag;
+use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
-use crate::output::Piece;
 use crate::{
     Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, RateGroupId, Timeout,
 };
@@ -82,7 +82,7 @@ impl<'a> Transport<'a> {
 
     /// How many written bytes the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
-        let queued = self.core.slots.connection(self.id).map_or(0, super::connection::Connection::queued_bytes);
+        let queued = self.core.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
         queued + self.core.log.share_bytes(self.id) + self.core.own.gathered_bytes(self.id)
     }
 
@@ -229,7 +229,7 @@ impl<'a> Transport<'a> {
     /// leaves nothing to say to it; [`fail`](Transport::fail) lets what was written go out. One that is closing already
     /// is only aborted.
     pub fn abort_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        let is_closing = self.core.slots.connection(self.id).is_some_and(super::connection::Connection::is_closing);
+        let is_closing = self.core.slots.connection(self.id).is_some_and(crate::connection::Connection::is_closing);
         let reason = if is_closing { CloseReason::Aborted } else { CloseReason::Protocol(error.into()) };
         self.core.finish(self.id, reason);
     }
@@ -372,7 +372,7 @@ impl fmt::Debug for Transport<'_> {
         f.debug_struct("Transport")
             .field("id", &self.id())
             .field("peer", &self.peer_addr())
-            .field("state", &connection.map(super::connection::Connection::state))
+            .field("state", &connection.map(crate::connection::Connection::state))
             .field("queued_bytes", &self.queued_bytes())
             .finish_non_exhaustive()
     }

@@ -13,9 +13,9 @@ use mio::event::Source;
 #[cfg(unix)]
 use crate::UnixAddress;
 use crate::connection::Terms;
+use crate::event_loop::source::SourceAction;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
-use crate::source::SourceAction;
 use crate::sys::Readiness;
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,

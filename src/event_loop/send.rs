@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::Core;
 use super::core::reuse;
 use crate::CloseReason;
+use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
-use crate::output::{LARGE_BYTES, Piece};
 use crate::reason::Limit;
 use crate::sys::Blocked;
 

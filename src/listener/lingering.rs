@@ -4,36 +4,36 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::ids::Id;
-use crate::timers::Key;
+use crate::time::heap::Key;
 
 /// Sorted by the deadline. Deadlines mostly come in their order, so that one is added at the end, and mostly pass or are met
 /// near the front: a queue does for them, and is a third of a map's code.
 #[derive(Default)]
-pub(super) struct Lingering(VecDeque<((Instant, Key), Id)>);
+pub(crate) struct Lingering(VecDeque<((Instant, Key), Id)>);
 
 impl Lingering {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// From the one that will be given up first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Id> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Id> + '_ {
         self.0.iter().map(|&(_, id)| id)
     }
 
-    pub(super) fn insert(&mut self, deadline: Instant, timer: Key, id: Id) {
+    pub(crate) fn insert(&mut self, deadline: Instant, timer: Key, id: Id) {
         let place = self.0.partition_point(|(of, _)| *of < (deadline, timer));
         self.0.insert(place, ((deadline, timer), id));
     }
 
-    pub(super) fn remove(&mut self, deadline: Instant, timer: Key) {
+    pub(crate) fn remove(&mut self, deadline: Instant, timer: Key) {
         let place = self.0.partition_point(|(of, _)| *of < (deadline, timer));
         if self.0.get(place).is_some_and(|(of, _)| *of == (deadline, timer)) {
             self.0.remove(place);
         }
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<Id> {
+    pub(crate) fn pop_first(&mut self) -> Option<Id> {
         Some(self.0.pop_front()?.1)
     }
 }

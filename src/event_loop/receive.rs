@@ -2,9 +2,9 @@
 
 use super::Core;
 use super::core::Discarded;
+use crate::connection::input::Input;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
-use crate::input::Input;
 use crate::reason::Limit;
 use crate::{CloseReason, Protocol, Timeout, Transport};
 

@@ -7,8 +7,8 @@
 use std::num::NonZeroU64;
 use std::ops::Range;
 
+use crate::connection::output::{CHUNK_OVERHEAD_BYTES, LARGE_BYTES};
 use crate::ids::Id;
-use crate::output::{CHUNK_OVERHEAD_BYTES, LARGE_BYTES};
 
 /// The log is sent before it grows over this, though the turn goes on: with what a share counts beside its bytes it stays
 /// below what a callback may gather.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::timers::Key;
+use crate::time::heap::Key;
 
 /// How long a connection may be idle, and since when it is. Times are nanoseconds of the loop's own time: a process has
 /// one of these for each of many connections, and an `Instant` takes twice the room.

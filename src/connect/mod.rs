@@ -1,5 +1,9 @@
 //! What to connect to, and how.
 
+pub(crate) mod attempts;
+pub(crate) mod backoff;
+pub(crate) mod reconnect;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
