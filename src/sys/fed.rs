@@ -119,3 +119,28 @@ impl From<AnyStream> for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What the peer reads when a connection on its way is dropped that has so much left to send.
+    fn read_behind(unsent: &[u8]) -> io::Result<usize> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = Stream::Tcp(mio::net::TcpStream::from_std(stream));
+        drop(Fed::new(stream, peer.into(), (Vec::new(), unsent.to_vec())));
+        client.read(&mut [0; 8])
+    }
+
+    #[test]
+    fn x5_a_connection_on_its_way_that_is_dropped_is_reset_if_output_is_unsent() {
+        assert_eq!(read_behind(b"the rest").unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(read_behind(b"").unwrap(), 0);
+    }
+}
