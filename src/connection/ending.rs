@@ -258,8 +258,8 @@ impl Connection {
             self.flags.set(Flag::Anew, true);
         }
         // Of the marks it is told anew as well, and what they held back goes on meanwhile.
-        let was_over_high = self.flags.replace(Flag::OverHigh, false);
-        if self.set_paused(false) || was_over_high {
+        self.flags.set(Flag::OverHigh, false);
+        if self.set_paused(false) {
             self.retry_reading();
         }
         self.notes.set(Note::Answering, false);
