@@ -588,7 +588,7 @@ BUGS = [
     ("a4", LOOP + "accept.rs", "listener.is_full() || is_loop_full;", "listener.is_full();"),
     ("a4", LOOP + "accept.rs", "listener.into_iter().for_each(|id| self.look_again(id));\n        self.loop_has_room();",
      "listener.into_iter().for_each(|id| self.look_again(id));"),
-    ("a4", LOOP + "accept.rs", "(false, true) => self.lingering_of(id),", "(false, true) => self.lingering.values().next().copied(),"),
+    ("a4", LOOP + "accept.rs", "(false, true) => self.lingering_of(id),", "(false, true) => self.lingering.iter().next(),"),
     ("a4", LOOP + "accept.rs", "if let Some(lingering) = self.lingering_in_the_way(id) {",
      "if let Some(lingering) = self.lingering_in_the_way(id).filter(|_| self.slots.listener(id).is_some_and(|of| of.terms.limits.when_full == WhenFull::Wait)) {"),
     ("r5", LOOP + "receive.rs", "self.rates.charge(id, count);", ""),
