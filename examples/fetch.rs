@@ -133,7 +133,7 @@ enum State {
 }
 
 impl Answer {
-    /// Answers how much of `data` is done with.
+    /// Returns how much of `data` is done with.
     fn take(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, String> {
         match &mut self.state {
             State::Head { searched } => match Head::parse(data, searched)? {

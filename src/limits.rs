@@ -62,7 +62,7 @@ limits! {
     /// What happens to who arrives when there are that many. Default: they wait.
     when_full / with_when_full: WhenFull = WhenFull::Wait,
     /// How many connections one listener has at a time from one peer: from one IPv4 address, or one network of IPv6 (the
-    /// first 64 bits). Whoever comes over it is accepted and closed, and counted
+    /// first 64 bits). A connection over it is accepted and closed, and counted
     /// ([`connections_refused`](crate::Counters::connections_refused)). Default: no limit.
     connections_per_peer_max / with_connections_per_peer_max: usize = usize::MAX,
     /// How many connections the loop has at a time, those included that were attached or made by itself; they count,

@@ -12,7 +12,7 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///
 /// where after `eof_received` only `pause_writing`, `resume_writing` and `timed_out` can still come. `connection_lost` comes exactly
 /// once for every `connection_made`, and nothing comes after it. A connection that we begin
-/// ([`Context::connect`](crate::Context::connect)) and that does not come to stand has one `connect_failed` instead of
+/// ([`Context::connect`](crate::Context::connect)) and that is not established has one `connect_failed` instead of
 /// all that.
 ///
 /// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
@@ -58,8 +58,8 @@ pub trait Protocol {
 
     /// The peer has ended its stream; `rest` is what was left unconsumed, and is not offered again.
     ///
-    /// As it is given here, it closes the connection, after what is queued has gone out. A protocol that does not may
-    /// go on writing as long as it likes.
+    /// The default implementation closes the connection, after what is queued has gone out. A protocol that does
+    /// not may go on writing as long as it likes.
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
         let _ = rest;
         transport.close();

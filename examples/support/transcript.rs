@@ -28,7 +28,7 @@ impl Client {
         Client { peer: peer.to_string(), unfinished: Vec::new(), has_left: false }
     }
 
-    /// Prints each line of what he sent. Answers whether an unfinished one is left.
+    /// Prints each line of what it sent. Returns whether an unfinished one is left.
     pub(crate) fn received(&mut self, data: &[u8]) -> bool {
         for piece in data.split_inclusive(|&byte| byte == b'\n') {
             self.unfinished.extend_from_slice(piece);

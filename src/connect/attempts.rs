@@ -171,7 +171,7 @@ impl Connector {
         self.failed.unwrap_or(ConnectError::Cancelled(reason))
     }
 
-    /// Why it failed, for whoever has called `connect` and is told at once. A single error is given as it is.
+    /// Why it failed, for a caller of `connect` that is told at once. A single error is given as it is.
     pub(crate) fn into_io_error(mut self) -> io::Error {
         match self.failures.pop() {
             Some((_, error)) if self.failures.is_empty() => error,

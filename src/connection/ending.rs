@@ -11,7 +11,7 @@ use crate::connection::output::{Piece, Pool};
 use crate::sys::Stream;
 
 impl Connection {
-    /// `close`: what is queued goes out, then it ends. Answers whether this began it.
+    /// `close`: what is queued goes out, then it ends. Returns whether this began it.
     pub(crate) fn close(&mut self, reason: CloseReason) -> bool {
         match self.state {
             State::Open | State::FinQueued | State::WriteClosed => self.begin_end(false, reason),
@@ -29,7 +29,7 @@ impl Connection {
         true
     }
 
-    /// `close`, where the peer has ended its stream before: what is queued goes out, then it ends. Answers whether it had.
+    /// `close`, where the peer has ended its stream before: what is queued goes out, then it ends. Returns whether it had.
     #[inline]
     pub(crate) fn close_after_end(&mut self) -> bool {
         let had = self.state == State::ReadClosed;
@@ -58,7 +58,7 @@ impl Connection {
         };
     }
 
-    /// The reason with which its end began, if it has; for whoever ends it now.
+    /// The reason with which its end began, if it has; for the code that ends it now.
     pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
         match &mut self.ending {
             Some(begun) => {
@@ -109,7 +109,7 @@ impl Connection {
         self.socket.as_ref().map_or(Ok(()), Stream::shutdown_write)
     }
 
-    /// Sending has failed. Answers whether there may be input that is still to be delivered before it is lost (R4).
+    /// Sending has failed. Returns whether there may be input that is still to be delivered before it is lost (R4).
     pub(crate) fn begin_failing(&mut self, reason: CloseReason, pool: &mut Pool) -> Result<(), CloseReason> {
         self.drop_output(pool);
         // What the mark held back is offered now.
@@ -131,7 +131,7 @@ impl Connection {
         }
     }
 
-    /// Begins to discard what comes in; `count` bytes have come already. Answers whether that is within the bound.
+    /// Begins to discard what comes in; `count` bytes have come already. Returns whether that is within the bound.
     pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
         let begins = self.may_discard(count);
         if begins {

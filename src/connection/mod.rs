@@ -107,7 +107,7 @@ impl Terms {
     }
 }
 
-/// Who is at the other end.
+/// The other end.
 enum Peer {
     Known(Address),
     /// Somebody beyond a proxy.
@@ -118,7 +118,7 @@ enum Peer {
     Nobody,
 }
 
-/// Who is beyond a proxy, and the address of that.
+/// The peer beyond a proxy, and the address of the proxy.
 struct Proxied {
     peer: Address,
     proxy: Address,
@@ -308,7 +308,7 @@ impl Connection {
         self.flags.set(Flag::Writable, true);
     }
 
-    /// It stands. Answers the connector, which is of no more use.
+    /// It is established. Returns the connector, which is not needed any more.
     pub(crate) fn stands(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
         self.socket = Some(socket);
         self.flags.set(Flag::Writable, true);
@@ -321,7 +321,7 @@ impl Connection {
         connector
     }
 
-    /// The peer's address, as users see it; none where it has not come to stand.
+    /// The peer's address, as users see it; none if it is not established.
     pub(crate) fn peer(&self) -> Option<&Address> {
         match &self.peer {
             Peer::Known(address) => Some(address),
@@ -330,7 +330,7 @@ impl Connection {
         }
     }
 
-    /// The address at the other end of its socket, whoever speaks through that.
+    /// The address at the other end of its socket, which may be a proxy's.
     pub(crate) fn neighbour(&self) -> Option<&Address> {
         match &self.peer {
             Peer::Proxied(proxied) => Some(&proxied.proxy),

@@ -115,7 +115,7 @@ impl Connection {
         Some(before)
     }
 
-    /// A moment is over for a read that was put off. Answers how it stood before: where that is `Waits`, it is to be done.
+    /// A moment is over for a read that was put off. Returns how it stood before: where that is `Waits`, it is to be done.
     pub(crate) fn pass_put_off(&mut self) -> PutOff {
         let before = self.socket.as_mut().map_or(PutOff::No, Stream::pass_put_off);
         if before == PutOff::Waits {
@@ -235,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// Of one that may end quickly: the peer's end of stream was read. Answers the protocol, taken out to be told.
+    /// Of one that may end quickly: the peer's end of stream was read. Returns the protocol, taken out to be told.
     #[inline]
     pub(crate) fn ended_quickly(&mut self) -> Option<Box<dyn Protocol>> {
         self.flags.set(Flag::Readable, false);

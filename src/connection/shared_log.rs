@@ -1,4 +1,4 @@
-//! What is written to many connections at once: each payload stands here once, whoever gets it.
+//! What is written to many connections at once: each payload is here once, however many get it.
 //!
 //! Pure data: no socket. A connection has a share of the log: all that was broadcast to it since the last flush, which is
 //! one piece of the log as long as it misses none. So a payload costs each of its receivers a look at sixteen bytes, and
@@ -14,7 +14,7 @@ use crate::ids::Id;
 /// below what a callback may gather.
 pub(crate) const LOG_BYTES_MAX: usize = 256 * 1024 - LARGE_BYTES;
 
-/// A written payload longer than this is not looked for: whoever gets it after another one gets a copy.
+/// A written payload longer than this is not looked for: each further receiver gets a copy.
 const REPEATED_BYTES_MAX: usize = 4 * 1024;
 
 /// Whose share it is, by its generation (0: nobody's), and from where to where it goes.
@@ -103,7 +103,7 @@ impl SharedLog {
         }
     }
 
-    /// Gives a payload to a connection that has no share. Answers what that share counts against the loop's cap.
+    /// Gives a payload to a connection that has no share. Returns what that share counts against the loop's cap.
     pub(crate) fn open(&mut self, id: Id, span: Span) -> usize {
         let slot = id.slot as usize;
         if self.shares.len() <= slot {
@@ -140,7 +140,7 @@ impl SharedLog {
         self.bytes.len()
     }
 
-    /// Takes a connection's share, for who then does with it what is to be done; its bytes, and what it counted.
+    /// Takes a connection's share. Returns its bytes, and what it counted.
     pub(crate) fn take(&mut self, id: Id) -> Option<(&[u8], usize)> {
         let share = self.share(id)?;
         self.shares[id.slot as usize] = Share::default();

@@ -270,7 +270,7 @@ impl DatagramSocket {
         self.queued_bytes = 0;
     }
 
-    /// Sends what waits, up to `most` of it. Answers whether it goes on at once.
+    /// Sends what waits, up to `most` of it. Returns whether it goes on at once.
     pub(crate) fn flush(&mut self, most: usize) -> bool {
         for _ in 0..most {
             if self.sending != Sending::Possible {

@@ -46,7 +46,7 @@ pub trait DatagramProtocol {
     fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address);
 
     /// A datagram is there that is longer than [`datagram_bytes_max`](crate::Limits::datagram_bytes_max); `data` is how it
-    /// begins, and the rest is lost. As it is given here, it drops it, for nobody to take a part for the whole.
+    /// begins, and the rest is lost. The default implementation drops it, so that nobody takes a part for the whole.
     fn datagram_truncated(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
         let _ = (transport, data, from);
     }

@@ -121,7 +121,7 @@ impl Core {
             if !listener.wants_to_accept() {
                 return;
             }
-            // Whoever has them given away keeps none.
+            // A listener that hands its connections off keeps none, so it is never full.
             let is_full = (listener.is_full() || is_loop_full) && !listener.gives_away();
             if is_full {
                 if !self.make_room(id) {

@@ -241,7 +241,7 @@ impl Core {
         self.finish(id, CloseReason::Aborted);
     }
 
-    /// Tells a protocol that its connection does not come to stand.
+    /// Tells a protocol that its connection was not established.
     pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
         self.counters.connects_failed += 1;
         // Guarded, since an error of the user's may show itself here.

@@ -73,7 +73,7 @@ impl<'a> Context<'a> {
 
     /// Listens on a Unix stream socket: a path, or an abstract name where there are such (Linux). `mode` is that of the
     /// path, such as `Some(0o600)`; nobody can connect before it is set. Without one the umask decides, and abstract names
-    /// have none: whoever is on the machine can connect.
+    /// have none: every process on the machine can connect.
     ///
     /// A socket at that path on which nobody listens any more, as a crash leaves it, is replaced: one that refuses
     /// twice, 50 ms apart, for which this blocks. (On BSD and macOS only where that is asked for: see
@@ -111,7 +111,7 @@ impl<'a> Context<'a> {
     }
 
     /// Like [`listen_unix`](Context::listen_unix), on a socket that listens already. It is made non-blocking. Its path is
-    /// not removed when it is closed, since whoever made it may have it too; see [`Listening::set_unlinks`].
+    /// not removed when it is closed, since the process that made it may have it too; see [`Listening::set_unlinks`].
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl<'a> Context<'a> {
     }
 
     /// Writes `data` to each of these connections, as [`Transport::write`] to one after the other would, with the same
-    /// order, marks and limits, but before the loop sleeps to all of them. Answers to how many: those that have ended are
+    /// order, marks and limits, but before the loop sleeps to all of them. Returns to how many: those that have ended are
     /// left out, and those that are closing ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
     /// The payload is copied once for all; what a turn has for one of them is sent from where it stands, in one call, and

@@ -64,7 +64,7 @@ pub(crate) struct Core {
     pub(super) lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
     pub(super) gone: Vec<Id>,
-    /// What is the user's and of no more use.
+    /// What is the user's and not needed any more.
     pub(super) discarded: Vec<Discarded>,
     pub(super) lingering: Lingering,
     // The maps below need no order, and each that has one takes twice the time to compile.
@@ -106,8 +106,8 @@ pub(crate) struct Core {
     pub(super) panic: Option<Box<dyn Any + Send>>,
 }
 
-/// What is the user's and of no more use: dropped at the turn's end, each by itself and guarded, and never within a
-/// call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
+/// What is the user's and not needed any more: dropped at the turn's end, each by itself and guarded, and never within
+/// a call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
 #[allow(dead_code)] // It is held only to be dropped.
 pub(super) enum Discarded {
     Protocol(Box<dyn Protocol>),
@@ -316,7 +316,7 @@ impl Core {
         self.one_less_in_loop();
     }
 
-    /// A connection ends that has more to it than a socket and a protocol. Answers who gets it, if it is detached.
+    /// A connection ends that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
     #[cold]
     fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
         let connection = self.slots.connection_mut(id)?;

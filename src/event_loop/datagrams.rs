@@ -152,7 +152,7 @@ impl Core {
         }
     }
 
-    /// Sends what waits. Answers whether it goes on at once: that has its budget too.
+    /// Sends what waits. Returns whether it goes on at once: that has its budget too.
     fn flush_datagram(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         let before = datagram.queued_cost();

@@ -28,7 +28,7 @@ impl Context<'_> {
 impl Core {
     /// Calls a protocol, which is out of its slot meanwhile. `None` where it panicked, or the connection is gone.
     ///
-    /// What it writes to its own connection is gathered; whoever calls this flushes afterwards.
+    /// What it writes to its own connection is gathered; the caller flushes afterwards.
     #[inline]
     pub(super) fn call<R>(
         &mut self,
@@ -41,7 +41,7 @@ impl Core {
         self.call_lifted(id, lifted, name, callback)
     }
 
-    /// As [`call`](Core::call), for who has looked at the connection already.
+    /// Like [`call`](Core::call), for callers that already hold the connection.
     #[inline]
     pub(super) fn call_lifted<R>(
         &mut self,

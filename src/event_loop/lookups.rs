@@ -59,7 +59,7 @@ impl Core {
         }
     }
 
-    /// A name was looked up; whoever wanted it may be gone.
+    /// A name was looked up; the connect that wanted it may be gone.
     pub(super) fn looked_up(&mut self, id: Id, found: io::Result<Vec<SocketAddr>>) {
         self.lookups.under_way -= 1;
         self.start_lookups();

@@ -278,7 +278,7 @@ impl Core {
     }
 
     /// Offers data until it is consumed, the protocol leaves the rest, or nothing may be delivered any more (R1).
-    /// Answers how much was consumed.
+    /// Returns how much was consumed.
     fn offer(&mut self, id: Id, data: &[u8]) -> usize {
         let mut consumed = 0;
         loop {

@@ -70,7 +70,7 @@ impl Core {
         }
     }
 
-    /// As [`write`](Core::write), for who writes in a callback's midst. Many small pieces to many connections are the
+    /// Like [`write`](Core::write), for writes from within a callback. Many small pieces to many connections are the
     /// common case of it, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
@@ -149,7 +149,7 @@ impl Core {
     }
 
     fn flush_or_defer(&mut self, id: Id) {
-        // What is held waits for the callback only: whoever meets the loop's cap later would not find it.
+        // What is held waits for the callback only: a write that meets the loop's cap later would not find it.
         let may_wait = self.outbox.gathered.take_held() != Some(id) && self.outbox.room() == GATHERED_BYTES_MAX;
         match self.slots.connection(id) {
             Some(connection) if may_wait && connection.is_flushed_later() => self.queue_gathered(id),
@@ -175,7 +175,7 @@ impl Core {
         }
     }
 
-    /// As [`flush`](Core::flush), whoever else has written to it.
+    /// Like [`flush`](Core::flush), even if others have written to it.
     pub(super) fn flush_now(&mut self, id: Id) {
         self.settle(id);
         let Some(connection) = self.slots.connection_mut(id) else { return self.outbox.gathered.bytes.clear() };

@@ -86,7 +86,7 @@ impl Core {
         }
         connection.note(readiness);
         if !connection.flags.has(Flag::CarriedOver) {
-            // Whoever stands on the ready list has his turn there, and not twice.
+            // Connections on the ready list are served from there, so skip them here.
             self.serve_with(id, buffer);
         }
     }
@@ -272,7 +272,7 @@ impl Core {
         self.drop_guarded(lifted.protocol);
     }
 
-    /// Gives a detached connection to whoever detached it, its protocol having been told and dropped.
+    /// Gives a detached connection to its receiver, after its protocol was told and dropped.
     fn hand_over(&mut self, Handover { receiver, detached }: Handover) {
         match detached {
             Some(detached) => {
@@ -294,7 +294,7 @@ impl Core {
             for value in discarded.drain(..) {
                 self.drop_guarded(value);
             }
-            // Who cancels a million timers at once leaves no room for a million behind.
+            // Cancelling a million timers must not leave a million-entry buffer behind.
             discarded.shrink_to(KEPT_DISCARDED);
             reuse(&mut self.discarded, discarded);
         }

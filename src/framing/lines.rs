@@ -53,15 +53,15 @@ pub trait LineHandler {
 
     /// Raw data has come; answers how many bytes of it were consumed, as
     /// [`Protocol::data_received`](crate::Protocol::data_received) does. What is left is looked at as lines where the
-    /// handler [`is_raw`](LineHandler::is_raw) no longer. As it is given here, it consumes all.
+    /// handler [`is_raw`](LineHandler::is_raw) no longer. The default implementation consumes everything.
     fn raw_data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let _ = transport;
         data.len()
     }
 
     /// A line is longer than [`with_line_bytes_max`](LineReceiver::with_line_bytes_max) allows; told once for each, as
-    /// soon as that is sure. As it is given here, it aborts the connection with [`Limit::LineBytes`] as the reason (rule
-    /// F2). Where it does not, the line is skipped, and the next one received.
+    /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
+    /// (rule F2). Where it does not, the line is skipped, and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
         transport.abort_over(Limit::LineBytes);
     }

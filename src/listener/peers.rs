@@ -26,7 +26,7 @@ impl Peers {
         key(one).is_some() && key(one) == key(other)
     }
 
-    /// Who has no connection left takes no memory.
+    /// A peer without connections takes no memory.
     pub(crate) fn remove(&mut self, peer: &Address) {
         let Some(key) = key(peer) else { return };
         if let Some(count) = self.counts.get_mut(&key) {

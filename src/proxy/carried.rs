@@ -26,7 +26,7 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// Who the peer is: the client where the header names one, else the proxy itself.
+    /// The peer: the client where the header names one, else the proxy itself.
     /// [`Transport::peer_addr`](crate::Transport::peer_addr) gives the same.
     pub fn peer(&self) -> &Address {
         self.source().unwrap_or(&self.proxy)

@@ -34,7 +34,7 @@
 //!
 //! - It is configured, never guessed: with [`AcceptProxy`] every connection begins with a header, without it none does. A
 //!   listener that took both would let every client choose its address.
-//! - Whoever can connect can claim to be anybody. Let nobody but proxies reach the listener, or name them by
+//! - Everyone who can connect can claim to be anybody. Let nobody but proxies reach the listener, or name them by
 //!   [`AcceptProxy::trusted`].
 //! - A header has a bound (107 bytes in version 1, [`header_bytes_max`](AcceptProxy::header_bytes_max) in version 2,
 //!   where a longer one is found out by its first 16 bytes) and a deadline ([`timeout`](AcceptProxy::timeout)).

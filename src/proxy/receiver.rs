@@ -52,7 +52,7 @@ impl AcceptProxy {
         self
     }
 
-    /// Which addresses are those of proxies; whoever connects from another one is refused, before anything is read, and
+    /// Which addresses are those of proxies; a connection from any other is refused, before anything is read, and
     /// that is logged, at most once a second. On a Unix socket the address says nothing of who connects: let its
     /// permissions decide.
     #[must_use]
@@ -72,7 +72,7 @@ impl AcceptProxy {
         F: Fn(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
     {
         let factory = Rc::new(factory);
-        // Who is not trusted costs no slot.
+        // A peer that is not trusted costs no slot.
         let is_trusted = self.is_trusted.take();
         move |context, proxy| {
             if is_trusted.as_ref().is_some_and(|is_trusted| !is_trusted(proxy)) {

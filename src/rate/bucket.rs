@@ -16,8 +16,8 @@ pub(crate) struct TokenBucket {
 /// The billionth part of a byte.
 const NANO: i128 = 1_000_000_000;
 
-/// Who finds the bucket empty waits for what fills it in a hundredth of a second, so that a trickle costs a hundred
-/// wake-ups a second and no more.
+/// A reader that finds the bucket empty waits for what fills it in a hundredth of a second, so that a trickle costs a
+/// hundred wake-ups a second and no more.
 const WAITS_PER_SECOND: i128 = 100;
 
 impl TokenBucket {

@@ -18,7 +18,7 @@ use super::requests::{Outcome, Task};
 use crate::workers::{WorkError, WorkerPool};
 use crate::{Address, BlockingStream, Context, Detached};
 
-/// The children that run, for whoever has to kill one: a thread waits for each.
+/// The children that run, so that they can be killed: a thread waits for each.
 #[derive(Default)]
 pub(super) struct Children(Mutex<State>);
 

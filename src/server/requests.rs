@@ -261,7 +261,7 @@ impl Shared {
         move |context, outcome| shared.end(context, outcome.unwrap_or_else(Outcome::of_error), &client)
     }
 
-    /// A request has come to its end: somebody else may come in, and its client gets what is left to do for him.
+    /// A request has ended: another one may begin, and what is left to do for its client is done.
     pub(super) fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
         self.admission.end(context);
         let Outcome { connection, answer, error } = outcome;

@@ -97,7 +97,7 @@ impl SocketServer {
     }
 
     /// Serves one request and returns when it was answered, or its client refused; who else comes waits for the next call.
-    /// Answers `false` where nobody came for `timeout` (`None`: it waits for ever), or where it was stopped.
+    /// Returns `false` where nobody came for `timeout` (`None`: it waits for ever), or where it was stopped.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ impl HandedOver {
         let mut handed_over = HandedOver { listeners: Vec::new(), udp: Vec::new(), predecessor: None };
         let stated = stated_count()?;
         let names = env::var("LISTEN_FDNAMES").ok();
-        // Answers none where they are meant for another process.
+        // Returns none where they are meant for another process.
         let mut descriptors = ListenFd::from_env();
         if descriptors.len() == 0 {
             return Ok(handed_over);
@@ -113,7 +113,7 @@ impl HandedOver {
         io::Error::new(io::ErrorKind::NotFound, text)
     }
 
-    /// Whoever waits until this process is ready.
+    /// The process that waits until this one is ready.
     pub(super) fn predecessor(self) -> Option<UnixStream> {
         self.predecessor
     }

@@ -54,7 +54,7 @@ impl Program {
             command.arg0(name);
         }
         command.args(&self.arguments).env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-        // Its process id is not known before it runs: without one, whoever has the environment is meant.
+        // Its process id is not known before it runs: without one, any process with the environment is meant.
         for variable in ["LISTEN_PID", "LISTEN_FDS_FIRST_FD", "WATCHDOG_PID"] {
             command.env_remove(variable);
         }

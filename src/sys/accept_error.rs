@@ -9,7 +9,7 @@ pub(crate) enum AcceptError {
     Drained,
     /// That one connection is gone, or the call was interrupted; the next one may be well.
     Skip,
-    /// Descriptors or memory ran out. Whoever is waiting still is.
+    /// Descriptors or memory ran out. Waiting connections still wait.
     Overload,
     /// The socket is none, or does not listen: it will never accept again.
     Invalid,

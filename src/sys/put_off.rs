@@ -13,13 +13,13 @@ pub(crate) enum PutOff {
 }
 
 impl PutOff {
-    /// A short read has come. Answers how it stood before.
+    /// A short read has come. Returns how it stood before.
     pub(super) fn renew(&mut self) -> PutOff {
         let next = if *self == PutOff::No { PutOff::Waits } else { PutOff::Renewed };
         std::mem::replace(self, next)
     }
 
-    /// A moment is over. Answers how it stood before: where that is `Waits`, the read is due.
+    /// A moment is over. Returns how it stood before: where that is `Waits`, the read is due.
     pub(super) fn pass(&mut self) -> PutOff {
         let next = if *self == PutOff::Renewed { PutOff::Waits } else { PutOff::No };
         std::mem::replace(self, next)

@@ -208,7 +208,7 @@ impl Stream {
         }
     }
 
-    /// A moment is over for a read that was put off. Answers how it stood before.
+    /// A moment is over for a read that was put off. Returns how it stood before.
     pub(crate) fn pass_put_off(&mut self) -> PutOff {
         match self {
             #[cfg(unix)]

@@ -25,7 +25,7 @@ impl UnixListener {
     /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced, where that can be told;
     /// nothing else is.
     ///
-    /// The mode is there before it listens. Until then whoever connects is refused, so nobody slips in under another one.
+    /// The mode is there before it listens. Until then every connect is refused, so nobody slips in under another one.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
         let listener = UnixListener::prepare(address, mode)?;
         SockRef::from(&listener.listener).listen(super::listener::backlog_length(backlog))?;
@@ -60,7 +60,7 @@ impl UnixListener {
         Ok(listener)
     }
 
-    /// Takes a listener that somebody else made, and whose path is his to remove.
+    /// Takes a listener that somebody else made, who removes its path.
     pub(super) fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         listener.set_nonblocking(true)?;
         Ok(UnixListener { listener: mio::net::UnixListener::from_std(listener), inode: None })

@@ -77,7 +77,7 @@ impl Inode {
         match fs::hard_link(&self.path, &claim) {
             Ok(()) => Ok(Some(claim)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_recent(&claim, now) => Err(in_use()),
-            // Whoever made it was killed in the middle.
+            // Its maker was killed in the middle.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Some(claim)),
             Err(_) => Ok(None),
         }
@@ -282,7 +282,7 @@ mod tests {
         let stale = place.leave_stale(Type::STREAM);
         let claim = stale.claim(SystemTime::now()).unwrap().expect("temporary folders have links");
         assert!(is_in_use(stale.unlink_stale(SystemTime::now())) && place.0.exists());
-        // Who has claimed it was killed before it was done.
+        // The process that claimed it was killed before it was done.
         let later = SystemTime::now() + Duration::from_secs(3);
         assert!(stale.unlink_stale(later).unwrap() && !place.0.exists() && !claim.exists());
     }

@@ -341,7 +341,7 @@ impl Network {
                 None => {}
             }
         }
-        // What has come to peers in this step is seen by whoever plays them after it.
+        // What has come to peers in this step is seen by the test after it.
         self.sim.take_by_hand();
         Step::Did
     }

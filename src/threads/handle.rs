@@ -149,13 +149,13 @@ impl Handle {
     /// It never fails and does not queue: it overtakes commands that are waiting, which then wait for the next `run`.
     /// To stop behind them, post a closure that calls [`Context::stop`].
     pub fn stop(&self) {
-        // The flag is set before the waker is: whoever is woken finds it.
+        // The flag is set before the waker is: the loop that is woken finds it.
         if !self.shared.stop.swap(true, Ordering::Release) && !Wake::wake(self.shared.mailbox.waker()) {
             self.shared.stop.store(false, Ordering::Release);
         }
     }
 
-    /// Ends the loop's wait, so that it has a turn, and queues nothing: for whoever turns it
+    /// Ends the loop's wait, so that it has a turn, and queues nothing: for programs that turn it
     /// ([`turn`](crate::EventLoop::turn)) and looks at something of his own between turns. Never fails; where the system
     /// refuses, that is logged.
     pub fn wake(&self) {
@@ -164,7 +164,7 @@ impl Handle {
 
     /// A name was looked up. Beyond the bound on commands: the number of look-ups has one of its own.
     pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
-        // Where the loop is gone, so is whoever wanted to know.
+        // Once the loop is gone, nobody wants to know.
         let _ = self.shared.mailbox.push_below(usize::MAX, found, |found| Command::LookedUp(id, found));
     }
 

@@ -60,8 +60,8 @@ pub(crate) trait Wake {
 pub(crate) struct Mailbox<T, W> {
     /// Whether commands are waiting: what the loop looks at in every turn, without the lock.
     ///
-    /// Changed under the lock only, so it tells the truth whenever that is free. Whoever makes it true wakes the loop
-    /// afterwards, so a loop that reads an old `false` does not sleep on it.
+    /// Changed under the lock only, so it tells the truth whenever that is free. The sender that makes it true wakes the
+    /// loop afterwards, so a loop that reads an old `false` does not sleep on it.
     occupied: AtomicBool,
     queue: Mutex<Queue<T>>,
     commands_max: usize,
@@ -151,7 +151,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         queue.reader = if is_left { Reader::WillLook } else { Reader::MaySleep };
     }
 
-    /// The loop ends: nothing is taken any more. Answers what was waiting, for the caller to drop, since a destructor
+    /// The loop ends: nothing is taken any more. Returns what was waiting, for the caller to drop, since a destructor
     /// may want to post.
     pub(crate) fn close(&self) -> VecDeque<T> {
         let mut queue = self.lock();

@@ -143,8 +143,8 @@ impl<T> Timers<T> {
         self.sequence
     }
 
-    /// The earliest, if it is due at `now` and was set before `mark` (T3). It stays: whoever calls what it is for
-    /// removes it or sets it anew before, so that it can be cancelled and set from within that call.
+    /// The earliest, if it is due at `now` and was set before `mark` (T3). It stays: the
+    /// caller removes it or sets it anew before it calls what it is for, so that it can be cancelled and set in that call.
     ///
     /// Meanwhile none may be set for before `now`; then the first one that is younger than the mark has only younger
     /// ones behind it.

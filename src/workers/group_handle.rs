@@ -18,7 +18,7 @@ pub struct GroupHandle {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What the threads of a group share with whoever has a handle.
+/// What the threads of a group share with its handles.
 pub(super) struct Shared {
     /// Set once all loops have started.
     handles: OnceLock<Box<[Handle]>>,

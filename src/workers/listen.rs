@@ -21,8 +21,8 @@ pub enum Distribution {
     /// not be. On Linux.
     ///
     /// Two things to know. A second program of the same user that does the same on the same address does not get
-    /// `AddrInUse`: it gets a share of the connections. And whoever waits in the socket of a loop that does not come to
-    /// accept waits though others are idle; when that socket is closed, he is reset.
+    /// `AddrInUse`: it gets a share of the connections. And a connection in the socket of a loop that is busy waits though
+    /// other loops are idle; when that socket is closed, it is reset.
     ReusePort,
     /// One of the loops accepts, and each connection is served by the loop that has the fewest of them, in turn where several
     /// have. Even for few connections, for any kind of socket, on any system; a connection costs some microseconds more.

@@ -46,7 +46,7 @@ pub(super) fn run(plan: &GroupBuilder, start: Start) -> io::Result<()> {
     (plan.setup)(index, &mut member.event_loop.context())?;
     let handle = member.event_loop.context().handle();
     let _ = started.send((index, handle));
-    // Whoever starts the group waits until every thread has dropped its own.
+    // The thread that starts the group waits until every thread has dropped its own.
     drop(started);
     member.end = match all_started.recv() {
         Ok(()) => member.serve()?,

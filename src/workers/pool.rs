@@ -182,7 +182,7 @@ impl WorkerPool {
     }
 
     /// Ends the pool, for all its clones: takes no more work, drops what has not begun, and waits for the threads to end,
-    /// at most `grace`. Answers whether all have; the others end when their work returns. Called by a thread of the pool,
+    /// at most `grace`. Returns whether all have; the others end when their work returns. Called by a thread of the pool,
     /// it waits in vain for that one.
     pub fn shutdown(&self, grace: Duration) -> bool {
         let shared = &self.owners.shared;
@@ -255,7 +255,7 @@ impl Shared {
             drop(state);
             // Also what destructors of the user's throw must not end the thread.
             guarded(|| task.run());
-            // Before it answers: whoever is told that it is done finds the thread free.
+            // Before it answers: a caller that is told that it is done finds the thread free.
             self.lock().idle += 1;
             guarded(|| task.answer());
             state = self.lock();
@@ -317,7 +317,7 @@ impl<T: Send + 'static> Answer<T> {
     fn give(&self, result: Result<T, WorkError>) {
         let completion = self.lock().take();
         if let Some(completion) = completion {
-            // Where the loop is gone, so is whoever wanted to know.
+            // Once the loop is gone, nobody wants to know.
             let _ = completion.complete(result);
         }
     }

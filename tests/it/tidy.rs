@@ -295,6 +295,65 @@ fn every_public_name_is_used_from_outside() {
     }
 }
 
+/// Turns that no native speaker writes, and how often each still stands in comments and pages. The numbers may only fall.
+const PUZZLING: &[(&str, usize)] = &[
+    ("Answers whether", 1),
+    ("Answers how", 0),
+    ("Whoever", 7),
+    ("whoever", 27),
+    (" his ", 7),
+    (" him", 4),
+    (" he ", 11),
+    ("come to stand", 2),
+    ("comes to stand", 0),
+    ("of no more use", 1),
+    ("As it is given", 1),
+    (" for who ", 3),
+    (" has not:", 0),
+    ("no socket has", 0),
+    ("of the user's and", 0),
+];
+
+/// What is written for readers: the pages, and the comments of all code.
+fn prose() -> impl Iterator<Item = String> {
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md", "benches/NOTES.md"]
+        .map(str::to_owned);
+    let guide = fs::read_dir(root().join("src/guide")).unwrap().map(|entry| entry.unwrap().file_name());
+    let guide = guide.map(|name| format!("src/guide/{}", name.to_str().unwrap())).filter(|name| name.ends_with(".md"));
+    let pages: Vec<String> = pages.into_iter().chain(guide).filter(|page| root().join(page).exists()).collect();
+    let code = ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files);
+    let comments = code.filter(|file| !file.ends_with("tidy.rs")).map(|file| {
+        let text = read(file);
+        let comments = text.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment));
+        comments.collect::<Vec<_>>().join("\n")
+    });
+    pages.into_iter().map(read).chain(comments)
+}
+
+#[test]
+fn what_is_written_is_plain_english() {
+    if is_packed() {
+        return;
+    }
+    let prose: Vec<String> = prose().collect();
+    for &(words, known) in PUZZLING {
+        let found = prose.iter().map(|text| text.matches(words).count()).sum::<usize>();
+        assert!(found <= known, "{words:?} stands {found} times, {known} were known: write it as std's docs would");
+        assert!(found == known, "{words:?} stands {found} times only: let {known} here fall to that");
+    }
+}
+
+#[test]
+fn only_the_loop_knows_its_core() {
+    for file in
+        rust_files("src").iter().filter(|file| !["src/event_loop/", "src/tests/"].iter().any(|at| file.starts_with(at)))
+    {
+        let code = code(file);
+        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        assert!(!words.any(|word| word == "Core"), "{file} names the loop's core");
+    }
+}
+
 /// The rules of behaviour that are implemented; each has a test that carries its number.
 const RULES: &[&str] = &[
     "l1", "l2", "l3", "l4", "l5", "l6", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "e1", "r1", "r2", "r3", "r4",

@@ -101,7 +101,7 @@ impl Scene {
         })
     }
 
-    /// What the loop does in a turn: waits, unless commands are left, and takes a batch. Answers how many batches that
+    /// What the loop does in a turn: waits, unless commands are left, and takes a batch. Returns how many batches that
     /// was: one, or none.
     fn turn(&self, batch_max: usize, ran: &mut Vec<Command>) -> usize {
         if !self.mailbox.is_occupied() {

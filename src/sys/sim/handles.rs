@@ -86,7 +86,7 @@ impl Poller {
         }
     }
 
-    /// Notes why a connection ended, for whoever tests its protocol.
+    /// Notes why a connection ended, for tests of its protocol.
     pub(crate) fn note_loss(&self, token: usize, reason: String) {
         let mut world = lock(&self.world);
         world.note(format_args!("host {}: a connection is lost: {reason}", self.host));

@@ -12,7 +12,7 @@ use crate::sys::Readiness;
 pub(super) struct ListenerSocket {
     pub(super) local: SocketAddr,
     pub(super) backlog: usize,
-    /// Who waits to be accepted.
+    /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<SocketId>,
     /// Connects that are under way.
     pub(super) embryos: usize,

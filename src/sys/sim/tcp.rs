@@ -62,7 +62,7 @@ pub(super) struct Tcp {
     pub(super) fin_acknowledged: bool,
     /// When the last packet of this direction arrives.
     pub(super) last_arrival: Duration,
-    /// Whoever held it has closed it.
+    /// Its owner has closed it.
     pub(super) orphan: bool,
     /// It behaves as those of other platforms than Linux.
     pub(super) portable: bool,

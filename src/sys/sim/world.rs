@@ -1,6 +1,6 @@
 //! The simulated world: its time, what is under way in it, and which sockets are ready.
 //!
-//! Nothing here waits and nothing runs by itself: whoever drives the world moves its time, and every call on a socket
+//! Nothing here waits and nothing runs by itself: its driver moves its time, and every call on a socket
 //! has what is due by then happen first and after.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -393,7 +393,7 @@ impl World {
 
     // Links.
 
-    /// Sends a packet from a socket, or from where it was, to another host. Answers when it arrives, if it does.
+    /// Sends a packet from a socket, or from where it was, to another host. Returns when it arrives, if it does.
     ///
     /// `not_before`: packets of one connection keep their order.
     pub(super) fn transmit(

@@ -9,7 +9,7 @@ use std::thread;
 use super::coverage::Coverage;
 
 /// Runs seeds in their order, one network per thread: `default` of them, `SWITCHBOARD_SEEDS=N` of them, or with
-/// `SWITCHBOARD_SEED=x` that one alone, with its trace. Answers how many it were, and what has happened in them.
+/// `SWITCHBOARD_SEED=x` that one alone, with its trace. Returns how many it were, and what has happened in them.
 ///
 /// # Panics
 ///
