@@ -27,7 +27,7 @@ use crate::ids::{AnyId, Id};
 use crate::listener::lingering::Lingering;
 use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
-use crate::rate::Rates;
+use crate::rate::{RateGroup, RateGroupId, ReadRate};
 use crate::sys::{Clock, Poller, Readiness, Rest};
 use crate::threads::handle::{Command, Shared};
 use crate::time::heap::{Key, Timers};
@@ -82,7 +82,9 @@ pub(crate) struct Core {
     pub(super) followers: HashMap<Id, Follower>,
 
     /// How fast connections may be read from, where that is limited.
-    pub(super) rates: Rates,
+    pub(super) read_rates: HashMap<Id, ReadRate>,
+    pub(super) rate_groups: HashMap<RateGroupId, RateGroup>,
+    pub(super) next_rate_group: u64,
 
     // Buffers.
     /// What the commands phase takes its batch into; empty outside of it.
@@ -162,7 +164,9 @@ impl Core {
             full_for_loop: Vec::new(),
             live_connections: 0,
             followers: HashMap::new(),
-            rates: Rates::default(),
+            read_rates: HashMap::new(),
+            rate_groups: HashMap::new(),
+            next_rate_group: 0,
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
             large_buffer: LargeBuffer::default(),
