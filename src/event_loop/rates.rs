@@ -78,7 +78,7 @@ impl Core {
                 self.set_group_timer(name);
             }
         }
-        // The peer is kept from sending: that is not idleness of his (T5).
+        // The peer is kept from sending: it is not idle by its own will (T5).
         let idle = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut());
         if let Some(idle) = idle.filter(|_| allowed == 0) {
             idle.pause(now_ns);
