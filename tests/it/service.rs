@@ -344,7 +344,7 @@ fn service_restart_works_though_peers_hold_all_descriptors_however_often_it_has_
         assert!(hear_but_the_watchdog(&notified).starts_with("RELOADING=1\n"));
         let told = hear_but_the_watchdog(&notified);
         assert!(told.starts_with("READY=1\nSTATUS=") && told.contains("exit status: 9"), "{told}");
-        // The one that the start has had is not left to whoever waits to be accepted.
+        // A client in the backlog must not get the descriptor that the failed start has freed.
         wait_until(|| (held_back(&process) == held).then_some(()));
     }
     File::create(&ready).unwrap();
