@@ -117,7 +117,7 @@ TIMER = "connection.touch_idle(self.now_ns);\n        }\n        if connection.i
 VARIANTS = {
     "own writes sent at the turn's end": ([
         (GATHERED, "if !self.is(id) || data.len()", "if true || data.len()"),
-        (SEND, "if !self.own.is(id) {\n            self.mark", "{\n            self.mark"),
+        (SEND, "if !self.outbox.gathered.is(id) {\n            self.mark", "{\n            self.mark"),
         (QUICK, "self.receive(id, buffer, received);\n        }\n        self.flush(id);", "self.receive(id, buffer, received);\n        }"),
     ], ["50 clients", "16 lines a read"], True),
     "others' writes sent at once": ([

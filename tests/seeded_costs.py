@@ -23,7 +23,7 @@ TREE = ROOT / "target" / "seeded-costs" / "tree"
 TARGET = TREE.parent / "target"
 QUICK = "src/event_loop/quick.rs"
 CONNECTION = "src/connection/mod.rs"
-A_MESSAGE = "self.own.begin_input(id, GATHERED_BYTES_MAX - self.log.share_bytes(id));"
+A_MESSAGE = "self.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.outbox.share_bytes(id));"
 A_CONNECTION = "flags.set(Flag::Tight, is_tight);"
 
 

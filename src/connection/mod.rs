@@ -10,6 +10,7 @@ mod flags;
 pub(crate) mod gathered;
 pub(crate) mod input;
 mod notes;
+pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod read_buffer;
 mod reading;

@@ -18,11 +18,9 @@ use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timers::{Due, Purpose};
 use crate::connection::detached::{Detached, Receiver};
-use crate::connection::gathered::Own;
-use crate::connection::output::Pool;
+use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::{LargeBuffer, ReadBuffer};
-use crate::connection::shared_log::BroadcastLog;
-use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, State, Terms};
+use crate::connection::{Connection, Ending, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
@@ -58,8 +56,6 @@ pub(crate) struct Core {
     // Lists of work. They hold full ids: what they name may be gone by then.
     /// What is to be served in the next turn though no event comes. Each stands here once.
     pub(super) ready: VecDeque<Id>,
-    /// Connections that somebody else's callback wrote to. Each stands here once.
-    pub(super) written_to: Vec<Id>,
     /// Connections of which a read is put off. Each stands here once.
     pub(super) unconfirmed: Vec<Id>,
     /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
@@ -97,15 +93,9 @@ pub(crate) struct Core {
     pub(super) read_buffer: ReadBuffer,
     /// But for datagrams that do not go into it.
     pub(crate) large_buffer: LargeBuffer,
-    pub(crate) own: Own,
-    pub(crate) log: BroadcastLog,
-    pub(super) pool: Pool,
+    pub(crate) outbox: Outbox,
     /// Whether a timer is set that gives buffers back.
     pub(super) decaying: bool,
-    /// What all output queues cost together, and what is broadcast and not queued.
-    pub(crate) queued_total: usize,
-    /// Only while `queued_total` is below this, the quick path is taken: then no callback of it meets the loop's cap.
-    pub(crate) quick_below: usize,
 
     pub(crate) lookups: Lookups,
     pub(super) shared: Arc<Shared>,
@@ -152,7 +142,7 @@ impl Core {
             clock,
             slots: Slots::new(),
             watch: Watch::new(&limits),
-            quick_below: limits.loop_queue_bytes_max.saturating_add(1).saturating_sub(GATHERED_BYTES_MAX),
+            outbox: Outbox::new(limits.loop_queue_bytes_max),
             terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
             terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
@@ -162,7 +152,6 @@ impl Core {
             timers: Timers::new(),
             timers_waited_for: 0,
             ready: VecDeque::new(),
-            written_to: Vec::new(),
             unconfirmed: Vec::new(),
             read_later: Vec::new(),
             lost: Vec::new(),
@@ -181,11 +170,7 @@ impl Core {
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
             large_buffer: LargeBuffer::default(),
-            own: Own::default(),
-            log: BroadcastLog::default(),
-            pool: Pool::default(),
             decaying: false,
-            queued_total: 0,
             lookups,
             shared,
             stop_requested: false,
@@ -223,7 +208,7 @@ impl Core {
     #[inline(never)]
     fn undo_adding(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        connection.lose(&CloseReason::Aborted, &mut self.pool);
+        connection.lose(&CloseReason::Aborted, self.outbox.pool());
         let protocol = connection.protocol.take();
         self.discarded.extend(protocol.map(Discarded::Protocol));
         self.slots.remove(id);
@@ -241,7 +226,7 @@ impl Core {
             age: Duration::from_nanos(self.now_ns.saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
-            queued_bytes: connection.queued_bytes() + self.log.share_bytes(id) + self.own.gathered_bytes(id),
+            queued_bytes: connection.queued_bytes() + self.outbox.waiting_bytes(id),
         }
     }
 
@@ -259,8 +244,8 @@ impl Core {
     /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
     pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            connection.restore(unread, unsent, &mut self.pool);
-            self.queued_total += connection.queued_cost();
+            connection.restore(unread, unsent, self.outbox.pool());
+            self.outbox.count(0, connection.queued_cost());
         }
         self.carry_over(id);
     }
@@ -318,14 +303,14 @@ impl Core {
             let Some(again) = self.slots.connection_mut(id) else { return };
             connection = again;
         }
-        connection.lose(&reason, &mut self.pool);
+        connection.lose(&reason, self.outbox.pool());
         let listener = connection.terms.listener;
         if !self.fixed_timeouts.is_empty() {
             self.drop_fixed_timeouts(id);
         }
-        if self.own.is(id) {
-            self.own.set_room(0);
-            self.own.gathered.clear();
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
+            self.outbox.gathered.bytes.clear();
         }
         self.lost.push(Loss { id, reason, handover });
         self.descriptor_closed();
@@ -345,7 +330,7 @@ impl Core {
                 self.timers.remove(timer);
             }
         }
-        self.queued_total -= connection.queued_cost();
+        self.outbox.count(connection.queued_cost(), 0);
         if connection.state() == State::Lingering {
             let listener = connection.terms.listener;
             self.one_lingers_less(listener);
@@ -355,7 +340,7 @@ impl Core {
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the detached connection {id}: {error}");
             }
-            connection.take_out(&mut self.pool);
+            connection.take_out(self.outbox.pool());
         }
         if let Some(connector) = connection.connector_mut() {
             for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
@@ -424,21 +409,19 @@ impl Core {
     /// Has a connection flushed before the loop sleeps.
     pub(crate) fn mark_written_to(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            if !connection.flags.replace(Flag::WrittenTo, true) {
-                self.written_to.push(id);
-            }
+            self.outbox.mark_written_to(id, connection);
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let lists_are_empty = self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty();
+        let lists_are_empty = self.ready.is_empty() && !self.outbox.has_written_to() && self.lost.is_empty();
         !lists_are_empty || !self.discarded.is_empty() || self.has_ended() || self.has_commands()
     }
 
     // What protocols ask of connections.
 
     pub(crate) fn pause_reading(&mut self, id: Id) {
-        self.own.disturb(id);
+        self.outbox.gathered.disturb(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.set_paused(true);
         if let Some(idle) = &mut connection.idle {
@@ -464,7 +447,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
             return self.discarded.push(Discarded::Protocol(protocol));
         };
-        self.own.disturb(id);
+        self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
         // The low mark was the old one's.
         connection.set_input_low_bytes(0);
@@ -527,8 +510,8 @@ impl Core {
     /// turn's.
     fn see_to_end(&mut self, id: Id) {
         self.settle(id);
-        if self.own.is(id) {
-            self.own.set_room(0);
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
         } else {
             self.mark_written_to(id);
         }

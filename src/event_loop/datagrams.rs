@@ -157,7 +157,7 @@ impl Core {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         let before = datagram.queued_cost();
         let goes_on = datagram.flush(datagram.limits.datagrams_per_turn_max.max(1));
-        self.queued_total -= before - datagram.queued_cost();
+        self.outbox.count(before, datagram.queued_cost());
         goes_on
     }
 
@@ -216,12 +216,12 @@ impl Core {
     pub(crate) fn send_datagram(&mut self, id: Id, data: &[u8], to: Option<&Address>) {
         self.send_what_only_waits();
         self.keep_below_cap(Some(id));
-        let has_room = self.queued_total <= self.terms.limits.loop_queue_bytes_max;
+        let has_room = !self.outbox.is_over_cap();
         match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
             Some(datagram) => {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
-                self.queued_total += datagram.queued_cost() - before;
+                self.outbox.count(before, datagram.queued_cost());
                 self.settle_datagram(id, false);
             }
             None => self.counters.late_writes += 1,
@@ -232,7 +232,7 @@ impl Core {
     /// such socket.
     pub(super) fn drop_queued_datagrams(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
-        self.queued_total -= datagram.queued_cost();
+        self.outbox.count(datagram.queued_cost(), 0);
         datagram.drop_queued();
         self.carry_over(id);
         true
@@ -248,7 +248,7 @@ impl Core {
     /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
-        self.queued_total -= datagram.queued_cost();
+        self.outbox.count(datagram.queued_cost(), 0);
         let (reason, timers) = datagram.end(reason);
         for timer in timers.into_iter().flatten() {
             self.timers.remove(timer);

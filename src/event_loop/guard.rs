@@ -6,7 +6,7 @@ use std::thread;
 
 use super::core::Discarded;
 use super::{Core, PanicPolicy};
-use crate::connection::{GATHERED_BYTES_MAX, Lifted};
+use crate::connection::Lifted;
 use crate::health::About;
 use crate::ids::Id;
 use crate::reason::panic_message;
@@ -36,15 +36,9 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let room = self.room_in_loop();
+        let room = self.outbox.room();
         let lifted = self.slots.connection_mut(id)?.lift(room)?;
         self.call_lifted(id, lifted, name, callback)
-    }
-
-    /// How much may be gathered before the queues must be looked at, as far as the whole loop is concerned (W4).
-    #[inline]
-    pub(super) fn room_in_loop(&self) -> usize {
-        self.terms.limits.loop_queue_bytes_max.saturating_sub(self.queued_total).min(GATHERED_BYTES_MAX)
     }
 
     /// Like [`call`](Core::call), for callers that already hold the connection.
@@ -69,11 +63,11 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {
-        self.own.begin(id, room.saturating_sub(self.log.share_bytes(id)));
-        self.own.take_held_input_back();
+        self.outbox.gathered.begin(id, room.saturating_sub(self.outbox.share_bytes(id)));
+        self.outbox.gathered.take_held_input_back();
         let about = About::Connection(id);
         let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
-        self.own.end();
+        self.outbox.gathered.end();
         result
     }
 
@@ -130,7 +124,7 @@ impl Core {
 
     #[cold]
     pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
-        self.own.gathered.clear();
+        self.outbox.gathered.bytes.clear();
         let message = self.caught("a protocol", payload);
         self.finish(id, CloseReason::Panic(message));
     }

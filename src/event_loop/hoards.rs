@@ -35,7 +35,7 @@ impl Core {
     /// turn would come after it: what it sends is dropped then.
     #[inline]
     pub(super) fn keep_below_cap(&mut self, sends: Option<Id>) {
-        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+        if self.outbox.is_over_cap() {
             self.end_hoards(sends);
         }
     }
@@ -43,12 +43,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn end_hoards(&mut self, sends: Option<Id>) {
-        let goal = self.terms.limits.loop_queue_bytes_max / 8 * 7;
+        let goal = self.outbox.queued_bytes_max() / 8 * 7;
         self.send_to_stuck();
         // Few of them go, so not all are sorted.
         let mut queues: BinaryHeap<_> = self.rank_queues().into_iter().map(Reverse).collect();
         while let Some(Reverse((_, id))) = queues.pop() {
-            if self.queued_total <= goal || sends == Some(id) {
+            if self.outbox.queued() <= goal || sends == Some(id) {
                 return;
             }
             if !self.drop_queued_datagrams(id) {
@@ -61,11 +61,11 @@ impl Core {
     #[cfg(test)]
     pub(super) fn check_sums(&self) {
         let of_one = |(id, tenant): (Id, &Tenant)| match tenant {
-            Tenant::Connection(connection) => connection.queued_cost() + self.log.cost(id),
+            Tenant::Connection(connection) => connection.queued_cost() + self.outbox.log().cost(id),
             Tenant::Datagram(socket) => socket.queued_cost(),
             _ => 0,
         };
-        assert_eq!(self.queued_total, self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
+        assert_eq!(self.outbox.queued(), self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
     }
 
     /// Tries a send to each peer that seems to take nothing: no event tells of little room.
@@ -82,12 +82,10 @@ impl Core {
     /// comes with the turn's flush.
     fn send_queued(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let before = connection.output_before();
         connection.look_for_room();
-        let sent = connection.send(&[], &mut self.pool);
-        let taken = connection.note_output(before, self.now_ns);
+        let (sent, taken) =
+            self.outbox.change(connection, self.now_ns, |connection, _, pool| connection.send(&[], pool));
         self.counters.bytes_sent += taken;
-        self.queued_total = self.queued_total + connection.queued_cost() - before.cost;
         if taken > 0 || matches!(sent, Sent::Failed(_)) {
             self.mark_written_to(id);
         }

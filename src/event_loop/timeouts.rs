@@ -176,7 +176,7 @@ impl Core {
     /// What a timeout does unless its protocol does something else (X4). Half an answer must not be taken for the whole, so
     /// where some is unsent it is a reset. Otherwise that would only destroy what the kernel still holds for a slow peer.
     pub(crate) fn end_after(&mut self, id: Id, timeout: Timeout) {
-        let unsent = self.log.share_bytes(id) + self.own.gathered_bytes(id);
+        let unsent = self.outbox.waiting_bytes(id);
         let Some(connection) = self.slots.connection(id) else { return };
         let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
         match timeout {

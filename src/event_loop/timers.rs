@@ -394,7 +394,7 @@ impl Core {
 
     /// Has buffers given back after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
-        let holds_memory = self.pool.holds_memory() || self.own.holds_memory() || self.log.holds_memory();
+        let holds_memory = self.outbox.holds_memory();
         if holds_memory && !std::mem::replace(&mut self.decaying, true) {
             self.timers.insert(self.deadline_after(DECAY), Due::Decay);
         }
@@ -402,9 +402,7 @@ impl Core {
 
     fn decay(&mut self) {
         self.decaying = false;
-        self.pool.decay();
-        self.own.decay();
-        self.log.decay();
+        self.outbox.decay();
         self.large_buffer.decay();
         self.start_decay();
         self.start_decay_of_large_buffer();

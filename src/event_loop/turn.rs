@@ -77,11 +77,11 @@ impl Core {
             return self.on_other_event(token, readiness, buffer);
         };
         self.counters.events += 1;
-        if connection.is_quick(readiness) && self.queued_total < self.quick_below {
+        if connection.is_quick(readiness) && self.outbox.is_far_from_cap() {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
         }
-        if connection.may_end_quickly(readiness) && self.queued_total < self.quick_below {
+        if connection.may_end_quickly(readiness) && self.outbox.is_far_from_cap() {
             return self.serve_end(id, buffer);
         }
         connection.note(readiness);

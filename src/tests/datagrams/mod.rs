@@ -142,8 +142,8 @@ impl World {
         self.peer.address().into()
     }
 
-    fn queued_total(&mut self) -> usize {
-        self.network.event_loop(self.host).core.queued_total
+    fn queued(&mut self) -> usize {
+        self.network.event_loop(self.host).core.outbox.queued()
     }
 
     /// Datagrams to the peer stay under way for so long.
