@@ -27,7 +27,7 @@ use crate::ids::{AnyId, Id};
 use crate::listener::lingering::Lingering;
 use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
-use crate::rate::{RateGroup, RateGroupId, ReadRate};
+use crate::rate::Rates;
 use crate::sys::{Clock, Poller, Readiness, Rest};
 use crate::threads::handle::{Command, Shared};
 use crate::time::heap::{Key, Timers};
@@ -82,9 +82,7 @@ pub(crate) struct Core {
     pub(super) followers: HashMap<Id, Follower>,
 
     /// How fast connections may be read from, where that is limited.
-    pub(super) read_rates: HashMap<Id, ReadRate>,
-    pub(super) rate_groups: HashMap<RateGroupId, RateGroup>,
-    pub(super) next_rate_group: u64,
+    pub(super) rates: Rates,
 
     // Buffers.
     /// What the commands phase takes its batch into; empty outside of it.
@@ -164,9 +162,7 @@ impl Core {
             full_for_loop: Vec::new(),
             live_connections: 0,
             followers: HashMap::new(),
-            read_rates: HashMap::new(),
-            rate_groups: HashMap::new(),
-            next_rate_group: 0,
+            rates: Rates::default(),
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
             large_buffer: LargeBuffer::default(),

@@ -4,7 +4,7 @@ use super::Core;
 use super::timers::{Due, Purpose};
 use crate::connection::{Connection, Flag};
 use crate::ids::Id;
-use crate::rate::{RateGroup, RateGroupId, ReadRate, TokenBucket, Waiting};
+use crate::rate::{RateGroupId, ReadRate, TokenBucket, Wait};
 use crate::sys::deadline_after;
 
 impl Core {
@@ -33,22 +33,19 @@ impl Core {
         if !self.slots.connection(id).is_some_and(Connection::is_alive) {
             return;
         }
-        let rate = self.read_rates.entry(id).or_default();
-        change(rate);
-        rate.granted = 0;
-        let is_rated = rate.own.is_some() || rate.group.is_some();
+        let is_rated = self.rates.change(id, change);
         self.end_waiting(id);
         if !is_rated {
-            self.read_rates.remove(&id);
+            self.rates.forget(id);
         }
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.flags.set(Flag::Rated, is_rated);
         }
     }
 
-    /// The connection has ended, or begins anew. In the queue of its group its id is stale.
+    /// The connection has ended, or begins anew.
     pub(super) fn drop_read_rate(&mut self, id: Id) {
-        if let Some(Waiting::ForOwn(timer)) = self.read_rates.remove(&id).map(|rate| rate.waiting) {
+        if let Some(timer) = self.rates.forget(id) {
             self.timers.remove(timer);
         }
         if let Some(connection) = self.slots.connection_mut(id) {
@@ -60,23 +57,14 @@ impl Core {
     pub(super) fn allow_reading(&mut self, id: Id) -> usize {
         let now = self.clock.now();
         let now_ns = self.ns(now);
-        let Some(rate) = self.read_rates.get_mut(&id) else { return usize::MAX };
-        let mut allowed = if rate.waiting == Waiting::No { usize::MAX } else { 0 };
-        if let Some(own) = rate.own.as_mut().filter(|_| allowed > 0) {
-            allowed = own.available(now);
-            if allowed == 0 {
-                let deadline = deadline_after(now, own.time_to_wait(now));
-                rate.waiting = Waiting::ForOwn(self.timers.insert(deadline, Due::of(Purpose::ReadRate, id)));
+        let (allowed, wait) = self.rates.allow(id, now);
+        match wait {
+            Some(Wait::ForOwn(time)) => {
+                let timer = self.timers.insert(deadline_after(now, time), Due::of(Purpose::ReadRate, id));
+                self.rates.set_timer(id, timer);
             }
-        }
-        let group = rate.group.filter(|_| allowed > 0);
-        if let Some((name, group)) = group.and_then(|name| Some((name, self.rate_groups.get_mut(&name)?))) {
-            allowed = allowed.min(if rate.granted > 0 { rate.granted } else { group.available(now) });
-            if allowed == 0 {
-                rate.waiting = Waiting::ForGroup;
-                group.waiting.push_back(id);
-                self.set_group_timer(name);
-            }
+            Some(Wait::ForGroup(name)) => self.set_group_timer(name),
+            None => {}
         }
         // The peer is kept from sending: it is not idle by its own will (T5).
         let idle = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut());
@@ -86,25 +74,11 @@ impl Core {
         allowed
     }
 
-    /// Bytes were read, and are paid for.
-    pub(super) fn charge_for_reading(&mut self, id: Id, count: usize) {
-        let Some(rate) = self.read_rates.get_mut(&id) else { return };
-        rate.granted = 0;
-        if let Some(own) = &mut rate.own {
-            own.take(count);
-        }
-        if let Some(group) = rate.group.and_then(|group| self.rate_groups.get_mut(&group)) {
-            group.bucket.take(count);
-        }
-    }
-
     /// A connection that waited may look again whether it may read.
     pub(super) fn end_waiting(&mut self, id: Id) {
-        let Some(rate) = self.read_rates.get_mut(&id) else { return };
-        match std::mem::take(&mut rate.waiting) {
-            Waiting::No => return,
-            Waiting::ForOwn(timer) => drop(self.timers.remove(timer)),
-            Waiting::ForGroup => {}
+        let Some(timer) = self.rates.end_wait(id) else { return };
+        if let Some(timer) = timer {
+            self.timers.remove(timer);
         }
         let now_ns = self.ns(self.clock.now());
         let Some(connection) = self.slots.connection_mut(id) else { return };
@@ -119,57 +93,34 @@ impl Core {
     // Groups.
 
     pub(crate) fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        let name = RateGroupId(self.next_rate_group);
-        self.next_rate_group += 1;
-        let bucket = TokenBucket::new(bytes_per_second, burst_bytes, self.clock.now());
-        self.rate_groups.insert(name, RateGroup::new(bucket));
-        name
+        self.rates.add_group(TokenBucket::new(bytes_per_second, burst_bytes, self.clock.now()))
     }
 
     pub(crate) fn remove_rate_group(&mut self, name: RateGroupId) -> bool {
-        let Some(group) = self.rate_groups.remove(&name) else { return false };
-        if let Some(timer) = group.timer {
+        let Some((timer, waiting)) = self.rates.remove_group(name) else { return false };
+        if let Some(timer) = timer {
             self.timers.remove(timer);
         }
-        for id in group.waiting {
-            if self.waits_for(id, name) {
-                self.end_waiting(id);
-            }
+        for id in waiting {
+            self.end_waiting(id);
         }
         true
     }
 
-    fn waits_for(&self, id: Id, name: RateGroupId) -> bool {
-        self.read_rates.get(&id).is_some_and(|rate| rate.waiting == Waiting::ForGroup && rate.group == Some(name))
-    }
-
     fn set_group_timer(&mut self, name: RateGroupId) {
         let now = self.clock.now();
-        let Some(group) = self.rate_groups.get_mut(&name).filter(|group| group.timer.is_none()) else { return };
-        let deadline = deadline_after(now, group.bucket.time_to_wait(now));
-        group.timer = Some(self.timers.insert(deadline, Due::RateGroup(name)));
+        if let Some(time) = self.rates.group_needs_timer(name, now) {
+            let timer = self.timers.insert(deadline_after(now, time), Due::RateGroup(name));
+            self.rates.set_group_timer(name, timer);
+        }
     }
 
     /// The bucket of a group has something again: those that have waited longest get their shares.
     pub(super) fn grant_shares(&mut self, name: RateGroupId) {
-        let now = self.clock.now();
-        let Some(group) = self.rate_groups.get_mut(&name) else { return };
-        group.timer = None;
-        let mut left = group.bucket.available(now);
-        let share = group.share(now);
-        while left > 0 {
-            let Some(id) = self.rate_groups.get_mut(&name).and_then(|group| group.waiting.pop_front()) else { return };
-            if !self.waits_for(id, name) {
-                continue;
-            }
-            if let Some(rate) = self.read_rates.get_mut(&id) {
-                rate.granted = share.min(left);
-                left -= rate.granted;
-            }
+        let Some(mut shares) = self.rates.shares(name, self.clock.now()) else { return };
+        while let Some(id) = self.rates.grant(name, &mut shares) {
             self.end_waiting(id);
         }
-        if self.rate_groups.get(&name).is_some_and(|group| !group.waiting.is_empty()) {
-            self.set_group_timer(name);
-        }
+        self.set_group_timer(name);
     }
 }

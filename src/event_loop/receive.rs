@@ -154,7 +154,7 @@ impl Core {
                 let more = connection.is_readable();
                 connection.has_received(count, self.now_ns);
                 self.counters.bytes_received += count as u64;
-                self.charge_for_reading(id, count);
+                self.rates.charge(id, count);
                 self.deliver(id, &buffer[..count]);
                 if more {
                     self.carry_over(id);

@@ -55,8 +55,8 @@ fn layer(file: &str) -> Option<&'static str> {
         ("connection", "gathered.rs" | "input.rs" | "output.rs" | "read_buffer.rs" | "shared_log.rs")
         | ("listener", "lingering.rs" | "peers.rs")
         | ("connect", "mod.rs" | "backoff.rs")
-        | ("health" | "threads" | "time", _)
-        | ("", "address.rs" | "escape.rs" | "ids.rs" | "limits.rs" | "rate.rs" | "reason.rs") => "data",
+        | ("health" | "rate" | "threads" | "time", _)
+        | ("", "address.rs" | "escape.rs" | "ids.rs" | "limits.rs" | "reason.rs") => "data",
         // Conveniences, as framing is.
         ("connect", "reconnect.rs") | ("", "endpoint.rs") | ("workers", "pool.rs") => "framing",
         ("framing" | "proxy" | "server", _) => "framing",
