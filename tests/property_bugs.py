@@ -71,7 +71,7 @@ BUGS = [
     ("a callback that closes loses the errors behind the one it is told", 3000, [
         (LOOP + "datagrams.rs", "while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
     ("out of buffers sets no timer", 300, [
-        (LOOP + "timers.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
+        (LOOP + "timers.rs", "self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
         (LOOP + "core.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
          "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
@@ -102,13 +102,13 @@ BUGS = [
         (LOOP + "accept.rs", "listener.into_iter().for_each(|id| self.look_again(id));", "let _ = listener;")]),
     ("a back-off of accept has no timer", 300, [
         (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
-         "self.timers.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
+         "self.time.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
     ("a timer is early", 1000, [
-        (LOOP + "timers.rs", "self.timers.first_due(now, mark)", "self.timers.first_due(now + Duration::from_millis(1), mark)")]),
+        (LOOP + "timers.rs", "self.time.first_due(now, mark)", "self.time.first_due(now + Duration::from_millis(1), mark)")]),
     ("a cancelled timer fires", 300, [
-        (LOOP + "timers.rs", "let Some(due) = self.timers.remove(id.0) else { return false };",
-         "if self.timers.get_mut(id.0).is_some() {\n            return true;\n        }\n"
-         "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
+        (LOOP + "timers.rs", "let Some(due) = self.time.remove(id.0) else { return false };",
+         "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
+         "        let Some(due) = self.time.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
         (LOOP + "core.rs", "self.lingering.remove(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
@@ -164,7 +164,7 @@ BUGS = [
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [
-        (LOOP + "timers.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
+        (LOOP + "timers.rs", "connection.look_for_room();\n        self.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),
     ("an idle timeout is judged without a send being tried", 30, [
         (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),

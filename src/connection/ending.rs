@@ -3,7 +3,7 @@
 use std::io;
 
 use super::writing::MUCH_SENT_BYTES;
-use super::{Connection, Ending, Flag, Handover, Note, State};
+use super::{Connection, Flag, Handover, Note, State};
 use crate::CloseReason;
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
@@ -44,27 +44,27 @@ impl Connection {
     /// slot, was not replaced.
     #[inline]
     pub(crate) fn is_lifted_and_over(&self) -> bool {
-        let is_over = self.state == State::FlushingAfterEnd && self.output.is_none() && self.ending.is_none();
+        let is_over = self.state == State::FlushingAfterEnd && self.output.is_none() && self.extras.is_none();
         is_over && self.protocol.is_none()
     }
 
     pub(super) fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
         self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
         self.input = None;
-        self.ending = match reason {
+        match reason {
             // Most connections end so, and a record costs an allocation.
-            CloseReason::PeerClosed if peer_ended => None,
-            reason => Some(Ending::new(reason)),
-        };
+            CloseReason::PeerClosed if peer_ended => {}
+            reason => _ = self.set_ending(reason),
+        }
     }
 
     /// The reason with which its end began, if it has; for the code that ends it now.
     pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
-        match &mut self.ending {
+        match self.ending_mut() {
             Some(begun) => {
-                let is_timeout = matches!(begun.reason, CloseReason::Timeout(_));
-                self.notes.set(Note::TimedOutInOrder, is_timeout);
-                Some(std::mem::replace(&mut begun.reason, CloseReason::Closed))
+                let reason = std::mem::replace(&mut begun.reason, CloseReason::Closed);
+                self.notes.set(Note::TimedOutInOrder, matches!(reason, CloseReason::Timeout(_)));
+                Some(reason)
             }
             None => (self.state == State::FlushingAfterEnd).then_some(CloseReason::PeerClosed),
         }
@@ -73,7 +73,7 @@ impl Connection {
     /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
     /// time. `None` where nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
-        let blocked_ns = self.ending.as_ref()?.blocked_ns.filter(|_| self.is_flushing())?;
+        let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
         let limits = &self.terms.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
         let in_all =
@@ -83,11 +83,6 @@ impl Connection {
 
     fn is_flushing(&self) -> bool {
         matches!(self.state, State::Flushing | State::FlushingAfterEnd)
-    }
-
-    /// The record of an end that has begun and is not over at once.
-    pub(crate) fn ending(&mut self) -> &mut Ending {
-        self.ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
     }
 
     /// `shutdown_write`: what is queued goes out, then FIN.
@@ -122,7 +117,7 @@ impl Connection {
             State::Failing => Ok(()),
             State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {
                 self.state = State::Failing;
-                self.ending = Some(Ending::new(reason));
+                self.set_ending(reason);
                 self.flags.set(Flag::Readable, true);
                 self.flags.set(Flag::Hinted, true);
                 Ok(())
@@ -142,9 +137,10 @@ impl Connection {
 
     /// Whether `count` more bytes of input are within what is discarded while lingering.
     pub(crate) fn may_discard(&mut self, count: usize) -> bool {
-        let Some(ending) = &mut self.ending else { return false };
+        let most = self.terms.limits.linger_bytes_max;
+        let Some(ending) = self.ending_mut() else { return false };
         ending.discarded_bytes += count;
-        ending.discarded_bytes <= self.terms.limits.linger_bytes_max
+        ending.discarded_bytes <= most
     }
 
     /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
@@ -153,9 +149,8 @@ impl Connection {
             return Err(receiver);
         }
         self.state = State::Detaching;
-        let mut ending = Ending::new(CloseReason::Detached);
-        ending.handover = Some(Box::new(Handover { receiver, detached: None }));
-        self.ending = Some(ending);
+        let handover = Some(Box::new(Handover { receiver, detached: None }));
+        self.set_ending(CloseReason::Detached).handover = handover;
         Ok(())
     }
 
@@ -166,7 +161,7 @@ impl Connection {
         let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
         self.drop_output(pool);
         let peer = self.peer().cloned();
-        if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
+        if let Some(handover) = self.ending_mut().and_then(|ending| ending.handover.as_mut()) {
             handover.detached = Some(Detached::new(stream, peer, unread, unsent));
         }
     }
@@ -185,8 +180,7 @@ impl Connection {
     /// Whether there is more to its end than to close its socket.
     #[inline]
     pub(crate) fn ends_specially(&self) -> bool {
-        let has_more = self.ending.is_some() || self.output.is_some() || self.idle.is_some();
-        has_more || self.flags.has(Flag::Rated) || self.is_connecting()
+        self.extras.is_some() || self.output.is_some() || self.idle.is_some() || self.is_connecting()
     }
 
     /// Closes the socket, by reset where the reason or unsent output demands it (X5).
@@ -226,7 +220,7 @@ impl Connection {
 
     /// The same of an end that has begun.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
+        self.ending().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.

@@ -6,6 +6,7 @@
 pub(crate) mod blocking;
 pub(crate) mod detached;
 mod ending;
+mod extras;
 mod flags;
 pub(crate) mod gathered;
 pub(crate) mod input;
@@ -21,6 +22,7 @@ mod writing;
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 
+pub(crate) use self::extras::Extras;
 pub(crate) use self::flags::{Flag, Flags};
 pub(crate) use self::notes::{Note, Notes};
 pub(crate) use self::urgent::{Ask, Urgent};
@@ -30,9 +32,8 @@ use crate::connection::input::Input;
 use crate::connection::output::OutputQueue;
 use crate::ids::Id;
 use crate::sys::{Blocked, Readiness, SHORT_READ_EMPTIES_TCP, Stream};
-use crate::time::heap::Key;
 use crate::time::idle::Idle;
-use crate::{Address, CloseReason, Limits, Protocol};
+use crate::{Address, Limits, Protocol};
 
 /// The life of a connection. ARCHITECTURE.md has the table of what leads from one state to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,30 +66,11 @@ pub(crate) enum State {
     Gone,
 }
 
-/// What is known of an end that has begun.
-pub(crate) struct Ending {
-    pub(crate) reason: CloseReason,
-    /// When the flush is looked at again, or the lingering is over, if that is set.
-    pub(crate) timer: Option<Key>,
-    /// When it first could not send all, in the loop's own time.
-    pub(crate) blocked_ns: Option<u64>,
-    /// How much input was discarded while lingering.
-    pub(crate) discarded_bytes: usize,
-    /// Who gets it, if it ends by being detached.
-    pub(crate) handover: Option<Box<Handover>>,
-}
-
 /// A connection on its way out of the loop.
 pub(crate) struct Handover {
     pub(crate) receiver: Receiver,
     /// What the receiver gets, once it is out.
     pub(crate) detached: Option<Detached>,
-}
-
-impl Ending {
-    fn new(reason: CloseReason) -> Box<Ending> {
-        Box::new(Ending { reason, timer: None, blocked_ns: None, discarded_bytes: 0, handover: None })
-    }
 }
 
 /// What the connections of one listener have in common, in one word of each.
@@ -135,8 +117,7 @@ pub(crate) struct Connection {
     input: Option<Box<Input>>,
     /// Output that the kernel has not taken, if any.
     output: Option<Box<OutputQueue>>,
-    /// Why and how it ends, once that has begun; none where the peer ended first, until there is more to tell.
-    pub(crate) ending: Option<Box<Ending>>,
+    pub(crate) extras: Option<Box<Extras>>,
     /// Its idle timeout, if it has one.
     pub(crate) idle: Option<Box<Idle>>,
     /// When it came into the loop, in nanoseconds of the loop's own time.
@@ -245,7 +226,7 @@ impl Connection {
             terms,
             input: None,
             output: None,
-            ending: None,
+            extras: None,
             idle: None,
             began_ns: 0,
             bytes_received: 0,

@@ -409,12 +409,12 @@ impl Core {
             AcceptError::Unknown => ListenerError::Failed(error),
             _ => ListenerError::Overloaded(error),
         };
-        let now = self.clock.now();
+        let now = self.time.now();
         self.report(id, &error);
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if class != AcceptError::Invalid {
             let delay = listener.retry.next_delay();
-            let timer = self.timers.insert(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
+            let timer = self.time.set(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
             listener.accepting = Accepting::BackingOff(timer);
             self.backing_off.push(id);
         }
@@ -426,7 +426,7 @@ impl Core {
 
     /// Logs what went wrong with a listener, at most once a second.
     fn report(&mut self, id: Id, what: &dyn fmt::Display) {
-        let now = self.clock.now();
+        let now = self.time.now();
         match self.slots.listener_mut(id).and_then(|listener| listener.report(now)) {
             Some(0) => log::warn!("listener {id}: {what}"),
             Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
@@ -467,7 +467,7 @@ impl Core {
             let Some(listener) = self.slots.listener_mut(id) else { continue };
             if let Accepting::BackingOff(timer) = listener.accepting {
                 listener.accepting = Accepting::Yes;
-                self.timers.remove(timer);
+                self.time.remove(timer);
                 self.carry_over(id);
             }
         }
@@ -547,7 +547,7 @@ impl Core {
         }
         if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
             if let Accepting::BackingOff(timer) = listener.accepting {
-                self.timers.remove(timer);
+                self.time.remove(timer);
                 self.backing_off.retain(|&other| other != id);
             }
             let Listener { mut socket, factory, hook, receiver, .. } = *listener;

@@ -144,9 +144,9 @@ impl Core {
     fn settle_share(&mut self, id: Id) {
         if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
             // It begins to wait for its peer.
-            self.look_at_clock();
+            self.time.look_at_clock();
         }
-        self.outbox.settle_share(id, self.slots.connection_mut(id), self.now_ns);
+        self.outbox.settle_share(id, self.slots.connection_mut(id), self.time.now_ns());
     }
 
     /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
@@ -158,7 +158,7 @@ impl Core {
             return None;
         };
         let was_queued = connection.has_output();
-        let (sent, taken) = self.outbox.send_share(id, connection, self.now_ns)?;
+        let (sent, taken) = self.outbox.send_share(id, connection, self.time.now_ns())?;
         self.counters.bytes_sent += taken;
         if was_queued && matches!(sent, Sent::All) {
             // Nothing waits for the peer any more.

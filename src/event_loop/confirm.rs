@@ -37,7 +37,7 @@ impl Core {
     }
 
     fn wait_a_moment(&mut self) {
-        self.timers.insert(self.deadline_after(MOMENT), Due::Confirm);
+        self.time.set_after(MOMENT, Due::Confirm);
     }
 
     /// A moment is over: who has been quiet is read from in the next turn.
@@ -68,7 +68,7 @@ impl Core {
         }
         match connection.doubt_would_block() {
             Ask::Now => self.have_told_again(id),
-            Ask::Later => drop(self.timers.insert(self.deadline_after(MOMENT), Due::of(Purpose::Ask, id))),
+            Ask::Later => drop(self.time.set_after(MOMENT, Due::of(Purpose::Ask, id))),
             Ask::Not => {}
         }
     }

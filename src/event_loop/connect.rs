@@ -29,7 +29,7 @@ impl Core {
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
         let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
-        connection.began_ns = self.now_ns;
+        connection.began_ns = self.time.now_ns();
         let id = self.slots.insert(Tenant::Connection(connection))?;
         self.live_connections += 1;
         match target {
@@ -49,7 +49,7 @@ impl Core {
                 self.look_name_up(id);
             }
         }
-        let deadline = self.timers.insert(self.deadline_after(timeout), Due::of(Purpose::ConnectDeadline, id));
+        let deadline = self.time.set_after(timeout, Due::of(Purpose::ConnectDeadline, id));
         if let Some(connector) = self.connector_mut(id) {
             connector.deadline = Some(deadline);
         }
@@ -78,7 +78,7 @@ impl Core {
             let timer = connector.next.take();
             let address = connector.take_untried();
             if let Some(timer) = timer {
-                self.timers.remove(timer);
+                self.time.remove(timer);
             }
             let Some(address) = address else { return };
             match self.begin_attempt(id, &address) {
@@ -88,7 +88,7 @@ impl Core {
             }
         }
         if self.connector_mut(id).is_some_and(|connector| connector.has_untried()) {
-            let timer = self.timers.insert(self.deadline_after(STAGGER), Due::of(Purpose::ConnectNext, id));
+            let timer = self.time.set_after(STAGGER, Due::of(Purpose::ConnectNext, id));
             if let Some(connector) = self.connector_mut(id) {
                 connector.next = Some(timer);
             }
@@ -99,7 +99,7 @@ impl Core {
     fn wait_for_backlog(&mut self, id: Id, address: Address) {
         let Some(connector) = self.connector_mut(id) else { return };
         let delay = connector.note_full(address);
-        let timer = self.timers.insert(self.deadline_after(delay), Due::of(Purpose::ConnectNext, id));
+        let timer = self.time.set_after(delay, Due::of(Purpose::ConnectNext, id));
         if let Some(connector) = self.connector_mut(id) {
             connector.next = Some(timer);
         }
@@ -207,7 +207,7 @@ impl Core {
 
     fn end_connector(&mut self, mut connector: Connector) {
         for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
         let before = self.gone.len();
         self.gone.extend(connector.stop());

@@ -14,6 +14,7 @@ use mio::event::Source;
 use crate::UnixAddress;
 use crate::connection::Terms;
 use crate::event_loop::source::SourceAction;
+use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
 use crate::sys::Readiness;
@@ -312,12 +313,14 @@ impl<'a> Context<'a> {
     /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
     /// turn, however short it is.
     pub fn call_later(&mut self, delay: Duration, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        self.core.call_later(delay, Box::new(call))
+        TimerId(self.core.time.set_after(delay, Due::once(Box::new(call))))
     }
 
     /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
     pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        self.core.call_at(deadline, Box::new(call))
+        // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
+        let deadline = deadline.max(self.now());
+        TimerId(self.core.time.set(deadline, Due::once(Box::new(call))))
     }
 
     /// Calls `call` each time that `period` has passed, beginning after the first. Costs O(log n) a call.
@@ -341,14 +344,14 @@ impl<'a> Context<'a> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn call_every(&mut self, period: Duration, call: impl FnMut(&mut Context<'_>, u64) + 'static) -> TimerId {
-        self.core.call_every(period, Box::new(call))
+        TimerId(self.core.time.set_after(period, Due::every(period, Box::new(call))))
     }
 
     /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
     /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
     /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
     pub fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
-        self.core.reset(id, delay)
+        self.core.time.reset(id.0, self.core.time.after(delay))
     }
 
     /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
@@ -359,7 +362,7 @@ impl<'a> Context<'a> {
 
     /// The time, read from the loop's clock now.
     pub fn now(&self) -> Instant {
-        self.core.clock.now()
+        self.core.time.now()
     }
 
     // The loop itself.
@@ -444,7 +447,7 @@ impl<'a> Context<'a> {
     /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
     /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
     pub fn warn(&mut self, what: impl fmt::Display) {
-        let now = self.core.clock.now();
+        let now = self.core.time.now();
         self.core.watch.warn(&what, now);
     }
 

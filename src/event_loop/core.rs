@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::event::Source;
@@ -16,26 +16,25 @@ use super::following::Follower;
 use super::lookups::Lookups;
 use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
-use super::timers::{Due, Purpose};
+use super::timers::Due;
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::{LargeBuffer, ReadBuffer};
-use crate::connection::{Connection, Ending, Flag, Handover, State, Terms};
+use crate::connection::{Connection, Extras, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
 use crate::listener::lingering::Lingering;
 use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
-use crate::rate::Rates;
+use crate::rate::RateGroups;
 use crate::sys::{Clock, Poller, Readiness, Rest};
 use crate::threads::handle::{Command, Shared};
-use crate::time::heap::{Key, Timers};
+use crate::time::deadlines::Deadlines;
 use crate::{CloseReason, Context, Counters, DatagramProtocol, Handle, Limits, Protocol};
 
 pub(crate) struct Core {
     pub(crate) poller: Poller,
-    pub(crate) clock: Clock,
     pub(crate) slots: Slots,
     /// What attached connections begin with; its limits are the loop's.
     pub(crate) terms: Rc<Terms>,
@@ -43,15 +42,7 @@ pub(crate) struct Core {
     pub(super) terms_of_clients: Rc<Terms>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
-    /// When the loop was made.
-    pub(super) made: Instant,
-    /// When the wait of this turn ended.
-    pub(super) turn_began: Instant,
-    /// The loop's own time, as it was last looked at in this turn.
-    pub(super) now_ns: u64,
-    pub(super) timers: Timers<Due>,
-    /// How many of the timers are the user's and not background.
-    pub(super) timers_waited_for: usize,
+    pub(super) time: Deadlines<Due>,
 
     // Lists of work. They hold full ids: what they name may be gone by then.
     /// What is to be served in the next turn though no event comes. Each stands here once.
@@ -68,8 +59,6 @@ pub(crate) struct Core {
     pub(super) discarded: Vec<Discarded>,
     pub(super) lingering: Lingering,
     // The maps below need no order, and each that has one takes twice the time to compile.
-    /// The timers of timeouts that nothing resets, of the connections that have one.
-    pub(super) fixed_timeouts: HashMap<(Id, Purpose), Key>,
     /// Listeners that wait for a descriptor.
     pub(super) backing_off: Vec<Id>,
     /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
@@ -81,8 +70,8 @@ pub(crate) struct Core {
     /// What is to be told of connections, whatever protocol they have by then.
     pub(super) followers: HashMap<Id, Follower>,
 
-    /// How fast connections may be read from, where that is limited.
-    pub(super) rates: Rates,
+    /// Those that share a rate of reading.
+    pub(super) rate_groups: RateGroups,
 
     // Buffers.
     /// What the commands phase takes its batch into; empty outside of it.
@@ -117,7 +106,7 @@ pub(super) enum Discarded {
     AcceptHook(AcceptHook),
     Source(Box<dyn AnySource>),
     Timer(Due),
-    Ending(Box<Ending>),
+    Extras(Box<Extras>),
     Receiver(Receiver),
     Completion(Waiting),
 }
@@ -132,23 +121,17 @@ pub(super) struct Loss {
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
-        let made = clock.now();
         let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
         let lookups = Lookups::new(&poller);
         Ok(Core {
             poller,
-            clock,
             slots: Slots::new(),
             watch: Watch::new(&limits),
             outbox: Outbox::new(limits.loop_queue_bytes_max),
             terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
             terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
-            made,
-            turn_began: made,
-            now_ns: 0,
-            timers: Timers::new(),
-            timers_waited_for: 0,
+            time: Deadlines::new(clock),
             ready: VecDeque::new(),
             unconfirmed: Vec::new(),
             read_later: Vec::new(),
@@ -156,13 +139,12 @@ impl Core {
             gone: Vec::new(),
             discarded: Vec::new(),
             lingering: Lingering::default(),
-            fixed_timeouts: HashMap::new(),
             backing_off: Vec::new(),
             orphaned_rest: None,
             full_for_loop: Vec::new(),
             live_connections: 0,
             followers: HashMap::new(),
-            rates: Rates::default(),
+            rate_groups: RateGroups::default(),
             commands: VecDeque::new(),
             read_buffer: ReadBuffer::new(),
             large_buffer: LargeBuffer::default(),
@@ -190,7 +172,7 @@ impl Core {
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
         let id = self.slots.insert_connection(connection)?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
-        connection.began_ns = self.now_ns;
+        connection.began_ns = self.time.now_ns();
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             self.undo_adding(id);
@@ -211,15 +193,10 @@ impl Core {
         self.descriptor_closed();
     }
 
-    /// The loop's own time: the nanoseconds since it was made.
-    pub(super) fn ns(&self, now: Instant) -> u64 {
-        ns_between(self.made, now)
-    }
-
     pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
         let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
         ConnectionStats {
-            age: Duration::from_nanos(self.now_ns.saturating_sub(connection.began_ns)),
+            age: Duration::from_nanos(self.time.now_ns().saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
             queued_bytes: connection.queued_bytes() + self.outbox.waiting_bytes(id),
@@ -301,9 +278,6 @@ impl Core {
         }
         connection.lose(&reason, self.outbox.pool());
         let listener = connection.terms.listener;
-        if !self.fixed_timeouts.is_empty() {
-            self.drop_fixed_timeouts(id);
-        }
         if self.outbox.gathered.is(id) {
             self.outbox.gathered.set_room(0);
             self.outbox.gathered.bytes.clear();
@@ -320,10 +294,10 @@ impl Core {
     #[cold]
     fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
         let connection = self.slots.connection_mut(id)?;
-        if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
-            if let Some(deadline) = self.timers.deadline(timer) {
+        if let Some(timer) = connection.ending().and_then(|ending| ending.timer) {
+            if let Some(deadline) = self.time.deadline(timer) {
                 self.lingering.remove(deadline, timer);
-                self.timers.remove(timer);
+                self.time.remove(timer);
             }
         }
         self.outbox.count(connection.queued_cost(), 0);
@@ -340,22 +314,26 @@ impl Core {
         }
         if let Some(connector) = connection.connector_mut() {
             for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-                self.timers.remove(timer);
+                self.time.remove(timer);
             }
             self.gone.extend(connector.stop());
         }
         let mut handover = None;
-        if let Some(mut ending) = connection.ending.take() {
-            if let CloseReason::Detached = reason {
+        if let Some(mut extras) = connection.extras.take() {
+            for timer in extras.take_timers().into_iter().flatten() {
+                self.time.remove(timer);
+            }
+            if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
+                self.time.remove(timer);
+            }
+            connection.flags.set(Flag::Rated, false);
+            if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
-            self.discarded.push(Discarded::Ending(ending));
+            self.discarded.push(Discarded::Extras(extras));
         }
         if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
-            self.timers.remove(timer);
-        }
-        if connection.flags.has(Flag::Rated) {
-            self.drop_read_rate(id);
+            self.time.remove(timer);
         }
         handover
     }
@@ -421,7 +399,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.set_paused(true);
         if let Some(idle) = &mut connection.idle {
-            idle.pause(ns_between(self.made, self.clock.now()));
+            idle.pause(self.time.clock_ns());
         }
     }
 
@@ -430,7 +408,7 @@ impl Core {
         if connection.set_paused(false) {
             connection.retry_reading();
             if let Some(idle) = &mut connection.idle {
-                idle.resume(ns_between(self.made, self.clock.now()));
+                idle.resume(self.time.clock_ns());
                 self.run_idle(id);
             }
             self.carry_over(id);
@@ -533,7 +511,7 @@ impl Core {
 
     /// Whether nothing is left to wait for, nor to do for a handle.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.foreground() == 0 && self.timers_waited_for == 0 && !self.has_commands()
+        self.slots.foreground() == 0 && !self.time.has_awaited() && !self.has_commands()
     }
 
     pub(crate) fn unref(&mut self, id: AnyId) -> bool {
@@ -543,13 +521,9 @@ impl Core {
             AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
-            AnyId::Timer(id) => self.unref_timer(id),
+            AnyId::Timer(id) => self.time.unref(id.0),
         }
     }
-}
-
-fn ns_between(earlier: Instant, later: Instant) -> u64 {
-    later.saturating_duration_since(earlier).as_nanos() as u64
 }
 
 /// Puts the emptied list of a phase back, so that its memory serves the next turn.

@@ -113,10 +113,10 @@ impl Core {
     /// Receiving goes on failing: to try again at once would spin, and tell of each try.
     #[cold]
     fn receive_later(&mut self, id: Id) {
-        let now = self.clock.now();
+        let now = self.time.now();
         let Some(datagram) = self.slots.datagram_mut(id) else { return };
         let deadline = deadline_after(now, datagram.next_delay());
-        datagram.set_backs_off(Some(self.timers.insert(deadline, Due::of(Purpose::Receive, id))));
+        datagram.set_backs_off(Some(self.time.set(deadline, Due::of(Purpose::Receive, id))));
     }
 
     pub(super) fn receive_again(&mut self, id: Id) {
@@ -168,8 +168,8 @@ impl Core {
             return self.finish_datagram(id, None);
         }
         if datagram.needs_deadline() {
-            let deadline = deadline_after(self.clock.now(), datagram.limits.close_timeout);
-            datagram.set_deadline(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
+            let deadline = deadline_after(self.time.now(), datagram.limits.close_timeout);
+            datagram.set_deadline(self.time.set(deadline, Due::of(Purpose::Close, id)));
         }
         let needs_turn = goes_on || datagram.has_news();
         if datagram.sending() == Sending::Blocked || datagram.needs_no_event() {
@@ -195,7 +195,7 @@ impl Core {
         if blocked {
             datagram.set_awaited();
             if !asked && !std::mem::replace(&mut datagram.sends_later, true) {
-                self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
+                self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));
             }
         } else if !asked {
             // What blocked was dropped, and nobody tells any more when another one would not.
@@ -251,7 +251,7 @@ impl Core {
         self.outbox.count(datagram.queued_cost(), 0);
         let (reason, timers) = datagram.end(reason);
         for timer in timers.into_iter().flatten() {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
         self.lost.push(Loss { id, reason, handover: None });
         self.descriptor_closed();

@@ -88,9 +88,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn time<R>(&mut self, name: &'static str, about: About, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
-        let began = self.clock.now();
+        let began = self.time.now();
         let result = self.catch(code);
-        self.watch.note(name, about, began, self.clock.now());
+        self.watch.note(name, about, began, self.time.now());
         result
     }
 
@@ -132,10 +132,10 @@ impl Core {
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         // Not by `catch_timed`, in which the code is compiled twice.
-        let began = self.watch.times_callbacks().then(|| self.clock.now());
+        let began = self.watch.times_callbacks().then(|| self.time.now());
         let result = self.catch(code);
         if let Some(began) = began {
-            self.watch.note(what, About::Nobody, began, self.clock.now());
+            self.watch.note(what, About::Nobody, began, self.time.now());
         }
         self.unless_caught(what, result).ok()
     }

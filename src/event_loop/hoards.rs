@@ -70,8 +70,8 @@ impl Core {
 
     /// Tries a send to each peer that seems to take nothing: no event tells of little room.
     fn send_to_stuck(&mut self) {
-        let now_ns = self.ns(self.clock.now());
-        self.now_ns = now_ns;
+        self.time.look_at_clock();
+        let now_ns = self.time.now_ns();
         let is_stuck = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if is_stuck(of, now_ns));
         for id in self.slots.ids(is_stuck) {
             self.send_queued(id);
@@ -84,7 +84,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.look_for_room();
         let (sent, taken) =
-            self.outbox.change(connection, self.now_ns, |connection, _, pool| connection.send(&[], pool));
+            self.outbox.change(connection, self.time.now_ns(), |connection, _, pool| connection.send(&[], pool));
         self.counters.bytes_sent += taken;
         if taken > 0 || matches!(sent, Sent::Failed(_)) {
             self.mark_written_to(id);
@@ -94,7 +94,7 @@ impl Core {
 
     /// All queues that could go, by when they would.
     fn rank_queues(&self) -> Vec<(Rank, Id)> {
-        let now_ns = self.now_ns;
+        let now_ns = self.time.now_ns();
         let rank = |id: Id, tenant: &Tenant| match tenant {
             Tenant::Connection(connection) if connection.has_output() => Some((rank(connection, now_ns), id)),
             Tenant::Datagram(socket) if socket.queued_cost() > 0 => {

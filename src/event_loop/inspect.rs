@@ -1,5 +1,7 @@
 //! What the tests of the guarantees look at: what a loop holds, and what is left in one that should hold nothing.
 
+use std::time::Instant;
+
 use super::Core;
 use super::slots::Tenant;
 use crate::connection::Connection;
@@ -8,6 +10,10 @@ use crate::ids::Id;
 use crate::listener::Listener;
 
 impl Core {
+    pub(crate) fn now(&self) -> Instant {
+        self.time.now()
+    }
+
     pub(crate) fn each_connection(&self, mut look: impl FnMut(Id, &Connection)) {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.slots.connection(id).into_iter().for_each(|connection| look(id, connection));
@@ -28,11 +34,12 @@ impl Core {
 
     /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
     pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
+        let (timers, awaited) = self.time.counts();
         let held = [
             ("connections", self.slots.connections()),
             ("slots", self.slots.ids(|_| true).len() - listeners),
-            ("timers", self.timers.len()),
-            ("timers waited for", self.timers_waited_for),
+            ("timers", timers),
+            ("timers awaited", awaited),
             ("carried over", self.ready.len()),
             ("written to", self.outbox.written_to().len()),
             ("to be read later", self.read_later.len()),

@@ -52,7 +52,7 @@ impl Core {
         };
         connection.protocol = Some(protocol);
         if connection.idle.is_some() {
-            connection.touch_idle(self.now_ns);
+            connection.touch_idle(self.time.now_ns());
         }
         if connection.is_flushed_later_or_readable() {
             return self.receive_more(id, buffer, count);
@@ -117,7 +117,7 @@ impl Core {
                 received += count;
                 self.counters.bytes_received += count as u64;
                 if let Some(connection) = self.slots.connection_mut(id) {
-                    connection.has_received(count, self.now_ns);
+                    connection.has_received(count, self.time.now_ns());
                     more = connection.is_readable();
                 }
                 self.deliver(id, &buffer[..count]);
@@ -142,7 +142,7 @@ impl Core {
             // As it was before the callback, which may have asked for another read itself.
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
-                idle.touch(self.now_ns);
+                idle.touch(self.time.now_ns());
             }
         }
         self.outbox.gathered.end();

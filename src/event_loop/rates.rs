@@ -19,7 +19,7 @@ impl Core {
     }
 
     pub(crate) fn set_read_rate(&mut self, id: Id, bytes_per_second: usize, burst_bytes: usize) {
-        let now = self.clock.now();
+        let now = self.time.now();
         let is_limited = bytes_per_second != usize::MAX;
         let own = is_limited.then(|| TokenBucket::new(bytes_per_second, burst_bytes, now));
         self.change_read_rate(id, |rate| rate.own = own);
@@ -30,38 +30,38 @@ impl Core {
     }
 
     fn change_read_rate(&mut self, id: Id, change: impl FnOnce(&mut ReadRate)) {
-        if !self.slots.connection(id).is_some_and(Connection::is_alive) {
-            return;
-        }
-        let is_rated = self.rates.change(id, change);
+        let alive = self.slots.connection_mut(id).filter(|connection| connection.is_alive());
+        let Some(connection) = alive else { return };
+        let rate = connection.extras_mut().rate.get_or_insert_default();
+        change(rate);
+        rate.forget_grant();
+        let is_rated = rate.limits();
+        connection.flags.set(Flag::Rated, is_rated);
         self.end_waiting(id);
         if !is_rated {
-            self.rates.forget(id);
-        }
-        if let Some(connection) = self.slots.connection_mut(id) {
-            connection.flags.set(Flag::Rated, is_rated);
+            self.drop_read_rate(id);
         }
     }
 
-    /// The connection has ended, or begins anew.
+    /// The connection begins anew, or has no rate any more. In the queue of its group its id is stale.
     pub(super) fn drop_read_rate(&mut self, id: Id) {
-        if let Some(timer) = self.rates.forget(id) {
-            self.timers.remove(timer);
-        }
-        if let Some(connection) = self.slots.connection_mut(id) {
-            connection.flags.set(Flag::Rated, false);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.flags.set(Flag::Rated, false);
+        let rate = connection.extras.as_mut().and_then(|extras| extras.rate.take());
+        if let Some(timer) = rate.and_then(|rate| rate.timer()) {
+            self.time.remove(timer);
         }
     }
 
     /// How much a connection may read: nothing where it must wait, for which it has a timer or its group has one.
     pub(super) fn allow_reading(&mut self, id: Id) -> usize {
-        let now = self.clock.now();
-        let now_ns = self.ns(now);
-        let (allowed, wait) = self.rates.allow(id, now);
+        let now = self.time.now();
+        let now_ns = self.time.ns(now);
+        let Some(rate) = self.slots.connection_mut(id).and_then(Connection::rate_mut) else { return usize::MAX };
+        let (allowed, wait) = self.rate_groups.allow(id, rate, now);
         match wait {
             Some(Wait::ForOwn(time)) => {
-                let timer = self.timers.insert(deadline_after(now, time), Due::of(Purpose::ReadRate, id));
-                self.rates.set_timer(id, timer);
+                rate.set_timer(self.time.set(deadline_after(now, time), Due::of(Purpose::ReadRate, id)));
             }
             Some(Wait::ForGroup(name)) => self.set_group_timer(name),
             None => {}
@@ -76,11 +76,12 @@ impl Core {
 
     /// A connection that waited may look again whether it may read.
     pub(super) fn end_waiting(&mut self, id: Id) {
-        let Some(timer) = self.rates.end_wait(id) else { return };
+        let rate = self.slots.connection_mut(id).and_then(Connection::rate_mut);
+        let Some(timer) = rate.and_then(ReadRate::end_wait) else { return };
         if let Some(timer) = timer {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
-        let now_ns = self.ns(self.clock.now());
+        let now_ns = self.time.clock_ns();
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let is_paused = connection.is_paused();
         if let Some(idle) = connection.idle.as_mut().filter(|_| !is_paused) {
@@ -93,33 +94,39 @@ impl Core {
     // Groups.
 
     pub(crate) fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        self.rates.add_group(TokenBucket::new(bytes_per_second, burst_bytes, self.clock.now()))
+        self.rate_groups.add(TokenBucket::new(bytes_per_second, burst_bytes, self.time.now()))
     }
 
     pub(crate) fn remove_rate_group(&mut self, name: RateGroupId) -> bool {
-        let Some((timer, waiting)) = self.rates.remove_group(name) else { return false };
+        let Some((timer, waiting)) = self.rate_groups.remove(name) else { return false };
         if let Some(timer) = timer {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
         for id in waiting {
-            self.end_waiting(id);
+            if self.slots.connection_mut(id).and_then(Connection::rate_mut).is_some_and(|rate| rate.waits_for(name)) {
+                self.end_waiting(id);
+            }
         }
         true
     }
 
     fn set_group_timer(&mut self, name: RateGroupId) {
-        let now = self.clock.now();
-        if let Some(time) = self.rates.group_needs_timer(name, now) {
-            let timer = self.timers.insert(deadline_after(now, time), Due::RateGroup(name));
-            self.rates.set_group_timer(name, timer);
+        let now = self.time.now();
+        if let Some(time) = self.rate_groups.needs_timer(name, now) {
+            let timer = self.time.set(deadline_after(now, time), Due::RateGroup(name));
+            self.rate_groups.set_timer(name, timer);
         }
     }
 
     /// The bucket of a group has something again: those that have waited longest get their shares.
     pub(super) fn grant_shares(&mut self, name: RateGroupId) {
-        let Some(mut shares) = self.rates.shares(name, self.clock.now()) else { return };
-        while let Some(id) = self.rates.grant(name, &mut shares) {
-            self.end_waiting(id);
+        let Some(mut shares) = self.rate_groups.shares(name, self.time.now()) else { return };
+        while !shares.are_given() {
+            let Some(id) = self.rate_groups.next_waiting(name) else { break };
+            let rate = self.slots.connection_mut(id).and_then(Connection::rate_mut);
+            if rate.is_some_and(|rate| rate.grant(name, &mut shares)) {
+                self.end_waiting(id);
+            }
         }
         self.set_group_timer(name);
     }

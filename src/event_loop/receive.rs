@@ -118,7 +118,7 @@ impl Core {
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(count, self.now_ns);
+                    connection.has_received(count, self.time.now_ns());
                     self.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, &buffer[..count]);
@@ -152,9 +152,11 @@ impl Core {
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
                 let more = connection.is_readable();
-                connection.has_received(count, self.now_ns);
+                connection.has_received(count, self.time.now_ns());
                 self.counters.bytes_received += count as u64;
-                self.rates.charge(id, count);
+                if let Some(rate) = connection.rate_mut() {
+                    self.rate_groups.charge(rate, count);
+                }
                 self.deliver(id, &buffer[..count]);
                 if more {
                     self.carry_over(id);

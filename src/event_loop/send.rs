@@ -18,7 +18,7 @@ impl Core {
             return;
         }
         self.outbox.gathered.disturb(id);
-        self.look_at_clock();
+        self.time.look_at_clock();
         self.send_what_only_waits();
         self.settle(id);
         let joins = self.joins(id, piece.bytes().len());
@@ -40,7 +40,7 @@ impl Core {
             return;
         };
         let was_queued = connection.has_output();
-        let (sent, taken) = self.outbox.change(connection, self.now_ns, |connection, gathered, pool| {
+        let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
             let sent = if holds {
                 gathered.holds(id);
                 connection.push(piece, 0, pool);
@@ -137,7 +137,7 @@ impl Core {
         }
         if let Some(idle) = &mut connection.idle {
             // It goes out, or begins to wait for the peer.
-            idle.touch(self.now_ns);
+            idle.touch(self.time.now_ns());
         }
         match connection.send_quickly(&self.outbox.gathered.bytes) {
             Ok(()) => {
@@ -170,7 +170,7 @@ impl Core {
 
     fn push_gathered(&mut self, id: Id) {
         match self.slots.connection_mut(id) {
-            Some(connection) => self.outbox.queue_gathered(connection, self.now_ns),
+            Some(connection) => self.outbox.queue_gathered(connection, self.time.now_ns()),
             None => self.outbox.gathered.bytes.clear(),
         }
     }
@@ -192,7 +192,7 @@ impl Core {
     #[cold]
     pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let (sent, taken) = self.outbox.change(connection, self.now_ns, |connection, gathered, pool| {
+        let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
             let sent = connection.send_rest(&gathered.bytes, first, pool);
             gathered.bytes.clear();
             sent
@@ -209,7 +209,7 @@ impl Core {
             return;
         };
         let was_queued = connection.has_output();
-        let (sent, taken) = self.outbox.send(connection, self.now_ns);
+        let (sent, taken) = self.outbox.send(connection, self.time.now_ns());
         self.counters.bytes_sent += taken;
         if was_queued || connection.has_output() || !matches!(sent, Sent::All) {
             self.note_sent(id, sent);
@@ -321,7 +321,7 @@ impl Core {
         if !self.outbox.has_written_to() {
             return;
         }
-        self.look_at_clock();
+        self.time.look_at_clock();
         let mut written_to = self.outbox.take_written_to();
         for id in written_to.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };

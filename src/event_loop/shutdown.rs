@@ -57,10 +57,10 @@ impl Core {
 
     /// `drain`: see [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
     pub(crate) fn begin_drain(&mut self, grace: Duration, stops: bool) {
-        let end = self.deadline_after(grace);
+        let end = self.time.after(grace);
         match self.life {
             Life::Running => {
-                self.life = Life::Draining(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+                self.life = Life::Draining(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
             }
             Life::Draining(of) => self.bring_nearer(of, end),
@@ -72,13 +72,13 @@ impl Core {
     /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
     /// With `stops`, `run` returns once it is done.
     pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
-        let end = self.deadline_after(grace);
+        let end = self.time.after(grace);
         match self.life {
             Life::Running => self.close_all(end, stops),
             Life::Draining(of) => {
                 // What was promised of the drain's end holds.
-                let latest = self.timers.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
-                self.timers.remove(of.deadline);
+                let latest = self.time.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
+                self.time.remove(of.deadline);
                 self.close_all(latest.map_or(end, |latest| end.min(latest)), of.stops);
             }
             Life::ShuttingDown(of) => self.bring_nearer(of, end),
@@ -88,8 +88,8 @@ impl Core {
 
     fn bring_nearer(&mut self, of: End, end: Instant) {
         // Where it has fired, all connections are abandoned already.
-        if self.timers.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
-            self.timers.reset(of.deadline, end);
+        if self.time.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
+            self.time.reset(of.deadline, end);
         }
     }
 
@@ -100,7 +100,7 @@ impl Core {
     }
 
     fn close_all(&mut self, end: Instant, stops: bool) {
-        self.life = Life::ShuttingDown(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+        self.life = Life::ShuttingDown(End { deadline: self.time.set(end, Due::Shutdown), stops });
         self.shutdowns += 1;
         self.close_listeners();
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
@@ -134,11 +134,11 @@ impl Core {
     /// Goes from a drain to a shutdown, and from that to its end, where each has got as far as it wanted.
     pub(super) fn go_on_ending(&mut self) {
         if let (Life::Draining(of), true) = (self.life, self.has_ended()) {
-            self.timers.remove(of.deadline);
+            self.time.remove(of.deadline);
             self.end_drain(of);
         }
         if let (Life::ShuttingDown(End { deadline, stops }), true) = (self.life, self.has_ended()) {
-            self.timers.remove(deadline);
+            self.time.remove(deadline);
             self.life = Life::Running;
             self.stop_requested |= stops;
         }
@@ -154,7 +154,7 @@ impl Core {
 
     /// Closes what a drain has left: connections that outlasted it or that it did not wait for, and datagram sockets.
     fn end_drain(&mut self, of: End) {
-        self.close_all(self.end_of_closing(self.clock.now()), of.stops);
+        self.close_all(self.end_of_closing(self.time.now()), of.stops);
     }
 
     /// Ends every connection now.
@@ -184,7 +184,7 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
             self.cancel_completion(id);
         }
-        self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
+        self.discarded.extend(self.time.take_all().map(Discarded::Timer));
         self.free_slots();
     }
 }

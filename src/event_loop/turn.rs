@@ -27,10 +27,9 @@ impl Core {
     /// Phase: wait.
     pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
         let wait = self.next_wait(max_wait);
-        let result = self.poller.wait(events, wait, &self.clock, &mut self.counters.polls);
+        let result = self.poller.wait(events, wait, self.time.clock(), &mut self.counters.polls);
         self.counters.turns += 1;
-        self.turn_began = self.clock.now();
-        self.now_ns = self.ns(self.turn_began);
+        self.time.begin_turn();
         result
     }
 
@@ -43,7 +42,7 @@ impl Core {
             self.on_event(token, readiness, bytes);
         }
         self.read_buffer = buffer;
-        if self.timers.next_deadline().is_some() {
+        if self.time.has_timers() {
             self.stamp_anew(events);
         }
     }
@@ -52,8 +51,9 @@ impl Core {
     /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
     /// with the end of that instead.
     fn stamp_anew(&mut self, events: &Events) {
-        let now_ns = self.ns(self.clock.now());
-        let before_ns = std::mem::replace(&mut self.now_ns, now_ns);
+        let before_ns = self.time.now_ns();
+        self.time.look_at_clock();
+        let now_ns = self.time.now_ns();
         if now_ns - before_ns < STAMP_ERROR_NS_MAX {
             return;
         }
@@ -61,13 +61,6 @@ impl Core {
             if let Some((_, connection)) = self.slots.connection_by_token(token) {
                 connection.touch_again(before_ns, now_ns);
             }
-        }
-    }
-
-    /// Reads the clock again, where a timeout may go by it: after whatever may have taken long.
-    pub(super) fn look_at_clock(&mut self) {
-        if self.timers.next_deadline().is_some() {
-            self.now_ns = self.ns(self.clock.now());
         }
     }
 
@@ -134,7 +127,7 @@ impl Core {
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
             let Some(id) = self.ready.pop_front() else { return };
-            self.look_at_clock();
+            self.time.look_at_clock();
             match self.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
                     connection.flags.set(Flag::CarriedOver, false);
@@ -304,7 +297,7 @@ impl Core {
 
     /// The end of a turn: how long it worked.
     pub(super) fn note_lag(&mut self) {
-        self.watch.note_turn(self.turn_began, self.clock.now());
+        self.watch.note_turn(self.time.turn_began(), self.time.now());
     }
 
     /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.

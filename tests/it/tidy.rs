@@ -52,6 +52,7 @@ fn layer(file: &str) -> Option<&'static str> {
         ("tests" | "guide", _) | ("", "lib.rs") => return None,
         ("sys", _) => "sys",
         ("event_loop", _) | ("listener", "feeder.rs") | ("threads", "completion.rs" | "handle.rs") => "loop",
+        ("time", "deadlines.rs") => "time",
         ("connection", "gathered.rs" | "input.rs" | "output.rs" | "read_buffer.rs" | "shared_log.rs")
         | ("listener", "lingering.rs" | "peers.rs")
         | ("connect", "mod.rs" | "backoff.rs")
@@ -74,6 +75,8 @@ fn dependencies_point_down() {
     let forbidden: &[(&str, &[&str])] = &[
         // Data knows no socket and no clock.
         ("data", &["crate::sys", "sys::", "mio::", "socket2::", "Instant::now", "Core", "crate::event_loop"]),
+        // The loop's time knows the clock, and nothing else that is not data.
+        ("time", &["Poller", "Slots", "mio::", "socket2::", "Instant::now", "Core", "crate::event_loop", "Protocol"]),
         // The system knows nothing of what is above it.
         ("sys", &["Core", "Protocol>", "crate::connection", "crate::listener", "crate::event_loop", "Transport"]),
         // State machines know no table, no poller and no clock.

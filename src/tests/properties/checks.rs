@@ -27,7 +27,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         total += cost;
         let inspected = connection.inspected();
         cover(ledger, connection);
-        note_ending(ledger, (host, ConnectionId(id)), connection, core.clock.now());
+        note_ending(ledger, (host, ConnectionId(id)), connection, core.now());
         ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
         let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
         ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
