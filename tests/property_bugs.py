@@ -14,8 +14,8 @@ BUGS = [
         (LOOP + "slots.rs", "self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)",
          "self.slab.get(id.slot as usize)")]),
     ("a slot is freed at once", 300, [
-        (LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
-         "self.lost.push(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
+        (LOOP + "core.rs", "self.work.add_loss(Loss { id, reason, handover });",
+         "self.work.add_loss(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
         (LOOP + "receive.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
     ("a used-up accept budget carries nothing over", 300, [
@@ -151,7 +151,7 @@ BUGS = [
     ("a used-up budget of datagrams carries nothing over", 300, [
         (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
     ("a protocol that is refused is dropped within the call", 300, [
-        (LOOP + "core.rs", "self.discarded.push(refused);\n        error", "drop(refused);\n        error")]),
+        (LOOP + "core.rs", "self.work.discard(refused);\n        error", "drop(refused);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Core;
-use super::core::Discarded;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
@@ -32,7 +32,7 @@ impl Core {
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
         Rc::make_mut(&mut listener.terms).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
-            self.discarded.extend(listener.factory.take().map(Discarded::Factory));
+            self.work.discard_any(listener.factory.take().map(Discarded::Factory));
             self.slots.remove(id);
             return Err(error);
         }
@@ -48,7 +48,7 @@ impl Core {
         factory: Factory,
     ) -> io::Result<Id> {
         let socket = sys::FedListener::new(address, backlog, taker);
-        let socket = self.check_listens().map(|()| sys::Listener::Fed(socket));
+        let socket = self.life.check_listens().map(|()| sys::Listener::Fed(socket));
         let id = self.add_listener(socket, factory)?;
         let wake = self.wake_of(id);
         if let Some(listener) = self.slots.listener(id) {
@@ -60,7 +60,7 @@ impl Core {
 
     /// What has a listener looked at again, from any thread.
     pub(crate) fn wake_of(&self, id: Id) -> Wake {
-        let handle = self.handle();
+        let handle = self.threads.handle();
         Arc::new(move || handle.look_again(ListenerId(id)))
     }
 
@@ -313,7 +313,7 @@ impl Core {
         let terms = listener.terms.clone();
         let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
         match answer {
-            Some(Some(protocol)) if self.is_open() => {
+            Some(Some(protocol)) if self.life.is_open() => {
                 self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
             }
             Some(protocol) => {
@@ -559,9 +559,9 @@ impl Core {
                 log::warn!("cannot deregister the listener {id}: {error}");
             }
             drop(socket);
-            self.discarded.extend(factory.map(Discarded::Factory));
-            self.discarded.extend(hook.map(Discarded::Hook));
-            self.discarded.extend(receiver.map(Discarded::AcceptHook));
+            self.work.discard_any(factory.map(Discarded::Factory));
+            self.work.discard_any(hook.map(Discarded::Hook));
+            self.work.discard_any(receiver.map(Discarded::AcceptHook));
         }
         self.descriptor_closed();
     }

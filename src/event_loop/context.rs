@@ -52,8 +52,9 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket =
-            self.core.check_listens().and_then(|()| self.core.poller.listen(address, self.core.terms.limits.backlog));
+        let core = &mut *self.core;
+        let may_listen = core.life.check_listens();
+        let socket = may_listen.and_then(|()| core.poller.listen(address, core.terms.limits.backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -68,7 +69,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on(listener));
+        let socket = self.core.life.check_listens().and_then(|()| self.core.poller.listen_on(listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -89,10 +90,9 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self
-            .core
-            .check_listens()
-            .and_then(|()| self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog));
+        let core = &mut *self.core;
+        let may_listen = core.life.check_listens();
+        let socket = may_listen.and_then(|()| core.poller.listen_unix(&address, mode, core.terms.limits.backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -126,7 +126,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on_unix(listener));
+        let socket = self.core.life.check_listens().and_then(|()| self.core.poller.listen_on_unix(listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -168,7 +168,7 @@ impl<'a> Context<'a> {
         &mut self,
         resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) {
-        self.core.lookups.resolver = std::sync::Arc::new(resolver);
+        self.core.threads.lookups.resolver = std::sync::Arc::new(resolver);
     }
 
     /// A connection, by its id; `None` once it has ended.
@@ -212,7 +212,7 @@ impl<'a> Context<'a> {
         address: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&address.into()));
+        let socket = self.core.life.check_open().and_then(|()| self.core.poller.bind_datagram(&address.into()));
         self.core.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
@@ -228,7 +228,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
-        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&peer.any_of_its_kind()));
+        let socket = self.core.life.check_open().and_then(|()| self.core.poller.bind_datagram(&peer.any_of_its_kind()));
         self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
@@ -244,7 +244,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.check_open().and_then(|()| self.core.poller.take_datagram(socket));
+        let socket = self.core.life.check_open().and_then(|()| self.core.poller.take_datagram(socket));
         self.core.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 
@@ -370,7 +370,7 @@ impl<'a> Context<'a> {
     /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
     /// them.
     pub fn stop(&mut self) {
-        self.core.stop_requested = true;
+        self.core.life.request_stop();
     }
 
     /// Begins to shut down: listeners are closed, connections and datagram sockets too, each after its output has gone
@@ -403,12 +403,12 @@ impl<'a> Context<'a> {
 
     /// Whether the loop drains or shuts down.
     pub fn is_draining(&self) -> bool {
-        self.core.is_ending()
+        self.core.life.is_ending()
     }
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        self.core.handle()
+        self.core.threads.handle()
     }
 
     /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or

@@ -1,37 +1,35 @@
 //! What callbacks reach of the loop: all of it but the events of the turn that is under way.
 
-use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Interest;
 use mio::event::Source;
 
-use super::PanicPolicy;
-use super::completions::Waiting;
+use super::commands::Threads;
 use super::following::Follower;
+use super::guard::Panics;
+use super::life::Life;
 use super::lookups::Lookups;
-use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
 use super::timers::Due;
+use super::work::{Discarded, Loss, Work};
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::outbox::Outbox;
-use crate::connection::read_buffer::{LargeBuffer, ReadBuffer};
-use crate::connection::{Connection, Extras, Flag, Handover, State, Terms};
+use crate::connection::read_buffer::Buffers;
+use crate::connection::{Connection, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
 use crate::listener::lingering::Lingering;
 use crate::listener::{AcceptHook, Hook};
-use crate::protocol::Factory;
 use crate::rate::RateGroups;
 use crate::sys::{Clock, Poller, Readiness, Rest};
-use crate::threads::handle::{Command, Shared};
+use crate::threads::handle::Shared;
 use crate::time::deadlines::Deadlines;
-use crate::{CloseReason, Context, Counters, DatagramProtocol, Handle, Limits, Protocol};
+use crate::{CloseReason, Context, Counters, Limits, Protocol};
 
 pub(crate) struct Core {
     pub(crate) poller: Poller,
@@ -44,19 +42,7 @@ pub(crate) struct Core {
     pub(crate) watch: Watch,
     pub(super) time: Deadlines<Due>,
 
-    // Lists of work. They hold full ids: what they name may be gone by then.
-    /// What is to be served in the next turn though no event comes. Each stands here once.
-    pub(super) ready: VecDeque<Id>,
-    /// Connections of which a read is put off. Each stands here once.
-    pub(super) unconfirmed: Vec<Id>,
-    /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
-    pub(super) read_later: Vec<Id>,
-    /// Connections whose `connection_lost` is due.
-    pub(super) lost: Vec<Loss>,
-    /// Connections whose slots are to be freed.
-    pub(super) gone: Vec<Id>,
-    /// What is the user's and not needed any more.
-    pub(super) discarded: Vec<Discarded>,
+    pub(super) work: Work,
     pub(super) lingering: Lingering,
     // The maps below need no order, and each that has one takes twice the time to compile.
     /// Listeners that wait for a descriptor.
@@ -73,55 +59,16 @@ pub(crate) struct Core {
     /// Those that share a rate of reading.
     pub(super) rate_groups: RateGroups,
 
-    // Buffers.
-    /// What the commands phase takes its batch into; empty outside of it.
-    pub(crate) commands: VecDeque<Command>,
-    /// Every connection reads into this one.
-    pub(super) read_buffer: ReadBuffer,
-    /// But for datagrams that do not go into it.
-    pub(crate) large_buffer: LargeBuffer,
+    pub(crate) buffers: Buffers,
     pub(crate) outbox: Outbox,
-    /// Whether a timer is set that gives buffers back.
-    pub(super) decaying: bool,
-
-    pub(crate) lookups: Lookups,
-    pub(super) shared: Arc<Shared>,
-    pub(crate) stop_requested: bool,
-    pub(super) life: Life,
-    /// How often it has begun to shut down.
-    pub(super) shutdowns: u64,
-    pub(crate) panic_policy: PanicPolicy,
-    /// The first panic of the turn, under [`PanicPolicy::Propagate`].
-    pub(super) panic: Option<Box<dyn Any + Send>>,
-}
-
-/// What is the user's and not needed any more: dropped at the turn's end, each by itself and guarded, and never within
-/// a call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
-#[allow(dead_code)] // It is held only to be dropped.
-pub(super) enum Discarded {
-    Protocol(Box<dyn Protocol>),
-    DatagramProtocol(Box<dyn DatagramProtocol>),
-    Factory(Factory),
-    Hook(Hook),
-    AcceptHook(AcceptHook),
-    Source(Box<dyn AnySource>),
-    Timer(Due),
-    Extras(Box<Extras>),
-    Receiver(Receiver),
-    Completion(Waiting),
-}
-
-/// A connection that has ended, and what is to be told of it.
-pub(super) struct Loss {
-    pub(super) id: Id,
-    pub(super) reason: CloseReason,
-    /// Who gets it, if it was detached.
-    pub(super) handover: Option<Box<Handover>>,
+    pub(crate) threads: Threads,
+    pub(crate) life: Life,
+    pub(super) panics: Panics,
 }
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
-        let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
+        let shared = Shared::new(poller.waker()?, limits.commands_max);
         let lookups = Lookups::new(&poller);
         Ok(Core {
             poller,
@@ -132,12 +79,7 @@ impl Core {
             terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
             time: Deadlines::new(clock),
-            ready: VecDeque::new(),
-            unconfirmed: Vec::new(),
-            read_later: Vec::new(),
-            lost: Vec::new(),
-            gone: Vec::new(),
-            discarded: Vec::new(),
+            work: Work::default(),
             lingering: Lingering::default(),
             backing_off: Vec::new(),
             orphaned_rest: None,
@@ -145,17 +87,10 @@ impl Core {
             live_connections: 0,
             followers: HashMap::new(),
             rate_groups: RateGroups::default(),
-            commands: VecDeque::new(),
-            read_buffer: ReadBuffer::new(),
-            large_buffer: LargeBuffer::default(),
-            decaying: false,
-            lookups,
-            shared,
-            stop_requested: false,
-            life: Life::Running,
-            shutdowns: 0,
-            panic_policy: PanicPolicy::default(),
-            panic: None,
+            buffers: Buffers::new(),
+            threads: Threads::new(shared, lookups),
+            life: Life::new(),
+            panics: Panics::default(),
         })
     }
 
@@ -163,7 +98,7 @@ impl Core {
 
     /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
     pub(super) fn refuse(&mut self, refused: Discarded, error: io::Error) -> io::Error {
-        self.discarded.push(refused);
+        self.work.discard(refused);
         error
     }
 
@@ -188,7 +123,7 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.lose(&CloseReason::Aborted, self.outbox.pool());
         let protocol = connection.protocol.take();
-        self.discarded.extend(protocol.map(Discarded::Protocol));
+        self.work.discard_any(protocol.map(Discarded::Protocol));
         self.slots.remove(id);
         self.descriptor_closed();
     }
@@ -204,7 +139,7 @@ impl Core {
     }
 
     pub(crate) fn attach(&mut self, mut detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        let peer = match self.check_open().and_then(|()| detached.prepare()) {
+        let peer = match self.life.check_open().and_then(|()| detached.prepare()) {
             Ok(peer) => peer,
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
@@ -235,7 +170,7 @@ impl Core {
             interest: None,
             after_panic: SourceAction::Remove,
         };
-        let id = match self.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
+        let id = match self.life.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
             Ok(id) => id,
             Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),
         };
@@ -282,7 +217,7 @@ impl Core {
             self.outbox.gathered.set_room(0);
             self.outbox.gathered.bytes.clear();
         }
-        self.lost.push(Loss { id, reason, handover });
+        self.work.add_loss(Loss { id, reason, handover });
         self.descriptor_closed();
         if let Some(listener) = listener {
             self.one_less(listener, id);
@@ -316,7 +251,7 @@ impl Core {
             for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
                 self.time.remove(timer);
             }
-            self.gone.extend(connector.stop());
+            connector.stop().for_each(|slot| self.work.free(slot));
         }
         let mut handover = None;
         if let Some(mut extras) = connection.extras.take() {
@@ -330,7 +265,7 @@ impl Core {
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
-            self.discarded.push(Discarded::Extras(extras));
+            self.work.discard(Discarded::Extras(extras));
         }
         if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
             self.time.remove(timer);
@@ -352,7 +287,7 @@ impl Core {
         }
         if let Some(Tenant::Source(SourceSlot { source: Some(mut source), .. })) = self.slots.remove(id) {
             self.end_source(&mut *source);
-            self.discarded.push(Discarded::Source(source));
+            self.work.discard(Discarded::Source(source));
         }
         self.descriptor_closed();
         true
@@ -376,7 +311,7 @@ impl Core {
             Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => return,
         };
         if !stands_there {
-            self.ready.push_back(id);
+            self.work.carry_over(id);
         }
     }
 
@@ -388,8 +323,7 @@ impl Core {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let lists_are_empty = self.ready.is_empty() && !self.outbox.has_written_to() && self.lost.is_empty();
-        !lists_are_empty || !self.discarded.is_empty() || self.has_ended() || self.has_commands()
+        !self.work.is_done() || self.outbox.has_written_to() || self.has_ended() || self.threads.has_commands()
     }
 
     // What protocols ask of connections.
@@ -419,7 +353,7 @@ impl Core {
         // One that was told of the loss needs none.
         let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
         let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
-            return self.discarded.push(Discarded::Protocol(protocol));
+            return self.work.discard(Discarded::Protocol(protocol));
         };
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
@@ -428,7 +362,7 @@ impl Core {
         // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
         let offers = connection.has_input();
         if let Some(old) = connection.protocol.replace(protocol) {
-            self.discarded.push(Discarded::Protocol(old));
+            self.work.discard(Discarded::Protocol(old));
         }
         if offers {
             self.carry_over(id);
@@ -466,7 +400,7 @@ impl Core {
         match detached {
             Ok(()) => self.see_to_end(id),
             Err(receiver) => {
-                self.discarded.push(Discarded::Receiver(receiver));
+                self.work.discard(Discarded::Receiver(receiver));
                 return false;
             }
         }
@@ -492,26 +426,22 @@ impl Core {
     }
 
     pub(crate) fn discard_hook(&mut self, hook: Option<Hook>) {
-        self.discarded.extend(hook.map(Discarded::Hook));
+        self.work.discard_any(hook.map(Discarded::Hook));
     }
 
     pub(crate) fn discard_accept_hook(&mut self, hook: Option<AcceptHook>) {
-        self.discarded.extend(hook.map(Discarded::AcceptHook));
+        self.work.discard_any(hook.map(Discarded::AcceptHook));
     }
 
     // Stopping and idling.
 
-    pub(crate) fn handle(&self) -> Handle {
-        Handle::new(self.shared.clone())
-    }
-
     pub(crate) fn take_stop(&mut self) -> bool {
-        self.shared.take_stop() | std::mem::take(&mut self.stop_requested)
+        self.threads.take_stop() | self.life.take_stop()
     }
 
     /// Whether nothing is left to wait for, nor to do for a handle.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.foreground() == 0 && !self.time.has_awaited() && !self.has_commands()
+        self.slots.foreground() == 0 && !self.time.has_awaited() && !self.threads.has_commands()
     }
 
     pub(crate) fn unref(&mut self, id: AnyId) -> bool {
@@ -523,12 +453,5 @@ impl Core {
             AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
             AnyId::Timer(id) => self.time.unref(id.0),
         }
-    }
-}
-
-/// Puts the emptied list of a phase back, so that its memory serves the next turn.
-pub(super) fn reuse<T>(list: &mut Vec<T>, emptied: Vec<T>) {
-    if list.is_empty() {
-        *list = emptied;
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::rc::Rc;
 
 use super::Core;
-use super::core::{Discarded, Loss};
 use super::slots::Tenant;
 use super::timers::{Due, Purpose, SEND_RETRY};
+use super::work::{Discarded, Loss};
 use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
 use crate::ids::Id;
 use crate::reason::Timeout;
@@ -74,9 +74,9 @@ impl Core {
         if needed <= buffer.len() {
             return self.receive_datagrams(id, buffer);
         }
-        let mut large = std::mem::take(&mut self.large_buffer);
+        let mut large = std::mem::take(&mut self.buffers.large);
         self.receive_datagrams(id, large.get(needed));
-        self.large_buffer = large;
+        self.buffers.large = large;
         self.start_decay_of_large_buffer();
     }
 
@@ -253,7 +253,7 @@ impl Core {
         for timer in timers.into_iter().flatten() {
             self.time.remove(timer);
         }
-        self.lost.push(Loss { id, reason, handover: None });
+        self.work.add_loss(Loss { id, reason, handover: None });
         self.descriptor_closed();
     }
 
@@ -274,6 +274,6 @@ impl Core {
         }
         let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
         self.drop_guarded(protocol);
-        self.gone.push(id);
+        self.work.free(id);
     }
 }

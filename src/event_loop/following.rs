@@ -3,7 +3,7 @@
 //! A protocol that wraps another one would not do: it is dropped where the inner one puts a third in its place.
 
 use super::Core;
-use super::core::Loss;
+use super::work::Loss;
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
@@ -22,7 +22,7 @@ impl Context<'_> {
 
     /// How often the loop has begun to shut down.
     pub(crate) fn shutdowns(&self) -> u64 {
-        self.core.shutdowns
+        self.core.life.shutdowns()
     }
 }
 

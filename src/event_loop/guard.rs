@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use super::core::Discarded;
+use super::work::Discarded;
 use super::{Core, PanicPolicy};
 use crate::connection::Lifted;
 use crate::health::About;
@@ -21,6 +21,23 @@ impl Context<'_> {
     pub(crate) fn keep_after_panic(&mut self, id: SourceId) {
         if let Some(slot) = self.core.slots.source_mut(id.0) {
             slot.after_panic = SourceAction::Again;
+        }
+    }
+}
+
+/// What becomes of panics.
+#[derive(Default)]
+pub(super) struct Panics {
+    pub(super) policy: PanicPolicy,
+    /// The first one of the turn, under [`PanicPolicy::Propagate`].
+    first: Option<Box<dyn Any + Send>>,
+}
+
+impl Panics {
+    /// Goes on with the first panic of the turn, if there was one.
+    pub(super) fn rethrow(&mut self) {
+        if let Some(payload) = self.first.take() {
+            std::panic::resume_unwind(payload);
         }
     }
 }
@@ -119,7 +136,7 @@ impl Core {
 
     #[cold]
     fn discard_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.discarded.push(Discarded::Protocol(protocol));
+        self.work.discard(Discarded::Protocol(protocol));
     }
 
     #[cold]
@@ -174,8 +191,8 @@ impl Core {
         self.counters.panics += 1;
         let message = panic_message(&*payload);
         log::error!("{what} panicked: {}", crate::escape(message.as_bytes()));
-        if self.panic_policy == PanicPolicy::Propagate && self.panic.is_none() {
-            self.panic = Some(payload);
+        if self.panics.policy == PanicPolicy::Propagate && self.panics.first.is_none() {
+            self.panics.first = Some(payload);
         } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             // A payload whose destructor panics: leaking what that one threw is the one way out.
             std::mem::forget(again);

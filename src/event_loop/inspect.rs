@@ -40,16 +40,11 @@ impl Core {
             ("slots", self.slots.ids(|_| true).len() - listeners),
             ("timers", timers),
             ("timers awaited", awaited),
-            ("carried over", self.ready.len()),
             ("written to", self.outbox.written_to().len()),
-            ("to be read later", self.read_later.len()),
-            ("lost", self.lost.len()),
-            ("gone", self.gone.len()),
-            ("discarded", self.discarded.len()),
             ("lingering", self.lingering.len()),
             ("backing off", self.backing_off.len()),
             ("followers", self.followers.len()),
-            ("commands", self.commands.len() + usize::from(self.has_commands())),
+            ("commands", usize::from(self.threads.has_commands())),
             ("gathered bytes", self.outbox.gathered.bytes.len()),
             ("shares of broadcasts", usize::from(self.outbox.is_shared())),
             ("broadcasting memory", usize::from(self.outbox.log().holds_memory())),
@@ -58,6 +53,7 @@ impl Core {
             ("queues in use", self.outbox.pool_ref().in_use()),
             ("queues kept", usize::from(self.outbox.pool_ref().holds_memory())),
         ];
-        held.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+        let held = held.into_iter().chain(self.work.counts());
+        held.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
     }
 }

@@ -16,6 +16,7 @@ mod guard;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
+mod life;
 mod lookups;
 mod quick;
 mod rates;
@@ -28,6 +29,7 @@ mod timeouts;
 pub(crate) mod timers;
 pub(crate) mod transport;
 mod turn;
+mod work;
 
 use std::fmt;
 use std::io;
@@ -112,7 +114,7 @@ impl EventLoop {
 
     /// Sets what happens when a callback panics.
     pub fn set_panic_policy(&mut self, policy: PanicPolicy) {
-        self.core.panic_policy = policy;
+        self.core.panics.policy = policy;
     }
 
     /// Turns until stopped: by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or a finished
@@ -145,7 +147,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() && (self.core.is_ending() || !self.core.is_idle()) {
+        while !self.core.take_stop() && (self.core.life.is_ending() || !self.core.is_idle()) {
             self.turn(None)?;
         }
         Ok(())
@@ -182,7 +184,7 @@ impl EventLoop {
     }
 
     fn see_the_end(&mut self) -> io::Result<()> {
-        while self.core.is_ending() {
+        while self.core.life.is_ending() {
             self.turn(None)?;
         }
         Ok(())
@@ -216,7 +218,7 @@ impl EventLoop {
         #[cfg(test)]
         self.core.check_sums();
         self.core.note_lag();
-        self.core.rethrow();
+        self.core.panics.rethrow();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Input: how a ready connection is served.
 
 use super::Core;
-use super::core::Discarded;
+use super::work::Discarded;
 use crate::connection::input::Input;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
@@ -11,9 +11,9 @@ use crate::{CloseReason, Protocol, Timeout, Transport};
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
     pub(super) fn serve(&mut self, id: Id) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut buffer = std::mem::take(&mut self.buffers.read);
         self.serve_with(id, buffer.get());
-        self.read_buffer = buffer;
+        self.buffers.read = buffer;
     }
 
     /// As [`serve`](Core::serve), with the loop's read buffer in hand.
@@ -77,7 +77,7 @@ impl Core {
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         self.settle(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
-            return self.discarded.push(Discarded::Protocol(protocol));
+            return self.work.discard(Discarded::Protocol(protocol));
         }
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::core::Discarded;
+use super::work::Discarded;
 use crate::connection::{Connection, Flag, State};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
@@ -141,7 +141,7 @@ const DECAY: Duration = Duration::from_secs(1);
 impl Core {
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
         let Some(due) = self.time.remove(id.0) else { return false };
-        self.discarded.push(Discarded::Timer(due));
+        self.work.discard(Discarded::Timer(due));
         true
     }
 
@@ -270,14 +270,13 @@ impl Core {
         if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
             return self.end_failing(id);
         }
-        if self.read_later.is_empty() {
+        if self.work.read_later(id) {
             self.time.set_after(READ_RETRY, Due::Read);
         }
-        self.read_later.push(id);
     }
 
     fn read_again(&mut self) {
-        for id in std::mem::take(&mut self.read_later) {
+        for id in self.work.take_read_later() {
             self.carry_over(id);
         }
     }
@@ -356,23 +355,21 @@ impl Core {
 
     /// Has buffers given back after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
-        let holds_memory = self.outbox.holds_memory();
-        if holds_memory && !std::mem::replace(&mut self.decaying, true) {
+        if self.outbox.holds_memory() && self.buffers.begin_decay() {
             self.time.set_after(DECAY, Due::Decay);
         }
     }
 
     fn decay(&mut self) {
-        self.decaying = false;
         self.outbox.decay();
-        self.large_buffer.decay();
+        self.buffers.decay();
         self.start_decay();
         self.start_decay_of_large_buffer();
     }
 
     /// Apart from the others, since so few loops have one.
     pub(super) fn start_decay_of_large_buffer(&mut self) {
-        if self.large_buffer.holds_memory() && !std::mem::replace(&mut self.decaying, true) {
+        if self.buffers.large.holds_memory() && self.buffers.begin_decay() {
             self.time.set_after(DECAY, Due::Decay);
         }
     }

@@ -4,16 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use super::Core;
-use super::core::{Loss, reuse};
 use super::slots::Tenant;
+use super::work::Loss;
 use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context, Protocol, Transport};
-
-/// What was discarded keeps room for so much.
-const KEPT_DISCARDED: usize = 1024;
 
 /// A byte may be stamped by so much too early: a batch that takes less is not stamped anew.
 const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
@@ -21,7 +18,7 @@ const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
 impl Core {
     /// How much work is carried over from the turn before.
     pub(super) fn carried_over(&self) -> usize {
-        self.ready.len()
+        self.work.carried_over()
     }
 
     /// Phase: wait.
@@ -36,12 +33,12 @@ impl Core {
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
     #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut buffer = std::mem::take(&mut self.buffers.read);
         let bytes = buffer.get();
         for (token, readiness) in events.iter() {
             self.on_event(token, readiness, bytes);
         }
-        self.read_buffer = buffer;
+        self.buffers.read = buffer;
         if self.time.has_timers() {
             self.stamp_anew(events);
         }
@@ -126,7 +123,7 @@ impl Core {
     /// Phase: what is carried over, as much as there was when the turn began.
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.work.next_carried_over() else { return };
             self.time.look_at_clock();
             match self.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
@@ -143,9 +140,9 @@ impl Core {
                 }
                 Some(Tenant::Datagram(datagram)) => {
                     datagram.carried_over = false;
-                    let mut buffer = std::mem::take(&mut self.read_buffer);
+                    let mut buffer = std::mem::take(&mut self.buffers.read);
                     self.serve_datagram(id, buffer.get());
-                    self.read_buffer = buffer;
+                    self.buffers.read = buffer;
                 }
                 Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
             }
@@ -196,10 +193,10 @@ impl Core {
 
     /// Phase: losses. Each connection that ended is told why, once.
     pub(super) fn deliver_losses(&mut self) {
-        if self.lost.is_empty() {
+        if !self.work.has_lost() {
             return;
         }
-        let mut lost = std::mem::take(&mut self.lost);
+        let mut lost = self.work.take_lost();
         let followers = if self.followers.is_empty() { Vec::new() } else { self.take_followers_of(&lost) };
         for Loss { id, reason, handover } in lost.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else {
@@ -211,12 +208,12 @@ impl Core {
                 Some(lifted) => self.deliver_loss(id, lifted, reason),
                 None => self.deliver_untold_loss(id, reason),
             }
-            self.gone.push(id);
+            self.work.free(id);
             if let Some(handover) = handover {
                 self.hand_over(*handover);
             }
         }
-        reuse(&mut self.lost, lost);
+        self.work.reuse_lost(lost);
         if !followers.is_empty() {
             self.tell_followers_of_ends(followers);
         }
@@ -277,19 +274,15 @@ impl Core {
 
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
     pub(super) fn free_slots(&mut self) {
-        if !self.gone.is_empty() {
-            for id in self.gone.drain(..) {
-                self.slots.free(id);
-            }
+        for id in self.work.gone() {
+            self.slots.free(id);
         }
-        if !self.discarded.is_empty() {
-            let mut discarded = std::mem::take(&mut self.discarded);
+        if self.work.has_discarded() {
+            let mut discarded = self.work.take_discarded();
             for value in discarded.drain(..) {
                 self.drop_guarded(value);
             }
-            // Cancelling a million timers must not leave a million-entry buffer behind.
-            discarded.shrink_to(KEPT_DISCARDED);
-            reuse(&mut self.discarded, discarded);
+            self.work.reuse_discarded(discarded);
         }
         self.start_decay();
         self.go_on_ending();
@@ -298,12 +291,5 @@ impl Core {
     /// The end of a turn: how long it worked.
     pub(super) fn note_lag(&mut self) {
         self.watch.note_turn(self.time.turn_began(), self.time.now());
-    }
-
-    /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.
-    pub(super) fn rethrow(&mut self) {
-        if let Some(payload) = self.panic.take() {
-            std::panic::resume_unwind(payload);
-        }
     }
 }

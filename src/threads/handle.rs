@@ -1,8 +1,6 @@
 //! The loop as other threads see it.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,8 +63,6 @@ pub(crate) enum Command {
     Write(ConnectionId, Vec<u8>),
     Close(ConnectionId),
     Abort(ConnectionId),
-    /// A thread has looked the name of a connect up.
-    LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
     /// A thread has given what a call waits for, or given up.
     Completed(CompletionId, Value),
     /// A listener was fed, or the one that feeds others may go on.
@@ -160,12 +156,6 @@ impl Handle {
     /// refuses, that is logged.
     pub fn wake(&self) {
         Wake::wake(self.shared.mailbox.waker());
-    }
-
-    /// A name was looked up. Beyond the bound on commands: the number of look-ups has one of its own.
-    pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
-        // Once the loop is gone, nobody wants to know.
-        let _ = self.shared.mailbox.push_below(usize::MAX, found, |found| Command::LookedUp(id, found));
     }
 
     /// A value that a call waits for; given back where the loop is gone.
