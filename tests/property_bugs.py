@@ -97,7 +97,7 @@ BUGS = [
     ("a listener that was full stays so", 300, [
         (LOOP + "accept.rs", "if was_full {", "if false && was_full {")]),
     ("a lingering connection makes no room", 1000, [
-        (LOOP + "accept.rs", "(false, true) => self.lingering_of(id),", "(false, true) => None,")]),
+        ("src/listener/admission.rs", "(false, true) => self.find_lingering(is_its_own),", "(false, true) => None,")]),
     ("that one lingers wakes no full listener", 1000, [
         (LOOP + "accept.rs", "listener.into_iter().for_each(|id| self.look_again(id));", "let _ = listener;")]),
     ("a back-off of accept has no timer", 300, [
@@ -110,7 +110,7 @@ BUGS = [
          "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.time.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
-        (LOOP + "core.rs", "self.lingering.remove(deadline, timer);", "let _ = deadline;")]),
+        (LOOP + "core.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
         (LOOP + "quick.rs", "if consumed == count && !self.outbox.gathered.is_disturbed() =>", "if consumed == count =>")]),
     ("the quick path takes one read for all", 300, [

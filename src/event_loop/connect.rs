@@ -31,7 +31,7 @@ impl Core {
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
         connection.began_ns = self.time.now_ns();
         let id = self.slots.insert(Tenant::Connection(connection))?;
-        self.live_connections += 1;
+        self.admission.one_more();
         match target {
             Target::Addresses(addresses) => {
                 if let Some(connector) = self.connector_mut(id) {

@@ -23,10 +23,10 @@ use crate::connection::{Connection, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
-use crate::listener::lingering::Lingering;
+use crate::listener::admission::Admission;
 use crate::listener::{AcceptHook, Hook};
 use crate::rate::RateGroups;
-use crate::sys::{Clock, Poller, Readiness, Rest};
+use crate::sys::{Clock, Poller, Readiness};
 use crate::threads::handle::Shared;
 use crate::time::deadlines::Deadlines;
 use crate::{CloseReason, Context, Counters, Limits, Protocol};
@@ -43,16 +43,7 @@ pub(crate) struct Core {
     pub(super) time: Deadlines<Due>,
 
     pub(super) work: Work,
-    pub(super) lingering: Lingering,
-    // The maps below need no order, and each that has one takes twice the time to compile.
-    /// Listeners that wait for a descriptor.
-    pub(super) backing_off: Vec<Id>,
-    /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
-    pub(super) orphaned_rest: Option<Rest>,
-    /// Listeners that wait for the loop to have fewer connections.
-    pub(super) full_for_loop: Vec<Id>,
-    /// How many connections have a socket.
-    pub(super) live_connections: usize,
+    pub(super) admission: Admission,
     /// What is to be told of connections, whatever protocol they have by then.
     pub(super) followers: HashMap<Id, Follower>,
 
@@ -75,16 +66,12 @@ impl Core {
             slots: Slots::new(),
             watch: Watch::new(&limits),
             outbox: Outbox::new(limits.loop_queue_bytes_max),
+            admission: Admission::new(limits.loop_connections_max),
             terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
             terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
             time: Deadlines::new(clock),
             work: Work::default(),
-            lingering: Lingering::default(),
-            backing_off: Vec::new(),
-            orphaned_rest: None,
-            full_for_loop: Vec::new(),
-            live_connections: 0,
             followers: HashMap::new(),
             rate_groups: RateGroups::default(),
             buffers: Buffers::new(),
@@ -113,7 +100,7 @@ impl Core {
             self.undo_adding(id);
             return Err(error);
         }
-        self.live_connections += 1;
+        self.admission.one_more();
         Ok(id)
     }
 
@@ -231,7 +218,7 @@ impl Core {
         let connection = self.slots.connection_mut(id)?;
         if let Some(timer) = connection.ending().and_then(|ending| ending.timer) {
             if let Some(deadline) = self.time.deadline(timer) {
-                self.lingering.remove(deadline, timer);
+                self.admission.end_lingering(deadline, timer);
                 self.time.remove(timer);
             }
         }

@@ -41,8 +41,6 @@ impl Core {
             ("timers", timers),
             ("timers awaited", awaited),
             ("written to", self.outbox.written_to().len()),
-            ("lingering", self.lingering.len()),
-            ("backing off", self.backing_off.len()),
             ("followers", self.followers.len()),
             ("commands", usize::from(self.threads.has_commands())),
             ("gathered bytes", self.outbox.gathered.bytes.len()),
@@ -53,7 +51,7 @@ impl Core {
             ("queues in use", self.outbox.pool_ref().in_use()),
             ("queues kept", usize::from(self.outbox.pool_ref().holds_memory())),
         ];
-        let held = held.into_iter().chain(self.work.counts());
+        let held = held.into_iter().chain(self.work.counts()).chain(self.admission.counts());
         held.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
     }
 }

@@ -197,7 +197,7 @@ impl Core {
                     Purpose::Close => self.look_at_closing(id),
                     Purpose::Linger => {
                         if let Some(deadline) = deadline {
-                            self.lingering.remove(deadline, key);
+                            self.admission.end_lingering(deadline, key);
                         }
                         self.end_lingering(id);
                     }
@@ -328,7 +328,7 @@ impl Core {
         }
         let timer = self.time.set(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
-        self.lingering.insert(deadline, timer, id);
+        self.admission.begin_lingering(deadline, timer, id);
     }
 
     /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
@@ -346,7 +346,7 @@ impl Core {
 
     /// Gives the oldest lingering connection up; `false` where there is none.
     pub(super) fn give_up_lingering(&mut self) -> bool {
-        let Some(id) = self.lingering.pop_first() else { return false };
+        let Some(id) = self.admission.take_oldest_lingering() else { return false };
         self.finish_begun(id);
         true
     }
