@@ -19,7 +19,7 @@ use super::work::{Discarded, Loss, Work};
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::Buffers;
-use crate::connection::{Connection, Flag, Handover, State, Terms};
+use crate::connection::{Connection, Event, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
@@ -367,15 +367,12 @@ impl Core {
 
     pub(crate) fn close_for(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        match connection.state() {
-            State::Connecting | State::ConnectingFinQueued => self.finish(id, reason),
-            // There is nobody left to send to, and no more input is wanted.
-            State::Failing => self.finish_begun(id),
-            _ => {
-                if connection.close(reason) {
-                    self.see_to_end(id);
-                }
-            }
+        if connection.is_alive() && connection.after(Event::Close) == State::Lost {
+            // There is nobody to send to, or nobody left: a failed send is the reason.
+            let reason = connection.take_begun().unwrap_or(reason);
+            self.finish(id, reason);
+        } else if connection.close(reason) {
+            self.see_to_end(id);
         }
     }
 

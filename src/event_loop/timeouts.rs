@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Core;
 use super::timers::{Due, Purpose};
 use crate::CloseReason;
-use crate::connection::{Connection, Note, State};
+use crate::connection::{Connection, Note};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
@@ -177,12 +177,7 @@ impl Core {
 
 /// Whether timeouts mean anything still: one that is closing has a deadline of its own.
 fn is_judged(connection: &Connection) -> bool {
-    match connection.state() {
-        State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed => true,
-        State::Connecting | State::ConnectingFinQueued => false,
-        State::Failing | State::Flushing | State::FlushingAfterEnd | State::Detaching => false,
-        State::Lingering | State::Lost | State::Gone => false,
-    }
+    connection.state().is_timed()
 }
 
 fn is_over(connection: &Connection, now_ns: u64) -> bool {
