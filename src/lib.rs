@@ -34,8 +34,9 @@
 //! # What is where
 //!
 //! The [guide](guide/index.html) explains all of it page by page, and [says](guide/from_python/index.html) what everything
-//! is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (It is in the documentation that
-//! is made with all features, as on docs.rs.)
+//! is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (Its pages are in the
+//! documentation that is made with all features, as on docs.rs.) The rules that the documentation cites by their numbers
+//! are on [a page](guide::rules) of it, with or without features.
 //!
 //! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
@@ -80,15 +81,7 @@ mod escape;
 mod event_loop;
 #[cfg(feature = "framing")]
 pub mod framing;
-#[cfg(all(
-    any(doc, doctest),
-    unix,
-    feature = "framing",
-    feature = "proxy",
-    feature = "server",
-    feature = "service",
-    feature = "testing"
-))]
+#[cfg(any(doc, doctest))]
 pub mod guide;
 mod health;
 mod ids;

@@ -7,7 +7,8 @@ use std::io;
 
 use crate::Address;
 
-/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule C7).
+/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
+/// [C7](crate::guide::rules#c7)).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -167,10 +168,10 @@ impl Error for CloseReason {
 #[non_exhaustive]
 pub enum ConnectError {
     /// No address answered: each that was tried, in that order, with its error. A socket that met itself counts as
-    /// refused (rule K4).
+    /// refused (rule [K4](crate::guide::rules#k4)).
     Failed(Vec<(Address, io::Error)>),
-    /// It took longer than it may (rule K2). What had become of each address until then; none where the name was still
-    /// being looked up.
+    /// It took longer than it may (rule [K2](crate::guide::rules#k2)). What had become of each address until then; none
+    /// where the name was still being looked up.
     Timeout(Vec<(Address, io::Error)>),
     /// The name was not found, or could not be looked up.
     Lookup(io::Error),
@@ -218,8 +219,8 @@ impl Error for ConnectError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenerError {
-    /// Descriptors or memory ran out (rule A2). It goes on by itself: after a delay that doubles from 10 ms to 1 s, and
-    /// whenever this loop has closed a descriptor.
+    /// Descriptors or memory ran out (rule [A2](crate::guide::rules#a2)). It goes on by itself: after a delay that
+    /// doubles from 10 ms to 1 s, and whenever this loop has closed a descriptor.
     Overloaded(io::Error),
     /// `accept` failed in a way that we know no reason for. It goes on by itself in the same way.
     Failed(io::Error),

@@ -41,8 +41,8 @@ macro_rules! passed_on {
         }
 
         /// The peer broke the framing. The connection is closed when this returns, with
-        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule F4): what is written
-        /// here still goes out.
+        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule
+        /// [F4](crate::guide::rules#f4)): what is written here still goes out.
         fn framing_error(&mut self, transport: &mut crate::Transport<'_>, error: &crate::framing::FramingError) {
             let _ = (transport, error);
         }

@@ -30,8 +30,8 @@
 //!
 //! What is handed over is a slice of what was read: nothing is copied or buffered here, the loop keeps the beginning of
 //! a frame until the rest of it comes. Only [`Telnet`] copies, and only frames that control bytes stand in. How the
-//! bytes were cut on their way makes no difference (rule F1): to the callbacks, nor, by more than a constant factor, to
-//! the cost.
+//! bytes were cut on their way makes no difference (rule [F1](crate::guide::rules#f1)): to the callbacks, nor, by more
+//! than a constant factor, to the cost.
 //!
 //! All frames that are complete are handed over in one go, until the handler pauses, closes, fails or replaces its
 //! protocol: what is left then stays with the loop, for later or for the new protocol.

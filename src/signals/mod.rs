@@ -1,4 +1,4 @@
-//! Signals as events of the loop (feature `signals`, Unix; rule G2).
+//! Signals as events of the loop (feature `signals`, Unix; rule [G2](crate::guide::rules#g2)).
 //!
 //! ```
 //! use std::time::Duration;

@@ -40,6 +40,7 @@ mod proxy;
 mod request_children;
 #[cfg(feature = "server")]
 mod request_handlers;
+mod rules;
 #[cfg(all(unix, feature = "service"))]
 mod service;
 #[cfg(all(unix, feature = "signals"))]
