@@ -1,7 +1,7 @@
 //! Frames behind their length.
 
-use crate::Transport;
-use crate::framing::{Found, Framer, FramingError};
+use super::{Found, Framer, FramingError};
+use switchboard::Transport;
 
 /// Frames behind their length, which is a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
 /// `Int16StringReceiver` and `Int32StringReceiver`.

@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use crate::framing::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
-use crate::{Limit, Protocol, Transport};
+use super::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
+use switchboard::{Limit, Protocol, Transport};
 
 /// After a line of so many bytes, the next one's end is not taken to be near.
 const NEAR_BYTES: usize = 256;

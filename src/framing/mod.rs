@@ -61,7 +61,7 @@ pub use lines::{LineEnding, LineHandler, LineReceiver, send_line};
 pub use netstring::Netstring;
 pub use telnet::{Telnet, TelnetCommand};
 
-use crate::Transport;
+use switchboard::Transport;
 
 /// How long a frame may be unless told otherwise, as for lines (rule F2).
 const FRAME_BYTES_MAX: usize = 16_384;

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use crate::Transport;
-use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use super::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use switchboard::Transport;
 
 /// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
 ///

@@ -2,8 +2,8 @@
 
 use memchr::memchr2;
 
-use crate::framing::{FramingError, LineHandler, LineReceiver};
-use crate::{Limit, Protocol, Transport};
+use super::{FramingError, LineHandler, LineReceiver};
+use switchboard::{Limit, Protocol, Transport};
 
 /// How long a subnegotiation may be. What is heard of are tens of bytes.
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
