@@ -141,3 +141,7 @@ pub use sys::remove_stale_socket;
 pub use threads::completion::Completion;
 pub use threads::handle::Handle;
 pub use threads::mailbox::PostError;
+
+// What companions need beside the public names. Nothing is promised of these; they may change or go at any time.
+#[doc(hidden)]
+pub use reason::{ConnectionEnd, Followed};

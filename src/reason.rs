@@ -104,23 +104,25 @@ impl CloseReason {
     }
 }
 
-/// What the follower of a connection is told.
+/// What the follower of a connection is told. Not part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Followed {
+pub enum Followed {
     /// It is established. Comes once at most, before its protocol is told.
     Made,
     /// It has ended, and its protocol was told. Comes once, and nothing after it.
     Ended(ConnectionEnd),
 }
 
-/// How a connection with a follower has ended.
+/// How a connection with a follower has ended. Not part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionEnd {
+pub enum ConnectionEnd {
     /// It was not established.
     Failed,
     /// The same, since it was closed or aborted before.
     Cancelled,
+    /// It was established, and is lost.
     Lost,
+    /// It was taken out of its loop.
     Detached,
     /// With its loop.
     ShutDown,

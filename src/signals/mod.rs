@@ -43,7 +43,7 @@ use signal_hook_mio::v1_0::Signals;
 
 pub use self::signal::Signal;
 use self::wanted::Wanted;
-use crate::{Context, SourceAction, SourceId};
+use switchboard::{Context, SourceAction, SourceId};
 
 /// Has `handler` called when one of these signals comes.
 ///

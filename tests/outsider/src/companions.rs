@@ -2,7 +2,17 @@
 
 #[path = "../../../src/connect/backoff.rs"]
 pub mod backoff;
+#[path = "../../../src/endpoint.rs"]
+pub mod endpoint;
 #[path = "../../../src/framing/mod.rs"]
 pub mod framing;
 #[path = "../../../src/proxy/mod.rs"]
 pub mod proxy;
+#[path = "../../../src/connect/reconnect.rs"]
+pub mod reconnect;
+#[cfg(unix)]
+#[path = "../../../src/service/mod.rs"]
+pub mod service;
+#[cfg(unix)]
+#[path = "../../../src/signals/mod.rs"]
+pub mod signals;
