@@ -33,11 +33,10 @@
 //!
 //! # What is where
 //!
-//! The [guide](guide/index.html) explains all of it page by page, and [says](guide/from_python/index.html) what everything
-//! is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (Its pages are in the
-//! documentation that is made with all features, as on docs.rs.) The rules that the documentation cites by their numbers
-//! are on [a page](guide::rules) of it, with or without features.
-//!
+//! The [guide](guide/index.html) explains all of it page by page, and [says](guide/from_python/index.html) what
+//! everything is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (Its pages are in
+//! the documentation that is made with all features, as on docs.rs.) The rules that the documentation cites by their
+//! numbers are on [a page](guide::rules) of it, with or without features.
 //! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.
@@ -143,5 +142,8 @@ pub use threads::handle::Handle;
 pub use threads::mailbox::PostError;
 
 // What companions need beside the public names. Nothing is promised of these; they may change or go at any time.
+#[cfg(feature = "workers")]
+#[doc(hidden)]
+pub use listener::feeder::SharedBacklog;
 #[doc(hidden)]
 pub use reason::{ConnectionEnd, Followed};

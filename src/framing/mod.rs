@@ -51,6 +51,7 @@ mod length_prefixed;
 mod lines;
 mod netstring;
 mod telnet;
+mod telnet_command;
 
 pub use delimited::Delimited;
 pub use error::FramingError;
@@ -59,7 +60,8 @@ pub use framed::{Found, FrameHandler, Framed, Framer};
 pub use length_prefixed::LengthPrefixed;
 pub use lines::{LineEnding, LineHandler, LineReceiver, send_line};
 pub use netstring::Netstring;
-pub use telnet::{Telnet, TelnetCommand};
+pub use telnet::Telnet;
+pub use telnet_command::TelnetCommand;
 
 use switchboard::Transport;
 

@@ -10,6 +10,7 @@ mod accepting;
 #[cfg(feature = "workers")]
 mod acceptor;
 mod allocations;
+mod circles;
 mod closing;
 mod connecting;
 mod datagrams;

@@ -46,7 +46,7 @@ fn carried(file: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_rule_stands_once_and_has_a_test_that_carries_its_number() {
+fn guide_every_rule_stands_once_and_has_a_test_that_carries_its_number() {
     let tests: Vec<String> =
         ["src", "tests"].into_iter().flat_map(rust_files).flat_map(|file| carried(&file)).collect();
     let rules = rules();
@@ -58,7 +58,7 @@ fn every_rule_stands_once_and_has_a_test_that_carries_its_number() {
 }
 
 #[test]
-fn every_rule_that_is_cited_stands_on_the_page() {
+fn guide_every_rule_that_is_cited_stands_on_the_page() {
     let rules = rules();
     for file in ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files) {
         let text = read(&file);

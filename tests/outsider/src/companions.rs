@@ -10,9 +10,13 @@ pub mod framing;
 pub mod proxy;
 #[path = "../../../src/connect/reconnect.rs"]
 pub mod reconnect;
+#[path = "../../../src/server/mod.rs"]
+pub mod server;
 #[cfg(unix)]
 #[path = "../../../src/service/mod.rs"]
 pub mod service;
 #[cfg(unix)]
 #[path = "../../../src/signals/mod.rs"]
 pub mod signals;
+#[path = "../../../src/workers/mod.rs"]
+pub mod workers;
