@@ -580,7 +580,8 @@ impl Listening<'_> {
         }
     }
 
-    /// Sets what is called when accepting fails (rules A1 and A2). It is logged in any case, at most once a second.
+    /// Sets what is called when accepting fails (rules [A1](crate::guide::rules#a1) and [A2](crate::guide::rules#a2)).
+    /// It is logged in any case, at most once a second.
     pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {
             let replaced = listener.hook.replace(Box::new(hook));

@@ -11,14 +11,13 @@ use crate::health::About;
 use crate::ids::Id;
 use crate::reason::panic_message;
 use crate::{CloseReason, Protocol, Transport};
-#[cfg(all(unix, feature = "signals"))]
 use crate::{Context, SourceAction, SourceId};
 
-#[cfg(all(unix, feature = "signals"))]
 impl Context<'_> {
     /// Has a source stay that is there for several things, when its handler panics at one of them. The handler must have
-    /// taken that one before, so that it is not called for it again.
-    pub(crate) fn keep_after_panic(&mut self, id: SourceId) {
+    /// taken that one before, so that it is not called for it again. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn keep_after_panic(&mut self, id: SourceId) {
         if let Some(slot) = self.core.slots.source_mut(id.0) {
             slot.after_panic = SourceAction::Again;
         }

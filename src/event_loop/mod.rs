@@ -41,7 +41,8 @@ pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
 use crate::{Context, Limits};
 
-/// What happens when a callback panics (rule E1). With `panic = "abort"` neither: the process ends.
+/// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither: the process
+/// ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
@@ -64,7 +65,7 @@ pub enum PanicPolicy {
 ///
 /// [`turn`](EventLoop::turn) does the following, once and in this order; what a step causes for itself or for an
 /// earlier one waits for the next turn, which then does not sleep. So nobody who keeps making work for himself starves
-/// the others (rules L1 and L2).
+/// the others (rules [L1](crate::guide::rules#l1) and [L2](crate::guide::rules#l2)).
 ///
 /// 1. **Wait** for events: not at all if work was carried over, else until the next timer or `max_wait`.
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's

@@ -91,8 +91,8 @@ impl<'a> Transport<'a> {
         self.core.stats(self.id)
     }
 
-    /// Sets the marks of this connection, in bytes, and checks both (rule W2). A low mark above the high one counts as
-    /// that.
+    /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
+    /// above the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
             let limits = connection.limits_mut();

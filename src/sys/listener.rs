@@ -43,19 +43,6 @@ fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     if_supported(socket.set_out_of_band_inline(true))
 }
 
-/// Whether the system spreads connections evenly among sockets that listen on the same address.
-#[cfg(feature = "workers")]
-pub(crate) const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// Binds and listens on an address that others bind in the same way, beside this one.
-#[cfg(feature = "workers")]
-pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    let socket = new_socket(address)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_reuse_port(true)?;
-    listen(socket, address, backlog)
-}
-
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     /// It has the type of a TCP listener, and what it gives is to be looked at.

@@ -35,8 +35,6 @@ pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
-#[cfg(feature = "workers")]
-pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};
 pub(crate) use names::look_up;
 pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};

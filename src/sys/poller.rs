@@ -12,7 +12,7 @@ use crate::Address;
 #[cfg(unix)]
 use crate::UnixAddress;
 
-/// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
+/// What an event said a source is ready for. Hints, all of them: only trying tells (rule [R6](crate::guide::rules#r6)).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness(u8);
 

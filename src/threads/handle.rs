@@ -11,7 +11,8 @@ use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
 ///
-/// What it is asked for is queued as a *command*, which the loop runs in its next turn (rule G1):
+/// What it is asked for is queued as a *command*, which the loop runs in its next turn (rule
+/// [G1](crate::guide::rules#g1)):
 ///
 /// - The commands of one thread run in the order it posted them, each exactly once.
 /// - No method waits, but for the moment in which another thread or the loop touches the queue. At most
