@@ -8,14 +8,14 @@
 //! What is written to one connection after another is recognised by its bytes, so that a loop over many ids is much the
 //! same.
 
-use super::Core;
+use super::Parts;
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::shared_log::Span;
 use crate::connection::{Connection, Sent};
 use crate::ids::Id;
 
-impl Core {
+impl Parts {
     /// Writes `data` to each of `ids`, and answers to how many of them.
     ///
     /// `ids` is code of the user's, which may panic: between two of them everything is as it should be.

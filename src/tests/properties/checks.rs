@@ -22,12 +22,12 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
     // What each of its pieces counts beside its bytes.
     let one_write = ledger.write_max + 256;
     let mut total = 0;
-    core.each_connection(|id, connection| {
-        let cost = connection.queued_cost() + core.outbox.log().cost(id);
+    core.parts.each_connection(|id, connection| {
+        let cost = connection.queued_cost() + core.parts.outbox.log().cost(id);
         total += cost;
         let inspected = connection.inspected();
         cover(ledger, connection);
-        note_ending(ledger, (host, ConnectionId(id)), connection, core.now());
+        note_ending(ledger, (host, ConnectionId(id)), connection, core.parts.now());
         ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
         let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
         ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
@@ -36,21 +36,23 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         let agrees = paused == inspected.paused || !connection.is_alive();
         ledger.check(agrees, || format!("{id} is paused: {}, as was asked: {paused}", inspected.paused));
     });
-    core.each_datagram(|_, datagram| {
+    core.parts.each_datagram(|_, datagram| {
         total += datagram.queued_cost();
         if datagram.queued_cost() > 0 {
             ledger.coverage.hit("datagrams queued");
         }
     });
-    ledger.check(total == core.outbox.queued(), || format!("{} are queued in all, not {total}", core.outbox.queued()));
-    let all_max = loop_max + one_write + ledger.restored + 64 * core.slots.connections();
+    ledger.check(total == core.parts.outbox.queued(), || {
+        format!("{} are queued in all, not {total}", core.parts.outbox.queued())
+    });
+    let all_max = loop_max + one_write + ledger.restored + 64 * core.parts.slots.connections();
     ledger.check(total <= all_max, || format!("{total} bytes are queued in the loop, of {loop_max}"));
-    core.each_listener(|_, listener| match listener.accepting {
+    core.parts.each_listener(|_, listener| match listener.accepting {
         Accepting::Full => ledger.coverage.hit("listener full"),
         Accepting::BackingOff(_) => ledger.coverage.hit("listener backing off"),
         Accepting::Yes => {}
     });
-    let (panics, deliberate) = (core.counters.panics, ledger.panics[host]);
+    let (panics, deliberate) = (core.parts.counters.panics, ledger.panics[host]);
     ledger.check(panics == deliberate, || format!("{panics} panics, and {deliberate} were meant"));
 }
 
@@ -122,7 +124,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
         let overdue = ledger.has_overdue(host, now);
         ledger.check(!overdue, || "a timer is due, and nobody sees to it".into());
         let mut alive = Vec::new();
-        event_loop.core.each_connection(|id, connection| {
+        event_loop.core.parts.each_connection(|id, connection| {
             if connection.is_connecting() {
                 return ledger.violated(format!("{id} is connecting still, and nothing is under way"));
             }
@@ -133,17 +135,17 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             connection_at_rest(ledger, host, id, connection, socket);
             check_ending(ledger, (host, ConnectionId(id)), connection, now);
         });
-        event_loop.core.each_datagram(|id, datagram| {
+        event_loop.core.parts.each_datagram(|id, datagram| {
             let unread = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
             datagrams::at_rest(ledger, id, datagram, unread);
         });
         let mut lingering = BTreeMap::new();
-        event_loop.core.each_connection(|_, connection| {
+        event_loop.core.parts.each_connection(|_, connection| {
             if let (State::Lingering, Some(listener)) = (connection.state(), connection.terms.listener) {
                 *lingering.entry(listener).or_insert(0) += 1;
             }
         });
-        event_loop.core.each_listener(|id, listener| {
+        event_loop.core.parts.each_listener(|id, listener| {
             let lingering = lingering.get(&id).copied().unwrap_or(0);
             ledger.check(listener.lingering == lingering, || format!("{lingering} linger of {}", listener.lingering));
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
@@ -234,7 +236,7 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
         for &host in hosts {
             let core = &network.event_loop(host).core;
             let mut own = 0;
-            core.each_listener(|_, _| own += 1);
+            core.parts.each_listener(|_, _| own += 1);
             listeners += own;
             let leftovers = core.leftovers(own);
             ledger.check(leftovers.is_empty(), || format!("left at the end: {}", leftovers.join(", ")));
