@@ -42,9 +42,9 @@ BUGS = [
     ("a detached socket stays registered", 300, [
         (LOOP + "parts.rs", "socket.deregister(&self.poller)", "{ let _ = socket; std::io::Result::Ok(()) }")]),
     ("resume_writing comes at the high mark", 300, [
-        (CONNECTION + "writing.rs", "true if cost <= self.terms.limits.low()", "true if cost <= self.terms.limits.queue_bytes_high")]),
+        (CONNECTION + "writing.rs", "true if cost <= self.settings.limits.low()", "true if cost <= self.settings.limits.queue_bytes_high")]),
     ("nobody is told that the queue is over high", 300, [
-        (CONNECTION + "writing.rs", "false if cost > self.terms.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
+        (CONNECTION + "writing.rs", "false if cost > self.settings.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
     ("a mark comes after close", 1000, [
         (LOOP + "send.rs", "if connection.can_write() {\n            match mark", "if true {\n            match mark")]),
     ("a partial write loses the rest", 300, [
@@ -59,7 +59,7 @@ BUGS = [
     ("a large piece that waits for its callback overtakes what was gathered", 1000, [
         (LOOP + "send.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
     ("the cap of a connection does not hold", 300, [
-        ("src/connection/writing.rs", "self.queued_cost() > self.terms.limits.queue_bytes_max", "false")]),
+        ("src/connection/writing.rs", "self.queued_cost() > self.settings.limits.queue_bytes_max", "false")]),
     ("the cap of the loop does not hold", 1000, [
         (LOOP + "send.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}")]),
     ("the sum of the queues drifts", 1000, [
@@ -120,7 +120,7 @@ BUGS = [
         (CONNECTION + "life.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
     ("a connect stands before it has a peer", 300, [
         ("src/connect/attempts.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
-         "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
+         "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Established(attempt.address.clone()),")]),
     ("a failed connect is told as a lost connection", 300, [
         (LOOP + "turn.rs", "Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),",
          "Some(_) => drop(self.call(id, \"\", |protocol, transport| protocol.connection_lost(transport, reason))),")]),
@@ -158,7 +158,7 @@ BUGS = [
     ("a protocol that starts anew inherits a pause", 300, [
         (CONNECTION + "ending.rs", "if self.set_paused(false) {", "if false {")]),
     ("a protocol that starts anew inherits marks", 1000, [
-        (CONNECTION + "ending.rs", "            self.terms = begun_with;", "            drop(begun_with);")]),
+        (CONNECTION + "ending.rs", "            self.settings = initial;", "            drop(initial);")]),
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [

@@ -38,7 +38,7 @@ impl Core {
 
     fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
         let Some(listener) = self.parts.slots.listener(id) else { return };
-        let batch = listener.terms.limits.accepts_per_turn_max.max(1);
+        let batch = listener.settings.limits.accepts_per_turn_max.max(1);
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
@@ -51,7 +51,7 @@ impl Core {
             // A listener that hands its connections off keeps none, so it is never full.
             let is_full = (listener.is_full() || is_loop_full) && !listener.gives_away();
             if is_full {
-                if !self.parts.make_room(id) {
+                if !self.parts.accepts_though_full(id) {
                     return;
                 }
                 let Some(again) = self.parts.slots.listener_mut(id) else { return };
@@ -97,19 +97,19 @@ impl Core {
             return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
         }
         let mut is_refused = listener.is_full() || is_loop_full;
-        if listener.terms.limits.connections_per_peer_max != usize::MAX {
-            is_refused = is_refused || self.parts.has_enough(id, &peer);
+        if listener.settings.limits.connections_per_peer_max != usize::MAX {
+            is_refused = is_refused || self.parts.peer_is_at_cap(id, &peer);
             let Some(again) = self.parts.slots.listener_mut(id) else { return };
             listener = again;
         }
         if is_refused {
             return self.parts.turn_away(id, socket);
         }
-        let terms = listener.terms.clone();
+        let settings = listener.settings.clone();
         let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
         match answer {
             Some(Some(protocol)) if self.parts.life.is_open() => {
-                self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
+                self.begin_connection(id, Connection::new(socket, protocol, peer, settings));
             }
             Some(protocol) => {
                 self.drop_guarded(protocol);
@@ -146,7 +146,7 @@ impl Core {
                     }
                     None => self.parts.restore_orphaned(id),
                 }
-                self.make(id);
+                self.call_made(id);
             }
             // Its socket was reset; the listener goes on (X5).
             Err(error) => {
@@ -197,10 +197,10 @@ impl Parts {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::Factory(factory), error)),
         };
-        let listener = Listener::new(socket, factory, self.terms.limits.clone());
+        let listener = Listener::new(socket, factory, self.settings.limits.clone());
         let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
-        Rc::make_mut(&mut listener.terms).listener = Some(id);
+        Rc::make_mut(&mut listener.settings).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
             self.work.discard_any(listener.factory.take().map(Discarded::Factory));
             self.slots.remove(id);
@@ -262,9 +262,9 @@ impl Parts {
 
     /// Whether a listener may accept one more though it is full (A4): in place of a lingering one, or to refuse it. Otherwise
     /// it is looked at again once there is room.
-    fn make_room(&mut self, id: Id) -> bool {
+    fn accepts_though_full(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
-        if listener.terms.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
+        if listener.settings.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
             return true;
         }
         self.admission.wait_if_full(id);
@@ -287,15 +287,15 @@ impl Parts {
     /// See [`Admission::lingering_in_the_way`](crate::listener::admission::Admission::lingering_in_the_way).
     fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
         let is_its_own =
-            |of: Id| self.slots.connection(of).is_some_and(|connection| connection.terms.listener == Some(id));
+            |of: Id| self.slots.connection(of).is_some_and(|connection| connection.settings.listener == Some(id));
         self.admission.lingering_in_the_way(self.slots.listener(id)?, is_its_own)
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
     #[cold]
-    fn has_enough(&mut self, id: Id, peer: &Address) -> bool {
+    fn peer_is_at_cap(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
-        let max = listener.terms.limits.connections_per_peer_max;
+        let max = listener.settings.limits.connections_per_peer_max;
         if listener.peers.is_none() {
             let peers = self.count_peers(id);
             if let Some(listener) = self.slots.listener_mut(id) {
@@ -307,7 +307,8 @@ impl Parts {
         };
         if count(self) >= max {
             let is_of_peer = |of: Id| {
-                let connection = self.slots.connection(of).filter(|connection| connection.terms.listener == Some(id));
+                let connection =
+                    self.slots.connection(of).filter(|connection| connection.settings.listener == Some(id));
                 connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
             };
             if let Some(lingering) = self.admission.find_lingering(is_of_peer) {
@@ -322,7 +323,7 @@ impl Parts {
         let mut peers = Peers::default();
         for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             let connection = self.slots.connection(connection);
-            if let Some(connection) = connection.filter(|of| of.terms.listener == Some(id) && of.is_alive()) {
+            if let Some(connection) = connection.filter(|of| of.settings.listener == Some(id) && of.is_alive()) {
                 connection.neighbour().into_iter().for_each(|peer| peers.add(peer));
             }
         }

@@ -83,7 +83,7 @@ impl Core {
 
     #[cold]
     fn run_batch_of_commands(&mut self) {
-        let mut batch = self.parts.threads.take_batch(self.parts.terms.limits.commands_per_turn_max.max(1));
+        let mut batch = self.parts.threads.take_batch(self.parts.settings.limits.commands_per_turn_max.max(1));
         while let Some(command) = batch.pop_front() {
             self.parts.counters.commands_run += 1;
             self.run_command(command);

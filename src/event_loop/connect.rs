@@ -10,7 +10,7 @@ use super::work::Discarded;
 use super::{Core, Parts};
 use crate::connect::Target;
 use crate::connect::attempts::{Attempt, Connector, Looked};
-use crate::connection::{Connection, Terms};
+use crate::connection::{Connection, Settings};
 use crate::ids::Id;
 use crate::sys::{AcceptError, Readiness, Stream};
 use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
@@ -25,10 +25,10 @@ impl Core {
             return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
-        let own_terms = |limits| Rc::new(Terms::new(limits, None));
-        let terms = limits.map_or_else(|| self.parts.terms_of_clients.clone(), own_terms);
-        let timeout = timeout.unwrap_or(self.parts.terms.limits.connect_timeout);
-        let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
+        let own_settings = |limits| Rc::new(Settings::new(limits, None));
+        let settings = limits.map_or_else(|| self.parts.settings_of_clients.clone(), own_settings);
+        let timeout = timeout.unwrap_or(self.parts.settings.limits.connect_timeout);
+        let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
         connection.began_ns = self.parts.time.now_ns();
         let id = self.parts.slots.insert(Tenant::Connection(connection))?;
         self.parts.admission.one_more();
@@ -70,7 +70,7 @@ impl Core {
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
         match connector.look(slot) {
             Looked::Pending => {}
-            Looked::Stands(peer) => self.attempt_stands(id, slot, peer),
+            Looked::Established(peer) => self.attempt_succeeded(id, slot, peer),
             Looked::Failed(error) => {
                 let Some(Attempt { address, stream, slot }) = connector.take(slot) else { return };
                 // By reset: a socket that has met itself would keep its port from a server for a minute (K4).
@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// An attempt stands: it wins, and what else is under way is closed (K3).
-    fn attempt_stands(&mut self, id: Id, slot: Option<Id>, peer: Address) {
+    fn attempt_succeeded(&mut self, id: Id, slot: Option<Id>, peer: Address) {
         let Some(Attempt { address, mut stream, slot }) = self.parts.slots.connector_mut(id).and_then(|c| c.take(slot))
         else {
             return;
@@ -96,13 +96,13 @@ impl Core {
         }
         self.parts.work.free_any(slot);
         let Some(connector) =
-            self.parts.slots.connection_mut(id).and_then(|connection| connection.stands(stream, peer))
+            self.parts.slots.connection_mut(id).and_then(|connection| connection.established(stream, peer))
         else {
             return;
         };
         self.parts.end_connector(*connector);
         self.tell_follower_of_made(id);
-        self.make(id);
+        self.call_made(id);
     }
 
     /// The deadline of a connect has passed (K2).
@@ -189,7 +189,7 @@ impl Parts {
         // One that stands already has raised its edge, or never will: it is looked at without one.
         if address.as_inet().is_none() {
             if let Some(connection) = self.slots.connection_mut(id) {
-                connection.set_may_stand();
+                connection.set_may_be_established();
                 self.carry_over(id);
             }
         }

@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
     {
         let core = &mut *self.core;
         let may_listen = core.parts.life.check_listens();
-        let socket = may_listen.and_then(|()| core.parts.poller.listen(address, core.parts.terms.limits.backlog));
+        let socket = may_listen.and_then(|()| core.parts.poller.listen(address, core.parts.settings.limits.backlog));
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
         let core = &mut *self.core;
         let may_listen = core.parts.life.check_listens();
         let socket =
-            may_listen.and_then(|()| core.parts.poller.listen_unix(&address, mode, core.parts.terms.limits.backlog));
+            may_listen.and_then(|()| core.parts.poller.listen_unix(&address, mode, core.parts.settings.limits.backlog));
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 

@@ -25,7 +25,7 @@ impl Core {
         let goes_on = self.parts.flush_datagram(id);
         self.receive_whole(id, buffer);
         self.tell_datagram(id);
-        self.parts.settle_datagram(id, goes_on);
+        self.parts.finish_serving_datagram(id, goes_on);
     }
 
     fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
@@ -145,7 +145,7 @@ impl Parts {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
-        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.terms.limits.clone()));
+        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.settings.limits.clone()));
         let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
         let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");
         if let Err(error) = socket.register(&self.poller, id.token()) {
@@ -182,7 +182,7 @@ impl Parts {
     }
 
     /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
-    fn settle_datagram(&mut self, id: Id, goes_on: bool) {
+    fn finish_serving_datagram(&mut self, id: Id, goes_on: bool) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
         if datagram.is_flushed() {
             return self.finish_datagram(id, None);
@@ -242,7 +242,7 @@ impl Parts {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
                 self.outbox.count(before, datagram.queued_cost());
-                self.settle_datagram(id, false);
+                self.finish_serving_datagram(id, false);
             }
             None => self.counters.late_writes += 1,
         }
@@ -261,7 +261,7 @@ impl Parts {
     pub(crate) fn close_datagram(&mut self, id: Id, reason: CloseReason) {
         if let Some(datagram) = self.slots.datagram_mut(id) {
             datagram.close(reason);
-            self.settle_datagram(id, false);
+            self.finish_serving_datagram(id, false);
         }
     }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::work::Discarded;
 use super::{Core, PanicPolicy};
-use crate::connection::Lifted;
+use crate::connection::CheckedOut;
 use crate::health::About;
 use crate::ids::Id;
 use crate::reason::panic_message;
@@ -53,21 +53,21 @@ impl Core {
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
         let room = self.parts.outbox.room();
-        let lifted = self.parts.slots.connection_mut(id)?.lift(room)?;
-        self.call_lifted(id, lifted, name, callback)
+        let out = self.parts.slots.connection_mut(id)?.check_out(room)?;
+        self.call_checked_out(id, out, name, callback)
     }
 
     /// Like [`call`](Core::call), for callers that already hold the connection.
     #[inline]
-    pub(super) fn call_lifted<R>(
+    pub(super) fn call_checked_out<R>(
         &mut self,
         id: Id,
-        mut lifted: Lifted,
+        mut out: CheckedOut,
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let result = self.call_out(id, &mut lifted, name, callback);
-        self.end_call(id, lifted.protocol, result)
+        let result = self.call_out(id, &mut out, name, callback);
+        self.end_call(id, out.protocol, result)
     }
 
     /// Calls a protocol that is out of its slot, and leaves it there.
@@ -75,7 +75,7 @@ impl Core {
     pub(super) fn call_out<R>(
         &mut self,
         id: Id,
-        Lifted { protocol, room }: &mut Lifted,
+        CheckedOut { protocol, room }: &mut CheckedOut,
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {

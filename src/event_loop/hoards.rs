@@ -116,7 +116,7 @@ fn rank(connection: &Connection, now_ns: u64) -> Rank {
     let cost = connection.queued_cost();
     let urgency = match () {
         () if is_stuck(connection, now_ns) => Urgency::Stuck,
-        () if cost > connection.terms.limits.low() => Urgency::Long,
+        () if cost > connection.settings.limits.low() => Urgency::Long,
         () => Urgency::Short,
     };
     (urgency, Reverse(cost))

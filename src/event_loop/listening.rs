@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use crate::connection::Terms;
+use crate::connection::Settings;
 use crate::event_loop::Core;
 use crate::event_loop::work::Discarded;
 use crate::ids::Id;
@@ -83,7 +83,7 @@ impl Listening<'_> {
     /// effect here.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
-            listener.terms = Rc::new(Terms::new(limits, Some(self.id)));
+            listener.settings = Rc::new(Settings::new(limits, Some(self.id)));
             self.core.parts.look_again(self.id);
         }
     }

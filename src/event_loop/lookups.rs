@@ -43,7 +43,7 @@ impl Core {
     }
 
     fn start_lookups(&mut self) {
-        while self.parts.threads.lookups.under_way < self.parts.terms.limits.lookups_max.max(1) {
+        while self.parts.threads.lookups.under_way < self.parts.settings.limits.lookups_max.max(1) {
             let Some(id) = self.parts.threads.lookups.waiting.pop_front() else { return };
             let Some((name, port)) = self.parts.slots.connector_mut(id).and_then(|connector| connector.name.take())
             else {

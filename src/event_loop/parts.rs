@@ -19,7 +19,7 @@ use super::work::{Discarded, Loss, Work};
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::Buffers;
-use crate::connection::{Connection, Event, Flag, Handover, State, Terms};
+use crate::connection::{Connection, Event, Flag, Handover, Settings, State};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
@@ -34,9 +34,9 @@ pub(crate) struct Parts {
     pub(crate) poller: Poller,
     pub(crate) slots: Slots,
     /// What attached connections begin with; its limits are the loop's.
-    pub(crate) terms: Rc<Terms>,
+    pub(crate) settings: Rc<Settings>,
     /// Those of connections that we have begun.
-    pub(super) terms_of_clients: Rc<Terms>,
+    pub(super) settings_of_clients: Rc<Settings>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(super) time: Deadlines<Due>,
@@ -61,8 +61,8 @@ impl Parts {
             watch: Watch::new(&limits),
             outbox: Outbox::new(limits.loop_queue_bytes_max),
             admission: Admission::new(limits.loop_connections_max),
-            terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
-            terms: Rc::new(Terms::new(limits, None)),
+            settings_of_clients: Rc::new(Settings::new(limits.of_clients(), None)),
+            settings: Rc::new(Settings::new(limits, None)),
             counters: Counters::default(),
             time: Deadlines::new(clock),
             work: Work::default(),
@@ -123,7 +123,7 @@ impl Parts {
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
         let Detached { stream, unread, unsent, .. } = detached;
-        let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.terms.clone()))?;
+        let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.settings.clone()))?;
         self.restore(id, &unread, unsent);
         Ok(id)
     }
@@ -180,7 +180,7 @@ impl Parts {
     /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
     /// called later, once. Does nothing for one that has ended.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
-        self.settle(id);
+        self.queue_share(id);
         let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             return;
         };
@@ -191,7 +191,7 @@ impl Parts {
             connection = again;
         }
         connection.lose(&reason, self.outbox.pool());
-        let listener = connection.terms.listener;
+        let listener = connection.settings.listener;
         if self.outbox.gathered.is(id) {
             self.outbox.gathered.set_room(0);
             self.outbox.gathered.bytes.clear();
@@ -216,7 +216,7 @@ impl Parts {
         }
         self.outbox.count(connection.queued_cost(), 0);
         if connection.state() == State::Lingering {
-            let listener = connection.terms.listener;
+            let listener = connection.settings.listener;
             if let Some(listener) = listener.and_then(|id| self.slots.listener_mut(id)) {
                 listener.lingering -= 1;
             }
@@ -395,7 +395,7 @@ impl Parts {
     /// From here on no write of its callback counts; what it wrote before is flushed, at the callback's end or the
     /// turn's.
     fn see_to_end(&mut self, id: Id) {
-        self.settle(id);
+        self.queue_share(id);
         if self.outbox.gathered.is(id) {
             self.outbox.gathered.set_room(0);
         } else {

@@ -9,7 +9,7 @@
 use std::thread;
 
 use super::Core;
-use crate::connection::{Arrival, Flag, GATHERED_BYTES_MAX, Lifted, READ_BYTES_MAX, Read};
+use crate::connection::{Arrival, CheckedOut, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
 use crate::health::About;
 use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
@@ -91,16 +91,16 @@ impl Core {
         };
         let Some(protocol) = protocol else { return };
         // Of which `call_out` takes off what its share has.
-        let mut lifted = Lifted { protocol, room: GATHERED_BYTES_MAX };
+        let mut out = CheckedOut { protocol, room: GATHERED_BYTES_MAX };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
-        let result = self.call_out(id, &mut lifted, "eof_received", tell);
+        let result = self.call_out(id, &mut out, "eof_received", tell);
         if let Some(connection) = self.parts.slots.connection_mut(id) {
-            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_over() {
-                connection.protocol = Some(lifted.protocol);
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_over() {
+                connection.protocol = Some(out.protocol);
                 return self.parts.finish(id, CloseReason::PeerClosed);
             }
         }
-        self.end_slowly(id, lifted.protocol, result);
+        self.end_slowly(id, out.protocol, result);
     }
 
     /// A callback has returned, and there is more to do than to put its protocol back.
@@ -162,7 +162,7 @@ impl Core {
         if !connection.is_readable() {
             return self.flush(id);
         }
-        let limits = &connection.terms.limits;
+        let limits = &connection.settings.limits;
         if self.parts.outbox.gathered.bytes.len() + self.parts.outbox.share_bytes(id) > limits.queue_bytes_high
             || received >= limits.read_bytes_per_turn_max
         {

@@ -12,7 +12,7 @@ impl Parts {
     pub(super) fn start_read_rate(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let (rate, burst) =
-            (connection.terms.limits.read_bytes_per_second_max, connection.terms.limits.read_burst_bytes);
+            (connection.settings.limits.read_bytes_per_second_max, connection.settings.limits.read_burst_bytes);
         if rate != usize::MAX {
             self.set_read_rate(id, rate, burst);
         }

@@ -23,7 +23,7 @@ impl Core {
     }
 
     /// Calls `connection_made`, before anything is read (C2).
-    pub(super) fn make(&mut self, id: Id) {
+    pub(super) fn call_made(&mut self, id: Id) {
         let room = self.parts.outbox.room();
         let Some(mut connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.is_alive())
         else {
@@ -37,16 +37,16 @@ impl Core {
         } else {
             self.parts.counters.connections_made += 1;
         }
-        let Some(mut lifted) = connection.lift(room) else { return };
+        let Some(mut out) = connection.check_out(room) else { return };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
-        let result = self.call_out(id, &mut lifted, "connection_made", tell);
+        let result = self.call_out(id, &mut out, "connection_made", tell);
         if let Some(connection) = self.parts.slots.connection_mut(id) {
-            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_plain() {
-                connection.protocol = Some(lifted.protocol);
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_idle() {
+                connection.protocol = Some(out.protocol);
                 return;
             }
         }
-        self.end_slowly(id, lifted.protocol, result);
+        self.end_slowly(id, out.protocol, result);
     }
 
     /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.
@@ -55,9 +55,9 @@ impl Core {
         loop {
             // One look at the slot for each read: everything that is rare hides behind one question.
             let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-            if connection.needs_care() {
+            if connection.needs_preparation() {
                 // What is kept for another protocol comes before what is still to be read, but in another turn.
-                if looked_after || !self.take_care(id, buffer) {
+                if looked_after || !self.prepare_reading(id, buffer) {
                     return;
                 }
                 looked_after = true;
@@ -73,7 +73,7 @@ impl Core {
             if connection.flags.has(Flag::Rated) {
                 return self.receive_at_rate(id, buffer);
             }
-            let budget = connection.terms.limits.read_bytes_per_turn_max.max(1) - received;
+            let budget = connection.settings.limits.read_bytes_per_turn_max.max(1) - received;
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
@@ -94,7 +94,7 @@ impl Core {
     /// Whether reading goes on in this turn, `received` bytes having come and more being there.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
         let Some(connection) = self.parts.slots.connection(id) else { return false };
-        if received >= connection.terms.limits.read_bytes_per_turn_max.max(1) {
+        if received >= connection.settings.limits.read_bytes_per_turn_max.max(1) {
             self.parts.carry_over(id);
             return false;
         }
@@ -107,7 +107,7 @@ impl Core {
     fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
         let allowed = self.parts.allow_reading(id);
         let Some(connection) = self.parts.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
-        let budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
+        let budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
         let most = budget.min(buffer.len()).min(allowed);
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
@@ -139,12 +139,12 @@ impl Core {
 
     /// Does what must come before a connection is read from. `false` where it is not to be read from.
     #[cold]
-    fn take_care(&mut self, id: Id, buffer: &mut [u8]) -> bool {
+    fn prepare_reading(&mut self, id: Id, buffer: &mut [u8]) -> bool {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return false };
         match connection.state() {
             State::Lingering => self.discard(id, buffer),
             State::Connecting | State::ConnectingFinQueued => {
-                if connection.may_stand() {
+                if connection.may_be_established() {
                     self.look_at_attempt(id, None);
                 }
                 let stands = |connection: &Connection| connection.flags.has(Flag::Made) && connection.is_alive();
@@ -152,7 +152,7 @@ impl Core {
             }
             _ => {
                 if !connection.flags.has(Flag::Made) {
-                    self.make(id);
+                    self.call_made(id);
                 }
                 if self.parts.slots.connection(id).is_some_and(Connection::offers) {
                     self.offer_kept(id);
@@ -256,8 +256,8 @@ impl Core {
                 return consumed;
             }
             connection.flags.set(Flag::OfferAgain, false);
-            let Some(lifted) = connection.lift(room) else { return data.len() };
-            let called = self.call_lifted(id, lifted, "data_received", |protocol, transport| {
+            let Some(out) = connection.check_out(room) else { return data.len() };
+            let called = self.call_checked_out(id, out, "data_received", |protocol, transport| {
                 transport.delivers_input();
                 protocol.data_received(transport, rest)
             });
@@ -320,7 +320,7 @@ impl Core {
         let Some(connection) = self.parts.slots.connection(id) else { return };
         let queued =
             self.parts.outbox.gathered.bytes.len() + self.parts.outbox.share_bytes(id) + connection.queued_cost();
-        if queued > connection.terms.limits.queue_bytes_high {
+        if queued > connection.settings.limits.queue_bytes_high {
             self.flush_now(id);
         }
     }
@@ -331,7 +331,7 @@ impl Core {
         // Where reading is paused, or it is offered again, the protocol may not have looked at all of it: it is judged when
         // it has.
         let is_looked_at = connection.wants_input() && !connection.flags.has(Flag::OfferAgain);
-        let too_much = input.rest().len() > connection.terms.limits.input_bytes_max && is_looked_at;
+        let too_much = input.rest().len() > connection.settings.limits.input_bytes_max && is_looked_at;
         connection.keep_input(input);
         if too_much {
             self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
@@ -358,7 +358,7 @@ impl Core {
     /// Reads and drops what a lingering connection's peer still sends (X1).
     fn discard(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        let mut budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
+        let mut budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
         while connection.is_readable() {
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
@@ -403,7 +403,7 @@ impl Parts {
     /// anything else. That it is not made until then keeps all else from it. It inherits nothing (C7): its timeouts and its
     /// read rate begin with it.
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        self.settle(id);
+        self.queue_share(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
             return self.work.discard(Discarded::Protocol(protocol));
         }
@@ -427,7 +427,7 @@ impl Parts {
         }
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
         let queued = self.outbox.waiting_bytes(id) + connection.queued_cost();
-        let limits = &connection.terms.limits;
+        let limits = &connection.settings.limits;
         let over_high = queued > limits.queue_bytes_high && limits.pause_reading_over_high;
         if over_high {
             self.outbox.gathered.hold_input_back(id);

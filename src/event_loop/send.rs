@@ -15,7 +15,8 @@ impl Core {
     /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
     /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
     pub(super) fn flush(&mut self, id: Id) {
-        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.is_plain()) else {
+        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.has_no_duties())
+        else {
             return self.flush_or_defer(id);
         };
         if self.parts.outbox.gathered.bytes.is_empty() {
@@ -46,7 +47,7 @@ impl Core {
 
     /// Like [`flush`](Core::flush), even if others have written to it.
     pub(super) fn flush_now(&mut self, id: Id) {
-        self.parts.settle(id);
+        self.parts.queue_share(id);
         let Some(connection) = self.parts.slots.connection_mut(id) else {
             return self.parts.outbox.gathered.bytes.clear();
         };
@@ -54,7 +55,7 @@ impl Core {
             self.parts.send(id);
         }
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        if !connection.is_plain() {
+        if !connection.has_no_duties() {
             self.after_send(id);
         }
     }
@@ -143,7 +144,7 @@ impl Parts {
         self.outbox.gathered.disturb(id);
         self.time.look_at_clock();
         self.send_what_only_waits();
-        self.settle(id);
+        self.queue_share(id);
         let joins = self.joins(id, piece.bytes().len());
         let holds = joins && piece.is_handed_over();
         if joins {
@@ -255,7 +256,7 @@ impl Parts {
             return;
         }
         if !self.outbox.share_gathered(id) {
-            self.settle(id);
+            self.queue_share(id);
             self.push_gathered(id);
         }
     }
@@ -268,7 +269,7 @@ impl Parts {
     }
 
     fn send(&mut self, id: Id) {
-        self.settle(id);
+        self.queue_share(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             self.outbox.gathered.bytes.clear();
             return;
@@ -301,7 +302,7 @@ impl Parts {
 
     /// A send has failed: the first error of it is the reason of the end (W1), once what had arrived is delivered (R4).
     pub(super) fn fail_sending(&mut self, id: Id, reason: CloseReason) {
-        self.settle(id);
+        self.queue_share(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         self.outbox.count(connection.queued_cost(), 0);
         if self.outbox.gathered.is(id) {
@@ -342,7 +343,7 @@ impl Parts {
         if !connection.begin_lingering(count) {
             return self.finish_begun(id);
         }
-        let listener = connection.terms.listener;
+        let listener = connection.settings.listener;
         self.set_linger_deadline(id);
         self.carry_over(id);
         self.one_lingers(listener);

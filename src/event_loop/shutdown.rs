@@ -68,7 +68,7 @@ impl Parts {
     /// When closing is over that begins at this time: then the last peer has not taken anything for long enough, or has
     /// taken it slowly for as long.
     fn end_of_closing(&self, begin: Instant) -> Instant {
-        deadline_after(begin, self.terms.limits.close_timeout)
+        deadline_after(begin, self.settings.limits.close_timeout)
     }
 
     fn close_all(&mut self, end: Instant, stops: bool) {

@@ -14,7 +14,7 @@ use crate::time::idle::Idle;
 impl Core {
     /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
-        self.parts.settle(id);
+        self.parts.queue_share(id);
         self.parts.time.look_at_clock();
         if let Some(idle) = self.parts.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
             idle.timer = None;
@@ -96,7 +96,7 @@ impl Parts {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        let limits = &connection.terms.limits;
+        let limits = &connection.settings.limits;
         let (idle, handshake, total) = (limits.idle_timeout, limits.handshake_timeout, limits.total_timeout);
         if idle.is_some() {
             self.set_timeout(id, Timeout::Idle, idle);

@@ -324,7 +324,7 @@ impl Parts {
         let ending = connection.ending_record();
         if ending.timer.is_none() {
             ending.blocked_ns.get_or_insert(now_ns);
-            let close_timeout = connection.terms.limits.close_timeout;
+            let close_timeout = connection.settings.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =
                 self.time.set(self.time.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
@@ -338,7 +338,7 @@ impl Parts {
     /// A closed connection whose peer is still sending: what comes is discarded, for so long (X1).
     pub(super) fn set_linger_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let deadline = deadline_after(self.time.now(), connection.terms.limits.linger_timeout);
+        let deadline = deadline_after(self.time.now(), connection.settings.limits.linger_timeout);
         let Some(ending) = connection.ending_mut() else { return };
         if let Some(timer) = ending.timer.take() {
             self.time.remove(timer);

@@ -141,7 +141,7 @@ impl<'a> Transport<'a> {
 
     /// How many bytes this connection's protocol may leave unconsumed; 0 once it has ended.
     pub fn input_bytes_max(&self) -> usize {
-        self.core.parts.slots.connection(self.id).map_or(0, |connection| connection.terms.limits.input_bytes_max)
+        self.core.parts.slots.connection(self.id).map_or(0, |connection| connection.settings.limits.input_bytes_max)
     }
 
     /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::slots::Tenant;
 use super::work::Loss;
 use super::{Core, Parts};
-use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
+use crate::connection::{CheckedOut, Connection, Flag, Handover, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
 use crate::sys::{Events, Readiness};
@@ -165,8 +165,8 @@ impl Core {
                 continue;
             };
             connection.set_gone();
-            match connection.lift_made() {
-                Some(lifted) => self.deliver_loss(id, lifted, reason),
+            match connection.check_out_made() {
+                Some(out) => self.deliver_loss(id, out, reason),
                 None => self.deliver_untold_loss(id, reason),
             }
             self.parts.work.free(id);
@@ -205,7 +205,7 @@ impl Core {
     }
 
     #[inline]
-    fn deliver_loss(&mut self, id: Id, mut lifted: Lifted, reason: CloseReason) {
+    fn deliver_loss(&mut self, id: Id, mut out: CheckedOut, reason: CloseReason) {
         self.parts.counters.connections_lost += 1;
         self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
@@ -221,10 +221,10 @@ impl Core {
         }
         let tell =
             |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_lost(transport, reason);
-        if let Err(payload) = self.call_out(id, &mut lifted, "connection_lost", tell) {
+        if let Err(payload) = self.call_out(id, &mut out, "connection_lost", tell) {
             self.protocol_panicked(id, payload);
         }
-        self.drop_guarded(lifted.protocol);
+        self.drop_guarded(out.protocol);
     }
 
     /// Gives a detached connection to its receiver, after its protocol was told and dropped.

@@ -27,7 +27,7 @@ pub struct Feeder {
 impl Feeder {
     /// Makes a listener that takes from a backlog of its own, and what it is fed by.
     pub(crate) fn listen(context: &mut Context<'_>, address: Address, factory: Factory) -> io::Result<Feeder> {
-        let backlog = Arc::new(Backlog::new(1, context.core.parts.terms.limits.backlog as usize));
+        let backlog = Arc::new(Backlog::new(1, context.core.parts.settings.limits.backlog as usize));
         let id = context.core.parts.add_fed_listener(backlog.clone(), 0, address, factory)?;
         Ok(Feeder { backlog, handle: context.handle(), id: ListenerId(id) })
     }

@@ -29,7 +29,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         cover(ledger, connection);
         note_ending(ledger, (host, ConnectionId(id)), connection, core.parts.now());
         ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
-        let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
+        let input_max = connection.settings.limits.input_bytes_max + READ_BYTES;
         ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
         let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
         let paused = ledger.connections[index].paused;
@@ -70,8 +70,8 @@ fn note_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Con
 /// At rest: no end takes longer than its deadline.
 fn check_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
     let timeout = match connection.state() {
-        State::Flushing | State::FlushingAfterEnd => connection.terms.limits.close_timeout,
-        State::Lingering => connection.terms.limits.linger_timeout,
+        State::Flushing | State::FlushingAfterEnd => connection.settings.limits.close_timeout,
+        State::Lingering => connection.settings.limits.linger_timeout,
         _ => return,
     };
     let noted = ledger.ending_since.get(&key).filter(|(queued, _)| *queued == connection.queued_bytes());
@@ -101,7 +101,7 @@ fn cover(ledger: &mut Ledger, connection: &Connection) {
     ledger.coverage.hit(state);
     for (is, what) in [
         (inspected.over_high, "over high"),
-        (inspected.over_high && connection.terms.limits.pause_reading_over_high, "held back"),
+        (inspected.over_high && connection.settings.limits.pause_reading_over_high, "held back"),
         (inspected.paused, "paused"),
         (inspected.kept_bytes > 0, "kept input"),
         (inspected.sends_later, "sends later"),
@@ -141,7 +141,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
         });
         let mut lingering = BTreeMap::new();
         event_loop.core.parts.each_connection(|_, connection| {
-            if let (State::Lingering, Some(listener)) = (connection.state(), connection.terms.listener) {
+            if let (State::Lingering, Some(listener)) = (connection.state(), connection.settings.listener) {
                 *lingering.entry(listener).or_insert(0) += 1;
             }
         });
@@ -151,7 +151,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
             // Just at its cap a lingering connection is given up for a newcomer.
             let is_full =
-                listener.is_full() && (lingering == 0 || listener.live > listener.terms.limits.connections_max);
+                listener.is_full() && (lingering == 0 || listener.live > listener.settings.limits.connections_max);
             let waits = listener.paused
                 || matches!(listener.accepting, Accepting::BackingOff(_))
                 || (listener.accepting == Accepting::Full && is_full);
@@ -187,7 +187,7 @@ fn connection_at_rest(
     if !connection.can_write() {
         return;
     }
-    let (high, low) = (connection.terms.limits.queue_bytes_high, connection.terms.limits.low());
+    let (high, low) = (connection.settings.limits.queue_bytes_high, connection.settings.limits.low());
     ledger.check(inspected.over_high || cost <= high, || format!("{cost} are queued, and nobody was told of the mark"));
     ledger.check(!inspected.over_high || cost > low, || format!("{cost} are queued, and it still counts as over"));
     let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
