@@ -126,7 +126,7 @@ fn server(loops: usize, distribution: Distribution) -> Server {
 impl Server {
     /// Until nothing of the last round is left to be worked off.
     fn settle(&self) {
-        while self.ask(|context| context.connections()).iter().any(|&count| count > 0) {
+        while self.ask(|context| context.connection_count()).iter().any(|&count| count > 0) {
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -43,7 +43,7 @@ fn rearm(event_loop: &mut EventLoop, delays: &[Duration], timers: &[TimerId]) ->
     let mut context = event_loop.context();
     let start = Instant::now();
     for (timer, delay) in timers.iter().zip(delays) {
-        assert!(context.reset(*timer, *delay));
+        assert!(context.reset_timer(*timer, *delay));
     }
     start.elapsed()
 }
@@ -52,7 +52,7 @@ fn cancel(event_loop: &mut EventLoop, timers: &[TimerId]) -> Duration {
     let mut context = event_loop.context();
     let start = Instant::now();
     for timer in timers {
-        assert!(context.cancel(*timer));
+        assert!(context.cancel_timer(*timer));
     }
     let time = start.elapsed();
     // What they would have called is dropped.

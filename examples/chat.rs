@@ -135,7 +135,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(limits)?;
     let room = Room::default();
     let listener = event_loop.context().listen(address, move |_, _| {
-        let member = LineReceiver::new(Member { name: None, room: room.clone() }).with_line_bytes_max(LINE_BYTES_MAX);
+        let member = LineReceiver::new(Member { name: None, room: room.clone() }).line_bytes_max(LINE_BYTES_MAX);
         let protocol: Box<dyn Protocol> = Box::new(Telnet::new(member));
         Some(protocol)
     });

@@ -83,7 +83,7 @@ mod on_unix {
         /// Whether it was shut down, and the last of its connections has ended.
         fn is_done(&mut self) -> bool {
             let mut context = self.event_loop.context();
-            context.listener(self.listener).is_none() && context.connections() == 0
+            context.listener(self.listener).is_none() && context.connection_count() == 0
         }
 
         fn is_due(&self) -> bool {

@@ -119,7 +119,7 @@ impl Client {
             let context = &transport.context();
             let facts = || Facts {
                 uptime: begun.elapsed(),
-                clients: context.connections(),
+                clients: context.connection_count(),
                 connections: context.counters().accepts,
                 commands: *commands,
             };
@@ -207,7 +207,7 @@ fn watch(server: &Shared, context: &mut Context<'_>) {
     let Some(deadline) = borrowed.store.next_deadline() else { return };
     match borrowed.alarm {
         Some((at, _)) if at <= deadline => return,
-        Some((_, timer)) => drop(context.cancel(timer)),
+        Some((_, timer)) => drop(context.cancel_timer(timer)),
         None => {}
     }
     let timer = context.call_at(deadline, {

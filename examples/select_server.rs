@@ -32,7 +32,7 @@ struct Session {
 impl Session {
     fn stop_waiting(&mut self, transport: &mut Transport<'_>) {
         if let Some(timer) = self.timer.take() {
-            transport.context().cancel(timer);
+            transport.context().cancel_timer(timer);
         }
     }
 }

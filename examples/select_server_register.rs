@@ -80,7 +80,7 @@ fn read(
         Err(_) => 0, // A reset: he has left, and only he.
     };
     if let Some(timer) = timer.take() {
-        context.cancel(timer);
+        context.cancel_timer(timer);
     }
     if received == 0 {
         client.borrow_mut().left();

@@ -58,7 +58,7 @@ impl Protocol for Sender {
             reason => self.outcome.failed(&reason),
         }
         if let Some(timer) = self.progress.take() {
-            transport.context().cancel(timer);
+            transport.context().cancel_timer(timer);
         }
     }
 }

@@ -115,7 +115,7 @@ fn main() -> Result<(), Failure> {
     // First of all: it takes the environment apart.
     let service = Service::from_env()?;
     let Options { endpoints, delay, grace, start_timeout, bounds } = options()?;
-    let mut service = service.with_grace(grace).with_start_timeout(start_timeout);
+    let mut service = service.grace(grace).start_timeout(start_timeout);
     let mut event_loop = EventLoop::with_limits(bounds.limits())?;
     let mut listeners = Vec::new();
     for endpoint in &endpoints {

@@ -18,7 +18,7 @@ macro_rules! limits {
         /// The bounds of a loop, of what one listener accepts, or of one connection.
         ///
         /// A loop has one set, which its listeners and attached streams start from; a listener can be given another
-        /// one ([`Listening::set_limits`](crate::Listening::set_limits)). Each is a field to read and to set, and has a
+        /// one ([`Listener::set_limits`](crate::Listener::set_limits)). Each is a field to read and to set, and has a
         /// setter for chains:
         ///
         /// ```

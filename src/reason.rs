@@ -217,7 +217,7 @@ impl Error for ConnectError {
     }
 }
 
-/// What went wrong with a listener; told to the hook of [`on_error`](crate::Listening::on_error).
+/// What went wrong with a listener; told to the hook of [`on_error`](crate::Listener::on_error).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenerError {

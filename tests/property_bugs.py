@@ -141,7 +141,7 @@ BUGS = [
     ("what a handle writes is lost", 300, [
         (LOOP + "commands.rs", "Command::Write(id, data) => self.parts.write(id.0, Piece::Owned(data)),", "Command::Write(..) => {}")]),
     ("a raised cap is not looked at", 3000, [
-        ("src/event_loop/listening.rs", "Some(self.id)));\n            self.core.parts.look_again(self.id);", "Some(self.id)));")]),
+        ("src/event_loop/listener.rs", "Some(self.id)));\n            self.core.parts.look_again(self.id);", "Some(self.id)));")]),
     ("a datagram that had to wait is sent twice", 3000, [
         ("src/datagram/mod.rs", "if self.send_now(&data, to.as_ref()) {", "if self.send_now(&data, to.as_ref()) && self.send_now(&data, to.as_ref()) {")]),
     ("the marks of a datagram socket do not alternate", 3000, [

@@ -109,7 +109,7 @@ impl Reconnect {
         context.follow(id, move |context, what| match what {
             Followed::Made => timer = Some(note_whether_up(context, id, stable_after, has_stayed_up.clone())),
             Followed::Ended(end) => {
-                timer.take().map(|timer| context.cancel(timer));
+                timer.take().map(|timer| context.cancel_timer(timer));
                 let Some(mut plan) = plan.take() else { return };
                 if has_stayed_up.get() {
                     plan.backoff.reset();

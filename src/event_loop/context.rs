@@ -18,7 +18,7 @@ use crate::rate::TokenBucket;
 use crate::sys::Readiness;
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, ListenerId, Listening, Protocol, RateGroupId, SourceId,
+    DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, RateGroupId, SourceId,
     TimerId, Transport,
 };
 
@@ -40,7 +40,7 @@ impl<'a> Context<'a> {
 
     /// Listens on an address; `factory` makes a protocol for every peer, or answers `None` to refuse it.
     ///
-    /// Port 0 lets the system choose one, see [`Listening::local_addr`]. An IPv6 address serves IPv6 alone.
+    /// Port 0 lets the system choose one, see [`Listener::local_addr`]. An IPv6 address serves IPv6 alone.
     ///
     /// # Errors
     ///
@@ -96,9 +96,10 @@ impl<'a> Context<'a> {
     }
 
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
-    /// For what somebody else accepts ([`Listening::on_accept`]) and this loop is to serve as a listener of its own would.
-    /// `address` is what [`Listening::local_addr`] then says. `backlog` connections at most wait
-    /// ([`Limits::backlog`], of the loop's own set; 0 counts as 1); those that wait when the listener is closed are reset.
+    /// For what somebody else accepts ([`Listener::on_accept`]) and this loop is to serve as a listener of its own would.
+    /// `address` is what [`Listener::local_addr`] then says. `backlog` connections at most wait
+    /// ([`Limits::backlog`](crate::Limits::backlog), of the loop's own set; 0 counts as 1); those that wait when the listener
+    /// is closed are reset.
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ impl<'a> Context<'a> {
     }
 
     /// Like [`listen_unix`](Context::listen_unix), on a socket that listens already. It is made non-blocking. Its path is
-    /// not removed when it is closed, since the process that made it may have it too; see [`Listening::set_unlinks`].
+    /// not removed when it is closed, since the process that made it may have it too; see [`Listener::set_unlinks`].
     ///
     /// # Errors
     ///
@@ -162,7 +163,7 @@ impl<'a> Context<'a> {
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
-    /// of its own, at most [`lookups_max`](Limits::lookups_max) at a time; in a simulated loop, which has no resolver
+    /// of its own, at most [`lookups_max`](crate::Limits::lookups_max) at a time; in a simulated loop, which has no resolver
     /// before, on the loop's thread.
     pub fn set_resolver(
         &mut self,
@@ -260,9 +261,9 @@ impl<'a> Context<'a> {
     }
 
     /// A listener, by its id; `None` once it is closed.
-    pub fn listener(&mut self, id: ListenerId) -> Option<Listening<'_>> {
+    pub fn listener(&mut self, id: ListenerId) -> Option<Listener<'_>> {
         self.core.parts.slots.listener(id.0)?;
-        Some(Listening { core: self.core, id: id.0 })
+        Some(Listener { core: self.core, id: id.0 })
     }
 
     /// Makes a group of connections that are read from no faster than this together: `burst_bytes` at once,
@@ -337,7 +338,7 @@ impl<'a> Context<'a> {
     /// with the next tick that lies ahead. A period of zero means once in every turn, and keeps the loop from sleeping.
     ///
     /// It goes on until it is cancelled, which `call` itself may do, or until `call` panics: that is logged, and ends it.
-    /// [`reset`](Context::reset) moves its next tick, and with it those that follow.
+    /// [`reset_timer`](Context::reset_timer) moves its next tick, and with it those that follow.
     ///
     /// ```
     /// # let mut event_loop = switchboard::EventLoop::new()?;
@@ -357,13 +358,13 @@ impl<'a> Context<'a> {
     /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
     /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
     /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
-    pub fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
+    pub fn reset_timer(&mut self, id: TimerId, delay: Duration) -> bool {
         self.core.parts.time.reset(id.0, self.core.parts.time.after(delay))
     }
 
     /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
     /// closure is dropped at the turn's end.
-    pub fn cancel(&mut self, id: TimerId) -> bool {
+    pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.parts.cancel(id)
     }
 
@@ -390,7 +391,7 @@ impl<'a> Context<'a> {
 
     /// Begins to drain: listeners are closed, connections go on until they end by themselves. Once no connection is left,
     /// or after `grace`, what there still is is closed as [`shutdown`](Context::shutdown) does it, with the loop's
-    /// [`close_timeout`](Limits::close_timeout) as its grace; then [`run`](crate::EventLoop::run) returns. So no answer is
+    /// [`close_timeout`](crate::Limits::close_timeout) as its grace; then [`run`](crate::EventLoop::run) returns. So no answer is
     /// cut that its protocol gives within `grace`.
     ///
     /// - Who waits in a listener's backlog is reset by the system, unless another process has that socket too.
@@ -466,7 +467,7 @@ impl<'a> Context<'a> {
 
     /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
     /// come.
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.core.parts.slots.connections()
     }
 
@@ -489,6 +490,6 @@ impl<'a> Context<'a> {
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("connections", &self.connections()).finish_non_exhaustive()
+        f.debug_struct("Context").field("connections", &self.connection_count()).finish_non_exhaustive()
     }
 }

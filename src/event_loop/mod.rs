@@ -17,7 +17,7 @@ mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
 mod life;
-pub(crate) mod listening;
+pub(crate) mod listener;
 mod lookups;
 mod parts;
 mod quick;

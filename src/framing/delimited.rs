@@ -26,7 +26,7 @@ impl Delimited {
 
     /// Sets how long a frame may be without its delimiter.
     #[must_use]
-    pub fn with_frame_bytes_max(mut self, bytes: usize) -> Delimited {
+    pub fn frame_bytes_max(mut self, bytes: usize) -> Delimited {
         self.frame_bytes_max = bytes;
         self
     }

@@ -59,7 +59,7 @@ pub trait LineHandler {
         data.len()
     }
 
-    /// A line is longer than [`with_line_bytes_max`](LineReceiver::with_line_bytes_max) allows; told once for each, as
+    /// A line is longer than [`line_bytes_max`](LineReceiver::line_bytes_max) allows; told once for each, as
     /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
     /// (rule [F2](crate::guide::rules#f2)). Where it does not, the line is skipped, and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
@@ -150,14 +150,14 @@ impl<H: LineHandler> LineReceiver<H> {
 
     /// Sets what ends a line.
     #[must_use]
-    pub fn with_line_ending(mut self, ending: LineEnding) -> LineReceiver<H> {
+    pub fn line_ending(mut self, ending: LineEnding) -> LineReceiver<H> {
         self.ending = ending;
         self
     }
 
     /// Sets how many bytes a line may have without what ends it. Default 16,384.
     #[must_use]
-    pub fn with_line_bytes_max(mut self, bytes: usize) -> LineReceiver<H> {
+    pub fn line_bytes_max(mut self, bytes: usize) -> LineReceiver<H> {
         self.line_bytes_max = bytes;
         self
     }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn f1_a_line_of_a_million_single_bytes_is_looked_at_once() {
         let million = 1_000_000;
-        let mut lines = LineReceiver::new(Nobody).with_line_bytes_max(million);
+        let mut lines = LineReceiver::new(Nobody).line_bytes_max(million);
         let data = [vec![b'x'; million], b"\n".to_vec()].concat();
         let mut looked_at = 0;
         for end in 1..=million {

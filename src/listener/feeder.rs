@@ -47,17 +47,17 @@ impl Feeder {
     }
 
     /// How many wait in the backlog.
-    pub fn waiting(&self) -> usize {
+    pub fn waiting_count(&self) -> usize {
         self.backlog.waiting()
     }
 
     /// How many connections of the listener stand, as its loop last told; those that wait are not among them.
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.backlog.connections(0)
     }
 
     /// The name of the listener in its loop.
-    pub fn listener(&self) -> ListenerId {
+    pub fn listener_id(&self) -> ListenerId {
         self.id
     }
 
@@ -132,8 +132,8 @@ impl fmt::Debug for Feeder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feeder")
             .field("listener", &self.id)
-            .field("waiting", &self.waiting())
-            .field("connections", &self.connections())
+            .field("waiting", &self.waiting_count())
+            .field("connections", &self.connection_count())
             .finish_non_exhaustive()
     }
 }

@@ -78,12 +78,12 @@ impl Children {
         };
         let children = self.clone();
         let over = move |context: &mut Context<'_>, outcome| {
-            timer.map(|timer| context.cancel(timer));
+            timer.map(|timer| context.cancel_timer(timer));
             children.lock().children.remove(&number);
             end(context, outcome);
         };
         if let Err(error) = pool.submit(context, None, work, over) {
-            timer.map(|timer| context.cancel(timer));
+            timer.map(|timer| context.cancel_timer(timer));
             self.lock().children.remove(&number);
             return Err(error);
         }

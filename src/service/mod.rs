@@ -19,7 +19,7 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut service = Service::from_env()?.with_grace(Duration::from_secs(20));
+//!     let mut service = Service::from_env()?.grace(Duration::from_secs(20));
 //!     let mut event_loop = EventLoop::new()?;
 //!     for endpoint in std::env::args().skip(1) {
 //!         let endpoint: Endpoint = endpoint.parse()?;
@@ -53,7 +53,7 @@
 //!   does not, and is restarted.
 //! - **Where it is told**: at the path or the abstract name that `NOTIFY_SOCKET` has. Of any other address, such as `vsock:`,
 //!   which systemd sets for no service, one line of the log says that nothing is told, and the service goes on.
-//! - **SIGTERM and SIGINT** drain, for the [grace](Service::with_grace) at the most; the second one ends at once. Let
+//! - **SIGTERM and SIGINT** drain, for the [grace](Service::grace) at the most; the second one ends at once. Let
 //!   `TimeoutStopSec=` be longer than the grace and the loop's [`close_timeout`](crate::Limits::close_timeout) together.
 //!
 //! # The restart without a gap
@@ -61,7 +61,7 @@
 //! At SIGUSR2 the process starts the program anew, with its own arguments, from the path that it was started from (so put
 //! the new version there first). The new process has the same listeners: those of its endpoints that read as the old one's
 //! are taken over, port 0 included. Once it says that it is ready, the old one stops listening and drains. Should it end
-//! before, or not become ready within [the time that it has](Service::with_start_timeout), it is killed, and the old one
+//! before, or not become ready within [the time that it has](Service::start_timeout), it is killed, and the old one
 //! goes on as if nothing had been. No connection is refused, and no answer is cut that is given within the grace.
 //!
 //! systemd is told `RELOADING=1`, and then of the new main process: `systemctl reload` does all of it by
@@ -124,14 +124,14 @@ impl Service {
 
     /// How long connections may go on when the service ends or is taken over; 30 s by default.
     #[must_use]
-    pub fn with_grace(mut self, grace: Duration) -> Service {
+    pub fn grace(mut self, grace: Duration) -> Service {
         self.grace = grace;
         self
     }
 
     /// How long a new process may take until it is ready; 30 s by default.
     #[must_use]
-    pub fn with_start_timeout(mut self, start_timeout: Duration) -> Service {
+    pub fn start_timeout(mut self, start_timeout: Duration) -> Service {
         self.start_timeout = start_timeout;
         self
     }

@@ -219,7 +219,7 @@ impl Handover {
             }
         }
         if let Some(watchdog) = self.watchdog {
-            context.cancel(watchdog);
+            context.cancel_timer(watchdog);
         }
         self.manager.notify(&[NotifyState::MainPid(process), NotifyState::Ready]);
         context.drain(self.grace);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::script::Call;
-use crate::{ListenerError, Listening};
+use crate::{Listener, ListenerError};
 
 /// Notes what the hook of the scene's listener is told, and when, in milliseconds from now.
 pub(super) fn hook(scene: &mut Scene) -> Log {
@@ -200,14 +200,14 @@ fn a5_who_is_refused_by_the_factory_is_closed_without_a_callback() {
     assert_eq!(log.take(), ["made"], "the listener goes on");
     let counters = scene.event_loop.context().counters();
     assert_eq!((counters.connections_refused, counters.connections_made), (1, 1));
-    assert_eq!(scene.event_loop.context().connections(), 1);
+    assert_eq!(scene.event_loop.context().connection_count(), 1);
 }
 
 /// A listener whose factory does this on the second call. It takes everybody.
 fn acts_on_second(
     scene: &mut Scene,
     log: &Log,
-    mut act: impl FnMut(&mut Listening<'_>) + 'static,
+    mut act: impl FnMut(&mut Listener<'_>) + 'static,
 ) -> (ListenerId, Backlog) {
     let own = Rc::new(RefCell::new(None));
     let (noted, known, mut calls) = (log.clone(), own.clone(), 0);
@@ -236,7 +236,7 @@ fn a6_a_listener_closed_by_its_own_factory_accepts_nobody_more() {
     scene.settle();
     assert_eq!((log.take().len(), backlog.waiting(), backlog.is_closed()), (2, 3, true));
     assert!(scene.event_loop.context().listener(listener).is_none());
-    assert_eq!(scene.event_loop.context().connections(), 2, "its connections stay");
+    assert_eq!(scene.event_loop.context().connection_count(), 2, "its connections stay");
 }
 
 #[test]
@@ -349,5 +349,5 @@ fn x5_an_accepted_socket_that_cannot_be_registered_is_reset_and_the_listener_goe
     assert_eq!(refused.take_calls(), [Call::Reset]);
     assert_eq!(refused_log.take(), [""; 0]);
     assert_eq!(log.take(), ["made"]);
-    assert_eq!(scene.event_loop.context().connections(), 1);
+    assert_eq!(scene.event_loop.context().connection_count(), 1);
 }

@@ -110,7 +110,7 @@ fn k1_the_error_of_the_socket_comes_before_its_peer() {
     assert!(scene.event_loop.context().connection(id).is_none());
     let counters = scene.event_loop.context().counters();
     assert_eq!((counters.connects_failed, counters.connections_made, counters.connections_lost), (1, 0, 0));
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn k1_what_fails_at_once_is_returned_and_nothing_is_called() {
     assert_eq!(scene.begin(&log, vec![], idle).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     scene.settle();
     assert!(log.take().is_empty());
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
     assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left");
 }
 
@@ -275,7 +275,7 @@ fn k3_the_next_is_tried_after_250_ms_and_the_first_that_stands_wins() {
     scene.receive(&peers[1], "hello");
     scene.end(&peers[1]);
     assert_eq!(log.take(), ["data hello", "eof", "lost: closed by the peer"]);
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
 #[test]
@@ -506,7 +506,7 @@ fn e1_a_panic_of_connect_failed_ends_nobody_else() {
     assert_eq!(scene.event_loop.context().counters().panics, 1);
     scene.stands(&second);
     assert_eq!(log.take(), ["made"]);
-    assert_eq!(scene.event_loop.context().connections(), 1);
+    assert_eq!(scene.event_loop.context().connection_count(), 1);
 }
 
 #[test]
@@ -577,7 +577,7 @@ fn k5_connecting_again_from_connect_failed_and_connection_lost_grows_nothing() {
         }
         assert_eq!(count.get(), n + 1);
     }
-    assert_eq!(scene.event_loop.context().connections(), 1);
+    assert_eq!(scene.event_loop.context().connection_count(), 1);
     let slots = scene.event_loop.core.parts.slots.ids(|_| true);
     assert!(slots.iter().all(|id| id.slot < 4), "{slots:?}", slots = slots.len());
 }

@@ -64,7 +64,7 @@ fn e1_a_reason_whose_destructor_panics_loses_no_connection() {
     let result = catch_unwind(AssertUnwindSafe(|| scene.pass(Duration::from_secs(6))));
     scene.settle();
     assert_eq!(log.take(), ["made", "lost: the peer did not take what was left in time"]);
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
     assert!(result.is_ok());
 }
 

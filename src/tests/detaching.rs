@@ -38,8 +38,8 @@ fn c7_what_is_unconsumed_goes_with_a_detached_connection_and_its_protocol_is_tol
     assert!(detached.peer_addr().is_some() && !peer.is_closed());
     let mut context = scene.event_loop.context();
     assert!(context.connection(id).is_none());
-    assert_eq!((context.connections(), context.counters().late_writes), (0, 1));
-    assert_eq!(context.listener(scene.listener).unwrap().connections(), 0);
+    assert_eq!((context.connection_count(), context.counters().late_writes), (0, 1));
+    assert_eq!(context.listener(scene.listener).unwrap().connection_count(), 0);
     drop(detached);
     assert!(peer.is_closed());
 }

@@ -93,7 +93,7 @@ fn x3_shutdown_stops_listening_closes_all_and_aborts_what_is_left_at_the_deadlin
     assert!(scene.backlog.is_closed());
     assert_eq!(last_call(&peer), Some(Call::Close), "nothing was left to send");
     assert_eq!(last_call(&slow_peer), Some(Call::Reset), "half an answer is not to be taken for the whole");
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn x5_who_cannot_be_registered_after_accept_is_reset_and_the_listener_goes_on() 
     scene.settle();
     assert_eq!(peer.take_calls(), [Call::Reset]);
     assert_eq!(log.take(), [""; 0], "it never was a connection");
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
     scene.accept(&log, idle);
     assert_eq!(log.take(), ["made"]);
 }

@@ -353,7 +353,7 @@ fn c1_an_attached_stream_that_is_aborted_before_it_was_made_gets_no_call() {
     scene.settle();
     assert_eq!(log.take(), [""; 0]);
     assert!(peer.is_closed());
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn a4_at_the_cap_newcomers_wait_and_are_accepted_by_themselves_when_somebody_lea
     assert_eq!((log.take().len(), scene.backlog.waiting()), (1, 2));
     scene.end(&second_peer);
     assert_eq!((log.take().len(), scene.backlog.waiting()), (1, 1));
-    assert_eq!(scene.event_loop.context().listener(scene.listener).unwrap().connections(), 2);
+    assert_eq!(scene.event_loop.context().listener(scene.listener).unwrap().connection_count(), 2);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a4_the_cap_is_one_of_each_listener() {
     scene.world.event(&backlog, Readiness::READABLE);
     scene.settle();
     assert_eq!(log.take(), ["made"; 3]);
-    assert_eq!(scene.event_loop.context().listener(other).unwrap().connections(), 1);
+    assert_eq!(scene.event_loop.context().listener(other).unwrap().connection_count(), 1);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a4_who_is_refused_or_cannot_be_taken_in_does_not_count() {
     scene.knock(Some(protocol(&log, echo)));
     scene.settle();
     assert_eq!(log.take(), ["made"]);
-    assert_eq!(scene.event_loop.context().listener(scene.listener).unwrap().connections(), 1);
+    assert_eq!(scene.event_loop.context().listener(scene.listener).unwrap().connection_count(), 1);
 }
 
 #[test]

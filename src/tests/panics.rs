@@ -101,7 +101,7 @@ fn e1_a_panic_in_any_callback_ends_that_connection_and_no_other() {
             }
             let counters = scene.event_loop.context().counters();
             assert_eq!((counters.panics, counters.connections_lost), (1, 1), "{place}");
-            assert_eq!(scene.event_loop.context().connections(), 1, "its slot was freed");
+            assert_eq!(scene.event_loop.context().connection_count(), 1, "its slot was freed");
             // The loop goes on, its listener too.
             let (_, newcomer) = scene.accept(&other_log, echo);
             scene.receive(&newcomer, "z");
@@ -198,7 +198,7 @@ fn e1_a_panic_in_connection_lost_is_told_to_nobody_and_the_next_is_still_told() 
         assert!(settle(&mut scene).is_empty());
         assert_eq!(log.take(), ["made", "made", "lost: aborted by us", "lost: aborted by us"]);
         assert_eq!(scene.event_loop.context().counters().panics, 2);
-        assert_eq!(scene.event_loop.context().connections(), 0);
+        assert_eq!(scene.event_loop.context().connection_count(), 0);
     }
 }
 
@@ -297,7 +297,7 @@ fn a5_a_panic_in_a_factory_closes_that_socket_and_the_listener_goes_on() {
         let closed: Vec<_> = peers.iter().map(Peer::is_closed).collect();
         assert_eq!(closed, [false, false, true, false, false, true]);
         assert_eq!(peers[2].take_calls(), [Call::Reset]);
-        assert_eq!(scene.event_loop.context().listener(listener).unwrap().connections(), 4);
+        assert_eq!(scene.event_loop.context().listener(listener).unwrap().connection_count(), 4);
         assert_eq!(scene.event_loop.context().counters().panics, 2);
     }
 }

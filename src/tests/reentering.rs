@@ -145,7 +145,7 @@ fn c4_the_socket_is_closed_when_connection_lost_runs_and_the_slot_is_freed_after
         if let Event::Lost(_) = event {
             assert!(seen.borrow().as_ref().unwrap().is_closed());
             assert_eq!(transport.local_addr().unwrap_err().kind(), io::ErrorKind::NotConnected);
-            assert_eq!(transport.context().connections(), 1);
+            assert_eq!(transport.context().connection_count(), 1);
             let own = transport.id();
             assert!(transport.context().connection(own).is_none(), "it has ended");
         }
@@ -154,7 +154,7 @@ fn c4_the_socket_is_closed_when_connection_lost_runs_and_the_slot_is_freed_after
     *known.borrow_mut() = Some(peer.clone());
     scene.end(&peer);
     assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer"]);
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
     assert!(scene.event_loop.context().connection(id).is_none());
 }
 
@@ -166,7 +166,7 @@ fn c4_no_slot_is_free_before_the_last_callback_of_the_turn() {
         let log = log.clone();
         move |event: Event<'_>, transport: &mut Transport<'_>| {
             if let Event::Lost(_) = event {
-                log.push(format!("{} slots", transport.context().connections()));
+                log.push(format!("{} slots", transport.context().connection_count()));
             }
             by_default(&event, transport)
         }
@@ -230,11 +230,11 @@ fn c4_stale_ids_reach_nobody() {
     let (_, _backlog) = scene.listen(|_, _| None);
     let mut context = scene.event_loop.context();
     let timer = context.call_later(Duration::ZERO, |_| {});
-    assert!(context.cancel(timer));
+    assert!(context.cancel_timer(timer));
     context.call_later(Duration::from_secs(1), |_| {});
     assert!(context.connection(old).is_none());
     assert!(context.listener(old_listener).is_none());
-    assert!(!context.cancel(timer));
+    assert!(!context.cancel_timer(timer));
     assert!(!context.unref(old) && !context.unref(old_listener) && !context.unref(timer));
     // A listener's id, read as a connection's or a source's, names neither.
     assert!(context.connection(ConnectionId(scene.listener.0)).is_none());
@@ -368,6 +368,6 @@ fn c3_cancelling_a_timer_drops_what_is_the_user_s_only_later() {
     let member = Member(list.clone());
     let timer = scene.event_loop.context().call_later(Duration::ZERO, move |_| drop(member));
     let held = list.borrow_mut();
-    scene.event_loop.context().cancel(timer);
+    scene.event_loop.context().cancel_timer(timer);
     drop(held);
 }

@@ -114,8 +114,8 @@ fn t4_it_is_cancelled_from_outside_and_from_within_itself() {
     let outside = every(&mut scene, &log, 10 * MS, move |_, _| assert!(Rc::strong_count(&kept) > 0));
     scene.pass(10 * MS);
     assert_eq!(log.take(), ["10, 0 missed"]);
-    assert!(scene.event_loop.context().cancel(outside));
-    assert!(!scene.event_loop.context().cancel(outside));
+    assert!(scene.event_loop.context().cancel_timer(outside));
+    assert!(!scene.event_loop.context().cancel_timer(outside));
     scene.turn();
     assert_eq!(Rc::strong_count(&held), 1, "what it held is dropped at the turn's end");
 
@@ -123,14 +123,14 @@ fn t4_it_is_cancelled_from_outside_and_from_within_itself() {
     let answers = Log::default();
     let noted = answers.clone();
     let within = every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
-        noted.push(format!("{} {}", context.cancel(own), context.cancel(own)));
-        noted.push(format!("{} {}", context.reset(own, MS), context.unref(own)));
+        noted.push(format!("{} {}", context.cancel_timer(own), context.cancel_timer(own)));
+        noted.push(format!("{} {}", context.reset_timer(own, MS), context.unref(own)));
         assert_eq!(Rc::strong_count(&kept), 2, "not while it runs");
     });
     scene.pass(100 * MS);
     assert_eq!(log.take(), ["10, 0 missed"]);
     assert_eq!(answers.take(), ["true false", "false false"]);
-    assert!(!scene.event_loop.context().cancel(within));
+    assert!(!scene.event_loop.context().cancel_timer(within));
     assert_eq!((Rc::strong_count(&held), scene.event_loop.time_to_next()), (1, None));
 }
 
@@ -142,21 +142,21 @@ fn t4_setting_it_anew_moves_the_next_tick_and_those_that_follow() {
     let id = every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
         calls += 1;
         if calls == 2 {
-            assert!(context.reset(own, 25 * MS));
+            assert!(context.reset_timer(own, 25 * MS));
         }
     });
     scene.pass(60 * MS);
     assert_eq!(log.take(), ["10, 0 missed", "20, 0 missed", "45, 0 missed", "55, 0 missed"]);
-    assert!(scene.event_loop.context().reset(id, MS));
+    assert!(scene.event_loop.context().reset_timer(id, MS));
     scene.pass(15 * MS);
     assert_eq!(log.take(), ["61, 0 missed", "71, 0 missed"]);
     // Set for now from within itself it comes in the next turn.
     let mut resets = 3;
-    scene.event_loop.context().cancel(id);
+    scene.event_loop.context().cancel_timer(id);
     every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
         if resets > 0 {
             resets -= 1;
-            context.reset(own, Duration::ZERO);
+            context.reset_timer(own, Duration::ZERO);
         }
     });
     scene.world.advance(10 * MS);
@@ -218,7 +218,7 @@ fn t4_a_panic_ends_it_whatever_the_policy_and_nothing_else() {
         scene.pass(100 * MS);
         assert_eq!(log.take(), ["10, 0 missed"]);
         let mut context = scene.event_loop.context();
-        assert!(!context.cancel(id));
+        assert!(!context.cancel_timer(id));
         let counters = context.counters();
         assert_eq!((counters.panics, counters.timers_fired), (1, 12), "the other one goes on");
         assert_eq!(Rc::strong_count(&held), 1);
@@ -235,7 +235,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
         left -= 1;
         if left == 0 {
-            context.cancel(own);
+            context.cancel_timer(own);
         }
     });
     scene.event_loop.run_until_idle().unwrap();
@@ -248,7 +248,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     assert!(scene.event_loop.context().unref(outside));
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), [""; 0]);
-    assert!(scene.event_loop.context().cancel(outside));
+    assert!(scene.event_loop.context().cancel_timer(outside));
     // One that panics is not waited for either.
     let mut calls = 0;
     every(&mut scene, &Log::default(), MS, move |context, _| {
@@ -280,10 +280,14 @@ fn t1_a_timer_that_is_set_anew_comes_then_and_once_after_those_of_the_same_time(
     let equal = once(&mut scene, &log, 20 * MS, "equal");
     once(&mut scene, &log, 20 * MS, "other");
     let mut context = scene.event_loop.context();
-    assert!(context.reset(later, 30 * MS) && context.reset(sooner, 5 * MS) && context.reset(equal, 20 * MS));
+    assert!(
+        context.reset_timer(later, 30 * MS)
+            && context.reset_timer(sooner, 5 * MS)
+            && context.reset_timer(equal, 20 * MS)
+    );
     scene.pass(100 * MS);
     assert_eq!(log.take(), ["sooner at 5", "other at 20", "equal at 20", "later at 30"]);
-    assert!(!scene.event_loop.context().reset(later, MS), "it was called");
+    assert!(!scene.event_loop.context().reset_timer(later, MS), "it was called");
     assert_eq!(scene.event_loop.time_to_next(), None);
 }
 
@@ -294,13 +298,13 @@ fn t1_a_timer_set_anew_counts_from_the_real_now_and_keeps_its_id() {
     let id = once(&mut scene, &log, 10 * MS, "it");
     for _ in 0..100 {
         scene.pass(9 * MS);
-        assert!(scene.event_loop.context().reset(id, 10 * MS));
+        assert!(scene.event_loop.context().reset_timer(id, 10 * MS));
     }
     assert_eq!(log.take(), [""; 0]);
-    scene.event_loop.context().reset(id, Duration::MAX);
+    scene.event_loop.context().reset_timer(id, Duration::MAX);
     scene.pass(SECOND);
-    assert!(scene.event_loop.context().cancel(id));
-    assert!(!scene.event_loop.context().reset(id, MS));
+    assert!(scene.event_loop.context().cancel_timer(id));
+    assert!(!scene.event_loop.context().reset_timer(id, MS));
     scene.pass(SECOND);
     assert_eq!(log.take(), [""; 0]);
 }
@@ -313,7 +317,7 @@ fn t3_a_timer_that_another_sets_for_now_in_the_same_phase_comes_in_the_next_turn
     let known = ids.clone();
     scene.event_loop.context().call_later(MS, move |context| {
         for &id in known.borrow().iter() {
-            assert!(context.reset(id, Duration::ZERO));
+            assert!(context.reset_timer(id, Duration::ZERO));
         }
     });
     let (due, far) = (once(&mut scene, &log, MS, "due"), once(&mut scene, &log, SECOND, "far"));

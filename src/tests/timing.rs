@@ -92,18 +92,18 @@ fn t2_cancel_is_exact_gives_the_memory_back_and_is_harmless_when_repeated() {
     let kept = held.clone();
     let second = scene.event_loop.context().call_later(MS, move |_| drop(kept));
     let third = set(&mut scene, &log, MS, "third");
-    assert!(scene.event_loop.context().cancel(second));
-    assert!(!scene.event_loop.context().cancel(second));
+    assert!(scene.event_loop.context().cancel_timer(second));
+    assert!(!scene.event_loop.context().cancel_timer(second));
     scene.turn();
     assert_eq!(Rc::strong_count(&held), 1, "what it held is dropped at the turn's end");
     scene.pass(MS);
     assert_eq!(log.take(), ["first at 1", "third at 1"]);
     for fired in [first, third] {
-        assert!(!scene.event_loop.context().cancel(fired));
+        assert!(!scene.event_loop.context().cancel_timer(fired));
     }
     // A stale name means nobody, also not the next one.
     let next = set(&mut scene, &log, MS, "next");
-    assert!(!scene.event_loop.context().cancel(second));
+    assert!(!scene.event_loop.context().cancel_timer(second));
     assert_ne!(next, second);
     scene.pass(MS);
     assert_eq!(log.take(), ["next at 1"]);
@@ -116,7 +116,7 @@ fn t2_a_timer_that_cancels_itself_is_told_that_it_was_called() {
     let (known, noted) = (own.clone(), answer.clone());
     let id = scene.event_loop.context().call_later(MS, move |context| {
         let own = known.borrow().unwrap();
-        *noted.borrow_mut() = Some((context.cancel(own), context.unref(own)));
+        *noted.borrow_mut() = Some((context.cancel_timer(own), context.unref(own)));
     });
     *own.borrow_mut() = Some(id);
     scene.pass(MS);
@@ -131,7 +131,7 @@ fn t2_a_timer_cancelled_by_another_in_the_same_pass_never_comes() {
     let (known, noted) = (victims.clone(), log.clone());
     scene.event_loop.context().call_later(MS, move |context| {
         for &victim in known.borrow().iter() {
-            noted.push(context.cancel(victim).to_string());
+            noted.push(context.cancel_timer(victim).to_string());
         }
     });
     let victim = set(&mut scene, &log, MS, "victim");
@@ -151,7 +151,7 @@ fn t2_a_timer_cancelled_by_an_event_of_the_turn_in_which_it_is_due_never_comes()
     let timer = set(&mut scene, &log, MS, "timer");
     let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
         if let Event::Data(_) = event {
-            assert!(transport.context().cancel(timer));
+            assert!(transport.context().cancel_timer(timer));
         }
         by_default(&event, transport)
     });
@@ -172,10 +172,10 @@ fn t2_a_burst_of_cancelled_timers_leaves_no_memory_behind() {
             ids.swap(2 * n, 199_999 - n);
         }
         for id in ids.drain(1000..) {
-            assert!(scene.event_loop.context().cancel(id));
+            assert!(scene.event_loop.context().cancel_timer(id));
         }
         scene.turn();
-        ids.iter().for_each(|&id| _ = scene.event_loop.context().cancel(id));
+        ids.iter().for_each(|&id| _ = scene.event_loop.context().cancel_timer(id));
         scene.turn();
     });
     assert_eq!(scene.event_loop.time_to_next(), None);
@@ -310,7 +310,7 @@ fn l5_run_until_idle_waits_for_each_kind_unless_it_is_background() {
     let cancelled = set(&mut scene, &log, 1000 * MS, "cancelled");
     let marks: [&dyn Fn(&mut Context<'_>) -> bool; 3] =
         [&|context| context.unref(listener), &|context| context.unref(id), &|context| context.unref(timer)];
-    scene.event_loop.context().cancel(cancelled);
+    scene.event_loop.context().cancel_timer(cancelled);
     for mark in marks {
         assert!(!scene.event_loop.core.parts.is_idle());
         assert!(mark(&mut scene.event_loop.context()));
@@ -333,7 +333,7 @@ fn l5_what_is_in_the_background_still_works_and_its_end_changes_nothing() {
     let cancelled = set(&mut scene, &log, MS, "cancelled");
     let mut context = scene.event_loop.context();
     assert!(context.unref(listener) && context.unref(id) && context.unref(called) && context.unref(cancelled));
-    assert!(context.cancel(cancelled));
+    assert!(context.cancel_timer(cancelled));
     set(&mut scene, &log, 10 * MS, "waited for");
     scene.end(&peer);
     scene.event_loop.run_until_idle().unwrap();

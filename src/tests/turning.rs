@@ -35,7 +35,7 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
     // Is flushed: it cannot send all, and is told of its mark by the flush.
     let (flushed, flushed_peer) = scene.accept(&quiet, move |event, transport| {
         if let Event::Pause = event {
-            noted.push(format!("flush, {} connections", transport.context().connections()));
+            noted.push(format!("flush, {} connections", transport.context().connection_count()));
         }
         by_default(&event, transport)
     });
@@ -52,7 +52,7 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
             }
             Event::Lost(_) => {
                 assert!(seen.take_calls().is_empty(), "nothing is flushed before the losses");
-                noted.push(format!("loss, {} connections", transport.context().connections()));
+                noted.push(format!("loss, {} connections", transport.context().connection_count()));
             }
             _ => {}
         }
@@ -75,7 +75,7 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
     scene.turn();
     let phases = ["event", "carried over", "command", "timer", "loss, 3 connections", "flush, 3 connections"];
     assert_eq!(order.take(), phases);
-    assert_eq!(scene.event_loop.context().connections(), 2, "and then slots are freed");
+    assert_eq!(scene.event_loop.context().connection_count(), 2, "and then slots are freed");
     assert_eq!(scene.world.take_waits(), [Some(Duration::ZERO)], "one wait a turn, before all else");
 }
 
@@ -379,7 +379,7 @@ fn l4_stop_works_from_a_factory_a_timer_and_the_last_callback() {
     peer.sends("");
     scene.world.event(&peer, Readiness::READABLE);
     scene.event_loop.run().unwrap();
-    assert_eq!(scene.event_loop.context().connections(), 0);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn l5_time_to_next_tells_when_a_turn_is_needed_though_no_event_comes() {
     assert_eq!(scene.event_loop.time_to_next(), Some(100 * MS));
     scene.world.advance(30 * MS);
     assert_eq!(scene.event_loop.time_to_next(), Some(70 * MS));
-    scene.event_loop.context().cancel(timer);
+    scene.event_loop.context().cancel_timer(timer);
     assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO), "what it held is to be dropped");
     scene.turn();
     assert_eq!(scene.event_loop.time_to_next(), Some(170 * MS));

@@ -157,7 +157,7 @@ impl WorkerPool {
         let (expired, late) = (job.clone(), Arc::downgrade(&answer));
         let timer = deadline.map(|deadline| context.call_later(deadline, move |_| expired.expire(&late)));
         let completion = context.completion(move |context, result: Option<Result<T, WorkError>>| {
-            timer.map(|timer| context.cancel(timer));
+            timer.map(|timer| context.cancel_timer(timer));
             done(context, result.unwrap_or(Err(WorkError::Dropped)));
         });
         let queued = completion.and_then(|completion| {
@@ -175,7 +175,7 @@ impl WorkerPool {
                 Ok(job)
             }
             Err(error) => {
-                timer.map(|timer| context.cancel(timer));
+                timer.map(|timer| context.cancel_timer(timer));
                 Err(error)
             }
         }

@@ -28,7 +28,7 @@ fn an_address_is_free_again_at_once_though_a_connection_of_it_has_just_ended() {
     let mut first = event_loop();
     let address = listen(&mut first, || Echo);
     let client = connect(address);
-    turn_until(&mut first, |context| context.connections() == 1);
+    turn_until(&mut first, |context| context.connection_count() == 1);
     // The server closes first: its side is the one that stays in TIME_WAIT.
     first.shutdown(Duration::from_secs(5)).unwrap();
     drop(client);
@@ -79,7 +79,7 @@ fn c8_who_reset_before_being_accepted_hurts_nobody() {
     client.shutdown(std::net::Shutdown::Write).unwrap();
     let back = serve_while(&mut event_loop, move || read_all(&mut client));
     assert_eq!(back, b"still served");
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let counters = event_loop.context().counters();
     assert_eq!(counters.connections_made, counters.connections_lost);
     if cfg!(target_os = "linux") {
@@ -95,7 +95,7 @@ fn a_burst_of_connections_behind_one_event_is_accepted_whole() {
     let mut event_loop = switchboard::EventLoop::with_limits(limits).unwrap();
     let address = listen(&mut event_loop, || Echo);
     let clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
-    turn_until(&mut event_loop, |context| context.connections() == clients.len());
+    turn_until(&mut event_loop, |context| context.connection_count() == clients.len());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_proces
         event_loop.turn(Some(Duration::ZERO)).unwrap();
     }
     assert_eq!(event_loop.context().counters().stale_events, 0);
-    assert_eq!(event_loop.context().connections(), 0);
+    assert_eq!(event_loop.context().connection_count(), 0);
     // It waits for whoever has the socket still.
     theirs.set_nonblocking(false).unwrap();
     theirs.accept().unwrap();

@@ -10,7 +10,7 @@ fn an_echoed_message_allocates_nothing_in_steady_state() {
     let mut event_loop = event_loop();
     let address = listen(&mut event_loop, || Echo);
     let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();
-    turn_until(&mut event_loop, |context| context.connections() == 20);
+    turn_until(&mut event_loop, |context| context.connection_count() == 20);
     let mut rounds = |count: usize| {
         for _ in 0..count {
             for client in &mut clients {

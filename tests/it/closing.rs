@@ -33,7 +33,7 @@ fn x1_the_last_answer_arrives_whole_though_the_peer_is_still_sending() {
         read_all(&mut client)
     });
     assert!(answer == pattern(4 << 20));
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn h2_shutdown_write_sends_an_end_and_reading_goes_on() {
         assert_eq!(read_all(&mut client), b"that is all");
         client.write_all(b"still here").unwrap();
     });
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(*received.borrow(), b"still here");
 }
 
@@ -161,12 +161,12 @@ fn h1_a_peer_that_resets_after_its_end_is_noticed_though_nothing_is_written() {
     let address = listen(&mut event_loop, move || NotingEnd { inner: StayOpen, ends: noted.clone() });
     let client = connect(address);
     client.shutdown(Shutdown::Write).unwrap();
-    turn_until(&mut event_loop, |context| context.connections() == 1);
+    turn_until(&mut event_loop, |context| context.connection_count() == 1);
     // Behind FIN a read finds the end again, so that nothing but the socket's error tells.
     event_loop.turn(Some(Duration::from_millis(20))).unwrap();
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(*ends.borrow(), ["reset by the peer"]);
 }
 

@@ -148,7 +148,7 @@ fn k3_a_list_reaches_the_first_that_answers() {
     let mut transport = context.connection(id).unwrap();
     transport.write(b"hello");
     transport.shutdown_write();
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(*notes.borrow(), ["made", "lost: closed by the peer"]);
 }
 

@@ -28,7 +28,7 @@ fn many_clients_at_once_each_get_their_own_bytes_back_and_a_silent_one_blocks_no
         }
         drop(silent);
     });
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(event_loop.context().counters().connections_lost, 31);
 }
 
@@ -99,7 +99,7 @@ fn a_client_that_never_reads_is_bounded_and_hurts_nobody() {
         assert!(sent < 100 << 20, "it is never held back");
     }
     // What lies in the loop is no more than a read above the high mark; the rest is in the kernel's buffers.
-    assert_eq!(event_loop.context().connections(), 1);
+    assert_eq!(event_loop.context().connection_count(), 1);
     let back = serve_while(&mut event_loop, move || echo_through(&connect(address), pattern(1 << 20)));
     assert!(back == pattern(1 << 20));
     // When it reads at last, all is there.

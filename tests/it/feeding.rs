@@ -64,13 +64,13 @@ fn a4_who_is_fed_over_the_cap_waits_and_a_full_backlog_gives_back() {
 
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
     event_loop.turn(Some(PATIENCE / 100)).unwrap();
-    assert_eq!((feeder.connections(), feeder.waiting()), (2, 1));
+    assert_eq!((feeder.connection_count(), feeder.waiting_count()), (2, 1));
     drop(clients.remove(0));
     turn_until(&mut event_loop, |context| context.counters().connections_made == 3);
-    assert_eq!((feeder.connections(), feeder.waiting()), (2, 0));
+    assert_eq!((feeder.connection_count(), feeder.waiting_count()), (2, 0));
     drop(clients);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
-    assert_eq!((feeder.connections(), ends.borrow().len()), (0, 3));
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
+    assert_eq!((feeder.connection_count(), ends.borrow().len()), (0, 3));
     // `accept` gave none of them.
     assert_eq!(event_loop.context().counters().accepts, 0);
 }
@@ -105,7 +105,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let (client, server) = pair();
     let (sender, receiver) = mpsc::channel();
     event_loop.context().attach(server, Box::new(Leaves(sender))).unwrap();
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert!(!detached.unsent().is_empty());
     (client, detached)
@@ -120,7 +120,7 @@ fn x5_half_an_answer_that_is_fed_and_not_served_ends_by_a_reset() {
         feeder.feed(connection).unwrap();
         match is_refused {
             true => turn_until(&mut event_loop, |context| context.counters().connections_refused == 1),
-            false => event_loop.context().listener(feeder.listener()).unwrap().close(),
+            false => event_loop.context().listener(feeder.listener_id()).unwrap().close(),
         }
         let error = client.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -160,9 +160,9 @@ fn g1_connections_fed_by_four_threads_to_a_sleeping_loop_are_each_served_once() 
     event_loop.context().call_later(PATIENCE, |_| panic!("waited for {PATIENCE:?} in vain"));
     event_loop.run().unwrap();
     join(ender);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(*ends.borrow(), vec!["closed by the peer"; 4 * EACH]);
-    assert_eq!((feeder.connections(), feeder.waiting()), (0, 0));
+    assert_eq!((feeder.connection_count(), feeder.waiting_count()), (0, 0));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn c7_what_was_unread_and_unsent_goes_on_where_it_is_fed() {
     let (sender, receiver) = mpsc::channel();
     first.context().attach(server, Box::new(Leaves(sender))).unwrap();
     client.write_all(b"!and back").unwrap();
-    turn_until(&mut first, |context| context.connections() == 0);
+    turn_until(&mut first, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert_eq!(detached.unread(), b"and back");
     let (mut second, feeder, ends) = fed_loop(Limits::default());
@@ -196,7 +196,7 @@ fn a6_a_closed_listener_and_a_dropped_loop_give_back_and_close_who_waits() {
     let (mut event_loop, feeder, _) = fed_loop(Limits::default());
     let (waiting, server) = pair();
     feeder.feed(server).unwrap();
-    event_loop.context().listener(feeder.listener()).unwrap().close();
+    event_loop.context().listener(feeder.listener_id()).unwrap().close();
     assert!(is_closed(&waiting));
     let (_kept, server) = pair();
     assert!(matches!(feeder.feed(server), Err(PostError::Gone(_))));
@@ -240,7 +240,7 @@ fn a5_what_one_loop_accepts_is_served_by_another() {
         assert_eq!(&back, b"hello");
     }
     drop(clients);
-    turn_until(&mut serving, |context| context.connections() == 0);
+    turn_until(&mut serving, |context| context.connection_count() == 0);
     assert_eq!(*ends.borrow(), ["closed by the peer"; 20]);
     // To the loop that accepted they were no connections.
     let counters = accepting.context().counters();

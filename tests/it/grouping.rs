@@ -114,7 +114,7 @@ fn group_spreads_connections_over_all_loops_and_sums_what_they_count() {
         clients.iter_mut().for_each(|(client, _)| echoes(client, b"hello"));
         let counters = group.handle().counters(PATIENCE).unwrap();
         assert_eq!((counters.connections_made, counters.connections_lost), (CLIENTS as u64, 0));
-        let each = group.handle().ask_each(PATIENCE, |_, context| context.connections()).unwrap();
+        let each = group.handle().ask_each(PATIENCE, |_, context| context.connection_count()).unwrap();
         assert_eq!(each, [Some(on_first), Some(CLIENTS - on_first)]);
         drop(clients);
         wait_until(|| group.handle().counters(PATIENCE).unwrap().connections_lost == CLIENTS as u64);
@@ -267,7 +267,7 @@ fn group_shutdown_has_one_deadline_which_can_be_brought_nearer() {
     let handle = group.handle().clone();
     // All of them are shutting down: the listeners are closed, connections wait for their peers.
     let waits = |_, context: &mut Context<'_>| {
-        context.listen(any_port(), |_, _| None).is_err().then_some(context.connections())
+        context.listen(any_port(), |_, _| None).is_err().then_some(context.connection_count())
     };
     wait_until(|| handle.ask_each(PATIENCE, waits).unwrap() == [Some(Some(1)); 2]);
     group.shutdown(Duration::from_millis(100));
@@ -470,7 +470,7 @@ fn a4_where_all_loops_are_full_who_comes_waits_in_front_of_them_and_none_is_lost
     let mut waiting: Vec<_> = (0..CLIENTS).map(|_| connect(inet(&listener))).collect();
     for served in 4..=CLIENTS {
         wait_until(|| group.handle().counters(PATIENCE).unwrap().connections_made == served as u64);
-        let most = group.handle().ask_each(PATIENCE, |_, context| context.connections()).unwrap();
+        let most = group.handle().ask_each(PATIENCE, |_, context| context.connection_count()).unwrap();
         assert!(most.iter().all(|count| count.unwrap() <= 2), "{most:?}");
         // In the order in which they came.
         drop(waiting.remove(0));

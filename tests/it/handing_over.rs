@@ -38,7 +38,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let (sender, receiver) = mpsc::channel();
     event_loop.context().attach(server, Box::new(AnswersAndLeaves(sender))).unwrap();
     client.write_all(b"?!").unwrap();
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert!(!detached.unsent().is_empty() && detached.unread() == b"!");
     (client, detached)
@@ -140,7 +140,7 @@ fn x5_a_fed_connection_that_is_dropped_in_the_queue_is_reset_if_output_is_unsent
         let (client, detached) = half_answered();
         feeder.feed(detached).unwrap();
         if closes_the_listener {
-            event_loop.context().listener(feeder.listener()).unwrap().close();
+            event_loop.context().listener(feeder.listener_id()).unwrap().close();
         } else {
             drop(event_loop);
         }
@@ -184,7 +184,7 @@ fn c7_a_fed_connection_that_is_given_away_keeps_what_was_unread_and_unsent() {
     let (mut event_loop, feeder) = fed_loop(Limits::default(), |_, _| None);
     let (sender, receiver) = mpsc::channel();
     let mut context = event_loop.context();
-    let mut listening = context.listener(feeder.listener()).unwrap();
+    let mut listening = context.listener(feeder.listener_id()).unwrap();
     listening.on_accept(move |_, connection| sender.send(connection).unwrap());
     let (_client, detached) = half_answered();
     let unsent = detached.unsent().to_vec();
@@ -206,7 +206,7 @@ fn closing_itself(accepts: bool) -> (EventLoop, Feeder) {
         context.listener(its_id.get().unwrap()).unwrap().close();
         accepts.then(|| Box::new(Echo) as Box<dyn Protocol>)
     });
-    id.set(Some(feeder.listener()));
+    id.set(Some(feeder.listener_id()));
     (event_loop, feeder)
 }
 

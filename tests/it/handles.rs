@@ -159,7 +159,7 @@ fn g1_another_thread_writes_to_connections_and_closes_and_aborts_them() {
             assert_eq!(client.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         }
     });
-    turn_until(&mut event_loop, |context| clients.is_finished() && context.connections() == 0);
+    turn_until(&mut event_loop, |context| clients.is_finished() && context.connection_count() == 0);
     join(clients);
     assert_eq!(event_loop.context().counters().commands_run, 20 * 7);
 }

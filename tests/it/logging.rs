@@ -118,9 +118,9 @@ fn the_child_that_logs_all() {
     eprintln!("{}", client.local_addr().unwrap());
     log::set_boxed_logger(Box::new(ToStderr)).unwrap();
     log::set_max_level(LevelFilter::Debug);
-    turn_until(&mut event_loop, |context| context.connections() == 1);
+    turn_until(&mut event_loop, |context| context.connection_count() == 1);
     drop(client);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
 #[cfg(feature = "proxy")]

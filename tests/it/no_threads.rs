@@ -101,7 +101,7 @@ fn a_lookup() {
     for noted in &failed {
         event_loop.context().connect(("localhost", 1), Box::new(Failing(noted.clone()))).unwrap();
     }
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     for noted in failed {
         let noted = noted.borrow().clone().expect("it is told");
         assert!(noted.contains("cannot start a thread: "), "{noted}");

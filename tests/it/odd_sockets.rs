@@ -134,7 +134,7 @@ fn x2_an_mptcp_stream_is_echoed_to_its_end_and_an_abort_resets_it() {
         assert!(crate::support::read_all(&mut client) == crate::support::pattern(1 << 20));
         mptcp_client(address).unwrap()
     });
-    turn_until(&mut event_loop, |context| context.connections() == 1);
+    turn_until(&mut event_loop, |context| context.connection_count() == 1);
     let id = event_loop.context().connection_ids()[0];
     event_loop.context().connection(id).unwrap().abort();
     let mut client = client;

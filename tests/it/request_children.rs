@@ -53,7 +53,7 @@ fn children_have_the_connection_as_input_and_output_and_know_their_client() {
             assert_eq!(String::from_utf8(read_all(&mut stream)).unwrap(), format!("hello, {me}\n"));
         }
     });
-    turn_until(&mut event_loop, |context| context.connections() == 0 && serving.in_progress() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0 && serving.in_progress() == 0);
 }
 
 #[test]

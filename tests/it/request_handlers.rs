@@ -77,7 +77,7 @@ fn handlers_answer_many_clients_and_each_sees_an_orderly_end() {
                 .collect();
             clients.into_iter().for_each(join);
         });
-        turn_until(&mut event_loop, |context| context.connections() == 0);
+        turn_until(&mut event_loop, |context| context.connection_count() == 0);
         assert_eq!(serving.in_progress(), 0);
     }
 }

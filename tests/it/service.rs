@@ -112,7 +112,7 @@ fn serve(takes_over: bool) -> io::Result<()> {
         let maximum = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: descriptors.parse().ok(), maximum })?;
     }
-    let mut service = Service::from_env()?.with_grace(PATIENCE).with_start_timeout(PATIENCE);
+    let mut service = Service::from_env()?.grace(PATIENCE).start_timeout(PATIENCE);
     let mut event_loop = EventLoop::new()?;
     // Whatever goes wrong, it is not there for ever: nobody waits for who has taken over.
     event_loop.context().call_later(PATIENCE * 4, |_| std::process::exit(8));

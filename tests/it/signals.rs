@@ -199,7 +199,7 @@ fn serve(mut event_loop: EventLoop) {
     let address = listen(&mut event_loop, || Echo);
     eprintln!("{address}");
     event_loop.run().unwrap();
-    assert_eq!(event_loop.context().connections(), 0);
+    assert_eq!(event_loop.context().connection_count(), 0);
     std::process::exit(3);
 }
 

@@ -115,7 +115,7 @@ fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
 
         fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
             let mut context = transport.context();
-            self.timer.take().map(|timer| context.cancel(timer));
+            self.timer.take().map(|timer| context.cancel_timer(timer));
             self.timer = Some(context.call_later(600 * SECOND, |_| {}));
             data.len()
         }
@@ -138,7 +138,7 @@ fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
         move |_: &mut Context<'_>, _: &Address| Some(Box::new(Waiter { idle: count.clone(), timer: None }) as _);
     network.context(host).listen(address, factory).unwrap();
     let mut peers: Vec<_> = (0..CONNECTIONS).map(|_| network.peer(address)).collect();
-    network.run_until(|network| network.context(host).connections() == CONNECTIONS as usize);
+    network.run_until(|network| network.context(host).connection_count() == CONNECTIONS as usize);
     for minute in 0..60 {
         network.run_for(60 * SECOND);
         // A tenth of them say something each minute.
@@ -148,7 +148,7 @@ fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
     }
     // Each waits five minutes, and up to a second for its last packet; whoever was told something waits anew.
     assert!((6 * CONNECTIONS..=12 * CONNECTIONS).contains(&idle.get()), "{}", idle.get());
-    assert_eq!(network.context(host).connections(), CONNECTIONS as usize);
+    assert_eq!(network.context(host).connection_count(), CONNECTIONS as usize);
     assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
 }
 
@@ -250,9 +250,9 @@ fn t5_a_peer_that_has_vanished_without_a_word_is_found_out_by_the_idle_timeout()
     let outside = network.outside();
     network.cut(server, outside);
     network.run_for(58 * SECOND);
-    assert_eq!(network.context(server).connections(), 1);
+    assert_eq!(network.context(server).connection_count(), 1);
     network.run_for(2 * SECOND);
-    assert_eq!(network.context(server).connections(), 0);
+    assert_eq!(network.context(server).connection_count(), 0);
     assert_eq!(network.event_loop(server).time_to_next(), None, "no timer is left");
 }
 

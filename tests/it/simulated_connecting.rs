@@ -72,7 +72,7 @@ fn k1_and_k6_every_connect_stands_and_loses_no_byte_whatever_the_faults() {
         network.run_until(|_| notes.borrow().len() == 2);
         assert_eq!(*notes.borrow(), [format!("made to {v4}"), "lost: closed by the peer, 3000 back".into()]);
         network.run_until_rest();
-        assert_eq!((network.sockets(), network.context(client).connections()), (2, 0), "the listeners are left");
+        assert_eq!((network.sockets(), network.context(client).connection_count()), (2, 0), "the listeners are left");
         assert!(network.turns_without_progress_most() < 10);
     });
 }
@@ -86,7 +86,7 @@ fn k3_of_several_addresses_one_wins_and_nothing_is_left_of_the_others() {
         let (hole, nobody) = (network.address(away, 7), network.address(client, 9));
         network.cut(client, away);
         let notes = connect(&mut network, client, vec![hole, v6, nobody, v4]);
-        network.run_until(|network| network.context(client).connections() == 0);
+        network.run_until(|network| network.context(client).connection_count() == 0);
         let notes = notes.borrow();
         assert!(notes[0].starts_with("made to ") || notes[0].starts_with("failed: connecting took too long: "));
         assert_eq!(notes.len(), if notes[0].starts_with("made") { 2 } else { 1 }, "{notes:?}");

@@ -113,7 +113,7 @@ impl Protocol for Client {
 fn talk(event_loop: &mut EventLoop, address: UnixAddress) -> Vec<String> {
     let (client, notes) = Client::sending(1 << 20);
     event_loop.context().connect(address, client).unwrap();
-    turn_until(event_loop, |context| context.connections() == 0);
+    turn_until(event_loop, |context| context.connection_count() == 0);
     notes.take()
 }
 
@@ -269,7 +269,7 @@ fn k1_connecting_to_a_path_where_nobody_listens_fails_at_once() {
         let error = event_loop.context().connect(UnixAddress::Path(path), Client::sending(0).0).unwrap_err();
         assert_eq!(error.kind(), kind);
     }
-    assert_eq!(event_loop.context().connections(), 0);
+    assert_eq!(event_loop.context().connection_count(), 0);
 }
 
 /// Tells who its peer is.
@@ -414,7 +414,7 @@ fn k2_a_connect_to_a_full_backlog_is_tried_again_until_there_is_room() {
         got
     });
     assert_eq!(got, pattern(4));
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(notes.take(), ["lost: closed by the peer, 0 back"]);
 }
 
@@ -429,7 +429,7 @@ fn k2_a_connect_to_a_backlog_that_stays_full_ends_at_its_deadline_or_when_it_is_
     let target = Connect::to(UnixAddress::Path(path.clone())).timeout(Duration::from_millis(50));
     let start = Instant::now();
     event_loop.context().connect(target, client).unwrap();
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert!(start.elapsed() >= Duration::from_millis(50));
     let expected = format!("failed: connecting took too long: unix:{}: its backlog is full", path.display());
     assert_eq!(notes.take(), [expected]);
@@ -444,7 +444,7 @@ fn k2_a_connect_to_a_backlog_that_stays_full_ends_at_its_deadline_or_when_it_is_
             true => transport.abort(),
             false => transport.close(),
         }
-        turn_until(&mut event_loop, |context| context.connections() == 0);
+        turn_until(&mut event_loop, |context| context.connection_count() == 0);
         assert_eq!(notes.borrow().len(), 1, "{notes:?}");
         assert_eq!(event_loop.time_to_next(), None, "a timer is left");
     }
@@ -460,7 +460,7 @@ fn k2_a_connect_to_a_full_backlog_fails_at_once_when_its_server_is_gone() {
     let (client, notes) = Client::sending(0);
     event_loop.context().connect(UnixAddress::Path(path), client).unwrap();
     drop(listener);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert!(notes.borrow()[0].contains("refused"), "{notes:?}");
 }
 

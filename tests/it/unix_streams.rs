@@ -38,7 +38,7 @@ fn w1_large_amounts_come_back_whole_and_in_order_over_a_unix_stream() {
     });
     sending.join().unwrap();
     assert!(back == bytes);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
 /// Goes on after the peer's end, with something to say or without.
@@ -64,7 +64,7 @@ fn h3_a_unix_peer_s_close_is_both_halves() {
             client.write_all(b"hello").unwrap();
         }
         drop(client);
-        turn_until(&mut event_loop, |context| context.connections() == 0);
+        turn_until(&mut event_loop, |context| context.connection_count() == 0);
         assert_eq!(ends.take(), ["closed by the peer"]);
     }
 }
@@ -81,9 +81,9 @@ fn h1_a_unix_peer_s_half_close_leaves_the_other_half() {
         assert_eq!(&answer, b"still here");
         client
     });
-    assert_eq!((event_loop.context().connections(), ends.borrow().len()), (1, 0));
+    assert_eq!((event_loop.context().connection_count(), ends.borrow().len()), (1, 0));
     drop(client);
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(ends.take(), ["closed by the peer"]);
 }
 
@@ -157,7 +157,7 @@ fn c7_a_thread_answers_a_detached_connection_with_plain_calls_and_gives_it_back(
         talk(unix);
         talk(connect(address));
     });
-    turn_until(&mut event_loop, |context| context.connections() == 0);
+    turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
 /// Broadcasts what comes to a room.
@@ -210,7 +210,7 @@ fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slo
 /// As [`pair`], with the connection's id: its socket is full, and little is queued.
 fn full_pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> (UnixStream, ConnectionId) {
     let client = pair(event_loop, protocol);
-    turn_until(event_loop, |context| context.connections() == 1);
+    turn_until(event_loop, |context| context.connection_count() == 1);
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     let id = event_loop.context().connection_ids()[0];
     while event_loop.context().connection(id).unwrap().queued_bytes() == 0 {

@@ -78,7 +78,7 @@ fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_can_be_follo
     assert!(peers[0].saw_end() && peers[0].error().is_none());
     assert_eq!(*ends.borrow(), ["the loop was shut down"; 1]);
     network.run_for(2 * SECOND);
-    assert_eq!((ends.borrow().len(), network.context(host).connections()), (2, 0));
+    assert_eq!((ends.borrow().len(), network.context(host).connection_count()), (2, 0));
     read_all(&mut network, &mut never_reads);
     assert_eq!(never_reads.error().map(std::io::Error::kind), Some(ErrorKind::ConnectionReset));
     // Nobody listens any more, until somebody does anew.

@@ -159,7 +159,7 @@ fn u1_no_datagram_is_dropped_for_what_connections_hoard() {
     assert!(queued > 0, "the system takes less than that at once");
     assert_eq!(world.rest(), [] as [&str; 0], "none is dropped");
     let host = world.host;
-    assert_eq!(world.network.context(host).connections(), 0, "it is the connection that ends");
+    assert_eq!(world.network.context(host).connection_count(), 0, "it is the connection that ends");
 }
 
 #[test]

@@ -31,11 +31,9 @@ fn f1_every_cut_gives_the_same_lines() {
         Box::new(lines(log))
     });
     every_cut(b"a\nb\r\n\r\rc\r\n\r\n\rd", &[r"line a\nb", r"line \r\rc", "line ", r"eof \rd"], |log| {
-        Box::new(lines(log).with_line_ending(LineEnding::CrLf))
+        Box::new(lines(log).line_ending(LineEnding::CrLf))
     });
-    every_cut(b"abc\r\nabcdef\r\na", &["line abc", "too long", "eof a"], |log| {
-        Box::new(lines(log).with_line_bytes_max(3))
-    });
+    every_cut(b"abc\r\nabcdef\r\na", &["line abc", "too long", "eof a"], |log| Box::new(lines(log).line_bytes_max(3)));
 }
 
 #[test]
@@ -52,10 +50,10 @@ fn f1_every_cut_gives_the_same_lines_from_telnet() {
         |log| Box::new(Telnet::new(lines(log))),
     );
     every_cut(b"abc\r\0abcdef\r\0a", &["line abc", "too long", "eof a"], |log| {
-        Box::new(Telnet::new(lines(log).with_line_bytes_max(3)))
+        Box::new(Telnet::new(lines(log).line_bytes_max(3)))
     });
     every_cut(b"abc\r\0\rbcdef\r\0a", &["line abc", "too long", "eof a"], |log| {
-        Box::new(Telnet::new(lines(log).with_line_bytes_max(3).with_line_ending(LineEnding::CrLf)))
+        Box::new(Telnet::new(lines(log).line_bytes_max(3).line_ending(LineEnding::CrLf)))
     });
 }
 
@@ -78,7 +76,7 @@ const MILLION: usize = 1_000_000;
 
 #[test]
 fn f1_a_million_bytes_cut_into_single_ones_are_looked_at_once() {
-    let framer = Delimited::new(b"end of frame").with_frame_bytes_max(MILLION);
+    let framer = Delimited::new(b"end of frame").frame_bytes_max(MILLION);
     let data = vec![b'e'; MILLION];
     let (mut scanned, mut looked_at) = (0, 0);
     for end in 1..=data.len() {
@@ -95,7 +93,7 @@ fn f1_a_million_bytes_cut_into_single_ones_are_looked_at_once() {
 fn f1_a_long_line_of_single_bytes_comes_whole() {
     let bytes = 100_000;
     let (mut scene, log) = (Scene::new(), Log::default());
-    let (_, peer) = scene.connect(lines(&log).with_line_bytes_max(bytes));
+    let (_, peer) = scene.connect(lines(&log).line_bytes_max(bytes));
     peer.set_short_read_empties(false);
     for _ in 0..bytes {
         peer.sends("x");

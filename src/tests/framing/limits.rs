@@ -52,7 +52,7 @@ fn f2_an_endless_line_costs_no_more_than_its_maximum() {
 #[test]
 fn f2_a_line_that_is_too_long_can_be_skipped_instead() {
     let (mut scene, log) = (Scene::new(), Log::default());
-    let (_, peer) = scene.connect(lines(&log).with_line_bytes_max(4));
+    let (_, peer) = scene.connect(lines(&log).line_bytes_max(4));
     scene.receive(&peer, "toolong");
     assert_eq!(log.take(), ["made", "too long"]);
     scene.receive(&peer, " and longer");
@@ -135,7 +135,7 @@ fn f3_netstrings_have_no_leading_zeros_and_no_other_ways_to_write_a_length() {
 
 #[test]
 fn f4_a_framing_error_reaches_the_hook_and_ends_the_connection() {
-    assert_eq!(broken(Delimited::new(b"--").with_frame_bytes_max(3), "abcde"), "no delimiter within 3 bytes");
+    assert_eq!(broken(Delimited::new(b"--").frame_bytes_max(3), "abcde"), "no delimiter within 3 bytes");
     assert_eq!(broken(Netstring::default(), "x"), "the length of a netstring is not a number as it must be");
     assert_eq!(broken(Odd, "a"), "not at all");
 }

@@ -92,7 +92,7 @@ fn f1_lines_agree_with_the_reference() {
         let input = dice.bytes(&[b"\r\n", b"\n", b"\r", b"a", b"b", b"c", b"\0", b"\xff", b"long line"], 30);
         let mut expected = Lines { ending, bytes_max, ..Lines::default() };
         input.iter().for_each(|&byte| expected.push(byte));
-        let protocol = lines(&log).with_line_ending(ending).with_line_bytes_max(bytes_max);
+        let protocol = lines(&log).line_ending(ending).line_bytes_max(bytes_max);
         let found = scene.callbacks(&log, Box::new(protocol), dice.cut(&input));
         let input = crate::escape(&input).to_string();
         assert_eq!(found, expected.end(), "{ending:?}, {bytes_max} bytes at most, of {input:?}");
@@ -110,7 +110,7 @@ fn f1_long_lines_among_short_ones_agree_with_the_reference() {
         let input = dice.bytes(&[&far, b"\r\n", b"\n", b"\r", b"short", &far[..255], &far[..256]], 30);
         let mut expected = Lines { ending, bytes_max, ..Lines::default() };
         input.iter().for_each(|&byte| expected.push(byte));
-        let protocol = lines(&log).with_line_ending(ending).with_line_bytes_max(bytes_max);
+        let protocol = lines(&log).line_ending(ending).line_bytes_max(bytes_max);
         let whole = n / 3 % 2 == 0;
         let pieces = if whole { input.chunks(usize::MAX).collect() } else { dice.cut(&input) };
         let found = scene.callbacks(&log, Box::new(protocol), pieces);
@@ -214,7 +214,7 @@ fn f1_f3_netstrings_agree_with_the_reference() {
 #[test]
 fn f1_delimited_frames_agree_with_the_reference() {
     for delimiter in [&b"|"[..], b"||", b"|-|", b"\0"] {
-        let framer = Delimited::new(delimiter).with_frame_bytes_max(9);
+        let framer = Delimited::new(delimiter).frame_bytes_max(9);
         agree(&[b"|", b"-", b"|-|", b"||", b"a", b"\0", b"bc"], framer, &move |input| {
             let found = (0..input.len()).find(|&start| input[start..].starts_with(delimiter));
             match found {
@@ -296,7 +296,7 @@ fn f1_telnet_agrees_with_the_reference() {
                 }
             };
         };
-        let protocol = Telnet::new(lines(&log).with_line_bytes_max(12));
+        let protocol = Telnet::new(lines(&log).line_bytes_max(12));
         let found = scene.callbacks(&log, Box::new(protocol), dice.cut(&input));
         assert_eq!(found, callbacks, "of {:?}", crate::escape(&input).to_string());
     }

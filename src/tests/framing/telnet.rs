@@ -54,7 +54,7 @@ fn f4_a_subnegotiation_is_bounded() {
 #[test]
 fn f2_a_line_cut_by_commands_is_bounded_too() {
     let (mut scene, log) = (Scene::new(), Log::default());
-    let (_, peer) = scene.connect(Telnet::new(lines(&log).with_line_bytes_max(10)));
+    let (_, peer) = scene.connect(Telnet::new(lines(&log).line_bytes_max(10)));
     scene.receive(&peer, b"abcdef\xff\xf1ghijkl\xff\xf1more\nnext\n");
     assert_eq!(log.take(), ["made", "too long", "line next"]);
 }

@@ -58,7 +58,7 @@ const NOBODYS_PORT: u16 = 9;
 /// Begins to connect, from a host's loop.
 pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     // Once its last connection has ended, a loop that shuts down has shut down, and takes newcomers again.
-    let over = ledger.ending[host] && context.connections() == 0;
+    let over = ledger.ending[host] && context.connection_count() == 0;
     if over || ledger.connections.iter().filter(|of| of.phase.is_live()).count() >= LIVE_MAX {
         return;
     }

@@ -110,7 +110,7 @@ fn tick(context: &mut Context<'_>, index: usize, connection: usize, missed: u64)
         if let (Some(_), Some(id), true) = (timer.period, timer.id, timer.ticks_left == 0 || ledger.actions == 0) {
             timer.pending = false;
             ledger.coverage.hit("cancel from its own call");
-            let cancelled = context.cancel(id);
+            let cancelled = context.cancel_timer(id);
             ledger.check(cancelled, || "a repeating timer that runs cannot be cancelled".into());
         }
         later(ledger, context, host, connection);
@@ -122,7 +122,7 @@ pub(super) fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
     let pending = std::mem::take(&mut ledger.timers[timer].pending);
     ledger.coverage.hit(if pending { "cancel" } else { "cancel stale" });
     let Some(id) = ledger.timers[timer].id else { return };
-    let cancelled = context.cancel(id);
+    let cancelled = context.cancel_timer(id);
     ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
 }
 
@@ -132,7 +132,7 @@ pub(super) fn reset(ledger: &mut Ledger, context: &mut Context<'_>, host: usize)
     ledger.coverage.hit(if pending { "reset timer" } else { "reset stale timer" });
     let delay = delay(ledger);
     let deadline = context.now() + delay;
-    let set = context.reset(id, delay);
+    let set = context.reset_timer(id, delay);
     ledger.check(set == pending, || format!("reset of timer {timer} answers {set}"));
     if set {
         ledger.set_anew(timer, deadline);

@@ -106,10 +106,10 @@ fn unhex(digits: &str) -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 fn adapter(framing: &str, bytes_max: usize, handler: Noting) -> Result<Box<dyn Protocol>, Box<dyn Error>> {
-    let lines = LineReceiver::new(handler.clone()).with_line_bytes_max(bytes_max);
+    let lines = LineReceiver::new(handler.clone()).line_bytes_max(bytes_max);
     Ok(match framing {
-        "crlf" => Box::new(lines.with_line_ending(LineEnding::CrLf)),
-        "lf" => Box::new(lines.with_line_ending(LineEnding::Lf)),
+        "crlf" => Box::new(lines.line_ending(LineEnding::CrLf)),
+        "lf" => Box::new(lines.line_ending(LineEnding::Lf)),
         "netstring" => Box::new(Framed::new(Netstring::new(bytes_max), handler)),
         "int32" => Box::new(Framed::new(LengthPrefixed::u32_be(bytes_max), handler)),
         "int16" => Box::new(Framed::new(LengthPrefixed::u16_be(bytes_max), handler)),

@@ -138,7 +138,7 @@ fn proxy_what_the_header_carries_is_all_there() {
     let protocol = AcceptProxy::new().protocol(|context, carried| {
         assert_eq!(carried.peer().as_inet(), Some(SocketAddr::from(([192, 168, 0, 1], 56324))));
         assert_ne!(carried.proxy(), carried.peer());
-        assert_eq!(context.connections(), 1);
+        assert_eq!(context.connection_count(), 1);
         assert_eq!(carried.tlv(switchboard::proxy::tlv::AUTHORITY), Some(&b"example.com"[..]));
         assert_eq!(carried.tlv(switchboard::proxy::tlv::ALPN), None);
         Some(Box::new(Noting(Log::default())))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use switchboard::{
     Address, CloseReason, ConnectionId, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport,
-    EventLoop, Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, RateGroupId, Transport,
+    EventLoop, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, RateGroupId, Transport,
     WhenFull,
 };
 
@@ -129,7 +129,7 @@ fn server() -> Server {
 }
 
 impl Server {
-    fn listening(&mut self, look: impl FnOnce(&mut Listening<'_>)) {
+    fn listening(&mut self, look: impl FnOnce(&mut Listener<'_>)) {
         look(&mut self.event_loop.context().listener(self.listener).expect("it listens"));
     }
 
@@ -137,7 +137,7 @@ impl Server {
     fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(TcpStream) -> T + Send + 'static) -> T {
         let address = self.address;
         let client = thread::spawn(move || client(connect(address)));
-        self.turn_until(|context| client.is_finished() && context.connections() == 0);
+        self.turn_until(|context| client.is_finished() && context.connection_count() == 0);
         client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -232,7 +232,7 @@ fn a_listener_refuses_pauses_and_closes() {
         listening.set_limits(limits);
         listening.pause();
         listening.resume();
-        assert_eq!(listening.connections(), 0);
+        assert_eq!(listening.connection_count(), 0);
     });
     assert_eq!(server.serve(|mut client| client.read_to_end(&mut Vec::new()).unwrap_or(0)), 0);
     server.turn_until(|context| context.counters().connections_refused == 1);
@@ -268,7 +268,7 @@ fn sockets_that_others_made_are_taken_in() {
     server.event_loop.context().shutdown(Duration::ZERO);
     drop(client);
     server.event_loop.run().unwrap();
-    assert_eq!(server.event_loop.context().connections(), 0);
+    assert_eq!(server.event_loop.context().connection_count(), 0);
 }
 
 /// A datagram that is answered, one that is truncated, and what goes wrong.

@@ -64,9 +64,9 @@ fn one_thread_accepts_and_another_serves() {
     event_loop.run().unwrap();
     client.join().unwrap();
     let feeder = acceptor.feeder;
-    assert_eq!(feeder.waiting(), 0);
-    assert!(feeder.connections() <= 1);
-    let id = feeder.listener();
+    assert_eq!(feeder.waiting_count(), 0);
+    assert!(feeder.connection_count() <= 1);
+    let id = feeder.listener_id();
     feeder.handle().post(move |context| context.listener(id).unwrap().close()).unwrap();
     feeder.handle().post(|context| context.stop()).unwrap();
     assert_eq!(serving.join().unwrap(), 1);

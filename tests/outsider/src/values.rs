@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use switchboard::{
     Address, AnyId, CloseReason, ConnectionId, Context, Counters, Endpoint, EndpointError, Escaped, EventLoop, Handle,
-    Limit, Limits, ListenerError, ListenerId, Listening, PanicPolicy, Protocol, Readiness, SourceAction, SourceId,
+    Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction, SourceId,
     Timeout, TimerId, Transport, WhenFull, escape,
 };
 
@@ -97,7 +97,7 @@ fn what_callbacks_are_handed_can_be_printed_too() {
     fn is_debug<T: Debug>() {}
     is_debug::<Transport<'_>>();
     is_debug::<Context<'_>>();
-    is_debug::<Listening<'_>>();
+    is_debug::<Listener<'_>>();
     is_debug::<SourceAction>();
     is_debug::<Readiness>();
 }

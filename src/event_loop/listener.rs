@@ -11,12 +11,12 @@ use crate::ids::Id;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
 
 /// A listener as callbacks see it, by [`Context::listener`].
-pub struct Listening<'a> {
+pub struct Listener<'a> {
     pub(super) core: &'a mut Core,
     pub(super) id: Id,
 }
 
-impl Listening<'_> {
+impl Listener<'_> {
     /// The listener's name in its loop.
     pub fn id(&self) -> ListenerId {
         ListenerId(self.id)
@@ -61,12 +61,12 @@ impl Listening<'_> {
         listener.socket.set_unlinks(unlinks)
     }
 
-    /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.
+    /// Accepts nothing until [`resume`](Listener::resume); who comes meanwhile waits in the backlog.
     pub fn pause(&mut self) {
         self.core.parts.pause_listener(self.id);
     }
 
-    /// Takes [`pause`](Listening::pause) back, beginning with the loop's next turn.
+    /// Takes [`pause`](Listener::pause) back, beginning with the loop's next turn.
     pub fn resume(&mut self) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             listener.paused = false;
@@ -88,14 +88,14 @@ impl Listening<'_> {
         }
     }
 
-    /// How many connections of it stand.
-    pub fn connections(&self) -> usize {
+    /// Returns how many connections it has that are established.
+    pub fn connection_count(&self) -> usize {
         self.core.parts.slots.listener(self.id).map_or(0, |listener| listener.live)
     }
 
     /// Has what it accepts from now on given to `receiver`, as connections that no loop has, in place of asking the
-    /// factory: for a loop in another thread ([`Feeder::feed`]), or for a thread that reads and waits. It counts none of
-    /// them, so its caps do not hold; pausing does, from within `receiver` too.
+    /// factory: for a loop in another thread ([`Feeder::feed`](crate::Feeder::feed)), or for a thread that reads and waits.
+    /// It counts none of them, so its caps do not hold; pausing does, from within `receiver` too.
     pub fn on_accept(&mut self, receiver: impl FnMut(&mut Context<'_>, Detached) + 'static) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             let replaced = listener.receiver.replace(Box::new(receiver));
@@ -114,11 +114,11 @@ impl Listening<'_> {
     }
 }
 
-impl fmt::Debug for Listening<'_> {
+impl fmt::Debug for Listener<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening")
+        f.debug_struct("Listener")
             .field("id", &self.id())
-            .field("connections", &self.connections())
+            .field("connections", &self.connection_count())
             .finish_non_exhaustive()
     }
 }
