@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Poller;
+use super::{Poller, memory};
 use crate::Address;
 
 pub(crate) enum Datagram {
@@ -17,8 +17,7 @@ pub(crate) enum Datagram {
     },
     #[cfg(unix)]
     Unix(super::unix_datagram::UnixDatagram),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Datagram),
+    Memory(memory::Boxed<dyn memory::Datagram>),
 }
 
 /// What came out of a receive.
@@ -53,8 +52,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => poller.registry()?.register(socket, Token(token), Interest::READABLE),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.register(poller.registry()?, token),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.register(poller.simulated()?, token),
+            Datagram::Memory(socket) => socket.register(poller.memory()?, token),
         }
     }
 
@@ -65,8 +63,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => poller.registry()?.reregister(socket, Token(token), interest),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.reregister(poller.registry()?, token, interest),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => {
+            Datagram::Memory(socket) => {
                 socket.await_writable(awaits);
                 Ok(())
             }
@@ -89,8 +86,7 @@ impl Datagram {
             Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.connect(address),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.connect(inet(address, false)?),
+            Datagram::Memory(socket) => socket.connect(inet(address, false)?),
         }
     }
 
@@ -99,8 +95,7 @@ impl Datagram {
             Datagram::Udp { socket, is_ipv6 } => socket.send_to(bytes, inet(to, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.send_to(bytes, to),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.send_to(bytes, inet(to, false)?),
+            Datagram::Memory(socket) => socket.send_to(bytes, inet(to, false)?),
         }
     }
 
@@ -109,8 +104,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.send(bytes),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.send(bytes),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.send(bytes),
+            Datagram::Memory(socket) => socket.send(bytes),
         }
     }
 
@@ -130,8 +124,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
             #[cfg(unix)]
             Datagram::Unix(socket) => return socket.recv_from(buffer),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.recv_from(buffer)?,
+            Datagram::Memory(socket) => socket.recv_from(buffer)?,
         };
         Ok(Received { count, from: from.into() })
     }
@@ -141,7 +134,7 @@ impl Datagram {
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Datagram::Udp { socket, .. } => socket.take_error(),
-            Datagram::Sim(socket) => Ok(socket.take_error()),
+            Datagram::Memory(socket) => Ok(socket.take_error()),
             #[cfg(unix)]
             Datagram::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -152,8 +145,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.local_addr().map(Address::from),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.local_addr(),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.local_addr().map(Address::from),
+            Datagram::Memory(socket) => socket.local_addr().map(Address::from),
         }
     }
 
@@ -161,7 +153,6 @@ impl Datagram {
     pub(crate) fn udp(&self) -> io::Result<&mio::net::UdpSocket> {
         match self {
             Datagram::Udp { socket, .. } => Ok(socket),
-            #[cfg(any(unix, feature = "testing"))]
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -171,8 +162,7 @@ impl Datagram {
         match self {
             Datagram::Udp { socket, .. } => Some(std::os::fd::AsFd::as_fd(socket)),
             Datagram::Unix(socket) => Some(socket.as_fd()),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(_) => None,
+            Datagram::Memory(_) => None,
         }
     }
 
@@ -180,8 +170,7 @@ impl Datagram {
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
             Datagram::Udp { socket, .. } => Some(std::os::windows::io::AsSocket::as_socket(socket)),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(_) => None,
+            Datagram::Memory(_) => None,
         }
     }
 }

@@ -103,8 +103,7 @@ impl TryFrom<Stream> for AnyStream {
             Stream::Odd(stream) => Ok(AnyStream::Odd(stream)),
             #[cfg(unix)]
             Stream::Unix(stream) => Ok(AnyStream::Unix(stream)),
-            #[cfg(any(test, feature = "testing"))]
-            other => Err(other),
+            other @ Stream::Memory(_) => Err(other),
         }
     }
 }

@@ -6,10 +6,8 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-#[cfg(feature = "testing")]
-use super::cold;
 use super::stream::{if_supported, is_tcp};
-use super::{Poller, Stream};
+use super::{Poller, Stream, memory};
 use crate::Address;
 use crate::threads::backlog::{Room, Wake};
 
@@ -64,10 +62,7 @@ pub(crate) enum Listener {
     Unix(super::unix_listener::UnixListener),
     /// It has none, and is given its connections.
     Fed(super::FedListener),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Listener),
-    #[cfg(test)]
-    Script(super::script::Listener),
+    Memory(memory::Boxed<dyn memory::Listener>),
 }
 
 /// A listener in the type of a TCP one that somebody else made.
@@ -140,10 +135,7 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.register(poller.registry()?, token),
             Listener::Fed(_) => Ok(()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.register(poller.simulated()?, token)),
-            #[cfg(test)]
-            Listener::Script(listener) => listener.register(token),
+            Listener::Memory(listener) => listener.register(poller.memory()?, token),
         }
     }
 
@@ -156,11 +148,7 @@ impl Listener {
             }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.deregister(poller.registry()?),
-            Listener::Fed(_) => Ok(()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => Ok(()),
-            #[cfg(test)]
-            Listener::Script(_) => Ok(()),
+            Listener::Fed(_) | Listener::Memory(_) => Ok(()),
         }
     }
 
@@ -175,10 +163,7 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             Listener::Fed(listener) => listener.accept(),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.accept()),
-            #[cfg(test)]
-            Listener::Script(listener) => listener.accept(),
+            Listener::Memory(listener) => listener.accept().map(|(stream, peer)| (Stream::Memory(stream), peer)),
         }
     }
 
@@ -189,11 +174,7 @@ impl Listener {
                 Some(std::os::fd::AsFd::as_fd(listener))
             }
             Listener::Unix(listener) => Some(listener.as_fd()),
-            Listener::Fed(_) => None,
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => None,
-            #[cfg(test)]
-            Listener::Script(_) => None,
+            Listener::Fed(_) | Listener::Memory(_) => None,
         }
     }
 
@@ -203,11 +184,7 @@ impl Listener {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
                 Some(std::os::windows::io::AsSocket::as_socket(listener))
             }
-            Listener::Fed(_) => None,
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => None,
-            #[cfg(test)]
-            Listener::Script(_) => None,
+            Listener::Fed(_) | Listener::Memory(_) => None,
         }
     }
 
@@ -252,10 +229,7 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),
             Listener::Fed(listener) => Ok(listener.local_addr()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.local_addr()),
-            #[cfg(test)]
-            Listener::Script(listener) => Ok(listener.address()),
+            Listener::Memory(listener) => listener.local_addr(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The system: sockets, poller and clock.
 //!
-//! Each kind of object is an enum with one arm for each backend: mio's, the simulated one of the feature `testing`, and
-//! for the crate's own tests a scripted one that answers what a test tells it to. What is above does not know which it
-//! runs on: it has sockets made by the poller, whose backend decides.
+//! Each kind of object is an enum with an arm for each kind that the system has, and one for what stands in memory in its
+//! place: the simulator of the feature `testing`, and the scripts that the crate's own tests are written in. What is above
+//! does not know which it runs on: it has sockets made by the poller, whose backend decides.
 
 mod accept_error;
 mod clock;
@@ -10,6 +10,7 @@ mod datagram;
 mod fed;
 mod held;
 mod listener;
+pub(crate) mod memory;
 mod names;
 mod poller;
 mod put_off;
@@ -48,10 +49,3 @@ use unix_address::unix_address;
 pub use unix_path::remove_stale_socket;
 #[cfg(unix)]
 pub(crate) use unix_stream::send;
-
-/// What only simulated loops do stands out of the way of the others.
-#[cfg(feature = "testing")]
-#[cold]
-fn cold<R>(call: impl FnOnce() -> R) -> R {
-    call()
-}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
 
+use super::memory::{self, InMemory};
 use super::{Clock, Datagram, Listener, Stream};
 use crate::Address;
 #[cfg(unix)]
@@ -122,10 +123,8 @@ const WAKE: usize = usize::MAX;
 
 pub(crate) enum Poller {
     Mio(mio::Poll),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Poller),
-    #[cfg(test)]
-    Script(super::script::Poller),
+    #[allow(dead_code)] // Only what is in memory makes one.
+    Memory(memory::Boxed<dyn memory::Poller>),
 }
 
 impl Poller {
@@ -134,11 +133,8 @@ impl Poller {
     pub(crate) fn is_wake(&self, token: usize) -> bool {
         match self {
             Poller::Mio(_) => token == WAKE,
-            // Their wakes are no events.
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => false,
-            #[cfg(test)]
-            Poller::Script(_) => false,
+            // Its wakes are no events.
+            Poller::Memory(_) => false,
         }
     }
 
@@ -149,20 +145,14 @@ impl Poller {
     pub(crate) fn events(&self) -> Events {
         match self {
             Poller::Mio(_) => Events::Mio(mio::Events::with_capacity(EVENTS_MAX)),
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => Events::Sim(Vec::new()),
-            #[cfg(test)]
-            Poller::Script(_) => Events::Script(Vec::new()),
+            Poller::Memory(poller) => Events::Memory(poller.events()),
         }
     }
 
     pub(crate) fn waker(&self) -> io::Result<Waker> {
         match self {
             Poller::Mio(poll) => Ok(Waker::Mio(mio::Waker::new(poll.registry(), Token(WAKE))?)),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => Ok(Waker::Sim(poller.waker())),
-            #[cfg(test)]
-            Poller::Script(poller) => Ok(Waker::Script(poller.waker())),
+            Poller::Memory(poller) => Ok(Waker::Memory(poller.waker())),
         }
     }
 
@@ -175,11 +165,7 @@ impl Poller {
             *polls += 1;
             let result = match (&mut *self, &mut *events) {
                 (Poller::Mio(poll), Events::Mio(events)) => poll.poll(events, timeout),
-                #[cfg(feature = "testing")]
-                (Poller::Sim(poller), Events::Sim(events)) => super::cold(|| poller.poll(events, timeout)),
-                #[cfg(test)]
-                (Poller::Script(poller), Events::Script(events)) => poller.poll(events, timeout),
-                #[cfg(any(test, feature = "testing"))]
+                (Poller::Memory(poller), Events::Memory(events)) => poller.poll(events, timeout),
                 _ => unreachable!("poller and events are of one backend"),
             };
             match result {
@@ -193,10 +179,7 @@ impl Poller {
     pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         match self {
             Poller::Mio(_) => Listener::bind(address, backlog),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.listen(address, backlog.max(1)).map(Listener::Sim),
-            #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(poller) => poller.listen(address, backlog.max(1)).map(Listener::Memory),
         }
     }
 
@@ -225,10 +208,7 @@ impl Poller {
     pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         match self {
             Poller::Mio(_) => Stream::connect(address, local),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.connect(address, local).map(Stream::Sim),
-            #[cfg(test)]
-            Poller::Script(poller) => poller.connect(address, local).map(Stream::Script),
+            Poller::Memory(poller) => poller.connect(address, local).map(Stream::Memory),
         }
     }
 
@@ -252,10 +232,9 @@ impl Poller {
             (Poller::Mio(_), Address::Unix(address)) => {
                 super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
             }
-            #[cfg(feature = "testing")]
-            (Poller::Sim(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Sim),
-            #[cfg(any(test, feature = "testing"))]
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            (Poller::Memory(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Memory),
+            #[cfg(unix)]
+            (Poller::Memory(_), Address::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -268,17 +247,16 @@ impl Poller {
     /// Tells the test kit why a connection ended.
     #[cfg(feature = "testing")]
     pub(crate) fn note_loss(&self, token: usize, reason: impl FnOnce() -> String) {
-        if let Poller::Sim(poller) = self {
+        if let Poller::Memory(poller) = self {
             poller.note_loss(token, reason());
         }
     }
 
-    /// Where simulated sockets are registered.
-    #[cfg(feature = "testing")]
-    pub(super) fn simulated(&self) -> io::Result<&super::sim::Poller> {
+    /// Where sockets in memory are registered.
+    pub(super) fn memory(&self) -> io::Result<&dyn memory::Poller> {
         match self {
-            Poller::Sim(poller) => Ok(poller),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Mio(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(poller) => Ok(poller.as_ref()),
         }
     }
 
@@ -286,10 +264,7 @@ impl Poller {
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {
             Poller::Mio(poll) => Ok(poll.registry()),
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
-            #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -325,10 +300,7 @@ impl Wait {
 /// One batch of events.
 pub(crate) enum Events {
     Mio(mio::Events),
-    #[cfg(feature = "testing")]
-    Sim(Vec<(usize, Readiness)>),
-    #[cfg(test)]
-    Script(Vec<(usize, Readiness)>),
+    Memory(InMemory<memory::Batch>),
 }
 
 impl Events {
@@ -336,10 +308,7 @@ impl Events {
     pub(crate) fn iter(&self) -> EventIter<'_> {
         match self {
             Events::Mio(events) => EventIter::Mio(events.iter()),
-            #[cfg(feature = "testing")]
-            Events::Sim(events) => EventIter::Memory(events.iter()),
-            #[cfg(test)]
-            Events::Script(events) => EventIter::Memory(events.iter()),
+            Events::Memory(events) => EventIter::Memory(memory::iter(events)),
         }
     }
 }
@@ -347,8 +316,7 @@ impl Events {
 /// The waker's own event is among them, with a token that no slot has: see [`Poller::is_wake`].
 pub(crate) enum EventIter<'a> {
     Mio(mio::event::Iter<'a>),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(std::slice::Iter<'a, (usize, Readiness)>),
+    Memory(InMemory<std::slice::Iter<'a, (usize, Readiness)>>),
 }
 
 impl Iterator for EventIter<'_> {
@@ -357,7 +325,6 @@ impl Iterator for EventIter<'_> {
     fn next(&mut self) -> Option<(usize, Readiness)> {
         match self {
             EventIter::Mio(events) => events.next().map(|event| (event.token().0, Readiness::from_mio(event))),
-            #[cfg(any(test, feature = "testing"))]
             EventIter::Memory(events) => events.next().copied(),
         }
     }
@@ -367,20 +334,14 @@ impl Iterator for EventIter<'_> {
 #[derive(Debug)]
 pub(crate) enum Waker {
     Mio(mio::Waker),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Waker),
-    #[cfg(test)]
-    Script(super::script::Waker),
+    Memory(memory::Boxed<dyn memory::Waker>),
 }
 
 impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
         match self {
             Waker::Mio(waker) => waker.wake(),
-            #[cfg(feature = "testing")]
-            Waker::Sim(waker) => waker.wake(),
-            #[cfg(test)]
-            Waker::Script(waker) => waker.wake(),
+            Waker::Memory(waker) => waker.wake(),
         }
     }
 }

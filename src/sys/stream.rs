@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-#[cfg(feature = "testing")]
-use super::cold;
 use super::poller::stream_interest;
-use super::{Poller, PutOff};
+use super::{Poller, PutOff, memory};
 use crate::Address;
 
 pub(crate) enum Stream {
@@ -18,10 +16,7 @@ pub(crate) enum Stream {
     Odd(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(super::unix_stream::UnixStream),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Stream),
-    #[cfg(test)]
-    Script(super::script::Stream),
+    Memory(memory::Boxed<dyn memory::Stream>),
 }
 
 /// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Systems of Apple have a socket
@@ -53,10 +48,7 @@ impl Stream {
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.prepare(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(_) => Ok(()),
-            #[cfg(test)]
-            Stream::Script(_) => Ok(()),
+            Stream::Memory(_) => Ok(()),
         }
     }
 
@@ -110,10 +102,7 @@ impl Stream {
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.register(poller.registry()?, token),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.register(poller.simulated()?, token)),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.register(token),
+            Stream::Memory(stream) => stream.register(poller.memory()?, token),
         }
     }
 
@@ -123,13 +112,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => poller.registry()?.deregister(stream),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.deregister(poller.registry()?),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.deregister()),
-            #[cfg(test)]
-            Stream::Script(stream) => {
-                stream.deregister();
-                Ok(())
-            }
+            Stream::Memory(stream) => stream.deregister(),
         }
     }
 
@@ -155,13 +138,7 @@ impl Stream {
             // What would block there, does, whatever signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => {
-                cold(|| stream.tell_again());
-                Ok(())
-            }
-            #[cfg(test)]
-            Stream::Script(stream) => {
+            Stream::Memory(stream) => {
                 stream.tell_again();
                 Ok(())
             }
@@ -187,10 +164,7 @@ impl Stream {
             Stream::Odd(_) => false,
             #[cfg(unix)]
             Stream::Unix(_) => false,
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.short_read_empties()),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.short_read_empties(),
+            Stream::Memory(stream) => stream.short_read_empties(),
         }
     }
 
@@ -201,10 +175,7 @@ impl Stream {
             Stream::Tcp(_) | Stream::Odd(_) => None,
             #[cfg(unix)]
             Stream::Unix(stream) => stream.put_off_reading(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(_) => None,
-            #[cfg(test)]
-            Stream::Script(stream) => stream.put_off_reading(),
+            Stream::Memory(stream) => stream.put_off_reading(),
         }
     }
 
@@ -213,9 +184,8 @@ impl Stream {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.pass_put_off(),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.pass_put_off(),
-            _ => PutOff::No,
+            Stream::Memory(stream) => stream.pass_put_off(),
+            Stream::Tcp(_) | Stream::Odd(_) => PutOff::No,
         }
     }
 
@@ -224,10 +194,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.read(buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(buffer),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.read(buffer)),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.read(buffer),
+            Stream::Memory(stream) => stream.read(buffer),
         }
     }
 
@@ -236,10 +203,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.write(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write(bytes),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.write(bytes)),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.write(bytes),
+            Stream::Memory(stream) => stream.write(bytes),
         }
     }
 
@@ -272,10 +236,7 @@ impl Stream {
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write_vectored(pieces),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.write_vectored(pieces)),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.write_vectored(pieces),
+            Stream::Memory(stream) => stream.write_vectored(pieces),
         }
     }
 
@@ -285,10 +246,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown_write(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.shutdown_write()),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.shutdown_write(),
+            Stream::Memory(stream) => stream.shutdown_write(),
         }
     }
 
@@ -302,10 +260,7 @@ impl Stream {
             // Unix sockets know no reset: closing is all there is.
             #[cfg(unix)]
             Stream::Unix(stream) => drop(stream),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.reset()),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.reset(),
+            Stream::Memory(stream) => stream.reset(),
         }
     }
 
@@ -327,10 +282,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.take_error(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.take_error(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| Ok(stream.take_error())),
-            #[cfg(test)]
-            Stream::Script(stream) => Ok(stream.take_error()),
+            Stream::Memory(stream) => Ok(stream.take_error()),
         }
     }
 
@@ -339,10 +291,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.local_addr()),
-            #[cfg(test)]
-            Stream::Script(stream) => Ok(stream.local_address()),
+            Stream::Memory(stream) => stream.local_addr(),
         }
     }
 
@@ -352,35 +301,26 @@ impl Stream {
             Stream::Tcp(stream) | Stream::Odd(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr(),
-            #[cfg(feature = "testing")]
-            Stream::Sim(stream) => cold(|| stream.peer_addr()),
-            #[cfg(test)]
-            Stream::Script(stream) => stream.peer_address(),
+            Stream::Memory(stream) => stream.peer_addr(),
         }
     }
 
-    /// None where it is simulated.
+    /// `None` for a stream in memory.
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
             Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
-            #[cfg(feature = "testing")]
-            Stream::Sim(_) => None,
             Stream::Unix(stream) => Some(stream.as_fd()),
-            #[cfg(test)]
-            Stream::Script(_) => unreachable!("a scripted stream has no descriptor"),
+            Stream::Memory(_) => None,
         }
     }
 
-    /// None where it is simulated.
+    /// `None` for a stream in memory.
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
             Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::windows::io::AsSocket::as_socket(stream)),
-            #[cfg(feature = "testing")]
-            Stream::Sim(_) => None,
-            #[cfg(test)]
-            Stream::Script(_) => unreachable!("a scripted stream has no socket"),
+            Stream::Memory(_) => None,
         }
     }
 }

@@ -112,12 +112,11 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
         ),
         ("catch_unwind(", &["src/event_loop/guard.rs", "src/workers/pool.rs"]),
         (".lose(", &["src/event_loop/core.rs"]),
-        ("RefCell", &["src/sys/script.rs"]),
+        ("RefCell", &[]),
         // What closures of one thread share.
         (
             "Cell<",
             &[
-                "src/sys/script.rs",
                 "src/server/admission.rs",
                 "src/connect/reconnect.rs",
                 "src/service/mod.rs",
@@ -125,12 +124,12 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
                 "src/service/successor.rs",
             ],
         ),
-        // One simulated world is shared by the loops of its hosts.
+        // What is in memory is shared by loops and tests.
         // Signals are of the process, and shared by all its loops.
         (
             "Mutex",
             &[
-                "src/sys/sim/mod.rs",
+                "src/sys/memory.rs",
                 "src/threads/backlog.rs",
                 "src/threads/mailbox.rs",
                 "src/threads/sync.rs",

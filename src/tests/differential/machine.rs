@@ -164,7 +164,7 @@ impl Machine {
     /// A port that nobody listens on: a socket is bound to it, for nobody else to take it meanwhile.
     fn unanswered_address(&mut self) -> io::Result<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        if let Poller::Sim(_) = self.poller {
+        if self.poller.is_in_memory() {
             return self.poller.listen(any, 1)?.local_addr().map(|address| address.as_inet().unwrap());
         }
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
@@ -272,7 +272,7 @@ impl Machine {
 
     fn urgent(&mut self, name: &str, byte: u8) -> io::Result<String> {
         match self.stream(name) {
-            Stream::Sim(stream) => stream.write_urgent(byte)?,
+            Stream::Memory(stream) => stream.write_urgent(byte)?,
             stream => {
                 let descriptor = stream.as_fd().unwrap();
                 socket2::SockRef::from(&descriptor).send_out_of_band(&[byte])?;
