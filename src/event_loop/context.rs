@@ -16,7 +16,7 @@ use crate::connection::Terms;
 use crate::event_loop::source::SourceAction;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
-use crate::sys::Readiness;
+use crate::sys::{Datagram, Listener, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
     DatagramTransport, Detached, Feeder, Handle, Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId,
@@ -51,8 +51,8 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket =
-            self.core.check_listens().and_then(|()| self.core.poller.listen(address, self.core.terms.limits.backlog));
+        let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
+        let socket = self.core.check_listens().and_then(|()| Listener::bind(poller, address, backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -67,7 +67,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on(listener));
+        let socket = self.core.check_listens().and_then(|()| Listener::from_std(&self.core.poller, listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -88,10 +88,8 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self
-            .core
-            .check_listens()
-            .and_then(|()| self.core.poller.listen_unix(&address, mode, self.core.terms.limits.backlog));
+        let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
+        let socket = self.core.check_listens().and_then(|()| Listener::bind_unix(poller, &address, mode, backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -125,7 +123,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| self.core.poller.listen_on_unix(listener));
+        let socket = self.core.check_listens().and_then(|()| Listener::from_std_unix(&self.core.poller, listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -211,7 +209,7 @@ impl<'a> Context<'a> {
         address: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&address.into()));
+        let socket = self.core.check_open().and_then(|()| Datagram::bind(&self.core.poller, &address.into()));
         self.core.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
@@ -227,7 +225,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
-        let socket = self.core.check_open().and_then(|()| self.core.poller.bind_datagram(&peer.any_of_its_kind()));
+        let socket = self.core.check_open().and_then(|()| Datagram::bind(&self.core.poller, &peer.any_of_its_kind()));
         self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
@@ -243,7 +241,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.check_open().and_then(|()| self.core.poller.take_datagram(socket));
+        let socket = self.core.check_open().and_then(|()| Datagram::from_std(&self.core.poller, socket));
         self.core.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 

@@ -28,18 +28,36 @@ pub(crate) struct Received {
 }
 
 impl Datagram {
-    /// An IPv6 address serves IPv6 alone.
-    pub(super) fn bind(address: SocketAddr) -> io::Result<Datagram> {
+    /// Binds a socket. An IPv6 address serves IPv6 alone.
+    pub(crate) fn bind(poller: &Poller, address: &Address) -> io::Result<Datagram> {
+        match (poller, address) {
+            (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind_udp(address),
+            #[cfg(unix)]
+            (Poller::Mio(_), Address::Unix(address)) => {
+                super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
+            }
+            (Poller::Memory(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Memory),
+            #[cfg(unix)]
+            (Poller::Memory(_), Address::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn bind_udp(address: SocketAddr) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
-        Datagram::from_std(socket.into())
+        Datagram::of_udp(socket.into())
     }
 
     /// Takes a socket that somebody else made.
-    pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Datagram> {
+    pub(crate) fn from_std(poller: &Poller, socket: std::net::UdpSocket) -> io::Result<Datagram> {
+        poller.registry()?;
+        Datagram::of_udp(socket)
+    }
+
+    fn of_udp(socket: std::net::UdpSocket) -> io::Result<Datagram> {
         socket.set_nonblocking(true)?;
         let is_ipv6 = socket.local_addr()?.is_ipv6();
         Ok(Datagram::Udp { socket: mio::net::UdpSocket::from_std(socket), is_ipv6 })
@@ -123,7 +141,10 @@ impl Datagram {
         let (count, from) = match self {
             Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
             #[cfg(unix)]
-            Datagram::Unix(socket) => return socket.recv_from(buffer),
+            Datagram::Unix(socket) => {
+                let (count, from) = socket.recv_from(buffer)?;
+                return Ok(Received { count, from });
+            }
             Datagram::Memory(socket) => socket.recv_from(buffer)?,
         };
         Ok(Received { count, from: from.into() })
@@ -173,12 +194,6 @@ impl Datagram {
             Datagram::Memory(_) => None,
         }
     }
-}
-
-/// Whether an error of a send may be one that an earlier datagram has met on its way, so that this one was not tried.
-pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }
 
 /// An address as the socket's family has it: IPv4 ones are given to users as IPv4, and mapped back here.

@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::stream::{if_supported, is_tcp};
+use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
 use super::{Poller, Stream, memory};
 use crate::Address;
+#[cfg(unix)]
+use crate::UnixAddress;
 use crate::threads::backlog::{Room, Wake};
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -23,22 +25,10 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
-pub(super) fn backlog_length(backlog: u32) -> i32 {
-    i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
-}
-
 fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(backlog_length(backlog))?;
     Ok(socket.into())
-}
-
-/// What every stream of ours has. Where the platform hands it on to what is accepted, this saves two calls a
-/// connection.
-fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
-    if_supported(socket.set_tcp_nodelay(true))?;
-    if_supported(socket.set_out_of_band_inline(true))
 }
 
 /// Whether the system spreads connections evenly among sockets that listen on the same address.
@@ -101,10 +91,17 @@ impl Adopted {
 
 impl Listener {
     /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(super) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+    pub(crate) fn bind(poller: &Poller, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        match poller {
+            Poller::Mio(_) => Listener::bind_tcp(address, backlog),
+            Poller::Memory(poller) => poller.listen(address, backlog.max(1)).map(Listener::Memory),
+        }
+    }
+
+    fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         let socket = new_socket(address)?;
         // Before it listens, so that nobody comes in without them.
-        set_options(&SockRef::from(&socket))?;
+        set_tcp_options(&SockRef::from(&socket))?;
         let listener = listen(socket, address, backlog)?;
         listener.set_nonblocking(true)?;
         let is_tcp = is_tcp(&SockRef::from(&listener));
@@ -116,15 +113,35 @@ impl Listener {
         }
     }
 
+    /// Binds and listens on a Unix socket (rule N1).
+    #[cfg(unix)]
+    pub(crate) fn bind_unix(
+        poller: &Poller,
+        address: &UnixAddress,
+        mode: Option<u32>,
+        backlog: u32,
+    ) -> io::Result<Listener> {
+        poller.registry()?;
+        super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
+    }
+
     /// Takes a listener that somebody else made.
-    pub(super) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
+    pub(crate) fn from_std(poller: &Poller, listener: std::net::TcpListener) -> io::Result<Listener> {
+        poller.registry()?;
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
-        set_options(&socket)?;
+        set_tcp_options(&socket)?;
         // A close that waits would hold up the loop.
         if_supported(socket.set_linger(None))?;
         let gives = if is_tcp(&socket) { Gives::OldOnesFirst } else { Gives::Unknown };
         Ok(Listener::Adopted(Adopted { listener: mio::net::TcpListener::from_std(listener), gives }))
+    }
+
+    /// The same for a Unix socket.
+    #[cfg(unix)]
+    pub(crate) fn from_std_unix(poller: &Poller, listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
+        poller.registry()?;
+        super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
     }
 
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {

@@ -4,16 +4,18 @@
 //! place: the simulator of the feature `testing`, and the scripts that the crate's own tests are written in. What is above
 //! does not know which it runs on: it has sockets made by the poller, whose backend decides.
 
-mod accept_error;
 mod clock;
 mod datagram;
+mod errors;
 mod fed;
 mod held;
 mod listener;
 pub(crate) mod memory;
 mod names;
+mod options;
 mod poller;
 mod put_off;
+mod readiness;
 #[cfg(test)]
 pub(crate) mod script;
 #[cfg(feature = "testing")]
@@ -30,21 +32,19 @@ mod unix_path;
 #[cfg(unix)]
 mod unix_stream;
 
-pub(crate) use accept_error::AcceptError;
 pub(crate) use clock::{Clock, deadline_after};
-pub(crate) use datagram::{Datagram, Received, may_be_of_an_earlier_one};
+pub(crate) use datagram::{Datagram, Received};
+pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may_be_of_an_earlier_one};
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
 #[cfg(feature = "workers")]
 pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};
 pub(crate) use names::look_up;
-pub use poller::Readiness;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use put_off::PutOff;
-pub(crate) use stream::{Blocked, SHORT_READ_EMPTIES_TCP, Stream, is_blocked, is_out_of_buffers};
-#[cfg(unix)]
-use unix_address::unix_address;
+pub use readiness::Readiness;
+pub(crate) use stream::{SHORT_READ_EMPTIES_TCP, Stream};
 #[cfg(unix)]
 pub use unix_path::remove_stale_socket;
 #[cfg(unix)]

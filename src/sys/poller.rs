@@ -1,119 +1,12 @@
-//! The poller: waits for readiness, and tells of it by token.
+//! The poller: sockets register with it; it waits for readiness, and tells of it by token.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::memory::{self, InMemory};
-use super::{Clock, Datagram, Listener, Stream};
-use crate::Address;
-#[cfg(unix)]
-use crate::UnixAddress;
-
-/// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness(u8);
-
-impl Readiness {
-    pub(crate) const READABLE: Readiness = Readiness(1);
-    pub(crate) const WRITABLE: Readiness = Readiness(2);
-    pub(crate) const READ_CLOSED: Readiness = Readiness(4);
-    pub(crate) const ERROR: Readiness = Readiness(8);
-    pub(crate) const PRIORITY: Readiness = Readiness(16);
-    pub(crate) const WRITE_CLOSED: Readiness = Readiness(32);
-
-    /// There may be something to read or to accept.
-    pub fn is_readable(self) -> bool {
-        self.has(Readiness::READABLE)
-    }
-
-    /// There may be room to write.
-    pub fn is_writable(self) -> bool {
-        self.has(Readiness::WRITABLE)
-    }
-
-    /// The peer may have ended its stream.
-    pub fn is_read_closed(self) -> bool {
-        self.has(Readiness::READ_CLOSED)
-    }
-
-    /// Nothing that is written may arrive any more.
-    pub fn is_write_closed(self) -> bool {
-        self.has(Readiness::WRITE_CLOSED)
-    }
-
-    /// There may be an error to fetch.
-    pub fn is_error(self) -> bool {
-        self.has(Readiness::ERROR)
-    }
-
-    /// There may be urgent data.
-    pub fn is_priority(self) -> bool {
-        self.has(Readiness::PRIORITY)
-    }
-
-    /// Whether it says more than readable and writable.
-    #[inline]
-    pub(crate) fn is_special(self) -> bool {
-        self.0 & !(Readiness::READABLE.0 | Readiness::WRITABLE.0) != 0
-    }
-
-    #[cfg(feature = "testing")]
-    pub(super) fn without(self, hints: Readiness) -> Readiness {
-        Readiness(self.0 & !hints.0)
-    }
-
-    pub(crate) const fn bits(self) -> u16 {
-        self.0 as u16
-    }
-
-    fn has(self, hint: Readiness) -> bool {
-        self.0 & hint.0 != 0
-    }
-
-    #[inline]
-    fn from_mio(event: &mio::event::Event) -> Readiness {
-        // Asked in this order the questions are next to no work, and most events are of this kind.
-        if !event.is_error() && !event.is_priority() && !event.is_write_closed() {
-            let plain = Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
-            if !event.is_read_closed() {
-                return plain;
-            }
-            return plain | Readiness::READ_CLOSED;
-        }
-        Readiness::from_special(event)
-    }
-
-    #[cold]
-    fn from_special(event: &mio::event::Event) -> Readiness {
-        Readiness(
-            u8::from(event.is_readable())
-                | u8::from(event.is_writable()) << 1
-                | u8::from(event.is_read_closed()) << 2
-                | u8::from(event.is_error()) << 3
-                | u8::from(event.is_priority()) << 4
-                | u8::from(event.is_write_closed()) << 5,
-        )
-    }
-}
-
-impl std::ops::BitOr for Readiness {
-    type Output = Readiness;
-
-    fn bitor(self, other: Readiness) -> Readiness {
-        Readiness(self.0 | other.0)
-    }
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["readable", "writable", "read closed", "error", "priority", "write closed"];
-        f.debug_set().entries((0..names.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| names[bit])).finish()
-    }
-}
+use super::{Clock, Readiness};
 
 /// How many events one wait brings at most; what is ready beyond comes with the next wait (rule L6).
 const EVENTS_MAX: usize = 1024;
@@ -175,73 +68,9 @@ impl Poller {
         }
     }
 
-    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        match self {
-            Poller::Mio(_) => Listener::bind(address, backlog),
-            Poller::Memory(poller) => poller.listen(address, backlog.max(1)).map(Listener::Memory),
-        }
-    }
-
-    /// Binds and listens on a Unix socket (rule N1).
-    #[cfg(unix)]
-    pub(crate) fn listen_unix(&self, address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<Listener> {
-        self.registry()?;
-        super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
-    }
-
-    /// Takes a listener that somebody else made.
-    pub(crate) fn listen_on(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
-        self.registry()?;
-        Listener::from_std(listener)
-    }
-
-    /// The same, of a Unix socket.
-    #[cfg(unix)]
-    pub(crate) fn listen_on_unix(&self, listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
-        self.registry()?;
-        super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
-    }
-
-    /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
-    /// (rule K1).
-    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
-        match self {
-            Poller::Mio(_) => Stream::connect(address, local),
-            Poller::Memory(poller) => poller.connect(address, local).map(Stream::Memory),
-        }
-    }
-
-    /// Connects to a Unix socket. On most systems that stands at once or fails; no event tells that it does.
-    #[cfg(unix)]
-    pub(crate) fn connect_unix(&self, address: &UnixAddress) -> io::Result<Stream> {
-        self.registry()?;
-        super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
-    }
-
     /// Whether what is on it is in memory, and so must not depend on other threads.
     pub(crate) fn is_in_memory(&self) -> bool {
         !matches!(self, Poller::Mio(_))
-    }
-
-    /// Binds a datagram socket. An IPv6 address serves IPv6 alone.
-    pub(crate) fn bind_datagram(&self, address: &Address) -> io::Result<Datagram> {
-        match (self, address) {
-            (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind(address),
-            #[cfg(unix)]
-            (Poller::Mio(_), Address::Unix(address)) => {
-                super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
-            }
-            (Poller::Memory(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Memory),
-            #[cfg(unix)]
-            (Poller::Memory(_), Address::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Takes a datagram socket that somebody else made.
-    pub(crate) fn take_datagram(&self, socket: std::net::UdpSocket) -> io::Result<Datagram> {
-        self.registry()?;
-        Datagram::from_std(socket)
     }
 
     /// Tells the test kit why a connection ended.
@@ -344,13 +173,4 @@ impl Waker {
             Waker::Memory(waker) => waker.wake(),
         }
     }
-}
-
-/// What every stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
-pub(super) fn stream_interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
 }

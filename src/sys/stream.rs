@@ -4,11 +4,15 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
+use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::poller::stream_interest;
+use super::errors::is_begun;
+use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
 use super::{Poller, PutOff, memory};
 use crate::Address;
+#[cfg(unix)]
+use crate::UnixAddress;
 
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
@@ -18,19 +22,6 @@ pub(crate) enum Stream {
     Unix(super::unix_stream::UnixStream),
     Memory(memory::Boxed<dyn memory::Stream>),
 }
-
-/// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Systems of Apple have a socket
-/// option for it in place of a flag.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-pub(super) const SEND_FLAGS: i32 = 0;
-
-/// The kernel counts in milliseconds, of which an `i32` has room for some.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const USER_TIMEOUT_MIN: Duration = Duration::from_millis(1);
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Whether a read that stops short has emptied a TCP socket: known of Linux only.
 pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
@@ -44,7 +35,7 @@ impl Stream {
                 socket.set_nonblocking(true)?;
                 // A close that waits would hold up the loop.
                 if_supported(socket.set_linger(None))?;
-                set_options(stream)
+                set_options(&socket)
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.prepare(),
@@ -60,9 +51,23 @@ impl Stream {
         }
     }
 
-    /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
-    /// (rule K1).
-    pub(super) fn connect(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+    /// Begins to connect, from a local address if one is given. The first writable event tells whether the connection is
+    /// established (rule K1).
+    pub(crate) fn connect(poller: &Poller, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        match poller {
+            Poller::Mio(_) => Stream::connect_tcp(address, local),
+            Poller::Memory(poller) => poller.connect(address, local).map(Stream::Memory),
+        }
+    }
+
+    /// Connects to a Unix socket. On most systems that succeeds or fails at once; no event tells that it has succeeded.
+    #[cfg(unix)]
+    pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
+        poller.registry()?;
+        super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
+    }
+
+    fn connect_tcp(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         if let Some(local) = local {
@@ -72,8 +77,8 @@ impl Stream {
             Err(error) if !is_begun(&error) => return Err(error),
             _ => {}
         }
+        set_options(&SockRef::from(&socket))?;
         let stream = mio::net::TcpStream::from_std(socket.into());
-        set_options(&stream)?;
         // Not what was asked for where the system is told to make MPTCP sockets of all.
         Ok(Stream::Tcp(stream).classified())
     }
@@ -83,15 +88,16 @@ impl Stream {
         // On Linux the listener's options are handed on. Elsewhere they are set again; an error here is one of the
         // connection's, which its first read or write shows.
         if !cfg!(any(target_os = "linux", target_os = "android")) {
-            let _ = set_options(&stream);
+            let _ = set_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
     }
 
     /// Takes a stream that `accept` gave from a listener that did not have our options, or is not of TCP.
     pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
-        let _ = set_options(&stream);
-        let _ = SockRef::from(&stream).set_linger(None);
+        let socket = SockRef::from(&stream);
+        let _ = set_options(&socket);
+        let _ = socket.set_linger(None);
         Stream::Tcp(stream).classified()
     }
 
@@ -267,13 +273,9 @@ impl Stream {
     /// What the kernel still holds when this is closed goes out, but is dropped where the peer takes nothing of it for so
     /// long, on systems that can do so (TCP on Linux); otherwise one that never reads keeps it for ever.
     pub(crate) fn limit_orphan(&self, timeout: Duration) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Stream::Tcp(stream) = self {
-            // Zero would mean what the system has by default. Where the option cannot be set, there is nothing left to bound.
-            let _ = SockRef::from(stream).set_tcp_user_timeout(Some(timeout.clamp(USER_TIMEOUT_MIN, USER_TIMEOUT_MAX)));
+            limit_orphan(&SockRef::from(stream), timeout);
         }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = timeout;
     }
 
     /// The error that the socket has met and no call was told of yet.
@@ -366,82 +368,19 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     }
 }
 
-/// What every stream of ours is: no delay for small writes, urgent data in line with the rest.
-fn set_options(stream: &mio::net::TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    if_supported(socket.set_tcp_nodelay(true))?;
-    if_supported(socket.set_out_of_band_inline(true))?;
-    #[cfg(target_vendor = "apple")]
-    socket.set_nosigpipe(true)?;
-    Ok(())
+/// What every TCP stream of ours has.
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    set_tcp_options(socket)?;
+    set_no_sigpipe(socket)
 }
 
-/// What came of setting an option. One that a socket does not support is left out: MPTCP has no urgent data, and what
-/// is no Internet socket has no delay.
-pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
-    match set {
-        Err(error) if is_unsupported(&error) => Ok(()),
-        set => set,
-    }
-}
-
-fn is_unsupported(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
-    #[cfg(not(unix))]
-    const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
-    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
-}
-
-/// Whether a socket in the type of a TCP one is that.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn is_tcp(socket: &SockRef<'_>) -> bool {
-    matches!(socket.protocol(), Ok(Some(Protocol::TCP)))
-}
-
-/// Elsewhere nothing depends on it.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
-    true
-}
-
-/// Whether an error of `connect` means no more than that the answer is still to come.
-fn is_begun(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EINPROGRESS) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
-}
-
-/// Whether an error of a send means no more than that the kernel is full now, and of which kind (rule W6).
-pub(crate) fn is_blocked(error: &io::Error) -> Option<Blocked> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => Some(Blocked::UntilEvent),
-        _ if is_out_of_buffers(error) => Some(Blocked::UntilLater),
-        _ => None,
-    }
-}
-
-/// What ends a blocked send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blocked {
-    /// A writable event.
-    UntilEvent,
-    /// Only time: the kernel is out of buffers and tells nobody when it has some again.
-    UntilLater,
-}
-
-/// Whether the kernel lacks memory for what a call asks of it. That passes, and no event tells when it has.
-#[cfg(unix)]
-pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
-}
-
-/// Whether the kernel lacks memory for what a call asks of it. That passes, and no event tells when it has.
-#[cfg(not(unix))]
-pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(10055) // WSAENOBUFS
+/// What every TCP stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
+fn stream_interest() -> Interest {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -489,16 +428,6 @@ mod tests {
     fn r6_a_listener_that_is_not_of_tcp_is_taken() {
         let name = format!("switchboard odd {}", std::process::id());
         let odd = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(name).unwrap()).unwrap();
-        Listener::from_std(OwnedFd::from(odd).into()).unwrap();
-    }
-
-    #[test]
-    fn r6_only_an_option_that_is_not_supported_is_left_out() {
-        for code in [libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
-            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_ok());
-        }
-        for code in [libc::EINVAL, libc::EBADF, libc::EPERM, libc::ENOBUFS] {
-            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_err());
-        }
+        Listener::from_std(&Poller::new().unwrap(), OwnedFd::from(odd).into()).unwrap();
     }
 }

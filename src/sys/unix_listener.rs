@@ -10,7 +10,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::unix_address;
+use super::options::backlog_length;
+use super::unix_address::unix_address;
 use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
@@ -28,7 +29,7 @@ impl UnixListener {
     /// The mode is there before it listens. Until then every connect is refused, so nobody slips in under another one.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
         let listener = UnixListener::prepare(address, mode)?;
-        SockRef::from(&listener.listener).listen(super::listener::backlog_length(backlog))?;
+        SockRef::from(&listener.listener).listen(backlog_length(backlog))?;
         Ok(listener)
     }
 

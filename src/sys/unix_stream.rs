@@ -8,7 +8,8 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use super::PutOff;
-use super::stream::SEND_FLAGS;
+use super::options::{SEND_FLAGS, set_no_sigpipe};
+use super::unix_address::unix_address;
 use crate::{Address, UnixAddress};
 
 /// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
@@ -37,7 +38,7 @@ impl UnixStream {
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
-        let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
+        let stream = mio::net::UnixStream::connect_addr(&unix_address(address)?)?;
         let stream = UnixStream { stream, awaits_writable: false, put_off: PutOff::No };
         stream.prepare()?;
         Ok(stream)
@@ -128,11 +129,8 @@ fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     // Urgent bytes in line with the rest, where Unix sockets have such.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    super::stream::if_supported(socket.set_out_of_band_inline(true))?;
-    #[cfg(target_vendor = "apple")]
-    socket.set_nosigpipe(true)?;
-    let _ = socket;
-    Ok(())
+    super::options::if_supported(socket.set_out_of_band_inline(true))?;
+    set_no_sigpipe(&socket)
 }
 
 /// What reading is registered for. A read stops short in front of an urgent byte, and only the hint at that tells that

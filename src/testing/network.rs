@@ -155,7 +155,7 @@ impl Network {
     ///
     /// As [`event_loop`](Network::event_loop).
     pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl Protocol + 'static) {
-        match self.event_loop(host).core.poller.connect(to, None) {
+        match sys::Stream::connect(&self.event_loop(host).core.poller, to, None) {
             Ok(stream) => self.connects.push(Connect { host, stream, protocol: Box::new(protocol) }),
             Err(error) => self.failed_connects.push(error),
         }

@@ -1,5 +1,6 @@
 //! What ARCHITECTURE.md, README.md and the manifest promise of the crate's shape.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -251,6 +252,85 @@ fn guide_every_example_is_run_against_a_real_peer_by_ci() {
         let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
         assert!(run.contains(&format!("\"{name}\"")), "no script of tests/real that CI runs starts {name}");
     }
+}
+
+/// The paths at the beginning of a text: one, or the list in its braces.
+fn paths(text: &str) -> Vec<&str> {
+    let Some(list) = text.strip_prefix('{') else { return vec![text] };
+    let mut open = 0;
+    let mut parts = vec![0];
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => open += 1,
+            '}' if open == 0 => {
+                parts.push(at + 1);
+                break;
+            }
+            '}' => open -= 1,
+            ',' if open == 0 => parts.push(at + 1),
+            _ => {}
+        }
+    }
+    parts.windows(2).map(|part| &list[part[0]..part[1]]).collect()
+}
+
+fn first_word(text: &str) -> &str {
+    text.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()
+}
+
+/// Which files of a folder of `src` name which others, a folder in it counted as one of them.
+fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let files = rust_files(&format!("src/{folder}"));
+    let names = |file: &str| -> (String, bool) {
+        let name = file.strip_prefix(&format!("src/{folder}/")).unwrap();
+        let (name, is_inner) = name.split_once('/').map_or((name, false), |(name, rest)| (name, rest != "mod.rs"));
+        (name.trim_end_matches(".rs").to_owned(), is_inner)
+    };
+    let known: BTreeSet<String> = files.iter().map(|file| names(file).0).filter(|name| name != "mod").collect();
+    // What the folder hands on, and of which file it is.
+    let mut exports: BTreeMap<String, String> = known.iter().map(|name| (name.clone(), name.clone())).collect();
+    for item in code(&format!("src/{folder}/mod.rs")).split(';') {
+        let Some((file, exported)) = item.split_once("use ").and_then(|(_, path)| path.split_once("::")) else {
+            continue;
+        };
+        let exported = paths(exported).into_iter().map(|path| (first_word(path).to_owned(), file.to_owned()));
+        exports.extend(exported.filter(|(_, file)| known.contains(file)));
+    }
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| names(file).0 != "mod") {
+        let (name, is_inner) = names(file);
+        let code = code(file);
+        let ways = [format!("{folder}::"), "super::".to_owned()];
+        let ways = ways.iter().take(if is_inner { 1 } else { 2 });
+        let named = ways.flat_map(|way| code.split(way).skip(1)).flat_map(paths).map(first_word);
+        let of_file = imports.entry(name.clone()).or_default();
+        of_file.extend(named.filter_map(|word| exports.get(word)).filter(|other| **other != name).cloned());
+    }
+    imports
+}
+
+#[test]
+fn the_files_of_the_system_import_in_no_circle() {
+    let mut left = imports("sys");
+    assert!(left["listener"].contains("stream") && left["sim"].contains("errors"), "imports are not found: {left:?}");
+    // A file that imports nothing that is left is in none.
+    while let Some(file) = left.iter().find(|(_, of)| of.iter().all(|file| !left.contains_key(file))) {
+        let file = file.0.clone();
+        left.remove(&file);
+    }
+    assert!(left.is_empty(), "there is a circle in what these import: {left:?}");
+}
+
+/// How many conditions of compilation the system has. The number may only fall: one more is worth a second thought.
+const CONDITIONS_OF_SYS: usize = 136;
+
+#[test]
+fn the_system_has_few_conditions_of_compilation() {
+    let count =
+        |text: &str| ["cfg(", "cfg!(", "cfg_attr("].iter().map(|word| text.matches(word).count()).sum::<usize>();
+    let found: usize = rust_files("src/sys").iter().map(|file| count(&read(file))).sum();
+    println!("{found} conditions of compilation in src/sys");
+    assert_eq!(found, CONDITIONS_OF_SYS, "src/sys has another number of conditions than is known");
 }
 
 #[test]
