@@ -47,5 +47,3 @@ pub use readiness::Readiness;
 pub(crate) use stream::{SHORT_READ_EMPTIES_TCP, Stream};
 #[cfg(unix)]
 pub use unix_path::remove_stale_socket;
-#[cfg(unix)]
-pub(crate) use unix_stream::send;

@@ -43,6 +43,32 @@ impl Stream {
         }
     }
 
+    /// Whether it is in memory, so that it belongs to the loop that made it.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self, Stream::Memory(_))
+    }
+
+    /// Makes it block, as none does that a loop has.
+    pub(crate) fn set_blocking(&self) -> io::Result<()> {
+        self.socket()?.set_nonblocking(false)
+    }
+
+    /// How long each read and each write blocks at most; `None`: for ever.
+    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let socket = self.socket()?;
+        socket.set_read_timeout(timeout)?;
+        socket.set_write_timeout(timeout)
+    }
+
+    fn socket(&self) -> io::Result<SockRef<'_>> {
+        match self {
+            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(SockRef::from(stream)),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Ok(stream.socket()),
+            Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Looks what a stream is that somebody else made in the type of TCP's.
     pub(crate) fn classified(self) -> Stream {
         match self {

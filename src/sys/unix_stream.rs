@@ -21,11 +21,6 @@ pub(crate) struct UnixStream {
     put_off: PutOff,
 }
 
-/// Sends by a socket that is in no loop. Not std's write, which can raise SIGPIPE (rule W7).
-pub(crate) fn send(stream: &std::os::unix::net::UnixStream, data: &[u8]) -> io::Result<usize> {
-    SockRef::from(stream).send_with_flags(data, SEND_FLAGS)
-}
-
 impl UnixStream {
     pub(super) fn from_std(stream: std::os::unix::net::UnixStream) -> UnixStream {
         UnixStream { stream: mio::net::UnixStream::from_std(stream), awaits_writable: false, put_off: PutOff::No }
@@ -91,7 +86,7 @@ impl UnixStream {
         self.put_off.pass()
     }
 
-    /// As [`send`].
+    /// Not std's, which can raise SIGPIPE (rule W7).
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let stream = &self.stream;
         stream.try_io(|| SockRef::from(stream).send_with_flags(bytes, SEND_FLAGS))
@@ -117,6 +112,10 @@ impl UnixStream {
 
     pub(super) fn peer_addr(&self) -> io::Result<Address> {
         self.stream.peer_addr().map(Address::from)
+    }
+
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
