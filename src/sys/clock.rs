@@ -25,7 +25,7 @@ impl Clock {
     }
 }
 
-/// `start` and `delay`, clamped where that is too far off to be told (rule T1).
+/// `start` plus `delay`, clamped if that is too far off for an [`Instant`] (rule T1).
 pub(crate) fn deadline_after(start: Instant, delay: Duration) -> Instant {
     let delay = delay.min(FAR);
     start.checked_add(delay).unwrap_or(start)

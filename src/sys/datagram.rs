@@ -12,7 +12,7 @@ use crate::Address;
 pub(crate) enum Datagram {
     Udp {
         socket: mio::net::UdpSocket,
-        /// Its system addresses are IPv6 ones, IPv4 peers' included.
+        /// The system has IPv6 addresses for its peers, IPv4 ones included.
         is_ipv6: bool,
     },
     #[cfg(unix)]
@@ -20,7 +20,7 @@ pub(crate) enum Datagram {
     Memory(memory::Boxed<dyn memory::Datagram>),
 }
 
-/// What came out of a receive.
+/// What a receive returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) count: usize,
@@ -51,7 +51,7 @@ impl Datagram {
         Datagram::of_udp(socket.into())
     }
 
-    /// Takes a socket that somebody else made.
+    /// Takes a socket that was made elsewhere.
     pub(crate) fn from_std(poller: &Poller, socket: std::net::UdpSocket) -> io::Result<Datagram> {
         poller.registry()?;
         Datagram::of_udp(socket)
@@ -64,7 +64,7 @@ impl Datagram {
     }
 
     /// Registers it for reading, and for writing only while a send is blocked: the kernel raises a writable edge for
-    /// every datagram that has left, which would be one wake-up too many for each.
+    /// every datagram that has left, which would be a needless wake-up for each.
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, .. } => poller.registry()?.register(socket, Token(token), Interest::READABLE),
@@ -74,7 +74,7 @@ impl Datagram {
         }
     }
 
-    /// Asks for an event once a blocked send can go on, or, with `false`, for no more of them.
+    /// Asks for an event when a blocked send can go on or, with `false`, stops asking.
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         match self {
@@ -88,8 +88,9 @@ impl Datagram {
         }
     }
 
-    /// Whether an event tells that a blocked send can go on. It does not where one of many receivers is what blocks it, as
-    /// on a Unix socket that is not connected: there each try that fails raises an event itself. Then time must tell.
+    /// Whether an event tells when a blocked send can go on. None does on a Unix socket that is not connected, where
+    /// one of many receivers blocks the send: there each failed try raises an event itself. Such a send is tried again
+    /// after some time.
     pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -98,7 +99,8 @@ impl Datagram {
         }
     }
 
-    /// From here on it sends to this address by [`send`](Datagram::send), hears only that, and of its errors too.
+    /// Connects it: from here on [`send`](Datagram::send) sends to this address, and it only receives what this address
+    /// sends, and errors that concern it.
     pub(crate) fn connect(&mut self, address: &Address) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
@@ -126,8 +128,8 @@ impl Datagram {
         }
     }
 
-    /// The longest datagram that can come: what UDP has, and for Unix sockets more than any system sends. (Linux 6.18
-    /// sends 4.2 MB, 8 MiB fail with ENOBUFS.)
+    /// The longest datagram that can arrive: the limit of UDP, and for Unix sockets more than any system sends. (Linux
+    /// 6.18 sends 4.2 MB, 8 MiB fail with ENOBUFS.)
     pub(crate) fn datagram_bytes_max(&self) -> usize {
         match self {
             #[cfg(unix)]
@@ -136,7 +138,7 @@ impl Datagram {
         }
     }
 
-    /// Receives one datagram; what the buffer has no room for is lost.
+    /// Receives one datagram; what does not fit into the buffer is lost.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let (count, from) = match self {
             Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
@@ -150,7 +152,7 @@ impl Datagram {
         Ok(Received { count, from: from.into() })
     }
 
-    /// The error that the socket has met and no call was told of yet.
+    /// The socket's pending error, which no call has reported yet.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
@@ -170,7 +172,7 @@ impl Datagram {
         }
     }
 
-    /// The socket as mio has it, for options of UDP; `Unsupported` where it is none.
+    /// The socket as mio's type, for UDP's options; `Unsupported` for any other.
     pub(crate) fn udp(&self) -> io::Result<&mio::net::UdpSocket> {
         match self {
             Datagram::Udp { socket, .. } => Ok(socket),
@@ -196,7 +198,7 @@ impl Datagram {
     }
 }
 
-/// An address as the socket's family has it: IPv4 ones are given to users as IPv4, and mapped back here.
+/// An address in the socket's family: users see IPv4 addresses as IPv4, which are mapped back here.
 fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
     match address.as_inet() {
         Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),

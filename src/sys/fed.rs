@@ -12,7 +12,7 @@ pub(crate) type Backlog = backlog::Backlog<Fed>;
 
 pub(crate) struct FedListener {
     backlog: Arc<Backlog>,
-    /// Its number there.
+    /// The listener's number there.
     taker: usize,
     address: Address,
     /// What came with the connection that was accepted last.
@@ -22,7 +22,7 @@ pub(crate) struct FedListener {
 /// Input that was read and not consumed, and output that has not gone out.
 pub(crate) type Rest = (Vec<u8>, Vec<u8>);
 
-/// A connection on its way: a stream of the system's, which any thread may hold.
+/// A connection on its way to a listener. Its stream is not one in memory.
 pub(crate) struct Fed {
     stream: Held,
     peer: Address,

@@ -1,11 +1,11 @@
-//! A connected socket outside of any loop.
+//! A connected stream outside of any loop.
 
 use std::fmt;
 
 use super::Stream;
 
-/// A socket that no loop has, as a connection on its way holds it. Dropped, it closes: by a reset where its peer may
-/// have got half of an answer, which it must not take for the whole (rule X5).
+/// A stream that no loop has, such as that of a connection on its way to one. Dropping it closes it: with a reset if
+/// its peer may have received half of an answer, which it must not take for the whole (rule X5).
 pub(crate) struct Held {
     /// `None` once it was taken out.
     stream: Option<Stream>,
@@ -26,7 +26,7 @@ impl Held {
         self.stream.as_mut().expect("it is there until it is taken out")
     }
 
-    /// Whether something that was written has not gone out, from here on.
+    /// Sets whether something was written that has not gone out.
     pub(crate) fn set_short(&mut self, is_short: bool) {
         self.is_short = is_short;
     }
@@ -35,7 +35,7 @@ impl Held {
         self.stream.take().expect("it is taken out once")
     }
 
-    /// Makes another one of it.
+    /// Replaces the stream with what this makes of it.
     pub(crate) fn replace(&mut self, with: impl FnOnce(Stream) -> Stream) {
         self.stream = self.stream.take().map(with);
     }

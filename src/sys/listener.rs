@@ -46,29 +46,29 @@ pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
-    /// It has the type of a TCP listener, and what it gives is to be looked at.
+    /// A listener in TCP's type that was made elsewhere, or is one of another protocol.
     Adopted(Adopted),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
-    /// It has none, and is given its connections.
+    /// It has no socket: other threads feed it.
     Fed(super::FedListener),
     Memory(memory::Boxed<dyn memory::Listener>),
 }
 
-/// A listener in the type of a TCP one that somebody else made.
+/// A listener in TCP's type, of which it is not certain what it accepts.
 pub(crate) struct Adopted {
     listener: mio::net::TcpListener,
     gives: Gives,
 }
 
-/// What an adopted listener gives.
+/// What an adopted listener accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gives {
     /// TCP streams that have our options.
     Ours,
-    /// The same, but first those that waited already when it came: they have the options that it had before.
+    /// The same, after those that were in the backlog already: these have the options that it had before.
     OldOnesFirst,
-    /// Streams of another protocol. Or of TCP: MPTCP's gives a plain TCP stream for each peer that speaks no more.
+    /// Streams of another protocol. Or of TCP: that is what a listener of MPTCP accepts from a peer without MPTCP.
     Unknown,
 }
 
@@ -100,7 +100,7 @@ impl Listener {
 
     fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         let socket = new_socket(address)?;
-        // Before it listens, so that nobody comes in without them.
+        // Before it listens, so that every stream inherits them.
         set_tcp_options(&SockRef::from(&socket))?;
         let listener = listen(socket, address, backlog)?;
         listener.set_nonblocking(true)?;
@@ -108,7 +108,7 @@ impl Listener {
         let listener = mio::net::TcpListener::from_std(listener);
         match is_tcp {
             true => Ok(Listener::Tcp(listener)),
-            // The system was told to make MPTCP sockets of all.
+            // The system is set up to make MPTCP sockets in place of TCP's.
             false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
         }
     }
@@ -125,7 +125,7 @@ impl Listener {
         super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
     }
 
-    /// Takes a listener that somebody else made.
+    /// Takes a listener that was made elsewhere.
     pub(crate) fn from_std(poller: &Poller, listener: std::net::TcpListener) -> io::Result<Listener> {
         poller.registry()?;
         listener.set_nonblocking(true)?;
@@ -156,8 +156,8 @@ impl Listener {
         }
     }
 
-    /// Takes it out of the poller. Closing it is not enough: another process may have the same socket, and then the poller
-    /// would go on telling of who connects to that.
+    /// Deregisters it from the poller. Closing it is not enough: another process may have the same socket, and then the
+    /// poller would go on reporting connections to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
@@ -169,7 +169,7 @@ impl Listener {
         }
     }
 
-    /// Accepts one connection, with the address that `accept` gave: asking later fails where the peer has reset (C8).
+    /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         match self {
             Listener::Tcp(listener) => {
@@ -209,7 +209,7 @@ impl Listener {
         matches!(self, Listener::Fed(_))
     }
 
-    /// Begins to take from the backlog that it is fed by.
+    /// Starts to take from the backlog that feeds it.
     pub(crate) fn join(&self, wake: Wake) {
         if let Listener::Fed(listener) = self {
             listener.join(wake);
@@ -223,7 +223,7 @@ impl Listener {
         }
     }
 
-    /// What came with the connection that it accepted last, beside the socket.
+    /// What came with the connection that was accepted last, beside its socket.
     pub(crate) fn take_rest(&mut self) -> Option<super::Rest> {
         match self {
             Listener::Fed(listener) => listener.take_rest(),
@@ -231,7 +231,7 @@ impl Listener {
         }
     }
 
-    /// Tells the backlog that it is fed by how much room it has.
+    /// Tells the backlog that feeds it how much room it has.
     pub(crate) fn set_room(&self, room: Room) {
         if let Listener::Fed(listener) = self {
             listener.set_room(room);
@@ -250,7 +250,7 @@ impl Listener {
         }
     }
 
-    /// Whether the path of a Unix socket is removed when this is closed; for others it means nothing.
+    /// Sets whether the path of a Unix socket is removed when this is closed; does nothing to others.
     #[cfg(unix)]
     pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match self {

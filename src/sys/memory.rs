@@ -1,7 +1,6 @@
-//! What stands in memory in the system's place: the objects of the simulator, and those of the scripts that the crate's own
-//! tests are written in.
+//! Sockets, pollers and clocks in memory: those of the simulator, and those of the scripts of the crate's own tests.
 //!
-//! The enums of `sys` have one arm for both. It holds a trait object, since neither is in a hurry.
+//! The enums of `sys` have one arm for both. It holds a trait object: neither has to be fast.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -45,7 +44,7 @@ pub(crate) trait Poller {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// By which the simulator's sockets know a poller of their own network.
+    /// For sockets of the simulator, which only register with a poller of their own network.
     #[cfg(feature = "testing")]
     fn as_any(&self) -> Option<&dyn std::any::Any> {
         None
@@ -56,12 +55,12 @@ pub(crate) trait Poller {
     fn note_loss(&self, _token: usize, _reason: String) {}
 }
 
-/// As the handles of a loop are, which hold one.
+/// As [`Handle`](crate::Handle) is, which holds one.
 pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     fn wake(&self) -> io::Result<()>;
 }
 
-/// As a detached connection is, which holds one.
+/// As [`Detached`](crate::Detached) is, which holds one.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
@@ -144,8 +143,8 @@ mod present {
         batch.iter()
     }
 
-    /// What a loop's end of something in memory shares with a test's end. It is one thread's. A lock holds it all the same:
-    /// a detached connection is `Send`, whatever features are on.
+    /// State that the loop's end of something and the test's end share. Only one thread uses it, but it is locked all
+    /// the same: a detached connection is `Send`, whatever features are on.
     pub(crate) type Shared<T> = Arc<Mutex<T>>;
 
     pub(crate) fn shared<T>(what: T) -> Shared<T> {
@@ -153,7 +152,7 @@ mod present {
     }
 
     pub(crate) fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
-        // No user code runs while it is held; after a bug of ours, a destructor is not to hide that by another panic.
+        // No user code runs under the lock; after a bug of ours, a destructor must not hide that with another panic.
         shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +165,7 @@ mod absent {
     use std::ops::{Deref, DerefMut};
     use std::slice::Iter;
 
-    /// An object in memory, of which there is none: the arms that hold one are no code.
+    /// An object in memory. There is none, so that the arms that hold one are no code.
     #[derive(Clone, Debug)]
     pub(crate) struct InMemory<T>(Infallible, PhantomData<fn() -> T>);
 

@@ -1,8 +1,8 @@
 //! The system: sockets, poller and clock.
 //!
-//! Each kind of object is an enum with an arm for each kind that the system has, and one for what stands in memory in its
-//! place: the simulator of the feature `testing`, and the scripts that the crate's own tests are written in. What is above
-//! does not know which it runs on: it has sockets made by the poller, whose backend decides.
+//! Each kind of object is an enum with an arm for each kind that the system has, and one for what stands in memory in
+//! its place: the simulator of the feature `testing`, and the scripts that the crate's own tests are written in. What
+//! is above does not know which it runs on: sockets are made at a poller, whose backend decides.
 
 mod clock;
 mod datagram;

@@ -1,12 +1,12 @@
-//! Options of sockets, and what asks for them by number.
+//! Options of sockets, and what calls take beside them: flags, lengths.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Systems of Apple have a socket
-/// option for it in place of a flag.
+/// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
+/// option for that in place of a flag.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
@@ -28,15 +28,15 @@ pub(super) fn backlog_length(backlog: u32) -> i32 {
     i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
 }
 
-/// No delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. Linux hands both on
-/// from a listener to what it accepts, which saves two calls a connection.
+/// No delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. On Linux an
+/// accepted stream inherits both from its listener, which saves two calls a connection.
 pub(super) fn set_tcp_options(socket: &SockRef<'_>) -> io::Result<()> {
     if_supported(socket.set_tcp_nodelay(true))?;
     if_supported(socket.set_out_of_band_inline(true))
 }
 
-/// What came of setting an option. One that a socket does not support is left out: MPTCP has no urgent data, and what
-/// is no Internet socket has no delay.
+/// The result of setting an option. One that the socket does not support is left out: MPTCP has no urgent data, and a
+/// Unix socket no delay.
 pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
     match set {
         Err(error) if is_unsupported(&error) => Ok(()),
@@ -52,7 +52,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
-/// Whether a socket in the type of a TCP one is that.
+/// Whether a socket in TCP's type is one of TCP.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_tcp(socket: &SockRef<'_>) -> bool {
     matches!(socket.protocol(), Ok(Some(socket2::Protocol::TCP)))
@@ -64,11 +64,10 @@ pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
     true
 }
 
-/// What the kernel still holds when a TCP socket is closed is dropped where the peer takes nothing of it for so long.
+/// Limits how long the kernel keeps what is unsent when a TCP socket is closed, while the peer takes nothing of it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
-    // Zero would mean what the system has by default, and the kernel counts in milliseconds, of which an `i32` has room for
-    // some.
+    // Zero would mean the system's default, and the kernel counts milliseconds in an `i32`.
     let timeout = timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
     // Where the option cannot be set, there is nothing left to bound.
     let _ = socket.set_tcp_user_timeout(Some(timeout));

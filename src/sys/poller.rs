@@ -1,4 +1,4 @@
-//! The poller: sockets register with it; it waits for readiness, and tells of it by token.
+//! The poller: sockets register with it, and it waits until some are ready, which it reports by token.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use mio::Token;
 use super::memory::{self, InMemory};
 use super::{Clock, Readiness};
 
-/// How many events one wait brings at most; what is ready beyond comes with the next wait (rule L6).
+/// How many events one wait returns at most; the next one returns the rest (rule L6).
 const EVENTS_MAX: usize = 1024;
 
 /// The token of the waker; no slot has it.
@@ -21,12 +21,12 @@ pub(crate) enum Poller {
 }
 
 impl Poller {
-    /// Whether an event was the waker's, which says nothing of anybody. Asked only of a token that may name nobody: so
-    /// the events of connections, which are nearly all, do not pay for it.
+    /// Whether an event is the waker's, which is about no socket. Only asked about a token that is no connection's, so
+    /// that the events of connections, which are nearly all, do not pay for it.
     pub(crate) fn is_wake(&self, token: usize) -> bool {
         match self {
             Poller::Mio(_) => token == WAKE,
-            // Its wakes are no events.
+            // Waking it is no event.
             Poller::Memory(_) => false,
         }
     }
@@ -68,7 +68,7 @@ impl Poller {
         }
     }
 
-    /// Whether what is on it is in memory, and so must not depend on other threads.
+    /// Whether its sockets are in memory: then nothing may depend on other threads.
     pub(crate) fn is_in_memory(&self) -> bool {
         !matches!(self, Poller::Mio(_))
     }
@@ -81,7 +81,7 @@ impl Poller {
         }
     }
 
-    /// Where sockets in memory are registered.
+    /// Where sockets in memory register.
     pub(super) fn memory(&self) -> io::Result<&dyn memory::Poller> {
         match self {
             Poller::Mio(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -89,7 +89,7 @@ impl Poller {
         }
     }
 
-    /// Where sources of mio's kind are registered.
+    /// Where all others register.
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {
             Poller::Mio(poll) => Ok(poll.registry()),
@@ -133,7 +133,7 @@ pub(crate) enum Events {
 }
 
 impl Events {
-    /// The events of the batch, by token; wake-ups are left out.
+    /// The events of the batch, by token. The waker's own may be among them: see [`Poller::is_wake`].
     pub(crate) fn iter(&self) -> EventIter<'_> {
         match self {
             Events::Mio(events) => EventIter::Mio(events.iter()),
@@ -142,7 +142,6 @@ impl Events {
     }
 }
 
-/// The waker's own event is among them, with a token that no slot has: see [`Poller::is_wake`].
 pub(crate) enum EventIter<'a> {
     Mio(mio::event::Iter<'a>),
     Memory(InMemory<std::slice::Iter<'a, (usize, Readiness)>>),

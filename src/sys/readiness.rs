@@ -1,8 +1,8 @@
-//! What an event says of a source.
+//! What an event says a source is ready for.
 
 use std::fmt;
 
-/// What an event said a source is ready for. Hints, all of them: only trying tells (rule R6).
+/// What an event said a source is ready for. All of these are hints: only trying tells (rule R6).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness(u8);
 
@@ -65,7 +65,7 @@ impl Readiness {
 
     #[inline]
     pub(super) fn from_mio(event: &mio::event::Event) -> Readiness {
-        // Asked in this order the questions are next to no work, and most events are of this kind.
+        // In this order the checks are next to no work, and most events are of this kind.
         if !event.is_error() && !event.is_priority() && !event.is_write_closed() {
             let plain = Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
             if !event.is_read_closed() {

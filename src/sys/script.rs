@@ -1,6 +1,6 @@
 //! The scripted backend: sockets, poller and clock that do what a test tells them to, in memory and in no time.
 //!
-//! Nothing happens by itself: a test says what each read, write and accept answers, which events come, and finds out
+//! Nothing happens by itself: a test says what each read, write and accept returns, which events come, and finds out
 //! what the loop did with them. Waiting moves the clock.
 
 use std::collections::VecDeque;
@@ -60,7 +60,7 @@ impl World {
         lock(&self.0).now += time;
     }
 
-    /// The next wait brings this event, with those that were told before.
+    /// The next wait returns this event, with those that were added before.
     pub(crate) fn event(&self, socket: &impl Registered, readiness: Readiness) {
         self.raw_event(socket.token(), readiness);
     }
@@ -69,17 +69,17 @@ impl World {
         lock(&self.0).events.push((token, readiness));
     }
 
-    /// No wait brings more events than this.
+    /// No wait returns more events than this.
     pub(crate) fn set_events_per_wait_max(&self, max: usize) {
         lock(&self.0).events_per_wait_max = max;
     }
 
-    /// The next wait fails so after this time.
+    /// The next wait fails with this error after this time.
     pub(crate) fn wait_fails(&self, after: Duration, error: io::ErrorKind) {
         lock(&self.0).errors.push_back((after, error.into()));
     }
 
-    /// How often the loop was woken since the last call, or that was tried.
+    /// How often the loop was woken since the last call, failed tries included.
     pub(crate) fn take_wakes(&self) -> usize {
         lock(&self.0).waking.wakes.swap(0, Ordering::Relaxed)
     }
@@ -89,7 +89,7 @@ impl World {
         lock(&self.0).waking.fails.store(fails, Ordering::Relaxed);
     }
 
-    /// The next connect is under way then, until its peer [`answers`](Peer::answers).
+    /// The next connect stays under way until its peer [`answers`](Peer::answers).
     pub(crate) fn connect_begins(&self) -> Peer {
         let (stream, peer) = Stream::pair();
         lock(&peer.0).connecting = true;
@@ -107,7 +107,7 @@ impl World {
         std::mem::take(&mut lock(&self.0).connected_to)
     }
 
-    /// How long the waits since the last call were to be at most.
+    /// The timeouts of the waits since the last call.
     pub(crate) fn take_waits(&self) -> Vec<Option<Duration>> {
         std::mem::take(&mut lock(&self.0).waits)
     }
@@ -202,7 +202,7 @@ struct StreamState {
     token: Option<usize>,
     refuses_registration: bool,
     short_read_empties: bool,
-    /// Whether one is put off, where that may be.
+    /// `None` if no read can be put off.
     put_off: Option<PutOff>,
     reads: VecDeque<io::Result<Vec<u8>>>,
     error: Option<io::Error>,
@@ -346,22 +346,22 @@ impl Drop for Stream {
 }
 
 impl Peer {
-    /// A later read answers these bytes; none means the end of the stream.
+    /// A later read returns these bytes; none of them is the end of the stream.
     pub(crate) fn sends(&self, bytes: impl AsRef<[u8]>) {
         lock(&self.0).reads.push_back(Ok(bytes.as_ref().to_vec()));
     }
 
-    /// A connect that is under way stands.
+    /// The connect that is under way is established.
     pub(crate) fn answers(&self) {
         lock(&self.0).connecting = false;
     }
 
-    /// Its own address turns out to be this one.
+    /// The loop's end has this address.
     pub(crate) fn set_local_address(&self, address: SocketAddr) {
         lock(&self.0).local_address = address.into();
     }
 
-    /// A later read fails so.
+    /// A later read fails with this error.
     pub(crate) fn read_fails(&self, error: io::Error) {
         lock(&self.0).reads.push_back(Err(error));
     }
@@ -371,7 +371,7 @@ impl Peer {
         lock(&self.0).error = Some(error);
     }
 
-    /// The next write answers so, then the one after.
+    /// The next write returns this; calling it again says what the one after returns.
     pub(crate) fn write_answers(&self, result: io::Result<usize>) {
         lock(&self.0).writes.push_back(result);
     }
@@ -471,14 +471,14 @@ impl Drop for Listener {
 }
 
 impl Backlog {
-    /// Somebody connects, and waits to be accepted.
+    /// A peer connects, and waits to be accepted.
     pub(crate) fn connect(&self) -> Peer {
         let (stream, peer) = Stream::pair();
         lock(&self.0).accepts.push_back(Ok(stream));
         peer
     }
 
-    /// A later accept fails so.
+    /// A later accept fails with this error.
     pub(crate) fn accept_fails(&self, error: io::Error) {
         lock(&self.0).accepts.push_back(Err(error));
     }

@@ -16,21 +16,21 @@ use crate::UnixAddress;
 
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
-    /// It has the type of a TCP stream and is none, as MPTCP's are.
-    Odd(mio::net::TcpStream),
+    /// A socket of another protocol in a TCP stream's type, such as one of MPTCP.
+    NotTcp(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(super::unix_stream::UnixStream),
     Memory(memory::Boxed<dyn memory::Stream>),
 }
 
-/// Whether a read that stops short has emptied a TCP socket: known of Linux only.
+/// Whether a read that stops short has emptied a TCP socket: known to hold on Linux only.
 pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
 
 impl Stream {
-    /// Makes a stream that somebody else made what every stream of ours is. Before this it is only held.
+    /// Gives a stream that was made elsewhere the options that every stream of a loop has. Until then it is only held.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => {
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 let socket = SockRef::from(stream);
                 socket.set_nonblocking(true)?;
                 // A close that waits would hold up the loop.
@@ -48,7 +48,7 @@ impl Stream {
         matches!(self, Stream::Memory(_))
     }
 
-    /// Makes it block, as none does that a loop has.
+    /// Makes it block. No stream of a loop does.
     pub(crate) fn set_blocking(&self) -> io::Result<()> {
         self.socket()?.set_nonblocking(false)
     }
@@ -62,23 +62,23 @@ impl Stream {
 
     fn socket(&self) -> io::Result<SockRef<'_>> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(SockRef::from(stream)),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => Ok(SockRef::from(stream)),
             #[cfg(unix)]
             Stream::Unix(stream) => Ok(stream.socket()),
             Stream::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// Looks what a stream is that somebody else made in the type of TCP's.
+    /// Finds out whether a stream in TCP's type that was made elsewhere is one of TCP.
     pub(crate) fn classified(self) -> Stream {
         match self {
-            Stream::Tcp(stream) if !is_tcp(&SockRef::from(&stream)) => Stream::Odd(stream),
+            Stream::Tcp(stream) if !is_tcp(&SockRef::from(&stream)) => Stream::NotTcp(stream),
             other => other,
         }
     }
 
-    /// Begins to connect, from a local address if one is given. The first writable event tells whether the connection is
-    /// established (rule K1).
+    /// Begins to connect, from a local address if one is given. The first writable event tells whether it is established
+    /// (rule K1).
     pub(crate) fn connect(poller: &Poller, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         match poller {
             Poller::Mio(_) => Stream::connect_tcp(address, local),
@@ -105,21 +105,21 @@ impl Stream {
         }
         set_options(&SockRef::from(&socket))?;
         let stream = mio::net::TcpStream::from_std(socket.into());
-        // Not what was asked for where the system is told to make MPTCP sockets of all.
+        // The system may be set up to make MPTCP sockets in place of TCP's.
         Ok(Stream::Tcp(stream).classified())
     }
 
-    /// Takes a stream that `accept` gave.
+    /// Takes a stream that `accept` returned.
     pub(super) fn from_accepted(stream: mio::net::TcpStream) -> Stream {
-        // On Linux the listener's options are handed on. Elsewhere they are set again; an error here is one of the
-        // connection's, which its first read or write shows.
+        // On Linux it has inherited the listener's options. Elsewhere they are set again; an error here is the
+        // connection's own: its first read or write reports it.
         if !cfg!(any(target_os = "linux", target_os = "android")) {
             let _ = set_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
     }
 
-    /// Takes a stream that `accept` gave from a listener that did not have our options, or is not of TCP.
+    /// Takes a stream that `accept` returned, of a listener that did not have our options or is not one of TCP.
     pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
         let socket = SockRef::from(&stream);
         let _ = set_options(&socket);
@@ -129,7 +129,7 @@ impl Stream {
 
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => {
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 poller.registry()?.register(stream, mio::Token(token), stream_interest())
             }
             #[cfg(unix)]
@@ -138,18 +138,18 @@ impl Stream {
         }
     }
 
-    /// Takes it out of the poller, its socket staying open.
+    /// Deregisters it from the poller. Its socket stays open.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => poller.registry()?.deregister(stream),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.registry()?.deregister(stream),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.deregister(poller.registry()?),
             Stream::Memory(stream) => stream.deregister(),
         }
     }
 
-    /// Asks for an event once a blocked send can go on, or, with `false`, for no more of them. TCP needs no asking: it is
-    /// registered for both from the beginning.
+    /// Asks for an event when a blocked send can go on or, with `false`, stops asking. TCP streams are registered for
+    /// that all the time.
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]
@@ -161,13 +161,13 @@ impl Stream {
         }
     }
 
-    /// Has the poller tell again what the stream is ready for, though no edge comes.
+    /// Makes the poller report again what the stream is ready for, without a new edge.
     pub(crate) fn tell_again(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => {
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 poller.registry()?.reregister(stream, mio::Token(token), stream_interest())
             }
-            // What would block there, does, whatever signal is pending.
+            // Would-block is reliable there, even while a signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),
             Stream::Memory(stream) => {
@@ -177,7 +177,8 @@ impl Stream {
         }
     }
 
-    /// Whether a peer that has hung up has closed both halves, and not only ended its own: on Unix sockets (rule H3).
+    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
+    /// H3).
     pub(crate) fn hang_up_is_both_halves(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -188,42 +189,42 @@ impl Stream {
 
     /// Whether a read that stops short, without a hint of anything special, has emptied the socket.
     ///
-    /// It saves a system call a message. TCP on Linux only: elsewhere, and on other sockets, only would-block tells.
-    /// (Of three messages that have arrived on an MPTCP socket a read takes the first.)
+    /// That saves a system call a message. It is true of TCP on Linux only: elsewhere, and for other sockets, only
+    /// would-block tells. (Of three messages that have arrived on an MPTCP socket a read returns the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
             Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
-            Stream::Odd(_) => false,
+            Stream::NotTcp(_) => false,
             #[cfg(unix)]
             Stream::Unix(_) => false,
             Stream::Memory(stream) => stream.short_read_empties(),
         }
     }
 
-    /// Puts off the read that would tell whether a short one has left something. `None` where it must be done now; else
-    /// how it stood before.
+    /// Puts off the read that would tell whether a short one has left something. Returns the state before; `None` if
+    /// the read must be done now.
     pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
         match self {
-            Stream::Tcp(_) | Stream::Odd(_) => None,
+            Stream::Tcp(_) | Stream::NotTcp(_) => None,
             #[cfg(unix)]
             Stream::Unix(stream) => stream.put_off_reading(),
             Stream::Memory(stream) => stream.put_off_reading(),
         }
     }
 
-    /// A moment is over for a read that was put off. Returns how it stood before.
+    /// The moment is over for which a read was put off. Returns the state before.
     pub(crate) fn pass_put_off(&mut self) -> PutOff {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.pass_put_off(),
             Stream::Memory(stream) => stream.pass_put_off(),
-            Stream::Tcp(_) | Stream::Odd(_) => PutOff::No,
+            Stream::Tcp(_) | Stream::NotTcp(_) => PutOff::No,
         }
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.read(buffer),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.read(buffer),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.read(buffer),
             Stream::Memory(stream) => stream.read(buffer),
@@ -232,14 +233,14 @@ impl Stream {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.write(bytes),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.write(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.write(bytes),
             Stream::Memory(stream) => stream.write(bytes),
         }
     }
 
-    /// The TCP stream that most are: one look tells that it is there and of this kind.
+    /// The TCP stream, as most are: a single check that it is there and of this kind.
     #[inline]
     pub(crate) fn tcp_mut(stream: &mut Option<Stream>) -> Option<&mut mio::net::TcpStream> {
         match stream {
@@ -248,7 +249,7 @@ impl Stream {
         }
     }
 
-    /// As [`short_read_empties`](Stream::short_read_empties), in the same way as [`tcp_mut`](Stream::tcp_mut).
+    /// Like [`short_read_empties`](Stream::short_read_empties), with a single check for a TCP stream.
     #[inline]
     pub(crate) fn short_read_empties_open(stream: &Option<Stream>) -> bool {
         match stream {
@@ -262,7 +263,7 @@ impl Stream {
     pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             // `try_io`, since on Windows a call that is not mio's own would leave the socket without its next event.
-            Stream::Tcp(stream) | Stream::Odd(stream) => {
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 let stream = &*stream;
                 stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
             }
@@ -272,10 +273,10 @@ impl Stream {
         }
     }
 
-    /// Ends our half: the peer reads an end of stream behind all that was written.
+    /// Shuts down our half: the peer reads the end of the stream after all that was written.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown_write(),
             Stream::Memory(stream) => stream.shutdown_write(),
@@ -285,29 +286,29 @@ impl Stream {
     /// Closes with a reset: what is unsent is dropped, and the peer gets an error in place of an end (rule X2).
     pub(crate) fn reset(self) {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => {
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 // If the option cannot be set there is nothing left that a reset could be sent to.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
-            // Unix sockets know no reset: closing is all there is.
+            // Unix sockets have no reset: they are only closed.
             #[cfg(unix)]
             Stream::Unix(stream) => drop(stream),
             Stream::Memory(stream) => stream.reset(),
         }
     }
 
-    /// What the kernel still holds when this is closed goes out, but is dropped where the peer takes nothing of it for so
-    /// long, on systems that can do so (TCP on Linux); otherwise one that never reads keeps it for ever.
+    /// Limits how long the kernel keeps what is unsent when this is closed, while the peer takes nothing of it (TCP on
+    /// Linux). Elsewhere a peer that never reads keeps it for ever.
     pub(crate) fn limit_orphan(&self, timeout: Duration) {
         if let Stream::Tcp(stream) = self {
             limit_orphan(&SockRef::from(stream), timeout);
         }
     }
 
-    /// The error that the socket has met and no call was told of yet.
+    /// The socket's pending error, which no call has reported yet.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.take_error(),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.take_error(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.take_error(),
             Stream::Memory(stream) => Ok(stream.take_error()),
@@ -316,17 +317,17 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.local_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr(),
             Stream::Memory(stream) => stream.local_addr(),
         }
     }
 
-    /// The peer's address, asked of the kernel; fails where the peer has reset already.
+    /// The peer's address, from the kernel; fails if the peer has reset already.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => stream.peer_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr(),
             Stream::Memory(stream) => stream.peer_addr(),
@@ -337,7 +338,7 @@ impl Stream {
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => Some(std::os::fd::AsFd::as_fd(stream)),
             Stream::Unix(stream) => Some(stream.as_fd()),
             Stream::Memory(_) => None,
         }
@@ -347,7 +348,7 @@ impl Stream {
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
-            Stream::Tcp(stream) | Stream::Odd(stream) => Some(std::os::windows::io::AsSocket::as_socket(stream)),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => Some(std::os::windows::io::AsSocket::as_socket(stream)),
             Stream::Memory(_) => None,
         }
     }
@@ -373,9 +374,9 @@ impl TryFrom<Stream> for std::net::TcpStream {
     fn try_from(stream: Stream) -> Result<std::net::TcpStream, Stream> {
         match stream {
             #[cfg(unix)]
-            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(std::os::fd::OwnedFd::from(stream).into()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => Ok(std::os::fd::OwnedFd::from(stream).into()),
             #[cfg(windows)]
-            Stream::Tcp(stream) | Stream::Odd(stream) => Ok(std::os::windows::io::OwnedSocket::from(stream).into()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => Ok(std::os::windows::io::OwnedSocket::from(stream).into()),
             other => Err(other),
         }
     }
@@ -394,7 +395,7 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     }
 }
 
-/// What every TCP stream of ours has.
+/// The options of every TCP stream.
 fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     set_tcp_options(socket)?;
     set_no_sigpipe(socket)
@@ -419,7 +420,7 @@ mod tests {
     use super::super::{Fed, Listener};
     use super::*;
 
-    /// A Unix socket in the type of a TCP one: any kernel has it, and most of what is asked of TCP it does not support.
+    /// A Unix socket in the type of a TCP one: any kernel has it, and it does not support most options of TCP.
     fn odd() -> TcpStream {
         OwnedFd::from(UnixStream::pair().unwrap().0).into()
     }
@@ -436,18 +437,18 @@ mod tests {
         let plain = prepared(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         assert!(matches!(plain, Stream::Tcp(_)) && plain.short_read_empties());
         let odd = prepared(odd());
-        assert!(matches!(odd, Stream::Odd(_)) && !odd.short_read_empties());
+        assert!(matches!(odd, Stream::NotTcp(_)) && !odd.short_read_empties());
         assert!(!Stream::short_read_empties_open(&Some(odd)));
     }
 
     #[test]
-    fn r6_an_odd_stream_is_one_still_behind_a_queue() {
+    fn r6_a_stream_that_is_not_of_tcp_is_none_behind_a_queue_either() {
         let address = Address::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let Ok(fed) = Fed::new(prepared(odd()), address, (Vec::new(), Vec::new())) else {
             panic!("it is the system's")
         };
         let (stream, ..) = fed.into_parts();
-        assert!(matches!(stream, Stream::Odd(_)));
+        assert!(matches!(stream, Stream::NotTcp(_)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{Address, UnixAddress};
 
 pub(crate) struct UnixDatagram {
     socket: mio::net::UnixDatagram,
-    /// What is unlinked when it is closed; none without a path.
+    /// What to unlink on close; `None` without a path.
     inode: Option<Inode>,
     is_connected: bool,
 }
@@ -62,7 +62,7 @@ impl UnixDatagram {
         self.is_connected
     }
 
-    /// Not std's, which has no abstract names for every path.
+    /// Not std's, which takes only paths.
     pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let to = destination(to)?;
         self.socket.try_io(|| SockRef::from(&self.socket).send_to_with_flags(bytes, &to, SEND_FLAGS))

@@ -379,7 +379,7 @@ const PUZZLING: &[(&str, usize)] = &[
     ("Answers whether", 1),
     ("Answers how", 0),
     ("Whoever", 7),
-    ("whoever", 26),
+    ("whoever", 25),
     (" his ", 7),
     (" him", 4),
     (" he ", 11),

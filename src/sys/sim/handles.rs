@@ -84,8 +84,8 @@ impl memory::Poller for Poller {
         Ok(Box::new(Poller::bind_datagram(self, address)?))
     }
 
-    /// Where nothing is ready the world moves on, to when something is, or to the end of the wait. It never does for a wait
-    /// of no length.
+    /// If nothing is ready the world moves on, to when something is or to the end of the wait. It never does for a wait of
+    /// no length.
     fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
         let world = &mut *lock(&self.world);
         let end = timeout.map(|timeout| world.now.saturating_add(timeout));
