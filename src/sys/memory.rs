@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{PutOff, Readiness};
@@ -26,7 +27,7 @@ pub(crate) trait Clock: fmt::Debug {
 }
 
 pub(crate) trait Poller {
-    fn waker(&self) -> Boxed<dyn Waker>;
+    fn waker(&self) -> InMemory<Arc<dyn Waker>>;
 
     /// A batch for [`poll`](Poller::poll) to fill.
     fn events(&self) -> InMemory<Batch>;

@@ -1,6 +1,7 @@
 //! The poller: sockets register with it, and it waits until some are ready, which it reports by token.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -162,7 +163,7 @@ impl Iterator for EventIter<'_> {
 #[derive(Debug)]
 pub(crate) enum Waker {
     Mio(mio::Waker),
-    Memory(memory::Boxed<dyn memory::Waker>),
+    Memory(InMemory<Arc<dyn memory::Waker>>),
 }
 
 impl Waker {

@@ -44,14 +44,6 @@ impl World {
         }))
     }
 
-    pub(crate) fn poller(&self) -> Poller {
-        Poller(self.clone())
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        Clock(self.clone())
-    }
-
     pub(crate) fn now(&self) -> Instant {
         lock(&self.0).now
     }
@@ -118,21 +110,15 @@ pub(crate) trait Registered {
     fn token(&self) -> usize;
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Clock(World);
-
-impl memory::Clock for Clock {
+impl memory::Clock for World {
     fn now(&self) -> Instant {
-        self.0.now()
+        World::now(self)
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Poller(World);
-
-impl memory::Poller for Poller {
-    fn waker(&self) -> Box<dyn memory::Waker> {
-        Box::new(Waker(lock(&self.0.0).waking.clone()))
+impl memory::Poller for World {
+    fn waker(&self) -> Arc<dyn memory::Waker> {
+        lock(&self.0).waking.clone()
     }
 
     fn events(&self) -> Batch {
@@ -140,7 +126,7 @@ impl memory::Poller for Poller {
     }
 
     fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Box<dyn memory::Stream>> {
-        let world = &mut *lock(&self.0.0);
+        let world = &mut *lock(&self.0);
         world.connected_to.push((address, local));
         let stream = world.connects.pop_front().unwrap_or(Err(io::ErrorKind::Unsupported.into()))?;
         lock(&stream.0).address = address.into();
@@ -148,7 +134,7 @@ impl memory::Poller for Poller {
     }
 
     fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
-        let world = &mut *lock(&self.0.0);
+        let world = &mut *lock(&self.0);
         events.clear();
         world.waits.push(timeout);
         if let Some((after, error)) = world.errors.pop_front() {
@@ -164,9 +150,6 @@ impl memory::Poller for Poller {
     }
 }
 
-#[derive(Debug)]
-struct Waker(Arc<Waking>);
-
 #[derive(Debug, Default)]
 struct Waking {
     is_woken: AtomicBool,
@@ -174,13 +157,13 @@ struct Waking {
     fails: AtomicBool,
 }
 
-impl memory::Waker for Waker {
+impl memory::Waker for Waking {
     fn wake(&self) -> io::Result<()> {
-        self.0.wakes.fetch_add(1, Ordering::Relaxed);
-        if self.0.fails.load(Ordering::Relaxed) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+        if self.fails.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.is_woken.store(true, Ordering::Relaxed);
+        self.is_woken.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

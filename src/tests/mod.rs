@@ -160,8 +160,8 @@ impl Scene {
 
     pub(crate) fn with_limits(limits: Limits) -> Scene {
         let world = World::new();
-        let poller = sys::Poller::Memory(Box::new(world.poller()));
-        let mut event_loop = EventLoop::on(poller, sys::Clock::Memory(Arc::new(world.clock())), limits).unwrap();
+        let poller = sys::Poller::Memory(Box::new(world.clone()));
+        let mut event_loop = EventLoop::on(poller, sys::Clock::Memory(Arc::new(world.clone())), limits).unwrap();
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         let (socket, backlog) = Listener::pair();
         let protocols = Protocols::default();

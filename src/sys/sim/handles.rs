@@ -64,8 +64,8 @@ impl memory::Poller for Poller {
         Some(self)
     }
 
-    fn waker(&self) -> Box<dyn memory::Waker> {
-        Box::new(Waker(lock(&self.world).hosts[self.host].woken.clone()))
+    fn waker(&self) -> Arc<dyn memory::Waker> {
+        lock(&self.world).hosts[self.host].woken.clone()
     }
 
     fn events(&self) -> Batch {
@@ -117,13 +117,10 @@ impl memory::Poller for Poller {
     }
 }
 
-/// Wakes a loop, from other threads too; the world itself is one thread's.
-#[derive(Debug)]
-struct Waker(Arc<AtomicBool>);
-
-impl memory::Waker for Waker {
+/// A host's mark that its loop was woken, which other threads set too; the world itself is one thread's.
+impl memory::Waker for AtomicBool {
     fn wake(&self) -> io::Result<()> {
-        self.0.store(true, Ordering::Relaxed);
+        self.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
