@@ -111,13 +111,13 @@ def constant(file, before, after):
 # How a connection's callback is called if its protocol's type is known.
 CALL = "protocol.data_received(&mut Transport::new(core, id), data));\n        self.end_quickly"
 LARGE = "pub(crate) const LARGE_BYTES: usize = 16 * 1024;"
-TIMER = "connection.touch_idle(self.now_ns);\n        }\n        if connection.is_flushed_later_or_readable"
+TIMER = "connection.touch_idle(self.time.now_ns());\n        }\n        if connection.is_flushed_later_or_readable"
 
 # name: (the edits, the workloads, whether instructions are counted)
 VARIANTS = {
     "own writes sent at the turn's end": ([
         (GATHERED, "if !self.is(id) || data.len()", "if true || data.len()"),
-        (SEND, "if !self.own.is(id) {\n            self.mark", "{\n            self.mark"),
+        (SEND, "if !self.outbox.gathered.is(id) {\n            self.mark", "{\n            self.mark"),
         (QUICK, "self.receive(id, buffer, received);\n        }\n        self.flush(id);", "self.receive(id, buffer, received);\n        }"),
     ], ["50 clients", "16 lines a read"], True),
     "others' writes sent at once": ([
@@ -146,8 +146,8 @@ VARIANTS = {
     **{f"{count:,} events a poll": (constant("src/sys/poller.rs", "const EVENTS_MAX: usize = 1024;", f"const EVENTS_MAX: usize = {count};"),
                                     ["50 clients", "1,000 clients"], False) for count in (16, 64, 256, 4096)},
     "idle timers set anew by each message": ([
-        (QUICK, TIMER, "connection.touch_idle(self.now_ns);\n            if let Some(key) = connection.idle.as_ref().and_then(|idle| idle.timer) {\n"
-         "                self.timers.reset(key, self.turn_began + std::time::Duration::from_secs(3600));\n            }\n        }\n"
+        (QUICK, TIMER, "connection.touch_idle(self.time.now_ns());\n            if let Some(key) = connection.idle.as_ref().and_then(|idle| idle.timer) {\n"
+         "                self.time.reset(key, self.time.turn_began() + std::time::Duration::from_secs(3600));\n            }\n        }\n"
          "        let Some(connection) = self.slots.connection_mut(id) else { return };\n        if connection.is_flushed_later_or_readable"),
     ], ["50 clients, idle timeouts"], True),
 }

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 #[cfg(unix)]
-use crate::UnixAddress;
-use crate::{Address, Context, ListenerId, Protocol, escape};
+use switchboard::UnixAddress;
+use switchboard::{Address, Context, ListenerId, Protocol, escape};
 
 /// Where a server listens, as Twisted's endpoint strings say it:
 ///
@@ -63,11 +63,7 @@ impl Endpoint {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "this program takes no sockets from a service manager"))
             }
         };
-        listener.map_err(|error| self.cannot_be_listened_on(error))
-    }
-
-    pub(crate) fn cannot_be_listened_on(&self, error: io::Error) -> io::Error {
-        io::Error::new(error.kind(), format!("cannot listen on {self}: {error}"))
+        listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {self}: {error}")))
     }
 }
 
@@ -268,8 +264,8 @@ impl fmt::Display for Endpoint {
                         f.write_char('@')?;
                         write_field(f, name)?;
                     }
-                    // Nothing can be listened on there, and nothing is parsed as this.
-                    UnixAddress::Unnamed => {}
+                    // Nothing can be listened on at others, and nothing is parsed as one of them.
+                    _ => {}
                 }
                 mode.map_or(Ok(()), |mode| write!(f, ":mode={mode:o}"))
             }

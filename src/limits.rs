@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What happens to who arrives when a listener has all the connections it may have (rule A4). A connection that was closed
-/// and only [lingers](Limits::linger_timeout) gives its place to a newcomer first.
+/// What happens to who arrives when a listener has all the connections it may have (rule [A4](crate::guide::rules#a4)).
+/// A connection that was closed and only [lingers](Limits::linger_timeout) gives its place to a newcomer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -57,7 +57,7 @@ macro_rules! limits {
 }
 
 limits! {
-    /// How many connections one listener has at a time (rule A4). Default 65,536.
+    /// How many connections one listener has at a time (rule [A4](crate::guide::rules#a4)). Default 65,536.
     connections_max / with_connections_max: usize = 65_536,
     /// What happens to who arrives when there are that many. Default: they wait.
     when_full / with_when_full: WhenFull = WhenFull::Wait,
@@ -71,10 +71,11 @@ limits! {
     /// How many connections the kernel holds ready until they are accepted, where we bind; the kernel may have a lower
     /// bound of its own. Default 1,024; 0 counts as 1.
     backlog / with_backlog: u32 = 1024,
-    /// How many connections one listener accepts in a turn (rule A3). Default 64; 0 counts as 1.
+    /// How many connections one listener accepts in a turn (rule [A3](crate::guide::rules#a3)). Default 64; 0 counts as
+    /// 1.
     accepts_per_turn_max / with_accepts_per_turn_max: usize = 64,
-    /// How many bytes one connection reads in a turn before the others have theirs (rule R5). Default 256 KiB; 0 counts
-    /// as 1.
+    /// How many bytes one connection reads in a turn before the others have theirs (rule [R5](crate::guide::rules#r5)).
+    /// Default 256 KiB; 0 counts as 1.
     read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
     /// How fast one connection is read from, in bytes a second, once it has used up its burst; what its peer sends faster
     /// waits in the kernel, and then with the peer. Default: `usize::MAX`, which is no limit. 0 counts as 1.
@@ -89,30 +90,33 @@ limits! {
     /// ask for them has one buffer for all, as large as the longest, and gives it back within two seconds after its
     /// use.
     datagram_bytes_max / with_datagram_bytes_max: usize = 65_535,
-    /// How many bytes a protocol may leave unconsumed (rule R1); more ends the connection. Default 64 KiB.
+    /// How many bytes a protocol may leave unconsumed (rule [R1](crate::guide::rules#r1)); more ends the connection.
+    /// Default 64 KiB.
     input_bytes_max / with_input_bytes_max: usize = 64 * 1024,
-    /// `pause_writing` comes when more than this is queued for a connection (rule W2). Default 64 KiB.
+    /// `pause_writing` comes when more than this is queued for a connection (rule [W2](crate::guide::rules#w2)).
+    /// Default 64 KiB.
     queue_bytes_high / with_queue_bytes_high: usize = 64 * 1024,
     /// `resume_writing` comes when this or less is queued. Default 16 KiB; above the high mark it counts as that.
     queue_bytes_low / with_queue_bytes_low: usize = 16 * 1024,
     /// Whether a connection is not read from while its output is over the high mark, until it is at the low one.
     /// Default true.
     pause_reading_over_high / with_pause_reading_over_high: bool = true,
-    /// A write that finds more than this queued for its connection ends that connection (rule W4). Default 16 MiB.
+    /// A write that finds more than this queued for its connection ends that connection (rule
+    /// [W4](crate::guide::rules#w4)). Default 16 MiB.
     queue_bytes_max / with_queue_bytes_max: usize = 16 * 1024 * 1024,
-    /// A write that finds more than this queued in the whole loop has connections end that hoard it, until an eighth of this
-    /// is free (rule W4): first those whose peers have taken nothing for a second, the longest queue first, then the others
-    /// by length, those below their low mark last. Datagram sockets are among them; they lose what is queued, and are told
-    /// how much. Only the loop's own set counts. Default 256 MiB.
+    /// A write that finds more than this queued in the whole loop has connections end that hoard it, until an eighth of
+    /// this is free (rule [W4](crate::guide::rules#w4)): first those whose peers have taken nothing for a second, the
+    /// longest queue first, then the others by length, those below their low mark last. Datagram sockets are among
+    /// them; they lose what is queued, and are told how much. Only the loop's own set counts. Default 256 MiB.
     loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
-    /// How many commands of handles may wait to be run (rule G1); a [`Handle`](crate::Handle) gives one more back. Only
-    /// the loop's own set counts. Default 65,536.
+    /// How many commands of handles may wait to be run (rule [G1](crate::guide::rules#g1)); a [`Handle`](crate::Handle)
+    /// gives one more back. Only the loop's own set counts. Default 65,536.
     commands_max / with_commands_max: usize = 65_536,
     /// How many commands of handles run in a turn. Only the loop's own set counts. Default 1,024; 0 counts as 1.
     commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
-    /// How long a closing connection waits for its peer to take another byte (rule X1). A peer that takes 64 KiB within each
-    /// of these is never ended, though its kernel may tell of that later: once it has taken some, it is given up to twice
-    /// as long. Default 5 s.
+    /// How long a closing connection waits for its peer to take another byte (rule [X1](crate::guide::rules#x1)). A
+    /// peer that takes 64 KiB within each of these is never ended, though its kernel may tell of that later: once it
+    /// has taken some, it is given up to twice as long. Default 5 s.
     close_timeout / with_close_timeout: Duration = Duration::from_secs(5),
     /// How long a closing connection may take in all to send what is left, however steadily its peer takes it; one that
     /// takes a byte now and then can hold [`queue_bytes_max`](Limits::queue_bytes_max) for ever otherwise. Default `None`: for
@@ -123,12 +127,12 @@ limits! {
     /// order. Without it the kernel keeps some megabytes for each peer that never reads, as long as that lives. `None`:
     /// what the system does. Default 60 s; at 5 s peers that read 20 KB/s were cut off.
     orphan_timeout / with_orphan_timeout: Option<Duration> = Some(Duration::from_secs(60)),
-    /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule T5); see
-    /// [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
+    /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule
+    /// [T5](crate::guide::rules#t5)); see [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
     idle_timeout / with_idle_timeout: Option<Duration> = None,
-    /// How long a connection may take until its protocol is ready (rule X4), before
-    /// [`timed_out`](crate::Protocol::timed_out) is called; see [`Timeout::Handshake`](crate::Timeout::Handshake). Default
-    /// `None`: for ever.
+    /// How long a connection may take until its protocol is ready (rule [X4](crate::guide::rules#x4)), before
+    /// [`timed_out`](crate::Protocol::timed_out) is called; see [`Timeout::Handshake`](crate::Timeout::Handshake).
+    /// Default `None`: for ever.
     handshake_timeout / with_handshake_timeout: Option<Duration> = None,
     /// How long a connection may last until [`timed_out`](crate::Protocol::timed_out) is called; see
     /// [`Timeout::Total`](crate::Timeout::Total). Default `None`: for ever.
@@ -140,14 +144,14 @@ limits! {
     /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
     /// clock a callback, some 50 ns. Only the loop's own set counts. Default false.
     time_callbacks / with_time_callbacks: bool = false,
-    /// How long a connect may take in all, looking up the name included (rule K2). Only the loop's own set counts; see
-    /// [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
+    /// How long a connect may take in all, looking up the name included (rule [K2](crate::guide::rules#k2)). Only the
+    /// loop's own set counts; see [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
     connect_timeout / with_connect_timeout: Duration = Duration::from_secs(30),
-    /// How many names are looked up at once, each in a thread of its own (rule K7); others wait. Only the loop's own set
-    /// counts. Default 8; 0 counts as 1.
+    /// How many names are looked up at once, each in a thread of its own (rule [K7](crate::guide::rules#k7)); others
+    /// wait. Only the loop's own set counts. Default 8; 0 counts as 1.
     lookups_max / with_lookups_max: usize = 8,
-    /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule X1).
-    /// Default 2 s.
+    /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule
+    /// [X1](crate::guide::rules#x1)). Default 2 s.
     linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),
     /// How much input is discarded so. Default 1 MiB.
     linger_bytes_max / with_linger_bytes_max: usize = 1024 * 1024,

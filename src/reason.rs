@@ -7,7 +7,8 @@ use std::io;
 
 use crate::Address;
 
-/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule C7).
+/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
+/// [C7](crate::guide::rules#c7)).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -103,23 +104,25 @@ impl CloseReason {
     }
 }
 
-/// What the follower of a connection is told.
+/// What the follower of a connection is told. Not part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Followed {
+pub enum Followed {
     /// It is established. Comes once at most, before its protocol is told.
     Made,
     /// It has ended, and its protocol was told. Comes once, and nothing after it.
     Ended(ConnectionEnd),
 }
 
-/// How a connection with a follower has ended.
+/// How a connection with a follower has ended. Not part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionEnd {
+pub enum ConnectionEnd {
     /// It was not established.
     Failed,
     /// The same, since it was closed or aborted before.
     Cancelled,
+    /// It was established, and is lost.
     Lost,
+    /// It was taken out of its loop.
     Detached,
     /// With its loop.
     ShutDown,
@@ -167,10 +170,10 @@ impl Error for CloseReason {
 #[non_exhaustive]
 pub enum ConnectError {
     /// No address answered: each that was tried, in that order, with its error. A socket that met itself counts as
-    /// refused (rule K4).
+    /// refused (rule [K4](crate::guide::rules#k4)).
     Failed(Vec<(Address, io::Error)>),
-    /// It took longer than it may (rule K2). What had become of each address until then; none where the name was still
-    /// being looked up.
+    /// It took longer than it may (rule [K2](crate::guide::rules#k2)). What had become of each address until then; none
+    /// where the name was still being looked up.
     Timeout(Vec<(Address, io::Error)>),
     /// The name was not found, or could not be looked up.
     Lookup(io::Error),
@@ -218,8 +221,8 @@ impl Error for ConnectError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenerError {
-    /// Descriptors or memory ran out (rule A2). It goes on by itself: after a delay that doubles from 10 ms to 1 s, and
-    /// whenever this loop has closed a descriptor.
+    /// Descriptors or memory ran out (rule [A2](crate::guide::rules#a2)). It goes on by itself: after a delay that
+    /// doubles from 10 ms to 1 s, and whenever this loop has closed a descriptor.
     Overloaded(io::Error),
     /// `accept` failed in a way that we know no reason for. It goes on by itself in the same way.
     Failed(io::Error),

@@ -14,8 +14,8 @@ BUGS = [
         (LOOP + "slots.rs", "self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)",
          "self.slab.get(id.slot as usize)")]),
     ("a slot is freed at once", 300, [
-        (LOOP + "core.rs", "self.lost.push(Loss { id, reason, handover });",
-         "self.lost.push(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
+        (LOOP + "core.rs", "self.work.add_loss(Loss { id, reason, handover });",
+         "self.work.add_loss(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
         (LOOP + "receive.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
     ("a used-up accept budget carries nothing over", 300, [
@@ -28,10 +28,9 @@ BUGS = [
     ("a would-block at the urgent mark is believed", 300, [
         (CONNECTION + "reading.rs", "let is_doubted = self.doubts_would_block();", "let is_doubted = false;")]),
     ("data comes after close", 300, [
-        (CONNECTION + "ending.rs", "State::FlushingAfterEnd } else { State::Flushing };",
-         "State::FlushingAfterEnd } else { State::FinQueued };")]),
+        (CONNECTION + "life.rs", "[Open,    RClosed, Fin,     Flush,  Det,", "[Open,    RClosed, Fin,     Fin,    Det,")]),
     ("data comes while reading is paused", 300, [
-        (CONNECTION + "reading.rs", "open && self.flags.has(Flag::Made) && !self.is_paused() &&", "open && self.flags.has(Flag::Made) &&")]),
+        (CONNECTION + "reading.rs", "delivers_input() && self.flags.has(Flag::Made) && !self.is_paused() &&", "delivers_input() && self.flags.has(Flag::Made) &&")]),
     ("the end comes while reading is paused", 300, [
         (LOOP + "receive.rs", "if !connection.wants_input() {\n                return self.end_failing(id);",
          "if !connection.wants_input() {\n                if connection.has_error_hint() && connection.state() == State::Open {\n"
@@ -64,19 +63,19 @@ BUGS = [
     ("the cap of the loop does not hold", 1000, [
         (LOOP + "send.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}")]),
     ("the sum of the queues drifts", 1000, [
-        (LOOP + "send.rs", "self.queued_total -= connection.queued_cost();\n        if self.own.is(id) {\n"
-         "            self.own.set_room(0);\n            // It stands behind what was not sent.\n            self.own.gathered.clear();\n        }\n        match", "match")]),
+        (LOOP + "send.rs", "self.outbox.count(connection.queued_cost(), 0);\n        if self.outbox.gathered.is(id) {\n"
+         "            self.outbox.gathered.set_room(0);\n            // It stands behind what was not sent.\n            self.outbox.gathered.bytes.clear();\n        }\n        match", "match")]),
     ("datagrams that are queued at an end are not told", 300, [
         ("src/datagram/mod.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
     ("a callback that closes loses the errors behind the one it is told", 3000, [
         (LOOP + "datagrams.rs", "while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
     ("out of buffers sets no timer", 300, [
-        (LOOP + "timers.rs", "self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));", "")]),
+        (LOOP + "timers.rs", "self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
         (LOOP + "core.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
          "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
     ("the end of a stream comes twice", 300, [
-        (CONNECTION + "reading.rs", "State::Open => self.state = State::ReadClosed,", "State::Open => self.flags.set(Flag::Readable, true),")]),
+        (CONNECTION + "reading.rs", "self.life.step(Event::PeerEnded) && self.state()", "self.state() != State::Open && self.life.step(Event::PeerEnded) && self.state()")]),
     ("FIN goes out before the queue", 300, [
         (LOOP + "send.rs", "State::FinQueued if is_out => drop(connection.send_fin()),",
          "State::FinQueued => drop(connection.send_fin()),")]),
@@ -90,36 +89,35 @@ BUGS = [
     ("a close waits for ever", 300, [
         (LOOP + "timers.rs", "Purpose::Close => self.look_at_closing(id),", "Purpose::Close => {}")]),
     ("a failing send drops what had arrived", 300, [
-        (CONNECTION + "ending.rs", "State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {",
-         "State::Open | State::FinQueued | State::WriteClosed if false => {")]),
+        (CONNECTION + "ending.rs", "let delivers = !self.is_paused() && self.was_made();", "let delivers = false;")]),
     ("a panic does not end its connection", 1000, [
         (LOOP + "guard.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
     ("a listener that was full stays so", 300, [
         (LOOP + "accept.rs", "if was_full {", "if false && was_full {")]),
     ("a lingering connection makes no room", 1000, [
-        (LOOP + "accept.rs", "(false, true) => self.lingering_of(id),", "(false, true) => None,")]),
+        ("src/listener/admission.rs", "(false, true) => self.find_lingering(is_its_own),", "(false, true) => None,")]),
     ("that one lingers wakes no full listener", 1000, [
         (LOOP + "accept.rs", "listener.into_iter().for_each(|id| self.look_again(id));", "let _ = listener;")]),
     ("a back-off of accept has no timer", 300, [
         (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
-         "self.timers.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
+         "self.time.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
     ("a timer is early", 1000, [
-        (LOOP + "timers.rs", "self.timers.first_due(now, mark)", "self.timers.first_due(now + Duration::from_millis(1), mark)")]),
+        (LOOP + "timers.rs", "self.time.first_due(now, mark)", "self.time.first_due(now + Duration::from_millis(1), mark)")]),
     ("a cancelled timer fires", 300, [
-        (LOOP + "timers.rs", "let Some(due) = self.timers.remove(id.0) else { return false };",
-         "if self.timers.get_mut(id.0).is_some() {\n            return true;\n        }\n"
-         "        let Some(due) = self.timers.remove(id.0) else { return false };")]),
+        (LOOP + "timers.rs", "let Some(due) = self.time.remove(id.0) else { return false };",
+         "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
+         "        let Some(due) = self.time.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
-        (LOOP + "core.rs", "self.lingering.remove(deadline, timer);", "let _ = deadline;")]),
+        (LOOP + "core.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
-        (LOOP + "quick.rs", "if consumed == count && !self.own.is_disturbed() =>", "if consumed == count =>")]),
+        (LOOP + "quick.rs", "if consumed == count && !self.outbox.gathered.is_disturbed() =>", "if consumed == count =>")]),
     ("the quick path takes one read for all", 300, [
         (LOOP + "quick.rs", "connection.is_flushed_later_or_readable()", "connection.is_flushed_later()")]),
     ("the quick path loses what is not sent at once", 300, [
         (LOOP + "quick.rs", "Err(result) => self.send_slowly(id, result),",
-         "Err(result) => {\n                drop(result);\n                self.own.gathered.clear();\n            }")]),
+         "Err(result) => {\n                drop(result);\n                self.outbox.gathered.bytes.clear();\n            }")]),
     ("what is written before a connect stands is dropped", 300, [
-        (CONNECTION + "writing.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
+        (CONNECTION + "life.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
     ("a connect stands before it has a peer", 300, [
         ("src/connect/attempts.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
          "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
@@ -137,7 +135,7 @@ BUGS = [
     ("a socket that has met itself counts as connected", 300, [
         ("src/connect/attempts.rs", "Ok(peer) if is_itself(&attempt.stream, &peer)", "Ok(peer) if false && is_itself(&attempt.stream, &peer)")]),
     ("a write half that is shut too early stays open", 300, [
-        (CONNECTION + "ending.rs", "State::Connecting => self.state = State::ConnectingFinQueued,", "")]),
+        (CONNECTION + "life.rs", "[Open,    C,       CFin,    Lost,   C,", "[Open,    C,       C,       Lost,   C,")]),
     ("missed ticks are not counted", 300, [
         (LOOP + "timers.rs", "let missed = late.as_nanos() / period.as_nanos();", "let missed = 0 * late.as_nanos() / period.as_nanos();")]),
     ("what a handle writes is lost", 300, [
@@ -151,7 +149,7 @@ BUGS = [
     ("a used-up budget of datagrams carries nothing over", 300, [
         (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
     ("a protocol that is refused is dropped within the call", 300, [
-        (LOOP + "core.rs", "self.discarded.push(refused);\n        error", "drop(refused);\n        error")]),
+        (LOOP + "core.rs", "self.work.discard(refused);\n        error", "drop(refused);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
@@ -164,7 +162,7 @@ BUGS = [
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [
-        (LOOP + "timers.rs", "connection.look_for_room();\n        self.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
+        (LOOP + "timers.rs", "connection.look_for_room();\n        self.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),
     ("an idle timeout is judged without a send being tried", 30, [
         (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),

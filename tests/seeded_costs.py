@@ -23,7 +23,7 @@ TREE = ROOT / "target" / "seeded-costs" / "tree"
 TARGET = TREE.parent / "target"
 QUICK = "src/event_loop/quick.rs"
 CONNECTION = "src/connection/mod.rs"
-A_MESSAGE = "self.own.begin_input(id, GATHERED_BYTES_MAX - self.log.share_bytes(id));"
+A_MESSAGE = "self.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.outbox.share_bytes(id));"
 A_CONNECTION = "flags.set(Flag::Tight, is_tight);"
 
 
@@ -50,8 +50,8 @@ COSTS = [
      "\n        let _ = socket.as_ref().map(Stream::local_addr);"),
     ("a larger record", ["memory"], ["bytes_a_connection", "bytes_a_connection_with_timeout"], CONNECTION,
      "pub(crate) bytes_sent: u64,\n", "    #[allow(dead_code)]\n    ballast: [u64; 8],\n"),
-    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timers.rs", "match (self.timers.next_deadline(), max_wait) {",
-     "\n            (None, None) => {\n                let now = self.clock.now();\n"
+    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timers.rs", "match (self.time.next_deadline(), max_wait) {",
+     "\n            (None, None) => {\n                let now = self.time.now();\n"
      "                Wait::Until(now, now + Duration::from_secs(1))\n            }"),
 ]
 # Where one piece of the source is not enough.

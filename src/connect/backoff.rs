@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// How long to wait before each of a row of tries (rule K5): longer each time, up to a bound, and not at the same time as
-/// everybody else.
+/// How long to wait before each of a row of tries (rule [K5](crate::guide::rules#k5)): longer each time, up to a bound,
+/// and not at the same time as everybody else.
 ///
 /// The first delay is as it was given. Each further one is the one before times a factor, varied at random (jitter), and
 /// then clamped: never below zero, never above the bound. What jitter did to one delay has no effect on the next.

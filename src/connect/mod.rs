@@ -15,8 +15,8 @@ use crate::{Address, Limits};
 /// | made from | what it connects to |
 /// | --- | --- |
 /// | `SocketAddr`, [`Address`], [`UnixAddress`](crate::UnixAddress) | that address |
-/// | `Vec<SocketAddr>`, `&[SocketAddr]` | the first of them that answers (rule K3) |
-/// | `(&str, u16)`, `(String, u16)` | a name and a port: the first of its addresses that answers (rule K7) |
+/// | `Vec<SocketAddr>`, `&[SocketAddr]` | the first of them that answers (rule [K3](crate::guide::rules#k3)) |
+/// | `(&str, u16)`, `(String, u16)` | a name and a port: the first of its addresses that answers (rule [K7]) |
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,6 +31,8 @@ use crate::{Address, Limits};
 ///
 /// Of several addresses, the families take turns, beginning with that of the first. The next one is tried 250 ms after
 /// the last, or at once where that has failed; the first that stands wins, and the others are closed.
+///
+/// [K7]: crate::guide::rules#k7
 #[derive(Clone, Debug)]
 pub struct Connect {
     pub(crate) target: Target,

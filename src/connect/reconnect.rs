@@ -6,8 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::reason::{ConnectionEnd, Followed};
-use crate::{Backoff, Connect, ConnectionId, Context, Protocol, TimerId};
+use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, Protocol, TimerId};
 
 /// Makes the protocol of each try; `None` ends the trying.
 type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;

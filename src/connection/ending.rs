@@ -3,7 +3,7 @@
 use std::io;
 
 use super::writing::MUCH_SENT_BYTES;
-use super::{Connection, Ending, Flag, Handover, Note, State};
+use super::{Connection, Event, Flag, Handover, Note, State};
 use crate::CloseReason;
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
@@ -11,30 +11,21 @@ use crate::connection::output::{Piece, Pool};
 use crate::sys::Stream;
 
 impl Connection {
-    /// `close`: what is queued goes out, then it ends. Returns whether this began it.
+    /// `close`: what is queued goes out, then it ends. Returns whether this began it; not where there is nothing to flush to.
     pub(crate) fn close(&mut self, reason: CloseReason) -> bool {
-        match self.state {
-            State::Open | State::FinQueued | State::WriteClosed => self.begin_end(false, reason),
-            State::ReadClosed => self.begin_end(true, reason),
-            // There is nothing to flush to: it is ended at once.
-            State::Connecting | State::ConnectingFinQueued => return false,
-            State::Failing
-            | State::Flushing
-            | State::FlushingAfterEnd
-            | State::Detaching
-            | State::Lingering
-            | State::Lost
-            | State::Gone => return false,
+        let begins = self.life.step(Event::Close);
+        if begins {
+            self.begin_end(reason);
         }
-        true
+        begins
     }
 
     /// `close`, where the peer has ended its stream before: what is queued goes out, then it ends. Returns whether it had.
     #[inline]
     pub(crate) fn close_after_end(&mut self) -> bool {
-        let had = self.state == State::ReadClosed;
+        let had = self.state() == State::ReadClosed;
         if had {
-            self.state = State::FlushingAfterEnd;
+            self.life.step_from(State::ReadClosed, Event::Close);
             self.input = None;
         }
         had
@@ -44,36 +35,36 @@ impl Connection {
     /// slot, was not replaced.
     #[inline]
     pub(crate) fn is_lifted_and_over(&self) -> bool {
-        let is_over = self.state == State::FlushingAfterEnd && self.output.is_none() && self.ending.is_none();
+        let is_over = self.state() == State::FlushingAfterEnd && self.output.is_none() && self.extras.is_none();
         is_over && self.protocol.is_none()
     }
 
-    pub(super) fn begin_end(&mut self, peer_ended: bool, reason: CloseReason) {
-        self.state = if peer_ended { State::FlushingAfterEnd } else { State::Flushing };
+    /// An end has begun, for this reason: no input is wanted any more.
+    pub(super) fn begin_end(&mut self, reason: CloseReason) {
         self.input = None;
-        self.ending = match reason {
+        match reason {
             // Most connections end so, and a record costs an allocation.
-            CloseReason::PeerClosed if peer_ended => None,
-            reason => Some(Ending::new(reason)),
-        };
+            CloseReason::PeerClosed if self.state() == State::FlushingAfterEnd => {}
+            reason => _ = self.set_ending(reason),
+        }
     }
 
     /// The reason with which its end began, if it has; for the code that ends it now.
     pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
-        match &mut self.ending {
+        match self.ending_mut() {
             Some(begun) => {
-                let is_timeout = matches!(begun.reason, CloseReason::Timeout(_));
-                self.notes.set(Note::TimedOutInOrder, is_timeout);
-                Some(std::mem::replace(&mut begun.reason, CloseReason::Closed))
+                let reason = std::mem::replace(&mut begun.reason, CloseReason::Closed);
+                self.notes.set(Note::TimedOutInOrder, matches!(reason, CloseReason::Timeout(_)));
+                Some(reason)
             }
-            None => (self.state == State::FlushingAfterEnd).then_some(CloseReason::PeerClosed),
+            None => (self.state() == State::FlushingAfterEnd).then_some(CloseReason::PeerClosed),
         }
     }
 
     /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
     /// time. `None` where nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
-        let blocked_ns = self.ending.as_ref()?.blocked_ns.filter(|_| self.is_flushing())?;
+        let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
         let limits = &self.terms.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
         let in_all =
@@ -82,30 +73,19 @@ impl Connection {
     }
 
     fn is_flushing(&self) -> bool {
-        matches!(self.state, State::Flushing | State::FlushingAfterEnd)
-    }
-
-    /// The record of an end that has begun and is not over at once.
-    pub(crate) fn ending(&mut self) -> &mut Ending {
-        self.ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
+        self.state().is_flushing()
     }
 
     /// `shutdown_write`: what is queued goes out, then FIN.
     pub(crate) fn shutdown_write(&mut self) {
-        match self.state {
-            State::Open => self.state = State::FinQueued,
-            State::Connecting => self.state = State::ConnectingFinQueued,
-            State::ReadClosed => self.begin_end(true, CloseReason::PeerClosed),
-            _ => {}
+        if self.life.step(Event::ShutdownWrite) && self.state() == State::FlushingAfterEnd {
+            self.begin_end(CloseReason::PeerClosed);
         }
     }
 
     /// Sends FIN, all that was queued being out.
     pub(crate) fn send_fin(&mut self) -> io::Result<()> {
-        self.state = match self.state {
-            State::FinQueued => State::WriteClosed,
-            state => state,
-        };
+        self.life.step(Event::AllSent);
         self.socket.as_ref().map_or(Ok(()), Stream::shutdown_write)
     }
 
@@ -117,12 +97,13 @@ impl Connection {
             self.flags.set(Flag::OfferAgain, true);
         }
         self.flags.set(Flag::OverHigh, false);
-        match self.state {
+        let delivers = !self.is_paused() && self.was_made();
+        match self.life.after(Event::SendFailed) {
             // The first error is the reason, not its echo.
-            State::Failing => Ok(()),
-            State::Open | State::FinQueued | State::WriteClosed if !self.is_paused() && self.was_made() => {
-                self.state = State::Failing;
-                self.ending = Some(Ending::new(reason));
+            State::Failing if self.state() == State::Failing => Ok(()),
+            State::Failing if delivers => {
+                self.life.step(Event::SendFailed);
+                self.set_ending(reason);
                 self.flags.set(Flag::Readable, true);
                 self.flags.set(Flag::Hinted, true);
                 Ok(())
@@ -135,27 +116,26 @@ impl Connection {
     pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
         let begins = self.may_discard(count);
         if begins {
-            self.state = State::Lingering;
+            self.life.step(Event::InputLeft);
         }
         begins
     }
 
     /// Whether `count` more bytes of input are within what is discarded while lingering.
     pub(crate) fn may_discard(&mut self, count: usize) -> bool {
-        let Some(ending) = &mut self.ending else { return false };
+        let most = self.terms.limits.linger_bytes_max;
+        let Some(ending) = self.ending_mut() else { return false };
         ending.discarded_bytes += count;
-        ending.discarded_bytes <= self.terms.limits.linger_bytes_max
+        ending.discarded_bytes <= most
     }
 
     /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
     pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
-        if !self.can_write() || self.is_connecting() {
+        if !self.life.step(Event::Detach) {
             return Err(receiver);
         }
-        self.state = State::Detaching;
-        let mut ending = Ending::new(CloseReason::Detached);
-        ending.handover = Some(Box::new(Handover { receiver, detached: None }));
-        self.ending = Some(ending);
+        let handover = Some(Box::new(Handover { receiver, detached: None }));
+        self.set_ending(CloseReason::Detached).handover = handover;
         Ok(())
     }
 
@@ -166,7 +146,7 @@ impl Connection {
         let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
         self.drop_output(pool);
         let peer = self.peer().cloned();
-        if let Some(handover) = self.ending.as_mut().and_then(|ending| ending.handover.as_mut()) {
+        if let Some(handover) = self.ending_mut().and_then(|ending| ending.handover.as_mut()) {
             handover.detached = Some(Detached::new(stream, peer, unread, unsent));
         }
     }
@@ -185,8 +165,7 @@ impl Connection {
     /// Whether there is more to its end than to close its socket.
     #[inline]
     pub(crate) fn ends_specially(&self) -> bool {
-        let has_more = self.ending.is_some() || self.output.is_some() || self.idle.is_some();
-        has_more || self.flags.has(Flag::Rated) || self.is_connecting()
+        self.extras.is_some() || self.output.is_some() || self.idle.is_some() || self.is_connecting()
     }
 
     /// Closes the socket, by reset where the reason or unsent output demands it (X5).
@@ -198,7 +177,7 @@ impl Connection {
         }
         drop(self.socket.take());
         self.input = None;
-        self.state = State::Lost;
+        self.life.step(Event::Ended);
     }
 
     /// Closes the socket by a reset, or one whose peer may be left with much.
@@ -226,7 +205,7 @@ impl Connection {
 
     /// The same of an end that has begun.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
+        self.ending().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
     }
 
     /// Whether it ends for a broken protocol, and no orderly end had begun.
@@ -237,10 +216,7 @@ impl Connection {
 
     /// Whether an end has begun that sends first what is queued.
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(
-            self.state,
-            State::Flushing | State::FlushingAfterEnd | State::Detaching | State::Lingering | State::Lost | State::Gone
-        )
+        self.state().is_closing()
     }
 
     /// Whether a protocol of it was told that it is made, if not the one that it has now.
@@ -270,6 +246,6 @@ impl Connection {
     }
 
     pub(crate) fn set_gone(&mut self) {
-        self.state = State::Gone;
+        self.life.step_from(State::Lost, Event::Told);
     }
 }

@@ -7,7 +7,7 @@ use crate::ids::Id;
 ///
 /// It holds bytes only from a callback until the flush that follows it, so there is one for the whole loop.
 #[derive(Default)]
-pub(crate) struct Own {
+pub(crate) struct Gathered {
     /// The generation of the connection whose callback runs, which no other tenant of the loop shares; 0 for none.
     generation: u64,
     /// How much may be gathered before the queue must be looked at.
@@ -19,7 +19,7 @@ pub(crate) struct Own {
     held_input_back: bool,
     /// The connection whose queue may hold pieces that its callback has handed over, and that go out when it returns.
     held: Option<Id>,
-    pub(crate) gathered: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// So much is gathered without a look whether it takes the queue over its high mark.
@@ -28,7 +28,7 @@ const UNWATCHED_BYTES: usize = 4 * 1024;
 /// So much of the buffer is kept.
 const KEPT_BYTES: usize = 16 * 1024;
 
-impl Own {
+impl Gathered {
     /// A callback of `id` begins; its queue has `room`.
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
@@ -37,7 +37,7 @@ impl Own {
         self.room = room;
     }
 
-    /// As [`begin`](Own::begin), of a callback that delivers input.
+    /// As [`begin`](Gathered::begin), of a callback that delivers input.
     #[inline]
     pub(crate) fn begin_input(&mut self, id: Id, room: usize) {
         self.begin(id, room);
@@ -88,19 +88,19 @@ impl Own {
     /// the connection, and `false` only means that one must.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
-        self.is(id) && self.undisturbed && self.gathered.len() <= UNWATCHED_BYTES
+        self.is(id) && self.undisturbed && self.bytes.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
     #[inline]
     pub(crate) fn gather(&mut self, id: Id, data: &[u8]) -> bool {
-        if !self.is(id) || data.len() >= LARGE_BYTES || self.gathered.len() + data.len() > self.room {
+        if !self.is(id) || data.len() >= LARGE_BYTES || self.bytes.len() + data.len() > self.room {
             return false;
         }
-        if data.len() > self.gathered.capacity() - self.gathered.len() {
+        if data.len() > self.bytes.capacity() - self.bytes.len() {
             self.grow_and_gather(data);
         } else {
-            self.gathered.extend_from_slice(data);
+            self.bytes.extend_from_slice(data);
         }
         true
     }
@@ -109,14 +109,14 @@ impl Own {
     #[cold]
     #[inline(never)]
     fn grow_and_gather(&mut self, data: &[u8]) {
-        self.gathered.extend_from_slice(data);
+        self.bytes.extend_from_slice(data);
     }
 
-    pub(crate) fn gathered_bytes(&self, id: Id) -> usize {
-        if self.is(id) { self.gathered.len() } else { 0 }
+    pub(crate) fn bytes_of(&self, id: Id) -> usize {
+        if self.is(id) { self.bytes.len() } else { 0 }
     }
 
-    /// From here on every write looks at the connection first; `gathered` is to be sent or dropped by the caller.
+    /// From here on every write looks at the connection first; `bytes` are to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
         self.undisturbed = false;
         self.room = room;
@@ -138,11 +138,11 @@ impl Own {
 
     /// Whether its buffer is larger than most callbacks need.
     pub(crate) fn holds_memory(&self) -> bool {
-        self.gathered.capacity() > KEPT_BYTES
+        self.bytes.capacity() > KEPT_BYTES
     }
 
     /// Gives back what most callbacks do not need.
     pub(crate) fn decay(&mut self) {
-        self.gathered.shrink_to(KEPT_BYTES);
+        self.bytes.shrink_to(KEPT_BYTES);
     }
 }

@@ -6,10 +6,13 @@
 pub(crate) mod blocking;
 pub(crate) mod detached;
 mod ending;
+mod extras;
 mod flags;
 pub(crate) mod gathered;
 pub(crate) mod input;
+mod life;
 mod notes;
+pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod read_buffer;
 mod reading;
@@ -20,7 +23,9 @@ mod writing;
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 
+pub(crate) use self::extras::Extras;
 pub(crate) use self::flags::{Flag, Flags};
+pub(crate) use self::life::{Event, Life, State};
 pub(crate) use self::notes::{Note, Notes};
 pub(crate) use self::urgent::{Ask, Urgent};
 use crate::connect::attempts::Connector;
@@ -29,65 +34,14 @@ use crate::connection::input::Input;
 use crate::connection::output::OutputQueue;
 use crate::ids::Id;
 use crate::sys::{Blocked, Readiness, SHORT_READ_EMPTIES_TCP, Stream};
-use crate::time::heap::Key;
 use crate::time::idle::Idle;
-use crate::{Address, CloseReason, Limits, Protocol};
-
-/// The life of a connection. ARCHITECTURE.md has the table of what leads from one state to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It does not stand yet. What is written is queued.
-    Connecting,
-    /// The same, and `shutdown_write` was asked for.
-    ConnectingFinQueued,
-    /// Both halves are open.
-    Open,
-    /// The peer's end of stream was read; we may go on writing.
-    ReadClosed,
-    /// `shutdown_write` was asked for: what is queued goes out, then FIN. Reading goes on.
-    FinQueued,
-    /// FIN was sent. Reading goes on.
-    WriteClosed,
-    /// A send failed. What had arrived before is still delivered, then the connection is lost.
-    Failing,
-    /// `close` was asked for: what is queued goes out, then it ends.
-    Flushing,
-    /// The same, and the peer's end of stream was read.
-    FlushingAfterEnd,
-    /// `detach` was asked for: what can go out at once does, then the loop lets go of it.
-    Detaching,
-    /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
-    Lingering,
-    /// The socket is closed; `connection_lost` is due.
-    Lost,
-    /// `connection_lost` was delivered; the slot is freed at the turn's end.
-    Gone,
-}
-
-/// What is known of an end that has begun.
-pub(crate) struct Ending {
-    pub(crate) reason: CloseReason,
-    /// When the flush is looked at again, or the lingering is over, if that is set.
-    pub(crate) timer: Option<Key>,
-    /// When it first could not send all, in the loop's own time.
-    pub(crate) blocked_ns: Option<u64>,
-    /// How much input was discarded while lingering.
-    pub(crate) discarded_bytes: usize,
-    /// Who gets it, if it ends by being detached.
-    pub(crate) handover: Option<Box<Handover>>,
-}
+use crate::{Address, Limits, Protocol};
 
 /// A connection on its way out of the loop.
 pub(crate) struct Handover {
     pub(crate) receiver: Receiver,
     /// What the receiver gets, once it is out.
     pub(crate) detached: Option<Detached>,
-}
-
-impl Ending {
-    fn new(reason: CloseReason) -> Box<Ending> {
-        Box::new(Ending { reason, timer: None, blocked_ns: None, discarded_bytes: 0, handover: None })
-    }
 }
 
 /// What the connections of one listener have in common, in one word of each.
@@ -134,8 +88,7 @@ pub(crate) struct Connection {
     input: Option<Box<Input>>,
     /// Output that the kernel has not taken, if any.
     output: Option<Box<OutputQueue>>,
-    /// Why and how it ends, once that has begun; none where the peer ended first, until there is more to tell.
-    pub(crate) ending: Option<Box<Ending>>,
+    pub(crate) extras: Option<Box<Extras>>,
     /// Its idle timeout, if it has one.
     pub(crate) idle: Option<Box<Idle>>,
     /// When it came into the loop, in nanoseconds of the loop's own time.
@@ -144,7 +97,7 @@ pub(crate) struct Connection {
     pub(crate) bytes_sent: u64,
     /// No data is delivered before there is this much of it, or the end.
     input_low_bytes: u32,
-    state: State,
+    life: Life,
     pub(crate) notes: Notes,
     pub(crate) flags: Flags,
 }
@@ -215,14 +168,14 @@ pub(crate) enum Mark {
 impl Connection {
     #[inline]
     pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
-        let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), terms, State::Open);
+        let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), terms, Life::new(true));
         connection.flags.set(Flag::Writable, true);
         connection
     }
 
     /// One that does not stand yet.
     pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
-        Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), terms, State::Connecting)
+        Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), terms, Life::new(false))
     }
 
     #[inline]
@@ -231,7 +184,7 @@ impl Connection {
         protocol: Box<dyn Protocol>,
         peer: Peer,
         terms: Rc<Terms>,
-        state: State,
+        life: Life,
     ) -> Connection {
         let mut flags = Flags::default();
         let limits = &terms.limits;
@@ -244,13 +197,13 @@ impl Connection {
             terms,
             input: None,
             output: None,
-            ending: None,
+            extras: None,
             idle: None,
             began_ns: 0,
             bytes_received: 0,
             bytes_sent: 0,
             input_low_bytes: 0,
-            state,
+            life,
             notes: Notes::default(),
             flags,
         }
@@ -260,7 +213,7 @@ impl Connection {
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn inspected(&self) -> Inspected {
         Inspected {
-            state: self.state,
+            state: self.state(),
             paused: self.is_paused(),
             over_high: self.flags.has(Flag::OverHigh),
             made: self.flags.has(Flag::Made),
@@ -282,7 +235,12 @@ impl Connection {
 
     #[inline]
     pub(crate) fn state(&self) -> State {
-        self.state
+        self.life.state()
+    }
+
+    /// Returns the state that an event leads to.
+    pub(crate) fn after(&self, event: Event) -> State {
+        self.life.after(event)
     }
 
     pub(crate) fn socket(&self) -> Option<&Stream> {
@@ -294,7 +252,7 @@ impl Connection {
     }
 
     pub(crate) fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting | State::ConnectingFinQueued)
+        self.state().is_connecting()
     }
 
     /// Whether an event has said, since the last call, that the attempt which has the connection's own token may stand.
@@ -311,10 +269,7 @@ impl Connection {
     pub(crate) fn stands(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
         self.socket = Some(socket);
         self.flags.set(Flag::Writable, true);
-        self.state = match self.state {
-            State::ConnectingFinQueued => State::FinQueued,
-            _ => State::Open,
-        };
+        self.life.step(Event::Established);
         let connector = self.take_connector();
         self.peer = Peer::Known(peer);
         connector
@@ -371,7 +326,7 @@ impl Connection {
     /// Whether it has not ended.
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
-        !matches!(self.state, State::Lost | State::Gone)
+        self.state().is_alive()
     }
 
     /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
@@ -405,7 +360,7 @@ impl Connection {
 
     #[inline]
     fn is_bare(&self) -> bool {
-        self.state == State::Open && self.input.is_none() && self.output.is_none()
+        self.state() == State::Open && self.input.is_none() && self.output.is_none()
     }
 
     /// Of one that is quick: reads, and takes the protocol out for what came.

@@ -7,6 +7,33 @@ use crate::connection::READ_BYTES_MAX;
 /// times as long. Where an allocation happens to lie, that is a matter of luck.
 const PAGE_BYTES: usize = 4096;
 
+/// What a loop reads into.
+pub(crate) struct Buffers {
+    /// Every connection reads into this one.
+    pub(crate) read: ReadBuffer,
+    pub(crate) large: LargeBuffer,
+    /// Whether a timer is set that gives memory back.
+    decaying: bool,
+}
+
+impl Buffers {
+    pub(crate) fn new() -> Buffers {
+        Buffers { read: ReadBuffer::new(), large: LargeBuffer::default(), decaying: false }
+    }
+
+    /// Returns whether a timer must be set that gives memory back, there being some.
+    #[inline]
+    pub(crate) fn begin_decay(&mut self) -> bool {
+        !std::mem::replace(&mut self.decaying, true)
+    }
+
+    /// That timer has fired.
+    pub(crate) fn decay(&mut self) {
+        self.decaying = false;
+        self.large.decay();
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,

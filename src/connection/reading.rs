@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Ask, Connection, Flag, Read, State, Urgent};
+use super::{Ask, Connection, Event, Flag, Read, State, Urgent};
 use crate::connection::input::Input;
 use crate::sys::{PutOff, Stream, is_out_of_buffers};
 use crate::{CloseReason, Protocol};
@@ -18,7 +18,7 @@ impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
     pub(crate) fn needs_care(&self) -> bool {
-        !self.flags.has(Flag::Made) || self.offers() || self.state == State::Lingering
+        !self.flags.has(Flag::Made) || self.offers() || self.state() == State::Lingering
     }
 
     /// Whether kept input is to be offered though nothing new came.
@@ -30,8 +30,7 @@ impl Connection {
     /// Whether the protocol is to be given input now.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
-        let open = matches!(self.state, State::Open | State::FinQueued | State::WriteClosed | State::Failing);
-        open && self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back()
+        self.state().delivers_input() && self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back()
     }
 
     /// Whether reading waits until the output has gone down.
@@ -99,12 +98,12 @@ impl Connection {
     /// Whether a read may have found an urgent byte that it did not give. Where a send has failed, the event that hints at one
     /// may still be to come.
     fn doubts_would_block(&self) -> bool {
-        self.flags.has(Flag::Hinted) && (self.notes.urgent() != Urgent::Never || self.state == State::Failing)
+        self.flags.has(Flag::Hinted) && (self.notes.urgent() != Urgent::Never || self.state() == State::Failing)
     }
 
     /// Whether it is over when nothing is left to be read, so that no event of the poller is waited for.
     fn ends_by_would_block(&self) -> bool {
-        matches!(self.state, State::Failing | State::Flushing)
+        matches!(self.state(), State::Failing | State::Flushing)
     }
 
     /// After a short read that only another one could confirm, puts that off. `None` where it cannot be; else how it stood
@@ -212,13 +211,7 @@ impl Connection {
 
     /// Keeps what the protocol left. Dropped where nothing will be delivered any more.
     pub(crate) fn keep_input(&mut self, mut input: Box<Input>) {
-        let keeps = match self.state {
-            State::Open | State::FinQueued | State::WriteClosed | State::Failing | State::Detaching => true,
-            State::Connecting | State::ConnectingFinQueued => false,
-            State::ReadClosed | State::Flushing | State::FlushingAfterEnd => false,
-            State::Lingering | State::Lost | State::Gone => false,
-        };
-        if keeps && !input.rest().is_empty() {
+        if self.state().keeps_input() && !input.rest().is_empty() {
             input.trim();
             self.input = Some(input);
         }
@@ -227,11 +220,9 @@ impl Connection {
     /// The peer's end of stream was read.
     pub(crate) fn peer_ended(&mut self) {
         self.flags.set(Flag::Readable, false);
-        match self.state {
-            State::Open => self.state = State::ReadClosed,
+        if self.life.step(Event::PeerEnded) && self.state() == State::FlushingAfterEnd {
             // Our half is over or about to be: both are.
-            State::FinQueued | State::WriteClosed => self.begin_end(true, CloseReason::PeerClosed),
-            _ => {}
+            self.begin_end(CloseReason::PeerClosed);
         }
     }
 
@@ -239,14 +230,14 @@ impl Connection {
     #[inline]
     pub(crate) fn ended_quickly(&mut self) -> Option<Box<dyn Protocol>> {
         self.flags.set(Flag::Readable, false);
-        self.state = State::ReadClosed;
+        self.life.step_from(State::Open, Event::PeerEnded);
         self.protocol.take()
     }
 
     /// Looks whether the peer has, behind its end of stream, reset or closed the other half too, if an event hinted at
     /// that. Nothing else would tell: a read finds the end again.
     pub(crate) fn find_end(&mut self) -> Option<CloseReason> {
-        if self.state != State::ReadClosed || !self.flags.replace(Flag::Errored, false) {
+        if self.state() != State::ReadClosed || !self.flags.replace(Flag::Errored, false) {
             return None;
         }
         let socket = self.socket.as_ref()?;

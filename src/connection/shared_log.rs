@@ -33,7 +33,7 @@ pub(crate) struct Span {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct BroadcastLog {
+pub(crate) struct SharedLog {
     bytes: Vec<u8>,
     /// The last payload.
     last: Span,
@@ -41,11 +41,11 @@ pub(crate) struct BroadcastLog {
     shares: Vec<Share>,
     /// How many of them are somebody's.
     live: usize,
-    /// Whether it was of use since the last [`decay`](BroadcastLog::decay).
+    /// Whether it was of use since the last [`decay`](SharedLog::decay).
     was_used: bool,
 }
 
-impl BroadcastLog {
+impl SharedLog {
     /// Whether anybody has a share.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
@@ -158,7 +158,7 @@ impl BroadcastLog {
         Some(Id { slot: (from_slot + n) as u32, generation: NonZeroU64::new(share.generation)? })
     }
 
-    /// Whether it holds anything that a later [`decay`](BroadcastLog::decay) could give back.
+    /// Whether it holds anything that a later [`decay`](SharedLog::decay) could give back.
     pub(crate) fn holds_memory(&self) -> bool {
         self.bytes.capacity() > 0 || self.shares.capacity() > 0
     }
@@ -166,7 +166,7 @@ impl BroadcastLog {
     /// Gives its memory back, unless it was of use since the last call.
     pub(crate) fn decay(&mut self) {
         if !std::mem::take(&mut self.was_used) && self.live == 0 {
-            *self = BroadcastLog::default();
+            *self = SharedLog::default();
         }
     }
 }

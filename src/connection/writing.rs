@@ -24,7 +24,7 @@ impl Connection {
     /// Whether what is written now will be sent, and the protocol told of marks.
     #[inline]
     pub(crate) fn can_write(&self) -> bool {
-        matches!(self.state, State::Open | State::ReadClosed | State::Connecting)
+        self.state().can_write()
     }
 
     /// How much may be written before the cap is met.
@@ -65,7 +65,7 @@ impl Connection {
     pub(crate) fn write_behind(&mut self, bytes: &[u8]) -> bool {
         let flushed_later = self.flags.has(Flag::WrittenTo) && !self.flags.has(Flag::Tight);
         match &mut self.output {
-            Some(queue) if flushed_later && self.state == State::Open && bytes.len() < LARGE_BYTES => {
+            Some(queue) if flushed_later && self.life.state() == State::Open && bytes.len() < LARGE_BYTES => {
                 queue.append(bytes, GATHERED_BYTES_MAX)
             }
             _ => false,
@@ -348,13 +348,13 @@ impl Connection {
     /// Whether nothing is due for it but a send, of what is queued or of more.
     #[inline]
     pub(crate) fn sends_at_will(&self) -> bool {
-        self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh) && matches!(self.state, State::Open)
+        self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh) && matches!(self.state(), State::Open)
     }
 
     /// Whether the turn's end flushes it, others having written to it, and nothing is due before. Near its cap nothing
     /// waits: what does might have the next write find the queue over it, though the peer takes all.
     pub(crate) fn is_flushed_later(&self) -> bool {
-        self.flags.has(Flag::WrittenTo) && matches!(self.state, State::Open) && self.may_share()
+        self.flags.has(Flag::WrittenTo) && matches!(self.state(), State::Open) && self.may_share()
     }
 
     /// Whether the turn's end flushes it, or a read may find more: told quickly.

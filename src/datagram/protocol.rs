@@ -6,7 +6,8 @@ use std::io;
 
 use crate::{Address, CloseReason, DatagramTransport};
 
-/// What is done when something happens to a datagram socket (rule U1): asyncio's names, in its order.
+/// What is done when something happens to a datagram socket (rule [U1](crate::guide::rules#u1)): asyncio's names, in
+/// its order.
 ///
 /// ```text
 /// connection_made (datagram_received | datagram_truncated | error_received | pause_writing | resume_writing)* connection_lost

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Core;
-use super::core::Discarded;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
@@ -18,7 +18,7 @@ use crate::listener::peers::Peers;
 use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
 use crate::protocol::Factory;
 use crate::sys::{self, AcceptError, Backlog, Rest};
-use crate::threads::backlog::{Room, Wake};
+use crate::threads::backlog::Wake;
 use crate::{Address, Context, Detached, ListenerError, ListenerId};
 
 impl Core {
@@ -32,7 +32,7 @@ impl Core {
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
         Rc::make_mut(&mut listener.terms).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
-            self.discarded.extend(listener.factory.take().map(Discarded::Factory));
+            self.work.discard_any(listener.factory.take().map(Discarded::Factory));
             self.slots.remove(id);
             return Err(error);
         }
@@ -48,7 +48,7 @@ impl Core {
         factory: Factory,
     ) -> io::Result<Id> {
         let socket = sys::FedListener::new(address, backlog, taker);
-        let socket = self.check_listens().map(|()| sys::Listener::Fed(socket));
+        let socket = self.life.check_listens().map(|()| sys::Listener::Fed(socket));
         let id = self.add_listener(socket, factory)?;
         let wake = self.wake_of(id);
         if let Some(listener) = self.slots.listener(id) {
@@ -60,7 +60,7 @@ impl Core {
 
     /// What has a listener looked at again, from any thread.
     pub(crate) fn wake_of(&self, id: Id) -> Wake {
-        let handle = self.handle();
+        let handle = self.threads.handle();
         Arc::new(move || handle.look_again(ListenerId(id)))
     }
 
@@ -115,7 +115,7 @@ impl Core {
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
-            let is_loop_full = self.is_loop_full();
+            let is_loop_full = self.admission.is_full();
             // Looked up each time: the factory may have closed or paused it.
             let Some(mut listener) = self.slots.listener_mut(id) else { return };
             if !listener.wants_to_accept() {
@@ -167,9 +167,7 @@ impl Core {
         if listener.terms.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
             return true;
         }
-        if self.is_loop_full() && !self.full_for_loop.contains(&id) {
-            self.full_for_loop.push(id);
-        }
+        self.admission.wait_if_full(id);
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.accepting = Accepting::Full;
         }
@@ -181,45 +179,16 @@ impl Core {
     #[cold]
     pub(crate) fn tell_room(&mut self, id: Id) {
         let Some(listener) = self.slots.listener(id).filter(|listener| listener.socket.is_fed()) else { return };
-        listener.socket.set_room(self.room(listener));
+        listener.socket.set_room(self.admission.room(listener));
         // Only what ends in the loop brings it back.
-        if self.is_loop_full() && !self.full_for_loop.contains(&id) {
-            self.full_for_loop.push(id);
-        }
+        self.admission.wait_if_full(id);
     }
 
-    /// How many more connections a listener can have: as many as `make_room` would let it accept.
-    fn room(&self, listener: &Listener) -> Room {
-        let limits = &listener.terms.limits;
-        let connections = listener.live;
-        if listener.paused {
-            return Room { connections, ..Room::default() };
-        }
-        let of_listener = places(limits.connections_max, listener.live, listener.lingering);
-        let of_loop = places(self.terms.limits.loop_connections_max, self.live_connections, self.lingering.len());
-        Room {
-            connections,
-            free: of_listener.0.min(of_loop.0),
-            with_lingering: of_listener.1.min(of_loop.1),
-            refuses: limits.when_full == WhenFull::Refuse,
-        }
-    }
-
-    /// The lingering connection whose end would let a full listener have one more: one of its own at its own cap, the oldest
-    /// of all at the loop's. None where that would not be enough.
+    /// See [`Admission::lingering_in_the_way`](crate::listener::admission::Admission::lingering_in_the_way).
     fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
-        let listener = self.slots.listener(id)?;
-        let is_over = listener.live > listener.terms.limits.connections_max
-            || self.live_connections > self.terms.limits.loop_connections_max;
-        match (is_over, listener.is_full()) {
-            (true, _) => None,
-            (false, true) => self.lingering_of(id),
-            (false, false) => self.lingering.iter().next(),
-        }
-    }
-
-    fn is_loop_full(&self) -> bool {
-        self.live_connections >= self.terms.limits.loop_connections_max
+        let is_its_own =
+            |of: Id| self.slots.connection(of).is_some_and(|connection| connection.terms.listener == Some(id));
+        self.admission.lingering_in_the_way(self.slots.listener(id)?, is_its_own)
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
@@ -237,13 +206,11 @@ impl Core {
             core.slots.listener(id).and_then(|listener| listener.peers.as_ref()).map_or(0, |peers| peers.count(peer))
         };
         if count(self) >= max {
-            let of_it = |&lingering: &Id| {
-                let connection =
-                    self.slots.connection(lingering).filter(|connection| connection.terms.listener == Some(id));
+            let is_of_peer = |of: Id| {
+                let connection = self.slots.connection(of).filter(|connection| connection.terms.listener == Some(id));
                 connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
             };
-            let lingering = self.lingering.iter().find(of_it);
-            if let Some(lingering) = lingering {
+            if let Some(lingering) = self.admission.find_lingering(is_of_peer) {
                 self.finish_begun(lingering);
             }
         }
@@ -260,13 +227,6 @@ impl Core {
             }
         }
         peers
-    }
-
-    fn lingering_of(&self, id: Id) -> Option<Id> {
-        let of_it = |&lingering: &Id| {
-            self.slots.connection(lingering).is_some_and(|connection| connection.terms.listener == Some(id))
-        };
-        self.lingering.iter().find(of_it)
     }
 
     /// A connection has come to a full listener: a lingering one makes room for it.
@@ -295,7 +255,7 @@ impl Core {
     /// Makes a connection of an accepted socket, if the factory wants it (A5).
     #[inline]
     fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
-        let is_loop_full = self.is_loop_full();
+        let is_loop_full = self.admission.is_full();
         let Some(mut listener) = self.slots.listener_mut(id) else { return };
         if let Some(receiver) = listener.receiver.take() {
             let (unread, unsent) = listener.socket.take_rest().unwrap_or_default();
@@ -313,7 +273,7 @@ impl Core {
         let terms = listener.terms.clone();
         let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
         match answer {
-            Some(Some(protocol)) if self.is_open() => {
+            Some(Some(protocol)) if self.life.is_open() => {
                 self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
             }
             Some(protocol) => {
@@ -333,7 +293,7 @@ impl Core {
         self.counters.connections_refused += 1;
         let rest = match self.slots.listener_mut(id) {
             Some(listener) => listener.socket.take_rest(),
-            None => self.orphaned_rest.take(),
+            None => self.admission.take_orphaned_rest(),
         };
         match rest {
             Some((_, unsent)) if !unsent.is_empty() => socket.reset(),
@@ -391,7 +351,7 @@ impl Core {
     /// A connection begins whose listener was closed by its own factory.
     #[cold]
     fn restore_orphaned(&mut self, id: Id) {
-        let rest = self.orphaned_rest.take();
+        let rest = self.admission.take_orphaned_rest();
         self.restore_rest(id, rest);
     }
 
@@ -409,14 +369,14 @@ impl Core {
             AcceptError::Unknown => ListenerError::Failed(error),
             _ => ListenerError::Overloaded(error),
         };
-        let now = self.clock.now();
+        let now = self.time.now();
         self.report(id, &error);
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if class != AcceptError::Invalid {
             let delay = listener.retry.next_delay();
-            let timer = self.timers.insert(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
+            let timer = self.time.set(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
             listener.accepting = Accepting::BackingOff(timer);
-            self.backing_off.push(id);
+            self.admission.back_off(id);
         }
         self.tell_owner(id, &error);
         if class == AcceptError::Invalid {
@@ -426,7 +386,7 @@ impl Core {
 
     /// Logs what went wrong with a listener, at most once a second.
     fn report(&mut self, id: Id, what: &dyn fmt::Display) {
-        let now = self.clock.now();
+        let now = self.time.now();
         match self.slots.listener_mut(id).and_then(|listener| listener.report(now)) {
             Some(0) => log::warn!("listener {id}: {what}"),
             Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
@@ -446,7 +406,7 @@ impl Core {
 
     /// The back-off of a listener is over: it tries again. Under edge triggering no event would tell it to.
     pub(super) fn accept_again(&mut self, id: Id) {
-        self.backing_off.retain(|&other| other != id);
+        self.admission.end_back_off(id);
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.accepting = Accepting::Yes;
             self.carry_over(id);
@@ -456,18 +416,18 @@ impl Core {
     /// This loop has closed a descriptor: listeners that wait for one try again at once (A2).
     #[inline]
     pub(super) fn descriptor_closed(&mut self) {
-        if !self.backing_off.is_empty() {
+        if self.admission.has_backing_off() {
             self.end_back_off();
         }
     }
 
     #[cold]
     fn end_back_off(&mut self) {
-        for id in std::mem::take(&mut self.backing_off) {
+        for id in self.admission.take_backing_off() {
             let Some(listener) = self.slots.listener_mut(id) else { continue };
             if let Accepting::BackingOff(timer) = listener.accepting {
                 listener.accepting = Accepting::Yes;
-                self.timers.remove(timer);
+                self.time.remove(timer);
                 self.carry_over(id);
             }
         }
@@ -486,15 +446,14 @@ impl Core {
     /// The loop has one connection less: listeners that wait for that go on.
     #[inline]
     pub(super) fn one_less_in_loop(&mut self) {
-        self.live_connections -= 1;
-        if !self.full_for_loop.is_empty() {
+        if self.admission.one_less() {
             self.loop_has_room();
         }
     }
 
     #[cold]
     fn loop_has_room(&mut self) {
-        for id in std::mem::take(&mut self.full_for_loop) {
+        for id in self.admission.take_waiting() {
             self.look_again(id);
         }
     }
@@ -547,28 +506,22 @@ impl Core {
         }
         if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
             if let Accepting::BackingOff(timer) = listener.accepting {
-                self.timers.remove(timer);
-                self.backing_off.retain(|&other| other != id);
+                self.time.remove(timer);
+                self.admission.end_back_off(id);
             }
             let Listener { mut socket, factory, hook, receiver, .. } = *listener;
             if factory.is_none() {
                 // Its factory runs, and closes it: the connection that it is asked about still needs this.
-                self.orphaned_rest = socket.take_rest();
+                self.admission.keep_orphaned_rest(socket.take_rest());
             }
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the listener {id}: {error}");
             }
             drop(socket);
-            self.discarded.extend(factory.map(Discarded::Factory));
-            self.discarded.extend(hook.map(Discarded::Hook));
-            self.discarded.extend(receiver.map(Discarded::AcceptHook));
+            self.work.discard_any(factory.map(Discarded::Factory));
+            self.work.discard_any(hook.map(Discarded::Hook));
+            self.work.discard_any(receiver.map(Discarded::AcceptHook));
         }
         self.descriptor_closed();
     }
-}
-
-/// Of a cap: how many places are free, and how many with those of lingering connections, which are given up just at the
-/// cap and not over it.
-fn places(max: usize, live: usize, lingering: usize) -> (usize, usize) {
-    max.checked_sub(live).map_or((0, 0), |free| (free, free.saturating_add(lingering)))
 }

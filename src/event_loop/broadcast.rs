@@ -27,8 +27,7 @@ impl Core {
         let span = self.log_broadcast(data);
         let mut reached = 0;
         for id in ids {
-            if !self.own.is(id) && self.log.extend(id, span) {
-                self.queued_total += data.len();
+            if !self.outbox.gathered.is(id) && self.outbox.extend_share(id, span, data.len()) {
                 reached += 1;
             } else {
                 reached += usize::from(self.broadcast_slowly(id, data, span));
@@ -39,45 +38,41 @@ impl Core {
 
     /// Puts a payload into the log.
     fn log_broadcast(&mut self, data: &[u8]) -> Span {
-        let total = self.queued_total.saturating_add(self.log.cost_for_all(data.len()));
-        if !self.log.has_room(data.len()) || total > self.terms.limits.loop_queue_bytes_max {
+        if !self.outbox.takes_broadcast(data.len()) {
             self.send_shares();
         }
-        self.log.append(data)
+        self.outbox.log_payload(data)
     }
 
     /// A small write to a connection whose callback does not run. What was just written to another one is not copied
     /// again. `false` where more is to be seen to.
     #[inline]
     pub(super) fn write_by_log(&mut self, id: Id, data: &[u8]) -> bool {
-        if let Some(span) = self.log.repeated(id, data) {
+        if let Some(span) = self.outbox.repeated(id, data) {
             return self.extend_share(id, data, span);
         }
         let Some(connection) = self.slots.connection(id) else { return false };
-        if connection.has_output() && !self.log.reaches_end(id) {
+        if connection.has_output() && !self.outbox.reaches_end(id) {
             return self.write_behind(id, data);
         }
-        if !self.log.has_room(data.len()) || !connection.can_write() {
+        if !self.outbox.takes_payload(data.len()) || !connection.can_write() {
             return false;
         }
-        let span = self.log.append(data);
+        let span = self.outbox.log_payload(data);
         self.extend_share(id, data, span)
     }
 
     #[inline]
     fn extend_share(&mut self, id: Id, data: &[u8], span: Span) -> bool {
-        if self.log.extend(id, span) {
-            self.queued_total += data.len();
-            return true;
-        }
-        self.slots.connection(id).is_some_and(Connection::can_write) && self.broadcast_slowly(id, data, span)
+        let is_done = self.outbox.extend_share(id, span, data.len());
+        is_done || self.slots.connection(id).is_some_and(Connection::can_write) && self.broadcast_slowly(id, data, span)
     }
 
     /// Copies a small piece behind others that wait for the turn's end.
     fn write_behind(&mut self, id: Id, data: &[u8]) -> bool {
         self.settle(id);
         let is_done = self.slots.connection_mut(id).is_some_and(|connection| connection.write_behind(data));
-        self.queued_total += if is_done { data.len() } else { 0 };
+        self.outbox.count(0, if is_done { data.len() } else { 0 });
         is_done
     }
 
@@ -87,28 +82,25 @@ impl Core {
         if !self.slots.connection(id).is_some_and(Connection::can_write) {
             return self.broadcast_late(id);
         }
-        let is_own = self.own.is(id);
-        let is_behind_gathered = is_own && !self.own.gathered.is_empty();
-        if is_behind_gathered || !self.log.extend(id, span) {
+        let is_own = self.outbox.gathered.is(id);
+        let is_behind_gathered = is_own && !self.outbox.gathered.bytes.is_empty();
+        if is_behind_gathered || !self.outbox.extend_share(id, span, data.len()) {
             // It has missed one, is named twice, or has none.
             self.settle(id);
             let may_share = self.slots.connection(id).is_some_and(Connection::may_share);
-            let is_over = self.queued_total > self.terms.limits.loop_queue_bytes_max;
-            if is_behind_gathered || !may_share || is_over {
-                if !self.own.gather(id, data) {
+            if is_behind_gathered || !may_share || self.outbox.is_over_cap() {
+                if !self.outbox.gathered.gather(id, data) {
                     self.write(id, Piece::Borrowed(data));
                 }
                 return true;
             }
-            self.queued_total += self.log.open(id, span);
+            self.outbox.open_share(id, span);
             self.mark_written_to(id);
-        } else {
-            self.queued_total += data.len();
         }
         if is_own {
-            self.own.disturb(id);
+            self.outbox.gathered.disturb(id);
             let room = self.slots.connection(id).map_or(0, Connection::room);
-            self.own.lower_room(room.saturating_sub(self.log.share_bytes(id)).min(self.room_in_loop()));
+            self.outbox.gathered.lower_room(room.saturating_sub(self.outbox.share_bytes(id)).min(self.outbox.room()));
         }
         true
     }
@@ -143,7 +135,7 @@ impl Core {
     /// Copies a connection's share behind what is queued for it.
     #[inline]
     pub(super) fn settle(&mut self, id: Id) {
-        if self.log.is_shared() {
+        if self.outbox.is_shared() {
             self.settle_share(id);
         }
     }
@@ -152,16 +144,9 @@ impl Core {
     fn settle_share(&mut self, id: Id) {
         if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
             // It begins to wait for its peer.
-            self.look_at_clock();
+            self.time.look_at_clock();
         }
-        let Some((bytes, cost)) = self.log.take(id) else { return };
-        self.queued_total -= cost;
-        if let Some(connection) = self.slots.connection_mut(id) {
-            let before = connection.output_before();
-            connection.push(Piece::Borrowed(bytes), 0, &mut self.pool);
-            connection.note_output(before, self.now_ns);
-            self.queued_total += connection.queued_cost() - before.cost;
-        }
+        self.outbox.settle_share(id, self.slots.connection_mut(id), self.time.now_ns());
     }
 
     /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
@@ -172,12 +157,10 @@ impl Core {
             self.settle(id);
             return None;
         };
-        let (bytes, cost) = self.log.take(id)?;
-        let before = connection.output_before();
-        let sent = connection.send_behind(bytes, &mut self.pool);
-        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
-        self.queued_total = self.queued_total + connection.queued_cost() - before.cost - cost;
-        if before.cost > 0 && matches!(sent, Sent::All) {
+        let was_queued = connection.has_output();
+        let (sent, taken) = self.outbox.send_share(id, connection, self.time.now_ns())?;
+        self.counters.bytes_sent += taken;
+        if was_queued && matches!(sent, Sent::All) {
             // Nothing waits for the peer any more.
             self.note_sent(id, Sent::All);
         }
@@ -188,7 +171,7 @@ impl Core {
     #[cold]
     pub(super) fn send_shares(&mut self) {
         let mut slot = 0;
-        while let Some(id) = self.log.next_sharer(slot) {
+        while let Some(id) = self.outbox.next_sharer(slot) {
             slot = id.slot as usize + 1;
             // They stay on the list of those that were written to: what else follows a send comes with the flush.
             if let Some(Sent::Failed(error)) = self.send_share(id) {

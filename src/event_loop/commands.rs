@@ -1,41 +1,86 @@
 //! What handles in other threads ask for (rule G1).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Core;
-use crate::Context;
+use super::lookups::Lookups;
 use crate::connection::output::Piece;
-use crate::threads::handle::Command;
+use crate::threads::handle::{Command, Shared};
+use crate::{Context, Handle};
 
 /// The list of a phase keeps room for so many commands; what a burst has made of it beyond is given back at once.
 const KEPT_COMMANDS: usize = 1024;
 
-impl Core {
-    /// Whether commands are waiting. One load, and no lock.
+/// What other threads reach of the loop, and what waits for them.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    /// What the commands phase takes its batch into; empty outside of it.
+    batch: VecDeque<Command>,
+    pub(super) lookups: Lookups,
+}
+
+impl Threads {
+    pub(super) fn new(shared: Shared, lookups: Lookups) -> Threads {
+        Threads { shared: Arc::new(shared), batch: VecDeque::new(), lookups }
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(self.shared.clone())
+    }
+
+    /// Returns whether commands are waiting. One load, and no lock.
     #[inline]
     pub(super) fn has_commands(&self) -> bool {
         self.shared.mailbox.is_occupied()
     }
 
+    fn take_batch(&mut self, most: usize) -> VecDeque<Command> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.shared.mailbox.take(&mut batch, most);
+        batch
+    }
+
+    /// Puts the emptied batch back, so that its memory serves the next one.
+    fn reuse_batch(&mut self, emptied: VecDeque<Command>) {
+        if emptied.capacity() <= KEPT_COMMANDS {
+            self.batch = emptied;
+        }
+    }
+
+    /// Takes a request to stop, if there is one.
+    pub(super) fn take_stop(&self) -> bool {
+        self.shared.take_stop()
+    }
+
+    /// Refuses commands from here on. Returns those that wait.
+    fn close(&self) -> VecDeque<Command> {
+        self.shared.mailbox.close()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn batch_capacity(&self) -> usize {
+        self.batch.capacity()
+    }
+}
+
+impl Core {
     /// Phase: commands. Those that were queued before it began, up to a limit.
     #[inline]
     pub(super) fn run_commands(&mut self) {
-        if self.has_commands() {
+        if self.threads.has_commands() {
             self.run_batch_of_commands();
         }
     }
 
     #[cold]
     fn run_batch_of_commands(&mut self) {
-        let mut batch = std::mem::take(&mut self.commands);
-        self.shared.mailbox.take(&mut batch, self.terms.limits.commands_per_turn_max.max(1));
+        let mut batch = self.threads.take_batch(self.terms.limits.commands_per_turn_max.max(1));
         while let Some(command) = batch.pop_front() {
             self.counters.commands_run += 1;
             self.run_command(command);
         }
-        if batch.capacity() <= KEPT_COMMANDS {
-            self.commands = batch;
-        }
+        self.threads.reuse_batch(batch);
     }
 
     fn run_command(&mut self, command: Command) {
@@ -49,7 +94,6 @@ impl Core {
                     transport.close();
                 }
             }
-            Command::LookedUp(id, found) => self.looked_up(id.0, found),
             Command::Completed(id, value) => self.completed(id.0, value),
             Command::LookAgain(id) => self.look_at_listener(id.0),
             Command::Abort(id) => {
@@ -62,8 +106,7 @@ impl Core {
 
     /// The loop is being dropped: what is waiting is dropped with it, each by itself and guarded.
     pub(super) fn drop_commands(&mut self) {
-        let waiting: VecDeque<Command> = self.shared.mailbox.close();
-        for command in waiting {
+        for command in self.threads.close() {
             self.drop_guarded(command);
         }
     }

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::io;
 
 use super::Core;
-use super::core::Discarded;
 use super::slots::Tenant;
+use super::work::Discarded;
 use crate::ids::Id;
 use crate::{Completion, CompletionId, Context};
 
@@ -24,12 +24,12 @@ impl Core {
         let value = |value: Value| value.and_then(|value| value.downcast().ok()).map(|value| *value);
         let waiting: Waiting = Box::new(move |context, given| call(context, value(given)));
         let id = self.slots.insert(Tenant::Completion(waiting))?;
-        Ok(Completion::new(self.handle(), CompletionId(id)))
+        Ok(Completion::new(self.threads.handle(), CompletionId(id)))
     }
 
     pub(crate) fn cancel_completion(&mut self, id: Id) -> bool {
         let Some(waiting) = self.take_waiting(id) else { return false };
-        self.discarded.push(Discarded::Completion(waiting));
+        self.work.discard(Discarded::Completion(waiting));
         true
     }
 

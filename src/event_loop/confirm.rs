@@ -20,29 +20,23 @@ use crate::sys::PutOff;
 /// nothing after it, is late by as much. With 10 ms, half of the messages of 1,000 busy connections cost a second read.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// The list of those that are put off keeps room for so many.
-const KEPT: usize = 1024;
-
 impl Core {
     /// Whether the read that would confirm a short one is put off.
     pub(super) fn confirms_later(&mut self, id: Id) -> bool {
         let Some(before) = self.slots.connection_mut(id).and_then(Connection::put_off_reading) else { return false };
-        if before == PutOff::No {
-            if self.unconfirmed.is_empty() {
-                self.wait_a_moment();
-            }
-            self.unconfirmed.push(id);
+        if before == PutOff::No && self.work.put_off(id) {
+            self.wait_a_moment();
         }
         true
     }
 
     fn wait_a_moment(&mut self) {
-        self.timers.insert(self.deadline_after(MOMENT), Due::Confirm);
+        self.time.set_after(MOMENT, Due::Confirm);
     }
 
     /// A moment is over: who has been quiet is read from in the next turn.
     pub(super) fn confirm_reads(&mut self) {
-        let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
+        let mut unconfirmed = self.work.take_unconfirmed();
         unconfirmed.retain(|&id| {
             let before = self.slots.connection_mut(id).map_or(PutOff::No, Connection::pass_put_off);
             if before == PutOff::Waits {
@@ -50,11 +44,9 @@ impl Core {
             }
             before == PutOff::Renewed
         });
-        unconfirmed.shrink_to(KEPT);
-        if !unconfirmed.is_empty() {
+        if self.work.put_off_again(unconfirmed) {
             self.wait_a_moment();
         }
-        self.unconfirmed = unconfirmed;
     }
 
     /// A read would block, and that is not believed: the poller is asked to tell again what there is. Its event comes with
@@ -68,7 +60,7 @@ impl Core {
         }
         match connection.doubt_would_block() {
             Ask::Now => self.have_told_again(id),
-            Ask::Later => drop(self.timers.insert(self.deadline_after(MOMENT), Due::of(Purpose::Ask, id))),
+            Ask::Later => drop(self.time.set_after(MOMENT, Due::of(Purpose::Ask, id))),
             Ask::Not => {}
         }
     }

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Core;
-use super::core::Discarded;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use crate::connect::Target;
 use crate::connect::attempts::{Attempt, Connector, Looked};
 use crate::connection::{Connection, Terms};
@@ -21,7 +21,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 impl Core {
     /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        if let Err(error) = self.check_open() {
+        if let Err(error) = self.life.check_open() {
             return Err(self.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
@@ -29,9 +29,9 @@ impl Core {
         let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
         let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
-        connection.began_ns = self.now_ns;
+        connection.began_ns = self.time.now_ns();
         let id = self.slots.insert(Tenant::Connection(connection))?;
-        self.live_connections += 1;
+        self.admission.one_more();
         match target {
             Target::Addresses(addresses) => {
                 if let Some(connector) = self.connector_mut(id) {
@@ -46,12 +46,14 @@ impl Core {
                 if let Some(connector) = self.connector_mut(id) {
                     connector.name = Some((name, port));
                 }
-                self.look_name_up(id);
             }
         }
-        let deadline = self.timers.insert(self.deadline_after(timeout), Due::of(Purpose::ConnectDeadline, id));
+        let deadline = self.time.set_after(timeout, Due::of(Purpose::ConnectDeadline, id));
         if let Some(connector) = self.connector_mut(id) {
             connector.deadline = Some(deadline);
+            if connector.name.is_some() {
+                self.look_name_up(id);
+            }
         }
         Ok(id)
     }
@@ -67,7 +69,7 @@ impl Core {
             return io::ErrorKind::NotConnected.into();
         };
         self.one_less_in_loop();
-        self.discarded.extend(connection.protocol.take().map(Discarded::Protocol));
+        self.work.discard_any(connection.protocol.take().map(Discarded::Protocol));
         connection.take_connector().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
     }
 
@@ -78,7 +80,7 @@ impl Core {
             let timer = connector.next.take();
             let address = connector.take_untried();
             if let Some(timer) = timer {
-                self.timers.remove(timer);
+                self.time.remove(timer);
             }
             let Some(address) = address else { return };
             match self.begin_attempt(id, &address) {
@@ -88,7 +90,7 @@ impl Core {
             }
         }
         if self.connector_mut(id).is_some_and(|connector| connector.has_untried()) {
-            let timer = self.timers.insert(self.deadline_after(STAGGER), Due::of(Purpose::ConnectNext, id));
+            let timer = self.time.set_after(STAGGER, Due::of(Purpose::ConnectNext, id));
             if let Some(connector) = self.connector_mut(id) {
                 connector.next = Some(timer);
             }
@@ -99,7 +101,7 @@ impl Core {
     fn wait_for_backlog(&mut self, id: Id, address: Address) {
         let Some(connector) = self.connector_mut(id) else { return };
         let delay = connector.note_full(address);
-        let timer = self.timers.insert(self.deadline_after(delay), Due::of(Purpose::ConnectNext, id));
+        let timer = self.time.set_after(delay, Due::of(Purpose::ConnectNext, id));
         if let Some(connector) = self.connector_mut(id) {
             connector.next = Some(timer);
         }
@@ -116,7 +118,7 @@ impl Core {
             self.slots.unref(slot);
         }
         if let Err(error) = stream.register(&self.poller, slot.unwrap_or(id).token()) {
-            self.gone.extend(slot);
+            self.work.free_any(slot);
             return Err(error);
         }
         if let Some(connector) = self.connector_mut(id) {
@@ -176,7 +178,7 @@ impl Core {
     }
 
     fn attempt_failed(&mut self, id: Id, slot: Option<Id>, address: Address, error: io::Error) {
-        self.gone.extend(slot);
+        self.work.free_any(slot);
         self.descriptor_closed();
         self.note_failure(id, address, error);
         self.connect_next(id);
@@ -195,7 +197,7 @@ impl Core {
                 return self.attempt_failed(id, slot, address, error);
             }
         }
-        self.gone.extend(slot);
+        self.work.free_any(slot);
         let Some(connector) = self.slots.connection_mut(id).and_then(|connection| connection.stands(stream, peer))
         else {
             return;
@@ -207,11 +209,14 @@ impl Core {
 
     fn end_connector(&mut self, mut connector: Connector) {
         for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
-        let before = self.gone.len();
-        self.gone.extend(connector.stop());
-        if self.gone.len() > before {
+        let mut closes_any = false;
+        for slot in connector.stop() {
+            self.work.free(slot);
+            closes_any = true;
+        }
+        if closes_any {
             self.descriptor_closed();
         }
     }

@@ -14,6 +14,7 @@ use mio::event::Source;
 use crate::UnixAddress;
 use crate::connection::Terms;
 use crate::event_loop::source::SourceAction;
+use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
 use crate::ids::Id;
 use crate::sys::{Datagram, Listener, Readiness};
@@ -52,7 +53,7 @@ impl<'a> Context<'a> {
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
-        let socket = self.core.check_listens().and_then(|()| Listener::bind(poller, address, backlog));
+        let socket = self.core.life.check_listens().and_then(|()| Listener::bind(poller, address, backlog));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -67,7 +68,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| Listener::from_std(&self.core.poller, listener));
+        let socket = self.core.life.check_listens().and_then(|()| Listener::from_std(&self.core.poller, listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -89,7 +90,8 @@ impl<'a> Context<'a> {
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
-        let socket = self.core.check_listens().and_then(|()| Listener::bind_unix(poller, &address, mode, backlog));
+        let bind = |()| Listener::bind_unix(poller, &address, mode, backlog);
+        let socket = self.core.life.check_listens().and_then(bind);
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -123,7 +125,7 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.check_listens().and_then(|()| Listener::from_std_unix(&self.core.poller, listener));
+        let socket = self.core.life.check_listens().and_then(|()| Listener::from_std_unix(&self.core.poller, listener));
         self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -165,7 +167,7 @@ impl<'a> Context<'a> {
         &mut self,
         resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) {
-        self.core.lookups.resolver = std::sync::Arc::new(resolver);
+        self.core.threads.lookups.resolver = std::sync::Arc::new(resolver);
     }
 
     /// A connection, by its id; `None` once it has ended.
@@ -209,7 +211,7 @@ impl<'a> Context<'a> {
         address: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        let socket = self.core.check_open().and_then(|()| Datagram::bind(&self.core.poller, &address.into()));
+        let socket = self.core.life.check_open().and_then(|()| Datagram::bind(&self.core.poller, &address.into()));
         self.core.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
@@ -225,7 +227,8 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
-        let socket = self.core.check_open().and_then(|()| Datagram::bind(&self.core.poller, &peer.any_of_its_kind()));
+        let socket =
+            self.core.life.check_open().and_then(|()| Datagram::bind(&self.core.poller, &peer.any_of_its_kind()));
         self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
@@ -241,7 +244,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.check_open().and_then(|()| Datagram::from_std(&self.core.poller, socket));
+        let socket = self.core.life.check_open().and_then(|()| Datagram::from_std(&self.core.poller, socket));
         self.core.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 
@@ -310,12 +313,14 @@ impl<'a> Context<'a> {
     /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
     /// turn, however short it is.
     pub fn call_later(&mut self, delay: Duration, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        self.core.call_later(delay, Box::new(call))
+        TimerId(self.core.time.set_after(delay, Due::once(Box::new(call))))
     }
 
     /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
     pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        self.core.call_at(deadline, Box::new(call))
+        // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
+        let deadline = deadline.max(self.now());
+        TimerId(self.core.time.set(deadline, Due::once(Box::new(call))))
     }
 
     /// Calls `call` each time that `period` has passed, beginning after the first. Costs O(log n) a call.
@@ -339,14 +344,14 @@ impl<'a> Context<'a> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn call_every(&mut self, period: Duration, call: impl FnMut(&mut Context<'_>, u64) + 'static) -> TimerId {
-        self.core.call_every(period, Box::new(call))
+        TimerId(self.core.time.set_after(period, Due::every(period, Box::new(call))))
     }
 
     /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
     /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
     /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
     pub fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
-        self.core.reset(id, delay)
+        self.core.time.reset(id.0, self.core.time.after(delay))
     }
 
     /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
@@ -357,7 +362,7 @@ impl<'a> Context<'a> {
 
     /// The time, read from the loop's clock now.
     pub fn now(&self) -> Instant {
-        self.core.clock.now()
+        self.core.time.now()
     }
 
     // The loop itself.
@@ -365,7 +370,7 @@ impl<'a> Context<'a> {
     /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
     /// them.
     pub fn stop(&mut self) {
-        self.core.stop_requested = true;
+        self.core.life.request_stop();
     }
 
     /// Begins to shut down: listeners are closed, connections and datagram sockets too, each after its output has gone
@@ -398,12 +403,12 @@ impl<'a> Context<'a> {
 
     /// Whether the loop drains or shuts down.
     pub fn is_draining(&self) -> bool {
-        self.core.is_ending()
+        self.core.life.is_ending()
     }
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        self.core.handle()
+        self.core.threads.handle()
     }
 
     /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
@@ -442,7 +447,7 @@ impl<'a> Context<'a> {
     /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
     /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
     pub fn warn(&mut self, what: impl fmt::Display) {
-        let now = self.core.clock.now();
+        let now = self.core.time.now();
         self.core.watch.warn(&what, now);
     }
 
@@ -575,7 +580,8 @@ impl Listening<'_> {
         }
     }
 
-    /// Sets what is called when accepting fails (rules A1 and A2). It is logged in any case, at most once a second.
+    /// Sets what is called when accepting fails (rules [A1](crate::guide::rules#a1) and [A2](crate::guide::rules#a2)).
+    /// It is logged in any case, at most once a second.
     pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
         if let Some(listener) = self.core.slots.listener_mut(self.id) {
             let replaced = listener.hook.replace(Box::new(hook));

@@ -1,43 +1,38 @@
 //! What callbacks reach of the loop: all of it but the events of the turn that is under way.
 
-use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::event::Source;
 
-use super::PanicPolicy;
-use super::completions::Waiting;
+use super::commands::Threads;
 use super::following::Follower;
+use super::guard::Panics;
+use super::life::Life;
 use super::lookups::Lookups;
-use super::shutdown::Life;
 use super::slots::{Slots, Tenant};
-use super::timers::{Due, Purpose};
+use super::timers::Due;
+use super::work::{Discarded, Loss, Work};
 use crate::connection::detached::{Detached, Receiver};
-use crate::connection::gathered::Own;
-use crate::connection::output::Pool;
-use crate::connection::read_buffer::{LargeBuffer, ReadBuffer};
-use crate::connection::shared_log::BroadcastLog;
-use crate::connection::{Connection, Ending, Flag, GATHERED_BYTES_MAX, Handover, State, Terms};
+use crate::connection::outbox::Outbox;
+use crate::connection::read_buffer::Buffers;
+use crate::connection::{Connection, Event, Flag, Handover, State, Terms};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id};
-use crate::listener::lingering::Lingering;
+use crate::listener::admission::Admission;
 use crate::listener::{AcceptHook, Hook};
-use crate::protocol::Factory;
-use crate::rate::{RateGroup, RateGroupId, ReadRate};
-use crate::sys::{Clock, Poller, Readiness, Rest};
-use crate::threads::handle::{Command, Shared};
-use crate::time::heap::{Key, Timers};
-use crate::{CloseReason, Context, Counters, DatagramProtocol, Handle, Limits, Protocol};
+use crate::rate::RateGroups;
+use crate::sys::{Clock, Poller, Readiness};
+use crate::threads::handle::Shared;
+use crate::time::deadlines::Deadlines;
+use crate::{CloseReason, Context, Counters, Limits, Protocol};
 
 pub(crate) struct Core {
     pub(crate) poller: Poller,
-    pub(crate) clock: Clock,
     pub(crate) slots: Slots,
     /// What attached connections begin with; its limits are the loop's.
     pub(crate) terms: Rc<Terms>,
@@ -45,154 +40,44 @@ pub(crate) struct Core {
     pub(super) terms_of_clients: Rc<Terms>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
-    /// When the loop was made.
-    pub(super) made: Instant,
-    /// When the wait of this turn ended.
-    pub(super) turn_began: Instant,
-    /// The loop's own time, as it was last looked at in this turn.
-    pub(super) now_ns: u64,
-    pub(super) timers: Timers<Due>,
-    /// How many of the timers are the user's and not background.
-    pub(super) timers_waited_for: usize,
+    pub(super) time: Deadlines<Due>,
 
-    // Lists of work. They hold full ids: what they name may be gone by then.
-    /// What is to be served in the next turn though no event comes. Each stands here once.
-    pub(super) ready: VecDeque<Id>,
-    /// Connections that somebody else's callback wrote to. Each stands here once.
-    pub(super) written_to: Vec<Id>,
-    /// Connections of which a read is put off. Each stands here once.
-    pub(super) unconfirmed: Vec<Id>,
-    /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
-    pub(super) read_later: Vec<Id>,
-    /// Connections whose `connection_lost` is due.
-    pub(super) lost: Vec<Loss>,
-    /// Connections whose slots are to be freed.
-    pub(super) gone: Vec<Id>,
-    /// What is the user's and not needed any more.
-    pub(super) discarded: Vec<Discarded>,
-    pub(super) lingering: Lingering,
-    // The maps below need no order, and each that has one takes twice the time to compile.
-    /// The timers of timeouts that nothing resets, of the connections that have one.
-    pub(super) fixed_timeouts: HashMap<(Id, Purpose), Key>,
-    /// Listeners that wait for a descriptor.
-    pub(super) backing_off: Vec<Id>,
-    /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
-    pub(super) orphaned_rest: Option<Rest>,
-    /// Listeners that wait for the loop to have fewer connections.
-    pub(super) full_for_loop: Vec<Id>,
-    /// How many connections have a socket.
-    pub(super) live_connections: usize,
+    pub(super) work: Work,
+    pub(super) admission: Admission,
     /// What is to be told of connections, whatever protocol they have by then.
     pub(super) followers: HashMap<Id, Follower>,
 
-    /// How fast connections may be read from, where that is limited.
-    pub(super) read_rates: HashMap<Id, ReadRate>,
-    pub(super) rate_groups: HashMap<RateGroupId, RateGroup>,
-    pub(super) next_rate_group: u64,
+    /// Those that share a rate of reading.
+    pub(super) rate_groups: RateGroups,
 
-    // Buffers.
-    /// What the commands phase takes its batch into; empty outside of it.
-    pub(crate) commands: VecDeque<Command>,
-    /// Every connection reads into this one.
-    pub(super) read_buffer: ReadBuffer,
-    /// But for datagrams that do not go into it.
-    pub(crate) large_buffer: LargeBuffer,
-    pub(crate) own: Own,
-    pub(crate) log: BroadcastLog,
-    pub(super) pool: Pool,
-    /// Whether a timer is set that gives buffers back.
-    pub(super) decaying: bool,
-    /// What all output queues cost together, and what is broadcast and not queued.
-    pub(crate) queued_total: usize,
-    /// Only while `queued_total` is below this, the quick path is taken: then no callback of it meets the loop's cap.
-    pub(crate) quick_below: usize,
-
-    pub(crate) lookups: Lookups,
-    pub(super) shared: Arc<Shared>,
-    pub(crate) stop_requested: bool,
-    pub(super) life: Life,
-    /// How often it has begun to shut down.
-    pub(super) shutdowns: u64,
-    pub(crate) panic_policy: PanicPolicy,
-    /// The first panic of the turn, under [`PanicPolicy::Propagate`].
-    pub(super) panic: Option<Box<dyn Any + Send>>,
-}
-
-/// What is the user's and not needed any more: dropped at the turn's end, each by itself and guarded, and never within
-/// a call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
-#[allow(dead_code)] // It is held only to be dropped.
-pub(super) enum Discarded {
-    Protocol(Box<dyn Protocol>),
-    DatagramProtocol(Box<dyn DatagramProtocol>),
-    Factory(Factory),
-    Hook(Hook),
-    AcceptHook(AcceptHook),
-    Source(Box<dyn AnySource>),
-    Timer(Due),
-    Ending(Box<Ending>),
-    Receiver(Receiver),
-    Completion(Waiting),
-}
-
-/// A connection that has ended, and what is to be told of it.
-pub(super) struct Loss {
-    pub(super) id: Id,
-    pub(super) reason: CloseReason,
-    /// Who gets it, if it was detached.
-    pub(super) handover: Option<Box<Handover>>,
+    pub(crate) buffers: Buffers,
+    pub(crate) outbox: Outbox,
+    pub(crate) threads: Threads,
+    pub(crate) life: Life,
+    pub(super) panics: Panics,
 }
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
-        let made = clock.now();
-        let shared = Arc::new(Shared::new(poller.waker()?, limits.commands_max));
+        let shared = Shared::new(poller.waker()?, limits.commands_max);
         let lookups = Lookups::new(&poller);
         Ok(Core {
             poller,
-            clock,
             slots: Slots::new(),
             watch: Watch::new(&limits),
-            quick_below: limits.loop_queue_bytes_max.saturating_add(1).saturating_sub(GATHERED_BYTES_MAX),
+            outbox: Outbox::new(limits.loop_queue_bytes_max),
+            admission: Admission::new(limits.loop_connections_max),
             terms_of_clients: Rc::new(Terms::new(limits.of_clients(), None)),
             terms: Rc::new(Terms::new(limits, None)),
             counters: Counters::default(),
-            made,
-            turn_began: made,
-            now_ns: 0,
-            timers: Timers::new(),
-            timers_waited_for: 0,
-            ready: VecDeque::new(),
-            written_to: Vec::new(),
-            unconfirmed: Vec::new(),
-            read_later: Vec::new(),
-            lost: Vec::new(),
-            gone: Vec::new(),
-            discarded: Vec::new(),
-            lingering: Lingering::default(),
-            fixed_timeouts: HashMap::new(),
-            backing_off: Vec::new(),
-            orphaned_rest: None,
-            full_for_loop: Vec::new(),
-            live_connections: 0,
+            time: Deadlines::new(clock),
+            work: Work::default(),
             followers: HashMap::new(),
-            read_rates: HashMap::new(),
-            rate_groups: HashMap::new(),
-            next_rate_group: 0,
-            commands: VecDeque::new(),
-            read_buffer: ReadBuffer::new(),
-            large_buffer: LargeBuffer::default(),
-            own: Own::default(),
-            log: BroadcastLog::default(),
-            pool: Pool::default(),
-            decaying: false,
-            queued_total: 0,
-            lookups,
-            shared,
-            stop_requested: false,
-            life: Life::Running,
-            shutdowns: 0,
-            panic_policy: PanicPolicy::default(),
-            panic: None,
+            rate_groups: RateGroups::default(),
+            buffers: Buffers::new(),
+            threads: Threads::new(shared, lookups),
+            life: Life::new(),
+            panics: Panics::default(),
         })
     }
 
@@ -200,7 +85,7 @@ impl Core {
 
     /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
     pub(super) fn refuse(&mut self, refused: Discarded, error: io::Error) -> io::Error {
-        self.discarded.push(refused);
+        self.work.discard(refused);
         error
     }
 
@@ -209,13 +94,13 @@ impl Core {
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
         let id = self.slots.insert_connection(connection)?;
         let connection = self.slots.connection_mut(id).expect("it was just inserted");
-        connection.began_ns = self.now_ns;
+        connection.began_ns = self.time.now_ns();
         let socket = connection.socket_mut().expect("it is new");
         if let Err(error) = socket.register(&self.poller, id.token()) {
             self.undo_adding(id);
             return Err(error);
         }
-        self.live_connections += 1;
+        self.admission.one_more();
         Ok(id)
     }
 
@@ -223,30 +108,25 @@ impl Core {
     #[inline(never)]
     fn undo_adding(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        connection.lose(&CloseReason::Aborted, &mut self.pool);
+        connection.lose(&CloseReason::Aborted, self.outbox.pool());
         let protocol = connection.protocol.take();
-        self.discarded.extend(protocol.map(Discarded::Protocol));
+        self.work.discard_any(protocol.map(Discarded::Protocol));
         self.slots.remove(id);
         self.descriptor_closed();
-    }
-
-    /// The loop's own time: the nanoseconds since it was made.
-    pub(super) fn ns(&self, now: Instant) -> u64 {
-        ns_between(self.made, now)
     }
 
     pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
         let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
         ConnectionStats {
-            age: Duration::from_nanos(self.now_ns.saturating_sub(connection.began_ns)),
+            age: Duration::from_nanos(self.time.now_ns().saturating_sub(connection.began_ns)),
             bytes_received: connection.bytes_received,
             bytes_sent: connection.bytes_sent,
-            queued_bytes: connection.queued_bytes() + self.log.share_bytes(id) + self.own.gathered_bytes(id),
+            queued_bytes: connection.queued_bytes() + self.outbox.waiting_bytes(id),
         }
     }
 
     pub(crate) fn attach(&mut self, mut detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        let peer = match self.check_open().and_then(|()| detached.prepare()) {
+        let peer = match self.life.check_open().and_then(|()| detached.prepare()) {
             Ok(peer) => peer,
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
@@ -259,8 +139,8 @@ impl Core {
     /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
     pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            connection.restore(unread, unsent, &mut self.pool);
-            self.queued_total += connection.queued_cost();
+            connection.restore(unread, unsent, self.outbox.pool());
+            self.outbox.count(0, connection.queued_cost());
         }
         self.carry_over(id);
     }
@@ -277,7 +157,7 @@ impl Core {
             interest: None,
             after_panic: SourceAction::Remove,
         };
-        let id = match self.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
+        let id = match self.life.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
             Ok(id) => id,
             Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),
         };
@@ -318,16 +198,13 @@ impl Core {
             let Some(again) = self.slots.connection_mut(id) else { return };
             connection = again;
         }
-        connection.lose(&reason, &mut self.pool);
+        connection.lose(&reason, self.outbox.pool());
         let listener = connection.terms.listener;
-        if !self.fixed_timeouts.is_empty() {
-            self.drop_fixed_timeouts(id);
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
+            self.outbox.gathered.bytes.clear();
         }
-        if self.own.is(id) {
-            self.own.set_room(0);
-            self.own.gathered.clear();
-        }
-        self.lost.push(Loss { id, reason, handover });
+        self.work.add_loss(Loss { id, reason, handover });
         self.descriptor_closed();
         if let Some(listener) = listener {
             self.one_less(listener, id);
@@ -339,13 +216,13 @@ impl Core {
     #[cold]
     fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
         let connection = self.slots.connection_mut(id)?;
-        if let Some(timer) = connection.ending.as_ref().and_then(|ending| ending.timer) {
-            if let Some(deadline) = self.timers.deadline(timer) {
-                self.lingering.remove(deadline, timer);
-                self.timers.remove(timer);
+        if let Some(timer) = connection.ending().and_then(|ending| ending.timer) {
+            if let Some(deadline) = self.time.deadline(timer) {
+                self.admission.end_lingering(deadline, timer);
+                self.time.remove(timer);
             }
         }
-        self.queued_total -= connection.queued_cost();
+        self.outbox.count(connection.queued_cost(), 0);
         if connection.state() == State::Lingering {
             let listener = connection.terms.listener;
             self.one_lingers_less(listener);
@@ -355,26 +232,30 @@ impl Core {
             if let Err(error) = socket.deregister(&self.poller) {
                 log::warn!("cannot deregister the detached connection {id}: {error}");
             }
-            connection.take_out(&mut self.pool);
+            connection.take_out(self.outbox.pool());
         }
         if let Some(connector) = connection.connector_mut() {
             for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-                self.timers.remove(timer);
+                self.time.remove(timer);
             }
-            self.gone.extend(connector.stop());
+            connector.stop().for_each(|slot| self.work.free(slot));
         }
         let mut handover = None;
-        if let Some(mut ending) = connection.ending.take() {
-            if let CloseReason::Detached = reason {
+        if let Some(mut extras) = connection.extras.take() {
+            for timer in extras.take_timers().into_iter().flatten() {
+                self.time.remove(timer);
+            }
+            if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
+                self.time.remove(timer);
+            }
+            connection.flags.set(Flag::Rated, false);
+            if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
-            self.discarded.push(Discarded::Ending(ending));
+            self.work.discard(Discarded::Extras(extras));
         }
         if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
-            self.timers.remove(timer);
-        }
-        if connection.flags.has(Flag::Rated) {
-            self.drop_read_rate(id);
+            self.time.remove(timer);
         }
         handover
     }
@@ -393,7 +274,7 @@ impl Core {
         }
         if let Some(Tenant::Source(SourceSlot { source: Some(mut source), .. })) = self.slots.remove(id) {
             self.end_source(&mut *source);
-            self.discarded.push(Discarded::Source(source));
+            self.work.discard(Discarded::Source(source));
         }
         self.descriptor_closed();
         true
@@ -417,32 +298,29 @@ impl Core {
             Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => return,
         };
         if !stands_there {
-            self.ready.push_back(id);
+            self.work.carry_over(id);
         }
     }
 
     /// Has a connection flushed before the loop sleeps.
     pub(crate) fn mark_written_to(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            if !connection.flags.replace(Flag::WrittenTo, true) {
-                self.written_to.push(id);
-            }
+            self.outbox.mark_written_to(id, connection);
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let lists_are_empty = self.ready.is_empty() && self.written_to.is_empty() && self.lost.is_empty();
-        !lists_are_empty || !self.discarded.is_empty() || self.has_ended() || self.has_commands()
+        !self.work.is_done() || self.outbox.has_written_to() || self.has_ended() || self.threads.has_commands()
     }
 
     // What protocols ask of connections.
 
     pub(crate) fn pause_reading(&mut self, id: Id) {
-        self.own.disturb(id);
+        self.outbox.gathered.disturb(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.set_paused(true);
         if let Some(idle) = &mut connection.idle {
-            idle.pause(ns_between(self.made, self.clock.now()));
+            idle.pause(self.time.clock_ns());
         }
     }
 
@@ -451,7 +329,7 @@ impl Core {
         if connection.set_paused(false) {
             connection.retry_reading();
             if let Some(idle) = &mut connection.idle {
-                idle.resume(ns_between(self.made, self.clock.now()));
+                idle.resume(self.time.clock_ns());
                 self.run_idle(id);
             }
             self.carry_over(id);
@@ -462,16 +340,16 @@ impl Core {
         // One that was told of the loss needs none.
         let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
         let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
-            return self.discarded.push(Discarded::Protocol(protocol));
+            return self.work.discard(Discarded::Protocol(protocol));
         };
-        self.own.disturb(id);
+        self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
         // The low mark was the old one's.
         connection.set_input_low_bytes(0);
         // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
         let offers = connection.has_input();
         if let Some(old) = connection.protocol.replace(protocol) {
-            self.discarded.push(Discarded::Protocol(old));
+            self.work.discard(Discarded::Protocol(old));
         }
         if offers {
             self.carry_over(id);
@@ -489,15 +367,12 @@ impl Core {
 
     pub(crate) fn close_for(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        match connection.state() {
-            State::Connecting | State::ConnectingFinQueued => self.finish(id, reason),
-            // There is nobody left to send to, and no more input is wanted.
-            State::Failing => self.finish_begun(id),
-            _ => {
-                if connection.close(reason) {
-                    self.see_to_end(id);
-                }
-            }
+        if connection.is_alive() && connection.after(Event::Close) == State::Lost {
+            // There is nobody to send to, or nobody left: a failed send is the reason.
+            let reason = connection.take_begun().unwrap_or(reason);
+            self.finish(id, reason);
+        } else if connection.close(reason) {
+            self.see_to_end(id);
         }
     }
 
@@ -509,7 +384,7 @@ impl Core {
         match detached {
             Ok(()) => self.see_to_end(id),
             Err(receiver) => {
-                self.discarded.push(Discarded::Receiver(receiver));
+                self.work.discard(Discarded::Receiver(receiver));
                 return false;
             }
         }
@@ -527,34 +402,30 @@ impl Core {
     /// turn's.
     fn see_to_end(&mut self, id: Id) {
         self.settle(id);
-        if self.own.is(id) {
-            self.own.set_room(0);
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
         } else {
             self.mark_written_to(id);
         }
     }
 
     pub(crate) fn discard_hook(&mut self, hook: Option<Hook>) {
-        self.discarded.extend(hook.map(Discarded::Hook));
+        self.work.discard_any(hook.map(Discarded::Hook));
     }
 
     pub(crate) fn discard_accept_hook(&mut self, hook: Option<AcceptHook>) {
-        self.discarded.extend(hook.map(Discarded::AcceptHook));
+        self.work.discard_any(hook.map(Discarded::AcceptHook));
     }
 
     // Stopping and idling.
 
-    pub(crate) fn handle(&self) -> Handle {
-        Handle::new(self.shared.clone())
-    }
-
     pub(crate) fn take_stop(&mut self) -> bool {
-        self.shared.take_stop() | std::mem::take(&mut self.stop_requested)
+        self.threads.take_stop() | self.life.take_stop()
     }
 
     /// Whether nothing is left to wait for, nor to do for a handle.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.foreground() == 0 && self.timers_waited_for == 0 && !self.has_commands()
+        self.slots.foreground() == 0 && !self.time.has_awaited() && !self.threads.has_commands()
     }
 
     pub(crate) fn unref(&mut self, id: AnyId) -> bool {
@@ -564,18 +435,7 @@ impl Core {
             AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
             AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
-            AnyId::Timer(id) => self.unref_timer(id),
+            AnyId::Timer(id) => self.time.unref(id.0),
         }
-    }
-}
-
-fn ns_between(earlier: Instant, later: Instant) -> u64 {
-    later.saturating_duration_since(earlier).as_nanos() as u64
-}
-
-/// Puts the emptied list of a phase back, so that its memory serves the next turn.
-pub(super) fn reuse<T>(list: &mut Vec<T>, emptied: Vec<T>) {
-    if list.is_empty() {
-        *list = emptied;
     }
 }

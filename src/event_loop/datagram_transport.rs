@@ -61,7 +61,8 @@ impl<'a> DatagramTransport<'a> {
         self.core.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
     }
 
-    /// Sets the marks of this socket, in bytes, and checks both (rule W2). A low mark above the high one counts as that.
+    /// Sets the marks of this socket, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark above
+    /// the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
             let limits = Rc::make_mut(&mut datagram.limits);

@@ -4,9 +4,9 @@ use std::io;
 use std::rc::Rc;
 
 use super::Core;
-use super::core::{Discarded, Loss};
 use super::slots::Tenant;
 use super::timers::{Due, Purpose, SEND_RETRY};
+use super::work::{Discarded, Loss};
 use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
 use crate::ids::Id;
 use crate::reason::Timeout;
@@ -74,9 +74,9 @@ impl Core {
         if needed <= buffer.len() {
             return self.receive_datagrams(id, buffer);
         }
-        let mut large = std::mem::take(&mut self.large_buffer);
+        let mut large = std::mem::take(&mut self.buffers.large);
         self.receive_datagrams(id, large.get(needed));
-        self.large_buffer = large;
+        self.buffers.large = large;
         self.start_decay_of_large_buffer();
     }
 
@@ -113,10 +113,10 @@ impl Core {
     /// Receiving goes on failing: to try again at once would spin, and tell of each try.
     #[cold]
     fn receive_later(&mut self, id: Id) {
-        let now = self.clock.now();
+        let now = self.time.now();
         let Some(datagram) = self.slots.datagram_mut(id) else { return };
         let deadline = deadline_after(now, datagram.next_delay());
-        datagram.set_backs_off(Some(self.timers.insert(deadline, Due::of(Purpose::Receive, id))));
+        datagram.set_backs_off(Some(self.time.set(deadline, Due::of(Purpose::Receive, id))));
     }
 
     pub(super) fn receive_again(&mut self, id: Id) {
@@ -157,7 +157,7 @@ impl Core {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         let before = datagram.queued_cost();
         let goes_on = datagram.flush(datagram.limits.datagrams_per_turn_max.max(1));
-        self.queued_total -= before - datagram.queued_cost();
+        self.outbox.count(before, datagram.queued_cost());
         goes_on
     }
 
@@ -168,8 +168,8 @@ impl Core {
             return self.finish_datagram(id, None);
         }
         if datagram.needs_deadline() {
-            let deadline = deadline_after(self.clock.now(), datagram.limits.close_timeout);
-            datagram.set_deadline(self.timers.insert(deadline, Due::of(Purpose::Close, id)));
+            let deadline = deadline_after(self.time.now(), datagram.limits.close_timeout);
+            datagram.set_deadline(self.time.set(deadline, Due::of(Purpose::Close, id)));
         }
         let needs_turn = goes_on || datagram.has_news();
         if datagram.sending() == Sending::Blocked || datagram.needs_no_event() {
@@ -195,7 +195,7 @@ impl Core {
         if blocked {
             datagram.set_awaited();
             if !asked && !std::mem::replace(&mut datagram.sends_later, true) {
-                self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
+                self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));
             }
         } else if !asked {
             // What blocked was dropped, and nobody tells any more when another one would not.
@@ -216,12 +216,12 @@ impl Core {
     pub(crate) fn send_datagram(&mut self, id: Id, data: &[u8], to: Option<&Address>) {
         self.send_what_only_waits();
         self.keep_below_cap(Some(id));
-        let has_room = self.queued_total <= self.terms.limits.loop_queue_bytes_max;
+        let has_room = !self.outbox.is_over_cap();
         match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
             Some(datagram) => {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
-                self.queued_total += datagram.queued_cost() - before;
+                self.outbox.count(before, datagram.queued_cost());
                 self.settle_datagram(id, false);
             }
             None => self.counters.late_writes += 1,
@@ -232,7 +232,7 @@ impl Core {
     /// such socket.
     pub(super) fn drop_queued_datagrams(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
-        self.queued_total -= datagram.queued_cost();
+        self.outbox.count(datagram.queued_cost(), 0);
         datagram.drop_queued();
         self.carry_over(id);
         true
@@ -248,12 +248,12 @@ impl Core {
     /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
-        self.queued_total -= datagram.queued_cost();
+        self.outbox.count(datagram.queued_cost(), 0);
         let (reason, timers) = datagram.end(reason);
         for timer in timers.into_iter().flatten() {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
-        self.lost.push(Loss { id, reason, handover: None });
+        self.work.add_loss(Loss { id, reason, handover: None });
         self.descriptor_closed();
     }
 
@@ -274,6 +274,6 @@ impl Core {
         }
         let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
         self.drop_guarded(protocol);
-        self.gone.push(id);
+        self.work.free(id);
     }
 }

@@ -3,7 +3,7 @@
 //! A protocol that wraps another one would not do: it is dropped where the inner one puts a third in its place.
 
 use super::Core;
-use super::core::Loss;
+use super::work::Loss;
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
@@ -14,15 +14,18 @@ pub(super) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 impl Context<'_> {
     /// Has `follower` told what becomes of a connection that was begun and is not established yet. It has one at most.
-    pub(crate) fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
+    /// Not part of the public interface.
+    #[doc(hidden)]
+    pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
         if self.core.slots.connection(id.0).is_some_and(Connection::is_alive) {
             self.core.followers.insert(id.0, Box::new(follower));
         }
     }
 
-    /// How often the loop has begun to shut down.
-    pub(crate) fn shutdowns(&self) -> u64 {
-        self.core.shutdowns
+    /// How often the loop has begun to shut down. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn shutdowns(&self) -> u64 {
+        self.core.life.shutdowns()
     }
 }
 

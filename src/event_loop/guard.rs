@@ -4,23 +4,39 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use super::core::Discarded;
+use super::work::Discarded;
 use super::{Core, PanicPolicy};
-use crate::connection::{GATHERED_BYTES_MAX, Lifted};
+use crate::connection::Lifted;
 use crate::health::About;
 use crate::ids::Id;
 use crate::reason::panic_message;
 use crate::{CloseReason, Protocol, Transport};
-#[cfg(all(unix, feature = "signals"))]
 use crate::{Context, SourceAction, SourceId};
 
-#[cfg(all(unix, feature = "signals"))]
 impl Context<'_> {
     /// Has a source stay that is there for several things, when its handler panics at one of them. The handler must have
-    /// taken that one before, so that it is not called for it again.
-    pub(crate) fn keep_after_panic(&mut self, id: SourceId) {
+    /// taken that one before, so that it is not called for it again. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn keep_after_panic(&mut self, id: SourceId) {
         if let Some(slot) = self.core.slots.source_mut(id.0) {
             slot.after_panic = SourceAction::Again;
+        }
+    }
+}
+
+/// What becomes of panics.
+#[derive(Default)]
+pub(super) struct Panics {
+    pub(super) policy: PanicPolicy,
+    /// The first one of the turn, under [`PanicPolicy::Propagate`].
+    first: Option<Box<dyn Any + Send>>,
+}
+
+impl Panics {
+    /// Goes on with the first panic of the turn, if there was one.
+    pub(super) fn rethrow(&mut self) {
+        if let Some(payload) = self.first.take() {
+            std::panic::resume_unwind(payload);
         }
     }
 }
@@ -36,15 +52,9 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let room = self.room_in_loop();
+        let room = self.outbox.room();
         let lifted = self.slots.connection_mut(id)?.lift(room)?;
         self.call_lifted(id, lifted, name, callback)
-    }
-
-    /// How much may be gathered before the queues must be looked at, as far as the whole loop is concerned (W4).
-    #[inline]
-    pub(super) fn room_in_loop(&self) -> usize {
-        self.terms.limits.loop_queue_bytes_max.saturating_sub(self.queued_total).min(GATHERED_BYTES_MAX)
     }
 
     /// Like [`call`](Core::call), for callers that already hold the connection.
@@ -69,11 +79,11 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {
-        self.own.begin(id, room.saturating_sub(self.log.share_bytes(id)));
-        self.own.take_held_input_back();
+        self.outbox.gathered.begin(id, room.saturating_sub(self.outbox.share_bytes(id)));
+        self.outbox.gathered.take_held_input_back();
         let about = About::Connection(id);
         let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
-        self.own.end();
+        self.outbox.gathered.end();
         result
     }
 
@@ -94,9 +104,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn time<R>(&mut self, name: &'static str, about: About, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
-        let began = self.clock.now();
+        let began = self.time.now();
         let result = self.catch(code);
-        self.watch.note(name, about, began, self.clock.now());
+        self.watch.note(name, about, began, self.time.now());
         result
     }
 
@@ -125,12 +135,12 @@ impl Core {
 
     #[cold]
     fn discard_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.discarded.push(Discarded::Protocol(protocol));
+        self.work.discard(Discarded::Protocol(protocol));
     }
 
     #[cold]
     pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
-        self.own.gathered.clear();
+        self.outbox.gathered.bytes.clear();
         let message = self.caught("a protocol", payload);
         self.finish(id, CloseReason::Panic(message));
     }
@@ -138,10 +148,10 @@ impl Core {
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         // Not by `catch_timed`, in which the code is compiled twice.
-        let began = self.watch.times_callbacks().then(|| self.clock.now());
+        let began = self.watch.times_callbacks().then(|| self.time.now());
         let result = self.catch(code);
         if let Some(began) = began {
-            self.watch.note(what, About::Nobody, began, self.clock.now());
+            self.watch.note(what, About::Nobody, began, self.time.now());
         }
         self.unless_caught(what, result).ok()
     }
@@ -180,8 +190,8 @@ impl Core {
         self.counters.panics += 1;
         let message = panic_message(&*payload);
         log::error!("{what} panicked: {}", crate::escape(message.as_bytes()));
-        if self.panic_policy == PanicPolicy::Propagate && self.panic.is_none() {
-            self.panic = Some(payload);
+        if self.panics.policy == PanicPolicy::Propagate && self.panics.first.is_none() {
+            self.panics.first = Some(payload);
         } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             // A payload whose destructor panics: leaking what that one threw is the one way out.
             std::mem::forget(again);

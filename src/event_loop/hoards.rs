@@ -35,7 +35,7 @@ impl Core {
     /// turn would come after it: what it sends is dropped then.
     #[inline]
     pub(super) fn keep_below_cap(&mut self, sends: Option<Id>) {
-        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+        if self.outbox.is_over_cap() {
             self.end_hoards(sends);
         }
     }
@@ -43,12 +43,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn end_hoards(&mut self, sends: Option<Id>) {
-        let goal = self.terms.limits.loop_queue_bytes_max / 8 * 7;
+        let goal = self.outbox.queued_bytes_max() / 8 * 7;
         self.send_to_stuck();
         // Few of them go, so not all are sorted.
         let mut queues: BinaryHeap<_> = self.rank_queues().into_iter().map(Reverse).collect();
         while let Some(Reverse((_, id))) = queues.pop() {
-            if self.queued_total <= goal || sends == Some(id) {
+            if self.outbox.queued() <= goal || sends == Some(id) {
                 return;
             }
             if !self.drop_queued_datagrams(id) {
@@ -61,17 +61,17 @@ impl Core {
     #[cfg(test)]
     pub(super) fn check_sums(&self) {
         let of_one = |(id, tenant): (Id, &Tenant)| match tenant {
-            Tenant::Connection(connection) => connection.queued_cost() + self.log.cost(id),
+            Tenant::Connection(connection) => connection.queued_cost() + self.outbox.log().cost(id),
             Tenant::Datagram(socket) => socket.queued_cost(),
             _ => 0,
         };
-        assert_eq!(self.queued_total, self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
+        assert_eq!(self.outbox.queued(), self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
     }
 
     /// Tries a send to each peer that seems to take nothing: no event tells of little room.
     fn send_to_stuck(&mut self) {
-        let now_ns = self.ns(self.clock.now());
-        self.now_ns = now_ns;
+        self.time.look_at_clock();
+        let now_ns = self.time.now_ns();
         let is_stuck = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if is_stuck(of, now_ns));
         for id in self.slots.ids(is_stuck) {
             self.send_queued(id);
@@ -82,12 +82,10 @@ impl Core {
     /// comes with the turn's flush.
     fn send_queued(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let before = connection.output_before();
         connection.look_for_room();
-        let sent = connection.send(&[], &mut self.pool);
-        let taken = connection.note_output(before, self.now_ns);
+        let (sent, taken) =
+            self.outbox.change(connection, self.time.now_ns(), |connection, _, pool| connection.send(&[], pool));
         self.counters.bytes_sent += taken;
-        self.queued_total = self.queued_total + connection.queued_cost() - before.cost;
         if taken > 0 || matches!(sent, Sent::Failed(_)) {
             self.mark_written_to(id);
         }
@@ -96,7 +94,7 @@ impl Core {
 
     /// All queues that could go, by when they would.
     fn rank_queues(&self) -> Vec<(Rank, Id)> {
-        let now_ns = self.now_ns;
+        let now_ns = self.time.now_ns();
         let rank = |id: Id, tenant: &Tenant| match tenant {
             Tenant::Connection(connection) if connection.has_output() => Some((rank(connection, now_ns), id)),
             Tenant::Datagram(socket) if socket.queued_cost() > 0 => {

@@ -1,5 +1,7 @@
 //! What the tests of the guarantees look at: what a loop holds, and what is left in one that should hold nothing.
 
+use std::time::Instant;
+
 use super::Core;
 use super::slots::Tenant;
 use crate::connection::Connection;
@@ -8,6 +10,10 @@ use crate::ids::Id;
 use crate::listener::Listener;
 
 impl Core {
+    pub(crate) fn now(&self) -> Instant {
+        self.time.now()
+    }
+
     pub(crate) fn each_connection(&self, mut look: impl FnMut(Id, &Connection)) {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.slots.connection(id).into_iter().for_each(|connection| look(id, connection));
@@ -28,29 +34,24 @@ impl Core {
 
     /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
     pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
+        let (timers, awaited) = self.time.counts();
         let held = [
             ("connections", self.slots.connections()),
             ("slots", self.slots.ids(|_| true).len() - listeners),
-            ("timers", self.timers.len()),
-            ("timers waited for", self.timers_waited_for),
-            ("carried over", self.ready.len()),
-            ("written to", self.written_to.len()),
-            ("to be read later", self.read_later.len()),
-            ("lost", self.lost.len()),
-            ("gone", self.gone.len()),
-            ("discarded", self.discarded.len()),
-            ("lingering", self.lingering.len()),
-            ("backing off", self.backing_off.len()),
+            ("timers", timers),
+            ("timers awaited", awaited),
+            ("written to", self.outbox.written_to().len()),
             ("followers", self.followers.len()),
-            ("commands", self.commands.len() + usize::from(self.has_commands())),
-            ("gathered bytes", self.own.gathered.len()),
-            ("shares of broadcasts", usize::from(self.log.is_shared())),
-            ("broadcasting memory", usize::from(self.log.holds_memory())),
-            ("gathering memory", usize::from(self.own.holds_memory())),
-            ("queued bytes", self.queued_total),
-            ("queues in use", self.pool.in_use()),
-            ("queues kept", usize::from(self.pool.holds_memory())),
+            ("commands", usize::from(self.threads.has_commands())),
+            ("gathered bytes", self.outbox.gathered.bytes.len()),
+            ("shares of broadcasts", usize::from(self.outbox.is_shared())),
+            ("broadcasting memory", usize::from(self.outbox.log().holds_memory())),
+            ("gathering memory", usize::from(self.outbox.gathered.holds_memory())),
+            ("queued bytes", self.outbox.queued()),
+            ("queues in use", self.outbox.pool_ref().in_use()),
+            ("queues kept", usize::from(self.outbox.pool_ref().holds_memory())),
         ];
-        held.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+        let held = held.into_iter().chain(self.work.counts()).chain(self.admission.counts());
+        held.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
     }
 }

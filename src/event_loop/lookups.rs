@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 
 use super::Core;
 use crate::ids::Id;
 use crate::reason::cannot_start_thread;
 use crate::sys::{Poller, look_up};
-use crate::{Address, ConnectionId, Handle};
+use crate::{Address, Completion};
 
 /// What looks names up; blocks, for as long as it takes.
-pub(crate) type Resolver = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+pub(crate) type Resolver = Arc<dyn Fn(&str, u16) -> Found + Send + Sync>;
+
+type Found = io::Result<Vec<SocketAddr>>;
 
 /// The look-ups of a loop. The system's cannot be cancelled: one that hangs keeps its thread, and counts, until it
 /// returns. Nobody waits for it, the loop's end included.
@@ -36,33 +38,52 @@ impl Lookups {
 
 impl Core {
     pub(super) fn look_name_up(&mut self, id: Id) {
-        self.lookups.waiting.push_back(id);
+        self.threads.lookups.waiting.push_back(id);
         self.start_lookups();
     }
 
     fn start_lookups(&mut self) {
-        while self.lookups.under_way < self.terms.limits.lookups_max.max(1) {
-            let Some(id) = self.lookups.waiting.pop_front() else { return };
+        while self.threads.lookups.under_way < self.terms.limits.lookups_max.max(1) {
+            let Some(id) = self.threads.lookups.waiting.pop_front() else { return };
             let Some((name, port)) = self.connector_mut(id).and_then(|connector| connector.name.take()) else {
                 continue;
             };
-            self.lookups.under_way += 1;
-            let resolver = self.lookups.resolver.clone();
-            let answer = Arc::new(Answer { handle: self.handle(), id: ConnectionId(id), found: OnceLock::new() });
-            let found = answer.clone();
-            let look_up = move || found.give(resolver(&name, port));
-            if self.poller.is_in_memory() {
-                self.guard("a resolver", |_| look_up());
-            } else if let Err(error) = thread::Builder::new().name("switchboard name".to_owned()).spawn(look_up) {
-                answer.give(Err(cannot_start_thread(error)));
+            if let Err(error) = self.start_lookup(id, name, port) {
+                self.lookup_failed(id, error);
             }
         }
     }
 
+    fn start_lookup(&mut self, id: Id, name: String, port: u16) -> io::Result<()> {
+        let found = self.await_lookup(id)?;
+        let completion = found.id();
+        let resolver = self.threads.lookups.resolver.clone();
+        // Where it panics, `found` is dropped, which tells so.
+        let look_up = move || drop(found.complete(resolver(&name, port)));
+        if self.poller.is_in_memory() {
+            self.guard("a resolver", |_| look_up());
+        } else if let Err(error) = thread::Builder::new().name("switchboard name".to_owned()).spawn(look_up) {
+            self.threads.lookups.under_way -= 1;
+            self.cancel_completion(completion.0);
+            // Told like any other, in a turn to come.
+            drop(self.await_lookup(id)?.complete(Err(cannot_start_thread(error))));
+        }
+        Ok(())
+    }
+
+    /// A look-up is under way. The loop does not wait for it: the connect that wants it may end before.
+    fn await_lookup(&mut self, id: Id) -> io::Result<Completion<Found>> {
+        let completion = self.completion(move |context, found| context.core.looked_up(id, found))?;
+        self.slots.unref(completion.id().0);
+        self.threads.lookups.under_way += 1;
+        Ok(completion)
+    }
+
     /// A name was looked up; the connect that wanted it may be gone.
-    pub(super) fn looked_up(&mut self, id: Id, found: io::Result<Vec<SocketAddr>>) {
-        self.lookups.under_way -= 1;
+    fn looked_up(&mut self, id: Id, found: Option<Found>) {
+        self.threads.lookups.under_way -= 1;
         self.start_lookups();
+        let found = found.unwrap_or_else(|| Err(io::Error::other("the resolver has panicked")));
         let Some(connector) = self.connector_mut(id) else { return };
         match found {
             Ok(addresses) if addresses.is_empty() => {
@@ -75,27 +96,5 @@ impl Core {
             }
             Err(error) => self.lookup_failed(id, error),
         }
-    }
-}
-
-/// Tells the loop the result of a look-up when its last owner drops it: the thread of the look-up or, if that could not be
-/// started, the loop.
-struct Answer {
-    handle: Handle,
-    id: ConnectionId,
-    found: OnceLock<io::Result<Vec<SocketAddr>>>,
-}
-
-impl Answer {
-    fn give(&self, found: io::Result<Vec<SocketAddr>>) {
-        // Only one of its owners gives it.
-        let _ = self.found.set(found);
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let nothing = || Err(io::Error::other("the resolver has panicked"));
-        self.handle.looked_up(self.id, self.found.take().unwrap_or_else(nothing));
     }
 }

@@ -16,6 +16,7 @@ mod guard;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
+mod life;
 mod lookups;
 mod quick;
 mod rates;
@@ -28,6 +29,7 @@ mod timeouts;
 pub(crate) mod timers;
 pub(crate) mod transport;
 mod turn;
+mod work;
 
 use std::fmt;
 use std::io;
@@ -39,7 +41,8 @@ pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
 use crate::{Context, Limits};
 
-/// What happens when a callback panics (rule E1). With `panic = "abort"` neither: the process ends.
+/// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither: the process
+/// ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
@@ -62,7 +65,7 @@ pub enum PanicPolicy {
 ///
 /// [`turn`](EventLoop::turn) does the following, once and in this order; what a step causes for itself or for an
 /// earlier one waits for the next turn, which then does not sleep. So nobody who keeps making work for himself starves
-/// the others (rules L1 and L2).
+/// the others (rules [L1](crate::guide::rules#l1) and [L2](crate::guide::rules#l2)).
 ///
 /// 1. **Wait** for events: not at all if work was carried over, else until the next timer or `max_wait`.
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
@@ -112,7 +115,7 @@ impl EventLoop {
 
     /// Sets what happens when a callback panics.
     pub fn set_panic_policy(&mut self, policy: PanicPolicy) {
-        self.core.panic_policy = policy;
+        self.core.panics.policy = policy;
     }
 
     /// Turns until stopped: by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or a finished
@@ -145,7 +148,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() && (self.core.is_ending() || !self.core.is_idle()) {
+        while !self.core.take_stop() && (self.core.life.is_ending() || !self.core.is_idle()) {
             self.turn(None)?;
         }
         Ok(())
@@ -182,7 +185,7 @@ impl EventLoop {
     }
 
     fn see_the_end(&mut self) -> io::Result<()> {
-        while self.core.is_ending() {
+        while self.core.life.is_ending() {
             self.turn(None)?;
         }
         Ok(())
@@ -216,7 +219,7 @@ impl EventLoop {
         #[cfg(test)]
         self.core.check_sums();
         self.core.note_lag();
-        self.core.rethrow();
+        self.core.panics.rethrow();
         Ok(())
     }
 

@@ -24,7 +24,7 @@ impl Core {
         };
         let data = &buffer[..count];
         self.counters.bytes_received += count as u64;
-        self.own.begin_input(id, GATHERED_BYTES_MAX - self.log.share_bytes(id));
+        self.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.outbox.share_bytes(id));
         if self.watch.times_callbacks() {
             return self.serve_timed(id, buffer, count, protocol);
         }
@@ -43,7 +43,7 @@ impl Core {
         result: thread::Result<usize>,
     ) {
         match result {
-            Ok(consumed) if consumed == count && !self.own.is_disturbed() => self.own.end(),
+            Ok(consumed) if consumed == count && !self.outbox.gathered.is_disturbed() => self.outbox.gathered.end(),
             result => return self.deliver_slowly(id, buffer, count, protocol, result),
         }
         let connection = match self.slots.connection_mut(id) {
@@ -52,15 +52,15 @@ impl Core {
         };
         connection.protocol = Some(protocol);
         if connection.idle.is_some() {
-            connection.touch_idle(self.now_ns);
+            connection.touch_idle(self.time.now_ns());
         }
         if connection.is_flushed_later_or_readable() {
             return self.receive_more(id, buffer, count);
         }
-        match connection.send_quickly(&self.own.gathered) {
+        match connection.send_quickly(&self.outbox.gathered.bytes) {
             Ok(()) => {
-                self.counters.bytes_sent += self.own.gathered.len() as u64;
-                self.own.gathered.clear();
+                self.counters.bytes_sent += self.outbox.gathered.bytes.len() as u64;
+                self.outbox.gathered.bytes.clear();
             }
             Err(result) => self.send_slowly(id, result),
         }
@@ -93,7 +93,7 @@ impl Core {
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
         let result = self.call_out(id, &mut lifted, "eof_received", tell);
         if let Some(connection) = self.slots.connection_mut(id) {
-            if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_over() {
+            if result.is_ok() && self.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_over() {
                 connection.protocol = Some(lifted.protocol);
                 return self.finish(id, CloseReason::PeerClosed);
             }
@@ -117,7 +117,7 @@ impl Core {
                 received += count;
                 self.counters.bytes_received += count as u64;
                 if let Some(connection) = self.slots.connection_mut(id) {
-                    connection.has_received(count, self.now_ns);
+                    connection.has_received(count, self.time.now_ns());
                     more = connection.is_readable();
                 }
                 self.deliver(id, &buffer[..count]);
@@ -142,10 +142,10 @@ impl Core {
             // As it was before the callback, which may have asked for another read itself.
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
-                idle.touch(self.now_ns);
+                idle.touch(self.time.now_ns());
             }
         }
-        self.own.end();
+        self.outbox.gathered.end();
         let answer = self.end_call(id, protocol, result);
         self.deliver_on(id, &buffer[..count], answer);
         self.receive_slowly(id, buffer, more, count);
@@ -161,7 +161,7 @@ impl Core {
             return self.flush(id);
         }
         let limits = &connection.terms.limits;
-        if self.own.gathered.len() + self.log.share_bytes(id) > limits.queue_bytes_high
+        if self.outbox.gathered.bytes.len() + self.outbox.share_bytes(id) > limits.queue_bytes_high
             || received >= limits.read_bytes_per_turn_max
         {
             return self.receive_slowly(id, buffer, true, received);

@@ -1,7 +1,7 @@
 //! Input: how a ready connection is served.
 
 use super::Core;
-use super::core::Discarded;
+use super::work::Discarded;
 use crate::connection::input::Input;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
@@ -11,9 +11,9 @@ use crate::{CloseReason, Protocol, Timeout, Transport};
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
     pub(super) fn serve(&mut self, id: Id) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut buffer = std::mem::take(&mut self.buffers.read);
         self.serve_with(id, buffer.get());
-        self.read_buffer = buffer;
+        self.buffers.read = buffer;
     }
 
     /// As [`serve`](Core::serve), with the loop's read buffer in hand.
@@ -24,7 +24,7 @@ impl Core {
 
     /// Calls `connection_made`, before anything is read (C2).
     pub(super) fn make(&mut self, id: Id) {
-        let room = self.room_in_loop();
+        let room = self.outbox.room();
         let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             return;
         };
@@ -40,7 +40,7 @@ impl Core {
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
         let result = self.call_out(id, &mut lifted, "connection_made", tell);
         if let Some(connection) = self.slots.connection_mut(id) {
-            if result.is_ok() && self.own.gathered.is_empty() && connection.is_lifted_and_plain() {
+            if result.is_ok() && self.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_plain() {
                 connection.protocol = Some(lifted.protocol);
                 return;
             }
@@ -77,7 +77,7 @@ impl Core {
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         self.settle(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
-            return self.discarded.push(Discarded::Protocol(protocol));
+            return self.work.discard(Discarded::Protocol(protocol));
         }
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);
@@ -118,7 +118,7 @@ impl Core {
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(count, self.now_ns);
+                    connection.has_received(count, self.time.now_ns());
                     self.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, &buffer[..count]);
@@ -152,9 +152,11 @@ impl Core {
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
                 let more = connection.is_readable();
-                connection.has_received(count, self.now_ns);
+                connection.has_received(count, self.time.now_ns());
                 self.counters.bytes_received += count as u64;
-                self.charge_for_reading(id, count);
+                if let Some(rate) = connection.rate_mut() {
+                    self.rate_groups.charge(rate, count);
+                }
                 self.deliver(id, &buffer[..count]);
                 if more {
                     self.carry_over(id);
@@ -283,7 +285,7 @@ impl Core {
         let mut consumed = 0;
         loop {
             let rest = &data[consumed..];
-            let room = self.room_in_loop();
+            let room = self.outbox.room();
             let Some(connection) = self.slots.connection_mut(id) else { return data.len() };
             if !connection.wants_input() {
                 return consumed;
@@ -309,7 +311,7 @@ impl Core {
 
     /// How much of `given` bytes is done with after an answer to them, and whether the rest is offered at once.
     fn judge(&mut self, id: Id, given: usize, answer: Option<usize>) -> (usize, bool) {
-        let was_held_back = self.own.take_held_input_back();
+        let was_held_back = self.outbox.gathered.take_held_input_back();
         match answer {
             None => (given, false),
             Some(count) if count > given => {
@@ -346,16 +348,16 @@ impl Core {
     #[inline(never)]
     pub(crate) fn wants_input(&mut self, id: Id) -> bool {
         let Some(connection) = self.slots.connection(id) else { return false };
-        let is_replaced = self.own.is(id) && connection.protocol.is_some();
+        let is_replaced = self.outbox.gathered.is(id) && connection.protocol.is_some();
         if is_replaced || !connection.wants_input() {
             return false;
         }
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
-        let queued = self.own.gathered_bytes(id) + self.log.share_bytes(id) + connection.queued_cost();
+        let queued = self.outbox.waiting_bytes(id) + connection.queued_cost();
         let limits = &connection.terms.limits;
         let over_high = queued > limits.queue_bytes_high && limits.pause_reading_over_high;
         if over_high {
-            self.own.hold_input_back(id);
+            self.outbox.gathered.hold_input_back(id);
         }
         !over_high
     }
@@ -374,7 +376,7 @@ impl Core {
     #[inline]
     fn hold_back(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        let queued = self.own.gathered.len() + self.log.share_bytes(id) + connection.queued_cost();
+        let queued = self.outbox.gathered.bytes.len() + self.outbox.share_bytes(id) + connection.queued_cost();
         if queued > connection.terms.limits.queue_bytes_high {
             self.flush_now(id);
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use super::Core;
-use super::core::reuse;
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
@@ -18,8 +17,8 @@ impl Core {
         if piece.bytes().is_empty() {
             return;
         }
-        self.own.disturb(id);
-        self.look_at_clock();
+        self.outbox.gathered.disturb(id);
+        self.time.look_at_clock();
         self.send_what_only_waits();
         self.settle(id);
         let joins = self.joins(id, piece.bytes().len());
@@ -40,23 +39,25 @@ impl Core {
             self.counters.late_writes += 1;
             return;
         };
-        let before = connection.output_before();
-        let mut sent = if holds {
-            self.own.holds(id);
-            connection.push(piece, 0, &mut self.pool);
-            Sent::Blocked(Blocked::UntilEvent)
-        } else {
-            connection.write(piece, &mut self.pool)
-        };
-        if connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
-            sent = connection.send(&[], &mut self.pool);
-        }
-        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
-        self.queued_total = self.queued_total + connection.queued_cost() - before.cost;
-        let (room_of_connection, is_emptied) = (connection.room(), before.cost > 0 && !connection.has_output());
+        let was_queued = connection.has_output();
+        let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
+            let sent = if holds {
+                gathered.holds(id);
+                connection.push(piece, 0, pool);
+                Sent::Blocked(Blocked::UntilEvent)
+            } else {
+                connection.write(piece, pool)
+            };
+            match connection.queued_bytes() > GATHERED_BYTES_MAX && !matches!(sent, Sent::Failed(_)) {
+                true => connection.send(&[], pool),
+                false => sent,
+            }
+        });
+        self.counters.bytes_sent += taken;
+        let (room_of_connection, is_emptied) = (connection.room(), was_queued && !connection.has_output());
         // What the callback under way may still gather without a look at the queues.
-        let room = self.room_in_loop();
-        self.own.lower_room(if self.own.is(id) { room.min(room_of_connection) } else { room });
+        let room = self.outbox.room();
+        self.outbox.gathered.lower_room(if self.outbox.gathered.is(id) { room.min(room_of_connection) } else { room });
         if let Sent::Failed(error) = sent {
             return self.fail_sending(id, CloseReason::from_error(error));
         }
@@ -64,7 +65,7 @@ impl Core {
             // Nothing waits for the peer any more.
             self.note_sent(id, Sent::All);
         }
-        if !self.own.is(id) {
+        if !self.outbox.gathered.is(id) {
             self.mark_written_to(id);
         }
     }
@@ -89,16 +90,17 @@ impl Core {
     #[inline]
     fn write_small(&mut self, id: Id, data: &[u8]) -> bool {
         let is_small = (1..LARGE_BYTES).contains(&data.len());
-        let is_common = is_small && !self.own.is(id) && self.room_in_loop() == GATHERED_BYTES_MAX;
+        let is_common = is_small && !self.outbox.gathered.is(id) && self.outbox.room() == GATHERED_BYTES_MAX;
         is_common && self.write_by_log(id, data)
     }
 
     /// Whether a large piece goes out in one call with what the callback of `id` has gathered, rather than behind it: only
     /// far from all caps, which what waits might have others meet.
     fn joins(&self, id: Id, length: usize) -> bool {
-        let is_worth_it = length >= LARGE_BYTES && self.own.is(id) && self.own.gathered.len() < LARGE_BYTES;
+        let is_worth_it =
+            length >= LARGE_BYTES && self.outbox.gathered.is(id) && self.outbox.gathered.bytes.len() < LARGE_BYTES;
         is_worth_it
-            && self.room_in_loop() == GATHERED_BYTES_MAX
+            && self.outbox.room() == GATHERED_BYTES_MAX
             && self
                 .slots
                 .connection(id)
@@ -109,9 +111,9 @@ impl Core {
     /// for that.
     #[inline]
     pub(super) fn send_what_only_waits(&mut self) {
-        if self.queued_total > self.terms.limits.loop_queue_bytes_max {
+        if self.outbox.is_over_cap() {
             self.send_shares();
-            if let Some(id) = self.own.take_held().filter(|id| self.own.is(*id)) {
+            if let Some(id) = self.outbox.gathered.take_held().filter(|id| self.outbox.gathered.is(*id)) {
                 self.send(id);
             }
         }
@@ -119,7 +121,7 @@ impl Core {
 
     /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
     fn send_gathered(&mut self, id: Id) {
-        if self.own.is(id) && !self.own.gathered.is_empty() {
+        if self.outbox.gathered.is(id) && !self.outbox.gathered.bytes.is_empty() {
             self.send(id);
         }
     }
@@ -130,17 +132,17 @@ impl Core {
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) else {
             return self.flush_or_defer(id);
         };
-        if self.own.gathered.is_empty() {
+        if self.outbox.gathered.bytes.is_empty() {
             return;
         }
         if let Some(idle) = &mut connection.idle {
             // It goes out, or begins to wait for the peer.
-            idle.touch(self.now_ns);
+            idle.touch(self.time.now_ns());
         }
-        match connection.send_quickly(&self.own.gathered) {
+        match connection.send_quickly(&self.outbox.gathered.bytes) {
             Ok(()) => {
-                self.counters.bytes_sent += self.own.gathered.len() as u64;
-                self.own.gathered.clear();
+                self.counters.bytes_sent += self.outbox.gathered.bytes.len() as u64;
+                self.outbox.gathered.bytes.clear();
             }
             Err(first) => self.send_slowly(id, first),
         }
@@ -148,7 +150,7 @@ impl Core {
 
     fn flush_or_defer(&mut self, id: Id) {
         // What is held waits for the callback only: a write that meets the loop's cap later would not find it.
-        let may_wait = self.own.take_held() != Some(id) && self.room_in_loop() == GATHERED_BYTES_MAX;
+        let may_wait = self.outbox.gathered.take_held() != Some(id) && self.outbox.room() == GATHERED_BYTES_MAX;
         match self.slots.connection(id) {
             Some(connection) if may_wait && connection.is_flushed_later() => self.queue_gathered(id),
             _ => self.flush_now(id),
@@ -157,33 +159,27 @@ impl Core {
 
     /// Puts what a callback has gathered behind what is queued.
     fn queue_gathered(&mut self, id: Id) {
-        if self.own.gathered.is_empty() {
+        if self.outbox.gathered.bytes.is_empty() {
             return;
         }
-        let repeated = self.log.repeated(id, &self.own.gathered);
-        if repeated.is_some_and(|span| self.log.extend(id, span)) {
-            self.queued_total += self.own.gathered.len();
-            return self.own.gathered.clear();
+        if !self.outbox.share_gathered(id) {
+            self.settle(id);
+            self.push_gathered(id);
         }
-        self.settle(id);
-        self.push_gathered(id);
     }
 
     fn push_gathered(&mut self, id: Id) {
-        if let Some(connection) = self.slots.connection_mut(id) {
-            let before = connection.output_before();
-            connection.push(Piece::Borrowed(&self.own.gathered), 0, &mut self.pool);
-            connection.note_output(before, self.now_ns);
-            self.queued_total += connection.queued_cost() - before.cost;
+        match self.slots.connection_mut(id) {
+            Some(connection) => self.outbox.queue_gathered(connection, self.time.now_ns()),
+            None => self.outbox.gathered.bytes.clear(),
         }
-        self.own.gathered.clear();
     }
 
     /// Like [`flush`](Core::flush), even if others have written to it.
     pub(super) fn flush_now(&mut self, id: Id) {
         self.settle(id);
-        let Some(connection) = self.slots.connection_mut(id) else { return self.own.gathered.clear() };
-        if connection.has_output() || !self.own.gathered.is_empty() {
+        let Some(connection) = self.slots.connection_mut(id) else { return self.outbox.gathered.bytes.clear() };
+        if connection.has_output() || !self.outbox.gathered.bytes.is_empty() {
             self.send(id);
         }
         let Some(connection) = self.slots.connection_mut(id) else { return };
@@ -196,11 +192,12 @@ impl Core {
     #[cold]
     pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let before = connection.output_before();
-        let sent = connection.send_rest(&self.own.gathered, first, &mut self.pool);
-        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
-        self.own.gathered.clear();
-        self.queued_total += connection.queued_cost();
+        let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
+            let sent = connection.send_rest(&gathered.bytes, first, pool);
+            gathered.bytes.clear();
+            sent
+        });
+        self.counters.bytes_sent += taken;
         self.note_sent(id, sent);
         self.after_send(id);
     }
@@ -208,16 +205,13 @@ impl Core {
     fn send(&mut self, id: Id) {
         self.settle(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
-            self.own.gathered.clear();
+            self.outbox.gathered.bytes.clear();
             return;
         };
-        let before = connection.output_before();
-        let sent = connection.send(&self.own.gathered, &mut self.pool);
-        let after = connection.queued_cost();
-        self.counters.bytes_sent += connection.note_output(before, self.now_ns);
-        self.own.gathered.clear();
-        if before.cost | after != 0 || !matches!(sent, Sent::All) {
-            self.queued_total = self.queued_total + after - before.cost;
+        let was_queued = connection.has_output();
+        let (sent, taken) = self.outbox.send(connection, self.time.now_ns());
+        self.counters.bytes_sent += taken;
+        if was_queued || connection.has_output() || !matches!(sent, Sent::All) {
             self.note_sent(id, sent);
         }
     }
@@ -244,13 +238,13 @@ impl Core {
     pub(super) fn fail_sending(&mut self, id: Id, reason: CloseReason) {
         self.settle(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        self.queued_total -= connection.queued_cost();
-        if self.own.is(id) {
-            self.own.set_room(0);
+        self.outbox.count(connection.queued_cost(), 0);
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
             // It stands behind what was not sent.
-            self.own.gathered.clear();
+            self.outbox.gathered.bytes.clear();
         }
-        match connection.begin_failing(reason, &mut self.pool) {
+        match connection.begin_failing(reason, self.outbox.pool()) {
             Ok(()) => self.carry_over(id),
             Err(reason) => self.finish(id, reason),
         }
@@ -324,11 +318,11 @@ impl Core {
 
     /// Phase: flush. Those that were written to before it began.
     pub(super) fn flush_written_to(&mut self) {
-        if self.written_to.is_empty() {
+        if !self.outbox.has_written_to() {
             return;
         }
-        self.look_at_clock();
-        let mut written_to = std::mem::take(&mut self.written_to);
+        self.time.look_at_clock();
+        let mut written_to = self.outbox.take_written_to();
         for id in written_to.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else { continue };
             connection.flags.set(Flag::WrittenTo, false);
@@ -336,7 +330,7 @@ impl Core {
             if !connection.flags.has(Flag::Made) {
                 continue;
             }
-            match self.log.is_shared().then(|| self.send_share(id)).flatten() {
+            match self.outbox.is_shared().then(|| self.send_share(id)).flatten() {
                 None => self.flush(id),
                 Some(Sent::All) => {}
                 Some(sent) => {
@@ -345,6 +339,6 @@ impl Core {
                 }
             }
         }
-        reuse(&mut self.written_to, written_to);
+        self.outbox.reuse_written_to(written_to);
     }
 }

@@ -1,95 +1,51 @@
 //! How the loop itself ends: draining, shutting down, being dropped (rules C6 and X3).
 
-use std::io;
 use std::time::{Duration, Instant};
 
-use super::core::Discarded;
+use super::life::{End, Stage};
 use super::slots::Tenant;
 use super::timers::Due;
+use super::work::Discarded;
 use super::{Core, PanicPolicy};
 use crate::CloseReason;
 use crate::sys::deadline_after;
-use crate::time::heap::Key;
-
-/// The life of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    Running,
-    /// Nobody new is accepted; connections go on until they end by themselves, or its deadline.
-    Draining(End),
-    /// All are closed: until none is left, or its deadline.
-    ShuttingDown(End),
-    /// Being dropped.
-    Dropping,
-}
-
-/// How a drain or a shutdown is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    deadline: Key,
-    /// Whether `run` returns then.
-    stops: bool,
-}
 
 impl Core {
-    /// Refuses newcomers while the loop shuts down (C6). One that drains takes them: an answer may need another connection.
-    pub(crate) fn check_open(&self) -> io::Result<()> {
-        match self.is_open() {
-            true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
-        }
-    }
-
-    /// Whether newcomers are taken.
-    #[inline]
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.life, Life::Running | Life::Draining(_))
-    }
-
-    /// Refuses new listeners while the loop drains, too.
-    pub(crate) fn check_listens(&self) -> io::Result<()> {
-        self.check_open()?;
-        match self.life {
-            Life::Draining(_) => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is draining")),
-            _ => Ok(()),
-        }
-    }
-
     /// `drain`: see [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
     pub(crate) fn begin_drain(&mut self, grace: Duration, stops: bool) {
-        let end = self.deadline_after(grace);
-        match self.life {
-            Life::Running => {
-                self.life = Life::Draining(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
+        let end = self.time.after(grace);
+        match self.life.stage() {
+            Stage::Running => {
+                self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
             }
-            Life::Draining(of) => self.bring_nearer(of, end),
+            Stage::Draining(of) => self.bring_nearer(of, end),
             // It does more already.
-            Life::ShuttingDown(_) | Life::Dropping => {}
+            Stage::ShuttingDown(_) | Stage::Dropping => {}
         }
     }
 
     /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
     /// With `stops`, `run` returns once it is done.
     pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
-        let end = self.deadline_after(grace);
-        match self.life {
-            Life::Running => self.close_all(end, stops),
-            Life::Draining(of) => {
+        let end = self.time.after(grace);
+        match self.life.stage() {
+            Stage::Running => self.close_all(end, stops),
+            Stage::Draining(of) => {
                 // What was promised of the drain's end holds.
-                let latest = self.timers.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
-                self.timers.remove(of.deadline);
+                let latest = self.time.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
+                self.time.remove(of.deadline);
                 self.close_all(latest.map_or(end, |latest| end.min(latest)), of.stops);
             }
-            Life::ShuttingDown(of) => self.bring_nearer(of, end),
-            Life::Dropping => {}
+            Stage::ShuttingDown(of) => self.bring_nearer(of, end),
+            Stage::Dropping => {}
         }
     }
 
     fn bring_nearer(&mut self, of: End, end: Instant) {
         // Where it has fired, all connections are abandoned already.
-        if self.timers.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
-            self.timers.reset(of.deadline, end);
+        if self.time.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
+            self.time.reset(of.deadline, end);
         }
     }
 
@@ -100,8 +56,7 @@ impl Core {
     }
 
     fn close_all(&mut self, end: Instant, stops: bool) {
-        self.life = Life::ShuttingDown(End { deadline: self.timers.insert(end, Due::Shutdown), stops });
-        self.shutdowns += 1;
+        self.life.shut_down(End { deadline: self.time.set(end, Due::Shutdown), stops });
         self.close_listeners();
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.close_for(id, CloseReason::Shutdown);
@@ -117,44 +72,38 @@ impl Core {
         }
     }
 
-    /// Whether a drain or a shutdown is under way.
-    pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.life, Life::Draining(_) | Life::ShuttingDown(_))
-    }
-
     /// Whether a drain or a shutdown has got as far as it wanted, which the turn's end will notice.
     pub(super) fn has_ended(&self) -> bool {
-        match self.life {
-            Life::Draining(_) => self.slots.foreground_connections() == 0,
-            Life::ShuttingDown(_) => self.slots.connections() == 0 && self.slots.datagrams() == 0,
-            Life::Running | Life::Dropping => false,
+        match self.life.stage() {
+            Stage::Draining(_) => self.slots.foreground_connections() == 0,
+            Stage::ShuttingDown(_) => self.slots.connections() == 0 && self.slots.datagrams() == 0,
+            Stage::Running | Stage::Dropping => false,
         }
     }
 
     /// Goes from a drain to a shutdown, and from that to its end, where each has got as far as it wanted.
     pub(super) fn go_on_ending(&mut self) {
-        if let (Life::Draining(of), true) = (self.life, self.has_ended()) {
-            self.timers.remove(of.deadline);
+        if let (Stage::Draining(of), true) = (self.life.stage(), self.has_ended()) {
+            self.time.remove(of.deadline);
             self.end_drain(of);
         }
-        if let (Life::ShuttingDown(End { deadline, stops }), true) = (self.life, self.has_ended()) {
-            self.timers.remove(deadline);
-            self.life = Life::Running;
-            self.stop_requested |= stops;
+        if let (Stage::ShuttingDown(End { deadline, stops }), true) = (self.life.stage(), self.has_ended()) {
+            self.time.remove(deadline);
+            self.life.end(stops);
         }
     }
 
     /// The grace of a drain or a shutdown is over.
     pub(super) fn end_of_grace(&mut self) {
-        match self.life {
-            Life::Draining(of) => self.end_drain(of),
+        match self.life.stage() {
+            Stage::Draining(of) => self.end_drain(of),
             _ => self.abandon_connections(),
         }
     }
 
     /// Closes what a drain has left: connections that outlasted it or that it did not wait for, and datagram sockets.
     fn end_drain(&mut self, of: End) {
-        self.close_all(self.end_of_closing(self.clock.now()), of.stops);
+        self.close_all(self.end_of_closing(self.time.now()), of.stops);
     }
 
     /// Ends every connection now.
@@ -169,11 +118,11 @@ impl Core {
 
     /// The end of the loop itself: every connection is told, all that is the user's is dropped.
     pub(super) fn end_all(&mut self) {
-        self.life = Life::Dropping;
-        self.panic_policy = PanicPolicy::Isolate;
+        self.life.drop();
+        self.panics.policy = PanicPolicy::Isolate;
         self.drop_commands();
         self.abandon_connections();
-        while !self.lost.is_empty() {
+        while self.work.has_lost() {
             self.deliver_losses();
         }
         self.free_slots();
@@ -184,7 +133,7 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
             self.cancel_completion(id);
         }
-        self.discarded.extend(self.timers.take_all().map(Discarded::Timer));
+        self.time.take_all().for_each(|due| self.work.discard(Discarded::Timer(due)));
         self.free_slots();
     }
 }

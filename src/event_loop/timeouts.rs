@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Core;
 use super::timers::{Due, Purpose};
 use crate::CloseReason;
-use crate::connection::{Connection, Note, State};
+use crate::connection::{Connection, Note};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
@@ -29,8 +29,8 @@ impl Core {
     }
 
     pub(crate) fn set_timeout(&mut self, id: Id, timeout: Timeout, after: Option<Duration>) {
-        let now = self.clock.now();
-        let now_ns = self.ns(now);
+        let now = self.time.now();
+        let now_ns = self.time.ns(now);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
         match timeout {
             Timeout::Close => {
@@ -50,33 +50,21 @@ impl Core {
                 let is_paused = connection.is_paused();
                 let set = after.map(|after| Box::new(Idle::new(after, now_ns, is_paused)));
                 if let Some(timer) = std::mem::replace(&mut connection.idle, set).and_then(|idle| idle.timer) {
-                    self.timers.remove(timer);
+                    self.time.remove(timer);
                 }
                 self.run_idle(id);
             }
-            Timeout::Handshake => self.set_fixed_timeout(id, Purpose::Handshake, now, after),
-            Timeout::Total => self.set_fixed_timeout(id, Purpose::Total, now, after),
+            Timeout::Handshake | Timeout::Total => self.set_fixed_timeout(id, timeout, now, after),
         }
     }
 
     /// One that nothing resets.
-    fn set_fixed_timeout(&mut self, id: Id, purpose: Purpose, now: Instant, after: Option<Duration>) {
-        if let Some(timer) = self.fixed_timeouts.remove(&(id, purpose)) {
-            self.timers.remove(timer);
-        }
-        if let Some(after) = after {
-            let timer = self.timers.insert(deadline_after(now, after), Due::of(purpose, id));
-            self.fixed_timeouts.insert((id, purpose), timer);
-        }
-    }
-
-    /// The connection has ended: nothing of this is left.
-    #[cold]
-    pub(super) fn drop_fixed_timeouts(&mut self, id: Id) {
-        for purpose in [Purpose::Handshake, Purpose::Total] {
-            if let Some(timer) = self.fixed_timeouts.remove(&(id, purpose)) {
-                self.timers.remove(timer);
-            }
+    fn set_fixed_timeout(&mut self, id: Id, timeout: Timeout, now: Instant, after: Option<Duration>) {
+        let purpose = if timeout == Timeout::Handshake { Purpose::Handshake } else { Purpose::Total };
+        let timer = after.map(|after| self.time.set(deadline_after(now, after), Due::of(purpose, id)));
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if let Some(replaced) = connection.replace_timer(timeout, timer) {
+            self.time.remove(replaced);
         }
     }
 
@@ -90,10 +78,10 @@ impl Core {
         let after = idle.after();
         let Some(deadline_ns) = connection.idle_deadline_ns() else { return };
         let at = match has_output {
-            true => self.next_look(self.ns(self.clock.now()), after, deadline_ns),
-            false => self.instant(deadline_ns),
+            true => self.time.next_look(self.time.clock_ns(), after, deadline_ns),
+            false => self.time.instant(deadline_ns),
         };
-        let timer = self.timers.insert(at, Due::of(Purpose::Idle, id));
+        let timer = self.time.set(at, Due::of(Purpose::Idle, id));
         if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
             idle.timer = Some(timer);
         }
@@ -102,23 +90,23 @@ impl Core {
     /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
         self.settle(id);
-        self.look_at_clock();
+        self.time.look_at_clock();
         if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
             idle.timer = None;
         }
-        let now_ns = self.ns(now);
+        let now_ns = self.time.ns(now);
         self.look_for_life(id, now_ns);
-        let waited_until_ns = self.ns(self.turn_began);
+        let waited_until_ns = self.time.ns(self.time.turn_began());
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let is_over_by = |ns| is_over(connection, ns);
         // Where the loop was busy when its time was over, it has one wait to speak in.
         let (is_over, has_waited) = (is_over_by(now_ns), connection.queued_bytes() > 0 || is_over_by(waited_until_ns));
         let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.run_idle(id) };
         if let Some(timer) = idle.timer.take() {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
         if !has_waited {
-            idle.timer = Some(self.timers.insert(now, Due::of(Purpose::Idle, id)));
+            idle.timer = Some(self.time.set(now, Due::of(Purpose::Idle, id)));
             return;
         }
         idle.touch(now_ns);
@@ -142,27 +130,28 @@ impl Core {
     /// The time for the handshake is over. What is readable by then is read before that is told, and where the loop was busy
     /// when it was over, the peer has one wait to speak in: what comes may be the end of the handshake.
     pub(super) fn check_handshake(&mut self, id: Id, deadline: Option<Instant>) {
-        let key = (id, Purpose::Handshake);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
         // It stands until it is told: the protocol may take it away meanwhile, or set it again.
-        let timer = self.timers.insert(self.clock.now(), Due::of(Purpose::Handshake, id));
-        self.fixed_timeouts.insert(key, timer);
-        if deadline.is_some_and(|deadline| deadline > self.turn_began) {
+        let timer = self.time.set(self.time.now(), Due::of(Purpose::Handshake, id));
+        connection.replace_timer(Timeout::Handshake, Some(timer));
+        if deadline.is_some_and(|deadline| deadline > self.time.turn_began()) {
             return;
         }
         if let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) {
             connection.look_for_input();
-            self.look_at_clock();
+            self.time.look_at_clock();
             self.serve(id);
         }
-        if self.fixed_timeouts.get(&key) == Some(&timer) {
-            self.fixed_timeouts.remove(&key);
-            self.timers.remove(timer);
+        if self.slots.connection_mut(id).and_then(|connection| connection.timer(Timeout::Handshake)) == Some(timer) {
+            self.set_fixed_timeout(id, Timeout::Handshake, self.time.now(), None);
             self.tell_timed_out(id, Timeout::Handshake);
         }
     }
 
     pub(super) fn total_is_over(&mut self, id: Id) {
-        self.fixed_timeouts.remove(&(id, Purpose::Total));
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.replace_timer(Timeout::Total, None);
+        }
         self.tell_timed_out(id, Timeout::Total);
     }
 
@@ -176,7 +165,7 @@ impl Core {
     /// What a timeout does unless its protocol does something else (X4). Half an answer must not be taken for the whole, so
     /// where some is unsent it is a reset. Otherwise that would only destroy what the kernel still holds for a slow peer.
     pub(crate) fn end_after(&mut self, id: Id, timeout: Timeout) {
-        let unsent = self.log.share_bytes(id) + self.own.gathered_bytes(id);
+        let unsent = self.outbox.waiting_bytes(id);
         let Some(connection) = self.slots.connection(id) else { return };
         let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
         match timeout {
@@ -188,12 +177,7 @@ impl Core {
 
 /// Whether timeouts mean anything still: one that is closing has a deadline of its own.
 fn is_judged(connection: &Connection) -> bool {
-    match connection.state() {
-        State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed => true,
-        State::Connecting | State::ConnectingFinQueued => false,
-        State::Failing | State::Flushing | State::FlushingAfterEnd | State::Detaching => false,
-        State::Lingering | State::Lost | State::Gone => false,
-    }
+    connection.state().is_timed()
 }
 
 fn is_over(connection: &Connection, now_ns: u64) -> bool {

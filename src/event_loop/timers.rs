@@ -5,12 +5,13 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::Core;
-use super::core::Discarded;
+use super::work::Discarded;
 use crate::connection::{Connection, Flag, State};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
 use crate::reason::Timeout;
 use crate::sys::{Wait, deadline_after};
+use crate::time::deadlines::Awaited;
 use crate::time::heap::Key;
 use crate::{CloseReason, Context, TimerId};
 
@@ -49,7 +50,7 @@ pub(super) struct Every {
 }
 
 /// What a repeating timer calls, with the number of ticks that were missed.
-type Repeated = dyn FnMut(&mut Context<'_>, u64);
+pub(super) type Repeated = dyn FnMut(&mut Context<'_>, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
@@ -84,13 +85,32 @@ impl Due {
         Due::Of(purpose, id.slot, id.generation)
     }
 
-    /// Whether it is the user's and not background.
-    fn is_waited_for(&self) -> bool {
+    pub(super) fn once(call: Box<dyn FnOnce(&mut Context<'_>)>) -> Due {
+        Due::Once(Box::new(Once { call, background: false }))
+    }
+
+    pub(super) fn every(period: Duration, call: Box<Repeated>) -> Due {
+        Due::Every(Box::new(Every { call: Some(call), period, background: false }))
+    }
+}
+
+impl Awaited for Due {
+    /// Returns whether it is the user's and not background.
+    fn is_awaited(&self) -> bool {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
             Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => false,
         }
+    }
+
+    fn set_background(&mut self) -> bool {
+        match self {
+            Due::Once(once) => once.background = true,
+            Due::Every(every) => every.background = true,
+            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => return false,
+        }
+        true
     }
 }
 
@@ -109,9 +129,6 @@ impl fmt::Debug for Due {
     }
 }
 
-/// A peer that is waited for is not looked at more often.
-const LOOK_NS_MIN: u64 = 10_000_000;
-
 /// How long until a send is tried again for which the kernel had no buffers.
 pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
 
@@ -122,52 +139,9 @@ const READ_RETRY: Duration = Duration::from_millis(10);
 const DECAY: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// The time after `delay` from the real now (T3): the time of the last poll would make a timer that is set after
-    /// slow work early.
-    pub(super) fn deadline_after(&self, delay: Duration) -> Instant {
-        deadline_after(self.clock.now(), delay)
-    }
-
-    pub(crate) fn call_later(&mut self, delay: Duration, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
-        self.set_timer(self.deadline_after(delay), call)
-    }
-
-    pub(crate) fn call_at(&mut self, deadline: Instant, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
-        // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
-        self.set_timer(deadline.max(self.clock.now()), call)
-    }
-
-    fn set_timer(&mut self, deadline: Instant, call: Box<dyn FnOnce(&mut Context<'_>)>) -> TimerId {
-        self.timers_waited_for += 1;
-        TimerId(self.timers.insert(deadline, Due::Once(Box::new(Once { call, background: false }))))
-    }
-
-    pub(crate) fn call_every(&mut self, period: Duration, call: Box<Repeated>) -> TimerId {
-        self.timers_waited_for += 1;
-        let every = Every { call: Some(call), period, background: false };
-        TimerId(self.timers.insert(self.deadline_after(period), Due::Every(Box::new(every))))
-    }
-
-    pub(crate) fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
-        self.timers.reset(id.0, self.deadline_after(delay))
-    }
-
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
-        let Some(due) = self.timers.remove(id.0) else { return false };
-        self.timers_waited_for -= usize::from(due.is_waited_for());
-        self.discarded.push(Discarded::Timer(due));
-        true
-    }
-
-    pub(super) fn unref_timer(&mut self, id: TimerId) -> bool {
-        let background = match self.timers.get_mut(id.0) {
-            Some(Due::Once(once)) => &mut once.background,
-            Some(Due::Every(every)) => &mut every.background,
-            _ => return false,
-        };
-        if !std::mem::replace(background, true) {
-            self.timers_waited_for -= 1;
-        }
+        let Some(due) = self.time.remove(id.0) else { return false };
+        self.work.discard(Discarded::Timer(due));
         true
     }
 
@@ -176,10 +150,10 @@ impl Core {
         if self.has_work() || max_wait == Some(Duration::ZERO) {
             return Wait::Not;
         }
-        match (self.timers.next_deadline(), max_wait) {
+        match (self.time.next_deadline(), max_wait) {
             (None, None) => Wait::Forever,
             (timer, max_wait) => {
-                let now = self.clock.now();
+                let now = self.time.now();
                 let limit = max_wait.map(|wait| deadline_after(now, wait));
                 let deadline = timer.into_iter().chain(limit).min().expect("one of them is there");
                 Wait::Until(now, deadline)
@@ -191,28 +165,27 @@ impl Core {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        self.timers.next_deadline().map(|deadline| deadline.saturating_duration_since(self.clock.now()))
+        self.time.next_deadline().map(|deadline| deadline.saturating_duration_since(self.time.now()))
     }
 
     /// Phase: timers. Those that were set before it began.
     pub(super) fn fire_timers(&mut self) {
-        if self.timers.next_deadline().is_none() {
+        if !self.time.has_timers() {
             return;
         }
-        let now = self.clock.now();
-        let mark = self.timers.mark();
-        while let Some(key) = self.timers.first_due(now, mark) {
+        let now = self.time.now();
+        let mark = self.time.mark();
+        while let Some(key) = self.time.first_due(now, mark) {
             self.fire(key, now);
         }
     }
 
     fn fire(&mut self, key: Key, now: Instant) {
-        if let Some(Due::Every(_)) = self.timers.get_mut(key) {
+        if let Some(Due::Every(_)) = self.time.get_mut(key) {
             return self.fire_repeating(key);
         }
-        let deadline = self.timers.deadline(key);
-        let Some(due) = self.timers.remove(key) else { return };
-        self.timers_waited_for -= usize::from(due.is_waited_for());
+        let deadline = self.time.deadline(key);
+        let Some(due) = self.time.remove(key) else { return };
         match due {
             Due::Once(once) => {
                 self.counters.timers_fired += 1;
@@ -224,7 +197,7 @@ impl Core {
                     Purpose::Close => self.look_at_closing(id),
                     Purpose::Linger => {
                         if let Some(deadline) = deadline {
-                            self.lingering.remove(deadline, key);
+                            self.admission.end_lingering(deadline, key);
                         }
                         self.end_lingering(id);
                     }
@@ -253,18 +226,18 @@ impl Core {
     /// its own call; its closure is out of it meanwhile.
     fn fire_repeating(&mut self, key: Key) {
         // Read afresh: what was called before it in this phase may have been slow.
-        let now = self.clock.now();
-        let Some(scheduled) = self.timers.deadline(key) else { return };
-        let Some(Due::Every(every)) = self.timers.get_mut(key) else { return };
+        let now = self.time.now();
+        let Some(scheduled) = self.time.deadline(key) else { return };
+        let Some(Due::Every(every)) = self.time.get_mut(key) else { return };
         let Some(mut call) = every.call.take() else { return };
         let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
-        self.timers.reset(key, deadline_after(now, wait));
+        self.time.reset(key, deadline_after(now, wait));
         self.counters.timers_fired += 1;
         if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
             log::error!("the repeating timer that panicked is ended");
             self.cancel(TimerId(key));
         }
-        match self.timers.get_mut(key) {
+        match self.time.get_mut(key) {
             Some(Due::Every(every)) => every.call = Some(call),
             // It was cancelled meanwhile.
             _ => self.drop_guarded(call),
@@ -277,7 +250,7 @@ impl Core {
     pub(super) fn send_later(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.flags.replace(Flag::SendsLater, true) {
-            self.timers.insert(self.deadline_after(SEND_RETRY), Due::of(Purpose::Send, id));
+            self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));
         }
     }
 
@@ -297,14 +270,13 @@ impl Core {
         if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
             return self.end_failing(id);
         }
-        if self.read_later.is_empty() {
-            self.timers.insert(self.deadline_after(READ_RETRY), Due::Read);
+        if self.work.read_later(id) {
+            self.time.set_after(READ_RETRY, Due::Read);
         }
-        self.read_later.push(id);
     }
 
     fn read_again(&mut self) {
-        for id in std::mem::take(&mut self.read_later) {
+        for id in self.work.take_read_later() {
             self.carry_over(id);
         }
     }
@@ -313,44 +285,33 @@ impl Core {
     /// which begins anew with every byte that its peer takes (X1), and at times before, for which see
     /// [`next_look`](Core::next_look).
     pub(super) fn set_close_deadline(&mut self, id: Id) {
-        let now_ns = self.ns(self.clock.now());
+        let now_ns = self.time.clock_ns();
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let ending = connection.ending();
+        let ending = connection.ending_record();
         if ending.timer.is_none() {
             ending.blocked_ns.get_or_insert(now_ns);
             let close_timeout = connection.terms.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =
-                self.timers.insert(self.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
-            self.slots.connection_mut(id).into_iter().for_each(|connection| connection.ending().timer = Some(timer));
+                self.time.set(self.time.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
+            self.slots
+                .connection_mut(id)
+                .into_iter()
+                .for_each(|connection| connection.ending_record().timer = Some(timer));
         }
-    }
-
-    /// When a connection is looked at again whose peer may take nothing until the deadline: a few times before that, too.
-    ///
-    /// A send is tried then. No event tells of little room: Linux raises a writable edge only when a third of the send buffer
-    /// is free, which is more than a megabyte.
-    pub(super) fn next_look(&self, now_ns: u64, timeout: Duration, deadline_ns: u64) -> Instant {
-        let step_ns = u64::try_from(timeout.as_nanos() / 4).unwrap_or(u64::MAX).max(LOOK_NS_MIN);
-        self.instant(deadline_ns.min(now_ns.saturating_add(step_ns)))
-    }
-
-    /// A time of the loop's own.
-    pub(super) fn instant(&self, ns: u64) -> Instant {
-        deadline_after(self.made, Duration::from_nanos(ns))
     }
 
     /// A closing connection is looked at: its peer may have taken something, and another send go through. It is judged only
     /// behind that.
     fn look_at_closing(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return self.datagram_close_timed_out(id) };
-        if let Some(ending) = &mut connection.ending {
+        if let Some(ending) = connection.ending_mut() {
             ending.timer = None;
         }
         connection.look_for_room();
-        self.look_at_clock();
+        self.time.look_at_clock();
         self.flush_now(id);
-        let now_ns = self.ns(self.clock.now());
+        let now_ns = self.time.clock_ns();
         let deadline_ns = self.slots.connection(id).and_then(Connection::close_deadline_ns);
         if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
             self.finish(id, CloseReason::Timeout(Timeout::Close));
@@ -360,21 +321,21 @@ impl Core {
     /// A closed connection whose peer is still sending: what comes is discarded, for so long (X1).
     pub(super) fn set_linger_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let deadline = deadline_after(self.clock.now(), connection.terms.limits.linger_timeout);
-        let Some(ending) = &mut connection.ending else { return };
+        let deadline = deadline_after(self.time.now(), connection.terms.limits.linger_timeout);
+        let Some(ending) = connection.ending_mut() else { return };
         if let Some(timer) = ending.timer.take() {
-            self.timers.remove(timer);
+            self.time.remove(timer);
         }
-        let timer = self.timers.insert(deadline, Due::of(Purpose::Linger, id));
+        let timer = self.time.set(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
-        self.lingering.insert(deadline, timer, id);
+        self.admission.begin_lingering(deadline, timer, id);
     }
 
     /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
     /// kernel send a reset.
     fn end_lingering(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            if let Some(ending) = &mut connection.ending {
+            if let Some(ending) = connection.ending_mut() {
                 ending.timer = None;
             }
             connection.look_for_input();
@@ -385,7 +346,7 @@ impl Core {
 
     /// Gives the oldest lingering connection up; `false` where there is none.
     pub(super) fn give_up_lingering(&mut self) -> bool {
-        let Some(id) = self.lingering.pop_first() else { return false };
+        let Some(id) = self.admission.take_oldest_lingering() else { return false };
         self.finish_begun(id);
         true
     }
@@ -394,26 +355,22 @@ impl Core {
 
     /// Has buffers given back after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
-        let holds_memory = self.pool.holds_memory() || self.own.holds_memory() || self.log.holds_memory();
-        if holds_memory && !std::mem::replace(&mut self.decaying, true) {
-            self.timers.insert(self.deadline_after(DECAY), Due::Decay);
+        if self.outbox.holds_memory() && self.buffers.begin_decay() {
+            self.time.set_after(DECAY, Due::Decay);
         }
     }
 
     fn decay(&mut self) {
-        self.decaying = false;
-        self.pool.decay();
-        self.own.decay();
-        self.log.decay();
-        self.large_buffer.decay();
+        self.outbox.decay();
+        self.buffers.decay();
         self.start_decay();
         self.start_decay_of_large_buffer();
     }
 
     /// Apart from the others, since so few loops have one.
     pub(super) fn start_decay_of_large_buffer(&mut self) {
-        if self.large_buffer.holds_memory() && !std::mem::replace(&mut self.decaying, true) {
-            self.timers.insert(self.deadline_after(DECAY), Due::Decay);
+        if self.buffers.large.holds_memory() && self.buffers.begin_decay() {
+            self.time.set_after(DECAY, Due::Decay);
         }
     }
 }

@@ -59,7 +59,7 @@ impl<'a> Transport<'a> {
     /// not copied.
     #[inline]
     pub fn write(&mut self, data: &[u8]) {
-        if !self.core.own.gather(self.id, data) {
+        if !self.core.outbox.gathered.gather(self.id, data) {
             self.core.write_borrowed(self.id, data);
         }
     }
@@ -68,14 +68,14 @@ impl<'a> Transport<'a> {
     /// for its return, as small pieces do, and goes out with them in one system call; once it is more than 256 KiB, or a cap
     /// is near, it waits no longer.
     pub fn write_owned(&mut self, data: Vec<u8>) {
-        if !self.core.own.gather(self.id, &data) {
+        if !self.core.outbox.gathered.gather(self.id, &data) {
             self.core.write(self.id, Piece::Owned(data));
         }
     }
 
     /// Like [`write_owned`](Transport::write_owned), of one payload for many connections.
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
-        if !self.core.own.gather(self.id, &data) {
+        if !self.core.outbox.gathered.gather(self.id, &data) {
             self.core.write_shared(self.id, data);
         }
     }
@@ -83,7 +83,7 @@ impl<'a> Transport<'a> {
     /// How many written bytes the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
         let queued = self.core.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
-        queued + self.core.log.share_bytes(self.id) + self.core.own.gathered_bytes(self.id)
+        queued + self.core.outbox.waiting_bytes(self.id)
     }
 
     /// What the connection has been through: age, bytes, queue.
@@ -91,8 +91,8 @@ impl<'a> Transport<'a> {
         self.core.stats(self.id)
     }
 
-    /// Sets the marks of this connection, in bytes, and checks both (rule W2). A low mark above the high one counts as
-    /// that.
+    /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
+    /// above the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(connection) = self.core.slots.connection_mut(self.id) {
             let limits = connection.limits_mut();
@@ -152,13 +152,13 @@ impl<'a> Transport<'a> {
     /// `data_received` has done nothing but write a little.
     #[inline]
     pub fn is_reading(&mut self) -> bool {
-        self.core.own.is_undisturbed(self.id) || self.core.wants_input(self.id)
+        self.core.outbox.gathered.is_undisturbed(self.id) || self.core.wants_input(self.id)
     }
 
     /// The callback that is handed this is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.core.own.delivers_input();
+        self.core.outbox.gathered.delivers_input();
     }
 
     /// Puts another protocol in this one's place, as an upgrade does.

@@ -4,16 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use super::Core;
-use super::core::{Loss, reuse};
 use super::slots::Tenant;
+use super::work::Loss;
 use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context, Protocol, Transport};
-
-/// What was discarded keeps room for so much.
-const KEPT_DISCARDED: usize = 1024;
 
 /// A byte may be stamped by so much too early: a batch that takes less is not stamped anew.
 const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
@@ -21,29 +18,28 @@ const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
 impl Core {
     /// How much work is carried over from the turn before.
     pub(super) fn carried_over(&self) -> usize {
-        self.ready.len()
+        self.work.carried_over()
     }
 
     /// Phase: wait.
     pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
         let wait = self.next_wait(max_wait);
-        let result = self.poller.wait(events, wait, &self.clock, &mut self.counters.polls);
+        let result = self.poller.wait(events, wait, self.time.clock(), &mut self.counters.polls);
         self.counters.turns += 1;
-        self.turn_began = self.clock.now();
-        self.now_ns = self.ns(self.turn_began);
+        self.time.begin_turn();
         result
     }
 
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
     #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut buffer = std::mem::take(&mut self.buffers.read);
         let bytes = buffer.get();
         for (token, readiness) in events.iter() {
             self.on_event(token, readiness, bytes);
         }
-        self.read_buffer = buffer;
-        if self.timers.next_deadline().is_some() {
+        self.buffers.read = buffer;
+        if self.time.has_timers() {
             self.stamp_anew(events);
         }
     }
@@ -52,8 +48,9 @@ impl Core {
     /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
     /// with the end of that instead.
     fn stamp_anew(&mut self, events: &Events) {
-        let now_ns = self.ns(self.clock.now());
-        let before_ns = std::mem::replace(&mut self.now_ns, now_ns);
+        let before_ns = self.time.now_ns();
+        self.time.look_at_clock();
+        let now_ns = self.time.now_ns();
         if now_ns - before_ns < STAMP_ERROR_NS_MAX {
             return;
         }
@@ -64,24 +61,17 @@ impl Core {
         }
     }
 
-    /// Reads the clock again, where a timeout may go by it: after whatever may have taken long.
-    pub(super) fn look_at_clock(&mut self) {
-        if self.timers.next_deadline().is_some() {
-            self.now_ns = self.ns(self.clock.now());
-        }
-    }
-
     #[inline]
     fn on_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8; READ_BYTES_MAX]) {
         let Some((id, connection)) = self.slots.connection_by_token(token) else {
             return self.on_other_event(token, readiness, buffer);
         };
         self.counters.events += 1;
-        if connection.is_quick(readiness) && self.queued_total < self.quick_below {
+        if connection.is_quick(readiness) && self.outbox.is_far_from_cap() {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
         }
-        if connection.may_end_quickly(readiness) && self.queued_total < self.quick_below {
+        if connection.may_end_quickly(readiness) && self.outbox.is_far_from_cap() {
             return self.serve_end(id, buffer);
         }
         connection.note(readiness);
@@ -133,8 +123,8 @@ impl Core {
     /// Phase: what is carried over, as much as there was when the turn began.
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(id) = self.ready.pop_front() else { return };
-            self.look_at_clock();
+            let Some(id) = self.work.next_carried_over() else { return };
+            self.time.look_at_clock();
             match self.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
                     connection.flags.set(Flag::CarriedOver, false);
@@ -150,9 +140,9 @@ impl Core {
                 }
                 Some(Tenant::Datagram(datagram)) => {
                     datagram.carried_over = false;
-                    let mut buffer = std::mem::take(&mut self.read_buffer);
+                    let mut buffer = std::mem::take(&mut self.buffers.read);
                     self.serve_datagram(id, buffer.get());
-                    self.read_buffer = buffer;
+                    self.buffers.read = buffer;
                 }
                 Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
             }
@@ -203,10 +193,10 @@ impl Core {
 
     /// Phase: losses. Each connection that ended is told why, once.
     pub(super) fn deliver_losses(&mut self) {
-        if self.lost.is_empty() {
+        if !self.work.has_lost() {
             return;
         }
-        let mut lost = std::mem::take(&mut self.lost);
+        let mut lost = self.work.take_lost();
         let followers = if self.followers.is_empty() { Vec::new() } else { self.take_followers_of(&lost) };
         for Loss { id, reason, handover } in lost.drain(..) {
             let Some(connection) = self.slots.connection_mut(id) else {
@@ -218,12 +208,12 @@ impl Core {
                 Some(lifted) => self.deliver_loss(id, lifted, reason),
                 None => self.deliver_untold_loss(id, reason),
             }
-            self.gone.push(id);
+            self.work.free(id);
             if let Some(handover) = handover {
                 self.hand_over(*handover);
             }
         }
-        reuse(&mut self.lost, lost);
+        self.work.reuse_lost(lost);
         if !followers.is_empty() {
             self.tell_followers_of_ends(followers);
         }
@@ -284,19 +274,15 @@ impl Core {
 
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
     pub(super) fn free_slots(&mut self) {
-        if !self.gone.is_empty() {
-            for id in self.gone.drain(..) {
-                self.slots.free(id);
-            }
+        for id in self.work.gone() {
+            self.slots.free(id);
         }
-        if !self.discarded.is_empty() {
-            let mut discarded = std::mem::take(&mut self.discarded);
+        if self.work.has_discarded() {
+            let mut discarded = self.work.take_discarded();
             for value in discarded.drain(..) {
                 self.drop_guarded(value);
             }
-            // Cancelling a million timers must not leave a million-entry buffer behind.
-            discarded.shrink_to(KEPT_DISCARDED);
-            reuse(&mut self.discarded, discarded);
+            self.work.reuse_discarded(discarded);
         }
         self.start_decay();
         self.go_on_ending();
@@ -304,13 +290,6 @@ impl Core {
 
     /// The end of a turn: how long it worked.
     pub(super) fn note_lag(&mut self) {
-        self.watch.note_turn(self.turn_began, self.clock.now());
-    }
-
-    /// The end of a turn in which a callback panicked, under `PanicPolicy::Propagate`.
-    pub(super) fn rethrow(&mut self) {
-        if let Some(payload) = self.panic.take() {
-            std::panic::resume_unwind(payload);
-        }
+        self.watch.note_turn(self.time.turn_began(), self.time.now());
     }
 }

@@ -2,8 +2,8 @@
 
 use memchr::memmem::Finder;
 
-use crate::Transport;
-use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use super::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use switchboard::Transport;
 
 /// Frames that each end with the same bytes, whatever these are. For lines there is
 /// [`LineReceiver`](crate::framing::LineReceiver).

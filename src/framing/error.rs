@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// How a peer broke the framing (rule F4).
+/// How a peer broke the framing (rule [F4](crate::guide::rules#f4)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FramingError {

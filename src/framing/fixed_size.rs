@@ -1,6 +1,6 @@
 //! Frames of a fixed size.
 
-use crate::framing::{Found, Framer};
+use super::{Found, Framer};
 
 /// Frames that all have the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,46 +4,46 @@
 macro_rules! passed_on {
     () => {
         /// As [`Protocol::connection_made`](crate::Protocol::connection_made).
-        fn connection_made(&mut self, transport: &mut crate::Transport<'_>) {
+        fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
         /// As [`Protocol::eof_received`](crate::Protocol::eof_received): `rest` is the beginning of a frame whose end
         /// did not come.
-        fn eof_received(&mut self, transport: &mut crate::Transport<'_>, rest: &[u8]) {
+        fn eof_received(&mut self, transport: &mut switchboard::Transport<'_>, rest: &[u8]) {
             let _ = rest;
             transport.close();
         }
 
         /// As [`Protocol::pause_writing`](crate::Protocol::pause_writing).
-        fn pause_writing(&mut self, transport: &mut crate::Transport<'_>) {
+        fn pause_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
         /// As [`Protocol::resume_writing`](crate::Protocol::resume_writing).
-        fn resume_writing(&mut self, transport: &mut crate::Transport<'_>) {
+        fn resume_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
         /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
-        fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
+        fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             transport.end_after(timeout);
         }
 
         /// As [`Protocol::connect_failed`](crate::Protocol::connect_failed).
-        fn connect_failed(&mut self, transport: &mut crate::Transport<'_>, error: crate::ConnectError) {
+        fn connect_failed(&mut self, transport: &mut switchboard::Transport<'_>, error: switchboard::ConnectError) {
             let _ = (transport, error);
         }
 
         /// As [`Protocol::connection_lost`](crate::Protocol::connection_lost).
-        fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
+        fn connection_lost(&mut self, transport: &mut switchboard::Transport<'_>, reason: switchboard::CloseReason) {
             let _ = (transport, reason);
         }
 
         /// The peer broke the framing. The connection is closed when this returns, with
-        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule F4): what is written
-        /// here still goes out.
-        fn framing_error(&mut self, transport: &mut crate::Transport<'_>, error: &crate::framing::FramingError) {
+        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule
+        /// [F4](crate::guide::rules#f4)): what is written here still goes out.
+        fn framing_error(&mut self, transport: &mut switchboard::Transport<'_>, error: &super::FramingError) {
             let _ = (transport, error);
         }
     };
@@ -53,27 +53,27 @@ macro_rules! passed_on {
 /// adapter adds `data_received` and `eof_received`.
 macro_rules! pass_on_to {
     ($field:ident) => {
-        fn connection_made(&mut self, transport: &mut crate::Transport<'_>) {
+        fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.connection_made(transport);
         }
 
-        fn pause_writing(&mut self, transport: &mut crate::Transport<'_>) {
+        fn pause_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.pause_writing(transport);
         }
 
-        fn resume_writing(&mut self, transport: &mut crate::Transport<'_>) {
+        fn resume_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.resume_writing(transport);
         }
 
-        fn timed_out(&mut self, transport: &mut crate::Transport<'_>, timeout: crate::Timeout) {
+        fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             self.$field.timed_out(transport, timeout);
         }
 
-        fn connect_failed(&mut self, transport: &mut crate::Transport<'_>, error: crate::ConnectError) {
+        fn connect_failed(&mut self, transport: &mut switchboard::Transport<'_>, error: switchboard::ConnectError) {
             self.$field.connect_failed(transport, error);
         }
 
-        fn connection_lost(&mut self, transport: &mut crate::Transport<'_>, reason: crate::CloseReason) {
+        fn connection_lost(&mut self, transport: &mut switchboard::Transport<'_>, reason: switchboard::CloseReason) {
             self.$field.connection_lost(transport, reason);
         }
     };

@@ -1,7 +1,7 @@
 //! Frames of any kind: one adapter, and what finds the frames.
 
-use crate::framing::{FramingError, raise_input_bytes_max};
-use crate::{Protocol, Transport};
+use super::{FramingError, raise_input_bytes_max};
+use switchboard::{Protocol, Transport};
 
 /// Finds frames in bytes: a description of a framing, without state.
 pub trait Framer {

@@ -1,13 +1,13 @@
 //! Frames behind their length.
 
-use crate::Transport;
-use crate::framing::{Found, Framer, FramingError};
+use super::{Found, Framer, FramingError};
+use switchboard::Transport;
 
 /// Frames behind their length, which is a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
 /// `Int16StringReceiver` and `Int32StringReceiver`.
 ///
-/// A length over the maximum breaks the framing as soon as it is read: nothing is reserved for such a frame (rule F3).
-/// Nor is it for others before they come.
+/// A length over the maximum breaks the framing as soon as it is read: nothing is reserved for such a frame (rule
+/// [F3](crate::guide::rules#f3)). Nor is it for others before they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthPrefixed {
     prefix: Prefix,

@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use crate::framing::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
-use crate::{Limit, Protocol, Transport};
+use super::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
+use switchboard::{Limit, Protocol, Transport};
 
 /// After a line of so many bytes, the next one's end is not taken to be near.
 const NEAR_BYTES: usize = 256;
@@ -61,7 +61,7 @@ pub trait LineHandler {
 
     /// A line is longer than [`with_line_bytes_max`](LineReceiver::with_line_bytes_max) allows; told once for each, as
     /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
-    /// (rule F2). Where it does not, the line is skipped, and the next one received.
+    /// (rule [F2](crate::guide::rules#f2)). Where it does not, the line is skipped, and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
         transport.abort_over(Limit::LineBytes);
     }

@@ -30,8 +30,8 @@
 //!
 //! What is handed over is a slice of what was read: nothing is copied or buffered here, the loop keeps the beginning of
 //! a frame until the rest of it comes. Only [`Telnet`] copies, and only frames that control bytes stand in. How the
-//! bytes were cut on their way makes no difference (rule F1): to the callbacks, nor, by more than a constant factor, to
-//! the cost.
+//! bytes were cut on their way makes no difference (rule [F1](crate::guide::rules#f1)): to the callbacks, nor, by more
+//! than a constant factor, to the cost.
 //!
 //! All frames that are complete are handed over in one go, until the handler pauses, closes, fails or replaces its
 //! protocol: what is left then stays with the loop, for later or for the new protocol.
@@ -51,6 +51,7 @@ mod length_prefixed;
 mod lines;
 mod netstring;
 mod telnet;
+mod telnet_command;
 
 pub use delimited::Delimited;
 pub use error::FramingError;
@@ -59,9 +60,10 @@ pub use framed::{Found, FrameHandler, Framed, Framer};
 pub use length_prefixed::LengthPrefixed;
 pub use lines::{LineEnding, LineHandler, LineReceiver, send_line};
 pub use netstring::Netstring;
-pub use telnet::{Telnet, TelnetCommand};
+pub use telnet::Telnet;
+pub use telnet_command::TelnetCommand;
 
-use crate::Transport;
+use switchboard::Transport;
 
 /// How long a frame may be unless told otherwise, as for lines (rule F2).
 const FRAME_BYTES_MAX: usize = 16_384;

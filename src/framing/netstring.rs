@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use crate::Transport;
-use crate::framing::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use super::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use switchboard::Transport;
 
 /// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
 ///
-/// The length has no leading zeros (nothing is `0:,`). One over the maximum breaks the framing as soon as that is sure, so
-/// its digits are bounded, and before anything is reserved (rule F3).
+/// The length has no leading zeros (nothing is `0:,`). One over the maximum breaks the framing as soon as that is sure,
+/// so its digits are bounded, and before anything is reserved (rule [F3](crate::guide::rules#f3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Netstring {
     frame_bytes_max: usize,

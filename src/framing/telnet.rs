@@ -2,8 +2,8 @@
 
 use memchr::memchr2;
 
-use crate::framing::{FramingError, LineHandler, LineReceiver};
-use crate::{Limit, Protocol, Transport};
+use super::{FramingError, LineHandler, LineReceiver, TelnetCommand};
+use switchboard::{Limit, Protocol, Transport};
 
 /// How long a subnegotiation may be. What is heard of are tens of bytes.
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
@@ -23,24 +23,6 @@ const WONT: u8 = 252;
 const DO: u8 = 253;
 const DONT: u8 = 254;
 const IAC: u8 = 255;
-
-/// What a telnet client can say beside its text; see [`LineHandler::telnet_command`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TelnetCommand {
-    /// The break key.
-    Break,
-    /// The interrupt key: what is running should end.
-    Interrupt,
-    /// What is being written should not be shown.
-    AbortOutput,
-    /// Is anybody there? Any line is an answer.
-    AreYouThere,
-    /// The last character should be taken back.
-    EraseCharacter,
-    /// The line under way should be taken back.
-    EraseLine,
-}
 
 /// Lines from a telnet client: a [`LineReceiver`] without telnet's control bytes (RFC 854).
 ///

@@ -67,31 +67,55 @@ impl Feeder {
     }
 }
 
-/// Makes a listener that takes from a backlog which it shares with others, of other loops, by its number there.
+/// A backlog that several listeners take from, each in a loop of its own, and one of those loops accepts for. Not part
+/// of the public interface.
 #[cfg(feature = "workers")]
-pub(crate) fn listen_from<F>(
-    context: &mut Context<'_>,
-    backlog: &Arc<Backlog>,
-    taker: usize,
-    address: Address,
-    factory: F,
-) -> io::Result<ListenerId>
-where
-    F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-{
-    context.core.add_fed_listener(backlog.clone(), taker, address, Box::new(factory)).map(ListenerId)
+#[derive(Clone)]
+pub struct SharedBacklog(Arc<Backlog>);
+
+#[cfg(feature = "workers")]
+impl SharedBacklog {
+    /// One for so many listeners.
+    pub fn new(listeners: usize) -> SharedBacklog {
+        // What waits in it was accepted since one of them had room: it needs no bound of its own.
+        SharedBacklog(Arc::new(Backlog::new(listeners, usize::MAX)))
+    }
+
+    /// Makes the listener of this number, which takes from it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::listen_fed`](crate::Context::listen_fed).
+    pub fn listen<F>(
+        &self,
+        context: &mut Context<'_>,
+        number: usize,
+        address: Address,
+        factory: F,
+    ) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    {
+        context.core.add_fed_listener(self.0.clone(), number, address, Box::new(factory)).map(ListenerId)
+    }
+
+    /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of
+    /// them has room, and is closed when none is left.
+    pub fn accept_by(self, context: &mut Context<'_>, ListenerId(id): ListenerId) {
+        let (backlog, wake) = (self.0, context.core.wake_of(id));
+        let (feeds, wakes) = (backlog.clone(), wake.clone());
+        if let Some(mut listening) = context.listener(ListenerId(id)) {
+            listening.on_accept(move |context, connection| context.core.feed(id, &feeds, &wakes, connection));
+        }
+        context.core.stop_unless_room(id, &backlog, &wake);
+    }
 }
 
-/// Has what a listener accepts from now on served by those that take from this backlog. It stops accepting while none of them
-/// has room, and is closed when none is left.
 #[cfg(feature = "workers")]
-pub(crate) fn serve_from(context: &mut Context<'_>, ListenerId(id): ListenerId, backlog: Arc<Backlog>) {
-    let wake = context.core.wake_of(id);
-    let (feeds, wakes) = (backlog.clone(), wake.clone());
-    if let Some(mut listening) = context.listener(ListenerId(id)) {
-        listening.on_accept(move |context, connection| context.core.feed(id, &feeds, &wakes, connection));
+impl fmt::Debug for SharedBacklog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedBacklog").field("waiting", &self.0.waiting()).finish_non_exhaustive()
     }
-    context.core.stop_unless_room(id, &backlog, &wake);
 }
 
 /// Puts a connection into a backlog, or gives it back.

@@ -2,6 +2,7 @@
 //!
 //! It knows no slab, no poller and no clock, and calls no user code.
 
+pub(crate) mod admission;
 pub(crate) mod feeder;
 pub(crate) mod lingering;
 pub(crate) mod peers;

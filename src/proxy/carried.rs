@@ -3,7 +3,7 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use crate::Address;
+use switchboard::Address;
 
 /// The version of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

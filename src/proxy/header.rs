@@ -18,9 +18,9 @@ use std::str::{FromStr, from_utf8};
 use super::carried::{Tlvs, Version, tlv};
 use super::checksum::crc32c;
 use super::error::HeaderError;
-use crate::Address;
+use switchboard::Address;
 #[cfg(unix)]
-use crate::UnixAddress;
+use switchboard::UnixAddress;
 
 /// A line of version 1 has no more bytes than this, its end included.
 pub(super) const LINE_BYTES_MAX: usize = 107;

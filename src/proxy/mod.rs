@@ -43,8 +43,9 @@
 //!   ([`Counters::losses`](crate::Counters::losses)) and logged, at most once a second. A peer that leaves before the end
 //!   of its header, as checks of "does it accept?" do, is no more than that. In all these cases the protocol proper is
 //!   never made, so it is told nothing.
-//! - With LOCAL (version 2; a proxy's own health checks) and UNKNOWN (version 1) the connection is served, with the
-//!   proxy's own address.
+//! - With LOCAL (version 2; a proxy's own health checks), UNKNOWN (version 1) and an unspecified family (version 2) the
+//!   connection is served, with the proxy's own address. The extensions of the last of these are checked, as those of a
+//!   header with addresses are; those of LOCAL are not looked at.
 //!
 //! What goes by the socket goes by the proxy's address, since that is who connects:
 //! [`connections_per_peer_max`](crate::Limits::connections_per_peer_max), and what a firewall does. A connection counts

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::carried::Carried;
 use super::header::{self, Found, Header, LINE_BYTES_MAX};
-use crate::{Address, Context, Protocol, Timeout, Transport};
+use switchboard::{Address, Context, Protocol, Timeout, Transport};
 
 /// How long a header of version 2 may be unless told otherwise.
 const HEADER_BYTES_MAX: usize = 4096;

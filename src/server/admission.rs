@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::{Context, DatagramId, ListenerId};
+use switchboard::{Context, DatagramId, ListenerId};
 
 /// Where requests come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use shared_child::SharedChild;
 
 use super::RequestError;
 use super::request::{ANSWER_BYTES_MAX, answer_to, timed_out};
-use super::requests::{Outcome, Task};
-use crate::workers::{WorkError, WorkerPool};
-use crate::{Address, BlockingStream, Context, Detached};
+use super::task::{Outcome, Task};
+use switchboard::workers::{WorkError, WorkerPool};
+use switchboard::{Address, BlockingStream, Context, Detached};
 
 /// The children that run, so that they can be killed: a thread waits for each.
 #[derive(Default)]

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::RequestError;
-use super::requests::{Shared, Task};
-use crate::{Address, DatagramError, DatagramProtocol, DatagramTransport};
+use super::shared::Shared;
+use super::task::Task;
+use switchboard::{Address, DatagramError, DatagramProtocol, DatagramTransport};
 
 pub(super) struct Datagrams {
     shared: Rc<Shared>,

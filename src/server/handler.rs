@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::Request;
-use crate::escape;
+use switchboard::escape;
 
 /// What is done with a request: `socketserver`'s `BaseRequestHandler`. Each request has one of its own; a closure that
 /// takes `&mut Request` is one, too.

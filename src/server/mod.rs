@@ -51,8 +51,10 @@ mod datagrams;
 mod handler;
 mod request;
 mod requests;
+mod shared;
 mod socket_server;
 mod streams;
+mod task;
 
 pub use handler::{RequestError, RequestHandler};
 pub use request::Request;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::{Address, BlockingStream, Detached, Protocol};
+use switchboard::{Address, BlockingStream, Detached, Protocol};
 
 /// So much output is gathered before it is sent.
 const OUTPUT_BYTES: usize = 8 * 1024;

@@ -7,19 +7,19 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::admission::{Admission, Gate};
 #[cfg(unix)]
-use super::children::{Children, Spawn};
+use super::children::Children;
 use super::datagrams::Datagrams;
-use super::request::GiveBack;
-use super::streams::{Accepted, Closing, Incoming};
-use super::{Request, RequestError, RequestHandler, handler};
+use super::shared::{OnError, Shared, Verify, Way};
+use super::streams::Incoming;
+use super::{RequestError, RequestHandler};
 #[cfg(unix)]
-use crate::UnixAddress;
-use crate::workers::{WorkError, WorkerPool, caught};
-use crate::{Address, AnyId, BlockingStream, Context, Protocol};
+use switchboard::UnixAddress;
+use switchboard::workers::WorkerPool;
+use switchboard::{Address, AnyId, Context};
 
 /// How requests are handled, before it is known where they come from; see the [module](super).
 ///
@@ -31,44 +31,6 @@ pub struct Requests {
     verify: Option<Verify>,
     on_error: Option<OnError>,
     timeout: Option<Duration>,
-}
-
-type Make = dyn Fn() -> Box<dyn RequestHandler>;
-type MakeInThread = dyn Fn() -> Box<dyn RequestHandler> + Send + Sync;
-type Verify = Box<dyn Fn(&Address) -> bool>;
-type OnError = Box<dyn Fn(&mut Context<'_>, &Address, &RequestError)>;
-
-/// Where requests are handled.
-enum Way {
-    Here(Rc<Make>),
-    Threads(WorkerPool, Arc<MakeInThread>),
-    #[cfg(unix)]
-    Processes(WorkerPool, Box<dyn Fn(&Address) -> Command>, Arc<Children>),
-}
-
-/// Requests that have a listener or a datagram socket to come by, as the parts of that share it.
-pub(super) struct Shared {
-    way: Way,
-    pub(super) admission: Admission,
-    verify: Option<Verify>,
-    on_error: Option<OnError>,
-    timeout: Option<Duration>,
-}
-
-/// A request that nobody has begun to handle.
-pub(super) enum Task {
-    Stream(Accepted),
-    Datagram(Vec<u8>),
-}
-
-/// What has become of a request.
-#[derive(Default)]
-pub(super) struct Outcome {
-    /// It is closed in an orderly way, unless it goes back to a protocol.
-    pub(super) connection: Option<(BlockingStream, Option<GiveBack>)>,
-    /// To a datagram: none if its handler failed or wrote nothing.
-    pub(super) answer: Option<Vec<u8>>,
-    pub(super) error: Option<RequestError>,
 }
 
 /// How long a request may take, unless it is said otherwise.
@@ -102,11 +64,10 @@ impl Requests {
     /// At most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command` says which
     /// program, for a client.
     ///
-    /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input, and
-    /// its output the answer, as [`Request`] says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the client's Internet address.
-    /// Once its time is up it is killed; its own children are not, and keep the connection open if they have it. Each is
-    /// waited for by a thread.
-    ///
+    /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input,
+    /// and its output the answer, as [`Request`](super::Request) says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the
+    /// client's Internet address. Once its time is up it is killed; its own children are not, and keep the connection
+    /// open if they have it. Each is waited for by a thread.
     /// | the child | the connection | the datagram |
     /// | --- | --- | --- |
     /// | exits, with whatever status | is closed in an orderly way | is answered |
@@ -200,162 +161,6 @@ impl Requests {
     fn shared(self) -> Rc<Shared> {
         let Requests { way, parallel_max, verify, on_error, timeout } = self;
         Rc::new(Shared { way, admission: Admission::new(parallel_max), verify, on_error, timeout })
-    }
-}
-
-impl Shared {
-    /// Whether a client may come in; one that may not is counted.
-    pub(super) fn admits(&self, context: &mut Context<'_>, client: &Address) -> bool {
-        let admitted = self.verify.as_ref().is_none_or(|verify| verify(client));
-        if !admitted {
-            self.admission.refuse(context);
-        }
-        admitted
-    }
-
-    /// Has a request handled that was admitted.
-    pub(super) fn begin(self: &Rc<Shared>, context: &mut Context<'_>, task: Task, client: Address) {
-        let deadline = self.timeout.and_then(|timeout| context.now().checked_add(timeout));
-        let begun = match &self.way {
-            Way::Here(make) => self.begin_here(context, make.clone(), task, client.clone(), deadline),
-            Way::Threads(pool, make) => {
-                let (make, end, client) = (make.clone(), self.end_for(&client), client.clone());
-                let work = move || task.run(&mut *make(), client, deadline);
-                pool.submit(context, None, work, end).map(|_| ())
-            }
-            #[cfg(unix)]
-            Way::Processes(pool, command, children) => {
-                let (command, end) = (command(&client), self.end_for(&client));
-                children.begin(context, pool, Spawn { command, task, timeout: self.timeout }, &client, end)
-            }
-        };
-        if let Err(error) = begun {
-            self.end(context, error.into(), &client);
-        }
-    }
-
-    /// By way of the queue: a handler is called by nobody's callback.
-    fn begin_here(
-        self: &Rc<Shared>,
-        context: &mut Context<'_>,
-        make: Rc<Make>,
-        task: Task,
-        client: Address,
-        deadline: Option<Instant>,
-    ) -> io::Result<()> {
-        let end = self.end_for(&client);
-        let call = context.completion(move |context, _: Option<()>| {
-            let outcome = caught(|| task.run(&mut *make(), client, deadline));
-            end(context, outcome);
-        })?;
-        // It is this loop's own.
-        let _ = call.complete(());
-        Ok(())
-    }
-
-    fn end_for(
-        self: &Rc<Shared>,
-        client: &Address,
-    ) -> impl FnOnce(&mut Context<'_>, Result<Outcome, WorkError>) + 'static {
-        let (shared, client) = (self.clone(), client.clone());
-        move |context, outcome| shared.end(context, outcome.unwrap_or_else(Outcome::of_error), &client)
-    }
-
-    /// A request has ended: another one may begin, and what is left to do for its client is done.
-    pub(super) fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
-        self.admission.end(context);
-        let Outcome { connection, answer, error } = outcome;
-        if let (Some(Gate::Datagrams(id)), Some(answer)) = (self.admission.gate(), answer) {
-            if let Some(mut socket) = context.datagram(id) {
-                socket.send_to(&answer, client);
-            }
-        }
-        if let Some((stream, give_back)) = connection {
-            let protocol = give_back.map_or_else(|| Box::new(Closing) as Box<dyn Protocol>, |make| make());
-            if let Err(error) = context.attach(stream, protocol) {
-                log::debug!("the connection with {client} ended before it came back: {error}");
-            }
-        }
-        if let Some(error) = error {
-            self.tell(context, client, &error);
-        }
-    }
-
-    pub(super) fn tell(&self, context: &mut Context<'_>, client: &Address, error: &RequestError) {
-        let level = match error {
-            RequestError::Io(error) if is_clients(error) => log::Level::Debug,
-            _ => log::Level::Warn,
-        };
-        log::log!(level, "a request of {client} went wrong: {error}");
-        if let Some(hook) = &self.on_error {
-            hook(context, client, error);
-        }
-    }
-
-    /// Ends what still runs as far as that is possible. Returns whether all has ended after `grace`, which is not waited
-    /// for a handler that is still at work: nothing ends it.
-    pub(super) fn shutdown(&self, grace: Duration) -> bool {
-        match &self.way {
-            Way::Here(_) => true,
-            Way::Threads(pool, _) => {
-                pool.shutdown(if self.admission.in_progress() == 0 { grace } else { Duration::ZERO })
-            }
-            #[cfg(unix)]
-            Way::Processes(pool, _, children) => {
-                children.kill_all();
-                pool.shutdown(grace)
-            }
-        }
-    }
-}
-
-/// Whether an error is the client's doing, who could fill a log with it.
-fn is_clients(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::InvalidData
-    )
-}
-
-impl Task {
-    pub(super) fn run(self, handler: &mut dyn RequestHandler, client: Address, deadline: Option<Instant>) -> Outcome {
-        match self {
-            Task::Stream(accepted) => accepted.take().map_or_else(Outcome::default, |stream| {
-                Outcome::of(Request::of_stream(stream, client, deadline), handler)
-            }),
-            Task::Datagram(data) => Outcome::of(Request::of_datagram(data, client, deadline), handler),
-        }
-    }
-}
-
-impl Outcome {
-    fn of(mut request: Request, handler: &mut dyn RequestHandler) -> Outcome {
-        if let Err(error) = handler::run(handler, &mut request) {
-            return error.into();
-        }
-        if request.datagram().is_some() {
-            return Outcome { answer: request.into_answer(), ..Outcome::default() };
-        }
-        Outcome { connection: request.into_connection(), ..Outcome::default() }
-    }
-
-    fn of_error(error: WorkError) -> Outcome {
-        let error = match error {
-            WorkError::Panicked(message) => RequestError::Panicked(message),
-            other => RequestError::Io(io::Error::other(other)),
-        };
-        Outcome { error: Some(error), ..Outcome::default() }
-    }
-}
-
-impl From<io::Error> for Outcome {
-    fn from(error: io::Error) -> Outcome {
-        Outcome { error: Some(error.into()), ..Outcome::default() }
     }
 }
 

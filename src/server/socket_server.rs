@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Requests, Serving};
 #[cfg(unix)]
-use crate::UnixAddress;
-use crate::{Address, Context, EventLoop, Handle};
+use switchboard::UnixAddress;
+use switchboard::{Address, Context, EventLoop, Handle};
 
 /// A [`Requests`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
 /// `UnixDatagramServer`.

@@ -1,9 +1,10 @@
-//! Connections, on their way from the loop to a handler and back to their end.
+//! Connections, on their way from the loop to a handler.
 
 use std::rc::Rc;
 
-use super::requests::{Shared, Task};
-use crate::{Address, BlockingStream, CloseReason, Context, Detached, Protocol, Transport};
+use super::shared::Shared;
+use super::task::{Accepted, Task};
+use switchboard::{Address, CloseReason, Context, Protocol, Transport};
 
 /// A connection that was accepted: leaves the loop at once.
 pub(super) struct Incoming {
@@ -41,35 +42,5 @@ impl Protocol for Incoming {
         if !matches!(reason, CloseReason::Detached) {
             self.shared.admission.end(&mut transport.context());
         }
-    }
-}
-
-/// A connection that nobody has begun to handle: reset where nobody will.
-pub(super) struct Accepted(Option<BlockingStream>);
-
-impl Accepted {
-    pub(super) fn take(mut self) -> Option<BlockingStream> {
-        self.0.take()
-    }
-}
-
-impl Drop for Accepted {
-    fn drop(&mut self) {
-        if let Some(stream) = self.0.take() {
-            Detached::from(stream).abort();
-        }
-    }
-}
-
-/// A connection whose request was handled: the loop sees to its orderly end, for which no handler need wait (rule X1).
-pub(super) struct Closing;
-
-impl Protocol for Closing {
-    fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        transport.close();
-    }
-
-    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
-        data.len()
     }
 }

@@ -88,8 +88,8 @@ use std::time::Duration;
 use self::handed_over::{HandedOver, Socket};
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
-use crate::signals::{Signal, add_signal_handler};
-use crate::{Address, Context, Endpoint, EventLoop, ListenerId, Protocol};
+use switchboard::signals::{Signal, add_signal_handler};
+use switchboard::{Address, Context, Endpoint, EventLoop, ListenerId, Protocol};
 
 /// A server as a service manager runs it; the module's page says what it does.
 #[derive(Debug)]
@@ -166,7 +166,8 @@ impl Service {
                 return Ok(listener);
             }
         };
-        let listener = listener.map_err(|error| endpoint.cannot_be_listened_on(error))?;
+        let listener =
+            listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))?;
         if let (Endpoint::Unix(..), Some(mut listening)) = (endpoint, context.listener(listener)) {
             // It was not systemd that made it. Where its path is gone there is nothing to remove.
             if let Err(error) = listening.set_unlinks(true) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 
-use crate::{Context, TimerId};
+use switchboard::{Context, TimerId};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 

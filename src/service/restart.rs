@@ -19,8 +19,8 @@ use super::handed_over::PREDECESSOR;
 use super::notify::Manager;
 use super::reserve::Reserve;
 use super::successor::{Heard, READY, Successor};
-use crate::signals::Signal;
-use crate::{Context, ListenerId, SourceAction, SourceId, TimerId};
+use switchboard::signals::Signal;
+use switchboard::{Context, ListenerId, SourceAction, SourceId, TimerId};
 
 /// The first descriptor that is handed over, by systemd's protocol.
 const FIRST_DESCRIPTOR: i32 = 3;

@@ -12,7 +12,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use super::reserve::Reserve;
-use crate::Context;
+use switchboard::Context;
 
 /// What a new process says to the one that it takes over from.
 pub(super) const READY: &[u8] = b"READY=1\n";

@@ -1,4 +1,4 @@
-//! Signals as events of the loop (feature `signals`, Unix; rule G2).
+//! Signals as events of the loop (feature `signals`, Unix; rule [G2](crate::guide::rules#g2)).
 //!
 //! ```
 //! use std::time::Duration;
@@ -43,7 +43,7 @@ use signal_hook_mio::v1_0::Signals;
 
 pub use self::signal::Signal;
 use self::wanted::Wanted;
-use crate::{Context, SourceAction, SourceId};
+use switchboard::{Context, SourceAction, SourceId};
 
 /// Has `handler` called when one of these signals comes.
 ///

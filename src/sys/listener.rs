@@ -13,37 +13,6 @@ use crate::Address;
 use crate::UnixAddress;
 use crate::threads::backlog::{Room, Wake};
 
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Elsewhere the option lets a second program take the address away.
-    if cfg!(unix) {
-        socket.set_reuse_address(true)?;
-    }
-    Ok(socket)
-}
-
-fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    socket.bind(&address.into())?;
-    socket.listen(backlog_length(backlog))?;
-    Ok(socket.into())
-}
-
-/// Whether the system spreads connections evenly among sockets that listen on the same address.
-#[cfg(feature = "workers")]
-pub(crate) const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// Binds and listens on an address that others bind in the same way, beside this one.
-#[cfg(feature = "workers")]
-pub(crate) fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    let socket = new_socket(address)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_reuse_port(true)?;
-    listen(socket, address, backlog)
-}
-
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     /// A listener in TCP's type that was made elsewhere, or is one of another protocol.
@@ -99,13 +68,21 @@ impl Listener {
     }
 
     fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let socket = new_socket(address)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Elsewhere the option lets a second program take the address away.
+        if cfg!(unix) {
+            socket.set_reuse_address(true)?;
+        }
         // Before it listens, so that every stream inherits them.
         set_tcp_options(&SockRef::from(&socket))?;
-        let listener = listen(socket, address, backlog)?;
-        listener.set_nonblocking(true)?;
-        let is_tcp = is_tcp(&SockRef::from(&listener));
-        let listener = mio::net::TcpListener::from_std(listener);
+        socket.bind(&address.into())?;
+        socket.listen(backlog_length(backlog))?;
+        socket.set_nonblocking(true)?;
+        let is_tcp = is_tcp(&SockRef::from(&socket));
+        let listener = mio::net::TcpListener::from_std(socket.into());
         match is_tcp {
             true => Ok(Listener::Tcp(listener)),
             // The system is set up to make MPTCP sockets in place of TCP's.

@@ -38,8 +38,6 @@ pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
-#[cfg(feature = "workers")]
-pub(crate) use listener::{REUSE_PORT_BALANCES, listen_reuse_port};
 pub(crate) use names::look_up;
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use put_off::PutOff;

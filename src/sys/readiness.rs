@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What an event said a source is ready for. All of these are hints: only trying tells (rule R6).
+/// What an event said a source is ready for. All of these are hints: only trying tells (rule [R6](crate::guide::rules#r6)).
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness(u8);
 

@@ -402,7 +402,7 @@ impl Network {
         protocol: Box<dyn Protocol>,
     ) -> io::Result<()> {
         let event_loop = self.hosts[host.0].as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        event_loop.core.check_listens()?;
+        event_loop.core.life.check_listens()?;
         event_loop.core.attach(held(stream, peer), protocol).map(|_| ())
     }
 

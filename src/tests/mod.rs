@@ -350,6 +350,7 @@ mod repeating;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;
 mod starting;
+pub(crate) mod states;
 mod stopping;
 mod timeouts;
 mod timing;

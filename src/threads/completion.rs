@@ -8,9 +8,10 @@ use crate::{CompletionId, Handle};
 /// The other end of [`Context::completion`](crate::Context::completion): gives the call that waits there its value, once,
 /// from any thread.
 ///
-/// Dropped without a value, by a panic as well, it tells the loop so: the call comes with `None`. What it gives goes by the
-/// loop's queue of commands (rule G1), but is never refused as one too many: each has its call in the loop already, and who
-/// makes those bounds them. Giving costs a short lock, an allocation, and a system call where the loop may be asleep.
+/// Dropped without a value, by a panic as well, it tells the loop so: the call comes with `None`. What it gives goes by
+/// the loop's queue of commands (rule [G1](crate::guide::rules#g1)), but is never refused as one too many: each has its
+/// call in the loop already, and who makes those bounds them. Giving costs a short lock, an allocation, and a system
+/// call where the loop may be asleep.
 pub struct Completion<T: Send + 'static> {
     /// `None` once it was given.
     handle: Option<Handle>,

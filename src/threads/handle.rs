@@ -1,8 +1,6 @@
 //! The loop as other threads see it.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +11,8 @@ use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
 ///
-/// What it is asked for is queued as a *command*, which the loop runs in its next turn (rule G1):
+/// What it is asked for is queued as a *command*, which the loop runs in its next turn (rule
+/// [G1](crate::guide::rules#g1)):
 ///
 /// - The commands of one thread run in the order it posted them, each exactly once.
 /// - No method waits, but for the moment in which another thread or the loop touches the queue. At most
@@ -65,8 +64,6 @@ pub(crate) enum Command {
     Write(ConnectionId, Vec<u8>),
     Close(ConnectionId),
     Abort(ConnectionId),
-    /// A thread has looked the name of a connect up.
-    LookedUp(ConnectionId, io::Result<Vec<SocketAddr>>),
     /// A thread has given what a call waits for, or given up.
     Completed(CompletionId, Value),
     /// A listener was fed, or the one that feeds others may go on.
@@ -160,12 +157,6 @@ impl Handle {
     /// refuses, that is logged.
     pub fn wake(&self) {
         Wake::wake(self.shared.mailbox.waker());
-    }
-
-    /// A name was looked up. Beyond the bound on commands: the number of look-ups has one of its own.
-    pub(crate) fn looked_up(&self, id: ConnectionId, found: io::Result<Vec<SocketAddr>>) {
-        // Once the loop is gone, nobody wants to know.
-        let _ = self.shared.mailbox.push_below(usize::MAX, found, |found| Command::LookedUp(id, found));
     }
 
     /// A value that a call waits for; given back where the loop is gone.

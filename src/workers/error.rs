@@ -5,8 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::Counters;
-use crate::reason::panic_message;
+use switchboard::Counters;
 
 /// A loop of a group has failed: which, how, and what all of them had counted.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl fmt::Display for GroupError {
 impl fmt::Display for LoopFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoopFailure::Panic(message) => write!(f, "panicked: {}", crate::escape(message.as_bytes())),
+            LoopFailure::Panic(message) => write!(f, "panicked: {}", switchboard::escape(message.as_bytes())),
             LoopFailure::Io(error) => write!(f, "has failed: {error}"),
         }
     }
@@ -98,4 +97,15 @@ impl From<GroupError> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// The error of a thread that cannot be started, with what the system says.
+pub(super) fn cannot_start_thread(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
+}
+
+/// The message of a panic, if it has one.
+pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
+    message.unwrap_or("(not a message)").to_owned()
 }

@@ -7,12 +7,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::error::{GroupError, LoopFailure};
+use super::error::{GroupError, LoopFailure, cannot_start_thread};
 use super::group_handle::{GroupHandle, Shared};
 use super::listen::{self, GroupListener, Listen};
-use super::member::{self, Start};
-use crate::reason::cannot_start_thread;
-use crate::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
+use super::member::{self, Plan, Start, WhenLoopFails};
+use switchboard::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
 ///
@@ -63,26 +62,7 @@ pub struct EventLoopGroup {
 pub struct GroupBuilder {
     loops: NonZeroUsize,
     name: String,
-    pub(super) limits: Limits,
-    pub(super) panic_policy: PanicPolicy,
-    pub(super) when_loop_fails: WhenLoopFails,
-    pub(super) setup: Setup,
-}
-
-type Setup = Box<dyn Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync>;
-
-/// What becomes of the others when a loop of a group fails: when its thread panics, under
-/// [`PanicPolicy::Propagate`], or its poller does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WhenLoopFails {
-    /// They are stopped: a clear end, to be started anew, instead of a server at half its strength.
-    #[default]
-    StopAll,
-    /// They go on. [`join`](EventLoopGroup::join) tells of the failure when they have ended too. Connections that waited in
-    /// the failed loop's share of a reuse-port address are reset by the system. Those that were accepted for it and that it
-    /// had not taken yet are served by the others. If it was the one that accepts for all, nothing is accepted any more.
-    GoOn,
+    plan: Plan,
 }
 
 impl EventLoopGroup {
@@ -102,10 +82,12 @@ impl EventLoopGroup {
         GroupBuilder {
             loops,
             name: "event-loop".to_owned(),
-            limits: Limits::default(),
-            panic_policy: PanicPolicy::default(),
-            when_loop_fails: WhenLoopFails::default(),
-            setup: Box::new(|_, _| Ok(())),
+            plan: Plan {
+                limits: Limits::default(),
+                panic_policy: PanicPolicy::default(),
+                when_loop_fails: WhenLoopFails::default(),
+                setup: Box::new(|_, _| Ok(())),
+            },
         }
     }
 
@@ -257,20 +239,20 @@ impl GroupBuilder {
 
     /// The limits of each loop. What is said there to be the loop's own holds for each of them, not for their sum.
     pub fn limits(mut self, limits: Limits) -> GroupBuilder {
-        self.limits = limits;
+        self.plan.limits = limits;
         self
     }
 
     /// What happens when a callback panics. Under [`PanicPolicy::Propagate`] its loop fails, see
     /// [`when_loop_fails`](GroupBuilder::when_loop_fails).
     pub fn panic_policy(mut self, policy: PanicPolicy) -> GroupBuilder {
-        self.panic_policy = policy;
+        self.plan.panic_policy = policy;
         self
     }
 
     /// What becomes of the others when a loop fails.
     pub fn when_loop_fails(mut self, what: WhenLoopFails) -> GroupBuilder {
-        self.when_loop_fails = what;
+        self.plan.when_loop_fails = what;
         self
     }
 
@@ -280,7 +262,7 @@ impl GroupBuilder {
         mut self,
         setup: impl Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> GroupBuilder {
-        self.setup = Box::new(setup);
+        self.plan.setup = Box::new(setup);
         self
     }
 
@@ -295,18 +277,19 @@ impl GroupBuilder {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread has no NUL in it");
             return Err(GroupError::new(0, LoopFailure::Io(error)));
         }
-        let shared = Arc::new(Shared::new(self.loops.get()));
-        let limits = self.limits.clone();
-        let plan = Arc::new(self);
+        let GroupBuilder { loops, name, plan } = self;
+        let shared = Arc::new(Shared::new(loops.get()));
+        let limits = plan.limits.clone();
+        let plan = Arc::new(plan);
         let (started, all) = mpsc::channel();
         let mut group = EventLoopGroup { handle: GroupHandle { shared }, threads: Vec::new(), limits };
         let mut begin = Vec::new();
         let mut not_spawned = None;
-        for index in 0..plan.loops.get() {
+        for index in 0..loops.get() {
             let (begin_one, all_started) = mpsc::channel();
             let start = Start { index, shared: group.handle.shared.clone(), started: started.clone(), all_started };
             let thread_plan = plan.clone();
-            let thread = thread::Builder::new().name(format!("{}-{index}", plan.name));
+            let thread = thread::Builder::new().name(format!("{name}-{index}"));
             match thread.spawn(move || member::run(&thread_plan, start)) {
                 Ok(thread) => group.threads.push(thread),
                 Err(error) => {
@@ -318,7 +301,7 @@ impl GroupBuilder {
         }
         drop(started);
         let mut handles: Vec<_> = all.iter().collect();
-        if handles.len() < plan.loops.get() {
+        if handles.len() < loops.get() {
             // Those that have started are told so by the end of what they wait for.
             drop(begin);
             let joined = group.join_all();
@@ -339,9 +322,9 @@ impl fmt::Debug for GroupBuilder {
         f.debug_struct("GroupBuilder")
             .field("loops", &self.loops)
             .field("name", &self.name)
-            .field("limits", &self.limits)
-            .field("panic_policy", &self.panic_policy)
-            .field("when_loop_fails", &self.when_loop_fails)
+            .field("limits", &self.plan.limits)
+            .field("panic_policy", &self.plan.panic_policy)
+            .field("when_loop_fails", &self.plan.when_loop_fails)
             .finish_non_exhaustive()
     }
 }

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::sys::Clock;
-use crate::{Context, Counters, Handle, PostError};
+use switchboard::{Context, Counters, Handle, PostError};
 
 /// A handle to a group of loops: `Clone + Send + Sync`. It does not keep the group alive.
 ///
@@ -41,7 +40,7 @@ impl Shared {
     pub(super) fn new(loops: usize) -> Shared {
         Shared {
             handles: OnceLock::new(),
-            made: Clock::System.now(),
+            made: Instant::now(),
             drain_by_ns: AtomicU64::new(NEVER),
             shut_down_by_ns: AtomicU64::new(NEVER),
             stopped: AtomicBool::new(false),
@@ -83,7 +82,7 @@ impl Shared {
     }
 
     fn age(&self) -> Duration {
-        Clock::System.now().saturating_duration_since(self.made)
+        self.made.elapsed()
     }
 
     /// The loop that is to accept for all: of several listeners not always the same.

@@ -5,12 +5,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 
+use socket2::{Domain, Socket, Type};
+
 use super::group_handle::GroupHandle;
 #[cfg(unix)]
-use crate::UnixAddress;
-use crate::listener::feeder;
-use crate::sys::{self, REUSE_PORT_BALANCES};
-use crate::{Address, Context, Limits, ListenerId, PostError, Protocol};
+use switchboard::UnixAddress;
+use switchboard::{Address, Context, Limits, ListenerId, PostError, Protocol, SharedBacklog};
 
 /// How connections are spread among the loops of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,24 @@ where
     }
 }
 
+/// Whether the system spreads connections evenly among sockets that listen on the same address.
+const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Binds and listens on an address that others bind in the same way, beside this one.
+fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog.max(1)).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
 fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "a loop of the group has ended, or its factory could not be made")
 }
@@ -183,7 +201,7 @@ where
 {
     let mut sockets = Vec::new();
     for _ in group.handles() {
-        let socket = sys::listen_reuse_port(address, of_loop.backlog)?;
+        let socket = listen_reuse_port(address, of_loop.backlog)?;
         // The others take the port that the first one got.
         address = socket.local_addr()?;
         sockets.push(socket);
@@ -219,19 +237,18 @@ where
         listening.pause();
         Ok((id, listening.local_addr()?))
     })?;
-    // What waits in it was accepted since one of them had room: it needs no bound of its own.
-    let backlog = Arc::new(sys::Backlog::new(group.handles().len(), usize::MAX));
+    let backlog = SharedBacklog::new(group.handles().len());
     let (local, taken) = (address.clone(), backlog.clone());
     let made = group.ask_each_patiently(move |index, context| {
         let factory = make(index, context);
-        let id = feeder::listen_from(context, &taken, index, local.clone(), factory)?;
+        let id = taken.listen(context, index, local.clone(), factory)?;
         set_limits(context, id, limits.as_ref());
         Ok(id)
     });
     let result = made.and_then(|made| all_or_none(group, made, |&id| id)).and_then(|listeners| {
         ask_one(group, index, move |context| {
             context.listener(acceptor).ok_or(io::ErrorKind::NotConnected)?.resume();
-            feeder::serve_from(context, acceptor, backlog);
+            backlog.accept_by(context, acceptor);
             Ok(())
         })?;
         Ok(GroupListener { address, listeners, acceptor: Some((index, acceptor)) })

@@ -5,9 +5,33 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use super::group::{GroupBuilder, WhenLoopFails};
 use super::group_handle::{NEVER, Shared};
-use crate::{EventLoop, Handle, PanicPolicy};
+use switchboard::{Context, EventLoop, Handle, Limits, PanicPolicy};
+
+/// What each loop of a group is made with.
+pub(super) struct Plan {
+    pub(super) limits: Limits,
+    pub(super) panic_policy: PanicPolicy,
+    pub(super) when_loop_fails: WhenLoopFails,
+    pub(super) setup: Setup,
+}
+
+type Setup = Box<dyn Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync>;
+
+/// What becomes of the others when a loop of a group fails: when its thread panics, under
+/// [`PanicPolicy::Propagate`], or its poller does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenLoopFails {
+    /// They are stopped: a clear end, to be started anew, instead of a server at half its strength.
+    #[default]
+    StopAll,
+    /// They go on. [`join`](super::EventLoopGroup::join) tells of the failure when they have ended too. Connections
+    /// that waited in the failed loop's share of a reuse-port address are reset by the system. Those that were accepted
+    /// for it and that it had not taken yet are served by the others. If it was the one that accepts for all, nothing
+    /// is accepted any more.
+    GoOn,
+}
 
 /// One loop of a group. However it ends, dropping it tells the others.
 pub(super) struct Member {
@@ -38,7 +62,7 @@ pub(super) struct Start {
 }
 
 /// What the thread does: makes its loop, and runs it once all have theirs.
-pub(super) fn run(plan: &GroupBuilder, start: Start) -> io::Result<()> {
+pub(super) fn run(plan: &Plan, start: Start) -> io::Result<()> {
     let Start { index, shared, started, all_started } = start;
     let mut event_loop = EventLoop::with_limits(plan.limits.clone())?;
     event_loop.set_panic_policy(plan.panic_policy);

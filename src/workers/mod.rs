@@ -11,9 +11,8 @@ mod member;
 mod pool;
 
 pub use error::{GroupError, LoopFailure};
-pub use group::{EventLoopGroup, GroupBuilder, WhenLoopFails};
+pub use group::{EventLoopGroup, GroupBuilder};
 pub use group_handle::GroupHandle;
 pub use listen::{Distribution, GroupListener, Listen};
-#[cfg(feature = "server")]
-pub(crate) use pool::caught;
+pub use member::WhenLoopFails;
 pub use pool::{Job, WorkError, WorkerPool};

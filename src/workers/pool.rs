@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::reason::{cannot_start_thread, panic_message};
-use crate::{Completion, Context, escape};
+use super::error::{cannot_start_thread, panic_message};
+use switchboard::{Completion, Context, escape};
 
 /// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
 /// loop's thread, as Twisted's `deferToThread` and asyncio's `run_in_executor` do it.
@@ -280,7 +280,7 @@ impl Shared {
 }
 
 /// Does work that may panic.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message = panic_message(&*payload);
         log::error!("work panicked: {}", escape(message.as_bytes()));

@@ -53,7 +53,7 @@ fn a4_a_backlog_of_0_serves() {
 }
 
 #[test]
-fn a9_who_sent_and_left_before_being_accepted_is_heard() {
+fn r4_who_sent_and_left_before_being_accepted_is_heard() {
     let mut event_loop = event_loop();
     let address = listen(&mut event_loop, || Echo);
     let mut client = connect(address);

@@ -10,6 +10,7 @@ mod accepting;
 #[cfg(feature = "workers")]
 mod acceptor;
 mod allocations;
+mod circles;
 mod closing;
 mod connecting;
 mod datagrams;
@@ -40,6 +41,7 @@ mod proxy;
 mod request_children;
 #[cfg(feature = "server")]
 mod request_handlers;
+mod rules;
 #[cfg(all(unix, feature = "service"))]
 mod service;
 #[cfg(all(unix, feature = "signals"))]

@@ -32,14 +32,14 @@ fn u1_the_queue_has_marks_and_keeps_the_order() {
     world.slow(SECOND);
     fill(&mut world, 30);
     assert!(world.with(|transport| transport.queued_bytes()) > 50_000);
-    assert!(world.queued_total() > 50_000);
+    assert!(world.queued() > 50_000);
     world.network.run_for(MS);
     assert_eq!(world.log.take(), ["pause"]);
     assert_eq!(world.rest(), ["resume"]);
     let received: Vec<_> = world.received().iter().map(|data| data[0]).collect();
     // What the peer has no room for is lost, not queued for ever.
     assert!(received.len() > 20 && received.is_sorted(), "{received:?}");
-    assert_eq!((world.queued_total(), world.with(|transport| transport.queued_bytes())), (0, 0));
+    assert_eq!((world.queued(), world.with(|transport| transport.queued_bytes())), (0, 0));
     // A changed mark is checked too.
     fill(&mut world, 30);
     world.with(|transport| transport.set_write_marks(1_000_000, 1_000_000));
@@ -145,7 +145,7 @@ fn hoard(world: &mut World) -> crate::testing::Peer {
     let mut peer = world.network.peer(at);
     peer.stall();
     world.rest();
-    assert!(world.queued_total() > 100_000);
+    assert!(world.queued() > 100_000);
     peer
 }
 
@@ -231,7 +231,7 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
         assert_eq!(world.log.take(), [] as [&str; 0]);
         world.network.run_for(SECOND * 10);
         assert_eq!(world.log.take(), expected);
-        assert_eq!(world.queued_total(), 0);
+        assert_eq!(world.queued(), 0);
         assert_eq!(world.network.event_loop(world.host).time_to_next(), None, "no timer is left");
     }
     let mut world = world(Limits::default(), idle);
@@ -240,7 +240,7 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
     world.with(|transport| transport.abort());
     world.network.run_for(SECOND);
     assert_eq!(world.log.take(), [] as [&str; 0], "it was never made");
-    assert_eq!(world.queued_total(), 0);
+    assert_eq!(world.queued(), 0);
 }
 
 #[test]

@@ -23,11 +23,11 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
     let one_write = ledger.write_max + 256;
     let mut total = 0;
     core.each_connection(|id, connection| {
-        let cost = connection.queued_cost() + core.log.cost(id);
+        let cost = connection.queued_cost() + core.outbox.log().cost(id);
         total += cost;
         let inspected = connection.inspected();
         cover(ledger, connection);
-        note_ending(ledger, (host, ConnectionId(id)), connection, core.clock.now());
+        note_ending(ledger, (host, ConnectionId(id)), connection, core.now());
         ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
         let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
         ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
@@ -42,7 +42,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
             ledger.coverage.hit("datagrams queued");
         }
     });
-    ledger.check(total == core.queued_total, || format!("{} are queued in all, not {total}", core.queued_total));
+    ledger.check(total == core.outbox.queued(), || format!("{} are queued in all, not {total}", core.outbox.queued()));
     let all_max = loop_max + one_write + ledger.restored + 64 * core.slots.connections();
     ledger.check(total <= all_max, || format!("{total} bytes are queued in the loop, of {loop_max}"));
     core.each_listener(|_, listener| match listener.accepting {

@@ -1,18 +1,6 @@
-//! How fast bytes are taken: token buckets, of one connection or of a group.
-//!
-//! Pure data: no clock, `now` is an argument.
+//! A token bucket: how fast bytes may be taken.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-use crate::ids::Id;
-use crate::time::heap::Key;
-
-/// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
-///
-/// `Copy + Send`, valid for one loop. Once the group is removed the id is stale, and never comes to mean another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RateGroupId(pub(crate) u64);
 
 /// A bucket that fills with tokens as time passes, up to a brim; each token is worth a byte.
 #[derive(Debug)]
@@ -63,58 +51,6 @@ impl TokenBucket {
         // Rounded up: a wake-up that is early finds too little.
         let nanoseconds = (missing + self.bytes_per_second - 1) / self.bytes_per_second;
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
-    }
-}
-
-/// What holds one connection's reading back, beside its pauses.
-#[derive(Debug, Default)]
-pub(crate) struct ReadRate {
-    pub(crate) own: Option<TokenBucket>,
-    pub(crate) group: Option<RateGroupId>,
-    /// What its group has granted it, while it waited.
-    pub(crate) granted: usize,
-    pub(crate) waiting: Waiting,
-}
-
-/// What a connection waits for before it may read on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Waiting {
-    #[default]
-    No,
-    /// For its own bucket, with this timer.
-    ForOwn(Key),
-    /// For its turn in its group.
-    ForGroup,
-}
-
-/// Connections that share a bucket. Those that find it empty stand in a queue, so that each has its turn.
-pub(crate) struct RateGroup {
-    pub(crate) bucket: TokenBucket,
-    /// It holds full ids: what they name may be gone, or have left the group.
-    pub(crate) waiting: VecDeque<Id>,
-    pub(crate) timer: Option<Key>,
-}
-
-/// Nobody in a group is granted less at a time, where there is that much: about what a packet carries.
-const SHARE_BYTES_MIN: usize = 1460;
-
-impl RateGroup {
-    pub(crate) fn new(bucket: TokenBucket) -> RateGroup {
-        RateGroup { bucket, waiting: VecDeque::new(), timer: None }
-    }
-
-    /// How much a connection may take that was granted nothing: nothing while others wait.
-    pub(crate) fn available(&mut self, now: Instant) -> usize {
-        match self.waiting.is_empty() {
-            true => self.bucket.available(now),
-            false => 0,
-        }
-    }
-
-    /// How much each of those that wait is granted.
-    pub(crate) fn share(&mut self, now: Instant) -> usize {
-        let available = self.bucket.available(now);
-        (available / self.waiting.len().max(1)).max(SHARE_BYTES_MIN).min(available)
     }
 }
 

@@ -1,0 +1,91 @@
+//! What few connections have, in one record that only those pay for.
+
+use super::{Connection, Handover};
+use crate::CloseReason;
+use crate::rate::ReadRate;
+use crate::reason::Timeout;
+use crate::time::heap::Key;
+
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Why and how it ends, once that has begun. `None` if the peer ended first, until there is more to tell.
+    pub(crate) ending: Option<Ending>,
+    /// How fast it may be read from, if that is limited.
+    pub(crate) rate: Option<ReadRate>,
+    /// The timers of the timeouts that nothing resets.
+    handshake: Option<Key>,
+    total: Option<Key>,
+}
+
+/// What is known of an end that has begun.
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// When the flush is looked at again, or the lingering is over, if that is set.
+    pub(crate) timer: Option<Key>,
+    /// When it first could not send all, in the loop's own time.
+    pub(crate) blocked_ns: Option<u64>,
+    /// How much input was discarded while lingering.
+    pub(crate) discarded_bytes: usize,
+    /// Who gets it, if it ends by being detached.
+    pub(crate) handover: Option<Box<Handover>>,
+}
+
+impl Ending {
+    pub(super) fn new(reason: CloseReason) -> Ending {
+        Ending { reason, timer: None, blocked_ns: None, discarded_bytes: 0, handover: None }
+    }
+}
+
+impl Extras {
+    fn timer_of(&mut self, timeout: Timeout) -> &mut Option<Key> {
+        match timeout {
+            Timeout::Handshake => &mut self.handshake,
+            _ => &mut self.total,
+        }
+    }
+
+    /// Takes the timers of the timeouts that nothing resets.
+    pub(crate) fn take_timers(&mut self) -> [Option<Key>; 2] {
+        [self.handshake.take(), self.total.take()]
+    }
+}
+
+impl Connection {
+    pub(crate) fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.extras.as_ref()?.ending.as_ref()
+    }
+
+    pub(crate) fn ending_mut(&mut self) -> Option<&mut Ending> {
+        self.extras.as_mut()?.ending.as_mut()
+    }
+
+    pub(super) fn set_ending(&mut self, reason: CloseReason) -> &mut Ending {
+        self.extras_mut().ending.insert(Ending::new(reason))
+    }
+
+    /// The record of an end that has begun and is not over at once.
+    pub(crate) fn ending_record(&mut self) -> &mut Ending {
+        self.extras_mut().ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
+    }
+
+    pub(crate) fn rate_mut(&mut self) -> Option<&mut ReadRate> {
+        self.extras.as_mut()?.rate.as_mut()
+    }
+
+    /// Returns the timer of a handshake or total timeout.
+    pub(crate) fn timer(&mut self, timeout: Timeout) -> Option<Key> {
+        *self.extras.as_mut()?.timer_of(timeout)
+    }
+
+    /// Sets the timer of a handshake or total timeout, or takes it away. Returns the one that it had.
+    pub(crate) fn replace_timer(&mut self, timeout: Timeout, timer: Option<Key>) -> Option<Key> {
+        match (&mut self.extras, timer) {
+            (None, None) => None,
+            _ => std::mem::replace(self.extras_mut().timer_of(timeout), timer),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The life of a connection: its states, and the table of what leads from one to the next.
+
+/// A state. Nothing is delivered in `Connecting`, and nothing is called any more in `Gone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is not established yet. What is written is queued.
+    Connecting,
+    /// The same, and `shutdown_write` was asked for.
+    ConnectingFinQueued,
+    /// Both halves are open.
+    Open,
+    /// The peer's end of stream was read; we may go on writing.
+    ReadClosed,
+    /// `shutdown_write` was asked for: what is queued goes out, then FIN. Reading goes on.
+    FinQueued,
+    /// FIN was sent. Reading goes on.
+    WriteClosed,
+    /// A send failed. What had arrived before is still delivered, then the connection is lost.
+    Failing,
+    /// `close` was asked for: what is queued goes out, then it ends.
+    Flushing,
+    /// The same, and the peer's end of stream was read.
+    FlushingAfterEnd,
+    /// `detach` was asked for: what can go out at once does, then the loop lets go of it.
+    Detaching,
+    /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
+    Lingering,
+    /// The socket is closed; `connection_lost` is due.
+    Lost,
+    /// `connection_lost` was delivered; the slot is freed at the turn's end.
+    Gone,
+}
+
+impl State {
+    #[inline]
+    pub(crate) fn is_connecting(self) -> bool {
+        matches!(self, State::Connecting | State::ConnectingFinQueued)
+    }
+
+    /// Returns whether it has not ended.
+    #[inline]
+    pub(crate) fn is_alive(self) -> bool {
+        !matches!(self, State::Lost | State::Gone)
+    }
+
+    /// Returns whether what is written now will be sent, and the protocol told of marks.
+    #[inline]
+    pub(super) fn can_write(self) -> bool {
+        matches!(self, State::Open | State::ReadClosed | State::Connecting)
+    }
+
+    /// Returns whether input is given to the protocol.
+    #[inline]
+    pub(super) fn delivers_input(self) -> bool {
+        matches!(self, State::Open | State::FinQueued | State::WriteClosed | State::Failing)
+    }
+
+    /// Returns whether input that the protocol has left is kept: for later, or for the receiver of a detached connection.
+    pub(super) fn keeps_input(self) -> bool {
+        self.delivers_input() || self == State::Detaching
+    }
+
+    /// Returns whether an end has begun that sends first what is queued.
+    pub(super) fn is_flushing(self) -> bool {
+        matches!(self, State::Flushing | State::FlushingAfterEnd)
+    }
+
+    /// Returns whether an end has begun in order, or it has ended.
+    pub(super) fn is_closing(self) -> bool {
+        self.is_flushing() || matches!(self, State::Detaching | State::Lingering) || !self.is_alive()
+    }
+
+    /// Returns whether timeouts mean anything: one that is closing has a deadline of its own.
+    pub(crate) fn is_timed(self) -> bool {
+        matches!(self, State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed)
+    }
+}
+
+/// What may lead to another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// An attempt to connect has succeeded.
+    Established,
+    /// The peer's end of stream was read.
+    PeerEnded,
+    ShutdownWrite,
+    Close,
+    Detach,
+    /// Nothing is queued any more. FIN is sent, or that was all that it waited for.
+    AllSent,
+    /// The same, and the peer may still be sending.
+    InputLeft,
+    /// A send has failed while input may be left that arrived before.
+    SendFailed,
+    /// The socket is closed: after the events above, or for a failed read, an abort, a limit, a deadline, a panic.
+    Ended,
+    /// `connection_lost` was called.
+    Told,
+}
+
+const EVENTS: usize = Event::Told as usize + 1;
+const STATES: usize = State::Gone as usize + 1;
+
+#[cfg(test)]
+impl State {
+    pub(crate) const ALL: [State; STATES] = {
+        use State::*;
+        [
+            Connecting,
+            ConnectingFinQueued,
+            Open,
+            ReadClosed,
+            FinQueued,
+            WriteClosed,
+            Failing,
+            Flushing,
+            FlushingAfterEnd,
+            Detaching,
+            Lingering,
+            Lost,
+            Gone,
+        ]
+    };
+
+    pub(crate) fn after(self, event: Event) -> State {
+        TABLE[self as usize][event as usize]
+    }
+}
+
+#[cfg(test)]
+impl Event {
+    pub(crate) const ALL: [Event; EVENTS] = {
+        use Event::*;
+        [Established, PeerEnded, ShutdownWrite, Close, Detach, AllSent, InputLeft, SendFailed, Ended, Told]
+    };
+}
+
+/// The state that each event leads to. `Lost` is entered by `Ended` alone: where another event leads to it, the loop closes
+/// the socket.
+#[rustfmt::skip]
+const TABLE: [[State; EVENTS]; STATES] = {
+    use State::{
+        Connecting as C, ConnectingFinQueued as CFin, Detaching as Det, Failing as Fail, FinQueued as Fin, Flushing as Flush,
+        FlushingAfterEnd as FlushE, Gone, Lingering as Ling, Lost, Open, ReadClosed as RClosed, WriteClosed as WClosed,
+    };
+    // Established, PeerEnded, ShutdownWrite, Close, Detach, AllSent, InputLeft, SendFailed, Ended, Told
+    [
+        [Open,    C,       CFin,    Lost,   C,      C,       C,       C,      Lost, C      ],
+        [Fin,     CFin,    CFin,    Lost,   CFin,   CFin,    CFin,    CFin,   Lost, CFin   ],
+        [Open,    RClosed, Fin,     Flush,  Det,    Open,    Open,    Fail,   Lost, Open   ],
+        [RClosed, RClosed, FlushE,  FlushE, Det,    RClosed, RClosed, Lost,   Lost, RClosed],
+        [Fin,     FlushE,  Fin,     Flush,  Fin,    WClosed, Fin,     Fail,   Lost, Fin    ],
+        [WClosed, FlushE,  WClosed, Flush,  WClosed, WClosed, WClosed, WClosed, Lost, WClosed],
+        [Fail,    Lost,    Fail,    Lost,   Fail,   Fail,    Fail,    Fail,   Lost, Fail   ],
+        [Flush,   Flush,   Flush,   Flush,  Flush,  Lost,    Ling,    Lost,   Lost, Flush  ],
+        [FlushE,  FlushE,  FlushE,  FlushE, FlushE, Lost,    FlushE,  Lost,   Lost, FlushE ],
+        [Det,     Det,     Det,     Det,    Det,    Lost,    Det,     Lost,   Lost, Det    ],
+        [Ling,    Lost,    Ling,    Ling,   Ling,   Ling,    Ling,    Ling,   Lost, Ling   ],
+        [Lost,    Lost,    Lost,    Lost,   Lost,   Lost,    Lost,    Lost,   Lost, Gone   ],
+        [Gone,    Gone,    Gone,    Gone,   Gone,   Gone,    Gone,    Gone,   Gone, Gone   ],
+    ]
+};
+
+/// The state of a connection, which only the table changes.
+#[derive(Clone, Copy)]
+pub(crate) struct Life {
+    state: State,
+}
+
+impl Life {
+    /// A connection that is established already, or one that is not.
+    #[inline]
+    pub(super) fn new(established: bool) -> Life {
+        Life { state: if established { State::Open } else { State::Connecting } }
+    }
+
+    #[inline]
+    pub(crate) fn state(self) -> State {
+        self.state
+    }
+
+    /// Returns the state that an event leads to.
+    #[inline]
+    pub(crate) fn after(self, event: Event) -> State {
+        TABLE[self.state as usize][event as usize]
+    }
+
+    /// An event has happened. Returns whether it has led to another state; not if that is `Lost`, which is the loop's to do,
+    /// but for `Ended`.
+    #[inline]
+    pub(super) fn step(&mut self, event: Event) -> bool {
+        let (before, after) = (self.state, self.after(event));
+        let moves = after != before && (after != State::Lost || event == Event::Ended);
+        if moves {
+            self.step_from(before, event);
+        }
+        moves
+    }
+
+    /// Like [`step`](Life::step), from a state that the caller has just seen, and that the event leads on from.
+    #[inline]
+    pub(super) fn step_from(&mut self, before: State, event: Event) {
+        debug_assert_eq!(self.state, before);
+        self.state = TABLE[before as usize][event as usize];
+        #[cfg(test)]
+        crate::tests::states::note(before, event, self.state);
+    }
+}

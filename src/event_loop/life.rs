@@ -1,0 +1,104 @@
+//! The life of the loop itself, from running to its end, and whom it takes in meanwhile.
+//!
+//! It only says what stage the loop is at: `shutdown.rs` does what leads from one to the next.
+
+use std::io;
+
+use crate::time::heap::Key;
+
+/// The stages of a loop's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Running,
+    /// Nobody new is accepted; connections go on until they end by themselves, or its deadline.
+    Draining(End),
+    /// All are closed: until none is left, or its deadline.
+    ShuttingDown(End),
+    /// Being dropped.
+    Dropping,
+}
+
+/// How a drain or a shutdown is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) deadline: Key,
+    /// Whether `run` returns then.
+    pub(super) stops: bool,
+}
+
+pub(crate) struct Life {
+    stage: Stage,
+    /// How often the loop has begun to shut down.
+    shutdowns: u64,
+    stop_requested: bool,
+}
+
+impl Life {
+    pub(super) fn new() -> Life {
+        Life { stage: Stage::Running, shutdowns: 0, stop_requested: false }
+    }
+
+    #[inline]
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) fn drain(&mut self, end: End) {
+        self.stage = Stage::Draining(end);
+    }
+
+    pub(super) fn shut_down(&mut self, end: End) {
+        self.stage = Stage::ShuttingDown(end);
+        self.shutdowns += 1;
+    }
+
+    /// The shutdown is over, and the loop can be used anew.
+    pub(super) fn end(&mut self, stops: bool) {
+        self.stage = Stage::Running;
+        self.stop_requested |= stops;
+    }
+
+    pub(super) fn drop(&mut self) {
+        self.stage = Stage::Dropping;
+    }
+
+    pub(super) fn shutdowns(&self) -> u64 {
+        self.shutdowns
+    }
+
+    pub(super) fn request_stop(&mut self) {
+        self.stop_requested = true;
+    }
+
+    pub(super) fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stop_requested)
+    }
+
+    /// Returns whether newcomers are taken in.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Draining(_))
+    }
+
+    /// Returns whether a drain or a shutdown is under way.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Draining(_) | Stage::ShuttingDown(_))
+    }
+
+    /// Refuses newcomers while the loop shuts down (C6). One that drains takes them: an answer may need another connection.
+    pub(super) fn check_open(&self) -> io::Result<()> {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
+        }
+    }
+
+    /// Refuses new listeners while the loop drains, too.
+    pub(crate) fn check_listens(&self) -> io::Result<()> {
+        self.check_open()?;
+        match self.stage {
+            Stage::Draining(_) => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is draining")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What is left to do: lists that methods add to, and that phases of the turn take from.
+//!
+//! They hold full ids: what these name may be gone by then.
+
+use std::collections::VecDeque;
+use std::vec::Drain;
+
+use super::completions::Waiting;
+use super::source::AnySource;
+use super::timers::Due;
+use crate::connection::detached::Receiver;
+use crate::connection::{Extras, Handover};
+use crate::ids::Id;
+use crate::listener::{AcceptHook, Hook};
+use crate::protocol::Factory;
+use crate::{CloseReason, DatagramProtocol, Protocol};
+
+/// The list of what is discarded keeps room for so many: cancelling a million timers must not leave a million-entry buffer.
+const KEPT_DISCARDED: usize = 1024;
+
+/// The list of reads that are put off keeps room for so many.
+const KEPT_UNCONFIRMED: usize = 1024;
+
+#[derive(Default)]
+pub(super) struct Work {
+    /// What is served in the next turn though no event comes. Each stands here once.
+    ready: VecDeque<Id>,
+    /// Connections of which a read is put off. Each stands here once.
+    unconfirmed: Vec<Id>,
+    /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
+    read_later: Vec<Id>,
+    /// Connections whose `connection_lost` is due.
+    lost: Vec<Loss>,
+    /// Connections whose slots are to be freed.
+    gone: Vec<Id>,
+    /// What is the user's and not needed any more.
+    discarded: Vec<Discarded>,
+}
+
+/// What is the user's and not needed any more: dropped at the turn's end, each by itself and guarded, and never within
+/// a call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
+#[allow(dead_code)] // It is held only to be dropped.
+pub(super) enum Discarded {
+    Protocol(Box<dyn Protocol>),
+    DatagramProtocol(Box<dyn DatagramProtocol>),
+    Factory(Factory),
+    Hook(Hook),
+    AcceptHook(AcceptHook),
+    Source(Box<dyn AnySource>),
+    Timer(Due),
+    Extras(Box<Extras>),
+    Receiver(Receiver),
+    Completion(Waiting),
+}
+
+/// A connection that has ended, and what is to be told of it.
+pub(super) struct Loss {
+    pub(super) id: Id,
+    pub(super) reason: CloseReason,
+    /// Who gets it, if it was detached.
+    pub(super) handover: Option<Box<Handover>>,
+}
+
+impl Work {
+    /// Returns whether nothing is left for this turn's end or the next turn.
+    pub(super) fn is_done(&self) -> bool {
+        self.ready.is_empty() && self.lost.is_empty() && self.discarded.is_empty()
+    }
+
+    // What is carried over to the next turn.
+
+    pub(super) fn carry_over(&mut self, id: Id) {
+        self.ready.push_back(id);
+    }
+
+    pub(super) fn carried_over(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn next_carried_over(&mut self) -> Option<Id> {
+        self.ready.pop_front()
+    }
+
+    // Reads that are put off.
+
+    /// A read of a connection is put off. Returns whether no other one was.
+    pub(super) fn put_off(&mut self, id: Id) -> bool {
+        self.unconfirmed.push(id);
+        self.unconfirmed.len() == 1
+    }
+
+    pub(super) fn take_unconfirmed(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.unconfirmed)
+    }
+
+    /// Puts back those that are to be put off again. Returns whether there are any.
+    pub(super) fn put_off_again(&mut self, mut unconfirmed: Vec<Id>) -> bool {
+        unconfirmed.shrink_to(KEPT_UNCONFIRMED);
+        self.unconfirmed = unconfirmed;
+        !self.unconfirmed.is_empty()
+    }
+
+    /// A connection is read from again once there may be memory for it. Returns whether no other one waits for that.
+    pub(super) fn read_later(&mut self, id: Id) -> bool {
+        self.read_later.push(id);
+        self.read_later.len() == 1
+    }
+
+    pub(super) fn take_read_later(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.read_later)
+    }
+
+    // What has ended.
+
+    #[inline]
+    pub(super) fn add_loss(&mut self, loss: Loss) {
+        self.lost.push(loss);
+    }
+
+    pub(super) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    pub(super) fn take_lost(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Puts the emptied list back, so that its memory serves the next turn.
+    pub(super) fn reuse_lost(&mut self, emptied: Vec<Loss>) {
+        if self.lost.is_empty() {
+            self.lost = emptied;
+        }
+    }
+
+    /// A slot is free once the turn is over.
+    #[inline]
+    pub(super) fn free(&mut self, id: Id) {
+        self.gone.push(id);
+    }
+
+    pub(super) fn free_any(&mut self, id: Option<Id>) {
+        if let Some(id) = id {
+            self.free(id);
+        }
+    }
+
+    /// Takes the slots that are to be freed.
+    pub(super) fn gone(&mut self) -> Drain<'_, Id> {
+        self.gone.drain(..)
+    }
+
+    // What is discarded.
+
+    pub(super) fn discard(&mut self, value: Discarded) {
+        self.discarded.push(value);
+    }
+
+    pub(super) fn discard_any(&mut self, value: Option<Discarded>) {
+        if let Some(value) = value {
+            self.discard(value);
+        }
+    }
+
+    pub(super) fn has_discarded(&self) -> bool {
+        !self.discarded.is_empty()
+    }
+
+    pub(super) fn take_discarded(&mut self) -> Vec<Discarded> {
+        std::mem::take(&mut self.discarded)
+    }
+
+    /// Puts the emptied list back, so that its memory serves the next turn.
+    pub(super) fn reuse_discarded(&mut self, mut emptied: Vec<Discarded>) {
+        emptied.shrink_to(KEPT_DISCARDED);
+        if self.discarded.is_empty() {
+            self.discarded = emptied;
+        }
+    }
+}
+
+/// What the tests of the guarantees look at.
+#[cfg(all(test, feature = "testing"))]
+impl Work {
+    pub(super) fn counts(&self) -> [(&'static str, usize); 5] {
+        [
+            ("carried over", self.ready.len()),
+            ("to be read later", self.read_later.len()),
+            ("lost", self.lost.len()),
+            ("gone", self.gone.len()),
+            ("discarded", self.discarded.len()),
+        ]
+    }
+}

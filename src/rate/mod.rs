@@ -1,0 +1,223 @@
+//! How fast connections may be read from: the rate of each that has one, and groups that share one.
+//!
+//! Pure data: no clock, `now` is an argument; the timers are the loop's.
+
+mod bucket;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub(crate) use bucket::TokenBucket;
+
+use crate::ids::Id;
+use crate::time::heap::Key;
+
+/// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
+///
+/// `Copy + Send`, valid for one loop. Once the group is removed the id is stale, and never comes to mean another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RateGroupId(pub(crate) u64);
+
+/// What a connection that may not read on needs a timer for.
+pub(crate) enum Wait {
+    /// Its own bucket, after so long; [`set_timer`](ReadRate::set_timer) is told which.
+    ForOwn(Duration),
+    /// Its group.
+    ForGroup(RateGroupId),
+}
+
+/// What holds one connection's reading back, beside its pauses.
+#[derive(Debug, Default)]
+pub(crate) struct ReadRate {
+    pub(crate) own: Option<TokenBucket>,
+    pub(crate) group: Option<RateGroupId>,
+    /// What its group has granted it, while it waited.
+    granted: usize,
+    waiting: Waiting,
+}
+
+impl ReadRate {
+    /// Returns whether anything holds reading back.
+    pub(crate) fn limits(&self) -> bool {
+        self.own.is_some() || self.group.is_some()
+    }
+
+    /// It was changed: what its group granted it is void.
+    pub(crate) fn forget_grant(&mut self) {
+        self.granted = 0;
+    }
+
+    /// Returns the timer that it waits for.
+    pub(crate) fn timer(&self) -> Option<Key> {
+        match self.waiting {
+            Waiting::ForOwn(timer) => Some(timer),
+            Waiting::No | Waiting::ForGroup => None,
+        }
+    }
+
+    /// It waits for its own bucket, with this timer.
+    pub(crate) fn set_timer(&mut self, timer: Key) {
+        self.waiting = Waiting::ForOwn(timer);
+    }
+
+    /// It may look again whether it may read. Returns whether it waited, and its timer.
+    pub(crate) fn end_wait(&mut self) -> Option<Option<Key>> {
+        let timer = self.timer();
+        (std::mem::take(&mut self.waiting) != Waiting::No).then_some(timer)
+    }
+
+    /// Grants it a share of its group, if it waits for that one. Returns whether it does.
+    pub(crate) fn grant(&mut self, name: RateGroupId, shares: &mut Shares) -> bool {
+        let waits = self.waits_for(name);
+        if waits {
+            self.granted = shares.each.min(shares.left);
+            shares.left -= self.granted;
+        }
+        waits
+    }
+
+    pub(crate) fn waits_for(&self, name: RateGroupId) -> bool {
+        self.waiting == Waiting::ForGroup && self.group == Some(name)
+    }
+}
+
+/// What a connection waits for before it may read on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    No,
+    /// For its own bucket, with this timer.
+    ForOwn(Key),
+    /// For its turn in its group.
+    ForGroup,
+}
+
+/// What a group has to give to those that wait.
+pub(crate) struct Shares {
+    left: usize,
+    each: usize,
+}
+
+impl Shares {
+    pub(crate) fn are_given(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// The groups of a loop.
+#[derive(Default)]
+pub(crate) struct RateGroups {
+    /// In the order of their names, which is that of their making.
+    groups: Vec<(RateGroupId, RateGroup)>,
+    next: u64,
+}
+
+impl RateGroups {
+    pub(crate) fn add(&mut self, bucket: TokenBucket) -> RateGroupId {
+        let name = RateGroupId(self.next);
+        self.next += 1;
+        self.groups.push((name, RateGroup { bucket, waiting: VecDeque::new(), timer: None }));
+        name
+    }
+
+    /// Removes a group. Returns its timer, and which connections wait for it. `None` if there is no such group.
+    pub(crate) fn remove(&mut self, name: RateGroupId) -> Option<(Option<Key>, VecDeque<Id>)> {
+        let index = self.index(name)?;
+        let (_, group) = self.groups.remove(index);
+        Some((group.timer, group.waiting))
+    }
+
+    fn index(&self, name: RateGroupId) -> Option<usize> {
+        self.groups.binary_search_by_key(&name, |(of, _)| *of).ok()
+    }
+
+    fn get_mut(&mut self, name: RateGroupId) -> Option<&mut RateGroup> {
+        let index = self.index(name)?;
+        Some(&mut self.groups[index].1)
+    }
+
+    /// Returns how much a connection may read. If that is nothing it waits, and if it has only just begun to, for what.
+    pub(crate) fn allow(&mut self, id: Id, rate: &mut ReadRate, now: Instant) -> (usize, Option<Wait>) {
+        if rate.waiting != Waiting::No {
+            return (0, None);
+        }
+        let mut allowed = usize::MAX;
+        if let Some(own) = &mut rate.own {
+            allowed = own.available(now);
+            if allowed == 0 {
+                return (0, Some(Wait::ForOwn(own.time_to_wait(now))));
+            }
+        }
+        if let Some((name, group)) = rate.group.and_then(|name| Some((name, self.get_mut(name)?))) {
+            allowed = allowed.min(if rate.granted > 0 { rate.granted } else { group.available(now) });
+            if allowed == 0 {
+                rate.waiting = Waiting::ForGroup;
+                group.waiting.push_back(id);
+                return (0, Some(Wait::ForGroup(name)));
+            }
+        }
+        (allowed, None)
+    }
+
+    /// Bytes were read, and are paid for.
+    pub(crate) fn charge(&mut self, rate: &mut ReadRate, count: usize) {
+        rate.granted = 0;
+        if let Some(own) = &mut rate.own {
+            own.take(count);
+        }
+        if let Some(group) = rate.group.and_then(|group| self.get_mut(group)) {
+            group.bucket.take(count);
+        }
+    }
+
+    /// Returns how long a group waits for its bucket, if connections wait for it and it has no timer.
+    pub(crate) fn needs_timer(&mut self, name: RateGroupId, now: Instant) -> Option<Duration> {
+        let group = self.get_mut(name).filter(|group| group.timer.is_none() && !group.waiting.is_empty())?;
+        Some(group.bucket.time_to_wait(now))
+    }
+
+    pub(crate) fn set_timer(&mut self, name: RateGroupId, timer: Key) {
+        if let Some(group) = self.get_mut(name) {
+            group.timer = Some(timer);
+        }
+    }
+
+    /// The timer of a group has fired: its bucket has something again. Returns what.
+    pub(crate) fn shares(&mut self, name: RateGroupId, now: Instant) -> Option<Shares> {
+        let group = self.get_mut(name)?;
+        group.timer = None;
+        Some(Shares { left: group.bucket.available(now), each: group.share(now) })
+    }
+
+    /// Returns the connection that has waited longest, which waits no more. It may be gone, or have left the group.
+    pub(crate) fn next_waiting(&mut self, name: RateGroupId) -> Option<Id> {
+        self.get_mut(name)?.waiting.pop_front()
+    }
+}
+
+/// Connections that share a bucket. Those that find it empty stand in a queue, so that each has its turn.
+struct RateGroup {
+    bucket: TokenBucket,
+    /// It holds full ids: what they name may be gone, or have left the group.
+    waiting: VecDeque<Id>,
+    timer: Option<Key>,
+}
+
+/// Nobody in a group is granted less at a time, where there is that much: about what a packet carries.
+const SHARE_BYTES_MIN: usize = 1460;
+
+impl RateGroup {
+    /// How much a connection may take that was granted nothing: nothing while others wait.
+    fn available(&mut self, now: Instant) -> usize {
+        match self.waiting.is_empty() {
+            true => self.bucket.available(now),
+            false => 0,
+        }
+    }
+
+    /// How much each of those that wait is granted.
+    fn share(&mut self, now: Instant) -> usize {
+        let available = self.bucket.available(now);
+        (available / self.waiting.len().max(1)).max(SHARE_BYTES_MIN).min(available)
+    }
+}

@@ -1,0 +1,95 @@
+//! One request to be handled, and what has become of it.
+
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::handler;
+use super::request::GiveBack;
+use super::{Request, RequestError, RequestHandler};
+use switchboard::workers::WorkError;
+use switchboard::{Address, BlockingStream, Detached, escape};
+
+/// A request that nobody has begun to handle.
+pub(super) enum Task {
+    Stream(Accepted),
+    Datagram(Vec<u8>),
+}
+
+/// What has become of a request.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// It is closed in an orderly way, unless it goes back to a protocol.
+    pub(super) connection: Option<(BlockingStream, Option<GiveBack>)>,
+    /// To a datagram: none if its handler failed or wrote nothing.
+    pub(super) answer: Option<Vec<u8>>,
+    pub(super) error: Option<RequestError>,
+}
+
+/// A connection that nobody has begun to handle: reset where nobody will.
+pub(super) struct Accepted(pub(super) Option<BlockingStream>);
+
+impl Accepted {
+    pub(super) fn take(mut self) -> Option<BlockingStream> {
+        self.0.take()
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            Detached::from(stream).abort();
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn run(self, handler: &mut dyn RequestHandler, client: Address, deadline: Option<Instant>) -> Outcome {
+        match self {
+            Task::Stream(accepted) => accepted.take().map_or_else(Outcome::default, |stream| {
+                Outcome::of(Request::of_stream(stream, client, deadline), handler)
+            }),
+            Task::Datagram(data) => Outcome::of(Request::of_datagram(data, client, deadline), handler),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(mut request: Request, handler: &mut dyn RequestHandler) -> Outcome {
+        if let Err(error) = handler::run(handler, &mut request) {
+            return error.into();
+        }
+        if request.datagram().is_some() {
+            return Outcome { answer: request.into_answer(), ..Outcome::default() };
+        }
+        Outcome { connection: request.into_connection(), ..Outcome::default() }
+    }
+
+    pub(super) fn of_error(error: WorkError) -> Outcome {
+        let error = match error {
+            WorkError::Panicked(message) => RequestError::Panicked(message),
+            other => RequestError::Io(io::Error::other(other)),
+        };
+        Outcome { error: Some(error), ..Outcome::default() }
+    }
+}
+
+impl From<io::Error> for Outcome {
+    fn from(error: io::Error) -> Outcome {
+        Outcome { error: Some(error.into()), ..Outcome::default() }
+    }
+}
+
+/// Handles a request on the loop's own thread, and has a panic be what has become of it, as the threads of a pool do.
+pub(super) fn caught(work: impl FnOnce() -> Outcome) -> Result<Outcome, WorkError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let message =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
+        let message = message.unwrap_or("(not a message)").to_owned();
+        log::error!("a handler panicked: {}", escape(message.as_bytes()));
+        // The destructor of what was thrown may panic, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(mem::forget);
+        WorkError::Panicked(message)
+    })
+}
