@@ -111,7 +111,7 @@ def constant(file, before, after):
 # How a connection's callback is called if its protocol's type is known.
 CALL = "protocol.data_received(&mut Transport::new(core, id), data));\n        self.end_quickly"
 LARGE = "pub(crate) const LARGE_BYTES: usize = 16 * 1024;"
-TIMER = "connection.touch_idle(self.time.now_ns());\n        }\n        if connection.is_flushed_later_or_readable"
+TIMER = "connection.touch_idle(self.parts.time.now_ns());\n        }\n        if connection.is_flushed_later_or_readable"
 
 # name: (the edits, the workloads, whether instructions are counted)
 VARIANTS = {
@@ -146,9 +146,9 @@ VARIANTS = {
     **{f"{count:,} events a poll": (constant("src/sys/poller.rs", "const EVENTS_MAX: usize = 1024;", f"const EVENTS_MAX: usize = {count};"),
                                     ["50 clients", "1,000 clients"], False) for count in (16, 64, 256, 4096)},
     "idle timers set anew by each message": ([
-        (QUICK, TIMER, "connection.touch_idle(self.time.now_ns());\n            if let Some(key) = connection.idle.as_ref().and_then(|idle| idle.timer) {\n"
-         "                self.time.reset(key, self.time.turn_began() + std::time::Duration::from_secs(3600));\n            }\n        }\n"
-         "        let Some(connection) = self.slots.connection_mut(id) else { return };\n        if connection.is_flushed_later_or_readable"),
+        (QUICK, TIMER, "connection.touch_idle(self.parts.time.now_ns());\n            if let Some(key) = connection.idle.as_ref().and_then(|idle| idle.timer) {\n"
+         "                self.parts.time.reset(key, self.parts.time.turn_began() + std::time::Duration::from_secs(3600));\n            }\n        }\n"
+         "        let Some(connection) = self.parts.slots.connection_mut(id) else { return };\n        if connection.is_flushed_later_or_readable"),
     ], ["50 clients, idle timeouts"], True),
 }
 

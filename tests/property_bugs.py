@@ -14,15 +14,15 @@ BUGS = [
         (LOOP + "slots.rs", "self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)",
          "self.slab.get(id.slot as usize)")]),
     ("a slot is freed at once", 300, [
-        (LOOP + "core.rs", "self.work.add_loss(Loss { id, reason, handover });",
+        (LOOP + "parts.rs", "self.work.add_loss(Loss { id, reason, handover });",
          "self.work.add_loss(Loss { id, reason, handover });\n        self.slots.remove(id);")]),
     ("a used-up read budget carries nothing over", 300, [
-        (LOOP + "receive.rs", "read_bytes_per_turn_max.max(1) {\n            self.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
+        (LOOP + "receive.rs", "read_bytes_per_turn_max.max(1) {\n            self.parts.carry_over(id);", "read_bytes_per_turn_max.max(1) {")]),
     ("a used-up accept budget carries nothing over", 300, [
-        (LOOP + "accept.rs", "_ => self.carry_over(id),\n        }\n    }\n\n    /// Whether a listener may",
-         "_ => {}\n        }\n    }\n\n    /// Whether a listener may")]),
+        (LOOP + "accept.rs", "_ => self.parts.carry_over(id),\n        }\n    }\n\n    /// Makes a connection of",
+         "_ => {}\n        }\n    }\n\n    /// Makes a connection of")]),
     ("a resumed reader tries no read", 300, [
-        (LOOP + "core.rs", "self.run_idle(id);\n            }\n            self.carry_over(id);", "self.run_idle(id);\n            }")]),
+        (LOOP + "parts.rs", "self.run_idle(id);\n            }\n            self.carry_over(id);", "self.run_idle(id);\n            }")]),
     ("a hint does not make it read on", 300, [
         (CONNECTION + "reading.rs", "} else if self.is_emptied_by(count, most) {", "}\n        if self.is_emptied_by(count, most) {")]),
     ("a would-block at the urgent mark is believed", 300, [
@@ -38,13 +38,13 @@ BUGS = [
     ("what a low mark withholds hides the end", 3000, [
         (LOOP + "receive.rs", "connection.flags.set(Flag::OfferAgain, false);\n                return consumed;", "return consumed;")]),
     ("a change of protocol drops kept input", 300, [
-        (LOOP + "core.rs", "let offers = connection.has_input();", "let offers = connection.take_input().is_some();")]),
+        (LOOP + "parts.rs", "let offers = connection.has_input();", "let offers = connection.take_input().is_some();")]),
     ("a detached socket stays registered", 300, [
-        (LOOP + "core.rs", "socket.deregister(&self.poller)", "{ let _ = socket; std::io::Result::Ok(()) }")]),
+        (LOOP + "parts.rs", "socket.deregister(&self.poller)", "{ let _ = socket; std::io::Result::Ok(()) }")]),
     ("resume_writing comes at the high mark", 300, [
-        (CONNECTION + "writing.rs", "true if cost <= self.terms.limits.low()", "true if cost <= self.terms.limits.queue_bytes_high")]),
+        (CONNECTION + "writing.rs", "true if cost <= self.settings.limits.low()", "true if cost <= self.settings.limits.queue_bytes_high")]),
     ("nobody is told that the queue is over high", 300, [
-        (CONNECTION + "writing.rs", "false if cost > self.terms.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
+        (CONNECTION + "writing.rs", "false if cost > self.settings.limits.queue_bytes_high =>", "false if cost == usize::MAX =>")]),
     ("a mark comes after close", 1000, [
         (LOOP + "send.rs", "if connection.can_write() {\n            match mark", "if true {\n            match mark")]),
     ("a partial write loses the rest", 300, [
@@ -59,7 +59,7 @@ BUGS = [
     ("a large piece that waits for its callback overtakes what was gathered", 1000, [
         (LOOP + "send.rs", "            self.push_gathered(id);\n        } else", "        } else")]),
     ("the cap of a connection does not hold", 300, [
-        ("src/connection/writing.rs", "self.queued_cost() > self.terms.limits.queue_bytes_max", "false")]),
+        ("src/connection/writing.rs", "self.queued_cost() > self.settings.limits.queue_bytes_max", "false")]),
     ("the cap of the loop does not hold", 1000, [
         (LOOP + "send.rs", "Some(false) => self.keep_below_cap(None),", "Some(false) => {}")]),
     ("the sum of the queues drifts", 1000, [
@@ -68,11 +68,11 @@ BUGS = [
     ("datagrams that are queued at an end are not told", 300, [
         ("src/datagram/mod.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
     ("a callback that closes loses the errors behind the one it is told", 3000, [
-        (LOOP + "datagrams.rs", "while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
+        (LOOP + "datagrams.rs", "while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {", "if let Some(error) = None {")]),
     ("out of buffers sets no timer", 300, [
         (LOOP + "timers.rs", "self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
-        (LOOP + "core.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
+        (LOOP + "parts.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
          "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
     ("the end of a stream comes twice", 300, [
         (CONNECTION + "reading.rs", "self.life.step(Event::PeerEnded) && self.state()", "self.state() != State::Open && self.life.step(Event::PeerEnded) && self.state()")]),
@@ -91,7 +91,7 @@ BUGS = [
     ("a failing send drops what had arrived", 300, [
         (CONNECTION + "ending.rs", "let delivers = !self.is_paused() && self.was_made();", "let delivers = false;")]),
     ("a panic does not end its connection", 1000, [
-        (LOOP + "guard.rs", "self.finish(id, CloseReason::Panic(message));", "drop(message);")]),
+        (LOOP + "guard.rs", "self.parts.finish(id, CloseReason::Panic(message));", "drop(message);")]),
     ("a listener that was full stays so", 300, [
         (LOOP + "accept.rs", "if was_full {", "if false && was_full {")]),
     ("a lingering connection makes no room", 1000, [
@@ -102,15 +102,15 @@ BUGS = [
         (LOOP + "accept.rs", "listener.accepting = Accepting::BackingOff(timer);",
          "self.time.remove(timer);\n            listener.accepting = Accepting::BackingOff(timer);")]),
     ("a timer is early", 1000, [
-        (LOOP + "timers.rs", "self.time.first_due(now, mark)", "self.time.first_due(now + Duration::from_millis(1), mark)")]),
+        (LOOP + "timers.rs", "self.parts.time.first_due(now, mark)", "self.parts.time.first_due(now + Duration::from_millis(1), mark)")]),
     ("a cancelled timer fires", 300, [
         (LOOP + "timers.rs", "let Some(due) = self.time.remove(id.0) else { return false };",
          "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.time.remove(id.0) else { return false };")]),
     ("a lingering connection is never forgotten", 1000, [
-        (LOOP + "core.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
+        (LOOP + "parts.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
-        (LOOP + "quick.rs", "if consumed == count && !self.outbox.gathered.is_disturbed() =>", "if consumed == count =>")]),
+        (LOOP + "quick.rs", "if consumed == count && !self.parts.outbox.gathered.is_disturbed() =>", "if consumed == count =>")]),
     ("the quick path takes one read for all", 300, [
         (LOOP + "quick.rs", "connection.is_flushed_later_or_readable()", "connection.is_flushed_later()")]),
     ("the quick path loses what is not sent at once", 300, [
@@ -120,7 +120,7 @@ BUGS = [
         (CONNECTION + "life.rs", "State::Open | State::ReadClosed | State::Connecting)", "State::Open | State::ReadClosed)")]),
     ("a connect stands before it has a peer", 300, [
         ("src/connect/attempts.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,",
-         "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Stands(attempt.address.clone()),")]),
+         "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Established(attempt.address.clone()),")]),
     ("a failed connect is told as a lost connection", 300, [
         (LOOP + "turn.rs", "Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),",
          "Some(_) => drop(self.call(id, \"\", |protocol, transport| protocol.connection_lost(transport, reason))),")]),
@@ -139,17 +139,17 @@ BUGS = [
     ("missed ticks are not counted", 300, [
         (LOOP + "timers.rs", "let missed = late.as_nanos() / period.as_nanos();", "let missed = 0 * late.as_nanos() / period.as_nanos();")]),
     ("what a handle writes is lost", 300, [
-        (LOOP + "commands.rs", "Command::Write(id, data) => self.write(id.0, Piece::Owned(data)),", "Command::Write(..) => {}")]),
+        (LOOP + "commands.rs", "Command::Write(id, data) => self.parts.write(id.0, Piece::Owned(data)),", "Command::Write(..) => {}")]),
     ("a raised cap is not looked at", 3000, [
-        ("src/event_loop/context.rs", "Some(self.id)));\n            self.core.look_again(self.id);", "Some(self.id)));")]),
+        ("src/event_loop/listening.rs", "Some(self.id)));\n            self.core.parts.look_again(self.id);", "Some(self.id)));")]),
     ("a datagram that had to wait is sent twice", 3000, [
         ("src/datagram/mod.rs", "if self.send_now(&data, to.as_ref()) {", "if self.send_now(&data, to.as_ref()) && self.send_now(&data, to.as_ref()) {")]),
     ("the marks of a datagram socket do not alternate", 3000, [
         ("src/datagram/mod.rs", "self.paused = matches!(mark, Mark::Pause);", "self.paused |= matches!(mark, Mark::Pause);")]),
     ("a used-up budget of datagrams carries nothing over", 300, [
-        (LOOP + "datagrams.rs", "if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.carry_over(id);\n        }", "")]),
+        (LOOP + "datagrams.rs", "if self.parts.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {\n            self.parts.carry_over(id);\n        }", "")]),
     ("a protocol that is refused is dropped within the call", 300, [
-        (LOOP + "core.rs", "self.work.discard(refused);\n        error", "drop(refused);\n        error")]),
+        (LOOP + "parts.rs", "self.work.discard(refused);\n        error", "drop(refused);\n        error")]),
     ("a queue of a lost connection does not come back", 300, [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
@@ -158,11 +158,11 @@ BUGS = [
     ("a protocol that starts anew inherits a pause", 300, [
         (CONNECTION + "ending.rs", "if self.set_paused(false) {", "if false {")]),
     ("a protocol that starts anew inherits marks", 1000, [
-        (CONNECTION + "ending.rs", "            self.terms = begun_with;", "            drop(begun_with);")]),
+        (CONNECTION + "ending.rs", "            self.settings = initial;", "            drop(initial);")]),
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
     ("a slow peer is judged without a send being tried", 30, [
-        (LOOP + "timers.rs", "connection.look_for_room();\n        self.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
+        (LOOP + "timers.rs", "connection.look_for_room();\n        self.parts.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),
     ("an idle timeout is judged without a send being tried", 30, [
         (LOOP + "timeouts.rs", "connection.look_for_room();\n            self.flush_now(id);", "let _ = connection;")], SLOW_PEERS),

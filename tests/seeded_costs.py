@@ -23,7 +23,7 @@ TREE = ROOT / "target" / "seeded-costs" / "tree"
 TARGET = TREE.parent / "target"
 QUICK = "src/event_loop/quick.rs"
 CONNECTION = "src/connection/mod.rs"
-A_MESSAGE = "self.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.outbox.share_bytes(id));"
+A_MESSAGE = "self.parts.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.parts.outbox.share_bytes(id));"
 A_CONNECTION = "flags.set(Flag::Tight, is_tight);"
 
 
@@ -39,7 +39,7 @@ COSTS = [
     ("thirty instructions a message", ["instructions"], ["instructions_a_message", "instructions_a_message_release"], QUICK,
      A_MESSAGE, instructions(30)),
     ("a system call a message", ["calls", "lines"], ["system_calls_a_message", "system_calls_a_batch_of_lines"], QUICK,
-     A_MESSAGE, "\n        let _ = self.slots.connection(id).and_then(|connection| connection.socket()?.local_addr().ok());"),
+     A_MESSAGE, "\n        let _ = self.parts.slots.connection(id).and_then(|connection| connection.socket()?.local_addr().ok());"),
     ("twenty instructions a line", ["lines"], ["instructions_a_line"], "src/framing/lines.rs",
      "*search = if end < NEAR_BYTES { Search::Near } else { Search::Far };", instructions(20)),
     ("an allocation a connection", ["connections"], ["allocations_a_connection"], CONNECTION, A_CONNECTION,

@@ -46,7 +46,7 @@ pub(crate) struct Attempt {
 pub(crate) enum Looked {
     Pending,
     /// It stands, with this peer.
-    Stands(Address),
+    Established(Address),
     Failed(io::Error),
 }
 
@@ -119,7 +119,7 @@ impl Connector {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,
             Err(error) => Looked::Failed(error),
             Ok(peer) if is_itself(&attempt.stream, &peer) => Looked::Failed(met_itself()),
-            Ok(peer) => Looked::Stands(peer),
+            Ok(peer) => Looked::Established(peer),
         }
     }
 

@@ -34,7 +34,7 @@ impl Connection {
     /// Whether it was closed after its peer had ended its stream, nothing is left to send, and its protocol, out of its
     /// slot, was not replaced.
     #[inline]
-    pub(crate) fn is_lifted_and_over(&self) -> bool {
+    pub(crate) fn is_out_and_over(&self) -> bool {
         let is_over = self.state() == State::FlushingAfterEnd && self.output.is_none() && self.extras.is_none();
         is_over && self.protocol.is_none()
     }
@@ -65,7 +65,7 @@ impl Connection {
     /// time. `None` where nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
         let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
-        let limits = &self.terms.limits;
+        let limits = &self.settings.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
         let in_all =
             limits.flush_timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
@@ -123,7 +123,7 @@ impl Connection {
 
     /// Whether `count` more bytes of input are within what is discarded while lingering.
     pub(crate) fn may_discard(&mut self, count: usize) -> bool {
-        let most = self.terms.limits.linger_bytes_max;
+        let most = self.settings.limits.linger_bytes_max;
         let Some(ending) = self.ending_mut() else { return false };
         ending.discarded_bytes += count;
         ending.discarded_bytes <= most
@@ -172,7 +172,7 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) {
         let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
-        if reset || !self.notes.are_plain() || self.bytes_sent >= MUCH_SENT_BYTES {
+        if reset || !self.notes.are_none() || self.bytes_sent >= MUCH_SENT_BYTES {
             self.close_specially(reset, reason, pool);
         }
         drop(self.socket.take());
@@ -188,7 +188,7 @@ impl Connection {
             true => self.output.is_some() || !self.notes.has(Note::TimedOutInOrder),
             false => self.is_cut_short_by(reason),
         };
-        match (self.socket.take(), self.terms.limits.orphan_timeout) {
+        match (self.socket.take(), self.settings.limits.orphan_timeout) {
             (Some(socket), _) if reset => socket.reset(),
             (Some(socket), Some(timeout)) => socket.limit_orphan(timeout),
             _ => {}
@@ -239,8 +239,8 @@ impl Connection {
             self.retry_reading();
         }
         self.notes.set(Note::Answering, false);
-        if let Some(begun_with) = self.terms.begun_with.clone() {
-            self.terms = begun_with;
+        if let Some(initial) = self.settings.initial.clone() {
+            self.settings = initial;
         }
         true
     }

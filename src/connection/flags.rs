@@ -88,7 +88,7 @@ impl Flags {
 
     /// Those of who is plain, and whether a read may find more.
     #[inline]
-    pub(super) fn set_plain(&mut self, readable: bool) {
+    pub(super) fn set_after_read(&mut self, readable: bool) {
         self.set(Flag::Writable, true);
         self.set(Flag::Readable, readable);
     }
@@ -96,7 +96,7 @@ impl Flags {
     /// Whether, after an event that says this, a read and a send may succeed and nothing stands in their way: nothing was
     /// paused or hinted at, nothing is due that comes before.
     #[inline]
-    pub(super) fn are_plain(self, readiness: Readiness) -> bool {
+    pub(super) fn are_quick(self, readiness: Readiness) -> bool {
         const PLAIN: u16 = Flag::Readable as u16 | Flag::Writable as u16 | Flag::Made as u16;
         const ANY: u16 = Flag::Errored as u16 | Flag::WrittenTo as u16 | Flag::SendsLater as u16;
         // Any hint beside readable and writable is the bit of a flag that must not be set.
@@ -105,7 +105,7 @@ impl Flags {
 
     /// The same but for the hint, in the event or before it, that the peer may have ended its stream.
     #[inline]
-    pub(super) fn are_plain_at_end(self, readiness: Readiness) -> bool {
+    pub(super) fn are_quick_at_end(self, readiness: Readiness) -> bool {
         const PLAIN: u16 = Flag::Readable as u16 | Flag::Writable as u16 | Flag::Made as u16 | Flag::Hinted as u16;
         const ANY: u16 = Flag::WrittenTo as u16 | Flag::SendsLater as u16;
         (self.0 | readiness.bits()) & !ANY == PLAIN

@@ -46,17 +46,17 @@ pub(crate) struct Handover {
 
 /// What the connections of one listener have in common, in one word of each.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// The listener that accepted them.
     pub(crate) listener: Option<Id>,
-    /// What a connection began with whose terms have become its own since.
-    begun_with: Option<Rc<Terms>>,
+    /// What a connection began with whose settings have become its own since.
+    initial: Option<Rc<Settings>>,
 }
 
-impl Terms {
-    pub(crate) fn new(limits: Limits, listener: Option<Id>) -> Terms {
-        Terms { limits, listener, begun_with: None }
+impl Settings {
+    pub(crate) fn new(limits: Limits, listener: Option<Id>) -> Settings {
+        Settings { limits, listener, initial: None }
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Connection {
     /// None while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn Protocol>>,
     peer: Peer,
-    pub(crate) terms: Rc<Terms>,
+    pub(crate) settings: Rc<Settings>,
     /// Input that the protocol left, if any.
     input: Option<Box<Input>>,
     /// Output that the kernel has not taken, if any.
@@ -117,7 +117,7 @@ pub(crate) struct Inspected {
 }
 
 /// A protocol on its way through a callback.
-pub(crate) struct Lifted {
+pub(crate) struct CheckedOut {
     pub(crate) protocol: Box<dyn Protocol>,
     pub(crate) room: usize,
 }
@@ -167,15 +167,20 @@ pub(crate) enum Mark {
 
 impl Connection {
     #[inline]
-    pub(crate) fn new(socket: Stream, protocol: Box<dyn Protocol>, peer: Address, terms: Rc<Terms>) -> Connection {
-        let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), terms, Life::new(true));
+    pub(crate) fn new(
+        socket: Stream,
+        protocol: Box<dyn Protocol>,
+        peer: Address,
+        settings: Rc<Settings>,
+    ) -> Connection {
+        let mut connection = Connection::begin(Some(socket), protocol, Peer::Known(peer), settings, Life::new(true));
         connection.flags.set(Flag::Writable, true);
         connection
     }
 
     /// One that does not stand yet.
-    pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, terms: Rc<Terms>) -> Connection {
-        Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), terms, Life::new(false))
+    pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, settings: Rc<Settings>) -> Connection {
+        Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), settings, Life::new(false))
     }
 
     #[inline]
@@ -183,18 +188,18 @@ impl Connection {
         socket: Option<Stream>,
         protocol: Box<dyn Protocol>,
         peer: Peer,
-        terms: Rc<Terms>,
+        settings: Rc<Settings>,
         life: Life,
     ) -> Connection {
         let mut flags = Flags::default();
-        let limits = &terms.limits;
+        let limits = &settings.limits;
         let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
         flags.set(Flag::Tight, is_tight);
         Connection {
             socket,
             protocol: Some(protocol),
             peer,
-            terms,
+            settings,
             input: None,
             output: None,
             extras: None,
@@ -225,12 +230,12 @@ impl Connection {
 
     /// Its limits, to be changed for it alone.
     pub(crate) fn limits_mut(&mut self) -> &mut Limits {
-        if self.terms.begun_with.is_none() {
-            let begun_with = Some(self.terms.clone());
-            self.terms =
-                Rc::new(Terms { limits: self.terms.limits.clone(), listener: self.terms.listener, begun_with });
+        if self.settings.initial.is_none() {
+            let initial = Some(self.settings.clone());
+            self.settings =
+                Rc::new(Settings { limits: self.settings.limits.clone(), listener: self.settings.listener, initial });
         }
-        &mut Rc::make_mut(&mut self.terms).limits
+        &mut Rc::make_mut(&mut self.settings).limits
     }
 
     #[inline]
@@ -256,17 +261,17 @@ impl Connection {
     }
 
     /// Whether an event has said, since the last call, that the attempt which has the connection's own token may stand.
-    pub(crate) fn may_stand(&mut self) -> bool {
+    pub(crate) fn may_be_established(&mut self) -> bool {
         self.flags.replace(Flag::Writable, false)
     }
 
     /// No event will say that it may stand: it is looked at all the same.
-    pub(crate) fn set_may_stand(&mut self) {
+    pub(crate) fn set_may_be_established(&mut self) {
         self.flags.set(Flag::Writable, true);
     }
 
     /// It is established. Returns the connector, which is not needed any more.
-    pub(crate) fn stands(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
+    pub(crate) fn established(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
         self.socket = Some(socket);
         self.flags.set(Flag::Writable, true);
         self.life.step(Event::Established);
@@ -320,7 +325,7 @@ impl Connection {
     /// Whether there is more to its beginning than to call its protocol: a timeout, a rate, or that it is not the first.
     #[inline]
     pub(crate) fn begins_specially(&self) -> bool {
-        self.terms.limits.are_timed() || self.flags.has(Flag::Anew)
+        self.settings.limits.are_timed() || self.flags.has(Flag::Anew)
     }
 
     /// Whether it has not ended.
@@ -349,17 +354,17 @@ impl Connection {
     /// Whether the quick path may serve an event: a read and a send may succeed, and nothing comes before them.
     #[inline]
     pub(crate) fn is_quick(&self, readiness: Readiness) -> bool {
-        self.flags.are_plain(readiness) && self.is_bare()
+        self.flags.are_quick(readiness) && self.has_nothing_waiting()
     }
 
     /// The same but for a hint that the peer may have ended its stream.
     #[inline]
     pub(crate) fn may_end_quickly(&self, readiness: Readiness) -> bool {
-        self.flags.are_plain_at_end(readiness) && self.is_bare()
+        self.flags.are_quick_at_end(readiness) && self.has_nothing_waiting()
     }
 
     #[inline]
-    fn is_bare(&self) -> bool {
+    fn has_nothing_waiting(&self) -> bool {
         self.state() == State::Open && self.input.is_none() && self.output.is_none()
     }
 
@@ -394,13 +399,13 @@ impl Connection {
     ) -> Arrival {
         match (result, self.protocol.take()) {
             (Ok(count @ 1..READ_BYTES_MAX), Some(protocol)) => {
-                self.flags.set_plain(!short_read_empties);
+                self.flags.set_after_read(!short_read_empties);
                 self.bytes_received += count as u64;
                 Arrival::Data(count, protocol)
             }
             (result, protocol) => {
                 self.protocol = protocol;
-                self.flags.set_plain(true);
+                self.flags.set_after_read(true);
                 Arrival::Other(self.read_after(result, buffer))
             }
         }
@@ -437,9 +442,9 @@ impl Connection {
 
     /// Takes the protocol out of its slot for its last callback, if it was told that the connection is made.
     #[inline]
-    pub(crate) fn lift_made(&mut self) -> Option<Lifted> {
+    pub(crate) fn check_out_made(&mut self) -> Option<CheckedOut> {
         match self.flags.has(Flag::Made) {
-            true => Some(Lifted { protocol: self.protocol.take()?, room: 0 }),
+            true => Some(CheckedOut { protocol: self.protocol.take()?, room: 0 }),
             false => None,
         }
     }
@@ -447,8 +452,8 @@ impl Connection {
     /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than
     /// `room`, and no more than fits below the cap (W4).
     #[inline]
-    pub(crate) fn lift(&mut self, room: usize) -> Option<Lifted> {
+    pub(crate) fn check_out(&mut self, room: usize) -> Option<CheckedOut> {
         let room = room.min(self.room());
-        Some(Lifted { protocol: self.protocol.take()?, room })
+        Some(CheckedOut { protocol: self.protocol.take()?, room })
     }
 }

@@ -29,7 +29,7 @@ impl Notes {
 
     /// Whether there is none of them.
     #[inline]
-    pub(crate) fn are_plain(self) -> bool {
+    pub(crate) fn are_none(self) -> bool {
         self.0 & !URGENT == 0
     }
 

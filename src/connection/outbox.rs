@@ -200,7 +200,7 @@ impl Outbox {
     }
 
     /// Copies a connection's share behind what is queued for it. If it is gone, the share goes too.
-    pub(crate) fn settle_share(&mut self, id: Id, connection: Option<&mut Connection>, now_ns: u64) {
+    pub(crate) fn queue_share(&mut self, id: Id, connection: Option<&mut Connection>, now_ns: u64) {
         let Some((bytes, cost)) = self.log.take(id) else { return };
         self.queued.change(cost, 0);
         if let Some(connection) = connection {

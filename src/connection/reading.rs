@@ -17,7 +17,7 @@ const LAST_TRIES_UNHINTED: u32 = 2;
 impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
-    pub(crate) fn needs_care(&self) -> bool {
+    pub(crate) fn needs_preparation(&self) -> bool {
         !self.flags.has(Flag::Made) || self.offers() || self.state() == State::Lingering
     }
 
@@ -36,7 +36,7 @@ impl Connection {
     /// Whether reading waits until the output has gone down.
     #[inline]
     pub(super) fn is_held_back(&self) -> bool {
-        self.flags.has(Flag::OverHigh) && self.terms.limits.pause_reading_over_high
+        self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high
     }
 
     /// Whether a read may find something.
@@ -191,7 +191,7 @@ impl Connection {
     /// No data is delivered before there is this much. Never above the limit, or nothing would ever be delivered.
     #[inline]
     pub(crate) fn input_low_bytes(&self) -> usize {
-        (self.input_low_bytes as usize).min(self.terms.limits.input_bytes_max)
+        (self.input_low_bytes as usize).min(self.settings.limits.input_bytes_max)
     }
 
     #[inline]

@@ -31,7 +31,7 @@ impl Connection {
     #[inline]
     pub(crate) fn room(&self) -> usize {
         match self.can_write() {
-            true => self.terms.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
+            true => self.settings.limits.queue_bytes_max.saturating_sub(self.queued_cost()),
             false => 0,
         }
     }
@@ -321,8 +321,8 @@ impl Connection {
         }
         let cost = self.queued_cost();
         let mark = match self.flags.has(Flag::OverHigh) {
-            false if cost > self.terms.limits.queue_bytes_high => Mark::High,
-            true if cost <= self.terms.limits.low() => Mark::Low,
+            false if cost > self.settings.limits.queue_bytes_high => Mark::High,
+            true if cost <= self.settings.limits.low() => Mark::Low,
             _ => return None,
         };
         let was_held_back = self.is_held_back();
@@ -335,13 +335,13 @@ impl Connection {
 
     /// Whether there is nothing to see to after a callback, whose protocol was not replaced.
     #[inline]
-    pub(crate) fn is_lifted_and_plain(&self) -> bool {
-        self.is_plain() && self.protocol.is_none()
+    pub(crate) fn is_out_and_idle(&self) -> bool {
+        self.has_no_duties() && self.protocol.is_none()
     }
 
     /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
+    pub(crate) fn has_no_duties(&self) -> bool {
         self.sends_at_will() && self.output.is_none() && !self.flags.has(Flag::WrittenTo)
     }
 
@@ -365,7 +365,7 @@ impl Connection {
 
     /// Whether more is queued for it than its cap allows (W4).
     pub(crate) fn is_over_cap(&self) -> bool {
-        self.queued_cost() > self.terms.limits.queue_bytes_max
+        self.queued_cost() > self.settings.limits.queue_bytes_max
     }
 
     /// Whether it may have a share of what is broadcast: no limit is met by the longest one.
@@ -375,7 +375,7 @@ impl Connection {
 
     /// Whether what a turn may gather for it without a look does not take it over its cap.
     pub(crate) fn is_far_from_cap(&self) -> bool {
-        !self.flags.has(Flag::Tight) && self.queued_cost() <= self.terms.limits.queue_bytes_max - GATHERED_BYTES_MAX
+        !self.flags.has(Flag::Tight) && self.queued_cost() <= self.settings.limits.queue_bytes_max - GATHERED_BYTES_MAX
     }
 }
 

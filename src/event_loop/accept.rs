@@ -5,10 +5,10 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Core;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
 use super::work::Discarded;
+use super::{Core, Parts};
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
@@ -18,19 +18,189 @@ use crate::listener::peers::Peers;
 use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
 use crate::protocol::Factory;
 use crate::sys::{self, AcceptError, Backlog, Rest};
+#[cfg(feature = "workers")]
 use crate::threads::backlog::Wake;
 use crate::{Address, Context, Detached, ListenerError, ListenerId};
 
 impl Core {
+    /// Accepts who is waiting, up to the batch of a turn (A3).
+    pub(super) fn accept(&mut self, id: Id) {
+        let Some(mut factory) = self.parts.slots.listener_mut(id).and_then(|listener| listener.factory.take()) else {
+            return;
+        };
+        self.accept_batch(id, &mut factory);
+        match self.parts.slots.listener_mut(id) {
+            Some(listener) => listener.factory = Some(factory),
+            // It has closed its own listener.
+            None => self.drop_guarded(factory),
+        }
+    }
+
+    fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
+        let Some(listener) = self.parts.slots.listener(id) else { return };
+        let batch = listener.settings.limits.accepts_per_turn_max.max(1);
+        let mut last_error = None;
+        let mut accepted_any = false;
+        for _ in 0..batch {
+            let is_loop_full = self.parts.admission.is_full();
+            // Looked up each time: the factory may have closed or paused it.
+            let Some(mut listener) = self.parts.slots.listener_mut(id) else { return };
+            if !listener.wants_to_accept() {
+                return;
+            }
+            // A listener that hands its connections off keeps none, so it is never full.
+            let is_full = (listener.is_full() || is_loop_full) && !listener.gives_away();
+            if is_full {
+                if !self.parts.accepts_though_full(id) {
+                    return;
+                }
+                let Some(again) = self.parts.slots.listener_mut(id) else { return };
+                listener = again;
+            }
+            match listener.accept() {
+                Accepted::Connection(socket, peer) => {
+                    accepted_any = true;
+                    self.parts.counters.accepts += u64::from(!listener.socket.is_fed());
+                    if is_full {
+                        self.parts.give_up_for(id);
+                    }
+                    self.admit(id, factory, socket, peer);
+                }
+                Accepted::Failed(AcceptError::Drained, _) => {
+                    listener.readable = false;
+                    return;
+                }
+                Accepted::Failed(AcceptError::Overload, _) if self.parts.give_up_lingering() => {}
+                Accepted::Failed(class, error) => {
+                    self.parts.counters.accept_errors += 1;
+                    if class != AcceptError::Skip {
+                        return self.accept_failed(id, class, error);
+                    }
+                    last_error = Some(error);
+                }
+            }
+        }
+        match last_error {
+            // A batch of nothing but errors would come again at once, and again.
+            Some(error) if !accepted_any => self.accept_failed(id, AcceptError::Overload, error),
+            _ => self.parts.carry_over(id),
+        }
+    }
+
+    /// Makes a connection of an accepted socket, if the factory wants it (A5).
+    #[inline]
+    fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
+        let is_loop_full = self.parts.admission.is_full();
+        let Some(mut listener) = self.parts.slots.listener_mut(id) else { return };
+        if let Some(receiver) = listener.receiver.take() {
+            let (unread, unsent) = listener.socket.take_rest().unwrap_or_default();
+            return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
+        }
+        let mut is_refused = listener.is_full() || is_loop_full;
+        if listener.settings.limits.connections_per_peer_max != usize::MAX {
+            is_refused = is_refused || self.parts.peer_is_at_cap(id, &peer);
+            let Some(again) = self.parts.slots.listener_mut(id) else { return };
+            listener = again;
+        }
+        if is_refused {
+            return self.parts.turn_away(id, socket);
+        }
+        let settings = listener.settings.clone();
+        let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
+        match answer {
+            Some(Some(protocol)) if self.parts.life.is_open() => {
+                self.begin_connection(id, Connection::new(socket, protocol, peer, settings));
+            }
+            Some(protocol) => {
+                self.drop_guarded(protocol);
+                self.parts.turn_away(id, socket);
+            }
+            None => {
+                socket.reset();
+                self.parts.descriptor_closed();
+            }
+        }
+    }
+
+    /// Gives an accepted connection to who takes them in place of the factory.
+    #[cold]
+    fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
+        self.guard("who takes accepted connections", |core| receiver(&mut Context::new(core), connection));
+        match self.parts.slots.listener_mut(id) {
+            Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),
+            // It was replaced, or its listener closed.
+            _ => self.drop_guarded(receiver),
+        }
+    }
+
+    #[inline]
+    fn begin_connection(&mut self, listener: Id, connection: Connection) {
+        match self.parts.add_connection(connection) {
+            Ok(id) => {
+                match self.parts.slots.listener_mut(listener) {
+                    Some(of) => {
+                        of.live += 1;
+                        if of.is_special() {
+                            self.parts.note_begun(listener, id);
+                        }
+                    }
+                    None => self.parts.restore_orphaned(id),
+                }
+                self.call_made(id);
+            }
+            // Its socket was reset; the listener goes on (X5).
+            Err(error) => {
+                self.parts.counters.accept_errors += 1;
+                self.parts.report(listener, &format_args!("cannot take in an accepted connection: {error}"));
+            }
+        }
+    }
+
+    /// Accepting has failed in a way that the next try would meet again (A1, A2).
+    fn accept_failed(&mut self, id: Id, class: AcceptError, error: io::Error) {
+        let error = match class {
+            AcceptError::Invalid => ListenerError::Closed(error),
+            AcceptError::Unknown => ListenerError::Failed(error),
+            _ => ListenerError::Overloaded(error),
+        };
+        let now = self.parts.time.now();
+        self.parts.report(id, &error);
+        let Some(listener) = self.parts.slots.listener_mut(id) else { return };
+        if class != AcceptError::Invalid {
+            let delay = listener.retry.next_delay();
+            let timer = self.parts.time.set(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
+            listener.accepting = Accepting::BackingOff(timer);
+            self.parts.admission.back_off(id);
+        }
+        self.tell_owner(id, &error);
+        if class == AcceptError::Invalid {
+            self.parts.close_listener(id);
+        }
+    }
+
+    fn tell_owner(&mut self, id: Id, error: &ListenerError) {
+        let Some(mut hook) = self.parts.slots.listener_mut(id).and_then(|listener| listener.hook.take()) else {
+            return;
+        };
+        self.guard("a listener's hook", |core| hook(&mut Context::new(core), ListenerId(id), error));
+        match self.parts.slots.listener_mut(id) {
+            Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
+            // It was replaced, or its listener closed.
+            _ => self.drop_guarded(hook),
+        }
+    }
+}
+
+impl Parts {
     pub(crate) fn add_listener(&mut self, socket: io::Result<sys::Listener>, factory: Factory) -> io::Result<Id> {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::Factory(factory), error)),
         };
-        let listener = Listener::new(socket, factory, self.terms.limits.clone());
+        let listener = Listener::new(socket, factory, self.settings.limits.clone());
         let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
         let listener = self.slots.listener_mut(id).expect("it was just inserted");
-        Rc::make_mut(&mut listener.terms).listener = Some(id);
+        Rc::make_mut(&mut listener.settings).listener = Some(id);
         if let Err(error) = listener.socket.register(&self.poller, id.token()) {
             self.work.discard_any(listener.factory.take().map(Discarded::Factory));
             self.slots.remove(id);
@@ -50,18 +220,12 @@ impl Core {
         let socket = sys::FedListener::new(address, backlog, taker);
         let socket = self.life.check_listens().map(|()| sys::Listener::Fed(socket));
         let id = self.add_listener(socket, factory)?;
-        let wake = self.wake_of(id);
+        let wake = self.threads.wake_of(id);
         if let Some(listener) = self.slots.listener(id) {
             listener.socket.join(wake);
             self.tell_room(id);
         }
         Ok(id)
-    }
-
-    /// What has a listener looked at again, from any thread.
-    pub(crate) fn wake_of(&self, id: Id) -> Wake {
-        let handle = self.threads.handle();
-        Arc::new(move || handle.look_again(ListenerId(id)))
     }
 
     /// A listener was fed, or the one that feeds others may go on: it has its turn, as after an event.
@@ -96,75 +260,11 @@ impl Core {
         }
     }
 
-    /// Accepts who is waiting, up to the batch of a turn (A3).
-    pub(super) fn accept(&mut self, id: Id) {
-        let Some(mut factory) = self.slots.listener_mut(id).and_then(|listener| listener.factory.take()) else {
-            return;
-        };
-        self.accept_batch(id, &mut factory);
-        match self.slots.listener_mut(id) {
-            Some(listener) => listener.factory = Some(factory),
-            // It has closed its own listener.
-            None => self.drop_guarded(factory),
-        }
-    }
-
-    fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
-        let Some(listener) = self.slots.listener(id) else { return };
-        let batch = listener.terms.limits.accepts_per_turn_max.max(1);
-        let mut last_error = None;
-        let mut accepted_any = false;
-        for _ in 0..batch {
-            let is_loop_full = self.admission.is_full();
-            // Looked up each time: the factory may have closed or paused it.
-            let Some(mut listener) = self.slots.listener_mut(id) else { return };
-            if !listener.wants_to_accept() {
-                return;
-            }
-            // A listener that hands its connections off keeps none, so it is never full.
-            let is_full = (listener.is_full() || is_loop_full) && !listener.gives_away();
-            if is_full {
-                if !self.make_room(id) {
-                    return;
-                }
-                let Some(again) = self.slots.listener_mut(id) else { return };
-                listener = again;
-            }
-            match listener.accept() {
-                Accepted::Connection(socket, peer) => {
-                    accepted_any = true;
-                    self.counters.accepts += u64::from(!listener.socket.is_fed());
-                    if is_full {
-                        self.give_up_for(id);
-                    }
-                    self.admit(id, factory, socket, peer);
-                }
-                Accepted::Failed(AcceptError::Drained, _) => {
-                    listener.readable = false;
-                    return;
-                }
-                Accepted::Failed(AcceptError::Overload, _) if self.give_up_lingering() => {}
-                Accepted::Failed(class, error) => {
-                    self.counters.accept_errors += 1;
-                    if class != AcceptError::Skip {
-                        return self.accept_failed(id, class, error);
-                    }
-                    last_error = Some(error);
-                }
-            }
-        }
-        match last_error {
-            // A batch of nothing but errors would come again at once, and again.
-            Some(error) if !accepted_any => self.accept_failed(id, AcceptError::Overload, error),
-            _ => self.carry_over(id),
-        }
-    }
-
     /// Whether a listener may accept one more though it is full (A4): in place of a lingering one, or to refuse it. Otherwise
     /// it is looked at again once there is room.
-    fn make_room(&mut self, id: Id) -> bool {
+    fn accepts_though_full(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
-        if listener.terms.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
+        if listener.settings.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
             return true;
         }
         self.admission.wait_if_full(id);
@@ -187,27 +287,28 @@ impl Core {
     /// See [`Admission::lingering_in_the_way`](crate::listener::admission::Admission::lingering_in_the_way).
     fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
         let is_its_own =
-            |of: Id| self.slots.connection(of).is_some_and(|connection| connection.terms.listener == Some(id));
+            |of: Id| self.slots.connection(of).is_some_and(|connection| connection.settings.listener == Some(id));
         self.admission.lingering_in_the_way(self.slots.listener(id)?, is_its_own)
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
     #[cold]
-    fn has_enough(&mut self, id: Id, peer: &Address) -> bool {
+    fn peer_is_at_cap(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
-        let max = listener.terms.limits.connections_per_peer_max;
+        let max = listener.settings.limits.connections_per_peer_max;
         if listener.peers.is_none() {
             let peers = self.count_peers(id);
             if let Some(listener) = self.slots.listener_mut(id) {
                 listener.peers = Some(peers);
             }
         }
-        let count = |core: &Core| {
-            core.slots.listener(id).and_then(|listener| listener.peers.as_ref()).map_or(0, |peers| peers.count(peer))
+        let count = |parts: &Parts| {
+            parts.slots.listener(id).and_then(|listener| listener.peers.as_ref()).map_or(0, |peers| peers.count(peer))
         };
         if count(self) >= max {
             let is_of_peer = |of: Id| {
-                let connection = self.slots.connection(of).filter(|connection| connection.terms.listener == Some(id));
+                let connection =
+                    self.slots.connection(of).filter(|connection| connection.settings.listener == Some(id));
                 connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
             };
             if let Some(lingering) = self.admission.find_lingering(is_of_peer) {
@@ -222,7 +323,7 @@ impl Core {
         let mut peers = Peers::default();
         for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
             let connection = self.slots.connection(connection);
-            if let Some(connection) = connection.filter(|of| of.terms.listener == Some(id) && of.is_alive()) {
+            if let Some(connection) = connection.filter(|of| of.settings.listener == Some(id) && of.is_alive()) {
                 connection.neighbour().into_iter().for_each(|peer| peers.add(peer));
             }
         }
@@ -245,48 +346,6 @@ impl Core {
         self.loop_has_room();
     }
 
-    /// A lingering connection has ended.
-    pub(super) fn one_lingers_less(&mut self, listener: Option<Id>) {
-        if let Some(listener) = listener.and_then(|id| self.slots.listener_mut(id)) {
-            listener.lingering -= 1;
-        }
-    }
-
-    /// Makes a connection of an accepted socket, if the factory wants it (A5).
-    #[inline]
-    fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
-        let is_loop_full = self.admission.is_full();
-        let Some(mut listener) = self.slots.listener_mut(id) else { return };
-        if let Some(receiver) = listener.receiver.take() {
-            let (unread, unsent) = listener.socket.take_rest().unwrap_or_default();
-            return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
-        }
-        let mut is_refused = listener.is_full() || is_loop_full;
-        if listener.terms.limits.connections_per_peer_max != usize::MAX {
-            is_refused = is_refused || self.has_enough(id, &peer);
-            let Some(again) = self.slots.listener_mut(id) else { return };
-            listener = again;
-        }
-        if is_refused {
-            return self.turn_away(id, socket);
-        }
-        let terms = listener.terms.clone();
-        let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
-        match answer {
-            Some(Some(protocol)) if self.life.is_open() => {
-                self.begin_connection(id, Connection::new(socket, protocol, peer, terms));
-            }
-            Some(protocol) => {
-                self.drop_guarded(protocol);
-                self.turn_away(id, socket);
-            }
-            None => {
-                socket.reset();
-                self.descriptor_closed();
-            }
-        }
-    }
-
     /// Closes the socket of a peer that is refused; by a reset where it was fed with output unsent (X5).
     #[cold]
     fn turn_away(&mut self, id: Id, socket: sys::Stream) {
@@ -300,40 +359,6 @@ impl Core {
             _ => drop(socket),
         }
         self.descriptor_closed();
-    }
-
-    /// Gives an accepted connection to who takes them in place of the factory.
-    #[cold]
-    fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
-        self.guard("who takes accepted connections", |core| receiver(&mut Context::new(core), connection));
-        match self.slots.listener_mut(id) {
-            Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),
-            // It was replaced, or its listener closed.
-            _ => self.drop_guarded(receiver),
-        }
-    }
-
-    #[inline]
-    fn begin_connection(&mut self, listener: Id, connection: Connection) {
-        match self.add_connection(connection) {
-            Ok(id) => {
-                match self.slots.listener_mut(listener) {
-                    Some(of) => {
-                        of.live += 1;
-                        if of.is_special() {
-                            self.note_begun(listener, id);
-                        }
-                    }
-                    None => self.restore_orphaned(id),
-                }
-                self.make(id);
-            }
-            // Its socket was reset; the listener goes on (X5).
-            Err(error) => {
-                self.counters.accept_errors += 1;
-                self.report(listener, &format_args!("cannot take in an accepted connection: {error}"));
-            }
-        }
     }
 
     /// A connection of a listener begins that counts peers or is fed.
@@ -362,28 +387,6 @@ impl Core {
         }
     }
 
-    /// Accepting has failed in a way that the next try would meet again (A1, A2).
-    fn accept_failed(&mut self, id: Id, class: AcceptError, error: io::Error) {
-        let error = match class {
-            AcceptError::Invalid => ListenerError::Closed(error),
-            AcceptError::Unknown => ListenerError::Failed(error),
-            _ => ListenerError::Overloaded(error),
-        };
-        let now = self.time.now();
-        self.report(id, &error);
-        let Some(listener) = self.slots.listener_mut(id) else { return };
-        if class != AcceptError::Invalid {
-            let delay = listener.retry.next_delay();
-            let timer = self.time.set(sys::deadline_after(now, delay), Due::of(Purpose::Accept, id));
-            listener.accepting = Accepting::BackingOff(timer);
-            self.admission.back_off(id);
-        }
-        self.tell_owner(id, &error);
-        if class == AcceptError::Invalid {
-            self.close_listener(id);
-        }
-    }
-
     /// Logs what went wrong with a listener, at most once a second.
     fn report(&mut self, id: Id, what: &dyn fmt::Display) {
         let now = self.time.now();
@@ -391,16 +394,6 @@ impl Core {
             Some(0) => log::warn!("listener {id}: {what}"),
             Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
             None => {}
-        }
-    }
-
-    fn tell_owner(&mut self, id: Id, error: &ListenerError) {
-        let Some(mut hook) = self.slots.listener_mut(id).and_then(|listener| listener.hook.take()) else { return };
-        self.guard("a listener's hook", |core| hook(&mut Context::new(core), ListenerId(id), error));
-        match self.slots.listener_mut(id) {
-            Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
-            // It was replaced, or its listener closed.
-            _ => self.drop_guarded(hook),
         }
     }
 

@@ -3,19 +3,19 @@
 //! It is to the receivers as if each was written to, one after the other. A share of the log comes behind what is queued
 //! for its connection, and before what a callback under way has gathered for it; its connection is made, may be written to,
 //! is far from its cap, and stands on the list of those that were written to. Whatever else is done to a connection that
-//! concerns its output *settles* its share first: that is copied behind what is queued.
+//! concerns its output queues its share first: that is copied behind what is queued.
 //!
 //! What is written to one connection after another is recognised by its bytes, so that a loop over many ids is much the
 //! same.
 
-use super::Core;
+use super::Parts;
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::shared_log::Span;
 use crate::connection::{Connection, Sent};
 use crate::ids::Id;
 
-impl Core {
+impl Parts {
     /// Writes `data` to each of `ids`, and answers to how many of them.
     ///
     /// `ids` is code of the user's, which may panic: between two of them everything is as it should be.
@@ -70,7 +70,7 @@ impl Core {
 
     /// Copies a small piece behind others that wait for the turn's end.
     fn write_behind(&mut self, id: Id, data: &[u8]) -> bool {
-        self.settle(id);
+        self.queue_share(id);
         let is_done = self.slots.connection_mut(id).is_some_and(|connection| connection.write_behind(data));
         self.outbox.count(0, if is_done { data.len() } else { 0 });
         is_done
@@ -86,7 +86,7 @@ impl Core {
         let is_behind_gathered = is_own && !self.outbox.gathered.bytes.is_empty();
         if is_behind_gathered || !self.outbox.extend_share(id, span, data.len()) {
             // It has missed one, is named twice, or has none.
-            self.settle(id);
+            self.queue_share(id);
             let may_share = self.slots.connection(id).is_some_and(Connection::may_share);
             if is_behind_gathered || !may_share || self.outbox.is_over_cap() {
                 if !self.outbox.gathered.gather(id, data) {
@@ -134,27 +134,27 @@ impl Core {
 
     /// Copies a connection's share behind what is queued for it.
     #[inline]
-    pub(super) fn settle(&mut self, id: Id) {
+    pub(super) fn queue_share(&mut self, id: Id) {
         if self.outbox.is_shared() {
-            self.settle_share(id);
+            self.queue_share_slowly(id);
         }
     }
 
     #[inline(never)]
-    fn settle_share(&mut self, id: Id) {
+    fn queue_share_slowly(&mut self, id: Id) {
         if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
             // It begins to wait for its peer.
             self.time.look_at_clock();
         }
-        self.outbox.settle_share(id, self.slots.connection_mut(id), self.time.now_ns());
+        self.outbox.queue_share(id, self.slots.connection_mut(id), self.time.now_ns());
     }
 
     /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
-    /// queued. `None` where it has no share, or something stands in its way: then it is settled.
+    /// queued. `None` where it has no share, or something stands in its way: then it is queued.
     pub(super) fn send_share(&mut self, id: Id) -> Option<Sent> {
         let connection = self.slots.connection_mut(id).filter(|connection| connection.sends_at_will());
         let Some(connection) = connection else {
-            self.settle(id);
+            self.queue_share(id);
             return None;
         };
         let was_queued = connection.has_output();

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::Core;
 use super::lookups::Lookups;
 use crate::connection::output::Piece;
+use crate::ids::Id;
+use crate::threads::backlog::Wake;
 use crate::threads::handle::{Command, Shared};
-use crate::{Context, Handle};
+use crate::{Context, Handle, ListenerId};
 
 /// The list of a phase keeps room for so many commands; what a burst has made of it beyond is given back at once.
 const KEPT_COMMANDS: usize = 1024;
@@ -27,6 +29,12 @@ impl Threads {
 
     pub(crate) fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
+    }
+
+    /// Returns what has a listener looked at again, from any thread.
+    pub(crate) fn wake_of(&self, listener: Id) -> Wake {
+        let handle = self.handle();
+        Arc::new(move || handle.look_again(ListenerId(listener)))
     }
 
     /// Returns whether commands are waiting. One load, and no lock.
@@ -68,19 +76,19 @@ impl Core {
     /// Phase: commands. Those that were queued before it began, up to a limit.
     #[inline]
     pub(super) fn run_commands(&mut self) {
-        if self.threads.has_commands() {
+        if self.parts.threads.has_commands() {
             self.run_batch_of_commands();
         }
     }
 
     #[cold]
     fn run_batch_of_commands(&mut self) {
-        let mut batch = self.threads.take_batch(self.terms.limits.commands_per_turn_max.max(1));
+        let mut batch = self.parts.threads.take_batch(self.parts.settings.limits.commands_per_turn_max.max(1));
         while let Some(command) = batch.pop_front() {
-            self.counters.commands_run += 1;
+            self.parts.counters.commands_run += 1;
             self.run_command(command);
         }
-        self.threads.reuse_batch(batch);
+        self.parts.threads.reuse_batch(batch);
     }
 
     fn run_command(&mut self, command: Command) {
@@ -88,14 +96,14 @@ impl Core {
             Command::Call(call) => {
                 self.guard("a posted closure", |core| call(&mut Context::new(core)));
             }
-            Command::Write(id, data) => self.write(id.0, Piece::Owned(data)),
+            Command::Write(id, data) => self.parts.write(id.0, Piece::Owned(data)),
             Command::Close(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {
                     transport.close();
                 }
             }
             Command::Completed(id, value) => self.completed(id.0, value),
-            Command::LookAgain(id) => self.look_at_listener(id.0),
+            Command::LookAgain(id) => self.parts.look_at_listener(id.0),
             Command::Abort(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {
                     transport.abort();
@@ -106,7 +114,7 @@ impl Core {
 
     /// The loop is being dropped: what is waiting is dropped with it, each by itself and guarded.
     pub(super) fn drop_commands(&mut self) {
-        for command in self.threads.close() {
+        for command in self.parts.threads.close() {
             self.drop_guarded(command);
         }
     }

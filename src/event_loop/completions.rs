@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::io;
 
-use super::Core;
 use super::slots::Tenant;
 use super::work::Discarded;
+use super::{Core, Parts};
 use crate::ids::Id;
 use crate::{Completion, CompletionId, Context};
 
@@ -16,6 +16,18 @@ pub(crate) type Value = Option<Box<dyn Any + Send>>;
 pub(crate) type Waiting = Box<dyn FnOnce(&mut Context<'_>, Value)>;
 
 impl Core {
+    /// Another thread has given a value; the call may have been cancelled.
+    pub(super) fn completed(&mut self, id: Id, value: Value) {
+        match self.parts.slots.take_completion(id) {
+            Some(waiting) => {
+                self.guard("a completion", |core| waiting(&mut Context::new(core), value));
+            }
+            None => self.drop_guarded(value),
+        }
+    }
+}
+
+impl Parts {
     pub(crate) fn completion<T: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static,
@@ -28,28 +40,8 @@ impl Core {
     }
 
     pub(crate) fn cancel_completion(&mut self, id: Id) -> bool {
-        let Some(waiting) = self.take_waiting(id) else { return false };
+        let Some(waiting) = self.slots.take_completion(id) else { return false };
         self.work.discard(Discarded::Completion(waiting));
         true
-    }
-
-    /// Another thread has given a value; the call may have been cancelled.
-    pub(super) fn completed(&mut self, id: Id, value: Value) {
-        match self.take_waiting(id) {
-            Some(waiting) => {
-                self.guard("a completion", |core| waiting(&mut Context::new(core), value));
-            }
-            None => self.drop_guarded(value),
-        }
-    }
-
-    fn take_waiting(&mut self, id: Id) -> Option<Waiting> {
-        if !self.slots.is_completion(id) {
-            return None;
-        }
-        match self.slots.remove(id) {
-            Some(Tenant::Completion(waiting)) => Some(waiting),
-            _ => None,
-        }
     }
 }

@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use super::Core;
 use super::timers::{Due, Purpose};
+use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::{Ask, Connection, State};
 use crate::ids::Id;
@@ -21,17 +21,46 @@ use crate::sys::PutOff;
 const MOMENT: Duration = Duration::from_millis(50);
 
 impl Core {
+    /// A read would block, and that is not believed: the poller is asked to tell again what there is. Its event comes with
+    /// the next wait, and hints at urgent data for as long as some is unread.
+    #[cold]
+    pub(super) fn confirm_would_block(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        if connection.state() == State::Failing {
+            // It was confirmed as well as it can be: perhaps no event comes any more.
+            return self.end_failing(id);
+        }
+        match connection.doubt_would_block() {
+            Ask::Now => self.have_told_again(id),
+            Ask::Later => drop(self.parts.time.set_after(MOMENT, Due::of(Purpose::Ask, id))),
+            Ask::Not => {}
+        }
+    }
+
+    /// A moment is over: the poller is asked once more.
+    pub(super) fn ask_again(&mut self, id: Id) {
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            connection.set_asked();
+            self.have_told_again(id);
+        }
+    }
+
+    fn have_told_again(&mut self, id: Id) {
+        let Some(socket) = self.parts.slots.connection_mut(id).and_then(Connection::socket_mut) else { return };
+        if let Err(error) = socket.tell_again(&self.parts.poller, id.token()) {
+            self.fail_reading(id, CloseReason::from_error(error));
+        }
+    }
+}
+
+impl Parts {
     /// Whether the read that would confirm a short one is put off.
     pub(super) fn confirms_later(&mut self, id: Id) -> bool {
         let Some(before) = self.slots.connection_mut(id).and_then(Connection::put_off_reading) else { return false };
         if before == PutOff::No && self.work.put_off(id) {
-            self.wait_a_moment();
+            self.time.set_after(MOMENT, Due::Confirm);
         }
         true
-    }
-
-    fn wait_a_moment(&mut self) {
-        self.time.set_after(MOMENT, Due::Confirm);
     }
 
     /// A moment is over: who has been quiet is read from in the next turn.
@@ -45,38 +74,7 @@ impl Core {
             before == PutOff::Renewed
         });
         if self.work.put_off_again(unconfirmed) {
-            self.wait_a_moment();
-        }
-    }
-
-    /// A read would block, and that is not believed: the poller is asked to tell again what there is. Its event comes with
-    /// the next wait, and hints at urgent data for as long as some is unread.
-    #[cold]
-    pub(super) fn confirm_would_block(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if connection.state() == State::Failing {
-            // It was confirmed as well as it can be: perhaps no event comes any more.
-            return self.end_failing(id);
-        }
-        match connection.doubt_would_block() {
-            Ask::Now => self.have_told_again(id),
-            Ask::Later => drop(self.time.set_after(MOMENT, Due::of(Purpose::Ask, id))),
-            Ask::Not => {}
-        }
-    }
-
-    /// A moment is over: the poller is asked once more.
-    pub(super) fn ask_again(&mut self, id: Id) {
-        if let Some(connection) = self.slots.connection_mut(id) {
-            connection.set_asked();
-            self.have_told_again(id);
-        }
-    }
-
-    fn have_told_again(&mut self, id: Id) {
-        let Some(socket) = self.slots.connection_mut(id).and_then(Connection::socket_mut) else { return };
-        if let Err(error) = socket.tell_again(&self.poller, id.token()) {
-            self.fail_reading(id, CloseReason::from_error(error));
+            self.time.set_after(MOMENT, Due::Confirm);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Core;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
 use super::work::Discarded;
+use super::{Core, Parts};
 use crate::connect::Target;
 use crate::connect::attempts::{Attempt, Connector, Looked};
-use crate::connection::{Connection, Terms};
+use crate::connection::{Connection, Settings};
 use crate::ids::Id;
 use crate::sys::{AcceptError, Readiness, Stream};
 use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
@@ -21,35 +21,35 @@ const STAGGER: Duration = Duration::from_millis(250);
 impl Core {
     /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
-        if let Err(error) = self.life.check_open() {
-            return Err(self.refuse(Discarded::Protocol(protocol), error));
+        if let Err(error) = self.parts.life.check_open() {
+            return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
-        let own_terms = |limits| Rc::new(Terms::new(limits, None));
-        let terms = limits.map_or_else(|| self.terms_of_clients.clone(), own_terms);
-        let timeout = timeout.unwrap_or(self.terms.limits.connect_timeout);
-        let mut connection = Connection::connecting(Connector::new(local), protocol, terms);
-        connection.began_ns = self.time.now_ns();
-        let id = self.slots.insert(Tenant::Connection(connection))?;
-        self.admission.one_more();
+        let own_settings = |limits| Rc::new(Settings::new(limits, None));
+        let settings = limits.map_or_else(|| self.parts.settings_of_clients.clone(), own_settings);
+        let timeout = timeout.unwrap_or(self.parts.settings.limits.connect_timeout);
+        let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
+        connection.began_ns = self.parts.time.now_ns();
+        let id = self.parts.slots.insert(Tenant::Connection(connection))?;
+        self.parts.admission.one_more();
         match target {
             Target::Addresses(addresses) => {
-                if let Some(connector) = self.connector_mut(id) {
+                if let Some(connector) = self.parts.slots.connector_mut(id) {
                     connector.set_addresses(addresses);
                 }
-                self.begin_attempts(id);
-                if self.connector_mut(id).is_some_and(|connector| connector.is_exhausted()) {
-                    return Err(self.failed_at_once(id));
+                self.parts.begin_attempts(id);
+                if self.parts.slots.connector_mut(id).is_some_and(|connector| connector.is_exhausted()) {
+                    return Err(self.parts.failed_at_once(id));
                 }
             }
             Target::Name(name, port) => {
-                if let Some(connector) = self.connector_mut(id) {
+                if let Some(connector) = self.parts.slots.connector_mut(id) {
                     connector.name = Some((name, port));
                 }
             }
         }
-        let deadline = self.time.set_after(timeout, Due::of(Purpose::ConnectDeadline, id));
-        if let Some(connector) = self.connector_mut(id) {
+        let deadline = self.parts.time.set_after(timeout, Due::of(Purpose::ConnectDeadline, id));
+        if let Some(connector) = self.parts.slots.connector_mut(id) {
             connector.deadline = Some(deadline);
             if connector.name.is_some() {
                 self.look_name_up(id);
@@ -58,12 +58,74 @@ impl Core {
         Ok(id)
     }
 
-    /// The connector of a connection that does not stand yet, and has not ended.
-    pub(super) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
-        let connection = self.slots.connection_mut(id).filter(|connection| connection.is_connecting())?;
-        connection.connector_mut()
+    /// An attempt that has a token of its own was told of.
+    pub(super) fn on_attempt_event(&mut self, id: Id, slot: Id, readiness: Readiness) {
+        if readiness.is_writable() || readiness.is_error() {
+            self.look_at_attempt(id, Some(slot));
+        }
     }
 
+    /// Looks whether an attempt stands, and does what follows (K1).
+    pub(super) fn look_at_attempt(&mut self, id: Id, slot: Option<Id>) {
+        let Some(connector) = self.parts.slots.connector_mut(id) else { return };
+        match connector.look(slot) {
+            Looked::Pending => {}
+            Looked::Established(peer) => self.attempt_succeeded(id, slot, peer),
+            Looked::Failed(error) => {
+                let Some(Attempt { address, stream, slot }) = connector.take(slot) else { return };
+                // By reset: a socket that has met itself would keep its port from a server for a minute (K4).
+                stream.reset();
+                self.parts.attempt_failed(id, slot, address, error);
+            }
+        }
+    }
+
+    /// An attempt stands: it wins, and what else is under way is closed (K3).
+    fn attempt_succeeded(&mut self, id: Id, slot: Option<Id>, peer: Address) {
+        let Some(Attempt { address, mut stream, slot }) = self.parts.slots.connector_mut(id).and_then(|c| c.take(slot))
+        else {
+            return;
+        };
+        if slot.is_some() {
+            let moved = stream.deregister(&self.parts.poller);
+            let moved = moved.and_then(|()| stream.register(&self.parts.poller, id.token()));
+            if let Err(error) = moved {
+                stream.reset();
+                return self.parts.attempt_failed(id, slot, address, error);
+            }
+        }
+        self.parts.work.free_any(slot);
+        let Some(connector) =
+            self.parts.slots.connection_mut(id).and_then(|connection| connection.established(stream, peer))
+        else {
+            return;
+        };
+        self.parts.end_connector(*connector);
+        self.tell_follower_of_made(id);
+        self.call_made(id);
+    }
+
+    /// The deadline of a connect has passed (K2).
+    pub(super) fn connect_timed_out(&mut self, id: Id) {
+        // One may be established by now, though no event has told of it yet.
+        for slot in self.parts.slots.connector_mut(id).map_or_else(Vec::new, |connector| connector.slots_under_way()) {
+            self.look_at_attempt(id, slot);
+        }
+        let Some(connector) = self.parts.slots.connector_mut(id) else { return };
+        connector.time_out();
+        self.parts.finish(id, CloseReason::Aborted);
+    }
+
+    /// Tells a protocol that its connection was not established.
+    pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
+        self.parts.counters.connects_failed += 1;
+        // Guarded, since an error of the user's may show itself here.
+        self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
+        self.call(id, "connect_failed", |protocol, transport| protocol.connect_failed(transport, error));
+    }
+}
+
+impl Parts {
     fn failed_at_once(&mut self, id: Id) -> io::Error {
         let Some(Tenant::Connection(mut connection)) = self.slots.remove(id) else {
             return io::ErrorKind::NotConnected.into();
@@ -76,7 +138,7 @@ impl Core {
     /// Begins the next attempt, and has the one after it begun in time. Does not fail where all have: the caller asks.
     fn begin_attempts(&mut self, id: Id) {
         loop {
-            let Some(connector) = self.connector_mut(id) else { return };
+            let Some(connector) = self.slots.connector_mut(id) else { return };
             let timer = connector.next.take();
             let address = connector.take_untried();
             if let Some(timer) = timer {
@@ -89,9 +151,9 @@ impl Core {
                 Err(error) => self.note_failure(id, address, error),
             }
         }
-        if self.connector_mut(id).is_some_and(|connector| connector.has_untried()) {
+        if self.slots.connector_mut(id).is_some_and(|connector| connector.has_untried()) {
             let timer = self.time.set_after(STAGGER, Due::of(Purpose::ConnectNext, id));
-            if let Some(connector) = self.connector_mut(id) {
+            if let Some(connector) = self.slots.connector_mut(id) {
                 connector.next = Some(timer);
             }
         }
@@ -99,16 +161,16 @@ impl Core {
 
     /// The backlog of a Unix socket is full: it is tried again later, within the deadline (K2).
     fn wait_for_backlog(&mut self, id: Id, address: Address) {
-        let Some(connector) = self.connector_mut(id) else { return };
+        let Some(connector) = self.slots.connector_mut(id) else { return };
         let delay = connector.note_full(address);
         let timer = self.time.set_after(delay, Due::of(Purpose::ConnectNext, id));
-        if let Some(connector) = self.connector_mut(id) {
+        if let Some(connector) = self.slots.connector_mut(id) {
             connector.next = Some(timer);
         }
     }
 
     fn begin_attempt(&mut self, id: Id, address: &Address) -> io::Result<()> {
-        let Some(connector) = self.connector_mut(id) else { return Ok(()) };
+        let Some(connector) = self.slots.connector_mut(id) else { return Ok(()) };
         let local = connector.local;
         let own_token_is_free = connector.own_token_is_free();
         let mut stream = self.open(address, local)?;
@@ -121,13 +183,13 @@ impl Core {
             self.work.free_any(slot);
             return Err(error);
         }
-        if let Some(connector) = self.connector_mut(id) {
+        if let Some(connector) = self.slots.connector_mut(id) {
             connector.begun(Attempt { address: address.clone(), stream, slot });
         }
         // One that stands already has raised its edge, or never will: it is looked at without one.
         if address.as_inet().is_none() {
             if let Some(connection) = self.slots.connection_mut(id) {
-                connection.set_may_stand();
+                connection.set_may_be_established();
                 self.carry_over(id);
             }
         }
@@ -150,30 +212,8 @@ impl Core {
     }
 
     fn note_failure(&mut self, id: Id, address: Address, error: io::Error) {
-        if let Some(connector) = self.connector_mut(id) {
+        if let Some(connector) = self.slots.connector_mut(id) {
             connector.note_failure(address, error);
-        }
-    }
-
-    /// An attempt that has a token of its own was told of.
-    pub(super) fn on_attempt_event(&mut self, id: Id, slot: Id, readiness: Readiness) {
-        if readiness.is_writable() || readiness.is_error() {
-            self.look_at_attempt(id, Some(slot));
-        }
-    }
-
-    /// Looks whether an attempt stands, and does what follows (K1).
-    pub(super) fn look_at_attempt(&mut self, id: Id, slot: Option<Id>) {
-        let Some(connector) = self.connector_mut(id) else { return };
-        match connector.look(slot) {
-            Looked::Pending => {}
-            Looked::Stands(peer) => self.attempt_stands(id, slot, peer),
-            Looked::Failed(error) => {
-                let Some(Attempt { address, stream, slot }) = connector.take(slot) else { return };
-                // By reset: a socket that has met itself would keep its port from a server for a minute (K4).
-                stream.reset();
-                self.attempt_failed(id, slot, address, error);
-            }
         }
     }
 
@@ -182,29 +222,6 @@ impl Core {
         self.descriptor_closed();
         self.note_failure(id, address, error);
         self.connect_next(id);
-    }
-
-    /// An attempt stands: it wins, and what else is under way is closed (K3).
-    fn attempt_stands(&mut self, id: Id, slot: Option<Id>, peer: Address) {
-        let Some(Attempt { address, mut stream, slot }) = self.connector_mut(id).and_then(|c| c.take(slot)) else {
-            return;
-        };
-        if slot.is_some() {
-            let moved = stream.deregister(&self.poller);
-            let moved = moved.and_then(|()| stream.register(&self.poller, id.token()));
-            if let Err(error) = moved {
-                stream.reset();
-                return self.attempt_failed(id, slot, address, error);
-            }
-        }
-        self.work.free_any(slot);
-        let Some(connector) = self.slots.connection_mut(id).and_then(|connection| connection.stands(stream, peer))
-        else {
-            return;
-        };
-        self.end_connector(*connector);
-        self.tell_follower_of_made(id);
-        self.make(id);
     }
 
     fn end_connector(&mut self, mut connector: Connector) {
@@ -224,34 +241,15 @@ impl Core {
     /// The next address has its turn; where there is none and nothing is under way, it has failed.
     pub(super) fn connect_next(&mut self, id: Id) {
         self.begin_attempts(id);
-        let Some(connector) = self.connector_mut(id).filter(|connector| connector.is_exhausted()) else { return };
+        let Some(connector) = self.slots.connector_mut(id).filter(|connector| connector.is_exhausted()) else { return };
         connector.fail();
         self.finish(id, CloseReason::Aborted);
     }
 
-    /// The deadline of a connect has passed (K2).
-    pub(super) fn connect_timed_out(&mut self, id: Id) {
-        // One may be established by now, though no event has told of it yet.
-        for slot in self.connector_mut(id).map_or_else(Vec::new, |connector| connector.slots_under_way()) {
-            self.look_at_attempt(id, slot);
-        }
-        let Some(connector) = self.connector_mut(id) else { return };
-        connector.time_out();
-        self.finish(id, CloseReason::Aborted);
-    }
-
     pub(super) fn lookup_failed(&mut self, id: Id, error: io::Error) {
-        let Some(connector) = self.connector_mut(id) else { return };
+        let Some(connector) = self.slots.connector_mut(id) else { return };
         connector.fail_lookup(error);
         self.finish(id, CloseReason::Aborted);
-    }
-
-    /// Tells a protocol that its connection was not established.
-    pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
-        self.counters.connects_failed += 1;
-        // Guarded, since an error of the user's may show itself here.
-        self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
-        self.call(id, "connect_failed", |protocol, transport| protocol.connect_failed(transport, error));
     }
 }
 

@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -12,16 +11,15 @@ use mio::event::Source;
 
 #[cfg(unix)]
 use crate::UnixAddress;
-use crate::connection::Terms;
 use crate::event_loop::source::SourceAction;
 use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
-use crate::ids::Id;
+use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Listener, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, Limits, ListenerError, ListenerId, Protocol, RateGroupId,
-    SourceId, TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, ListenerId, Listening, Protocol, RateGroupId, SourceId,
+    TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -52,9 +50,11 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
-        let socket = self.core.life.check_listens().and_then(|()| Listener::bind(poller, address, backlog));
-        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+        let core = &mut *self.core;
+        let may_listen = core.parts.life.check_listens();
+        let socket =
+            may_listen.and_then(|()| Listener::bind(&core.parts.poller, address, core.parts.settings.limits.backlog));
+        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
     /// Like [`listen`](Context::listen), on a socket that listens already. It and what waits in its backlog are made
@@ -68,8 +68,9 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.life.check_listens().and_then(|()| Listener::from_std(&self.core.poller, listener));
-        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+        let socket =
+            self.core.parts.life.check_listens().and_then(|()| Listener::from_std(&self.core.parts.poller, listener));
+        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
     /// Listens on a Unix stream socket: a path, or an abstract name where there are such (Linux). `mode` is that of the
@@ -89,10 +90,11 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let (poller, backlog) = (&self.core.poller, self.core.terms.limits.backlog);
-        let bind = |()| Listener::bind_unix(poller, &address, mode, backlog);
-        let socket = self.core.life.check_listens().and_then(bind);
-        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+        let core = &mut *self.core;
+        let may_listen = core.parts.life.check_listens();
+        let socket = may_listen
+            .and_then(|()| Listener::bind_unix(&core.parts.poller, &address, mode, core.parts.settings.limits.backlog));
+        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
@@ -125,8 +127,13 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.life.check_listens().and_then(|()| Listener::from_std_unix(&self.core.poller, listener));
-        self.core.add_listener(socket, Box::new(factory)).map(ListenerId)
+        let socket = self
+            .core
+            .parts
+            .life
+            .check_listens()
+            .and_then(|()| Listener::from_std_unix(&self.core.parts.poller, listener));
+        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
@@ -141,7 +148,7 @@ impl<'a> Context<'a> {
     /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
     /// dropped without a call.
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.attach(connection.into(), protocol).map(ConnectionId)
+        self.core.parts.attach(connection.into(), protocol).map(ConnectionId)
     }
 
     /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
@@ -167,12 +174,12 @@ impl<'a> Context<'a> {
         &mut self,
         resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) {
-        self.core.threads.lookups.resolver = std::sync::Arc::new(resolver);
+        self.core.parts.threads.lookups.resolver = std::sync::Arc::new(resolver);
     }
 
     /// A connection, by its id; `None` once it has ended.
     pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
-        self.core.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
+        self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
     }
 
     /// Writes `data` to each of these connections, as [`Transport::write`] to one after the other would, with the same
@@ -191,7 +198,7 @@ impl<'a> Context<'a> {
         I: IntoIterator,
         I::Item: Borrow<ConnectionId>,
     {
-        self.core.broadcast(ids.into_iter().map(|id| id.borrow().0), data)
+        self.core.parts.broadcast(ids.into_iter().map(|id| id.borrow().0), data)
     }
 
     // Datagrams.
@@ -211,8 +218,9 @@ impl<'a> Context<'a> {
         address: impl Into<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
-        let socket = self.core.life.check_open().and_then(|()| Datagram::bind(&self.core.poller, &address.into()));
-        self.core.add_datagram(socket, None, protocol).map(DatagramId)
+        let socket =
+            self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
+        self.core.parts.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
     /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
@@ -227,9 +235,13 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
-        let socket =
-            self.core.life.check_open().and_then(|()| Datagram::bind(&self.core.poller, &peer.any_of_its_kind()));
-        self.core.add_datagram(socket, Some(peer), protocol).map(DatagramId)
+        let socket = self
+            .core
+            .parts
+            .life
+            .check_open()
+            .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
+        self.core.parts.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
     /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
@@ -244,18 +256,19 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.life.check_open().and_then(|()| Datagram::from_std(&self.core.poller, socket));
-        self.core.add_datagram(socket, peer, protocol).map(DatagramId)
+        let socket =
+            self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
+        self.core.parts.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 
     /// A datagram socket, by its id; `None` once it has ended.
     pub fn datagram(&mut self, id: DatagramId) -> Option<DatagramTransport<'_>> {
-        self.core.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
+        self.core.parts.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
     }
 
     /// A listener, by its id; `None` once it is closed.
     pub fn listener(&mut self, id: ListenerId) -> Option<Listening<'_>> {
-        self.core.slots.listener(id.0)?;
+        self.core.parts.slots.listener(id.0)?;
         Some(Listening { core: self.core, id: id.0 })
     }
 
@@ -264,12 +277,13 @@ impl<'a> Context<'a> {
     /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing
     /// while it has nobody, and stays until it is removed.
     pub fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        self.core.add_rate_group(bytes_per_second, burst_bytes)
+        let bucket = TokenBucket::new(bytes_per_second, burst_bytes, self.now());
+        self.core.parts.rate_groups.add(bucket)
     }
 
     /// Removes a group; its connections are held back by it no more. `false` where it is gone already.
     pub fn remove_rate_group(&mut self, group: RateGroupId) -> bool {
-        self.core.remove_rate_group(group)
+        self.core.parts.remove_rate_group(group)
     }
 
     // Other sources.
@@ -288,7 +302,7 @@ impl<'a> Context<'a> {
         S: Source + 'static,
         H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
     {
-        self.core.register(source, interest, handler).map(SourceId)
+        self.core.parts.register(source, interest, handler).map(SourceId)
     }
 
     /// Changes what a source is waited for. Whatever it is ready for already is told of again. From within its own
@@ -298,12 +312,12 @@ impl<'a> Context<'a> {
     ///
     /// `NotFound` where it is gone, and what the system says; from within its own handler that is logged instead.
     pub fn reregister(&mut self, id: SourceId, interest: Interest) -> io::Result<()> {
-        self.core.reregister(id.0, interest)
+        self.core.parts.reregister(id.0, interest)
     }
 
     /// Removes a source and drops it with its handler; `false` where it is gone already.
     pub fn deregister(&mut self, id: SourceId) -> bool {
-        self.core.deregister(id.0)
+        self.core.parts.deregister(id.0)
     }
 
     // Timers.
@@ -313,14 +327,14 @@ impl<'a> Context<'a> {
     /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
     /// turn, however short it is.
     pub fn call_later(&mut self, delay: Duration, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        TimerId(self.core.time.set_after(delay, Due::once(Box::new(call))))
+        TimerId(self.core.parts.time.set_after(delay, Due::once(Box::new(call))))
     }
 
     /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
     pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
         // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
         let deadline = deadline.max(self.now());
-        TimerId(self.core.time.set(deadline, Due::once(Box::new(call))))
+        TimerId(self.core.parts.time.set(deadline, Due::once(Box::new(call))))
     }
 
     /// Calls `call` each time that `period` has passed, beginning after the first. Costs O(log n) a call.
@@ -344,25 +358,25 @@ impl<'a> Context<'a> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn call_every(&mut self, period: Duration, call: impl FnMut(&mut Context<'_>, u64) + 'static) -> TimerId {
-        TimerId(self.core.time.set_after(period, Due::every(period, Box::new(call))))
+        TimerId(self.core.parts.time.set_after(period, Due::every(period, Box::new(call))))
     }
 
     /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
     /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
     /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
     pub fn reset(&mut self, id: TimerId, delay: Duration) -> bool {
-        self.core.time.reset(id.0, self.core.time.after(delay))
+        self.core.parts.time.reset(id.0, self.core.parts.time.after(delay))
     }
 
     /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
     /// closure is dropped at the turn's end.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        self.core.cancel(id)
+        self.core.parts.cancel(id)
     }
 
     /// The time, read from the loop's clock now.
     pub fn now(&self) -> Instant {
-        self.core.time.now()
+        self.core.parts.time.now()
     }
 
     // The loop itself.
@@ -370,7 +384,7 @@ impl<'a> Context<'a> {
     /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
     /// them.
     pub fn stop(&mut self) {
-        self.core.life.request_stop();
+        self.core.parts.life.request_stop();
     }
 
     /// Begins to shut down: listeners are closed, connections and datagram sockets too, each after its output has gone
@@ -378,7 +392,7 @@ impl<'a> Context<'a> {
     /// `listen`, `connect`, `attach`, `register` and their like for datagrams are refused. Called again, it can only
     /// bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
-        self.core.begin_shutdown(grace, true);
+        self.core.parts.begin_shutdown(grace, true);
     }
 
     /// Begins to drain: listeners are closed, connections go on until they end by themselves. Once no connection is left,
@@ -398,17 +412,17 @@ impl<'a> Context<'a> {
     /// Called again, it can only bring the deadline nearer. [`shutdown`](Context::shutdown) meanwhile closes all at once,
     /// and never later than the drain would have been over.
     pub fn drain(&mut self, grace: Duration) {
-        self.core.begin_drain(grace, true);
+        self.core.parts.begin_drain(grace, true);
     }
 
     /// Whether the loop drains or shuts down.
     pub fn is_draining(&self) -> bool {
-        self.core.life.is_ending()
+        self.core.parts.life.is_ending()
     }
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        self.core.threads.handle()
+        self.core.parts.threads.handle()
     }
 
     /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
@@ -435,166 +449,53 @@ impl<'a> Context<'a> {
         &mut self,
         call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static,
     ) -> io::Result<Completion<T>> {
-        self.core.completion(call)
+        self.core.parts.completion(call)
     }
 
     /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it
     /// still come, is dropped.
     pub fn cancel_completion(&mut self, id: CompletionId) -> bool {
-        self.core.cancel_completion(id.0)
+        self.core.parts.cancel_completion(id.0)
     }
 
     /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
     /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
     pub fn warn(&mut self, what: impl fmt::Display) {
-        let now = self.core.time.now();
-        self.core.watch.warn(&what, now);
+        let now = self.core.parts.time.now();
+        self.core.parts.watch.warn(&what, now);
     }
 
     /// Marks something as background: [`run_until_idle`](crate::EventLoop::run_until_idle) does not wait for it.
     /// `false` where it is gone already.
     pub fn unref(&mut self, id: impl Into<AnyId>) -> bool {
-        self.core.unref(id.into())
+        self.core.parts.unref(id.into())
     }
 
     /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
     /// come.
     pub fn connections(&self) -> usize {
-        self.core.slots.connections()
+        self.core.parts.slots.connections()
     }
 
     /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
     pub fn connection_ids(&self) -> Vec<ConnectionId> {
         let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
-        self.core.slots.ids(alive).into_iter().map(ConnectionId).collect()
+        self.core.parts.slots.ids(alive).into_iter().map(ConnectionId).collect()
     }
 
     /// How well the loop keeps up.
     pub fn health(&self) -> Health {
-        self.core.watch.health
+        self.core.parts.watch.health
     }
 
     /// What the loop has counted since it was made.
     pub fn counters(&self) -> Counters {
-        self.core.counters
+        self.core.parts.counters
     }
 }
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("connections", &self.connections()).finish_non_exhaustive()
-    }
-}
-
-/// A listener as callbacks see it, by [`Context::listener`].
-pub struct Listening<'a> {
-    core: &'a mut Core,
-    id: Id,
-}
-
-impl Listening<'_> {
-    /// The listener's name in its loop.
-    pub fn id(&self) -> ListenerId {
-        ListenerId(self.id)
-    }
-
-    /// The address it listens on, with the port that the system chose.
-    ///
-    /// # Errors
-    ///
-    /// What the system says; `NotConnected` once it is closed.
-    pub fn local_addr(&self) -> io::Result<Address> {
-        self.core.slots.listener(self.id).ok_or(io::ErrorKind::NotConnected)?.socket.local_addr()
-    }
-
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are
-    /// handed on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before
-    /// the socket is bound is for [`listen_on`](Context::listen_on).
-    ///
-    /// Accepting through it goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
-    #[cfg(unix)]
-    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.core.slots.listener(self.id)?.socket.as_fd()
-    }
-
-    /// The socket, for options that have no method here; `socket2::SockRef::from(&socket)` has all of them.
-    #[cfg(windows)]
-    pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
-        self.core.slots.listener(self.id)?.socket.as_socket()
-    }
-
-    /// Whether the path of a Unix socket is removed when the listener is closed, if it is still its own. It is by default
-    /// where [`Context::listen_unix`] has made the socket. Who hands the socket to another process turns it off, and that one
-    /// may turn it on: the socket that stands at the path then is taken for this one. For others than paths it means
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// Where it is turned on and no socket stands at the path.
-    #[cfg(unix)]
-    pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
-        let listener = self.core.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        listener.socket.set_unlinks(unlinks)
-    }
-
-    /// Accepts nothing until [`resume`](Listening::resume); who comes meanwhile waits in the backlog.
-    pub fn pause(&mut self) {
-        self.core.pause_listener(self.id);
-    }
-
-    /// Takes [`pause`](Listening::pause) back, beginning with the loop's next turn.
-    pub fn resume(&mut self) {
-        if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.paused = false;
-            self.core.look_again(self.id);
-        }
-    }
-
-    /// Closes it; who waits in the backlog is reset by the system. Its connections stay.
-    pub fn close(&mut self) {
-        self.core.close_listener(self.id);
-    }
-
-    /// Sets the limits of the listener and of what it accepts from now on. `backlog` and `loop_queue_bytes_max` have no
-    /// effect here.
-    pub fn set_limits(&mut self, limits: Limits) {
-        if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            listener.terms = Rc::new(Terms::new(limits, Some(self.id)));
-            self.core.look_again(self.id);
-        }
-    }
-
-    /// How many connections of it stand.
-    pub fn connections(&self) -> usize {
-        self.core.slots.listener(self.id).map_or(0, |listener| listener.live)
-    }
-
-    /// Has what it accepts from now on given to `receiver`, as connections that no loop has, in place of asking the
-    /// factory: for a loop in another thread ([`Feeder::feed`]), or for a thread that reads and waits. It counts none of
-    /// them, so its caps do not hold; pausing does, from within `receiver` too.
-    pub fn on_accept(&mut self, receiver: impl FnMut(&mut Context<'_>, Detached) + 'static) {
-        if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            let replaced = listener.receiver.replace(Box::new(receiver));
-            self.core.discard_accept_hook(replaced);
-            self.core.look_again(self.id);
-        }
-    }
-
-    /// Sets what is called when accepting fails (rules [A1](crate::guide::rules#a1) and [A2](crate::guide::rules#a2)).
-    /// It is logged in any case, at most once a second.
-    pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
-        if let Some(listener) = self.core.slots.listener_mut(self.id) {
-            let replaced = listener.hook.replace(Box::new(hook));
-            self.core.discard_hook(replaced);
-        }
-    }
-}
-
-impl fmt::Debug for Listening<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening")
-            .field("id", &self.id())
-            .field("connections", &self.connections())
-            .finish_non_exhaustive()
     }
 }

@@ -48,27 +48,27 @@ impl<'a> DatagramTransport<'a> {
     ///
     /// On Unix sockets a receiver that takes nothing holds up what is queued for others.
     pub fn send_to(&mut self, data: &[u8], to: &Address) {
-        self.core.send_datagram(self.id, data, Some(to));
+        self.core.parts.send_datagram(self.id, data, Some(to));
     }
 
     /// Like [`send_to`](DatagramTransport::send_to), to whom the socket is connected to.
     pub fn send(&mut self, data: &[u8]) {
-        self.core.send_datagram(self.id, data, None);
+        self.core.parts.send_datagram(self.id, data, None);
     }
 
     /// How many bytes wait to be sent.
     pub fn queued_bytes(&self) -> usize {
-        self.core.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
+        self.core.parts.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
     }
 
     /// Sets the marks of this socket, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark above
     /// the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
-        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+        if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             let limits = Rc::make_mut(&mut datagram.limits);
             limits.queue_bytes_high = high_bytes;
             limits.queue_bytes_low = low_bytes;
-            self.core.carry_over(self.id);
+            self.core.parts.carry_over(self.id);
         }
     }
 
@@ -77,7 +77,7 @@ impl<'a> DatagramTransport<'a> {
     /// Sets what the longest datagram is that is received whole, in bytes; see
     /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max). It holds for the next one already.
     pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
-        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+        if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             Rc::make_mut(&mut datagram.limits).datagram_bytes_max = bytes;
         }
     }
@@ -85,16 +85,16 @@ impl<'a> DatagramTransport<'a> {
     /// Receives nothing until [`resume_reading`](DatagramTransport::resume_reading). What comes meanwhile waits in the
     /// system, as much as it keeps; what is more it drops.
     pub fn pause_reading(&mut self) {
-        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+        if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.reading_paused = true;
         }
     }
 
     /// Takes [`pause_reading`](DatagramTransport::pause_reading) back, beginning with the loop's next turn.
     pub fn resume_reading(&mut self) {
-        if let Some(datagram) = self.core.slots.datagram_mut(self.id) {
+        if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.reading_paused = false;
-            self.core.carry_over(self.id);
+            self.core.parts.carry_over(self.id);
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> DatagramTransport<'a> {
     ///
     /// What the system says; `NotConnected` once the socket is closed.
     pub fn connect(&mut self, to: impl Into<Address>) -> io::Result<()> {
-        self.core.slots.datagram_mut(self.id).ok_or(io::ErrorKind::NotConnected)?.connect(&to.into())
+        self.core.parts.slots.datagram_mut(self.id).ok_or(io::ErrorKind::NotConnected)?.connect(&to.into())
     }
 
     /// Whether it may send to broadcast addresses. At first it may not.
@@ -162,7 +162,7 @@ impl<'a> DatagramTransport<'a> {
     }
 
     fn sys_socket(&self) -> io::Result<&sys::Datagram> {
-        let socket = self.core.slots.datagram(self.id).and_then(DatagramSocket::socket);
+        let socket = self.core.parts.slots.datagram(self.id).and_then(DatagramSocket::socket);
         socket.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
@@ -172,20 +172,20 @@ impl<'a> DatagramTransport<'a> {
     /// [`close_timeout`](crate::Limits::close_timeout) at most. How many could not go out by then is told as
     /// [`DatagramError::Dropped`](crate::DatagramError::Dropped), before `connection_lost`.
     pub fn close(&mut self) {
-        self.core.close_datagram(self.id, CloseReason::Closed);
+        self.core.parts.close_datagram(self.id, CloseReason::Closed);
     }
 
     /// Closes it now: what is queued is dropped, and its number is told as
     /// [`DatagramError::Dropped`](crate::DatagramError::Dropped).
     pub fn abort(&mut self) {
-        self.core.finish_datagram(self.id, Some(CloseReason::Aborted));
+        self.core.parts.finish_datagram(self.id, Some(CloseReason::Aborted));
     }
 
     // Looking.
 
     /// Whom it is connected to.
     pub fn peer_addr(&self) -> Option<&Address> {
-        self.core.slots.datagram(self.id)?.peer()
+        self.core.parts.slots.datagram(self.id)?.peer()
     }
 
     /// Our own address, with the port that the system chose; a system call.
@@ -203,7 +203,7 @@ impl<'a> DatagramTransport<'a> {
     /// Sending, receiving or connecting through it goes behind the loop's back.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.core.slots.datagram(self.id)?.socket()?.as_fd()
+        self.core.parts.slots.datagram(self.id)?.socket()?.as_fd()
     }
 
     /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
@@ -212,7 +212,7 @@ impl<'a> DatagramTransport<'a> {
     /// Sending, receiving or connecting through it goes behind the loop's back.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
-        self.core.slots.datagram(self.id)?.socket()?.as_socket()
+        self.core.parts.slots.datagram(self.id)?.socket()?.as_socket()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::io;
 use std::rc::Rc;
 
-use super::Core;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose, SEND_RETRY};
 use super::work::{Discarded, Loss};
+use super::{Core, Parts};
 use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
 use crate::ids::Id;
 use crate::reason::Timeout;
@@ -14,6 +14,122 @@ use crate::sys::{self, deadline_after};
 use crate::{Address, CloseReason, DatagramProtocol, DatagramTransport};
 
 impl Core {
+    /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
+    /// wrong.
+    pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
+        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        if !std::mem::replace(&mut datagram.made, true) {
+            log::debug!("datagram socket {id} is made");
+            self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
+        }
+        let goes_on = self.parts.flush_datagram(id);
+        self.receive_whole(id, buffer);
+        self.tell_datagram(id);
+        self.parts.finish_serving_datagram(id, goes_on);
+    }
+
+    fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
+        let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
+        let Some(mut protocol) = protocol else { return };
+        let called = self.guard_telling("a datagram protocol", |core| {
+            callback(&mut *protocol, &mut DatagramTransport::new(core, id));
+        });
+        if let Some(datagram) = self.parts.slots.datagram_mut(id) {
+            datagram.protocol = Some(protocol);
+        }
+        if let Err(message) = called {
+            self.parts.finish_datagram(id, Some(CloseReason::Panic(message)));
+        }
+    }
+
+    /// Receives into a buffer that is large enough: the loop's own, or one for those who ask for longer datagrams.
+    fn receive_whole(&mut self, id: Id, buffer: &mut [u8]) {
+        let needed = self.parts.slots.datagram(id).map_or(0, DatagramSocket::buffer_bytes);
+        if needed <= buffer.len() {
+            return self.receive_datagrams(id, buffer);
+        }
+        let mut large = std::mem::take(&mut self.parts.buffers.large);
+        self.receive_datagrams(id, large.get(needed));
+        self.parts.buffers.large = large;
+        self.parts.start_decay_of_large_buffer();
+    }
+
+    /// Receives and delivers, up to the budget of a turn.
+    fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
+        let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
+        let mut bytes_left = datagram.limits.read_bytes_per_turn_max.max(1);
+        for _ in 0..datagram.limits.datagrams_per_turn_max.max(1) {
+            // Looked up each time: a callback may have closed it.
+            let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else {
+                return;
+            };
+            if datagram.buffer_bytes() > buffer.len() {
+                // A callback has asked for longer ones.
+                break;
+            }
+            match datagram.receive(buffer) {
+                Receive::Datagram { count, from, truncated } => {
+                    self.deliver_datagram(id, &buffer[..count], &from, truncated);
+                    bytes_left = bytes_left.saturating_sub(count);
+                    if bytes_left == 0 {
+                        break;
+                    }
+                }
+                Receive::Failed => {}
+                Receive::KeepsFailing => return self.parts.receive_later(id),
+                Receive::Blocked => return,
+                Receive::Invalid(error) => return self.parts.finish_datagram(id, Some(CloseReason::Io(error))),
+            }
+        }
+        if self.parts.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {
+            self.parts.carry_over(id);
+        }
+    }
+
+    fn deliver_datagram(&mut self, id: Id, data: &[u8], from: &Address, truncated: bool) {
+        self.parts.counters.datagrams_received += 1;
+        self.parts.counters.datagrams_truncated += u64::from(truncated);
+        self.call_datagram(id, |protocol, transport| match truncated {
+            false => protocol.datagram_received(transport, data, from),
+            true => protocol.datagram_truncated(transport, data, from),
+        });
+    }
+
+    /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
+    /// next turn: who sends again in `error_received` starves nobody.
+    fn tell_datagram(&mut self, id: Id) {
+        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
+        for _ in 0..datagram.errors() {
+            // Looked up each time: what is left when a callback has closed it is told at its end.
+            let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
+            let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
+            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+        }
+        match self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
+            Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
+            Some(Mark::Resume) => self.call_datagram(id, |protocol, transport| protocol.resume_writing(transport)),
+            None => {}
+        }
+    }
+
+    /// Phase: losses, of datagram sockets.
+    pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
+        let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
+        if datagram.made {
+            // Nobody takes for sent what was not (U1).
+            while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
+                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+            }
+            log::debug!("datagram socket {id} is lost: {reason}");
+            self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));
+        }
+        let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
+        self.drop_guarded(protocol);
+        self.parts.work.free(id);
+    }
+}
+
+impl Parts {
     /// Puts a datagram socket into a slot and registers it. `connection_made` comes with the next turn.
     pub(crate) fn add_datagram(
         &mut self,
@@ -29,7 +145,7 @@ impl Core {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
-        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.terms.limits.clone()));
+        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.settings.limits.clone()));
         let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
         let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");
         if let Err(error) = socket.register(&self.poller, id.token()) {
@@ -38,76 +154,6 @@ impl Core {
         }
         self.carry_over(id);
         Ok(id)
-    }
-
-    /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
-    /// wrong.
-    pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
-        if !std::mem::replace(&mut datagram.made, true) {
-            log::debug!("datagram socket {id} is made");
-            self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
-        }
-        let goes_on = self.flush_datagram(id);
-        self.receive_whole(id, buffer);
-        self.tell_datagram(id);
-        self.settle_datagram(id, goes_on);
-    }
-
-    fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
-        let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
-        let Some(mut protocol) = protocol else { return };
-        let called = self.guard_telling("a datagram protocol", |core| {
-            callback(&mut *protocol, &mut DatagramTransport::new(core, id));
-        });
-        if let Some(datagram) = self.slots.datagram_mut(id) {
-            datagram.protocol = Some(protocol);
-        }
-        if let Err(message) = called {
-            self.finish_datagram(id, Some(CloseReason::Panic(message)));
-        }
-    }
-
-    /// Receives into a buffer that is large enough: the loop's own, or one for those who ask for longer datagrams.
-    fn receive_whole(&mut self, id: Id, buffer: &mut [u8]) {
-        let needed = self.slots.datagram(id).map_or(0, DatagramSocket::buffer_bytes);
-        if needed <= buffer.len() {
-            return self.receive_datagrams(id, buffer);
-        }
-        let mut large = std::mem::take(&mut self.buffers.large);
-        self.receive_datagrams(id, large.get(needed));
-        self.buffers.large = large;
-        self.start_decay_of_large_buffer();
-    }
-
-    /// Receives and delivers, up to the budget of a turn.
-    fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
-        let Some(datagram) = self.slots.datagram_mut(id) else { return };
-        let mut bytes_left = datagram.limits.read_bytes_per_turn_max.max(1);
-        for _ in 0..datagram.limits.datagrams_per_turn_max.max(1) {
-            // Looked up each time: a callback may have closed it.
-            let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else { return };
-            if datagram.buffer_bytes() > buffer.len() {
-                // A callback has asked for longer ones.
-                break;
-            }
-            match datagram.receive(buffer) {
-                Receive::Datagram { count, from, truncated } => {
-                    self.deliver_datagram(id, &buffer[..count], &from, truncated);
-                    bytes_left = bytes_left.saturating_sub(count);
-                    if bytes_left == 0 {
-                        break;
-                    }
-                }
-                Receive::Failed => {}
-                Receive::KeepsFailing => return self.receive_later(id),
-                Receive::Blocked => return,
-                Receive::Invalid(error) => return self.finish_datagram(id, Some(CloseReason::Io(error))),
-            }
-        }
-        if self.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {
-            self.carry_over(id);
-        }
     }
 
     /// Receiving goes on failing: to try again at once would spin, and tell of each try.
@@ -126,32 +172,6 @@ impl Core {
         }
     }
 
-    fn deliver_datagram(&mut self, id: Id, data: &[u8], from: &Address, truncated: bool) {
-        self.counters.datagrams_received += 1;
-        self.counters.datagrams_truncated += u64::from(truncated);
-        self.call_datagram(id, |protocol, transport| match truncated {
-            false => protocol.datagram_received(transport, data, from),
-            true => protocol.datagram_truncated(transport, data, from),
-        });
-    }
-
-    /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
-    /// next turn: who sends again in `error_received` starves nobody.
-    fn tell_datagram(&mut self, id: Id) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
-        for _ in 0..datagram.errors() {
-            // Looked up each time: what is left when a callback has closed it is told at its end.
-            let datagram = self.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
-            let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
-            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
-        }
-        match self.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
-            Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
-            Some(Mark::Resume) => self.call_datagram(id, |protocol, transport| protocol.resume_writing(transport)),
-            None => {}
-        }
-    }
-
     /// Sends what waits. Returns whether it goes on at once: that has its budget too.
     fn flush_datagram(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
@@ -162,7 +182,7 @@ impl Core {
     }
 
     /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
-    fn settle_datagram(&mut self, id: Id, goes_on: bool) {
+    fn finish_serving_datagram(&mut self, id: Id, goes_on: bool) {
         let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
         if datagram.is_flushed() {
             return self.finish_datagram(id, None);
@@ -222,7 +242,7 @@ impl Core {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
                 self.outbox.count(before, datagram.queued_cost());
-                self.settle_datagram(id, false);
+                self.finish_serving_datagram(id, false);
             }
             None => self.counters.late_writes += 1,
         }
@@ -241,7 +261,7 @@ impl Core {
     pub(crate) fn close_datagram(&mut self, id: Id, reason: CloseReason) {
         if let Some(datagram) = self.slots.datagram_mut(id) {
             datagram.close(reason);
-            self.settle_datagram(id, false);
+            self.finish_serving_datagram(id, false);
         }
     }
 
@@ -259,21 +279,5 @@ impl Core {
 
     pub(super) fn datagram_close_timed_out(&mut self, id: Id) {
         self.finish_datagram(id, Some(CloseReason::Timeout(Timeout::Close)));
-    }
-
-    /// Phase: losses, of datagram sockets.
-    pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
-        let Some(datagram) = self.slots.datagram_mut(id) else { return };
-        if datagram.made {
-            // Nobody takes for sent what was not (U1).
-            while let Some(error) = self.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
-                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
-            }
-            log::debug!("datagram socket {id} is lost: {reason}");
-            self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));
-        }
-        let protocol = self.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
-        self.drop_guarded(protocol);
-        self.work.free(id);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A protocol that wraps another one would not do: it is dropped where the inner one puts a third in its place.
 
-use super::Core;
 use super::work::Loss;
+use super::{Core, Parts};
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
@@ -17,7 +17,7 @@ impl Context<'_> {
     /// Not part of the public interface.
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
-        if self.core.slots.connection(id.0).is_some_and(Connection::is_alive) {
+        if self.core.parts.slots.connection(id.0).is_some_and(Connection::is_alive) {
             self.core.followers.insert(id.0, Box::new(follower));
         }
     }
@@ -25,7 +25,7 @@ impl Context<'_> {
     /// How often the loop has begun to shut down. Not part of the public interface.
     #[doc(hidden)]
     pub fn shutdowns(&self) -> u64 {
-        self.core.life.shutdowns()
+        self.core.parts.life.shutdowns()
     }
 }
 
@@ -43,12 +43,22 @@ impl Core {
         let mut followers = Vec::new();
         for Loss { id, reason, .. } in lost {
             if let Some(follower) = self.followers.remove(id) {
-                followers.push((follower, self.end_of(*id, reason)));
+                followers.push((follower, self.parts.end_of(*id, reason)));
             }
         }
         followers
     }
 
+    #[cold]
+    pub(super) fn tell_followers_of_ends(&mut self, followers: Vec<(Follower, ConnectionEnd)>) {
+        for (mut follower, end) in followers {
+            self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Ended(end)));
+            self.drop_guarded(follower);
+        }
+    }
+}
+
+impl Parts {
     fn end_of(&mut self, id: Id, reason: &CloseReason) -> ConnectionEnd {
         let connector = self.slots.connection_mut(id).and_then(Connection::connector_mut);
         let failed = connector.map(|connector| connector.has_failed());
@@ -60,14 +70,6 @@ impl Core {
             }
             (_, Some(_)) => ConnectionEnd::Failed,
             (_, None) => ConnectionEnd::Lost,
-        }
-    }
-
-    #[cold]
-    pub(super) fn tell_followers_of_ends(&mut self, followers: Vec<(Follower, ConnectionEnd)>) {
-        for (mut follower, end) in followers {
-            self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Ended(end)));
-            self.drop_guarded(follower);
         }
     }
 }

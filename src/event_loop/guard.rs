@@ -6,7 +6,7 @@ use std::thread;
 
 use super::work::Discarded;
 use super::{Core, PanicPolicy};
-use crate::connection::Lifted;
+use crate::connection::CheckedOut;
 use crate::health::About;
 use crate::ids::Id;
 use crate::reason::panic_message;
@@ -18,7 +18,7 @@ impl Context<'_> {
     /// taken that one before, so that it is not called for it again. Not part of the public interface.
     #[doc(hidden)]
     pub fn keep_after_panic(&mut self, id: SourceId) {
-        if let Some(slot) = self.core.slots.source_mut(id.0) {
+        if let Some(slot) = self.core.parts.slots.source_mut(id.0) {
             slot.after_panic = SourceAction::Again;
         }
     }
@@ -52,22 +52,22 @@ impl Core {
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let room = self.outbox.room();
-        let lifted = self.slots.connection_mut(id)?.lift(room)?;
-        self.call_lifted(id, lifted, name, callback)
+        let room = self.parts.outbox.room();
+        let out = self.parts.slots.connection_mut(id)?.check_out(room)?;
+        self.call_checked_out(id, out, name, callback)
     }
 
     /// Like [`call`](Core::call), for callers that already hold the connection.
     #[inline]
-    pub(super) fn call_lifted<R>(
+    pub(super) fn call_checked_out<R>(
         &mut self,
         id: Id,
-        mut lifted: Lifted,
+        mut out: CheckedOut,
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> Option<R> {
-        let result = self.call_out(id, &mut lifted, name, callback);
-        self.end_call(id, lifted.protocol, result)
+        let result = self.call_out(id, &mut out, name, callback);
+        self.end_call(id, out.protocol, result)
     }
 
     /// Calls a protocol that is out of its slot, and leaves it there.
@@ -75,15 +75,15 @@ impl Core {
     pub(super) fn call_out<R>(
         &mut self,
         id: Id,
-        Lifted { protocol, room }: &mut Lifted,
+        CheckedOut { protocol, room }: &mut CheckedOut,
         name: &'static str,
         callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
     ) -> thread::Result<R> {
-        self.outbox.gathered.begin(id, room.saturating_sub(self.outbox.share_bytes(id)));
-        self.outbox.gathered.take_held_input_back();
+        self.parts.outbox.gathered.begin(id, room.saturating_sub(self.parts.outbox.share_bytes(id)));
+        self.parts.outbox.gathered.take_held_input_back();
         let about = About::Connection(id);
         let result = self.catch_timed(name, about, |core| callback(&mut **protocol, &mut Transport::new(core, id)));
-        self.outbox.gathered.end();
+        self.parts.outbox.gathered.end();
         result
     }
 
@@ -95,7 +95,7 @@ impl Core {
         about: About,
         code: impl FnOnce(&mut Core) -> R,
     ) -> thread::Result<R> {
-        match self.watch.times_callbacks() {
+        match self.parts.watch.times_callbacks() {
             false => self.catch(code),
             true => self.time(name, about, code),
         }
@@ -104,9 +104,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn time<R>(&mut self, name: &'static str, about: About, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
-        let began = self.time.now();
+        let began = self.parts.time.now();
         let result = self.catch(code);
-        self.watch.note(name, about, began, self.time.now());
+        self.parts.watch.note(name, about, began, self.parts.time.now());
         result
     }
 
@@ -119,10 +119,10 @@ impl Core {
     /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
     #[inline(always)]
     pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
-        match self.slots.connection_mut(id) {
+        match self.parts.slots.connection_mut(id) {
             Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),
             // It was replaced meanwhile.
-            _ => self.discard_protocol(protocol),
+            _ => self.parts.work.discard(Discarded::Protocol(protocol)),
         }
         match result {
             Ok(value) => Some(value),
@@ -134,24 +134,19 @@ impl Core {
     }
 
     #[cold]
-    fn discard_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.work.discard(Discarded::Protocol(protocol));
-    }
-
-    #[cold]
     pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
-        self.outbox.gathered.bytes.clear();
+        self.parts.outbox.gathered.bytes.clear();
         let message = self.caught("a protocol", payload);
-        self.finish(id, CloseReason::Panic(message));
+        self.parts.finish(id, CloseReason::Panic(message));
     }
 
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         // Not by `catch_timed`, in which the code is compiled twice.
-        let began = self.watch.times_callbacks().then(|| self.time.now());
+        let began = self.parts.watch.times_callbacks().then(|| self.parts.time.now());
         let result = self.catch(code);
         if let Some(began) = began {
-            self.watch.note(what, About::Nobody, began, self.time.now());
+            self.parts.watch.note(what, About::Nobody, began, self.parts.time.now());
         }
         self.unless_caught(what, result).ok()
     }
@@ -187,7 +182,7 @@ impl Core {
     /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.
     #[cold]
     fn caught(&mut self, what: &str, payload: Box<dyn Any + Send>) -> String {
-        self.counters.panics += 1;
+        self.parts.counters.panics += 1;
         let message = panic_message(&*payload);
         log::error!("{what} panicked: {}", crate::escape(message.as_bytes()));
         if self.panics.policy == PanicPolicy::Propagate && self.panics.first.is_none() {

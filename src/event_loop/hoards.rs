@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Core;
+use super::Parts;
 use super::slots::Tenant;
 use crate::CloseReason;
 use crate::connection::{Connection, Sent};
@@ -29,7 +29,7 @@ enum Urgency {
 /// A peer that has taken nothing for so long hoards what is queued for it.
 const STUCK_NS: u64 = 1_000_000_000;
 
-impl Core {
+impl Parts {
     /// Where more is queued in the loop than its cap allows, has some queues go, until they are an eighth below it: to look
     /// at them all is too much for each write. A datagram socket that is about to send loses no queue, nor does anybody whose
     /// turn would come after it: what it sends is dropped then.
@@ -116,7 +116,7 @@ fn rank(connection: &Connection, now_ns: u64) -> Rank {
     let cost = connection.queued_cost();
     let urgency = match () {
         () if is_stuck(connection, now_ns) => Urgency::Stuck,
-        () if cost > connection.terms.limits.low() => Urgency::Long,
+        () if cost > connection.settings.limits.low() => Urgency::Long,
         () => Urgency::Short,
     };
     (urgency, Reverse(cost))

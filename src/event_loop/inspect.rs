@@ -2,14 +2,39 @@
 
 use std::time::Instant;
 
-use super::Core;
 use super::slots::Tenant;
+use super::{Core, Parts};
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::ids::Id;
 use crate::listener::Listener;
 
 impl Core {
+    /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
+    pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
+        let (timers, awaited) = self.parts.time.counts();
+        let held = [
+            ("connections", self.parts.slots.connections()),
+            ("slots", self.parts.slots.ids(|_| true).len() - listeners),
+            ("timers", timers),
+            ("timers awaited", awaited),
+            ("written to", self.parts.outbox.written_to().len()),
+            ("followers", self.followers.len()),
+            ("commands", usize::from(self.parts.threads.has_commands())),
+            ("gathered bytes", self.parts.outbox.gathered.bytes.len()),
+            ("shares of broadcasts", usize::from(self.parts.outbox.is_shared())),
+            ("broadcasting memory", usize::from(self.parts.outbox.log().holds_memory())),
+            ("gathering memory", usize::from(self.parts.outbox.gathered.holds_memory())),
+            ("queued bytes", self.parts.outbox.queued()),
+            ("queues in use", self.parts.outbox.pool_ref().in_use()),
+            ("queues kept", usize::from(self.parts.outbox.pool_ref().holds_memory())),
+        ];
+        let held = held.into_iter().chain(self.parts.work.counts()).chain(self.parts.admission.counts());
+        held.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
+    }
+}
+
+impl Parts {
     pub(crate) fn now(&self) -> Instant {
         self.time.now()
     }
@@ -30,28 +55,5 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
             self.slots.listener(id).into_iter().for_each(|listener| look(id, listener));
         }
-    }
-
-    /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
-    pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
-        let (timers, awaited) = self.time.counts();
-        let held = [
-            ("connections", self.slots.connections()),
-            ("slots", self.slots.ids(|_| true).len() - listeners),
-            ("timers", timers),
-            ("timers awaited", awaited),
-            ("written to", self.outbox.written_to().len()),
-            ("followers", self.followers.len()),
-            ("commands", usize::from(self.threads.has_commands())),
-            ("gathered bytes", self.outbox.gathered.bytes.len()),
-            ("shares of broadcasts", usize::from(self.outbox.is_shared())),
-            ("broadcasting memory", usize::from(self.outbox.log().holds_memory())),
-            ("gathering memory", usize::from(self.outbox.gathered.holds_memory())),
-            ("queued bytes", self.outbox.queued()),
-            ("queues in use", self.outbox.pool_ref().in_use()),
-            ("queues kept", usize::from(self.outbox.pool_ref().holds_memory())),
-        ];
-        let held = held.into_iter().chain(self.work.counts()).chain(self.admission.counts());
-        held.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect()
     }
 }

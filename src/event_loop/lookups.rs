@@ -38,18 +38,19 @@ impl Lookups {
 
 impl Core {
     pub(super) fn look_name_up(&mut self, id: Id) {
-        self.threads.lookups.waiting.push_back(id);
+        self.parts.threads.lookups.waiting.push_back(id);
         self.start_lookups();
     }
 
     fn start_lookups(&mut self) {
-        while self.threads.lookups.under_way < self.terms.limits.lookups_max.max(1) {
-            let Some(id) = self.threads.lookups.waiting.pop_front() else { return };
-            let Some((name, port)) = self.connector_mut(id).and_then(|connector| connector.name.take()) else {
+        while self.parts.threads.lookups.under_way < self.parts.settings.limits.lookups_max.max(1) {
+            let Some(id) = self.parts.threads.lookups.waiting.pop_front() else { return };
+            let Some((name, port)) = self.parts.slots.connector_mut(id).and_then(|connector| connector.name.take())
+            else {
                 continue;
             };
             if let Err(error) = self.start_lookup(id, name, port) {
-                self.lookup_failed(id, error);
+                self.parts.lookup_failed(id, error);
             }
         }
     }
@@ -57,14 +58,14 @@ impl Core {
     fn start_lookup(&mut self, id: Id, name: String, port: u16) -> io::Result<()> {
         let found = self.await_lookup(id)?;
         let completion = found.id();
-        let resolver = self.threads.lookups.resolver.clone();
+        let resolver = self.parts.threads.lookups.resolver.clone();
         // Where it panics, `found` is dropped, which tells so.
         let look_up = move || drop(found.complete(resolver(&name, port)));
-        if self.poller.is_in_memory() {
+        if self.parts.poller.is_in_memory() {
             self.guard("a resolver", |_| look_up());
         } else if let Err(error) = thread::Builder::new().name("switchboard name".to_owned()).spawn(look_up) {
-            self.threads.lookups.under_way -= 1;
-            self.cancel_completion(completion.0);
+            self.parts.threads.lookups.under_way -= 1;
+            self.parts.cancel_completion(completion.0);
             // Told like any other, in a turn to come.
             drop(self.await_lookup(id)?.complete(Err(cannot_start_thread(error))));
         }
@@ -73,28 +74,28 @@ impl Core {
 
     /// A look-up is under way. The loop does not wait for it: the connect that wants it may end before.
     fn await_lookup(&mut self, id: Id) -> io::Result<Completion<Found>> {
-        let completion = self.completion(move |context, found| context.core.looked_up(id, found))?;
-        self.slots.unref(completion.id().0);
-        self.threads.lookups.under_way += 1;
+        let completion = self.parts.completion(move |context, found| context.core.looked_up(id, found))?;
+        self.parts.slots.unref(completion.id().0);
+        self.parts.threads.lookups.under_way += 1;
         Ok(completion)
     }
 
     /// A name was looked up; the connect that wanted it may be gone.
     fn looked_up(&mut self, id: Id, found: Option<Found>) {
-        self.threads.lookups.under_way -= 1;
+        self.parts.threads.lookups.under_way -= 1;
         self.start_lookups();
         let found = found.unwrap_or_else(|| Err(io::Error::other("the resolver has panicked")));
-        let Some(connector) = self.connector_mut(id) else { return };
+        let Some(connector) = self.parts.slots.connector_mut(id) else { return };
         match found {
             Ok(addresses) if addresses.is_empty() => {
                 let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                self.lookup_failed(id, error);
+                self.parts.lookup_failed(id, error);
             }
             Ok(addresses) => {
                 connector.set_addresses(addresses.into_iter().map(Address::Inet).collect());
-                self.connect_next(id);
+                self.parts.connect_next(id);
             }
-            Err(error) => self.lookup_failed(id, error),
+            Err(error) => self.parts.lookup_failed(id, error),
         }
     }
 }

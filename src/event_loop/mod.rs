@@ -17,7 +17,9 @@ mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
 mod life;
+pub(crate) mod listening;
 mod lookups;
+mod parts;
 mod quick;
 mod rates;
 mod receive;
@@ -37,6 +39,7 @@ use std::time::Duration;
 
 pub(crate) use self::completions::Value;
 pub(crate) use self::core::Core;
+pub(crate) use self::parts::Parts;
 pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
 use crate::{Context, Limits};
@@ -129,7 +132,7 @@ impl EventLoop {
     ///
     /// With [`PanicPolicy::Propagate`], when a callback does.
     pub fn run(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() {
+        while !self.core.parts.take_stop() {
             self.turn(None)?;
         }
         Ok(())
@@ -148,7 +151,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
-        while !self.core.take_stop() && (self.core.life.is_ending() || !self.core.is_idle()) {
+        while !self.core.parts.take_stop() && (self.core.parts.life.is_ending() || !self.core.parts.is_idle()) {
             self.turn(None)?;
         }
         Ok(())
@@ -165,7 +168,7 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn shutdown(&mut self, grace: Duration) -> io::Result<()> {
-        self.core.begin_shutdown(grace, false);
+        self.core.parts.begin_shutdown(grace, false);
         self.see_the_end()
     }
 
@@ -180,12 +183,12 @@ impl EventLoop {
     ///
     /// As [`run`](EventLoop::run).
     pub fn drain(&mut self, grace: Duration) -> io::Result<()> {
-        self.core.begin_drain(grace, false);
+        self.core.parts.begin_drain(grace, false);
         self.see_the_end()
     }
 
     fn see_the_end(&mut self) -> io::Result<()> {
-        while self.core.life.is_ending() {
+        while self.core.parts.life.is_ending() {
             self.turn(None)?;
         }
         Ok(())
@@ -207,8 +210,8 @@ impl EventLoop {
     /// As [`run`](EventLoop::run).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         // What is on the ready list now is carried over; what comes on it from here on waits for the next turn.
-        let carried_over = self.core.carried_over();
-        self.core.wait(&mut self.events, max_wait)?;
+        let carried_over = self.core.parts.work.carried_over();
+        self.core.parts.wait(&mut self.events, max_wait)?;
         self.core.dispatch(&self.events);
         self.core.serve_carried_over(carried_over);
         self.core.run_commands();
@@ -217,8 +220,8 @@ impl EventLoop {
         self.core.flush_written_to();
         self.core.free_slots();
         #[cfg(test)]
-        self.core.check_sums();
-        self.core.note_lag();
+        self.core.parts.check_sums();
+        self.core.parts.watch.note_turn(self.core.parts.time.turn_began(), self.core.parts.time.now());
         self.core.panics.rethrow();
         Ok(())
     }
@@ -226,13 +229,13 @@ impl EventLoop {
     /// Whether it was asked to stop since this, or [`run`](EventLoop::run), last answered to that: for whoever calls
     /// [`turn`](EventLoop::turn) in a loop of its own.
     pub fn take_stop(&mut self) -> bool {
-        self.core.take_stop()
+        self.core.parts.take_stop()
     }
 
     /// How long until the loop needs a turn though no event comes: zero if work was carried over, `None` if only an
     /// event can give it anything to do.
     pub fn time_to_next(&self) -> Option<Duration> {
-        self.core.time_to_next()
+        self.core.parts.time_to_next()
     }
 }
 
@@ -252,7 +255,7 @@ impl EventLoop {
 ))]
 impl std::os::fd::AsFd for EventLoop {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        let registry = self.core.poller.registry().expect("only a scripted or simulated poller has none");
+        let registry = self.core.parts.poller.registry().expect("only a scripted or simulated poller has none");
         std::os::fd::AsFd::as_fd(registry)
     }
 }
@@ -266,8 +269,8 @@ impl Drop for EventLoop {
 impl fmt::Debug for EventLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop")
-            .field("connections", &self.core.slots.connections())
-            .field("counters", &self.core.counters)
+            .field("connections", &self.core.parts.slots.connections())
+            .field("counters", &self.core.parts.counters)
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@
 use std::thread;
 
 use super::Core;
-use crate::connection::{Arrival, Flag, GATHERED_BYTES_MAX, Lifted, READ_BYTES_MAX, Read};
+use crate::connection::{Arrival, CheckedOut, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
 use crate::health::About;
 use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
@@ -23,9 +23,9 @@ impl Core {
             Arrival::Other(read) => return self.receive_other(id, buffer, read, 0),
         };
         let data = &buffer[..count];
-        self.counters.bytes_received += count as u64;
-        self.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.outbox.share_bytes(id));
-        if self.watch.times_callbacks() {
+        self.parts.counters.bytes_received += count as u64;
+        self.parts.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.parts.outbox.share_bytes(id));
+        if self.parts.watch.times_callbacks() {
             return self.serve_timed(id, buffer, count, protocol);
         }
         let result = self.catch(|core| protocol.data_received(&mut Transport::new(core, id), data));
@@ -43,24 +43,26 @@ impl Core {
         result: thread::Result<usize>,
     ) {
         match result {
-            Ok(consumed) if consumed == count && !self.outbox.gathered.is_disturbed() => self.outbox.gathered.end(),
+            Ok(consumed) if consumed == count && !self.parts.outbox.gathered.is_disturbed() => {
+                self.parts.outbox.gathered.end();
+            }
             result => return self.deliver_slowly(id, buffer, count, protocol, result),
         }
-        let connection = match self.slots.connection_mut(id) {
+        let connection = match self.parts.slots.connection_mut(id) {
             Some(connection) if connection.protocol.is_none() => connection,
             _ => return self.deliver_slowly(id, buffer, count, protocol, Ok(count)),
         };
         connection.protocol = Some(protocol);
         if connection.idle.is_some() {
-            connection.touch_idle(self.time.now_ns());
+            connection.touch_idle(self.parts.time.now_ns());
         }
         if connection.is_flushed_later_or_readable() {
             return self.receive_more(id, buffer, count);
         }
-        match connection.send_quickly(&self.outbox.gathered.bytes) {
+        match connection.send_quickly(&self.parts.outbox.gathered.bytes) {
             Ok(()) => {
-                self.counters.bytes_sent += self.outbox.gathered.bytes.len() as u64;
-                self.outbox.gathered.bytes.clear();
+                self.parts.counters.bytes_sent += self.parts.outbox.gathered.bytes.len() as u64;
+                self.parts.outbox.gathered.bytes.clear();
             }
             Err(result) => self.send_slowly(id, result),
         }
@@ -80,7 +82,7 @@ impl Core {
     /// protocol closes with nothing left to send, as most do, it is over.
     #[inline(never)]
     pub(super) fn serve_end(&mut self, id: Id, buffer: &mut [u8; READ_BYTES_MAX]) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::Readable, true);
         connection.flags.set(Flag::Hinted, true);
         let protocol = match connection.read(buffer) {
@@ -89,16 +91,16 @@ impl Core {
         };
         let Some(protocol) = protocol else { return };
         // Of which `call_out` takes off what its share has.
-        let mut lifted = Lifted { protocol, room: GATHERED_BYTES_MAX };
+        let mut out = CheckedOut { protocol, room: GATHERED_BYTES_MAX };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
-        let result = self.call_out(id, &mut lifted, "eof_received", tell);
-        if let Some(connection) = self.slots.connection_mut(id) {
-            if result.is_ok() && self.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_over() {
-                connection.protocol = Some(lifted.protocol);
-                return self.finish(id, CloseReason::PeerClosed);
+        let result = self.call_out(id, &mut out, "eof_received", tell);
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_over() {
+                connection.protocol = Some(out.protocol);
+                return self.parts.finish(id, CloseReason::PeerClosed);
             }
         }
-        self.end_slowly(id, lifted.protocol, result);
+        self.end_slowly(id, out.protocol, result);
     }
 
     /// A callback has returned, and there is more to do than to put its protocol back.
@@ -115,9 +117,9 @@ impl Core {
         match read {
             Read::Data(count) => {
                 received += count;
-                self.counters.bytes_received += count as u64;
-                if let Some(connection) = self.slots.connection_mut(id) {
-                    connection.has_received(count, self.time.now_ns());
+                self.parts.counters.bytes_received += count as u64;
+                if let Some(connection) = self.parts.slots.connection_mut(id) {
+                    connection.has_received(count, self.parts.time.now_ns());
                     more = connection.is_readable();
                 }
                 self.deliver(id, &buffer[..count]);
@@ -138,14 +140,14 @@ impl Core {
         result: thread::Result<usize>,
     ) {
         let mut more = false;
-        if let Some(connection) = self.slots.connection_mut(id) {
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
             // As it was before the callback, which may have asked for another read itself.
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
-                idle.touch(self.time.now_ns());
+                idle.touch(self.parts.time.now_ns());
             }
         }
-        self.outbox.gathered.end();
+        self.parts.outbox.gathered.end();
         let answer = self.end_call(id, protocol, result);
         self.deliver_on(id, &buffer[..count], answer);
         self.receive_slowly(id, buffer, more, count);
@@ -153,15 +155,15 @@ impl Core {
 
     /// A read may find more, or that there is none: of Unix sockets only would-block tells.
     fn receive_more(&mut self, id: Id, buffer: &mut [u8], received: usize) {
-        if self.confirms_later(id) {
+        if self.parts.confirms_later(id) {
             return self.flush(id);
         }
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if !connection.is_readable() {
             return self.flush(id);
         }
-        let limits = &connection.terms.limits;
-        if self.outbox.gathered.bytes.len() + self.outbox.share_bytes(id) > limits.queue_bytes_high
+        let limits = &connection.settings.limits;
+        if self.parts.outbox.gathered.bytes.len() + self.parts.outbox.share_bytes(id) > limits.queue_bytes_high
             || received >= limits.read_bytes_per_turn_max
         {
             return self.receive_slowly(id, buffer, true, received);

@@ -1,18 +1,18 @@
 //! Reading no faster than was asked for: connections that wait for a bucket to fill.
 
-use super::Core;
+use super::Parts;
 use super::timers::{Due, Purpose};
 use crate::connection::{Connection, Flag};
 use crate::ids::Id;
 use crate::rate::{RateGroupId, ReadRate, TokenBucket, Wait};
 use crate::sys::deadline_after;
 
-impl Core {
+impl Parts {
     /// Gives a connection the rate that its limits ask for; before `connection_made`, which may change it.
     pub(super) fn start_read_rate(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let (rate, burst) =
-            (connection.terms.limits.read_bytes_per_second_max, connection.terms.limits.read_burst_bytes);
+            (connection.settings.limits.read_bytes_per_second_max, connection.settings.limits.read_burst_bytes);
         if rate != usize::MAX {
             self.set_read_rate(id, rate, burst);
         }
@@ -92,10 +92,6 @@ impl Core {
     }
 
     // Groups.
-
-    pub(crate) fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        self.rate_groups.add(TokenBucket::new(bytes_per_second, burst_bytes, self.time.now()))
-    }
 
     pub(crate) fn remove_rate_group(&mut self, name: RateGroupId) -> bool {
         let Some((timer, waiting)) = self.rate_groups.remove(name) else { return false };

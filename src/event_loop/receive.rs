@@ -1,7 +1,7 @@
 //! Input: how a ready connection is served.
 
-use super::Core;
 use super::work::Discarded;
+use super::{Core, Parts};
 use crate::connection::input::Input;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
@@ -11,9 +11,9 @@ use crate::{CloseReason, Protocol, Timeout, Transport};
 impl Core {
     /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
     pub(super) fn serve(&mut self, id: Id) {
-        let mut buffer = std::mem::take(&mut self.buffers.read);
+        let mut buffer = std::mem::take(&mut self.parts.buffers.read);
         self.serve_with(id, buffer.get());
-        self.buffers.read = buffer;
+        self.parts.buffers.read = buffer;
     }
 
     /// As [`serve`](Core::serve), with the loop's read buffer in hand.
@@ -23,70 +23,30 @@ impl Core {
     }
 
     /// Calls `connection_made`, before anything is read (C2).
-    pub(super) fn make(&mut self, id: Id) {
-        let room = self.outbox.room();
-        let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+    pub(super) fn call_made(&mut self, id: Id) {
+        let room = self.parts.outbox.room();
+        let Some(mut connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.is_alive())
+        else {
             return;
         };
         connection.flags.set(Flag::Made, true);
         if connection.begins_specially() || log::log_enabled!(log::Level::Debug) {
-            self.begin_specially(id);
-            let Some(again) = self.slots.connection_mut(id) else { return };
+            self.parts.begin_specially(id);
+            let Some(again) = self.parts.slots.connection_mut(id) else { return };
             connection = again;
         } else {
-            self.counters.connections_made += 1;
+            self.parts.counters.connections_made += 1;
         }
-        let Some(mut lifted) = connection.lift(room) else { return };
+        let Some(mut out) = connection.check_out(room) else { return };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
-        let result = self.call_out(id, &mut lifted, "connection_made", tell);
-        if let Some(connection) = self.slots.connection_mut(id) {
-            if result.is_ok() && self.outbox.gathered.bytes.is_empty() && connection.is_lifted_and_plain() {
-                connection.protocol = Some(lifted.protocol);
+        let result = self.call_out(id, &mut out, "connection_made", tell);
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_idle() {
+                connection.protocol = Some(out.protocol);
                 return;
             }
         }
-        self.end_slowly(id, lifted.protocol, result);
-    }
-
-    /// A connection is made that has timeouts or a rate, is made anew, or is logged.
-    #[cold]
-    fn begin_specially(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection(id) else { return };
-        if let Some(peer) = connection.peer() {
-            log::debug!("connection {id} with {peer} is made");
-        }
-        if connection.flags.has(Flag::Anew) {
-            self.begin_anew(id);
-        } else {
-            self.counters.connections_made += 1;
-        }
-        self.start_read_rate(id);
-        self.start_timeouts(id);
-    }
-
-    /// A protocol that was started in place of another one is offered what is left of that one's input.
-    fn begin_anew(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        connection.flags.set(Flag::Anew, false);
-        connection.flags.set(Flag::OfferAgain, true);
-    }
-
-    /// Like [`set_protocol`](Core::set_protocol), for one that is told that the connection is made: next turn, before
-    /// anything else. That it is not made until then keeps all else from it. It inherits nothing (C7): its timeouts and its
-    /// read rate begin with it.
-    pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        self.settle(id);
-        if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
-            return self.work.discard(Discarded::Protocol(protocol));
-        }
-        self.set_protocol(id, protocol);
-        self.drop_read_rate(id);
-        if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
-            for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
-                self.set_timeout(id, timeout, None);
-            }
-            self.carry_over(id);
-        }
+        self.end_slowly(id, out.protocol, result);
     }
 
     /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.
@@ -94,10 +54,10 @@ impl Core {
         let mut looked_after = false;
         loop {
             // One look at the slot for each read: everything that is rare hides behind one question.
-            let Some(connection) = self.slots.connection_mut(id) else { return };
-            if connection.needs_care() {
+            let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+            if connection.needs_preparation() {
                 // What is kept for another protocol comes before what is still to be read, but in another turn.
-                if looked_after || !self.take_care(id, buffer) {
+                if looked_after || !self.prepare_reading(id, buffer) {
                     return;
                 }
                 looked_after = true;
@@ -113,13 +73,13 @@ impl Core {
             if connection.flags.has(Flag::Rated) {
                 return self.receive_at_rate(id, buffer);
             }
-            let budget = connection.terms.limits.read_bytes_per_turn_max.max(1) - received;
+            let budget = connection.settings.limits.read_bytes_per_turn_max.max(1) - received;
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
-                    connection.has_received(count, self.time.now_ns());
-                    self.counters.bytes_received += count as u64;
+                    connection.has_received(count, self.parts.time.now_ns());
+                    self.parts.counters.bytes_received += count as u64;
                     received += count;
                     self.deliver(id, &buffer[..count]);
                     if !more || !self.reads_on(id, received) {
@@ -133,9 +93,9 @@ impl Core {
 
     /// Whether reading goes on in this turn, `received` bytes having come and more being there.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
-        let Some(connection) = self.slots.connection(id) else { return false };
-        if received >= connection.terms.limits.read_bytes_per_turn_max.max(1) {
-            self.carry_over(id);
+        let Some(connection) = self.parts.slots.connection(id) else { return false };
+        if received >= connection.settings.limits.read_bytes_per_turn_max.max(1) {
+            self.parts.carry_over(id);
             return false;
         }
         self.hold_back(id);
@@ -145,21 +105,21 @@ impl Core {
     /// Reads once, as much as the connection's rate allows; what is left carries over.
     #[cold]
     fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
-        let allowed = self.allow_reading(id);
-        let Some(connection) = self.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
-        let budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
+        let allowed = self.parts.allow_reading(id);
+        let Some(connection) = self.parts.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
+        let budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
         let most = budget.min(buffer.len()).min(allowed);
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
                 let more = connection.is_readable();
-                connection.has_received(count, self.time.now_ns());
-                self.counters.bytes_received += count as u64;
+                connection.has_received(count, self.parts.time.now_ns());
+                self.parts.counters.bytes_received += count as u64;
                 if let Some(rate) = connection.rate_mut() {
-                    self.rate_groups.charge(rate, count);
+                    self.parts.rate_groups.charge(rate, count);
                 }
                 self.deliver(id, &buffer[..count]);
                 if more {
-                    self.carry_over(id);
+                    self.parts.carry_over(id);
                 }
             }
             nothing => self.receive_nothing(id, nothing),
@@ -179,44 +139,44 @@ impl Core {
 
     /// Does what must come before a connection is read from. `false` where it is not to be read from.
     #[cold]
-    fn take_care(&mut self, id: Id, buffer: &mut [u8]) -> bool {
-        let Some(connection) = self.slots.connection_mut(id) else { return false };
+    fn prepare_reading(&mut self, id: Id, buffer: &mut [u8]) -> bool {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return false };
         match connection.state() {
             State::Lingering => self.discard(id, buffer),
             State::Connecting | State::ConnectingFinQueued => {
-                if connection.may_stand() {
+                if connection.may_be_established() {
                     self.look_at_attempt(id, None);
                 }
                 let stands = |connection: &Connection| connection.flags.has(Flag::Made) && connection.is_alive();
-                return self.slots.connection(id).is_some_and(stands);
+                return self.parts.slots.connection(id).is_some_and(stands);
             }
             _ => {
                 if !connection.flags.has(Flag::Made) {
-                    self.make(id);
+                    self.call_made(id);
                 }
-                if self.slots.connection(id).is_some_and(Connection::offers) {
+                if self.parts.slots.connection(id).is_some_and(Connection::offers) {
                     self.offer_kept(id);
                 }
             }
         }
         let reads = |connection: &Connection| connection.is_alive() && connection.state() != State::Lingering;
-        self.slots.connection(id).is_some_and(reads)
+        self.parts.slots.connection(id).is_some_and(reads)
     }
 
     /// A connection that could not send any more has delivered what had arrived, or cannot: now it ends.
     pub(super) fn end_failing(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
             self.offer_withheld(id);
-            self.finish_begun(id);
+            self.parts.finish_begun(id);
         } else if let Some(reason) = connection.find_end() {
-            self.finish(id, reason);
+            self.parts.finish(id, reason);
         }
     }
 
     /// Offers what a low mark has withheld, at an end that no `eof_received` tells of (R4).
     fn offer_withheld(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.withholds_input() {
             connection.set_input_low_bytes(0);
             self.offer_kept(id);
@@ -226,15 +186,15 @@ impl Core {
     /// A read has failed. Where a send had failed before, that was the first error, and is the reason (W1).
     pub(super) fn fail_reading(&mut self, id: Id, reason: CloseReason) {
         self.offer_withheld(id);
-        match self.slots.connection(id).map(Connection::state) {
-            Some(State::Failing) => self.finish_begun(id),
-            _ => self.finish(id, reason),
+        match self.parts.slots.connection(id).map(Connection::state) {
+            Some(State::Failing) => self.parts.finish_begun(id),
+            _ => self.parts.finish(id, reason),
         }
     }
 
     /// Delivers what was read, behind what the connection has kept.
     pub(super) fn deliver(&mut self, id: Id, data: &[u8]) {
-        let kept = self.slots.connection_mut(id).and_then(Connection::take_input);
+        let kept = self.parts.slots.connection_mut(id).and_then(Connection::take_input);
         match kept {
             None => {
                 let consumed = self.offer(id, data);
@@ -266,7 +226,7 @@ impl Core {
 
     /// Offers what the connection has kept, as was asked for: after resuming, to a new protocol.
     fn offer_kept(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::OfferAgain, false);
         if let Some(input) = connection.take_input() {
             self.offer_input(id, input);
@@ -285,8 +245,8 @@ impl Core {
         let mut consumed = 0;
         loop {
             let rest = &data[consumed..];
-            let room = self.outbox.room();
-            let Some(connection) = self.slots.connection_mut(id) else { return data.len() };
+            let room = self.parts.outbox.room();
+            let Some(connection) = self.parts.slots.connection_mut(id) else { return data.len() };
             if !connection.wants_input() {
                 return consumed;
             }
@@ -296,8 +256,8 @@ impl Core {
                 return consumed;
             }
             connection.flags.set(Flag::OfferAgain, false);
-            let Some(lifted) = connection.lift(room) else { return data.len() };
-            let called = self.call_lifted(id, lifted, "data_received", |protocol, transport| {
+            let Some(out) = connection.check_out(room) else { return data.len() };
+            let called = self.call_checked_out(id, out, "data_received", |protocol, transport| {
                 transport.delivers_input();
                 protocol.data_received(transport, rest)
             });
@@ -311,11 +271,11 @@ impl Core {
 
     /// How much of `given` bytes is done with after an answer to them, and whether the rest is offered at once.
     fn judge(&mut self, id: Id, given: usize, answer: Option<usize>) -> (usize, bool) {
-        let was_held_back = self.outbox.gathered.take_held_input_back();
+        let was_held_back = self.parts.outbox.gathered.take_held_input_back();
         match answer {
             None => (given, false),
             Some(count) if count > given => {
-                self.finish(id, CloseReason::Overconsumed(count, given));
+                self.parts.finish(id, CloseReason::Overconsumed(count, given));
                 (given, false)
             }
             Some(count) => (count, count < given && self.goes_on(id, count, was_held_back)),
@@ -328,11 +288,11 @@ impl Core {
         if count == 0 && was_held_back {
             self.offer_again_unless_held_back(id);
         }
-        let Some(connection) = self.slots.connection_mut(id) else { return false };
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return false };
         if count == 0 {
             // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
             if connection.flags.has(Flag::OfferAgain) {
-                self.carry_over(id);
+                self.parts.carry_over(id);
             }
             return false;
         }
@@ -342,6 +302,119 @@ impl Core {
         }
         self.hold_back(id);
         true
+    }
+
+    /// The protocol has consumed nothing, and was told that no more is wanted, for what it has written: it is sent now, and
+    /// where the peer has taken it the input is wanted again.
+    #[cold]
+    fn offer_again_unless_held_back(&mut self, id: Id) {
+        self.hold_back(id);
+        if let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.wants_input()) {
+            connection.flags.set(Flag::OfferAgain, true);
+        }
+    }
+
+    /// Where the answers so far may hold the reading back, they are sent now, and the mark is told.
+    #[inline]
+    fn hold_back(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection(id) else { return };
+        let queued =
+            self.parts.outbox.gathered.bytes.len() + self.parts.outbox.share_bytes(id) + connection.queued_cost();
+        if queued > connection.settings.limits.queue_bytes_high {
+            self.flush_now(id);
+        }
+    }
+
+    /// Keeps what was left unconsumed, up to the limit.
+    fn keep(&mut self, id: Id, input: Box<Input>) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        // Where reading is paused, or it is offered again, the protocol may not have looked at all of it: it is judged when
+        // it has.
+        let is_looked_at = connection.wants_input() && !connection.flags.has(Flag::OfferAgain);
+        let too_much = input.rest().len() > connection.settings.limits.input_bytes_max && is_looked_at;
+        connection.keep_input(input);
+        if too_much {
+            self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
+        }
+    }
+
+    /// Delivers the peer's end of stream, with what was left unconsumed (H1, H3).
+    fn deliver_end(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        if connection.state() == State::Failing {
+            return self.end_failing(id);
+        }
+        let input = connection.take_input();
+        connection.peer_ended();
+        let looks_again = connection.has_error_hint();
+        self.call(id, "eof_received", |protocol, transport| {
+            protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest));
+        });
+        if looks_again {
+            self.parts.carry_over(id);
+        }
+    }
+
+    /// Reads and drops what a lingering connection's peer still sends (X1).
+    fn discard(&mut self, id: Id, buffer: &mut [u8]) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let mut budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
+        while connection.is_readable() {
+            let most = budget.min(buffer.len());
+            match connection.read(&mut buffer[..most]) {
+                Read::Data(count) if connection.may_discard(count) => budget -= count,
+                Read::Blocked => return,
+                Read::Unconfirmed => return self.confirm_would_block(id),
+                Read::Later => return self.read_later(id),
+                Read::Data(_) | Read::End | Read::Failed(_) => return self.parts.finish_begun(id),
+            }
+            if budget == 0 {
+                return self.parts.carry_over(id);
+            }
+        }
+    }
+}
+
+impl Parts {
+    /// A connection is made that has timeouts or a rate, is made anew, or is logged.
+    #[cold]
+    fn begin_specially(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection(id) else { return };
+        if let Some(peer) = connection.peer() {
+            log::debug!("connection {id} with {peer} is made");
+        }
+        if connection.flags.has(Flag::Anew) {
+            self.begin_anew(id);
+        } else {
+            self.counters.connections_made += 1;
+        }
+        self.start_read_rate(id);
+        self.start_timeouts(id);
+    }
+
+    /// A protocol that was started in place of another one is offered what is left of that one's input.
+    fn begin_anew(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.flags.set(Flag::Anew, false);
+        connection.flags.set(Flag::OfferAgain, true);
+    }
+
+    /// Like [`set_protocol`](Parts::set_protocol), for one that is told that the connection is made: next turn, before
+    /// anything else. That it is not made until then keeps all else from it. It inherits nothing (C7): its timeouts and its
+    /// read rate begin with it.
+    pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        self.queue_share(id);
+        if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
+            return self.work.discard(Discarded::Protocol(protocol));
+        }
+        self.set_protocol(id, protocol);
+        self.drop_read_rate(id);
+        if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
+            for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
+                self.set_timeout(id, timeout, None);
+            }
+            self.carry_over(id);
+        }
     }
 
     /// Whether the protocol would be given data now, as far as it can be told before what it has written is sent.
@@ -354,80 +427,11 @@ impl Core {
         }
         // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
         let queued = self.outbox.waiting_bytes(id) + connection.queued_cost();
-        let limits = &connection.terms.limits;
+        let limits = &connection.settings.limits;
         let over_high = queued > limits.queue_bytes_high && limits.pause_reading_over_high;
         if over_high {
             self.outbox.gathered.hold_input_back(id);
         }
         !over_high
-    }
-
-    /// The protocol has consumed nothing, and was told that no more is wanted, for what it has written: it is sent now, and
-    /// where the peer has taken it the input is wanted again.
-    #[cold]
-    fn offer_again_unless_held_back(&mut self, id: Id) {
-        self.hold_back(id);
-        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.wants_input()) {
-            connection.flags.set(Flag::OfferAgain, true);
-        }
-    }
-
-    /// Where the answers so far may hold the reading back, they are sent now, and the mark is told.
-    #[inline]
-    fn hold_back(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection(id) else { return };
-        let queued = self.outbox.gathered.bytes.len() + self.outbox.share_bytes(id) + connection.queued_cost();
-        if queued > connection.terms.limits.queue_bytes_high {
-            self.flush_now(id);
-        }
-    }
-
-    /// Keeps what was left unconsumed, up to the limit.
-    fn keep(&mut self, id: Id, input: Box<Input>) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        // Where reading is paused, or it is offered again, the protocol may not have looked at all of it: it is judged when
-        // it has.
-        let is_looked_at = connection.wants_input() && !connection.flags.has(Flag::OfferAgain);
-        let too_much = input.rest().len() > connection.terms.limits.input_bytes_max && is_looked_at;
-        connection.keep_input(input);
-        if too_much {
-            self.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
-        }
-    }
-
-    /// Delivers the peer's end of stream, with what was left unconsumed (H1, H3).
-    fn deliver_end(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if connection.state() == State::Failing {
-            return self.end_failing(id);
-        }
-        let input = connection.take_input();
-        connection.peer_ended();
-        let looks_again = connection.has_error_hint();
-        self.call(id, "eof_received", |protocol, transport| {
-            protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest));
-        });
-        if looks_again {
-            self.carry_over(id);
-        }
-    }
-
-    /// Reads and drops what a lingering connection's peer still sends (X1).
-    fn discard(&mut self, id: Id, buffer: &mut [u8]) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let mut budget = connection.terms.limits.read_bytes_per_turn_max.max(1);
-        while connection.is_readable() {
-            let most = budget.min(buffer.len());
-            match connection.read(&mut buffer[..most]) {
-                Read::Data(count) if connection.may_discard(count) => budget -= count,
-                Read::Blocked => return,
-                Read::Unconfirmed => return self.confirm_would_block(id),
-                Read::Later => return self.read_later(id),
-                Read::Data(_) | Read::End | Read::Failed(_) => return self.finish_begun(id),
-            }
-            if budget == 0 {
-                return self.carry_over(id);
-            }
-        }
     }
 }

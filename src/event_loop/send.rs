@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Core;
+use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
@@ -12,6 +12,130 @@ use crate::reason::Limit;
 use crate::sys::Blocked;
 
 impl Core {
+    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
+    /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
+    pub(super) fn flush(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.has_no_duties())
+        else {
+            return self.flush_or_defer(id);
+        };
+        if self.parts.outbox.gathered.bytes.is_empty() {
+            return;
+        }
+        if let Some(idle) = &mut connection.idle {
+            // It goes out, or begins to wait for the peer.
+            idle.touch(self.parts.time.now_ns());
+        }
+        match connection.send_quickly(&self.parts.outbox.gathered.bytes) {
+            Ok(()) => {
+                self.parts.counters.bytes_sent += self.parts.outbox.gathered.bytes.len() as u64;
+                self.parts.outbox.gathered.bytes.clear();
+            }
+            Err(first) => self.send_slowly(id, first),
+        }
+    }
+
+    fn flush_or_defer(&mut self, id: Id) {
+        // What is held waits for the callback only: a write that meets the loop's cap later would not find it.
+        let may_wait =
+            self.parts.outbox.gathered.take_held() != Some(id) && self.parts.outbox.room() == GATHERED_BYTES_MAX;
+        match self.parts.slots.connection(id) {
+            Some(connection) if may_wait && connection.is_flushed_later() => self.parts.queue_gathered(id),
+            _ => self.flush_now(id),
+        }
+    }
+
+    /// Like [`flush`](Core::flush), even if others have written to it.
+    pub(super) fn flush_now(&mut self, id: Id) {
+        self.parts.queue_share(id);
+        let Some(connection) = self.parts.slots.connection_mut(id) else {
+            return self.parts.outbox.gathered.bytes.clear();
+        };
+        if connection.has_output() || !self.parts.outbox.gathered.bytes.is_empty() {
+            self.parts.send(id);
+        }
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        if !connection.has_no_duties() {
+            self.after_send(id);
+        }
+    }
+
+    /// The kernel did not take all.
+    #[cold]
+    pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let (sent, taken) =
+            self.parts.outbox.change(connection, self.parts.time.now_ns(), |connection, gathered, pool| {
+                let sent = connection.send_rest(&gathered.bytes, first, pool);
+                gathered.bytes.clear();
+                sent
+            });
+        self.parts.counters.bytes_sent += taken;
+        self.parts.note_sent(id, sent);
+        self.after_send(id);
+    }
+
+    /// What follows a send: FIN or the end, if that was waiting for it, and the marks.
+    #[cold]
+    fn after_send(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let is_out = connection.queued_bytes() == 0;
+        match connection.state() {
+            // An error here means that the peer is gone: reading tells.
+            State::FinQueued if is_out => drop(connection.send_fin()),
+            State::FlushingAfterEnd if is_out => return self.parts.finish_begun(id),
+            State::Flushing if is_out => return self.parts.end_flushed(id),
+            State::Detaching => return self.parts.finish_begun(id),
+            State::FlushingAfterEnd | State::Flushing => self.parts.set_close_deadline(id),
+            _ => {}
+        }
+        self.tell_mark(id);
+    }
+
+    /// Tells the protocol when its queue has crossed a mark (W2): once, and if what it wrote then has crossed the other,
+    /// that comes in the next turn.
+    fn tell_mark(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let Some(mark) = connection.cross_mark() else { return };
+        if connection.can_write() {
+            match mark {
+                Mark::High => self.call(id, "pause_writing", |protocol, transport| protocol.pause_writing(transport)),
+                Mark::Low => self.call(id, "resume_writing", |protocol, transport| protocol.resume_writing(transport)),
+            };
+            self.parts.send(id);
+        }
+        // The other mark, the end, and reading that was held back: all of it is looked at again.
+        self.parts.carry_over(id);
+    }
+
+    /// Phase: flush. Those that were written to before it began.
+    pub(super) fn flush_written_to(&mut self) {
+        if !self.parts.outbox.has_written_to() {
+            return;
+        }
+        self.parts.time.look_at_clock();
+        let mut written_to = self.parts.outbox.take_written_to();
+        for id in written_to.drain(..) {
+            let Some(connection) = self.parts.slots.connection_mut(id) else { continue };
+            connection.flags.set(Flag::WrittenTo, false);
+            // One that is not made yet is flushed when it is.
+            if !connection.flags.has(Flag::Made) {
+                continue;
+            }
+            match self.parts.outbox.is_shared().then(|| self.parts.send_share(id)).flatten() {
+                None => self.flush(id),
+                Some(Sent::All) => {}
+                Some(sent) => {
+                    self.parts.note_sent(id, sent);
+                    self.after_send(id);
+                }
+            }
+        }
+        self.parts.outbox.reuse_written_to(written_to);
+    }
+}
+
+impl Parts {
     /// A write that is not simply gathered: to another connection, a large one, one that finds no room.
     pub(crate) fn write(&mut self, id: Id, piece: Piece<'_>) {
         if piece.bytes().is_empty() {
@@ -20,7 +144,7 @@ impl Core {
         self.outbox.gathered.disturb(id);
         self.time.look_at_clock();
         self.send_what_only_waits();
-        self.settle(id);
+        self.queue_share(id);
         let joins = self.joins(id, piece.bytes().len());
         let holds = joins && piece.is_handed_over();
         if joins {
@@ -70,7 +194,7 @@ impl Core {
         }
     }
 
-    /// Like [`write`](Core::write), for writes from within a callback. Many small pieces to many connections are the
+    /// Like [`write`](Parts::write), for writes from within a callback. Many small pieces to many connections are the
     /// common case of it, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
@@ -126,44 +250,13 @@ impl Core {
         }
     }
 
-    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
-    /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
-    pub(super) fn flush(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_plain()) else {
-            return self.flush_or_defer(id);
-        };
-        if self.outbox.gathered.bytes.is_empty() {
-            return;
-        }
-        if let Some(idle) = &mut connection.idle {
-            // It goes out, or begins to wait for the peer.
-            idle.touch(self.time.now_ns());
-        }
-        match connection.send_quickly(&self.outbox.gathered.bytes) {
-            Ok(()) => {
-                self.counters.bytes_sent += self.outbox.gathered.bytes.len() as u64;
-                self.outbox.gathered.bytes.clear();
-            }
-            Err(first) => self.send_slowly(id, first),
-        }
-    }
-
-    fn flush_or_defer(&mut self, id: Id) {
-        // What is held waits for the callback only: a write that meets the loop's cap later would not find it.
-        let may_wait = self.outbox.gathered.take_held() != Some(id) && self.outbox.room() == GATHERED_BYTES_MAX;
-        match self.slots.connection(id) {
-            Some(connection) if may_wait && connection.is_flushed_later() => self.queue_gathered(id),
-            _ => self.flush_now(id),
-        }
-    }
-
     /// Puts what a callback has gathered behind what is queued.
     fn queue_gathered(&mut self, id: Id) {
         if self.outbox.gathered.bytes.is_empty() {
             return;
         }
         if !self.outbox.share_gathered(id) {
-            self.settle(id);
+            self.queue_share(id);
             self.push_gathered(id);
         }
     }
@@ -175,35 +268,8 @@ impl Core {
         }
     }
 
-    /// Like [`flush`](Core::flush), even if others have written to it.
-    pub(super) fn flush_now(&mut self, id: Id) {
-        self.settle(id);
-        let Some(connection) = self.slots.connection_mut(id) else { return self.outbox.gathered.bytes.clear() };
-        if connection.has_output() || !self.outbox.gathered.bytes.is_empty() {
-            self.send(id);
-        }
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if !connection.is_plain() {
-            self.after_send(id);
-        }
-    }
-
-    /// The kernel did not take all.
-    #[cold]
-    pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
-            let sent = connection.send_rest(&gathered.bytes, first, pool);
-            gathered.bytes.clear();
-            sent
-        });
-        self.counters.bytes_sent += taken;
-        self.note_sent(id, sent);
-        self.after_send(id);
-    }
-
     fn send(&mut self, id: Id) {
-        self.settle(id);
+        self.queue_share(id);
         let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
             self.outbox.gathered.bytes.clear();
             return;
@@ -236,7 +302,7 @@ impl Core {
 
     /// A send has failed: the first error of it is the reason of the end (W1), once what had arrived is delivered (R4).
     pub(super) fn fail_sending(&mut self, id: Id, reason: CloseReason) {
-        self.settle(id);
+        self.queue_share(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         self.outbox.count(connection.queued_cost(), 0);
         if self.outbox.gathered.is(id) {
@@ -248,39 +314,6 @@ impl Core {
             Ok(()) => self.carry_over(id),
             Err(reason) => self.finish(id, reason),
         }
-    }
-
-    /// What follows a send: FIN or the end, if that was waiting for it, and the marks.
-    #[cold]
-    fn after_send(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let is_out = connection.queued_bytes() == 0;
-        match connection.state() {
-            // An error here means that the peer is gone: reading tells.
-            State::FinQueued if is_out => drop(connection.send_fin()),
-            State::FlushingAfterEnd if is_out => return self.finish_begun(id),
-            State::Flushing if is_out => return self.end_flushed(id),
-            State::Detaching => return self.finish_begun(id),
-            State::FlushingAfterEnd | State::Flushing => self.set_close_deadline(id),
-            _ => {}
-        }
-        self.tell_mark(id);
-    }
-
-    /// Tells the protocol when its queue has crossed a mark (W2): once, and if what it wrote then has crossed the other,
-    /// that comes in the next turn.
-    fn tell_mark(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let Some(mark) = connection.cross_mark() else { return };
-        if connection.can_write() {
-            match mark {
-                Mark::High => self.call(id, "pause_writing", |protocol, transport| protocol.pause_writing(transport)),
-                Mark::Low => self.call(id, "resume_writing", |protocol, transport| protocol.resume_writing(transport)),
-            };
-            self.send(id);
-        }
-        // The other mark, the end, and reading that was held back: all of it is looked at again.
-        self.carry_over(id);
     }
 
     /// A closed connection has nothing left to send, and its peer's end was not seen (X1).
@@ -310,35 +343,9 @@ impl Core {
         if !connection.begin_lingering(count) {
             return self.finish_begun(id);
         }
-        let listener = connection.terms.listener;
+        let listener = connection.settings.listener;
         self.set_linger_deadline(id);
         self.carry_over(id);
         self.one_lingers(listener);
-    }
-
-    /// Phase: flush. Those that were written to before it began.
-    pub(super) fn flush_written_to(&mut self) {
-        if !self.outbox.has_written_to() {
-            return;
-        }
-        self.time.look_at_clock();
-        let mut written_to = self.outbox.take_written_to();
-        for id in written_to.drain(..) {
-            let Some(connection) = self.slots.connection_mut(id) else { continue };
-            connection.flags.set(Flag::WrittenTo, false);
-            // One that is not made yet is flushed when it is.
-            if !connection.flags.has(Flag::Made) {
-                continue;
-            }
-            match self.outbox.is_shared().then(|| self.send_share(id)).flatten() {
-                None => self.flush(id),
-                Some(Sent::All) => {}
-                Some(sent) => {
-                    self.note_sent(id, sent);
-                    self.after_send(id);
-                }
-            }
-        }
-        self.outbox.reuse_written_to(written_to);
     }
 }

@@ -6,11 +6,34 @@ use super::life::{End, Stage};
 use super::slots::Tenant;
 use super::timers::Due;
 use super::work::Discarded;
-use super::{Core, PanicPolicy};
+use super::{Core, PanicPolicy, Parts};
 use crate::CloseReason;
 use crate::sys::deadline_after;
 
 impl Core {
+    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
+    pub(super) fn end_all(&mut self) {
+        self.parts.life.drop();
+        self.panics.policy = PanicPolicy::Isolate;
+        self.drop_commands();
+        self.parts.abandon_connections();
+        while self.parts.work.has_lost() {
+            self.deliver_losses();
+        }
+        self.free_slots();
+        self.parts.close_listeners();
+        for id in self.parts.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
+            self.parts.deregister(id);
+        }
+        for id in self.parts.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
+            self.parts.cancel_completion(id);
+        }
+        self.parts.time.take_all().for_each(|due| self.parts.work.discard(Discarded::Timer(due)));
+        self.free_slots();
+    }
+}
+
+impl Parts {
     /// `drain`: see [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
     pub(crate) fn begin_drain(&mut self, grace: Duration, stops: bool) {
         let end = self.time.after(grace);
@@ -19,7 +42,7 @@ impl Core {
                 self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
             }
-            Stage::Draining(of) => self.bring_nearer(of, end),
+            Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),
             // It does more already.
             Stage::ShuttingDown(_) | Stage::Dropping => {}
         }
@@ -37,22 +60,15 @@ impl Core {
                 self.time.remove(of.deadline);
                 self.close_all(latest.map_or(end, |latest| end.min(latest)), of.stops);
             }
-            Stage::ShuttingDown(of) => self.bring_nearer(of, end),
+            Stage::ShuttingDown(of) => self.time.bring_nearer(of.deadline, end),
             Stage::Dropping => {}
-        }
-    }
-
-    fn bring_nearer(&mut self, of: End, end: Instant) {
-        // Where it has fired, all connections are abandoned already.
-        if self.time.deadline(of.deadline).is_some_and(|deadline| end < deadline) {
-            self.time.reset(of.deadline, end);
         }
     }
 
     /// When closing is over that begins at this time: then the last peer has not taken anything for long enough, or has
     /// taken it slowly for as long.
     fn end_of_closing(&self, begin: Instant) -> Instant {
-        deadline_after(begin, self.terms.limits.close_timeout)
+        deadline_after(begin, self.settings.limits.close_timeout)
     }
 
     fn close_all(&mut self, end: Instant, stops: bool) {
@@ -114,26 +130,5 @@ impl Core {
         for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
             self.finish_datagram(id, Some(CloseReason::Shutdown));
         }
-    }
-
-    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
-    pub(super) fn end_all(&mut self) {
-        self.life.drop();
-        self.panics.policy = PanicPolicy::Isolate;
-        self.drop_commands();
-        self.abandon_connections();
-        while self.work.has_lost() {
-            self.deliver_losses();
-        }
-        self.free_slots();
-        self.close_listeners();
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
-            self.deregister(id);
-        }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
-            self.cancel_completion(id);
-        }
-        self.time.take_all().for_each(|due| self.work.discard(Discarded::Timer(due)));
-        self.free_slots();
     }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use slab::Slab;
 
 use super::completions::Waiting;
+use crate::connect::attempts::Connector;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::event_loop::source::SourceSlot;
@@ -172,6 +173,11 @@ impl Slots {
         }
     }
 
+    /// Returns the connector of a connection that is not established yet, and has not ended.
+    pub(crate) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
+        self.connection_mut(id).filter(|connection| connection.is_connecting())?.connector_mut()
+    }
+
     pub(crate) fn listener_mut(&mut self, id: Id) -> Option<&mut Listener> {
         match &mut self.slot_mut(id)?.tenant {
             Tenant::Listener(listener) => Some(listener),
@@ -196,6 +202,16 @@ impl Slots {
     pub(crate) fn datagram_mut(&mut self, id: Id) -> Option<&mut DatagramSocket> {
         match &mut self.slot_mut(id)?.tenant {
             Tenant::Datagram(datagram) => Some(datagram),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn take_completion(&mut self, id: Id) -> Option<Waiting> {
+        if !self.is_completion(id) {
+            return None;
+        }
+        match self.remove(id) {
+            Some(Tenant::Completion(waiting)) => Some(waiting),
             _ => None,
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Core;
 use super::timers::{Due, Purpose};
+use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::{Connection, Note};
 use crate::ids::Id;
@@ -12,10 +12,91 @@ use crate::sys::deadline_after;
 use crate::time::idle::Idle;
 
 impl Core {
+    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
+    pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
+        self.parts.queue_share(id);
+        self.parts.time.look_at_clock();
+        if let Some(idle) = self.parts.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
+            idle.timer = None;
+        }
+        let now_ns = self.parts.time.ns(now);
+        self.look_for_life(id, now_ns);
+        let waited_until_ns = self.parts.time.ns(self.parts.time.turn_began());
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let is_over_by = |ns| is_over(connection, ns);
+        // Where the loop was busy when its time was over, it has one wait to speak in.
+        let (is_over, has_waited) = (is_over_by(now_ns), connection.queued_bytes() > 0 || is_over_by(waited_until_ns));
+        let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.parts.run_idle(id) };
+        if let Some(timer) = idle.timer.take() {
+            self.parts.time.remove(timer);
+        }
+        if !has_waited {
+            idle.timer = Some(self.parts.time.set(now, Due::of(Purpose::Idle, id)));
+            return;
+        }
+        idle.touch(now_ns);
+        self.tell_timed_out(id, Timeout::Idle);
+        self.parts.run_idle(id);
+    }
+
+    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; else, if its time
+    /// is over, a read.
+    fn look_for_life(&mut self, id: Id, now_ns: u64) {
+        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| is_judged(connection)) else {
+            return;
+        };
+        if connection.queued_bytes() > 0 {
+            connection.look_for_room();
+            self.flush_now(id);
+        } else if is_over(connection, now_ns) {
+            connection.look_for_input();
+            self.serve(id);
+        }
+    }
+
+    /// The time for the handshake is over. What is readable by then is read before that is told, and where the loop was busy
+    /// when it was over, the peer has one wait to speak in: what comes may be the end of the handshake.
+    pub(super) fn check_handshake(&mut self, id: Id, deadline: Option<Instant>) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        // It stands until it is told: the protocol may take it away meanwhile, or set it again.
+        let timer = self.parts.time.set(self.parts.time.now(), Due::of(Purpose::Handshake, id));
+        connection.replace_timer(Timeout::Handshake, Some(timer));
+        if deadline.is_some_and(|deadline| deadline > self.parts.time.turn_began()) {
+            return;
+        }
+        if let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| is_judged(connection)) {
+            connection.look_for_input();
+            self.parts.time.look_at_clock();
+            self.serve(id);
+        }
+        if self.parts.slots.connection_mut(id).and_then(|connection| connection.timer(Timeout::Handshake))
+            == Some(timer)
+        {
+            self.parts.set_fixed_timeout(id, Timeout::Handshake, self.parts.time.now(), None);
+            self.tell_timed_out(id, Timeout::Handshake);
+        }
+    }
+
+    pub(super) fn total_is_over(&mut self, id: Id) {
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            connection.replace_timer(Timeout::Total, None);
+        }
+        self.tell_timed_out(id, Timeout::Total);
+    }
+
+    fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
+        if self.parts.slots.connection(id).is_some_and(is_judged) {
+            self.call(id, "timed_out", |protocol, transport| protocol.timed_out(transport, timeout));
+            self.flush(id);
+        }
+    }
+}
+
+impl Parts {
     /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        let limits = &connection.terms.limits;
+        let limits = &connection.settings.limits;
         let (idle, handshake, total) = (limits.idle_timeout, limits.handshake_timeout, limits.total_timeout);
         if idle.is_some() {
             self.set_timeout(id, Timeout::Idle, idle);
@@ -84,81 +165,6 @@ impl Core {
         let timer = self.time.set(at, Due::of(Purpose::Idle, id));
         if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
             idle.timer = Some(timer);
-        }
-    }
-
-    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
-    pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
-        self.settle(id);
-        self.time.look_at_clock();
-        if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
-            idle.timer = None;
-        }
-        let now_ns = self.time.ns(now);
-        self.look_for_life(id, now_ns);
-        let waited_until_ns = self.time.ns(self.time.turn_began());
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        let is_over_by = |ns| is_over(connection, ns);
-        // Where the loop was busy when its time was over, it has one wait to speak in.
-        let (is_over, has_waited) = (is_over_by(now_ns), connection.queued_bytes() > 0 || is_over_by(waited_until_ns));
-        let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.run_idle(id) };
-        if let Some(timer) = idle.timer.take() {
-            self.time.remove(timer);
-        }
-        if !has_waited {
-            idle.timer = Some(self.time.set(now, Due::of(Purpose::Idle, id)));
-            return;
-        }
-        idle.touch(now_ns);
-        self.tell_timed_out(id, Timeout::Idle);
-        self.run_idle(id);
-    }
-
-    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; else, if its time
-    /// is over, a read.
-    fn look_for_life(&mut self, id: Id, now_ns: u64) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
-        if connection.queued_bytes() > 0 {
-            connection.look_for_room();
-            self.flush_now(id);
-        } else if is_over(connection, now_ns) {
-            connection.look_for_input();
-            self.serve(id);
-        }
-    }
-
-    /// The time for the handshake is over. What is readable by then is read before that is told, and where the loop was busy
-    /// when it was over, the peer has one wait to speak in: what comes may be the end of the handshake.
-    pub(super) fn check_handshake(&mut self, id: Id, deadline: Option<Instant>) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        // It stands until it is told: the protocol may take it away meanwhile, or set it again.
-        let timer = self.time.set(self.time.now(), Due::of(Purpose::Handshake, id));
-        connection.replace_timer(Timeout::Handshake, Some(timer));
-        if deadline.is_some_and(|deadline| deadline > self.time.turn_began()) {
-            return;
-        }
-        if let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) {
-            connection.look_for_input();
-            self.time.look_at_clock();
-            self.serve(id);
-        }
-        if self.slots.connection_mut(id).and_then(|connection| connection.timer(Timeout::Handshake)) == Some(timer) {
-            self.set_fixed_timeout(id, Timeout::Handshake, self.time.now(), None);
-            self.tell_timed_out(id, Timeout::Handshake);
-        }
-    }
-
-    pub(super) fn total_is_over(&mut self, id: Id) {
-        if let Some(connection) = self.slots.connection_mut(id) {
-            connection.replace_timer(Timeout::Total, None);
-        }
-        self.tell_timed_out(id, Timeout::Total);
-    }
-
-    fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
-        if self.slots.connection(id).is_some_and(is_judged) {
-            self.call(id, "timed_out", |protocol, transport| protocol.timed_out(transport, timeout));
-            self.flush(id);
         }
     }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::Core;
 use super::work::Discarded;
+use super::{Core, Parts};
 use crate::connection::{Connection, Flag, State};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
@@ -139,6 +139,128 @@ const READ_RETRY: Duration = Duration::from_millis(10);
 const DECAY: Duration = Duration::from_secs(1);
 
 impl Core {
+    /// Phase: timers. Those that were set before it began.
+    pub(super) fn fire_timers(&mut self) {
+        if !self.parts.time.has_timers() {
+            return;
+        }
+        let now = self.parts.time.now();
+        let mark = self.parts.time.mark();
+        while let Some(key) = self.parts.time.first_due(now, mark) {
+            self.fire(key, now);
+        }
+    }
+
+    fn fire(&mut self, key: Key, now: Instant) {
+        if let Some(Due::Every(_)) = self.parts.time.get_mut(key) {
+            return self.fire_repeating(key);
+        }
+        let deadline = self.parts.time.deadline(key);
+        let Some(due) = self.parts.time.remove(key) else { return };
+        match due {
+            Due::Once(once) => {
+                self.parts.counters.timers_fired += 1;
+                self.guard("a timer", |core| (once.call)(&mut Context::new(core)));
+            }
+            Due::Of(purpose, slot, generation) => {
+                let id = Id { slot, generation };
+                match purpose {
+                    Purpose::Close => self.look_at_closing(id),
+                    Purpose::Linger => {
+                        if let Some(deadline) = deadline {
+                            self.parts.admission.end_lingering(deadline, key);
+                        }
+                        self.end_lingering(id);
+                    }
+                    Purpose::Idle => self.check_idle(id, now),
+                    Purpose::Handshake => self.check_handshake(id, deadline),
+                    Purpose::Total => self.total_is_over(id),
+                    Purpose::ReadRate => self.parts.end_waiting(id),
+                    Purpose::Send => self.parts.send_again(id),
+                    Purpose::Ask => self.ask_again(id),
+                    Purpose::Accept => self.parts.accept_again(id),
+                    Purpose::Receive => self.parts.receive_again(id),
+                    Purpose::ConnectNext => self.parts.connect_next(id),
+                    Purpose::ConnectDeadline => self.connect_timed_out(id),
+                }
+            }
+            Due::RateGroup(group) => self.parts.grant_shares(group),
+            Due::Shutdown => self.parts.end_of_grace(),
+            Due::Decay => self.parts.decay(),
+            Due::Confirm => self.parts.confirm_reads(),
+            Due::Read => self.parts.read_again(),
+            Due::Every(_) => unreachable!("it was not one above"),
+        }
+    }
+
+    /// Calls a repeating timer (T4). It is set for its next tick before, so that it can be cancelled and set from within
+    /// its own call; its closure is out of it meanwhile.
+    fn fire_repeating(&mut self, key: Key) {
+        // Read afresh: what was called before it in this phase may have been slow.
+        let now = self.parts.time.now();
+        let Some(scheduled) = self.parts.time.deadline(key) else { return };
+        let Some(Due::Every(every)) = self.parts.time.get_mut(key) else { return };
+        let Some(mut call) = every.call.take() else { return };
+        let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
+        self.parts.time.reset(key, deadline_after(now, wait));
+        self.parts.counters.timers_fired += 1;
+        if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
+            log::error!("the repeating timer that panicked is ended");
+            self.parts.cancel(TimerId(key));
+        }
+        match self.parts.time.get_mut(key) {
+            Some(Due::Every(every)) => every.call = Some(call),
+            // It was cancelled meanwhile.
+            _ => self.drop_guarded(call),
+        }
+    }
+
+    /// The kernel lacks memory for a read. What has arrived stays there, so nobody is lost for it, and time tells when it can
+    /// be read. One that cannot be sent to either has nothing to wait for.
+    #[cold]
+    pub(super) fn read_later(&mut self, id: Id) {
+        if self.parts.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
+            return self.end_failing(id);
+        }
+        if self.parts.work.read_later(id) {
+            self.parts.time.set_after(READ_RETRY, Due::Read);
+        }
+    }
+
+    /// A closing connection is looked at: its peer may have taken something, and another send go through. It is judged only
+    /// behind that.
+    fn look_at_closing(&mut self, id: Id) {
+        let Some(connection) = self.parts.slots.connection_mut(id) else {
+            return self.parts.datagram_close_timed_out(id);
+        };
+        if let Some(ending) = connection.ending_mut() {
+            ending.timer = None;
+        }
+        connection.look_for_room();
+        self.parts.time.look_at_clock();
+        self.flush_now(id);
+        let now_ns = self.parts.time.clock_ns();
+        let deadline_ns = self.parts.slots.connection(id).and_then(Connection::close_deadline_ns);
+        if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
+            self.parts.finish(id, CloseReason::Timeout(Timeout::Close));
+        }
+    }
+
+    /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
+    /// kernel send a reset.
+    fn end_lingering(&mut self, id: Id) {
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            if let Some(ending) = connection.ending_mut() {
+                ending.timer = None;
+            }
+            connection.look_for_input();
+            self.serve(id);
+            self.parts.finish_begun(id);
+        }
+    }
+}
+
+impl Parts {
     pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
         let Some(due) = self.time.remove(id.0) else { return false };
         self.work.discard(Discarded::Timer(due));
@@ -168,82 +290,6 @@ impl Core {
         self.time.next_deadline().map(|deadline| deadline.saturating_duration_since(self.time.now()))
     }
 
-    /// Phase: timers. Those that were set before it began.
-    pub(super) fn fire_timers(&mut self) {
-        if !self.time.has_timers() {
-            return;
-        }
-        let now = self.time.now();
-        let mark = self.time.mark();
-        while let Some(key) = self.time.first_due(now, mark) {
-            self.fire(key, now);
-        }
-    }
-
-    fn fire(&mut self, key: Key, now: Instant) {
-        if let Some(Due::Every(_)) = self.time.get_mut(key) {
-            return self.fire_repeating(key);
-        }
-        let deadline = self.time.deadline(key);
-        let Some(due) = self.time.remove(key) else { return };
-        match due {
-            Due::Once(once) => {
-                self.counters.timers_fired += 1;
-                self.guard("a timer", |core| (once.call)(&mut Context::new(core)));
-            }
-            Due::Of(purpose, slot, generation) => {
-                let id = Id { slot, generation };
-                match purpose {
-                    Purpose::Close => self.look_at_closing(id),
-                    Purpose::Linger => {
-                        if let Some(deadline) = deadline {
-                            self.admission.end_lingering(deadline, key);
-                        }
-                        self.end_lingering(id);
-                    }
-                    Purpose::Idle => self.check_idle(id, now),
-                    Purpose::Handshake => self.check_handshake(id, deadline),
-                    Purpose::Total => self.total_is_over(id),
-                    Purpose::ReadRate => self.end_waiting(id),
-                    Purpose::Send => self.send_again(id),
-                    Purpose::Ask => self.ask_again(id),
-                    Purpose::Accept => self.accept_again(id),
-                    Purpose::Receive => self.receive_again(id),
-                    Purpose::ConnectNext => self.connect_next(id),
-                    Purpose::ConnectDeadline => self.connect_timed_out(id),
-                }
-            }
-            Due::RateGroup(group) => self.grant_shares(group),
-            Due::Shutdown => self.end_of_grace(),
-            Due::Decay => self.decay(),
-            Due::Confirm => self.confirm_reads(),
-            Due::Read => self.read_again(),
-            Due::Every(_) => unreachable!("it was not one above"),
-        }
-    }
-
-    /// Calls a repeating timer (T4). It is set for its next tick before, so that it can be cancelled and set from within
-    /// its own call; its closure is out of it meanwhile.
-    fn fire_repeating(&mut self, key: Key) {
-        // Read afresh: what was called before it in this phase may have been slow.
-        let now = self.time.now();
-        let Some(scheduled) = self.time.deadline(key) else { return };
-        let Some(Due::Every(every)) = self.time.get_mut(key) else { return };
-        let Some(mut call) = every.call.take() else { return };
-        let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
-        self.time.reset(key, deadline_after(now, wait));
-        self.counters.timers_fired += 1;
-        if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
-            log::error!("the repeating timer that panicked is ended");
-            self.cancel(TimerId(key));
-        }
-        match self.time.get_mut(key) {
-            Some(Due::Every(every)) => every.call = Some(call),
-            // It was cancelled meanwhile.
-            _ => self.drop_guarded(call),
-        }
-    }
-
     // Deadlines of connections.
 
     /// The kernel has no buffers for a send, and will not tell when it has: time must (W6).
@@ -263,18 +309,6 @@ impl Core {
         }
     }
 
-    /// The kernel lacks memory for a read. What has arrived stays there, so nobody is lost for it, and time tells when it can
-    /// be read. One that cannot be sent to either has nothing to wait for.
-    #[cold]
-    pub(super) fn read_later(&mut self, id: Id) {
-        if self.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
-            return self.end_failing(id);
-        }
-        if self.work.read_later(id) {
-            self.time.set_after(READ_RETRY, Due::Read);
-        }
-    }
-
     fn read_again(&mut self) {
         for id in self.work.take_read_later() {
             self.carry_over(id);
@@ -290,7 +324,7 @@ impl Core {
         let ending = connection.ending_record();
         if ending.timer.is_none() {
             ending.blocked_ns.get_or_insert(now_ns);
-            let close_timeout = connection.terms.limits.close_timeout;
+            let close_timeout = connection.settings.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =
                 self.time.set(self.time.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
@@ -301,27 +335,10 @@ impl Core {
         }
     }
 
-    /// A closing connection is looked at: its peer may have taken something, and another send go through. It is judged only
-    /// behind that.
-    fn look_at_closing(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return self.datagram_close_timed_out(id) };
-        if let Some(ending) = connection.ending_mut() {
-            ending.timer = None;
-        }
-        connection.look_for_room();
-        self.time.look_at_clock();
-        self.flush_now(id);
-        let now_ns = self.time.clock_ns();
-        let deadline_ns = self.slots.connection(id).and_then(Connection::close_deadline_ns);
-        if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
-            self.finish(id, CloseReason::Timeout(Timeout::Close));
-        }
-    }
-
     /// A closed connection whose peer is still sending: what comes is discarded, for so long (X1).
     pub(super) fn set_linger_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let deadline = deadline_after(self.time.now(), connection.terms.limits.linger_timeout);
+        let deadline = deadline_after(self.time.now(), connection.settings.limits.linger_timeout);
         let Some(ending) = connection.ending_mut() else { return };
         if let Some(timer) = ending.timer.take() {
             self.time.remove(timer);
@@ -329,19 +346,6 @@ impl Core {
         let timer = self.time.set(deadline, Due::of(Purpose::Linger, id));
         ending.timer = Some(timer);
         self.admission.begin_lingering(deadline, timer, id);
-    }
-
-    /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
-    /// kernel send a reset.
-    fn end_lingering(&mut self, id: Id) {
-        if let Some(connection) = self.slots.connection_mut(id) {
-            if let Some(ending) = connection.ending_mut() {
-                ending.timer = None;
-            }
-            connection.look_for_input();
-            self.serve(id);
-            self.finish_begun(id);
-        }
     }
 
     /// Gives the oldest lingering connection up; `false` where there is none.

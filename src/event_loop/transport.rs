@@ -59,8 +59,8 @@ impl<'a> Transport<'a> {
     /// not copied.
     #[inline]
     pub fn write(&mut self, data: &[u8]) {
-        if !self.core.outbox.gathered.gather(self.id, data) {
-            self.core.write_borrowed(self.id, data);
+        if !self.core.parts.outbox.gathered.gather(self.id, data) {
+            self.core.parts.write_borrowed(self.id, data);
         }
     }
 
@@ -68,37 +68,37 @@ impl<'a> Transport<'a> {
     /// for its return, as small pieces do, and goes out with them in one system call; once it is more than 256 KiB, or a cap
     /// is near, it waits no longer.
     pub fn write_owned(&mut self, data: Vec<u8>) {
-        if !self.core.outbox.gathered.gather(self.id, &data) {
-            self.core.write(self.id, Piece::Owned(data));
+        if !self.core.parts.outbox.gathered.gather(self.id, &data) {
+            self.core.parts.write(self.id, Piece::Owned(data));
         }
     }
 
     /// Like [`write_owned`](Transport::write_owned), of one payload for many connections.
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
-        if !self.core.outbox.gathered.gather(self.id, &data) {
-            self.core.write_shared(self.id, data);
+        if !self.core.parts.outbox.gathered.gather(self.id, &data) {
+            self.core.parts.write_shared(self.id, data);
         }
     }
 
     /// How many written bytes the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
-        let queued = self.core.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
-        queued + self.core.outbox.waiting_bytes(self.id)
+        let queued = self.core.parts.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
+        queued + self.core.parts.outbox.waiting_bytes(self.id)
     }
 
     /// What the connection has been through: age, bytes, queue.
     pub fn stats(&self) -> ConnectionStats {
-        self.core.stats(self.id)
+        self.core.parts.stats(self.id)
     }
 
     /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
     /// above the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
-        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             let limits = connection.limits_mut();
             limits.queue_bytes_high = high_bytes;
             limits.queue_bytes_low = low_bytes;
-            self.core.mark_written_to(self.id);
+            self.core.parts.mark_written_to(self.id);
         }
     }
 
@@ -108,13 +108,13 @@ impl<'a> Transport<'a> {
     ///
     /// Neither is the peer's end of stream. Pausing twice is pausing once.
     pub fn pause_reading(&mut self) {
-        self.core.pause_reading(self.id);
+        self.core.parts.pause_reading(self.id);
     }
 
     /// Takes [`pause_reading`](Transport::pause_reading) back: what was kept is delivered first, then what has come
     /// meanwhile, beginning with the loop's next turn.
     pub fn resume_reading(&mut self) {
-        self.core.resume_reading(self.id);
+        self.core.parts.resume_reading(self.id);
     }
 
     /// From now on data is delivered only once there are `bytes` of it, or in
@@ -122,26 +122,26 @@ impl<'a> Transport<'a> {
     /// complete. 0 and 1 deliver as it comes; more than [`input_bytes_max`](crate::Limits::input_bytes_max) counts as
     /// that.
     pub fn set_input_low_mark(&mut self, bytes: usize) {
-        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.set_input_low_bytes(bytes);
             // Its own data_received has just seen what there is, and that is not kept meanwhile.
             if connection.has_input() {
                 connection.flags.set(Flag::OfferAgain, true);
-                self.core.carry_over(self.id);
+                self.core.parts.carry_over(self.id);
             }
         }
     }
 
     /// Sets how many bytes this connection's protocol may leave unconsumed.
     pub fn set_input_bytes_max(&mut self, bytes: usize) {
-        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.limits_mut().input_bytes_max = bytes;
         }
     }
 
     /// How many bytes this connection's protocol may leave unconsumed; 0 once it has ended.
     pub fn input_bytes_max(&self) -> usize {
-        self.core.slots.connection(self.id).map_or(0, |connection| connection.terms.limits.input_bytes_max)
+        self.core.parts.slots.connection(self.id).map_or(0, |connection| connection.settings.limits.input_bytes_max)
     }
 
     /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by
@@ -152,13 +152,13 @@ impl<'a> Transport<'a> {
     /// `data_received` has done nothing but write a little.
     #[inline]
     pub fn is_reading(&mut self) -> bool {
-        self.core.outbox.gathered.is_undisturbed(self.id) || self.core.wants_input(self.id)
+        self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
     }
 
     /// The callback that is handed this is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.core.outbox.gathered.delivers_input();
+        self.core.parts.outbox.gathered.delivers_input();
     }
 
     /// Puts another protocol in this one's place, as an upgrade does.
@@ -166,7 +166,7 @@ impl<'a> Transport<'a> {
     /// It gets no `connection_made` (the connection was made once); what was left unconsumed is offered to it at once.
     /// The old one is dropped at the turn's end.
     pub fn set_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.core.set_protocol(self.id, protocol);
+        self.core.parts.set_protocol(self.id, protocol);
     }
 
     /// Puts another protocol in this one's place that begins at the beginning: it is told
@@ -179,7 +179,7 @@ impl<'a> Transport<'a> {
     /// already, that was told to the old one. Where the connection is closing or over, the new one is dropped without a
     /// call, and the old one stays.
     pub fn start_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.core.start_protocol(self.id, protocol);
+        self.core.parts.start_protocol(self.id, protocol);
     }
 
     /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
@@ -188,12 +188,12 @@ impl<'a> Transport<'a> {
     /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
     /// stands still. Reading goes on by a timer, at most a hundred times a second.
     pub fn set_read_rate(&mut self, bytes_per_second: usize, burst_bytes: usize) {
-        self.core.set_read_rate(self.id, bytes_per_second, burst_bytes);
+        self.core.parts.set_read_rate(self.id, bytes_per_second, burst_bytes);
     }
 
     /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.
     pub fn set_rate_group(&mut self, group: Option<RateGroupId>) {
-        self.core.set_rate_group(self.id, group);
+        self.core.parts.set_rate_group(self.id, group);
     }
 
     // Ending.
@@ -206,13 +206,13 @@ impl<'a> Transport<'a> {
     /// [`linger_bytes_max`](crate::Limits::linger_bytes_max)): closing at once would make the kernel send a reset, which
     /// can destroy the answer before the peer has read it.
     pub fn close(&mut self) {
-        self.core.close(self.id);
+        self.core.parts.close(self.id);
     }
 
     /// Like [`close`](Transport::close), reported as [`CloseReason::Protocol`]: the peer broke the protocol. What was
     /// written before, such as an error message, still goes out.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.core.close_for(self.id, CloseReason::Protocol(error.into()));
+        self.core.parts.close_for(self.id, CloseReason::Protocol(error.into()));
     }
 
     /// Ends the connection now, by a reset: what is queued is dropped, and the peer gets an error. Upgrades a
@@ -222,22 +222,23 @@ impl<'a> Transport<'a> {
     /// as in a process that was forked, the peer sees nothing of it. (A shutdown before would be seen: as an end of
     /// stream behind half an answer.)
     pub fn abort(&mut self) {
-        self.core.finish(self.id, CloseReason::Aborted);
+        self.core.parts.finish(self.id, CloseReason::Aborted);
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Protocol`]: the peer broke the protocol in a way that
     /// leaves nothing to say to it; [`fail`](Transport::fail) lets what was written go out. One that is closing already
     /// is only aborted.
     pub fn abort_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        let is_closing = self.core.slots.connection(self.id).is_some_and(crate::connection::Connection::is_closing);
+        let is_closing =
+            self.core.parts.slots.connection(self.id).is_some_and(crate::connection::Connection::is_closing);
         let reason = if is_closing { CloseReason::Aborted } else { CloseReason::Protocol(error.into()) };
-        self.core.finish(self.id, reason);
+        self.core.parts.finish(self.id, reason);
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Limit`]: the peer went over a limit that the protocol
     /// keeps.
     pub fn abort_over(&mut self, limit: Limit) {
-        self.core.finish(self.id, CloseReason::Limit(limit));
+        self.core.parts.finish(self.id, CloseReason::Limit(limit));
     }
 
     /// What [`timed_out`](Protocol::timed_out) does unless a protocol does something else; reported as
@@ -249,7 +250,7 @@ impl<'a> Transport<'a> {
     /// some of the answer for a peer that reads slowly, and goes on sending it, as long as the peer takes some within each
     /// [`orphan_timeout`](crate::Limits::orphan_timeout).
     pub fn end_after(&mut self, timeout: Timeout) {
-        self.core.end_after(self.id, timeout);
+        self.core.parts.end_after(self.id, timeout);
     }
 
     /// Says whether the protocol is in the middle of an answer of which it has not written all: one that it makes piece by
@@ -258,14 +259,14 @@ impl<'a> Transport<'a> {
     /// [`close`](Transport::close) does not look at it, and once the connection is closing this does nothing. Nothing sets it
     /// back but this and [`start_protocol`](Transport::start_protocol).
     pub fn set_answering(&mut self, answering: bool) {
-        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.set_answering(answering);
         }
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`].
     pub fn abort_after(&mut self, timeout: Timeout) {
-        self.core.finish(self.id, CloseReason::Timeout(timeout));
+        self.core.parts.finish(self.id, CloseReason::Timeout(timeout));
     }
 
     /// Sets one of this connection's timeouts, from now on, in place of the one that its [`Limits`](crate::Limits) gave
@@ -274,13 +275,13 @@ impl<'a> Transport<'a> {
     ///
     /// Costs O(log n). An idle timeout costs each message a store, and no more.
     pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
-        self.core.set_timeout(self.id, timeout, after);
+        self.core.parts.set_timeout(self.id, timeout, after);
     }
 
     /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.
     /// Where the peer has ended its half already, the connection ends.
     pub fn shutdown_write(&mut self) {
-        self.core.shutdown_write(self.id);
+        self.core.parts.shutdown_write(self.id);
     }
 
     /// Takes the connection out of the loop, without closing its socket: to give it to a thread, to another loop
@@ -295,7 +296,7 @@ impl<'a> Transport<'a> {
     /// down, or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
     /// send or a panic: `connection_lost` says so.
     pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
-        self.core.detach(self.id, Box::new(receiver))
+        self.core.parts.detach(self.id, Box::new(receiver))
     }
 
     // Looking.
@@ -303,7 +304,7 @@ impl<'a> Transport<'a> {
     /// The peer's address, as it was when the connection was made, or as it was [set](Transport::set_peer_addr) since;
     /// `None` before.
     pub fn peer_addr(&self) -> Option<&Address> {
-        self.core.slots.connection(self.id)?.peer()
+        self.core.parts.slots.connection(self.id)?.peer()
     }
 
     /// Sets the peer's address to that of somebody for whom the one at the other end of the socket speaks, as a proxy
@@ -311,7 +312,7 @@ impl<'a> Transport<'a> {
     /// [`Detached::peer_addr`] give this one. Connections per peer are counted by the socket's as before. Does nothing
     /// before the connection stands.
     pub fn set_peer_addr(&mut self, peer: Address) {
-        if let Some(connection) = self.core.slots.connection_mut(self.id) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.set_peer(peer);
         }
     }
@@ -322,7 +323,7 @@ impl<'a> Transport<'a> {
     ///
     /// `NotConnected` once the socket is closed, and what the system says.
     pub fn local_addr(&self) -> io::Result<Address> {
-        let connection = self.core.slots.connection(self.id);
+        let connection = self.core.parts.slots.connection(self.id);
         let socket = connection.and_then(|connection| connection.socket());
         socket.ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
@@ -339,7 +340,7 @@ impl<'a> Transport<'a> {
     /// it blocks the loop.
     #[cfg(unix)]
     pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.core.slots.connection(self.id)?.socket()?.as_fd()
+        self.core.parts.slots.connection(self.id)?.socket()?.as_fd()
     }
 
     /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
@@ -349,7 +350,7 @@ impl<'a> Transport<'a> {
     /// it blocks the loop.
     #[cfg(windows)]
     pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
-        self.core.slots.connection(self.id)?.socket()?.as_socket()
+        self.core.parts.slots.connection(self.id)?.socket()?.as_socket()
     }
 }
 
@@ -368,7 +369,7 @@ impl io::Write for Transport<'_> {
 
 impl fmt::Debug for Transport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connection = self.core.slots.connection(self.id);
+        let connection = self.core.parts.slots.connection(self.id);
         f.debug_struct("Transport")
             .field("id", &self.id())
             .field("peer", &self.peer_addr())

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::Core;
 use super::slots::Tenant;
 use super::work::Loss;
-use crate::connection::{Connection, Flag, Handover, Lifted, READ_BYTES_MAX};
+use super::{Core, Parts};
+use crate::connection::{CheckedOut, Connection, Flag, Handover, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
 use crate::sys::{Events, Readiness};
@@ -16,62 +16,31 @@ use crate::{CloseReason, Context, Protocol, Transport};
 const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
 
 impl Core {
-    /// How much work is carried over from the turn before.
-    pub(super) fn carried_over(&self) -> usize {
-        self.work.carried_over()
-    }
-
-    /// Phase: wait.
-    pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
-        let wait = self.next_wait(max_wait);
-        let result = self.poller.wait(events, wait, self.time.clock(), &mut self.counters.polls);
-        self.counters.turns += 1;
-        self.time.begin_turn();
-        result
-    }
-
     /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
     #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
-        let mut buffer = std::mem::take(&mut self.buffers.read);
+        let mut buffer = std::mem::take(&mut self.parts.buffers.read);
         let bytes = buffer.get();
         for (token, readiness) in events.iter() {
             self.on_event(token, readiness, bytes);
         }
-        self.buffers.read = buffer;
-        if self.time.has_timers() {
-            self.stamp_anew(events);
-        }
-    }
-
-    /// Bytes count as of when they were read (T5). To look at the clock for each of them would cost as much as the rest of
-    /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
-    /// with the end of that instead.
-    fn stamp_anew(&mut self, events: &Events) {
-        let before_ns = self.time.now_ns();
-        self.time.look_at_clock();
-        let now_ns = self.time.now_ns();
-        if now_ns - before_ns < STAMP_ERROR_NS_MAX {
-            return;
-        }
-        for (token, _) in events.iter() {
-            if let Some((_, connection)) = self.slots.connection_by_token(token) {
-                connection.touch_again(before_ns, now_ns);
-            }
+        self.parts.buffers.read = buffer;
+        if self.parts.time.has_timers() {
+            self.parts.stamp_anew(events);
         }
     }
 
     #[inline]
     fn on_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8; READ_BYTES_MAX]) {
-        let Some((id, connection)) = self.slots.connection_by_token(token) else {
+        let Some((id, connection)) = self.parts.slots.connection_by_token(token) else {
             return self.on_other_event(token, readiness, buffer);
         };
-        self.counters.events += 1;
-        if connection.is_quick(readiness) && self.outbox.is_far_from_cap() {
+        self.parts.counters.events += 1;
+        if connection.is_quick(readiness) && self.parts.outbox.is_far_from_cap() {
             let arrival = connection.receive_quickly(buffer);
             return self.serve_quickly(id, arrival, buffer);
         }
-        if connection.may_end_quickly(readiness) && self.outbox.is_far_from_cap() {
+        if connection.may_end_quickly(readiness) && self.parts.outbox.is_far_from_cap() {
             return self.serve_end(id, buffer);
         }
         connection.note(readiness);
@@ -84,12 +53,12 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn on_other_event(&mut self, token: usize, readiness: Readiness, buffer: &mut [u8]) {
-        if self.poller.is_wake(token) {
+        if self.parts.poller.is_wake(token) {
             return;
         }
-        self.counters.events += 1;
-        let Some((id, tenant)) = self.slots.by_token(token) else {
-            self.counters.stale_events += 1;
+        self.parts.counters.events += 1;
+        let Some((id, tenant)) = self.parts.slots.by_token(token) else {
+            self.parts.counters.stale_events += 1;
             return;
         };
         match tenant {
@@ -123,9 +92,9 @@ impl Core {
     /// Phase: what is carried over, as much as there was when the turn began.
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(id) = self.work.next_carried_over() else { return };
-            self.time.look_at_clock();
-            match self.slots.tenant_mut(id) {
+            let Some(id) = self.parts.work.next_carried_over() else { return };
+            self.parts.time.look_at_clock();
+            match self.parts.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
                     connection.flags.set(Flag::CarriedOver, false);
                     self.serve(id);
@@ -140,9 +109,9 @@ impl Core {
                 }
                 Some(Tenant::Datagram(datagram)) => {
                     datagram.carried_over = false;
-                    let mut buffer = std::mem::take(&mut self.buffers.read);
+                    let mut buffer = std::mem::take(&mut self.parts.buffers.read);
                     self.serve_datagram(id, buffer.get());
-                    self.buffers.read = buffer;
+                    self.parts.buffers.read = buffer;
                 }
                 Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
             }
@@ -150,27 +119,27 @@ impl Core {
     }
 
     fn call_source(&mut self, id: Id) {
-        let Some(slot) = self.slots.source_mut(id) else { return };
+        let Some(slot) = self.parts.slots.source_mut(id) else { return };
         let readiness = std::mem::take(&mut slot.readiness);
         let Some(mut source) = slot.source.take() else { return };
         let answer = self.guard("a source's handler", |core| source.ready(&mut Context::new(core), readiness));
-        let Some(slot) = self.slots.source_mut(id) else {
+        let Some(slot) = self.parts.slots.source_mut(id) else {
             // It was deregistered by itself.
             return self.drop_source(source);
         };
         match answer.unwrap_or(slot.after_panic) {
             SourceAction::Wait => {
                 slot.source = Some(source);
-                self.reregister_as_wanted(id);
+                self.parts.reregister_as_wanted(id);
             }
             SourceAction::Again => {
                 slot.source = Some(source);
                 slot.readiness = slot.readiness | readiness;
-                self.reregister_as_wanted(id);
-                self.carry_over(id);
+                self.parts.reregister_as_wanted(id);
+                self.parts.carry_over(id);
             }
             SourceAction::Remove => {
-                self.slots.remove(id);
+                self.parts.slots.remove(id);
                 self.drop_source(source);
             }
         }
@@ -178,42 +147,34 @@ impl Core {
 
     /// Drops a source that is in no slot.
     fn drop_source(&mut self, mut source: Box<dyn AnySource>) {
-        self.end_source(&mut *source);
+        self.parts.end_source(&mut *source);
         self.drop_guarded(source);
-        self.descriptor_closed();
-    }
-
-    /// Does what a handler asked for while it ran.
-    fn reregister_as_wanted(&mut self, id: Id) {
-        let Some(interest) = self.slots.source_mut(id).and_then(|slot| slot.interest.take()) else { return };
-        if let Err(error) = self.reregister(id, interest) {
-            log::error!("source {id} stays registered for what it was: {error}");
-        }
+        self.parts.descriptor_closed();
     }
 
     /// Phase: losses. Each connection that ended is told why, once.
     pub(super) fn deliver_losses(&mut self) {
-        if !self.work.has_lost() {
+        if !self.parts.work.has_lost() {
             return;
         }
-        let mut lost = self.work.take_lost();
+        let mut lost = self.parts.work.take_lost();
         let followers = if self.followers.is_empty() { Vec::new() } else { self.take_followers_of(&lost) };
         for Loss { id, reason, handover } in lost.drain(..) {
-            let Some(connection) = self.slots.connection_mut(id) else {
+            let Some(connection) = self.parts.slots.connection_mut(id) else {
                 self.deliver_datagram_loss(id, reason);
                 continue;
             };
             connection.set_gone();
-            match connection.lift_made() {
-                Some(lifted) => self.deliver_loss(id, lifted, reason),
+            match connection.check_out_made() {
+                Some(out) => self.deliver_loss(id, out, reason),
                 None => self.deliver_untold_loss(id, reason),
             }
-            self.work.free(id);
+            self.parts.work.free(id);
             if let Some(handover) = handover {
                 self.hand_over(*handover);
             }
         }
-        self.work.reuse_lost(lost);
+        self.parts.work.reuse_lost(lost);
         if !followers.is_empty() {
             self.tell_followers_of_ends(followers);
         }
@@ -222,44 +183,48 @@ impl Core {
     /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.
     #[cold]
     fn deliver_untold_loss(&mut self, id: Id, reason: CloseReason) {
-        match self.slots.connection_mut(id).and_then(Connection::take_connector) {
+        match self.parts.slots.connection_mut(id).and_then(Connection::take_connector) {
             Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),
             None => self.note_untold_loss(id, reason),
         }
-        let protocol = self.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        let protocol = self.parts.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
         self.drop_guarded(protocol);
     }
 
     /// Nobody is told of this end. It counts where a protocol before this one was told that the connection is made.
     fn note_untold_loss(&mut self, id: Id, reason: CloseReason) {
-        if self.slots.connection(id).is_some_and(|connection| connection.flags.has(Flag::Anew)) {
-            self.counters.connections_lost += 1;
-            self.counters.losses.count(&reason);
+        if self.parts.slots.connection(id).is_some_and(|connection| connection.flags.has(Flag::Anew)) {
+            self.parts.counters.connections_lost += 1;
+            self.parts.counters.losses.count(&reason);
             #[cfg(feature = "testing")]
-            self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
+            self.guard("the error of a protocol", |core| {
+                core.parts.poller.note_loss(id.token(), || reason.to_string());
+            });
         }
         self.drop_guarded(reason);
     }
 
     #[inline]
-    fn deliver_loss(&mut self, id: Id, mut lifted: Lifted, reason: CloseReason) {
-        self.counters.connections_lost += 1;
-        self.counters.losses.count(&reason);
+    fn deliver_loss(&mut self, id: Id, mut out: CheckedOut, reason: CloseReason) {
+        self.parts.counters.connections_lost += 1;
+        self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
-        self.guard("the error of a protocol", |core| core.poller.note_loss(id.token(), || reason.to_string()));
+        self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), || reason.to_string()));
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
-            self.guard("the error of a protocol", |core| match core.slots.connection(id).and_then(Connection::peer) {
-                Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
-                None => log::debug!("connection {id} is lost: {reason}"),
+            self.guard("the error of a protocol", |core| {
+                match core.parts.slots.connection(id).and_then(Connection::peer) {
+                    Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
+                    None => log::debug!("connection {id} is lost: {reason}"),
+                }
             });
         }
         let tell =
             |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_lost(transport, reason);
-        if let Err(payload) = self.call_out(id, &mut lifted, "connection_lost", tell) {
+        if let Err(payload) = self.call_out(id, &mut out, "connection_lost", tell) {
             self.protocol_panicked(id, payload);
         }
-        self.drop_guarded(lifted.protocol);
+        self.drop_guarded(out.protocol);
     }
 
     /// Gives a detached connection to its receiver, after its protocol was told and dropped.
@@ -274,22 +239,53 @@ impl Core {
 
     /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
     pub(super) fn free_slots(&mut self) {
-        for id in self.work.gone() {
-            self.slots.free(id);
+        for id in self.parts.work.gone() {
+            self.parts.slots.free(id);
         }
-        if self.work.has_discarded() {
-            let mut discarded = self.work.take_discarded();
+        if self.parts.work.has_discarded() {
+            let mut discarded = self.parts.work.take_discarded();
             for value in discarded.drain(..) {
                 self.drop_guarded(value);
             }
-            self.work.reuse_discarded(discarded);
+            self.parts.work.reuse_discarded(discarded);
         }
-        self.start_decay();
-        self.go_on_ending();
+        self.parts.start_decay();
+        self.parts.go_on_ending();
+    }
+}
+
+impl Parts {
+    /// Phase: wait.
+    pub(super) fn wait(&mut self, events: &mut Events, max_wait: Option<Duration>) -> io::Result<()> {
+        let wait = self.next_wait(max_wait);
+        let result = self.poller.wait(events, wait, self.time.clock(), &mut self.counters.polls);
+        self.counters.turns += 1;
+        self.time.begin_turn();
+        result
     }
 
-    /// The end of a turn: how long it worked.
-    pub(super) fn note_lag(&mut self) {
-        self.watch.note_turn(self.time.turn_began(), self.time.now());
+    /// Bytes count as of when they were read (T5). To look at the clock for each of them would cost as much as the rest of
+    /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
+    /// with the end of that instead.
+    fn stamp_anew(&mut self, events: &Events) {
+        let before_ns = self.time.now_ns();
+        self.time.look_at_clock();
+        let now_ns = self.time.now_ns();
+        if now_ns - before_ns < STAMP_ERROR_NS_MAX {
+            return;
+        }
+        for (token, _) in events.iter() {
+            if let Some((_, connection)) = self.slots.connection_by_token(token) {
+                connection.touch_again(before_ns, now_ns);
+            }
+        }
+    }
+
+    /// Does what a handler asked for while it ran.
+    fn reregister_as_wanted(&mut self, id: Id) {
+        let Some(interest) = self.slots.source_mut(id).and_then(|slot| slot.interest.take()) else { return };
+        if let Err(error) = self.reregister(id, interest) {
+            log::error!("source {id} stays registered for what it was: {error}");
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Admission {
 
     /// Returns how many more connections a listener can have, those included in place of which a lingering one is given up.
     pub(crate) fn room(&self, listener: &Listener) -> Room {
-        let limits = &listener.terms.limits;
+        let limits = &listener.settings.limits;
         let connections = listener.live;
         if listener.paused {
             return Room { connections, ..Room::default() };
@@ -96,7 +96,7 @@ impl Admission {
     /// Returns the lingering connection whose end would let a full listener have one more: one of its own at its own cap, the
     /// oldest of all at the loop's. `None` if that would not be enough.
     pub(crate) fn lingering_in_the_way(&self, listener: &Listener, is_its_own: impl FnMut(Id) -> bool) -> Option<Id> {
-        let is_over = listener.live > listener.terms.limits.connections_max || self.live > self.connections_max;
+        let is_over = listener.live > listener.settings.limits.connections_max || self.live > self.connections_max;
         match (is_over, listener.is_full()) {
             (true, _) => None,
             (false, true) => self.find_lingering(is_its_own),

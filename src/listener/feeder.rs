@@ -27,8 +27,8 @@ pub struct Feeder {
 impl Feeder {
     /// Makes a listener that takes from a backlog of its own, and what it is fed by.
     pub(crate) fn listen(context: &mut Context<'_>, address: Address, factory: Factory) -> io::Result<Feeder> {
-        let backlog = Arc::new(Backlog::new(1, context.core.terms.limits.backlog as usize));
-        let id = context.core.add_fed_listener(backlog.clone(), 0, address, factory)?;
+        let backlog = Arc::new(Backlog::new(1, context.core.parts.settings.limits.backlog as usize));
+        let id = context.core.parts.add_fed_listener(backlog.clone(), 0, address, factory)?;
         Ok(Feeder { backlog, handle: context.handle(), id: ListenerId(id) })
     }
 
@@ -96,18 +96,18 @@ impl SharedBacklog {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        context.core.add_fed_listener(self.0.clone(), number, address, Box::new(factory)).map(ListenerId)
+        context.core.parts.add_fed_listener(self.0.clone(), number, address, Box::new(factory)).map(ListenerId)
     }
 
     /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of
     /// them has room, and is closed when none is left.
     pub fn accept_by(self, context: &mut Context<'_>, ListenerId(id): ListenerId) {
-        let (backlog, wake) = (self.0, context.core.wake_of(id));
+        let (backlog, wake) = (self.0, context.core.parts.threads.wake_of(id));
         let (feeds, wakes) = (backlog.clone(), wake.clone());
         if let Some(mut listening) = context.listener(ListenerId(id)) {
-            listening.on_accept(move |context, connection| context.core.feed(id, &feeds, &wakes, connection));
+            listening.on_accept(move |context, connection| context.core.parts.feed(id, &feeds, &wakes, connection));
         }
-        context.core.stop_unless_room(id, &backlog, &wake);
+        context.core.parts.stop_unless_room(id, &backlog, &wake);
     }
 }
 

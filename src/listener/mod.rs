@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::connection::Terms;
+use crate::connection::Settings;
 use crate::health::report::Report;
 use crate::listener::peers::Peers;
 use crate::protocol::Factory;
@@ -35,7 +35,7 @@ pub(crate) struct Listener {
     /// None while it runs, or if none is set.
     pub(crate) receiver: Option<AcceptHook>,
     /// What its connections begin with.
-    pub(crate) terms: Rc<Terms>,
+    pub(crate) settings: Rc<Settings>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// How many of those linger.
@@ -77,7 +77,7 @@ impl Listener {
             factory: Some(factory),
             hook: None,
             receiver: None,
-            terms: Rc::new(Terms::new(limits, None)),
+            settings: Rc::new(Settings::new(limits, None)),
             live: 0,
             lingering: 0,
             peers: None,
@@ -106,7 +106,7 @@ impl Listener {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.live >= self.terms.limits.connections_max
+        self.live >= self.settings.limits.connections_max
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {

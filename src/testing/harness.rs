@@ -172,7 +172,7 @@ impl Harness {
     /// call of another method.
     pub fn transport(&mut self) -> Option<Transport<'_>> {
         let id = self.id;
-        let connection = self.event_loop().core.slots.connection(id)?;
+        let connection = self.event_loop().core.parts.slots.connection(id)?;
         connection.is_alive().then(|| Transport::new(&mut self.network.event_loop(self.host).core, id))
     }
 

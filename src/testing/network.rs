@@ -155,7 +155,7 @@ impl Network {
     ///
     /// As [`event_loop`](Network::event_loop).
     pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl Protocol + 'static) {
-        match sys::Stream::connect(&self.event_loop(host).core.poller, to, None) {
+        match sys::Stream::connect(&self.event_loop(host).core.parts.poller, to, None) {
             Ok(stream) => self.connects.push(Connect { host, stream, protocol: Box::new(protocol) }),
             Err(error) => self.failed_connects.push(error),
         }
@@ -239,6 +239,7 @@ impl Network {
         let id = self
             .event_loop(host)
             .core
+            .parts
             .attach(held(sys::Stream::Memory(Box::new(stream)), from), protocol)
             .expect("a slot is free");
         (id, peer)
@@ -367,7 +368,7 @@ impl Network {
 
     fn turn(&mut self, host: usize) {
         let Some(event_loop) = &mut self.hosts[host] else { return };
-        let state = |event_loop: &EventLoop| (self.sim.progress(), event_loop.core.counters);
+        let state = |event_loop: &EventLoop| (self.sim.progress(), event_loop.core.parts.counters);
         let before = state(event_loop);
         event_loop.turn(Some(Duration::ZERO)).expect("a simulated poller does not fail");
         self.turns += 1;
@@ -402,8 +403,8 @@ impl Network {
         protocol: Box<dyn Protocol>,
     ) -> io::Result<()> {
         let event_loop = self.hosts[host.0].as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        event_loop.core.life.check_listens()?;
-        event_loop.core.attach(held(stream, peer), protocol).map(|_| ())
+        event_loop.core.parts.life.check_listens()?;
+        event_loop.core.parts.attach(held(stream, peer), protocol).map(|_| ())
     }
 
     // What a test looks at.

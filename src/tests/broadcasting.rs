@@ -45,7 +45,7 @@ fn w1_what_is_broadcast_goes_out_in_one_call_to_each_before_the_loop_sleeps() {
             // Its own line is no send of its own either.
             assert_eq!(peer.take_calls(), [Call::Read, Call::Write(35)], "round {round}");
         }
-        assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+        assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     }
 }
 
@@ -80,7 +80,7 @@ fn w1_the_same_written_to_one_after_the_other_goes_out_in_one_call_to_each() {
             // Nobody had written to the first one yet when its own callback returned.
             assert_eq!(sends, if n == 0 { 2 } else { 1 }, "to {n}");
         }
-        assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+        assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     }
 }
 
@@ -177,10 +177,12 @@ fn tell(seed: u64, way: Way, sends_fail: bool) -> Story {
         scene.pass(Duration::from_millis(100 * numbers.below(10)));
         let core = &scene.event_loop.core;
         let mut total = 0;
-        core.slots.ids(|_| true).iter().filter_map(|&id| core.slots.connection(id)).for_each(|connection| {
-            total += connection.queued_cost();
-        });
-        assert_eq!((core.outbox.queued(), core.outbox.log().is_shared()), (total, false), "seed {seed}");
+        core.parts.slots.ids(|_| true).iter().filter_map(|&id| core.parts.slots.connection(id)).for_each(
+            |connection| {
+                total += connection.queued_cost();
+            },
+        );
+        assert_eq!((core.parts.outbox.queued(), core.parts.outbox.log().is_shared()), (total, false), "seed {seed}");
         for ((log, peer), sent) in lives.iter().zip(&mut sent) {
             entries.push(log.take());
             sent.extend(peer.take_sent());
@@ -224,12 +226,12 @@ fn w4_a_room_whose_turn_is_longer_than_the_cap_of_the_loop_is_cut_off_nowhere() 
         assert_eq!(scene.event_loop.context().broadcast(room.borrow().iter(), &payload), 10);
     }
     // All of it and what each counts is within the cap, though the turn has not come to its end.
-    assert!(scene.event_loop.core.outbox.queued() <= 100 * KIB + 10 * (10 * KIB + 64));
+    assert!(scene.event_loop.core.parts.outbox.queued() <= 100 * KIB + 10 * (10 * KIB + 64));
     scene.settle();
     for peer in &peers {
         assert_eq!(peer.take_sent().len(), 60 * payload.len());
     }
-    assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+    assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
 }
 
 #[test]
@@ -243,7 +245,10 @@ fn w4_a_member_who_does_not_read_meets_its_cap_and_the_others_get_all() {
     }
     assert!(peers[0].is_closed());
     assert!(peers[1..].iter().all(|peer| peer.take_sent().len() == 400 * KIB));
-    assert_eq!((scene.event_loop.context().counters().losses.limit, scene.event_loop.core.outbox.queued()), (1, 0));
+    assert_eq!(
+        (scene.event_loop.context().counters().losses.limit, scene.event_loop.core.parts.outbox.queued()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -288,9 +293,9 @@ fn w3_what_broadcasts_have_grown_is_given_back() {
         scene.event_loop.context().broadcast(room.borrow().iter(), &[b'x'; 10 * KIB]);
     }
     // The log is bounded meanwhile, and gone soon after.
-    assert!(scene.event_loop.core.outbox.log().holds_memory());
+    assert!(scene.event_loop.core.parts.outbox.log().holds_memory());
     scene.pass(4 * SECOND);
-    assert!(!scene.event_loop.core.outbox.log().holds_memory());
+    assert!(!scene.event_loop.core.parts.outbox.log().holds_memory());
 }
 
 #[test]
@@ -304,7 +309,7 @@ fn w3_the_log_begins_anew_each_turn_though_what_is_written_first_is_what_came_la
                 scene.event_loop.context().connection(id).unwrap().write(line.as_bytes());
             }
         }
-        assert!(scene.event_loop.core.outbox.log().bytes() <= lines.concat().len(), "turn {turn}");
+        assert!(scene.event_loop.core.parts.outbox.log().bytes() <= lines.concat().len(), "turn {turn}");
         scene.turn();
         assert!(peers.iter().all(|peer| peer.take_sent() == lines.concat().as_bytes()), "turn {turn}");
     }
@@ -432,7 +437,10 @@ fn x3_what_was_broadcast_before_the_loop_ends_goes_out_first() {
             assert!(peer.is_closed() && !log.take().last().unwrap().contains("abort"), "{ends}, {n}");
         }
         assert!(!scene.event_loop.context().is_draining());
-        assert_eq!((scene.event_loop.core.outbox.queued(), scene.event_loop.core.outbox.log().is_shared()), (0, false));
+        assert_eq!(
+            (scene.event_loop.core.parts.outbox.queued(), scene.event_loop.core.parts.outbox.log().is_shared()),
+            (0, false)
+        );
     }
 }
 
@@ -469,7 +477,7 @@ fn e1_ids_that_panic_leave_a_broadcast_whole_for_who_came_before() {
     scene.settle();
     let sent: Vec<_> = peers.iter().map(Peer::take_sent).collect();
     assert_eq!(
-        (sent, scene.event_loop.core.outbox.queued()),
+        (sent, scene.event_loop.core.parts.outbox.queued()),
         (vec![b"123".to_vec(), b"123".to_vec(), b"13".to_vec()], 0)
     );
 }

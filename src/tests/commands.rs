@@ -403,11 +403,11 @@ fn g1_what_a_burst_made_the_queue_grow_to_is_given_back() {
         handle.post(|_| ()).unwrap();
     }
     scene.settle();
-    assert!(scene.event_loop.core.threads.batch_capacity() <= 1024);
+    assert!(scene.event_loop.core.parts.threads.batch_capacity() <= 1024);
     // What the queue kept shows when it is swapped out once more.
     handle.post(|_| ()).unwrap();
     scene.settle();
-    assert!(scene.event_loop.core.threads.batch_capacity() <= 1024);
+    assert!(scene.event_loop.core.parts.threads.batch_capacity() <= 1024);
 }
 
 /// Notes what a completion gave.

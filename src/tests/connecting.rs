@@ -398,7 +398,7 @@ fn k6_what_is_written_before_it_stands_goes_out_before_what_comes_later() {
     let sent = peer.take_sent();
     assert!(sent.starts_with(b"one x") && sent.ends_with(b"xmade"));
     assert_eq!(sent.len(), 4 + 100 * KIB + 4);
-    assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+    assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     assert_eq!(log.take(), ["made"], "the marks count once it stands");
 }
 
@@ -424,10 +424,10 @@ fn k6_what_was_written_is_lost_with_a_connect_that_fails() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (id, peer) = scene.connecting(&log);
     scene.tell(id, |transport| transport.write_owned(vec![0; 100 * KIB]));
-    assert!(scene.event_loop.core.outbox.queued() > 0);
+    assert!(scene.event_loop.core.parts.outbox.queued() > 0);
     scene.is_refused(&peer);
     assert_eq!(log.take().len(), 1);
-    assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+    assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     assert_eq!(peer.take_sent(), b"");
 }
 
@@ -578,6 +578,6 @@ fn k5_connecting_again_from_connect_failed_and_connection_lost_grows_nothing() {
         assert_eq!(count.get(), n + 1);
     }
     assert_eq!(scene.event_loop.context().connections(), 1);
-    let slots = scene.event_loop.core.slots.ids(|_| true);
+    let slots = scene.event_loop.core.parts.slots.ids(|_| true);
     assert!(slots.iter().all(|id| id.slot < 4), "{slots:?}", slots = slots.len());
 }

@@ -53,7 +53,7 @@ fn c7_a_detached_connection_goes_on_where_it_was_when_it_is_attached_again() {
     scene.receive(&peer, "abcd");
     let detached = given.borrow_mut().pop().expect("given");
     assert_eq!((detached.unread(), detached.unsent()), (&b"cd"[..], &b"wer"[..]));
-    assert_eq!(scene.event_loop.core.outbox.queued(), 0);
+    assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     log.take();
 
     let id = scene.event_loop.context().attach(detached, protocol(&log, echo)).unwrap();
@@ -65,7 +65,7 @@ fn c7_a_detached_connection_goes_on_where_it_was_when_it_is_attached_again() {
     assert_eq!((log.take(), peer.take_sent()), (vec!["data e".to_owned()], b"e".to_vec()));
     scene.tell(id, close);
     scene.end(&peer);
-    assert_eq!((log.take(), scene.event_loop.core.outbox.queued()), (vec!["lost: closed by us".to_owned()], 0));
+    assert_eq!((log.take(), scene.event_loop.core.parts.outbox.queued()), (vec!["lost: closed by us".to_owned()], 0));
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn c1_the_grammar_holds_and_nothing_is_left_behind_whatever_happens() {
         let counters = scene.event_loop.context().counters();
         assert_eq!(counters.connections_made, counters.connections_lost, "seed {seed}");
         let core = &scene.event_loop.core;
-        assert_eq!((core.slots.connections(), core.slots.foreground()), (0, 0), "seed {seed}");
+        assert_eq!((core.parts.slots.connections(), core.parts.slots.foreground()), (0, 0), "seed {seed}");
         assert_eq!(scene.event_loop.time_to_next(), None, "seed {seed}: a timer is left");
     }
 }

@@ -18,7 +18,7 @@ fn r6_a_read_that_fails_for_lack_of_memory_is_done_again_later() {
     let log = Log::default();
     let (_, peer) = scene.accept(&log, echo);
     for quick in [true, false] {
-        scene.event_loop.core.outbox.set_quick(quick);
+        scene.event_loop.core.parts.outbox.set_quick(quick);
         (0..2).for_each(|_| peer.read_fails(short_of_memory()));
         scene.receive(&peer, "data");
         scene.pass(19 * MS);

@@ -168,8 +168,9 @@ impl Scene {
         let waiting = protocols.clone();
         let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| waiting.borrow_mut().pop_front().flatten();
         let core = &mut event_loop.core;
-        let listener =
-            ListenerId(core.add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory)).unwrap());
+        let listener = ListenerId(
+            core.parts.add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory)).unwrap(),
+        );
         Scene { event_loop, world, backlog, listener, protocols }
     }
 
@@ -189,7 +190,7 @@ impl Scene {
     ) -> (ConnectionId, Peer) {
         let peer = self.knock(Some(protocol(log, act)));
         self.turn();
-        let id = self.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
+        let id = self.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
         (ConnectionId(id), peer)
     }
 
@@ -202,7 +203,7 @@ impl Scene {
         let (stream, peer) = Stream::pair();
         let address = stream.address();
         let detached = Detached::new(sys::Stream::Memory(Box::new(stream)), Some(address), vec![], vec![]);
-        let id = self.event_loop.core.attach(detached, protocol(log, act)).unwrap();
+        let id = self.event_loop.core.parts.attach(detached, protocol(log, act)).unwrap();
         (ConnectionId(id), peer)
     }
 
@@ -212,8 +213,12 @@ impl Scene {
         factory: impl FnMut(&mut crate::Context<'_>, &crate::Address) -> Option<Box<dyn Protocol>> + 'static,
     ) -> (ListenerId, Backlog) {
         let (socket, backlog) = Listener::pair();
-        let id =
-            self.event_loop.core.add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory)).unwrap();
+        let id = self
+            .event_loop
+            .core
+            .parts
+            .add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory))
+            .unwrap();
         (ListenerId(id), backlog)
     }
 

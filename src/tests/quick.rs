@@ -29,7 +29,7 @@ fn scene(quick: bool, limits: Limits) -> Scene {
     let mut scene = Scene::with_limits(limits);
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
     if !quick {
-        scene.event_loop.core.outbox.set_quick(false);
+        scene.event_loop.core.parts.outbox.set_quick(false);
     }
     scene
 }

@@ -103,7 +103,7 @@ fn k5_it_ends_when_it_is_cancelled_or_the_loop_is_shut_down() {
             let (mut scene, log) = (Scene::new(), Log::default());
             let peer = scene.world.connect_begins();
             start(&mut scene, &log);
-            let id = scene.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0;
+            let id = scene.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0;
             if stands {
                 scene.answers(&peer);
             }

@@ -260,7 +260,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     });
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
     scene.event_loop.run_until_idle().unwrap();
-    assert!(scene.event_loop.core.is_idle());
+    assert!(scene.event_loop.core.parts.is_idle());
 }
 
 /// Sets a timer that notes when it was called, in milliseconds from now.

@@ -298,9 +298,9 @@ fn c7_a_protocol_that_is_started_has_the_marks_and_the_limits_that_the_connectio
         transport.set_timeout(Timeout::Close, Some(SECOND));
         transport.set_answering(true);
     });
-    let begun_with = |scene: &mut Scene| scene.event_loop.context().connection(id).unwrap().input_bytes_max();
-    assert_eq!((new.take(), begun_with(&mut scene)), (vec!["made".into(), "data bc".into()], 10));
-    assert!(!scene.event_loop.core.slots.connection(id.0).unwrap().notes.has(crate::connection::Note::Answering));
+    let initial = |scene: &mut Scene| scene.event_loop.context().connection(id).unwrap().input_bytes_max();
+    assert_eq!((new.take(), initial(&mut scene)), (vec!["made".into(), "data bc".into()], 10));
+    assert!(!scene.event_loop.core.parts.slots.connection(id.0).unwrap().notes.has(crate::connection::Note::Answering));
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(&[0; 11]));
     assert_eq!(new.take(), [""; 0]);

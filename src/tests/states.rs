@@ -87,7 +87,7 @@ impl At {
     }
 
     fn state(&self) -> State {
-        self.scene.event_loop.core.slots.connection(self.id.0).expect("it is there").state()
+        self.scene.event_loop.core.parts.slots.connection(self.id.0).expect("it is there").state()
     }
 
     /// A connection in this state, between two turns.

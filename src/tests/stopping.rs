@@ -250,7 +250,7 @@ fn c6_after_a_shutdown_that_run_until_idle_saw_to_the_loop_can_be_used_anew() {
     let mut scene = Scene::new();
     scene.event_loop.context().shutdown(Duration::from_secs(30));
     scene.event_loop.run_until_idle().unwrap();
-    assert!(!scene.event_loop.core.life.is_ending());
+    assert!(!scene.event_loop.core.parts.life.is_ending());
 }
 
 #[test]

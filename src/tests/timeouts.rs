@@ -246,7 +246,7 @@ fn x4_a_protocol_that_does_not_say_what_to_do_at_a_timeout_is_ended() {
     let other = scene.knock(Some(Box::new(SaysNothing)));
     other.set_room(0);
     scene.turn();
-    let id = scene.event_loop.core.slots.by_token(sys::script::Registered::token(&other)).unwrap().0;
+    let id = scene.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&other)).unwrap().0;
     scene.tell(ConnectionId(id), |transport| transport.write(b"not taken"));
     scene.pass(9999 * MS);
     assert!(!peer.is_closed() && !other.is_closed());

@@ -312,11 +312,11 @@ fn l5_run_until_idle_waits_for_each_kind_unless_it_is_background() {
         [&|context| context.unref(listener), &|context| context.unref(id), &|context| context.unref(timer)];
     scene.event_loop.context().cancel(cancelled);
     for mark in marks {
-        assert!(!scene.event_loop.core.is_idle());
+        assert!(!scene.event_loop.core.parts.is_idle());
         assert!(mark(&mut scene.event_loop.context()));
         assert!(mark(&mut scene.event_loop.context()), "marking twice is marking once");
     }
-    assert!(scene.event_loop.core.is_idle());
+    assert!(scene.event_loop.core.parts.is_idle());
     scene.world.take_waits();
     scene.event_loop.run_until_idle().unwrap();
     assert!(scene.world.take_waits().is_empty(), "it returns at once");
@@ -338,10 +338,10 @@ fn l5_what_is_in_the_background_still_works_and_its_end_changes_nothing() {
     scene.end(&peer);
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer", "called at 1", "waited for at 10"]);
-    assert!(scene.event_loop.core.is_idle());
+    assert!(scene.event_loop.core.parts.is_idle());
     // Who comes through a background listener is not in the background.
     scene.accept(&log, echo);
-    assert!(!scene.event_loop.core.is_idle());
+    assert!(!scene.event_loop.core.parts.is_idle());
 }
 
 #[test]

@@ -112,6 +112,13 @@ impl<D: Awaited> Deadlines<D> {
         self.timers.reset(key, deadline)
     }
 
+    /// Has a timer be due at another time if that is earlier. Does nothing if there is none.
+    pub(crate) fn bring_nearer(&mut self, key: Key, end: Instant) {
+        if self.deadline(key).is_some_and(|deadline| end < deadline) {
+            self.reset(key, end);
+        }
+    }
+
     /// Takes a timer out. Returns what it was for, or `None` if there is none.
     pub(crate) fn remove(&mut self, key: Key) -> Option<D> {
         let what = self.timers.remove(key)?;

@@ -41,6 +41,7 @@ mod proxy;
 mod request_children;
 #[cfg(feature = "server")]
 mod request_handlers;
+mod rooms;
 mod rules;
 #[cfg(all(unix, feature = "service"))]
 mod service;

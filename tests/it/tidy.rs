@@ -114,7 +114,7 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
             ][..],
         ),
         ("catch_unwind(", &["src/event_loop/guard.rs", "src/workers/pool.rs", "src/server/task.rs"]),
-        (".lose(", &["src/event_loop/core.rs"]),
+        (".lose(", &["src/event_loop/parts.rs"]),
         ("RefCell", &[]),
         // What closures of one thread share.
         (

@@ -143,7 +143,7 @@ impl World {
     }
 
     fn queued(&mut self) -> usize {
-        self.network.event_loop(self.host).core.outbox.queued()
+        self.network.event_loop(self.host).core.parts.outbox.queued()
     }
 
     /// Datagrams to the peer stay under way for so long.
@@ -353,7 +353,7 @@ fn u1_shutting_down_and_dropping_the_loop_ends_it() {
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
     world.network.event_loop(world.host).turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(world.log.take(), [] as [&str; 0], "it waits for what is queued");
-    assert!(world.network.event_loop(world.host).core.life.is_ending());
+    assert!(world.network.event_loop(world.host).core.parts.life.is_ending());
     world.network.run_for(SECOND * 2);
     assert_eq!(world.log.take(), ["lost: the loop was shut down"]);
     assert_eq!(world.received().len(), 21, "as much as the peer has room for");
@@ -390,7 +390,7 @@ fn u1_a_loop_with_a_datagram_socket_is_not_idle_unless_that_is_background() {
     let mut world = world(Limits::default(), idle);
     world.rest();
     let id = world.id;
-    assert!(!world.network.event_loop(world.host).core.is_idle());
+    assert!(!world.network.event_loop(world.host).core.parts.is_idle());
     assert!(world.network.context(world.host).unref(id));
     world.network.event_loop(world.host).run_until_idle().unwrap();
     world.with(|transport| transport.close());
@@ -442,17 +442,17 @@ fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_b
         }
     };
     receive(&mut event_loop, 60_000);
-    assert!(!event_loop.core.buffers.large.holds_memory(), "nobody has asked for it");
+    assert!(!event_loop.core.parts.buffers.large.holds_memory(), "nobody has asked for it");
     event_loop.context().datagram(id).unwrap().set_datagram_bytes_max(200_000);
     for _ in 0..3 {
         receive(&mut event_loop, 100_000);
         clock.advance(SECOND);
         event_loop.turn(Some(Duration::ZERO)).unwrap();
-        assert!(event_loop.core.buffers.large.holds_memory(), "it is in use");
+        assert!(event_loop.core.parts.buffers.large.holds_memory(), "it is in use");
     }
     clock.advance(SECOND);
     event_loop.turn(Some(Duration::ZERO)).unwrap();
-    assert!(!event_loop.core.buffers.large.holds_memory());
+    assert!(!event_loop.core.parts.buffers.large.holds_memory());
     assert_eq!(event_loop.time_to_next(), None, "no timer is left");
     receive(&mut event_loop, 100_000);
 }

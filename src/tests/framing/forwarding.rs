@@ -9,7 +9,7 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     let log = Log::default();
     let peer = scene.knock(Some(protocol(&log)));
     scene.turn();
-    let id = ConnectionId(scene.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0);
+    let id = ConnectionId(scene.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0);
     scene.receive(&peer, input);
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(&[7; 100 * KIB]));

@@ -31,7 +31,8 @@ fn f1_a_pause_in_the_middle_of_a_buffer_keeps_the_rest() {
         let mut scene = Scene::new();
         let peer = scene.knock(Some(protocol));
         scene.turn();
-        let id = ConnectionId(scene.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0);
+        let id =
+            ConnectionId(scene.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).unwrap().0);
         log.take();
         scene.receive(&peer, input);
         let found = log.take();

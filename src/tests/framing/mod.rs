@@ -124,7 +124,7 @@ impl Scene {
     fn connect(&mut self, protocol: impl Protocol + 'static) -> (ConnectionId, Peer) {
         let peer = self.knock(Some(Box::new(protocol)));
         self.turn();
-        let id = self.event_loop.core.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
+        let id = self.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
         (ConnectionId(id), peer)
     }
 

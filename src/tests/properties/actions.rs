@@ -133,7 +133,7 @@ fn set_marks(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("marks");
     let (high, low) = (ledger.random.below(20_000) as usize, ledger.random.below(6000) as usize);
     let connection = &mut ledger.connections[index];
-    connection.begun_with.get_or_insert_with(|| connection.limits.clone());
+    connection.initial.get_or_insert_with(|| connection.limits.clone());
     (connection.limits.queue_bytes_high, connection.limits.queue_bytes_low) = (high, low);
     transport.set_write_marks(high, low);
 }
@@ -196,8 +196,8 @@ fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
     connection.life += 1;
     connection.starting = connection.phase != Phase::Connecting;
     (connection.paused, connection.over, connection.answering) = (false, false, false);
-    if let Some(begun_with) = connection.begun_with.take() {
-        connection.limits = begun_with;
+    if let Some(initial) = connection.initial.take() {
+        connection.limits = initial;
     }
     let instance = connection.instance;
     let program = Program::new(ledger, index, instance);

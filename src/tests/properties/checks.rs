@@ -22,35 +22,37 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
     // What each of its pieces counts beside its bytes.
     let one_write = ledger.write_max + 256;
     let mut total = 0;
-    core.each_connection(|id, connection| {
-        let cost = connection.queued_cost() + core.outbox.log().cost(id);
+    core.parts.each_connection(|id, connection| {
+        let cost = connection.queued_cost() + core.parts.outbox.log().cost(id);
         total += cost;
         let inspected = connection.inspected();
         cover(ledger, connection);
-        note_ending(ledger, (host, ConnectionId(id)), connection, core.now());
+        note_ending(ledger, (host, ConnectionId(id)), connection, core.parts.now());
         ledger.check(cost <= queue_max + one_write, || format!("{cost} bytes are queued for {id}, of {queue_max}"));
-        let input_max = connection.terms.limits.input_bytes_max + READ_BYTES;
+        let input_max = connection.settings.limits.input_bytes_max + READ_BYTES;
         ledger.check(inspected.kept_bytes <= input_max, || format!("{} bytes of input kept", inspected.kept_bytes));
         let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
         let paused = ledger.connections[index].paused;
         let agrees = paused == inspected.paused || !connection.is_alive();
         ledger.check(agrees, || format!("{id} is paused: {}, as was asked: {paused}", inspected.paused));
     });
-    core.each_datagram(|_, datagram| {
+    core.parts.each_datagram(|_, datagram| {
         total += datagram.queued_cost();
         if datagram.queued_cost() > 0 {
             ledger.coverage.hit("datagrams queued");
         }
     });
-    ledger.check(total == core.outbox.queued(), || format!("{} are queued in all, not {total}", core.outbox.queued()));
-    let all_max = loop_max + one_write + ledger.restored + 64 * core.slots.connections();
+    ledger.check(total == core.parts.outbox.queued(), || {
+        format!("{} are queued in all, not {total}", core.parts.outbox.queued())
+    });
+    let all_max = loop_max + one_write + ledger.restored + 64 * core.parts.slots.connections();
     ledger.check(total <= all_max, || format!("{total} bytes are queued in the loop, of {loop_max}"));
-    core.each_listener(|_, listener| match listener.accepting {
+    core.parts.each_listener(|_, listener| match listener.accepting {
         Accepting::Full => ledger.coverage.hit("listener full"),
         Accepting::BackingOff(_) => ledger.coverage.hit("listener backing off"),
         Accepting::Yes => {}
     });
-    let (panics, deliberate) = (core.counters.panics, ledger.panics[host]);
+    let (panics, deliberate) = (core.parts.counters.panics, ledger.panics[host]);
     ledger.check(panics == deliberate, || format!("{panics} panics, and {deliberate} were meant"));
 }
 
@@ -68,8 +70,8 @@ fn note_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Con
 /// At rest: no end takes longer than its deadline.
 fn check_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
     let timeout = match connection.state() {
-        State::Flushing | State::FlushingAfterEnd => connection.terms.limits.close_timeout,
-        State::Lingering => connection.terms.limits.linger_timeout,
+        State::Flushing | State::FlushingAfterEnd => connection.settings.limits.close_timeout,
+        State::Lingering => connection.settings.limits.linger_timeout,
         _ => return,
     };
     let noted = ledger.ending_since.get(&key).filter(|(queued, _)| *queued == connection.queued_bytes());
@@ -99,7 +101,7 @@ fn cover(ledger: &mut Ledger, connection: &Connection) {
     ledger.coverage.hit(state);
     for (is, what) in [
         (inspected.over_high, "over high"),
-        (inspected.over_high && connection.terms.limits.pause_reading_over_high, "held back"),
+        (inspected.over_high && connection.settings.limits.pause_reading_over_high, "held back"),
         (inspected.paused, "paused"),
         (inspected.kept_bytes > 0, "kept input"),
         (inspected.sends_later, "sends later"),
@@ -122,7 +124,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
         let overdue = ledger.has_overdue(host, now);
         ledger.check(!overdue, || "a timer is due, and nobody sees to it".into());
         let mut alive = Vec::new();
-        event_loop.core.each_connection(|id, connection| {
+        event_loop.core.parts.each_connection(|id, connection| {
             if connection.is_connecting() {
                 return ledger.violated(format!("{id} is connecting still, and nothing is under way"));
             }
@@ -133,23 +135,23 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             connection_at_rest(ledger, host, id, connection, socket);
             check_ending(ledger, (host, ConnectionId(id)), connection, now);
         });
-        event_loop.core.each_datagram(|id, datagram| {
+        event_loop.core.parts.each_datagram(|id, datagram| {
             let unread = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
             datagrams::at_rest(ledger, id, datagram, unread);
         });
         let mut lingering = BTreeMap::new();
-        event_loop.core.each_connection(|_, connection| {
-            if let (State::Lingering, Some(listener)) = (connection.state(), connection.terms.listener) {
+        event_loop.core.parts.each_connection(|_, connection| {
+            if let (State::Lingering, Some(listener)) = (connection.state(), connection.settings.listener) {
                 *lingering.entry(listener).or_insert(0) += 1;
             }
         });
-        event_loop.core.each_listener(|id, listener| {
+        event_loop.core.parts.each_listener(|id, listener| {
             let lingering = lingering.get(&id).copied().unwrap_or(0);
             ledger.check(listener.lingering == lingering, || format!("{lingering} linger of {}", listener.lingering));
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
             // Just at its cap a lingering connection is given up for a newcomer.
             let is_full =
-                listener.is_full() && (lingering == 0 || listener.live > listener.terms.limits.connections_max);
+                listener.is_full() && (lingering == 0 || listener.live > listener.settings.limits.connections_max);
             let waits = listener.paused
                 || matches!(listener.accepting, Accepting::BackingOff(_))
                 || (listener.accepting == Accepting::Full && is_full);
@@ -185,7 +187,7 @@ fn connection_at_rest(
     if !connection.can_write() {
         return;
     }
-    let (high, low) = (connection.terms.limits.queue_bytes_high, connection.terms.limits.low());
+    let (high, low) = (connection.settings.limits.queue_bytes_high, connection.settings.limits.low());
     ledger.check(inspected.over_high || cost <= high, || format!("{cost} are queued, and nobody was told of the mark"));
     ledger.check(!inspected.over_high || cost > low, || format!("{cost} are queued, and it still counts as over"));
     let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
@@ -234,7 +236,7 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
         for &host in hosts {
             let core = &network.event_loop(host).core;
             let mut own = 0;
-            core.each_listener(|_, _| own += 1);
+            core.parts.each_listener(|_, _| own += 1);
             listeners += own;
             let leftovers = core.leftovers(own);
             ledger.check(leftovers.is_empty(), || format!("left at the end: {}", leftovers.join(", ")));

@@ -200,7 +200,7 @@ impl Crowd {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        let queued = self.network.event_loop(self.host).core.outbox.queued();
+        let queued = self.network.event_loop(self.host).core.parts.outbox.queued();
         let most = self.cap + self.asked_most + 64 * KIB;
         if queued > most {
             return Err(format!("{queued} bytes are queued in the loop, of {}", self.cap));

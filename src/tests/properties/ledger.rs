@@ -147,7 +147,7 @@ pub(super) struct Connection {
     pub(super) left: usize,
     pub(super) limits: Limits,
     /// Its limits before they were changed for it alone.
-    pub(super) begun_with: Option<Limits>,
+    pub(super) initial: Option<Limits>,
     /// What it connects to, where it does.
     pub(super) dial: Option<Dial>,
     /// How many writes a handle was asked for that have perhaps not been made yet: none overtakes them.
@@ -347,7 +347,7 @@ impl Ledger {
             over: false,
             left: 0,
             limits: self.limits.clone(),
-            begun_with: None,
+            initial: None,
             dial: None,
             handle_writes: 0,
             asked: Asked::default(),

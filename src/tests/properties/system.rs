@@ -224,7 +224,7 @@ impl System {
     fn check_drained(&mut self) {
         for (host, &id) in self.hosts.iter().enumerate() {
             let core = &self.network.event_loop(id).core;
-            with(|ledger| core.each_connection(|id, connection| checks::drained(ledger, host, id, connection)));
+            with(|ledger| core.parts.each_connection(|id, connection| checks::drained(ledger, host, id, connection)));
         }
     }
 

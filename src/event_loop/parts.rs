@@ -1,0 +1,427 @@
+//! The parts of a loop, and what needs several of them.
+//!
+//! None of it can call user code: that takes the whole loop, which these methods do not have. So no method that a callback
+//! uses can lead to another callback (rule C3), and what is the user's is put aside to be dropped at the turn's end.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::Interest;
+use mio::event::Source;
+
+use super::commands::Threads;
+use super::life::Life;
+use super::lookups::Lookups;
+use super::slots::{Slots, Tenant};
+use super::timers::Due;
+use super::work::{Discarded, Loss, Work};
+use crate::connection::detached::{Detached, Receiver};
+use crate::connection::outbox::Outbox;
+use crate::connection::read_buffer::Buffers;
+use crate::connection::{Connection, Event, Flag, Handover, Settings, State};
+use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
+use crate::health::{ConnectionStats, Watch};
+use crate::ids::{AnyId, Id};
+use crate::listener::admission::Admission;
+use crate::rate::RateGroups;
+use crate::sys::{Clock, Poller, Readiness};
+use crate::threads::handle::Shared;
+use crate::time::deadlines::Deadlines;
+use crate::{CloseReason, Context, Counters, Limits, Protocol};
+
+pub(crate) struct Parts {
+    pub(crate) poller: Poller,
+    pub(crate) slots: Slots,
+    /// What attached connections begin with; its limits are the loop's.
+    pub(crate) settings: Rc<Settings>,
+    /// Those of connections that we have begun.
+    pub(super) settings_of_clients: Rc<Settings>,
+    pub(crate) counters: Counters,
+    pub(crate) watch: Watch,
+    pub(super) time: Deadlines<Due>,
+    pub(super) work: Work,
+    pub(super) admission: Admission,
+    /// Those that share a rate of reading.
+    pub(super) rate_groups: RateGroups,
+
+    pub(crate) buffers: Buffers,
+    pub(crate) outbox: Outbox,
+    pub(crate) threads: Threads,
+    pub(crate) life: Life,
+}
+
+impl Parts {
+    pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Parts> {
+        let shared = Shared::new(poller.waker()?, limits.commands_max);
+        let lookups = Lookups::new(&poller);
+        Ok(Parts {
+            poller,
+            slots: Slots::new(),
+            watch: Watch::new(&limits),
+            outbox: Outbox::new(limits.loop_queue_bytes_max),
+            admission: Admission::new(limits.loop_connections_max),
+            settings_of_clients: Rc::new(Settings::new(limits.of_clients(), None)),
+            settings: Rc::new(Settings::new(limits, None)),
+            counters: Counters::default(),
+            time: Deadlines::new(clock),
+            work: Work::default(),
+            rate_groups: RateGroups::default(),
+            buffers: Buffers::new(),
+            threads: Threads::new(shared, lookups),
+            life: Life::new(),
+        })
+    }
+
+    // Coming in.
+
+    /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
+    pub(super) fn refuse(&mut self, refused: Discarded, error: io::Error) -> io::Error {
+        self.work.discard(refused);
+        error
+    }
+
+    /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
+    #[inline(always)]
+    pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
+        let id = self.slots.insert_connection(connection)?;
+        let connection = self.slots.connection_mut(id).expect("it was just inserted");
+        connection.began_ns = self.time.now_ns();
+        let socket = connection.socket_mut().expect("it is new");
+        if let Err(error) = socket.register(&self.poller, id.token()) {
+            self.undo_adding(id);
+            return Err(error);
+        }
+        self.admission.one_more();
+        Ok(id)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn undo_adding(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.lose(&CloseReason::Aborted, self.outbox.pool());
+        let protocol = connection.protocol.take();
+        self.work.discard_any(protocol.map(Discarded::Protocol));
+        self.slots.remove(id);
+        self.descriptor_closed();
+    }
+
+    pub(crate) fn stats(&self, id: Id) -> ConnectionStats {
+        let Some(connection) = self.slots.connection(id) else { return ConnectionStats::default() };
+        ConnectionStats {
+            age: Duration::from_nanos(self.time.now_ns().saturating_sub(connection.began_ns)),
+            bytes_received: connection.bytes_received,
+            bytes_sent: connection.bytes_sent,
+            queued_bytes: connection.queued_bytes() + self.outbox.waiting_bytes(id),
+        }
+    }
+
+    pub(crate) fn attach(&mut self, mut detached: Detached, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        let peer = match self.life.check_open().and_then(|()| detached.prepare()) {
+            Ok(peer) => peer,
+            Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
+        };
+        let Detached { stream, unread, unsent, .. } = detached;
+        let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.settings.clone()))?;
+        self.restore(id, &unread, unsent);
+        Ok(id)
+    }
+
+    /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
+    pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.restore(unread, unsent, self.outbox.pool());
+            self.outbox.count(0, connection.queued_cost());
+        }
+        self.carry_over(id);
+    }
+
+    pub(crate) fn register<S, H>(&mut self, mut source: S, interest: Interest, handler: H) -> io::Result<Id>
+    where
+        S: Source + 'static,
+        H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
+    {
+        let slot = SourceSlot {
+            source: None,
+            readiness: Readiness::default(),
+            carried_over: false,
+            interest: None,
+            after_panic: SourceAction::Remove,
+        };
+        let id = match self.life.check_open().and_then(|()| self.slots.insert(Tenant::Source(slot))) {
+            Ok(id) => id,
+            Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),
+        };
+        let registry = self.poller.registry();
+        if let Err(error) = registry.and_then(|r| r.register(&mut source, mio::Token(id.token()), interest)) {
+            self.slots.remove(id);
+            return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error));
+        }
+        if let Some(slot) = self.slots.source_mut(id) {
+            slot.source = Some(Box::new(Registered { source, handler }));
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn reregister(&mut self, id: Id, interest: Interest) -> io::Result<()> {
+        let slot = self.slots.source_mut(id).ok_or(io::ErrorKind::NotFound)?;
+        match &mut slot.source {
+            Some(source) => source.reregister(self.poller.registry()?, mio::Token(id.token()), interest),
+            None => {
+                slot.interest = Some(interest);
+                Ok(())
+            }
+        }
+    }
+
+    // Leaving.
+
+    /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
+    /// called later, once. Does nothing for one that has ended.
+    pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
+        self.queue_share(id);
+        let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+            return;
+        };
+        let mut handover = None;
+        if connection.ends_specially() {
+            handover = self.end_specially(id, &reason);
+            let Some(again) = self.slots.connection_mut(id) else { return };
+            connection = again;
+        }
+        connection.lose(&reason, self.outbox.pool());
+        let listener = connection.settings.listener;
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
+            self.outbox.gathered.bytes.clear();
+        }
+        self.work.add_loss(Loss { id, reason, handover });
+        self.descriptor_closed();
+        if let Some(listener) = listener {
+            self.one_less(listener, id);
+        }
+        self.one_less_in_loop();
+    }
+
+    /// A connection ends that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
+    #[cold]
+    fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
+        let connection = self.slots.connection_mut(id)?;
+        if let Some(timer) = connection.ending().and_then(|ending| ending.timer) {
+            if let Some(deadline) = self.time.deadline(timer) {
+                self.admission.end_lingering(deadline, timer);
+                self.time.remove(timer);
+            }
+        }
+        self.outbox.count(connection.queued_cost(), 0);
+        if connection.state() == State::Lingering {
+            let listener = connection.settings.listener;
+            if let Some(listener) = listener.and_then(|id| self.slots.listener_mut(id)) {
+                listener.lingering -= 1;
+            }
+        }
+        let connection = self.slots.connection_mut(id)?;
+        if let (CloseReason::Detached, Some(socket)) = (reason, connection.socket_mut()) {
+            if let Err(error) = socket.deregister(&self.poller) {
+                log::warn!("cannot deregister the detached connection {id}: {error}");
+            }
+            connection.take_out(self.outbox.pool());
+        }
+        if let Some(connector) = connection.connector_mut() {
+            for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
+                self.time.remove(timer);
+            }
+            connector.stop().for_each(|slot| self.work.free(slot));
+        }
+        let mut handover = None;
+        if let Some(mut extras) = connection.extras.take() {
+            for timer in extras.take_timers().into_iter().flatten() {
+                self.time.remove(timer);
+            }
+            if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
+                self.time.remove(timer);
+            }
+            connection.flags.set(Flag::Rated, false);
+            if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
+                handover = ending.handover.take();
+            }
+            self.work.discard(Discarded::Extras(extras));
+        }
+        if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
+            self.time.remove(timer);
+        }
+        handover
+    }
+
+    /// Ends a connection for the reason with which its end began.
+    pub(super) fn finish_begun(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        if let Some(reason) = connection.take_begun() {
+            self.finish(id, reason);
+        }
+    }
+
+    pub(crate) fn deregister(&mut self, id: Id) -> bool {
+        if self.slots.source_mut(id).is_none() {
+            return false;
+        }
+        if let Some(Tenant::Source(SourceSlot { source: Some(mut source), .. })) = self.slots.remove(id) {
+            self.end_source(&mut *source);
+            self.work.discard(Discarded::Source(source));
+        }
+        self.descriptor_closed();
+        true
+    }
+
+    pub(super) fn end_source(&mut self, source: &mut dyn AnySource) {
+        if let Err(error) = self.poller.registry().and_then(|registry| source.deregister(registry)) {
+            log::warn!("cannot deregister a source: {error}");
+        }
+    }
+
+    // Lists of work.
+
+    /// Has something served in the next turn though no event comes.
+    pub(crate) fn carry_over(&mut self, id: Id) {
+        let stands_there = match self.slots.tenant_mut(id) {
+            Some(Tenant::Connection(connection)) => connection.flags.replace(Flag::CarriedOver, true),
+            Some(Tenant::Listener(listener)) => std::mem::replace(&mut listener.carried_over, true),
+            Some(Tenant::Source(source)) => std::mem::replace(&mut source.carried_over, true),
+            Some(Tenant::Datagram(datagram)) => std::mem::replace(&mut datagram.carried_over, true),
+            Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => return,
+        };
+        if !stands_there {
+            self.work.carry_over(id);
+        }
+    }
+
+    /// Has a connection flushed before the loop sleeps.
+    pub(crate) fn mark_written_to(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            self.outbox.mark_written_to(id, connection);
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.work.is_done() || self.outbox.has_written_to() || self.has_ended() || self.threads.has_commands()
+    }
+
+    // What protocols ask of connections.
+
+    pub(crate) fn pause_reading(&mut self, id: Id) {
+        self.outbox.gathered.disturb(id);
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        connection.set_paused(true);
+        if let Some(idle) = &mut connection.idle {
+            idle.pause(self.time.clock_ns());
+        }
+    }
+
+    pub(crate) fn resume_reading(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.set_paused(false) {
+            connection.retry_reading();
+            if let Some(idle) = &mut connection.idle {
+                idle.resume(self.time.clock_ns());
+                self.run_idle(id);
+            }
+            self.carry_over(id);
+        }
+    }
+
+    pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        // One that was told of the loss needs none.
+        let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
+        let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
+            return self.work.discard(Discarded::Protocol(protocol));
+        };
+        self.outbox.gathered.disturb(id);
+        connection.flags.set(Flag::OfferAgain, true);
+        // The low mark was the old one's.
+        connection.set_input_low_bytes(0);
+        // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
+        let offers = connection.has_input();
+        if let Some(old) = connection.protocol.replace(protocol) {
+            self.work.discard(Discarded::Protocol(old));
+        }
+        if offers {
+            self.carry_over(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.close_after_end() {
+            self.see_to_end(id);
+        } else {
+            self.close_for(id, CloseReason::Closed);
+        }
+    }
+
+    pub(crate) fn close_for(&mut self, id: Id, reason: CloseReason) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.is_alive() && connection.after(Event::Close) == State::Lost {
+            // There is nobody to send to, or nobody left: a failed send is the reason.
+            let reason = connection.take_begun().unwrap_or(reason);
+            self.finish(id, reason);
+        } else if connection.close(reason) {
+            self.see_to_end(id);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: Id, receiver: Receiver) -> bool {
+        let detached = match self.slots.connection_mut(id) {
+            Some(connection) => connection.detach(receiver),
+            None => Err(receiver),
+        };
+        match detached {
+            Ok(()) => self.see_to_end(id),
+            Err(receiver) => {
+                self.work.discard(Discarded::Receiver(receiver));
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn shutdown_write(&mut self, id: Id) {
+        if let Some(connection) = self.slots.connection_mut(id) {
+            connection.shutdown_write();
+            self.see_to_end(id);
+        }
+    }
+
+    /// From here on no write of its callback counts; what it wrote before is flushed, at the callback's end or the
+    /// turn's.
+    fn see_to_end(&mut self, id: Id) {
+        self.queue_share(id);
+        if self.outbox.gathered.is(id) {
+            self.outbox.gathered.set_room(0);
+        } else {
+            self.mark_written_to(id);
+        }
+    }
+
+    // Stopping and idling.
+
+    pub(crate) fn take_stop(&mut self) -> bool {
+        self.threads.take_stop() | self.life.take_stop()
+    }
+
+    /// Whether nothing is left to wait for, nor to do for a handle.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.foreground() == 0 && !self.time.has_awaited() && !self.threads.has_commands()
+    }
+
+    pub(crate) fn unref(&mut self, id: AnyId) -> bool {
+        match id {
+            AnyId::Connection(id) => self.slots.connection(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
+            AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
+            AnyId::Timer(id) => self.time.unref(id.0),
+        }
+    }
+}
