@@ -2,12 +2,9 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
-use std::net::TcpStream;
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::sys::{self, Held};
+use crate::sys::Held;
 use crate::{Address, Detached};
 
 /// How much is read ahead at once.
@@ -23,32 +20,9 @@ const READ_AHEAD_BYTES: usize = 8 * 1024;
 /// Dropping it closes the socket: by a reset if the last write failed, or while the thread panics, since no peer must
 /// take half an answer for the whole.
 pub struct BlockingStream {
-    socket: Held<Socket>,
+    stream: Held,
     peer: Option<Address>,
     unread: io::Cursor<Vec<u8>>,
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// The same for either kind of socket.
-macro_rules! on {
-    ($socket:expr, $stream:ident => $what:expr) => {
-        match $socket {
-            Socket::Tcp($stream) => $what,
-            #[cfg(unix)]
-            Socket::Unix($stream) => $what,
-        }
-    };
-}
-
-impl From<Socket> for sys::Stream {
-    fn from(socket: Socket) -> sys::Stream {
-        on!(socket, stream => stream.into())
-    }
 }
 
 impl Detached {
@@ -59,32 +33,15 @@ impl Detached {
     ///
     /// What the system says, such as that the peer has reset; `Unsupported` for a simulated one. Either way it is reset.
     pub fn into_blocking(self, timeout: Option<Duration>) -> io::Result<BlockingStream> {
-        let peer = self.peer.clone();
-        let (socket, unread, unsent) = self.into_socket().map_err(|simulated| {
-            simulated.abort();
-            io::ErrorKind::Unsupported
-        })?;
-        // Until it is what was asked for, whatever fails closes it by a reset.
-        let socket = Held::new(socket, true);
-        let mut blocking = BlockingStream { socket, peer, unread: io::Cursor::new(unread) };
-        on!(blocking.socket.get(), stream => stream.set_nonblocking(false)?);
+        let Detached { mut stream, peer, unread, unsent } = self;
+        // Until it is what was asked for, whatever fails closes it with a reset.
+        stream.set_short(true);
+        stream.get().set_blocking()?;
+        let mut blocking = BlockingStream { stream, peer, unread: io::Cursor::new(unread) };
         blocking.set_timeout(timeout)?;
         blocking.write_all(&unsent)?;
-        blocking.socket.set_short(false);
+        blocking.stream.set_short(false);
         Ok(blocking)
-    }
-
-    fn into_socket(self) -> Result<(Socket, Vec<u8>, Vec<u8>), Detached> {
-        let other = match self.into_tcp() {
-            Ok((stream, unread, unsent)) => return Ok((Socket::Tcp(stream), unread, unsent)),
-            Err(other) => other,
-        };
-        #[cfg(unix)]
-        let other = match other.into_unix() {
-            Ok((stream, unread, unsent)) => return Ok((Socket::Unix(stream), unread, unsent)),
-            Err(other) => other,
-        };
-        Err(other)
     }
 }
 
@@ -101,11 +58,7 @@ impl BlockingStream {
     ///
     /// What the system says.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| timeout.max(Duration::from_micros(1)));
-        on!(self.socket.get(), stream => {
-            stream.set_read_timeout(timeout)?;
-            stream.set_write_timeout(timeout)
-        })
+        self.stream.get().set_timeout(timeout.map(|timeout| timeout.max(Duration::from_micros(1))))
     }
 
     /// What was read from the socket and not consumed: as much can be read without waiting.
@@ -119,7 +72,7 @@ impl BlockingStream {
     ///
     /// What the system says.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        on!(self.socket.get(), stream => stream.shutdown(std::net::Shutdown::Write))
+        self.stream.get().shutdown_write()
     }
 }
 
@@ -127,7 +80,7 @@ impl BlockingStream {
 impl Read for BlockingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.len() >= READ_AHEAD_BYTES && self.unread().is_empty() {
-            return on!(self.socket.get_mut(), stream => stream.read(buffer));
+            return self.stream.get_mut().read(buffer);
         }
         let count = self.fill_buf()?.read(buffer)?;
         self.consume(count);
@@ -140,7 +93,7 @@ impl BufRead for BlockingStream {
         if self.unread().is_empty() {
             let mut ahead = std::mem::take(&mut self.unread).into_inner();
             ahead.resize(READ_AHEAD_BYTES, 0);
-            let result = on!(self.socket.get_mut(), stream => stream.read(&mut ahead));
+            let result = self.stream.get_mut().read(&mut ahead);
             ahead.truncate(*result.as_ref().unwrap_or(&0));
             self.unread = io::Cursor::new(ahead);
             result?;
@@ -156,12 +109,8 @@ impl BufRead for BlockingStream {
 
 impl Write for BlockingStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let result = match self.socket.get_mut() {
-            Socket::Tcp(stream) => stream.write(data),
-            #[cfg(unix)]
-            Socket::Unix(stream) => sys::send(stream, data),
-        };
-        self.socket.set_short(result.is_err());
+        let result = self.stream.get_mut().write(data);
+        self.stream.set_short(result.is_err());
         result
     }
 
@@ -174,7 +123,7 @@ impl Write for BlockingStream {
 #[cfg(unix)]
 impl std::os::fd::AsFd for BlockingStream {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        on!(self.socket.get(), stream => stream.as_fd())
+        self.stream.get().as_fd().expect("none in memory is made to block")
     }
 }
 
@@ -182,7 +131,7 @@ impl std::os::fd::AsFd for BlockingStream {
 #[cfg(windows)]
 impl std::os::windows::io::AsSocket for BlockingStream {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        on!(self.socket.get(), stream => stream.as_socket())
+        self.stream.get().as_socket().expect("none in memory is made to block")
     }
 }
 
@@ -191,7 +140,7 @@ impl From<BlockingStream> for Detached {
     fn from(stream: BlockingStream) -> Detached {
         let read = stream.unread.position() as usize;
         let unread = stream.unread.into_inner().split_off(read);
-        Detached { stream: stream.socket.into_stream(), peer: stream.peer, unread, unsent: Vec::new() }
+        Detached { stream: stream.stream, peer: stream.peer, unread, unsent: Vec::new() }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{Address, Context};
 /// again, to the same loop or another one, both go on where they were. Dropping it closes the socket: by a reset while
 /// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
 pub struct Detached {
-    pub(crate) stream: Held<Stream>,
+    pub(crate) stream: Held,
     /// As `accept` gave it, if it did: asking later fails where the peer has reset.
     pub(crate) peer: Option<Address>,
     pub(crate) unread: Vec<u8>,

@@ -200,9 +200,9 @@ impl Parts {
     fn open(&mut self, address: &Address, local: Option<std::net::SocketAddr>) -> io::Result<Stream> {
         loop {
             let opened = match address {
-                Address::Inet(address) => self.poller.connect(*address, local),
+                Address::Inet(address) => Stream::connect(&self.poller, *address, local),
                 #[cfg(unix)]
-                Address::Unix(address) => self.poller.connect_unix(address),
+                Address::Unix(address) => Stream::connect_unix(&self.poller, address),
             };
             match opened {
                 Err(error) if AcceptError::of(&error) == AcceptError::Overload && self.give_up_lingering() => {}

@@ -15,7 +15,7 @@ use crate::event_loop::source::SourceAction;
 use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
 use crate::rate::TokenBucket;
-use crate::sys::Readiness;
+use crate::sys::{self, Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
     DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, RateGroupId, SourceId,
@@ -52,7 +52,8 @@ impl<'a> Context<'a> {
     {
         let core = &mut *self.core;
         let may_listen = core.parts.life.check_listens();
-        let socket = may_listen.and_then(|()| core.parts.poller.listen(address, core.parts.settings.limits.backlog));
+        let socket = may_listen
+            .and_then(|()| sys::Listener::bind(&core.parts.poller, address, core.parts.settings.limits.backlog));
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -67,7 +68,12 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self.core.parts.life.check_listens().and_then(|()| self.core.parts.poller.listen_on(listener));
+        let socket = self
+            .core
+            .parts
+            .life
+            .check_listens()
+            .and_then(|()| sys::Listener::from_std(&self.core.parts.poller, listener));
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -90,8 +96,9 @@ impl<'a> Context<'a> {
     {
         let core = &mut *self.core;
         let may_listen = core.parts.life.check_listens();
-        let socket =
-            may_listen.and_then(|()| core.parts.poller.listen_unix(&address, mode, core.parts.settings.limits.backlog));
+        let socket = may_listen.and_then(|()| {
+            sys::Listener::bind_unix(&core.parts.poller, &address, mode, core.parts.settings.limits.backlog)
+        });
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -126,8 +133,12 @@ impl<'a> Context<'a> {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket =
-            self.core.parts.life.check_listens().and_then(|()| self.core.parts.poller.listen_on_unix(listener));
+        let socket = self
+            .core
+            .parts
+            .life
+            .check_listens()
+            .and_then(|()| sys::Listener::from_std_unix(&self.core.parts.poller, listener));
         self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
     }
 
@@ -214,7 +225,7 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let socket =
-            self.core.parts.life.check_open().and_then(|()| self.core.parts.poller.bind_datagram(&address.into()));
+            self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
         self.core.parts.add_datagram(socket, None, protocol).map(DatagramId)
     }
 
@@ -235,7 +246,7 @@ impl<'a> Context<'a> {
             .parts
             .life
             .check_open()
-            .and_then(|()| self.core.parts.poller.bind_datagram(&peer.any_of_its_kind()));
+            .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
         self.core.parts.add_datagram(socket, Some(peer), protocol).map(DatagramId)
     }
 
@@ -251,7 +262,8 @@ impl<'a> Context<'a> {
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
-        let socket = self.core.parts.life.check_open().and_then(|()| self.core.parts.poller.take_datagram(socket));
+        let socket =
+            self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
         self.core.parts.add_datagram(socket, peer, protocol).map(DatagramId)
     }
 

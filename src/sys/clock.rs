@@ -1,15 +1,16 @@
 //! The clock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::memory::{self, InMemory};
 
 /// Where the loop gets its time from: monotonic, whatever the wall clock does.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     System,
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Clock),
-    #[cfg(test)]
-    Script(super::script::Clock),
+    #[allow(dead_code)] // Only what is in memory makes one.
+    Memory(InMemory<Arc<dyn memory::Clock>>),
 }
 
 /// What is further off than this is as good as never: about a century.
@@ -19,15 +20,12 @@ impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match self {
             Clock::System => Instant::now(),
-            #[cfg(feature = "testing")]
-            Clock::Sim(clock) => super::cold(|| clock.now()),
-            #[cfg(test)]
-            Clock::Script(clock) => clock.now(),
+            Clock::Memory(clock) => clock.now(),
         }
     }
 }
 
-/// `start` and `delay`, clamped where that is too far off to be told (rule T1).
+/// `start` plus `delay`, clamped if that is too far off for an [`Instant`] (rule T1).
 pub(crate) fn deadline_after(start: Instant, delay: Duration) -> Instant {
     let delay = delay.min(FAR);
     start.checked_add(delay).unwrap_or(start)

@@ -6,22 +6,21 @@ use std::net::SocketAddr;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Poller;
+use super::{Poller, memory};
 use crate::Address;
 
 pub(crate) enum Datagram {
     Udp {
         socket: mio::net::UdpSocket,
-        /// Its system addresses are IPv6 ones, IPv4 peers' included.
+        /// The system has IPv6 addresses for its peers, IPv4 ones included.
         is_ipv6: bool,
     },
     #[cfg(unix)]
     Unix(super::unix_datagram::UnixDatagram),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Datagram),
+    Memory(memory::Boxed<dyn memory::Datagram>),
 }
 
-/// What came out of a receive.
+/// What a receive returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) count: usize,
@@ -29,52 +28,69 @@ pub(crate) struct Received {
 }
 
 impl Datagram {
-    /// An IPv6 address serves IPv6 alone.
-    pub(super) fn bind(address: SocketAddr) -> io::Result<Datagram> {
+    /// Binds a socket. An IPv6 address serves IPv6 alone.
+    pub(crate) fn bind(poller: &Poller, address: &Address) -> io::Result<Datagram> {
+        match (poller, address) {
+            (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind_udp(address),
+            #[cfg(unix)]
+            (Poller::Mio(_), Address::Unix(address)) => {
+                super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
+            }
+            (Poller::Memory(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Memory),
+            #[cfg(unix)]
+            (Poller::Memory(_), Address::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn bind_udp(address: SocketAddr) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
-        Datagram::from_std(socket.into())
+        Datagram::of_udp(socket.into())
     }
 
-    /// Takes a socket that somebody else made.
-    pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Datagram> {
+    /// Takes a socket that was made elsewhere.
+    pub(crate) fn from_std(poller: &Poller, socket: std::net::UdpSocket) -> io::Result<Datagram> {
+        poller.registry()?;
+        Datagram::of_udp(socket)
+    }
+
+    fn of_udp(socket: std::net::UdpSocket) -> io::Result<Datagram> {
         socket.set_nonblocking(true)?;
         let is_ipv6 = socket.local_addr()?.is_ipv6();
         Ok(Datagram::Udp { socket: mio::net::UdpSocket::from_std(socket), is_ipv6 })
     }
 
     /// Registers it for reading, and for writing only while a send is blocked: the kernel raises a writable edge for
-    /// every datagram that has left, which would be one wake-up too many for each.
+    /// every datagram that has left, which would be a needless wake-up for each.
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, .. } => poller.registry()?.register(socket, Token(token), Interest::READABLE),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.register(poller.registry()?, token),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.register(poller.simulated()?, token),
+            Datagram::Memory(socket) => socket.register(poller.memory()?, token),
         }
     }
 
-    /// Asks for an event once a blocked send can go on, or, with `false`, for no more of them.
+    /// Asks for an event when a blocked send can go on or, with `false`, stops asking.
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         match self {
             Datagram::Udp { socket, .. } => poller.registry()?.reregister(socket, Token(token), interest),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.reregister(poller.registry()?, token, interest),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => {
+            Datagram::Memory(socket) => {
                 socket.await_writable(awaits);
                 Ok(())
             }
         }
     }
 
-    /// Whether an event tells that a blocked send can go on. It does not where one of many receivers is what blocks it, as
-    /// on a Unix socket that is not connected: there each try that fails raises an event itself. Then time must tell.
+    /// Whether an event tells when a blocked send can go on. None does on a Unix socket that is not connected, where
+    /// one of many receivers blocks the send: there each failed try raises an event itself. Such a send is tried again
+    /// after some time.
     pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -83,14 +99,14 @@ impl Datagram {
         }
     }
 
-    /// From here on it sends to this address by [`send`](Datagram::send), hears only that, and of its errors too.
+    /// Connects it: from here on [`send`](Datagram::send) sends to this address, and it only receives what this address
+    /// sends, and errors that concern it.
     pub(crate) fn connect(&mut self, address: &Address) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.connect(address),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.connect(inet(address, false)?),
+            Datagram::Memory(socket) => socket.connect(inet(address, false)?),
         }
     }
 
@@ -99,8 +115,7 @@ impl Datagram {
             Datagram::Udp { socket, is_ipv6 } => socket.send_to(bytes, inet(to, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.send_to(bytes, to),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.send_to(bytes, inet(to, false)?),
+            Datagram::Memory(socket) => socket.send_to(bytes, inet(to, false)?),
         }
     }
 
@@ -109,13 +124,12 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.send(bytes),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.send(bytes),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.send(bytes),
+            Datagram::Memory(socket) => socket.send(bytes),
         }
     }
 
-    /// The longest datagram that can come: what UDP has, and for Unix sockets more than any system sends. (Linux 6.18
-    /// sends 4.2 MB, 8 MiB fail with ENOBUFS.)
+    /// The longest datagram that can arrive: the limit of UDP, and for Unix sockets more than any system sends. (Linux
+    /// 6.18 sends 4.2 MB, 8 MiB fail with ENOBUFS.)
     pub(crate) fn datagram_bytes_max(&self) -> usize {
         match self {
             #[cfg(unix)]
@@ -124,24 +138,26 @@ impl Datagram {
         }
     }
 
-    /// Receives one datagram; what the buffer has no room for is lost.
+    /// Receives one datagram; what does not fit into the buffer is lost.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let (count, from) = match self {
             Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
             #[cfg(unix)]
-            Datagram::Unix(socket) => return socket.recv_from(buffer),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.recv_from(buffer)?,
+            Datagram::Unix(socket) => {
+                let (count, from) = socket.recv_from(buffer)?;
+                return Ok(Received { count, from });
+            }
+            Datagram::Memory(socket) => socket.recv_from(buffer)?,
         };
         Ok(Received { count, from: from.into() })
     }
 
-    /// The error that the socket has met and no call was told of yet.
+    /// The socket's pending error, which no call has reported yet.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Datagram::Udp { socket, .. } => socket.take_error(),
-            Datagram::Sim(socket) => Ok(socket.take_error()),
+            Datagram::Memory(socket) => Ok(socket.take_error()),
             #[cfg(unix)]
             Datagram::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -152,16 +168,14 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.local_addr().map(Address::from),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.local_addr(),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(socket) => socket.local_addr().map(Address::from),
+            Datagram::Memory(socket) => socket.local_addr().map(Address::from),
         }
     }
 
-    /// The socket as mio has it, for options of UDP; `Unsupported` where it is none.
+    /// The socket as mio's type, for UDP's options; `Unsupported` for any other.
     pub(crate) fn udp(&self) -> io::Result<&mio::net::UdpSocket> {
         match self {
             Datagram::Udp { socket, .. } => Ok(socket),
-            #[cfg(any(unix, feature = "testing"))]
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -171,8 +185,7 @@ impl Datagram {
         match self {
             Datagram::Udp { socket, .. } => Some(std::os::fd::AsFd::as_fd(socket)),
             Datagram::Unix(socket) => Some(socket.as_fd()),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(_) => None,
+            Datagram::Memory(_) => None,
         }
     }
 
@@ -180,19 +193,12 @@ impl Datagram {
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
             Datagram::Udp { socket, .. } => Some(std::os::windows::io::AsSocket::as_socket(socket)),
-            #[cfg(feature = "testing")]
-            Datagram::Sim(_) => None,
+            Datagram::Memory(_) => None,
         }
     }
 }
 
-/// Whether an error of a send may be one that an earlier datagram has met on its way, so that this one was not tried.
-pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
-}
-
-/// An address as the socket's family has it: IPv4 ones are given to users as IPv4, and mapped back here.
+/// An address in the socket's family: users see IPv4 addresses as IPv4, which are mapped back here.
 fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
     match address.as_inet() {
         Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),

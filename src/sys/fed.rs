@@ -12,7 +12,7 @@ pub(crate) type Backlog = backlog::Backlog<Fed>;
 
 pub(crate) struct FedListener {
     backlog: Arc<Backlog>,
-    /// Its number there.
+    /// The listener's number there.
     taker: usize,
     address: Address,
     /// What came with the connection that was accepted last.
@@ -22,18 +22,11 @@ pub(crate) struct FedListener {
 /// Input that was read and not consumed, and output that has not gone out.
 pub(crate) type Rest = (Vec<u8>, Vec<u8>);
 
-/// A connection on its way: a stream of the system's, which any thread may hold.
+/// A connection on its way to a listener. Its stream is not one in memory.
 pub(crate) struct Fed {
-    stream: Held<AnyStream>,
+    stream: Held,
     peer: Address,
     rest: Rest,
-}
-
-enum AnyStream {
-    Tcp(mio::net::TcpStream),
-    Odd(mio::net::TcpStream),
-    #[cfg(unix)]
-    Unix(super::unix_stream::UnixStream),
 }
 
 impl FedListener {
@@ -59,7 +52,7 @@ impl FedListener {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         self.rest = Some(rest).filter(|(unread, unsent)| !unread.is_empty() || !unsent.is_empty());
-        Ok((stream.take().into(), peer))
+        Ok((stream.take(), peer))
     }
 
     pub(super) fn take_rest(&mut self) -> Option<Rest> {
@@ -75,7 +68,7 @@ impl FedListener {
 impl Drop for FedListener {
     fn drop(&mut self) {
         for Fed { stream, .. } in self.backlog.leave(self.taker) {
-            Stream::from(stream.take()).reset();
+            stream.reset();
         }
     }
 }
@@ -83,40 +76,14 @@ impl Drop for FedListener {
 impl Fed {
     /// Gives everything back if the stream is one in memory: that belongs to the loop that made it.
     pub(crate) fn new(stream: Stream, peer: Address, rest: Rest) -> Result<Fed, (Stream, Address, Rest)> {
-        match AnyStream::try_from(stream) {
-            Ok(stream) => Ok(Fed { stream: Held::new(stream, !rest.1.is_empty()), peer, rest }),
-            Err(stream) => Err((stream, peer, rest)),
+        if stream.is_in_memory() {
+            return Err((stream, peer, rest));
         }
+        Ok(Fed { stream: Held::new(stream, !rest.1.is_empty()), peer, rest })
     }
 
     pub(crate) fn into_parts(self) -> (Stream, Address, Rest) {
-        (self.stream.take().into(), self.peer, self.rest)
-    }
-}
-
-impl TryFrom<Stream> for AnyStream {
-    type Error = Stream;
-
-    fn try_from(stream: Stream) -> Result<AnyStream, Stream> {
-        match stream {
-            Stream::Tcp(stream) => Ok(AnyStream::Tcp(stream)),
-            Stream::Odd(stream) => Ok(AnyStream::Odd(stream)),
-            #[cfg(unix)]
-            Stream::Unix(stream) => Ok(AnyStream::Unix(stream)),
-            #[cfg(any(test, feature = "testing"))]
-            other => Err(other),
-        }
-    }
-}
-
-impl From<AnyStream> for Stream {
-    fn from(stream: AnyStream) -> Stream {
-        match stream {
-            AnyStream::Tcp(stream) => Stream::Tcp(stream),
-            AnyStream::Odd(stream) => Stream::Odd(stream),
-            #[cfg(unix)]
-            AnyStream::Unix(stream) => Stream::Unix(stream),
-        }
+        (self.stream.take(), self.peer, self.rest)
     }
 }
 

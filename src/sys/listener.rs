@@ -6,71 +6,38 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-#[cfg(feature = "testing")]
-use super::cold;
-use super::stream::{if_supported, is_tcp};
-use super::{Poller, Stream};
+use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
+use super::{Poller, Stream, memory};
 use crate::Address;
+#[cfg(unix)]
+use crate::UnixAddress;
 use crate::threads::backlog::{Room, Wake};
-
-fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Elsewhere the option lets a second program take the address away.
-    if cfg!(unix) {
-        socket.set_reuse_address(true)?;
-    }
-    Ok(socket)
-}
-
-/// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
-pub(super) fn backlog_length(backlog: u32) -> i32 {
-    i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
-}
-
-fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    socket.bind(&address.into())?;
-    socket.listen(backlog_length(backlog))?;
-    Ok(socket.into())
-}
-
-/// What every stream of ours has. Where the platform hands it on to what is accepted, this saves two calls a
-/// connection.
-fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
-    if_supported(socket.set_tcp_nodelay(true))?;
-    if_supported(socket.set_out_of_band_inline(true))
-}
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
-    /// It has the type of a TCP listener, and what it gives is to be looked at.
+    /// A listener in TCP's type that was made elsewhere, or is one of another protocol.
     Adopted(Adopted),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
-    /// It has none, and is given its connections.
+    /// It has no socket: other threads feed it.
     Fed(super::FedListener),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Listener),
-    #[cfg(test)]
-    Script(super::script::Listener),
+    Memory(memory::Boxed<dyn memory::Listener>),
 }
 
-/// A listener in the type of a TCP one that somebody else made.
+/// A listener in TCP's type, of which it is not certain what it accepts.
 pub(crate) struct Adopted {
     listener: mio::net::TcpListener,
     gives: Gives,
 }
 
-/// What an adopted listener gives.
+/// What an adopted listener accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gives {
     /// TCP streams that have our options.
     Ours,
-    /// The same, but first those that waited already when it came: they have the options that it had before.
+    /// The same, after those that were in the backlog already: these have the options that it had before.
     OldOnesFirst,
-    /// Streams of another protocol. Or of TCP: MPTCP's gives a plain TCP stream for each peer that speaks no more.
+    /// Streams of another protocol. Or of TCP: that is what a listener of MPTCP accepts from a peer without MPTCP.
     Unknown,
 }
 
@@ -93,30 +60,65 @@ impl Adopted {
 
 impl Listener {
     /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(super) fn bind(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let socket = new_socket(address)?;
-        // Before it listens, so that nobody comes in without them.
-        set_options(&SockRef::from(&socket))?;
-        let listener = listen(socket, address, backlog)?;
-        listener.set_nonblocking(true)?;
-        let is_tcp = is_tcp(&SockRef::from(&listener));
-        let listener = mio::net::TcpListener::from_std(listener);
+    pub(crate) fn bind(poller: &Poller, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        match poller {
+            Poller::Mio(_) => Listener::bind_tcp(address, backlog),
+            Poller::Memory(poller) => poller.listen(address, backlog.max(1)).map(Listener::Memory),
+        }
+    }
+
+    fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Elsewhere the option lets a second program take the address away.
+        if cfg!(unix) {
+            socket.set_reuse_address(true)?;
+        }
+        // Before it listens, so that every stream inherits them.
+        set_tcp_options(&SockRef::from(&socket))?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog_length(backlog))?;
+        socket.set_nonblocking(true)?;
+        let is_tcp = is_tcp(&SockRef::from(&socket));
+        let listener = mio::net::TcpListener::from_std(socket.into());
         match is_tcp {
             true => Ok(Listener::Tcp(listener)),
-            // The system was told to make MPTCP sockets of all.
+            // The system is set up to make MPTCP sockets in place of TCP's.
             false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
         }
     }
 
-    /// Takes a listener that somebody else made.
-    pub(super) fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
+    /// Binds and listens on a Unix socket (rule N1).
+    #[cfg(unix)]
+    pub(crate) fn bind_unix(
+        poller: &Poller,
+        address: &UnixAddress,
+        mode: Option<u32>,
+        backlog: u32,
+    ) -> io::Result<Listener> {
+        poller.registry()?;
+        super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
+    }
+
+    /// Takes a listener that was made elsewhere.
+    pub(crate) fn from_std(poller: &Poller, listener: std::net::TcpListener) -> io::Result<Listener> {
+        poller.registry()?;
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
-        set_options(&socket)?;
+        set_tcp_options(&socket)?;
         // A close that waits would hold up the loop.
         if_supported(socket.set_linger(None))?;
         let gives = if is_tcp(&socket) { Gives::OldOnesFirst } else { Gives::Unknown };
         Ok(Listener::Adopted(Adopted { listener: mio::net::TcpListener::from_std(listener), gives }))
+    }
+
+    /// The same for a Unix socket.
+    #[cfg(unix)]
+    pub(crate) fn from_std_unix(poller: &Poller, listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
+        poller.registry()?;
+        super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
     }
 
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
@@ -127,15 +129,12 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.register(poller.registry()?, token),
             Listener::Fed(_) => Ok(()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.register(poller.simulated()?, token)),
-            #[cfg(test)]
-            Listener::Script(listener) => listener.register(token),
+            Listener::Memory(listener) => listener.register(poller.memory()?, token),
         }
     }
 
-    /// Takes it out of the poller. Closing it is not enough: another process may have the same socket, and then the poller
-    /// would go on telling of who connects to that.
+    /// Deregisters it from the poller. Closing it is not enough: another process may have the same socket, and then the
+    /// poller would go on reporting connections to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
@@ -143,15 +142,11 @@ impl Listener {
             }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.deregister(poller.registry()?),
-            Listener::Fed(_) => Ok(()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => Ok(()),
-            #[cfg(test)]
-            Listener::Script(_) => Ok(()),
+            Listener::Fed(_) | Listener::Memory(_) => Ok(()),
         }
     }
 
-    /// Accepts one connection, with the address that `accept` gave: asking later fails where the peer has reset (C8).
+    /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         match self {
             Listener::Tcp(listener) => {
@@ -162,10 +157,7 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             Listener::Fed(listener) => listener.accept(),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.accept()),
-            #[cfg(test)]
-            Listener::Script(listener) => listener.accept(),
+            Listener::Memory(listener) => listener.accept().map(|(stream, peer)| (Stream::Memory(stream), peer)),
         }
     }
 
@@ -176,11 +168,7 @@ impl Listener {
                 Some(std::os::fd::AsFd::as_fd(listener))
             }
             Listener::Unix(listener) => Some(listener.as_fd()),
-            Listener::Fed(_) => None,
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => None,
-            #[cfg(test)]
-            Listener::Script(_) => None,
+            Listener::Fed(_) | Listener::Memory(_) => None,
         }
     }
 
@@ -190,11 +178,7 @@ impl Listener {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
                 Some(std::os::windows::io::AsSocket::as_socket(listener))
             }
-            Listener::Fed(_) => None,
-            #[cfg(feature = "testing")]
-            Listener::Sim(_) => None,
-            #[cfg(test)]
-            Listener::Script(_) => None,
+            Listener::Fed(_) | Listener::Memory(_) => None,
         }
     }
 
@@ -202,7 +186,7 @@ impl Listener {
         matches!(self, Listener::Fed(_))
     }
 
-    /// Begins to take from the backlog that it is fed by.
+    /// Starts to take from the backlog that feeds it.
     pub(crate) fn join(&self, wake: Wake) {
         if let Listener::Fed(listener) = self {
             listener.join(wake);
@@ -216,7 +200,7 @@ impl Listener {
         }
     }
 
-    /// What came with the connection that it accepted last, beside the socket.
+    /// What came with the connection that was accepted last, beside its socket.
     pub(crate) fn take_rest(&mut self) -> Option<super::Rest> {
         match self {
             Listener::Fed(listener) => listener.take_rest(),
@@ -224,7 +208,7 @@ impl Listener {
         }
     }
 
-    /// Tells the backlog that it is fed by how much room it has.
+    /// Tells the backlog that feeds it how much room it has.
     pub(crate) fn set_room(&self, room: Room) {
         if let Listener::Fed(listener) = self {
             listener.set_room(room);
@@ -239,14 +223,11 @@ impl Listener {
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),
             Listener::Fed(listener) => Ok(listener.local_addr()),
-            #[cfg(feature = "testing")]
-            Listener::Sim(listener) => cold(|| listener.local_addr()),
-            #[cfg(test)]
-            Listener::Script(listener) => Ok(listener.address()),
+            Listener::Memory(listener) => listener.local_addr(),
         }
     }
 
-    /// Whether the path of a Unix socket is removed when this is closed; for others it means nothing.
+    /// Sets whether the path of a Unix socket is removed when this is closed; does nothing to others.
     #[cfg(unix)]
     pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match self {

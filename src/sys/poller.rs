@@ -1,120 +1,15 @@
-//! The poller: waits for readiness, and tells of it by token.
+//! The poller: sockets register with it, and it waits until some are ready, which it reports by token.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Interest, Token};
+use mio::Token;
 
-use super::{Clock, Datagram, Listener, Stream};
-use crate::Address;
-#[cfg(unix)]
-use crate::UnixAddress;
+use super::memory::{self, InMemory};
+use super::{Clock, Readiness};
 
-/// What an event said a source is ready for. Hints, all of them: only trying tells (rule [R6](crate::guide::rules#r6)).
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness(u8);
-
-impl Readiness {
-    pub(crate) const READABLE: Readiness = Readiness(1);
-    pub(crate) const WRITABLE: Readiness = Readiness(2);
-    pub(crate) const READ_CLOSED: Readiness = Readiness(4);
-    pub(crate) const ERROR: Readiness = Readiness(8);
-    pub(crate) const PRIORITY: Readiness = Readiness(16);
-    pub(crate) const WRITE_CLOSED: Readiness = Readiness(32);
-
-    /// There may be something to read or to accept.
-    pub fn is_readable(self) -> bool {
-        self.has(Readiness::READABLE)
-    }
-
-    /// There may be room to write.
-    pub fn is_writable(self) -> bool {
-        self.has(Readiness::WRITABLE)
-    }
-
-    /// The peer may have ended its stream.
-    pub fn is_read_closed(self) -> bool {
-        self.has(Readiness::READ_CLOSED)
-    }
-
-    /// Nothing that is written may arrive any more.
-    pub fn is_write_closed(self) -> bool {
-        self.has(Readiness::WRITE_CLOSED)
-    }
-
-    /// There may be an error to fetch.
-    pub fn is_error(self) -> bool {
-        self.has(Readiness::ERROR)
-    }
-
-    /// There may be urgent data.
-    pub fn is_priority(self) -> bool {
-        self.has(Readiness::PRIORITY)
-    }
-
-    /// Whether it says more than readable and writable.
-    #[inline]
-    pub(crate) fn is_special(self) -> bool {
-        self.0 & !(Readiness::READABLE.0 | Readiness::WRITABLE.0) != 0
-    }
-
-    #[cfg(feature = "testing")]
-    pub(super) fn without(self, hints: Readiness) -> Readiness {
-        Readiness(self.0 & !hints.0)
-    }
-
-    pub(crate) const fn bits(self) -> u16 {
-        self.0 as u16
-    }
-
-    fn has(self, hint: Readiness) -> bool {
-        self.0 & hint.0 != 0
-    }
-
-    #[inline]
-    fn from_mio(event: &mio::event::Event) -> Readiness {
-        // Asked in this order the questions are next to no work, and most events are of this kind.
-        if !event.is_error() && !event.is_priority() && !event.is_write_closed() {
-            let plain = Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
-            if !event.is_read_closed() {
-                return plain;
-            }
-            return plain | Readiness::READ_CLOSED;
-        }
-        Readiness::from_special(event)
-    }
-
-    #[cold]
-    fn from_special(event: &mio::event::Event) -> Readiness {
-        Readiness(
-            u8::from(event.is_readable())
-                | u8::from(event.is_writable()) << 1
-                | u8::from(event.is_read_closed()) << 2
-                | u8::from(event.is_error()) << 3
-                | u8::from(event.is_priority()) << 4
-                | u8::from(event.is_write_closed()) << 5,
-        )
-    }
-}
-
-impl std::ops::BitOr for Readiness {
-    type Output = Readiness;
-
-    fn bitor(self, other: Readiness) -> Readiness {
-        Readiness(self.0 | other.0)
-    }
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["readable", "writable", "read closed", "error", "priority", "write closed"];
-        f.debug_set().entries((0..names.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| names[bit])).finish()
-    }
-}
-
-/// How many events one wait brings at most; what is ready beyond comes with the next wait (rule L6).
+/// How many events one wait returns at most; the next one returns the rest (rule L6).
 const EVENTS_MAX: usize = 1024;
 
 /// The token of the waker; no slot has it.
@@ -122,23 +17,18 @@ const WAKE: usize = usize::MAX;
 
 pub(crate) enum Poller {
     Mio(mio::Poll),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Poller),
-    #[cfg(test)]
-    Script(super::script::Poller),
+    #[allow(dead_code)] // Only what is in memory makes one.
+    Memory(memory::Boxed<dyn memory::Poller>),
 }
 
 impl Poller {
-    /// Whether an event was the waker's, which says nothing of anybody. Asked only of a token that may name nobody: so
-    /// the events of connections, which are nearly all, do not pay for it.
+    /// Whether an event is the waker's, which is about no socket. Only asked about a token that is no connection's, so
+    /// that the events of connections, which are nearly all, do not pay for it.
     pub(crate) fn is_wake(&self, token: usize) -> bool {
         match self {
             Poller::Mio(_) => token == WAKE,
-            // Their wakes are no events.
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => false,
-            #[cfg(test)]
-            Poller::Script(_) => false,
+            // Waking it is no event.
+            Poller::Memory(_) => false,
         }
     }
 
@@ -149,20 +39,14 @@ impl Poller {
     pub(crate) fn events(&self) -> Events {
         match self {
             Poller::Mio(_) => Events::Mio(mio::Events::with_capacity(EVENTS_MAX)),
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => Events::Sim(Vec::new()),
-            #[cfg(test)]
-            Poller::Script(_) => Events::Script(Vec::new()),
+            Poller::Memory(poller) => Events::Memory(poller.events()),
         }
     }
 
     pub(crate) fn waker(&self) -> io::Result<Waker> {
         match self {
             Poller::Mio(poll) => Ok(Waker::Mio(mio::Waker::new(poll.registry(), Token(WAKE))?)),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => Ok(Waker::Sim(poller.waker())),
-            #[cfg(test)]
-            Poller::Script(poller) => Ok(Waker::Script(poller.waker())),
+            Poller::Memory(poller) => Ok(Waker::Memory(poller.waker())),
         }
     }
 
@@ -175,11 +59,7 @@ impl Poller {
             *polls += 1;
             let result = match (&mut *self, &mut *events) {
                 (Poller::Mio(poll), Events::Mio(events)) => poll.poll(events, timeout),
-                #[cfg(feature = "testing")]
-                (Poller::Sim(poller), Events::Sim(events)) => super::cold(|| poller.poll(events, timeout)),
-                #[cfg(test)]
-                (Poller::Script(poller), Events::Script(events)) => poller.poll(events, timeout),
-                #[cfg(any(test, feature = "testing"))]
+                (Poller::Memory(poller), Events::Memory(events)) => poller.poll(events, timeout),
                 _ => unreachable!("poller and events are of one backend"),
             };
             match result {
@@ -189,107 +69,32 @@ impl Poller {
         }
     }
 
-    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        match self {
-            Poller::Mio(_) => Listener::bind(address, backlog),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.listen(address, backlog.max(1)).map(Listener::Sim),
-            #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Binds and listens on a Unix socket (rule N1).
-    #[cfg(unix)]
-    pub(crate) fn listen_unix(&self, address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<Listener> {
-        self.registry()?;
-        super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
-    }
-
-    /// Takes a listener that somebody else made.
-    pub(crate) fn listen_on(&self, listener: std::net::TcpListener) -> io::Result<Listener> {
-        self.registry()?;
-        Listener::from_std(listener)
-    }
-
-    /// The same, of a Unix socket.
-    #[cfg(unix)]
-    pub(crate) fn listen_on_unix(&self, listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
-        self.registry()?;
-        super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
-    }
-
-    /// Begins to connect, from a local address where one is given. Whether it stands is told by the first writable event
-    /// (rule K1).
-    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
-        match self {
-            Poller::Mio(_) => Stream::connect(address, local),
-            #[cfg(feature = "testing")]
-            Poller::Sim(poller) => poller.connect(address, local).map(Stream::Sim),
-            #[cfg(test)]
-            Poller::Script(poller) => poller.connect(address, local).map(Stream::Script),
-        }
-    }
-
-    /// Connects to a Unix socket. On most systems that stands at once or fails; no event tells that it does.
-    #[cfg(unix)]
-    pub(crate) fn connect_unix(&self, address: &UnixAddress) -> io::Result<Stream> {
-        self.registry()?;
-        super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
-    }
-
-    /// Whether what is on it is in memory, and so must not depend on other threads.
+    /// Whether its sockets are in memory: then nothing may depend on other threads.
     pub(crate) fn is_in_memory(&self) -> bool {
         !matches!(self, Poller::Mio(_))
-    }
-
-    /// Binds a datagram socket. An IPv6 address serves IPv6 alone.
-    pub(crate) fn bind_datagram(&self, address: &Address) -> io::Result<Datagram> {
-        match (self, address) {
-            (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind(address),
-            #[cfg(unix)]
-            (Poller::Mio(_), Address::Unix(address)) => {
-                super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
-            }
-            #[cfg(feature = "testing")]
-            (Poller::Sim(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Sim),
-            #[cfg(any(test, feature = "testing"))]
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    /// Takes a datagram socket that somebody else made.
-    pub(crate) fn take_datagram(&self, socket: std::net::UdpSocket) -> io::Result<Datagram> {
-        self.registry()?;
-        Datagram::from_std(socket)
     }
 
     /// Tells the test kit why a connection ended.
     #[cfg(feature = "testing")]
     pub(crate) fn note_loss(&self, token: usize, reason: impl FnOnce() -> String) {
-        if let Poller::Sim(poller) = self {
+        if let Poller::Memory(poller) = self {
             poller.note_loss(token, reason());
         }
     }
 
-    /// Where simulated sockets are registered.
-    #[cfg(feature = "testing")]
-    pub(super) fn simulated(&self) -> io::Result<&super::sim::Poller> {
+    /// Where sockets in memory register.
+    pub(super) fn memory(&self) -> io::Result<&dyn memory::Poller> {
         match self {
-            Poller::Sim(poller) => Ok(poller),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Mio(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(poller) => Ok(poller.as_ref()),
         }
     }
 
-    /// Where sources of mio's kind are registered.
+    /// Where all others register.
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {
             Poller::Mio(poll) => Ok(poll.registry()),
-            #[cfg(feature = "testing")]
-            Poller::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
-            #[cfg(test)]
-            Poller::Script(_) => Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -325,30 +130,22 @@ impl Wait {
 /// One batch of events.
 pub(crate) enum Events {
     Mio(mio::Events),
-    #[cfg(feature = "testing")]
-    Sim(Vec<(usize, Readiness)>),
-    #[cfg(test)]
-    Script(Vec<(usize, Readiness)>),
+    Memory(InMemory<memory::Batch>),
 }
 
 impl Events {
-    /// The events of the batch, by token; wake-ups are left out.
+    /// The events of the batch, by token. The waker's own may be among them: see [`Poller::is_wake`].
     pub(crate) fn iter(&self) -> EventIter<'_> {
         match self {
             Events::Mio(events) => EventIter::Mio(events.iter()),
-            #[cfg(feature = "testing")]
-            Events::Sim(events) => EventIter::Memory(events.iter()),
-            #[cfg(test)]
-            Events::Script(events) => EventIter::Memory(events.iter()),
+            Events::Memory(events) => EventIter::Memory(memory::iter(events)),
         }
     }
 }
 
-/// The waker's own event is among them, with a token that no slot has: see [`Poller::is_wake`].
 pub(crate) enum EventIter<'a> {
     Mio(mio::event::Iter<'a>),
-    #[cfg(any(test, feature = "testing"))]
-    Memory(std::slice::Iter<'a, (usize, Readiness)>),
+    Memory(InMemory<std::slice::Iter<'a, (usize, Readiness)>>),
 }
 
 impl Iterator for EventIter<'_> {
@@ -357,7 +154,6 @@ impl Iterator for EventIter<'_> {
     fn next(&mut self) -> Option<(usize, Readiness)> {
         match self {
             EventIter::Mio(events) => events.next().map(|event| (event.token().0, Readiness::from_mio(event))),
-            #[cfg(any(test, feature = "testing"))]
             EventIter::Memory(events) => events.next().copied(),
         }
     }
@@ -367,29 +163,14 @@ impl Iterator for EventIter<'_> {
 #[derive(Debug)]
 pub(crate) enum Waker {
     Mio(mio::Waker),
-    #[cfg(feature = "testing")]
-    Sim(super::sim::Waker),
-    #[cfg(test)]
-    Script(super::script::Waker),
+    Memory(InMemory<Arc<dyn memory::Waker>>),
 }
 
 impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
         match self {
             Waker::Mio(waker) => waker.wake(),
-            #[cfg(feature = "testing")]
-            Waker::Sim(waker) => waker.wake(),
-            #[cfg(test)]
-            Waker::Script(waker) => waker.wake(),
+            Waker::Memory(waker) => waker.wake(),
         }
     }
-}
-
-/// What every stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
-pub(super) fn stream_interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
-    // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
 }

@@ -1,6 +1,6 @@
-//! A read that is put off: the one that would tell that a short one has left nothing.
+//! A read that is put off: it would only tell that a short one has emptied the socket.
 
-/// How it stands with that read of one stream.
+/// Whether that read of a stream is put off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PutOff {
     /// None is put off.
@@ -8,18 +8,18 @@ pub(crate) enum PutOff {
     No,
     /// It is put off until the moment is over.
     Waits,
-    /// Another short read has come since: what the one before has left, that has brought.
+    /// There was another short read since, which returned whatever the one before had left.
     Renewed,
 }
 
 impl PutOff {
-    /// A short read has come. Returns how it stood before.
+    /// There was a short read. Returns the state before.
     pub(super) fn renew(&mut self) -> PutOff {
         let next = if *self == PutOff::No { PutOff::Waits } else { PutOff::Renewed };
         std::mem::replace(self, next)
     }
 
-    /// A moment is over. Returns how it stood before: where that is `Waits`, the read is due.
+    /// A moment is over. Returns the state before: if that is `Waits`, the read is due.
     pub(super) fn pass(&mut self) -> PutOff {
         let next = if *self == PutOff::Renewed { PutOff::Waits } else { PutOff::No };
         std::mem::replace(self, next)

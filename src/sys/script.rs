@@ -1,23 +1,22 @@
 //! The scripted backend: sockets, poller and clock that do what a test tells them to, in memory and in no time.
 //!
-//! Nothing happens by itself: a test says what each read, write and accept answers, which events come, and finds out
+//! Nothing happens by itself: a test says what each read, write and accept returns, which events come, and finds out
 //! what the loop did with them. Waiting moves the clock.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::memory::{self, Batch, Shared, lock, shared};
 use super::{PutOff, Readiness};
 use crate::Address;
 
 /// The world of one loop under test: its clock, and the events to come.
 #[derive(Clone, Debug)]
-pub(crate) struct World(Rc<RefCell<WorldState>>);
+pub(crate) struct World(Shared<WorldState>);
 
 #[derive(Debug)]
 struct WorldState {
@@ -33,7 +32,7 @@ struct WorldState {
 
 impl World {
     pub(crate) fn new() -> World {
-        World(Rc::new(RefCell::new(WorldState {
+        World(shared(WorldState {
             now: Instant::now(),
             events: Vec::new(),
             errors: VecDeque::new(),
@@ -42,75 +41,67 @@ impl World {
             waking: Arc::default(),
             connects: VecDeque::new(),
             connected_to: Vec::new(),
-        })))
-    }
-
-    pub(crate) fn poller(&self) -> Poller {
-        Poller(self.clone())
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        Clock(self.clone())
+        }))
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.0.borrow().now
+        lock(&self.0).now
     }
 
     pub(crate) fn advance(&self, time: Duration) {
-        self.0.borrow_mut().now += time;
+        lock(&self.0).now += time;
     }
 
-    /// The next wait brings this event, with those that were told before.
+    /// The next wait returns this event, with those that were added before.
     pub(crate) fn event(&self, socket: &impl Registered, readiness: Readiness) {
         self.raw_event(socket.token(), readiness);
     }
 
     pub(crate) fn raw_event(&self, token: usize, readiness: Readiness) {
-        self.0.borrow_mut().events.push((token, readiness));
+        lock(&self.0).events.push((token, readiness));
     }
 
-    /// No wait brings more events than this.
+    /// No wait returns more events than this.
     pub(crate) fn set_events_per_wait_max(&self, max: usize) {
-        self.0.borrow_mut().events_per_wait_max = max;
+        lock(&self.0).events_per_wait_max = max;
     }
 
-    /// The next wait fails so after this time.
+    /// The next wait fails with this error after this time.
     pub(crate) fn wait_fails(&self, after: Duration, error: io::ErrorKind) {
-        self.0.borrow_mut().errors.push_back((after, error.into()));
+        lock(&self.0).errors.push_back((after, error.into()));
     }
 
-    /// How often the loop was woken since the last call, or that was tried.
+    /// How often the loop was woken since the last call, failed tries included.
     pub(crate) fn take_wakes(&self) -> usize {
-        self.0.borrow().waking.wakes.swap(0, Ordering::Relaxed)
+        lock(&self.0).waking.wakes.swap(0, Ordering::Relaxed)
     }
 
     /// From now on waking the loop fails, or works again.
     pub(crate) fn set_waking_fails(&self, fails: bool) {
-        self.0.borrow().waking.fails.store(fails, Ordering::Relaxed);
+        lock(&self.0).waking.fails.store(fails, Ordering::Relaxed);
     }
 
-    /// The next connect is under way then, until its peer [`answers`](Peer::answers).
+    /// The next connect stays under way until its peer [`answers`](Peer::answers).
     pub(crate) fn connect_begins(&self) -> Peer {
         let (stream, peer) = Stream::pair();
-        peer.0.borrow_mut().connecting = true;
-        self.0.borrow_mut().connects.push_back(Ok(stream));
+        lock(&peer.0).connecting = true;
+        lock(&self.0).connects.push_back(Ok(stream));
         peer
     }
 
     /// The next connect fails at once.
     pub(crate) fn connect_fails(&self, error: io::Error) {
-        self.0.borrow_mut().connects.push_back(Err(error));
+        lock(&self.0).connects.push_back(Err(error));
     }
 
     /// Which addresses were connected to since the last call, and from which.
     pub(crate) fn take_connected_to(&self) -> Vec<(SocketAddr, Option<SocketAddr>)> {
-        std::mem::take(&mut self.0.borrow_mut().connected_to)
+        std::mem::take(&mut lock(&self.0).connected_to)
     }
 
-    /// How long the waits since the last call were to be at most.
+    /// The timeouts of the waits since the last call.
     pub(crate) fn take_waits(&self) -> Vec<Option<Duration>> {
-        std::mem::take(&mut self.0.borrow_mut().waits)
+        std::mem::take(&mut lock(&self.0).waits)
     }
 }
 
@@ -119,33 +110,31 @@ pub(crate) trait Registered {
     fn token(&self) -> usize;
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Clock(World);
-
-impl Clock {
-    pub(crate) fn now(&self) -> Instant {
-        self.0.now()
+impl memory::Clock for World {
+    fn now(&self) -> Instant {
+        World::now(self)
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Poller(World);
+impl memory::Poller for World {
+    fn waker(&self) -> Arc<dyn memory::Waker> {
+        lock(&self.0).waking.clone()
+    }
 
-impl Poller {
-    pub(crate) fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
-        let world = &mut *self.0.0.borrow_mut();
+    fn events(&self) -> Batch {
+        Batch::new()
+    }
+
+    fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Box<dyn memory::Stream>> {
+        let world = &mut *lock(&self.0);
         world.connected_to.push((address, local));
         let stream = world.connects.pop_front().unwrap_or(Err(io::ErrorKind::Unsupported.into()))?;
-        stream.0.borrow_mut().address = address.into();
-        Ok(stream)
+        lock(&stream.0).address = address.into();
+        Ok(Box::new(stream))
     }
 
-    pub(crate) fn waker(&self) -> Waker {
-        Waker(self.0.0.borrow().waking.clone())
-    }
-
-    pub(crate) fn poll(&mut self, events: &mut Vec<(usize, Readiness)>, timeout: Option<Duration>) -> io::Result<()> {
-        let world = &mut *self.0.0.borrow_mut();
+    fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
+        let world = &mut *lock(&self.0);
         events.clear();
         world.waits.push(timeout);
         if let Some((after, error)) = world.errors.pop_front() {
@@ -161,9 +150,6 @@ impl Poller {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Waker(Arc<Waking>);
-
 #[derive(Debug, Default)]
 struct Waking {
     is_woken: AtomicBool,
@@ -171,13 +157,13 @@ struct Waking {
     fails: AtomicBool,
 }
 
-impl Waker {
-    pub(crate) fn wake(&self) -> io::Result<()> {
-        self.0.wakes.fetch_add(1, Ordering::Relaxed);
-        if self.0.fails.load(Ordering::Relaxed) {
+impl memory::Waker for Waking {
+    fn wake(&self) -> io::Result<()> {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+        if self.fails.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.is_woken.store(true, Ordering::Relaxed);
+        self.is_woken.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -199,7 +185,7 @@ struct StreamState {
     token: Option<usize>,
     refuses_registration: bool,
     short_read_empties: bool,
-    /// Whether one is put off, where that may be.
+    /// `None` if no read can be put off.
     put_off: Option<PutOff>,
     reads: VecDeque<io::Result<Vec<u8>>>,
     error: Option<io::Error>,
@@ -215,15 +201,15 @@ struct StreamState {
 
 /// The loop's end of a scripted stream.
 #[derive(Debug)]
-pub(crate) struct Stream(Rc<RefCell<StreamState>>);
+pub(crate) struct Stream(Shared<StreamState>);
 
 /// The test's end of a scripted stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(Rc<RefCell<StreamState>>);
+pub(crate) struct Peer(Shared<StreamState>);
 
 impl Stream {
     pub(crate) fn pair() -> (Stream, Peer) {
-        let state = Rc::new(RefCell::new(StreamState {
+        let state = shared(StreamState {
             token: None,
             refuses_registration: false,
             short_read_empties: true,
@@ -238,12 +224,18 @@ impl Stream {
             connecting: false,
             address: Address::Inet(([127, 0, 0, 1], 1).into()),
             local_address: Address::Inet(([127, 0, 0, 1], 2).into()),
-        }));
+        });
         (Stream(state.clone()), Peer(state))
     }
 
-    pub(crate) fn register(&mut self, token: usize) -> io::Result<()> {
-        let mut state = self.0.borrow_mut();
+    pub(crate) fn address(&self) -> Address {
+        lock(&self.0).address.clone()
+    }
+}
+
+impl memory::Stream for Stream {
+    fn register(&mut self, _: &dyn memory::Poller, token: usize) -> io::Result<()> {
+        let mut state = lock(&self.0);
         if state.refuses_registration {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -251,28 +243,29 @@ impl Stream {
         Ok(())
     }
 
-    pub(crate) fn deregister(&mut self) {
-        self.0.borrow_mut().token = None;
+    fn deregister(&mut self) -> io::Result<()> {
+        lock(&self.0).token = None;
+        Ok(())
     }
 
-    pub(crate) fn tell_again(&mut self) {
-        self.0.borrow_mut().calls.push(Call::TellAgain);
+    fn tell_again(&mut self) {
+        lock(&self.0).calls.push(Call::TellAgain);
     }
 
-    pub(crate) fn short_read_empties(&self) -> bool {
-        self.0.borrow().short_read_empties
+    fn short_read_empties(&self) -> bool {
+        lock(&self.0).short_read_empties
     }
 
-    pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
-        self.0.borrow_mut().put_off.as_mut().map(PutOff::renew)
+    fn put_off_reading(&mut self) -> Option<PutOff> {
+        lock(&self.0).put_off.as_mut().map(PutOff::renew)
     }
 
-    pub(crate) fn pass_put_off(&mut self) -> PutOff {
-        self.0.borrow_mut().put_off.as_mut().map_or(PutOff::No, PutOff::pass)
+    fn pass_put_off(&mut self) -> PutOff {
+        lock(&self.0).put_off.as_mut().map_or(PutOff::No, PutOff::pass)
     }
 
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.0.borrow_mut();
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = lock(&self.0);
         state.calls.push(Call::Read);
         let Some(next) = state.reads.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut bytes = next?;
@@ -284,8 +277,9 @@ impl Stream {
         Ok(count)
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.borrow_mut();
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let mut state = lock(&self.0);
         let count = match state.writes.pop_front() {
             Some(result) => result?.min(bytes.len()),
             None => bytes.len().min(state.room),
@@ -299,43 +293,34 @@ impl Stream {
         Ok(count)
     }
 
-    pub(crate) fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-        self.write(&all)
+    fn take_error(&self) -> Option<io::Error> {
+        lock(&self.0).error.take()
     }
 
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.0.borrow_mut().error.take()
-    }
-
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        self.0.borrow_mut().calls.push(Call::ShutdownWrite);
+    fn shutdown_write(&self) -> io::Result<()> {
+        lock(&self.0).calls.push(Call::ShutdownWrite);
         Ok(())
     }
 
-    pub(crate) fn reset(self) {
-        let mut state = self.0.borrow_mut();
+    fn reset(&self) {
+        let mut state = lock(&self.0);
         state.calls.push(Call::Reset);
         state.closed = true;
     }
 
-    pub(crate) fn address(&self) -> Address {
-        self.0.borrow().address.clone()
+    fn local_addr(&self) -> io::Result<Address> {
+        Ok(lock(&self.0).local_address.clone())
     }
 
-    pub(crate) fn local_address(&self) -> Address {
-        self.0.borrow().local_address.clone()
-    }
-
-    pub(crate) fn peer_address(&self) -> io::Result<Address> {
-        let state = self.0.borrow();
+    fn peer_addr(&self) -> io::Result<Address> {
+        let state = lock(&self.0);
         if state.connecting { Err(io::ErrorKind::NotConnected.into()) } else { Ok(state.address.clone()) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let mut state = self.0.borrow_mut();
+        let mut state = lock(&self.0);
         if !state.closed {
             state.calls.push(Call::Close);
             state.closed = true;
@@ -344,79 +329,79 @@ impl Drop for Stream {
 }
 
 impl Peer {
-    /// A later read answers these bytes; none means the end of the stream.
+    /// A later read returns these bytes; none of them is the end of the stream.
     pub(crate) fn sends(&self, bytes: impl AsRef<[u8]>) {
-        self.0.borrow_mut().reads.push_back(Ok(bytes.as_ref().to_vec()));
+        lock(&self.0).reads.push_back(Ok(bytes.as_ref().to_vec()));
     }
 
-    /// A connect that is under way stands.
+    /// The connect that is under way is established.
     pub(crate) fn answers(&self) {
-        self.0.borrow_mut().connecting = false;
+        lock(&self.0).connecting = false;
     }
 
-    /// Its own address turns out to be this one.
+    /// The loop's end has this address.
     pub(crate) fn set_local_address(&self, address: SocketAddr) {
-        self.0.borrow_mut().local_address = address.into();
+        lock(&self.0).local_address = address.into();
     }
 
-    /// A later read fails so.
+    /// A later read fails with this error.
     pub(crate) fn read_fails(&self, error: io::Error) {
-        self.0.borrow_mut().reads.push_back(Err(error));
+        lock(&self.0).reads.push_back(Err(error));
     }
 
     /// The socket meets an error that only asking for it tells of, as a reset behind the end of the stream is.
     pub(crate) fn meets(&self, error: io::Error) {
-        self.0.borrow_mut().error = Some(error);
+        lock(&self.0).error = Some(error);
     }
 
-    /// The next write answers so, then the one after.
+    /// The next write returns this; calling it again says what the one after returns.
     pub(crate) fn write_answers(&self, result: io::Result<usize>) {
-        self.0.borrow_mut().writes.push_back(result);
+        lock(&self.0).writes.push_back(result);
     }
 
     /// How many bytes writes take before they would block.
     pub(crate) fn set_room(&self, bytes: usize) {
-        self.0.borrow_mut().room = bytes;
+        lock(&self.0).room = bytes;
     }
 
     /// What the loop has sent since the last call.
     pub(crate) fn take_sent(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.borrow_mut().sent)
+        std::mem::take(&mut lock(&self.0).sent)
     }
 
     /// What the loop has done since the last call.
     pub(crate) fn take_calls(&self) -> Vec<Call> {
-        std::mem::take(&mut self.0.borrow_mut().calls)
+        std::mem::take(&mut lock(&self.0).calls)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.borrow().closed
+        lock(&self.0).closed
     }
 
     /// What was scripted to be read and has not been.
     pub(crate) fn unread(&self) -> usize {
-        self.0.borrow().reads.iter().flatten().map(Vec::len).sum()
+        lock(&self.0).reads.iter().flatten().map(Vec::len).sum()
     }
 
     /// A short read proves nothing, but the next one may be put off.
     pub(crate) fn lets_put_off(&self) {
-        let mut state = self.0.borrow_mut();
+        let mut state = lock(&self.0);
         state.short_read_empties = false;
         state.put_off = Some(PutOff::No);
     }
 
     pub(crate) fn set_short_read_empties(&self, empties: bool) {
-        self.0.borrow_mut().short_read_empties = empties;
+        lock(&self.0).short_read_empties = empties;
     }
 
     pub(crate) fn refuse_registration(&self) {
-        self.0.borrow_mut().refuses_registration = true;
+        lock(&self.0).refuses_registration = true;
     }
 }
 
 impl Registered for Peer {
     fn token(&self) -> usize {
-        self.0.borrow().token.expect("registered")
+        lock(&self.0).token.expect("registered")
     }
 }
 
@@ -430,72 +415,74 @@ struct ListenerState {
 
 /// The loop's end of a scripted listener.
 #[derive(Debug)]
-pub(crate) struct Listener(Rc<RefCell<ListenerState>>);
+pub(crate) struct Listener(Shared<ListenerState>);
 
 /// The test's end of a scripted listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Backlog(Rc<RefCell<ListenerState>>);
+pub(crate) struct Backlog(Shared<ListenerState>);
 
 impl Listener {
     pub(crate) fn pair() -> (Listener, Backlog) {
-        let state = Rc::new(RefCell::new(ListenerState::default()));
+        let state = shared(ListenerState::default());
         (Listener(state.clone()), Backlog(state))
     }
+}
 
-    pub(crate) fn register(&mut self, token: usize) -> io::Result<()> {
-        self.0.borrow_mut().token = Some(token);
+impl memory::Listener for Listener {
+    fn register(&mut self, _: &dyn memory::Poller, token: usize) -> io::Result<()> {
+        lock(&self.0).token = Some(token);
         Ok(())
     }
 
-    pub(crate) fn accept(&mut self) -> io::Result<(super::Stream, Address)> {
-        let mut state = self.0.borrow_mut();
+    fn accept(&mut self) -> io::Result<(Box<dyn memory::Stream>, Address)> {
+        let mut state = lock(&self.0);
         state.calls += 1;
         let stream = state.accepts.pop_front().unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
         let address = stream.address();
-        Ok((super::Stream::Script(stream), address))
+        Ok((Box::new(stream), address))
     }
 
-    pub(crate) fn address(&self) -> Address {
-        Address::Inet(([127, 0, 0, 1], 2).into())
+    fn local_addr(&self) -> io::Result<Address> {
+        Ok(Address::Inet(([127, 0, 0, 1], 2).into()))
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.0.borrow_mut().closed = true;
+        lock(&self.0).closed = true;
     }
 }
 
 impl Backlog {
-    /// Somebody connects, and waits to be accepted.
+    /// A peer connects, and waits to be accepted.
     pub(crate) fn connect(&self) -> Peer {
         let (stream, peer) = Stream::pair();
-        self.0.borrow_mut().accepts.push_back(Ok(stream));
+        lock(&self.0).accepts.push_back(Ok(stream));
         peer
     }
 
-    /// A later accept fails so.
+    /// A later accept fails with this error.
     pub(crate) fn accept_fails(&self, error: io::Error) {
-        self.0.borrow_mut().accepts.push_back(Err(error));
+        lock(&self.0).accepts.push_back(Err(error));
     }
 
     /// How many are waiting, errors included.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.borrow().accepts.len()
+        lock(&self.0).accepts.len()
     }
 
     /// How often accept was called since the last time.
     pub(crate) fn take_calls(&self) -> usize {
-        std::mem::take(&mut self.0.borrow_mut().calls)
+        std::mem::take(&mut lock(&self.0).calls)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.borrow().closed
+        lock(&self.0).closed
     }
 }
 
 impl Registered for Backlog {
     fn token(&self) -> usize {
-        self.0.borrow().token.expect("registered")
+        lock(&self.0).token.expect("registered")
     }
 }

@@ -5,11 +5,11 @@ use std::os::unix::net::SocketAddr;
 
 use crate::UnixAddress;
 
-/// The longest path there can be, a byte at its end not counted.
+/// The longest path that the system takes, without the zero byte at its end.
 const PATH_BYTES_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
-/// The address as the standard library has it. A path or a name that is too long for the system fails, as an abstract
-/// one does where there are none.
+/// Converts an address to the standard library's type. Fails if a path or a name is too long for the system, and for an
+/// abstract name on systems that have none.
 pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
     match address {
         // The system would choose a name of its own.

@@ -8,15 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::datagram::Received;
-use super::stream::SEND_FLAGS;
-use super::unix_address;
+use super::options::{SEND_FLAGS, set_no_sigpipe};
+use super::unix_address::unix_address;
 use super::unix_path::{Inode, bind_to_path};
 use crate::{Address, UnixAddress};
 
 pub(crate) struct UnixDatagram {
     socket: mio::net::UnixDatagram,
-    /// What is unlinked when it is closed; none without a path.
+    /// What to unlink on close; `None` without a path.
     inode: Option<Inode>,
     is_connected: bool,
 }
@@ -25,8 +24,7 @@ impl UnixDatagram {
     /// Binds to a path, to an abstract name, or to none. A socket that nobody has open any more is replaced (rule N1).
     pub(super) fn bind(address: &UnixAddress) -> io::Result<UnixDatagram> {
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-        #[cfg(target_vendor = "apple")]
-        socket.set_nosigpipe(true)?;
+        set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
             UnixAddress::Path(path) => {
                 // Refuses what cannot be a path.
@@ -64,7 +62,7 @@ impl UnixDatagram {
         self.is_connected
     }
 
-    /// Not std's, which has no abstract names for every path.
+    /// Not std's, which takes only paths.
     pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let to = destination(to)?;
         self.socket.try_io(|| SockRef::from(&self.socket).send_to_with_flags(bytes, &to, SEND_FLAGS))
@@ -74,9 +72,9 @@ impl UnixDatagram {
         self.socket.try_io(|| SockRef::from(&self.socket).send_with_flags(bytes, SEND_FLAGS))
     }
 
-    pub(super) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(super) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
         let (count, from) = self.socket.recv_from(buffer)?;
-        Ok(Received { count, from: from.into() })
+        Ok((count, from.into()))
     }
 
     pub(super) fn local_addr(&self) -> io::Result<Address> {

@@ -10,25 +10,27 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::unix_address;
+use super::options::backlog_length;
+use super::unix_address::unix_address;
 use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
 
 pub(crate) struct UnixListener {
     listener: mio::net::UnixListener,
-    /// What is unlinked when it is closed; none for an abstract name, and where somebody else sees to that.
+    /// What to unlink on close; `None` for an abstract name, and if the path is removed elsewhere.
     inode: Option<Inode>,
 }
 
 impl UnixListener {
-    /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced, where that can be told;
-    /// nothing else is.
+    /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced, on systems that can tell;
+    /// anything else is left alone.
     ///
-    /// The mode is there before it listens. Until then every connect is refused, so nobody slips in under another one.
+    /// The mode is set before the socket listens. Until then every connect is refused, so nobody connects under another
+    /// mode.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
         let listener = UnixListener::prepare(address, mode)?;
-        SockRef::from(&listener.listener).listen(super::listener::backlog_length(backlog))?;
+        SockRef::from(&listener.listener).listen(backlog_length(backlog))?;
         Ok(listener)
     }
 
@@ -60,13 +62,14 @@ impl UnixListener {
         Ok(listener)
     }
 
-    /// Takes a listener that somebody else made, who removes its path.
+    /// Takes a listener that was made elsewhere. Its path is not removed here.
     pub(super) fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         listener.set_nonblocking(true)?;
         Ok(UnixListener { listener: mio::net::UnixListener::from_std(listener), inode: None })
     }
 
-    /// Whether its path is removed when it is closed. Where it was not to be, what stands there now is taken for its own.
+    /// Sets whether its path is removed on close. If it was not to be so far, the socket that is at the path now is
+    /// taken for its own.
     pub(super) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match (&self.inode, self.local_addr()?) {
             (None, Address::Unix(UnixAddress::Path(path))) if unlinks => {
@@ -100,8 +103,8 @@ impl UnixListener {
     }
 }
 
-/// Unlinks its path, if that is still its own. Before the socket is closed: as long as it is open, no other file can come
-/// to have the number of its inode.
+/// Unlinks its path, if that is still its own. Before the socket is closed: as long as it is open, no other file can
+/// get the number of its inode.
 impl Drop for UnixListener {
     fn drop(&mut self) {
         if let Some(inode) = &self.inode {

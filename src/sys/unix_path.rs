@@ -1,4 +1,4 @@
-//! Unix sockets at paths: what stands there, whose it is, and what may be replaced (rule N1).
+//! Unix sockets at paths: what is there, whose it is, and what may be replaced (rule N1).
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -9,20 +9,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// So long after a socket has refused it is asked once more: one that is bound and does not listen yet refuses too.
+/// How long to wait before asking a socket that has refused once more: one that is bound and does not listen yet
+/// refuses too.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Whether a stream socket that refuses twice has nobody who listens. On Linux it would block where its backlog is full; BSD
-/// and macOS have it refuse then, so there it may be the one of a busy server.
+/// Whether nobody listens on a stream socket that refuses twice. On Linux a connect blocks while the backlog is full;
+/// on BSD and macOS it is refused, so there the socket may be that of a busy server.
 pub(super) const REFUSAL_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A path, and what stood there when this was made.
+/// A path, and the inode that was there when this was made.
 #[derive(PartialEq, Eq)]
 pub(super) struct Inode {
     path: PathBuf,
     device: u64,
     number: u64,
-    /// When it was made, of a socket.
+    /// When it was last modified, which for a socket is when it was made.
     modified: (i64, i64),
 }
 
@@ -41,7 +42,7 @@ impl Inode {
         (self.device, self.number) == (found.dev(), found.ino())
     }
 
-    /// Unlinks the path of a socket that is open here, unless something else stands there by now, or nothing.
+    /// Unlinks the path of a socket that is open here, unless something else is there by now, or nothing.
     pub(super) fn unlink(&self) -> io::Result<()> {
         match fs::symlink_metadata(&self.path) {
             Ok(found) if self.is(&found) => fs::remove_file(&self.path),
@@ -50,10 +51,10 @@ impl Inode {
         }
     }
 
-    /// Unlinks the path of a socket that nobody has open. Returns whether it has; `false` where nothing is there any more.
+    /// Unlinks the path of a socket that nobody has open. Returns whether it did; `false` if nothing is there any more.
     ///
-    /// Between a look and an unlink another server could replace it and bind its own, of the same number even. So whoever
-    /// unlinks it has given that inode a second name before, and of several servers one can.
+    /// Between a look and an unlink another server could replace it with its own, even one with the same inode number.
+    /// So a server gives the inode a second name before it unlinks it, which only one of several servers can do.
     fn unlink_stale(&self, now: SystemTime) -> io::Result<bool> {
         let claim = self.claim(now)?;
         let unlinked = match fs::symlink_metadata(&self.path) {
@@ -68,8 +69,8 @@ impl Inode {
         unlinked
     }
 
-    /// Gives a stale socket the name by which servers tell each other that it is being unlinked. `None` where that cannot be:
-    /// in a file system without such links, and of somebody else's socket.
+    /// Gives a stale socket the name by which servers tell each other that it is being unlinked. `None` if that is
+    /// impossible: in a file system without hard links, and for another user's socket.
     fn claim(&self, now: SystemTime) -> io::Result<Option<PathBuf>> {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".stale-{:x}-{:x}-{:x}", self.number, self.modified.0, self.modified.1));
@@ -77,18 +78,18 @@ impl Inode {
         match fs::hard_link(&self.path, &claim) {
             Ok(()) => Ok(Some(claim)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_recent(&claim, now) => Err(in_use()),
-            // Its maker was killed in the middle.
+            // The process that made it was killed before it was done.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Some(claim)),
             Err(_) => Ok(None),
         }
     }
 }
 
-/// Whether a claim was made within the last second. One takes some microseconds.
+/// Whether a claim was made within the last second. One is held for some microseconds.
 fn is_recent(claim: &Path, now: SystemTime) -> bool {
     let Ok(found) = fs::symlink_metadata(claim) else { return true };
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Making another name for it has changed the inode.
+    // Making the link has changed the inode.
     now.as_secs().saturating_sub(u64::try_from(found.ctime()).unwrap_or_default()) <= 1
 }
 
@@ -110,27 +111,29 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: b
     Inode::of(path, &fs::symlink_metadata(path)?)
 }
 
-/// Removes the Unix socket at a path, if nobody listens on it, as a crash leaves it. Returns whether it has; `false` where
-/// nothing stands there.
+/// Removes the Unix socket at a path if nobody listens on it, as after a crash. Returns whether it did; `false` if
+/// nothing is there.
 ///
-/// On Linux [`Context::listen_unix`](crate::Context::listen_unix) does this by itself. BSD and macOS refuse who connects to a
-/// server whose backlog is full, as they do where nobody listens: who calls this there before listening knows that no
-/// server is running that is so busy.
+/// On Linux [`Context::listen_unix`](crate::Context::listen_unix) does this by itself. BSD and macOS refuse a connect
+/// while a server's backlog is full, as they do if nobody listens: call this there only if no such busy server can be
+/// running.
 ///
 /// One that is bound and does not listen yet refuses too, so a socket that refuses is asked again after 50 ms, for which this
 /// blocks. Nothing is unlinked but the very socket that refused both times.
 ///
 /// # Errors
 ///
-/// `AddrInUse` where somebody listens there or is about to, or where the path is anything else than a stream socket; and what
+/// `AddrInUse` if somebody listens there or is about to, or if the path is anything else than a stream socket; and what
 /// the system says, such as `PermissionDenied`.
 pub fn remove_stale_socket(path: impl AsRef<Path>) -> io::Result<bool> {
     remove_stale(path.as_ref(), Type::STREAM, || thread::sleep(MOMENT))
 }
 
-/// Removes a socket that refuses, and refuses again after a moment. Returns whether it has; `false` where nothing is there.
+/// Removes a socket that refuses, and refuses again after a moment. Returns whether it did; `false` if nothing is
+/// there.
 ///
-/// This holds for datagram sockets, too. They are alive once they are bound; but the kernel makes the path before it binds.
+/// The same goes for datagram sockets: they are alive once they are bound, but the kernel makes the path before it
+/// binds.
 fn remove_stale(path: &Path, kind: Type, wait_a_moment: impl FnOnce()) -> io::Result<bool> {
     let Some(stale) = refusing(path, kind)? else { return Ok(false) };
     wait_a_moment();
@@ -142,7 +145,7 @@ fn remove_stale(path: &Path, kind: Type, wait_a_moment: impl FnOnce()) -> io::Re
     }
 }
 
-/// What stands at a path, where it is a socket that refuses; `None` where there is nothing.
+/// The inode at a path, if it is a socket that refuses; `None` if nothing is there.
 fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

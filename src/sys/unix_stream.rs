@@ -8,21 +8,17 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
 use super::PutOff;
-use super::stream::SEND_FLAGS;
+use super::options::{SEND_FLAGS, set_no_sigpipe};
+use super::unix_address::unix_address;
 use crate::{Address, UnixAddress};
 
 /// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
-/// its peer reads, which would be one wake-up too many for each message.
+/// its peer reads, which would be a needless wake-up for each message.
 pub(crate) struct UnixStream {
     stream: mio::net::UnixStream,
     awaits_writable: bool,
-    /// A read is put off: the one that would tell that a short one has left nothing.
+    /// Whether the read is put off that would tell whether a short one has emptied the socket.
     put_off: PutOff,
-}
-
-/// Sends by a socket that is in no loop. Not std's write, which can raise SIGPIPE (rule W7).
-pub(crate) fn send(stream: &std::os::unix::net::UnixStream, data: &[u8]) -> io::Result<usize> {
-    SockRef::from(stream).send_with_flags(data, SEND_FLAGS)
 }
 
 impl UnixStream {
@@ -31,13 +27,13 @@ impl UnixStream {
     }
 
     pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
-        // An error here is one of the connection's, which its first read or write shows.
+        // An error here is the connection's own: its first read or write reports it.
         let _ = set_options(&stream);
         UnixStream { stream, awaits_writable: false, put_off: PutOff::No }
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
-        let stream = mio::net::UnixStream::connect_addr(&super::unix_address(address)?)?;
+        let stream = mio::net::UnixStream::connect_addr(&unix_address(address)?)?;
         let stream = UnixStream { stream, awaits_writable: false, put_off: PutOff::No };
         stream.prepare()?;
         Ok(stream)
@@ -76,21 +72,22 @@ impl UnixStream {
         self.stream.read(buffer)
     }
 
-    /// Puts the next read off, after one that stopped short. `None` where that cannot be; else how it stood before.
+    /// Puts off the next read, after one that stopped short. Returns the state before; `None` if the read must be done
+    /// now.
     ///
-    /// On Linux a short read leaves something behind where an urgent byte comes next, of which a hint tells, or where a
-    /// message carried descriptors or, if they are asked for, other credentials than the one before. No event tells of
-    /// these.
+    /// On Linux a short read leaves something behind if an urgent byte comes next, which a hint tells, or if a message
+    /// carried descriptors or, where those are asked for, other credentials than the one before. No event tells of the
+    /// latter two.
     pub(super) fn put_off_reading(&mut self) -> Option<PutOff> {
         cfg!(any(target_os = "linux", target_os = "android")).then(|| self.put_off.renew())
     }
 
-    /// A moment is over for the read that was put off.
+    /// The moment is over for which a read was put off. Returns the state before.
     pub(super) fn pass_put_off(&mut self) -> PutOff {
         self.put_off.pass()
     }
 
-    /// As [`send`].
+    /// Not std's, which can raise SIGPIPE (rule W7).
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let stream = &self.stream;
         stream.try_io(|| SockRef::from(stream).send_with_flags(bytes, SEND_FLAGS))
@@ -118,24 +115,26 @@ impl UnixStream {
         self.stream.peer_addr().map(Address::from)
     }
 
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
+    }
+
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
-/// What every stream of ours is. On Linux a listener hands none of it on to what it accepts (measured with 6.18).
+/// The options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured with
+/// 6.18).
 fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    // Urgent bytes in line with the rest, where Unix sockets have such.
+    // Urgent bytes in line with the rest, on systems where Unix sockets have them.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    super::stream::if_supported(socket.set_out_of_band_inline(true))?;
-    #[cfg(target_vendor = "apple")]
-    socket.set_nosigpipe(true)?;
-    let _ = socket;
-    Ok(())
+    super::options::if_supported(socket.set_out_of_band_inline(true))?;
+    set_no_sigpipe(&socket)
 }
 
-/// What reading is registered for. A read stops short in front of an urgent byte, and only the hint at that tells that
+/// What reading is registered for. A read stops short before an urgent byte, and only the hint at that byte tells that
 /// it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
 fn read_interest() -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DatagramPeer, Faults, Peer, PeerListener};
+use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
 use crate::{Address, Context, Detached, EventLoop, Limits, PanicPolicy, Protocol};
 
@@ -97,8 +99,8 @@ impl Network {
     /// Never; a simulated loop can always be made.
     pub fn host_with_limits(&mut self, limits: Limits) -> HostId {
         let host = self.bare_host();
-        let poller = Poller::Sim(self.sim.poller(host.0));
-        let event_loop = EventLoop::on(poller, Clock::Sim(self.sim.clock()), limits);
+        let poller = Poller::Memory(Box::new(self.sim.poller(host.0)));
+        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock())), limits);
         let mut event_loop = event_loop.expect("a simulated loop needs nothing of the system");
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         self.hosts[host.0] = Some(event_loop);
@@ -153,7 +155,7 @@ impl Network {
     ///
     /// As [`event_loop`](Network::event_loop).
     pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl Protocol + 'static) {
-        match self.event_loop(host).core.parts.poller.connect(to, None) {
+        match sys::Stream::connect(&self.event_loop(host).core.parts.poller, to, None) {
             Ok(stream) => self.connects.push(Connect { host, stream, protocol: Box::new(protocol) }),
             Err(error) => self.failed_connects.push(error),
         }
@@ -234,7 +236,12 @@ impl Network {
         let address = listener.local_addr().ok().and_then(|address| address.as_inet()).expect("it has just been bound");
         let peer = self.peer(address);
         let (stream, from) = listener.accept().expect("it has connected, with no latency and no faults");
-        let id = self.event_loop(host).core.parts.attach(held(stream, from), protocol).expect("a slot is free");
+        let id = self
+            .event_loop(host)
+            .core
+            .parts
+            .attach(held(sys::Stream::Memory(Box::new(stream)), from), protocol)
+            .expect("a slot is free");
         (id, peer)
     }
 

@@ -5,8 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::HostId;
-use crate::sys;
-use crate::sys::sim;
+use crate::sys::memory::{Datagram as _, Stream as _};
+use crate::sys::{self, sim};
 
 /// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
 ///
@@ -205,7 +205,7 @@ impl PeerListener {
     pub fn accept(&mut self) -> Option<Peer> {
         loop {
             match self.listener.accept() {
-                Ok((sys::Stream::Sim(stream), _)) => return Some(Peer::new(stream)),
+                Ok((stream, _)) => return Some(Peer::new(stream)),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
                 _ => return None,
             }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
@@ -159,16 +160,17 @@ impl Scene {
 
     pub(crate) fn with_limits(limits: Limits) -> Scene {
         let world = World::new();
-        let poller = sys::Poller::Script(world.poller());
-        let mut event_loop = EventLoop::on(poller, sys::Clock::Script(world.clock()), limits).unwrap();
+        let poller = sys::Poller::Memory(Box::new(world.clone()));
+        let mut event_loop = EventLoop::on(poller, sys::Clock::Memory(Arc::new(world.clone())), limits).unwrap();
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         let (socket, backlog) = Listener::pair();
         let protocols = Protocols::default();
         let waiting = protocols.clone();
         let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| waiting.borrow_mut().pop_front().flatten();
         let core = &mut event_loop.core;
-        let listener =
-            ListenerId(core.parts.add_listener(Ok(sys::Listener::Script(socket)), Box::new(factory)).unwrap());
+        let listener = ListenerId(
+            core.parts.add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory)).unwrap(),
+        );
         Scene { event_loop, world, backlog, listener, protocols }
     }
 
@@ -200,7 +202,7 @@ impl Scene {
     ) -> (ConnectionId, Peer) {
         let (stream, peer) = Stream::pair();
         let address = stream.address();
-        let detached = Detached::new(sys::Stream::Script(stream), Some(address), vec![], vec![]);
+        let detached = Detached::new(sys::Stream::Memory(Box::new(stream)), Some(address), vec![], vec![]);
         let id = self.event_loop.core.parts.attach(detached, protocol(log, act)).unwrap();
         (ConnectionId(id), peer)
     }
@@ -211,7 +213,12 @@ impl Scene {
         factory: impl FnMut(&mut crate::Context<'_>, &crate::Address) -> Option<Box<dyn Protocol>> + 'static,
     ) -> (ListenerId, Backlog) {
         let (socket, backlog) = Listener::pair();
-        let id = self.event_loop.core.parts.add_listener(Ok(sys::Listener::Script(socket)), Box::new(factory)).unwrap();
+        let id = self
+            .event_loop
+            .core
+            .parts
+            .add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory))
+            .unwrap();
         (ListenerId(id), backlog)
     }
 

@@ -249,7 +249,7 @@ fn page() -> String {
 }
 
 #[test]
-fn architecture_shows_the_table() {
+fn c5_architecture_shows_the_same_table() {
     let page = page();
     assert!(include_str!("../../ARCHITECTURE.md").contains(&page), "ARCHITECTURE.md lacks this table:\n\n{page}");
 }

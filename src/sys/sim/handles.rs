@@ -1,5 +1,6 @@
 //! The simulated objects as the arms of `sys`' enums hold them: each a name for something in the world.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, lock};
 use crate::Address;
-use crate::sys::{self, Readiness};
+use crate::sys::memory::{self, Batch};
 
 #[derive(Clone)]
 pub(crate) struct Clock(pub(super) Shared);
 
-impl Clock {
-    pub(crate) fn now(&self) -> Instant {
+impl memory::Clock for Clock {
+    fn now(&self) -> Instant {
         lock(&self.0).instant()
     }
 }
@@ -34,10 +35,6 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    pub(crate) fn waker(&self) -> Waker {
-        Waker(lock(&self.world).hosts[self.host].woken.clone())
-    }
-
     pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
         let id = lock(&self.world).listen(self.host, address, backlog)?;
         Ok(Listener { world: self.world.clone(), id })
@@ -52,18 +49,44 @@ impl Poller {
         let id = lock(&self.world).bind_datagram(self.host, address)?;
         Ok(Datagram { world: self.world.clone(), id })
     }
+}
 
-    fn register(&self, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
-        if !Arc::ptr_eq(world, &self.world) {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        lock(world).register(id, self.host, token);
-        Ok(())
+/// Registers a socket of a world at the poller of one of its hosts.
+fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
+    let poller: Option<&Poller> = poller.as_any().and_then(|poller| poller.downcast_ref());
+    let poller = poller.filter(|poller| Arc::ptr_eq(world, &poller.world)).ok_or(io::ErrorKind::Unsupported)?;
+    lock(world).register(id, poller.host, token);
+    Ok(())
+}
+
+impl memory::Poller for Poller {
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
-    /// Waits: where nothing is ready the world moves on, to when something is, or to the end of the wait. It never does
-    /// for a wait of no length.
-    pub(crate) fn poll(&mut self, events: &mut Vec<(usize, Readiness)>, timeout: Option<Duration>) -> io::Result<()> {
+    fn waker(&self) -> Arc<dyn memory::Waker> {
+        lock(&self.world).hosts[self.host].woken.clone()
+    }
+
+    fn events(&self) -> Batch {
+        Batch::new()
+    }
+
+    fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Box<dyn memory::Listener>> {
+        Ok(Box::new(Poller::listen(self, address, backlog)?))
+    }
+
+    fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Box<dyn memory::Stream>> {
+        Ok(Box::new(Poller::connect(self, address, local)?))
+    }
+
+    fn bind_datagram(&self, address: SocketAddr) -> io::Result<Box<dyn memory::Datagram>> {
+        Ok(Box::new(Poller::bind_datagram(self, address)?))
+    }
+
+    /// If nothing is ready the world moves on, to when something is or to the end of the wait. It never does for a wait of
+    /// no length.
+    fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
         let world = &mut *lock(&self.world);
         let end = timeout.map(|timeout| world.now.saturating_add(timeout));
         events.clear();
@@ -86,21 +109,18 @@ impl Poller {
         }
     }
 
-    /// Notes why a connection ended, for tests of its protocol.
-    pub(crate) fn note_loss(&self, token: usize, reason: String) {
+    /// For tests of the connection's protocol.
+    fn note_loss(&self, token: usize, reason: String) {
         let mut world = lock(&self.world);
         world.note(format_args!("host {}: a connection is lost: {reason}", self.host));
         world.losses.push((self.host, token, reason));
     }
 }
 
-/// Wakes a loop, from other threads too; the world itself is one thread's.
-#[derive(Debug)]
-pub(crate) struct Waker(Arc<AtomicBool>);
-
-impl Waker {
-    pub(crate) fn wake(&self) -> io::Result<()> {
-        self.0.store(true, Ordering::Relaxed);
+/// A host's mark that its loop was woken, which other threads set too; the world itself is one thread's.
+impl memory::Waker for AtomicBool {
+    fn wake(&self) -> io::Result<()> {
+        self.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -111,16 +131,23 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
-        poller.register(&self.world, self.id, token)
-    }
-
-    pub(crate) fn accept(&mut self) -> io::Result<(sys::Stream, Address)> {
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let (id, peer) = lock(&self.world).accept(self.id)?;
-        Ok((sys::Stream::Sim(Stream { world: self.world.clone(), id }), peer.into()))
+        Ok((Stream { world: self.world.clone(), id }, peer.into()))
+    }
+}
+
+impl memory::Listener for Listener {
+    fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
+        register(poller, &self.world, self.id, token)
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+    fn accept(&mut self) -> io::Result<(Box<dyn memory::Stream>, Address)> {
+        let (stream, peer) = Listener::accept(self)?;
+        Ok((Box::new(stream), peer))
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
         let mut world = lock(&self.world);
         let listener = world.listener(self.id).ok_or(io::ErrorKind::NotConnected)?;
         Ok(listener.local.into())
@@ -139,53 +166,6 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
-        poller.register(&self.world, self.id, token)
-    }
-
-    pub(crate) fn deregister(&mut self) -> io::Result<()> {
-        lock(&self.world).deregister(self.id);
-        Ok(())
-    }
-
-    pub(crate) fn tell_again(&mut self) {
-        lock(&self.world).wake(self.id);
-    }
-
-    pub(crate) fn short_read_empties(&self) -> bool {
-        lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
-    }
-
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        lock(&self.world).read(self.id, buffer)
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
-    }
-
-    pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        lock(&self.world).write(self.id, pieces)
-    }
-
-    /// Sends one urgent byte.
-    pub(crate) fn write_urgent(&mut self, byte: u8) -> io::Result<()> {
-        lock(&self.world).write_urgent(self.id, byte)
-    }
-
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        lock(&self.world).shutdown_write(self.id)
-    }
-
-    /// Closes by a reset; dropping it then finds nothing left.
-    pub(crate) fn reset(self) {
-        lock(&self.world).reset(self.id);
-    }
-
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        lock(&self.world).take_error(self.id)
-    }
-
     /// Writes these bytes as the kernel takes them, with no further call.
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
         lock(&self.world).queue(self.id, bytes);
@@ -196,16 +176,59 @@ impl Stream {
         lock(&self.world).queued(self.id)
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+    pub(crate) fn set_stalled(&mut self, stalled: bool) {
+        lock(&self.world).set_stalled(self.id, stalled);
+    }
+}
+
+impl memory::Stream for Stream {
+    fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
+        register(poller, &self.world, self.id, token)
+    }
+
+    fn deregister(&mut self) -> io::Result<()> {
+        lock(&self.world).deregister(self.id);
+        Ok(())
+    }
+
+    fn tell_again(&mut self) {
+        lock(&self.world).wake(self.id);
+    }
+
+    fn short_read_empties(&self) -> bool {
+        lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        lock(&self.world).read(self.id, buffer)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        lock(&self.world).write(self.id, pieces)
+    }
+
+    fn write_urgent(&mut self, byte: u8) -> io::Result<()> {
+        lock(&self.world).write_urgent(self.id, byte)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        lock(&self.world).shutdown_write(self.id)
+    }
+
+    fn reset(&self) {
+        lock(&self.world).reset(self.id);
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        lock(&self.world).take_error(self.id)
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
         lock(&self.world).local_addr(self.id).map(Address::from)
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+    fn peer_addr(&self) -> io::Result<Address> {
         lock(&self.world).peer_addr(self.id).map(Address::from)
-    }
-
-    pub(crate) fn set_stalled(&mut self, stalled: bool) {
-        lock(&self.world).set_stalled(self.id, stalled);
     }
 }
 
@@ -220,37 +243,37 @@ pub(crate) struct Datagram {
     id: SocketId,
 }
 
-impl Datagram {
-    pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
-        poller.register(&self.world, self.id, token)
+impl memory::Datagram for Datagram {
+    fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
+        register(poller, &self.world, self.id, token)
     }
 
-    pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
+    fn connect(&self, address: SocketAddr) -> io::Result<()> {
         lock(&self.world).connect_datagram(self.id, address)
     }
 
-    pub(crate) fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
         lock(&self.world).send_datagram(self.id, bytes, Some(to))
     }
 
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         lock(&self.world).send_datagram(self.id, bytes, None)
     }
 
-    pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         lock(&self.world).receive_datagram(self.id, buffer)
     }
 
     #[cfg(test)]
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
+    fn take_error(&self) -> Option<io::Error> {
         lock(&self.world).take_datagram_error(self.id).map(io::Error::from)
     }
 
-    pub(crate) fn await_writable(&mut self, awaits: bool) {
+    fn await_writable(&mut self, awaits: bool) {
         lock(&self.world).await_datagram_room(self.id, awaits);
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
         lock(&self.world).datagram_local(self.id)
     }
 }

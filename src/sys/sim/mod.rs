@@ -17,26 +17,19 @@ mod world;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::errno::Errno;
 pub use self::faults::Faults;
-pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream, Waker};
+pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream};
 pub use self::random::Random;
 pub(crate) use self::world::HostIndex;
 #[cfg(test)]
 use self::world::Socket;
 use self::world::{Kind, World};
+use super::memory::{self, lock, shared};
 
-/// The world is one thread's, for its runs to be the same each time. A lock holds it all the same: a detached connection is
-/// `Send`, whatever features are on.
-type Shared = Arc<Mutex<World>>;
-
-fn lock(world: &Shared) -> MutexGuard<'_, World> {
-    // No user code runs while it is held; after a bug of ours, a destructor is not to hide that by another panic.
-    world.lock().unwrap_or_else(PoisonError::into_inner)
-}
+type Shared = memory::Shared<World>;
 
 /// A simulated network: what its hosts share.
 #[derive(Clone)]
@@ -67,7 +60,7 @@ pub(crate) struct Inspected {
 
 impl Network {
     pub(crate) fn new(seed: u64, faults: Faults) -> Network {
-        Network(Arc::new(Mutex::new(World::new(seed, faults))))
+        Network(shared(World::new(seed, faults)))
     }
 
     pub(crate) fn add_host(&self) -> HostIndex {

@@ -426,7 +426,9 @@ fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_b
 
     let clock = crate::sys::script::World::new();
     let poller = crate::sys::Poller::new().unwrap();
-    let mut event_loop = EventLoop::on(poller, crate::sys::Clock::Script(clock.clock()), Limits::default()).unwrap();
+    let mut event_loop =
+        EventLoop::on(poller, crate::sys::Clock::Memory(std::sync::Arc::new(clock.clone())), Limits::default())
+            .unwrap();
     let log = Log::default();
     let recorder = Recorder { log: log.clone(), act: |_: &Event<'_>, _: &mut DatagramTransport<'_>| {} };
     let name = format!("switchboard large {}", std::process::id());

@@ -154,7 +154,7 @@ impl Machine {
     }
 
     fn listen(&mut self, name: &str, backlog: u32) -> io::Result<String> {
-        let listener = self.poller.listen(([127, 0, 0, 1], 0).into(), backlog)?;
+        let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog)?;
         let address = listener.local_addr()?.as_inet().unwrap();
         self.addresses.insert(name.to_owned(), address);
         self.register(name, Socket::Listener(listener))?;
@@ -164,8 +164,8 @@ impl Machine {
     /// A port that nobody listens on: a socket is bound to it, for nobody else to take it meanwhile.
     fn unanswered_address(&mut self) -> io::Result<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        if let Poller::Sim(_) = self.poller {
-            return self.poller.listen(any, 1)?.local_addr().map(|address| address.as_inet().unwrap());
+        if self.poller.is_in_memory() {
+            return Listener::bind(&self.poller, any, 1)?.local_addr().map(|address| address.as_inet().unwrap());
         }
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&any.into())?;
@@ -176,10 +176,10 @@ impl Machine {
 
     fn connect_to_itself(&mut self) -> io::Result<Stream> {
         loop {
-            let listener = self.poller.listen(([127, 0, 0, 1], 0).into(), 1)?;
+            let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), 1)?;
             let address = listener.local_addr()?.as_inet().unwrap();
             drop(listener);
-            match self.poller.connect(address, Some(address)) {
+            match Stream::connect(&self.poller, address, Some(address)) {
                 // Another test was faster.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 result => return result,
@@ -191,10 +191,10 @@ impl Machine {
         let stream = match to {
             "nobody" => {
                 let nobody = self.unanswered_address()?;
-                self.poller.connect(nobody, None)?
+                Stream::connect(&self.poller, nobody, None)?
             }
             "self" => self.connect_to_itself()?,
-            name => self.poller.connect(self.addresses[name], None)?,
+            name => Stream::connect(&self.poller, self.addresses[name], None)?,
         };
         let address = stream.local_addr()?.as_inet().unwrap();
         self.addresses.insert(name.to_owned(), address);
@@ -203,7 +203,7 @@ impl Machine {
     }
 
     fn bind(&mut self, name: &str) -> io::Result<String> {
-        let socket = self.poller.bind_datagram(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let socket = Datagram::bind(&self.poller, &SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
         self.addresses.insert(name.to_owned(), socket.local_addr()?.as_inet().unwrap());
         self.register(name, Socket::Datagram(socket))?;
         Ok("bound".into())
@@ -272,7 +272,7 @@ impl Machine {
 
     fn urgent(&mut self, name: &str, byte: u8) -> io::Result<String> {
         match self.stream(name) {
-            Stream::Sim(stream) => stream.write_urgent(byte)?,
+            Stream::Memory(stream) => stream.write_urgent(byte)?,
             stream => {
                 let descriptor = stream.as_fd().unwrap();
                 socket2::SockRef::from(&descriptor).send_out_of_band(&[byte])?;

@@ -7,6 +7,8 @@
 mod machine;
 mod scripts;
 
+use std::sync::Arc;
+
 use self::machine::Machine;
 use crate::sys::sim::{Faults, Network};
 use crate::sys::{Clock, Poller};
@@ -14,7 +16,8 @@ use crate::sys::{Clock, Poller};
 fn compare(name: &str, script: &str) {
     let network = Network::new(0, Faults::none());
     let host = network.add_host();
-    let mut simulated = Machine::new(Poller::Sim(network.poller(host)), Clock::Sim(network.clock()));
+    let mut simulated =
+        Machine::new(Poller::Memory(Box::new(network.poller(host))), Clock::Memory(Arc::new(network.clock())));
     let mut real = Machine::new(Poller::new().unwrap(), Clock::System);
     let steps = script.split(';').map(str::trim).filter(|step| !step.is_empty());
     for (number, step) in steps.enumerate() {

@@ -1,4 +1,4 @@
-//! What an error of `accept` means.
+//! What the errors of calls mean.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use std::io;
 pub(crate) enum AcceptError {
     /// Nobody is waiting any more.
     Drained,
-    /// That one connection is gone, or the call was interrupted; the next one may be well.
+    /// That one connection is gone, or the call was interrupted; the next accept may succeed.
     Skip,
     /// Descriptors or memory ran out. Waiting connections still wait.
     Overload,
-    /// The socket is none, or does not listen: it will never accept again.
+    /// It is not a socket, or does not listen: it will never accept again.
     Invalid,
-    /// Something we know no meaning for.
+    /// Its meaning is unknown.
     Unknown,
 }
 
@@ -55,6 +55,51 @@ fn of_os_error(code: i32) -> AcceptError {
 #[cfg(not(any(unix, windows)))]
 fn of_os_error(_: i32) -> AcceptError {
     AcceptError::Unknown
+}
+
+/// Whether an error of `connect` only means that it is under way.
+pub(super) fn is_begun(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::EINPROGRESS) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Whether an error of a send only means that the kernel is full, and what ends that (rule W6).
+pub(crate) fn is_blocked(error: &io::Error) -> Option<Blocked> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Some(Blocked::UntilEvent),
+        _ if is_out_of_buffers(error) => Some(Blocked::UntilLater),
+        _ => None,
+    }
+}
+
+/// What ends a blocked send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// A writable event.
+    UntilEvent,
+    /// Only time: the kernel is out of buffers and tells nobody when it has some again.
+    UntilLater,
+}
+
+/// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
+#[cfg(unix)]
+pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
+#[cfg(not(unix))]
+pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(10055) // WSAENOBUFS
+}
+
+/// Whether an error of a send may be about an earlier datagram, so that this one was not sent.
+pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }
 
 #[cfg(all(test, unix))]

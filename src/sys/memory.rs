@@ -1,0 +1,190 @@
+//! Sockets, pollers and clocks in memory: those of the simulator, and those of the scripts of the crate's own tests.
+//!
+//! The enums of `sys` have one arm for both. It holds a trait object: neither has to be fast.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{PutOff, Readiness};
+use crate::Address;
+
+#[cfg(not(any(test, feature = "testing")))]
+pub(crate) use absent::{InMemory, iter};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use present::{InMemory, Shared, iter, lock, shared};
+
+pub(crate) type Boxed<T> = InMemory<Box<T>>;
+
+/// A batch of events, by token.
+pub(crate) type Batch = Vec<(usize, Readiness)>;
+
+pub(crate) trait Clock: fmt::Debug {
+    fn now(&self) -> Instant;
+}
+
+pub(crate) trait Poller {
+    fn waker(&self) -> InMemory<Arc<dyn Waker>>;
+
+    /// A batch for [`poll`](Poller::poll) to fill.
+    fn events(&self) -> InMemory<Batch>;
+
+    /// Waits until something is ready, until woken, or for as long as this; `None`: for ever.
+    fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()>;
+
+    fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Boxed<dyn Stream>>;
+
+    fn listen(&self, _address: SocketAddr, _backlog: u32) -> io::Result<Boxed<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn bind_datagram(&self, _address: SocketAddr) -> io::Result<Boxed<dyn Datagram>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// For sockets of the simulator, which only register with a poller of their own network.
+    #[cfg(feature = "testing")]
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
+
+    /// Is told why a connection has ended.
+    #[cfg(feature = "testing")]
+    fn note_loss(&self, _token: usize, _reason: String) {}
+}
+
+/// As [`Handle`](crate::Handle) is, which holds one.
+pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
+    fn wake(&self) -> io::Result<()>;
+}
+
+/// As [`Detached`](crate::Detached) is, which holds one.
+pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
+    fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
+
+    fn deregister(&mut self) -> io::Result<()>;
+
+    fn tell_again(&mut self);
+
+    fn short_read_empties(&self) -> bool;
+
+    fn put_off_reading(&mut self) -> Option<PutOff> {
+        None
+    }
+
+    fn pass_put_off(&mut self) -> PutOff {
+        PutOff::No
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends one urgent byte.
+    #[cfg(feature = "testing")]
+    fn write_urgent(&mut self, _byte: u8) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()>;
+
+    /// Closes with a reset; dropping it then finds nothing left to do.
+    fn reset(&self);
+
+    fn take_error(&self) -> Option<io::Error>;
+
+    fn local_addr(&self) -> io::Result<Address>;
+
+    fn peer_addr(&self) -> io::Result<Address>;
+}
+
+pub(crate) trait Listener {
+    fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
+
+    fn accept(&mut self) -> io::Result<(Boxed<dyn Stream>, Address)>;
+
+    fn local_addr(&self) -> io::Result<Address>;
+}
+
+pub(crate) trait Datagram {
+    fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
+
+    fn await_writable(&mut self, awaits: bool);
+
+    fn connect(&self, address: SocketAddr) -> io::Result<()>;
+
+    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize>;
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    #[cfg(all(test, feature = "testing"))]
+    fn take_error(&self) -> Option<io::Error>;
+
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+#[cfg(any(test, feature = "testing"))]
+mod present {
+    use std::slice::Iter;
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+    /// An object in memory.
+    pub(crate) type InMemory<T> = T;
+
+    pub(crate) fn iter<T>(batch: &[T]) -> Iter<'_, T> {
+        batch.iter()
+    }
+
+    /// State that the loop's end of something and the test's end share. Only one thread uses it, but it is locked all
+    /// the same: a detached connection is `Send`, whatever features are on.
+    pub(crate) type Shared<T> = Arc<Mutex<T>>;
+
+    pub(crate) fn shared<T>(what: T) -> Shared<T> {
+        Arc::new(Mutex::new(what))
+    }
+
+    pub(crate) fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
+        // No user code runs under the lock; after a bug of ours, a destructor must not hide that with another panic.
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// In other builds there is nothing in memory.
+#[cfg(not(any(test, feature = "testing")))]
+mod absent {
+    use std::convert::Infallible;
+    use std::marker::PhantomData;
+    use std::ops::{Deref, DerefMut};
+    use std::slice::Iter;
+
+    /// An object in memory. There is none, so that the arms that hold one are no code.
+    #[derive(Clone, Debug)]
+    pub(crate) struct InMemory<T>(Infallible, PhantomData<fn() -> T>);
+
+    impl<T> Deref for InMemory<T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            match self.0 {}
+        }
+    }
+
+    impl<T> DerefMut for InMemory<T> {
+        fn deref_mut(&mut self) -> &mut T {
+            match self.0 {}
+        }
+    }
+
+    pub(crate) fn iter<T>(batch: &InMemory<Vec<T>>) -> InMemory<Iter<'_, T>> {
+        match batch.0 {}
+    }
+}

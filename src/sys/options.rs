@@ -1,0 +1,93 @@
+//! Options of sockets, and what calls take beside them: flags, lengths.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
+/// option for that in place of a flag.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+pub(super) const SEND_FLAGS: i32 = 0;
+
+/// Does by an option what [`SEND_FLAGS`] do elsewhere.
+#[cfg(target_vendor = "apple")]
+pub(super) fn set_no_sigpipe(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_nosigpipe(true)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn set_no_sigpipe(_: &SockRef<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
+pub(super) fn backlog_length(backlog: u32) -> i32 {
+    i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
+}
+
+/// No delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. On Linux an
+/// accepted stream inherits both from its listener, which saves two calls a connection.
+pub(super) fn set_tcp_options(socket: &SockRef<'_>) -> io::Result<()> {
+    if_supported(socket.set_tcp_nodelay(true))?;
+    if_supported(socket.set_out_of_band_inline(true))
+}
+
+/// The result of setting an option. One that the socket does not support is left out: MPTCP has no urgent data, and a
+/// Unix socket no delay.
+pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(error) if is_unsupported(&error) => Ok(()),
+        set => set,
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
+    #[cfg(not(unix))]
+    const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+/// Whether a socket in TCP's type is one of TCP.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn is_tcp(socket: &SockRef<'_>) -> bool {
+    matches!(socket.protocol(), Ok(Some(socket2::Protocol::TCP)))
+}
+
+/// Elsewhere nothing depends on it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
+    true
+}
+
+/// Limits how long the kernel keeps what is unsent when a TCP socket is closed, while the peer takes nothing of it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
+    // Zero would mean the system's default, and the kernel counts milliseconds in an `i32`.
+    let timeout = timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
+    // Where the option cannot be set, there is nothing left to bound.
+    let _ = socket.set_tcp_user_timeout(Some(timeout));
+}
+
+/// Elsewhere there is no such option.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn limit_orphan(_: &SockRef<'_>, _: Duration) {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r6_only_an_option_that_is_not_supported_is_left_out() {
+        for code in [libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
+            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_ok());
+        }
+        for code in [libc::EINVAL, libc::EBADF, libc::EPERM, libc::ENOBUFS] {
+            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_err());
+        }
+    }
+}
