@@ -1,4 +1,13 @@
 //! The quick path does what the general one does: the same scenes with it and without it, and no difference.
+//!
+//! `event_loop/quick.rs` is there for its speed alone, so nothing may tell that it was taken. Each test plays a scene twice on
+//! scripted sockets: once as it is, and once in a loop that is told never to take the quick path (`Outbox::set_quick`). What
+//! is compared is all that anybody can see: the callbacks in their order with their bytes, the system calls, what the peers
+//! were sent, and the counters.
+//!
+//! The scenes with fixed steps name one thing each that must leave the quick path: a pause, a write to somebody else, a panic,
+//! an end that comes along. The random ones have protocols that do anything (`life.rs`), so that what nobody thought of is
+//! played too; a seed is one scene, and a failing one is run again by its number.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -75,3 +75,21 @@ fn one_file_changes_the_state_of_a_connection_and_one_the_sum_of_what_is_queued(
         assert_eq!(places, [only_in], "{what:?}");
     }
 }
+
+#[test]
+fn the_tests_of_each_room_are_found_by_its_name() {
+    let page = read("ARCHITECTURE.md");
+    let (_, table) = page.split_once("| room | its tests |").expect("it is there");
+    let table = &table[..table.find("\n\n").expect("it ends")];
+    let mut named: Vec<_> = table.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let mut there: Vec<_> = rust_files("src/tests")
+        .iter()
+        .map(|file| file.trim_start_matches("src/tests/").trim_end_matches(".rs"))
+        .map(|name| name.split('/').next().expect("it has a first part").to_owned())
+        .filter(|name| name != "mod")
+        .collect();
+    named.sort();
+    there.sort();
+    there.dedup();
+    assert_eq!(named, there, "on the page, and in src/tests");
+}

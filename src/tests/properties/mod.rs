@@ -2,6 +2,15 @@
 //!
 //! `SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features properties` runs so many; the line that a failing
 //! one prints runs it again, with its trace.
+//!
+//! A run is a few loops on a simulated network, and steps that a seed chooses: connect, write, stall, cut, let time pass
+//! (`actions.rs`, `peers.rs`). Protocols choose too, within their callbacks (`program.rs`). All that happens is entered in one
+//! **ledger** (`ledger.rs`), from both sides: what a program has asked for and been told, and what a peer has sent and got.
+//! The guarantees are sums and orders in that ledger. Bytes arrive once, in order, up to the first that was lost for a reason
+//! that was told; each connection that was made is lost once, and hears nothing after; a mark is told when it is crossed, and
+//! not else; no cap is passed. What a step must change at once is checked there (`Ledger::check`), what must hold between two
+//! turns after each of them (`checks.rs`), and what must be left at the end, which is nothing, when all are gone. That the
+//! programs reach the rare cases at all is counted (`coverage.rs`): a guarantee about something that never happens is none.
 
 mod actions;
 mod checks;
