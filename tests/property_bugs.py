@@ -72,7 +72,7 @@ BUGS = [
     ("out of buffers sets no timer", 300, [
         (LOOP + "timers.rs", "self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));", "")]),
     ("connection_lost comes twice", 300, [
-        (LOOP + "parts.rs", "let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {",
+        (LOOP + "parts.rs", "let Some(mut connection) = self.slots.alive_mut(id) else {",
          "let Some(mut connection) = self.slots.connection_mut(id) else {")]),
     ("the end of a stream comes twice", 300, [
         (CONNECTION + "reading.rs", "self.life.step(Event::PeerEnded) && self.state()", "self.state() != State::Open && self.life.step(Event::PeerEnded) && self.state()")]),

@@ -29,6 +29,20 @@ impl Core {
     }
 
     fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
+        let mut callback = Some(callback);
+        self.call_each_datagram(id, &mut |protocol, transport| {
+            if let Some(callback) = callback.take() {
+                callback(protocol, transport);
+            }
+        });
+    }
+
+    /// What `call_datagram` does, compiled once for all callbacks.
+    fn call_each_datagram(
+        &mut self,
+        id: Id,
+        callback: &mut dyn FnMut(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>),
+    ) {
         let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
         let Some(mut protocol) = protocol else { return };
         let called = self.guard_telling("a datagram protocol", |core| {

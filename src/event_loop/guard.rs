@@ -97,13 +97,17 @@ impl Core {
     ) -> thread::Result<R> {
         match self.parts.watch.times_callbacks() {
             false => self.catch(code),
-            true => self.time(name, about, code),
+            true => {
+                let (mut code, mut result) = (Some(code), None);
+                let timed = self.time(name, about, &mut |core| result = code.take().map(|code| code(core)));
+                timed.map(|()| result.expect("it has returned"))
+            }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn time<R>(&mut self, name: &'static str, about: About, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
+    fn time(&mut self, name: &'static str, about: About, code: &mut dyn FnMut(&mut Core)) -> thread::Result<()> {
         let began = self.parts.time.now();
         let result = self.catch(code);
         self.parts.watch.note(name, about, began, self.parts.time.now());
@@ -142,19 +146,7 @@ impl Core {
 
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        // Not by `catch_timed`, in which the code is compiled twice.
-        let began = self.parts.watch.times_callbacks().then(|| self.parts.time.now());
-        let result = self.catch(code);
-        if let Some(began) = began {
-            self.parts.watch.note(what, About::Nobody, began, self.parts.time.now());
-        }
-        self.unless_caught(what, result).ok()
-    }
-
-    /// As [`guard`](Core::guard), a few instructions faster, for what is done for each connection.
-    pub(super) fn guard_often<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        let result = self.catch_timed(what, About::Nobody, code);
-        self.unless_caught(what, result).ok()
+        self.guard_telling(what, code).ok()
     }
 
     /// As [`guard`](Core::guard), with the panic's message.
@@ -163,8 +155,25 @@ impl Core {
         what: &'static str,
         code: impl FnOnce(&mut Core) -> R,
     ) -> Result<R, String> {
-        let result = self.catch_timed(what, About::Nobody, code);
+        let (mut code, mut result) = (Some(code), None);
+        self.guard_each(what, &mut |core| result = code.take().map(|code| code(core)))?;
+        Ok(result.expect("it has returned"))
+    }
+
+    /// What `guard` does, compiled once for all that is guarded.
+    fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
+        let began = self.parts.watch.times_callbacks().then(|| self.parts.time.now());
+        let result = self.catch(code);
+        if let Some(began) = began {
+            self.parts.watch.note(what, About::Nobody, began, self.parts.time.now());
+        }
         self.unless_caught(what, result)
+    }
+
+    /// As [`guard`](Core::guard), a few instructions faster, for what is done for each connection.
+    pub(super) fn guard_often<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
+        let result = self.catch_timed(what, About::Nobody, code);
+        self.unless_caught(what, result).ok()
     }
 
     fn unless_caught<R>(&mut self, what: &str, result: thread::Result<R>) -> Result<R, String> {

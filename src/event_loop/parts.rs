@@ -181,7 +181,7 @@ impl Parts {
     /// called later, once. Does nothing for one that has ended.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
         self.queue_share(id);
-        let Some(mut connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+        let Some(mut connection) = self.slots.alive_mut(id) else {
             return;
         };
         let mut handover = None;
@@ -256,7 +256,7 @@ impl Parts {
 
     /// Ends a connection for the reason with which its end began.
     pub(super) fn finish_begun(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        let Some(connection) = self.slots.alive_mut(id) else { return };
         if let Some(reason) = connection.take_begun() {
             self.finish(id, reason);
         }

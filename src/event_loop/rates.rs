@@ -30,7 +30,7 @@ impl Parts {
     }
 
     fn change_read_rate(&mut self, id: Id, change: impl FnOnce(&mut ReadRate)) {
-        let alive = self.slots.connection_mut(id).filter(|connection| connection.is_alive());
+        let alive = self.slots.alive_mut(id);
         let Some(connection) = alive else { return };
         let rate = connection.extras_mut().rate.get_or_insert_default();
         change(rate);

@@ -25,8 +25,7 @@ impl Core {
     /// Calls `connection_made`, before anything is read (C2).
     pub(super) fn call_made(&mut self, id: Id) {
         let room = self.parts.outbox.room();
-        let Some(mut connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.is_alive())
-        else {
+        let Some(mut connection) = self.parts.slots.alive_mut(id) else {
             return;
         };
         connection.flags.set(Flag::Made, true);

@@ -270,7 +270,7 @@ impl Parts {
 
     fn send(&mut self, id: Id) {
         self.queue_share(id);
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else {
+        let Some(connection) = self.slots.alive_mut(id) else {
             self.outbox.gathered.bytes.clear();
             return;
         };

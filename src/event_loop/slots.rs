@@ -173,6 +173,12 @@ impl Slots {
         }
     }
 
+    /// Returns a connection that has not ended.
+    #[inline]
+    pub(crate) fn alive_mut(&mut self, id: Id) -> Option<&mut Connection> {
+        self.connection_mut(id).filter(|connection| connection.is_alive())
+    }
+
     /// Returns the connector of a connection that is not established yet, and has not ended.
     pub(crate) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
         self.connection_mut(id).filter(|connection| connection.is_connecting())?.connector_mut()
@@ -254,6 +260,10 @@ impl Slots {
 
     /// The ids of all tenants that `matches` picks.
     pub(crate) fn ids(&self, matches: impl Fn(&Tenant) -> bool) -> Vec<Id> {
+        self.ids_that(&matches)
+    }
+
+    fn ids_that(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
         self.iter().filter(|(_, tenant)| matches(tenant)).map(|(id, _)| id).collect()
     }
 }

@@ -112,7 +112,7 @@ impl Parts {
     pub(crate) fn set_timeout(&mut self, id: Id, timeout: Timeout, after: Option<Duration>) {
         let now = self.time.now();
         let now_ns = self.time.ns(now);
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.is_alive()) else { return };
+        let Some(connection) = self.slots.alive_mut(id) else { return };
         match timeout {
             Timeout::Close => {
                 connection.limits_mut().close_timeout = after.unwrap_or(Duration::MAX);
