@@ -5,12 +5,53 @@ use std::num::NonZeroU64;
 
 /// A slot of the table, and which of its tenants is meant.
 ///
-/// The generation counts every insertion of the loop and never wraps in practice (2^64), so two tenants, of whatever
-/// kind and in whatever slot, never share one.
+/// The generation counts every insertion of the loop, from where its [`Range`] begins, so two tenants, of whatever kind, in
+/// whatever slot and loop, do not share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id {
     pub(crate) slot: u32,
     pub(crate) generation: NonZeroU64,
+}
+
+/// The numbers of one loop: what it counts begins with the first of these, so that what two loops count differs.
+///
+/// A loop that counts a million things a second leaves its range after half a year, for that of the next loop, and a process
+/// that has made a million loops begins again at the first range.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    loop_number: u64,
+}
+
+/// How many low bits of a number count within a loop.
+const COUNT_BITS: u32 = 44;
+
+impl Range {
+    pub(crate) fn of(loop_number: u64) -> Range {
+        Range { loop_number: loop_number % (1 << (u64::BITS - COUNT_BITS)) }
+    }
+
+    /// Returns the number before the first one.
+    pub(crate) fn start(self) -> u64 {
+        self.loop_number << COUNT_BITS
+    }
+
+    /// Returns the first number.
+    pub(crate) fn first(self) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.start())
+    }
+}
+
+/// A number as it is shown: what was counted, and the loop if that is not the first one.
+struct Shown(u64);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (of, count) = (self.0 >> COUNT_BITS, self.0 & ((1 << COUNT_BITS) - 1));
+        match of {
+            0 => write!(f, "{count}"),
+            of => write!(f, "{count}@{of}"),
+        }
+    }
 }
 
 /// How many low bits of a token hold the slot; the rest holds as much of the generation as fits.
@@ -43,7 +84,7 @@ pub(crate) fn slot_of(token: usize) -> usize {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, self.generation)
+        write!(f, "{}.{}", self.slot, Shown(self.generation.get()))
     }
 }
 
@@ -51,8 +92,10 @@ macro_rules! public_id {
     ($(#[$doc:meta])* $name:ident, $short:literal) => {
         $(#[$doc])*
         ///
-        /// `Copy + Send`, valid for one loop. It outlives what it names: once that is gone the id is stale, every use
-        /// of it says so (`None` or `false`), and it never comes to mean somebody else.
+        /// `Copy + Send`, valid for one loop, and unique within the process: to any other loop it is stale. It outlives what
+        /// it names: once that is gone the id is stale, every use of it says so (`None` or `false`), and it never comes to
+        /// mean somebody else. Loops of a simulated network tell their ids apart by their hosts, so that these are the same
+        /// for each run of a seed; those of two networks can be equal.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub(crate) Id);
 
@@ -99,15 +142,15 @@ public_id!(
 
 /// Names a timer of a loop.
 ///
-/// `Copy + Send`, valid for one loop, and the same however often the timer is set anew. Once it was called (a repeating
-/// one: has ended) or was cancelled the id is stale: cancelling it answers `false`, and it never comes to mean another
-/// timer.
+/// `Copy + Send`, valid for one loop, unique within the process as a [`ConnectionId`] is, and the same however often the timer
+/// is set anew. Once it was called (a repeating one: has ended) or was cancelled the id is stale: cancelling it returns
+/// `false`, and it never comes to mean another timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub(crate) crate::time::heap::Key);
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TimerId({})", self.0.created)
+        write!(f, "TimerId({})", Shown(self.0.created.get()))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::connection::read_buffer::Buffers;
 use crate::connection::{Connection, Event, Flag, Handover, Settings, State};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
-use crate::ids::{AnyId, Id};
+use crate::ids::{AnyId, Id, Range};
 use crate::listener::admission::Admission;
 use crate::rate::RateGroups;
 use crate::sys::{Clock, Poller, Readiness};
@@ -55,18 +55,19 @@ impl Parts {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Parts> {
         let shared = Shared::new(poller.waker()?, limits.commands_max);
         let lookups = Lookups::new(&poller);
+        let numbers = Range::of(poller.loop_number());
         Ok(Parts {
             poller,
-            slots: Slots::new(),
+            slots: Slots::new(numbers),
             watch: Watch::new(&limits),
             outbox: Outbox::new(limits.loop_queue_bytes_max),
             admission: Admission::new(limits.loop_connections_max),
             settings_of_clients: Rc::new(Settings::new(limits.of_clients(), None)),
             settings: Rc::new(Settings::new(limits, None)),
             counters: Counters::default(),
-            time: Deadlines::new(clock),
+            time: Deadlines::new(clock, numbers),
             work: Work::default(),
-            rate_groups: RateGroups::default(),
+            rate_groups: RateGroups::new(numbers),
             buffers: Buffers::new(),
             threads: Threads::new(shared, lookups),
             life: Life::new(),

@@ -10,7 +10,7 @@ use crate::connect::attempts::Connector;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::event_loop::source::SourceSlot;
-use crate::ids::{Id, SLOT_MAX, slot_of};
+use crate::ids::{Id, Range, SLOT_MAX, slot_of};
 use crate::listener::Listener;
 
 /// The table of slots: found by id or by token in O(1); a stale one of either finds nothing.
@@ -44,10 +44,10 @@ pub(crate) enum Tenant {
 }
 
 impl Slots {
-    pub(crate) fn new() -> Slots {
+    pub(crate) fn new(numbers: Range) -> Slots {
         Slots {
             slab: Slab::new(),
-            next_generation: NonZeroU64::MIN,
+            next_generation: numbers.first(),
             connections: 0,
             background_connections: 0,
             datagrams: 0,

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 pub(crate) use bucket::TokenBucket;
 
-use crate::ids::Id;
+use crate::ids::{Id, Range};
 use crate::time::heap::Key;
 
 /// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
 ///
-/// `Copy + Send`, valid for one loop. Once the group is removed the id is stale, and never comes to mean another one.
+/// `Copy + Send`, valid for one loop, and unique within the process as a [`ConnectionId`](crate::ConnectionId) is. Once the
+/// group is removed the id is stale, and never comes to mean another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RateGroupId(pub(crate) u64);
 
@@ -105,7 +106,6 @@ impl Shares {
 }
 
 /// The groups of a loop.
-#[derive(Default)]
 pub(crate) struct RateGroups {
     /// In the order of their names, which is that of their making.
     groups: Vec<(RateGroupId, RateGroup)>,
@@ -113,6 +113,10 @@ pub(crate) struct RateGroups {
 }
 
 impl RateGroups {
+    pub(crate) fn new(numbers: Range) -> RateGroups {
+        RateGroups { groups: Vec::new(), next: numbers.start() }
+    }
+
     pub(crate) fn add(&mut self, bucket: TokenBucket) -> RateGroupId {
         let name = RateGroupId(self.next);
         self.next += 1;

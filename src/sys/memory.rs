@@ -27,6 +27,11 @@ pub(crate) trait Clock: fmt::Debug {
 }
 
 pub(crate) trait Poller {
+    /// A number for its loop, which is the same in each run.
+    fn loop_number(&self) -> u64 {
+        0
+    }
+
     fn waker(&self) -> InMemory<Arc<dyn Waker>>;
 
     /// A batch for [`poll`](Poller::poll) to fill.

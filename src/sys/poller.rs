@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -66,6 +67,15 @@ impl Poller {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => timeout = wait.timeout_left(clock.now()),
                 result => return result,
             }
+        }
+    }
+
+    /// Returns a number for the loop that it is made for: in a process the next one, in memory that of its host.
+    pub(crate) fn loop_number(&self) -> u64 {
+        static LOOPS: AtomicUsize = AtomicUsize::new(0);
+        match self {
+            Poller::Mio(_) => LOOPS.fetch_add(1, Ordering::Relaxed) as u64,
+            Poller::Memory(poller) => poller.loop_number(),
         }
     }
 

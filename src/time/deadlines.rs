@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::heap::{Key, Timers};
+use crate::ids::Range;
 use crate::sys::{Clock, deadline_after};
 
 /// A peer that is waited for is not looked at more often.
@@ -34,9 +35,16 @@ pub(crate) struct Deadlines<D> {
 }
 
 impl<D: Awaited> Deadlines<D> {
-    pub(crate) fn new(clock: Clock) -> Deadlines<D> {
+    pub(crate) fn new(clock: Clock, numbers: Range) -> Deadlines<D> {
         let made = clock.now();
-        Deadlines { clock, made, turn_began: made, now_ns: 0, timers: Timers::new(), awaited: 0 }
+        Deadlines {
+            clock,
+            made,
+            turn_began: made,
+            now_ns: 0,
+            timers: Timers::numbered_from(numbers.start()),
+            awaited: 0,
+        }
     }
 
     // The clock.

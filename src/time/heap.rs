@@ -96,6 +96,11 @@ impl<T> Timers<T> {
         Timers { heap: Vec::new(), slots: Vec::new(), free: NONE, freed: 0, sequence: 0, origin: None }
     }
 
+    /// Its timers are named from this number on.
+    pub(crate) fn numbered_from(start: u64) -> Timers<T> {
+        Timers { sequence: start, ..Timers::new() }
+    }
+
     /// Adds a timer. Deadlines may lie 292 years apart, further ones count as that.
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> Key {
         self.origin.get_or_insert(deadline);

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::{ConnectionId, Context, EventLoop, Handle, Limits, PanicPolicy, PostError, Protocol, Transport};
+use switchboard::{
+    AnyId, ConnectionId, Context, EventLoop, Handle, Limits, PanicPolicy, PostError, Protocol, Transport,
+};
 
 use crate::support::{PATIENCE, any_port, connect, event_loop, join, listen, read_all, turn_until};
 
@@ -224,4 +226,36 @@ fn g1_a_handle_and_its_errors_go_everywhere() {
     let mut event_loop = event_loop();
     let _listener = event_loop.context().listen(any_port(), |_, _| None).unwrap();
     assert_eq!(format!("{:?}", event_loop.context().handle()), "Handle { .. }");
+}
+
+#[test]
+fn c4_an_id_of_one_loop_is_stale_in_every_other() {
+    let (mut one, mut other) = (event_loop(), event_loop());
+    // Both count alike.
+    let [listeners, timers, groups] = {
+        let mut made = [vec![], vec![], vec![]];
+        for event_loop in [&mut one, &mut other] {
+            let mut context = event_loop.context();
+            let listener = context.listen(any_port(), |_, _| None).unwrap();
+            made[0].push(AnyId::from(listener));
+            made[1].push(AnyId::from(context.call_later(PATIENCE, |_| ())));
+            made[2].push(AnyId::from(context.completion(|_, _: Option<()>| ()).unwrap().id()));
+        }
+        made
+    };
+    for ids in [&listeners, &timers, &groups] {
+        assert_ne!(ids[0], ids[1]);
+        assert!(!other.context().unref(ids[0]), "{:?} means something there", ids[0]);
+        assert!(!one.context().unref(ids[1]), "{:?} means something there", ids[1]);
+        assert!(one.context().unref(ids[0]) && other.context().unref(ids[1]));
+    }
+    let (AnyId::Listener(listener), AnyId::Timer(timer)) = (listeners[0], timers[0]) else { panic!("{listeners:?}") };
+    assert!(other.context().listener(listener).is_none());
+    assert!(!other.context().cancel_timer(timer));
+    let groups = [&mut one, &mut other].map(|event_loop| event_loop.context().add_rate_group(1000, 1000));
+    assert!(!other.context().remove_rate_group(groups[0]));
+    assert!(one.context().remove_rate_group(groups[0]) && other.context().remove_rate_group(groups[1]));
+    // Shown, they differ by their loops.
+    let [shown, others] = [0, 1].map(|n| format!("{:?}", listeners[n]));
+    assert_ne!(shown, others);
 }

@@ -60,6 +60,10 @@ fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: us
 }
 
 impl memory::Poller for Poller {
+    fn loop_number(&self) -> u64 {
+        self.host as u64
+    }
+
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
