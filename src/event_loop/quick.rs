@@ -72,9 +72,9 @@ impl Core {
     #[cold]
     fn serve_timed(&mut self, id: Id, buffer: &mut [u8], count: usize, mut protocol: Box<dyn Protocol>) {
         let data = &buffer[..count];
-        let result = self.catch_timed("data_received", About::Connection(id), |core| {
-            protocol.data_received(&mut Transport::new(core, id), data)
-        });
+        let began = self.parts.time.now();
+        let result = self.catch(|core| protocol.data_received(&mut Transport::new(core, id), data));
+        self.parts.watch.note("data_received", About::Connection(id), began, self.parts.time.now());
         self.end_quickly(id, buffer, count, protocol, result);
     }
 
