@@ -8,7 +8,7 @@ use super::lookups::Lookups;
 use crate::connection::output::Piece;
 use crate::ids::Id;
 use crate::threads::backlog::Wake;
-use crate::threads::handle::{Command, Shared};
+use crate::threads::handle::{Command, Inbox};
 use crate::{Context, Handle, ListenerId};
 
 /// The list of a phase keeps room for so many commands; what a burst has made of it beyond is given back at once.
@@ -16,19 +16,19 @@ const KEPT_COMMANDS: usize = 1024;
 
 /// What other threads reach of the loop, and what waits for them.
 pub(crate) struct Threads {
-    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
     /// What the commands phase takes its batch into; empty outside of it.
     batch: VecDeque<Command>,
     pub(super) lookups: Lookups,
 }
 
 impl Threads {
-    pub(super) fn new(shared: Shared, lookups: Lookups) -> Threads {
-        Threads { shared: Arc::new(shared), batch: VecDeque::new(), lookups }
+    pub(super) fn new(inbox: Inbox, lookups: Lookups) -> Threads {
+        Threads { inbox: Arc::new(inbox), batch: VecDeque::new(), lookups }
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        Handle::new(self.shared.clone())
+        Handle::new(self.inbox.clone())
     }
 
     /// Returns what has a listener looked at again, from any thread.
@@ -40,12 +40,12 @@ impl Threads {
     /// Returns whether commands are waiting. One load, and no lock.
     #[inline]
     pub(super) fn has_commands(&self) -> bool {
-        self.shared.mailbox.is_occupied()
+        self.inbox.mailbox.is_occupied()
     }
 
     fn take_batch(&mut self, most: usize) -> VecDeque<Command> {
         let mut batch = std::mem::take(&mut self.batch);
-        self.shared.mailbox.take(&mut batch, most);
+        self.inbox.mailbox.take(&mut batch, most);
         batch
     }
 
@@ -58,12 +58,12 @@ impl Threads {
 
     /// Takes a request to stop, if there is one.
     pub(super) fn take_stop(&self) -> bool {
-        self.shared.take_stop()
+        self.inbox.take_stop()
     }
 
     /// Refuses commands from here on. Returns those that wait.
     fn close(&self) -> VecDeque<Command> {
-        self.shared.mailbox.close()
+        self.inbox.mailbox.close()
     }
 
     #[cfg(test)]

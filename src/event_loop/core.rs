@@ -10,7 +10,7 @@ use crate::Limits;
 use crate::ids::Id;
 use crate::sys::{Clock, Poller};
 
-/// The loop as a whole. Only its methods can call user code, by those of `guard.rs`; all that can be done without stands on
+/// The loop as a whole. Only its methods can call callbacks, by those of `guard.rs`; all that can be done without stands on
 /// [`Parts`].
 pub(crate) struct Core {
     pub(crate) parts: Parts,

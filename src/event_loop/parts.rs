@@ -1,7 +1,8 @@
 //! The parts of a loop, and what needs several of them.
 //!
-//! None of it can call user code: that takes the whole loop, which these methods do not have. So no method that a callback
-//! uses can lead to another callback (rule C3), and what is the user's is put aside to be dropped at the turn's end.
+//! None of it can call a callback: those are handed the whole loop, which these methods do not have. So no method that a
+//! callback uses can lead to another one (rule C3), and what is the user's is put aside to be dropped at the turn's end. Only a
+//! source's own registration is called from here, by the method that was asked for it.
 
 use std::io;
 use std::rc::Rc;
@@ -26,7 +27,7 @@ use crate::ids::{AnyId, Id, Range};
 use crate::listener::admission::Admission;
 use crate::rate::RateGroups;
 use crate::sys::{Clock, Poller, Readiness};
-use crate::threads::handle::Shared;
+use crate::threads::handle::Inbox;
 use crate::time::deadlines::Deadlines;
 use crate::{CloseReason, Context, Counters, Limits, Protocol};
 
@@ -53,7 +54,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Parts> {
-        let shared = Shared::new(poller.waker()?, limits.commands_max);
+        let inbox = Inbox::new(poller.waker()?, limits.commands_max);
         let lookups = Lookups::new(&poller);
         let numbers = Range::of(poller.loop_number());
         Ok(Parts {
@@ -69,7 +70,7 @@ impl Parts {
             work: Work::default(),
             rate_groups: RateGroups::new(numbers),
             buffers: Buffers::new(),
-            threads: Threads::new(shared, lookups),
+            threads: Threads::new(inbox, lookups),
             life: Life::new(),
         })
     }

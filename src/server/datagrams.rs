@@ -3,16 +3,16 @@
 use std::rc::Rc;
 
 use super::RequestError;
-use super::shared::Shared;
+use super::handling::Handling;
 use super::task::Task;
 use switchboard::{Address, DatagramError, DatagramProtocol, DatagramTransport};
 
 pub(super) struct Datagrams {
-    shared: Rc<Shared>,
+    shared: Rc<Handling>,
 }
 
 impl Datagrams {
-    pub(super) fn new(shared: Rc<Shared>) -> Datagrams {
+    pub(super) fn new(shared: Rc<Handling>) -> Datagrams {
         Datagrams { shared }
     }
 }

@@ -13,7 +13,7 @@ use super::admission::{Admission, Gate};
 #[cfg(unix)]
 use super::children::Children;
 use super::datagrams::Datagrams;
-use super::shared::{OnError, Shared, Verify, Way};
+use super::handling::{Handling, OnError, Verify, Way};
 use super::streams::Incoming;
 use super::{RequestError, RequestHandler};
 #[cfg(unix)]
@@ -158,21 +158,21 @@ impl Requests {
         Serving::begin(context, shared, Gate::Datagrams(id))
     }
 
-    fn shared(self) -> Rc<Shared> {
+    fn shared(self) -> Rc<Handling> {
         let Requests { way, parallel_max, verify, on_error, timeout } = self;
-        Rc::new(Shared { way, admission: Admission::new(parallel_max), verify, on_error, timeout })
+        Rc::new(Handling { way, admission: Admission::new(parallel_max), verify, on_error, timeout })
     }
 }
 
 /// A [`Requests`] that has a listener or a datagram socket in a loop. Dropping this ends nothing.
 pub struct Serving {
-    pub(super) shared: Rc<Shared>,
+    pub(super) shared: Rc<Handling>,
     gate: Gate,
     address: Address,
 }
 
 impl Serving {
-    fn begin(context: &mut Context<'_>, shared: Rc<Shared>, gate: Gate) -> io::Result<Serving> {
+    fn begin(context: &mut Context<'_>, shared: Rc<Handling>, gate: Gate) -> io::Result<Serving> {
         shared.admission.set_gate(gate);
         let gone = || io::Error::from(io::ErrorKind::NotConnected);
         let address = match gate {

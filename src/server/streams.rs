@@ -2,19 +2,19 @@
 
 use std::rc::Rc;
 
-use super::shared::Shared;
+use super::handling::Handling;
 use super::task::{Accepted, Task};
 use switchboard::{Address, CloseReason, Context, Protocol, Transport};
 
 /// A connection that was accepted: leaves the loop at once.
 pub(super) struct Incoming {
-    shared: Rc<Shared>,
+    shared: Rc<Handling>,
     client: Address,
 }
 
 impl Incoming {
     pub(super) fn factory(
-        shared: Rc<Shared>,
+        shared: Rc<Handling>,
     ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static {
         move |context, client| {
             let incoming = || Box::new(Incoming { shared: shared.clone(), client: client.clone() });

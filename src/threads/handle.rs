@@ -49,11 +49,11 @@ use crate::{CompletionId, ConnectionId, Context, ListenerId};
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<Inbox>,
 }
 
 /// What the loop and its handles share. It holds the loop's only waker, for as long as one of them lives.
-pub(crate) struct Shared {
+pub(crate) struct Inbox {
     pub(crate) mailbox: Mailbox<Command, Waker>,
     stop: AtomicBool,
 }
@@ -80,9 +80,9 @@ impl Wake for Waker {
     }
 }
 
-impl Shared {
-    pub(crate) fn new(waker: Waker, commands_max: usize) -> Shared {
-        Shared { mailbox: Mailbox::new(commands_max, waker), stop: AtomicBool::new(false) }
+impl Inbox {
+    pub(crate) fn new(waker: Waker, commands_max: usize) -> Inbox {
+        Inbox { mailbox: Mailbox::new(commands_max, waker), stop: AtomicBool::new(false) }
     }
 
     /// Takes a request to stop, if there is one.
@@ -92,7 +92,7 @@ impl Shared {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Handle {
+    pub(crate) fn new(shared: Arc<Inbox>) -> Handle {
         Handle { shared }
     }
 

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::error::{GroupError, LoopFailure, cannot_start_thread};
-use super::group_handle::{GroupHandle, Shared};
+use super::group_handle::{GroupHandle, GroupState};
 use super::listen::{self, GroupListener, Listen};
 use super::member::{self, Plan, Start, WhenLoopFails};
 use switchboard::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
@@ -278,7 +278,7 @@ impl GroupBuilder {
             return Err(GroupError::new(0, LoopFailure::Io(error)));
         }
         let GroupBuilder { loops, name, plan } = self;
-        let shared = Arc::new(Shared::new(loops.get()));
+        let shared = Arc::new(GroupState::new(loops.get()));
         let limits = plan.limits.clone();
         let plan = Arc::new(plan);
         let (started, all) = mpsc::channel();

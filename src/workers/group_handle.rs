@@ -14,11 +14,11 @@ use switchboard::{Context, Counters, Handle, PostError};
 /// All of its methods may be called from the loops' own callbacks too, those aside that wait.
 #[derive(Clone)]
 pub struct GroupHandle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<GroupState>,
 }
 
 /// What the threads of a group share with its handles.
-pub(super) struct Shared {
+pub(super) struct GroupState {
     /// Set once all loops have started.
     handles: OnceLock<Box<[Handle]>>,
     /// When the group was made.
@@ -36,9 +36,9 @@ pub(super) struct Shared {
 
 pub(super) const NEVER: u64 = u64::MAX;
 
-impl Shared {
-    pub(super) fn new(loops: usize) -> Shared {
-        Shared {
+impl GroupState {
+    pub(super) fn new(loops: usize) -> GroupState {
+        GroupState {
             handles: OnceLock::new(),
             made: Instant::now(),
             drain_by_ns: AtomicU64::new(NEVER),

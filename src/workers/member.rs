@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use super::group_handle::{NEVER, Shared};
+use super::group_handle::{GroupState, NEVER};
 use switchboard::{Context, EventLoop, Handle, Limits, PanicPolicy};
 
 /// What each loop of a group is made with.
@@ -37,7 +37,7 @@ pub enum WhenLoopFails {
 pub(super) struct Member {
     event_loop: EventLoop,
     index: usize,
-    shared: Arc<Shared>,
+    shared: Arc<GroupState>,
     when_loop_fails: WhenLoopFails,
     end: End,
 }
@@ -55,7 +55,7 @@ enum End {
 /// What a thread is handed beside its plan: where to tell that its loop has started, and when all have.
 pub(super) struct Start {
     pub(super) index: usize,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<GroupState>,
     pub(super) started: Sender<(usize, Handle)>,
     /// Ends without a word where another loop could not start.
     pub(super) all_started: Receiver<()>,

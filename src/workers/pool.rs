@@ -48,10 +48,10 @@ pub struct WorkerPool {
 
 /// Ends the pool when the last clone is dropped.
 struct Owners {
-    shared: Arc<Shared>,
+    shared: Arc<PoolInner>,
 }
 
-struct Shared {
+struct PoolInner {
     state: Mutex<State>,
     /// Told when there is work for an idle thread, or none will come any more.
     work: Condvar,
@@ -99,7 +99,7 @@ trait Withdraw: Send + Sync {
 #[derive(Clone)]
 pub struct Job {
     number: u64,
-    shared: Weak<Shared>,
+    shared: Weak<PoolInner>,
     answer: Weak<dyn Withdraw>,
 }
 
@@ -119,7 +119,7 @@ impl WorkerPool {
     /// A pool of at most `threads_max` threads, for which at most `queue_max` jobs wait (0: work is taken only while a
     /// thread is free). None is started yet.
     pub fn new(threads_max: NonZeroUsize, queue_max: usize) -> WorkerPool {
-        let shared = Shared {
+        let shared = PoolInner {
             state: Mutex::default(),
             work: Condvar::new(),
             ended: Condvar::new(),
@@ -205,14 +205,14 @@ impl Drop for Owners {
     }
 }
 
-impl Shared {
+impl PoolInner {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing of the user's runs under it, so no panic can have left it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a task. If one more thread for it cannot be started, and there are others, returns why.
-    fn enqueue(self: &Arc<Shared>, number: u64, task: Box<dyn Task>) -> io::Result<Option<io::Error>> {
+    fn enqueue(self: &Arc<PoolInner>, number: u64, task: Box<dyn Task>) -> io::Result<Option<io::Error>> {
         let mut state = self.lock();
         if state.closed {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the pool was shut down"));
@@ -233,7 +233,7 @@ impl Shared {
     }
 
     /// One more thread.
-    fn start_thread(self: &Arc<Shared>, state: &mut State) -> io::Result<()> {
+    fn start_thread(self: &Arc<PoolInner>, state: &mut State) -> io::Result<()> {
         let shared = self.clone();
         let thread = thread::Builder::new().name("switchboard work".to_owned());
         let handle = thread.spawn(move || shared.work()).map_err(cannot_start_thread)?;

@@ -1,4 +1,4 @@
-//! What all that lets requests in shares: how they are handled, and how many are.
+//! How requests are handled, and how many are: what a listener and a datagram socket that let them in have in common.
 
 use std::io;
 #[cfg(unix)]
@@ -28,8 +28,8 @@ pub(super) enum Way {
     Processes(WorkerPool, Box<dyn Fn(&Address) -> Command>, Arc<Children>),
 }
 
-/// Requests that have a listener or a datagram socket to come by, as the parts of that share it.
-pub(super) struct Shared {
+/// How requests are handled that come by a listener or a datagram socket.
+pub(super) struct Handling {
     pub(super) way: Way,
     pub(super) admission: Admission,
     pub(super) verify: Option<Verify>,
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) timeout: Option<Duration>,
 }
 
-impl Shared {
+impl Handling {
     /// Whether a client may come in; one that may not is counted.
     pub(super) fn admits(&self, context: &mut Context<'_>, client: &Address) -> bool {
         let admitted = self.verify.as_ref().is_none_or(|verify| verify(client));
@@ -48,7 +48,7 @@ impl Shared {
     }
 
     /// Has a request handled that was admitted.
-    pub(super) fn begin(self: &Rc<Shared>, context: &mut Context<'_>, task: Task, client: Address) {
+    pub(super) fn begin(self: &Rc<Handling>, context: &mut Context<'_>, task: Task, client: Address) {
         let deadline = self.timeout.and_then(|timeout| context.now().checked_add(timeout));
         let begun = match &self.way {
             Way::Here(make) => self.begin_here(context, make.clone(), task, client.clone(), deadline),
@@ -70,7 +70,7 @@ impl Shared {
 
     /// By way of the queue: a handler is called by nobody's callback.
     fn begin_here(
-        self: &Rc<Shared>,
+        self: &Rc<Handling>,
         context: &mut Context<'_>,
         make: Rc<Make>,
         task: Task,
@@ -88,7 +88,7 @@ impl Shared {
     }
 
     fn end_for(
-        self: &Rc<Shared>,
+        self: &Rc<Handling>,
         client: &Address,
     ) -> impl FnOnce(&mut Context<'_>, Result<Outcome, WorkError>) + 'static {
         let (shared, client) = (self.clone(), client.clone());
