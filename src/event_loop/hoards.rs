@@ -70,7 +70,7 @@ impl Parts {
 
     /// Tries a send to each peer that seems to take nothing: no event tells of little room.
     fn send_to_stuck(&mut self) {
-        self.time.look_at_clock();
+        self.time.look_at_clock_anyway();
         let now_ns = self.time.now_ns();
         let is_stuck = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if is_stuck(of, now_ns));
         for id in self.slots.ids(is_stuck) {

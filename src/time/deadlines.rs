@@ -92,8 +92,13 @@ impl<D: Awaited> Deadlines<D> {
     /// Looks at the clock again if a timeout may go by it: after whatever may have taken long.
     pub(crate) fn look_at_clock(&mut self) {
         if self.has_timers() {
-            self.now_ns = self.clock_ns();
+            self.look_at_clock_anyway();
         }
+    }
+
+    /// Looks at the clock again, for what goes by it without a timer.
+    pub(crate) fn look_at_clock_anyway(&mut self) {
+        self.now_ns = self.clock_ns();
     }
 
     // Timers.
