@@ -166,6 +166,7 @@ BUGS = [
      "matches!(self.state(), State::Open) && self.flags.has(Flag::Made)"),
     ("w4", LOOP + "quick.rs", "begin_input(id, GATHERED_BYTES_MAX - self.parts.outbox.share_bytes(id))", "begin_input(id, GATHERED_BYTES_MAX)"),
     ("w4", LOOP + "quick.rs", "room: GATHERED_BYTES_MAX }", "room: GATHERED_BYTES_MAX + self.parts.outbox.share_bytes(id) }"),
+    ("w4", LOOP + "hoards.rs", "self.time.look_at_clock_anyway();", "self.time.look_at_clock();"),
     ("w4", LOOP + "guard.rs", "room.saturating_sub(self.parts.outbox.share_bytes(id))", "*room"),
     ("w4", "src/connection/outbox.rs", "self.log.has_room(bytes) && total <= self.queued_bytes_max", "self.log.has_room(bytes)"),
     ("w2", "src/connection/writing.rs", "true if cost <= self.settings.limits.low()", "true if cost < self.settings.limits.low()"),

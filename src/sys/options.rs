@@ -64,7 +64,7 @@ pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
     true
 }
 
-/// Limits how long the kernel keeps what is unsent when a TCP socket is closed, while the peer takes nothing of it.
+/// Limits how long the kernel keeps unsent data when a TCP socket is closed, while the peer takes nothing of it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
     // Zero would mean the system's default, and the kernel counts milliseconds in an `i32`.

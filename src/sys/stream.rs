@@ -307,7 +307,7 @@ impl Stream {
         }
     }
 
-    /// Limits how long the kernel keeps what is unsent when this is closed, while the peer takes nothing of it (TCP on
+    /// Limits how long the kernel keeps unsent data when this is closed, while the peer takes nothing of it (TCP on
     /// Linux). Elsewhere a peer that never reads keeps it for ever.
     pub(crate) fn limit_orphan(&self, timeout: Duration) {
         if let Stream::Tcp(stream) = self {

@@ -118,6 +118,27 @@ fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_r
 }
 
 #[test]
+fn w4_time_goes_on_for_those_that_are_judged_though_no_timer_is_set() {
+    let mut scene = capped(100_000);
+    let download = hoarder(&mut scene, 1000, 60_000);
+    let writer = hoarder(&mut scene, 0, 30_000);
+    scene.pass(10 * SECOND);
+    // Both have taken something a moment ago.
+    scene.make_room(&download.1, 100);
+    scene.make_room(&writer.1, 100);
+    assert_eq!(scene.event_loop.time_to_next(), None, "a timer would have the clock looked at");
+    download.1.take_sent();
+    // Two seconds pass within one turn, and the kernel does not tell of so little room.
+    scene.world.advance(2 * SECOND);
+    download.1.set_room(5000);
+    let mut context = scene.event_loop.context();
+    let mut transport = context.connection(writer.0).unwrap();
+    transport.write_owned(vec![b'x'; 20_000]);
+    transport.write_owned(vec![b'x'; 20_000]);
+    assert_eq!(download.1.take_sent().len(), 5000, "it was sent to before it was judged");
+}
+
+#[test]
 fn w4_what_a_try_sends_may_be_enough_and_its_marks_are_told_later() {
     let mut scene = capped(100_000);
     let (_, peer, log) = hoarder(&mut scene, 0, 70_000);
