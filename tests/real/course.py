@@ -23,6 +23,8 @@ LIMIT_S = 200
 ANY_PORT = "127.0.0.1:0"
 CONTROL_KEYS = 6  # Where the terminal's attributes list its special keys.
 ESCAPE = b"\x1d"
+# tmux discards what it has not read yet when a terminal's last process ends: so a program's last words may be lost.
+KEEPS_THE_TERMINAL = ("sh", "-c", '"$@"; exec cat', "sh")
 SELECT_SERVERS = ("select_server", "select_server_register", "select_server_mio")
 
 
@@ -36,7 +38,7 @@ class Terminals:
         self._process = harness.start(["tmux", "-D", "-f", "/dev/null"], env=self._environment, stdin=subprocess.DEVNULL)
         self._count = 0
         deadline = time.monotonic() + harness.WAIT_S
-        while self._run("set-option", "-g", "remain-on-exit", "on").returncode:
+        while self._run("show-options", "-g").returncode:
             require(time.monotonic() < deadline, "tmux does not start")
             time.sleep(harness.POLL_S)
 
@@ -62,7 +64,8 @@ class Terminals:
         self._count += 1
         name = f"window{self._count}"
         host, port = server.address
-        self.run("new-session", "-d", "-s", name, "-x", "100", "-y", "30", program, host, str(port))
+        command = (*KEEPS_THE_TERMINAL, program, host, str(port))
+        self.run("new-session", "-d", "-s", name, "-x", "100", "-y", "30", *command)
         return Window(self, name)
 
     def netcat(self, server):
