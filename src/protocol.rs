@@ -86,6 +86,16 @@ pub trait Protocol {
         transport.end_after(timeout);
     }
 
+    /// The loop has begun to [drain](crate::Context::drain): it is time to say so, where the protocol of the connection has
+    /// a word for it, and to end what is idle. Comes at most once, with the turn after the drain has begun, to what is
+    /// established then, the oldest first. Who is established later asks [`is_draining`](crate::Context::is_draining) in
+    /// `connection_made`. A [shutdown](crate::Context::shutdown) without a drain closes at once, and calls this on nobody.
+    ///
+    /// The default implementation does nothing: the connection goes on until it ends, or the drain's grace is over.
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        let _ = transport;
+    }
+
     /// The connection was not made: [`Context::connect`](crate::Context::connect) has failed. None of the other
     /// callbacks has come or will. What was written to it meanwhile is lost with it; writing to it does nothing.
     ///

@@ -212,8 +212,10 @@ impl EventLoop {
     pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         // What is on the ready list now is carried over; what comes on it from here on waits for the next turn.
         let carried_over = self.core.parts.work.carried_over();
+        let untold_of_drain = self.core.parts.work.untold_of_drain();
         self.core.parts.wait(&mut self.events, max_wait)?;
         self.core.dispatch(&self.events);
+        self.core.tell_of_drain(untold_of_drain);
         self.core.serve_carried_over(carried_over);
         self.core.run_commands();
         self.core.fire_timers();

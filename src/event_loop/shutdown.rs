@@ -8,9 +8,26 @@ use super::timers::Due;
 use super::work::Discarded;
 use super::{Core, PanicPolicy, Parts};
 use crate::CloseReason;
+use crate::connection::{Connection, Flag};
 use crate::sys::deadline_after;
 
+/// How many connections are told of a drain in a turn.
+const TOLD_PER_TURN: usize = 1024;
+
 impl Core {
+    /// Phase: those connections are told of a drain that are still to be told, the oldest first.
+    pub(super) fn tell_of_drain(&mut self, count: usize) {
+        for _ in 0..count.min(TOLD_PER_TURN) {
+            let Some(id) = self.parts.work.next_untold_of_drain() else { return };
+            // One that is made anew meanwhile asks by itself; one that closes is told of its end alone.
+            let is_told = |of: &Connection| of.flags.has(Flag::Made) && of.state().is_timed();
+            if self.parts.slots.connection(id).is_some_and(is_told) {
+                self.call(id, "draining", |protocol, transport| protocol.draining(transport));
+                self.flush(id);
+            }
+        }
+    }
+
     /// The end of the loop itself: every connection is told, all that is the user's is dropped.
     pub(super) fn end_all(&mut self) {
         self.parts.life.drop();
@@ -41,6 +58,10 @@ impl Parts {
             Stage::Running => {
                 self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
+                let is_made = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if of.flags.has(Flag::Made));
+                let mut made = self.slots.ids(is_made);
+                made.sort_unstable_by_key(|id| id.generation);
+                self.work.tell_of_drain(made);
             }
             Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),
             // It does more already.

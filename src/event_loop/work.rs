@@ -25,6 +25,8 @@ const KEPT_UNCONFIRMED: usize = 1024;
 pub(super) struct Work {
     /// What is served in the next turn though no event comes. Each stands here once.
     ready: VecDeque<Id>,
+    /// Connections that are to be told that the loop drains, the oldest first.
+    untold_of_drain: VecDeque<Id>,
     /// Connections of which a read is put off. Each stands here once.
     unconfirmed: Vec<Id>,
     /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
@@ -64,7 +66,7 @@ pub(super) struct Loss {
 impl Work {
     /// Returns whether nothing is left for this turn's end or the next turn.
     pub(super) fn is_done(&self) -> bool {
-        self.ready.is_empty() && self.lost.is_empty() && self.discarded.is_empty()
+        self.ready.is_empty() && self.lost.is_empty() && self.discarded.is_empty() && self.untold_of_drain.is_empty()
     }
 
     // What is carried over to the next turn.
@@ -79,6 +81,21 @@ impl Work {
 
     pub(super) fn next_carried_over(&mut self) -> Option<Id> {
         self.ready.pop_front()
+    }
+
+    // Who is to be told of a drain.
+
+    /// The loop begins to drain; those of an earlier drain that have not been told are told of this one.
+    pub(super) fn tell_of_drain(&mut self, connections: Vec<Id>) {
+        self.untold_of_drain = connections.into();
+    }
+
+    pub(super) fn untold_of_drain(&self) -> usize {
+        self.untold_of_drain.len()
+    }
+
+    pub(super) fn next_untold_of_drain(&mut self) -> Option<Id> {
+        self.untold_of_drain.pop_front()
     }
 
     // Reads that are put off.
@@ -181,8 +198,9 @@ impl Work {
 /// What the tests of the guarantees look at.
 #[cfg(all(test, feature = "testing"))]
 impl Work {
-    pub(super) fn counts(&self) -> [(&'static str, usize); 5] {
+    pub(super) fn counts(&self) -> [(&'static str, usize); 6] {
         [
+            ("to be told of a drain", self.untold_of_drain.len()),
             ("carried over", self.ready.len()),
             ("to be read later", self.read_later.len()),
             ("lost", self.lost.len()),

@@ -10,6 +10,19 @@ const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 /// Longer than anything here takes that ends by itself.
 const GRACE: Duration = Duration::from_secs(100);
 
+fn logged<const N: usize>(entries: [&str; N]) -> Vec<String> {
+    entries.map(str::to_owned).into()
+}
+
+/// Says goodbye when it is told of a drain, and closes.
+fn says_goodbye(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    if let Event::Draining = event {
+        transport.write(b"going away");
+        transport.close();
+    }
+    by_default(&event, transport)
+}
+
 /// Answers a line once it is whole, and goes on unless the loop drains.
 fn answers_lines(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event {
@@ -38,7 +51,10 @@ fn x3_a_drain_waits_for_the_answers_that_are_due_and_then_ends_run() {
     assert!(context.is_draining());
     assert!(scene.backlog.is_closed(), "listeners are closed at once");
     scene.pass(SECOND);
-    assert_eq!((logs[0].take().pop(), logs[1].take().pop()), (Some("data half a ".into()), Some("made".into())));
+    assert_eq!(
+        (logs[0].take(), logs[1].take()),
+        (logged(["made", "data half a ", "draining"]), logged(["made", "draining"]))
+    );
     scene.receive(&in_the_middle, "line\n");
     assert_eq!(in_the_middle.take_sent(), b"answer to half a line\n");
     assert!(scene.event_loop.context().is_draining());
@@ -70,7 +86,7 @@ fn x3_at_the_end_of_a_drain_what_is_left_is_closed_after_its_output() {
     let start = scene.world.now();
     scene.event_loop.context().drain(3 * SECOND);
     scene.pass(3 * SECOND - MS);
-    assert_eq!((logs[0].take(), logs[1].take()), (vec!["made".into()], vec!["made".into()]));
+    assert_eq!((logs[0].take(), logs[1].take()), (logged(["made", "draining"]), logged(["made", "draining"])));
     let room = slow_peer.clone();
     let world = scene.world.clone();
     scene.event_loop.context().call_later(2 * SECOND, move |_| {
@@ -101,7 +117,7 @@ fn x3_a_drain_is_over_when_closing_has_had_its_time_however_slowly_a_peer_takes(
     let start = scene.world.now();
     scene.event_loop.drain(10 * SECOND).unwrap();
     assert_eq!(scene.world.now() - start, 14 * SECOND);
-    assert_eq!(log.take(), ["made", "lost: the loop was shut down"]);
+    assert_eq!(log.take(), ["made", "draining", "lost: the loop was shut down"]);
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset), "half an answer must not look whole");
 }
 
@@ -179,7 +195,7 @@ fn x3_a_drain_does_not_wait_for_what_is_background() {
     assert_eq!(peer.take_sent(), b"still served");
     scene.tell(other, close);
     scene.event_loop.run().unwrap();
-    assert_eq!(log.take(), ["made", "data still served", "lost: the loop was shut down"]);
+    assert_eq!(log.take(), ["made", "data still served", "draining", "lost: the loop was shut down"]);
     assert!(scene.world.now() - start < 10 * SECOND);
 }
 
@@ -226,7 +242,124 @@ fn c6_dropping_the_loop_while_it_drains_tells_each_once() {
     scene.accept(&log, echo);
     scene.event_loop.context().drain(GRACE);
     scene.settle();
-    assert_eq!(log.take(), ["made"]);
+    assert_eq!(log.take(), ["made", "draining"]);
     drop(scene);
     assert_eq!(log.take(), ["lost: the loop was shut down"]);
+}
+
+#[test]
+fn x3_what_is_said_to_a_drain_goes_out_and_run_returns_when_all_have_gone() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let peers = [(); 3].map(|()| scene.accept(&log, says_goodbye).1);
+    log.take();
+    let start = scene.world.now();
+    scene.event_loop.drain(GRACE).unwrap();
+    assert_eq!(scene.world.now(), start, "nobody waits");
+    for peer in peers {
+        assert_eq!(peer.take_sent(), b"going away");
+        assert_eq!(peer.take_calls().last(), Some(&Call::Close));
+    }
+    assert_eq!(log.take()[..3], ["draining"; 3]);
+}
+
+#[test]
+fn c3_a_drain_is_told_with_the_next_turn_once_and_the_oldest_first() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let told = |scene: &mut Scene, name: &'static str| {
+        let log = log.clone();
+        let act = move |event: Event<'_>, transport: &mut Transport<'_>| {
+            if let Event::Draining = event {
+                log.push(name);
+                transport.context().drain(GRACE);
+            }
+            by_default(&event, transport)
+        };
+        scene.accept(&Log::default(), act).0
+    };
+    let (first, second) = (told(&mut scene, "first"), told(&mut scene, "second"));
+    let third = told(&mut scene, "third");
+    // The fourth has the slot of the second, and is younger than the third.
+    scene.tell(second, abort);
+    let fourth = told(&mut scene, "fourth");
+    assert_eq!(fourth.0.slot, second.0.slot);
+    scene.event_loop.context().call_later(Duration::ZERO, |context| context.drain(GRACE));
+    scene.turn();
+    assert_eq!(log.take(), logged([]), "not in the turn in which it begins");
+    assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO));
+    scene.turn();
+    assert_eq!(log.take(), ["first", "third", "fourth"]);
+    scene.event_loop.context().drain(SECOND);
+    scene.settle();
+    assert_eq!(log.take(), logged([]));
+    for id in [first, third, fourth] {
+        assert!(scene.event_loop.context().connection(id).is_some(), "they go on");
+    }
+}
+
+#[test]
+fn l2_a_drain_is_told_to_so_many_a_turn() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    for _ in 0..2500 {
+        scene.attach(&log, idle);
+    }
+    scene.settle();
+    assert_eq!(log.take().len(), 2500);
+    scene.event_loop.context().drain(GRACE);
+    for told in [1024, 1024, 452, 0] {
+        scene.turn();
+        assert_eq!(log.take().len(), told);
+    }
+}
+
+#[test]
+fn c7_only_those_that_stand_are_told_of_a_drain_and_the_protocol_that_they_have_then() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    let ids = [(); 6].map(|()| scene.accept(&log, idle).0);
+    let server = scene.world.connect_begins();
+    let address = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
+    scene.event_loop.context().connect(address, protocol(&log, idle)).unwrap();
+    log.take();
+    let (set, started, rest) = (Log::default(), Log::default(), Log::default());
+    let mut context = scene.event_loop.context();
+    context.drain(GRACE);
+    context.connection(ids[0]).unwrap().abort();
+    context.connection(ids[1]).unwrap().close();
+    context.connection(ids[2]).unwrap().set_protocol(protocol(&set, idle));
+    context.connection(ids[3]).unwrap().start_protocol(protocol(&started, idle));
+    let (noted, forgotten) = (rest.clone(), Log::default());
+    context.connection(ids[4]).unwrap().detach(move |_, _| noted.push("detached"));
+    context.connection(ids[5]).unwrap().set_protocol(protocol(&forgotten, |event, _| {
+        assert!(!matches!(event, Event::Draining), "on purpose");
+        0
+    }));
+    scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
+    server.answers();
+    scene.world.event(&server, Readiness::WRITABLE);
+    scene.settle();
+    assert_eq!(set.take(), ["draining"]);
+    assert_eq!(started.take(), ["made"], "it asks by itself");
+    assert_eq!(rest.take(), ["detached"]);
+    assert_eq!(forgotten.take(), ["draining", "lost: a callback panicked: on purpose"]);
+    let log = log.take();
+    assert!(!log.iter().any(|entry| entry == "draining"), "{log:?}");
+    assert!(log.contains(&"made".to_owned()), "who is connected later asks: {log:?}");
+}
+
+#[test]
+fn x3_a_shutdown_tells_nobody_that_the_loop_drains() {
+    for drains_before in [false, true] {
+        let mut scene = Scene::new();
+        let log = Log::default();
+        let (_, peer) = scene.accept(&log, says_goodbye);
+        if drains_before {
+            scene.event_loop.context().drain(GRACE);
+        }
+        scene.event_loop.shutdown(GRACE).unwrap();
+        assert_eq!(log.take(), ["made", "lost: the loop was shut down"]);
+        assert_eq!(peer.take_sent(), b"");
+    }
 }

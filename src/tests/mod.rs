@@ -29,6 +29,7 @@ pub(crate) enum Event<'a> {
     Pause,
     Resume,
     TimedOut(Timeout),
+    Draining,
     Failed(&'a ConnectError),
     Lost(&'a CloseReason),
 }
@@ -42,6 +43,7 @@ impl Event<'_> {
             Event::Pause => "pause".into(),
             Event::Resume => "resume".into(),
             Event::TimedOut(timeout) => format!("timed out: {timeout:?}"),
+            Event::Draining => "draining".into(),
             Event::Failed(error) => format!("failed: {error}"),
             Event::Lost(reason) => format!("lost: {reason}"),
         }
@@ -100,6 +102,10 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Protocol for Recorder<F> 
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         self.note(Event::TimedOut(timeout), transport);
+    }
+
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        self.note(Event::Draining, transport);
     }
 
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
