@@ -82,7 +82,7 @@ fn rate(server: SocketAddr, time: Duration) -> f64 {
     let answered = Rc::new(Cell::new(0));
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     for _ in 0..CONNECTIONS {
-        let client = Box::new(Client { answered: answered.clone() });
+        let client = Client { answered: answered.clone() };
         event_loop.context().connect(server, client).expect("a descriptor is left");
     }
     // Until every loop that has connections is at work.

@@ -21,7 +21,10 @@ impl Protocol for Peek {
         say(format_args!("peeked at {}", escape(data)));
         if data.contains(&b'\n') || data.len() >= PEEKED_BYTES_MAX {
             // It gets what was not taken, before anything else.
-            transport.set_protocol(if data.starts_with(b"GET ") { Box::new(Web) } else { Box::new(Echo) });
+            match data.starts_with(b"GET ") {
+                true => transport.set_protocol(Web),
+                false => transport.set_protocol(Echo),
+            }
         }
         0
     }

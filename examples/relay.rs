@@ -64,7 +64,7 @@ impl Protocol for Side {
         // What it sends before the other side stands waits in the kernel.
         transport.pause_reading();
         let onward = Side { other: Some(transport.id()), target: None, timeout: self.timeout };
-        match transport.context().connect(target.clone(), Box::new(onward)) {
+        match transport.context().connect(target.clone(), onward) {
             Ok(id) => self.other = Some(id),
             Err(error) => {
                 log::warn!("cannot connect to {}:{}: {error}", target.0, target.1);

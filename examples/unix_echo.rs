@@ -86,7 +86,7 @@ mod unix {
     fn ask(address: UnixAddress, message: String) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         let outcome = Outcome::default();
-        event_loop.context().connect(address, Box::new(Client { message, outcome: outcome.clone() }))?;
+        event_loop.context().connect(address, Client { message, outcome: outcome.clone() })?;
         event_loop.run_until_idle()?;
         Ok(outcome.code())
     }

@@ -33,7 +33,7 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///     }
 /// }
 /// ```
-pub trait Protocol {
+pub trait Protocol: 'static {
     /// The connection stands. Nothing was read from it yet.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let _ = transport;
@@ -98,6 +98,69 @@ pub trait Protocol {
     /// The connection is over. Its socket is closed already; writing to it does nothing.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         let _ = (transport, reason);
+    }
+}
+
+/// What becomes the protocol of a connection: any [`Protocol`] as it is, or a `Box<dyn Protocol>` where several types are
+/// possible.
+///
+/// ```
+/// # use switchboard::{EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # struct Tell;
+/// # impl Protocol for Tell {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, server: std::net::SocketAddr, asks: bool) -> std::io::Result<()> {
+/// let mut context = event_loop.context();
+/// context.connect(server, Ask)?;
+/// let protocol: Box<dyn Protocol> = if asks { Box::new(Ask) } else { Box::new(Tell) };
+/// context.connect(server, protocol)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A box of one type is neither:
+///
+/// ```compile_fail,E0277
+/// # use switchboard::{EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, server: std::net::SocketAddr) -> std::io::Result<()> {
+/// event_loop.context().connect(server, Box::new(Ask))?; // `Box<Ask>` is not a protocol
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a protocol",
+    label = "neither a `Protocol` nor a `Box<dyn Protocol>`",
+    note = "give or return the protocol itself, without a box; where there are several types, `Box<dyn Protocol>`"
+)]
+pub trait IntoProtocol {
+    /// Returns the protocol in a box, as the loop keeps it.
+    fn into_protocol(self) -> Box<dyn Protocol>;
+}
+
+impl<P: Protocol> IntoProtocol for P {
+    fn into_protocol(self) -> Box<dyn Protocol> {
+        Box::new(self)
+    }
+}
+
+impl IntoProtocol for Box<dyn Protocol> {
+    fn into_protocol(self) -> Box<dyn Protocol> {
+        self
     }
 }
 

@@ -18,8 +18,8 @@ use crate::rate::TokenBucket;
 use crate::sys::{self, Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, RateGroupId, SourceId,
-    TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listener, ListenerId, Protocol, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -153,8 +153,8 @@ impl<'a> Context<'a> {
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
     /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
     /// dropped without a call.
-    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.parts.attach(connection.into(), protocol).map(ConnectionId)
+    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
+        self.core.parts.attach(connection.into(), protocol.into_protocol()).map(ConnectionId)
     }
 
     /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
@@ -169,8 +169,8 @@ impl<'a> Context<'a> {
     /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no
     /// descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the
     /// loop shuts down, `StorageFull` with no slot left. The protocol is dropped without a call then.
-    pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.connect(target.into(), protocol).map(ConnectionId)
+    pub fn connect(&mut self, target: impl Into<Connect>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
+        self.core.connect(target.into(), protocol.into_protocol()).map(ConnectionId)
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
@@ -222,11 +222,11 @@ impl<'a> Context<'a> {
     pub fn bind_datagram(
         &mut self,
         address: impl Into<Address>,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
-        self.core.parts.add_datagram(socket, None, protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, None, Box::new(protocol)).map(DatagramId)
     }
 
     /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
@@ -238,7 +238,7 @@ impl<'a> Context<'a> {
     pub fn connect_datagram(
         &mut self,
         peer: impl Into<Address>,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
         let socket = self
@@ -247,7 +247,7 @@ impl<'a> Context<'a> {
             .life
             .check_open()
             .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
-        self.core.parts.add_datagram(socket, Some(peer), protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, Some(peer), Box::new(protocol)).map(DatagramId)
     }
 
     /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
@@ -259,12 +259,12 @@ impl<'a> Context<'a> {
     pub fn attach_datagram(
         &mut self,
         socket: std::net::UdpSocket,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
-        self.core.parts.add_datagram(socket, peer, protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
     }
 
     /// A datagram socket, by its id; `None` once it has ended.

@@ -109,7 +109,7 @@ fn ready_made_listeners_and_streams_are_taken() {
     let accepted_address = other.local_addr().unwrap();
     let mut to_attached = connect(accepted_address);
     let (stream, peer) = other.accept().unwrap();
-    let id = context.attach(stream, Box::new(Echo)).unwrap();
+    let id = context.attach(stream, Echo).unwrap();
     let transport = context.connection(id).unwrap();
     assert_eq!(transport.peer_addr().unwrap().as_inet(), Some(peer));
     assert_eq!(transport.local_addr().unwrap().as_inet(), Some(accepted_address));

@@ -313,7 +313,7 @@ fn attach(scene: &Scene, index: usize) -> (TcpStream, usize, ConnectionId) {
             data.len()
         }
     }
-    let id = scene.on(index, move |context| context.attach(server, Box::new(Idle)).unwrap());
+    let id = scene.on(index, move |context| context.attach(server, Idle).unwrap());
     scene.settle();
     (client, index, id)
 }

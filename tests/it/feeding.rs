@@ -104,7 +104,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let mut event_loop = event_loop();
     let (client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    event_loop.context().attach(server, Box::new(Leaves(sender))).unwrap();
+    event_loop.context().attach(server, Leaves(sender)).unwrap();
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert!(!detached.unsent().is_empty());
@@ -179,7 +179,7 @@ fn c7_what_was_unread_and_unsent_goes_on_where_it_is_fed() {
     let mut first = event_loop();
     let (mut client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    first.context().attach(server, Box::new(Leaves(sender))).unwrap();
+    first.context().attach(server, Leaves(sender)).unwrap();
     client.write_all(b"!and back").unwrap();
     turn_until(&mut first, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();

@@ -36,7 +36,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let mut event_loop = event_loop();
     let (mut client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    event_loop.context().attach(server, Box::new(AnswersAndLeaves(sender))).unwrap();
+    event_loop.context().attach(server, AnswersAndLeaves(sender)).unwrap();
     client.write_all(b"?!").unwrap();
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
@@ -175,7 +175,7 @@ fn x5_a_connection_that_a_loop_does_not_take_any_more_is_reset_if_output_is_unse
     event_loop.context().listen(any_port(), |_, _| None).unwrap();
     event_loop.context().shutdown(Duration::from_secs(1));
     let (client, detached) = half_answered();
-    event_loop.context().attach(detached, Box::new(Echo)).unwrap_err();
+    event_loop.context().attach(detached, Echo).unwrap_err();
     assert_is_reset(client);
 }
 

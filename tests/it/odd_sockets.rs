@@ -97,10 +97,10 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         let mut event_loop = event_loop();
         let (received, options) = (Received::default(), Rc::<RefCell<Vec<_>>>::default());
         let (into, of) = (received.clone(), options.clone());
-        let protocol = move || Box::new(Collect(into.clone(), of.clone()));
+        let protocol = move || Collect(into.clone(), of.clone());
         let mut context = event_loop.context();
         if is_fed {
-            let feeder = context.listen_fed(any_port().into(), move |_, _| Some(protocol())).unwrap();
+            let feeder = context.listen_fed(any_port().into(), move |_, _| Some(Box::new(protocol()))).unwrap();
             feeder.feed(server).unwrap();
         } else {
             context.attach(server, protocol()).unwrap();
@@ -109,7 +109,7 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         assert_eq!(options.take(), [(true, false)]);
         // Out of the loop and in again.
         let id = event_loop.context().connection_ids()[0];
-        let again = Box::new(Collect(received.clone(), options.clone()));
+        let again = Collect(received.clone(), options.clone());
         event_loop.context().connection(id).unwrap().detach(move |context, detached| {
             let (stream, unread, unsent) = detached.into_tcp().unwrap();
             assert!(unread.is_empty() && unsent.is_empty());

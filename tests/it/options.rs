@@ -39,9 +39,9 @@ fn every_socket_takes_any_option_through_its_descriptor() {
     let listener = context.listen(any_port(), |_, _| Some(Box::new(Echo))).unwrap();
     let address = address_of(&mut context, listener);
     set_and_read_back(&SockRef::from(&context.listener(listener).unwrap().socket().unwrap()), true);
-    let datagram = context.bind_datagram(any_port(), Box::new(Ignores)).unwrap();
+    let datagram = context.bind_datagram(any_port(), Ignores).unwrap();
     set_and_read_back(&SockRef::from(&context.datagram(datagram).unwrap().socket().unwrap()), false);
-    let ours = context.connect(address, Box::new(Echo)).unwrap();
+    let ours = context.connect(address, Echo).unwrap();
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
     let mut context = event_loop.context();
     set_and_read_back(&SockRef::from(&context.connection(ours).unwrap().socket().unwrap()), true);
@@ -58,7 +58,7 @@ impl Protocol for Peeks {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         self.0.borrow_mut().push(String::from_utf8_lossy(data).into_owned());
         if data.len() >= 5 {
-            transport.set_protocol(Box::new(Echo));
+            transport.set_protocol(Echo);
         }
         0
     }
@@ -149,13 +149,15 @@ fn x1_a_time_to_linger_of_a_stream_that_is_taken_in_holds_nobody_up() {
         let stream = listener.accept().unwrap().0;
         SockRef::from(&stream).set_linger(Some(LINGER)).unwrap();
         let mut context = event_loop.context();
-        let protocol = Box::new(AnswersUnread(found.clone()));
+        let protocol = AnswersUnread(found.clone());
         match how {
             "attached" => drop(context.attach(stream, protocol).unwrap()),
             "fed" => {
                 let mut protocol = Some(protocol);
                 let feeder = context
-                    .listen_fed(any_port().into(), move |_, _| protocol.take().map(|protocol| protocol as Box<_>))
+                    .listen_fed(any_port().into(), move |_, _| {
+                        protocol.take().map(|protocol| Box::new(protocol) as Box<_>)
+                    })
                     .unwrap();
                 feeder.feed(stream).unwrap();
             }

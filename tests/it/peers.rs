@@ -247,7 +247,7 @@ fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() 
     let mut network = Network::new(0, Faults::none());
     let server = network.host();
     let (notes, address) = (Rc::<RefCell<Vec<String>>>::default(), network.address(server, 7));
-    network.context(server).bind_datagram(address, Box::new(Notes(notes.clone()))).unwrap();
+    network.context(server).bind_datagram(address, Notes(notes.clone())).unwrap();
     let mut peer = network.datagram_peer(0).unwrap();
     network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
     network.run_until_rest();

@@ -48,7 +48,7 @@ fn connect(network: &mut Network, host: HostId, to: impl Into<Connect>) -> Notes
     let notes = Notes::default();
     let client = Client { notes: notes.clone(), got: Vec::new() };
     let mut context = network.context(host);
-    let id = context.connect(to, Box::new(client)).unwrap();
+    let id = context.connect(to, client).unwrap();
     context.connection(id).unwrap().write(&pattern(1000));
     notes
 }

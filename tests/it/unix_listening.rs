@@ -80,9 +80,9 @@ struct Client {
 }
 
 impl Client {
-    fn sending(bytes: usize) -> (Box<Client>, Notes) {
+    fn sending(bytes: usize) -> (Client, Notes) {
         let notes = Notes::default();
-        (Box::new(Client { notes: notes.clone(), sends: pattern(bytes), got: 0 }), notes)
+        (Client { notes: notes.clone(), sends: pattern(bytes), got: 0 }, notes)
     }
 }
 

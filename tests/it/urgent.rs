@@ -82,14 +82,14 @@ mod unix {
     /// A peer, and its other end in the loop.
     fn pair(event_loop: &mut EventLoop, origin: Origin, received: &Received, ends: &Ends) -> UnixStream {
         let into = (received.clone(), ends.clone());
-        let protocol = move || Box::new(NotingEnd { inner: Collect(into.0.clone()), ends: into.1.clone() });
+        let protocol = move || NotingEnd { inner: Collect(into.0.clone()), ends: into.1.clone() };
         let name = format!("switchboard urgent {origin:?} {}", std::process::id()).into_bytes();
         let address = UnixAddress::Abstract(name.clone().into());
         let there = SocketAddr::from_abstract_name(name).unwrap();
         let mut context = event_loop.context();
         let peer = match origin {
             Origin::Accepted => {
-                context.listen_unix(address, None, move |_, _| Some(protocol())).unwrap();
+                context.listen_unix(address, None, move |_, _| Some(Box::new(protocol()))).unwrap();
                 UnixStream::connect_addr(&there).unwrap()
             }
             Origin::Connected => {
@@ -104,7 +104,7 @@ mod unix {
             }
             Origin::Returned => {
                 let (ours, theirs) = UnixStream::pair().unwrap();
-                let id = context.attach(ours, Box::new(Collect(received.clone()))).unwrap();
+                let id = context.attach(ours, Collect(received.clone())).unwrap();
                 event_loop.turn(Some(PATIENCE)).unwrap();
                 event_loop.context().connection(id).unwrap().detach(move |context, detached| {
                     context.attach(detached, protocol()).unwrap();

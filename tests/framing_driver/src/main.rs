@@ -128,7 +128,7 @@ fn run(event_loop: &mut EventLoop, listener: &TcpListener, case: &str) -> Result
     client.set_nodelay(true)?;
     let (server, _) = listener.accept()?;
     let counting = Counting { adapter, outcome: outcome.clone(), left_bytes: 0 };
-    event_loop.context().attach(server, Box::new(counting))?;
+    event_loop.context().attach(server, counting)?;
     let mut sent_bytes = 0;
     for piece in words {
         let piece = unhex(piece)?;

@@ -65,7 +65,7 @@ fn a_client_and_a_server_talk_in_one_loop() {
     ];
     for target in targets {
         let shown = format!("{target:?}");
-        event_loop.context().connect(target.clone(), Box::new(Talker(ends.clone()))).unwrap();
+        event_loop.context().connect(target.clone(), Talker(ends.clone())).unwrap();
         event_loop.run_until_idle().unwrap();
         assert_eq!(ends.take(), ["closed by the peer"; 2], "{shown}");
     }
@@ -75,10 +75,10 @@ fn a_client_and_a_server_talk_in_one_loop() {
 fn each_way_to_fail_is_told() {
     let (mut event_loop, ends) = (EventLoop::new().unwrap(), Ends::default());
     event_loop.context().set_resolver(|name, _| Err(std::io::Error::other(format!("nobody knows {name}"))));
-    event_loop.context().connect(("db.example", 80), Box::new(Talker(ends.clone()))).unwrap();
+    event_loop.context().connect(("db.example", 80), Talker(ends.clone())).unwrap();
     event_loop.run_until_idle().unwrap();
     let address = listen(&mut event_loop, &ends);
-    let id = event_loop.context().connect(address, Box::new(Talker(ends.clone()))).unwrap();
+    let id = event_loop.context().connect(address, Talker(ends.clone())).unwrap();
     event_loop.context().connection(id).unwrap().close();
     event_loop.run_until_idle().unwrap();
     assert_eq!(ends.borrow()[..2], ["no such name: nobody knows db.example", "cancelled: closed by us"]);

@@ -53,7 +53,7 @@ impl Protocol for Noting {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         if data.starts_with(UPGRADE) {
             // What comes behind it is for the other one.
-            transport.set_protocol(Box::new(Hoarding(self.0.clone())));
+            transport.set_protocol(Hoarding(self.0.clone()));
             return UPGRADE.len();
         }
         match data {
@@ -255,7 +255,7 @@ fn sockets_that_others_made_are_taken_in() {
     let other = TcpListener::bind(ANY_PORT).unwrap();
     let mut client = connect(other.local_addr().unwrap());
     let (stream, _) = other.accept().unwrap();
-    let id = context.attach(stream, Box::new(Noting(server.notes.clone()))).unwrap();
+    let id = context.attach(stream, Noting(server.notes.clone())).unwrap();
     // A connection is written to by its id, from anywhere.
     context.connection(id).unwrap().write(b"hello");
     server.turn_until(|context| context.counters().connections_made == 1);
@@ -293,7 +293,7 @@ fn a_datagram_is_answered() {
     let mut event_loop = EventLoop::new().unwrap();
     let errors = Rc::new(RefCell::new(Vec::new()));
     let mut context = event_loop.context();
-    let protocol = Box::new(Answering(errors.clone()));
+    let protocol = Answering(errors.clone());
     let id: DatagramId = context.bind_datagram(SocketAddr::from(ANY_PORT), protocol).unwrap();
     let address = context.datagram(id).unwrap().local_addr().unwrap().as_inet().unwrap();
     let client = UdpSocket::bind(ANY_PORT).unwrap();

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use switchboard::{
     Address, AnyId, CloseReason, ConnectionId, Context, Counters, Endpoint, EndpointError, Escaped, EventLoop, Handle,
-    Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction, SourceId,
-    Timeout, TimerId, Transport, WhenFull, escape,
+    IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction,
+    SourceId, Timeout, TimerId, Transport, WhenFull, escape,
 };
 
 /// What an embedder keeps beside the loop: all of it can be derived over.
@@ -167,7 +167,7 @@ fn what_a_peer_sent_is_shown_escaped() {
     assert_eq!(shown.to_string(), r"\x1b[2Jhello");
 }
 
-/// A protocol needs no more than one callback, and is an object.
+/// A protocol needs no more than one callback, is an object, and is taken with a box or without.
 #[test]
 fn protocols_are_objects() {
     struct Discard;
@@ -178,8 +178,12 @@ fn protocols_are_objects() {
         }
     }
 
-    let mixed: Vec<Box<dyn Protocol>> = vec![Box::new(Discard), Box::new(Discard)];
-    assert_eq!(mixed.len(), 2);
+    fn kept(protocol: impl IntoProtocol) -> Box<dyn Protocol> {
+        protocol.into_protocol()
+    }
+    let mixed: Vec<Box<dyn Protocol>> = vec![kept(Discard), kept(kept(Discard))];
+    // What is in a box already is not put into another one.
+    assert!(mixed.iter().all(|protocol| size_of_val(&**protocol) == 0));
 }
 
 #[test]
