@@ -132,7 +132,7 @@ pub use health::{ConnectionStats, Health};
 pub use ids::{AnyId, CompletionId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, WhenFull};
 pub use listener::feeder::Feeder;
-pub use protocol::{IntoProtocol, Protocol};
+pub use protocol::{Inner, IntoProtocol, Protocol};
 pub use rate::RateGroupId;
 pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
 pub use sys::Readiness;

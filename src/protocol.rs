@@ -1,5 +1,7 @@
 //! What users implement.
 
+use std::fmt;
+
 use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 
 /// The state machine of one connection: what is done when something happens to it.
@@ -36,7 +38,9 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 pub trait Protocol: 'static {
     /// The connection stands. Nothing was read from it yet.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connection_made(transport);
+        }
     }
 
     /// Input is there; answers how many bytes of it were consumed.
@@ -61,19 +65,25 @@ pub trait Protocol: 'static {
     /// The default implementation closes the connection, after what is queued has gone out. A protocol that does
     /// not may go on writing as long as it likes.
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        let _ = rest;
-        transport.close();
+        match self.inner() {
+            Inner::Protocol(inner) => inner.eof_received(transport, rest),
+            Inner::Nothing => transport.close(),
+        }
     }
 
     /// More than [`queue_bytes_high`](crate::Limits::queue_bytes_high) is queued: the peer takes less than is written.
     fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.pause_writing(transport);
+        }
     }
 
     /// The queue has gone down to [`queue_bytes_low`](crate::Limits::queue_bytes_low). Comes strictly after a
     /// `pause_writing`.
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.resume_writing(transport);
+        }
     }
 
     /// A [`timeout`](Transport::set_timeout) is over.
@@ -83,7 +93,10 @@ pub trait Protocol: 'static {
     /// say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for the handshake or for
     /// all comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.end_after(timeout);
+        match self.inner() {
+            Inner::Protocol(inner) => inner.timed_out(transport, timeout),
+            Inner::Nothing => transport.end_after(timeout),
+        }
     }
 
     /// The connection was not made: [`Context::connect`](crate::Context::connect) has failed. None of the other
@@ -92,12 +105,65 @@ pub trait Protocol: 'static {
     /// A peer that accepts, sends and resets before the loop looks has failed in this way as well, with the reset as
     /// its error; what it sent is not delivered.
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
-        let _ = (transport, error);
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connect_failed(transport, error);
+        }
     }
 
     /// The connection is over. Its socket is closed already; writing to it does nothing.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        let _ = (transport, reason);
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connection_lost(transport, reason);
+        }
+    }
+
+    /// Returns what this protocol wraps. Only an adapter overrides it, which changes what another protocol is told.
+    ///
+    /// The default implementation of each callback calls that of the wrapped protocol, if there is one. So an adapter has
+    /// this method, `data_received`, and the callbacks that it changes; a callback that is added to this trait later reaches
+    /// the wrapped protocol, too.
+    ///
+    /// ```
+    /// use switchboard::{Inner, Protocol, Transport};
+    ///
+    /// /// Counts what another protocol consumes.
+    /// struct Counting<P> {
+    ///     inner: P,
+    ///     bytes: usize,
+    /// }
+    ///
+    /// impl<P: Protocol> Protocol for Counting<P> {
+    ///     fn inner(&mut self) -> Inner<'_> {
+    ///         Inner::Protocol(&mut self.inner)
+    ///     }
+    ///
+    ///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         let consumed = self.inner.data_received(transport, data);
+    ///         self.bytes += consumed;
+    ///         consumed
+    ///     }
+    /// }
+    /// ```
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Nothing
+    }
+}
+
+/// What a protocol wraps: see [`Protocol::inner`].
+#[non_exhaustive]
+pub enum Inner<'a> {
+    /// Nothing; it is no adapter.
+    Nothing,
+    /// Another protocol.
+    Protocol(&'a mut dyn Protocol),
+}
+
+impl fmt::Debug for Inner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Inner::Nothing => "Nothing",
+            Inner::Protocol(_) => "Protocol(..)",
+        })
     }
 }
 

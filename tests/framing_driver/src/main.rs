@@ -15,7 +15,7 @@ use std::time::Duration;
 use switchboard::framing::{
     FrameHandler, Framed, FramingError, LengthPrefixed, LineEnding, LineHandler, LineReceiver, Netstring,
 };
-use switchboard::{CloseReason, EventLoop, Protocol, Transport};
+use switchboard::{CloseReason, EventLoop, Inner, Protocol, Transport};
 
 /// What one case has led to so far.
 #[derive(Default)]
@@ -84,8 +84,8 @@ impl Protocol for Counting {
         consumed
     }
 
-    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.adapter.eof_received(transport, rest);
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Protocol(&mut *self.adapter)
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, _: CloseReason) {
