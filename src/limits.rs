@@ -68,9 +68,6 @@ limits! {
     /// How many connections the loop has at a time, those included that were attached or made by itself; they count,
     /// but only accepting stops. Only the loop's own set counts. Default: no limit.
     loop_connections_max / with_loop_connections_max: usize = usize::MAX,
-    /// How many connections the kernel holds ready until they are accepted, where we bind; the kernel may have a lower
-    /// bound of its own. Default 1,024; 0 counts as 1.
-    backlog / with_backlog: u32 = 1024,
     /// How many connections one listener accepts in a turn (rule [A3](crate::guide::rules#a3)). Default 64; 0 counts as
     /// 1.
     accepts_per_turn_max / with_accepts_per_turn_max: usize = 64,
