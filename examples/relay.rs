@@ -135,7 +135,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(limits)?;
     let factory = move |_: &mut Context<'_>, _: &Address| {
         let side = Side { other: None, target: Some(target.clone()), timeout: bounds.timeout };
-        Some(Box::new(side) as Box<dyn Protocol>)
+        Some(side)
     };
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

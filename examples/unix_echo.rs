@@ -75,8 +75,7 @@ mod unix {
     fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         // Nobody but our own user may connect.
-        let listened =
-            event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Box::new(Echo)));
+        let listened = event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Echo));
         listened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         shut_down_on_signals(&mut event_loop)?;
         say(format_args!("listening on {address}"));

@@ -193,6 +193,26 @@ impl fmt::Debug for Inner<'_> {
 /// # }
 /// ```
 ///
+/// A listener's factory returns one of the two as well. There the compiler has to be helped twice: a factory that only
+/// refuses says what its protocols would be, and one that is bound to a variable names the types of its arguments.
+///
+/// ```
+/// # use switchboard::{Address, Context, EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, address: std::net::SocketAddr) -> std::io::Result<()> {
+/// let mut context = event_loop.context();
+/// context.listen(address, |_, _| None::<Ask>)?; // `|_, _| None` is E0283
+/// let factory = |_: &mut Context<'_>, _: &Address| Some(Ask); // `|_, _| Some(Ask)` holds for no lifetime but one
+/// context.listen(address, factory)?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// A box of one type is neither:
 ///
 /// ```compile_fail,E0277
@@ -232,3 +252,12 @@ impl IntoProtocol for Box<dyn Protocol> {
 
 /// What makes the protocols of a listener: called for every peer, answers `None` to refuse it.
 pub(crate) type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>>>;
+
+/// Has a factory's protocols boxed, whatever they are, so that nothing behind it is generic.
+pub(crate) fn boxed<F, P>(mut factory: F) -> Factory
+where
+    F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+    P: IntoProtocol,
+{
+    Box::new(move |context, peer| factory(context, peer).map(P::into_protocol))
+}

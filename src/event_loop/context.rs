@@ -12,12 +12,13 @@ use mio::event::Source;
 use crate::event_loop::source::SourceAction;
 use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
+use crate::protocol::boxed;
 use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, Protocol,
-    RateGroupId, SourceId, TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -37,7 +38,8 @@ impl<'a> Context<'a> {
     // Listeners and connections.
 
     /// Listens on an address, on several, or on sockets that listen already, see [`Listen`]; `factory` makes a protocol for
-    /// every peer, or returns `None` to refuse it.
+    /// every peer, or returns `None` to refuse it. What it returns is any [`IntoProtocol`], whose page has what to write where
+    /// the compiler cannot tell its type.
     ///
     /// # Errors
     ///
@@ -45,11 +47,12 @@ impl<'a> Context<'a> {
     /// Unix address, `AddrInUse` where somebody listens there, or where the path is anything else than a socket, which is
     /// left alone, and `InvalidInput` where the path is too long for the system. `InvalidInput` for an empty list.
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
-    pub fn listen<F>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
+    pub fn listen<F, P>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
     where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
-        self.core.parts.listen(at.into(), Box::new(factory)).map(ListenerId)
+        self.core.parts.listen(at.into(), boxed(factory)).map(ListenerId)
     }
 
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
@@ -61,11 +64,12 @@ impl<'a> Context<'a> {
     ///
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
     #[doc(hidden)]
-    pub fn listen_fed<F>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
+    pub fn listen_fed<F, P>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
     where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
-        Feeder::listen(self, address, backlog, Box::new(factory))
+        Feeder::listen(self, address, backlog, boxed(factory))
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
@@ -87,8 +91,8 @@ impl<'a> Context<'a> {
     /// The id names the connection from here on. What is written to it before it stands goes out when it does; closing or
     /// aborting it cancels the connect.
     ///
-    /// Comes to [`connection_made`](Protocol::connection_made), or to one
-    /// [`connect_failed`](Protocol::connect_failed) and nothing else.
+    /// Comes to [`connection_made`](crate::Protocol::connection_made), or to one
+    /// [`connect_failed`](crate::Protocol::connect_failed) and nothing else.
     ///
     /// # Errors
     ///

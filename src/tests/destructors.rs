@@ -138,7 +138,7 @@ fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
     let counted = Counted(dropped.clone());
     let factory = move |_: &mut Context<'_>, _: &Address| {
         let _shared = &counted;
-        None
+        None::<Counted>
     };
     assert!(context.listen(address, factory).is_err());
     let counted = Counted(dropped.clone());

@@ -72,7 +72,7 @@ pub(crate) fn listen<P: Protocol + 'static>(
     mut factory: impl FnMut() -> P + 'static,
 ) -> SocketAddr {
     let mut context = event_loop.context();
-    let listener = context.listen(any_port(), move |_, _| Some(Box::new(factory()))).unwrap();
+    let listener = context.listen(any_port(), move |_, _| Some(factory())).unwrap();
     address_of(&mut context, listener)
 }
 

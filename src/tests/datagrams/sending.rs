@@ -141,7 +141,7 @@ fn hoard(world: &mut World) -> crate::testing::Peer {
         }
     }
     let at = world.network.address(world.host, 80);
-    world.network.context(world.host).listen(at, |_, _| Some(Box::new(Hoards))).unwrap();
+    world.network.context(world.host).listen(at, |_, _| Some(Hoards)).unwrap();
     let mut peer = world.network.peer(at);
     peer.stall();
     world.rest();

@@ -358,7 +358,7 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
                 act_around(ledger, context, host);
             }
             let program = make(ledger, host, client, limits)?;
-            Some(Box::new(program) as Box<dyn crate::Protocol>)
+            Some(program)
         })
     });
     let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addrs().ok());

@@ -25,7 +25,7 @@ fn network_of(
     let of_factory = log.clone();
     let factory = accept.factory(move |_, carried| {
         of_factory.push(shown(carried));
-        Some(Box::new(Noting(of_factory.clone())) as Box<dyn Protocol>)
+        Some(Noting(of_factory.clone()))
     });
     network.context(server).listen(address, factory).unwrap();
     (network, server, move |network: &mut Network| network.peer(address), log)

@@ -45,7 +45,7 @@ impl Protocol for Talker {
 
 fn listen(event_loop: &mut EventLoop, ends: &Ends) -> SocketAddr {
     let (ends, mut context) = (ends.clone(), event_loop.context());
-    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Talker(ends.clone())) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Talker(ends.clone()));
     let id = context.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), factory).unwrap();
     context.unref(id);
     context.listener(id).unwrap().local_addr().unwrap().as_inet().unwrap()
@@ -93,7 +93,7 @@ fn it_connects_again() {
     let (count, notes) = (tries.clone(), ends.clone());
     let factory = move |_: &mut Context<'_>| {
         count.set(count.get() + 1);
-        (count.get() <= 3).then(|| Box::new(Talker(notes.clone())) as Box<dyn Protocol>)
+        (count.get() <= 3).then(|| Talker(notes.clone()))
     };
     let backoff = Backoff::new(Duration::from_millis(1)).factor(1.5).jitter(0.1).max(Duration::from_millis(2)).seed(1);
     let reconnect = Reconnect::new(address, backoff, factory).stable_after(Duration::from_secs(1));

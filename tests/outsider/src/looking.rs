@@ -122,7 +122,10 @@ fn what_a_crash_has_left_at_a_path_is_removed_and_what_listens_there_is_not() {
     assert!(remove_stale_socket(&path).unwrap());
     assert!(!remove_stale_socket(&path).unwrap(), "nothing is there any more");
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.context().listen(Listen::at(UnixAddress::Path(path.clone())).mode(0o600), |_, _| None).unwrap();
+    event_loop
+        .context()
+        .listen(Listen::at(UnixAddress::Path(path.clone())).mode(0o600), |_, _| None::<HandsOver>)
+        .unwrap();
     assert_eq!(remove_stale_socket(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     drop(event_loop);
     assert!(!path.exists());

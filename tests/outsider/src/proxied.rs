@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::proxy::{AcceptProxy, Carried, HeaderError, Tlvs, Version, tlv};
-use switchboard::{Address, CloseReason, Context, EventLoop, Protocol, Transport};
+use switchboard::{Address, CloseReason, Context, EventLoop, IntoProtocol, Protocol, Transport};
 
 /// Says who the peer is; an embedder's protocol that begins with another one of its own.
 struct Says(Address);
@@ -46,8 +46,8 @@ impl Protocol for Knock {
 }
 
 /// What a client gets back that sends this.
-fn answer(
-    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+fn answer<P: IntoProtocol>(
+    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
     bytes: &[u8],
 ) -> std::io::Result<String> {
     let mut event_loop = EventLoop::new()?;
@@ -98,8 +98,7 @@ fn what_is_no_header_is_reset() {
 #[test]
 fn a_protocol_begins_behind_another_one_of_the_embedder_s_own() {
     let beyond = Address::from("192.0.2.7:7".parse::<std::net::SocketAddr>().unwrap());
-    let factory =
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Knock(Some(beyond.clone()))) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Knock(Some(beyond.clone())));
     assert_eq!(answer(factory.clone(), b"sesame").unwrap(), "192.0.2.7:7");
     assert!(answer(factory, b"open").is_err());
 }

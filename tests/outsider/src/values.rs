@@ -193,10 +193,10 @@ fn endpoints_come_from_a_configuration() {
     let mut event_loop = EventLoop::new().unwrap();
     for endpoint in endpoints.unwrap() {
         assert!(matches!(endpoint.address(), Some(Address::Inet(_))), "{endpoint} is of another kind");
-        let id = event_loop.context().listen(endpoint, |_, _| None).unwrap();
+        let id = event_loop.context().listen(endpoint, |_, _| None::<Box<dyn Protocol>>).unwrap();
         let address = event_loop.context().listener(id).unwrap().local_addr().unwrap().as_inet().unwrap();
         let taken: Endpoint = format!("tcp:{address}").parse().unwrap();
-        let error = event_loop.context().listen(taken, |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(taken, |_, _| None::<Box<dyn Protocol>>).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     }
     let error: Box<dyn Error + Send + Sync> = "nowhere".parse::<Endpoint>().unwrap_err().into();
