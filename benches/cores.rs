@@ -82,7 +82,7 @@ fn rate(server: SocketAddr, time: Duration) -> f64 {
     let answered = Rc::new(Cell::new(0));
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     for _ in 0..CONNECTIONS {
-        let client = Box::new(Client { answered: answered.clone() });
+        let client = Client { answered: answered.clone() };
         event_loop.context().connect(server, client).expect("a descriptor is left");
     }
     // Until every loop that has connections is at work.
@@ -117,8 +117,7 @@ fn server(loops: usize, distribution: Distribution) -> Server {
     let target = GroupListen::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).distribution(distribution);
     let served = Arc::new(AtomicU64::new(0));
     let serves = served.clone();
-    let factory =
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Worker { served: serves.clone() }) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Worker { served: serves.clone() });
     let listener = group.listen(target, factory).expect("a port is left");
     Server { address: listener.local_addr().as_inet().expect("of TCP"), group, served }
 }

@@ -100,7 +100,7 @@ fn serve(way: Way, started: &Sender<Started>) {
     let room = Room::default();
     let mut context = event_loop.context();
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = context.listen(any_port, move |_, _| Some(Box::new(Member { room: room.clone(), way })));
+    let listener = context.listen(any_port, move |_, _| Some(Member { room: room.clone(), way }));
     let listener = listener.expect("a port is left");
     let address = context.listener(listener).and_then(|listener| listener.local_addr().ok()?.as_inet());
     started.send(Started::now(address.expect("it listens"))).expect("somebody waits for it");

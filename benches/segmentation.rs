@@ -67,7 +67,7 @@ mod linux {
         let mut event_loop = EventLoop::new().expect("a descriptor is left");
         let mut context = event_loop.context();
         let any_port: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let id = context.bind_datagram(any_port, Box::new(Sender)).expect("a port is free");
+        let id = context.bind_datagram(any_port, Sender).expect("a port is free");
         let mut socket = context.datagram(id).expect("it is open");
         let state = UdpSocketState::new((&socket.socket().expect("it is open")).into()).expect("it is a socket");
         let data = vec![0; DATAGRAMS * DATAGRAM_BYTES];

@@ -32,9 +32,9 @@ impl Protocol for Request {
     }
 }
 
-fn process_request(peer: &Address) -> Box<dyn Protocol> {
+fn process_request(peer: &Address) -> Request {
     say(format_args!("Got connection from {peer}"));
-    Box::new(Request)
+    Request
 }
 
 /// Tries to accept once. Where nobody is there, and after each who was, it is tried again later.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bounds::Bounds;
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
-use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Protocol, Timeout, Transport, escape};
+use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Timeout, Transport, escape};
 
 /// Who has more than this unread is cut off.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
@@ -136,8 +136,7 @@ fn main() -> Result<(), support::Failure> {
     let room = Room::default();
     let listener = event_loop.context().listen(address, move |_, _| {
         let member = LineReceiver::new(Member { name: None, room: room.clone() }).line_bytes_max(LINE_BYTES_MAX);
-        let protocol: Box<dyn Protocol> = Box::new(Telnet::new(member));
-        Some(protocol)
+        Some(Telnet::new(member))
     });
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

@@ -57,7 +57,7 @@ impl Protocol for Client {
 fn run_loop(address: SocketAddr, client: Client, started: SyncSender<Handle>) -> Result<(), Failure> {
     let mut event_loop = EventLoop::new()?;
     support::shut_down_on_signals(&mut event_loop)?;
-    let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(client.clone())));
+    let listener = event_loop.context().listen(address, move |_, _| Some(client.clone()));
     support::announce(&mut event_loop, listener.map_err(support::cannot_listen(address))?)?;
     let _ = started.send(event_loop.context().handle());
     Ok(event_loop.run()?)

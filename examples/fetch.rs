@@ -70,7 +70,7 @@ impl Fetch {
             &url[Position::BeforeHost..Position::AfterPort],
         );
         let answer = Answer { fetch: self.clone(), request, state: State::Head { searched: 0 }, bytes: 0 };
-        context.connect(server, Box::new(answer)).map_err(|error| format!("cannot connect: {error}"))?;
+        context.connect(server, answer).map_err(|error| format!("cannot connect: {error}"))?;
         Ok(())
     }
 

@@ -41,7 +41,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let server = client::server()?;
     let mut event_loop = EventLoop::new()?;
     let outcome = Outcome::default();
-    event_loop.context().connect(server, Box::new(Guest { is_greeted: false, outcome: outcome.clone() }))?;
+    event_loop.context().connect(server, Guest { is_greeted: false, outcome: outcome.clone() })?;
     event_loop.run_until_idle()?;
     Ok(outcome.code())
 }

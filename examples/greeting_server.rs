@@ -28,7 +28,7 @@ impl Protocol for Greeter {
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.context().listen(address, |_, _| Some(Box::new(Greeter)));
+    let listener = event_loop.context().listen(address, |_, _| Some(Greeter));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

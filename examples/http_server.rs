@@ -151,7 +151,7 @@ fn main() -> Result<(), support::Failure> {
     let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
     let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
-    let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(answers.clone()))));
+    let listener = event_loop.context().listen(address, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -7,7 +7,7 @@ mod support;
 
 use support::say;
 use switchboard::framing::{LineHandler, LineReceiver};
-use switchboard::{CloseReason, EventLoop, Protocol, Transport, escape};
+use switchboard::{CloseReason, EventLoop, Transport, escape};
 
 struct LineLogger {
     peer: String,
@@ -37,10 +37,8 @@ impl LineHandler for LineLogger {
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.context().listen(address, |_, peer| {
-        let protocol: Box<dyn Protocol> = Box::new(LineReceiver::new(LineLogger { peer: peer.to_string() }));
-        Some(protocol)
-    });
+    let listener =
+        event_loop.context().listen(address, |_, peer| Some(LineReceiver::new(LineLogger { peer: peer.to_string() })));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -36,7 +36,7 @@ fn main() -> Result<(), support::Failure> {
     };
     let group = EventLoopGroup::builder(loops).name("echo").start().map_err(io::Error::from)?;
     // A factory for each loop: what it makes stays there.
-    let listener = group.listen_each(address, |loop_index, _| move |_, _| Some(Box::new(Echo { loop_index })));
+    let listener = group.listen_each(address, |loop_index, _| move |_, _| Some(Echo { loop_index }));
     let listener = listener.map_err(support::cannot_listen(address))?;
     shut_down_on_signals(group.handle().clone())?;
     support::say(format_args!("listening on {}", listener.local_addr()));

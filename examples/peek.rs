@@ -21,7 +21,10 @@ impl Protocol for Peek {
         say(format_args!("peeked at {}", escape(data)));
         if data.contains(&b'\n') || data.len() >= PEEKED_BYTES_MAX {
             // It gets what was not taken, before anything else.
-            transport.set_protocol(if data.starts_with(b"GET ") { Box::new(Web) } else { Box::new(Echo) });
+            match data.starts_with(b"GET ") {
+                true => transport.set_protocol(Web),
+                false => transport.set_protocol(Echo),
+            }
         }
         0
     }
@@ -53,7 +56,7 @@ impl Protocol for Web {
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.context().listen(address, |_, _| Some(Box::new(Peek)));
+    let listener = event_loop.context().listen(address, |_, _| Some(Peek));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -123,7 +123,7 @@ fn main() -> Result<(), support::Failure> {
     let clients = Clients { counts: Rc::default(), per_peer_max: bounds.per_peer_max };
     let factory = accept.factory(move |_, carried| {
         tell(carried);
-        Some(Box::new(Echo { _place: clients.enter(carried)? }))
+        Some(Echo { _place: clients.enter(carried)? })
     });
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

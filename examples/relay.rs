@@ -64,7 +64,7 @@ impl Protocol for Side {
         // What it sends before the other side stands waits in the kernel.
         transport.pause_reading();
         let onward = Side { other: Some(transport.id()), target: None, timeout: self.timeout };
-        match transport.context().connect(target.clone(), Box::new(onward)) {
+        match transport.context().connect(target.clone(), onward) {
             Ok(id) => self.other = Some(id),
             Err(error) => {
                 log::warn!("cannot connect to {}:{}: {error}", target.0, target.1);
@@ -135,7 +135,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(limits)?;
     let factory = move |_: &mut Context<'_>, _: &Address| {
         let side = Side { other: None, target: Some(target.clone()), timeout: bounds.timeout };
-        Some(Box::new(side) as Box<dyn Protocol>)
+        Some(side)
     };
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

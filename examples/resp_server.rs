@@ -260,7 +260,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
     let server = Server::new(stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
-    let listener = event_loop.context().listen(address, move |_, _| Some(Box::new(Client::new(&server, ids.next()?))));
+    let listener = event_loop.context().listen(address, move |_, _| Some(Client::new(&server, ids.next()?)));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

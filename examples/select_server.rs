@@ -59,7 +59,7 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::new()?;
     let listener = event_loop.context().listen(address, |_, peer| {
         let client = Rc::new(RefCell::new(Client::new(peer)));
-        Some(Box::new(Session { client, timer: None }))
+        Some(Session { client, timer: None })
     });
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;

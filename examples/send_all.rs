@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let server = client::server()?;
     let mut event_loop = EventLoop::new()?;
     let outcome = Outcome::default();
-    event_loop.context().connect(server, Box::new(Sender { progress: None, outcome: outcome.clone() }))?;
+    event_loop.context().connect(server, Sender { progress: None, outcome: outcome.clone() })?;
     event_loop.run_until_idle()?;
     Ok(outcome.code())
 }

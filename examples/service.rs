@@ -120,7 +120,7 @@ fn main() -> Result<(), Failure> {
     let mut listeners = Vec::new();
     for endpoint in &endpoints {
         listeners.push(service.listen(&mut event_loop.context(), endpoint, move |_, _| {
-            Some(Box::new(Session { delay, waiting: Rc::default() }))
+            Some(Session { delay, waiting: Rc::default() })
         })?);
     }
     service.start(&mut event_loop.context())?;

@@ -30,8 +30,7 @@ impl Protocol for SimpleLogger {
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let listener =
-        event_loop.context().listen(address, |_, peer| Some(Box::new(SimpleLogger { peer: peer.to_string() })));
+    let listener = event_loop.context().listen(address, |_, peer| Some(SimpleLogger { peer: peer.to_string() }));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -47,7 +47,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut context = event_loop.context();
     for (name, answer) in [("sock1", &b"hihi I am client"[..]), ("sock2", b"client send use sock2")] {
         let guest = Guest { name, answer, is_greeted: false, outcome: outcome.clone() };
-        context.connect(server.clone(), Box::new(guest))?;
+        context.connect(server.clone(), guest)?;
     }
     event_loop.run_until_idle()?;
     Ok(outcome.code())

@@ -95,7 +95,7 @@ fn main() -> Result<(), Failure> {
     let broadcasts = std::env::args().any(|argument| argument == "--broadcast");
     let mut event_loop = EventLoop::new()?;
     let answers = Rc::new(Cell::new(0));
-    let client = Box::new(Client { to: to.into(), broadcasts, answers: answers.clone() });
+    let client = Client { to: to.into(), broadcasts, answers: answers.clone() };
     let mut context = event_loop.context();
     if broadcasts {
         context.bind_datagram(SocketAddr::from(([0, 0, 0, 0], 0)), client)?;

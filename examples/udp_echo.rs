@@ -28,7 +28,7 @@ impl DatagramProtocol for Echo {
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let socket = event_loop.context().bind_datagram(address, Box::new(Echo));
+    let socket = event_loop.context().bind_datagram(address, Echo);
     let socket = socket.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     if let Some(transport) = event_loop.context().datagram(socket) {

@@ -103,7 +103,7 @@ mod unix {
 
     fn collect(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
-        let bound = event_loop.context().bind_datagram(Address::Unix(address.clone()), Box::new(Collector));
+        let bound = event_loop.context().bind_datagram(Address::Unix(address.clone()), Collector);
         bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         shut_down_on_signals(&mut event_loop)?;
         say(format_args!("listening on {address}"));
@@ -116,7 +116,7 @@ mod unix {
         let count = lines.len();
         let sending = Sending { lines: lines.into_iter(), lost: 0, taken: event_loop.context().now() };
         let sending = Rc::new(RefCell::new(sending));
-        event_loop.context().connect_datagram(Address::Unix(address), Box::new(Sender(sending.clone())))?;
+        event_loop.context().connect_datagram(Address::Unix(address), Sender(sending.clone()))?;
         event_loop.run_until_idle()?;
         let lost = sending.borrow().lost;
         match lost {

@@ -75,8 +75,7 @@ mod unix {
     fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         // Nobody but our own user may connect.
-        let listened =
-            event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Box::new(Echo)));
+        let listened = event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Echo));
         listened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         shut_down_on_signals(&mut event_loop)?;
         say(format_args!("listening on {address}"));
@@ -87,7 +86,7 @@ mod unix {
     fn ask(address: UnixAddress, message: String) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         let outcome = Outcome::default();
-        event_loop.context().connect(address, Box::new(Client { message, outcome: outcome.clone() }))?;
+        event_loop.context().connect(address, Client { message, outcome: outcome.clone() })?;
         event_loop.run_until_idle()?;
         Ok(outcome.code())
     }

@@ -20,7 +20,7 @@
 //! fn main() -> Result<(), support::Failure> {
 //!     let address = support::listening_address(&[])?;
 //!     let mut event_loop = EventLoop::new()?;
-//!     let listener = event_loop.context().listen(address, |_, _| Some(Box::new(Echo)));
+//!     let listener = event_loop.context().listen(address, |_, _| Some(Echo));
 //!     let listener = listener.map_err(support::cannot_listen(address))?;
 //!     support::shut_down_on_signals(&mut event_loop)?;
 //!     support::announce(&mut event_loop, listener)?;
@@ -134,7 +134,7 @@ pub use limits::{Limits, WhenFull};
 #[doc(hidden)]
 pub use listener::feeder::Feeder;
 pub use listener::listen::Listen;
-pub use protocol::Protocol;
+pub use protocol::{Inner, IntoProtocol, Protocol};
 pub use rate::RateGroupId;
 pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
 pub use sys::Readiness;

@@ -1,5 +1,7 @@
 //! What users implement.
 
+use std::fmt;
+
 use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 
 /// The state machine of one connection: what is done when something happens to it.
@@ -33,10 +35,12 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///     }
 /// }
 /// ```
-pub trait Protocol {
+pub trait Protocol: 'static {
     /// The connection stands. Nothing was read from it yet.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connection_made(transport);
+        }
     }
 
     /// Input is there; answers how many bytes of it were consumed.
@@ -61,19 +65,25 @@ pub trait Protocol {
     /// The default implementation closes the connection, after what is queued has gone out. A protocol that does
     /// not may go on writing as long as it likes.
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        let _ = rest;
-        transport.close();
+        match self.inner() {
+            Inner::Protocol(inner) => inner.eof_received(transport, rest),
+            Inner::Nothing => transport.close(),
+        }
     }
 
     /// More than [`queue_bytes_high`](crate::Limits::queue_bytes_high) is queued: the peer takes less than is written.
     fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.pause_writing(transport);
+        }
     }
 
     /// The queue has gone down to [`queue_bytes_low`](crate::Limits::queue_bytes_low). Comes strictly after a
     /// `pause_writing`.
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.resume_writing(transport);
+        }
     }
 
     /// A [`timeout`](Transport::set_timeout) is over.
@@ -83,7 +93,10 @@ pub trait Protocol {
     /// say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for the handshake or for
     /// all comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.end_after(timeout);
+        match self.inner() {
+            Inner::Protocol(inner) => inner.timed_out(transport, timeout),
+            Inner::Nothing => transport.end_after(timeout),
+        }
     }
 
     /// The loop has begun to [drain](crate::Context::drain): it is time to say so, where the protocol of the connection has
@@ -102,14 +115,159 @@ pub trait Protocol {
     /// A peer that accepts, sends and resets before the loop looks has failed in this way as well, with the reset as
     /// its error; what it sent is not delivered.
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
-        let _ = (transport, error);
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connect_failed(transport, error);
+        }
     }
 
     /// The connection is over. Its socket is closed already; writing to it does nothing.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        let _ = (transport, reason);
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.connection_lost(transport, reason);
+        }
+    }
+
+    /// Returns what this protocol wraps. Only an adapter overrides it, which changes what another protocol is told.
+    ///
+    /// The default implementation of each callback calls that of the wrapped protocol, if there is one. So an adapter has
+    /// this method, `data_received`, and the callbacks that it changes; a callback that is added to this trait later reaches
+    /// the wrapped protocol, too.
+    ///
+    /// ```
+    /// use switchboard::{Inner, Protocol, Transport};
+    ///
+    /// /// Counts what another protocol consumes.
+    /// struct Counting<P> {
+    ///     inner: P,
+    ///     bytes: usize,
+    /// }
+    ///
+    /// impl<P: Protocol> Protocol for Counting<P> {
+    ///     fn inner(&mut self) -> Inner<'_> {
+    ///         Inner::Protocol(&mut self.inner)
+    ///     }
+    ///
+    ///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         let consumed = self.inner.data_received(transport, data);
+    ///         self.bytes += consumed;
+    ///         consumed
+    ///     }
+    /// }
+    /// ```
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Nothing
+    }
+}
+
+/// What a protocol wraps: see [`Protocol::inner`].
+#[non_exhaustive]
+pub enum Inner<'a> {
+    /// Nothing; it is no adapter.
+    Nothing,
+    /// Another protocol.
+    Protocol(&'a mut dyn Protocol),
+}
+
+impl fmt::Debug for Inner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Inner::Nothing => "Nothing",
+            Inner::Protocol(_) => "Protocol(..)",
+        })
+    }
+}
+
+/// What becomes the protocol of a connection: any [`Protocol`] as it is, or a `Box<dyn Protocol>` where several types are
+/// possible.
+///
+/// ```
+/// # use switchboard::{EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # struct Tell;
+/// # impl Protocol for Tell {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, server: std::net::SocketAddr, asks: bool) -> std::io::Result<()> {
+/// let mut context = event_loop.context();
+/// context.connect(server, Ask)?;
+/// let protocol: Box<dyn Protocol> = if asks { Box::new(Ask) } else { Box::new(Tell) };
+/// context.connect(server, protocol)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A listener's factory returns one of the two as well. There the compiler has to be helped twice: a factory that only
+/// refuses says what its protocols would be, and one that is bound to a variable names the types of its arguments.
+///
+/// ```
+/// # use switchboard::{Address, Context, EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, address: std::net::SocketAddr) -> std::io::Result<()> {
+/// let mut context = event_loop.context();
+/// context.listen(address, |_, _| None::<Ask>)?; // `|_, _| None` is E0283
+/// let factory = |_: &mut Context<'_>, _: &Address| Some(Ask); // `|_, _| Some(Ask)` holds for no lifetime but one
+/// context.listen(address, factory)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A box of one type is neither:
+///
+/// ```compile_fail,E0277
+/// # use switchboard::{EventLoop, Protocol, Transport};
+/// # struct Ask;
+/// # impl Protocol for Ask {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # fn run(event_loop: &mut EventLoop, server: std::net::SocketAddr) -> std::io::Result<()> {
+/// event_loop.context().connect(server, Box::new(Ask))?; // `Box<Ask>` is not a protocol
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a protocol",
+    label = "neither a `Protocol` nor a `Box<dyn Protocol>`",
+    note = "give or return the protocol itself, without a box; where there are several types, `Box<dyn Protocol>`"
+)]
+pub trait IntoProtocol {
+    /// Returns the protocol in a box, as the loop keeps it.
+    fn into_protocol(self) -> Box<dyn Protocol>;
+}
+
+impl<P: Protocol> IntoProtocol for P {
+    fn into_protocol(self) -> Box<dyn Protocol> {
+        Box::new(self)
+    }
+}
+
+impl IntoProtocol for Box<dyn Protocol> {
+    fn into_protocol(self) -> Box<dyn Protocol> {
+        self
     }
 }
 
 /// What makes the protocols of a listener: called for every peer, answers `None` to refuse it.
 pub(crate) type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>>>;
+
+/// Has a factory's protocols boxed, whatever they are, so that nothing behind it is generic.
+pub(crate) fn boxed<F, P>(mut factory: F) -> Factory
+where
+    F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+    P: IntoProtocol,
+{
+    Box::new(move |context, peer| factory(context, peer).map(P::into_protocol))
+}

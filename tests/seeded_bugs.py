@@ -15,6 +15,7 @@ The rule "kit" stands for what the test kit promises of peers that are played by
 The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
+The rule "adapters" stands for what reaches a protocol through an adapter of another crate, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
 The rules "resp", "http" and "fetch" stand for what the parts of these examples promise, in tests of their own.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
@@ -38,6 +39,7 @@ LOOP = "src/event_loop/"
 BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
 POOL = "src/workers/pool.rs"
+PROTOCOL = "src/protocol.rs"
 SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
@@ -176,7 +178,7 @@ BUGS = [
     ("w6", "src/connection/writing.rs", "Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),",
      "Ok(0) => Taken::Nothing(Blocked::UntilEvent),"),
     ("w7", "src/sys/stream.rs", "send_vectored_with_flags(pieces, SEND_FLAGS)", "send_vectored_with_flags(pieces, SEND_FLAGS * 0)"),
-    ("h1", "src/protocol.rs", "let _ = rest;\n        transport.close();", "let _ = (rest, transport);"),
+    ("h1", PROTOCOL, "Inner::Nothing => transport.close(),", "Inner::Nothing => {}"),
     ("h2", LIFE, "[Open,    RClosed, Fin,     Flush,  Det,", "[Open,    RClosed, Flush,   Flush,  Det,"),
     ("h3", "src/connection/reading.rs", "self.life.step(Event::PeerEnded) && self.state()", "self.state() != State::Open && self.life.step(Event::PeerEnded) && self.state()"),
     ("h3", "src/sys/stream.rs", "Stream::Unix(_) => true,", "Stream::Unix(_) => false,"),
@@ -192,7 +194,7 @@ BUGS = [
     ("x3", LOOP + "shutdown.rs", "latest.map_or(end, |latest| end.min(latest))", "{ let _ = latest; end }"),
     ("x3", LOOP + "shutdown.rs", "Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),", "Stage::Draining(_) => {}"),
     ("x3", "src/time/deadlines.rs", "if self.deadline(key).is_some_and(|deadline| end < deadline) {", "{"),
-    ("x4", "src/protocol.rs", "transport.end_after(timeout);", "let _ = timeout;\n        transport.close();"),
+    ("x4", PROTOCOL, "Inner::Nothing => transport.end_after(timeout),", "Inner::Nothing => transport.close(),"),
     ("x5", "src/connection/ending.rs", "reason.demands_reset() || self.output.is_some()", "reason.demands_reset()"),
     ("x5", "src/sys/held.rs", "self.is_short || std::thread::panicking()", "std::thread::panicking()"),
     ("x5", "src/sys/held.rs", "self.is_short || std::thread::panicking()", "self.is_short"),
@@ -348,6 +350,13 @@ BUGS = [
      "self.parts.threads.lookups.under_way < usize::MAX"),
     ("k7", LOOP + "lookups.rs", "if self.parts.poller.is_in_memory() {\n", "if true || self.parts.poller.is_in_memory() {\n"),
     ("k7", LOOP + "lookups.rs", "drop(self.await_lookup(id)?.complete(Err(cannot_start_thread(error))));", "log::warn!(\"{error}\");"),
+    ("adapters", PROTOCOL, "inner.connection_made(transport);", "let _ = inner;"),
+    ("adapters", PROTOCOL, "inner.pause_writing(transport);", "let _ = inner;"),
+    ("adapters", PROTOCOL, "inner.resume_writing(transport);", "let _ = inner;"),
+    ("adapters", PROTOCOL, "inner.connect_failed(transport, error);", "let _ = inner;"),
+    ("adapters", PROTOCOL, "inner.connection_lost(transport, reason);", "let _ = inner;"),
+    ("adapters", PROTOCOL, "Inner::Protocol(inner) => inner.eof_received(transport, rest),", "Inner::Protocol(_) => transport.close(),"),
+    ("adapters", PROTOCOL, "Inner::Protocol(inner) => inner.timed_out(transport, timeout),", "Inner::Protocol(_) => transport.end_after(timeout),"),
     ("workers", POOL, "Some(error) if state.threads == 0 => return Err(error),", ""),
     ("group", "src/workers/group.rs", "if self.name.contains('\\0') {", "if false {"),
     ("group", "src/workers/group.rs", "LoopFailure::Io(cannot_start_thread(error))", "LoopFailure::Io(error)"),
@@ -823,6 +832,8 @@ def run(tree, target, rule, seeds, test):
     names = rule + "_"
     if rule in EXAMPLES:
         tests = ["--all-features", "--example", EXAMPLES[rule]]
+    if rule == "adapters":
+        tests = ["--package", "outsider", "--lib"]
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":

@@ -84,12 +84,10 @@ impl Kind {
     fn listen(self, context: &mut Context<'_>) -> io::Result<ListenerId> {
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         match self {
-            Kind::Echo => context.listen(any_port, |_, _| Some(Box::new(Echo))),
-            Kind::Lines => context.listen(any_port, |_, _| Some(Box::new(LineReceiver::new(EchoLines)))),
-            Kind::Pieces { count, bytes } => {
-                context.listen(any_port, move |_, _| Some(Box::new(Pieces { count, bytes })))
-            }
-            Kind::FanOut(members) => context.listen(any_port, move |_, _| Some(Box::new(FanOut(members.clone())))),
+            Kind::Echo => context.listen(any_port, |_, _| Some(Echo)),
+            Kind::Lines => context.listen(any_port, |_, _| Some(LineReceiver::new(EchoLines))),
+            Kind::Pieces { count, bytes } => context.listen(any_port, move |_, _| Some(Pieces { count, bytes })),
+            Kind::FanOut(members) => context.listen(any_port, move |_, _| Some(FanOut(members.clone()))),
         }
     }
 }

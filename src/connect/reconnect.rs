@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, Protocol, TimerId};
+use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, IntoProtocol, Protocol, TimerId};
 
 /// Makes the protocol of each try; `None` ends the trying.
 type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
@@ -50,7 +50,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 /// let mut tries = 0..3;
 /// let factory = move |_: &mut switchboard::Context<'_>| {
 ///     tries.next()?;
-///     Some(Box::new(Subscriber) as Box<dyn Protocol>)
+///     Some(Subscriber)
 /// };
 /// let server: std::net::SocketAddr = "127.0.0.1:1".parse().expect("it is an address");
 /// Reconnect::new(server, Backoff::new(Duration::from_millis(1)), factory).start(&mut event_loop.context());
@@ -67,12 +67,14 @@ pub struct Reconnect {
 
 impl Reconnect {
     /// What to connect to, how long to wait, and what makes the protocols.
-    pub fn new<F>(connect: impl Into<Connect>, backoff: Backoff, factory: F) -> Reconnect
+    pub fn new<F, P>(connect: impl Into<Connect>, backoff: Backoff, mut factory: F) -> Reconnect
     where
-        F: FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
         let stable_after = Duration::from_secs(10);
-        Reconnect { connect: connect.into(), backoff, stable_after, factory: Box::new(factory) }
+        let factory: Factory = Box::new(move |context| factory(context).map(P::into_protocol));
+        Reconnect { connect: connect.into(), backoff, stable_after, factory }
     }
 
     /// How long a connection must have stayed up for the delays to begin anew. Default 10 s.

@@ -37,7 +37,7 @@ use crate::{Address, CloseReason, DatagramTransport};
 /// The source of a datagram can be forged. One datagram that names another such server as its source is sent back and forth
 /// between the two for ever, so an echo is for tests: on an open network, reply only to what is a request, with what is none,
 /// and with no more bytes than came.
-pub trait DatagramProtocol {
+pub trait DatagramProtocol: 'static {
     /// The socket is bound. Nothing was received from it yet.
     fn connection_made(&mut self, transport: &mut DatagramTransport<'_>) {
         let _ = transport;

@@ -12,12 +12,13 @@ use mio::event::Source;
 use crate::event_loop::source::SourceAction;
 use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
+use crate::protocol::boxed;
 use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, Listen, Listener, ListenerId, Protocol, RateGroupId, SourceId,
-    TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -37,7 +38,8 @@ impl<'a> Context<'a> {
     // Listeners and connections.
 
     /// Listens on an address, on several, or on sockets that listen already, see [`Listen`]; `factory` makes a protocol for
-    /// every peer, or returns `None` to refuse it.
+    /// every peer, or returns `None` to refuse it. What it returns is any [`IntoProtocol`], whose page has what to write where
+    /// the compiler cannot tell its type.
     ///
     /// # Errors
     ///
@@ -45,11 +47,12 @@ impl<'a> Context<'a> {
     /// Unix address, `AddrInUse` where somebody listens there, or where the path is anything else than a socket, which is
     /// left alone, and `InvalidInput` where the path is too long for the system. `InvalidInput` for an empty list.
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
-    pub fn listen<F>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
+    pub fn listen<F, P>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
     where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
-        self.core.parts.listen(at.into(), Box::new(factory)).map(ListenerId)
+        self.core.parts.listen(at.into(), boxed(factory)).map(ListenerId)
     }
 
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
@@ -61,11 +64,12 @@ impl<'a> Context<'a> {
     ///
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
     #[doc(hidden)]
-    pub fn listen_fed<F>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
+    pub fn listen_fed<F, P>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
     where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
-        Feeder::listen(self, address, backlog, Box::new(factory))
+        Feeder::listen(self, address, backlog, boxed(factory))
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
@@ -79,24 +83,24 @@ impl<'a> Context<'a> {
     /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
     /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
     /// dropped without a call.
-    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.parts.attach(connection.into(), protocol).map(ConnectionId)
+    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
+        self.core.parts.attach(connection.into(), protocol.into_protocol()).map(ConnectionId)
     }
 
     /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
     /// The id names the connection from here on. What is written to it before it stands goes out when it does; closing or
     /// aborting it cancels the connect.
     ///
-    /// Comes to [`connection_made`](Protocol::connection_made), or to one
-    /// [`connect_failed`](Protocol::connect_failed) and nothing else.
+    /// Comes to [`connection_made`](crate::Protocol::connection_made), or to one
+    /// [`connect_failed`](crate::Protocol::connect_failed) and nothing else.
     ///
     /// # Errors
     ///
     /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no
     /// descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the
     /// loop shuts down, `StorageFull` with no slot left. The protocol is dropped without a call then.
-    pub fn connect(&mut self, target: impl Into<Connect>, protocol: Box<dyn Protocol>) -> io::Result<ConnectionId> {
-        self.core.connect(target.into(), protocol).map(ConnectionId)
+    pub fn connect(&mut self, target: impl Into<Connect>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
+        self.core.connect(target.into(), protocol.into_protocol()).map(ConnectionId)
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
@@ -148,11 +152,11 @@ impl<'a> Context<'a> {
     pub fn bind_datagram(
         &mut self,
         address: impl Into<Address>,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
-        self.core.parts.add_datagram(socket, None, protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, None, Box::new(protocol)).map(DatagramId)
     }
 
     /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
@@ -164,7 +168,7 @@ impl<'a> Context<'a> {
     pub fn connect_datagram(
         &mut self,
         peer: impl Into<Address>,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let peer = peer.into();
         let socket = self
@@ -173,7 +177,7 @@ impl<'a> Context<'a> {
             .life
             .check_open()
             .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
-        self.core.parts.add_datagram(socket, Some(peer), protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, Some(peer), Box::new(protocol)).map(DatagramId)
     }
 
     /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
@@ -185,12 +189,12 @@ impl<'a> Context<'a> {
     pub fn attach_datagram(
         &mut self,
         socket: std::net::UdpSocket,
-        protocol: Box<dyn DatagramProtocol>,
+        protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
         let peer = socket.peer_addr().ok().map(Address::from);
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
-        self.core.parts.add_datagram(socket, peer, protocol).map(DatagramId)
+        self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
     }
 
     /// A datagram socket, by its id; `None` once it has ended.

@@ -11,7 +11,7 @@ use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, RateGroupId, Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, RateGroupId, Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -49,9 +49,9 @@ impl<'a> Transport<'a> {
     ///
     /// Writes of a callback go out together when it returns, those to other connections before the loop sleeps. Where
     /// others have written to the callback's own connection in the same turn, its writes may wait to go out with theirs.
-    /// What the kernel does not take is queued; see [`Protocol::pause_writing`] for the marks, and
+    /// What the kernel does not take is queued; see [`pause_writing`](crate::Protocol::pause_writing) for the marks, and
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max) for the cap. Errors of sending arrive as
-    /// [`connection_lost`](Protocol::connection_lost). After [`close`](Transport::close),
+    /// [`connection_lost`](crate::Protocol::connection_lost). After [`close`](Transport::close),
     /// [`shutdown_write`](Transport::shutdown_write) or the end it does nothing, and is counted
     /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
@@ -118,7 +118,7 @@ impl<'a> Transport<'a> {
     }
 
     /// From now on data is delivered only once there are `bytes` of it, or in
-    /// [`eof_received`](Protocol::eof_received). It keeps protocols from looking again and again at a frame that is not
+    /// [`eof_received`](crate::Protocol::eof_received). It keeps protocols from looking again and again at a frame that is not
     /// complete. 0 and 1 deliver as it comes; more than [`input_bytes_max`](crate::Limits::input_bytes_max) counts as
     /// that.
     pub fn set_input_low_mark(&mut self, bytes: usize) {
@@ -165,21 +165,21 @@ impl<'a> Transport<'a> {
     ///
     /// It gets no `connection_made` (the connection was made once); what was left unconsumed is offered to it at once.
     /// The old one is dropped at the turn's end.
-    pub fn set_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.core.parts.set_protocol(self.id, protocol);
+    pub fn set_protocol(&mut self, protocol: impl IntoProtocol) {
+        self.core.parts.set_protocol(self.id, protocol.into_protocol());
     }
 
     /// Puts another protocol in this one's place that begins at the beginning: it is told
-    /// [`connection_made`](Protocol::connection_made), next turn and before anything else, and then has its own life up
-    /// to [`connection_lost`](Protocol::connection_lost). It inherits nothing of what was set before this call: no timeout,
+    /// [`connection_made`](crate::Protocol::connection_made), next turn and before anything else, and then has its own life up
+    /// to [`connection_lost`](crate::Protocol::connection_lost). It inherits nothing of what was set before this call: no timeout,
     /// no pause, no read rate, no marks or limits; those of its [`Limits`](crate::Limits) begin anew with it. For what comes
     /// before a protocol, such as the header of a proxy. What was left unconsumed is offered to it as soon as it is told.
     ///
     /// The old one gets no callback any more and is dropped at the turn's end. Where the peer has ended its stream
     /// already, that was told to the old one. Where the connection is closing or over, the new one is dropped without a
     /// call, and the old one stays.
-    pub fn start_protocol(&mut self, protocol: Box<dyn Protocol>) {
-        self.core.parts.start_protocol(self.id, protocol);
+    pub fn start_protocol(&mut self, protocol: impl IntoProtocol) {
+        self.core.parts.start_protocol(self.id, protocol.into_protocol());
     }
 
     /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
@@ -241,7 +241,7 @@ impl<'a> Transport<'a> {
         self.core.parts.finish(self.id, CloseReason::Limit(limit));
     }
 
-    /// What [`timed_out`](Protocol::timed_out) does unless a protocol does something else; reported as
+    /// What [`timed_out`](crate::Protocol::timed_out) does unless a protocol does something else; reported as
     /// [`CloseReason::Timeout`] in any case.
     ///
     /// [Aborts](Transport::abort) where output is queued, where the protocol is in the middle of an answer
@@ -270,7 +270,7 @@ impl<'a> Transport<'a> {
     }
 
     /// Sets one of this connection's timeouts, from now on, in place of the one that its [`Limits`](crate::Limits) gave
-    /// it; `None` takes it away. [`timed_out`](Protocol::timed_out) is called once it is over, and
+    /// it; `None` takes it away. [`timed_out`](crate::Protocol::timed_out) is called once it is over, and
     /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
     ///
     /// Costs O(log n). An idle timeout costs each message a store, and no more.
@@ -288,7 +288,7 @@ impl<'a> Transport<'a> {
     /// ([`Context::attach`]), or to code that wants a plain stream.
     ///
     /// Once the callback has returned, what is queued goes out as far as the kernel takes it at once,
-    /// [`connection_lost`](Protocol::connection_lost) comes with [`CloseReason::Detached`], and then `receiver` is called
+    /// [`connection_lost`](crate::Protocol::connection_lost) comes with [`CloseReason::Detached`], and then `receiver` is called
     /// with the socket, the input that was not consumed and the output that was not sent. From here on nothing is
     /// delivered, and writing does nothing.
     ///

@@ -4,7 +4,7 @@ use super::{FramingError, raise_input_bytes_max};
 use switchboard::{Protocol, Transport};
 
 /// Finds frames in bytes: a description of a framing, without state.
-pub trait Framer {
+pub trait Framer: 'static {
     /// Looks for the frame that `data` begins with; `data` is never empty.
     ///
     /// `scanned` is what the last [`Found::Partial`] answered for the same beginning of a frame, 0 for a new one: so much
@@ -40,7 +40,7 @@ pub enum Found {
 }
 
 /// What [`Framed`] makes a [`Protocol`] from: only `frame_received` must be written.
-pub trait FrameHandler {
+pub trait FrameHandler: 'static {
     /// A frame has come, without what marks it as one.
     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]);
 

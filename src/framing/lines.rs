@@ -9,7 +9,7 @@ use switchboard::{Limit, Protocol, Transport};
 const NEAR_BYTES: usize = 256;
 
 /// What [`LineReceiver`] makes a [`Protocol`] from: only `line_received` must be written.
-pub trait LineHandler {
+pub trait LineHandler: 'static {
     /// A line has come, without what ends it.
     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]);
 

@@ -14,7 +14,7 @@
 //!     }
 //! }
 //!
-//! let protocol = LineReceiver::new(Shout); // what a factory answers, boxed
+//! let protocol = LineReceiver::new(Shout); // what a factory returns
 //! # drop(protocol);
 //! ```
 //!

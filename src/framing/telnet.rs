@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use super::{FramingError, LineHandler, LineReceiver, TelnetCommand};
-use switchboard::{Limit, Protocol, Transport};
+use switchboard::{Inner, Limit, Protocol, Transport};
 
 /// How long a subnegotiation may be. What is heard of are tens of bytes.
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
@@ -242,7 +242,9 @@ impl<H: LineHandler> Telnet<H> {
 }
 
 impl<H: LineHandler> Protocol for Telnet<H> {
-    pass_on_to!(lines);
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Protocol(&mut self.lines)
+    }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let mut consumed = 0_usize;

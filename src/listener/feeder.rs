@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-#[cfg(feature = "workers")]
-use crate::Protocol;
 use crate::protocol::Factory;
 use crate::sys::{Backlog, Fed, Rest, Stream};
 use crate::threads::backlog::NotTaken;
@@ -96,18 +94,15 @@ impl SharedBacklog {
     /// # Errors
     ///
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
-    pub fn listen<F>(
+    pub fn listen(
         &self,
         context: &mut Context<'_>,
         number: usize,
         address: Address,
-        factory: F,
-    ) -> io::Result<ListenerId>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
+        factory: Factory,
+    ) -> io::Result<ListenerId> {
         let (backlog, limits) = (self.backlog.clone(), self.limits.clone());
-        context.core.parts.add_fed_listener(backlog, number, address, limits, Box::new(factory)).map(ListenerId)
+        context.core.parts.add_fed_listener(backlog, number, address, limits, factory).map(ListenerId)
     }
 
     /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of

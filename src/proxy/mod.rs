@@ -25,7 +25,7 @@
 //! });
 //! event_loop.context().listen("0.0.0.0:1234".parse::<std::net::SocketAddr>()?, accept.factory(|_, carried| {
 //!     println!("somebody at {} comes through {}", carried.peer(), carried.proxy());
-//!     Some(Box::new(Echo))
+//!     Some(Echo)
 //! }))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

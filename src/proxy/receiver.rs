@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::carried::Carried;
 use super::header::{self, Found, Header, LINE_BYTES_MAX};
-use switchboard::{Address, Context, Protocol, Timeout, Transport};
+use switchboard::{Address, Context, IntoProtocol, Protocol, Timeout, Transport};
 
 /// How long a header of version 2 may be unless told otherwise.
 const HEADER_BYTES_MAX: usize = 4096;
@@ -19,6 +19,9 @@ const NOT_TRUSTED: &str = "it is none of the proxies that are trusted";
 
 /// Whether an address is that of a proxy.
 type Trust = Rc<dyn Fn(&Address) -> bool>;
+
+/// Makes the protocol proper; `None` refuses the client.
+type Make = Box<dyn FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>>;
 
 /// Has connections begin with the header of a proxy, as HAProxy's `accept-proxy` does; see [the module](super) for an
 /// example and for what it holds to.
@@ -64,12 +67,13 @@ impl AcceptProxy {
     /// What to give to [`listen`](Context::listen) and its like: a factory whose connections begin with a header.
     /// `factory` then makes the protocol proper, or answers `None` to refuse the client: that ends the connection by a
     /// reset, without a callback. A panic of it does the same (see [`PanicPolicy`](crate::PanicPolicy)).
-    pub fn factory<F>(
+    pub fn factory<F, P>(
         mut self,
         factory: F,
     ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static
     where
-        F: Fn(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
+        F: Fn(&mut Context<'_>, &Carried) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
         let factory = Rc::new(factory);
         // A peer that is not trusted costs no slot.
@@ -80,15 +84,17 @@ impl AcceptProxy {
                 return None;
             }
             let factory = factory.clone();
-            Some(Box::new(self.clone().protocol(move |context, carried| factory(context, carried))))
+            Some(self.clone().protocol(move |context, carried| factory(context, carried)).into_protocol())
         }
     }
 
     /// The same for one connection, as to [attach](Context::attach) a stream that somebody else has accepted.
-    pub fn protocol<F>(self, factory: F) -> impl Protocol + 'static
+    pub fn protocol<F, P>(self, factory: F) -> impl Protocol
     where
-        F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnOnce(&mut Context<'_>, &Carried) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
+        let factory: Make = Box::new(|context, carried| factory(context, carried).map(P::into_protocol));
         HeaderReceiver { accept: self, factory: Some(factory) }
     }
 }
@@ -110,13 +116,13 @@ impl fmt::Debug for AcceptProxy {
 }
 
 /// A protocol that reads the header and then gives way to the one proper.
-struct HeaderReceiver<F> {
+struct HeaderReceiver {
     accept: AcceptProxy,
     /// None once it was called.
-    factory: Option<F>,
+    factory: Option<Make>,
 }
 
-impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> HeaderReceiver<F> {
+impl HeaderReceiver {
     fn header_received(&mut self, transport: &mut Transport<'_>, header: Header<'_>) {
         let (Some(factory), Some(proxy)) = (self.factory.take(), transport.peer_addr().cloned()) else { return };
         let Header { version, ends, tlvs, .. } = header;
@@ -136,7 +142,7 @@ fn warn(transport: &mut Transport<'_>, what: &dyn fmt::Display) {
     }
 }
 
-impl<F: FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>> Protocol for HeaderReceiver<F> {
+impl Protocol for HeaderReceiver {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let proxy = transport.peer_addr();
         let is_trusted = self.accept.is_trusted.as_ref();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
 
-use switchboard::{Address, BlockingStream, Detached, Protocol};
+use switchboard::{Address, BlockingStream, Detached, IntoProtocol, Protocol};
 
 /// So much output is gathered before it is sent.
 const OUTPUT_BYTES: usize = 8 * 1024;
@@ -85,8 +85,8 @@ impl Request {
 
     /// Lets the connection go back to the loop when the handler has finished without an error, instead of being closed:
     /// to the protocol that `make` makes, on the loop's thread, with all that was not read. Does nothing of a datagram.
-    pub fn give_back(&mut self, make: impl FnOnce() -> Box<dyn Protocol> + Send + 'static) {
-        self.give_back = Some(Box::new(make));
+    pub fn give_back<P: IntoProtocol>(&mut self, make: impl FnOnce() -> P + Send + 'static) {
+        self.give_back = Some(Box::new(move || make().into_protocol()));
     }
 
     /// A timeout for the next call on the socket; an error once there is no time left.

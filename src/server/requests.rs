@@ -124,7 +124,7 @@ impl Requests {
     /// As [`Context::bind_datagram`].
     pub fn bind_datagram(self, context: &mut Context<'_>, address: impl Into<Address>) -> io::Result<Serving> {
         let shared = self.shared();
-        let id = context.bind_datagram(address, Box::new(Datagrams::new(shared.clone())))?;
+        let id = context.bind_datagram(address, Datagrams::new(shared.clone()))?;
         Serving::begin(context, shared, Gate::Datagrams(id))
     }
 

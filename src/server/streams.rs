@@ -15,10 +15,10 @@ pub(super) struct Incoming {
 impl Incoming {
     pub(super) fn factory(
         shared: Rc<Handling>,
-    ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static {
+    ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Incoming> + 'static {
         move |context, client| {
-            let incoming = || Box::new(Incoming { shared: shared.clone(), client: client.clone() });
-            shared.admits(context, client).then(|| incoming() as Box<dyn Protocol>)
+            let incoming = || Incoming { shared: shared.clone(), client: client.clone() };
+            shared.admits(context, client).then(incoming)
         }
     }
 }

@@ -23,7 +23,7 @@
 //!     let mut event_loop = EventLoop::new()?;
 //!     for endpoint in std::env::args().skip(1) {
 //!         let endpoint: Endpoint = endpoint.parse()?;
-//!         service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Echo)))?;
+//!         service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Echo))?;
 //!     }
 //!     service.run(&mut event_loop)?;
 //!     Ok(())
@@ -88,7 +88,7 @@ use self::handed_over::HandedOver;
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
 use switchboard::signals::{Signal, add_signal_handler};
-use switchboard::{Address, Context, Endpoint, EventLoop, ListenerId, Protocol};
+use switchboard::{Address, Context, Endpoint, EventLoop, IntoProtocol, ListenerId};
 
 /// A server as a service manager runs it; the module's page says what it does.
 #[derive(Debug)]
@@ -151,9 +151,10 @@ impl Service {
     ///
     /// Those of [`Context::listen`], with the endpoint in their text; `NotFound` for a `systemd:` endpoint of whose name
     /// nothing was handed over, or nothing that can be listened on.
-    pub fn listen<F>(&mut self, context: &mut Context<'_>, endpoint: &Endpoint, factory: F) -> io::Result<ListenerId>
+    pub fn listen<F, P>(&mut self, context: &mut Context<'_>, endpoint: &Endpoint, factory: F) -> io::Result<ListenerId>
     where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
         let name = name_of(endpoint);
         let taken = match endpoint.systemd_name() {

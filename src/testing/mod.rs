@@ -56,7 +56,7 @@
 //!     let mut network = Network::new(seed, Faults::all());
 //!     let server = network.host();
 //!     let address = network.address(server, 7);
-//!     network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+//!     network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
 //!     let mut peer = network.peer(address);
 //!     peer.queue(b"hello");
 //!     let mut answer = Vec::new();

@@ -370,14 +370,14 @@ fn x5_nothing_is_left_of_a_listener_that_is_closed_or_of_which_one_socket_fails(
         let address = ready.local_addr().unwrap();
         let others = (0..before).map(|_| Listen::at(any_port)).reduce(Listen::and);
         let listen = others.into_iter().fold(Listen::at(file), |file, others| others.and(file));
-        let error = event_loop.context().listen(listen.and(ready), |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(listen.and(ready), |_, _| None::<Box<dyn Protocol>>).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         // Its factory is dropped at the turn's end.
         event_loop.turn(Some(Duration::ZERO)).unwrap();
         assert_eq!(event_loop.core.leftovers(0), Vec::<String>::new());
         TcpListener::bind(address).unwrap();
     }
-    let id = event_loop.context().listen([any_port; 3], |_, _| None).unwrap();
+    let id = event_loop.context().listen([any_port; 3], |_, _| None::<Box<dyn Protocol>>).unwrap();
     assert_eq!(event_loop.core.leftovers(3), Vec::<String>::new());
     event_loop.context().listener(id).unwrap().close();
     event_loop.turn(Some(Duration::ZERO)).unwrap();

@@ -132,13 +132,13 @@ fn c3_a_protocol_that_is_refused_is_dropped_behind_the_call() {
     scene.event_loop.context().shutdown(Duration::ZERO);
     let held = dropped.borrow_mut();
     let mut context = scene.event_loop.context();
-    assert!(context.connect(address, Box::new(Counted(dropped.clone()))).is_err());
-    assert!(context.attach(stream, Box::new(Counted(dropped.clone()))).is_err());
-    assert!(context.bind_datagram(address, Box::new(Counted(dropped.clone()))).is_err());
+    assert!(context.connect(address, Counted(dropped.clone())).is_err());
+    assert!(context.attach(stream, Counted(dropped.clone())).is_err());
+    assert!(context.bind_datagram(address, Counted(dropped.clone())).is_err());
     let counted = Counted(dropped.clone());
     let factory = move |_: &mut Context<'_>, _: &Address| {
         let _shared = &counted;
-        None
+        None::<Counted>
     };
     assert!(context.listen(address, factory).is_err());
     let counted = Counted(dropped.clone());
@@ -159,7 +159,7 @@ fn c3_a_protocol_that_is_set_at_the_loss_is_dropped_by_itself_and_nothing_else_w
     let log = Log::default();
     let (id, _peer) = scene.accept(&log, |event, transport| {
         if let Event::Lost(_) = event {
-            transport.set_protocol(Box::new(Explosive));
+            transport.set_protocol(Explosive);
         }
         by_default(&event, transport)
     });

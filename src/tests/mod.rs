@@ -79,7 +79,7 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Recorder<F> {
     }
 }
 
-impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize> Protocol for Recorder<F> {
+impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static> Protocol for Recorder<F> {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         self.note(Event::Made, transport);
     }

@@ -58,10 +58,10 @@ fn world(limits: Limits) -> World {
     let (seen, group) = (Rc::<RefCell<Vec<Seen>>>::default(), Rc::<Cell<Option<RateGroupId>>>::default());
     let address = network.address(host, 7);
     let (all, of) = (seen.clone(), group.clone());
-    let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| -> Option<Box<dyn Protocol>> {
+    let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| {
         let seen = Seen::default();
         all.borrow_mut().push(seen.clone());
-        Some(Box::new(Counting { seen, group: of.get() }))
+        Some(Counting { seen, group: of.get() })
     };
     let listener = network.context(host).listen(address, factory).unwrap();
     World { network, host, listener, address, seen, group }
@@ -285,10 +285,10 @@ fn a4_the_loop_has_so_many_connections_whatever_the_listener() {
         let mut world = world(Limits::default().with_loop_connections_max(2).with_when_full(when_full));
         let second = world.network.address(world.host, 8);
         let seen = world.seen.clone();
-        let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| -> Option<Box<dyn Protocol>> {
+        let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| {
             seen.borrow_mut().push(Seen::default());
             let seen = seen.borrow().last().unwrap().clone();
-            Some(Box::new(Counting { seen, group: None }))
+            Some(Counting { seen, group: None })
         };
         world.network.context(world.host).listen(second, factory).unwrap();
         let (mut one, _two) = (world.peer(), world.peer());

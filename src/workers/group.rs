@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::error::{GroupError, LoopFailure, cannot_start_thread};
 use super::group_handle::{GroupHandle, GroupState};
-use super::listen::{self, GroupListen, GroupListener};
+use super::listen::{self, GroupListen, GroupListener, Make};
 use super::member::{self, Plan, Start, WhenLoopFails};
-use switchboard::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
+use switchboard::{Address, Context, Counters, IntoProtocol, Limits, PanicPolicy};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
 ///
@@ -42,7 +42,7 @@ use switchboard::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
 /// # fn main() -> std::io::Result<()> {
 /// let group = EventLoopGroup::new(NonZeroUsize::new(2).expect("it is not zero"))?;
 /// let address: std::net::SocketAddr = "127.0.0.1:0".parse().expect("it is an address");
-/// let listener = group.listen(address, |_, _| Some(Box::new(Echo)))?;
+/// let listener = group.listen(address, |_, _| Some(Echo))?;
 /// println!("listening on {}", listener.local_addr());
 /// # group.stop();
 /// let counters = group.join()?; // until somebody stops it
@@ -101,9 +101,10 @@ impl EventLoopGroup {
     ///
     /// As [`Context::listen`], and as [`GroupListen`] says; nothing listens then. `NotConnected` where the group has ended,
     /// `WouldBlock` where the queue of a loop is full, `Deadlock` on the thread of a loop of this very group.
-    pub fn listen<F>(&self, target: impl Into<GroupListen>, factory: F) -> io::Result<GroupListener>
+    pub fn listen<F, P>(&self, target: impl Into<GroupListen>, factory: F) -> io::Result<GroupListener>
     where
-        F: Fn(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + Send + Sync + 'static,
+        F: Fn(&mut Context<'_>, &Address) -> Option<P> + Send + Sync + 'static,
+        P: IntoProtocol,
     {
         let factory = Arc::new(factory);
         self.listen_each(target, move |_, _| {
@@ -129,7 +130,7 @@ impl EventLoopGroup {
     /// # let group = EventLoopGroup::new(NonZeroUsize::MIN)?;
     /// group.listen_each(address, |_loop_index, _context| {
     ///     let received = Rc::new(Cell::new(0));
-    ///     move |_context, _peer| Some(Box::new(Counting(received.clone())))
+    ///     move |_context, _peer| Some(Counting(received.clone()))
     /// })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -137,16 +138,21 @@ impl EventLoopGroup {
     /// # Errors
     ///
     /// As [`listen`](EventLoopGroup::listen). Where `make` panics the panic is the loop's, and this an error.
-    pub fn listen_each<M, F>(&self, target: impl Into<GroupListen>, make: M) -> io::Result<GroupListener>
+    pub fn listen_each<M, F, P>(&self, target: impl Into<GroupListen>, make: M) -> io::Result<GroupListener>
     where
         M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
     {
         if self.is_on_this_thread() {
             let why = "a loop of the group would wait for itself";
             return Err(io::Error::new(io::ErrorKind::Deadlock, why));
         }
-        listen::listen(&self.handle, target.into(), Arc::new(make))
+        let make: Make = Arc::new(move |index, context| {
+            let mut factory = make(index, context);
+            Box::new(move |context, peer| factory(context, peer).map(P::into_protocol))
+        });
+        listen::listen(&self.handle, target.into(), make)
     }
 
     /// A handle for other threads, and for callbacks.

@@ -98,12 +98,14 @@ impl GroupListener {
     }
 }
 
+/// Makes the protocols of a listener.
+type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>>>;
+
+/// Makes the factory of each loop, on its thread.
+pub(super) type Make = Arc<dyn Fn(usize, &mut Context<'_>) -> Factory + Send + Sync>;
+
 /// Listens for a group.
-pub(super) fn listen<M, F>(group: &GroupHandle, target: GroupListen, make: Arc<M>) -> io::Result<GroupListener>
-where
-    M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
-    F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-{
+pub(super) fn listen(group: &GroupHandle, target: GroupListen, make: Make) -> io::Result<GroupListener> {
     let GroupListen { listen, distribution } = target;
     if distribution == Some(Distribution::Acceptor) {
         return accept_for_all(group, listen, make);
@@ -124,11 +126,7 @@ fn ended() -> io::Error {
 
 /// Sockets for each loop. All of them listen before the first is accepted from: else the early connections would be one
 /// loop's.
-fn reuse_port<M, F>(group: &GroupHandle, shares: Vec<Listen>, make: Arc<M>) -> io::Result<GroupListener>
-where
-    M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
-    F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-{
+fn reuse_port(group: &GroupHandle, shares: Vec<Listen>, make: Make) -> io::Result<GroupListener> {
     let made = group.hand_each(shares, move |index, context, share| {
         let factory = make(index, context);
         let id = context.listen(share, factory)?;
@@ -139,16 +137,12 @@ where
 }
 
 /// Sockets for one loop, and a backlog that all of them take from.
-fn accept_for_all<M, F>(group: &GroupHandle, listen: Listen, make: Arc<M>) -> io::Result<GroupListener>
-where
-    M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
-    F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-{
+fn accept_for_all(group: &GroupHandle, listen: Listen, make: Make) -> io::Result<GroupListener> {
     let index = group.shared.next_acceptor();
     let backlog = SharedBacklog::new(group.handles().len(), &listen);
     // Nobody is accepted before all can be given theirs; until then the factory is asked for nothing.
     let (acceptor, addresses) = ask_one(group, index, move |context| {
-        let id = context.listen(listen, |_, _| None)?;
+        let id = context.listen(listen, |_, _| None::<Box<dyn Protocol>>)?;
         context.listener(id).ok_or(io::ErrorKind::NotConnected)?.pause();
         Ok((id, addresses_of(context, id)?))
     })?;

@@ -18,7 +18,7 @@ fn a_port_in_use_is_an_error_and_leaves_nothing_behind() {
     let mut event_loop = event_loop();
     let address = listen(&mut event_loop, || Echo);
     for _ in 0..2000 {
-        let error = event_loop.context().listen(address, |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(address, |_, _| None::<Echo>).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 }
@@ -34,14 +34,14 @@ fn an_address_is_free_again_at_once_though_a_connection_of_it_has_just_ended() {
     drop(client);
     drop(first);
     let mut second = event_loop();
-    second.context().listen(address, |_, _| None).unwrap();
+    second.context().listen(address, |_, _| None::<Echo>).unwrap();
 }
 
 #[test]
 fn a4_a_backlog_of_0_serves() {
     let mut event_loop = event_loop();
     let at = switchboard::Listen::at(crate::support::any_port()).backlog(0);
-    let listener = event_loop.context().listen(at, |_, _| Some(Box::new(Echo))).unwrap();
+    let listener = event_loop.context().listen(at, |_, _| Some(Echo)).unwrap();
     let address = crate::support::address_of(&mut event_loop.context(), listener);
     for _ in 0..10 {
         let back = serve_while(&mut event_loop, move || {
@@ -105,13 +105,13 @@ fn ready_made_listeners_and_streams_are_taken() {
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
     let ready_made = TcpListener::bind(any_port()).unwrap();
-    let listener = context.listen(ready_made, |_, _| Some(Box::new(Echo))).unwrap();
+    let listener = context.listen(ready_made, |_, _| Some(Echo)).unwrap();
     let listened = address_of(&mut context, listener);
     let other = TcpListener::bind(any_port()).unwrap();
     let accepted_address = other.local_addr().unwrap();
     let mut to_attached = connect(accepted_address);
     let (stream, peer) = other.accept().unwrap();
-    let id = context.attach(stream, Box::new(Echo)).unwrap();
+    let id = context.attach(stream, Echo).unwrap();
     let transport = context.connection(id).unwrap();
     assert_eq!(transport.peer_addr().unwrap().as_inet(), Some(peer));
     assert_eq!(transport.local_addr().unwrap().as_inet(), Some(accepted_address));
@@ -145,7 +145,7 @@ fn accepted_streams_have_no_delay_and_urgent_data_in_line() {
             data.len()
         }
     }
-    context.listen(ready_made, |_, _| Some(Box::new(Check))).unwrap();
+    context.listen(ready_made, |_, _| Some(Check)).unwrap();
     let _client = connect(second);
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
 }
@@ -156,10 +156,10 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let mut context = event_loop.context();
     // Without IPv6 there is a clear error.
-    let Ok(listener) = context.listen(any, |_, _| Some(Box::new(Echo))) else { return };
+    let Ok(listener) = context.listen(any, |_, _| Some(Echo)) else { return };
     let port = address_of(&mut context, listener).port();
     let of_the_same_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    context.listen(of_the_same_port, |_, _| Some(Box::new(Echo))).expect("the IPv4 port is another one");
+    context.listen(of_the_same_port, |_, _| Some(Echo)).expect("the IPv4 port is another one");
     // One that serves both, as std makes it where the system's default is so.
     let both = TcpListener::bind(any).unwrap();
     if SockRef::from(&both).only_v6().unwrap_or(true) {
@@ -170,7 +170,7 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
     let noted = peers.clone();
     let refuse = move |_: &mut Context<'_>, peer: &Address| {
         noted.borrow_mut().push(peer.as_inet());
-        None
+        None::<Echo>
     };
     context.listen(both, refuse).unwrap();
     let client = connect((Ipv4Addr::LOCALHOST, port).into());
@@ -185,7 +185,7 @@ fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_proces
     let address = socket.local_addr().unwrap();
     // As one has it to whom it was handed.
     let theirs = socket.try_clone().unwrap();
-    let id = event_loop.context().listen(socket, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(socket, |_, _| Some(Echo)).unwrap();
     event_loop.context().listener(id).unwrap().close();
     let _client = connect(address);
     for _ in 0..3 {

@@ -53,9 +53,7 @@ impl Scene {
         let (send, made) = mpsc::channel();
         let make = move |index, _: &mut Context<'_>| {
             let made = send.clone();
-            move |_: &mut Context<'_>, _: &Address| {
-                Some(Box::new(Silent { index, made: made.clone() }) as Box<dyn Protocol>)
-            }
+            move |_: &mut Context<'_>, _: &Address| Some(Silent { index, made: made.clone() })
         };
         let listener =
             group.listen_each(GroupListen::at(any_port()).distribution(Distribution::Acceptor), make).unwrap();
@@ -314,7 +312,7 @@ fn attach(scene: &Scene, index: usize) -> (TcpStream, usize, ConnectionId) {
             data.len()
         }
     }
-    let id = scene.on(index, move |context| context.attach(server, Box::new(Idle)).unwrap());
+    let id = scene.on(index, move |context| context.attach(server, Idle).unwrap());
     scene.settle();
     (client, index, id)
 }
@@ -427,7 +425,7 @@ fn a4_in_a_group_that_refuses_a_newcomer_is_refused_only_where_every_loop_is_ful
 fn a4_a_factory_that_refuses_takes_no_room_away() {
     let group = EventLoopGroup::builder(NonZeroUsize::new(2).unwrap()).limits(capped(1)).start().unwrap();
     let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
-    let listener = group.listen(target, |_, _| None).unwrap();
+    let listener = group.listen(target, |_, _| None::<Silent>).unwrap();
     for _ in 0..20 {
         assert!(is_turned_away(&mut connect(listener.local_addr().as_inet().unwrap())));
     }
@@ -459,7 +457,7 @@ fn a4_a_crowd_in_front_of_a_group_is_served_one_and_all_and_never_more_at_a_time
         let most = Arc::new(AtomicUsize::new(0));
         let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
         let noted = most.clone();
-        let listener = group.listen(target, move |_, _| Some(Box::new(Answers { most: noted.clone() }))).unwrap();
+        let listener = group.listen(target, move |_, _| Some(Answers { most: noted.clone() })).unwrap();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 let mut client = connect(listener.local_addr().as_inet().unwrap());
@@ -488,7 +486,7 @@ fn a4_a_group_with_a_backlog_of_0_serves() {
         let group = EventLoopGroup::new(NonZeroUsize::new(2).unwrap()).unwrap();
         let most = Arc::new(AtomicUsize::new(0));
         let target = GroupListen::at(switchboard::Listen::at(any_port()).backlog(0)).distribution(distribution);
-        let listener = group.listen(target, move |_, _| Some(Box::new(Answers { most: most.clone() }))).unwrap();
+        let listener = group.listen(target, move |_, _| Some(Answers { most: most.clone() })).unwrap();
         for _ in 0..10 {
             let mut answer = [0; 6];
             connect(listener.local_addr().as_inet().unwrap()).read_exact(&mut answer).unwrap();

@@ -128,9 +128,7 @@ fn r4_what_arrived_before_a_reset_is_delivered_first() {
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
     let listener = context
-        .listen(any_port(), move |_, _| {
-            Some(Box::new(NotingEnd { inner: Count(counted.clone()), ends: noted.clone() }))
-        })
+        .listen(any_port(), move |_, _| Some(NotingEnd { inner: Count(counted.clone()), ends: noted.clone() }))
         .unwrap();
     let address = address_of(&mut context, listener);
     let mut client = connect(address);

@@ -42,8 +42,8 @@ impl Protocol for Client {
 }
 
 impl Client {
-    fn noting(notes: &Notes) -> Box<Client> {
-        Box::new(Client { notes: notes.clone(), ..Client::default() })
+    fn noting(notes: &Notes) -> Client {
+        Client { notes: notes.clone(), ..Client::default() }
     }
 }
 
@@ -314,7 +314,7 @@ fn swap(limits: Limits, there: usize, back: usize) {
     let mut event_loop = event_loop();
     let swap = Swap::new(&pattern, there, back);
     let ended = swap.ended.clone();
-    event_loop.context().connect(address.recv().unwrap(), Box::new(swap)).unwrap();
+    event_loop.context().connect(address.recv().unwrap(), swap).unwrap();
     turn_until(&mut event_loop, |_| ended.borrow().is_some());
     join(server);
 }

@@ -71,12 +71,12 @@ impl DatagramProtocol for Recorder {
     }
 }
 
-fn recorder(log: &Log) -> Box<dyn DatagramProtocol> {
-    Box::new(Recorder { log: log.clone(), echoes: false })
+fn recorder(log: &Log) -> Recorder {
+    Recorder { log: log.clone(), echoes: false }
 }
 
-fn echo(log: &Log) -> Box<dyn DatagramProtocol> {
-    Box::new(Recorder { log: log.clone(), echoes: true })
+fn echo(log: &Log) -> Recorder {
+    Recorder { log: log.clone(), echoes: true }
 }
 
 fn address(event_loop: &mut EventLoop, id: DatagramId) -> Address {
@@ -84,7 +84,7 @@ fn address(event_loop: &mut EventLoop, id: DatagramId) -> Address {
 }
 
 /// A socket in the loop, with its address.
-fn bind(event_loop: &mut EventLoop, protocol: Box<dyn DatagramProtocol>) -> (DatagramId, SocketAddr) {
+fn bind(event_loop: &mut EventLoop, protocol: impl DatagramProtocol) -> (DatagramId, SocketAddr) {
     let id = event_loop.context().bind_datagram(any_port(), protocol).unwrap();
     (id, address(event_loop, id).as_inet().unwrap())
 }
@@ -211,7 +211,7 @@ impl DatagramProtocol for ClosesAtFirst {
 fn u1_a_close_in_a_callback_ends_delivery_and_the_loop_is_idle_then() {
     let mut event_loop = event_loop();
     let log = Log::default();
-    let (_, to) = bind(&mut event_loop, Box::new(ClosesAtFirst(log.clone())));
+    let (_, to) = bind(&mut event_loop, ClosesAtFirst(log.clone()));
     let client = client();
     client.send_to(b"first", to).unwrap();
     client.send_to(b"second", to).unwrap();

@@ -23,7 +23,7 @@ fn fed_loop(limits: Limits, backlog: usize) -> (EventLoop, Feeder, Ends) {
     let notes = ends.clone();
     let factory = move |_: &mut Context<'_>, peer: &Address| {
         assert!(peer.as_inet().is_some());
-        Some(Box::new(NotingEnd { inner: Echo, ends: notes.clone() }) as Box<dyn Protocol>)
+        Some(NotingEnd { inner: Echo, ends: notes.clone() })
     };
     let feeder = event_loop.context().listen_fed(any_port().into(), backlog, factory).unwrap();
     (event_loop, feeder, ends)
@@ -104,7 +104,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let mut event_loop = event_loop();
     let (client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    event_loop.context().attach(server, Box::new(Leaves(sender))).unwrap();
+    event_loop.context().attach(server, Leaves(sender)).unwrap();
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert!(!detached.unsent().is_empty());
@@ -115,7 +115,7 @@ fn half_answered() -> (TcpStream, Detached) {
 fn x5_half_an_answer_that_is_fed_and_not_served_ends_by_a_reset() {
     for is_refused in [true, false] {
         let mut event_loop = event_loop();
-        let feeder = event_loop.context().listen_fed(any_port().into(), 1024, |_, _| None).unwrap();
+        let feeder = event_loop.context().listen_fed(any_port().into(), 1024, |_, _| None::<Echo>).unwrap();
         let (mut client, connection) = half_answered();
         feeder.feed(connection).unwrap();
         match is_refused {
@@ -179,7 +179,7 @@ fn c7_what_was_unread_and_unsent_goes_on_where_it_is_fed() {
     let mut first = event_loop();
     let (mut client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    first.context().attach(server, Box::new(Leaves(sender))).unwrap();
+    first.context().attach(server, Leaves(sender)).unwrap();
     client.write_all(b"!and back").unwrap();
     turn_until(&mut first, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
@@ -216,7 +216,7 @@ fn giving_away(
     receiver: impl FnMut(&mut Context<'_>, Detached) + 'static,
 ) -> (ListenerId, SocketAddr) {
     let mut context = event_loop.context();
-    let id = context.listen(any_port(), |_, _| None).unwrap();
+    let id = context.listen(any_port(), |_, _| None::<Echo>).unwrap();
     // It keeps none of them, so its caps do not hold.
     let limits = Limits::default().with_connections_max(0).with_connections_per_peer_max(0);
     let mut listening = context.listener(id).unwrap();

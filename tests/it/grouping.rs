@@ -55,9 +55,7 @@ fn inet(listener: &GroupListener) -> SocketAddr {
 
 /// Listens with a `Member` for each connection.
 fn listen(group: &EventLoopGroup, target: impl Into<GroupListen>) -> GroupListener {
-    let make = |index, _: &mut Context<'_>| {
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Member { index, ends: None }) as Box<dyn Protocol>)
-    };
+    let make = |index, _: &mut Context<'_>| move |_: &mut Context<'_>, _: &Address| Some(Member { index, ends: None });
     group.listen_each(target, make).unwrap()
 }
 
@@ -175,7 +173,7 @@ fn group_loops_have_state_of_their_own() {
         let send = send.clone();
         move |_: &mut Context<'_>, _: &Address| {
             send.send((thread::current().name().map(str::to_owned), handle.clone())).unwrap();
-            Some(Box::new(Member { index: *shared, ends: None }) as Box<dyn Protocol>)
+            Some(Member { index: *shared, ends: None })
         }
     };
     let listener = group.listen_each(any_port(), make).unwrap();
@@ -194,9 +192,7 @@ fn telling(group: &EventLoopGroup, target: impl Into<GroupListen>) -> (SocketAdd
     let (send, ends) = mpsc::channel();
     let make = move |index, _: &mut Context<'_>| {
         let send = send.clone();
-        move |_: &mut Context<'_>, _: &Address| {
-            Some(Box::new(Member { index, ends: Some(send.clone()) }) as Box<dyn Protocol>)
-        }
+        move |_: &mut Context<'_>, _: &Address| Some(Member { index, ends: Some(send.clone()) })
     };
     (inet(&group.listen_each(target, make).unwrap()), ends)
 }
@@ -237,9 +233,7 @@ impl Protocol for Floods {
 
 /// A client on each of two loops, with output that waits for it.
 fn with_output_pending(group: &EventLoopGroup) -> [TcpStream; 2] {
-    let make = |index, _: &mut Context<'_>| {
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Floods(index)) as Box<dyn Protocol>)
-    };
+    let make = |index, _: &mut Context<'_>| move |_: &mut Context<'_>, _: &Address| Some(Floods(index));
     let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
     let listener = group.listen_each(target, make).unwrap();
     let clients = [client(inet(&listener)), client(inet(&listener))];
@@ -268,7 +262,7 @@ fn group_shutdown_has_one_deadline_which_can_be_brought_nearer() {
     let handle = group.handle().clone();
     // All of them are shutting down: the listeners are closed, connections wait for their peers.
     let waits = |_, context: &mut Context<'_>| {
-        context.listen(any_port(), |_, _| None).is_err().then_some(context.connection_count())
+        context.listen(any_port(), |_, _| None::<Member>).is_err().then_some(context.connection_count())
     };
     wait_until(|| handle.ask_each(PATIENCE, waits).unwrap() == [Some(Some(1)); 2]);
     group.shutdown(Duration::from_millis(100));
@@ -316,7 +310,7 @@ fn group_ends_though_no_loop_takes_commands() {
     for shuts_down in [true, false] {
         let group = builder(2).limits(Limits::default().with_commands_max(0)).start().unwrap();
         assert_eq!(group.handle().counters(PATIENCE).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert_eq!(group.listen(any_port(), |_, _| None).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(group.listen(any_port(), |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::WouldBlock);
         match shuts_down {
             true => group.shutdown(PATIENCE),
             false => group.stop(),
@@ -366,7 +360,7 @@ fn group_ends_in_order_though_its_callbacks_panic_at_the_end_too() {
         }
     }
     let group = builder(2).panic_policy(PanicPolicy::Propagate).start().unwrap();
-    let listener = group.listen(any_port(), |_, _| Some(Box::new(Panics))).unwrap();
+    let listener = group.listen(any_port(), |_, _| Some(Panics)).unwrap();
     let mut clients: Vec<_> = (0..10).map(|_| client(inet(&listener)).0).collect();
     clients[0].write_all(b"x").unwrap();
     let error = group.join().unwrap_err();
@@ -398,7 +392,7 @@ fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
     // All that the first one counted is in the sum.
     let counters = group.handle().counters(PATIENCE).unwrap();
     assert_eq!((counters.connections_made, counters.panics), (7, 1));
-    assert_eq!(group.listen(any_port(), |_, _| None).unwrap_err().kind(), ErrorKind::NotConnected);
+    assert_eq!(group.listen(any_port(), |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::NotConnected);
     group.stop();
     assert_eq!(group.join().unwrap_err().loop_index(), 0);
 }
@@ -412,7 +406,7 @@ fn group_does_not_start_where_a_setup_fails_and_leaves_nothing() {
             let held = holds.clone();
             // Lives as long as the loop does.
             context.call_later(Duration::from_secs(3600), move |_| drop(held));
-            context.listen(any_port(), |_, _| None)?;
+            context.listen(any_port(), |_, _| None::<Member>)?;
             match index {
                 1 if panics => panic!("the second one's setup"),
                 1 => Err(io::Error::new(ErrorKind::AddrNotAvailable, "no address")),
@@ -440,7 +434,7 @@ fn group_listens_on_all_loops_or_on_none() {
         drop(reserved);
         let make = |index, _: &mut Context<'_>| {
             assert!(index != 1, "the second one's factory");
-            |_: &mut Context<'_>, _: &Address| None
+            |_: &mut Context<'_>, _: &Address| None::<Member>
         };
         let error = group.listen_each(GroupListen::at(address).distribution(distribution), make).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
@@ -450,13 +444,13 @@ fn group_listens_on_all_loops_or_on_none() {
     let taken = TcpListener::bind(any_port()).unwrap();
     for distribution in BOTH {
         let target = GroupListen::at(taken.local_addr().unwrap()).distribution(distribution);
-        assert_eq!(group.listen(target, |_, _| None).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(group.listen(target, |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
     // A loop cannot wait for itself.
     let (group, (send, answer)) = (Arc::new(group), mpsc::channel());
     let same = group.clone();
     group.handle().handles()[0]
-        .post(move |_| send.send(same.listen(any_port(), |_, _| None).map(drop).unwrap_err().kind()).unwrap())
+        .post(move |_| send.send(same.listen(any_port(), |_, _| None::<Member>).map(drop).unwrap_err().kind()).unwrap())
         .unwrap();
     assert_eq!(answer.recv_timeout(PATIENCE).unwrap(), ErrorKind::Deadlock);
 }
@@ -501,7 +495,7 @@ fn group_serves_a_unix_socket_from_all_loops() {
     let path = std::env::temp_dir().join(format!("switchboard-group-{}", std::process::id()));
     let target = || Listen::at(UnixAddress::Path(path.clone())).mode(0o600);
     let group = group(2);
-    let forced = group.listen(GroupListen::at(target()).distribution(Distribution::ReusePort), |_, _| None);
+    let forced = group.listen(GroupListen::at(target()).distribution(Distribution::ReusePort), |_, _| None::<Member>);
     assert_eq!(forced.unwrap_err().kind(), ErrorKind::Unsupported);
     let listener = listen(&group, target());
     assert_eq!(listener.local_addr(), &Address::Unix(UnixAddress::Path(path.clone())));
@@ -535,7 +529,7 @@ fn group_that_is_dropped_has_ended() {
     let holds = held.clone();
     let listener = group.listen(any_port(), move |_, _| {
         let _ = &holds;
-        Some(Box::new(Member { index: 0, ends: None }))
+        Some(Member { index: 0, ends: None })
     });
     let (mut client, _) = client(inet(&listener.unwrap()));
     drop(group);

@@ -5,7 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use switchboard::{Address, Context, Detached, EventLoop, Feeder, Limits, PanicPolicy, Protocol, Transport, WhenFull};
+use switchboard::{
+    Address, Context, Detached, EventLoop, Feeder, IntoProtocol, Limits, PanicPolicy, Protocol, Transport, WhenFull,
+};
 
 use crate::support::{Echo, any_port, connect, event_loop, join, pattern, read_all, turn_until};
 
@@ -36,7 +38,7 @@ fn half_answered() -> (TcpStream, Detached) {
     let mut event_loop = event_loop();
     let (mut client, server) = pair();
     let (sender, receiver) = mpsc::channel();
-    event_loop.context().attach(server, Box::new(AnswersAndLeaves(sender))).unwrap();
+    event_loop.context().attach(server, AnswersAndLeaves(sender)).unwrap();
     client.write_all(b"?!").unwrap();
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
@@ -123,9 +125,9 @@ fn assert_is_reset_with(mut client: TcpStream, expected: &[u8]) {
     assert_eq!((error.kind(), &answer[..]), (ErrorKind::ConnectionReset, expected));
 }
 
-fn fed_loop(
+fn fed_loop<P: IntoProtocol>(
     limits: Limits,
-    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
 ) -> (EventLoop, Feeder) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
@@ -136,7 +138,7 @@ fn fed_loop(
 #[test]
 fn x5_a_fed_connection_that_is_dropped_in_the_queue_is_reset_if_output_is_unsent() {
     for closes_the_listener in [true, false] {
-        let (mut event_loop, feeder) = fed_loop(Limits::default(), |_, _| Some(Box::new(Echo)));
+        let (mut event_loop, feeder) = fed_loop(Limits::default(), |_, _| Some(Echo));
         let (client, detached) = half_answered();
         feeder.feed(detached).unwrap();
         if closes_the_listener {
@@ -156,7 +158,7 @@ fn x5_a_fed_connection_that_is_dropped_in_the_queue_is_reset_if_output_is_unsent
 fn x5_a_fed_connection_that_is_refused_is_reset_if_output_is_unsent() {
     let refuses_all = Limits::default().with_connections_max(0).with_when_full(WhenFull::Refuse);
     for limits in [Limits::default(), refuses_all, Limits::default().with_connections_per_peer_max(0)] {
-        let (mut event_loop, feeder) = fed_loop(limits, |_, _| None);
+        let (mut event_loop, feeder) = fed_loop(limits, |_, _| None::<Echo>);
         let (client, detached) = half_answered();
         feeder.feed(detached).unwrap();
         turn_until(&mut event_loop, |context| context.counters().connections_refused == 1);
@@ -172,16 +174,16 @@ fn x5_a_fed_connection_that_is_refused_is_reset_if_output_is_unsent() {
 #[test]
 fn x5_a_connection_that_a_loop_does_not_take_any_more_is_reset_if_output_is_unsent() {
     let mut event_loop = event_loop();
-    event_loop.context().listen(any_port(), |_, _| None).unwrap();
+    event_loop.context().listen(any_port(), |_, _| None::<Echo>).unwrap();
     event_loop.context().shutdown(Duration::from_secs(1));
     let (client, detached) = half_answered();
-    event_loop.context().attach(detached, Box::new(Echo)).unwrap_err();
+    event_loop.context().attach(detached, Echo).unwrap_err();
     assert_is_reset(client);
 }
 
 #[test]
 fn c7_a_fed_connection_that_is_given_away_keeps_what_was_unread_and_unsent() {
-    let (mut event_loop, feeder) = fed_loop(Limits::default(), |_, _| None);
+    let (mut event_loop, feeder) = fed_loop(Limits::default(), |_, _| None::<Echo>);
     let (sender, receiver) = mpsc::channel();
     let mut context = event_loop.context();
     let mut listening = context.listener(feeder.listener_id()).unwrap();
@@ -204,7 +206,7 @@ fn closing_itself(accepts: bool) -> (EventLoop, Feeder) {
     let its_id = id.clone();
     let (event_loop, feeder) = fed_loop(Limits::default(), move |context, _| {
         context.listener(its_id.get().unwrap()).unwrap().close();
-        accepts.then(|| Box::new(Echo) as Box<dyn Protocol>)
+        accepts.then_some(Echo)
     });
     id.set(Some(feeder.listener_id()));
     (event_loop, feeder)

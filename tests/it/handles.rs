@@ -224,7 +224,7 @@ fn g1_a_handle_and_its_errors_go_everywhere() {
     goes_everywhere::<Handle>();
     is_an_error::<PostError<Box<dyn FnOnce(&mut Context<'_>) + Send>>>();
     let mut event_loop = event_loop();
-    let _listener = event_loop.context().listen(any_port(), |_, _| None).unwrap();
+    let _listener = event_loop.context().listen(any_port(), |_, _| None::<Introduces>).unwrap();
     assert_eq!(format!("{:?}", event_loop.context().handle()), "Handle { .. }");
 }
 
@@ -236,7 +236,7 @@ fn c4_an_id_of_one_loop_is_stale_in_every_other() {
         let mut made = [vec![], vec![], vec![]];
         for event_loop in [&mut one, &mut other] {
             let mut context = event_loop.context();
-            let listener = context.listen(any_port(), |_, _| None).unwrap();
+            let listener = context.listen(any_port(), |_, _| None::<Introduces>).unwrap();
             made[0].push(AnyId::from(listener));
             made[1].push(AnyId::from(context.call_later(PATIENCE, |_| ())));
             made[2].push(AnyId::from(context.completion(|_, _: Option<()>| ()).unwrap().id()));

@@ -133,7 +133,7 @@ fn proxy_headers_that_are_none_are_logged_once_a_second_and_with_who_sent_them()
     start_logging();
     let mut event_loop = EventLoop::with_limits(Limits::default().with_slow_callback(None)).unwrap();
     let mut context = event_loop.context();
-    let factory = AcceptProxy::new().factory(|_, _| Some(Box::new(Busy)));
+    let factory = AcceptProxy::new().factory(|_, _| Some(Busy));
     let listener = context.listen(any_port(), factory).unwrap();
     let address = address_of(&mut context, listener);
     let start = Instant::now();

@@ -99,7 +99,7 @@ fn a_lookup() {
     // More than are looked up at once: none of them is left waiting.
     let failed: Vec<_> = (0..20).map(|_| Rc::new(RefCell::new(None))).collect();
     for noted in &failed {
-        event_loop.context().connect(("localhost", 1), Box::new(Failing(noted.clone()))).unwrap();
+        event_loop.context().connect(("localhost", 1), Failing(noted.clone())).unwrap();
     }
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     for noted in failed {

@@ -79,7 +79,7 @@ fn r6_an_mptcp_listener_is_taken_and_all_that_its_clients_send_is_read() {
     let (received, options) = (Received::default(), Rc::<RefCell<Vec<_>>>::default());
     let (into, of) = (received.clone(), options.clone());
     let mut context = event_loop.context();
-    let id = context.listen(listener, move |_, _| Some(Box::new(Collect(into.clone(), of.clone())))).unwrap();
+    let id = context.listen(listener, move |_, _| Some(Collect(into.clone(), of.clone()))).unwrap();
     let address = address_of(&mut context, id);
     let mut client = mptcp_client(address).unwrap();
     assert_reads_all(&mut event_loop, &mut client, &received);
@@ -97,7 +97,7 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         let mut event_loop = event_loop();
         let (received, options) = (Received::default(), Rc::<RefCell<Vec<_>>>::default());
         let (into, of) = (received.clone(), options.clone());
-        let protocol = move || Box::new(Collect(into.clone(), of.clone()));
+        let protocol = move || Collect(into.clone(), of.clone());
         let mut context = event_loop.context();
         if is_fed {
             let feeder = context.listen_fed(any_port().into(), 1024, move |_, _| Some(protocol())).unwrap();
@@ -109,7 +109,7 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         assert_eq!(options.take(), [(true, false)]);
         // Out of the loop and in again.
         let id = event_loop.context().connection_ids()[0];
-        let again = Box::new(Collect(received.clone(), options.clone()));
+        let again = Collect(received.clone(), options.clone());
         event_loop.context().connection(id).unwrap().detach(move |context, detached| {
             let (stream, unread, unsent) = detached.into_tcp().unwrap();
             assert!(unread.is_empty() && unsent.is_empty());
@@ -125,7 +125,7 @@ fn x2_an_mptcp_stream_is_echoed_to_its_end_and_an_abort_resets_it() {
     let Some(listener) = mptcp_listener() else { return };
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
-    let id = context.listen(listener, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = context.listen(listener, |_, _| Some(Echo)).unwrap();
     let address = address_of(&mut context, id);
     let client = serve_while(&mut event_loop, move || {
         let mut client = mptcp_client(address).unwrap();

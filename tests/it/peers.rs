@@ -44,7 +44,7 @@ fn noted() -> (Network, Peer, Rc<RefCell<Vec<String>>>) {
     let notes = Rc::<RefCell<Vec<String>>>::default();
     let of_protocol = notes.clone();
     let mut context = network.context(server);
-    context.listen(address, move |_, _| Some(Box::new(Noting(of_protocol.clone())))).unwrap();
+    context.listen(address, move |_, _| Some(Noting(of_protocol.clone()))).unwrap();
     let peer = network.peer(address);
     network.run_until_rest();
     (network, peer, notes)
@@ -109,7 +109,7 @@ fn a_stalled_peer_takes_no_more_until_it_goes_on() {
     let mut network = Network::new(0, Faults::none());
     let server = network.host();
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
     let mut peer = network.peer(address);
     network.run_until_rest();
     peer.stall();
@@ -139,7 +139,7 @@ fn a1_every_class_of_accept_errors_on_demand() {
         let mut network = Network::new(0, Faults::none());
         let server = network.host();
         let address = network.address(server, 7);
-        let listener = network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+        let listener = network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
         network.fail_accept(address, error).unwrap();
         let mut peer = network.peer(address);
         peer.send(b"x");
@@ -218,7 +218,7 @@ fn a_kernel_out_of_buffers_takes_nothing_and_is_no_end() {
     let mut network = Network::new(0, faults.clone());
     let server = network.host();
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
     let mut peer = network.peer(address);
     network.run_until_rest();
     network.set_faults(faults.clone().with_out_of_buffers_permille(1000));
@@ -247,7 +247,7 @@ fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() 
     let mut network = Network::new(0, Faults::none());
     let server = network.host();
     let (notes, address) = (Rc::<RefCell<Vec<String>>>::default(), network.address(server, 7));
-    network.context(server).bind_datagram(address, Box::new(Notes(notes.clone()))).unwrap();
+    network.context(server).bind_datagram(address, Notes(notes.clone())).unwrap();
     let mut peer = network.datagram_peer(0).unwrap();
     network.fail_receive(address, io::ErrorKind::ConnectionRefused.into()).unwrap();
     network.run_until_rest();
@@ -277,7 +277,7 @@ fn sink(network: &mut Network) -> (SocketAddr, Rc<Cell<usize>>) {
     let (address, count) = (network.address(server, 7), Rc::new(Cell::new(0)));
     let of_protocol = count.clone();
     let mut context = network.context(server);
-    context.listen(address, move |_, _| Some(Box::new(Sink(of_protocol.clone())))).unwrap();
+    context.listen(address, move |_, _| Some(Sink(of_protocol.clone()))).unwrap();
     // What nobody waits for is not to be waited for.
     context.call_later(Duration::from_secs(3000), |_| {});
     (address, count)
@@ -373,7 +373,7 @@ fn kit_what_comes_to_a_peer_within_a_look_at_it_is_looked_at() {
     let mut network = Network::new(0, Faults::none());
     let server = network.host();
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Aborts))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Aborts)).unwrap();
     let mut peer = network.peer(address);
     network.run_until_rest();
     network.set_faults(Faults::none().with_latency_max(Duration::from_secs(1)).with_early_packets_permille(1000));

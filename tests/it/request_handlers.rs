@@ -235,7 +235,7 @@ fn handlers_refuse_whom_they_do_not_want() {
 fn handlers_give_a_connection_back_to_the_loop_with_what_they_have_not_read() {
     let upgrades = |request: &mut Request| {
         capitals(request)?;
-        request.give_back(|| Box::new(Echo));
+        request.give_back(|| Echo);
         Ok(())
     };
     for requests in [Requests::one_at_a_time(move || upgrades), Requests::threads(count(1), move || upgrades)] {

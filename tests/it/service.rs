@@ -122,7 +122,7 @@ fn serve(takes_over: bool) -> io::Result<()> {
     let mut addresses = Vec::new();
     for endpoint in std::env::var(ENDPOINTS).unwrap().lines() {
         let endpoint: Endpoint = endpoint.parse().unwrap();
-        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Tells)))?;
+        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Tells))?;
         addresses.extend(event_loop.context().listener(listener).unwrap().local_addrs()?);
     }
     service.start(&mut event_loop.context())?;

@@ -10,7 +10,7 @@ use crate::support::{Echo, any_port, connect, event_loop, turn_until};
 /// Listens on so many ports of the system's choice.
 fn listen(event_loop: &mut EventLoop, count: usize, limits: Limits) -> (ListenerId, Vec<SocketAddr>) {
     let listen = Listen::at(vec![any_port(); count]).limits(limits);
-    let id = event_loop.context().listen(listen, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(listen, |_, _| Some(Echo)).unwrap();
     let addresses = event_loop.context().listener(id).unwrap().local_addrs().unwrap();
     (id, addresses.iter().map(|address| address.as_inet().unwrap()).collect())
 }
@@ -96,7 +96,7 @@ fn x5_nothing_is_left_of_a_listener_if_one_address_cannot_be_bound() {
     let mut event_loop = event_loop();
     let taken = TcpListener::bind(any_port()).unwrap();
     let free = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
-    let error = event_loop.context().listen([free, taken.local_addr().unwrap()], |_, _| None).unwrap_err();
+    let error = event_loop.context().listen([free, taken.local_addr().unwrap()], |_, _| None::<Echo>).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&taken.local_addr().unwrap().to_string()), "{error}");
     assert!(is_free(free));
@@ -116,7 +116,7 @@ fn l5_a_listener_in_the_background_keeps_no_loop_going_whatever_it_has() {
 fn nothing_to_listen_on_is_an_error() {
     let mut event_loop = event_loop();
     let none: [SocketAddr; 0] = [];
-    assert_eq!(event_loop.context().listen(none, |_, _| None).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(event_loop.context().listen(none, |_, _| None::<Echo>).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[cfg(target_os = "linux")]
@@ -124,11 +124,11 @@ fn nothing_to_listen_on_is_an_error() {
 fn a_port_is_shared_only_if_each_says_so() {
     let mut event_loop = event_loop();
     let share = Listen::at(any_port()).reuse_port(true);
-    let id = event_loop.context().listen(share, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(share, |_, _| Some(Echo)).unwrap();
     let address = crate::support::address_of(&mut event_loop.context(), id);
-    let alone = event_loop.context().listen(address, |_, _| None).unwrap_err();
+    let alone = event_loop.context().listen(address, |_, _| None::<Echo>).unwrap_err();
     assert_eq!(alone.kind(), ErrorKind::AddrInUse);
-    event_loop.context().listen(Listen::at(address).reuse_port(true), |_, _| None).unwrap();
+    event_loop.context().listen(Listen::at(address).reuse_port(true), |_, _| None::<Echo>).unwrap();
 }
 
 #[cfg(unix)]
@@ -144,7 +144,7 @@ fn n1_tcp_and_unix_are_one_listener_and_a_mode_needs_a_path() {
     let mut event_loop = event_loop();
     let listen = Listen::at(UnixAddress::Path(first.clone())).mode(0o600);
     let listen = listen.and(any_port()).and(UnixAddress::Path(second.clone())).mode(0o660);
-    let id = event_loop.context().listen(listen, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(listen, |_, _| Some(Echo)).unwrap();
     // The second mode is for those that had none.
     assert_eq!((mode(&first), mode(&second)), (0o600, 0o660));
     let addresses = event_loop.context().listener(id).unwrap().local_addrs().unwrap();
@@ -154,9 +154,9 @@ fn n1_tcp_and_unix_are_one_listener_and_a_mode_needs_a_path() {
     event_loop.context().listener(id).unwrap().close();
     assert!(!first.exists() && !second.exists());
     for without_path in [Listen::at(any_port()), Listen::at(UnixAddress::Abstract(b"switchboard-several"[..].into()))] {
-        let error = event_loop.context().listen(without_path.mode(0o600), |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(without_path.mode(0o600), |_, _| None::<Echo>).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     let shared = Listen::at(UnixAddress::Path(first)).reuse_port(true);
-    assert_eq!(event_loop.context().listen(shared, |_, _| None).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(event_loop.context().listen(shared, |_, _| None::<Echo>).unwrap_err().kind(), ErrorKind::Unsupported);
 }

@@ -40,7 +40,7 @@ fn echo_server() -> (Network, HostId, SocketAddr) {
     let mut network = Network::new(1, Faults::none());
     let server = network.host();
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
     (network, server, address)
 }
 
@@ -49,7 +49,7 @@ fn echo(seed: u64, faults: Faults, length: usize) -> (Vec<u8>, Option<String>, N
     let mut network = Network::new(seed, faults);
     let (server, client) = (network.host(), network.host());
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
     let sender = Sender { what: pattern(length), got: Rc::default(), lost: Rc::default() };
     let (got, lost) = (sender.got.clone(), sender.lost.clone());
     network.connect(client, address, sender);
@@ -134,8 +134,7 @@ fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
     let address = network.address(host, 7);
     let idle = Rc::new(Cell::new(0));
     let count = idle.clone();
-    let factory =
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Waiter { idle: count.clone(), timer: None }) as _);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Waiter { idle: count.clone(), timer: None });
     network.context(host).listen(address, factory).unwrap();
     let mut peers: Vec<_> = (0..CONNECTIONS).map(|_| network.peer(address)).collect();
     network.run_until(|network| network.context(host).connection_count() == CONNECTIONS as usize);
@@ -311,7 +310,7 @@ fn what_a_paused_reader_leaves_is_shown_as_unread() {
     let mut network = Network::new(1, Faults::none());
     let server = network.host();
     let address = network.address(server, 7);
-    network.context(server).listen(address, |_, _| Some(Box::new(Paused))).unwrap();
+    network.context(server).listen(address, |_, _| Some(Paused)).unwrap();
     let mut peer = network.peer(address);
     network.run_until_rest();
     assert!(network.unread().is_empty());
@@ -354,6 +353,6 @@ fn what_others_have_made_does_not_fit_a_simulated_loop() {
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut context = network.context(host);
     let unsupported = |error: std::io::Error| assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
-    unsupported(context.attach(stream, Box::new(Echo)).unwrap_err());
-    unsupported(context.listen(listener, |_, _| None).unwrap_err());
+    unsupported(context.attach(stream, Echo).unwrap_err());
+    unsupported(context.listen(listener, |_, _| None::<Echo>).unwrap_err());
 }

@@ -48,7 +48,7 @@ fn connect(network: &mut Network, host: HostId, to: impl Into<Connect>) -> Notes
     let notes = Notes::default();
     let client = Client { notes: notes.clone(), got: Vec::new() };
     let mut context = network.context(host);
-    let id = context.connect(to, Box::new(client)).unwrap();
+    let id = context.connect(to, client).unwrap();
     context.connection(id).unwrap().write(&pattern(1000));
     notes
 }
@@ -59,7 +59,7 @@ fn network(seed: u64, faults: Faults) -> (Network, SocketAddr, SocketAddr, HostI
     let (server, client) = (network.host(), network.host());
     let (v4, v6) = (network.address(server, 7), network.address_v6(server, 7));
     for address in [v4, v6] {
-        network.context(server).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+        network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
     }
     (network, v4, v6, client)
 }
@@ -142,14 +142,12 @@ fn k5_reconnecting_to_nobody_for_an_hour_is_no_storm() {
     let address = network.address(away, 7);
     let notes = Notes::default();
     let noted = notes.clone();
-    let factory = move |_: &mut Context<'_>| {
-        Some(Box::new(Client { notes: noted.clone(), got: Vec::new() }) as Box<dyn Protocol>)
-    };
+    let factory = move |_: &mut Context<'_>| Some(Client { notes: noted.clone(), got: Vec::new() });
     Reconnect::new(address, Backoff::new(SECOND).seed(1), factory).start(&mut network.context(host));
     network.run_for(3600 * SECOND);
     let tries = notes.borrow().len();
     assert!((60..90).contains(&tries), "{tries}");
-    network.context(away).listen(address, |_, _| Some(Box::new(Echo))).unwrap();
+    network.context(away).listen(address, |_, _| Some(Echo)).unwrap();
     network.run_for(60 * SECOND);
     assert!(notes.borrow()[tries..].iter().any(|note| note.starts_with("made to ")), "within the longest delay");
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use switchboard::{CloseReason, Context, EventLoop, ListenerId, PanicPolicy, Protocol, Timeout, Transport};
+use switchboard::{CloseReason, Context, EventLoop, Inner, ListenerId, PanicPolicy, Protocol, Transport};
 
 /// Nothing that is awaited takes so long on a working loop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ pub(crate) fn listen<P: Protocol + 'static>(
     mut factory: impl FnMut() -> P + 'static,
 ) -> SocketAddr {
     let mut context = event_loop.context();
-    let listener = context.listen(any_port(), move |_, _| Some(Box::new(factory()))).unwrap();
+    let listener = context.listen(any_port(), move |_, _| Some(factory())).unwrap();
     address_of(&mut context, listener)
 }
 
@@ -100,28 +100,12 @@ pub(crate) struct NotingEnd<P> {
 }
 
 impl<P: Protocol> Protocol for NotingEnd<P> {
-    fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.inner.connection_made(transport);
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Protocol(&mut self.inner)
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         self.inner.data_received(transport, data)
-    }
-
-    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.inner.eof_received(transport, rest);
-    }
-
-    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        self.inner.pause_writing(transport);
-    }
-
-    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        self.inner.resume_writing(transport);
-    }
-
-    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        self.inner.timed_out(transport, timeout);
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {

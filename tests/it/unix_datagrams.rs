@@ -88,7 +88,7 @@ fn at(path: PathBuf) -> Address {
 
 fn bind(event_loop: &mut EventLoop, address: Address) -> (DatagramId, Lines) {
     let lines = Lines::default();
-    let id = event_loop.context().bind_datagram(address, Box::new(Answering(lines.clone()))).unwrap();
+    let id = event_loop.context().bind_datagram(address, Answering(lines.clone())).unwrap();
     (id, lines)
 }
 
@@ -144,7 +144,7 @@ fn u1_abstract_names_work_both_ways() {
     };
     let (_, lines) = bind(&mut event_loop, name("server"));
     let answers = Answers::default();
-    let client = Box::new(AskingOnce(name("server"), answers.clone()));
+    let client = AskingOnce(name("server"), answers.clone());
     event_loop.context().bind_datagram(name("client"), client).unwrap();
     turn_until(&mut event_loop, |_| !answers.borrow().is_empty());
     assert_eq!(*lines.borrow(), [format!("3 bytes from {}", name("client"))]);
@@ -157,7 +157,7 @@ fn u1_a_path_is_removed_on_close_but_only_ours() {
     let mut event_loop = event_loop();
     let path = folder.0.join("socket");
     let (id, lines) = bind(&mut event_loop, at(path.clone()));
-    let taken = event_loop.context().bind_datagram(at(path.clone()), Box::new(Answering(lines.clone())));
+    let taken = event_loop.context().bind_datagram(at(path.clone()), Answering(lines.clone()));
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     event_loop.context().datagram(id).unwrap().close();
     event_loop.run_until_idle().unwrap();
@@ -180,7 +180,7 @@ fn u1_a_path_is_removed_on_close_but_only_ours() {
         folder.0.join("x".repeat(200)),
         folder.0.join("no such folder").join("socket"),
     ] {
-        assert!(event_loop.context().bind_datagram(at(bad), Box::new(Answering(lines.clone()))).is_err());
+        assert!(event_loop.context().bind_datagram(at(bad), Answering(lines.clone())).is_err());
     }
     assert_eq!(std::fs::read_to_string(file).unwrap(), "somebody's");
     assert!(stream.exists());
@@ -200,7 +200,7 @@ fn u1_what_a_receiver_does_not_take_waits_and_then_all_of_it_comes() {
         receiver.set_nonblocking(true).unwrap();
         let to = at(path);
         let lines = Lines::default();
-        let protocol = Box::new(Answering(lines.clone()));
+        let protocol = Answering(lines.clone());
         let id = match connected {
             true => event_loop.context().connect_datagram(to.clone(), protocol),
             false => event_loop.context().bind_datagram(Address::Unix(UnixAddress::Unnamed), protocol),
@@ -246,7 +246,7 @@ fn u1_a_close_tells_how_many_datagrams_a_receiver_that_does_not_read_has_not_got
         let receiver = client(path.clone());
         let to = at(path);
         let lines = Lines::default();
-        let protocol = Box::new(Answering(lines.clone()));
+        let protocol = Answering(lines.clone());
         let mut context = event_loop.context();
         let id = match connected {
             true => context.connect_datagram(to.clone(), protocol),
@@ -355,7 +355,7 @@ fn measure(name: &str, limits: Limits, bytes_max: Option<usize>, lengths: &[usiz
     event_loop.set_panic_policy(switchboard::PanicPolicy::Propagate);
     let lines = Lines::default();
     let path = folder.0.join("receiver");
-    let protocol = Box::new(Measuring { bytes_max, lines: lines.clone() });
+    let protocol = Measuring { bytes_max, lines: lines.clone() };
     event_loop.context().bind_datagram(at(path.clone()), protocol).unwrap();
     let sender = UnixDatagram::unbound().unwrap();
     sender.set_write_timeout(Some(PATIENCE)).unwrap();

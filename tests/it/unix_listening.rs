@@ -45,7 +45,7 @@ impl Drop for Folder {
 fn listen_with_mode(event_loop: &mut EventLoop, path: &Path, mode: Option<u32>) -> io::Result<ListenerId> {
     let listen = Listen::at(UnixAddress::Path(path.to_owned()));
     let listen = mode.into_iter().fold(listen, Listen::mode);
-    event_loop.context().listen(listen, |_, _| Some(Box::new(Echo)))
+    event_loop.context().listen(listen, |_, _| Some(Echo))
 }
 
 fn listen(event_loop: &mut EventLoop, path: &Path) -> io::Result<ListenerId> {
@@ -83,9 +83,9 @@ struct Client {
 }
 
 impl Client {
-    fn sending(bytes: usize) -> (Box<Client>, Notes) {
+    fn sending(bytes: usize) -> (Client, Notes) {
         let notes = Notes::default();
-        (Box::new(Client { notes: notes.clone(), sends: pattern(bytes), got: 0 }), notes)
+        (Client { notes: notes.clone(), sends: pattern(bytes), got: 0 }, notes)
     }
 }
 
@@ -147,10 +147,10 @@ fn n1_abstract_names_work_whatever_bytes_they_are() {
     let mut event_loop = event_loop();
     let factory = |_: &mut Context<'_>, peer: &Address| {
         assert_eq!(peer.to_string(), "unix:(unnamed)");
-        Some(Box::new(Echo) as Box<dyn Protocol>)
+        Some(Echo)
     };
     event_loop.context().listen(address.clone(), factory).unwrap();
-    let taken = event_loop.context().listen(address.clone(), |_, _| None).unwrap_err();
+    let taken = event_loop.context().listen(address.clone(), |_, _| None::<Echo>).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     let notes = talk(&mut event_loop, address);
     assert!(notes[0].starts_with(r"made to unix:@switchboard\x00\x1b[2J"), "{notes:?}");
@@ -254,7 +254,7 @@ fn n1_a_path_that_is_too_long_or_none_is_a_clear_error_and_makes_nothing() {
     let error = event_loop.context().connect(UnixAddress::Path(long), Client::sending(0).0).unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
     for address in [UnixAddress::Path(PathBuf::new()), UnixAddress::Unnamed, UnixAddress::Path("a\0b".into())] {
-        let error = event_loop.context().listen(address, |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(address, |_, _| None::<Echo>).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
     }
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
@@ -301,7 +301,7 @@ fn n1_the_peers_credentials_are_told_by_the_socket() {
     let mut event_loop = event_loop();
     let who = Rc::new(RefCell::new(None));
     let tells = who.clone();
-    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Who(tells.clone())) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Who(tells.clone()));
     event_loop.context().listen(UnixAddress::Path(path.clone()), factory).unwrap();
     let _client = connect(&path);
     turn_until(&mut event_loop, |_| who.borrow().is_some());
@@ -344,13 +344,13 @@ fn n1_a_ready_made_listener_is_taken_and_its_path_left_to_whoever_made_it() {
     let mut event_loop = event_loop();
     let theirs = UnixListener::bind(&path).unwrap();
     let ours = theirs.try_clone().unwrap();
-    let id = event_loop.context().listen(ours, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(ours, |_, _| Some(Echo)).unwrap();
     assert!(answers(&mut event_loop, &path));
     assert!(event_loop.context().listener(id).unwrap().sockets().next().is_some());
     close(&mut event_loop, id);
     assert!(path.exists());
     // It may be told to see to the path after all, as the last one who has the socket.
-    let id = event_loop.context().listen(theirs, |_, _| None).unwrap();
+    let id = event_loop.context().listen(theirs, |_, _| None::<Echo>).unwrap();
     event_loop.context().listener(id).unwrap().set_unlinks(true).unwrap();
     close(&mut event_loop, id);
     assert!(!path.exists());

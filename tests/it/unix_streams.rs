@@ -17,7 +17,7 @@ fn pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> UnixS
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     theirs.set_write_timeout(Some(PATIENCE)).unwrap();
-    event_loop.context().attach(ours, Box::new(protocol)).unwrap();
+    event_loop.context().attach(ours, protocol).unwrap();
     theirs
 }
 
@@ -127,7 +127,7 @@ fn answer_a_line(detached: Detached, handle: &Handle) {
     stream.read_until(b'\n', &mut line).unwrap();
     stream.write_all(&line).unwrap();
     let give_back = move |context: &mut Context<'_>| {
-        context.attach(stream, Box::new(Echo)).unwrap();
+        context.attach(stream, Echo).unwrap();
     };
     handle.post(give_back).unwrap();
 }
@@ -179,7 +179,7 @@ fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slo
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_read_timeout(Some(PATIENCE)).unwrap();
         theirs.set_write_timeout(Some(PATIENCE)).unwrap();
-        let id = event_loop.context().attach(ours, Box::new(Talks(room.clone()))).unwrap();
+        let id = event_loop.context().attach(ours, Talks(room.clone())).unwrap();
         room.borrow_mut().push(id);
         clients.push(theirs);
     }

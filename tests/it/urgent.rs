@@ -82,7 +82,7 @@ mod unix {
     /// A peer, and its other end in the loop.
     fn pair(event_loop: &mut EventLoop, origin: Origin, received: &Received, ends: &Ends) -> UnixStream {
         let into = (received.clone(), ends.clone());
-        let protocol = move || Box::new(NotingEnd { inner: Collect(into.0.clone()), ends: into.1.clone() });
+        let protocol = move || NotingEnd { inner: Collect(into.0.clone()), ends: into.1.clone() };
         let name = format!("switchboard urgent {origin:?} {}", std::process::id()).into_bytes();
         let address = UnixAddress::Abstract(name.clone().into());
         let there = SocketAddr::from_abstract_name(name).unwrap();
@@ -104,7 +104,7 @@ mod unix {
             }
             Origin::Returned => {
                 let (ours, theirs) = UnixStream::pair().unwrap();
-                let id = context.attach(ours, Box::new(Collect(received.clone()))).unwrap();
+                let id = context.attach(ours, Collect(received.clone())).unwrap();
                 event_loop.turn(Some(PATIENCE)).unwrap();
                 event_loop.context().connection(id).unwrap().detach(move |context, detached| {
                     context.attach(detached, protocol()).unwrap();

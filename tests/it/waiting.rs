@@ -35,7 +35,7 @@ fn asked(limits: Limits, bytes: usize, closes: bool, count: usize) -> (Network, 
     let ends = Ends::default();
     let noted = ends.clone();
     let factory = move |_: &mut switchboard::Context<'_>, _: &switchboard::Address| {
-        Some(Box::new(NotingEnd { inner: Answer { bytes, closes }, ends: noted.clone() }) as Box<dyn Protocol>)
+        Some(NotingEnd { inner: Answer { bytes, closes }, ends: noted.clone() })
     };
     network.context(host).listen(address, factory).unwrap();
     let mut peers: Vec<_> = (0..count).map(|_| network.peer(address)).collect();
@@ -86,8 +86,7 @@ fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_can_be_follo
     let mut refused = network.peer(address);
     network.run_until_rest();
     assert_eq!(refused.error().map(std::io::Error::kind), Some(ErrorKind::ConnectionRefused));
-    let factory =
-        |_: &mut switchboard::Context<'_>, _: &switchboard::Address| Some(Box::new(Echo) as Box<dyn Protocol>);
+    let factory = |_: &mut switchboard::Context<'_>, _: &switchboard::Address| Some(Echo);
     network.context(host).listen(address, factory).unwrap();
     let mut peer = network.peer(address);
     network.run_until_rest();

@@ -51,7 +51,7 @@ impl<F: FnMut(&Event<'_>, &mut DatagramTransport<'_>)> Recorder<F> {
     }
 }
 
-impl<F: FnMut(&Event<'_>, &mut DatagramTransport<'_>)> DatagramProtocol for Recorder<F> {
+impl<F: FnMut(&Event<'_>, &mut DatagramTransport<'_>) + 'static> DatagramProtocol for Recorder<F> {
     fn connection_made(&mut self, transport: &mut DatagramTransport<'_>) {
         self.note(Event::Made, transport);
     }
@@ -112,7 +112,7 @@ fn seeded(
     let mut network = Network::new(seed, faults);
     let host = network.host_with_limits(limits);
     let (log, address) = (Log::default(), network.address(host, 7));
-    let recorder = Box::new(Recorder { log: log.clone(), act });
+    let recorder = Recorder { log: log.clone(), act };
     let id = network.context(host).bind_datagram(address, recorder).unwrap();
     let peer = network.datagram_peer(0).unwrap();
     World { network, host, id, address, peer, log }
@@ -245,7 +245,7 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
     let peer = network.datagram_peer(9).unwrap();
     let to = peer.address();
     drop(peer);
-    let recorder = Box::new(Recorder { log: log.clone(), act: idle });
+    let recorder = Recorder { log: log.clone(), act: idle };
     let id = network.context(host).connect_datagram(to, recorder).unwrap();
     network.run_until_rest();
     assert_eq!(log.take(), ["made"]);
@@ -330,7 +330,7 @@ fn u1_a_panic_ends_one_socket_and_is_told_to_it() {
     world.network.event_loop(world.host).set_panic_policy(PanicPolicy::Isolate);
     let other = world.network.address(world.host, 8);
     let log = Log::default();
-    let recorder = Box::new(Recorder { log: log.clone(), act: echo });
+    let recorder = Recorder { log: log.clone(), act: echo };
     world.network.context(world.host).bind_datagram(other, recorder).unwrap();
     world.send(b"one");
     world.send(b"two");
@@ -348,7 +348,7 @@ fn u1_shutting_down_and_dropping_the_loop_ends_it() {
     sending::fill(&mut world, 25);
     world.network.context(world.host).shutdown(SECOND * 3);
     let address = world.network.address(world.host, 9);
-    let recorder = Box::new(Recorder { log: Log::default(), act: idle });
+    let recorder = Recorder { log: Log::default(), act: idle };
     let refused = world.network.context(world.host).bind_datagram(address, recorder);
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
     world.network.event_loop(world.host).turn(Some(Duration::ZERO)).unwrap();
@@ -433,7 +433,7 @@ fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_b
     let recorder = Recorder { log: log.clone(), act: |_: &Event<'_>, _: &mut DatagramTransport<'_>| {} };
     let name = format!("switchboard large {}", std::process::id());
     let address = crate::UnixAddress::Abstract(name.clone().into_bytes().into());
-    let id = event_loop.context().bind_datagram(Address::Unix(address), Box::new(recorder)).unwrap();
+    let id = event_loop.context().bind_datagram(Address::Unix(address), recorder).unwrap();
     let (sender, to) = (UnixDatagram::unbound().unwrap(), SocketAddr::from_abstract_name(name).unwrap());
     let receive = |event_loop: &mut EventLoop, bytes: usize| {
         sender.send_to_addr(&vec![7; bytes], &to).unwrap();

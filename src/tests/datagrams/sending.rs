@@ -12,7 +12,7 @@ fn u1_who_sends_again_when_refused_stops_nobody() {
             transport.send(b"again");
         }
     };
-    network.context(host).connect_datagram(to, Box::new(Recorder { log: log.clone(), act: again })).unwrap();
+    network.context(host).connect_datagram(to, Recorder { log: log.clone(), act: again }).unwrap();
     network.context(host).call_later(Duration::ZERO, |context| context.stop());
     network.event_loop(host).run().unwrap();
     assert!(log.take().len() < 5);
@@ -141,7 +141,7 @@ fn hoard(world: &mut World) -> crate::testing::Peer {
         }
     }
     let at = world.network.address(world.host, 80);
-    world.network.context(world.host).listen(at, |_, _| Some(Box::new(Hoards))).unwrap();
+    world.network.context(world.host).listen(at, |_, _| Some(Hoards)).unwrap();
     let mut peer = world.network.peer(at);
     peer.stall();
     world.rest();
@@ -167,7 +167,7 @@ fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
     let mut world = world(Limits::default().with_loop_queue_bytes_max(1000), idle);
     let (other, to) = (world.network.address(world.host, 8), world.peer_address());
     let recorder = Recorder { log: Log::default(), act: idle };
-    let other = world.network.context(world.host).bind_datagram(other, Box::new(recorder)).unwrap();
+    let other = world.network.context(world.host).bind_datagram(other, recorder).unwrap();
     world.rest();
     world.slow(SECOND);
     // It has filled the queues of the loop, and what it has queued is dropped for what the other one sends.

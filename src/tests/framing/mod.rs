@@ -66,7 +66,7 @@ macro_rules! noted {
     };
 }
 
-impl<F: FnMut(&str, &mut Transport<'_>, &mut usize)> FrameHandler for Noting<F> {
+impl<F: FnMut(&str, &mut Transport<'_>, &mut usize) + 'static> FrameHandler for Noting<F> {
     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]) {
         self.note(shown("frame", frame), transport);
     }
@@ -74,7 +74,7 @@ impl<F: FnMut(&str, &mut Transport<'_>, &mut usize)> FrameHandler for Noting<F> 
     noted!();
 }
 
-impl<F: FnMut(&str, &mut Transport<'_>, &mut usize)> LineHandler for Noting<F> {
+impl<F: FnMut(&str, &mut Transport<'_>, &mut usize) + 'static> LineHandler for Noting<F> {
     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
         self.note(shown("line", line), transport);
     }

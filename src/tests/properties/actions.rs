@@ -177,7 +177,7 @@ fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize
     ledger.connections[index].instance += 1;
     let instance = ledger.connections[index].instance;
     let program = Program::new(ledger, index, instance);
-    transport.set_protocol(Box::new(program));
+    transport.set_protocol(program);
 }
 
 /// Starts a protocol that inherits nothing of the present one.
@@ -201,7 +201,7 @@ fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
     }
     let instance = connection.instance;
     let program = Program::new(ledger, index, instance);
-    transport.start_protocol(Box::new(program));
+    transport.start_protocol(program);
 }
 
 fn set_answering(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
@@ -299,7 +299,7 @@ fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, det
     if keeps && !ended && !ledger.ending[host] {
         let again = ledger.connect(host, side, Some(stream));
         let program = Program::new(ledger, again, 0);
-        match context.attach(detached, Box::new(program)) {
+        match context.attach(detached, program) {
             Ok(id) => {
                 ledger.coverage.hit("attach");
                 ledger.restored += unsent;
@@ -358,7 +358,7 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
                 act_around(ledger, context, host);
             }
             let program = make(ledger, host, client, limits)?;
-            Some(Box::new(program) as Box<dyn crate::Protocol>)
+            Some(program)
         })
     });
     let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addrs().ok());

@@ -81,7 +81,7 @@ fn bind(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let address = SocketAddr::from((if ledger.random.hits(500) { ip } else { [0; 4] }, 0));
     let index = ledger.bound.len();
     ledger.protocols += 1;
-    let id = match context.bind_datagram(address, Box::new(Program(index))) {
+    let id = match context.bind_datagram(address, Program(index)) {
         Ok(id) => id,
         Err(error) => return ledger.violated(format!("cannot bind: {error}")),
     };

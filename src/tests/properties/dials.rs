@@ -84,7 +84,7 @@ pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
         connect = connect.limits(limits);
     }
     let program = Program::new(ledger, index, 0);
-    match context.connect(connect, Box::new(program)) {
+    match context.connect(connect, program) {
         Ok(id) => {
             ledger.coverage.hit(what);
             ledger.check(!ledger.ending[host], || "a loop that shuts down connects".into());

@@ -122,13 +122,11 @@ impl Crowd {
         let (at, udp) = (network.address(host, 7), network.address(host, 9));
         let seen = Shared::default();
         let shared = seen.clone();
-        network.context(host).listen(at, move |_: &mut Context<'_>, _: &Address| {
-            Some(Box::new(Server(shared.clone())) as Box<dyn Protocol>)
-        })?;
-        let sender = network.context(host).bind_datagram(udp, Box::new(Sender(seen.clone())))?;
+        network.context(host).listen(at, move |_: &mut Context<'_>, _: &Address| Some(Server(shared.clone())))?;
+        let sender = network.context(host).bind_datagram(udp, Sender(seen.clone()))?;
         let other = network.host();
         let far = network.address(other, 9);
-        network.context(other).bind_datagram(far, Box::new(Sender(seen.clone())))?;
+        network.context(other).bind_datagram(far, Sender(seen.clone()))?;
         network.slow(host, other, Duration::from_millis(50), Duration::from_millis(100));
         Ok(Crowd {
             network,

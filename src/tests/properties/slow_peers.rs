@@ -128,7 +128,7 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     let factory = move |context: &mut crate::Context<'_>, _: &crate::Address| {
         let way = [Way::Closes, Way::Leaves, Way::InParts][ways.below(3) as usize];
         let server = Server { way, left: total, began: context.now(), ends: told.clone() };
-        Some(Box::new(server) as Box<dyn Protocol>)
+        Some(server)
     };
     network.context(host).listen(at, factory).map_err(|error| error.to_string())?;
     let mut clients: Vec<_> = (0..random.between(1, 6))

@@ -15,7 +15,7 @@ use std::time::Duration;
 use switchboard::framing::{
     FrameHandler, Framed, FramingError, LengthPrefixed, LineEnding, LineHandler, LineReceiver, Netstring,
 };
-use switchboard::{CloseReason, EventLoop, Protocol, Transport};
+use switchboard::{CloseReason, EventLoop, Inner, Protocol, Transport};
 
 /// What one case has led to so far.
 #[derive(Default)]
@@ -84,8 +84,8 @@ impl Protocol for Counting {
         consumed
     }
 
-    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.adapter.eof_received(transport, rest);
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Protocol(&mut *self.adapter)
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, _: CloseReason) {
@@ -128,7 +128,7 @@ fn run(event_loop: &mut EventLoop, listener: &TcpListener, case: &str) -> Result
     client.set_nodelay(true)?;
     let (server, _) = listener.accept()?;
     let counting = Counting { adapter, outcome: outcome.clone(), left_bytes: 0 };
-    event_loop.context().attach(server, Box::new(counting))?;
+    event_loop.context().attach(server, counting)?;
     let mut sent_bytes = 0;
     for piece in words {
         let piece = unhex(piece)?;

@@ -25,7 +25,7 @@ fn network_of(
     let of_factory = log.clone();
     let factory = accept.factory(move |_, carried| {
         of_factory.push(shown(carried));
-        Some(Box::new(Noting(of_factory.clone())) as Box<dyn Protocol>)
+        Some(Noting(of_factory.clone()))
     });
     network.context(server).listen(address, factory).unwrap();
     (network, server, move |network: &mut Network| network.peer(address), log)
@@ -65,7 +65,7 @@ fn proxy_who_is_trusted_is_served() {
 #[test]
 fn proxy_trust_is_asked_of_a_single_connection_too() {
     use switchboard::testing::Harness;
-    let protocol = AcceptProxy::new().trusted(|_| false).protocol(|_, _| Some(Box::new(Echo)));
+    let protocol = AcceptProxy::new().trusted(|_| false).protocol(|_, _| Some(Echo));
     let harness = Harness::new(protocol);
     assert_eq!((harness.lost(), harness.saw_reset()), (Some("aborted by us"), true));
 }
@@ -148,7 +148,7 @@ impl Protocol for Greets {
 fn proxy_a_tcp_listener_serves_who_comes_through_a_proxy() {
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
-    let factory = AcceptProxy::new().factory(|_, _| Some(Box::new(Greets)));
+    let factory = AcceptProxy::new().factory(|_, _| Some(Greets));
     let listener = context.listen(any_port(), factory).unwrap();
     let address = address_of(&mut context, listener);
     let answer = serve_while(&mut event_loop, move || {
@@ -172,7 +172,7 @@ fn proxy_a_unix_listener_serves_who_comes_through_a_proxy() {
     let address = UnixAddress::Abstract(name.as_bytes().into());
     let factory = AcceptProxy::new().factory(|_, carried| {
         assert_eq!(carried.proxy().to_string(), "unix:(unnamed)");
-        Some(Box::new(Greets))
+        Some(Greets)
     });
     event_loop.context().listen(address, factory).unwrap();
     let answer = serve_while(&mut event_loop, move || {

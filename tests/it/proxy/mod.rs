@@ -100,7 +100,7 @@ fn harness_of(accept: AcceptProxy, limits: Limits) -> (Harness, Log) {
     let of_factory = log.clone();
     let protocol = accept.protocol(move |_, carried| {
         of_factory.push(shown(carried));
-        Some(Box::new(Noting(of_factory)))
+        Some(Noting(of_factory))
     });
     (Harness::with_limits(protocol, limits), log)
 }
@@ -141,7 +141,7 @@ fn proxy_what_the_header_carries_is_all_there() {
         assert_eq!(context.connection_count(), 1);
         assert_eq!(carried.tlv(switchboard::proxy::tlv::AUTHORITY), Some(&b"example.com"[..]));
         assert_eq!(carried.tlv(switchboard::proxy::tlv::ALPN), None);
-        Some(Box::new(Noting(Log::default())))
+        Some(Noting(Log::default()))
     });
     let mut harness = Harness::new(protocol);
     harness.feed(&v2_tcp4(b"\x02\0\x0bexample.com\x04\0\0"));
@@ -249,7 +249,7 @@ fn proxy_who_leaves_before_the_end_of_the_header_leaves_quietly() {
 
 #[test]
 fn proxy_a_client_that_is_refused_is_reset_without_a_callback() {
-    let mut harness = Harness::new(AcceptProxy::new().protocol(|_, _| None));
+    let mut harness = Harness::new(AcceptProxy::new().protocol(|_, _| None::<Noting>));
     harness.feed(LINE);
     assert_eq!(harness.lost(), Some("aborted by us"));
     assert!(harness.saw_reset());
@@ -257,7 +257,7 @@ fn proxy_a_client_that_is_refused_is_reset_without_a_callback() {
 
 #[test]
 fn proxy_a_factory_that_panics_ends_that_connection_alone() {
-    let mut harness = Harness::new(AcceptProxy::new().protocol(|_, _| panic!("no protocol")));
+    let mut harness = Harness::new(AcceptProxy::new().protocol(|_, _| -> Option<Noting> { panic!("no protocol") }));
     harness.event_loop().set_panic_policy(PanicPolicy::Isolate);
     harness.feed(LINE);
     assert_eq!(harness.lost(), Some("a callback panicked: no protocol"));
@@ -289,7 +289,7 @@ fn proxy_what_has_read_the_header_is_gone_with_it() {
     let of_factory = held.clone();
     let protocol = AcceptProxy::new().protocol(move |_, _| {
         let _held = &of_factory;
-        Some(Box::new(Noting(Log::default())))
+        Some(Noting(Log::default()))
     });
     let mut harness = Harness::new(protocol);
     assert_eq!(Rc::strong_count(&held), 2);

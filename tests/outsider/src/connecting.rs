@@ -45,7 +45,7 @@ impl Protocol for Talker {
 
 fn listen(event_loop: &mut EventLoop, ends: &Ends) -> SocketAddr {
     let (ends, mut context) = (ends.clone(), event_loop.context());
-    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Talker(ends.clone())) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Talker(ends.clone()));
     let id = context.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), factory).unwrap();
     context.unref(id);
     context.listener(id).unwrap().local_addr().unwrap().as_inet().unwrap()
@@ -65,7 +65,7 @@ fn a_client_and_a_server_talk_in_one_loop() {
     ];
     for target in targets {
         let shown = format!("{target:?}");
-        event_loop.context().connect(target.clone(), Box::new(Talker(ends.clone()))).unwrap();
+        event_loop.context().connect(target.clone(), Talker(ends.clone())).unwrap();
         event_loop.run_until_idle().unwrap();
         assert_eq!(ends.take(), ["closed by the peer"; 2], "{shown}");
     }
@@ -75,10 +75,10 @@ fn a_client_and_a_server_talk_in_one_loop() {
 fn each_way_to_fail_is_told() {
     let (mut event_loop, ends) = (EventLoop::new().unwrap(), Ends::default());
     event_loop.context().set_resolver(|name, _| Err(std::io::Error::other(format!("nobody knows {name}"))));
-    event_loop.context().connect(("db.example", 80), Box::new(Talker(ends.clone()))).unwrap();
+    event_loop.context().connect(("db.example", 80), Talker(ends.clone())).unwrap();
     event_loop.run_until_idle().unwrap();
     let address = listen(&mut event_loop, &ends);
-    let id = event_loop.context().connect(address, Box::new(Talker(ends.clone()))).unwrap();
+    let id = event_loop.context().connect(address, Talker(ends.clone())).unwrap();
     event_loop.context().connection(id).unwrap().close();
     event_loop.run_until_idle().unwrap();
     assert_eq!(ends.borrow()[..2], ["no such name: nobody knows db.example", "cancelled: closed by us"]);
@@ -93,7 +93,7 @@ fn it_connects_again() {
     let (count, notes) = (tries.clone(), ends.clone());
     let factory = move |_: &mut Context<'_>| {
         count.set(count.get() + 1);
-        (count.get() <= 3).then(|| Box::new(Talker(notes.clone())) as Box<dyn Protocol>)
+        (count.get() <= 3).then(|| Talker(notes.clone()))
     };
     let backoff = Backoff::new(Duration::from_millis(1)).factor(1.5).jitter(0.1).max(Duration::from_millis(2)).seed(1);
     let reconnect = Reconnect::new(address, backoff, factory).stable_after(Duration::from_secs(1));

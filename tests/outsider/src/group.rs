@@ -52,7 +52,7 @@ fn serve(target: impl Into<GroupListen>) -> Result<Server, Box<dyn Error>> {
     let group = plan().start()?;
     let make = |index: usize, _: &mut Context<'_>| {
         let name = Rc::from(format!("{index}:"));
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Echo(Rc::clone(&name))) as Box<dyn Protocol>)
+        move |_: &mut Context<'_>, _: &Address| Some(Echo(Rc::clone(&name)))
     };
     let listener = group.listen_each(target, make)?;
     let handle = group.handle().clone();
@@ -116,7 +116,7 @@ fn a_server_whose_loop_panics() {
 #[test]
 fn a_group_of_defaults() {
     let group = EventLoopGroup::new(NonZeroUsize::MIN).unwrap();
-    let listener = group.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |_, _| Some(Box::new(Echo("0:".into()))));
+    let listener = group.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |_, _| Some(Echo("0:".into())));
     assert_eq!(ask(&listener.unwrap()), b"0:hello");
     group.stop();
     group.join().unwrap();

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 #![cfg(test)]
 
+#[cfg(unix)]
+mod adapters;
 // Nothing here calls what they have for their users.
 #[allow(dead_code, unused_imports)]
 mod companions;

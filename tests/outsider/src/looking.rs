@@ -32,7 +32,7 @@ fn a_connection_moves_from_one_loop_to_another() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let taken = Rc::new(RefCell::new(None));
     let mut first = EventLoop::new().unwrap();
-    let id = first.context().attach(ours, Box::new(HandsOver(taken.clone()))).unwrap();
+    let id = first.context().attach(ours, HandsOver(taken.clone())).unwrap();
     theirs.write_all(b"one.two").unwrap();
     first.run_until_idle().unwrap();
     assert!(first.context().connection(id).is_none());
@@ -45,7 +45,7 @@ fn a_connection_moves_from_one_loop_to_another() {
     let plain: BlockingStream = detached.into_blocking(Some(Duration::from_secs(10))).unwrap();
     assert!(plain.peer_addr().is_some());
     let mut second = EventLoop::new().unwrap();
-    second.context().attach(plain, Box::new(HandsOver(taken.clone()))).unwrap();
+    second.context().attach(plain, HandsOver(taken.clone())).unwrap();
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
     second.run_until_idle().unwrap();
     let mut back = String::new();
@@ -76,7 +76,7 @@ fn who_waits_for_too_long_is_told() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let told = Rc::new(Cell::new(None));
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.context().attach(ours, Box::new(Patient(told.clone()))).unwrap();
+    event_loop.context().attach(ours, Patient(told.clone())).unwrap();
     event_loop.run_until_idle().unwrap();
     assert_eq!(told.get(), Some(Timeout::Idle));
     drop(theirs);
@@ -87,7 +87,7 @@ fn a_loop_tells_how_it_is() {
     let limits = Limits::default().with_slow_callback(Some(Duration::from_secs(1))).with_time_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let id = event_loop.context().attach(ours, Box::new(HandsOver(Rc::default()))).unwrap();
+    let id = event_loop.context().attach(ours, HandsOver(Rc::default())).unwrap();
     theirs.write_all(b"hello").unwrap();
     while event_loop.context().counters().bytes_sent < 5 {
         event_loop.turn(Some(Duration::from_millis(10))).unwrap();
@@ -122,7 +122,10 @@ fn what_a_crash_has_left_at_a_path_is_removed_and_what_listens_there_is_not() {
     assert!(remove_stale_socket(&path).unwrap());
     assert!(!remove_stale_socket(&path).unwrap(), "nothing is there any more");
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.context().listen(Listen::at(UnixAddress::Path(path.clone())).mode(0o600), |_, _| None).unwrap();
+    event_loop
+        .context()
+        .listen(Listen::at(UnixAddress::Path(path.clone())).mode(0o600), |_, _| None::<HandsOver>)
+        .unwrap();
     assert_eq!(remove_stale_socket(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     drop(event_loop);
     assert!(!path.exists());

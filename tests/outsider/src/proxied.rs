@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::proxy::{AcceptProxy, Carried, HeaderError, Tlvs, Version, tlv};
-use switchboard::{Address, CloseReason, Context, EventLoop, Protocol, Transport};
+use switchboard::{Address, CloseReason, Context, EventLoop, IntoProtocol, Protocol, Transport};
 
 /// Says who the peer is; an embedder's protocol that begins with another one of its own.
 struct Says(Address);
@@ -34,7 +34,7 @@ impl Protocol for Knock {
         } else if data.len() >= 6 {
             let says = Says(self.0.take().unwrap_or_else(|| transport.peer_addr().unwrap().clone()));
             transport.set_peer_addr(says.0.clone());
-            transport.start_protocol(Box::new(says));
+            transport.start_protocol(says);
             return 6;
         }
         0
@@ -46,8 +46,8 @@ impl Protocol for Knock {
 }
 
 /// What a client gets back that sends this.
-fn answer(
-    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
+fn answer<P: IntoProtocol>(
+    factory: impl FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
     bytes: &[u8],
 ) -> std::io::Result<String> {
     let mut event_loop = EventLoop::new()?;
@@ -74,7 +74,7 @@ fn a_server_behind_a_proxy_learns_who_its_client_is() {
     let accept = accept.trusted(|proxy| proxy.as_inet().is_some_and(|proxy| proxy.ip().is_loopback()));
     let factory = accept.factory(move |_, carried| {
         *seen.borrow_mut() = Some(carried.clone());
-        Some(Box::new(Says(carried.peer().clone())))
+        Some(Says(carried.peer().clone()))
     });
     let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xc0\0\x02\x01\xc0\0\x02\x02\0\x05\0\x50\x02\0\x01a";
     assert_eq!(answer(factory, header).unwrap(), "192.0.2.1:5");
@@ -91,15 +91,14 @@ fn a_server_behind_a_proxy_learns_who_its_client_is() {
 
 #[test]
 fn what_is_no_header_is_reset() {
-    assert!(answer(AcceptProxy::new().factory(|_, _| None), b"hello").is_err());
+    assert!(answer(AcceptProxy::new().factory(|_, _| None::<Says>), b"hello").is_err());
     assert_eq!(HeaderError::NoHeader.to_string(), "no PROXY header");
 }
 
 #[test]
 fn a_protocol_begins_behind_another_one_of_the_embedder_s_own() {
     let beyond = Address::from("192.0.2.7:7".parse::<std::net::SocketAddr>().unwrap());
-    let factory =
-        move |_: &mut Context<'_>, _: &Address| Some(Box::new(Knock(Some(beyond.clone()))) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Knock(Some(beyond.clone())));
     assert_eq!(answer(factory.clone(), b"sesame").unwrap(), "192.0.2.7:7");
     assert!(answer(factory, b"open").is_err());
 }

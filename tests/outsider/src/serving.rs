@@ -53,7 +53,7 @@ impl Protocol for Noting {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         if data.starts_with(UPGRADE) {
             // What comes behind it is for the other one.
-            transport.set_protocol(Box::new(Hoarding(self.0.clone())));
+            transport.set_protocol(Hoarding(self.0.clone()));
             return UPGRADE.len();
         }
         match data {
@@ -123,9 +123,8 @@ fn server() -> Server {
     let notes = Notes::default();
     let noted = notes.clone();
     let mut context = event_loop.context();
-    let listener = context
-        .listen(std::net::SocketAddr::from(ANY_PORT), move |_, _| Some(Box::new(Noting(noted.clone()))))
-        .unwrap();
+    let listener =
+        context.listen(std::net::SocketAddr::from(ANY_PORT), move |_, _| Some(Noting(noted.clone()))).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
     Server { event_loop, listener, address, notes }
 }
@@ -253,11 +252,11 @@ fn sockets_that_others_made_are_taken_in() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let address = listener.local_addr().unwrap();
     let mut context = server.event_loop.context();
-    context.listen(listener, |_, _| None).unwrap();
+    context.listen(listener, |_, _| None::<Noting>).unwrap();
     let other = TcpListener::bind(ANY_PORT).unwrap();
     let mut client = connect(other.local_addr().unwrap());
     let (stream, _) = other.accept().unwrap();
-    let id = context.attach(stream, Box::new(Noting(server.notes.clone()))).unwrap();
+    let id = context.attach(stream, Noting(server.notes.clone())).unwrap();
     // A connection is written to by its id, from anywhere.
     context.connection(id).unwrap().write(b"hello");
     server.turn_until(|context| context.counters().connections_made == 1);
@@ -295,7 +294,7 @@ fn a_datagram_is_answered() {
     let mut event_loop = EventLoop::new().unwrap();
     let errors = Rc::new(RefCell::new(Vec::new()));
     let mut context = event_loop.context();
-    let protocol = Box::new(Answering(errors.clone()));
+    let protocol = Answering(errors.clone());
     let id: DatagramId = context.bind_datagram(SocketAddr::from(ANY_PORT), protocol).unwrap();
     let address = context.datagram(id).unwrap().local_addr().unwrap().as_inet().unwrap();
     let client = UdpSocket::bind(ANY_PORT).unwrap();
@@ -329,7 +328,7 @@ fn a_rate_is_shared_in_a_group() {
     let mut event_loop = EventLoop::new().unwrap();
     let mut context = event_loop.context();
     let group: RateGroupId = context.add_rate_group(1 << 20, 1 << 16);
-    let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Slow(group)) as Box<dyn Protocol>);
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(Slow(group));
     let listener = context.listen(std::net::SocketAddr::from(ANY_PORT), factory).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
     context.unref(listener);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use switchboard::{
     Address, AnyId, CloseReason, ConnectionId, Context, Counters, Endpoint, EndpointError, Escaped, EventLoop, Handle,
-    Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction, SourceId,
-    Timeout, TimerId, Transport, WhenFull, escape,
+    IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction,
+    SourceId, Timeout, TimerId, Transport, WhenFull, escape,
 };
 
 /// What an embedder keeps beside the loop: all of it can be derived over.
@@ -167,7 +167,7 @@ fn what_a_peer_sent_is_shown_escaped() {
     assert_eq!(shown.to_string(), r"\x1b[2Jhello");
 }
 
-/// A protocol needs no more than one callback, and is an object.
+/// A protocol needs no more than one callback, is an object, and is taken with a box or without.
 #[test]
 fn protocols_are_objects() {
     struct Discard;
@@ -178,8 +178,12 @@ fn protocols_are_objects() {
         }
     }
 
-    let mixed: Vec<Box<dyn Protocol>> = vec![Box::new(Discard), Box::new(Discard)];
-    assert_eq!(mixed.len(), 2);
+    fn kept(protocol: impl IntoProtocol) -> Box<dyn Protocol> {
+        protocol.into_protocol()
+    }
+    let mixed: Vec<Box<dyn Protocol>> = vec![kept(Discard), kept(kept(Discard))];
+    // What is in a box already is not put into another one.
+    assert!(mixed.iter().all(|protocol| size_of_val(&**protocol) == 0));
 }
 
 #[test]
@@ -189,10 +193,10 @@ fn endpoints_come_from_a_configuration() {
     let mut event_loop = EventLoop::new().unwrap();
     for endpoint in endpoints.unwrap() {
         assert!(matches!(endpoint.address(), Some(Address::Inet(_))), "{endpoint} is of another kind");
-        let id = event_loop.context().listen(endpoint, |_, _| None).unwrap();
+        let id = event_loop.context().listen(endpoint, |_, _| None::<Box<dyn Protocol>>).unwrap();
         let address = event_loop.context().listener(id).unwrap().local_addr().unwrap().as_inet().unwrap();
         let taken: Endpoint = format!("tcp:{address}").parse().unwrap();
-        let error = event_loop.context().listen(taken, |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(taken, |_, _| None::<Box<dyn Protocol>>).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     }
     let error: Box<dyn Error + Send + Sync> = "nowhere".parse::<Endpoint>().unwrap_err().into();

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    CloseReason, ConnectionId, Context, EventLoop, ListenerId, Protocol, Transport, UnixAddress, signals,
+    CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, ListenerId, Protocol, Transport, UnixAddress, signals,
 };
 use switchboard_compare::{Address, Mode, announce, arguments};
 
@@ -48,10 +48,10 @@ impl Protocol for Member {
     }
 }
 
-fn listen(
+fn listen<P: IntoProtocol>(
     context: &mut Context<'_>,
     address: &Address,
-    mut protocol: impl FnMut() -> Box<dyn Protocol> + 'static,
+    mut protocol: impl FnMut() -> P + 'static,
 ) -> io::Result<ListenerId> {
     match address {
         Address::Inet(address) => context.listen(*address, move |_, _| Some(protocol())),
@@ -65,8 +65,8 @@ fn main() -> io::Result<()> {
     let mut context = event_loop.context();
     let members = Members::default();
     let listener = match mode {
-        Mode::Echo => listen(&mut context, &address, || Box::new(Echo)),
-        Mode::Fanout => listen(&mut context, &address, move || Box::new(Member { members: members.clone() })),
+        Mode::Echo => listen(&mut context, &address, || Echo),
+        Mode::Fanout => listen(&mut context, &address, move || Member { members: members.clone() }),
     }?;
     signals::shutdown_on_signals(&mut context, Duration::from_secs(1))?;
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
