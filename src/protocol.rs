@@ -9,10 +9,10 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 /// The names and the order are asyncio's and Twisted's:
 ///
 /// ```text
-/// connection_made (data_received | pause_writing | resume_writing | timed_out)* [eof_received …] connection_lost
+/// connection_made (data_received | pause_writing | resume_writing | timed_out | draining)* [eof_received …] connection_lost
 /// ```
 ///
-/// where after `eof_received` only `pause_writing`, `resume_writing` and `timed_out` can still come. `connection_lost` comes exactly
+/// where after `eof_received` only `pause_writing`, `resume_writing`, `timed_out` and `draining` can still come. `connection_lost` comes exactly
 /// once for every `connection_made`, and nothing comes after it. A connection that we begin
 /// ([`Context::connect`](crate::Context::connect)) and that is not established has one `connect_failed` instead of
 /// all that.
@@ -106,7 +106,9 @@ pub trait Protocol: 'static {
     ///
     /// The default implementation does nothing: the connection goes on until it ends, or the drain's grace is over.
     fn draining(&mut self, transport: &mut Transport<'_>) {
-        let _ = transport;
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.draining(transport);
+        }
     }
 
     /// The connection was not made: [`Context::connect`](crate::Context::connect) has failed. None of the other

@@ -75,6 +75,7 @@ pub enum PanicPolicy {
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
 ///    handler is called.
 /// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`.
+///    Before that, at the beginning of a drain, those are told of it that stand.
 /// 4. **Commands** of [`Handle`](crate::Handle)s, up to a limit; the rest is carried over.
 /// 5. **Timers** that are due.
 /// 6. **Losses**: `connection_lost`, for each connection that ended, or `connect_failed`. Their sockets are closed already.

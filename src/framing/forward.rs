@@ -30,6 +30,11 @@ macro_rules! passed_on {
             transport.end_after(timeout);
         }
 
+        /// As [`Protocol::draining`](crate::Protocol::draining).
+        fn draining(&mut self, transport: &mut switchboard::Transport<'_>) {
+            let _ = transport;
+        }
+
         /// As [`Protocol::connect_failed`](crate::Protocol::connect_failed).
         fn connect_failed(&mut self, transport: &mut switchboard::Transport<'_>, error: switchboard::ConnectError) {
             let _ = (transport, error);
@@ -67,6 +72,10 @@ macro_rules! pass_on_to {
 
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             self.$field.timed_out(transport, timeout);
+        }
+
+        fn draining(&mut self, transport: &mut switchboard::Transport<'_>) {
+            self.$field.draining(transport);
         }
 
         fn connect_failed(&mut self, transport: &mut switchboard::Transport<'_>, error: switchboard::ConnectError) {

@@ -178,4 +178,9 @@ impl Protocol for HeaderReceiver {
         warn(transport, &"no PROXY header in time");
         transport.abort_after(timeout);
     }
+
+    /// Nobody has been told anything, and nobody waits for an answer yet.
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        transport.close();
+    }
 }

@@ -52,6 +52,10 @@ macro_rules! noted {
             self.note(format!("timed out: {timeout:?}"), transport);
         }
 
+        fn draining(&mut self, transport: &mut Transport<'_>) {
+            self.note("draining".into(), transport);
+        }
+
         fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
             self.note(format!("failed: {error}"), transport);
         }

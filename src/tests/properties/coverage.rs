@@ -26,6 +26,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "repeating timer",
     "missed ticks",
     "timed_out",
+    "draining",
     "posted",
     "detached to",
     // What callbacks and outsiders do.
@@ -164,6 +165,7 @@ pub(super) const EXPECTED: &[&str] = &[
     // The system's ends.
     "ends by its peers",
     "ends by shutdown",
+    "ends by drain",
     "ends by abort",
     "ends by drop",
     "two loops",

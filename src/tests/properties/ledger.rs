@@ -143,6 +143,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// `pause_writing` has come last.
     pub(super) over: bool,
+    /// It is to be told that its loop drains.
+    pub(super) untold_of_drain: bool,
     /// How much it left when it was last given data.
     pub(super) left: usize,
     pub(super) limits: Limits,
@@ -346,6 +348,7 @@ impl Ledger {
             fin_asked: false,
             paused: false,
             over: false,
+            untold_of_drain: false,
             left: 0,
             limits: self.limits.clone(),
             initial: None,
@@ -475,6 +478,28 @@ impl Ledger {
         let fits = of_limits.is_some() || set.is_some();
         self.check(!closing, || "a timeout after close".into());
         self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
+    }
+
+    /// The loops begin to drain: those are told that stand.
+    pub(super) fn drain_begins(&mut self) {
+        for connection in &mut self.connections {
+            let stands = matches!(connection.phase, Phase::Made | Phase::Ended);
+            connection.untold_of_drain = stands && !connection.closing && !connection.starting;
+        }
+    }
+
+    pub(super) fn draining(&mut self, index: usize) {
+        self.coverage.hit("draining");
+        let was_untold = std::mem::take(&mut self.connections[index].untold_of_drain);
+        let of = &self.connections[index];
+        let state = format!("{:?} closing {} starting {} life {}", of.phase, of.closing, of.starting, of.life);
+        self.check(was_untold, || format!("a drain is told twice, or to who is not to be told: {state}"));
+    }
+
+    pub(super) fn drain_is_told(&mut self) {
+        let left = |of: &Connection| of.untold_of_drain && of.phase.is_live() && !of.closing && !of.starting;
+        let untold = self.connections.iter().filter(|of| left(of)).count();
+        self.check(untold == 0, || format!("{untold} connections are not told of the drain"));
     }
 
     /// A connection has ended whose protocol was started and not told of it.

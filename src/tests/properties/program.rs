@@ -145,6 +145,14 @@ impl Protocol for Program {
         });
     }
 
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "draining");
+            ledger.draining(self.connection);
+            self.act(ledger, transport);
+        });
+    }
+
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         with(|ledger| {
             ledger.enters(self.connection, self.instance, "lost");

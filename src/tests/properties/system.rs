@@ -230,12 +230,13 @@ impl System {
 
     /// All ends, in one way or the other, and nothing is left.
     fn end(&mut self) {
-        let way = with(|ledger| ledger.random.below(4));
+        let way = with(|ledger| ledger.random.below(5));
         let dropped = way == 3;
         match way {
             0 => self.end_by_peers(),
             1 => self.end_by_shutdown(),
             2 => self.end_by_abort(),
+            4 => self.end_by_drain(),
             _ => self.end_by_drop(),
         }
         if !dropped {
@@ -280,6 +281,27 @@ impl System {
         });
         for &host in &self.hosts {
             self.network.context(host).shutdown(grace);
+        }
+    }
+
+    /// The loops drain: each connection is told, and closes.
+    fn end_by_drain(&mut self) {
+        with(|ledger| {
+            ledger.coverage.hit("ends by drain");
+            ledger.ending = [true; 2];
+            ledger.actions = 0;
+            ledger.drain_begins();
+        });
+        for &host in &self.hosts {
+            self.network.context(host).drain(Duration::from_secs(100_000));
+        }
+        self.settle();
+        with(Ledger::drain_is_told);
+        self.each_transport(actions::close);
+        self.end_datagrams(false);
+        self.settle();
+        for client in &mut self.clients {
+            with(|ledger| client.end(ledger));
         }
     }
 

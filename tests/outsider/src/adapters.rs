@@ -49,6 +49,10 @@ impl Protocol for Noting {
         self.note("timed out");
     }
 
+    fn draining(&mut self, _: &mut Transport<'_>) {
+        self.note("draining");
+    }
+
     fn connect_failed(&mut self, _: &mut Transport<'_>, _: ConnectError) {
         self.note("failed");
     }
@@ -98,11 +102,13 @@ fn adapters_pass_on_what_they_do_not_change() {
     };
     theirs.write_all(b"x").unwrap();
     until(&mut event_loop, &mut theirs, "timed out");
+    event_loop.context().drain(Duration::from_secs(10));
+    until(&mut event_loop, &mut theirs, "draining");
     theirs.shutdown(Shutdown::Write).unwrap();
     until(&mut event_loop, &mut theirs, "end");
     close(&mut event_loop, id);
     until(&mut event_loop, &mut theirs, "lost");
-    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "end", "lost"]);
+    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "draining", "end", "lost"]);
 }
 
 #[test]
