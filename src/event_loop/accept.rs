@@ -38,7 +38,7 @@ impl Core {
 
     fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
         let Some(listener) = self.parts.slots.listener(id) else { return };
-        let batch = listener.settings.limits.accepts_per_turn_max.max(1);
+        let batch = listener.settings.limits.accepts_per_turn_max;
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
@@ -97,7 +97,7 @@ impl Core {
             return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
         }
         let mut is_refused = listener.is_full() || is_loop_full;
-        if listener.settings.limits.connections_per_peer_max != usize::MAX {
+        if listener.settings.limits.connections_per_peer_max.is_some() {
             is_refused = is_refused || self.parts.peer_is_at_cap(id, &peer);
             let Some(again) = self.parts.slots.listener_mut(id) else { return };
             listener = again;
@@ -295,7 +295,7 @@ impl Parts {
     #[cold]
     fn peer_is_at_cap(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
-        let max = listener.settings.limits.connections_per_peer_max;
+        let max = listener.settings.limits.connections_per_peer_max.unwrap_or(usize::MAX);
         if listener.peers.is_none() {
             let peers = self.count_peers(id);
             if let Some(listener) = self.slots.listener_mut(id) {

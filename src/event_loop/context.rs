@@ -18,7 +18,7 @@ use crate::rate::TokenBucket;
 use crate::sys::{self, Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, RateGroupId, SourceId,
+    DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, Rate, RateGroupId, SourceId,
     TimerId, Transport,
 };
 
@@ -105,7 +105,7 @@ impl<'a> Context<'a> {
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
     /// For what somebody else accepts ([`Listener::on_accept`]) and this loop is to serve as a listener of its own would.
     /// `address` is what [`Listener::local_addr`] then says. `backlog` connections at most wait
-    /// ([`Limits::backlog`](crate::Limits::backlog), of the loop's own set; 0 counts as 1); those that wait when the listener
+    /// ([`Limits::backlog`](crate::Limits::backlog), of the loop's own set); those that wait when the listener
     /// is closed are reset.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl<'a> Context<'a> {
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
-    /// of its own, at most [`lookups_max`](crate::Limits::lookups_max) at a time; in a simulated loop, which has no resolver
+    /// of its own, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated loop, which has no resolver
     /// before, on the loop's thread.
     pub fn set_resolver(
         &mut self,
@@ -278,12 +278,11 @@ impl<'a> Context<'a> {
         Some(Listener { core: self.core, id: id.0 })
     }
 
-    /// Makes a group of connections that are read from no faster than this together: `burst_bytes` at once,
-    /// `bytes_per_second` then; 0 of either counts as 1. Connections join it by
-    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing
-    /// while it has nobody, and stays until it is removed.
-    pub fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        let bucket = TokenBucket::new(bytes_per_second, burst_bytes, self.now());
+    /// Makes a group of connections that are read from no faster than this together. Connections join it by
+    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing while it
+    /// is empty, and stays until it is removed.
+    pub fn add_rate_group(&mut self, rate: Rate) -> RateGroupId {
+        let bucket = TokenBucket::new(rate, self.now());
         self.core.parts.rate_groups.add(bucket)
     }
 

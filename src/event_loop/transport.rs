@@ -11,7 +11,7 @@ use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, RateGroupId, Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, Limit, Protocol, Rate, RateGroupId, Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -182,13 +182,12 @@ impl<'a> Transport<'a> {
         self.core.parts.start_protocol(self.id, protocol);
     }
 
-    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
-    /// once, `bytes_per_second` then. `usize::MAX` bytes a second are no limit; 0 of either counts as 1.
+    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say; `None` is no limit.
     ///
     /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
     /// stands still. Reading goes on by a timer, at most a hundred times a second.
-    pub fn set_read_rate(&mut self, bytes_per_second: usize, burst_bytes: usize) {
-        self.core.parts.set_read_rate(self.id, bytes_per_second, burst_bytes);
+    pub fn set_read_rate(&mut self, rate: Option<Rate>) {
+        self.core.parts.set_read_rate(self.id, rate);
     }
 
     /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.

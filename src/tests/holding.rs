@@ -24,7 +24,7 @@ struct Capped {
 
 impl Capped {
     fn new(loop_queue_bytes_max: usize) -> Capped {
-        let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(loop_queue_bytes_max));
+        let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(loop_queue_bytes_max));
         let log = Log::default();
         let (slow, slow_peer) = scene.accept(&Log::default(), idle);
         let (other, other_peer) = scene.accept(&log, idle);
@@ -95,8 +95,10 @@ fn w1_more_than_256_kib_do_not_wait_for_the_callback_to_return() {
 
 #[test]
 fn w4_near_a_cap_no_large_piece_waits_for_its_callback_to_return() {
-    let caps =
-        [Limits::default().with_queue_bytes_max(64 * KIB), Limits::default().with_loop_queue_bytes_max(64 * KIB)];
+    let caps = [
+        Limits::default().with_queue_bytes_max(64 * KIB).into(),
+        LoopLimits::default().with_loop_queue_bytes_max(64 * KIB),
+    ];
     for limits in caps {
         let mut scene = Scene::with_limits(limits);
         let log = Log::default();

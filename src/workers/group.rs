@@ -11,7 +11,7 @@ use super::error::{GroupError, LoopFailure, cannot_start_thread};
 use super::group_handle::{GroupHandle, GroupState};
 use super::listen::{self, GroupListener, Listen};
 use super::member::{self, Plan, Start, WhenLoopFails};
-use switchboard::{Address, Context, Counters, Limits, PanicPolicy, Protocol};
+use switchboard::{Address, Context, Counters, Limits, LoopLimits, PanicPolicy, Protocol};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
 ///
@@ -76,14 +76,14 @@ impl EventLoopGroup {
         EventLoopGroup::builder(loops).start()
     }
 
-    /// A group of so many loops that is still to be started: with the default [`Limits`], panics isolated, and all
+    /// A group of so many loops that is still to be started: with the default [`LoopLimits`], panics isolated, and all
     /// stopped when one fails.
     pub fn builder(loops: NonZeroUsize) -> GroupBuilder {
         GroupBuilder {
             loops,
             name: "event-loop".to_owned(),
             plan: Plan {
-                limits: Limits::default(),
+                limits: LoopLimits::default(),
                 panic_policy: PanicPolicy::default(),
                 when_loop_fails: WhenLoopFails::default(),
                 setup: Box::new(|_, _| Ok(())),
@@ -237,9 +237,9 @@ impl GroupBuilder {
         self
     }
 
-    /// The limits of each loop. What is said there to be the loop's own holds for each of them, not for their sum.
-    pub fn limits(mut self, limits: Limits) -> GroupBuilder {
-        self.plan.limits = limits;
+    /// The limits of each loop. Those that a loop has as a whole hold for each of them, not for their sum.
+    pub fn limits(mut self, limits: impl Into<LoopLimits>) -> GroupBuilder {
+        self.plan.limits = limits.into();
         self
     }
 
@@ -279,7 +279,7 @@ impl GroupBuilder {
         }
         let GroupBuilder { loops, name, plan } = self;
         let shared = Arc::new(GroupState::new(loops.get()));
-        let limits = plan.limits.clone();
+        let limits = plan.limits.each.clone();
         let plan = Arc::new(plan);
         let (started, all) = mpsc::channel();
         let mut group = EventLoopGroup { handle: GroupHandle { shared }, threads: Vec::new(), limits };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use switchboard::workers::{
     Distribution, EventLoopGroup, GroupBuilder, GroupListener, Listen, LoopFailure, WhenLoopFails,
 };
-use switchboard::{Address, CloseReason, Context, Limits, PanicPolicy, Protocol, Transport, WhenFull};
+use switchboard::{Address, CloseReason, Context, Limits, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull};
 
 use crate::support::{PATIENCE, any_port, connect, read_all};
 
@@ -313,7 +313,7 @@ fn group_drain_has_one_deadline_which_can_be_brought_nearer() {
 #[test]
 fn group_ends_though_no_loop_takes_commands() {
     for shuts_down in [true, false] {
-        let group = builder(2).limits(Limits::default().with_commands_max(0)).start().unwrap();
+        let group = builder(2).limits(LoopLimits::default().with_commands_max(0)).start().unwrap();
         assert_eq!(group.handle().counters(PATIENCE).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(group.listen(any_port(), |_, _| None).unwrap_err().kind(), ErrorKind::WouldBlock);
         match shuts_down {

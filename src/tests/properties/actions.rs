@@ -361,7 +361,7 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
     let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addr().ok()?.as_inet());
     match (listened, at) {
         (Ok(id), Some(at)) => {
-            let limits = ledger.limits.clone();
+            let limits = ledger.limits.each.clone();
             ledger.listeners.push(Listening { host, id, at, limits, paused: false, closed: false });
         }
         (Ok(_), None) => ledger.violated("a listener has no address"),
