@@ -684,7 +684,7 @@ BUGS = [
     ("group", "src/workers/member.rs", "self.shared.ended(self.index, counters);", "let _ = counters;"),
     ("group", "src/workers/group_handle.rs", "self.shared.handles().iter().for_each(Handle::wake);", ""),
     ("group", "src/workers/group_handle.rs", "answer.or_else(|| of_ended(index))", "answer.or_else(|| of_ended(index).filter(|_| false))"),
-    ("group", "src/workers/group_handle.rs", "answers.all_ended.recv_timeout(wait)", "answers.all_ended.recv_timeout(wait * 10_000)"),
+    ("group", "src/workers/group_handle.rs", "answers.all_ended.recv_timeout(timeout)", "answers.all_ended.recv_timeout(timeout * 10_000)"),
     ("group", "src/workers/group.rs", "drop(begin);\n", "std::mem::forget(begin);\n"),
     ("group", "src/workers/group.rs", "self.stop();\n            if let Err(error) = self.join_all() {",
      "self.stop();\n            self.threads.clear();\n            if let Err(error) = self.join_all() {"),
