@@ -418,7 +418,7 @@ impl Parts {
 
     /// Whether the protocol would be given data now, as far as it can be told before what it has written is sent.
     #[inline(never)]
-    pub(crate) fn wants_input(&mut self, id: Id) -> bool {
+    pub(crate) fn wants_input(&self, id: Id) -> bool {
         let Some(connection) = self.slots.connection(id) else { return false };
         let is_replaced = self.outbox.gathered.is(id) && connection.protocol.is_some();
         if is_replaced || !connection.wants_input() {

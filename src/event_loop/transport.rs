@@ -151,7 +151,7 @@ impl<'a> Transport<'a> {
     /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a few instructions as long as
     /// `data_received` has done nothing but write a little.
     #[inline]
-    pub fn is_reading(&mut self) -> bool {
+    pub fn is_reading(&self) -> bool {
         self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
     }
 

@@ -200,6 +200,30 @@ fn r1_who_was_held_back_only_by_what_it_had_just_written_is_offered_the_rest_aga
 }
 
 #[test]
+fn r1_asking_whether_another_is_read_from_changes_nothing() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (other, deaf) = scene.accept(&Log::default(), idle);
+    deaf.set_room(0);
+    let mut has_greeted = false;
+    let (_, peer) = scene.accept(&log, move |event, transport| match event {
+        Event::Data(data) if std::mem::replace(&mut has_greeted, true) => data.len(),
+        Event::Data(_) => {
+            let asks = |transport: &Transport<'_>| transport.is_reading();
+            transport.write_owned(vec![0; 100 * KIB]);
+            assert!(!asks(transport));
+            let mut context = transport.context();
+            let mut other = context.connection(other).unwrap();
+            other.write(&[0; 100 * KIB]);
+            assert!(!asks(&other));
+            0
+        }
+        event => by_default(&event, transport),
+    });
+    scene.receive(&peer, "data");
+    assert_eq!(log.take(), ["made", "data data", "data data"], "its own output has gone out");
+}
+
+#[test]
 fn l5_who_takes_nothing_and_writes_much_is_not_offered_it_again_and_again() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (_, peer) = scene.accept(&log, |event, transport| match event {
