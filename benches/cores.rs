@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::workers::{Distribution, EventLoopGroup, Listen};
+use switchboard::workers::{Distribution, EventLoopGroup, GroupListen};
 use switchboard::{Address, Context, EventLoop, Protocol, Transport};
 
 /// Bytes of a request, and of an answer.
@@ -114,7 +114,7 @@ struct Server {
 
 fn server(loops: usize, distribution: Distribution) -> Server {
     let group = EventLoopGroup::new(NonZeroUsize::new(loops).expect("some")).expect("threads are left");
-    let target = Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).distribution(distribution);
+    let target = GroupListen::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).distribution(distribution);
     let served = Arc::new(AtomicU64::new(0));
     let serves = served.clone();
     let factory =

@@ -99,7 +99,7 @@ fn serve(way: Way, started: &Sender<Started>) {
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     let room = Room::default();
     let mut context = event_loop.context();
-    let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = context.listen(any_port, move |_, _| Some(Box::new(Member { room: room.clone(), way })));
     let listener = listener.expect("a port is left");
     let address = context.listener(listener).and_then(|listener| listener.local_addr().ok()?.as_inet());

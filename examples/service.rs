@@ -119,7 +119,7 @@ fn main() -> Result<(), Failure> {
     let mut event_loop = EventLoop::with_limits(bounds.limits())?;
     let mut listeners = Vec::new();
     for endpoint in &endpoints {
-        listeners.extend(service.listen_all(&mut event_loop.context(), endpoint, move |_, _| {
+        listeners.push(service.listen(&mut event_loop.context(), endpoint, move |_, _| {
             Some(Box::new(Session { delay, waiting: Rc::default() }))
         })?);
     }

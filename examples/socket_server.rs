@@ -128,12 +128,15 @@ fn serve(options: &Options) -> Result<SocketServer, Failure> {
     let requests = requests(&options.way, if is_stream { "--child" } else { "--child-datagram" })?;
     let address = options.address.as_deref().unwrap_or("127.0.0.1:1234");
     let path = || UnixAddress::Path(address.into());
-    let inet = || address.parse().map_err(|_| Failure::new(format!("{address:?} is not an address to listen on")));
+    let inet = || {
+        let parsed = address.parse::<std::net::SocketAddr>();
+        parsed.map_err(|_| Failure::new(format!("{address:?} is not an address to listen on")))
+    };
     let server = match options.kind {
-        Kind::Tcp => SocketServer::tcp(inet()?, requests),
-        Kind::Udp => SocketServer::udp(inet()?, requests),
-        Kind::Unix => SocketServer::unix(path(), None, requests),
-        Kind::UnixDatagram => SocketServer::unix_datagram(path(), requests),
+        Kind::Tcp => SocketServer::listen(inet()?, requests),
+        Kind::Udp => SocketServer::bind_datagram(inet()?, requests),
+        Kind::Unix => SocketServer::listen(path(), requests),
+        Kind::UnixDatagram => SocketServer::bind_datagram(path(), requests),
     };
     server.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
 }

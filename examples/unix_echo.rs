@@ -23,7 +23,7 @@ mod unix {
     use super::client::{self, Outcome};
     use super::support::{Failure, say, show_log, shut_down_on_signals};
     use super::unix_support::address;
-    use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, Transport, UnixAddress, escape};
+    use switchboard::{CloseReason, ConnectError, EventLoop, Listen, Protocol, Transport, UnixAddress, escape};
 
     struct Echo;
 
@@ -75,7 +75,8 @@ mod unix {
     fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         // Nobody but our own user may connect.
-        let listened = event_loop.context().listen_unix(address.clone(), Some(0o600), |_, _| Some(Box::new(Echo)));
+        let listened =
+            event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Box::new(Echo)));
         listened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         shut_down_on_signals(&mut event_loop)?;
         say(format_args!("listening on {address}"));

@@ -64,6 +64,13 @@ impl From<std::os::unix::net::SocketAddr> for Address {
     }
 }
 
+#[cfg(unix)]
+impl From<UnixAddress> for Address {
+    fn from(address: UnixAddress) -> Address {
+        Address::Unix(address)
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         match address {

@@ -2,13 +2,12 @@
 
 use std::error::Error;
 use std::fmt::{self, Write};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 #[cfg(unix)]
 use switchboard::UnixAddress;
-use switchboard::{Address, Context, ListenerId, Protocol, escape};
+use switchboard::{Address, Listen, escape};
 
 /// Where a server listens, as Twisted's endpoint strings say it:
 ///
@@ -32,9 +31,10 @@ use switchboard::{Address, Context, ListenerId, Protocol, escape};
 /// # Ok::<(), switchboard::EndpointError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Endpoint {
-    /// An Internet address and port.
+pub struct Endpoint(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
     Tcp(SocketAddr),
     /// A path or an abstract name, and the mode of a path.
     #[cfg(unix)]
@@ -45,25 +45,48 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Listens there; see [`Context::listen`] and [`Context::listen_unix`].
-    ///
-    /// # Errors
-    ///
-    /// Theirs, with the endpoint in their text. `Unsupported` for what is handed over: that a `Service` has.
-    pub fn listen<F>(&self, context: &mut Context<'_>, factory: F) -> io::Result<ListenerId>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
-        let listener = match self {
-            Endpoint::Tcp(address) => context.listen(*address, factory),
+    /// Returns the address; `None` for a socket that is handed over.
+    pub fn address(&self) -> Option<Address> {
+        match &self.0 {
+            Kind::Tcp(address) => Some(Address::Inet(*address)),
             #[cfg(unix)]
-            Endpoint::Unix(address, mode) => context.listen_unix(address.clone(), *mode, factory),
+            Kind::Unix(address, _) => Some(Address::Unix(address.clone())),
             #[cfg(unix)]
-            Endpoint::Systemd(_) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "this program takes no sockets from a service manager"))
-            }
-        };
-        listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {self}: {error}")))
+            Kind::Systemd(_) => None,
+        }
+    }
+
+    /// Returns the mode that is set for a path.
+    #[cfg(unix)]
+    pub fn mode(&self) -> Option<u32> {
+        match &self.0 {
+            Kind::Unix(_, mode) => *mode,
+            _ => None,
+        }
+    }
+
+    /// Returns the name under which a socket is handed over by the service manager.
+    #[cfg(unix)]
+    pub fn systemd_name(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Systemd(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// Listening on a socket that is handed over fails by `Unsupported`: a `Service` has those.
+impl From<Endpoint> for Listen {
+    fn from(Endpoint(kind): Endpoint) -> Listen {
+        match kind {
+            Kind::Tcp(address) => address.into(),
+            #[cfg(unix)]
+            Kind::Unix(address, Some(mode)) => Listen::at(address).mode(mode),
+            #[cfg(unix)]
+            Kind::Unix(address, None) => address.into(),
+            #[cfg(unix)]
+            Kind::Systemd(_) => Listen::unsupported("this program takes no sockets from a service manager"),
+        }
     }
 }
 
@@ -133,7 +156,7 @@ impl FromStr for Endpoint {
 
 fn tcp(text: &str) -> Result<Endpoint, EndpointError> {
     if let Ok(address) = text.parse() {
-        return Ok(Endpoint::Tcp(address));
+        return Ok(Endpoint(Kind::Tcp(address)));
     }
     let ip = text.strip_suffix(':').unwrap_or(text);
     let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
@@ -167,7 +190,7 @@ fn unix(text: &str) -> Result<Endpoint, EndpointError> {
         true => UnixAddress::Abstract(name.into()),
         false => UnixAddress::Path(std::ffi::OsString::from_vec(name).into()),
     };
-    Ok(Endpoint::Unix(address, mode))
+    Ok(Endpoint(Kind::Unix(address, mode)))
 }
 
 #[cfg(unix)]
@@ -176,7 +199,7 @@ fn systemd(text: &str) -> Result<Endpoint, EndpointError> {
         ["", ..] => Err(EndpointError::Empty),
         [name] => {
             let name = String::from_utf8(unescape(name)?).map_err(|_| EndpointError::Escape(name.to_owned()))?;
-            Ok(Endpoint::Systemd(name))
+            Ok(Endpoint(Kind::Systemd(name)))
         }
         [_, surplus, ..] => Err(EndpointError::Option(surplus.to_owned())),
         [] => unreachable!("an empty text is one empty field"),
@@ -247,10 +270,10 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Tcp(address) => write!(f, "tcp:{address}"),
+        match &self.0 {
+            Kind::Tcp(address) => write!(f, "tcp:{address}"),
             #[cfg(unix)]
-            Endpoint::Unix(address, mode) => {
+            Kind::Unix(address, mode) => {
                 f.write_str("unix:")?;
                 match address {
                     UnixAddress::Path(path) => {
@@ -270,7 +293,7 @@ impl fmt::Display for Endpoint {
                 mode.map_or(Ok(()), |mode| write!(f, ":mode={mode:o}"))
             }
             #[cfg(unix)]
-            Endpoint::Systemd(name) => {
+            Kind::Systemd(name) => {
                 f.write_str("systemd:")?;
                 write_field(f, name.as_bytes())
             }
@@ -296,7 +319,7 @@ mod tests {
     fn an_endpoint_is_parsed_and_shown_as_it_was() {
         for text in ["tcp:127.0.0.1:1234", "tcp:[::1]:0", "tcp:0.0.0.0:65535", "tcp:[fe80::1%3]:80"] {
             let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint, Endpoint::Tcp(text[4..].parse().unwrap()));
+            assert_eq!(endpoint, Endpoint(Kind::Tcp(text[4..].parse().unwrap())));
             assert_eq!(endpoint.to_string(), text);
         }
     }
@@ -335,22 +358,22 @@ mod tests {
         fn unix_and_systemd_endpoints_are_parsed_and_shown_as_they_were() {
             let name = |name: &[u8]| UnixAddress::Abstract(name.into());
             for (text, endpoint) in [
-                ("unix:/run/x.sock", Endpoint::Unix(path(b"/run/x.sock"), None)),
-                ("unix:/run/x.sock:mode=660", Endpoint::Unix(path(b"/run/x.sock"), Some(0o660))),
-                ("unix:x=y:mode=0", Endpoint::Unix(path(b"x=y"), Some(0))),
-                (r"unix:/a\:b\\", Endpoint::Unix(path(br"/a:b\"), None)),
-                (r"unix:\@x@", Endpoint::Unix(path(b"@x@"), None)),
-                ("unix:@x", Endpoint::Unix(name(b"x"), None)),
-                ("unix:@@", Endpoint::Unix(name(b"@"), None)),
-                (r"unix:@\x00\xff\:", Endpoint::Unix(name(b"\0\xff:"), None)),
-                ("systemd:web", Endpoint::Systemd("web".into())),
-                ("systemd:a b.socket", Endpoint::Systemd("a b.socket".into())),
+                ("unix:/run/x.sock", Endpoint(Kind::Unix(path(b"/run/x.sock"), None))),
+                ("unix:/run/x.sock:mode=660", Endpoint(Kind::Unix(path(b"/run/x.sock"), Some(0o660)))),
+                ("unix:x=y:mode=0", Endpoint(Kind::Unix(path(b"x=y"), Some(0)))),
+                (r"unix:/a\:b\\", Endpoint(Kind::Unix(path(br"/a:b\"), None))),
+                (r"unix:\@x@", Endpoint(Kind::Unix(path(b"@x@"), None))),
+                ("unix:@x", Endpoint(Kind::Unix(name(b"x"), None))),
+                ("unix:@@", Endpoint(Kind::Unix(name(b"@"), None))),
+                (r"unix:@\x00\xff\:", Endpoint(Kind::Unix(name(b"\0\xff:"), None))),
+                ("systemd:web", Endpoint(Kind::Systemd("web".into()))),
+                ("systemd:a b.socket", Endpoint(Kind::Systemd("a b.socket".into()))),
             ] {
                 assert_eq!(text.parse(), Ok(endpoint.clone()), "{text}");
                 assert_eq!(endpoint.to_string(), text);
             }
-            assert_eq!(r"unix:\x2f\u{2f}\=".parse(), Ok(Endpoint::Unix(path(b"//="), None)));
-            assert_eq!("unix:/x:mode=0660".parse(), Ok(Endpoint::Unix(path(b"/x"), Some(0o660))));
+            assert_eq!(r"unix:\x2f\u{2f}\=".parse(), Ok(Endpoint(Kind::Unix(path(b"//="), None))));
+            assert_eq!("unix:/x:mode=0660".parse(), Ok(Endpoint(Kind::Unix(path(b"/x"), Some(0o660)))));
         }
 
         #[test]
@@ -360,7 +383,7 @@ mod tests {
             names.extend(["\u{202e}".into(), "\u{9b}é".into(), br"\x41".to_vec(), br":mode=1".to_vec()]);
             for name in names {
                 let name_of = UnixAddress::Abstract(name.clone().into());
-                for endpoint in [Endpoint::Unix(path(&name), Some(0o7)), Endpoint::Unix(name_of, None)] {
+                for endpoint in [Endpoint(Kind::Unix(path(&name), Some(0o7))), Endpoint(Kind::Unix(name_of, None))] {
                     let text = endpoint.to_string();
                     assert_eq!(text.parse(), Ok(endpoint), "{text}");
                     assert!(!text.chars().any(char::is_control), "{text}");

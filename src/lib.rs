@@ -41,9 +41,9 @@
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
+//! - [`Listen`]: what to listen on, and how: one address or socket, or several as one listener.
 //! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
-//! - [`Feeder`]: connections for a loop from other threads, as if its listener had accepted them.
 //! - [`LoopLimits`] and [`Limits`]: the bounds of everything, with their defaults.
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - [`Endpoint`]: where a server listens, as a string of a configuration.
@@ -131,7 +131,9 @@ pub use health::counters::{Counters, Losses};
 pub use health::{ConnectionStats, Health};
 pub use ids::{AnyId, CompletionId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};
 pub use limits::{Limits, LoopLimits, WhenFull};
+#[doc(hidden)]
 pub use listener::feeder::Feeder;
+pub use listener::listen::Listen;
 pub use protocol::Protocol;
 pub use rate::{Rate, RateGroupId};
 pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};

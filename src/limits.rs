@@ -101,7 +101,7 @@ limits! {
     /// The bounds of a listener and of what it accepts, of one connection, or of a datagram socket.
     ///
     /// Those of a loop have one set ([`LoopLimits::each`]) in common; a listener can be given another one
-    /// ([`Listener::set_limits`](crate::Listener::set_limits)), and a connect too
+    /// ([`Listen::limits`](crate::Listen::limits), [`Listener::set_limits`](crate::Listener::set_limits)), and a connect too
     /// ([`Connect::limits`](crate::Connect::limits)). Each is a field to read and to set, and has a setter for chains:
     ///
     /// ```
@@ -111,8 +111,7 @@ limits! {
     /// ```
     ///
     /// Where there can be no limit at all the field is an `Option`, and `None` is no limit. Where 0 would mean that nothing
-    /// is ever done it counts as 1: in the fields whose names end in `_per_turn_max`, in `backlog`, and in
-    /// [`LoopLimits::lookups_max`].
+    /// is ever done it counts as 1: in the fields whose names end in `_per_turn_max`, and in [`LoopLimits::lookups_max`].
     ///
     /// What a burst has made buffers grow to is given back within two seconds after it.
     Limits:
@@ -124,9 +123,6 @@ limits! {
     /// first 64 bits). A connection over it is accepted and closed, and counted
     /// ([`connections_refused`](crate::Counters::connections_refused)). Default `None`: no limit.
     connections_per_peer_max / with_connections_per_peer_max: Option<usize> = None,
-    /// How many connections the kernel holds ready until they are accepted, where we bind; the kernel may have a lower
-    /// bound of its own. Default 1,024.
-    backlog / with_backlog: u32 = 1024,
     /// How many connections one listener accepts in a turn (rule [A3](crate::guide::rules#a3)). Default 64.
     accepts_per_turn_max / with_accepts_per_turn_max: usize = 64,
     /// How many bytes one connection reads in a turn before the others have theirs (rule [R5](crate::guide::rules#r5)).

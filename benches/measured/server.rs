@@ -82,7 +82,7 @@ enum Kind {
 impl Kind {
     /// Each kind has a factory of its own, which asks nothing.
     fn listen(self, context: &mut Context<'_>) -> io::Result<ListenerId> {
-        let any_port = ([127, 0, 0, 1], 0).into();
+        let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         match self {
             Kind::Echo => context.listen(any_port, |_, _| Some(Box::new(Echo))),
             Kind::Lines => context.listen(any_port, |_, _| Some(Box::new(LineReceiver::new(EchoLines)))),

@@ -26,7 +26,7 @@ pub(crate) fn is_short() -> bool {
 pub(crate) fn serve(clients: impl FnOnce(SocketAddr) + Send + 'static) {
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
     let mut context = event_loop.context();
-    let any_port = ([127, 0, 0, 1], 0).into();
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = context.listen(any_port, |_, _| Some(Box::new(Echo))).expect("loopback has a free port");
     let address = context.listener(listener).and_then(|listener| listener.local_addr().ok()?.as_inet());
     let address = address.expect("it listens");

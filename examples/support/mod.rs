@@ -79,7 +79,9 @@ pub(crate) fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> Failur
 pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::Result<()> {
     let mut context = event_loop.context();
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
-    say(format_args!("listening on {}", listening.local_addr()?));
+    for address in listening.local_addrs()? {
+        say(format_args!("listening on {address}"));
+    }
     Ok(())
 }
 

@@ -2,12 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
-use super::work::Discarded;
 use super::{Core, Parts};
 use crate::connection::Connection;
 use crate::ids::Id;
@@ -15,9 +12,11 @@ use crate::limits::WhenFull;
 #[cfg(feature = "workers")]
 use crate::listener::feeder;
 use crate::listener::peers::Peers;
-use crate::listener::{AcceptHook, Accepted, Accepting, Listener};
+use crate::listener::{AcceptHook, Accepted, Accepting};
 use crate::protocol::Factory;
-use crate::sys::{self, AcceptError, Backlog, Rest};
+#[cfg(feature = "workers")]
+use crate::sys::Backlog;
+use crate::sys::{self, AcceptError, Rest};
 #[cfg(feature = "workers")]
 use crate::threads::backlog::Wake;
 use crate::{Address, Context, Detached, ListenerError, ListenerId};
@@ -60,7 +59,7 @@ impl Core {
             match listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     accepted_any = true;
-                    self.parts.counters.accepts += u64::from(!listener.socket.is_fed());
+                    self.parts.counters.accepts += u64::from(!listener.is_fed());
                     if is_full {
                         self.parts.give_up_for(id);
                     }
@@ -93,7 +92,7 @@ impl Core {
         let is_loop_full = self.parts.admission.is_full();
         let Some(mut listener) = self.parts.slots.listener_mut(id) else { return };
         if let Some(receiver) = listener.receiver.take() {
-            let (unread, unsent) = listener.socket.take_rest().unwrap_or_default();
+            let (unread, unsent) = listener.take_rest().unwrap_or_default();
             return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
         }
         let mut is_refused = listener.is_full() || is_loop_full;
@@ -192,47 +191,11 @@ impl Core {
 }
 
 impl Parts {
-    pub(crate) fn add_listener(&mut self, socket: io::Result<sys::Listener>, factory: Factory) -> io::Result<Id> {
-        let socket = match socket {
-            Ok(socket) => socket,
-            Err(error) => return Err(self.refuse(Discarded::Factory(factory), error)),
-        };
-        let listener = Listener::new(socket, factory, self.settings.limits.clone());
-        let id = self.slots.insert(Tenant::Listener(Box::new(listener)))?;
-        let listener = self.slots.listener_mut(id).expect("it was just inserted");
-        Rc::make_mut(&mut listener.settings).listener = Some(id);
-        if let Err(error) = listener.socket.register(&self.poller, id.token()) {
-            self.work.discard_any(listener.factory.take().map(Discarded::Factory));
-            self.slots.remove(id);
-            return Err(error);
-        }
-        Ok(id)
-    }
-
-    /// A listener without a socket, which takes from a backlog under a number.
-    pub(crate) fn add_fed_listener(
-        &mut self,
-        backlog: Arc<Backlog>,
-        taker: usize,
-        address: Address,
-        factory: Factory,
-    ) -> io::Result<Id> {
-        let socket = sys::FedListener::new(address, backlog, taker);
-        let socket = self.life.check_listens().map(|()| sys::Listener::Fed(socket));
-        let id = self.add_listener(socket, factory)?;
-        let wake = self.threads.wake_of(id);
-        if let Some(listener) = self.slots.listener(id) {
-            listener.socket.join(wake);
-            self.tell_room(id);
-        }
-        Ok(id)
-    }
-
     /// A listener was fed, or the one that feeds others may go on: it has its turn, as after an event.
     pub(super) fn look_at_listener(&mut self, id: Id) {
         if let Some(listener) = self.slots.listener_mut(id) {
-            listener.socket.look();
-            listener.readable = true;
+            listener.sockets.first().look();
+            listener.note_readable(id);
             self.look_again(id);
         }
     }
@@ -278,8 +241,8 @@ impl Parts {
     /// Tells the backlog that a listener is fed by how much room it has now.
     #[cold]
     pub(crate) fn tell_room(&mut self, id: Id) {
-        let Some(listener) = self.slots.listener(id).filter(|listener| listener.socket.is_fed()) else { return };
-        listener.socket.set_room(self.admission.room(listener));
+        let Some(listener) = self.slots.listener(id).filter(|listener| listener.is_fed()) else { return };
+        listener.sockets.first().set_room(self.admission.room(listener));
         // Only what ends in the loop brings it back.
         self.admission.wait_if_full(id);
     }
@@ -351,7 +314,7 @@ impl Parts {
     fn turn_away(&mut self, id: Id, socket: sys::Stream) {
         self.counters.connections_refused += 1;
         let rest = match self.slots.listener_mut(id) {
-            Some(listener) => listener.socket.take_rest(),
+            Some(listener) => listener.take_rest(),
             None => self.admission.take_orphaned_rest(),
         };
         match rest {
@@ -366,7 +329,7 @@ impl Parts {
     fn note_begun(&mut self, listener: Id, id: Id) {
         self.tell_room(listener);
         let Some(of) = self.slots.listener_mut(listener) else { return };
-        let (counts_peers, rest) = (of.peers.is_some(), of.socket.take_rest());
+        let (counts_peers, rest) = (of.peers.is_some(), of.take_rest());
         if counts_peers {
             self.count_peer(listener, id, Peers::add);
         }
@@ -491,30 +454,5 @@ impl Parts {
         }
         self.carry_over(id);
         self.tell_room(id);
-    }
-
-    pub(crate) fn close_listener(&mut self, id: Id) {
-        if self.slots.listener(id).is_none() {
-            return;
-        }
-        if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
-            if let Accepting::BackingOff(timer) = listener.accepting {
-                self.time.remove(timer);
-                self.admission.end_back_off(id);
-            }
-            let Listener { mut socket, factory, hook, receiver, .. } = *listener;
-            if factory.is_none() {
-                // Its factory runs, and closes it: the connection that it is asked about still needs this.
-                self.admission.keep_orphaned_rest(socket.take_rest());
-            }
-            if let Err(error) = socket.deregister(&self.poller) {
-                log::warn!("cannot deregister the listener {id}: {error}");
-            }
-            drop(socket);
-            self.work.discard_any(factory.map(Discarded::Factory));
-            self.work.discard_any(hook.map(Discarded::Hook));
-            self.work.discard_any(receiver.map(Discarded::AcceptHook));
-        }
-        self.descriptor_closed();
     }
 }

@@ -175,7 +175,7 @@ impl Parts {
         let own_token_is_free = connector.own_token_is_free();
         let mut stream = self.open(address, local)?;
         // An attempt beside another one has a token of its own. It does not count as one more to be waited for.
-        let slot = if own_token_is_free { None } else { Some(self.slots.insert(Tenant::Attempt(id))?) };
+        let slot = if own_token_is_free { None } else { Some(self.slots.insert(Tenant::Further(id))?) };
         if let Some(slot) = slot {
             self.slots.unref(slot);
         }

@@ -9,17 +9,15 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::event::Source;
 
-#[cfg(unix)]
-use crate::UnixAddress;
 use crate::event_loop::source::SourceAction;
 use crate::event_loop::timers::Due;
 use crate::event_loop::{Core, Tenant};
 use crate::rate::TokenBucket;
-use crate::sys::{self, Datagram, Readiness};
+use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, Listener, ListenerId, Protocol, Rate, RateGroupId, SourceId,
-    TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, Listen, Listener, ListenerId, Protocol, Rate, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -38,115 +36,43 @@ impl<'a> Context<'a> {
 
     // Listeners and connections.
 
-    /// Listens on an address; `factory` makes a protocol for every peer, or answers `None` to refuse it.
-    ///
-    /// Port 0 lets the system choose one, see [`Listener::local_addr`]. An IPv6 address serves IPv6 alone.
-    ///
-    /// # Errors
-    ///
-    /// What the system says, such as `AddrInUse`; nothing is left behind then. `NotConnected` while the loop drains
-    /// or shuts down, `StorageFull` with no slot left.
-    pub fn listen<F>(&mut self, address: SocketAddr, factory: F) -> io::Result<ListenerId>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
-        let core = &mut *self.core;
-        let may_listen = core.parts.life.check_listens();
-        let socket = may_listen
-            .and_then(|()| sys::Listener::bind(&core.parts.poller, address, core.parts.settings.limits.backlog));
-        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
-    }
-
-    /// Like [`listen`](Context::listen), on a socket that listens already. It and what waits in its backlog are made
-    /// non-blocking, `TCP_NODELAY` and `SO_OOBINLINE` are set where they are supported, and `SO_LINGER` is turned off:
-    /// a close that waits holds up the loop. MPTCP is taken too; there each message costs a second read.
+    /// Listens on an address, on several, or on sockets that listen already, see [`Listen`]; `factory` makes a protocol for
+    /// every peer, or returns `None` to refuse it.
     ///
     /// # Errors
     ///
-    /// As [`listen`](Context::listen); the socket is closed then.
-    pub fn listen_on<F>(&mut self, listener: std::net::TcpListener, factory: F) -> io::Result<ListenerId>
+    /// What the system says, such as `AddrInUse`; nothing is left behind then, and sockets that listened are closed. Of a
+    /// Unix address, `AddrInUse` where somebody listens there, or where the path is anything else than a socket, which is
+    /// left alone, and `InvalidInput` where the path is too long for the system. `InvalidInput` for an empty list.
+    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
+    pub fn listen<F>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        let socket = self
-            .core
-            .parts
-            .life
-            .check_listens()
-            .and_then(|()| sys::Listener::from_std(&self.core.parts.poller, listener));
-        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
-    }
-
-    /// Listens on a Unix stream socket: a path, or an abstract name where there are such (Linux). `mode` is that of the
-    /// path, such as `Some(0o600)`; nobody can connect before it is set. Without one the umask decides, and abstract names
-    /// have none: every process on the machine can connect.
-    ///
-    /// A socket at that path on which nobody listens any more, as a crash leaves it, is replaced: one that refuses
-    /// twice, 50 ms apart, for which this blocks. (On BSD and macOS only where that is asked for: see
-    /// [`remove_stale_socket`](crate::remove_stale_socket).) When the listener is closed it removes its own path.
-    ///
-    /// # Errors
-    ///
-    /// As [`listen`](Context::listen): `AddrInUse` where somebody listens there, or where the path is anything else than a
-    /// socket, which is left alone; `InvalidInput` where the path is too long for the system.
-    #[cfg(unix)]
-    pub fn listen_unix<F>(&mut self, address: UnixAddress, mode: Option<u32>, factory: F) -> io::Result<ListenerId>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
-        let core = &mut *self.core;
-        let may_listen = core.parts.life.check_listens();
-        let socket = may_listen.and_then(|()| {
-            sys::Listener::bind_unix(&core.parts.poller, &address, mode, core.parts.settings.limits.backlog)
-        });
-        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
+        self.core.parts.listen(at.into(), Box::new(factory)).map(ListenerId)
     }
 
     /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
     /// For what somebody else accepts ([`Listener::on_accept`]) and this loop is to serve as a listener of its own would.
-    /// `address` is what [`Listener::local_addr`] then says. `backlog` connections at most wait
-    /// ([`Limits::backlog`](crate::Limits::backlog), of the loop's own set); those that wait when the listener
-    /// is closed are reset.
+    /// `address` is what [`Listener::local_addr`] then says. `backlog` connections at most wait (0 counts as 1); those that
+    /// wait when the listener is closed are reset. Not part of the public interface.
     ///
     /// # Errors
     ///
     /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
-    pub fn listen_fed<F>(&mut self, address: Address, factory: F) -> io::Result<Feeder>
+    #[doc(hidden)]
+    pub fn listen_fed<F>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        Feeder::listen(self, address, Box::new(factory))
-    }
-
-    /// Like [`listen_unix`](Context::listen_unix), on a socket that listens already. It is made non-blocking. Its path is
-    /// not removed when it is closed, since the process that made it may have it too; see [`Listener::set_unlinks`].
-    ///
-    /// # Errors
-    ///
-    /// As [`listen`](Context::listen); the socket is closed then.
-    #[cfg(unix)]
-    pub fn listen_on_unix<F>(
-        &mut self,
-        listener: std::os::unix::net::UnixListener,
-        factory: F,
-    ) -> io::Result<ListenerId>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
-        let socket = self
-            .core
-            .parts
-            .life
-            .check_listens()
-            .and_then(|()| sys::Listener::from_std_unix(&self.core.parts.poller, listener));
-        self.core.parts.add_listener(socket, Box::new(factory)).map(ListenerId)
+        Feeder::listen(self, address, backlog, Box::new(factory))
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
     /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
     /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
     /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
-    /// socket is given the options that [`listen_on`](Context::listen_on) names.
+    /// socket is given the options that [`Listen`] names.
     ///
     /// # Errors
     ///

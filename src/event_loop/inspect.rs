@@ -10,12 +10,12 @@ use crate::ids::Id;
 use crate::listener::Listener;
 
 impl Core {
-    /// What is held beyond so many listeners, by its name: between turns of a loop without connections, nothing.
-    pub(crate) fn leftovers(&self, listeners: usize) -> Vec<String> {
+    /// What is held beyond so many listening sockets, by its name: between turns of a loop without connections, nothing.
+    pub(crate) fn leftovers(&self, listening: usize) -> Vec<String> {
         let (timers, awaited) = self.parts.time.counts();
         let held = [
             ("connections", self.parts.slots.connections()),
-            ("slots", self.parts.slots.ids(|_| true).len() - listeners),
+            ("slots", self.parts.slots.ids(|_| true).len() - listening),
             ("timers", timers),
             ("timers awaited", awaited),
             ("written to", self.parts.outbox.written_to().len()),

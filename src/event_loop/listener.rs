@@ -22,33 +22,47 @@ impl Listener<'_> {
         ListenerId(self.id)
     }
 
-    /// The address it listens on, with the port that the system chose.
+    /// The address it listens on, with the port that the system chose; of several, the first.
     ///
     /// # Errors
     ///
     /// What the system says; `NotConnected` once it is closed.
     pub fn local_addr(&self) -> io::Result<Address> {
-        self.core.parts.slots.listener(self.id).ok_or(io::ErrorKind::NotConnected)?.socket.local_addr()
+        self.listener()?.sockets.first().local_addr()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them); many are
-    /// handed on to what is accepted. `None` once it is closed, and where it is simulated. What has to be set before
-    /// the socket is bound is for [`listen_on`](Context::listen_on).
+    /// The addresses it listens on, in the order in which they were given, with the ports that the system chose.
     ///
-    /// Accepting through it goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
+    /// # Errors
+    ///
+    /// As [`local_addr`](Listener::local_addr).
+    pub fn local_addrs(&self) -> io::Result<Vec<Address>> {
+        self.listener()?.sockets.each().map(|socket| socket.local_addr()).collect()
+    }
+
+    fn listener(&self) -> io::Result<&crate::listener::Listener> {
+        self.core.parts.slots.listener(self.id).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The sockets, in the order of [`local_addrs`](Listener::local_addrs), for options that have no method here
+    /// (`socket2::SockRef::from(&fd)` has all of them); many are handed on to what is accepted. None once it is closed,
+    /// and where it is simulated. What has to be set before a socket is bound is for a socket that listens already, see
+    /// [`Listen`](crate::Listen).
+    ///
+    /// Accepting through one goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
     #[cfg(unix)]
-    pub fn socket(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.core.parts.slots.listener(self.id)?.socket.as_fd()
+    pub fn sockets(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+        self.listener().into_iter().flat_map(|listener| listener.sockets.each()).filter_map(|socket| socket.as_fd())
     }
 
-    /// The socket, for options that have no method here; `socket2::SockRef::from(&socket)` has all of them.
+    /// The sockets, for options that have no method here; `socket2::SockRef::from(&socket)` has all of them.
     #[cfg(windows)]
-    pub fn socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
-        self.core.parts.slots.listener(self.id)?.socket.as_socket()
+    pub fn sockets(&self) -> impl Iterator<Item = std::os::windows::io::BorrowedSocket<'_>> {
+        self.listener().into_iter().flat_map(|listener| listener.sockets.each()).filter_map(|socket| socket.as_socket())
     }
 
-    /// Whether the path of a Unix socket is removed when the listener is closed, if it is still its own. It is by default
-    /// where [`Context::listen_unix`] has made the socket. Who hands the socket to another process turns it off, and that one
+    /// Whether the paths of Unix sockets are removed when the listener is closed, if they are still its own. They are by
+    /// default where the loop has made the sockets. Who hands the socket to another process turns it off, and that one
     /// may turn it on: the socket that stands at the path then is taken for this one. For others than paths it means
     /// nothing.
     ///
@@ -58,7 +72,7 @@ impl Listener<'_> {
     #[cfg(unix)]
     pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         let listener = self.core.parts.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        listener.socket.set_unlinks(unlinks)
+        listener.sockets.each_mut().try_for_each(|socket| socket.set_unlinks(unlinks))
     }
 
     /// Accepts nothing until [`resume`](Listener::resume); who comes meanwhile waits in the backlog.
@@ -74,12 +88,12 @@ impl Listener<'_> {
         }
     }
 
-    /// Closes it; who waits in the backlog is reset by the system. Its connections stay.
+    /// Closes all its sockets; who waits in the backlog is reset by the system. Its connections stay.
     pub fn close(&mut self) {
         self.core.parts.close_listener(self.id);
     }
 
-    /// Sets the limits of the listener and of what it accepts from now on. `backlog` has no effect here.
+    /// Sets the limits of the listener and of what it accepts from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             listener.settings = Rc::new(Settings::new(limits, Some(self.id)));
@@ -94,7 +108,9 @@ impl Listener<'_> {
 
     /// Has what it accepts from now on given to `receiver`, as connections that no loop has, in place of asking the
     /// factory: for a loop in another thread ([`Feeder::feed`](crate::Feeder::feed)), or for a thread that reads and waits.
-    /// It counts none of them, so its caps do not hold; pausing does, from within `receiver` too.
+    /// It counts none of them, so its caps do not hold; pausing does, from within `receiver` too. Not part of the public
+    /// interface.
+    #[doc(hidden)]
     pub fn on_accept(&mut self, receiver: impl FnMut(&mut Context<'_>, Detached) + 'static) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             let replaced = listener.receiver.replace(Box::new(receiver));

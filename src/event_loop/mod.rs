@@ -17,6 +17,7 @@ mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
 mod life;
+mod listen;
 pub(crate) mod listener;
 mod lookups;
 mod parts;

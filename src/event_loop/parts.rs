@@ -293,7 +293,7 @@ impl Parts {
             Some(Tenant::Listener(listener)) => std::mem::replace(&mut listener.carried_over, true),
             Some(Tenant::Source(source)) => std::mem::replace(&mut source.carried_over, true),
             Some(Tenant::Datagram(datagram)) => std::mem::replace(&mut datagram.carried_over, true),
-            Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => return,
+            Some(Tenant::Further(_) | Tenant::Completion(_)) | None => return,
         };
         if !stands_there {
             self.work.carry_over(id);

@@ -37,8 +37,8 @@ pub(crate) enum Tenant {
     Connection(Connection),
     Listener(Box<Listener>),
     Source(SourceSlot),
-    /// One of several attempts to connect; the connection's own slot has it.
-    Attempt(Id),
+    /// A further socket, of the connection (an attempt of several) or the listener that has this slot.
+    Further(Id),
     Datagram(Box<DatagramSocket>),
     Completion(Waiting),
 }
@@ -79,6 +79,13 @@ impl Slots {
         self.foreground += 1;
         let id = Id { slot: entry.key() as u32, generation };
         entry.insert(Slot { generation, background: false, tenant });
+        Ok(id)
+    }
+
+    /// A slot for a further socket of a listener: in the background, since the listener's own counts.
+    pub(crate) fn insert_further(&mut self, of: Id) -> io::Result<Id> {
+        let id = self.insert(Tenant::Further(of))?;
+        self.unref(id);
         Ok(id)
     }
 

@@ -63,7 +63,7 @@ impl Core {
         };
         match tenant {
             Tenant::Listener(listener) => {
-                listener.readable = true;
+                listener.note_readable(id);
                 if !listener.carried_over {
                     self.accept(id);
                 }
@@ -74,9 +74,17 @@ impl Core {
                     self.call_source(id);
                 }
             }
-            Tenant::Attempt(of) => {
+            Tenant::Further(of) => {
                 let of = *of;
-                self.on_attempt_event(of, id, readiness);
+                match self.parts.slots.listener_mut(of) {
+                    Some(listener) => {
+                        listener.note_readable(id);
+                        if !listener.carried_over {
+                            self.accept(of);
+                        }
+                    }
+                    None => self.on_attempt_event(of, id, readiness),
+                }
             }
             Tenant::Datagram(datagram) => {
                 datagram.note(readiness);
@@ -113,7 +121,7 @@ impl Core {
                     self.serve_datagram(id, buffer.get());
                     self.parts.buffers.read = buffer;
                 }
-                Some(Tenant::Attempt(_) | Tenant::Completion(_)) | None => {}
+                Some(Tenant::Further(_) | Tenant::Completion(_)) | None => {}
             }
         }
     }

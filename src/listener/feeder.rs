@@ -11,9 +11,11 @@ use crate::sys::{Backlog, Fed, Rest, Stream};
 use crate::threads::backlog::NotTaken;
 use crate::threads::mailbox::PostError;
 use crate::{Address, Context, Detached, Handle, ListenerId};
+#[cfg(feature = "workers")]
+use crate::{Limits, Listen};
 
-/// Gives connections to a listener that has no socket ([`Context::listen_fed`](crate::Context::listen_fed)), from any
-/// thread: `Clone + Send + Sync`. It does not keep the listener open.
+/// Gives connections to a listener that has no socket, from any thread: `Clone + Send + Sync`. It does not keep the
+/// listener open. Not part of the public interface.
 ///
 /// To the listener they are as accepted: its factory is asked, and its limits hold. Those for which it has no room wait in
 /// its backlog, in order, as they would in the kernel's.
@@ -26,9 +28,14 @@ pub struct Feeder {
 
 impl Feeder {
     /// Makes a listener that takes from a backlog of its own, and what it is fed by.
-    pub(crate) fn listen(context: &mut Context<'_>, address: Address, factory: Factory) -> io::Result<Feeder> {
-        let backlog = Arc::new(Backlog::new(1, context.core.parts.settings.limits.backlog as usize));
-        let id = context.core.parts.add_fed_listener(backlog.clone(), 0, address, factory)?;
+    pub(crate) fn listen(
+        context: &mut Context<'_>,
+        address: Address,
+        waiting_max: usize,
+        factory: Factory,
+    ) -> io::Result<Feeder> {
+        let backlog = Arc::new(Backlog::new(1, waiting_max));
+        let id = context.core.parts.add_fed_listener(backlog.clone(), 0, address, None, factory)?;
         Ok(Feeder { backlog, handle: context.handle(), id: ListenerId(id) })
     }
 
@@ -37,7 +44,7 @@ impl Feeder {
     ///
     /// # Errors
     ///
-    /// With the connection given back: `Full` where [`backlog`](crate::Limits::backlog) connections wait already, `Gone`
+    /// With the connection given back: `Full` where as many connections wait as may, `Gone`
     /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop.)
     pub fn feed(&self, connection: impl Into<Detached>) -> Result<(), PostError<Detached>> {
         let mut connection = connection.into();
@@ -71,21 +78,24 @@ impl Feeder {
 /// of the public interface.
 #[cfg(feature = "workers")]
 #[derive(Clone)]
-pub struct SharedBacklog(Arc<Backlog>);
+pub struct SharedBacklog {
+    backlog: Arc<Backlog>,
+    limits: Option<Limits>,
+}
 
 #[cfg(feature = "workers")]
 impl SharedBacklog {
-    /// One for so many listeners.
-    pub fn new(listeners: usize) -> SharedBacklog {
+    /// One for so many listeners, each with the limits of what they listen on together.
+    pub fn new(listeners: usize, listen: &Listen) -> SharedBacklog {
         // What waits in it was accepted since one of them had room: it needs no bound of its own.
-        SharedBacklog(Arc::new(Backlog::new(listeners, usize::MAX)))
+        SharedBacklog { backlog: Arc::new(Backlog::new(listeners, usize::MAX)), limits: listen.own_limits().cloned() }
     }
 
     /// Makes the listener of this number, which takes from it.
     ///
     /// # Errors
     ///
-    /// As [`Context::listen_fed`](crate::Context::listen_fed).
+    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
     pub fn listen<F>(
         &self,
         context: &mut Context<'_>,
@@ -96,13 +106,14 @@ impl SharedBacklog {
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
-        context.core.parts.add_fed_listener(self.0.clone(), number, address, Box::new(factory)).map(ListenerId)
+        let (backlog, limits) = (self.backlog.clone(), self.limits.clone());
+        context.core.parts.add_fed_listener(backlog, number, address, limits, Box::new(factory)).map(ListenerId)
     }
 
     /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of
     /// them has room, and is closed when none is left.
     pub fn accept_by(self, context: &mut Context<'_>, ListenerId(id): ListenerId) {
-        let (backlog, wake) = (self.0, context.core.parts.threads.wake_of(id));
+        let (backlog, wake) = (self.backlog, context.core.parts.threads.wake_of(id));
         let (feeds, wakes) = (backlog.clone(), wake.clone());
         if let Some(mut listening) = context.listener(ListenerId(id)) {
             listening.on_accept(move |context, connection| context.core.parts.feed(id, &feeds, &wakes, connection));
@@ -114,7 +125,7 @@ impl SharedBacklog {
 #[cfg(feature = "workers")]
 impl fmt::Debug for SharedBacklog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedBacklog").field("waiting", &self.0.waiting()).finish_non_exhaustive()
+        f.debug_struct("SharedBacklog").field("waiting", &self.backlog.waiting()).finish_non_exhaustive()
     }
 }
 

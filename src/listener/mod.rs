@@ -1,11 +1,13 @@
-//! A listener: its socket, and whether it accepts.
+//! A listener: its sockets, and whether it accepts.
 //!
-//! It knows no slab, no poller and no clock, and calls no user code.
+//! It knows no slab and no clock, and calls no user code.
 
 pub(crate) mod admission;
 pub(crate) mod feeder;
 pub(crate) mod lingering;
+pub(crate) mod listen;
 pub(crate) mod peers;
+pub(crate) mod sockets;
 
 use std::io;
 use std::rc::Rc;
@@ -13,9 +15,11 @@ use std::time::Instant;
 
 use crate::connection::Settings;
 use crate::health::report::Report;
+use crate::ids::Id;
 use crate::listener::peers::Peers;
+use crate::listener::sockets::Sockets;
 use crate::protocol::Factory;
-use crate::sys::{self, AcceptError};
+use crate::sys::{self, AcceptError, Rest};
 use crate::time::heap::Key;
 use crate::time::retry::Retry;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
@@ -27,7 +31,7 @@ pub(crate) type Hook = Box<dyn FnMut(&mut Context<'_>, ListenerId, &ListenerErro
 pub(crate) type AcceptHook = Box<dyn FnMut(&mut Context<'_>, Detached)>;
 
 pub(crate) struct Listener {
-    pub(crate) socket: sys::Listener,
+    pub(crate) sockets: Sockets,
     /// None while it runs.
     pub(crate) factory: Option<Factory>,
     /// None while it runs, or if none is set.
@@ -71,9 +75,9 @@ pub(crate) enum Accepted {
 }
 
 impl Listener {
-    pub(crate) fn new(socket: sys::Listener, factory: Factory, limits: Limits) -> Listener {
+    pub(crate) fn new(sockets: Sockets, factory: Factory, limits: Limits) -> Listener {
         Listener {
-            socket,
+            sockets,
             factory: Some(factory),
             hook: None,
             receiver: None,
@@ -102,7 +106,24 @@ impl Listener {
     /// Whether a connection that comes or goes is more to it than one more or less.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
-        self.peers.is_some() || self.socket.is_fed()
+        self.peers.is_some() || self.is_fed()
+    }
+
+    /// Whether other threads feed it: then it has no socket.
+    #[inline]
+    pub(crate) fn is_fed(&self) -> bool {
+        self.sockets.first().is_fed()
+    }
+
+    /// What came with the connection that was accepted last, beside its socket.
+    pub(crate) fn take_rest(&mut self) -> Option<Rest> {
+        self.sockets.first_mut().take_rest()
+    }
+
+    /// Somebody may be waiting at the socket whose token names this slot.
+    pub(crate) fn note_readable(&mut self, slot: Id) {
+        self.sockets.note_readable(slot);
+        self.readable = true;
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -110,7 +131,7 @@ impl Listener {
     }
 
     pub(crate) fn accept(&mut self) -> Accepted {
-        match self.socket.accept() {
+        match self.sockets.accept() {
             Ok((socket, peer)) => {
                 self.retry.reset();
                 Accepted::Connection(socket, peer)

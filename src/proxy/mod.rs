@@ -23,7 +23,7 @@
 //! let accept = AcceptProxy::new().trusted(move |proxy| {
 //!     proxy.as_inet().is_some_and(|proxy| proxies.contains(&proxy.ip()))
 //! });
-//! event_loop.context().listen("0.0.0.0:1234".parse()?, accept.factory(|_, carried| {
+//! event_loop.context().listen("0.0.0.0:1234".parse::<std::net::SocketAddr>()?, accept.factory(|_, carried| {
 //!     println!("somebody at {} comes through {}", carried.peer(), carried.proxy());
 //!     Some(Box::new(Echo))
 //! }))?;

@@ -3,7 +3,7 @@
 //!
 //! | socketserver | here |
 //! | --- | --- |
-//! | `TCPServer`, `UDPServer`, `UnixStreamServer`, `UnixDatagramServer` | [`SocketServer::tcp`], [`udp`](SocketServer::udp), [`unix`](SocketServer::unix), [`unix_datagram`](SocketServer::unix_datagram) |
+//! | `TCPServer`, `UDPServer`, `UnixStreamServer`, `UnixDatagramServer` | [`SocketServer::listen`], [`SocketServer::bind_datagram`] |
 //! | no mix-in | [`Requests::one_at_a_time`] |
 //! | `ThreadingMixIn` | [`Requests::threads`], a bounded number |
 //! | `ForkingMixIn` | [`Requests::processes`], a bounded number, without fork |
@@ -30,7 +30,7 @@
 //!         request.write_all(line.to_uppercase().as_bytes())
 //!     }
 //! });
-//! let mut server = SocketServer::tcp("127.0.0.1:0".parse().unwrap(), requests)?;
+//! let mut server = SocketServer::listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), requests)?;
 //! # let address = server.local_addr().as_inet().unwrap();
 //! # let client = std::thread::spawn(move || {
 //! #     let mut stream = std::net::TcpStream::connect(address).unwrap();

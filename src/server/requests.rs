@@ -16,10 +16,8 @@ use super::datagrams::Datagrams;
 use super::handling::{Handling, OnError, Verify, Way};
 use super::streams::Incoming;
 use super::{RequestError, RequestHandler};
-#[cfg(unix)]
-use switchboard::UnixAddress;
 use switchboard::workers::WorkerPool;
-use switchboard::{Address, AnyId, Context};
+use switchboard::{Address, AnyId, Context, Listen};
 
 /// How requests are handled, before it is known where they come from; see the [module](super).
 ///
@@ -107,42 +105,14 @@ impl Requests {
         Requests { timeout, ..self }
     }
 
-    /// Serves connections to an address, in a loop that may do other things too; see [`Context::listen`].
+    /// Serves connections, in a loop that may do other things too; see [`Context::listen`].
     ///
     /// # Errors
     ///
     /// As [`Context::listen`].
-    pub fn listen(self, context: &mut Context<'_>, address: std::net::SocketAddr) -> io::Result<Serving> {
+    pub fn listen(self, context: &mut Context<'_>, at: impl Into<Listen>) -> io::Result<Serving> {
         let shared = self.shared();
-        let id = context.listen(address, Incoming::factory(shared.clone()))?;
-        Serving::begin(context, shared, Gate::Listener(id))
-    }
-
-    /// The same on a socket that listens already; see [`Context::listen_on`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::listen_on`].
-    pub fn listen_on(self, context: &mut Context<'_>, listener: std::net::TcpListener) -> io::Result<Serving> {
-        let shared = self.shared();
-        let id = context.listen_on(listener, Incoming::factory(shared.clone()))?;
-        Serving::begin(context, shared, Gate::Listener(id))
-    }
-
-    /// Serves connections to a Unix socket; see [`Context::listen_unix`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::listen_unix`].
-    #[cfg(unix)]
-    pub fn listen_unix(
-        self,
-        context: &mut Context<'_>,
-        address: UnixAddress,
-        mode: Option<u32>,
-    ) -> io::Result<Serving> {
-        let shared = self.shared();
-        let id = context.listen_unix(address, mode, Incoming::factory(shared.clone()))?;
+        let id = context.listen(at, Incoming::factory(shared.clone()))?;
         Serving::begin(context, shared, Gate::Listener(id))
     }
 

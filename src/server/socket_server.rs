@@ -2,13 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Requests, Serving};
-#[cfg(unix)]
-use switchboard::UnixAddress;
-use switchboard::{Address, Context, EventLoop, Handle};
+use switchboard::{Address, Context, EventLoop, Handle, Listen};
 
 /// A [`Requests`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
 /// `UnixDatagramServer`.
@@ -18,42 +15,22 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// Serves connections to an address; port 0 lets the system choose one.
+    /// Serves connections: `TCPServer` and `UnixStreamServer`. See [`Listen`] for what can be listened on.
     ///
     /// # Errors
     ///
     /// As [`Context::listen`], and where no loop can be made.
-    pub fn tcp(address: SocketAddr, requests: Requests) -> io::Result<SocketServer> {
-        SocketServer::new(|context| requests.listen(context, address))
+    pub fn listen(at: impl Into<Listen>, requests: Requests) -> io::Result<SocketServer> {
+        SocketServer::new(|context| requests.listen(context, at))
     }
 
-    /// Serves UDP datagrams; port 0 lets the system choose one.
+    /// Serves datagrams: `UDPServer` and `UnixDatagramServer`. Unix clients that are bound to nothing cannot be answered.
     ///
     /// # Errors
     ///
     /// As [`Context::bind_datagram`], and where no loop can be made.
-    pub fn udp(address: SocketAddr, requests: Requests) -> io::Result<SocketServer> {
+    pub fn bind_datagram(address: impl Into<Address>, requests: Requests) -> io::Result<SocketServer> {
         SocketServer::new(|context| requests.bind_datagram(context, address))
-    }
-
-    /// Serves connections to a Unix socket; see [`Context::listen_unix`] for `mode` and for what is at the path already.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::listen_unix`], and where no loop can be made.
-    #[cfg(unix)]
-    pub fn unix(address: UnixAddress, mode: Option<u32>, requests: Requests) -> io::Result<SocketServer> {
-        SocketServer::new(|context| requests.listen_unix(context, address, mode))
-    }
-
-    /// Serves Unix datagrams. Clients that are bound to nothing cannot be answered.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::bind_datagram`], and where no loop can be made.
-    #[cfg(unix)]
-    pub fn unix_datagram(address: UnixAddress, requests: Requests) -> io::Result<SocketServer> {
-        SocketServer::new(|context| requests.bind_datagram(context, Address::Unix(address)))
     }
 
     fn new(begin: impl FnOnce(&mut Context<'_>) -> io::Result<Serving>) -> io::Result<SocketServer> {

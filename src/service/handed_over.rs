@@ -2,10 +2,11 @@
 
 use std::env;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
+use switchboard::Listen;
 
 /// The name under which a process that is taken over hands the stream on which it waits. No endpoint's name is this.
 pub(super) const PREDECESSOR: &str = "%predecessor";
@@ -18,15 +19,9 @@ const COUNT_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct HandedOver {
-    listeners: Vec<(String, Socket)>,
+    listeners: Vec<(String, Listen)>,
     udp: Vec<(String, UdpSocket)>,
     predecessor: Option<UnixStream>,
-}
-
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl HandedOver {
@@ -68,12 +63,12 @@ impl HandedOver {
             if !listens(&listener)? {
                 return wrong("is a TCP socket that does not listen: a socket unit must have Accept=no");
             }
-            self.listeners.push((name, Socket::Tcp(listener)));
+            self.listeners.push((name, listener.into()));
         } else if let Ok(Some(listener)) = descriptors.take_unix_listener(index) {
             if !listens(&listener)? {
                 return wrong("is a Unix socket that does not listen: a socket unit must have Accept=no");
             }
-            self.listeners.push((name, Socket::Unix(listener)));
+            self.listeners.push((name, listener.into()));
         } else if let Ok(Some(socket)) = descriptors.take_udp_socket(index) {
             self.udp.push((name, socket));
         } else {
@@ -87,15 +82,20 @@ impl HandedOver {
         listeners.chain(self.udp.iter().map(|(name, _)| name.as_str()))
     }
 
-    /// How many listeners of this name have not been taken.
-    pub(super) fn count(&self, name: &str) -> usize {
-        self.listeners.iter().filter(|(of, _)| of == name).count()
-    }
-
-    /// The first listener of this name that has not been taken.
-    pub(super) fn take_listener(&mut self, name: &str) -> Option<Socket> {
+    /// Takes the first listener of this name that has not been taken.
+    pub(super) fn take_first(&mut self, name: &str) -> Option<Listen> {
         let index = self.listeners.iter().position(|(of, _)| of == name)?;
         Some(self.listeners.remove(index).1)
+    }
+
+    /// Takes all of them.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none.
+    pub(super) fn take_all(&mut self, name: &str) -> io::Result<Option<Listen>> {
+        let first = self.take_first(name).ok_or_else(|| self.not_found())?;
+        Ok(Some(std::iter::from_fn(|| self.take_first(name)).fold(first, Listen::and)))
     }
 
     pub(super) fn take_udp(&mut self, name: &str) -> Option<UdpSocket> {
@@ -104,7 +104,7 @@ impl HandedOver {
     }
 
     /// Why there is no listener of a name.
-    pub(super) fn not_found(&self) -> io::Error {
+    fn not_found(&self) -> io::Error {
         let names: Vec<_> = self.listeners.iter().map(|(name, _)| name).collect();
         let text = match names[..] {
             [] => "no listening socket was handed over to this process, or none is left".to_owned(),

@@ -44,9 +44,9 @@
 #![doc = include_str!("../../examples/service/switchboard.service")]
 //! ```
 //!
-//! - **Sockets** come by systemd's protocol (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`); `systemd:web` listens on the
-//!   one that the socket unit names so (`FileDescriptorName=web`), with [`Service::listen_all`] on all of that name, as a
-//!   unit with several `ListenStream=` has them. What is no listening socket is an error at the start.
+//! - **Sockets** come by systemd's protocol (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`); `systemd:web` listens on
+//!   what the socket unit names so (`FileDescriptorName=web`), all of it, as a unit with several `ListenStream=` has them.
+//!   What is no listening socket is an error at the start.
 //!   systemd has the sockets too, so that `systemctl restart` refuses nobody: who comes meanwhile waits.
 //! - **Readiness**: `READY=1` once all listens, `STOPPING=1` when a signal ends the service (`Type=notify`).
 //! - **The watchdog**: with `WatchdogSec=`, a timer of the loop says `WATCHDOG=1` twice in that time; a loop that is stuck
@@ -67,7 +67,7 @@
 //! systemd is told `RELOADING=1`, and then of the new main process: `systemctl reload` does all of it by
 //! `ExecReload=/bin/kill -USR2 $MAINPID`. Where systemd itself has the sockets, both ways work.
 //!
-//! - Descriptors for it are held back from the start, two for each listener and six, so that it works though clients
+//! - Descriptors for it are held back from the start, two for each listening socket and six, so that it works though clients
 //!   hold all others. Where the process may have too few for that, a warning is logged.
 //! - One restart at a time: SIGUSR2 during one, or during a drain, is ignored.
 //! - Only listeners of [`Service::listen`] are handed on, no connections and no datagram sockets.
@@ -79,13 +79,12 @@ mod reserve;
 mod restart;
 mod successor;
 
-use std::cell::Cell;
 use std::io;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::handed_over::{HandedOver, Socket};
+use self::handed_over::HandedOver;
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
 use switchboard::signals::{Signal, add_signal_handler};
@@ -141,34 +140,32 @@ impl Service {
         self.handed_over.names().collect()
     }
 
-    /// Listens at an endpoint: on the socket that was handed over for it, if there is one, else as [`Endpoint::listen`]
-    /// does. Of several sockets with the same name it takes the first that is left: see [`listen_all`](Service::listen_all).
+    /// Listens at an endpoint: on the socket that was handed over for it, if there is one, else as [`Context::listen`] does.
+    /// At a `systemd:` endpoint it listens on every socket that was handed over under its name, as one listener: a socket
+    /// unit with several `ListenStream=` has as many of one name.
     ///
     /// The path of a Unix socket that a service manager has made is left alone when the listener is closed, that of one
     /// taken over from another process is removed.
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::listen`]; `NotFound` for a `systemd:` endpoint of whose name nothing was handed over, or nothing
-    /// that can be listened on.
+    /// Those of [`Context::listen`], with the endpoint in their text; `NotFound` for a `systemd:` endpoint of whose name
+    /// nothing was handed over, or nothing that can be listened on.
     pub fn listen<F>(&mut self, context: &mut Context<'_>, endpoint: &Endpoint, factory: F) -> io::Result<ListenerId>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
     {
         let name = name_of(endpoint);
-        let listener = match self.handed_over.take_listener(&name) {
-            Some(Socket::Tcp(socket)) => context.listen_on(socket, factory),
-            Some(Socket::Unix(socket)) => context.listen_on_unix(socket, factory),
-            None if matches!(endpoint, Endpoint::Systemd(_)) => Err(self.handed_over.not_found()),
-            None => {
-                let listener = endpoint.listen(context, factory)?;
-                self.listeners.push((name, listener));
-                return Ok(listener);
-            }
+        let taken = match endpoint.systemd_name() {
+            Some(name) => self.handed_over.take_all(name)?,
+            None => self.handed_over.take_first(&name),
         };
-        let listener =
-            listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))?;
-        if let (Endpoint::Unix(..), Some(mut listening)) = (endpoint, context.listener(listener)) {
+        let is_taken_over = taken.is_some() && endpoint.systemd_name().is_none();
+        let listen = taken.unwrap_or_else(|| endpoint.clone().into());
+        let listener = context
+            .listen(listen, factory)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))?;
+        if let (true, Some(mut listening)) = (is_taken_over, context.listener(listener)) {
             // It was not systemd that made it. Where its path is gone there is nothing to remove.
             if let Err(error) = listening.set_unlinks(true) {
                 log::warn!("{endpoint} is not removed in the end: {error}");
@@ -176,51 +173,6 @@ impl Service {
         }
         self.listeners.push((name, listener));
         Ok(listener)
-    }
-
-    /// Listens as [`listen`](Service::listen) does, at a `systemd:` endpoint on every socket that was handed over under its
-    /// name: a socket unit with several `ListenStream=` has as many of one name. All of them share the factory; each has
-    /// limits and counters of its own.
-    ///
-    /// # Errors
-    ///
-    /// Those of `listen`. If one of the sockets cannot be listened on, none is: those before it are closed.
-    pub fn listen_all<F>(
-        &mut self,
-        context: &mut Context<'_>,
-        endpoint: &Endpoint,
-        factory: F,
-    ) -> io::Result<Vec<ListenerId>>
-    where
-        F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
-    {
-        let count = match endpoint {
-            Endpoint::Systemd(name) => self.handed_over.count(name).max(1),
-            _ => 1,
-        };
-        let factory = Rc::new(Cell::new(Some(factory)));
-        let mut listeners = Vec::new();
-        for _ in 0..count {
-            let factory = factory.clone();
-            let shared = move |context: &mut Context<'_>, peer: &Address| {
-                // Nobody else has it: the loop accepts nobody while it is called.
-                let mut lent = Lent { factory: factory.take(), owner: &factory };
-                lent.factory.as_mut()?(context, peer)
-            };
-            match self.listen(context, endpoint, shared) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) => {
-                    self.listeners.truncate(self.listeners.len() - listeners.len());
-                    for id in listeners {
-                        if let Some(mut listening) = context.listener(id) {
-                            listening.close();
-                        }
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(listeners)
     }
 
     /// A UDP socket that was handed over under this name, for [`Context::attach_datagram`]. Where there are several, each
@@ -244,8 +196,10 @@ impl Service {
         }
         let manager = Rc::new(Manager::from_env());
         let watchdog = manager.start_watchdog(context);
+        let count = |id: &ListenerId| context.listener(*id).map_or(0, |listener| listener.sockets().count());
+        let sockets = self.listeners.iter().map(|(_, id)| id).map(count).sum();
         let handover = Handover::new(self.listeners, manager.clone(), watchdog, self.grace);
-        let mut supervisor = Supervisor::new(handover, self.program, self.start_timeout);
+        let mut supervisor = Supervisor::new(sockets, handover, self.program, self.start_timeout);
         let signals = [Signal::INT, Signal::TERM, Signal::USR2];
         add_signal_handler(context, signals, move |context, signal| supervisor.handle(context, signal))?;
         match self.handed_over.predecessor() {
@@ -266,22 +220,10 @@ impl Service {
     }
 }
 
-/// A factory that is called, and goes back to where it is shared from, should it panic too.
-struct Lent<'a, F> {
-    factory: Option<F>,
-    owner: &'a Cell<Option<F>>,
-}
-
-impl<F> Drop for Lent<'_, F> {
-    fn drop(&mut self) {
-        self.owner.set(self.factory.take());
-    }
-}
-
 /// Under which name the socket of an endpoint is handed over: names are separated by colons, so there is none in it.
 fn name_of(endpoint: &Endpoint) -> String {
-    match endpoint {
-        Endpoint::Systemd(name) => name.clone(),
-        endpoint => endpoint.to_string().replace('%', "%25").replace(':', "%3A"),
+    match endpoint.systemd_name() {
+        Some(name) => name.to_owned(),
+        None => endpoint.to_string().replace('%', "%25").replace(':', "%3A"),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
-/// What a start takes beside the copies of the listeners: both ends of the stream to the new process, a copy of one of
+/// What a start takes beside the copies of the sockets: both ends of the stream to the new process, a copy of one of
 /// them, the pipe that tells why the program cannot be executed, and one to spare.
 const FOR_A_START: usize = 6;
 
@@ -16,10 +16,10 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Holds what a restart with so many listeners needs: each is copied once here, and once more between fork and exec,
+    /// Holds what a restart with so many listening sockets needs: each is copied once here, and once more between fork and exec,
     /// where the number that it is to have may be in use.
-    pub(super) fn for_listeners(listeners: usize) -> Reserve {
-        let reserve = Reserve { size: 2 * listeners + FOR_A_START, held: Cell::default() };
+    pub(super) fn for_sockets(sockets: usize) -> Reserve {
+        let reserve = Reserve { size: 2 * sockets + FOR_A_START, held: Cell::default() };
         if let Err(error) = reserve.fill() {
             // All of them here would leave none for clients.
             reserve.release();

@@ -101,8 +101,8 @@ pub(super) struct Handover {
 }
 
 impl Supervisor {
-    pub(super) fn new(handover: Handover, program: Program, start_timeout: Duration) -> Supervisor {
-        let reserve = Rc::new(Reserve::for_listeners(handover.listeners.len()));
+    pub(super) fn new(sockets: usize, handover: Handover, program: Program, start_timeout: Duration) -> Supervisor {
+        let reserve = Rc::new(Reserve::for_sockets(sockets));
         let handover = Rc::new(handover);
         Supervisor { handover, program, reserve, start_timeout, is_stopping: false, starting: None }
     }
@@ -201,7 +201,8 @@ impl Handover {
     fn sockets(&self, context: &mut Context<'_>) -> io::Result<Vec<(String, OwnedFd)>> {
         let mut sockets = Vec::new();
         for (name, id) in &self.listeners {
-            if let Some(socket) = context.listener(*id).as_ref().and_then(|listening| listening.socket()) {
+            let Some(listener) = context.listener(*id) else { continue };
+            for socket in listener.sockets() {
                 sockets.push((name.clone(), socket.try_clone_to_owned()?));
             }
         }

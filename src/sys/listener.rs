@@ -9,8 +9,6 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
 use super::{Poller, Stream, memory};
 use crate::Address;
-#[cfg(unix)]
-use crate::UnixAddress;
 use crate::threads::backlog::{Room, Wake};
 
 pub(crate) enum Listener {
@@ -59,15 +57,30 @@ impl Adopted {
 }
 
 impl Listener {
-    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart.
-    pub(crate) fn bind(poller: &Poller, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart. If it
+    /// shares its port, so may others that listen on the same address.
+    pub(crate) fn bind(poller: &Poller, address: SocketAddr, backlog: u32, shares_port: bool) -> io::Result<Listener> {
         match poller {
-            Poller::Mio(_) => Listener::bind_tcp(address, backlog),
-            Poller::Memory(poller) => poller.listen(address, backlog.max(1)).map(Listener::Memory),
+            Poller::Mio(_) => {}
+            Poller::Memory(_) if shares_port => return Err(io::ErrorKind::Unsupported.into()),
+            Poller::Memory(poller) => return poller.listen(address, backlog.max(1)).map(Listener::Memory),
+        }
+        let socket = Listener::bind_tcp(address, backlog, shares_port)?;
+        let is_tcp = is_tcp(&SockRef::from(&socket));
+        let listener = mio::net::TcpListener::from_std(socket);
+        match is_tcp {
+            true => Ok(Listener::Tcp(listener)),
+            // The system is set up to make MPTCP sockets in place of TCP's.
+            false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
         }
     }
 
-    fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<Listener> {
+    /// Binds and listens, as [`bind`](Listener::bind) does.
+    pub(crate) fn bind_tcp(address: SocketAddr, backlog: u32, shares_port: bool) -> io::Result<std::net::TcpListener> {
+        if shares_port && !Listener::SHARES_PORTS {
+            let why = "this system does not spread connections among sockets that share a port";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -76,25 +89,24 @@ impl Listener {
         if cfg!(unix) {
             socket.set_reuse_address(true)?;
         }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.set_reuse_port(shares_port)?;
         // Before it listens, so that every stream inherits them.
         set_tcp_options(&SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(backlog_length(backlog))?;
         socket.set_nonblocking(true)?;
-        let is_tcp = is_tcp(&SockRef::from(&socket));
-        let listener = mio::net::TcpListener::from_std(socket.into());
-        match is_tcp {
-            true => Ok(Listener::Tcp(listener)),
-            // The system is set up to make MPTCP sockets in place of TCP's.
-            false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
-        }
+        Ok(socket.into())
     }
+
+    /// Whether the system spreads connections evenly among sockets that listen on the same address.
+    pub(crate) const SHARES_PORTS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     /// Binds and listens on a Unix socket (rule N1).
     #[cfg(unix)]
     pub(crate) fn bind_unix(
         poller: &Poller,
-        address: &UnixAddress,
+        address: &crate::UnixAddress,
         mode: Option<u32>,
         backlog: u32,
     ) -> io::Result<Listener> {
@@ -121,29 +133,29 @@ impl Listener {
         super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
     }
 
+    /// What mio waits for: nothing where it is fed, or in memory.
+    fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
+        match self {
+            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => Some(listener),
+            #[cfg(unix)]
+            Listener::Unix(listener) => Some(listener.source()),
+            Listener::Fed(_) | Listener::Memory(_) => None,
+        }
+    }
+
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
-                poller.registry()?.register(listener, mio::Token(token), Interest::READABLE)
-            }
-            #[cfg(unix)]
-            Listener::Unix(listener) => listener.register(poller.registry()?, token),
-            Listener::Fed(_) => Ok(()),
             Listener::Memory(listener) => listener.register(poller.memory()?, token),
+            _ => self
+                .source()
+                .map_or(Ok(()), |source| poller.registry()?.register(source, mio::Token(token), Interest::READABLE)),
         }
     }
 
     /// Deregisters it from the poller. Closing it is not enough: another process may have the same socket, and then the
     /// poller would go on reporting connections to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
-                poller.registry()?.deregister(listener)
-            }
-            #[cfg(unix)]
-            Listener::Unix(listener) => listener.deregister(poller.registry()?),
-            Listener::Fed(_) | Listener::Memory(_) => Ok(()),
-        }
+        self.source().map_or(Ok(()), |source| poller.registry()?.deregister(source))
     }
 
     /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
-use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::options::backlog_length;
@@ -85,12 +84,8 @@ impl UnixListener {
         Ok(())
     }
 
-    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.deregister(&mut self.listener)
-    }
-
-    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
-        registry.register(&mut self.listener, Token(token), Interest::READABLE)
+    pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+        &mut self.listener
     }
 
     pub(super) fn accept(&self) -> io::Result<(UnixStream, Address)> {

@@ -114,7 +114,7 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: b
 /// Removes the Unix socket at a path if nobody listens on it, as after a crash. Returns whether it did; `false` if
 /// nothing is there.
 ///
-/// On Linux [`Context::listen_unix`](crate::Context::listen_unix) does this by itself. BSD and macOS refuse a connect
+/// On Linux [`Context::listen`](crate::Context::listen) does this by itself. BSD and macOS refuse a connect
 /// while a server's backlog is full, as they do if nobody listens: call this there only if no such busy server can be
 /// running.
 ///

@@ -148,7 +148,7 @@ fn c6_while_it_drains_the_loop_refuses_listeners_and_nobody_else() {
     let mut scene = Scene::new();
     scene.accept(&Log::default(), idle);
     scene.event_loop.context().drain(GRACE);
-    let refused = scene.event_loop.context().listen(NOWHERE.into(), |_, _| None).unwrap_err();
+    let refused = scene.event_loop.context().listen(std::net::SocketAddr::from(NOWHERE), |_, _| None).unwrap_err();
     assert_eq!((refused.kind(), refused.to_string().as_str()), (io::ErrorKind::NotConnected, "the loop is draining"));
     let log = Log::default();
     let (_, attached) = scene.attach(&log, echo);

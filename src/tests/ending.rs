@@ -119,7 +119,7 @@ fn x3_a_shutdown_from_a_callback_flushes_its_answer_refuses_newcomers_and_ends_t
             transport.write(b"goodbye");
             let mut context = transport.context();
             context.shutdown(10 * SECOND);
-            let refused = context.listen(([127, 0, 0, 1], 0).into(), |_, _| None).unwrap_err();
+            let refused = context.listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), |_, _| None).unwrap_err();
             noted.push(refused.to_string());
         }
         by_default(&event, transport)

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::listener::sockets::Sockets;
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
 use crate::{
@@ -169,7 +170,13 @@ impl Scene {
         let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| waiting.borrow_mut().pop_front().flatten();
         let core = &mut event_loop.core;
         let listener = ListenerId(
-            core.parts.add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory)).unwrap(),
+            core.parts
+                .add_listener(
+                    Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)), Vec::new())),
+                    None,
+                    Box::new(factory),
+                )
+                .unwrap(),
         );
         Scene { event_loop, world, backlog, listener, protocols }
     }
@@ -217,7 +224,11 @@ impl Scene {
             .event_loop
             .core
             .parts
-            .add_listener(Ok(sys::Listener::Memory(Box::new(socket))), Box::new(factory))
+            .add_listener(
+                Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)), Vec::new())),
+                None,
+                Box::new(factory),
+            )
             .unwrap();
         (ListenerId(id), backlog)
     }

@@ -42,7 +42,7 @@ fn newcomers_are_refused(context: &mut Context<'_>) {
             unreachable!("it is refused")
         }
     }
-    let refused = context.listen(NOWHERE.into(), |_, _| None).unwrap_err();
+    let refused = context.listen(std::net::SocketAddr::from(NOWHERE), |_, _| None).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
     let refused = context.register(Nothing, mio::Interest::READABLE, |_, _, _| crate::SourceAction::Wait).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);

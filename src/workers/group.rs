@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::error::{GroupError, LoopFailure, cannot_start_thread};
 use super::group_handle::{GroupHandle, GroupState};
-use super::listen::{self, GroupListener, Listen};
+use super::listen::{self, GroupListen, GroupListener};
 use super::member::{self, Plan, Start, WhenLoopFails};
-use switchboard::{Address, Context, Counters, Limits, LoopLimits, PanicPolicy, Protocol};
+use switchboard::{Address, Context, Counters, LoopLimits, PanicPolicy, Protocol};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
 ///
@@ -54,7 +54,6 @@ pub struct EventLoopGroup {
     handle: GroupHandle,
     /// Taken where they are joined.
     threads: Vec<JoinHandle<io::Result<()>>>,
-    limits: Limits,
 }
 
 /// How a group is made, by [`EventLoopGroup::builder`].
@@ -91,7 +90,7 @@ impl EventLoopGroup {
         }
     }
 
-    /// Listens on an address; `factory` makes a protocol for every peer, on the thread of the loop that serves it, or
+    /// Listens on an address, or on more, see [`GroupListen`]; `factory` makes a protocol for every peer, on the thread of the loop that serves it, or
     /// answers `None` to refuse it. All loops use the one `factory`: for state of each loop's own see
     /// [`listen_each`](EventLoopGroup::listen_each).
     ///
@@ -100,9 +99,9 @@ impl EventLoopGroup {
     ///
     /// # Errors
     ///
-    /// As [`Context::listen`], and as [`Listen`] says; nothing listens then. `NotConnected` where the group has ended,
+    /// As [`Context::listen`], and as [`GroupListen`] says; nothing listens then. `NotConnected` where the group has ended,
     /// `WouldBlock` where the queue of a loop is full, `Deadlock` on the thread of a loop of this very group.
-    pub fn listen<F>(&self, target: impl Into<Listen>, factory: F) -> io::Result<GroupListener>
+    pub fn listen<F>(&self, target: impl Into<GroupListen>, factory: F) -> io::Result<GroupListener>
     where
         F: Fn(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + Send + Sync + 'static,
     {
@@ -138,7 +137,7 @@ impl EventLoopGroup {
     /// # Errors
     ///
     /// As [`listen`](EventLoopGroup::listen). Where `make` panics the panic is the loop's, and this an error.
-    pub fn listen_each<M, F>(&self, target: impl Into<Listen>, make: M) -> io::Result<GroupListener>
+    pub fn listen_each<M, F>(&self, target: impl Into<GroupListen>, make: M) -> io::Result<GroupListener>
     where
         M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
         F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
@@ -147,7 +146,7 @@ impl EventLoopGroup {
             let why = "a loop of the group would wait for itself";
             return Err(io::Error::new(io::ErrorKind::Deadlock, why));
         }
-        listen::listen(&self.handle, &self.limits, target.into(), Arc::new(make))
+        listen::listen(&self.handle, target.into(), Arc::new(make))
     }
 
     /// A handle for other threads, and for callbacks.
@@ -279,10 +278,9 @@ impl GroupBuilder {
         }
         let GroupBuilder { loops, name, plan } = self;
         let shared = Arc::new(GroupState::new(loops.get()));
-        let limits = plan.limits.each.clone();
         let plan = Arc::new(plan);
         let (started, all) = mpsc::channel();
-        let mut group = EventLoopGroup { handle: GroupHandle { shared }, threads: Vec::new(), limits };
+        let mut group = EventLoopGroup { handle: GroupHandle { shared }, threads: Vec::new() };
         let mut begin = Vec::new();
         let mut not_spawned = None;
         for index in 0..loops.get() {

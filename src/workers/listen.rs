@@ -2,15 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 
-use socket2::{Domain, Socket, Type};
-
 use super::group_handle::GroupHandle;
-#[cfg(unix)]
-use switchboard::UnixAddress;
-use switchboard::{Address, Context, Limits, ListenerId, PostError, Protocol, SharedBacklog};
+use switchboard::{Address, Context, Listen, ListenerId, PostError, Protocol, SharedBacklog};
 
 /// How connections are spread among the loops of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,79 +27,38 @@ pub enum Distribution {
     Acceptor,
 }
 
-/// What a group listens on, and how: made from an address, a [`UnixAddress`] or a listener of the standard library.
+/// What a group listens on, and how its connections are spread: made from all that [`Listen`] is made from.
+///
+/// The limits of a [`Listen`] hold for the listener of each loop, not for their sum: `connections_max` is that of one loop.
 ///
 /// # Errors
 ///
-/// Of listening on it, beside what the system says: `Unsupported` for [`Distribution::ReusePort`] where there is no such
-/// thing.
+/// Of listening on it, beside those of [`Context::listen`]: `Unsupported` for [`Distribution::ReusePort`] where there is no
+/// such thing.
 #[derive(Debug)]
 #[must_use]
-pub struct Listen {
-    target: Target,
+pub struct GroupListen {
+    listen: Listen,
     distribution: Option<Distribution>,
-    limits: Option<Limits>,
 }
 
-#[derive(Debug)]
-enum Target {
-    Tcp(SocketAddr),
-    #[cfg(unix)]
-    Unix(UnixAddress, Option<u32>),
-    Ready(TcpListener),
-}
-
-impl Listen {
-    /// An address: a [`SocketAddr`] (port 0 lets the system choose one), a [`UnixAddress`], or a
-    /// [`TcpListener`] that listens already.
-    pub fn on(target: impl Into<Listen>) -> Listen {
+impl GroupListen {
+    /// Listens on this.
+    pub fn at(target: impl Into<GroupListen>) -> GroupListen {
         target.into()
     }
 
-    fn new(target: Target) -> Listen {
-        Listen { target, distribution: None, limits: None }
-    }
-
-    /// How connections are spread. Default: [`Distribution::ReusePort`] for a TCP address on Linux, else
+    /// How connections are spread. Default: [`Distribution::ReusePort`] for TCP addresses on Linux, else
     /// [`Distribution::Acceptor`].
-    pub fn distribution(mut self, distribution: Distribution) -> Listen {
+    pub fn distribution(mut self, distribution: Distribution) -> GroupListen {
         self.distribution = Some(distribution);
         self
     }
-
-    /// The limits of the listener and its connections, in place of the loop's. Each loop has a listener of its own, and
-    /// they hold for each of them, not for the sum: `connections_max` is that of one loop.
-    pub fn limits(mut self, limits: Limits) -> Listen {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// The mode of a Unix path, see [`Context::listen_unix`]. Of no effect on others.
-    #[cfg(unix)]
-    pub fn mode(mut self, mode: u32) -> Listen {
-        if let Target::Unix(_, of_path) = &mut self.target {
-            *of_path = Some(mode);
-        }
-        self
-    }
 }
 
-impl From<SocketAddr> for Listen {
-    fn from(address: SocketAddr) -> Listen {
-        Listen::new(Target::Tcp(address))
-    }
-}
-
-#[cfg(unix)]
-impl From<UnixAddress> for Listen {
-    fn from(address: UnixAddress) -> Listen {
-        Listen::new(Target::Unix(address, None))
-    }
-}
-
-impl From<TcpListener> for Listen {
-    fn from(listener: TcpListener) -> Listen {
-        Listen::new(Target::Ready(listener))
+impl<T: Into<Listen>> From<T> for GroupListen {
+    fn from(target: T) -> GroupListen {
+        GroupListen { listen: target.into(), distribution: None }
     }
 }
 
@@ -112,15 +66,20 @@ impl From<TcpListener> for Listen {
 /// pause or close it, post that to the loops, by these ids.
 #[derive(Clone, Debug)]
 pub struct GroupListener {
-    address: Address,
+    addresses: Vec<Address>,
     listeners: Vec<ListenerId>,
     acceptor: Option<(usize, ListenerId)>,
 }
 
 impl GroupListener {
-    /// The address, with the port that the system chose.
+    /// The address, with the port that the system chose; of several, the first.
     pub fn local_addr(&self) -> &Address {
-        &self.address
+        &self.addresses[0]
+    }
+
+    /// The addresses, in the order in which they were given, with the ports that the system chose.
+    pub fn local_addrs(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// How connections are spread.
@@ -139,111 +98,64 @@ impl GroupListener {
     }
 }
 
-/// Listens for a group, whose loops have these limits.
-pub(super) fn listen<M, F>(
-    group: &GroupHandle,
-    of_loop: &Limits,
-    listen: Listen,
-    make: Arc<M>,
-) -> io::Result<GroupListener>
+/// Listens for a group.
+pub(super) fn listen<M, F>(group: &GroupHandle, target: GroupListen, make: Arc<M>) -> io::Result<GroupListener>
 where
     M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
     F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
 {
-    let Listen { target, distribution, limits } = listen;
-    match (target, distribution) {
-        (Target::Tcp(address), None) if REUSE_PORT_BALANCES => reuse_port(group, of_loop, address, limits, make),
-        (Target::Tcp(address), Some(Distribution::ReusePort)) if REUSE_PORT_BALANCES => {
-            reuse_port(group, of_loop, address, limits, make)
-        }
-        (_, Some(Distribution::ReusePort)) => {
+    let GroupListen { listen, distribution } = target;
+    if distribution == Some(Distribution::Acceptor) {
+        return accept_for_all(group, listen, make);
+    }
+    match listen.into_shares(group.handles().len())? {
+        Ok(shares) => reuse_port(group, shares, make),
+        Err(listen) if distribution.is_none() => accept_for_all(group, listen, make),
+        Err(_) => {
             let why = "only TCP addresses on Linux are shared by their port";
             Err(io::Error::new(io::ErrorKind::Unsupported, why))
         }
-        (target, _) => accept_for_all(group, target, limits, make),
     }
-}
-
-/// Whether the system spreads connections evenly among sockets that listen on the same address.
-const REUSE_PORT_BALANCES: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// Binds and listens on an address that others bind in the same way, beside this one.
-fn listen_reuse_port(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog.max(1)).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
 }
 
 fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "a loop of the group has ended, or its factory could not be made")
 }
 
-/// A socket for each loop. All of them listen before the first is accepted from: else the early connections would be one
+/// Sockets for each loop. All of them listen before the first is accepted from: else the early connections would be one
 /// loop's.
-fn reuse_port<M, F>(
-    group: &GroupHandle,
-    of_loop: &Limits,
-    mut address: SocketAddr,
-    limits: Option<Limits>,
-    make: Arc<M>,
-) -> io::Result<GroupListener>
+fn reuse_port<M, F>(group: &GroupHandle, shares: Vec<Listen>, make: Arc<M>) -> io::Result<GroupListener>
 where
     M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
     F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
 {
-    let mut sockets = Vec::new();
-    for _ in group.handles() {
-        let socket = listen_reuse_port(address, of_loop.backlog)?;
-        // The others take the port that the first one got.
-        address = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    let made = group.hand_each(sockets, move |index, context, socket| {
+    let made = group.hand_each(shares, move |index, context, share| {
         let factory = make(index, context);
-        let id = context.listen_on(socket, factory)?;
-        set_limits(context, id, limits.as_ref());
-        Ok(id)
+        let id = context.listen(share, factory)?;
+        Ok((id, addresses_of(context, id)?))
     })?;
-    let listeners = all_or_none(group, made, |&id| id)?;
-    Ok(GroupListener { address: address.into(), listeners, acceptor: None })
+    let (listeners, mut addresses): (Vec<_>, Vec<_>) = all_or_none(group, made, |&(id, _)| id)?.into_iter().unzip();
+    Ok(GroupListener { addresses: addresses.swap_remove(0), listeners, acceptor: None })
 }
 
-/// A socket for one loop, and a backlog that all of them take from.
-fn accept_for_all<M, F>(
-    group: &GroupHandle,
-    target: Target,
-    limits: Option<Limits>,
-    make: Arc<M>,
-) -> io::Result<GroupListener>
+/// Sockets for one loop, and a backlog that all of them take from.
+fn accept_for_all<M, F>(group: &GroupHandle, listen: Listen, make: Arc<M>) -> io::Result<GroupListener>
 where
     M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
     F: FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>> + 'static,
 {
     let index = group.shared.next_acceptor();
-    let of_listener = limits.clone();
-    // Nobody is accepted before all can be given theirs.
-    let (acceptor, address) = ask_one(group, index, move |context| {
-        let id = listen_on(context, target)?;
-        set_limits(context, id, of_listener.as_ref());
-        let mut listening = context.listener(id).ok_or(io::ErrorKind::NotConnected)?;
-        listening.pause();
-        Ok((id, listening.local_addr()?))
+    let backlog = SharedBacklog::new(group.handles().len(), &listen);
+    // Nobody is accepted before all can be given theirs; until then the factory is asked for nothing.
+    let (acceptor, addresses) = ask_one(group, index, move |context| {
+        let id = context.listen(listen, |_, _| None)?;
+        context.listener(id).ok_or(io::ErrorKind::NotConnected)?.pause();
+        Ok((id, addresses_of(context, id)?))
     })?;
-    let backlog = SharedBacklog::new(group.handles().len());
-    let (local, taken) = (address.clone(), backlog.clone());
+    let (local, taken) = (addresses[0].clone(), backlog.clone());
     let made = group.ask_each_patiently(move |index, context| {
         let factory = make(index, context);
-        let id = taken.listen(context, index, local.clone(), factory)?;
-        set_limits(context, id, limits.as_ref());
-        Ok(id)
+        taken.listen(context, index, local.clone(), factory)
     });
     let result = made.and_then(|made| all_or_none(group, made, |&id| id)).and_then(|listeners| {
         ask_one(group, index, move |context| {
@@ -251,7 +163,7 @@ where
             backlog.accept_by(context, acceptor);
             Ok(())
         })?;
-        Ok(GroupListener { address, listeners, acceptor: Some((index, acceptor)) })
+        Ok(GroupListener { addresses, listeners, acceptor: Some((index, acceptor)) })
     });
     if result.is_err() {
         close(group, index, acceptor);
@@ -259,14 +171,8 @@ where
     result
 }
 
-/// Until it is accepted from, its factory is asked for nothing.
-fn listen_on(context: &mut Context<'_>, target: Target) -> io::Result<ListenerId> {
-    match target {
-        Target::Tcp(address) => context.listen(address, |_, _| None),
-        #[cfg(unix)]
-        Target::Unix(address, mode) => context.listen_unix(address, mode, |_, _| None),
-        Target::Ready(listener) => context.listen_on(listener, |_, _| None),
-    }
+fn addresses_of(context: &mut Context<'_>, id: ListenerId) -> io::Result<Vec<Address>> {
+    context.listener(id).ok_or(io::ErrorKind::NotConnected)?.local_addrs()
 }
 
 /// Has one loop do something, and waits for what comes of it.
@@ -315,12 +221,6 @@ fn close(group: &GroupHandle, index: usize, listener: ListenerId) {
     });
     if let Err(error @ PostError::Full(_)) = posted {
         log::error!("loop {index} of the group keeps listening on what others do not: {error}");
-    }
-}
-
-fn set_limits(context: &mut Context<'_>, id: ListenerId, limits: Option<&Limits>) {
-    if let (Some(mut listening), Some(limits)) = (context.listener(id), limits) {
-        listening.set_limits(limits.clone());
     }
 }
 

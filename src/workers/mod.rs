@@ -13,6 +13,6 @@ mod pool;
 pub use error::{GroupError, LoopFailure};
 pub use group::{EventLoopGroup, GroupBuilder};
 pub use group_handle::GroupHandle;
-pub use listen::{Distribution, GroupListener, Listen};
+pub use listen::{Distribution, GroupListen, GroupListener};
 pub use member::WhenLoopFails;
 pub use pool::{Job, WorkError, WorkerPool};

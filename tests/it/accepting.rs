@@ -39,8 +39,10 @@ fn an_address_is_free_again_at_once_though_a_connection_of_it_has_just_ended() {
 
 #[test]
 fn a4_a_backlog_of_0_serves() {
-    let mut event_loop = switchboard::EventLoop::with_limits(switchboard::Limits::default().with_backlog(0)).unwrap();
-    let address = listen(&mut event_loop, || Echo);
+    let mut event_loop = event_loop();
+    let at = switchboard::Listen::at(crate::support::any_port()).backlog(0);
+    let listener = event_loop.context().listen(at, |_, _| Some(Box::new(Echo))).unwrap();
+    let address = crate::support::address_of(&mut event_loop.context(), listener);
     for _ in 0..10 {
         let back = serve_while(&mut event_loop, move || {
             let mut client = connect(address);
@@ -103,7 +105,7 @@ fn ready_made_listeners_and_streams_are_taken() {
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
     let ready_made = TcpListener::bind(any_port()).unwrap();
-    let listener = context.listen_on(ready_made, |_, _| Some(Box::new(Echo))).unwrap();
+    let listener = context.listen(ready_made, |_, _| Some(Box::new(Echo))).unwrap();
     let listened = address_of(&mut context, listener);
     let other = TcpListener::bind(any_port()).unwrap();
     let accepted_address = other.local_addr().unwrap();
@@ -143,7 +145,7 @@ fn accepted_streams_have_no_delay_and_urgent_data_in_line() {
             data.len()
         }
     }
-    context.listen_on(ready_made, |_, _| Some(Box::new(Check))).unwrap();
+    context.listen(ready_made, |_, _| Some(Box::new(Check))).unwrap();
     let _client = connect(second);
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
 }
@@ -170,7 +172,7 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
         noted.borrow_mut().push(peer.as_inet());
         None
     };
-    context.listen_on(both, refuse).unwrap();
+    context.listen(both, refuse).unwrap();
     let client = connect((Ipv4Addr::LOCALHOST, port).into());
     turn_until(&mut event_loop, |_| !peers.borrow().is_empty());
     assert_eq!(*peers.borrow(), [Some(client.local_addr().unwrap())]);
@@ -183,7 +185,7 @@ fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_proces
     let address = socket.local_addr().unwrap();
     // As one has it to whom it was handed.
     let theirs = socket.try_clone().unwrap();
-    let id = event_loop.context().listen_on(socket, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(socket, |_, _| Some(Box::new(Echo))).unwrap();
     event_loop.context().listener(id).unwrap().close();
     let _client = connect(address);
     for _ in 0..3 {

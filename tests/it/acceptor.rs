@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::workers::{Distribution, EventLoopGroup, GroupListener, Listen, WhenLoopFails};
+use switchboard::workers::{Distribution, EventLoopGroup, GroupListen, GroupListener, WhenLoopFails};
 use switchboard::{
     Address, ConnectionId, Context, Counters, Limits, ListenerId, LoopLimits, PanicPolicy, Protocol, Transport,
     WhenFull,
@@ -59,7 +59,8 @@ impl Scene {
                 Some(Box::new(Silent { index, made: made.clone() }) as Box<dyn Protocol>)
             }
         };
-        let listener = group.listen_each(Listen::on(any_port()).distribution(Distribution::Acceptor), make).unwrap();
+        let listener =
+            group.listen_each(GroupListen::at(any_port()).distribution(Distribution::Acceptor), make).unwrap();
         Scene { group, listener, made }
     }
 
@@ -427,7 +428,7 @@ fn a4_in_a_group_that_refuses_a_newcomer_is_refused_only_where_every_loop_is_ful
 #[test]
 fn a4_a_factory_that_refuses_takes_no_room_away() {
     let group = EventLoopGroup::builder(NonZeroUsize::new(2).unwrap()).limits(capped(1)).start().unwrap();
-    let target = Listen::on(any_port()).distribution(Distribution::Acceptor);
+    let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
     let listener = group.listen(target, |_, _| None).unwrap();
     for _ in 0..20 {
         assert!(is_turned_away(&mut connect(listener.local_addr().as_inet().unwrap())));
@@ -458,7 +459,7 @@ fn a4_a_crowd_in_front_of_a_group_is_served_one_and_all_and_never_more_at_a_time
         let limits = capped(connections_max).with_linger_timeout(FOR_EVER);
         let group = EventLoopGroup::builder(NonZeroUsize::new(loops).unwrap()).limits(limits).start().unwrap();
         let most = Arc::new(AtomicUsize::new(0));
-        let target = Listen::on(any_port()).distribution(Distribution::Acceptor);
+        let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
         let noted = most.clone();
         let listener = group.listen(target, move |_, _| Some(Box::new(Answers { most: noted.clone() }))).unwrap();
         let clients: Vec<_> = (0..CLIENTS)
@@ -486,10 +487,9 @@ fn a4_a_group_with_a_backlog_of_0_serves() {
         if distribution == Distribution::ReusePort && !cfg!(target_os = "linux") {
             continue;
         }
-        let limits = Limits::default().with_backlog(0);
-        let group = EventLoopGroup::builder(NonZeroUsize::new(2).unwrap()).limits(limits).start().unwrap();
+        let group = EventLoopGroup::new(NonZeroUsize::new(2).unwrap()).unwrap();
         let most = Arc::new(AtomicUsize::new(0));
-        let target = Listen::on(any_port()).distribution(distribution);
+        let target = GroupListen::at(switchboard::Listen::at(any_port()).backlog(0)).distribution(distribution);
         let listener = group.listen(target, move |_, _| Some(Box::new(Answers { most: most.clone() }))).unwrap();
         for _ in 0..10 {
             let mut answer = [0; 6];

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// A loop that serves what it is fed, its ends noted.
-fn fed_loop(limits: Limits) -> (EventLoop, Feeder, Ends) {
+fn fed_loop(limits: Limits, backlog: usize) -> (EventLoop, Feeder, Ends) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
     let ends = Ends::default();
@@ -25,7 +25,7 @@ fn fed_loop(limits: Limits) -> (EventLoop, Feeder, Ends) {
         assert!(peer.as_inet().is_some());
         Some(Box::new(NotingEnd { inner: Echo, ends: notes.clone() }) as Box<dyn Protocol>)
     };
-    let feeder = event_loop.context().listen_fed(any_port().into(), factory).unwrap();
+    let feeder = event_loop.context().listen_fed(any_port().into(), backlog, factory).unwrap();
     (event_loop, feeder, ends)
 }
 
@@ -49,7 +49,7 @@ fn is_closed(client: &TcpStream) -> bool {
 
 #[test]
 fn a4_who_is_fed_over_the_cap_waits_and_a_full_backlog_gives_back() {
-    let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_connections_max(2).with_backlog(3));
+    let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_connections_max(2), 3);
     let mut clients = Vec::new();
     for _ in 0..3 {
         let (client, server) = pair();
@@ -77,7 +77,7 @@ fn a4_who_is_fed_over_the_cap_waits_and_a_full_backlog_gives_back() {
 
 #[test]
 fn a4_a_backlog_of_0_holds_one() {
-    let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_backlog(0));
+    let (mut event_loop, feeder, ends) = fed_loop(Limits::default(), 0);
     for served in 1..=3 {
         let (client, server) = pair();
         feeder.feed(server).unwrap();
@@ -115,7 +115,7 @@ fn half_answered() -> (TcpStream, Detached) {
 fn x5_half_an_answer_that_is_fed_and_not_served_ends_by_a_reset() {
     for is_refused in [true, false] {
         let mut event_loop = event_loop();
-        let feeder = event_loop.context().listen_fed(any_port().into(), |_, _| None).unwrap();
+        let feeder = event_loop.context().listen_fed(any_port().into(), 1024, |_, _| None).unwrap();
         let (mut client, connection) = half_answered();
         feeder.feed(connection).unwrap();
         match is_refused {
@@ -130,7 +130,7 @@ fn x5_half_an_answer_that_is_fed_and_not_served_ends_by_a_reset() {
 #[test]
 fn g1_connections_fed_by_four_threads_to_a_sleeping_loop_are_each_served_once() {
     const EACH: usize = 150;
-    let (mut event_loop, feeder, ends) = fed_loop(Limits::default().with_backlog(40));
+    let (mut event_loop, feeder, ends) = fed_loop(Limits::default(), 40);
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let feeder = feeder.clone();
@@ -184,7 +184,7 @@ fn c7_what_was_unread_and_unsent_goes_on_where_it_is_fed() {
     turn_until(&mut first, |context| context.connection_count() == 0);
     let detached = receiver.try_recv().unwrap();
     assert_eq!(detached.unread(), b"and back");
-    let (mut second, feeder, ends) = fed_loop(Limits::default());
+    let (mut second, feeder, ends) = fed_loop(Limits::default(), 1024);
     feeder.feed(detached).unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
     turn_until(&mut second, |_| ends.borrow().len() == 1);
@@ -193,7 +193,7 @@ fn c7_what_was_unread_and_unsent_goes_on_where_it_is_fed() {
 
 #[test]
 fn a6_a_closed_listener_and_a_dropped_loop_give_back_and_close_who_waits() {
-    let (mut event_loop, feeder, _) = fed_loop(Limits::default());
+    let (mut event_loop, feeder, _) = fed_loop(Limits::default(), 1024);
     let (waiting, server) = pair();
     feeder.feed(server).unwrap();
     event_loop.context().listener(feeder.listener_id()).unwrap().close();
@@ -201,7 +201,7 @@ fn a6_a_closed_listener_and_a_dropped_loop_give_back_and_close_who_waits() {
     let (_kept, server) = pair();
     assert!(matches!(feeder.feed(server), Err(PostError::Gone(_))));
 
-    let (event_loop, feeder, _) = fed_loop(Limits::default());
+    let (event_loop, feeder, _) = fed_loop(Limits::default(), 1024);
     let (waiting, server) = pair();
     feeder.feed(server).unwrap();
     drop(event_loop);
@@ -227,7 +227,7 @@ fn giving_away(
 
 #[test]
 fn a5_what_one_loop_accepts_is_served_by_another() {
-    let (mut serving, feeder, ends) = fed_loop(Limits::default());
+    let (mut serving, feeder, ends) = fed_loop(Limits::default(), 1024);
     let mut accepting = event_loop();
     let (_, address) = giving_away(&mut accepting, move |_, connection| feeder.feed(connection).unwrap());
     let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();

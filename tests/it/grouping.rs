@@ -9,9 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use switchboard::workers::{
-    Distribution, EventLoopGroup, GroupBuilder, GroupListener, Listen, LoopFailure, WhenLoopFails,
+    Distribution, EventLoopGroup, GroupBuilder, GroupListen, GroupListener, LoopFailure, WhenLoopFails,
 };
-use switchboard::{Address, CloseReason, Context, Limits, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull};
+use switchboard::{
+    Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull,
+};
 
 use crate::support::{PATIENCE, any_port, connect, read_all};
 
@@ -54,7 +56,7 @@ fn inet(listener: &GroupListener) -> SocketAddr {
 }
 
 /// Listens with a `Member` for each connection.
-fn listen(group: &EventLoopGroup, target: impl Into<Listen>) -> GroupListener {
+fn listen(group: &EventLoopGroup, target: impl Into<GroupListen>) -> GroupListener {
     let make = |index, _: &mut Context<'_>| {
         move |_: &mut Context<'_>, _: &Address| Some(Box::new(Member { index, ends: None }) as Box<dyn Protocol>)
     };
@@ -102,7 +104,7 @@ fn group_spreads_connections_over_all_loops_and_sums_what_they_count() {
     const CLIENTS: usize = 60;
     for distribution in BOTH {
         let group = group(2);
-        let listener = listen(&group, Listen::on(any_port()).distribution(distribution));
+        let listener = listen(&group, GroupListen::at(any_port()).distribution(distribution));
         assert_eq!((listener.distribution(), listener.listeners().len()), (distribution, 2));
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(inet(&listener))).collect();
         let on_first = clients.iter().filter(|(_, index)| *index == 0).count();
@@ -129,7 +131,7 @@ fn group_spreads_connections_over_all_loops_and_sums_what_they_count() {
 #[test]
 fn group_gives_a_new_connection_to_the_loop_that_has_the_fewest() {
     let group = group(3);
-    let listener = listen(&group, Listen::on(any_port()).distribution(Distribution::Acceptor));
+    let listener = listen(&group, GroupListen::at(any_port()).distribution(Distribution::Acceptor));
     let mut clients: Vec<_> = (0..9).map(|_| client(inet(&listener))).collect();
     assert_eq!(clients.iter().map(|(_, index)| index % 3).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     clients.retain(|(_, index)| *index != 1);
@@ -144,7 +146,8 @@ fn group_gives_a_new_connection_to_the_loop_that_has_the_fewest() {
 fn group_has_one_port_for_all_and_each_listener_has_its_loops_limits() {
     let group = group(3);
     let limits = Limits::default().with_connections_max(1).with_when_full(WhenFull::Refuse);
-    let listener = listen(&group, Listen::on(any_port()).distribution(Distribution::ReusePort).limits(limits));
+    let listener =
+        listen(&group, GroupListen::at(Listen::at(any_port()).limits(limits)).distribution(Distribution::ReusePort));
     let (address, ids) = (listener.local_addr().clone(), listener.listeners().to_vec());
     assert_ne!(inet(&listener).port(), 0);
     let local = group
@@ -189,7 +192,7 @@ fn group_loops_have_state_of_their_own() {
 }
 
 /// Listens with members that tell of their ends.
-fn telling(group: &EventLoopGroup, target: impl Into<Listen>) -> (SocketAddr, mpsc::Receiver<(usize, String)>) {
+fn telling(group: &EventLoopGroup, target: impl Into<GroupListen>) -> (SocketAddr, mpsc::Receiver<(usize, String)>) {
     let (send, ends) = mpsc::channel();
     let make = move |index, _: &mut Context<'_>| {
         let send = send.clone();
@@ -204,7 +207,7 @@ fn telling(group: &EventLoopGroup, target: impl Into<Listen>) -> (SocketAddr, mp
 fn group_stops_all_loops_at_once_and_tells_every_connection() {
     for distribution in BOTH {
         let group = group(2);
-        let (address, ends) = telling(&group, Listen::on(any_port()).distribution(distribution));
+        let (address, ends) = telling(&group, GroupListen::at(any_port()).distribution(distribution));
         let clients: Vec<_> = (0..10).map(|_| client(address)).collect();
         group.handle().clone().stop();
         let counters = group.join().unwrap();
@@ -239,7 +242,7 @@ fn with_output_pending(group: &EventLoopGroup) -> [TcpStream; 2] {
     let make = |index, _: &mut Context<'_>| {
         move |_: &mut Context<'_>, _: &Address| Some(Box::new(Floods(index)) as Box<dyn Protocol>)
     };
-    let target = Listen::on(any_port()).distribution(Distribution::Acceptor);
+    let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
     let listener = group.listen_each(target, make).unwrap();
     let clients = [client(inet(&listener)), client(inet(&listener))];
     assert_eq!((clients[0].1, clients[1].1), (0, 1));
@@ -284,7 +287,7 @@ fn group_shutdown_has_one_deadline_which_can_be_brought_nearer() {
 fn group_drain_lets_connections_end_by_themselves_on_every_loop() {
     for distribution in BOTH {
         let group = group(2);
-        let listener = listen(&group, Listen::on(any_port()).distribution(distribution));
+        let listener = listen(&group, GroupListen::at(any_port()).distribution(distribution));
         let mut clients = one_on_each(inet(&listener));
         group.drain(PATIENCE);
         let handle = group.handle().clone();
@@ -379,9 +382,9 @@ fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
     let group = plan.start().unwrap();
     for distribution in BOTH {
         // What the first has accepted for all ends with it; so let it be the other one's.
-        listen(&group, Listen::on(any_port()).distribution(distribution));
+        listen(&group, GroupListen::at(any_port()).distribution(distribution));
     }
-    let listener = listen(&group, Listen::on(any_port()).distribution(Distribution::Acceptor));
+    let listener = listen(&group, GroupListen::at(any_port()).distribution(Distribution::Acceptor));
     assert_eq!(listener.acceptor().map(|(index, _)| index), Some(1));
     let mut clients = one_on_each(inet(&listener));
     clients[0].write_all(b"!").unwrap();
@@ -441,14 +444,14 @@ fn group_listens_on_all_loops_or_on_none() {
             assert!(index != 1, "the second one's factory");
             |_: &mut Context<'_>, _: &Address| None
         };
-        let error = group.listen_each(Listen::on(address).distribution(distribution), make).unwrap_err();
+        let error = group.listen_each(GroupListen::at(address).distribution(distribution), make).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
         wait_until(|| TcpStream::connect(address).is_err());
     }
     // Somebody has the address.
     let taken = TcpListener::bind(any_port()).unwrap();
     for distribution in BOTH {
-        let target = Listen::on(taken.local_addr().unwrap()).distribution(distribution);
+        let target = GroupListen::at(taken.local_addr().unwrap()).distribution(distribution);
         assert_eq!(group.listen(target, |_, _| None).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
     // A loop cannot wait for itself.
@@ -465,7 +468,7 @@ fn a4_where_all_loops_are_full_who_comes_waits_in_front_of_them_and_none_is_lost
     const CLIENTS: usize = 12;
     let group = group(2);
     let limits = Limits::default().with_connections_max(2);
-    let target = Listen::on(any_port()).distribution(Distribution::Acceptor).limits(limits);
+    let target = GroupListen::at(Listen::at(any_port()).limits(limits)).distribution(Distribution::Acceptor);
     let listener = listen(&group, target);
     let mut waiting: Vec<_> = (0..CLIENTS).map(|_| connect(inet(&listener))).collect();
     for served in 4..=CLIENTS {
@@ -498,9 +501,9 @@ fn group_serves_a_unix_socket_from_all_loops() {
     use switchboard::UnixAddress;
 
     let path = std::env::temp_dir().join(format!("switchboard-group-{}", std::process::id()));
-    let target = || Listen::on(UnixAddress::Path(path.clone())).mode(0o600);
+    let target = || Listen::at(UnixAddress::Path(path.clone())).mode(0o600);
     let group = group(2);
-    let forced = group.listen(target().distribution(Distribution::ReusePort), |_, _| None);
+    let forced = group.listen(GroupListen::at(target()).distribution(Distribution::ReusePort), |_, _| None);
     assert_eq!(forced.unwrap_err().kind(), ErrorKind::Unsupported);
     let listener = listen(&group, target());
     assert_eq!(listener.local_addr(), &Address::Unix(UnixAddress::Path(path.clone())));
@@ -555,7 +558,7 @@ mod in_a_process_of_its_own {
         let plan = builder(2).panic_policy(PanicPolicy::Propagate);
         let group = plan.setup(move |_, _| if round % 4 == 3 { Err(ErrorKind::Other.into()) } else { Ok(()) }).start();
         let Ok(group) = group else { return };
-        let listener = listen(&group, Listen::on(any_port()).distribution(BOTH[round % 2]));
+        let listener = listen(&group, GroupListen::at(any_port()).distribution(BOTH[round % 2]));
         let mut clients: Vec<_> = (0..4).map(|_| client(inet(&listener))).collect();
         clients.iter_mut().for_each(|(client, _)| echoes(client, b"hello"));
         match round % 4 {

@@ -129,7 +129,7 @@ fn fed_loop(
 ) -> (EventLoop, Feeder) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
-    let feeder = event_loop.context().listen_fed(any_port().into(), factory).unwrap();
+    let feeder = event_loop.context().listen_fed(any_port().into(), 1024, factory).unwrap();
     (event_loop, feeder)
 }
 

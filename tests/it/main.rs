@@ -45,6 +45,7 @@ mod rooms;
 mod rules;
 #[cfg(all(unix, feature = "service"))]
 mod service;
+mod several_sockets;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;
 #[cfg(unix)]

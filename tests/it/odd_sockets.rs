@@ -79,7 +79,7 @@ fn r6_an_mptcp_listener_is_taken_and_all_that_its_clients_send_is_read() {
     let (received, options) = (Received::default(), Rc::<RefCell<Vec<_>>>::default());
     let (into, of) = (received.clone(), options.clone());
     let mut context = event_loop.context();
-    let id = context.listen_on(listener, move |_, _| Some(Box::new(Collect(into.clone(), of.clone())))).unwrap();
+    let id = context.listen(listener, move |_, _| Some(Box::new(Collect(into.clone(), of.clone())))).unwrap();
     let address = address_of(&mut context, id);
     let mut client = mptcp_client(address).unwrap();
     assert_reads_all(&mut event_loop, &mut client, &received);
@@ -100,7 +100,7 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         let protocol = move || Box::new(Collect(into.clone(), of.clone()));
         let mut context = event_loop.context();
         if is_fed {
-            let feeder = context.listen_fed(any_port().into(), move |_, _| Some(protocol())).unwrap();
+            let feeder = context.listen_fed(any_port().into(), 1024, move |_, _| Some(protocol())).unwrap();
             feeder.feed(server).unwrap();
         } else {
             context.attach(server, protocol()).unwrap();
@@ -125,7 +125,7 @@ fn x2_an_mptcp_stream_is_echoed_to_its_end_and_an_abort_resets_it() {
     let Some(listener) = mptcp_listener() else { return };
     let mut event_loop = event_loop();
     let mut context = event_loop.context();
-    let id = context.listen_on(listener, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = context.listen(listener, |_, _| Some(Box::new(Echo))).unwrap();
     let address = address_of(&mut context, id);
     let client = serve_while(&mut event_loop, move || {
         let mut client = mptcp_client(address).unwrap();

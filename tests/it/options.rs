@@ -38,7 +38,7 @@ fn every_socket_takes_any_option_through_its_descriptor() {
     let mut context = event_loop.context();
     let listener = context.listen(any_port(), |_, _| Some(Box::new(Echo))).unwrap();
     let address = address_of(&mut context, listener);
-    set_and_read_back(&SockRef::from(&context.listener(listener).unwrap().socket().unwrap()), true);
+    set_and_read_back(&SockRef::from(&context.listener(listener).unwrap().sockets().next().unwrap()), true);
     let datagram = context.bind_datagram(any_port(), Box::new(Ignores)).unwrap();
     set_and_read_back(&SockRef::from(&context.datagram(datagram).unwrap().socket().unwrap()), false);
     let ours = context.connect(address, Box::new(Echo)).unwrap();
@@ -133,7 +133,7 @@ fn x1_a_time_to_linger_that_a_listener_hands_on_holds_nobody_up() {
     // Who waits already has what the listener had until then, as behind a service manager's.
     let _early = unreading_client(address);
     let notes = found.clone();
-    event_loop.context().listen_on(listener, move |_, _| Some(Box::new(AnswersUnread(notes.clone())))).unwrap();
+    event_loop.context().listen(listener, move |_, _| Some(Box::new(AnswersUnread(notes.clone())))).unwrap();
     assert_closes_at_once(&mut event_loop, &found, "early");
     let _late = unreading_client(address);
     assert_closes_at_once(&mut event_loop, &found, "late");
@@ -155,7 +155,7 @@ fn x1_a_time_to_linger_of_a_stream_that_is_taken_in_holds_nobody_up() {
             "fed" => {
                 let mut protocol = Some(protocol);
                 let feeder = context
-                    .listen_fed(any_port().into(), move |_, _| protocol.take().map(|protocol| protocol as Box<_>))
+                    .listen_fed(any_port().into(), 1024, move |_, _| protocol.take().map(|protocol| protocol as Box<_>))
                     .unwrap();
                 feeder.feed(stream).unwrap();
             }
@@ -176,7 +176,7 @@ fn r6_who_waited_before_a_listener_was_handed_over_has_the_options_of_all_others
     let address = listener.local_addr().unwrap();
     let _early = [unreading_client(address), unreading_client(address)];
     let notes = found.clone();
-    event_loop.context().listen_on(listener, move |_, _| Some(Box::new(AnswersUnread(notes.clone())))).unwrap();
+    event_loop.context().listen(listener, move |_, _| Some(Box::new(AnswersUnread(notes.clone())))).unwrap();
     turn_until(&mut event_loop, |context| context.counters().connections_lost == 2);
     let _late = unreading_client(address);
     turn_until(&mut event_loop, |context| context.counters().connections_lost == 3);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use switchboard::server::{Requests, Serving, SocketServer};
-use switchboard::{EventLoop, UnixAddress};
+use switchboard::{EventLoop, Listen, UnixAddress};
 
 use crate::request_handlers::{Errors, ask, tcp};
 use crate::support::{PATIENCE, any_port, connect, event_loop, read_all, serve_while, turn_until};
@@ -171,7 +171,8 @@ fn children_that_answer_a_datagram_too_late_or_too_much_are_killed() {
 fn children_are_killed_where_the_server_ends_before_they_do() {
     let folder = std::env::temp_dir().join(format!("switchboard-children-{}", std::process::id()));
     let address = UnixAddress::Path(folder.clone());
-    let mut server = SocketServer::unix(address, Some(0o600), script(1, "echo here; exec sleep 1000")).unwrap();
+    let mut server =
+        SocketServer::listen(Listen::at(address).mode(0o600), script(1, "echo here; exec sleep 1000")).unwrap();
     let mut client = std::os::unix::net::UnixStream::connect(&folder).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let handle = server.handle();

@@ -258,7 +258,7 @@ fn handlers_give_a_connection_back_to_the_loop_with_what_they_have_not_read() {
 #[test]
 fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
     for requests in ways() {
-        let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+        let mut server = SocketServer::listen(any_port(), requests).unwrap();
         let address = server.local_addr().as_inet().unwrap();
         assert!(!server.handle_request(Some(Duration::ZERO)).unwrap(), "nobody has come");
         let clients = thread::spawn(move || {
@@ -282,7 +282,7 @@ fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
 #[test]
 fn handlers_of_one_request_do_not_begin_a_second_one() {
     for requests in ways() {
-        let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+        let mut server = SocketServer::listen(any_port(), requests).unwrap();
         let address = server.local_addr().as_inet().unwrap();
         let clients = thread::spawn(move || {
             let mut both = [connect(address), connect(address)];
@@ -308,7 +308,7 @@ fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begu
             capitals(request)
         }
     });
-    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+    let mut server = SocketServer::listen(any_port(), requests).unwrap();
     let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
     let client = thread::spawn(move || {
         assert_eq!(ask(address, b"one\n"), b"ONE\n");
@@ -335,7 +335,7 @@ fn x3_one_more_stop_ends_the_wait_for_requests_at_once() {
             capitals(request)
         }
     });
-    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+    let mut server = SocketServer::listen(any_port(), requests).unwrap();
     let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
     let stops = handle.clone();
     let silent = thread::spawn(move || {
@@ -444,7 +444,7 @@ fn handlers_and_their_threads_leave_nothing_behind_after_many_requests() {
             capitals(request)
         }
     });
-    let mut server = SocketServer::tcp(any_port(), requests).unwrap();
+    let mut server = SocketServer::listen(any_port(), requests).unwrap();
     let (address, handle) = (server.local_addr().as_inet().unwrap(), server.handle());
     let clients = thread::spawn(move || {
         let clients: Vec<_> = (0..4)

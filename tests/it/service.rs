@@ -17,7 +17,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switchboard::service::Service;
 use switchboard::signals::Signal;
-use switchboard::{Address, Context, Endpoint, EventLoop, Protocol, Transport};
+use switchboard::{Endpoint, EventLoop, Protocol, Transport};
 
 use crate::process::{Process, send, wait_until};
 use crate::support::{PATIENCE, any_port, connect};
@@ -122,14 +122,8 @@ fn serve(takes_over: bool) -> io::Result<()> {
     let mut addresses = Vec::new();
     for endpoint in std::env::var(ENDPOINTS).unwrap().lines() {
         let endpoint: Endpoint = endpoint.parse().unwrap();
-        let mut panics = std::env::var(CHILD).is_ok_and(|scene| scene == "panics once");
-        let factory = move |_: &mut Context<'_>, _: &Address| -> Option<Box<dyn Protocol>> {
-            assert!(!std::mem::take(&mut panics), "as asked for");
-            Some(Box::new(Tells))
-        };
-        for listener in service.listen_all(&mut event_loop.context(), &endpoint, factory)? {
-            addresses.push(event_loop.context().listener(listener).unwrap().local_addr()?);
-        }
+        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Box::new(Tells)))?;
+        addresses.extend(event_loop.context().listener(listener).unwrap().local_addrs()?);
     }
     service.start(&mut event_loop.context())?;
     if !takes_over {
@@ -397,17 +391,6 @@ fn service_listens_on_all_sockets_of_a_name_and_a_restart_hands_on_all_of_them()
     assert_eq!(successors, [successors[0]; 3]);
     assert_ne!(successors[0], process.child.id());
     send(successors[0], Signal::TERM);
-}
-
-#[test]
-fn service_factory_that_panics_costs_one_connection_of_all_sockets_of_its_name() {
-    let listeners = [(); 2].map(|()| TcpListener::bind(any_port()).unwrap());
-    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
-    let process =
-        start("panics once", &["systemd:web"], listeners.map(|listener| ("web", listener.into())).into(), |_| {});
-    let error = connect(addresses[0]).read(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert_eq!(addresses.map(|address| which(&mut connect(address))), [process.child.id(); 2]);
 }
 
 #[test]

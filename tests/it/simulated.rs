@@ -355,5 +355,5 @@ fn what_others_have_made_does_not_fit_a_simulated_loop() {
     let mut context = network.context(host);
     let unsupported = |error: std::io::Error| assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
     unsupported(context.attach(stream, Box::new(Echo)).unwrap_err());
-    unsupported(context.listen_on(listener, |_, _| None).unwrap_err());
+    unsupported(context.listen(listener, |_, _| None).unwrap_err());
 }

@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use switchboard::{Address, CloseReason, ConnectError, EventLoop, ListenerId, Protocol, Transport, UnixAddress};
+use switchboard::{
+    Address, CloseReason, ConnectError, EventLoop, Listen, ListenerId, Protocol, Transport, UnixAddress,
+};
 #[cfg(target_os = "linux")]
 use switchboard::{Connect, Context};
 
@@ -41,8 +43,9 @@ impl Drop for Folder {
 }
 
 fn listen_with_mode(event_loop: &mut EventLoop, path: &Path, mode: Option<u32>) -> io::Result<ListenerId> {
-    let address = UnixAddress::Path(path.to_owned());
-    event_loop.context().listen_unix(address, mode, |_, _| Some(Box::new(Echo)))
+    let listen = Listen::at(UnixAddress::Path(path.to_owned()));
+    let listen = mode.into_iter().fold(listen, Listen::mode);
+    event_loop.context().listen(listen, |_, _| Some(Box::new(Echo)))
 }
 
 fn listen(event_loop: &mut EventLoop, path: &Path) -> io::Result<ListenerId> {
@@ -146,8 +149,8 @@ fn n1_abstract_names_work_whatever_bytes_they_are() {
         assert_eq!(peer.to_string(), "unix:(unnamed)");
         Some(Box::new(Echo) as Box<dyn Protocol>)
     };
-    event_loop.context().listen_unix(address.clone(), None, factory).unwrap();
-    let taken = event_loop.context().listen_unix(address.clone(), None, |_, _| None).unwrap_err();
+    event_loop.context().listen(address.clone(), factory).unwrap();
+    let taken = event_loop.context().listen(address.clone(), |_, _| None).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
     let notes = talk(&mut event_loop, address);
     assert!(notes[0].starts_with(r"made to unix:@switchboard\x00\x1b[2J"), "{notes:?}");
@@ -251,7 +254,7 @@ fn n1_a_path_that_is_too_long_or_none_is_a_clear_error_and_makes_nothing() {
     let error = event_loop.context().connect(UnixAddress::Path(long), Client::sending(0).0).unwrap_err();
     assert!(error.to_string().contains("too long"), "{error}");
     for address in [UnixAddress::Path(PathBuf::new()), UnixAddress::Unnamed, UnixAddress::Path("a\0b".into())] {
-        let error = event_loop.context().listen_unix(address, None, |_, _| None).unwrap_err();
+        let error = event_loop.context().listen(address, |_, _| None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
     }
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
@@ -299,7 +302,7 @@ fn n1_the_peers_credentials_are_told_by_the_socket() {
     let who = Rc::new(RefCell::new(None));
     let tells = who.clone();
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Who(tells.clone())) as Box<dyn Protocol>);
-    event_loop.context().listen_unix(UnixAddress::Path(path.clone()), None, factory).unwrap();
+    event_loop.context().listen(UnixAddress::Path(path.clone()), factory).unwrap();
     let _client = connect(&path);
     turn_until(&mut event_loop, |_| who.borrow().is_some());
     let us = fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).unwrap();
@@ -341,13 +344,13 @@ fn n1_a_ready_made_listener_is_taken_and_its_path_left_to_whoever_made_it() {
     let mut event_loop = event_loop();
     let theirs = UnixListener::bind(&path).unwrap();
     let ours = theirs.try_clone().unwrap();
-    let id = event_loop.context().listen_on_unix(ours, |_, _| Some(Box::new(Echo))).unwrap();
+    let id = event_loop.context().listen(ours, |_, _| Some(Box::new(Echo))).unwrap();
     assert!(answers(&mut event_loop, &path));
-    assert!(event_loop.context().listener(id).unwrap().socket().is_some());
+    assert!(event_loop.context().listener(id).unwrap().sockets().next().is_some());
     close(&mut event_loop, id);
     assert!(path.exists());
     // It may be told to see to the path after all, as the last one who has the socket.
-    let id = event_loop.context().listen_on_unix(theirs, |_, _| None).unwrap();
+    let id = event_loop.context().listen(theirs, |_, _| None).unwrap();
     event_loop.context().listener(id).unwrap().set_unlinks(true).unwrap();
     close(&mut event_loop, id);
     assert!(!path.exists());

@@ -89,7 +89,7 @@ mod unix {
         let mut context = event_loop.context();
         let peer = match origin {
             Origin::Accepted => {
-                context.listen_unix(address, None, move |_, _| Some(protocol())).unwrap();
+                context.listen(address, move |_, _| Some(protocol())).unwrap();
                 UnixStream::connect_addr(&there).unwrap()
             }
             Origin::Connected => {

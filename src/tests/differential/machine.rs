@@ -154,7 +154,7 @@ impl Machine {
     }
 
     fn listen(&mut self, name: &str, backlog: u32) -> io::Result<String> {
-        let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog)?;
+        let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog, false)?;
         let address = listener.local_addr()?.as_inet().unwrap();
         self.addresses.insert(name.to_owned(), address);
         self.register(name, Socket::Listener(listener))?;
@@ -165,7 +165,7 @@ impl Machine {
     fn unanswered_address(&mut self) -> io::Result<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         if self.poller.is_in_memory() {
-            return Listener::bind(&self.poller, any, 1)?.local_addr().map(|address| address.as_inet().unwrap());
+            return Listener::bind(&self.poller, any, 1, false)?.local_addr().map(|address| address.as_inet().unwrap());
         }
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&any.into())?;
@@ -176,7 +176,7 @@ impl Machine {
 
     fn connect_to_itself(&mut self) -> io::Result<Stream> {
         loop {
-            let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), 1)?;
+            let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), 1, false)?;
             let address = listener.local_addr()?.as_inet().unwrap();
             drop(listener);
             match Stream::connect(&self.poller, address, Some(address)) {

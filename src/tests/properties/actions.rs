@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Listening, Phase, with};
 use super::program::{Program, make};
 use super::timers::{cancel, reset, set_timer};
 use crate::ids::AnyId;
-use crate::{Context, Detached, Timeout, Transport, WhenFull};
+use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
@@ -339,13 +339,16 @@ pub(super) fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize,
 pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     if ledger.listeners.len() < 4 && !ledger.ending[host] {
         ledger.coverage.hit("listen");
-        listen_at(ledger, context, host, ([0, 0, 0, 0], 0).into());
+        let count = ledger.random.between(1, 3) as usize;
+        listen_at(ledger, context, host, vec![([0, 0, 0, 0], 0).into(); count]);
     }
 }
 
-pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: std::net::SocketAddr) {
+pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: Vec<std::net::SocketAddr>) {
     let number = ledger.listeners.len();
-    let listened = context.listen(at, move |context, client| {
+    let backlog = [1, 16, 1024][ledger.random.below(3) as usize];
+    let (count, listen) = (at.len(), Listen::at(at).backlog(backlog));
+    let listened = context.listen(listen, move |context, client| {
         with(|ledger| {
             let client = client.as_inet()?;
             // Those that it has when it accepts.
@@ -358,14 +361,18 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
             Some(Box::new(program) as Box<dyn crate::Protocol>)
         })
     });
-    let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addr().ok()?.as_inet());
-    match (listened, at) {
-        (Ok(id), Some(at)) => {
+    let at = listened.as_ref().ok().and_then(|&id| context.listener(id)?.local_addrs().ok());
+    let at: Vec<_> = at.iter().flatten().filter_map(|at| at.as_inet()).collect();
+    match listened {
+        Ok(id) if at.len() == count => {
+            if count > 1 {
+                ledger.coverage.hit("listen at several addresses");
+            }
             let limits = ledger.limits.each.clone();
             ledger.listeners.push(Listening { host, id, at, limits, paused: false, closed: false });
         }
-        (Ok(_), None) => ledger.violated("a listener has no address"),
-        (Err(error), _) => ledger.violated(format!("cannot listen: {error}")),
+        Ok(_) => ledger.violated("a listener has not the addresses that it was given"),
+        Err(error) => ledger.violated(format!("cannot listen: {error}")),
     }
 }
 

@@ -236,14 +236,14 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
         for &host in hosts {
             let core = &network.event_loop(host).core;
             let mut own = 0;
-            core.parts.each_listener(|_, _| own += 1);
+            core.parts.each_listener(|_, listener| own += listener.sockets.len());
             listeners += own;
             let leftovers = core.leftovers(own);
             ledger.check(leftovers.is_empty(), || format!("left at the end: {}", leftovers.join(", ")));
         }
     }
     let sockets = network.sockets();
-    ledger.check(sockets == listeners, || format!("{sockets} sockets are left, and {listeners} listeners"));
+    ledger.check(sockets == listeners, || format!("{sockets} sockets are left, and {listeners} of them listen"));
     let idle = network.turns_without_progress_most();
     ledger.check(idle < SPIN_TURNS, || format!("{idle} turns in a row that did nothing"));
 }

@@ -83,6 +83,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "panic in a factory",
     "refuse",
     "listen",
+    "listen at several addresses",
     "close listener",
     "pause listener",
     "resume listener",

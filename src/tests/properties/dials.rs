@@ -181,7 +181,10 @@ impl Ledger {
     fn address_of(&self, answers: Answers, host: usize) -> SocketAddr {
         let of = |host: usize, port| SocketAddr::from(([10, 0, 0, host as u8 + 1], port));
         match answers {
-            Answers::Listener(index) => of(self.listeners[index].host, self.listeners[index].at.port()),
+            Answers::Listener(index) => {
+                let listener = &self.listeners[index];
+                of(listener.host, listener.at[self.streams.len() % listener.at.len()].port())
+            }
             Answers::Nobody | Answers::Itself => of(host, NOBODYS_PORT),
             Answers::Never => (NEVER, NOBODYS_PORT).into(),
         }

@@ -177,7 +177,8 @@ pub(super) struct Asked {
 pub(super) struct Listening {
     pub(super) host: usize,
     pub(super) id: ListenerId,
-    pub(super) at: SocketAddr,
+    /// One address, or several.
+    pub(super) at: Vec<SocketAddr>,
     pub(super) limits: Limits,
     pub(super) paused: bool,
     pub(super) closed: bool,

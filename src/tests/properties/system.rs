@@ -82,7 +82,7 @@ impl System {
         }
         let at = network.address(hosts[0], PORT);
         let mut context = network.context(hosts[0]);
-        with(|ledger| actions::listen_at(ledger, &mut context, 0, at));
+        with(|ledger| actions::listen_at(ledger, &mut context, 0, vec![at]));
         let mut system = System { network, hosts, clients: Vec::new(), moves, patient: setup.patient, at_once, traced };
         system.connect();
         system
@@ -433,7 +433,6 @@ fn pick_limits(random: &mut Random, patient: bool) -> LoopLimits {
     limits.each.datagrams_per_turn_max = pick(random, &[1, 64]);
     limits.lookups_max = pick(random, &[1, 4]);
     let each = &mut limits.each;
-    each.backlog = pick(random, &[1, 16, 1024]);
     each.close_timeout = pick(random, &[seconds(5), Duration::from_millis(30)]);
     if patient {
         (each.linger_timeout, each.close_timeout) = (seconds(3000), seconds(3000));

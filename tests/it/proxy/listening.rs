@@ -174,7 +174,7 @@ fn proxy_a_unix_listener_serves_who_comes_through_a_proxy() {
         assert_eq!(carried.proxy().to_string(), "unix:(unnamed)");
         Some(Box::new(Greets))
     });
-    event_loop.context().listen_unix(address, None, factory).unwrap();
+    event_loop.context().listen(address, factory).unwrap();
     let answer = serve_while(&mut event_loop, move || {
         let client = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
         client.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();

@@ -46,7 +46,7 @@ impl Protocol for Talker {
 fn listen(event_loop: &mut EventLoop, ends: &Ends) -> SocketAddr {
     let (ends, mut context) = (ends.clone(), event_loop.context());
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Talker(ends.clone())) as Box<dyn Protocol>);
-    let id = context.listen((Ipv4Addr::LOCALHOST, 0).into(), factory).unwrap();
+    let id = context.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), factory).unwrap();
     context.unref(id);
     context.listener(id).unwrap().local_addr().unwrap().as_inet().unwrap()
 }

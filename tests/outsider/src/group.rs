@@ -9,10 +9,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use switchboard::workers::{
-    Distribution, EventLoopGroup, GroupBuilder, GroupError, GroupHandle, GroupListener, Listen, LoopFailure,
+    Distribution, EventLoopGroup, GroupBuilder, GroupError, GroupHandle, GroupListen, GroupListener, LoopFailure,
     WhenLoopFails,
 };
-use switchboard::{Address, Context, Counters, Handle, Limits, PanicPolicy, Protocol, Transport};
+use switchboard::{Address, Context, Counters, Handle, Limits, Listen, PanicPolicy, Protocol, Transport};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,7 +39,7 @@ struct Server {
 fn plan() -> GroupBuilder {
     EventLoopGroup::builder(NonZeroUsize::new(2).unwrap())
         .name("embedded")
-        .limits(Limits::default().with_backlog(100))
+        .limits(Limits::default())
         .panic_policy(PanicPolicy::Propagate)
         .when_loop_fails(WhenLoopFails::StopAll)
         .setup(|index, context: &mut Context<'_>| {
@@ -48,7 +48,7 @@ fn plan() -> GroupBuilder {
         })
 }
 
-fn serve(target: impl Into<Listen>) -> Result<Server, Box<dyn Error>> {
+fn serve(target: impl Into<GroupListen>) -> Result<Server, Box<dyn Error>> {
     let group = plan().start()?;
     let make = |index: usize, _: &mut Context<'_>| {
         let name = Rc::from(format!("{index}:"));
@@ -71,7 +71,8 @@ fn ask(listener: &GroupListener) -> Vec<u8> {
 #[test]
 fn a_server_on_two_cores() {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let target = Listen::on(any_port).distribution(Distribution::Acceptor).limits(Limits::default());
+    let target = GroupListen::at(Listen::at(any_port).limits(Limits::default()).backlog(100))
+        .distribution(Distribution::Acceptor);
     let Server { group, listener, handle } = serve(target).unwrap();
     assert_eq!(
         (listener.distribution(), listener.acceptor().map(|(index, _)| index)),

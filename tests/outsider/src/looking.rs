@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, LoopLimits, Losses,
-    PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
+    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Listen, LoopLimits,
+    Losses, PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
 };
 
 /// Echoes, leaves what follows a full stop, and hands itself over at one.
@@ -122,7 +122,7 @@ fn what_a_crash_has_left_at_a_path_is_removed_and_what_listens_there_is_not() {
     assert!(remove_stale_socket(&path).unwrap());
     assert!(!remove_stale_socket(&path).unwrap(), "nothing is there any more");
     let mut event_loop = EventLoop::new().unwrap();
-    event_loop.context().listen_unix(UnixAddress::Path(path.clone()), Some(0o600), |_, _| None).unwrap();
+    event_loop.context().listen(Listen::at(UnixAddress::Path(path.clone())).mode(0o600), |_, _| None).unwrap();
     assert_eq!(remove_stale_socket(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     drop(event_loop);
     assert!(!path.exists());

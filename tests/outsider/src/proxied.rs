@@ -52,7 +52,7 @@ fn answer(
 ) -> std::io::Result<String> {
     let mut event_loop = EventLoop::new()?;
     let mut context = event_loop.context();
-    let listener = context.listen("127.0.0.1:0".parse().unwrap(), factory)?;
+    let listener = context.listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), factory)?;
     let address = context.listener(listener).unwrap().local_addr()?.as_inet().unwrap();
     let mut client = TcpStream::connect(address)?;
     client.set_read_timeout(Some(Duration::from_secs(10)))?;

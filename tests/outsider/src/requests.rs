@@ -48,7 +48,7 @@ fn a_server_of_threads_answers_one_request() {
     let requests = Requests::threads(NonZeroUsize::MIN, || Capitals { greeting: "hello" })
         .verify(|client| client.as_inet().is_some())
         .request_timeout(Some(PATIENCE));
-    let mut server = SocketServer::tcp((Ipv4Addr::LOCALHOST, 0).into(), requests).unwrap();
+    let mut server = SocketServer::listen(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), requests).unwrap();
     let client = ask(server.local_addr());
     assert!(server.handle_request(Some(PATIENCE)).unwrap());
     assert_eq!(client.join().unwrap(), "hello, 127.0.0.1: SHOUT\n");
@@ -90,7 +90,7 @@ fn a_process_answers() {
         command.args(["-n", "1"]);
         command
     });
-    let mut server = SocketServer::tcp((Ipv4Addr::LOCALHOST, 0).into(), requests).unwrap();
+    let mut server = SocketServer::listen(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), requests).unwrap();
     let client = ask(server.local_addr());
     assert!(server.handle_request(Some(PATIENCE)).unwrap());
     assert_eq!(client.join().unwrap(), "shout\n");

@@ -123,7 +123,9 @@ fn server() -> Server {
     let notes = Notes::default();
     let noted = notes.clone();
     let mut context = event_loop.context();
-    let listener = context.listen(ANY_PORT.into(), move |_, _| Some(Box::new(Noting(noted.clone())))).unwrap();
+    let listener = context
+        .listen(std::net::SocketAddr::from(ANY_PORT), move |_, _| Some(Box::new(Noting(noted.clone()))))
+        .unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
     Server { event_loop, listener, address, notes }
 }
@@ -251,7 +253,7 @@ fn sockets_that_others_made_are_taken_in() {
     let listener = TcpListener::bind(ANY_PORT).unwrap();
     let address = listener.local_addr().unwrap();
     let mut context = server.event_loop.context();
-    context.listen_on(listener, |_, _| None).unwrap();
+    context.listen(listener, |_, _| None).unwrap();
     let other = TcpListener::bind(ANY_PORT).unwrap();
     let mut client = connect(other.local_addr().unwrap());
     let (stream, _) = other.accept().unwrap();
@@ -328,7 +330,7 @@ fn a_rate_is_shared_in_a_group() {
     let mut context = event_loop.context();
     let group: RateGroupId = context.add_rate_group(Rate::new(1 << 20).burst(1 << 16));
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Box::new(Slow(group)) as Box<dyn Protocol>);
-    let listener = context.listen(SocketAddr::from(ANY_PORT), factory).unwrap();
+    let listener = context.listen(std::net::SocketAddr::from(ANY_PORT), factory).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
     context.unref(listener);
     let mut client = TcpStream::connect(address).unwrap();

@@ -41,8 +41,9 @@ fn one_thread_accepts_and_another_serves() {
     let serving = thread::spawn(move || {
         let mut event_loop = EventLoop::new().unwrap();
         let mut context = event_loop.context();
-        let feeder = context
-            .listen_fed(SocketAddr::from(ANY_PORT).into(), |_: &mut Context<'_>, _: &Address| Some(Box::new(Echo)));
+        let feeder = context.listen_fed(SocketAddr::from(ANY_PORT).into(), 1024, |_: &mut Context<'_>, _: &Address| {
+            Some(Box::new(Echo))
+        });
         send.send(Acceptor { feeder: feeder.unwrap() }).unwrap();
         event_loop.run().unwrap();
         event_loop.context().counters().connections_made
@@ -50,7 +51,7 @@ fn one_thread_accepts_and_another_serves() {
     let acceptor = receive.recv().unwrap();
     let (feeder, mut event_loop) = (acceptor.clone().feeder, EventLoop::new().unwrap());
     let mut context = event_loop.context();
-    let listener = context.listen(ANY_PORT.into(), |_, _| None).unwrap();
+    let listener = context.listen(SocketAddr::from(ANY_PORT), |_, _| None).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
     context.listener(listener).unwrap().on_accept(move |context, connection: Detached| {
         match feeder.feed(connection) {

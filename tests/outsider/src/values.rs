@@ -188,12 +188,12 @@ fn endpoints_come_from_a_configuration() {
         "tcp:127.0.0.1:0 tcp:127.0.0.1:0".split(' ').map(str::parse).collect();
     let mut event_loop = EventLoop::new().unwrap();
     for endpoint in endpoints.unwrap() {
-        let Endpoint::Tcp(_) = &endpoint else { panic!("{endpoint} is of another kind") };
-        let id = endpoint.listen(&mut event_loop.context(), |_, _| None).unwrap();
+        assert!(matches!(endpoint.address(), Some(Address::Inet(_))), "{endpoint} is of another kind");
+        let id = event_loop.context().listen(endpoint, |_, _| None).unwrap();
         let address = event_loop.context().listener(id).unwrap().local_addr().unwrap().as_inet().unwrap();
         let taken: Endpoint = format!("tcp:{address}").parse().unwrap();
-        let error = taken.listen(&mut event_loop.context(), |_, _| None).unwrap_err();
-        assert!(error.to_string().contains(&taken.to_string()), "{error}");
+        let error = event_loop.context().listen(taken, |_, _| None).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     }
     let error: Box<dyn Error + Send + Sync> = "nowhere".parse::<Endpoint>().unwrap_err().into();
     assert!(error.is::<EndpointError>());

@@ -55,7 +55,7 @@ fn listen(
 ) -> io::Result<ListenerId> {
     match address {
         Address::Inet(address) => context.listen(*address, move |_, _| Some(protocol())),
-        Address::Unix(path) => context.listen_unix(UnixAddress::Path(path.clone()), None, move |_, _| Some(protocol())),
+        Address::Unix(path) => context.listen(UnixAddress::Path(path.clone()), move |_, _| Some(protocol())),
     }
 }
 

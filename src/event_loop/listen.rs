@@ -1,0 +1,136 @@
+//! Listening: how a listener comes to be, and how it is closed.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Parts;
+use super::slots::{Slots, Tenant};
+use super::work::Discarded;
+use crate::ids::Id;
+use crate::listener::listen::Target;
+use crate::listener::sockets::Sockets;
+use crate::listener::{Accepting, Listener};
+use crate::protocol::Factory;
+use crate::sys::{self, Backlog, Poller};
+use crate::{Address, Limits, Listen};
+
+impl Parts {
+    pub(crate) fn listen(&mut self, mut listen: Listen, factory: Factory) -> io::Result<Id> {
+        let limits = listen.take_limits();
+        let sockets = self.life.check_listens().and_then(|()| open(&self.poller, listen));
+        self.add_listener(sockets, limits, factory)
+    }
+
+    /// Adds a listener, whose limits are the loop's unless it has its own.
+    pub(crate) fn add_listener(
+        &mut self,
+        sockets: io::Result<Sockets>,
+        limits: Option<Limits>,
+        factory: Factory,
+    ) -> io::Result<Id> {
+        let sockets = match sockets {
+            Ok(sockets) => sockets,
+            Err(error) => return Err(self.refuse(Discarded::Factory(factory), error)),
+        };
+        let limits = limits.unwrap_or_else(|| self.settings.limits.clone());
+        let id = self.slots.insert(Tenant::Listener(Box::new(Listener::new(sockets, factory, limits))))?;
+        if let Err(error) = register(&mut self.slots, &self.poller, id) {
+            self.close_listener(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// A listener without a socket, which takes from a backlog under a number.
+    pub(crate) fn add_fed_listener(
+        &mut self,
+        backlog: Arc<Backlog>,
+        taker: usize,
+        address: Address,
+        limits: Option<Limits>,
+        factory: Factory,
+    ) -> io::Result<Id> {
+        let socket = sys::FedListener::new(address, backlog, taker);
+        let socket = self.life.check_listens().map(|()| Sockets::new(sys::Listener::Fed(socket), Vec::new()));
+        let id = self.add_listener(socket, limits, factory)?;
+        let wake = self.threads.wake_of(id);
+        if let Some(listener) = self.slots.listener(id) {
+            listener.sockets.first().join(wake);
+            self.tell_room(id);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn close_listener(&mut self, id: Id) {
+        if self.slots.listener(id).is_none() {
+            return;
+        }
+        if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
+            if let Accepting::BackingOff(timer) = listener.accepting {
+                self.time.remove(timer);
+                self.admission.end_back_off(id);
+            }
+            let Listener { mut sockets, factory, hook, receiver, .. } = *listener;
+            if factory.is_none() {
+                // Its factory runs, and closes it: the connection that it is asked about still needs this.
+                self.admission.keep_orphaned_rest(sockets.first_mut().take_rest());
+            }
+            for (slot, mut socket) in sockets.into_registered() {
+                if let Err(error) = socket.deregister(&self.poller) {
+                    log::warn!("cannot deregister the listener {id}: {error}");
+                }
+                // A further one; its own is free already.
+                self.slots.remove(slot);
+            }
+            self.work.discard_any(factory.map(Discarded::Factory));
+            self.work.discard_any(hook.map(Discarded::Hook));
+            self.work.discard_any(receiver.map(Discarded::AcceptHook));
+        }
+        self.descriptor_closed();
+    }
+}
+
+/// Makes the sockets that are to listen: all of them or, on an error, none.
+fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
+    let (targets, backlog, shares_port) = listen.into_targets()?;
+    let is_one_of_several = targets.len() > 1;
+    let mut sockets = targets.into_iter().map(|target| {
+        let name = target.address().filter(|_| is_one_of_several);
+        let socket = match target {
+            Target::Inet(address) => sys::Listener::bind(poller, address, backlog, shares_port),
+            Target::Tcp(listener) => sys::Listener::from_std(poller, listener),
+            #[cfg(unix)]
+            Target::Unix(address, mode) => sys::Listener::bind_unix(poller, &address, mode, backlog),
+            #[cfg(unix)]
+            Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
+            Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
+        };
+        socket.map_err(|error| match name {
+            Some(name) => io::Error::new(error.kind(), format!("{name}: {error}")),
+            None => error,
+        })
+    });
+    let none = || io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on");
+    let first = sockets.next().unwrap_or_else(|| Err(none()))?;
+    Ok(Sockets::new(first, sockets.collect::<io::Result<_>>()?))
+}
+
+/// Registers the sockets of a new listener. Those behind the first have slots of their own, in the background: they stay as
+/// long as the listener's.
+fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
+    let listener = slots.listener_mut(id).expect("it was just inserted");
+    Rc::make_mut(&mut listener.settings).listener = Some(id);
+    for index in 0..listener.sockets.len() {
+        let slot = if index == 0 { Ok(id) } else { slots.insert_further(id) };
+        let sockets = &mut slots.listener_mut(id).expect("it was just inserted").sockets;
+        let registered = slot.and_then(|slot| sockets.set_slot(index, slot).register(poller, slot.token()));
+        if let Err(error) = registered {
+            // It is closed as any listener is, but for this socket, which nothing waits for.
+            let slot = sockets.take_slot(index).filter(|&slot| slot != id);
+            slot.into_iter().for_each(|slot| drop(slots.remove(slot)));
+            return Err(error);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! What to listen on, and how.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+
+#[cfg(unix)]
+use crate::UnixAddress;
+use crate::sys;
+use crate::{Address, Limits};
+
+/// How many connections the kernel holds ready until they are accepted, unless told otherwise.
+const BACKLOG: u32 = 1024;
+
+/// What to listen on, and how: for [`Context::listen`](crate::Context::listen), which takes whatever this can be made
+/// from.
+///
+/// | made from | what it listens on |
+/// | --- | --- |
+/// | `SocketAddr`, [`Address`], [`UnixAddress`](crate::UnixAddress) | that address |
+/// | `[SocketAddr; N]`, `Vec<SocketAddr>`, `&[SocketAddr]` | each of them, as one listener |
+/// | [`TcpListener`], [`UnixListener`](std::os::unix::net::UnixListener) | a socket that listens already |
+/// | [`Endpoint`](crate::Endpoint) | what it says |
+///
+/// Names are not looked up. What it is made from can be combined by [`and`](Listen::and): however many addresses and
+/// sockets there are, they are one listener, with one id, one factory and one set of limits. They take turns, one
+/// connection each.
+///
+/// ```
+/// use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+/// use switchboard::{Limits, Listen};
+///
+/// let both = [SocketAddr::from((Ipv6Addr::LOCALHOST, 8080)), SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
+/// let web = Listen::at(both).limits(Limits::default().with_connections_max(100)).backlog(64);
+/// # let _ = web;
+/// ```
+///
+/// # Addresses
+///
+/// Port 0 lets the system choose one, for each address apart; see [`Listener::local_addrs`](crate::Listener::local_addrs).
+/// An IPv6 address serves IPv6 alone. On Unix an address is free again at once after a restart.
+///
+/// # Unix sockets
+///
+/// A [`UnixAddress`](crate::UnixAddress) is a path, or an abstract name where there are such (Linux). A socket at that path
+/// on which nobody listens any more, as a crash leaves it, is replaced: one that refuses twice, 50 ms apart, for which this
+/// blocks. (On BSD and macOS only where that is asked for: see [`remove_stale_socket`](crate::remove_stale_socket).) When
+/// the listener is closed it removes its own path.
+///
+/// # Sockets that listen already
+///
+/// They and what waits in their backlogs are made non-blocking; `TCP_NODELAY` and `SO_OOBINLINE` are set where they are
+/// supported, and `SO_LINGER` is turned off: a close that waits holds up the loop. MPTCP is taken too; there each message
+/// costs a second read. The path of a Unix socket is not removed when the listener is closed, since the process that made
+/// it may have it too; see [`Listener::set_unlinks`](crate::Listener::set_unlinks).
+#[derive(Debug)]
+#[must_use]
+pub struct Listen {
+    targets: Vec<Target>,
+    limits: Option<Limits>,
+    backlog: Option<u32>,
+    shares_port: bool,
+}
+
+/// One socket that is to listen.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Inet(SocketAddr),
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixAddress, Option<u32>),
+    #[cfg(unix)]
+    UnixSocket(UnixListener),
+    /// None can be made from what was given.
+    Refused(io::ErrorKind, &'static str),
+}
+
+impl Listen {
+    /// Listens on this.
+    pub fn at(target: impl Into<Listen>) -> Listen {
+        target.into()
+    }
+
+    /// Listens on that as well, with the same listener. Settings hold for all of it; where both have one, the first counts.
+    pub fn and(mut self, other: impl Into<Listen>) -> Listen {
+        let other = other.into();
+        self.targets.extend(other.targets);
+        self.limits = self.limits.or(other.limits);
+        self.backlog = self.backlog.or(other.backlog);
+        self.shares_port |= other.shares_port;
+        self
+    }
+
+    /// The limits of the listener and of what it accepts. Default: the loop's.
+    pub fn limits(mut self, limits: Limits) -> Listen {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// The mode, such as `0o600`, of each Unix path that there is so far and has none; nobody can connect before it is
+    /// set. Without one the umask decides, and abstract names have none: every process on the machine can connect. Where
+    /// there is no path that could have it, listening fails by `InvalidInput`.
+    #[cfg(unix)]
+    pub fn mode(mut self, mode: u32) -> Listen {
+        let mut has_path = false;
+        for target in &mut self.targets {
+            if let Target::Unix(UnixAddress::Path(_), of_path) = target {
+                of_path.get_or_insert(mode);
+                has_path = true;
+            }
+        }
+        if !has_path {
+            let why = "there is no path that could have this mode";
+            self.targets.push(Target::Refused(io::ErrorKind::InvalidInput, why));
+        }
+        self
+    }
+
+    /// How many connections the kernel holds ready until they are accepted, for each address; the kernel may have a lower
+    /// bound of its own. Default 1,024; 0 counts as 1. Sockets that listen already keep theirs.
+    pub fn backlog(mut self, connections: u32) -> Listen {
+        self.backlog = Some(connections);
+        self
+    }
+
+    /// Whether other sockets may listen on the same TCP address, if each of them says so (`SO_REUSEPORT`). On Linux the
+    /// kernel then chooses among them for each connection; a second program of the same user gets a share. Elsewhere, and
+    /// for Unix sockets and in simulations, listening fails by `Unsupported`. Default false.
+    pub fn reuse_port(mut self, reuse_port: bool) -> Listen {
+        self.shares_port = reuse_port;
+        self
+    }
+
+    fn new(targets: Vec<Target>) -> Listen {
+        Listen { targets, limits: None, backlog: None, shares_port: false }
+    }
+
+    /// One that fails by `Unsupported`. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn unsupported(why: &'static str) -> Listen {
+        Listen::new(vec![Target::Refused(io::ErrorKind::Unsupported, why)])
+    }
+
+    #[cfg(feature = "workers")]
+    pub(crate) fn own_limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    /// Of TCP addresses alone, as many as there are loops: each with sockets of its own, which listen already and share the
+    /// ports of the first. Others, and where ports are not shared, are given back whole. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn into_shares(self, loops: usize) -> io::Result<Result<Vec<Listen>, Listen>> {
+        let addresses: Option<Vec<_>> = self.targets.iter().map(Target::inet).collect();
+        let Some(mut addresses) = addresses.filter(|_| sys::Listener::SHARES_PORTS) else { return Ok(Err(self)) };
+        let mut shares = Vec::new();
+        for _ in 0..loops {
+            let mut share = Listen { limits: self.limits.clone(), ..Listen::new(Vec::new()) };
+            for address in &mut addresses {
+                let socket = sys::Listener::bind_tcp(*address, self.backlog.unwrap_or(BACKLOG), true)?;
+                // The others take the port that the first one got.
+                *address = socket.local_addr()?;
+                share.targets.push(Target::Tcp(socket));
+            }
+            shares.push(share);
+        }
+        Ok(Ok(shares))
+    }
+
+    pub(crate) fn take_limits(&mut self) -> Option<Limits> {
+        self.limits.take()
+    }
+
+    /// Takes apart what is to be listened on: each target, the backlog of each, and whether they share their ports.
+    pub(crate) fn into_targets(self) -> io::Result<(Vec<Target>, u32, bool)> {
+        if self.shares_port && !self.targets.iter().all(|target| matches!(target, Target::Inet(_))) {
+            let why = "only TCP addresses are shared by their port";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        Ok((self.targets, self.backlog.unwrap_or(BACKLOG), self.shares_port))
+    }
+}
+
+impl Target {
+    fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Target::Inet(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// The address that it is to be bound to.
+    pub(crate) fn address(&self) -> Option<Address> {
+        match self {
+            Target::Inet(address) => Some(Address::Inet(*address)),
+            #[cfg(unix)]
+            Target::Unix(address, _) => Some(Address::Unix(address.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen::new(vec![Target::Inet(address)])
+    }
+}
+
+impl From<&[SocketAddr]> for Listen {
+    fn from(addresses: &[SocketAddr]) -> Listen {
+        Listen::new(addresses.iter().copied().map(Target::Inet).collect())
+    }
+}
+
+impl From<Vec<SocketAddr>> for Listen {
+    fn from(addresses: Vec<SocketAddr>) -> Listen {
+        Listen::from(&addresses[..])
+    }
+}
+
+impl<const N: usize> From<[SocketAddr; N]> for Listen {
+    fn from(addresses: [SocketAddr; N]) -> Listen {
+        Listen::from(&addresses[..])
+    }
+}
+
+impl From<Address> for Listen {
+    fn from(address: Address) -> Listen {
+        match address {
+            Address::Inet(address) => address.into(),
+            #[cfg(unix)]
+            Address::Unix(address) => address.into(),
+        }
+    }
+}
+
+impl From<TcpListener> for Listen {
+    fn from(listener: TcpListener) -> Listen {
+        Listen::new(vec![Target::Tcp(listener)])
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixAddress> for Listen {
+    fn from(address: UnixAddress) -> Listen {
+        Listen::new(vec![Target::Unix(address, None)])
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixListener> for Listen {
+    fn from(listener: UnixListener) -> Listen {
+        Listen::new(vec![Target::UnixSocket(listener)])
+    }
+}
