@@ -541,6 +541,7 @@ BUGS = [
     ("a3", LOOP + "turn.rs", "listener.note_readable(id);\n                        if", "if"),
     ("l5", LOOP + "slots.rs", "        self.unref(id);\n        Ok(id)", "        Ok(id)"),
     ("x5", LOOP + "listen.rs", "                self.slots.remove(slot);", "                let _ = slot;"),
+    ("x5", LOOP + "listen.rs", "slot.into_iter().for_each(|slot| drop(slots.remove(slot)));", "let _ = slot;"),
     ("n1", "src/listener/listen.rs", "                of_path.get_or_insert(mode);", "                *of_path = Some(mode);"),
     ("service", "src/service/restart.rs", "        self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);", ""),
     ("service", "src/service/mod.rs", "Some(predecessor) => restart::say_ready(&predecessor),", "Some(_) => {}"),

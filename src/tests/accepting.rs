@@ -1,6 +1,8 @@
 //! Rules A1, A3, A5 and A6: accepting.
 
 use super::*;
+#[cfg(all(target_os = "linux", feature = "testing"))]
+use crate::Listen;
 use crate::sys::script::Call;
 use crate::{Listener, ListenerError};
 
@@ -350,4 +352,34 @@ fn x5_an_accepted_socket_that_cannot_be_registered_is_reset_and_the_listener_goe
     assert_eq!(refused_log.take(), [""; 0]);
     assert_eq!(log.take(), ["made"]);
     assert_eq!(scene.event_loop.context().connection_count(), 1);
+}
+
+#[cfg(all(target_os = "linux", feature = "testing"))]
+#[test]
+fn x5_nothing_is_left_of_a_listener_that_is_closed_or_of_which_one_socket_fails() {
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixListener;
+
+    let mut event_loop = EventLoop::new().unwrap();
+    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    for before in 0..3 {
+        // The system waits for no ordinary file.
+        let file = UnixListener::from(OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap()));
+        let ready = TcpListener::bind(any_port).unwrap();
+        let address = ready.local_addr().unwrap();
+        let others = (0..before).map(|_| Listen::at(any_port)).reduce(Listen::and);
+        let listen = others.into_iter().fold(Listen::at(file), |file, others| others.and(file));
+        let error = event_loop.context().listen(listen.and(ready), |_, _| None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        // Its factory is dropped at the turn's end.
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(event_loop.core.leftovers(0), Vec::<String>::new());
+        TcpListener::bind(address).unwrap();
+    }
+    let id = event_loop.context().listen([any_port; 3], |_, _| None).unwrap();
+    assert_eq!(event_loop.core.leftovers(3), Vec::<String>::new());
+    event_loop.context().listener(id).unwrap().close();
+    event_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(event_loop.core.leftovers(0), Vec::<String>::new());
 }
