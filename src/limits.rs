@@ -191,9 +191,8 @@ impl From<Limits> for LoopLimits {
 }
 
 impl Limits {
-    /// With 1 where 0 would mean that nothing is ever done.
+    /// With 1 where 0 would mean that nothing is ever read.
     pub(crate) fn without_zeros(mut self) -> Limits {
-        self.accepts_per_turn_max = self.accepts_per_turn_max.max(1);
         self.read_bytes_per_turn_max = self.read_bytes_per_turn_max.max(1);
         self.datagrams_per_turn_max = self.datagrams_per_turn_max.max(1);
         self

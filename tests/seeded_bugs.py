@@ -455,7 +455,7 @@ BUGS = [
     ("u1", LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", ""),
     ("u1", LOOP + "datagrams.rs", "self.outbox.count(datagram.queued_cost(), 0);\n        datagram.drop_queued();", "datagram.drop_queued();"),
     ("k2", LOOP + "connect.rs", "timeout.unwrap_or(self.parts.connect_timeout)", "timeout.unwrap_or(Duration::from_secs(30))"),
-    ("a3", "src/limits.rs", "self.accepts_per_turn_max.max(1)", "self.accepts_per_turn_max"),
+    ("a3", LOOP + "accept.rs", "accepts_per_turn_max.max(1)", "accepts_per_turn_max"),
     ("r5", "src/limits.rs", "self.read_bytes_per_turn_max.max(1)", "self.read_bytes_per_turn_max"),
     ("u1", "src/limits.rs", "self.datagrams_per_turn_max.max(1)", "self.datagrams_per_turn_max"),
     ("k2", "src/limits.rs", "            idle_timeout: None,\n", ""),

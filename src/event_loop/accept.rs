@@ -37,7 +37,7 @@ impl Core {
 
     fn accept_batch(&mut self, id: Id, factory: &mut Factory) {
         let Some(listener) = self.parts.slots.listener(id) else { return };
-        let batch = listener.settings.limits.accepts_per_turn_max;
+        let batch = listener.settings.limits.accepts_per_turn_max.max(1);
         let mut last_error = None;
         let mut accepted_any = false;
         for _ in 0..batch {
