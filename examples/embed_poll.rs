@@ -28,8 +28,8 @@ mod on_unix {
     use std::os::fd::AsFd;
     use std::time::Duration;
 
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::io::Errno;
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use switchboard::{ConnectionId, Context, EventLoop, ListenerId, Protocol, Transport};
 
     use crate::support;
@@ -94,15 +94,20 @@ mod on_unix {
     /// Waits until a loop has something to do, and answers for each whether events are there.
     fn wait(servers: &[Server]) -> io::Result<Vec<bool>> {
         let time_to_next = servers.iter().filter_map(|server| server.event_loop.time_to_next()).min();
-        // A time beyond the system's range is as good as none.
-        let timeout = time_to_next.and_then(|time| Timespec::try_from(time).ok());
-        let readable = |server| PollFd::from_borrowed_fd(AsFd::as_fd(server), PollFlags::IN);
+        let readable = |server| PollFd::new(AsFd::as_fd(server), PollFlags::POLLIN);
         let mut descriptors: Vec<_> = servers.iter().map(|server| readable(&server.event_loop)).collect();
-        match poll(&mut descriptors, timeout.as_ref()) {
+        match poll(&mut descriptors, time_to_next.map_or(PollTimeout::NONE, whole_milliseconds)) {
             // A signal: its loop has it from its own descriptor, with the next wait.
-            Ok(_) | Err(Errno::INTR) => Ok(descriptors.iter().map(|of| !of.revents().is_empty()).collect()),
+            Ok(_) | Err(Errno::EINTR) => Ok(descriptors.iter().map(|of| of.any() == Some(true)).collect()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What `poll` takes. Rounded up: a wait that ends too early would be followed by one that takes no time, and so on.
+    fn whole_milliseconds(time: Duration) -> PollTimeout {
+        // A time beyond the system's range is cut: the loop is asked again.
+        let milliseconds = time.as_nanos().div_ceil(1_000_000);
+        PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
     }
 
     /// The port after the first one's; where that one is the system's choice, so is this.

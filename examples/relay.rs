@@ -31,7 +31,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Descriptors for the loop, for looking up names, and for sides whose other side is gone already.
 #[cfg(unix)]
-const OTHER_DESCRIPTORS: u64 = 24;
+const OTHER_DESCRIPTORS: usize = 24;
 
 /// A name or an address, and a port: looked up anew for each pair.
 type Target = (String, u16);
@@ -112,9 +112,10 @@ impl Protocol for Side {
 /// How many pairs there may be. Without a second descriptor, a client could only be reset.
 #[cfg(unix)]
 fn pairs_max() -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let pairs = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
-    usize::try_from(pairs).unwrap_or(usize::MAX).clamp(1, Limits::default().connections_max)
+    use nix::sys::resource::{Resource, getrlimit};
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).ok().and_then(|(current, _)| usize::try_from(current).ok());
+    let pairs = descriptors.unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS) / 2;
+    pairs.clamp(1, Limits::default().connections_max)
 }
 
 /// Elsewhere there is no such limit.

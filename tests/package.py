@@ -37,7 +37,7 @@ def run(command, folder, **environment):
 
 def unpacked(scratch):
     """Packs and unpacks, and returns the folder. What is not committed yet is packed too."""
-    run(["cargo", "package", "--quiet", "--no-verify", "--allow-dirty", "--target-dir", str(scratch / "packing")], ROOT)
+    run(["cargo", "package", "--quiet", "--package", "switchboard", "--no-verify", "--allow-dirty", "--target-dir", str(scratch / "packing")], ROOT)
     (package,) = (scratch / "packing" / "package").glob("*.crate")
     run(["tar", "-xzf", str(package)], scratch)
     folder = scratch / package.stem

@@ -17,7 +17,8 @@ The rules "handlers" and "children" stand for what the module `server` promises,
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp", "http" and "fetch" stand for what the parts of these examples promise, in tests of their own.
+The rules "resp" and "http" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+those of the package in companions/fetch.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -47,11 +48,11 @@ PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
-CHUNKS = "examples/fetching/chunks.rs"
-FETCHED = "examples/fetching/head.rs"
+CHUNKS = "examples/http/chunks.rs"
+FETCHED = "companions/fetch/src/head.rs"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server", "fetch": "fetch"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -796,7 +797,7 @@ BUGS = [
     ("http", "examples/http_server.rs", "_ => transport.close(),", "_ => transport.abort(),"),
     ("http", "examples/http_server.rs", "if is_partial != self.is_timed {", "if true {"),
     ("http", "examples/http_server.rs", "if begins_anew {", "if false {"),
-    ("fetch", "examples/fetching/body.rs", "Chunked::new(Rules::Answer)", "Chunked::new(Rules::Strict)"),
+    ("fetch", "examples/http/body.rs", "Chunked::new(Rules::Answer)", "Chunked::new(Rules::Strict)"),
     ("fetch", CHUNKS, "if size == 0 { State::Trailer(Line::Begin) }", "if size == 0 { State::Over }"),
     ("fetch", CHUNKS, "(Line::Begin | Line::LastEnd, b'\\n') => State::Over,", "(_, b'\\n') => State::Over,"),
     ("fetch", CHUNKS, "if let Some(digit) = char::from(byte).to_digit(16) {", "if digits == 0 && byte == b';' {\n            return Some(State::Extension(Extension::Unread, size));\n        }\n        if let Some(digit) = char::from(byte).to_digit(16) {"),
@@ -848,6 +849,8 @@ def run(tree, target, rule, seeds, test):
         tests = ["--all-features", "--example", EXAMPLES[rule]]
     if rule == "adapters":
         tests = ["--package", "outsider", "--lib"]
+    if rule == "fetch":
+        tests = ["--package", "fetch"]
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":
@@ -913,7 +916,7 @@ def stand():
                    if (ROOT / path).read_text().count(source) != 1]
     tests = "".join(path.read_text() for folder in ("src", "tests", "examples") for path in (ROOT / folder).rglob("*.rs")
                     if "target" not in path.parts)
-    rules = {rule for rule, *_ in BUGS} - {"model", *EXAMPLES}
+    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", *EXAMPLES}
     out_of_date += [f"no test is named {rule}_…" for rule in sorted(rules) if f"fn {rule}_" not in tests]
     if table() not in (ROOT / "src/testing/mod.rs").read_text():
         out_of_date.append("the table in src/testing/mod.rs is not what --table prints")

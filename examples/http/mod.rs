@@ -2,7 +2,6 @@
 
 mod answer;
 mod authority;
-#[path = "../fetching/body.rs"]
 #[allow(dead_code)] // What is of answers alone: bodies that end with their connection, and their lengths.
 mod body;
 mod request;

@@ -320,32 +320,6 @@ fn u1_ipv6_serves_ipv6_alone() {
     turn_until(&mut event_loop, |_| !log.lines.borrow().is_empty());
 }
 
-#[cfg(unix)]
-#[test]
-fn u1_a_connected_socket_hears_everybody_again_once_it_is_disconnected_by_its_descriptor() {
-    let mut event_loop = event_loop();
-    let log = Log::default();
-    let (friend, stranger) = (client(), client());
-    let id = event_loop.context().connect_datagram(friend.local_addr().unwrap(), recorder(&log)).unwrap();
-    let own = address(&mut event_loop, id).as_inet().unwrap();
-    stranger.send_to(b"not heard", own).unwrap();
-    friend.send_to(b"heard", own).unwrap();
-    turn_until(&mut event_loop, |_| !log.texts().is_empty());
-    let mut context = event_loop.context();
-    let mut transport = context.datagram(id).unwrap();
-    rustix::net::connect_unspec(transport.socket().unwrap()).unwrap();
-    transport.send_to(b"hello", &stranger.local_addr().unwrap().into());
-    let (_, from) = stranger.recv_from(&mut [0; 10]).unwrap();
-    stranger.send_to(b"heard by now", from).unwrap();
-    turn_until(&mut event_loop, |_| log.texts().len() > 1);
-    // And back.
-    event_loop.context().datagram(id).unwrap().connect(friend.local_addr().unwrap()).unwrap();
-    stranger.send_to(b"not heard any more", from).unwrap();
-    friend.send_to(b"the last", from).unwrap();
-    turn_until(&mut event_loop, |_| log.texts().len() > 2);
-    assert_eq!(log.texts(), ["heard", "heard by now", "the last"]);
-}
-
 #[test]
 fn u1_binding_twice_is_an_error_and_leaves_nothing_behind() {
     let mut event_loop = event_loop();

@@ -68,9 +68,8 @@ impl Drop for Process {
 
 #[cfg(feature = "signals")]
 pub(crate) fn send(process: u32, signal: Signal) {
-    use rustix::process::{Pid, kill_process};
-    let signal = rustix::process::Signal::from_named_raw(signal.as_raw()).unwrap();
-    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+    use nix::sys::signal::{Signal, kill};
+    kill(nix::unistd::Pid::from_raw(process as i32), Signal::try_from(signal.as_raw()).unwrap()).unwrap();
 }
 
 /// Waits for what another process does.

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchboard::service::Service;
 use switchboard::signals::Signal;
 use switchboard::{Endpoint, EventLoop, Protocol, Transport};
@@ -109,8 +109,8 @@ fn the_child_of_services() {
 
 fn serve(takes_over: bool) -> io::Result<()> {
     if let Ok(descriptors) = std::env::var(DESCRIPTORS) {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: descriptors.parse().ok(), maximum })?;
+        let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, descriptors.parse().unwrap(), maximum)?;
     }
     let mut service = Service::from_env()?.grace(PATIENCE).start_timeout(PATIENCE);
     let mut event_loop = EventLoop::new()?;

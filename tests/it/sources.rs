@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -123,43 +125,42 @@ fn a_source_is_waited_for_in_another_way_from_outside_and_by_its_own_handler() {
 struct Described<T>(T);
 
 #[cfg(target_os = "linux")]
-impl<T: std::os::fd::AsRawFd> mio::event::Source for Described<T> {
+impl<T: AsFd> mio::event::Source for Described<T> {
     fn register(&mut self, registry: &mio::Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).register(registry, token, interest)
+        SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, interest)
     }
 
     fn reregister(&mut self, registry: &mio::Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interest)
+        SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, interest)
     }
 
     fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
-        SourceFd(&self.0.as_raw_fd()).deregister(registry)
+        SourceFd(&self.0.as_fd().as_raw_fd()).deregister(registry)
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn inotify_is_a_source_and_a_regular_file_is_refused() {
-    use inotify::{Inotify, WatchMask};
+    use nix::errno::Errno;
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
     let folder = std::env::temp_dir().join(format!("switchboard-inotify-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let inotify = Inotify::init().unwrap();
-    inotify.watches().add(&folder, WatchMask::CREATE).unwrap();
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+    inotify.add_watch(&folder, AddWatchFlags::IN_CREATE).unwrap();
     let mut event_loop = event_loop();
     let names = Rc::new(RefCell::new(Vec::new()));
     let into = names.clone();
-    let handler = move |_: &mut switchboard::Context<'_>, source: &mut Described<Inotify>, _| {
-        let mut buffer = [0; 4096];
-        match source.0.read_events(&mut buffer) {
+    let handler =
+        move |_: &mut switchboard::Context<'_>, source: &mut Described<Inotify>, _| match source.0.read_events() {
             Ok(events) => {
-                into.borrow_mut().extend(events.filter_map(|event| event.name?.to_str().map(str::to_owned)));
+                into.borrow_mut().extend(events.into_iter().filter_map(|event| event.name));
                 SourceAction::Again
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => SourceAction::Wait,
+            Err(Errno::EAGAIN) => SourceAction::Wait,
             Err(error) => panic!("{error}"),
-        }
-    };
+        };
     event_loop.context().register(Described(inotify), Interest::READABLE, handler).unwrap();
     let file = std::fs::File::create(folder.join("appeared")).unwrap();
     turn_until(&mut event_loop, |_| !names.borrow().is_empty());

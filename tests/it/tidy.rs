@@ -14,7 +14,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
 
 /// Whether this is the package, as it was published, and not the repository: cargo has kept the manifest as it was written
 /// beside its own. What drives the examples and uses the crate from outside is not there.
-fn is_packed() -> bool {
+pub(crate) fn is_packed() -> bool {
     root().join("Cargo.toml.orig").exists()
 }
 
@@ -35,6 +35,24 @@ pub(crate) fn rust_files(folder: &str) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Where code is.
+const FOLDERS: [&str; 5] = ["src", "examples", "companions", "tests", "benches"];
+
+/// The programs that show the crate, by their names: the examples, and those that are packages of their own for the crates
+/// they need, which are of the repository alone.
+pub(crate) fn programs() -> Vec<(String, String)> {
+    let named = |file: String| {
+        let parts: Vec<_> = file.split('/').collect();
+        let name = match parts[..] {
+            ["examples", name] => name.strip_suffix(".rs")?.to_owned(),
+            ["companions", name, "src", "main.rs"] => name.to_owned(),
+            _ => return None,
+        };
+        Some((name, file))
+    };
+    ["examples", "companions"].into_iter().flat_map(rust_files).filter_map(named).collect()
 }
 
 /// The code of a file: without its comments, and without its tests at the end.
@@ -151,7 +169,7 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
 
 #[test]
 fn files_have_one_subject_and_functions_fit_a_screen() {
-    for file in ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files) {
+    for file in FOLDERS.into_iter().flat_map(rust_files) {
         let text = read(&file);
         assert!(text.lines().count() <= 600, "{file} is too long for one subject");
         let mut begun: Option<(usize, String, usize)> = None;
@@ -175,7 +193,7 @@ fn files_have_one_subject_and_functions_fit_a_screen() {
 fn nothing_is_unsafe() {
     // Each file is its own crate root somewhere: the manifest's lint forbids it in all of them.
     assert!(read("Cargo.toml").contains("unsafe_code = \"forbid\""));
-    for file in ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files) {
+    for file in FOLDERS.into_iter().flat_map(rust_files) {
         let code = code(&file);
         let word = ["un", "safe"].concat();
         for line in code.lines().filter(|line| line.contains(&word)) {
@@ -186,16 +204,20 @@ fn nothing_is_unsafe() {
 
 #[test]
 fn every_dependency_has_its_reason() {
-    let manifest = read(if is_packed() { "Cargo.toml.orig" } else { "Cargo.toml" });
-    let mut section = "";
-    let mut before = "";
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            section = line;
-        } else if section.ends_with("dependencies]") && line.contains(" = ") {
-            assert!(before.starts_with('#'), "{line:?} does not say why");
+    let manifests = match is_packed() {
+        true => &["Cargo.toml.orig"][..],
+        false => &["Cargo.toml", "companions/fetch/Cargo.toml", "tests/system/Cargo.toml"],
+    };
+    for manifest in manifests {
+        let (mut section, mut before) = (String::new(), String::new());
+        for line in read(manifest).lines() {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            } else if section.ends_with("dependencies]") && line.contains(" = ") {
+                assert!(before.starts_with('#'), "{manifest}: {line:?} does not say why");
+            }
+            before = line.to_owned();
         }
-        before = line;
     }
 }
 
@@ -212,11 +234,11 @@ fn the_program_shown_is_the_program_that_runs() {
 #[test]
 fn every_example_is_in_the_readme_and_says_how_to_run_it() {
     let readme = read("README.md");
-    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
-        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+    for (name, file) in programs() {
         assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in the README's table");
-        let text = read(file);
-        assert!(text.starts_with("//! ") && text.contains(&format!("cargo run --example {name}")), "{file}");
+        let kind = if file.starts_with("examples/") { "example" } else { "package" };
+        let text = read(&file);
+        assert!(text.starts_with("//! ") && text.contains(&format!("cargo run --{kind} {name}")), "{file}");
     }
 }
 
@@ -226,11 +248,10 @@ const READ_IN_PIECES: &[&str] = &["names", "fetch", "resp_server"];
 #[test]
 fn guide_the_course_has_every_example_in_one_place_and_each_is_short() {
     let course = read("examples/README.md");
-    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
-        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+    for (name, file) in programs() {
         let places = course.lines().filter(|line| *line == format!("### `{name}`")).count();
         assert_eq!(places, 1, "{name} stands in {places} places of examples/README.md");
-        let is_short = read(file).lines().count() <= 170 || READ_IN_PIECES.contains(&name);
+        let is_short = read(&file).lines().count() <= 170 || READ_IN_PIECES.contains(&&*name);
         assert!(is_short, "{file} is longer than a reader's patience");
     }
 }
@@ -251,8 +272,7 @@ fn guide_every_example_is_run_against_a_real_peer_by_ci() {
         })
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    for file in rust_files("examples").iter().filter(|file| file.matches('/').count() == 1) {
-        let name = Path::new(file).file_stem().unwrap().to_str().unwrap();
+    for (name, _) in programs() {
         assert!(run.contains(&format!("\"{name}\"")), "no script of tests/real that CI runs starts {name}");
     }
 }
@@ -336,7 +356,7 @@ fn prose() -> impl Iterator<Item = String> {
     let guide = fs::read_dir(root().join("src/guide")).unwrap().map(|entry| entry.unwrap().file_name());
     let guide = guide.map(|name| format!("src/guide/{}", name.to_str().unwrap())).filter(|name| name.ends_with(".md"));
     let pages: Vec<String> = pages.into_iter().chain(guide).filter(|page| root().join(page).exists()).collect();
-    let code = ["src", "examples", "tests", "benches"].into_iter().flat_map(rust_files);
+    let code = FOLDERS.into_iter().flat_map(rust_files);
     let comments = code.filter(|file| !file.ends_with("tidy.rs")).map(|file| {
         let text = read(file);
         let comments = text.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment));

@@ -1,15 +1,11 @@
 //! Unix datagram sockets: names, peers without one, receivers that do not read.
 
 use std::cell::RefCell;
-use std::io::{IoSlice, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
@@ -292,30 +288,6 @@ fn u1_a_receiver_that_others_have_filled_is_tried_again_by_time() {
         count > 0
     });
     assert_eq!(&data[..count], b"ours");
-}
-
-#[test]
-fn n1_descriptors_that_come_with_a_datagram_unasked_do_not_stay_with_us() {
-    let folder = Folder::new("descriptors");
-    let mut event_loop = event_loop();
-    let path = folder.0.join("receiver");
-    let (_, lines) = bind(&mut event_loop, at(path.clone()));
-    let sender = UnixDatagram::unbound().unwrap();
-    sender.connect(&path).unwrap();
-    // Had we kept a copy of the writing end, the reading one would not be at its end.
-    let (mut reads, writes) = UnixStream::pair().unwrap();
-    reads.set_nonblocking(true).unwrap();
-    for _ in 0..5 {
-        let descriptors = [writes.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        sendmsg(sender.as_fd(), &[IoSlice::new(b"a descriptor")], &mut ancillary, SendFlags::empty()).unwrap();
-    }
-    drop(writes);
-    let received = |lines: &Lines| lines.borrow().iter().filter(|line| line.starts_with("12 bytes")).count();
-    turn_until(&mut event_loop, |_| received(&lines) == 5);
-    assert_eq!(reads.read(&mut [0]).unwrap(), 0);
 }
 
 /// Notes how long what came was, and whether it was cut; raises its limit where that is asked for.

@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{self, IoSlice, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,7 +10,6 @@ use std::rc::Rc;
 #[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use switchboard::{
     Address, CloseReason, ConnectError, EventLoop, Listen, ListenerId, Protocol, Transport, UnixAddress,
 };
@@ -273,68 +270,6 @@ fn k1_connecting_to_a_path_where_nobody_listens_fails_at_once() {
         assert_eq!(error.kind(), kind);
     }
     assert_eq!(event_loop.context().connection_count(), 0);
-}
-
-/// Tells who its peer is.
-#[cfg(target_os = "linux")]
-struct Who(Rc<RefCell<Option<(u32, i32)>>>);
-
-#[cfg(target_os = "linux")]
-impl Protocol for Who {
-    fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        let socket = transport.socket().unwrap();
-        let peer = rustix::net::sockopt::socket_peercred(socket).unwrap();
-        *self.0.borrow_mut() = Some((peer.uid.as_raw(), peer.pid.as_raw_nonzero().get()));
-        transport.close();
-    }
-
-    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
-        data.len()
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn n1_the_peers_credentials_are_told_by_the_socket() {
-    let folder = Folder::new("credentials");
-    let path = folder.path("who.sock");
-    let mut event_loop = event_loop();
-    let who = Rc::new(RefCell::new(None));
-    let tells = who.clone();
-    let factory = move |_: &mut Context<'_>, _: &Address| Some(Who(tells.clone()));
-    event_loop.context().listen(UnixAddress::Path(path.clone()), factory).unwrap();
-    let _client = connect(&path);
-    turn_until(&mut event_loop, |_| who.borrow().is_some());
-    let us = fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).unwrap();
-    assert_eq!(*who.borrow(), Some((us, std::process::id() as i32)));
-}
-
-#[test]
-fn n1_descriptors_that_a_peer_sends_unasked_do_not_stay_with_us() {
-    let folder = Folder::new("descriptors");
-    let path = folder.path("echo.sock");
-    let mut event_loop = event_loop();
-    listen(&mut event_loop, &path).unwrap();
-    // Had we kept a copy of the writing end, the reading one would not come to its end.
-    let (mut reads, writes) = UnixStream::pair().unwrap();
-    let ends = serve_while(&mut event_loop, move || {
-        let mut stream = connect(&path);
-        for n in 0..100u8 {
-            let descriptors = [writes.as_fd()];
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
-            sendmsg(stream.as_fd(), &[IoSlice::new(&[n])], &mut ancillary, SendFlags::empty()).unwrap();
-        }
-        drop(writes);
-        // All that was sent along with them has come through.
-        let mut back = [0; 100];
-        stream.read_exact(&mut back).unwrap();
-        assert!(back.iter().copied().eq(0..100));
-        std::thread::spawn(move || reads.read(&mut [0]).unwrap())
-    });
-    turn_until(&mut event_loop, |_| ends.is_finished());
-    assert_eq!(crate::support::join(ends), 0);
 }
 
 #[test]

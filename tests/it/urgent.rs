@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use socket2::SockRef;
 use switchboard::{Protocol, Transport};
 
@@ -191,15 +192,15 @@ fn r6_a_would_block_at_the_urgent_mark_while_signals_come_is_not_believed() {
     let mut child = Process::start(command);
     let address = child.address();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
-    let pid = Pid::from_child(&child.child);
+    let pid = Pid::from_raw(child.child.id() as i32);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let _end = SetOnDrop(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 for _ in 0..SIGNALS {
-                    kill_process(pid, Signal::STOP).unwrap();
-                    kill_process(pid, Signal::CONT).unwrap();
+                    kill(pid, Signal::SIGSTOP).unwrap();
+                    kill(pid, Signal::SIGCONT).unwrap();
                 }
                 // Without a pause it could be kept from running at all.
                 thread::sleep(Duration::from_micros(100));

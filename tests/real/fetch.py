@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The example that fetches, against Python's http.server, nginx and a server that answers as it is told; what it gets is
+"""The program that fetches (`cargo build --package fetch`), against Python's http.server, nginx and a server that answers as it is told; what it gets is
 compared with what `curl` and Python's urllib get."""
 
 import array
@@ -41,7 +41,7 @@ LINKS = ["one.html", "/two?x=1&y=2#z", "//other.example/three", "mailto:a@b.exam
 
 def run(*arguments, first_to_fail=None, **options):
     """Runs it to its end: its exit code, what it gave, what it complained of."""
-    argv = [harness.example("fetch"), *arguments]
+    argv = [harness.package("fetch"), *arguments]
     if first_to_fail:
         argv = harness.starting_fails(argv, first_to_fail)
     done = subprocess.run(argv, capture_output=True, timeout=4 * WAIT_S, check=False, **options)
@@ -287,7 +287,7 @@ def links_wait_for_a_slow_reader():
     """More than a pipe holds goes to a reader that takes nothing at first; and a signal ends the wait for one that never does."""
     page = b"".join(b"<a href=/%d/%s>x</a>\n" % (number, b"x" * 50) for number in range(20_000))
     with Scripted({"/page": with_length(page)}) as server:
-        argv = [harness.example("fetch"), "--links", f"{server.url}/page"]
+        argv = [harness.package("fetch"), "--links", f"{server.url}/page"]
         for reads in (True, False):
             process = harness.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
@@ -596,7 +596,7 @@ def a_signal_leaves_nothing(number):
         with open(path, "wb") as file:
             file.write(b"what was there before")
         for name, left in (("kept", ["kept"]), ("new", ["kept"])):
-            client = harness.start([harness.example("fetch"), f"{server.url}/", os.path.join(folder, name)],
+            client = harness.start([harness.package("fetch"), f"{server.url}/", os.path.join(folder, name)],
                                    stderr=subprocess.PIPE)
             wait_until(lambda: any(entry.stat().st_size == 4 for entry in os.scandir(folder) if entry.name.startswith(".")),
                        "nothing of it is on the disk")
@@ -631,7 +631,7 @@ def a_reader_that_stops():
     with Scripted({"/": offer}) as server:
         for arguments, number in ((["--timeout=4"], None), ([], signal.SIGINT)):
             sent[0] = 0
-            client = harness.start([harness.example("fetch"), *arguments, f"{server.url}/"], stdout=subprocess.PIPE,
+            client = harness.start([harness.package("fetch"), *arguments, f"{server.url}/"], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
             try:
                 wait_until(lambda: sent[0] > 65536, "nothing is taken")
@@ -654,7 +654,7 @@ def a_reader_that_stops():
 
 def a_reader_that_leaves():
     with Scripted({"/": endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)}) as server:
-        client = harness.start([harness.example("fetch"), f"{server.url}/"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        client = harness.start([harness.package("fetch"), f"{server.url}/"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         client.stdout.read(10)
         client.stdout.close()
         code = client.wait(WAIT_S)
@@ -667,7 +667,7 @@ def on_a_terminal(*arguments):
     """What it writes to a terminal that is its stderr, and its exit code."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    client = harness.start([harness.example("fetch"), *arguments], stdout=subprocess.DEVNULL, stderr=child)
+    client = harness.start([harness.package("fetch"), *arguments], stdout=subprocess.DEVNULL, stderr=child)
     os.close(child)
     shown = b""
     with contextlib.suppress(OSError):  # EIO: the other side is closed.

@@ -21,7 +21,6 @@ place, what was left over.  Differences that are meant, and how they are allowed
 - Twisted's netstrings tell all errors alike; ours are compared as errors, whichever they are.
 """
 
-import os
 import random
 import subprocess
 import sys
@@ -32,7 +31,7 @@ try:
 except ImportError:
     sys.exit("no Twisted here: run this in a virtual environment with `pip install twisted`")
 
-from harness import PROJECT, Checks, require, start
+from harness import Checks, package, require, start
 
 LINE_LETTERS = [b"\r\n", b"\n", b"\r", b"a", b"bc", b"\0", b"\xff", b"\r\r\n", b"longer than that"]
 NETSTRING_LETTERS = [b"0:,", b"1:a,", b"3:abc,", b"12:abcdefghijkl,", b"12:", b"0", b"1", b":", b",", b"9", b"x"]
@@ -151,10 +150,7 @@ def agree(framings, count, seed):
     dice = random.Random(seed)
     cases = [random_case(dice, framings) for _ in range(count)]
     lines = [" ".join([framing, str(most), *(piece.hex() for piece in pieces)]) for framing, most, pieces in cases]
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    path = os.path.join(PROJECT, target, "debug", "framing_driver")
-    require(os.access(path, os.X_OK), f"{path} is missing: run `cargo build --package framing_driver` first")
-    driver = start([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    driver = start([package("framing_driver")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     output, _ = driver.communicate("".join(line + "\n" for line in lines), timeout=240)
     answers = output.splitlines()
     require(driver.returncode == 0, f"the driver ended with {driver.returncode}")

@@ -37,13 +37,21 @@ def require(condition, what):
         raise Failed(what)
 
 
-def example(name):
-    """The path of an example's binary, as `cargo build --examples` leaves it."""
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    path = os.path.join(PROJECT, target, "debug", "examples", name)
+def built(path, command):
+    """The path of a binary below the target folder's `debug`, as this command leaves it."""
+    path = os.path.join(PROJECT, os.environ.get("CARGO_TARGET_DIR", "target"), "debug", path)
     if not os.access(path, os.X_OK):
-        sys.exit(f"{path} is missing: run `cargo build --examples --all-features` first")
+        sys.exit(f"{path} is missing: run `{command}` first")
     return path
+
+
+def example(name):
+    return built(os.path.join("examples", name), "cargo build --examples --all-features")
+
+
+def package(name):
+    """The same of a package that is one program."""
+    return built(name, f"cargo build --package {name}")
 
 
 # ---------------------------------------------------------------------------------------------- counting results

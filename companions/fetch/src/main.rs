@@ -1,6 +1,6 @@
 //! Fetches what a URL names, as the tutorial's `urlopen` and `urlretrieve` do, on the loop.
 //!
-//! Run `cargo run --example fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a file
+//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a file
 //! the page goes to stdout; a file appears under its name only when it is whole, and what was fetched of it is gone
 //! otherwise, so there is nothing to clean up (but after SIGKILL). On a terminal a bar shows how far it is.
 //!
@@ -11,16 +11,26 @@
 //! What is fetched is written in another thread, a piece at a time, and meanwhile nothing is read: so neither a slow disk
 //! nor a stopped terminal holds up the loop, and neither costs memory.
 
-mod fetching;
-#[allow(dead_code)] // It also has what servers need.
-mod support;
+#![forbid(unsafe_code)]
+
+#[path = "../../../examples/http/body.rs"] // A part of the example `http_server`, too.
+#[allow(dead_code)] // What is of requests.
+mod body;
+mod head;
+mod links;
+mod options;
+mod output;
 
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use fetching::{Body, Destination, Head, Options, Output, SavedFile, Work, find_links};
-use support::on_signals;
+use body::Body;
+use head::Head;
+use links::find_links;
+use options::Options;
+use output::{Destination, Output, SavedFile, Work};
+use switchboard::signals::{Signal, add_signal_handler};
 use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
 use url::{Host, Position, Url};
 
@@ -314,7 +324,9 @@ fn fetch(options: Options) -> Result<(), String> {
 
 fn end_on_signals(context: &mut Context<'_>, fetch: &Rc<Fetch>) -> std::io::Result<()> {
     let fetch = fetch.clone();
-    on_signals(context, move |context, signal| fetch.finish(context, Err(format!("ended by {signal}"))))
+    let end = move |context: &mut Context<'_>, signal| fetch.finish(context, Err(format!("ended by {signal}")));
+    add_signal_handler(context, [Signal::INT, Signal::TERM], end)?;
+    Ok(())
 }
 
 fn main() -> ExitCode {

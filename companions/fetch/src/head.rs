@@ -1,6 +1,6 @@
 // The head of an answer, and what it says of the body (RFC 9112, section 6.3).
 
-use super::Body;
+use crate::body::Body;
 
 pub(crate) struct Head {
     /// How long it is.

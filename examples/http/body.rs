@@ -1,6 +1,6 @@
 // The body of an answer, out of what carries it. Bytes in, bytes out; however they were cut, it comes to the same.
 
-#[path = "chunks.rs"] // It is a part of two examples, from two places.
+#[path = "chunks.rs"] // It is a part of `companions/fetch`, too.
 mod chunks;
 
 use chunks::{Chunked, Rules};
