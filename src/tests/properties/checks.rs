@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::datagrams;
 use super::dials::Dial;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Phase};
 use crate::connection::{Connection, State};
 use crate::ids::Id;
 use crate::listener::Accepting;
@@ -251,3 +251,29 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
 /// So many turns of a loop in a row without an event, a byte, a timer or an end are a spin. A pause and a resume of one
 /// connection and a change of its protocol take a turn each, and callbacks do at most so many of them in a row.
 const SPIN_TURNS: u64 = 40;
+
+// A drain.
+
+impl Ledger {
+    /// The loops begin to drain: those are told that stand.
+    pub(super) fn drain_begins(&mut self) {
+        for connection in &mut self.connections {
+            let stands = matches!(connection.phase, Phase::Made | Phase::Ended);
+            connection.untold_of_drain = stands && !connection.closing && !connection.starting;
+        }
+    }
+
+    pub(super) fn draining(&mut self, index: usize) {
+        self.coverage.hit("draining");
+        let was_untold = std::mem::take(&mut self.connections[index].untold_of_drain);
+        let of = &self.connections[index];
+        let state = format!("{:?} closing {} starting {} life {}", of.phase, of.closing, of.starting, of.life);
+        self.check(was_untold, || format!("a drain is told twice, or to who is not to be told: {state}"));
+    }
+
+    pub(super) fn drain_is_told(&mut self) {
+        let left = |of: &Connection| of.untold_of_drain && of.phase.is_live() && !of.closing && !of.starting;
+        let untold = self.connections.iter().filter(|of| left(of)).count();
+        self.check(untold == 0, || format!("{untold} connections are not told of the drain"));
+    }
+}

@@ -480,28 +480,6 @@ impl Ledger {
         self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
     }
 
-    /// The loops begin to drain: those are told that stand.
-    pub(super) fn drain_begins(&mut self) {
-        for connection in &mut self.connections {
-            let stands = matches!(connection.phase, Phase::Made | Phase::Ended);
-            connection.untold_of_drain = stands && !connection.closing && !connection.starting;
-        }
-    }
-
-    pub(super) fn draining(&mut self, index: usize) {
-        self.coverage.hit("draining");
-        let was_untold = std::mem::take(&mut self.connections[index].untold_of_drain);
-        let of = &self.connections[index];
-        let state = format!("{:?} closing {} starting {} life {}", of.phase, of.closing, of.starting, of.life);
-        self.check(was_untold, || format!("a drain is told twice, or to who is not to be told: {state}"));
-    }
-
-    pub(super) fn drain_is_told(&mut self) {
-        let left = |of: &Connection| of.untold_of_drain && of.phase.is_live() && !of.closing && !of.starting;
-        let untold = self.connections.iter().filter(|of| left(of)).count();
-        self.check(untold == 0, || format!("{untold} connections are not told of the drain"));
-    }
-
     /// A connection has ended whose protocol was started and not told of it.
     pub(super) fn lost_untold(&mut self, index: usize) {
         self.coverage.hit("lost while starting");
