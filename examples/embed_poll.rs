@@ -71,7 +71,7 @@ mod on_unix {
     }
 
     impl Server {
-        fn new<P: Protocol + 'static>(address: SocketAddr, protocol: fn() -> P) -> Result<Server, support::Failure> {
+        fn new<P: Protocol>(address: SocketAddr, protocol: fn() -> P) -> Result<Server, support::Failure> {
             let mut event_loop = EventLoop::new()?;
             let listener = event_loop.context().listen(address, move |_, _| Some(protocol()));
             let listener = listener.map_err(support::cannot_listen(address))?;

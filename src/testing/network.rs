@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{DatagramPeer, Faults, Peer, PeerListener};
 use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
-use crate::{Address, Context, Detached, EventLoop, LoopLimits, PanicPolicy, Protocol};
+use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
 
 /// Names a host of a [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,9 +154,9 @@ impl Network {
     /// # Panics
     ///
     /// As [`event_loop`](Network::event_loop).
-    pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl Protocol + 'static) {
+    pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl IntoProtocol) {
         match sys::Stream::connect(&self.event_loop(host).core.parts.poller, to, None) {
-            Ok(stream) => self.connects.push(Connect { host, stream, protocol: Box::new(protocol) }),
+            Ok(stream) => self.connects.push(Connect { host, stream, protocol: protocol.into_protocol() }),
             Err(error) => self.failed_connects.push(error),
         }
     }

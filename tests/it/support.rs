@@ -67,10 +67,7 @@ pub(crate) fn read_all(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// Listens on a port of the system's choice.
-pub(crate) fn listen<P: Protocol + 'static>(
-    event_loop: &mut EventLoop,
-    mut factory: impl FnMut() -> P + 'static,
-) -> SocketAddr {
+pub(crate) fn listen<P: Protocol>(event_loop: &mut EventLoop, mut factory: impl FnMut() -> P + 'static) -> SocketAddr {
     let mut context = event_loop.context();
     let listener = context.listen(any_port(), move |_, _| Some(factory())).unwrap();
     address_of(&mut context, listener)

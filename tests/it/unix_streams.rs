@@ -13,7 +13,7 @@ use switchboard::{ConnectionId, Context, Detached, EventLoop, Handle, Protocol, 
 use crate::support::{Echo, Ends, NotingEnd, PATIENCE, connect, event_loop, listen, pattern, serve_while, turn_until};
 
 /// A client, and its server in the loop.
-fn pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> UnixStream {
+fn pair<P: Protocol>(event_loop: &mut EventLoop, protocol: P) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     theirs.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -208,7 +208,7 @@ fn w1_a_broadcast_over_unix_streams_comes_to_each_whole_and_in_order_however_slo
 }
 
 /// As [`pair`], with the connection's id: its socket is full, and little is queued.
-fn full_pair<P: Protocol + 'static>(event_loop: &mut EventLoop, protocol: P) -> (UnixStream, ConnectionId) {
+fn full_pair<P: Protocol>(event_loop: &mut EventLoop, protocol: P) -> (UnixStream, ConnectionId) {
     let client = pair(event_loop, protocol);
     turn_until(event_loop, |context| context.connection_count() == 1);
     event_loop.turn(Some(Duration::ZERO)).unwrap();

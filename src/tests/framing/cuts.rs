@@ -104,7 +104,7 @@ fn f1_a_long_line_of_single_bytes_comes_whole() {
 
 #[test]
 fn f1_a_frame_is_looked_at_when_it_is_complete_and_not_before() {
-    fn calls(framer: impl Framer + 'static) -> usize {
+    fn calls(framer: impl Framer) -> usize {
         let (mut scene, log, calls) = (Scene::new(), Log::default(), Rc::new(std::cell::Cell::new(0)));
         let (_, peer) = scene.connect(Counting { inner: frames(&log, framer), calls: calls.clone() });
         peer.set_short_read_empties(false);

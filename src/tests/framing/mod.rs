@@ -119,13 +119,13 @@ fn lines(log: &Log) -> LineReceiver<Noting<DoesNothing>> {
 }
 
 /// A protocol by frames that notes them.
-fn frames(log: &Log, framer: impl Framer + 'static) -> Box<dyn Protocol> {
+fn frames(log: &Log, framer: impl Framer) -> Box<dyn Protocol> {
     Box::new(Framed::new(framer, noting(log, does_nothing)))
 }
 
 impl Scene {
     /// Somebody connects to this protocol, and is accepted.
-    fn connect(&mut self, protocol: impl Protocol + 'static) -> (ConnectionId, Peer) {
+    fn connect(&mut self, protocol: impl Protocol) -> (ConnectionId, Peer) {
         let peer = self.knock(Some(Box::new(protocol)));
         self.turn();
         let id = self.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
