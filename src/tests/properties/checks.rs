@@ -272,7 +272,8 @@ impl Ledger {
     }
 
     pub(super) fn drain_is_told(&mut self) {
-        let left = |of: &Connection| of.untold_of_drain && of.phase.is_live() && !of.closing && !of.starting;
+        let left =
+            |of: &super::ledger::Connection| of.untold_of_drain && of.phase.is_live() && !of.closing && !of.starting;
         let untold = self.connections.iter().filter(|of| left(of)).count();
         self.check(untold == 0, || format!("{untold} connections are not told of the drain"));
     }
