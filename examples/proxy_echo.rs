@@ -56,7 +56,7 @@ impl Protocol for Echo {
 #[derive(Clone)]
 struct Clients {
     counts: Rc<RefCell<HashMap<IpAddr, usize>>>,
-    per_peer_max: usize,
+    per_peer_max: Option<usize>,
 }
 
 impl Clients {
@@ -70,7 +70,7 @@ impl Clients {
         if let Some(client) = client {
             let mut counts = self.counts.borrow_mut();
             let count = counts.entry(client).or_default();
-            if *count >= self.per_peer_max {
+            if self.per_peer_max.is_some_and(|max| *count >= max) {
                 return None;
             }
             *count += 1;

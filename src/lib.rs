@@ -44,7 +44,7 @@
 //! - [`Listen`]: what to listen on, and how: one address or socket, or several as one listener.
 //! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
-//! - [`Limits`]: the bounds of everything, with their defaults.
+//! - [`LoopLimits`] and [`Limits`]: the bounds of everything, with their defaults.
 //! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
 //! - [`Endpoint`]: where a server listens, as a string of a configuration.
 //! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
@@ -130,12 +130,12 @@ pub use event_loop::{EventLoop, PanicPolicy};
 pub use health::counters::{Counters, Losses};
 pub use health::{ConnectionStats, Health};
 pub use ids::{AnyId, CompletionId, ConnectionId, DatagramId, ListenerId, SourceId, TimerId};
-pub use limits::{Limits, WhenFull};
+pub use limits::{Limits, LoopLimits, WhenFull};
 #[doc(hidden)]
 pub use listener::feeder::Feeder;
 pub use listener::listen::Listen;
 pub use protocol::{Inner, IntoProtocol, Protocol};
-pub use rate::RateGroupId;
+pub use rate::{Rate, RateGroupId};
 pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
 pub use sys::Readiness;
 #[cfg(unix)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Rate;
+
 /// What happens to who arrives when a listener has all the connections it may have (rule [A4](crate::guide::rules#a4)).
 /// A connection that was closed and only [lingers](Limits::linger_timeout) gives its place to a newcomer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,40 +16,25 @@ pub enum WhenFull {
 }
 
 macro_rules! limits {
-    ($($(#[$doc:meta])* $name:ident / $with:ident: $kind:ty = $default:expr,)*) => {
-        /// The bounds of a loop, of what one listener accepts, or of one connection.
-        ///
-        /// A loop has one set, which its listeners and attached streams start from; a listener can be given another
-        /// one ([`Listener::set_limits`](crate::Listener::set_limits)). Each is a field to read and to set, and has a
-        /// setter for chains:
-        ///
-        /// ```
-        /// use switchboard::Limits;
-        /// let limits = Limits::default().with_connections_max(100).with_input_bytes_max(4096);
-        /// assert_eq!(limits.connections_max, 100);
-        /// ```
-        ///
-        /// What a burst has made buffers grow to is given back within two seconds after it.
-        ///
-        /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for
-        /// input, `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
+    ($(#[$of:meta])* $type:ident: $($(#[$doc:meta])* $name:ident / $with:ident: $kind:ty = $default:expr,)*) => {
+        $(#[$of])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub struct Limits {
+        pub struct $type {
             $($(#[$doc])* pub $name: $kind,)*
         }
 
-        impl Default for Limits {
-            fn default() -> Limits {
-                Limits { $($name: $default,)* }
+        impl Default for $type {
+            fn default() -> $type {
+                $type { $($name: $default,)* }
             }
         }
 
-        impl Limits {
+        impl $type {
             $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](Limits::", stringify!($name), ").")]
+                #[doc = concat!("Sets [`", stringify!($name), "`](", stringify!($type), "::", stringify!($name), ").")]
                 #[must_use]
-                pub fn $with(mut self, value: $kind) -> Limits {
+                pub fn $with(mut self, value: $kind) -> $type {
                     self.$name = value;
                     self
                 }
@@ -57,30 +44,95 @@ macro_rules! limits {
 }
 
 limits! {
+    /// The bounds of a loop: those that it has as a whole, and in [`each`](LoopLimits::each) those that its listeners,
+    /// connections and datagram sockets begin with.
+    ///
+    /// Each is a field to read and to set, and has a setter for chains. A loop takes [`Limits`] as well, where nothing of
+    /// its own is to be changed.
+    ///
+    /// ```
+    /// use switchboard::{EventLoop, Limits, LoopLimits};
+    /// let each = Limits::default().with_connections_max(900);
+    /// let event_loop = EventLoop::with_limits(LoopLimits::from(each).with_loop_queue_bytes_max(64 << 20))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// What counts for the whole loop only is not there to be set for a listener or a connection:
+    ///
+    /// ```compile_fail,E0599
+    /// use switchboard::Limits;
+    /// let limits = Limits::default().with_loop_queue_bytes_max(64 << 20);
+    /// ```
+    ///
+    /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for input,
+    /// `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
+    LoopLimits:
+    /// What the loop's listeners, connections and datagram sockets begin with. Default: [`Limits::default`].
+    each / with_each: Limits = Limits::default(),
+    /// How many connections the loop has at a time, including those that were attached or made by itself; they count,
+    /// but only accepting stops. Default `None`: no limit.
+    loop_connections_max / with_loop_connections_max: Option<usize> = None,
+    /// A write that finds more than this queued in the whole loop has connections end that hoard it, until an eighth of
+    /// this is free (rule [W4](crate::guide::rules#w4)): first those whose peers have taken nothing for a second, the
+    /// longest queue first, then the others by length, those below their low mark last. Datagram sockets are among
+    /// them; they lose what is queued, and are told how much. Default 256 MiB.
+    loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
+    /// How many commands of handles may wait to be run (rule [G1](crate::guide::rules#g1)); a [`Handle`](crate::Handle)
+    /// gives one more back. Default 65,536.
+    commands_max / with_commands_max: usize = 65_536,
+    /// How many commands of handles run in a turn. Default 1,024.
+    commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
+    /// What works for longer than this without serving anybody else is warned of in the log, at most once a second: a
+    /// whole turn or, where callbacks are timed, one callback, by its name and its connection's. Default 100 ms; `None`:
+    /// no warnings.
+    slow_callback / with_slow_callback: Option<Duration> = Some(Duration::from_millis(100)),
+    /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
+    /// clock a callback, some 50 ns. Default false.
+    time_callbacks / with_time_callbacks: bool = false,
+    /// How long a connect may take in all, looking up the name included (rule [K2](crate::guide::rules#k2)); see
+    /// [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
+    connect_timeout / with_connect_timeout: Duration = Duration::from_secs(30),
+    /// How many names are looked up at once, each in a thread of its own (rule [K7](crate::guide::rules#k7)); others
+    /// wait. Default 8.
+    lookups_max / with_lookups_max: usize = 8,
+}
+
+limits! {
+    /// The bounds of a listener and of what it accepts, of one connection, or of a datagram socket.
+    ///
+    /// Those of a loop have one set ([`LoopLimits::each`]) in common; a listener can be given another one
+    /// ([`Listen::limits`](crate::Listen::limits), [`Listener::set_limits`](crate::Listener::set_limits)), and a connect too
+    /// ([`Connect::limits`](crate::Connect::limits)). Each is a field to read and to set, and has a setter for chains:
+    ///
+    /// ```
+    /// use switchboard::Limits;
+    /// let limits = Limits::default().with_connections_max(100).with_input_bytes_max(4096);
+    /// assert_eq!(limits.connections_max, 100);
+    /// ```
+    ///
+    /// Where there can be no limit at all the field is an `Option`, and `None` is no limit. Where 0 would mean that nothing
+    /// is ever done it counts as 1: in the fields whose names end in `_per_turn_max`, and in [`LoopLimits::lookups_max`].
+    ///
+    /// What a burst has made buffers grow to is given back within two seconds after it.
+    Limits:
     /// How many connections one listener has at a time (rule [A4](crate::guide::rules#a4)). Default 65,536.
     connections_max / with_connections_max: usize = 65_536,
     /// What happens to who arrives when there are that many. Default: they wait.
     when_full / with_when_full: WhenFull = WhenFull::Wait,
     /// How many connections one listener has at a time from one peer: from one IPv4 address, or one network of IPv6 (the
     /// first 64 bits). A connection over it is accepted and closed, and counted
-    /// ([`connections_refused`](crate::Counters::connections_refused)). Default: no limit.
-    connections_per_peer_max / with_connections_per_peer_max: usize = usize::MAX,
-    /// How many connections the loop has at a time, those included that were attached or made by itself; they count,
-    /// but only accepting stops. Only the loop's own set counts. Default: no limit.
-    loop_connections_max / with_loop_connections_max: usize = usize::MAX,
-    /// How many connections one listener accepts in a turn (rule [A3](crate::guide::rules#a3)). Default 64; 0 counts as
-    /// 1.
+    /// ([`connections_refused`](crate::Counters::connections_refused)). Default `None`: no limit.
+    connections_per_peer_max / with_connections_per_peer_max: Option<usize> = None,
+    /// How many connections one listener accepts in a turn (rule [A3](crate::guide::rules#a3)). Default 64.
     accepts_per_turn_max / with_accepts_per_turn_max: usize = 64,
     /// How many bytes one connection reads in a turn before the others have theirs (rule [R5](crate::guide::rules#r5)).
-    /// Default 256 KiB; 0 counts as 1.
+    /// Default 256 KiB.
     read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
-    /// How fast one connection is read from, in bytes a second, once it has used up its burst; what its peer sends faster
-    /// waits in the kernel, and then with the peer. Default: `usize::MAX`, which is no limit. 0 counts as 1.
-    read_bytes_per_second_max / with_read_bytes_per_second_max: usize = usize::MAX,
-    /// How many bytes are read at any speed by a connection that was idle long enough. Default 64 KiB; 0 counts as 1.
-    read_burst_bytes / with_read_burst_bytes: usize = 64 * 1024,
+    /// How fast one connection is read from; what its peer sends faster waits in the kernel, and then with the peer.
+    /// Default `None`: no limit.
+    read_rate / with_read_rate: Option<Rate> = None,
     /// How many datagrams one socket receives in a turn before the others have theirs, and as many sends of what waits.
-    /// Default 64; 0 counts as 1.
+    /// Default 64.
     datagrams_per_turn_max / with_datagrams_per_turn_max: usize = 64,
     /// The longest datagram that is received whole; a longer one is truncated. Default 65,535, which is more than any
     /// that UDP has; for UDP more counts as that. Unix sockets may have longer ones, up to 8 MiB: a loop whose sockets
@@ -101,16 +153,6 @@ limits! {
     /// A write that finds more than this queued for its connection ends that connection (rule
     /// [W4](crate::guide::rules#w4)). Default 16 MiB.
     queue_bytes_max / with_queue_bytes_max: usize = 16 * 1024 * 1024,
-    /// A write that finds more than this queued in the whole loop has connections end that hoard it, until an eighth of
-    /// this is free (rule [W4](crate::guide::rules#w4)): first those whose peers have taken nothing for a second, the
-    /// longest queue first, then the others by length, those below their low mark last. Datagram sockets are among
-    /// them; they lose what is queued, and are told how much. Only the loop's own set counts. Default 256 MiB.
-    loop_queue_bytes_max / with_loop_queue_bytes_max: usize = 256 * 1024 * 1024,
-    /// How many commands of handles may wait to be run (rule [G1](crate::guide::rules#g1)); a [`Handle`](crate::Handle)
-    /// gives one more back. Only the loop's own set counts. Default 65,536.
-    commands_max / with_commands_max: usize = 65_536,
-    /// How many commands of handles run in a turn. Only the loop's own set counts. Default 1,024; 0 counts as 1.
-    commands_per_turn_max / with_commands_per_turn_max: usize = 1024,
     /// How long a closing connection waits for its peer to take another byte (rule [X1](crate::guide::rules#x1)). A
     /// peer that takes 64 KiB within each of these is never ended, though its kernel may tell of that later: once it
     /// has taken some, it is given up to twice as long. Default 5 s.
@@ -134,19 +176,6 @@ limits! {
     /// How long a connection may last until [`timed_out`](crate::Protocol::timed_out) is called; see
     /// [`Timeout::Total`](crate::Timeout::Total). Default `None`: for ever.
     total_timeout / with_total_timeout: Option<Duration> = None,
-    /// What works for longer than this without serving anybody else is warned of in the log, at most once a second: a
-    /// whole turn or, where callbacks are timed, one callback, by its name and its connection's. Only the loop's own
-    /// set counts. Default 100 ms; `None`: no warnings.
-    slow_callback / with_slow_callback: Option<Duration> = Some(Duration::from_millis(100)),
-    /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
-    /// clock a callback, some 50 ns. Only the loop's own set counts. Default false.
-    time_callbacks / with_time_callbacks: bool = false,
-    /// How long a connect may take in all, looking up the name included (rule [K2](crate::guide::rules#k2)). Only the
-    /// loop's own set counts; see [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
-    connect_timeout / with_connect_timeout: Duration = Duration::from_secs(30),
-    /// How many names are looked up at once, each in a thread of its own (rule [K7](crate::guide::rules#k7)); others
-    /// wait. Only the loop's own set counts. Default 8; 0 counts as 1.
-    lookups_max / with_lookups_max: usize = 8,
     /// How long input is read and discarded after a close, so that no reset destroys the last answer (rule
     /// [X1](crate::guide::rules#x1)). Default 2 s.
     linger_timeout / with_linger_timeout: Duration = Duration::from_secs(2),
@@ -154,13 +183,27 @@ limits! {
     linger_bytes_max / with_linger_bytes_max: usize = 1024 * 1024,
 }
 
+/// The defaults of a loop, with these for each listener, connection and datagram socket.
+impl From<Limits> for LoopLimits {
+    fn from(each: Limits) -> LoopLimits {
+        LoopLimits { each, ..LoopLimits::default() }
+    }
+}
+
 impl Limits {
+    /// With 1 where 0 would mean that nothing is ever read.
+    pub(crate) fn without_zeros(mut self) -> Limits {
+        self.read_bytes_per_turn_max = self.read_bytes_per_turn_max.max(1);
+        self.datagrams_per_turn_max = self.datagrams_per_turn_max.max(1);
+        self
+    }
+
     /// Whether a connection begins with a timeout or a rate.
     #[inline]
     pub(crate) fn are_timed(&self) -> bool {
         let has_timeout =
             self.idle_timeout.is_some() || self.handshake_timeout.is_some() || self.total_timeout.is_some();
-        has_timeout || self.read_bytes_per_second_max != usize::MAX
+        has_timeout || self.read_rate.is_some()
     }
 
     /// Those of a connection that is made from here, as far as the loop's own say anything about it.
@@ -172,7 +215,7 @@ impl Limits {
             idle_timeout: None,
             handshake_timeout: None,
             total_timeout: None,
-            read_bytes_per_second_max: usize::MAX,
+            read_rate: None,
             pause_reading_over_high: false,
             ..self.clone()
         }

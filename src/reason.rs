@@ -65,7 +65,7 @@ pub enum Limit {
     InputBytes,
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max): a write found more queued for it.
     QueueBytes,
-    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max): a write, to whichever connection, found more queued in
+    /// [`loop_queue_bytes_max`](crate::LoopLimits::loop_queue_bytes_max): a write, to whichever connection, found more queued in
     /// the whole loop, and this one hoarded some of it.
     LoopQueueBytes,
     /// A line is longer than its protocol allows (`framing::LineReceiver`).

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::framing::{LineHandler, LineReceiver, send_line};
-use switchboard::{CloseReason, ConnectionId, Context, EventLoop, Limits, ListenerId, Protocol, Transport};
+use switchboard::{CloseReason, ConnectionId, Context, EventLoop, ListenerId, LoopLimits, Protocol, Transport};
 
 struct Echo;
 
@@ -102,7 +102,7 @@ fn turn_by_turn(event_loop: &mut EventLoop) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    let mut limits = Limits::default();
+    let mut limits = LoopLimits::default();
     let (mut is_driven, mut kind) = (false, Kind::Echo);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
@@ -118,7 +118,7 @@ fn main() -> io::Result<()> {
                 kind = Kind::Pieces { count, bytes };
             }
             "--fan-out" => kind = Kind::FanOut(Rc::default()),
-            "--idle-timeout" => limits.idle_timeout = Some(Duration::from_secs(3600)),
+            "--idle-timeout" => limits.each.idle_timeout = Some(Duration::from_secs(3600)),
             _ => return Err(io::Error::other(format!("no such flag: {flag}"))),
         }
     }

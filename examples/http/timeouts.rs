@@ -10,7 +10,7 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(1);
 
 fn limits() -> Limits {
-    super::limits(&Bounds { timeout: IDLE_TIMEOUT, per_peer_max: usize::MAX })
+    super::limits(&Bounds { timeout: IDLE_TIMEOUT, per_peer_max: None })
 }
 
 fn harness() -> Harness {

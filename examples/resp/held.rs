@@ -138,9 +138,9 @@ fn resp_options_are_what_the_command_line_says() {
         let limits = limits(&bounds);
         Some((stored_bytes_max, limits.connections_per_peer_max, limits.idle_timeout?, rest.join(" ")))
     };
-    assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, usize::MAX, IDLE_TIMEOUT, "[::1]:0".to_owned())));
+    assert_eq!(parse("[::1]:0"), Some((STORED_BYTES_MAX, None, IDLE_TIMEOUT, "[::1]:0".to_owned())));
     let all = "--per-peer 5 --maxmemory=7 --timeout 9";
-    assert_eq!(parse(&format!("{all} [::1]:0")), Some((7, 5, Duration::from_secs(9), "[::1]:0".to_owned())));
+    assert_eq!(parse(&format!("{all} [::1]:0")), Some((7, Some(5), Duration::from_secs(9), "[::1]:0".to_owned())));
     for wrong in ["--per-peer", "--per-peer 0", "--per-peer x", "--per-peer -1", "--maxmemory=", "--maxmemory=x"] {
         assert_eq!(parse(wrong), None, "{wrong}");
     }

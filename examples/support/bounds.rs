@@ -17,14 +17,14 @@ pub(crate) struct Bounds {
     pub(crate) timeout: Duration,
     /// Behind a balancer, and from a load generator, all connections come from one address: so there is no limit unless one
     /// is asked for.
-    pub(crate) per_peer_max: usize,
+    pub(crate) per_peer_max: Option<usize>,
 }
 
 impl Bounds {
     /// Takes `--timeout SECONDS` and `--per-peer N` out of the arguments. `timeout` holds unless another one is given.
     pub(crate) fn take_from(arguments: &mut Vec<String>, timeout: Duration) -> Result<Bounds, Failure> {
         let seconds: Option<u32> = take_number(arguments, "--timeout")?;
-        let per_peer_max = take_number(arguments, "--per-peer")?.unwrap_or(usize::MAX);
+        let per_peer_max = take_number(arguments, "--per-peer")?;
         let timeout = seconds.map_or(timeout, |seconds| Duration::from_secs(seconds.into()));
         Ok(Bounds { timeout, per_peer_max })
     }

@@ -67,7 +67,7 @@ impl Connect {
     }
 
     /// How long it may take in all, looking up the name included, in place of
-    /// [`connect_timeout`](Limits::connect_timeout).
+    /// [`connect_timeout`](crate::LoopLimits::connect_timeout).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Connect {
         self.timeout = Some(timeout);
@@ -77,7 +77,7 @@ impl Connect {
     /// The limits of the connection, as they are given here. Otherwise it has the loop's, but for what is meant for those
     /// who connect to us: no [`idle_timeout`](Limits::idle_timeout), [`handshake_timeout`](Limits::handshake_timeout) or
     /// [`total_timeout`](Limits::total_timeout), no
-    /// [`read_bytes_per_second_max`](Limits::read_bytes_per_second_max), and
+    /// [`read_rate`](Limits::read_rate), and
     /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off, since a client and a server that both stopped
     /// reading would wait for each other for ever.
     #[must_use]

@@ -1,11 +1,15 @@
 //! What a callback writes to its own connection.
 
+use std::cell::Cell;
+
 use crate::connection::output::LARGE_BYTES;
 use crate::ids::Id;
 
 /// Gathers what a callback writes to its own connection, for one send when it returns.
 ///
 /// It holds bytes only from a callback until the flush that follows it, so there is one for the whole loop.
+///
+/// A question whether more input is wanted may change nothing, and leaves a note of its answer all the same.
 #[derive(Default)]
 pub(crate) struct Gathered {
     /// The generation of the connection whose callback runs, which no other tenant of the loop shares; 0 for none.
@@ -13,10 +17,10 @@ pub(crate) struct Gathered {
     /// How much may be gathered before the queue must be looked at.
     room: usize,
     /// The callback delivers input, and nothing has happened that might stop that.
-    undisturbed: bool,
+    undisturbed: Cell<bool>,
     /// The callback that runs or has just run was told that no more input is wanted, for what it has written, most of
     /// which may go out at once.
-    held_input_back: bool,
+    held_input_back: Cell<bool>,
     /// The connection whose queue may hold pieces that its callback has handed over, and that go out when it returns.
     held: Option<Id>,
     pub(crate) bytes: Vec<u8>,
@@ -33,7 +37,7 @@ impl Gathered {
     #[inline]
     pub(crate) fn begin(&mut self, id: Id, room: usize) {
         self.generation = id.generation.get();
-        self.undisturbed = false;
+        self.undisturbed.set(false);
         self.room = room;
     }
 
@@ -57,38 +61,40 @@ impl Gathered {
     /// The callback that has begun is one that delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
-        self.undisturbed = true;
+        self.undisturbed.set(true);
     }
 
     /// Something was done to `id` that may stop its reading.
     pub(crate) fn disturb(&mut self, id: Id) {
         if self.is(id) {
-            self.undisturbed = false;
+            self.undisturbed.set(false);
         }
     }
 
     /// The callback of `id`, if it runs, is told that no more input is wanted, for what it has written.
-    pub(crate) fn hold_input_back(&mut self, id: Id) {
-        self.disturb(id);
-        self.held_input_back = self.is(id);
+    pub(crate) fn hold_input_back(&self, id: Id) {
+        if self.is(id) {
+            self.undisturbed.set(false);
+            self.held_input_back.set(true);
+        }
     }
 
     /// Whether the callback that has just returned was told so. Tells it once.
     pub(crate) fn take_held_input_back(&mut self) -> bool {
-        std::mem::take(&mut self.held_input_back)
+        self.held_input_back.take()
     }
 
     /// Whether the callback, one that delivers input, has done anything but to write a little.
     #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
-        !self.undisturbed
+        !self.undisturbed.get()
     }
 
     /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
     /// the connection, and `false` only means that one must.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
-        self.is(id) && self.undisturbed && self.bytes.len() <= UNWATCHED_BYTES
+        self.is(id) && self.undisturbed.get() && self.bytes.len() <= UNWATCHED_BYTES
     }
 
     /// Takes a small write of the callback that runs, if there is room.
@@ -118,7 +124,7 @@ impl Gathered {
 
     /// From here on every write looks at the connection first; `bytes` are to be sent or dropped by the caller.
     pub(crate) fn set_room(&mut self, room: usize) {
-        self.undisturbed = false;
+        self.undisturbed.set(false);
         self.room = room;
     }
 

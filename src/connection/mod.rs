@@ -56,7 +56,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(limits: Limits, listener: Option<Id>) -> Settings {
-        Settings { limits, listener, initial: None }
+        Settings { limits: limits.without_zeros(), listener, initial: None }
     }
 }
 

@@ -98,7 +98,7 @@ pub enum DatagramError {
     Socket(io::Error),
     /// So many datagrams were not sent, and no other error tells of them: the queue was over
     /// [`queue_bytes_max`](crate::Limits::queue_bytes_max) or
-    /// [`loop_queue_bytes_max`](crate::Limits::loop_queue_bytes_max), errors came faster than they were told, or the socket
+    /// [`loop_queue_bytes_max`](crate::LoopLimits::loop_queue_bytes_max), errors came faster than they were told, or the socket
     /// has ended before they could go out.
     Dropped(u64),
 }

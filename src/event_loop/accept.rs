@@ -96,7 +96,7 @@ impl Core {
             return self.give_away(id, receiver, Detached::new(socket, Some(peer), unread, unsent));
         }
         let mut is_refused = listener.is_full() || is_loop_full;
-        if listener.settings.limits.connections_per_peer_max != usize::MAX {
+        if listener.settings.limits.connections_per_peer_max.is_some() {
             is_refused = is_refused || self.parts.peer_is_at_cap(id, &peer);
             let Some(again) = self.parts.slots.listener_mut(id) else { return };
             listener = again;
@@ -258,7 +258,7 @@ impl Parts {
     #[cold]
     fn peer_is_at_cap(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
-        let max = listener.settings.limits.connections_per_peer_max;
+        let max = listener.settings.limits.connections_per_peer_max.unwrap_or(usize::MAX);
         if listener.peers.is_none() {
             let peers = self.count_peers(id);
             if let Some(listener) = self.slots.listener_mut(id) {

@@ -19,12 +19,15 @@ pub(crate) struct Threads {
     inbox: Arc<Inbox>,
     /// What the commands phase takes its batch into; empty outside of it.
     batch: VecDeque<Command>,
+    /// How many a phase runs.
+    commands_per_turn_max: usize,
     pub(super) lookups: Lookups,
 }
 
 impl Threads {
-    pub(super) fn new(inbox: Inbox, lookups: Lookups) -> Threads {
-        Threads { inbox: Arc::new(inbox), batch: VecDeque::new(), lookups }
+    pub(super) fn new(inbox: Inbox, commands_per_turn_max: usize, lookups: Lookups) -> Threads {
+        let commands_per_turn_max = commands_per_turn_max.max(1);
+        Threads { inbox: Arc::new(inbox), batch: VecDeque::new(), commands_per_turn_max, lookups }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -43,9 +46,9 @@ impl Threads {
         self.inbox.mailbox.is_occupied()
     }
 
-    fn take_batch(&mut self, most: usize) -> VecDeque<Command> {
+    fn take_batch(&mut self) -> VecDeque<Command> {
         let mut batch = std::mem::take(&mut self.batch);
-        self.inbox.mailbox.take(&mut batch, most);
+        self.inbox.mailbox.take(&mut batch, self.commands_per_turn_max);
         batch
     }
 
@@ -83,7 +86,7 @@ impl Core {
 
     #[cold]
     fn run_batch_of_commands(&mut self) {
-        let mut batch = self.parts.threads.take_batch(self.parts.settings.limits.commands_per_turn_max.max(1));
+        let mut batch = self.parts.threads.take_batch();
         while let Some(command) = batch.pop_front() {
             self.parts.counters.commands_run += 1;
             self.run_command(command);

@@ -17,7 +17,7 @@ use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, RateGroupId,
+    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, Rate, RateGroupId,
     SourceId, TimerId, Transport,
 };
 
@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
-    /// of its own, at most [`lookups_max`](crate::Limits::lookups_max) at a time; in a simulated loop, which has no resolver
+    /// of its own, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated loop, which has no resolver
     /// before, on the loop's thread.
     pub fn set_resolver(
         &mut self,
@@ -208,12 +208,11 @@ impl<'a> Context<'a> {
         Some(Listener { core: self.core, id: id.0 })
     }
 
-    /// Makes a group of connections that are read from no faster than this together: `burst_bytes` at once,
-    /// `bytes_per_second` then; 0 of either counts as 1. Connections join it by
-    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing
-    /// while it has nobody, and stays until it is removed.
-    pub fn add_rate_group(&mut self, bytes_per_second: usize, burst_bytes: usize) -> RateGroupId {
-        let bucket = TokenBucket::new(bytes_per_second, burst_bytes, self.now());
+    /// Makes a group of connections that are read from no faster than this together. Connections join it by
+    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing while it
+    /// is empty, and stays until it is removed.
+    pub fn add_rate_group(&mut self, rate: Rate) -> RateGroupId {
+        let bucket = TokenBucket::new(rate, self.now());
         self.core.parts.rate_groups.add(bucket)
     }
 

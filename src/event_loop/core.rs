@@ -6,7 +6,7 @@ use std::io;
 use super::Parts;
 use super::following::Follower;
 use super::guard::Panics;
-use crate::Limits;
+use crate::LoopLimits;
 use crate::ids::Id;
 use crate::sys::{Clock, Poller};
 
@@ -20,7 +20,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Core> {
+    pub(super) fn new(poller: Poller, clock: Clock, limits: LoopLimits) -> io::Result<Core> {
         let parts = Parts::new(poller, clock, limits)?;
         Ok(Core { parts, followers: HashMap::new(), panics: Panics::default() })
     }

@@ -71,8 +71,8 @@ impl Core {
     /// Receives and delivers, up to the budget of a turn.
     fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
-        let mut bytes_left = datagram.limits.read_bytes_per_turn_max.max(1);
-        for _ in 0..datagram.limits.datagrams_per_turn_max.max(1) {
+        let mut bytes_left = datagram.limits.read_bytes_per_turn_max;
+        for _ in 0..datagram.limits.datagrams_per_turn_max {
             // Looked up each time: a callback may have closed it.
             let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else {
                 return;
@@ -190,7 +190,7 @@ impl Parts {
     fn flush_datagram(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         let before = datagram.queued_cost();
-        let goes_on = datagram.flush(datagram.limits.datagrams_per_turn_max.max(1));
+        let goes_on = datagram.flush(datagram.limits.datagrams_per_turn_max);
         self.outbox.count(before, datagram.queued_cost());
         goes_on
     }

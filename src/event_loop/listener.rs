@@ -93,7 +93,7 @@ impl Listener<'_> {
         self.core.parts.close_listener(self.id);
     }
 
-    /// Sets the limits of the listener and of what it accepts from now on. `loop_queue_bytes_max` has no effect here.
+    /// Sets the limits of the listener and of what it accepts from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             listener.settings = Rc::new(Settings::new(limits, Some(self.id)));

@@ -22,17 +22,19 @@ type Found = io::Result<Vec<SocketAddr>>;
 pub(crate) struct Lookups {
     pub(crate) resolver: Resolver,
     under_way: usize,
+    /// How many may be, of which there is always one.
+    most: usize,
     /// Connects whose names wait to be looked up. Some may have ended meanwhile.
     waiting: VecDeque<Id>,
 }
 
 impl Lookups {
-    pub(super) fn new(poller: &Poller) -> Lookups {
+    pub(super) fn new(poller: &Poller, most: usize) -> Lookups {
         let resolver: Resolver = match poller.is_in_memory() {
             false => Arc::new(look_up),
             true => Arc::new(|_, _| Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set"))),
         };
-        Lookups { resolver, under_way: 0, waiting: VecDeque::new() }
+        Lookups { resolver, under_way: 0, most: most.max(1), waiting: VecDeque::new() }
     }
 }
 
@@ -43,7 +45,7 @@ impl Core {
     }
 
     fn start_lookups(&mut self) {
-        while self.parts.threads.lookups.under_way < self.parts.settings.limits.lookups_max.max(1) {
+        while self.parts.threads.lookups.under_way < self.parts.threads.lookups.most {
             let Some(id) = self.parts.threads.lookups.waiting.pop_front() else { return };
             let Some((name, port)) = self.parts.slots.connector_mut(id).and_then(|connector| connector.name.take())
             else {

@@ -43,7 +43,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::parts::Parts;
 pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
-use crate::{Context, Limits};
+use crate::{Context, LoopLimits};
 
 /// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither: the process
 /// ends.
@@ -89,13 +89,13 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Makes a loop with the default [`Limits`].
+    /// Makes a loop with the default [`LoopLimits`].
     ///
     /// # Errors
     ///
     /// What the system says, such as having no descriptor left.
     pub fn new() -> io::Result<EventLoop> {
-        EventLoop::with_limits(Limits::default())
+        EventLoop::with_limits(LoopLimits::default())
     }
 
     /// Makes a loop with limits of its own.
@@ -103,11 +103,11 @@ impl EventLoop {
     /// # Errors
     ///
     /// As [`new`](EventLoop::new).
-    pub fn with_limits(limits: Limits) -> io::Result<EventLoop> {
-        EventLoop::on(Poller::new()?, Clock::System, limits)
+    pub fn with_limits(limits: impl Into<LoopLimits>) -> io::Result<EventLoop> {
+        EventLoop::on(Poller::new()?, Clock::System, limits.into())
     }
 
-    pub(crate) fn on(poller: Poller, clock: Clock, limits: Limits) -> io::Result<EventLoop> {
+    pub(crate) fn on(poller: Poller, clock: Clock, limits: LoopLimits) -> io::Result<EventLoop> {
         let events = poller.events();
         Ok(EventLoop { core: Core::new(poller, clock, limits)?, events })
     }

@@ -29,15 +29,16 @@ use crate::rate::RateGroups;
 use crate::sys::{Clock, Poller, Readiness};
 use crate::threads::handle::Inbox;
 use crate::time::deadlines::Deadlines;
-use crate::{CloseReason, Context, Counters, Limits, Protocol};
+use crate::{CloseReason, Context, Counters, LoopLimits, Protocol};
 
 pub(crate) struct Parts {
     pub(crate) poller: Poller,
     pub(crate) slots: Slots,
-    /// What attached connections begin with; its limits are the loop's.
+    /// What attached connections begin with, and listeners.
     pub(crate) settings: Rc<Settings>,
     /// Those of connections that we have begun.
     pub(super) settings_of_clients: Rc<Settings>,
+    pub(super) connect_timeout: Duration,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(super) time: Deadlines<Due>,
@@ -53,9 +54,9 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(poller: Poller, clock: Clock, limits: Limits) -> io::Result<Parts> {
+    pub(super) fn new(poller: Poller, clock: Clock, limits: LoopLimits) -> io::Result<Parts> {
         let inbox = Inbox::new(poller.waker()?, limits.commands_max);
-        let lookups = Lookups::new(&poller);
+        let lookups = Lookups::new(&poller, limits.lookups_max);
         let numbers = Range::of(poller.loop_number());
         Ok(Parts {
             poller,
@@ -63,14 +64,15 @@ impl Parts {
             watch: Watch::new(&limits),
             outbox: Outbox::new(limits.loop_queue_bytes_max),
             admission: Admission::new(limits.loop_connections_max),
-            settings_of_clients: Rc::new(Settings::new(limits.of_clients(), None)),
-            settings: Rc::new(Settings::new(limits, None)),
+            settings_of_clients: Rc::new(Settings::new(limits.each.of_clients(), None)),
+            settings: Rc::new(Settings::new(limits.each, None)),
+            connect_timeout: limits.connect_timeout,
             counters: Counters::default(),
             time: Deadlines::new(clock, numbers),
             work: Work::default(),
             rate_groups: RateGroups::new(numbers),
             buffers: Buffers::new(),
-            threads: Threads::new(inbox, lookups),
+            threads: Threads::new(inbox, limits.commands_per_turn_max, lookups),
             life: Life::new(),
         })
     }

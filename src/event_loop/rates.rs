@@ -4,24 +4,21 @@ use super::Parts;
 use super::timers::{Due, Purpose};
 use crate::connection::{Connection, Flag};
 use crate::ids::Id;
-use crate::rate::{RateGroupId, ReadRate, TokenBucket, Wait};
+use crate::rate::{Rate, RateGroupId, ReadRate, TokenBucket, Wait};
 use crate::sys::deadline_after;
 
 impl Parts {
     /// Gives a connection the rate that its limits ask for; before `connection_made`, which may change it.
     pub(super) fn start_read_rate(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
-        let (rate, burst) =
-            (connection.settings.limits.read_bytes_per_second_max, connection.settings.limits.read_burst_bytes);
-        if rate != usize::MAX {
-            self.set_read_rate(id, rate, burst);
+        let rate = connection.settings.limits.read_rate;
+        if rate.is_some() {
+            self.set_read_rate(id, rate);
         }
     }
 
-    pub(crate) fn set_read_rate(&mut self, id: Id, bytes_per_second: usize, burst_bytes: usize) {
-        let now = self.time.now();
-        let is_limited = bytes_per_second != usize::MAX;
-        let own = is_limited.then(|| TokenBucket::new(bytes_per_second, burst_bytes, now));
+    pub(crate) fn set_read_rate(&mut self, id: Id, rate: Option<Rate>) {
+        let own = rate.map(|rate| TokenBucket::new(rate, self.time.now()));
         self.change_read_rate(id, |rate| rate.own = own);
     }
 

@@ -72,7 +72,7 @@ impl Core {
             if connection.flags.has(Flag::Rated) {
                 return self.receive_at_rate(id, buffer);
             }
-            let budget = connection.settings.limits.read_bytes_per_turn_max.max(1) - received;
+            let budget = connection.settings.limits.read_bytes_per_turn_max - received;
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
                 Read::Data(count) => {
@@ -93,7 +93,7 @@ impl Core {
     /// Whether reading goes on in this turn, `received` bytes having come and more being there.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
         let Some(connection) = self.parts.slots.connection(id) else { return false };
-        if received >= connection.settings.limits.read_bytes_per_turn_max.max(1) {
+        if received >= connection.settings.limits.read_bytes_per_turn_max {
             self.parts.carry_over(id);
             return false;
         }
@@ -106,7 +106,7 @@ impl Core {
     fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
         let allowed = self.parts.allow_reading(id);
         let Some(connection) = self.parts.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
-        let budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
+        let budget = connection.settings.limits.read_bytes_per_turn_max;
         let most = budget.min(buffer.len()).min(allowed);
         match connection.read(&mut buffer[..most]) {
             Read::Data(count) => {
@@ -357,7 +357,7 @@ impl Core {
     /// Reads and drops what a lingering connection's peer still sends (X1).
     fn discard(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        let mut budget = connection.settings.limits.read_bytes_per_turn_max.max(1);
+        let mut budget = connection.settings.limits.read_bytes_per_turn_max;
         while connection.is_readable() {
             let most = budget.min(buffer.len());
             match connection.read(&mut buffer[..most]) {
@@ -418,7 +418,7 @@ impl Parts {
 
     /// Whether the protocol would be given data now, as far as it can be told before what it has written is sent.
     #[inline(never)]
-    pub(crate) fn wants_input(&mut self, id: Id) -> bool {
+    pub(crate) fn wants_input(&self, id: Id) -> bool {
         let Some(connection) = self.slots.connection(id) else { return false };
         let is_replaced = self.outbox.gathered.is(id) && connection.protocol.is_some();
         if is_replaced || !connection.wants_input() {

@@ -11,7 +11,8 @@ use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, RateGroupId, Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, Rate, RateGroupId,
+    Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -151,7 +152,7 @@ impl<'a> Transport<'a> {
     /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a few instructions as long as
     /// `data_received` has done nothing but write a little.
     #[inline]
-    pub fn is_reading(&mut self) -> bool {
+    pub fn is_reading(&self) -> bool {
         self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
     }
 
@@ -182,13 +183,12 @@ impl<'a> Transport<'a> {
         self.core.parts.start_protocol(self.id, protocol.into_protocol());
     }
 
-    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say: `burst_bytes` at
-    /// once, `bytes_per_second` then. `usize::MAX` bytes a second are no limit; 0 of either counts as 1.
+    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say; `None` is no limit.
     ///
     /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
     /// stands still. Reading goes on by a timer, at most a hundred times a second.
-    pub fn set_read_rate(&mut self, bytes_per_second: usize, burst_bytes: usize) {
-        self.core.parts.set_read_rate(self.id, bytes_per_second, burst_bytes);
+    pub fn set_read_rate(&mut self, rate: Option<Rate>) {
+        self.core.parts.set_read_rate(self.id, rate);
     }
 
     /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.

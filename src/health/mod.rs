@@ -8,7 +8,7 @@ pub(crate) mod report;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::Limits;
+use crate::LoopLimits;
 use crate::health::report::Report;
 use crate::ids::Id;
 
@@ -17,7 +17,7 @@ use crate::ids::Id;
 #[non_exhaustive]
 pub struct Health {
     /// The longest callback so far, while which nobody else was served; zero where callbacks are not timed, see
-    /// [`Limits::time_callbacks`](crate::Limits::time_callbacks).
+    /// [`LoopLimits::time_callbacks`](crate::LoopLimits::time_callbacks).
     pub longest_callback: Duration,
     /// Its name, such as `"data_received"`; empty where there was none yet.
     pub longest_callback_name: &'static str,
@@ -26,7 +26,7 @@ pub struct Health {
     /// The longest that any turn worked so far.
     pub lag_max: Duration,
     /// How many callbacks or, where those are not timed, turns took longer than
-    /// [`Limits::slow_callback`](crate::Limits::slow_callback).
+    /// [`LoopLimits::slow_callback`](crate::LoopLimits::slow_callback).
     pub slow: u64,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(limits: &Limits) -> Watch {
+    pub(crate) fn new(limits: &LoopLimits) -> Watch {
         Watch { slow: limits.slow_callback, times_callbacks: limits.time_callbacks, ..Watch::default() }
     }
 

@@ -26,9 +26,9 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(connections_max: usize) -> Admission {
+    pub(crate) fn new(connections_max: Option<usize>) -> Admission {
         Admission {
-            connections_max,
+            connections_max: connections_max.unwrap_or(usize::MAX),
             live: 0,
             lingering: Lingering::default(),
             backing_off: Vec::new(),

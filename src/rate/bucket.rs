@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Rate;
+
 /// A bucket that fills with tokens as time passes, up to a brim; each token is worth a byte.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
@@ -21,10 +23,10 @@ const NANO: i128 = 1_000_000_000;
 const WAITS_PER_SECOND: i128 = 100;
 
 impl TokenBucket {
-    /// A full one. A rate or a burst of 0 counts as 1.
-    pub(crate) fn new(bytes_per_second: usize, burst_bytes: usize, now: Instant) -> TokenBucket {
-        let brim = (burst_bytes.max(1) as i128).saturating_mul(NANO);
-        TokenBucket { bytes_per_second: bytes_per_second.max(1) as i128, brim, tokens: brim, updated: now }
+    /// A full one.
+    pub(crate) fn new(rate: Rate, now: Instant) -> TokenBucket {
+        let brim = (rate.burst_bytes().max(1) as i128).saturating_mul(NANO);
+        TokenBucket { bytes_per_second: rate.bytes_per_second().max(1) as i128, brim, tokens: brim, updated: now }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_at_once_and_its_rate_then() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(1000, 500, start);
+        let mut bucket = TokenBucket::new(Rate::new(1000).burst(500), start);
         assert_eq!(bucket.available(start), 500);
         bucket.take(500);
         assert_eq!(bucket.available(start), 0);
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn a_bucket_rounds_nothing_away_however_often_it_is_asked() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(7, 100, start);
+        let mut bucket = TokenBucket::new(Rate::new(7).burst(100), start);
         bucket.take(100);
         let last = (1..=1_000_000).map(|n| bucket.available(start + n * Duration::from_micros(1))).last();
         assert_eq!(last, Some(7));
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn an_overdrawn_bucket_is_filled_before_it_gives_again() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(1000, 10, start);
+        let mut bucket = TokenBucket::new(Rate::new(1000).burst(10), start);
         bucket.take(1010);
         assert_eq!(bucket.available(start + 999 * MS), 0);
         assert_eq!(bucket.time_to_wait(start + 999 * MS), 11 * MS);
@@ -96,7 +98,7 @@ mod tests {
     fn extremes_neither_overflow_nor_come_to_a_standstill() {
         let start = Instant::now();
         for (rate, burst) in [(0, 0), (1, 1), (usize::MAX, 1), (1, usize::MAX), (usize::MAX, usize::MAX)] {
-            let mut bucket = TokenBucket::new(rate, burst, start);
+            let mut bucket = TokenBucket::new(Rate::new(rate).burst(burst), start);
             for _ in 0..3 {
                 let available = bucket.available(start);
                 bucket.take(available);
@@ -104,7 +106,7 @@ mod tests {
             }
             assert_eq!(bucket.available(start), 0);
             bucket.time_to_wait(start);
-            let mut bucket = TokenBucket::new(rate, burst, start);
+            let mut bucket = TokenBucket::new(Rate::new(rate).burst(burst), start);
             bucket.take(1);
             let later = start + bucket.time_to_wait(start);
             assert!(bucket.available(later) >= 1, "{rate} {burst}");

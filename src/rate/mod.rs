@@ -12,6 +12,44 @@ pub(crate) use bucket::TokenBucket;
 use crate::ids::{Id, Range};
 use crate::time::heap::Key;
 
+/// How fast bytes are read: a burst at once, and then so many a second. 0 of either counts as 1.
+///
+/// ```
+/// use switchboard::Rate;
+/// let rate = Rate::new(100_000).burst(16 * 1024);
+/// assert_eq!(rate.bytes_per_second(), 100_000);
+/// assert_eq!(rate.burst_bytes(), 16 * 1024);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    bytes_per_second: usize,
+    burst_bytes: usize,
+}
+
+impl Rate {
+    /// Makes a rate of so many bytes a second, with a burst of 64 KiB.
+    #[must_use]
+    pub const fn new(bytes_per_second: usize) -> Rate {
+        Rate { bytes_per_second, burst_bytes: 64 * 1024 }
+    }
+
+    /// Sets how many bytes are read at any speed after a time in which fewer came.
+    #[must_use]
+    pub const fn burst(self, bytes: usize) -> Rate {
+        Rate { burst_bytes: bytes, ..self }
+    }
+
+    /// Returns how many bytes are read in a second, once the burst is used up.
+    pub const fn bytes_per_second(&self) -> usize {
+        self.bytes_per_second
+    }
+
+    /// Returns how many bytes are read at once.
+    pub const fn burst_bytes(&self) -> usize {
+        self.burst_bytes
+    }
+}
+
 /// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
 ///
 /// `Copy + Send`, valid for one loop, and unique within the process as a [`ConnectionId`](crate::ConnectionId) is. Once the

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::network::HostId;
 use super::{Faults, Network, Peer};
 use crate::ids::Id;
-use crate::{ConnectionId, Context, EventLoop, IntoProtocol, Limits, Transport};
+use crate::{ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transport};
 
 /// One protocol under test: on a real loop, with a simulated connection whose other end is the test.
 ///
@@ -57,11 +57,11 @@ pub struct Harness {
 impl Harness {
     /// Makes a connection for the protocol; its `connection_made` has been called then.
     pub fn new(protocol: impl IntoProtocol) -> Harness {
-        Harness::with_limits(protocol, Limits::default())
+        Harness::with_limits(protocol, LoopLimits::default())
     }
 
     /// As [`new`](Harness::new), in a loop that has limits of its own.
-    pub fn with_limits(protocol: impl IntoProtocol, limits: Limits) -> Harness {
+    pub fn with_limits(protocol: impl IntoProtocol, limits: impl Into<LoopLimits>) -> Harness {
         let mut network = Network::new(0, Faults::none());
         let host = network.host_with_limits(limits);
         let (id, peer) = network.attached(host, protocol.into_protocol());

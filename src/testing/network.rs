@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{DatagramPeer, Faults, Peer, PeerListener};
 use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
-use crate::{Address, Context, Detached, EventLoop, IntoProtocol, Limits, PanicPolicy, Protocol};
+use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
 
 /// Names a host of a [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +89,7 @@ impl Network {
 
     /// Adds a host with a loop.
     pub fn host(&mut self) -> HostId {
-        self.host_with_limits(Limits::default())
+        self.host_with_limits(LoopLimits::default())
     }
 
     /// Adds a host with a loop that has limits of its own.
@@ -97,10 +97,10 @@ impl Network {
     /// # Panics
     ///
     /// Never; a simulated loop can always be made.
-    pub fn host_with_limits(&mut self, limits: Limits) -> HostId {
+    pub fn host_with_limits(&mut self, limits: impl Into<LoopLimits>) -> HostId {
         let host = self.bare_host();
         let poller = Poller::Memory(Box::new(self.sim.poller(host.0)));
-        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock())), limits);
+        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock())), limits.into());
         let mut event_loop = event_loop.expect("a simulated loop needs nothing of the system");
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         self.hosts[host.0] = Some(event_loop);

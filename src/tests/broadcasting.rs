@@ -148,8 +148,8 @@ struct Story {
 
 fn tell(seed: u64, way: Way, sends_fail: bool) -> Story {
     let idle = (seed % 4 < 2).then_some(1500 * MS);
-    let limits =
-        Limits::default().with_queue_bytes_max(300_000).with_loop_queue_bytes_max(900_000).with_idle_timeout(idle);
+    let limits = LoopLimits::from(Limits::default().with_queue_bytes_max(300_000).with_idle_timeout(idle))
+        .with_loop_queue_bytes_max(900_000);
     let mut scene = Scene::with_limits(limits);
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
     let (room, mut numbers, mut lives) = (Rc::default(), Numbers(seed), Vec::new());
@@ -219,7 +219,7 @@ fn w1_a_broadcast_and_a_write_to_each_cannot_be_told_apart_whatever_happens() {
 
 #[test]
 fn w4_a_room_whose_turn_is_longer_than_the_cap_of_the_loop_is_cut_off_nowhere() {
-    let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(100 * KIB));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(100 * KIB));
     let (room, peers) = room(&mut scene, 10);
     let payload = vec![b'x'; 10 * KIB];
     for _ in 0..60 {
@@ -335,7 +335,8 @@ fn w1_what_stands_behind_a_share_that_could_not_be_sent_is_not_sent_either() {
 
 #[test]
 fn w4_near_its_cap_nobody_s_own_writes_wait_for_the_turn_s_end() {
-    for limits in [Limits::default().with_queue_bytes_max(50_000), Limits::default().with_loop_queue_bytes_max(50_000)]
+    for limits in
+        [Limits::default().with_queue_bytes_max(50_000).into(), LoopLimits::default().with_loop_queue_bytes_max(50_000)]
     {
         let mut scene = Scene::with_limits(limits);
         let (of_one, of_others) = (Log::default(), Log::default());

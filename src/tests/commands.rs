@@ -25,7 +25,7 @@ impl Ran {
     }
 }
 
-fn with_handle(limits: Limits) -> (Scene, Handle) {
+fn with_handle(limits: impl Into<LoopLimits>) -> (Scene, Handle) {
     let mut scene = Scene::with_limits(limits);
     let handle = scene.event_loop.context().handle();
     (scene, handle)
@@ -63,7 +63,7 @@ fn g1_commands_run_in_the_order_they_were_posted_each_once() {
 
 #[test]
 fn g1_commands_of_several_threads_keep_the_order_of_each() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_per_turn_max(7));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_per_turn_max(7));
     let ran = Ran::default();
     let senders = [0, 1000, 2000].map(|first| {
         let (handle, ran) = (handle.clone(), ran.clone());
@@ -131,7 +131,7 @@ fn g1_commands_for_a_connection_that_has_ended_are_harmless_and_its_writes_count
 
 #[test]
 fn g1_a_full_queue_gives_the_command_back() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_max(2));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_max(2));
     let (id, peer) = scene.accept(&Log::default(), echo);
     let ran = Ran::default();
     handle.post(ran.notes(0)).unwrap();
@@ -214,7 +214,7 @@ fn g1_a_command_from_a_last_callback_is_given_back() {
 
 #[test]
 fn g1_wakes_coalesce_to_one_until_the_loop_looks() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_per_turn_max(100));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_per_turn_max(100));
     for _ in 0..3 {
         for _ in 0..50 {
             handle.post(|_| ()).unwrap();
@@ -265,7 +265,7 @@ fn g1_a_wake_that_fails_loses_nothing_and_the_next_command_tries_again() {
 
 #[test]
 fn g1_a_bounded_number_runs_in_a_turn_and_the_rest_is_carried_over() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_per_turn_max(3));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_per_turn_max(3));
     let ran = Ran::default();
     let log = Log::default();
     let noted = log.clone();
@@ -286,7 +286,7 @@ fn g1_a_bounded_number_runs_in_a_turn_and_the_rest_is_carried_over() {
 
 #[test]
 fn g1_a_bound_of_none_a_turn_counts_as_one() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_per_turn_max(0));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_per_turn_max(0));
     let ran = Ran::default();
     (0..2).for_each(|number| handle.post(ran.notes(number)).unwrap());
     scene.turn();
@@ -374,7 +374,7 @@ fn g1_a_panic_of_a_posted_closure_is_logged_and_the_others_run() {
 
 #[test]
 fn g1_commands_queued_before_run_until_idle_are_run_by_it_and_handles_do_not_keep_it() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_per_turn_max(2));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_per_turn_max(2));
     let listener = scene.listener;
     scene.event_loop.context().listener(listener).unwrap().close();
     let ran = Ran::default();
@@ -420,7 +420,7 @@ fn noted<T: Send + std::fmt::Debug + 'static>(scene: &mut Scene) -> (Completion<
 
 #[test]
 fn g1_a_completion_makes_its_call_once_in_a_turn_and_also_where_the_queue_is_full() {
-    let (mut scene, handle) = with_handle(Limits::default().with_commands_max(1));
+    let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_max(1));
     let (completion, given) = noted::<u32>(&mut scene);
     handle.post(|_| {}).unwrap();
     assert!(matches!(handle.post(|_| {}), Err(PostError::Full(_))));

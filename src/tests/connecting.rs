@@ -146,8 +146,14 @@ fn k1_what_fails_at_once_is_returned_and_nothing_is_called() {
 
 #[test]
 fn k2_a_connect_that_nobody_answers_fails_at_its_deadline() {
-    for (to, timeout) in [(Connect::to(server()), 30 * SECOND), (Connect::to(server()).timeout(700 * MS), 700 * MS)] {
-        let (mut scene, log) = (Scene::new(), Log::default());
+    let of_loop = |timeout| LoopLimits::default().with_connect_timeout(timeout);
+    for (limits, to, timeout) in [
+        (LoopLimits::default(), Connect::to(server()), 30 * SECOND),
+        (LoopLimits::default(), Connect::to(server()).timeout(700 * MS), 700 * MS),
+        (of_loop(2 * SECOND), Connect::to(server()), 2 * SECOND),
+        (of_loop(2 * SECOND), Connect::to(server()).timeout(700 * MS), 700 * MS),
+    ] {
+        let (mut scene, log) = (Scene::with_limits(limits), Log::default());
         let peer = scene.world.connect_begins();
         scene.begin(&log, to, idle).unwrap();
         scene.pass(timeout - MS);

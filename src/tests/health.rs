@@ -56,7 +56,7 @@ fn slow(scene: &Scene) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + '
 
 #[test]
 fn the_longest_callback_and_the_lag_are_told() {
-    let mut scene = Scene::with_limits(Limits::default().with_time_callbacks(true));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_time_callbacks(true));
     let log = Log::default();
     let act = slow(&scene);
     let (_, peer) = scene.accept(&log, act);
@@ -72,7 +72,7 @@ fn the_longest_callback_and_the_lag_are_told() {
 
 #[test]
 fn callbacks_other_than_a_protocol_s_are_watched_too() {
-    let mut scene = Scene::with_limits(Limits::default().with_time_callbacks(true));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_time_callbacks(true));
     let world = scene.world.clone();
     scene.event_loop.context().call_later(Duration::ZERO, move |_| world.advance(200 * MS));
     scene.settle();

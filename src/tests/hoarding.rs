@@ -6,7 +6,7 @@ use crate::sys::script::Call;
 const HOARDED: &str = "lost: too much output queued in the whole loop";
 
 fn capped(bytes: usize) -> Scene {
-    Scene::with_limits(Limits::default().with_loop_queue_bytes_max(bytes))
+    Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(bytes))
 }
 
 /// A connection whose peer takes so much, and for which this is written.

@@ -24,7 +24,7 @@ struct Capped {
 
 impl Capped {
     fn new(loop_queue_bytes_max: usize) -> Capped {
-        let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(loop_queue_bytes_max));
+        let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(loop_queue_bytes_max));
         let log = Log::default();
         let (slow, slow_peer) = scene.accept(&Log::default(), idle);
         let (other, other_peer) = scene.accept(&log, idle);
@@ -95,8 +95,10 @@ fn w1_more_than_256_kib_do_not_wait_for_the_callback_to_return() {
 
 #[test]
 fn w4_near_a_cap_no_large_piece_waits_for_its_callback_to_return() {
-    let caps =
-        [Limits::default().with_queue_bytes_max(64 * KIB), Limits::default().with_loop_queue_bytes_max(64 * KIB)];
+    let caps = [
+        Limits::default().with_queue_bytes_max(64 * KIB).into(),
+        LoopLimits::default().with_loop_queue_bytes_max(64 * KIB),
+    ];
     for limits in caps {
         let mut scene = Scene::with_limits(limits);
         let log = Log::default();
@@ -195,6 +197,30 @@ fn r1_who_was_held_back_only_by_what_it_had_just_written_is_offered_the_rest_aga
             assert_eq!(log.take()[0], "eof");
         }
     }
+}
+
+#[test]
+fn r1_asking_whether_another_is_read_from_changes_nothing() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (other, deaf) = scene.accept(&Log::default(), idle);
+    deaf.set_room(0);
+    let mut has_greeted = false;
+    let (_, peer) = scene.accept(&log, move |event, transport| match event {
+        Event::Data(data) if std::mem::replace(&mut has_greeted, true) => data.len(),
+        Event::Data(_) => {
+            let asks = |transport: &Transport<'_>| transport.is_reading();
+            transport.write_owned(vec![0; 100 * KIB]);
+            assert!(!asks(transport));
+            let mut context = transport.context();
+            let mut other = context.connection(other).unwrap();
+            other.write(&[0; 100 * KIB]);
+            assert!(!asks(&other));
+            0
+        }
+        event => by_default(&event, transport),
+    });
+    scene.receive(&peer, "data");
+    assert_eq!(log.take(), ["made", "data data", "data data"], "its own output has gone out");
 }
 
 #[test]

@@ -385,8 +385,7 @@ fn k2_what_the_loop_allows_its_clients_is_no_limit_of_what_it_connects_to() {
         .with_idle_timeout(Some(SECOND))
         .with_handshake_timeout(Some(SECOND))
         .with_total_timeout(Some(SECOND))
-        .with_read_bytes_per_second_max(1)
-        .with_read_burst_bytes(1);
+        .with_read_rate(Some(Rate::new(1).burst(1)));
     let server = std::net::SocketAddr::from(([10, 0, 0, 1], 80));
     let (mut scene, log) = (Scene::with_limits(limits.clone()), Log::default());
     let connected = |scene: &mut Scene, connect: Connect| {

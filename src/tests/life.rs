@@ -272,8 +272,9 @@ const PATHS: [Path; 19] = [
 #[test]
 fn c7_every_path_to_the_end_tells_its_reason_once() {
     for (n, (reason, path)) in PATHS.into_iter().enumerate() {
-        let mut scene =
-            Scene::with_limits(Limits::default().with_queue_bytes_max(1000).with_loop_queue_bytes_max(1500));
+        let mut scene = Scene::with_limits(
+            LoopLimits::from(Limits::default().with_queue_bytes_max(1000)).with_loop_queue_bytes_max(1500),
+        );
         scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
         let log = Log::default();
         let (id, peer) = obedient(&mut scene, &log);

@@ -373,7 +373,7 @@ fn w4_by_default_the_cap_is_at_16_mib() {
 
 #[test]
 fn w4_the_whole_loop_has_a_cap_too_and_what_has_gone_out_no_longer_counts() {
-    let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(10_000));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(10_000));
     let log = Log::default();
     let (slow, slow_peer) = scene.accept(&log, idle);
     let (id, peer) = scene.accept(&log, idle);
@@ -397,7 +397,7 @@ fn w4_the_whole_loop_has_a_cap_too_and_what_has_gone_out_no_longer_counts() {
 #[test]
 fn w4_whoever_ends_frees_his_share_of_the_loop_s_cap() {
     for ends in [0, 1, 2] {
-        let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(10_000));
+        let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(10_000));
         let log = Log::default();
         let (id, peer) = scene.accept(&log, idle);
         let (slow, slow_peer) = scene.accept(&Log::default(), idle);
@@ -525,7 +525,7 @@ fn w3_a_burst_of_gathered_writes_gives_its_buffer_back_too() {
 
 #[test]
 fn w4_the_loop_s_cap_counts_what_the_same_callback_wrote_to_others() {
-    let mut scene = Scene::with_limits(Limits::default().with_loop_queue_bytes_max(1000));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(1000));
     let log = Log::default();
     let (other, other_peer) = scene.accept(&log, idle);
     other_peer.set_room(0);

@@ -13,8 +13,8 @@ use crate::listener::sockets::Sockets;
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
 use crate::sys::{self, Readiness};
 use crate::{
-    CloseReason, ConnectError, ConnectionId, Detached, EventLoop, Limits, ListenerId, PanicPolicy, Protocol, Timeout,
-    Transport,
+    CloseReason, ConnectError, ConnectionId, Detached, EventLoop, Limits, ListenerId, LoopLimits, PanicPolicy,
+    Protocol, Rate, Timeout, Transport,
 };
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -156,13 +156,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Scene {
-        Scene::with_limits(Limits::default())
+        Scene::with_limits(LoopLimits::default())
     }
 
-    pub(crate) fn with_limits(limits: Limits) -> Scene {
+    pub(crate) fn with_limits(limits: impl Into<LoopLimits>) -> Scene {
         let world = World::new();
         let poller = sys::Poller::Memory(Box::new(world.clone()));
-        let mut event_loop = EventLoop::on(poller, sys::Clock::Memory(Arc::new(world.clone())), limits).unwrap();
+        let mut event_loop = EventLoop::on(poller, sys::Clock::Memory(Arc::new(world.clone())), limits.into()).unwrap();
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         let (socket, backlog) = Listener::pair();
         let protocols = Protocols::default();

@@ -50,6 +50,18 @@ fn k7_a_literal_address_is_not_looked_up() {
 }
 
 #[test]
+fn k7_a_cap_of_no_lookups_counts_as_one() {
+    let mut scene = Scene::with_limits(LoopLimits::default().with_lookups_max(0));
+    scene.event_loop.context().set_resolver(|_, _| Ok(four()));
+    for _ in 0..2 {
+        scene.world.connect_begins();
+        scene.begin(&Log::default(), ("db.example", 80), idle).unwrap();
+    }
+    scene.settle();
+    assert_eq!(scene.world.take_connected_to(), [(server(), None); 2]);
+}
+
+#[test]
 fn k7_who_is_cancelled_meanwhile_is_not_connected() {
     let (mut scene, log) = (Scene::new(), Log::default());
     scene.event_loop.context().set_resolver(|_, _| Ok(four()));

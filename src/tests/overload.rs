@@ -318,7 +318,7 @@ fn begin_lingering(scene: &mut Scene, id: ConnectionId, peer: &Peer) {
 #[test]
 fn a4_in_a_full_loop_a_connection_of_any_listener_that_begins_to_linger_makes_room() {
     for attached in [false, true] {
-        let mut scene = Scene::with_limits(Limits::default().with_loop_connections_max(1));
+        let mut scene = Scene::with_limits(LoopLimits::default().with_loop_connections_max(Some(1)));
         let (log, noted) = (Log::default(), Log::default());
         let (id, peer) = match attached {
             true => scene.attach(&Log::default(), idle),
@@ -342,7 +342,7 @@ fn a4_in_a_full_loop_a_connection_of_any_listener_that_begins_to_linger_makes_ro
 
 #[test]
 fn a4_a_lingering_connection_of_another_listener_makes_no_room_at_a_listener_s_own_cap() {
-    let limits = Limits::default().with_loop_connections_max(2).with_connections_max(1);
+    let limits = LoopLimits::from(Limits::default().with_connections_max(1)).with_loop_connections_max(Some(2));
     let mut scene = Scene::with_limits(limits);
     let log = Log::default();
     let (served, _peer) = scene.accept(&Log::default(), idle);
@@ -362,11 +362,12 @@ fn a4_a_lingering_connection_of_another_listener_makes_no_room_at_a_listener_s_o
 #[test]
 fn a4_where_newcomers_are_refused_a_lingering_connection_makes_room_too() {
     for whole_loop in [false, true] {
+        let each = Limits::default().with_when_full(WhenFull::Refuse);
         let limits = match whole_loop {
-            true => Limits::default().with_loop_connections_max(1),
-            false => Limits::default().with_connections_max(1),
+            true => LoopLimits::from(each).with_loop_connections_max(Some(1)),
+            false => each.with_connections_max(1).into(),
         };
-        let mut scene = Scene::with_limits(limits.with_when_full(WhenFull::Refuse));
+        let mut scene = Scene::with_limits(limits);
         let log = Log::default();
         let (id, lingering) = scene.accept(&Log::default(), idle);
         begin_lingering(&mut scene, id, &lingering);

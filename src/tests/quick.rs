@@ -17,24 +17,26 @@ use super::life::{Numbers, does_anything, let_something_happen};
 use super::{Event, Log, Scene, by_default, echo, protocol};
 use crate::sys::Readiness;
 use crate::sys::script::{Call, Peer};
-use crate::{ConnectionId, Limits, PanicPolicy};
+use crate::{ConnectionId, Limits, LoopLimits, PanicPolicy};
 
 /// Marks so low that all of them are met, and nothing that keeps connections from the quick path.
-fn limits() -> Limits {
-    Limits::default()
+fn limits() -> LoopLimits {
+    let each = Limits::default()
         .with_queue_bytes_high(300)
         .with_queue_bytes_low(100)
         .with_queue_bytes_max(300_000)
-        .with_loop_queue_bytes_max(400_000)
-        .with_input_bytes_max(200)
+        .with_input_bytes_max(200);
+    LoopLimits::from(each).with_loop_queue_bytes_max(400_000)
 }
 
 /// The same, and every second scene with an idle timeout that is met.
-fn limits_of(seed: u64) -> Limits {
-    limits().with_idle_timeout((seed % 2 == 1).then_some(Duration::from_millis(1200)))
+fn limits_of(seed: u64) -> LoopLimits {
+    let mut limits = limits();
+    limits.each.idle_timeout = (seed % 2 == 1).then_some(Duration::from_millis(1200));
+    limits
 }
 
-fn scene(quick: bool, limits: Limits) -> Scene {
+fn scene(quick: bool, limits: impl Into<LoopLimits>) -> Scene {
     let mut scene = Scene::with_limits(limits);
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
     if !quick {

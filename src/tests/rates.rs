@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::{MS, SECOND};
 use crate::testing::{Faults, HostId, Network, Peer};
-use crate::{CloseReason, ConnectionId, Limits, ListenerId, Protocol, RateGroupId, Timeout, Transport, WhenFull};
+use crate::{
+    CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Protocol, Rate, RateGroupId, Timeout, Transport,
+    WhenFull,
+};
 
 /// What a server knows of one connection.
 #[derive(Clone, Default)]
@@ -52,7 +55,7 @@ struct World {
     group: Rc<Cell<Option<RateGroupId>>>,
 }
 
-fn world(limits: Limits) -> World {
+fn world(limits: impl Into<LoopLimits>) -> World {
     let mut network = Network::new(0, Faults::none());
     let host = network.host_with_limits(limits);
     let (seen, group) = (Rc::<RefCell<Vec<Seen>>>::default(), Rc::<Cell<Option<RateGroupId>>>::default());
@@ -114,7 +117,7 @@ fn saw_end(peer: &mut Peer) -> bool {
 }
 
 fn rate(bytes_per_second: usize, burst_bytes: usize) -> Limits {
-    Limits::default().with_read_bytes_per_second_max(bytes_per_second).with_read_burst_bytes(burst_bytes)
+    Limits::default().with_read_rate(Some(Rate::new(bytes_per_second).burst(burst_bytes)))
 }
 
 #[test]
@@ -156,10 +159,10 @@ fn r5_a_rate_can_be_changed_and_lifted_while_a_connection_waits() {
     peer.send(&[7; 10_000]);
     world.network.run_for(5 * SECOND);
     assert!((5..=6).contains(&world.bytes(0)), "{}", world.bytes(0));
-    world.with(0, |transport| transport.set_read_rate(1000, 1000));
+    world.with(0, |transport| transport.set_read_rate(Some(Rate::new(1000).burst(1000))));
     world.network.run_for(SECOND);
     assert!((1900..=2010).contains(&world.bytes(0)), "{}", world.bytes(0));
-    world.with(0, |transport| transport.set_read_rate(usize::MAX, 0));
+    world.with(0, |transport| transport.set_read_rate(None));
     world.network.run_until_rest();
     assert_eq!(world.bytes(0), 10_000);
     assert_eq!(world.network.event_loop(world.host).time_to_next(), None, "no timer is left");
@@ -191,7 +194,7 @@ fn t5_an_idle_timeout_stands_still_while_a_connection_waits_to_be_read_from() {
 #[test]
 fn r5_a_group_shares_its_rate_and_nobody_in_it_goes_short() {
     let mut world = world(Limits::default());
-    let group = world.network.context(world.host).add_rate_group(100_000, 2000);
+    let group = world.network.context(world.host).add_rate_group(Rate::new(100_000).burst(2000));
     world.group.set(Some(group));
     let mut peers: Vec<_> = (0..5).map(|_| world.peer()).collect();
     world.group.set(None);
@@ -218,7 +221,7 @@ fn r5_a_group_shares_its_rate_and_nobody_in_it_goes_short() {
 fn r5_who_leaves_a_group_or_loses_it_reads_on() {
     for removes in [false, true] {
         let mut world = world(Limits::default());
-        let group = world.network.context(world.host).add_rate_group(0, 0);
+        let group = world.network.context(world.host).add_rate_group(Rate::new(0).burst(0));
         world.group.set(Some(group));
         let (mut one, mut other) = (world.peer(), world.peer());
         one.send(&[7; 10_000]);
@@ -240,7 +243,7 @@ fn r5_who_leaves_a_group_or_loses_it_reads_on() {
 
 #[test]
 fn a4_a_peer_has_so_many_connections_and_others_are_not_concerned() {
-    let mut world = world(Limits::default().with_connections_per_peer_max(2));
+    let mut world = world(Limits::default().with_connections_per_peer_max(Some(2)));
     let (mut first, _second) = (world.peer(), world.peer());
     let mut third = world.peer();
     assert_eq!((world.alive(), saw_end(&mut third)), (2, true));
@@ -269,20 +272,37 @@ fn a4_a_cap_for_each_peer_that_is_set_later_counts_who_is_there() {
         let limits = Limits::default().with_connections_per_peer_max(max);
         world.network.context(host).listener(listener).unwrap().set_limits(limits);
     };
-    set(&mut world, 3);
+    set(&mut world, Some(3));
     world.peer();
     assert_eq!((world.alive(), world.network.context(host).counters().connections_refused), (3, 1));
-    set(&mut world, usize::MAX);
+    set(&mut world, None);
     let _more = world.peer();
-    set(&mut world, 4);
+    set(&mut world, Some(4));
     world.peer();
     assert_eq!((world.alive(), world.network.context(host).counters().connections_refused), (4, 2));
 }
 
 #[test]
+fn a4_r5_none_is_no_limit() {
+    let of_each = Limits::default().with_connections_per_peer_max(None).with_read_rate(None);
+    let mut world = world(LoopLimits::from(of_each).with_loop_connections_max(None));
+    let mut peers: Vec<_> = (0..1000).map(|_| world.network.peer(world.address)).collect();
+    world.network.run_until_rest();
+    assert_eq!(world.alive(), 1000);
+    let began = world.network.context(world.host).now();
+    for _ in 0..100 {
+        peers[0].send(&[7; 10_000]);
+        world.network.run_until_rest();
+    }
+    assert_eq!(world.bytes(0), 1_000_000);
+    assert!(world.network.context(world.host).now() - began < SECOND, "it never waited");
+}
+
+#[test]
 fn a4_the_loop_has_so_many_connections_whatever_the_listener() {
     for when_full in [WhenFull::Wait, WhenFull::Refuse] {
-        let mut world = world(Limits::default().with_loop_connections_max(2).with_when_full(when_full));
+        let mut world =
+            world(LoopLimits::from(Limits::default().with_when_full(when_full)).with_loop_connections_max(Some(2)));
         let second = world.network.address(world.host, 8);
         let seen = world.seen.clone();
         let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| {
@@ -309,7 +329,10 @@ fn a4_the_loop_has_so_many_connections_whatever_the_listener() {
 
 #[test]
 fn a4_a_lingering_connection_makes_room_for_who_comes() {
-    for limits in [Limits::default().with_loop_connections_max(1), Limits::default().with_connections_per_peer_max(1)] {
+    for limits in [
+        LoopLimits::default().with_loop_connections_max(Some(1)),
+        Limits::default().with_connections_per_peer_max(Some(1)).into(),
+    ] {
         let mut world = world(limits);
         let mut lingers = world.peer();
         world.network.run_for(Duration::ZERO);

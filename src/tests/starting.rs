@@ -211,7 +211,7 @@ fn a4_peers_beyond_a_proxy_are_counted_as_that() {
     for counted_late in [false, true] {
         let mut scene = Scene::new();
         let log = Log::default();
-        let max = |max| Limits::default().with_connections_per_peer_max(max);
+        let max = |max| Limits::default().with_connections_per_peer_max(Some(max));
         let limits = if counted_late { Limits::default() } else { max(2) };
         scene.event_loop.context().listener(scene.listener).unwrap().set_limits(limits);
         let mut peers = Vec::new();
@@ -314,9 +314,9 @@ fn c7_a_protocol_that_is_started_has_the_marks_and_the_limits_that_the_connectio
 #[test]
 fn c7_a_protocol_that_is_started_has_no_read_rate_of_the_one_before() {
     let slow: fn(&mut Transport<'_>) = |transport| {
-        let group = transport.context().add_rate_group(1, 1);
+        let group = transport.context().add_rate_group(Rate::new(1).burst(1));
         transport.set_rate_group(Some(group));
-        transport.set_read_rate(1, 1);
+        transport.set_read_rate(Some(Rate::new(1).burst(1)));
     };
     let (mut scene, new, _, peer) = started_after(Limits::default(), slow);
     for n in 0..3 {
@@ -324,8 +324,8 @@ fn c7_a_protocol_that_is_started_has_no_read_rate_of_the_one_before() {
     }
     assert_eq!(new.take(), ["made", "data bc", "data 00", "data 11", "data 22"]);
     // That of its limits begins anew, with all of its burst.
-    let limits = Limits::default().with_read_bytes_per_second_max(1).with_read_burst_bytes(3);
-    let (mut scene, new, _, peer) = started_after(limits, |transport| transport.set_read_rate(usize::MAX, 1));
+    let limits = Limits::default().with_read_rate(Some(Rate::new(1).burst(3)));
+    let (mut scene, new, _, peer) = started_after(limits, |transport| transport.set_read_rate(None));
     scene.receive(&peer, "defghi");
     assert_eq!(new.take(), ["made", "data bc", "data def"]);
     scene.pass(SECOND);

@@ -16,7 +16,7 @@ use crate::{CompletionId, ConnectionId, Context, ListenerId};
 ///
 /// - The commands of one thread run in the order it posted them, each exactly once.
 /// - No method waits, but for the moment in which another thread or the loop touches the queue. At most
-///   [`commands_max`](crate::Limits::commands_max) commands are waiting; one more is given back, as
+///   [`commands_max`](crate::LoopLimits::commands_max) commands are waiting; one more is given back, as
 ///   [`PostError::Full`]. The bound counts commands, not the bytes of what they write.
 /// - A loop that sleeps is woken, once for all that is posted until it looks. Should the system refuse to wake it, that
 ///   is logged, the command stays queued, and the loop runs it when it next has a turn; the next command tries again.

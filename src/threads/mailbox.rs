@@ -15,7 +15,7 @@ use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostError<T> {
-    /// [`commands_max`](crate::Limits::commands_max) commands are waiting: the loop runs them slower than they come.
+    /// [`commands_max`](crate::LoopLimits::commands_max) commands are waiting: the loop runs them slower than they come.
     Full(T),
     /// The loop was dropped.
     Gone(T),

@@ -11,7 +11,7 @@ use super::error::{GroupError, LoopFailure, cannot_start_thread};
 use super::group_handle::{GroupHandle, GroupState};
 use super::listen::{self, GroupListen, GroupListener, Make};
 use super::member::{self, Plan, Start, WhenLoopFails};
-use switchboard::{Address, Context, Counters, IntoProtocol, Limits, PanicPolicy};
+use switchboard::{Address, Context, Counters, IntoProtocol, LoopLimits, PanicPolicy};
 
 /// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
 ///
@@ -75,14 +75,14 @@ impl EventLoopGroup {
         EventLoopGroup::builder(loops).start()
     }
 
-    /// A group of so many loops that is still to be started: with the default [`Limits`], panics isolated, and all
+    /// A group of so many loops that is still to be started: with the default [`LoopLimits`], panics isolated, and all
     /// stopped when one fails.
     pub fn builder(loops: NonZeroUsize) -> GroupBuilder {
         GroupBuilder {
             loops,
             name: "event-loop".to_owned(),
             plan: Plan {
-                limits: Limits::default(),
+                limits: LoopLimits::default(),
                 panic_policy: PanicPolicy::default(),
                 when_loop_fails: WhenLoopFails::default(),
                 setup: Box::new(|_, _| Ok(())),
@@ -242,9 +242,9 @@ impl GroupBuilder {
         self
     }
 
-    /// The limits of each loop. What is said there to be the loop's own holds for each of them, not for their sum.
-    pub fn limits(mut self, limits: Limits) -> GroupBuilder {
-        self.plan.limits = limits;
+    /// The limits of each loop. Those that a loop has as a whole hold for each of them, not for their sum.
+    pub fn limits(mut self, limits: impl Into<LoopLimits>) -> GroupBuilder {
+        self.plan.limits = limits.into();
         self
     }
 

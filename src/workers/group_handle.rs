@@ -140,8 +140,8 @@ impl GroupHandle {
     /// # Errors
     ///
     /// As [`ask_each`](GroupHandle::ask_each).
-    pub fn counters(&self, wait: Duration) -> io::Result<Counters> {
-        let answers = self.ask_each(wait, |_, context| context.counters())?;
+    pub fn counters(&self, timeout: Duration) -> io::Result<Counters> {
+        let answers = self.ask_each(timeout, |_, context| context.counters())?;
         let of_ended = |index: usize| self.shared.counters[index].get().copied();
         let each = answers.into_iter().enumerate().map(|(index, answer)| answer.or_else(|| of_ended(index)));
         Ok(each.map(Option::unwrap_or_default).sum())
@@ -153,9 +153,9 @@ impl GroupHandle {
     ///
     /// # Errors
     ///
-    /// `TimedOut` where a loop does not come to it within `wait`: it is in a callback that takes long, or it is the very
+    /// `TimedOut` where a loop does not come to it within `timeout`: it is in a callback that takes long, or it is the very
     /// one whose callback asks. `WouldBlock` where the queue of one is full; others may have been asked then.
-    pub fn ask_each<T, Q>(&self, wait: Duration, question: Q) -> io::Result<Vec<Option<T>>>
+    pub fn ask_each<T, Q>(&self, timeout: Duration, question: Q) -> io::Result<Vec<Option<T>>>
     where
         T: Send + 'static,
         Q: Fn(usize, &mut Context<'_>) -> T + Send + Sync + 'static,
@@ -163,7 +163,7 @@ impl GroupHandle {
         let question = move |index, context: &mut Context<'_>, ()| question(index, context);
         let mut answers = Answers::ask(self.handles(), iter::repeat(()), question)?;
         // It is never sent anything: it ends when every closure has run, or was dropped.
-        match answers.all_ended.recv_timeout(wait) {
+        match answers.all_ended.recv_timeout(timeout) {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "a loop has not answered in time"))
             }

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use super::group_handle::{GroupState, NEVER};
-use switchboard::{Context, EventLoop, Handle, Limits, PanicPolicy};
+use switchboard::{Context, EventLoop, Handle, LoopLimits, PanicPolicy};
 
 /// What each loop of a group is made with.
 pub(super) struct Plan {
-    pub(super) limits: Limits,
+    pub(super) limits: LoopLimits,
     pub(super) panic_policy: PanicPolicy,
     pub(super) when_loop_fails: WhenLoopFails,
     pub(super) setup: Setup,

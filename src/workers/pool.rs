@@ -21,7 +21,7 @@ use switchboard::{Completion, Context, escape};
 /// One pool may serve several loops; a clone is the same pool. Threads are started as they are needed, and stay. At most
 /// `queue_max` jobs wait for one; one more is refused.
 ///
-/// Work that has begun cannot be stopped: at its deadline, or when it is [cancelled](Job::cancel), the loop stops waiting
+/// Work that has begun cannot be stopped: after its timeout, or when it is [cancelled](Job::cancel), the loop stops waiting
 /// for it, and its thread is free again when it returns. Nobody waits for it unasked: neither a loop's end nor that of the
 /// pool's last clone, with which what has not begun is dropped. [`shutdown`](WorkerPool::shutdown) waits.
 ///
@@ -109,7 +109,7 @@ pub struct Job {
 pub enum WorkError {
     /// It panicked with this message.
     Panicked(String),
-    /// It was not done at its deadline.
+    /// It was not done within its timeout.
     TimedOut,
     /// The pool ended before the work began.
     Dropped,
@@ -131,7 +131,7 @@ impl WorkerPool {
     }
 
     /// Has `work` done by one of the threads, and then `done` called on this loop's thread, once: with what `work`
-    /// returned, or why there is nothing. At `deadline` from now at the latest (`None`: it may take for ever) `done` is
+    /// returned, or why there is nothing. After `timeout` at the latest (`None`: it may take for ever) `done` is
     /// called with [`WorkError::TimedOut`]; work that has not begun by then never will, and what it returns later is
     /// dropped.
     ///
@@ -146,7 +146,7 @@ impl WorkerPool {
     pub fn submit<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
-        deadline: Option<Duration>,
+        timeout: Option<Duration>,
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(&mut Context<'_>, Result<T, WorkError>) + 'static,
     ) -> io::Result<Job> {
@@ -155,7 +155,7 @@ impl WorkerPool {
         let answer = Arc::new(Answer(Mutex::new(None)));
         let job = Job { number, shared: Arc::downgrade(shared), answer: Arc::downgrade(&answer) as Weak<dyn Withdraw> };
         let (expired, late) = (job.clone(), Arc::downgrade(&answer));
-        let timer = deadline.map(|deadline| context.call_later(deadline, move |_| expired.expire(&late)));
+        let timer = timeout.map(|timeout| context.call_later(timeout, move |_| expired.expire(&late)));
         let completion = context.completion(move |context, result: Option<Result<T, WorkError>>| {
             timer.map(|timer| context.cancel_timer(timer));
             done(context, result.unwrap_or(Err(WorkError::Dropped)));

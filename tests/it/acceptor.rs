@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use switchboard::workers::{Distribution, EventLoopGroup, GroupListen, GroupListener, WhenLoopFails};
 use switchboard::{
-    Address, ConnectionId, Context, Counters, Limits, ListenerId, PanicPolicy, Protocol, Transport, WhenFull,
+    Address, ConnectionId, Context, Counters, Limits, ListenerId, LoopLimits, PanicPolicy, Protocol, Transport,
+    WhenFull,
 };
 
 use crate::support::{PATIENCE, any_port, connect};
@@ -45,8 +46,9 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(loops: usize, limits: Limits) -> Scene {
-        let limits = limits.with_linger_timeout(FOR_EVER);
+    fn new(loops: usize, limits: impl Into<LoopLimits>) -> Scene {
+        let mut limits = limits.into();
+        limits.each.linger_timeout = FOR_EVER;
         let plan = EventLoopGroup::builder(NonZeroUsize::new(loops).unwrap()).limits(limits);
         let plan = plan.panic_policy(PanicPolicy::Propagate).when_loop_fails(WhenLoopFails::GoOn);
         let group = plan.start().unwrap();
@@ -320,7 +322,7 @@ fn attach(scene: &Scene, index: usize) -> (TcpStream, usize, ConnectionId) {
 #[test]
 fn a4_in_a_group_a_loop_that_is_full_by_its_own_connections_is_given_nobody() {
     for (lingers, is_told) in [(false, false), (true, false), (false, true), (true, true)] {
-        let scene = Scene::new(2, Limits::default().with_loop_connections_max(1));
+        let scene = Scene::new(2, LoopLimits::default().with_loop_connections_max(Some(1)));
         let mut own = attach(&scene, 0);
         if is_told {
             // It looks, and says that it has no room, before anybody comes.

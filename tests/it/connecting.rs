@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::{CloseReason, Connect, ConnectError, EventLoop, Limits, Protocol, Transport};
+use switchboard::{CloseReason, Connect, ConnectError, EventLoop, Limits, LoopLimits, Protocol, Transport};
 
 use crate::support::{Echo, PATIENCE, any_port, event_loop, join, listen, pattern, read_all, serve_while, turn_until};
 
@@ -203,7 +203,7 @@ fn k7_a_name_that_cannot_be_one_is_an_error_of_the_lookup() {
 }
 
 /// A loop whose look-ups hang until the sender is dropped, and what they were asked for.
-fn with_hanging_lookups(limits: Limits) -> (EventLoop, mpsc::Receiver<String>, mpsc::Sender<()>) {
+fn with_hanging_lookups(limits: LoopLimits) -> (EventLoop, mpsc::Receiver<String>, mpsc::Sender<()>) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (asked, names) = mpsc::channel();
     let (release, hangs) = mpsc::channel::<()>();
@@ -218,7 +218,7 @@ fn with_hanging_lookups(limits: Limits) -> (EventLoop, mpsc::Receiver<String>, m
 
 #[test]
 fn k7_a_lookup_that_hangs_ends_at_the_deadline_and_holds_up_neither_loop_nor_its_end() {
-    let (mut event_loop, names, release) = with_hanging_lookups(Limits::default());
+    let (mut event_loop, names, release) = with_hanging_lookups(LoopLimits::default());
     let notes = Notes::default();
     let connect = Connect::to(("db.example", 80)).timeout(Duration::from_millis(100));
     event_loop.context().connect(connect, Client::noting(&notes)).unwrap();
@@ -231,7 +231,7 @@ fn k7_a_lookup_that_hangs_ends_at_the_deadline_and_holds_up_neither_loop_nor_its
 
 #[test]
 fn k7_no_more_lookups_than_the_cap_run_at_once() {
-    let (mut event_loop, names, release) = with_hanging_lookups(Limits::default().with_lookups_max(2));
+    let (mut event_loop, names, release) = with_hanging_lookups(LoopLimits::default().with_lookups_max(2));
     let notes = Notes::default();
     for name in ["a", "b", "c", "d", "e"] {
         event_loop.context().connect((name, 80), Client::noting(&notes)).unwrap();
@@ -249,7 +249,7 @@ fn k7_no_more_lookups_than_the_cap_run_at_once() {
 
 #[test]
 fn k7_a_name_whose_deadline_passes_while_it_waits_is_never_looked_up() {
-    let (mut event_loop, names, release) = with_hanging_lookups(Limits::default().with_lookups_max(1));
+    let (mut event_loop, names, release) = with_hanging_lookups(LoopLimits::default().with_lookups_max(1));
     let notes = Notes::default();
     for name in ["hangs", "waits"] {
         let connect = Connect::to((name, 80)).timeout(Duration::from_millis(50));

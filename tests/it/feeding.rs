@@ -218,7 +218,7 @@ fn giving_away(
     let mut context = event_loop.context();
     let id = context.listen(any_port(), |_, _| None::<Echo>).unwrap();
     // It keeps none of them, so its caps do not hold.
-    let limits = Limits::default().with_connections_max(0).with_connections_per_peer_max(0);
+    let limits = Limits::default().with_connections_max(0).with_connections_per_peer_max(Some(0));
     let mut listening = context.listener(id).unwrap();
     listening.set_limits(limits);
     listening.on_accept(receiver);

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use switchboard::workers::{
     Distribution, EventLoopGroup, GroupBuilder, GroupListen, GroupListener, LoopFailure, WhenLoopFails,
 };
-use switchboard::{Address, CloseReason, Context, Limits, Listen, PanicPolicy, Protocol, Transport, WhenFull};
+use switchboard::{
+    Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull,
+};
 
 use crate::support::{PATIENCE, any_port, connect, read_all};
 
@@ -308,7 +310,7 @@ fn group_drain_has_one_deadline_which_can_be_brought_nearer() {
 #[test]
 fn group_ends_though_no_loop_takes_commands() {
     for shuts_down in [true, false] {
-        let group = builder(2).limits(Limits::default().with_commands_max(0)).start().unwrap();
+        let group = builder(2).limits(LoopLimits::default().with_commands_max(0)).start().unwrap();
         assert_eq!(group.handle().counters(PATIENCE).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(group.listen(any_port(), |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::WouldBlock);
         match shuts_down {

@@ -157,7 +157,7 @@ fn x5_a_fed_connection_that_is_dropped_in_the_queue_is_reset_if_output_is_unsent
 #[test]
 fn x5_a_fed_connection_that_is_refused_is_reset_if_output_is_unsent() {
     let refuses_all = Limits::default().with_connections_max(0).with_when_full(WhenFull::Refuse);
-    for limits in [Limits::default(), refuses_all, Limits::default().with_connections_per_peer_max(0)] {
+    for limits in [Limits::default(), refuses_all, Limits::default().with_connections_per_peer_max(Some(0))] {
         let (mut event_loop, feeder) = fed_loop(limits, |_, _| None::<Echo>);
         let (client, detached) = half_answered();
         feeder.feed(detached).unwrap();

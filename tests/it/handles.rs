@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use switchboard::{
-    AnyId, ConnectionId, Context, EventLoop, Handle, Limits, PanicPolicy, PostError, Protocol, Transport,
+    AnyId, ConnectionId, Context, EventLoop, Handle, LoopLimits, PanicPolicy, PostError, Protocol, Rate, Transport,
 };
 
 use crate::support::{PATIENCE, any_port, connect, event_loop, join, listen, read_all, turn_until};
@@ -38,7 +38,7 @@ fn g1_every_command_of_eight_threads_runs_once_and_in_order() {
         /// What comes next from each thread.
         static NEXT: Cell<[u64; THREADS as usize]> = const { Cell::new([0; THREADS as usize]) };
     }
-    let limits = Limits::default().with_commands_max(1000).with_commands_per_turn_max(64);
+    let limits = LoopLimits::default().with_commands_max(1000).with_commands_per_turn_max(64);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
     let handle = event_loop.context().handle();
@@ -168,7 +168,7 @@ fn g1_another_thread_writes_to_connections_and_closes_and_aborts_them() {
 
 #[test]
 fn g1_posting_without_end_does_not_starve_a_timer_and_the_queue_stays_bounded() {
-    let limits = Limits::default().with_commands_max(100);
+    let limits = LoopLimits::default().with_commands_max(100);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let handle = event_loop.context().handle();
     let senders: Vec<_> = (0..THREADS)
@@ -252,7 +252,7 @@ fn c4_an_id_of_one_loop_is_stale_in_every_other() {
     let (AnyId::Listener(listener), AnyId::Timer(timer)) = (listeners[0], timers[0]) else { panic!("{listeners:?}") };
     assert!(other.context().listener(listener).is_none());
     assert!(!other.context().cancel_timer(timer));
-    let groups = [&mut one, &mut other].map(|event_loop| event_loop.context().add_rate_group(1000, 1000));
+    let groups = [&mut one, &mut other].map(|event_loop| event_loop.context().add_rate_group(Rate::new(1000)));
     assert!(!other.context().remove_rate_group(groups[0]));
     assert!(one.context().remove_rate_group(groups[0]) && other.context().remove_rate_group(groups[1]));
     // Shown, they differ by their loops.

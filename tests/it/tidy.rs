@@ -116,10 +116,11 @@ fn only_the_clock_tells_the_time_and_only_user_code_is_guarded() {
         ("catch_unwind(", &["src/event_loop/guard.rs", "src/workers/pool.rs", "src/server/task.rs"]),
         (".lose(", &["src/event_loop/parts.rs"]),
         ("RefCell", &[]),
-        // What closures of one thread share.
+        // What closures of one thread share, and what a question notes.
         (
             "Cell<",
             &[
+                "src/connection/gathered.rs",
                 "src/server/admission.rs",
                 "src/connect/reconnect.rs",
                 "src/service/mod.rs",

@@ -10,7 +10,7 @@ use super::{Log, MS, SECOND};
 use crate::testing::{DatagramPeer, Faults, HostId, Network, seeds};
 use crate::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
-    PanicPolicy,
+    LoopLimits, PanicPolicy,
 };
 
 /// What came to a datagram protocol.
@@ -99,14 +99,14 @@ struct World {
     log: Log,
 }
 
-fn world(limits: Limits, act: impl FnMut(&Event<'_>, &mut DatagramTransport<'_>) + 'static) -> World {
+fn world(limits: impl Into<LoopLimits>, act: impl FnMut(&Event<'_>, &mut DatagramTransport<'_>) + 'static) -> World {
     seeded(0, Faults::none(), limits, act)
 }
 
 fn seeded(
     seed: u64,
     faults: Faults,
-    limits: Limits,
+    limits: impl Into<LoopLimits>,
     act: impl FnMut(&Event<'_>, &mut DatagramTransport<'_>) + 'static,
 ) -> World {
     let mut network = Network::new(seed, faults);
@@ -427,7 +427,7 @@ fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_b
     let clock = crate::sys::script::World::new();
     let poller = crate::sys::Poller::new().unwrap();
     let mut event_loop =
-        EventLoop::on(poller, crate::sys::Clock::Memory(std::sync::Arc::new(clock.clone())), Limits::default())
+        EventLoop::on(poller, crate::sys::Clock::Memory(std::sync::Arc::new(clock.clone())), LoopLimits::default())
             .unwrap();
     let log = Log::default();
     let recorder = Recorder { log: log.clone(), act: |_: &Event<'_>, _: &mut DatagramTransport<'_>| {} };

@@ -99,9 +99,11 @@ fn u1_what_is_sent_while_the_queue_is_sent_comes_behind_it() {
 
 #[test]
 fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
-    for limits in [Limits::default().with_queue_bytes_max(30_000), Limits::default().with_loop_queue_bytes_max(30_000)]
+    let each = Limits::default().with_queue_bytes_high(1 << 20);
+    for limits in
+        [each.clone().with_queue_bytes_max(30_000).into(), LoopLimits::from(each).with_loop_queue_bytes_max(30_000)]
     {
-        let mut world = world(limits.with_queue_bytes_high(1 << 20), idle);
+        let mut world = world(limits, idle);
         world.rest();
         world.slow(SECOND);
         fill(&mut world, 100);
@@ -151,7 +153,10 @@ fn hoard(world: &mut World) -> crate::testing::Peer {
 
 #[test]
 fn u1_no_datagram_is_dropped_for_what_connections_hoard() {
-    let mut world = world(Limits::default().with_loop_queue_bytes_max(100_000).with_queue_bytes_high(1 << 20), idle);
+    let mut world = world(
+        LoopLimits::from(Limits::default().with_queue_bytes_high(1 << 20)).with_loop_queue_bytes_max(100_000),
+        idle,
+    );
     let _peer = hoard(&mut world);
     world.slow(SECOND);
     fill(&mut world, 28);
@@ -164,7 +169,7 @@ fn u1_no_datagram_is_dropped_for_what_connections_hoard() {
 
 #[test]
 fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
-    let mut world = world(Limits::default().with_loop_queue_bytes_max(1000), idle);
+    let mut world = world(LoopLimits::default().with_loop_queue_bytes_max(1000), idle);
     let (other, to) = (world.network.address(world.host, 8), world.peer_address());
     let recorder = Recorder { log: Log::default(), act: idle };
     let other = world.network.context(world.host).bind_datagram(other, recorder).unwrap();

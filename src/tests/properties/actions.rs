@@ -368,7 +368,7 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
             if count > 1 {
                 ledger.coverage.hit("listen at several addresses");
             }
-            let limits = ledger.limits.clone();
+            let limits = ledger.limits.each.clone();
             ledger.listeners.push(Listening { host, id, at, limits, paused: false, closed: false });
         }
         Ok(_) => ledger.violated("a listener has not the addresses that it was given"),

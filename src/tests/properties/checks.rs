@@ -18,7 +18,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// After each step: memory is within its bounds, and sums are right.
 pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &EventLoop) {
     let core = &event_loop.core;
-    let (queue_max, loop_max) = (ledger.limits.queue_bytes_max, ledger.limits.loop_queue_bytes_max);
+    let (queue_max, loop_max) = (ledger.limits.each.queue_bytes_max, ledger.limits.loop_queue_bytes_max);
     // What each of its pieces counts beside its bytes.
     let one_write = ledger.write_max + 256;
     let mut total = 0;
@@ -213,7 +213,7 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
         let connection = &ledger.connections[index];
         let failed = ["reset", "I/O error", "peer closed"].contains(&connection.lost_reason);
         let asked = connection.closing || connection.asked.close || connection.asked.abort;
-        let unwanted = asked || connection.paused || connection.left > ledger.limits.input_bytes_max;
+        let unwanted = asked || connection.paused || connection.left > ledger.limits.each.input_bytes_max;
         // It may have been the socket of an attempt before the one that came to stand.
         let of_several = connection.dial.as_ref().is_some_and(Dial::has_several_targets);
         if failed && !unwanted && !of_several {

@@ -97,7 +97,7 @@ fn bind(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
         panicked: false,
         connected: false,
         over: false,
-        bytes_max: ledger.limits.datagram_bytes_max,
+        bytes_max: ledger.limits.each.datagram_bytes_max,
         given: 0,
         unsent: 0,
     });

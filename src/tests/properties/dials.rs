@@ -119,7 +119,7 @@ pub(super) fn vary(ledger: &mut Ledger) -> Limits {
     };
     let batch = ledger.random.between(1, 3) as usize;
     let pauses = ledger.random.hits(500);
-    let limits = ledger.limits.clone().with_queue_bytes_high(high).with_queue_bytes_low(low);
+    let limits = ledger.limits.each.clone().with_queue_bytes_high(high).with_queue_bytes_low(low);
     limits.with_read_bytes_per_turn_max(budget).with_accepts_per_turn_max(batch).with_pause_reading_over_high(pauses)
 }
 

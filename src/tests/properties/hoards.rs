@@ -9,7 +9,7 @@ use super::coverage::Coverage;
 use crate::testing::{Faults, HostId, Network, Peer, Random};
 use crate::{
     Address, CloseReason, ConnectionId, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport,
-    Limits, Protocol, Transport,
+    Limits, LoopLimits, Protocol, Transport,
 };
 
 const KIB: usize = 1024;
@@ -112,8 +112,8 @@ impl Crowd {
     fn new(seed: u64, traced: bool) -> std::io::Result<Crowd> {
         let mut random = Random::new(seed.wrapping_mul(0xD1B5_4A32_D192_ED03));
         let cap = random.between(100, 1000) as usize * KIB;
-        let limits =
-            Limits::default().with_loop_queue_bytes_max(cap).with_queue_bytes_low(random.between(0, 20_000) as usize);
+        let limits = LoopLimits::from(Limits::default().with_queue_bytes_low(random.between(0, 20_000) as usize))
+            .with_loop_queue_bytes_max(cap);
         let buffers = random.between(1, 4) as usize * KIB;
         let faults = Faults::none().with_buffer_bytes_min(buffers).with_buffer_bytes_max(buffers);
         let mut network = Network::new(random.number(), faults);

@@ -13,10 +13,10 @@ use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
 use super::timers::Timer;
 use crate::testing::Random;
-use crate::{CloseReason, ConnectionId, Limits, ListenerId, Timeout};
+use crate::{CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Timeout};
 
 thread_local! {
-    static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0, Limits::default()));
+    static LEDGER: RefCell<Ledger> = RefCell::new(Ledger::new(0, LoopLimits::default()));
 }
 
 /// Borrows the thread's ledger.
@@ -29,7 +29,7 @@ pub(super) const PANIC: &str = "deliberate";
 
 pub(super) struct Ledger {
     pub(super) random: Random,
-    pub(super) limits: Limits,
+    pub(super) limits: LoopLimits,
     pub(super) streams: Vec<Stream>,
     by_client: BTreeMap<SocketAddr, usize>,
     pub(super) connections: Vec<Connection>,
@@ -192,7 +192,7 @@ fn byte(key: u64, at: usize) -> u8 {
 }
 
 impl Ledger {
-    fn new(seed: u64, limits: Limits) -> Ledger {
+    fn new(seed: u64, limits: LoopLimits) -> Ledger {
         Ledger {
             random: Random::new(seed),
             limits,
@@ -223,7 +223,7 @@ impl Ledger {
     }
 
     /// Begins anew.
-    pub(super) fn begin(seed: u64, limits: Limits) {
+    pub(super) fn begin(seed: u64, limits: LoopLimits) {
         with(|ledger| *ledger = Ledger::new(seed, limits));
     }
 
@@ -347,7 +347,7 @@ impl Ledger {
             paused: false,
             over: false,
             left: 0,
-            limits: self.limits.clone(),
+            limits: self.limits.each.clone(),
             initial: None,
             dial: None,
             handle_writes: 0,

@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Side, with};
 use super::peers::Client;
 use super::program::{Program, delay};
 use crate::testing::{Faults, HostId, Network, Random};
-use crate::{Limits, PanicPolicy, WhenFull};
+use crate::{Limits, LoopLimits, PanicPolicy, WhenFull};
 
 /// Runs a seed: what has happened, or what did not hold, with the trace if it was asked for.
 pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
@@ -352,7 +352,7 @@ fn shuts_down(ledger: &mut Ledger) {
 
 /// What a seed makes of limits and faults.
 struct Setup {
-    limits: Limits,
+    limits: LoopLimits,
     faults: Faults,
     fatal: bool,
     patient: bool,
@@ -383,7 +383,7 @@ impl Setup {
         let faults = faults.with_failing_receives_permille(pick(random, &[0, 0, 50, 500]));
         let limits = pick_limits(random, patient);
         // Nor has a run of many turns for a few bytes.
-        let write_bound = if limits.read_bytes_per_turn_max < 100 { write_bound.min(1000) } else { write_bound };
+        let write_bound = if limits.each.read_bytes_per_turn_max < 100 { write_bound.min(1000) } else { write_bound };
         Setup { limits, faults, fatal, patient, write_bound }
     }
 }
@@ -416,32 +416,33 @@ fn pick<T: Copy>(random: &mut Random, values: &[T]) -> T {
     values[random.below(values.len() as u64) as usize]
 }
 
-fn pick_limits(random: &mut Random, patient: bool) -> Limits {
+fn pick_limits(random: &mut Random, patient: bool) -> LoopLimits {
     let high = pick(random, &[0, 100, 3000, 64 * 1024]);
     let seconds = Duration::from_secs;
-    let mut limits = Limits::default()
+    let each = Limits::default()
         .with_accepts_per_turn_max(pick(random, &[1, 1, 2, 64]))
         .with_read_bytes_per_turn_max(pick(random, &[1, 7, 100, 256 * 1024, 256 * 1024]))
         .with_input_bytes_max(pick(random, &[50, 1000, 64 * 1024, 64 * 1024]))
         .with_queue_bytes_high(high)
         .with_queue_bytes_low(pick(random, &[0, high / 4, high]))
-        .with_queue_bytes_max(pick(random, &[2000, 50_000, 1 << 24, 1 << 24]))
-        .with_loop_queue_bytes_max(pick(random, &[6000, 1 << 28, 1 << 28, 1 << 28]))
-        .with_pause_reading_over_high(random.hits(600))
-        .with_commands_max(pick(random, &[1, 1, 5, 65_536]))
-        .with_commands_per_turn_max(pick(random, &[1, 1024]))
-        .with_datagrams_per_turn_max(pick(random, &[1, 64]))
-        .with_lookups_max(pick(random, &[1, 4]))
-        .with_close_timeout(pick(random, &[seconds(5), Duration::from_millis(30)]));
+        .with_queue_bytes_max(pick(random, &[2000, 50_000, 1 << 24, 1 << 24]));
+    let mut limits = LoopLimits::from(each).with_loop_queue_bytes_max(pick(random, &[6000, 1 << 28, 1 << 28, 1 << 28]));
+    limits.each.pause_reading_over_high = random.hits(600);
+    limits.commands_max = pick(random, &[1, 1, 5, 65_536]);
+    limits.commands_per_turn_max = pick(random, &[1, 1024]);
+    limits.each.datagrams_per_turn_max = pick(random, &[1, 64]);
+    limits.lookups_max = pick(random, &[1, 4]);
+    let each = &mut limits.each;
+    each.close_timeout = pick(random, &[seconds(5), Duration::from_millis(30)]);
     if patient {
-        limits = limits.with_linger_timeout(seconds(3000)).with_close_timeout(seconds(3000));
+        (each.linger_timeout, each.close_timeout) = (seconds(3000), seconds(3000));
     } else {
-        limits.connections_max = pick(random, &[1, 2, 65_536, 65_536]);
-        limits.when_full = pick(random, &[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse]);
-        limits.linger_bytes_max = pick(random, &[10, 1024 * 1024]);
-        limits.idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(700))]);
-        limits.total_timeout = pick(random, &[None, None, None, Some(seconds(4))]);
-        limits.handshake_timeout = pick(random, &[None, None, None, None, Some(seconds(3))]);
+        each.connections_max = pick(random, &[1, 2, 65_536, 65_536]);
+        each.when_full = pick(random, &[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse]);
+        each.linger_bytes_max = pick(random, &[10, 1024 * 1024]);
+        each.idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(700))]);
+        each.total_timeout = pick(random, &[None, None, None, Some(seconds(4))]);
+        each.handshake_timeout = pick(random, &[None, None, None, None, Some(seconds(3))]);
     }
     limits
 }

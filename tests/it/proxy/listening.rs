@@ -72,7 +72,7 @@ fn proxy_trust_is_asked_of_a_single_connection_too() {
 
 #[test]
 fn proxy_connections_per_peer_are_counted_by_the_proxy_s_address() {
-    let limits = Limits::default().with_connections_per_peer_max(2);
+    let limits = Limits::default().with_connections_per_peer_max(Some(2));
     let (mut network, _, peer, log) = network_of(0, Faults::none(), AcceptProxy::new(), limits);
     let mut peers = Vec::new();
     for client in 1..=3 {

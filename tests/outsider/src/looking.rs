@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Limits, Listen, Losses,
-    PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
+    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Listen, LoopLimits,
+    Losses, PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
 };
 
 /// Echoes, leaves what follows a full stop, and hands itself over at one.
@@ -84,7 +84,7 @@ fn who_waits_for_too_long_is_told() {
 
 #[test]
 fn a_loop_tells_how_it_is() {
-    let limits = Limits::default().with_slow_callback(Some(Duration::from_secs(1))).with_time_callbacks(true);
+    let limits = LoopLimits::default().with_slow_callback(Some(Duration::from_secs(1))).with_time_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let id = event_loop.context().attach(ours, HandsOver(Rc::default())).unwrap();
@@ -105,7 +105,7 @@ fn a_loop_tells_how_it_is() {
 
 #[test]
 fn a_command_that_cannot_be_run_is_given_back() {
-    let mut event_loop = EventLoop::with_limits(Limits::default().with_commands_max(1)).unwrap();
+    let mut event_loop = EventLoop::with_limits(LoopLimits::default().with_commands_max(1)).unwrap();
     let handle = event_loop.context().handle();
     handle.post(|context| context.stop()).unwrap();
     let Err(full @ PostError::Full(_)) = handle.post(|_| {}) else { panic!("it was taken") };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use switchboard::{
     Address, CloseReason, ConnectionId, Context, DatagramError, DatagramId, DatagramProtocol, DatagramTransport,
-    EventLoop, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, RateGroupId, Transport,
+    EventLoop, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Rate, RateGroupId, Transport,
     WhenFull,
 };
 
@@ -312,7 +312,7 @@ struct Slow(RateGroupId);
 
 impl Protocol for Slow {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        transport.set_read_rate(1 << 20, 1 << 16);
+        transport.set_read_rate(Some(Rate::new(1 << 20).burst(1 << 16)));
         transport.set_rate_group(Some(self.0));
     }
 
@@ -327,7 +327,7 @@ impl Protocol for Slow {
 fn a_rate_is_shared_in_a_group() {
     let mut event_loop = EventLoop::new().unwrap();
     let mut context = event_loop.context();
-    let group: RateGroupId = context.add_rate_group(1 << 20, 1 << 16);
+    let group: RateGroupId = context.add_rate_group(Rate::new(1 << 20).burst(1 << 16));
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Slow(group));
     let listener = context.listen(std::net::SocketAddr::from(ANY_PORT), factory).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
