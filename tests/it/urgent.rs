@@ -1,22 +1,14 @@
 //! Urgent data, as telnet's Synch sends it (rule R6).
 
 use std::cell::RefCell;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use socket2::SockRef;
 use switchboard::{Protocol, Transport};
 
-use crate::process::Process;
-use crate::support::{Echo, PATIENCE, connect, event_loop, listen, turn_until};
-
-const CHILD: &str = "SWITCHBOARD_TEST_URGENT_CHILD";
+use crate::support::{connect, event_loop, listen, turn_until};
 
 struct Collect(Rc<RefCell<Vec<u8>>>);
 
@@ -182,73 +174,4 @@ mod unix {
         event_loop.turn(Some(PATIENCE)).unwrap();
         assert_eq!(received.take(), b"abcdef");
     }
-}
-/// Linux tells a read at the urgent mark that it would block while a signal is pending for the thread, though data is there,
-/// and raises no edge for that data later. Stopping and continuing a process needs no handler of its own.
-#[test]
-fn r6_a_would_block_at_the_urgent_mark_while_signals_come_is_not_believed() {
-    let mut command = Process::command("urgent::the_child_of_r6");
-    command.env(CHILD, "1");
-    let mut child = Process::start(command);
-    let address = child.address();
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
-    let pid = Pid::from_raw(child.child.id() as i32);
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let _end = SetOnDrop(&is_over);
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                for _ in 0..SIGNALS {
-                    kill(pid, Signal::SIGSTOP).unwrap();
-                    kill(pid, Signal::SIGCONT).unwrap();
-                }
-                // Without a pause it could be kept from running at all.
-                thread::sleep(Duration::from_micros(100));
-            }
-        });
-        let start = Instant::now();
-        let mut rounds = 0;
-        while start.elapsed() < STRESS {
-            exchange(&mut clients, rounds);
-            rounds += 1;
-        }
-    });
-}
-
-const CLIENTS: usize = 50;
-const SIGNALS: usize = 16;
-const STRESS: Duration = Duration::from_secs(2);
-
-/// Each client sends an urgent byte and waits for its echo.
-fn exchange(clients: &mut [TcpStream], round: usize) {
-    for client in &*clients {
-        SockRef::from(client).send_out_of_band(b"!").unwrap();
-    }
-    for (index, client) in clients.iter_mut().enumerate() {
-        let mut echo = [0];
-        let read = client.read_exact(&mut echo);
-        assert!(read.is_ok(), "no echo for client {index} in round {round} within {PATIENCE:?}: {read:?}");
-        assert_eq!(echo, *b"!");
-    }
-}
-
-/// Ends a thread even if the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn the_child_of_r6() {
-    if std::env::var_os(CHILD).is_none() {
-        return;
-    }
-    let mut event_loop = event_loop();
-    let address = listen(&mut event_loop, || Echo);
-    eprintln!("{address}");
-    event_loop.context().call_later(6 * PATIENCE, |context| context.stop());
-    event_loop.run().unwrap();
 }

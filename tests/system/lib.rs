@@ -8,6 +8,11 @@
 
 mod by_descriptor;
 mod descriptors;
+#[path = "../it/process.rs"]
+#[allow(dead_code)]
+mod process;
 #[path = "../it/support.rs"]
 #[allow(dead_code)] // Few of them are needed here.
 mod support;
+#[cfg(target_os = "linux")]
+mod urgent;

@@ -28,9 +28,8 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::CpuSet;
 use switchboard::{CloseReason, ConnectionId, EventLoop, Protocol, Transport};
 
 use self::by_hand::Gathers;
@@ -144,8 +143,9 @@ fn start(name: &str, server: impl FnOnce(&Sender<Started>) + Send + 'static) -> 
 fn pin(core: usize) {
     if thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
         let mut set = CpuSet::new();
+        set.set(core);
         // Where the system refuses, the figures are worse, and no more.
-        let _ = set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+        let _ = rustix::thread::sched_setaffinity(None, &set);
     }
 }
 
@@ -207,11 +207,10 @@ fn quartiles(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
 
 /// Raises the limit of descriptors where it is too low; `Err` has what it stays at.
 fn have_descriptors(needed: u64) -> Result<(), u64> {
-    let Ok((allowed, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if allowed >= needed {
-        return Ok(());
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, most).map_err(|_| allowed)
+    let mut limits = getrlimit(Resource::Nofile);
+    let Some(allowed) = limits.current.filter(|&allowed| allowed < needed) else { return Ok(()) };
+    limits.current = Some(needed);
+    setrlimit(Resource::Nofile, limits).map_err(|_| allowed)
 }
 
 fn main() -> ExitCode {
