@@ -30,7 +30,6 @@ use head::Head;
 use links::find_links;
 use options::Options;
 use output::{Destination, Output, SavedFile, Work};
-use switchboard::signals::{Signal, add_signal_handler};
 use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
 use url::{Host, Position, Url};
 
@@ -322,10 +321,18 @@ fn fetch(options: Options) -> Result<(), String> {
     Ok(())
 }
 
+#[cfg(unix)]
 fn end_on_signals(context: &mut Context<'_>, fetch: &Rc<Fetch>) -> std::io::Result<()> {
+    use switchboard::signals::{Signal, add_signal_handler};
     let fetch = fetch.clone();
     let end = move |context: &mut Context<'_>, signal| fetch.finish(context, Err(format!("ended by {signal}")));
     add_signal_handler(context, [Signal::INT, Signal::TERM], end)?;
+    Ok(())
+}
+
+/// Elsewhere the system ends the process.
+#[cfg(not(unix))]
+fn end_on_signals(_: &mut Context<'_>, _: &Rc<Fetch>) -> std::io::Result<()> {
     Ok(())
 }
 
