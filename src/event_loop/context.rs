@@ -336,7 +336,7 @@ impl<'a> Context<'a> {
     /// cut that its protocol gives within `grace`.
     ///
     /// - Who waits in a listener's backlog is reset by the system, unless another process has that socket too.
-    /// - Each connection is told, with the next turn ([`draining`](Protocol::draining)).
+    /// - Each connection is told, with the next turn ([`draining`](crate::Protocol::draining)).
     /// - A protocol that would keep its connection after an answer asks [`is_draining`](Context::is_draining), and closes
     ///   it then; one that idles meanwhile is closed at the end.
     /// - It does not wait for connections that were marked as background ([`unref`](Context::unref)), nor for those that
