@@ -216,7 +216,9 @@ impl EventLoop {
         let untold_of_drain = self.core.parts.work.untold_of_drain();
         self.core.parts.wait(&mut self.events, max_wait)?;
         self.core.dispatch(&self.events);
-        self.core.tell_of_drain(untold_of_drain);
+        if untold_of_drain > 0 {
+            self.core.tell_of_drain(untold_of_drain);
+        }
         self.core.serve_carried_over(carried_over);
         self.core.run_commands();
         self.core.fire_timers();

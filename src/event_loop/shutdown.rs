@@ -16,6 +16,7 @@ const TOLD_PER_TURN: usize = 1024;
 
 impl Core {
     /// Phase: those connections are told of a drain that are still to be told, the oldest first.
+    #[cold]
     pub(super) fn tell_of_drain(&mut self, count: usize) {
         for _ in 0..count.min(TOLD_PER_TURN) {
             let Some(id) = self.parts.work.next_untold_of_drain() else { return };

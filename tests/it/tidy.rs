@@ -335,7 +335,7 @@ const PUZZLING: &[(&str, usize)] = &[
     ("Answers whether", 1),
     ("Answers how", 0),
     ("Whoever", 7),
-    ("whoever", 25),
+    ("whoever", 24),
     (" his ", 7),
     (" him", 4),
     (" he ", 11),
