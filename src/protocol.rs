@@ -9,11 +9,13 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 /// The names and the order are asyncio's and Twisted's:
 ///
 /// ```text
-/// connection_made (data_received | pause_writing | resume_writing | timed_out | draining)* [eof_received …] connection_lost
+/// connection_made
+///     (data_received | pause_writing | resume_writing | timed_out | draining)*
+///     [eof_received (pause_writing | resume_writing | timed_out | draining)*]
+/// connection_lost
 /// ```
 ///
-/// where after `eof_received` only `pause_writing`, `resume_writing`, `timed_out` and `draining` can still come. `connection_lost` comes exactly
-/// once for every `connection_made`, and nothing comes after it. A connection that we begin
+/// `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it. A connection that we begin
 /// ([`Context::connect`](crate::Context::connect)) and that is not established has one `connect_failed` instead of
 /// all that.
 ///

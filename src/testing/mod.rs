@@ -69,7 +69,8 @@
 //! ```
 //!
 //! A simulated loop has no descriptors: [`Transport::socket`](crate::Transport::socket) returns `None`, the loop's own
-//! `AsFd` panics. It takes nothing that others have made: listening on a socket that listens already, `attach` and `register` fail with `Unsupported`.
+//! `AsFd` panics. It takes nothing that others have made: listening on a socket that listens already, `attach` and
+//! `register` fail with `Unsupported`.
 //!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
 //! on the order of a hash map, or on other threads.

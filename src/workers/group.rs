@@ -90,9 +90,9 @@ impl EventLoopGroup {
         }
     }
 
-    /// Listens on an address, or on more, see [`GroupListen`]; `factory` makes a protocol for every peer, on the thread of the loop that serves it, or
-    /// answers `None` to refuse it. All loops use the one `factory`: for state of each loop's own see
-    /// [`listen_each`](EventLoopGroup::listen_each).
+    /// Listens on an address, or on more, see [`GroupListen`]; `factory` makes a protocol for every peer, on the thread of
+    /// the loop that serves it, or returns `None` to refuse it. All loops use the one `factory`: for state of each loop's
+    /// own see [`listen_each`](EventLoopGroup::listen_each).
     ///
     /// Waits until every loop has its listener, so not before each of them has come to the end of the callback it is in.
     /// Nobody is accepted before all have.
