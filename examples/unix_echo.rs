@@ -74,8 +74,13 @@ mod unix {
 
     fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
-        // Nobody but our own user may connect.
-        let listened = event_loop.context().listen(Listen::at(address.clone()).mode(0o600), |_, _| Some(Echo));
+        let listen = match address {
+            // Nobody but our own user may connect.
+            UnixAddress::Path(_) => Listen::at(address.clone()).mode(0o600),
+            // To an abstract name every process on the machine may.
+            _ => address.clone().into(),
+        };
+        let listened = event_loop.context().listen(listen, |_, _| Some(Echo));
         listened.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
         shut_down_on_signals(&mut event_loop)?;
         say(format_args!("listening on {address}"));
