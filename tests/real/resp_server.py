@@ -120,10 +120,15 @@ def hung_up(client):
     return bool(poll.poll(0))
 
 
+# So much fits into the kernel's buffers, in however small pieces it is written.
+FITS_BYTES = 64 * 1024
+
+
 def answers_to(address, pieces):
     """All that comes back until the end, which is the server's where it has hung up on us, and else ours.
 
-    redis-server hangs up at our end whether or not its answers have gone out: so they must fit into the kernel's buffers.
+    redis-server hangs up at our end whether or not its answers have gone out: of those that do not fit into the kernel's
+    buffers it cuts the rest off.
     """
     with connect_to(address) as client:
         with contextlib.suppress(OSError):  # It has hung up: what it said before is there to be read.
@@ -316,7 +321,9 @@ def same_answers(count, seed):
             expected, got = comparable(answers_to(redis, pieces)), comparable(answers_to(ours.address, pieces))
             same = len(os.path.commonprefix([got, expected]))
             begin = max(same - 100, 0)
-            require(got == expected, f"seed {seed}, stream {number}, {[piece[:100] for piece in pieces]}: from {begin} on\n"
+            # redis-server has hung up on more than the kernel held for it.
+            is_cut = same == len(expected) > FITS_BYTES
+            require(got == expected or is_cut, f"seed {seed}, stream {number}, {[piece[:100] for piece in pieces]}: from {begin} on\n"
                     f"    got      {got[begin:same + 100]}\n    expected {expected[begin:same + 100]}")
             answered += expected.count(b"\r\n")
             closed += b"Protocol error" in expected
