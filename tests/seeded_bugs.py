@@ -549,7 +549,7 @@ BUGS = [
     ("a3", "src/listener/sockets.rs", "accepted => return accepted,", "accepted => {\n                    self.next = 0;\n                    return accepted;\n                }"),
     ("a3", "src/listener/sockets.rs", "Err(error) if AcceptError::of(&error) == AcceptError::Drained => one.readable = false,", ""),
     ("a3", LOOP + "turn.rs", "listener.note_readable(id);\n                        if", "if"),
-    ("c3", LOOP + "shutdown.rs", "                made.sort_unstable_by_key(|id| id.generation);\n", ""),
+    ("c3", LOOP + "work.rs", "Reverse((id.generation, id.slot));", "Reverse((NonZeroU64::new(u64::from(id.slot) + 1).unwrap(), id.slot));"),
     ("c3", LOOP + "mod.rs", "if untold_of_drain > 0 {\n            self.core.tell_of_drain(untold_of_drain);", "{\n            self.core.tell_of_drain(99);"),
     ("c3", LOOP + "work.rs", " && self.untold_of_drain.is_empty()", ""),
     ("l2", LOOP + "shutdown.rs", "for _ in 0..count.min(TOLD_PER_TURN) {", "for _ in 0..count {"),

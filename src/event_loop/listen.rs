@@ -95,7 +95,8 @@ impl Parts {
 fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let (targets, backlog, shares_port) = listen.into_targets()?;
     let is_one_of_several = targets.len() > 1;
-    let mut sockets = targets.into_iter().map(|target| {
+    let (mut first, mut others) = (None, Vec::new());
+    for target in targets {
         let name = target.address().filter(|_| is_one_of_several);
         let socket = match target {
             Target::Inet(address) => sys::Listener::bind(poller, address, backlog, shares_port),
@@ -106,14 +107,17 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
             Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
             Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
         };
-        socket.map_err(|error| match name {
-            Some(name) => io::Error::new(error.kind(), format!("{name}: {error}")),
-            None => error,
-        })
-    });
-    let none = || io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on");
-    let first = sockets.next().unwrap_or_else(|| Err(none()))?;
-    Ok(Sockets::new(first, sockets.collect::<io::Result<_>>()?))
+        match (socket, name) {
+            (Ok(socket), _) if first.is_none() => first = Some(socket),
+            (Ok(socket), _) => others.push(socket),
+            (Err(error), Some(name)) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+            (Err(error), None) => return Err(error),
+        }
+    }
+    match first {
+        Some(first) => Ok(Sockets::new(first, others)),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on")),
+    }
 }
 
 /// Registers the sockets of a new listener. Those behind the first have slots of their own, in the background: they stay as

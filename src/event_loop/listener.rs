@@ -37,7 +37,11 @@ impl Listener<'_> {
     ///
     /// As [`local_addr`](Listener::local_addr).
     pub fn local_addrs(&self) -> io::Result<Vec<Address>> {
-        self.listener()?.sockets.each().map(|socket| socket.local_addr()).collect()
+        let mut addresses = Vec::new();
+        for socket in self.listener()?.sockets.each() {
+            addresses.push(socket.local_addr()?);
+        }
+        Ok(addresses)
     }
 
     fn listener(&self) -> io::Result<&crate::listener::Listener> {
@@ -72,7 +76,10 @@ impl Listener<'_> {
     #[cfg(unix)]
     pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         let listener = self.core.parts.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        listener.sockets.each_mut().try_for_each(|socket| socket.set_unlinks(unlinks))
+        for socket in listener.sockets.each_mut() {
+            socket.set_unlinks(unlinks)?;
+        }
+        Ok(())
     }
 
     /// Accepts nothing until [`resume`](Listener::resume); who comes meanwhile waits in the backlog.

@@ -60,9 +60,7 @@ impl Parts {
                 self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
                 let is_made = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if of.flags.has(Flag::Made));
-                let mut made = self.slots.ids(is_made);
-                made.sort_unstable_by_key(|id| id.generation);
-                self.work.tell_of_drain(made);
+                self.work.tell_of_drain(self.slots.ids(is_made));
             }
             Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),
             // It does more already.

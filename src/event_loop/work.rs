@@ -2,7 +2,9 @@
 //!
 //! They hold full ids: what these name may be gone by then.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZeroU64;
 use std::vec::Drain;
 
 use super::completions::Waiting;
@@ -25,8 +27,8 @@ const KEPT_UNCONFIRMED: usize = 1024;
 pub(super) struct Work {
     /// What is served in the next turn though no event comes. Each stands here once.
     ready: VecDeque<Id>,
-    /// Connections that are to be told that the loop drains, the oldest first.
-    untold_of_drain: VecDeque<Id>,
+    /// Connections that are to be told that the loop drains, by their ages.
+    untold_of_drain: BinaryHeap<Reverse<(NonZeroU64, u32)>>,
     /// Connections of which a read is put off. Each stands here once.
     unconfirmed: Vec<Id>,
     /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
@@ -87,15 +89,18 @@ impl Work {
 
     /// The loop begins to drain; those of an earlier drain that have not been told are told of this one.
     pub(super) fn tell_of_drain(&mut self, connections: Vec<Id>) {
-        self.untold_of_drain = connections.into();
+        let by_age = |id: Id| Reverse((id.generation, id.slot));
+        self.untold_of_drain = connections.into_iter().map(by_age).collect();
     }
 
     pub(super) fn untold_of_drain(&self) -> usize {
         self.untold_of_drain.len()
     }
 
+    /// Takes the oldest of them.
     pub(super) fn next_untold_of_drain(&mut self) -> Option<Id> {
-        self.untold_of_drain.pop_front()
+        let Reverse((generation, slot)) = self.untold_of_drain.pop()?;
+        Some(Id { slot, generation })
     }
 
     // Reads that are put off.

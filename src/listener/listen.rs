@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 
 #[cfg(unix)]
 use crate::UnixAddress;
+#[cfg(feature = "workers")]
 use crate::sys;
 use crate::{Address, Limits};
 
@@ -149,6 +150,7 @@ impl Listen {
 
     /// Of TCP addresses alone, as many as there are loops: each with sockets of its own, which listen already and share the
     /// ports of the first. Others, and where ports are not shared, are given back whole. Not part of the public interface.
+    #[cfg(feature = "workers")]
     #[doc(hidden)]
     pub fn into_shares(self, loops: usize) -> io::Result<Result<Vec<Listen>, Listen>> {
         let addresses: Option<Vec<_>> = self.targets.iter().map(Target::inet).collect();
@@ -182,6 +184,7 @@ impl Listen {
 }
 
 impl Target {
+    #[cfg(feature = "workers")]
     fn inet(&self) -> Option<SocketAddr> {
         match self {
             Target::Inet(address) => Some(*address),
