@@ -123,7 +123,7 @@ BUGS = [
          "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Established(attempt.address.clone()),")]),
     ("a failed connect is told as a lost connection", 300, [
         (LOOP + "turn.rs", "Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),",
-         "Some(_) => drop(self.call(id, \"\", |protocol, transport| protocol.connection_lost(transport, reason))),")]),
+         "Some(_) => self.call(id, \"\", &mut |protocol, transport| protocol.connection_lost(transport, CloseReason::Aborted)),")]),
     ("a failed attempt is not followed by the next", 300, [
         (LOOP + "connect.rs", "self.note_failure(id, address, error);\n        self.connect_next(id);",
          "self.note_failure(id, address, error);")]),

@@ -121,7 +121,12 @@ impl Core {
         self.parts.counters.connects_failed += 1;
         // Guarded, since an error of the user's may show itself here.
         self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
-        self.call(id, "connect_failed", |protocol, transport| protocol.connect_failed(transport, error));
+        let mut error = Some(error);
+        self.call(id, "connect_failed", &mut |protocol, transport| {
+            if let Some(error) = error.take() {
+                protocol.connect_failed(transport, error);
+            }
+        });
     }
 }
 

@@ -45,7 +45,7 @@ impl Core {
     ) {
         let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
         let Some(mut protocol) = protocol else { return };
-        let called = self.guard_telling("a datagram protocol", |core| {
+        let called = self.guard_each("a datagram protocol", &mut |core| {
             callback(&mut *protocol, &mut DatagramTransport::new(core, id));
         });
         if let Some(datagram) = self.parts.slots.datagram_mut(id) {

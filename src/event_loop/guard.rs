@@ -42,22 +42,24 @@ impl Panics {
 }
 
 impl Core {
-    /// Calls a protocol, which is out of its slot meanwhile. `None` where it panicked, or the connection is gone.
+    /// Calls a protocol, which is out of its slot meanwhile. It is not called where the connection is gone.
     ///
-    /// What it writes to its own connection is gathered; the caller flushes afterwards.
-    #[inline]
-    pub(super) fn call<R>(
+    /// What it writes to its own connection is gathered; the caller flushes afterwards. Compiled once for all callbacks
+    /// that are not called for each message.
+    pub(super) fn call(
         &mut self,
         id: Id,
         name: &'static str,
-        callback: impl FnOnce(&mut dyn Protocol, &mut Transport<'_>) -> R,
-    ) -> Option<R> {
+        callback: &mut dyn FnMut(&mut dyn Protocol, &mut Transport<'_>),
+    ) {
         let room = self.parts.outbox.room();
-        let out = self.parts.slots.connection_mut(id)?.check_out(room)?;
-        self.call_checked_out(id, out, name, callback)
+        let out = self.parts.slots.connection_mut(id).and_then(|connection| connection.check_out(room));
+        if let Some(out) = out {
+            self.call_checked_out(id, out, name, callback);
+        }
     }
 
-    /// Like [`call`](Core::call), for callers that already hold the connection.
+    /// Like [`call`](Core::call), for callers that already hold the connection. `None` where the protocol panicked.
     #[inline]
     pub(super) fn call_checked_out<R>(
         &mut self,
@@ -146,22 +148,13 @@ impl Core {
 
     /// Runs user code other than a protocol's. `None` where it panicked.
     pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        self.guard_telling(what, code).ok()
-    }
-
-    /// As [`guard`](Core::guard), with the panic's message.
-    pub(super) fn guard_telling<R>(
-        &mut self,
-        what: &'static str,
-        code: impl FnOnce(&mut Core) -> R,
-    ) -> Result<R, String> {
         let (mut code, mut result) = (Some(code), None);
-        self.guard_each(what, &mut |core| result = code.take().map(|code| code(core)))?;
-        Ok(result.expect("it has returned"))
+        self.guard_each(what, &mut |core| result = code.take().map(|code| code(core))).ok()?;
+        result
     }
 
-    /// What `guard` does, compiled once for all that is guarded.
-    fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
+    /// What `guard` does, compiled once for all that is guarded. A panic's message is the error.
+    pub(super) fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
         let began = self.parts.watch.times_callbacks().then(|| self.parts.time.now());
         let result = self.catch(code);
         if let Some(began) = began {
@@ -183,7 +176,13 @@ impl Core {
     /// Drops user values, whose `drop` may panic too.
     #[inline]
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
-        if let Err(payload) = self.catch(|_| drop(value)) {
+        let mut value = Some(value);
+        self.drop_each(&mut || value = None);
+    }
+
+    /// What `drop_guarded` does, compiled once for all that is dropped.
+    fn drop_each(&mut self, drop: &mut dyn FnMut()) {
+        if let Err(payload) = self.catch(|_| drop()) {
             self.caught("a destructor", payload);
         }
     }

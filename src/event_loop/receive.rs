@@ -346,7 +346,7 @@ impl Core {
         let input = connection.take_input();
         connection.peer_ended();
         let looks_again = connection.has_error_hint();
-        self.call(id, "eof_received", |protocol, transport| {
+        self.call(id, "eof_received", &mut |protocol, transport| {
             protocol.eof_received(transport, input.as_deref().map_or(&[], Input::rest));
         });
         if looks_again {

@@ -99,9 +99,13 @@ impl Core {
         let Some(mark) = connection.cross_mark() else { return };
         if connection.can_write() {
             match mark {
-                Mark::High => self.call(id, "pause_writing", |protocol, transport| protocol.pause_writing(transport)),
-                Mark::Low => self.call(id, "resume_writing", |protocol, transport| protocol.resume_writing(transport)),
-            };
+                Mark::High => {
+                    self.call(id, "pause_writing", &mut |protocol, transport| protocol.pause_writing(transport))
+                }
+                Mark::Low => {
+                    self.call(id, "resume_writing", &mut |protocol, transport| protocol.resume_writing(transport))
+                }
+            }
             self.parts.send(id);
         }
         // The other mark, the end, and reading that was held back: all of it is looked at again.

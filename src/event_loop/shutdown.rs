@@ -23,7 +23,7 @@ impl Core {
             // One that is made anew meanwhile asks by itself; one that closes is told of its end alone.
             let is_told = |of: &Connection| of.flags.has(Flag::Made) && of.state().is_timed();
             if self.parts.slots.connection(id).is_some_and(is_told) {
-                self.call(id, "draining", |protocol, transport| protocol.draining(transport));
+                self.call(id, "draining", &mut |protocol, transport| protocol.draining(transport));
                 self.flush(id);
             }
         }

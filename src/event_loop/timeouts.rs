@@ -86,7 +86,7 @@ impl Core {
 
     fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
         if self.parts.slots.connection(id).is_some_and(is_judged) {
-            self.call(id, "timed_out", |protocol, transport| protocol.timed_out(transport, timeout));
+            self.call(id, "timed_out", &mut |protocol, transport| protocol.timed_out(transport, timeout));
             self.flush(id);
         }
     }
