@@ -112,27 +112,21 @@ pub enum EndpointError {
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = if cfg!(unix) { "tcp, unix or systemd" } else { "tcp" };
-        let shown = |text: &String| escape(text.as_bytes()).to_string();
-        match self {
-            EndpointError::Kind(text) => {
-                write!(f, "\"{}\" is no kind of endpoint: give {kinds}, as in tcp:127.0.0.1:1234", shown(text))
+        let (text, why) = match self {
+            EndpointError::Empty => return f.write_str("an endpoint needs a path or a name behind the colon"),
+            EndpointError::Kind(text) if cfg!(unix) => {
+                (text, "is no kind of endpoint: give tcp, unix or systemd, as in tcp:127.0.0.1:1234")
             }
+            EndpointError::Kind(text) => (text, "is no kind of endpoint: give tcp, as in tcp:127.0.0.1:1234"),
             EndpointError::Address(text) => {
-                write!(
-                    f,
-                    "\"{}\" is not an IP address and a port, as in tcp:127.0.0.1:1234 or tcp:[::1]:0",
-                    shown(text)
-                )
+                (text, "is not an IP address and a port, as in tcp:127.0.0.1:1234 or tcp:[::1]:0")
             }
-            EndpointError::Port(text) => write!(f, "\"{}\" has no port: give one, or 0 for any", shown(text)),
-            EndpointError::Empty => f.write_str("an endpoint needs a path or a name behind the colon"),
-            EndpointError::Escape(text) => {
-                write!(f, "\"{}\" means nothing: a backslash itself is two of them", shown(text))
-            }
-            EndpointError::Mode(text) => write!(f, "\"{}\" is no mode: give an octal number up to 777", shown(text)),
-            EndpointError::Option(text) => write!(f, "\"{}\" is one too many, or no option here", shown(text)),
-        }
+            EndpointError::Port(text) => (text, "has no port: give one, or 0 for any"),
+            EndpointError::Escape(text) => (text, "means nothing: a backslash itself is two of them"),
+            EndpointError::Mode(text) => (text, "is no mode: give an octal number up to 777"),
+            EndpointError::Option(text) => (text, "is one too many, or no option here"),
+        };
+        write!(f, "\"{}\" {why}", escape(text.as_bytes()))
     }
 }
 

@@ -220,8 +220,8 @@ BUGS = [
     ("g1", MAILBOX, "if queue.commands.len() >= commands_max {", "if false {"),
     ("g1", MAILBOX, "queue.reader = Reader::Gone;", "queue.reader = Reader::MaySleep;"),
     ("g1", MAILBOX, "queue.dropped += queue.commands.len();", ""),
-    ("g1", MAILBOX, "if before == Reader::MaySleep && !self.waker.wake() {",
-     "if !(self.waker.wake() | (before != Reader::MaySleep)) {"),
+    ("g1", MAILBOX, "if before == Reader::MaySleep && !mailbox.waker.wake() {",
+     "if !(mailbox.waker.wake() | (before != Reader::MaySleep)) {"),
     ("g1", MAILBOX, "queue.reader = if is_left { Reader::WillLook } else { Reader::MaySleep };", ""),
     ("g1", MAILBOX, "if queue.reader == Reader::WillLook {\n                queue.reader = Reader::MaySleep;", "if false {"),
     ("g1", MAILBOX, "if queue.commands.len() <= count_max {", "if true {"),
@@ -290,20 +290,20 @@ BUGS = [
     ("workers", POOL, "pop_first()", "pop_last()"),
     ("workers", POOL, "if state.closed {", "if false {"),
     ("workers", POOL, "|state| state.threads > 0", "|_| false"),
-    ("model", MAILBOX, "let mut queue = self.lock();\n        if queue.reader == Reader::Gone {\n"
-     "            return Err(PostError::Gone(value));\n        }\n",
-     "if self.lock().reader == Reader::Gone {\n            return Err(PostError::Gone(value));\n        }\n"
-     "        let mut queue = self.lock();\n"),
-    ("model", MAILBOX, "self.occupied.store(true, Ordering::Release);\n"
+    ("model", MAILBOX, "let queue = self.lock();\n        if queue.reader == Reader::Gone {\n"
+     "            return Err(PostError::Gone(()));\n        }\n",
+     "if self.lock().reader == Reader::Gone {\n            return Err(PostError::Gone(()));\n        }\n"
+     "        let queue = self.lock();\n"),
+    ("model", MAILBOX, "mailbox.occupied.store(true, Ordering::Release);\n"
      "        let before = mem::replace(&mut queue.reader, Reader::WillLook);\n        drop(queue);\n",
      "let before = mem::replace(&mut queue.reader, Reader::WillLook);\n        drop(queue);\n"
-     "        self.occupied.store(true, Ordering::Release);\n"),
+     "        mailbox.occupied.store(true, Ordering::Release);\n"),
     ("model", MAILBOX, "self.occupied.store(is_left, Ordering::Release);\n        queue.reader = if is_left "
      "{ Reader::WillLook } else { Reader::MaySleep };",
      "queue.reader = if is_left { Reader::WillLook } else { Reader::MaySleep };\n        drop(queue);\n"
      "        self.occupied.store(is_left, Ordering::Release);"),
     ("model", MAILBOX, "let before = mem::replace(&mut queue.reader, Reader::WillLook);\n        drop(queue);\n",
-     "let before = queue.reader;\n        drop(queue);\n        self.lock().reader = Reader::WillLook;\n"),
+     "let before = queue.reader;\n        drop(queue);\n        mailbox.lock().reader = Reader::WillLook;\n"),
     ("k1", "src/connect/attempts.rs", "Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,", ""),
     ("k1", LOOP + "receive.rs", "if connection.may_be_established() {", "if connection.may_be_established() || true {"),
     ("k1", "src/connect/attempts.rs", "Ok(Some(error)) | Err(error) => return Looked::Failed(error),", "_ => {}"),

@@ -111,25 +111,26 @@ impl<T, W: Wake> Mailbox<T, W> {
         value: V,
         command: impl FnOnce(V) -> T,
     ) -> Result<(), PostError<V>> {
-        let mut queue = self.lock();
+        match self.room(commands_max) {
+            Ok(room) => {
+                room.fill(command(value));
+                Ok(())
+            }
+            Err(PostError::Gone(())) => Err(PostError::Gone(value)),
+            Err(PostError::Full(())) => Err(PostError::Full(value)),
+        }
+    }
+
+    /// Returns the place of one command more, if there is one. Compiled once, whatever is posted.
+    fn room(&self, commands_max: usize) -> Result<Room<'_, T, W>, PostError<()>> {
+        let queue = self.lock();
         if queue.reader == Reader::Gone {
-            return Err(PostError::Gone(value));
+            return Err(PostError::Gone(()));
         }
         if queue.commands.len() >= commands_max {
-            return Err(PostError::Full(value));
+            return Err(PostError::Full(()));
         }
-        queue.commands.push_back(command(value));
-        self.occupied.store(true, Ordering::Release);
-        let before = mem::replace(&mut queue.reader, Reader::WillLook);
-        drop(queue);
-        // Not under the lock: the loop that wakes wants it.
-        if before == Reader::MaySleep && !self.waker.wake() {
-            let mut queue = self.lock();
-            if queue.reader == Reader::WillLook {
-                queue.reader = Reader::MaySleep;
-            }
-        }
-        Ok(())
+        Ok(Room { mailbox: self, queue })
     }
 
     /// Whether commands are waiting, as far as the loop can know without the lock.
@@ -169,5 +170,28 @@ impl<T, W: Wake> Mailbox<T, W> {
     /// Nothing of the user's runs under the lock, so no panic can have left the queue half changed.
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a command that is about to be queued, under the lock.
+struct Room<'a, T, W> {
+    mailbox: &'a Mailbox<T, W>,
+    queue: MutexGuard<'a, Queue<T>>,
+}
+
+impl<T, W: Wake> Room<'_, T, W> {
+    fn fill(self, command: T) {
+        let Room { mailbox, mut queue } = self;
+        queue.commands.push_back(command);
+        mailbox.occupied.store(true, Ordering::Release);
+        let before = mem::replace(&mut queue.reader, Reader::WillLook);
+        drop(queue);
+        // Not under the lock: the loop that wakes wants it.
+        if before == Reader::MaySleep && !mailbox.waker.wake() {
+            let mut queue = mailbox.lock();
+            if queue.reader == Reader::WillLook {
+                queue.reader = Reader::MaySleep;
+            }
+        }
     }
 }
