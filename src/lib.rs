@@ -5,7 +5,9 @@
 //! start, and no `unsafe`. It is not an executor and no HTTP framework, and it does no TLS.
 //!
 //! ```no_run
-//! # mod support { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/support/mod.rs")); }
+//! use std::io;
+//! use std::net::SocketAddr;
+//!
 //! use switchboard::{EventLoop, Protocol, Transport};
 //!
 //! struct Echo;
@@ -17,19 +19,15 @@
 //!     }
 //! }
 //!
-//! fn main() -> Result<(), support::Failure> {
-//!     let address = support::listening_address(&[])?;
+//! fn main() -> io::Result<()> {
+//!     let address = SocketAddr::from(([127, 0, 0, 1], 1234));
 //!     let mut event_loop = EventLoop::new()?;
-//!     let listener = event_loop.context().listen(address, |_, _| Some(Echo));
-//!     let listener = listener.map_err(support::cannot_listen(address))?;
-//!     support::shut_down_on_signals(&mut event_loop)?;
-//!     support::announce(&mut event_loop, listener)?;
-//!     event_loop.run()?;
-//!     Ok(())
+//!     event_loop.context().listen(address, |_, _| Some(Echo))?;
+//!     event_loop.run()
 //! }
 //! ```
 //!
-//! (`support` is what the examples share: arguments, the line that says where the server listens, SIGINT and SIGTERM.)
+//! A client, a timer, what to write into `Cargo.toml`, and a table of the features are in the README.
 //!
 //! # What is where
 //!

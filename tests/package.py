@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The package, as it would be published: what is in it, and that it works where it was unpacked.
 
-    python3 tests/package.py            all of it; a minute or two
+    python3 tests/package.py            all of it; two minutes or three
     python3 tests/package.py contents   only what is in it
 
 In a folder of its own, with nothing of the repository around it, the two commands of README.md are run: an example,
-which must end cleanly on Ctrl-C without a feature for it, and the tests. Then every dependency is taken at the lowest version
+which must end cleanly on Ctrl-C without a feature for it, and the tests. README.md's first programs are pasted into packages
+of their own, as it says, and run. Then every dependency is taken at the lowest version
 that Cargo.toml promises, and all must compile, with the oldest Rust too where that is /usr/bin/rustc.
 """
 
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -88,6 +90,44 @@ def check_example(folder, target):
             server.wait()
 
 
+def check_first_programs(folder, scratch, target):
+    """A server, a client and a timer, each a package with the manifest that README.md gives, beside the crate."""
+    (scratch / "switchboard").symlink_to(folder)
+    section = (folder / "README.md").read_text().split("\n## A first program\n")[1].split("\n## ")[0]
+    (dependencies,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    programs = dict(zip(("server", "client", "timer"), re.findall(r"```rust\n(.*?)```", section, re.DOTALL), strict=True))
+    for name, text in programs.items():
+        package = scratch / name
+        (package / "src").mkdir(parents=True)
+        manifest = f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2024"\n\n{dependencies}'
+        (package / "Cargo.toml").write_text(manifest)
+        (package / "src" / "main.rs").write_text(text)
+        run(["cargo", "build", "--quiet"], package, CARGO_TARGET_DIR=target, RUSTFLAGS="-D warnings")
+    address = ("127.0.0.1", 1234)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)  # Fails, and says why, where somebody else has what the programs of README.md use.
+
+    def output(name):
+        path = os.path.join(target, "debug", name)
+        return subprocess.run([path], capture_output=True, text=True, timeout=WAIT_S, check=True)
+
+    refused = output("client")
+    require(refused.stdout == "" and "refused" in refused.stderr, f"the client without a server: {refused}")
+    server = subprocess.Popen([os.path.join(target, "debug", "server")])
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while socket.socket().connect_ex(address) != 0:
+            require(time.monotonic() < deadline and server.poll() is None, "the server does not listen")
+            time.sleep(0.01)
+        for _ in range(2):
+            require(output("client").stdout == 'the server says "hello\\n"\n', "the client does not print what it sent")
+    finally:
+        server.kill()
+        server.wait()
+    require(output("timer").stdout == 3 * "tick\n", "the timer does not tick three times")
+
+
 def check_lowest_versions(folder, target):
     # A flag of nightly's, which takes the versions alone; what compiles is stable.
     run(["cargo", "update", "--quiet", "-Zdirect-minimal-versions"], folder, RUSTC_BOOTSTRAP="1")
@@ -110,6 +150,7 @@ def main():
         target = str(scratch / "target")
         check_example(folder, target)
         run(["cargo", "test", "--quiet", "--locked", "--all-features"], folder, CARGO_TARGET_DIR=target)
+        check_first_programs(folder, scratch, target)
         check_lowest_versions(folder, target)
 
 

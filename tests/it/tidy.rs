@@ -222,16 +222,6 @@ fn every_dependency_has_its_reason() {
 }
 
 #[test]
-fn the_program_shown_is_the_program_that_runs() {
-    let example = read("examples/echo_server.rs");
-    assert!(example.lines().count() < 40);
-    assert!(read("README.md").contains(&format!("```rust\n{example}```\n")), "the README shows another program");
-    let program = example.split_once("mod support;\n\n").unwrap().1;
-    let shown: String = program.lines().map(|line| format!("//! {line}").trim_end().to_owned() + "\n").collect();
-    assert!(read("src/lib.rs").contains(&shown), "the front page shows another program");
-}
-
-#[test]
 fn every_example_is_in_the_readme_and_says_how_to_run_it() {
     let readme = read("README.md");
     for (name, file) in programs() {

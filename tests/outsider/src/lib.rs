@@ -14,6 +14,7 @@ mod adapters;
 mod companions;
 mod connecting;
 mod driving;
+mod first;
 mod group;
 #[cfg(unix)]
 mod looking;

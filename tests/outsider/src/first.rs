@@ -1,0 +1,42 @@
+//! The first programs of the README, each as it is pasted. `tests/package.py` runs them.
+
+#[allow(dead_code)]
+mod client;
+#[allow(dead_code)]
+mod server;
+#[allow(dead_code)]
+mod timer;
+
+const README: &str = include_str!("../../../README.md");
+
+#[test]
+fn what_the_readme_shows_first_is_what_compiles() {
+    let programs = [include_str!("first/server.rs"), include_str!("first/client.rs"), include_str!("first/timer.rs")];
+    for program in programs {
+        assert!(
+            README.contains(&format!("```rust\n{program}```\n")),
+            "README.md shows another program than\n{program}"
+        );
+    }
+}
+
+#[test]
+fn the_front_page_shows_the_first_program() {
+    let shown: String = include_str!("first/server.rs")
+        .lines()
+        .map(|line| format!("//! {line}").trim_end().to_owned() + "\n")
+        .collect();
+    assert!(include_str!("../../../src/lib.rs").contains(&format!("//! ```no_run\n{shown}//! ```\n")));
+}
+
+/// A feature without a row would be found by nobody who reads the README.
+#[test]
+fn the_readme_has_a_row_for_each_feature() {
+    let manifest = include_str!("../../../Cargo.toml");
+    let features = manifest.split_once("\n[features]\n").unwrap().1.split("\n[").next().unwrap();
+    let names: Vec<&str> = features.lines().filter_map(|line| line.split_once(" = [")).map(|(name, _)| name).collect();
+    assert!(names.contains(&"default") && names.contains(&"testing"));
+    for name in names.iter().filter(|name| **name != "default") {
+        assert!(README.contains(&format!("| `{name}` |")), "README.md has no row for the feature {name}");
+    }
+}
