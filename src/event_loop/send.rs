@@ -100,10 +100,10 @@ impl Core {
         if connection.can_write() {
             match mark {
                 Mark::High => {
-                    self.call(id, "pause_writing", &mut |protocol, transport| protocol.pause_writing(transport))
+                    self.call(id, "pause_writing", &mut |protocol, transport| protocol.pause_writing(transport));
                 }
                 Mark::Low => {
-                    self.call(id, "resume_writing", &mut |protocol, transport| protocol.resume_writing(transport))
+                    self.call(id, "resume_writing", &mut |protocol, transport| protocol.resume_writing(transport));
                 }
             }
             self.parts.send(id);
