@@ -4,12 +4,13 @@ use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::Address;
 
 /// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
-/// [C7](crate::guide::rules#c7)).
-#[derive(Debug)]
+/// [C7](crate::guide::rules#c7)). It can be kept and passed on: clones share the error.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer ended its stream, and we ours.
@@ -21,15 +22,20 @@ pub enum CloseReason {
     /// The peer reset it.
     Reset,
     /// A call on its socket failed: the first error of it.
-    Io(io::Error),
+    Io(Arc<io::Error>),
     /// It took too long.
     Timeout(Timeout),
     /// It went over one of its [`Limits`](crate::Limits).
     Limit(Limit),
     /// What the peer sent broke the protocol, as the protocol found ([`fail`](crate::Transport::fail)).
-    Protocol(Box<dyn Error + Send + Sync>),
-    /// `data_received` answered that it consumed more than it was given: `(consumed, given)`. A bug in the protocol.
-    Overconsumed(usize, usize),
+    Protocol(Arc<dyn Error + Send + Sync>),
+    /// `data_received` returned that it consumed more than it was given. A bug in the protocol.
+    Overconsumed {
+        /// How many bytes it returned.
+        consumed: usize,
+        /// How many it was given.
+        given: usize,
+    },
     /// A callback of its protocol panicked with this message.
     Panic(String),
     /// It was taken out of the loop ([`detach`](crate::Transport::detach)), its socket still open.
@@ -80,8 +86,13 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
                 CloseReason::Reset
             }
-            _ => CloseReason::Io(error),
+            _ => CloseReason::Io(Arc::new(error)),
         }
+    }
+
+    /// The reason that a protocol gives.
+    pub(crate) fn of_protocol(error: Box<dyn Error + Send + Sync>) -> CloseReason {
+        CloseReason::Protocol(error.into())
     }
 
     /// Whether the peer must see a reset, since an orderly end would let it take half an answer for the whole (rule
@@ -92,7 +103,7 @@ impl CloseReason {
             | CloseReason::Io(_)
             | CloseReason::Timeout(_)
             | CloseReason::Limit(_)
-            | CloseReason::Overconsumed(..)
+            | CloseReason::Overconsumed { .. }
             | CloseReason::Panic(_) => true,
             CloseReason::PeerClosed
             | CloseReason::Closed
@@ -145,7 +156,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),
             CloseReason::Limit(Limit::LineBytes) => f.write_str("too long a line"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
-            CloseReason::Overconsumed(consumed, given) => {
+            CloseReason::Overconsumed { consumed, given } => {
                 write!(f, "data_received answered {consumed} bytes consumed of {given}")
             }
             CloseReason::Panic(message) => write!(f, "a callback panicked: {message}"),
@@ -158,7 +169,7 @@ impl fmt::Display for CloseReason {
 impl Error for CloseReason {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            CloseReason::Io(error) => Some(error),
+            CloseReason::Io(error) => Some(&**error),
             CloseReason::Protocol(error) => Some(&**error),
             _ => None,
         }

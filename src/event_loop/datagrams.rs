@@ -92,7 +92,7 @@ impl Core {
                 Receive::Failed => {}
                 Receive::KeepsFailing => return self.parts.receive_later(id),
                 Receive::Blocked => return,
-                Receive::Invalid(error) => return self.parts.finish_datagram(id, Some(CloseReason::Io(error))),
+                Receive::Invalid(error) => return self.parts.finish_datagram(id, Some(CloseReason::Io(error.into()))),
             }
         }
         if self.parts.slots.datagram(id).is_some_and(DatagramSocket::wants_input) {

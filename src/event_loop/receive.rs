@@ -274,7 +274,7 @@ impl Core {
         match answer {
             None => (given, false),
             Some(count) if count > given => {
-                self.parts.finish(id, CloseReason::Overconsumed(count, given));
+                self.parts.finish(id, CloseReason::Overconsumed { consumed: count, given });
                 (given, false)
             }
             Some(count) => (count, count < given && self.goes_on(id, count, was_held_back)),

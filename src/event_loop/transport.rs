@@ -212,7 +212,7 @@ impl<'a> Transport<'a> {
     /// Like [`close`](Transport::close), reported as [`CloseReason::Protocol`]: the peer broke the protocol. What was
     /// written before, such as an error message, still goes out.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.core.parts.close_for(self.id, CloseReason::Protocol(error.into()));
+        self.core.parts.close_for(self.id, CloseReason::of_protocol(error.into()));
     }
 
     /// Ends the connection now, by a reset: what is queued is dropped, and the peer gets an error. Upgrades a
@@ -231,7 +231,7 @@ impl<'a> Transport<'a> {
     pub fn abort_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
         let is_closing =
             self.core.parts.slots.connection(self.id).is_some_and(crate::connection::Connection::is_closing);
-        let reason = if is_closing { CloseReason::Aborted } else { CloseReason::Protocol(error.into()) };
+        let reason = if is_closing { CloseReason::Aborted } else { CloseReason::of_protocol(error.into()) };
         self.core.parts.finish(self.id, reason);
     }
 

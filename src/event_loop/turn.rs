@@ -205,9 +205,7 @@ impl Core {
             self.parts.counters.connections_lost += 1;
             self.parts.counters.losses.count(&reason);
             #[cfg(feature = "testing")]
-            self.guard("the error of a protocol", |core| {
-                core.parts.poller.note_loss(id.token(), || reason.to_string());
-            });
+            self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), &reason));
         }
         self.drop_guarded(reason);
     }
@@ -217,7 +215,7 @@ impl Core {
         self.parts.counters.connections_lost += 1;
         self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
-        self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), || reason.to_string()));
+        self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), &reason));
         if log::log_enabled!(log::Level::Debug) {
             // Guarded, since an error of the user's may show itself here.
             self.guard("the error of a protocol", |core| {

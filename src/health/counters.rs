@@ -79,7 +79,7 @@ impl Losses {
             CloseReason::Timeout(_) => &mut self.timeout,
             CloseReason::Limit(_) => &mut self.limit,
             CloseReason::Protocol(_) => &mut self.protocol,
-            CloseReason::Overconsumed(..) => &mut self.overconsumed,
+            CloseReason::Overconsumed { .. } => &mut self.overconsumed,
             CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Detached => &mut self.detached,
             CloseReason::Shutdown => &mut self.shutdown,

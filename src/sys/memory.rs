@@ -58,7 +58,7 @@ pub(crate) trait Poller {
 
     /// Is told why a connection has ended.
     #[cfg(feature = "testing")]
-    fn note_loss(&self, _token: usize, _reason: String) {}
+    fn note_loss(&self, _token: usize, _reason: crate::CloseReason) {}
 }
 
 /// As [`Handle`](crate::Handle) is, which holds one.

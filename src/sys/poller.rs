@@ -86,9 +86,9 @@ impl Poller {
 
     /// Tells the test kit why a connection ended.
     #[cfg(feature = "testing")]
-    pub(crate) fn note_loss(&self, token: usize, reason: impl FnOnce() -> String) {
+    pub(crate) fn note_loss(&self, token: usize, reason: &crate::CloseReason) {
         if let Poller::Memory(poller) = self {
-            poller.note_loss(token, reason());
+            poller.note_loss(token, reason.clone());
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::network::HostId;
 use super::{Faults, Network, Peer};
 use crate::ids::Id;
-use crate::{ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transport};
+use crate::{CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transport};
 
 /// One protocol under test: on a real loop, with a simulated connection whose other end is the test.
 ///
@@ -16,7 +16,7 @@ use crate::{ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transpor
 /// ```
 /// use std::time::Duration;
 /// use switchboard::testing::Harness;
-/// use switchboard::{Protocol, Transport};
+/// use switchboard::{CloseReason, Protocol, Transport};
 ///
 /// struct Greeter;
 ///
@@ -37,9 +37,9 @@ use crate::{ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transpor
 /// let mut harness = Harness::new(Greeter);
 /// assert_eq!(harness.written(), b"hello\n");
 /// harness.advance(Duration::from_secs(59));
-/// assert_eq!(harness.lost(), None);
+/// assert!(harness.lost().is_none());
 /// harness.advance(Duration::from_secs(1));
-/// assert_eq!(harness.lost(), Some("closed by us"));
+/// assert!(matches!(harness.lost(), Some(CloseReason::Closed)));
 /// ```
 pub struct Harness {
     network: Network,
@@ -51,7 +51,7 @@ pub struct Harness {
     reads: bool,
     saw_end: bool,
     saw_reset: bool,
-    lost: Option<String>,
+    lost: Option<CloseReason>,
 }
 
 impl Harness {
@@ -144,9 +144,9 @@ impl Harness {
         self.saw_reset
     }
 
-    /// Why the connection ended, as [`CloseReason`](crate::CloseReason) shows it, once `connection_lost` was called.
-    pub fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
+    /// Why the connection ended, once `connection_lost` was called.
+    pub fn lost(&self) -> Option<&CloseReason> {
+        self.lost.as_ref()
     }
 
     // Time, and the loop.

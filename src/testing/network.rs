@@ -480,7 +480,7 @@ impl Network {
     }
 
     /// Why connections of loops have ended since the last call: host, token, reason.
-    pub(super) fn take_losses(&mut self) -> Vec<(usize, usize, String)> {
+    pub(super) fn take_losses(&mut self) -> Vec<(usize, usize, crate::CloseReason)> {
         self.sim.take_losses()
     }
 }

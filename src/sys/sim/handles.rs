@@ -114,9 +114,11 @@ impl memory::Poller for Poller {
     }
 
     /// For tests of the connection's protocol.
-    fn note_loss(&self, token: usize, reason: String) {
+    fn note_loss(&self, token: usize, reason: crate::CloseReason) {
+        // Not under the lock: an error of the user's shows itself here, and may panic.
+        let text = reason.to_string();
         let mut world = lock(&self.world);
-        world.note(format_args!("host {}: a connection is lost: {reason}", self.host));
+        world.note(format_args!("host {}: a connection is lost: {text}", self.host));
         world.losses.push((self.host, token, reason));
     }
 }

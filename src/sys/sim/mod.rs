@@ -156,7 +156,7 @@ impl Network {
     }
 
     /// Takes what was noted of ends of connections since the last call.
-    pub(crate) fn take_losses(&self) -> Vec<(HostIndex, usize, String)> {
+    pub(crate) fn take_losses(&self) -> Vec<(HostIndex, usize, crate::CloseReason)> {
         std::mem::take(&mut lock(&self.0).losses)
     }
 

@@ -16,6 +16,7 @@ use super::listener::ListenerSocket;
 use super::packet::{Alarm, Packet};
 use super::tcp::Tcp;
 use super::{Faults, Random};
+use crate::CloseReason;
 use crate::sys::{Clock, Readiness};
 
 /// Which host of a network.
@@ -41,7 +42,7 @@ pub(super) struct World {
     links: BTreeMap<(HostIndex, HostIndex), Link>,
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
-    pub(super) losses: Vec<(HostIndex, usize, String)>,
+    pub(super) losses: Vec<(HostIndex, usize, CloseReason)>,
     /// Input that was unread when a loop closed its socket: host, token, bytes.
     #[cfg(test)]
     pub(super) abandoned: Vec<(HostIndex, usize, usize)>,

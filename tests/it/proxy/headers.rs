@@ -15,7 +15,7 @@ fn outcome(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
     }
     assert_eq!(harness.written(), b"");
     assert_eq!(harness.saw_reset(), harness.lost().is_some());
-    (log.take(), harness.lost().map(str::to_owned))
+    (log.take(), harness.lost().map(ToString::to_string))
 }
 
 /// Cuts an input at each place once, and into single bytes.
@@ -165,7 +165,7 @@ fn proxy_a_header_over_the_bound_is_found_out_by_its_first_16_bytes() {
     let fed = |bytes_max, bytes: &[u8]| {
         let (mut harness, log) = harness_of(AcceptProxy::new().header_bytes_max(bytes_max), Limits::default());
         harness.feed(bytes);
-        (log.take().len(), harness.lost().map(str::to_owned))
+        (log.take().len(), harness.lost().map(ToString::to_string))
     };
     let too_long = "protocol error: a PROXY header of 116 bytes is announced, and 115 are allowed";
     assert_eq!(fed(115, &header[..15]), (0, None));

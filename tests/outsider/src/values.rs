@@ -6,6 +6,7 @@ use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use switchboard::{
@@ -117,13 +118,13 @@ fn reasons_are_errors_and_say_what_happened() {
         (CloseReason::Closed, "us"),
         (CloseReason::Aborted, "aborted"),
         (CloseReason::Reset, "reset"),
-        (CloseReason::Io(full()), "<- full"),
+        (CloseReason::Io(full().into()), "<- full"),
         (CloseReason::Timeout(Timeout::Close), "in time"),
         (CloseReason::Limit(Limit::InputBytes), "input"),
         (CloseReason::Limit(Limit::QueueBytes), "output"),
         (CloseReason::Limit(Limit::LoopQueueBytes), "whole loop"),
-        (CloseReason::Protocol("bad verb".into()), "<- bad verb"),
-        (CloseReason::Overconsumed(3, 2), "3"),
+        (CloseReason::Protocol(Arc::from(Box::from("bad verb"))), "<- bad verb"),
+        (CloseReason::Overconsumed { consumed: 3, given: 2 }, "3"),
         (CloseReason::Panic("oops".to_owned()), "oops"),
         (CloseReason::Shutdown, "shut down"),
     ] {
@@ -132,6 +133,16 @@ fn reasons_are_errors_and_say_what_happened() {
     }
     for error in [ListenerError::Overloaded(full()), ListenerError::Failed(full()), ListenerError::Closed(full())] {
         assert!(shown(error).contains("<- full"));
+    }
+}
+
+#[test]
+fn c7_a_reason_can_be_kept_and_passed_on() {
+    fn is_shared<T: Clone + Send + Sync>(_: &T) {}
+    for reason in [CloseReason::Io(io::Error::other("full").into()), CloseReason::Protocol(Arc::from(Box::from("bad")))]
+    {
+        is_shared(&reason);
+        assert_eq!(reason.clone().to_string(), reason.to_string());
     }
 }
 
