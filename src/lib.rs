@@ -61,6 +61,8 @@
 //!   what they leave is carried over.
 //! - A panic of a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
 //! - Errors of peers end their connections; a turn fails only when the poller itself does.
+//! - An error's text includes the text of the error that it wraps, and its `source` is what is below that one: each text of a
+//!   chain is printed once.
 //!
 //! # Platforms
 //!

@@ -1,4 +1,8 @@
 //! Why a connection ended, and what went wrong with a listener.
+//!
+//! All errors of the crate keep one rule, which the front page states: the text of an error includes that of the error it
+//! wraps, since a log prints it alone, and `source` gives what is below the wrapped one, so that no report of a chain has
+//! a text twice. `io::Error` does the same with the errors that it is made of.
 
 use std::any::Any;
 use std::error::Error;
@@ -169,8 +173,8 @@ impl fmt::Display for CloseReason {
 impl Error for CloseReason {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            CloseReason::Io(error) => Some(&**error),
-            CloseReason::Protocol(error) => Some(&**error),
+            CloseReason::Io(error) => error.source(),
+            CloseReason::Protocol(error) => error.source(),
             _ => None,
         }
     }
@@ -219,11 +223,10 @@ impl fmt::Display for ConnectError {
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            ConnectError::Failed(failures) | ConnectError::Timeout(failures) => {
-                failures.last().map(|(_, error)| error as &(dyn Error + 'static))
-            }
-            ConnectError::Lookup(error) => Some(error),
-            ConnectError::Cancelled(reason) => Some(reason),
+            ConnectError::Lookup(error) => error.source(),
+            ConnectError::Cancelled(reason) => reason.source(),
+            // There may be several.
+            ConnectError::Failed(_) | ConnectError::Timeout(_) => None,
         }
     }
 }
@@ -255,7 +258,7 @@ impl Error for ListenerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             ListenerError::Overloaded(error) | ListenerError::Failed(error) | ListenerError::Closed(error) => {
-                Some(error)
+                error.source()
             }
         }
     }

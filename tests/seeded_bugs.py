@@ -15,7 +15,8 @@ The rule "kit" stands for what the test kit promises of peers that are played by
 The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
-The rule "adapters" stands for what reaches a protocol through an adapter of another crate, whose tests are in tests/outsider.
+The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
+say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
 The rules "resp" and "http" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch.
@@ -354,6 +355,13 @@ BUGS = [
     ("k7", LOOP + "lookups.rs", "most: most.max(1)", "most"),
     ("k7", LOOP + "lookups.rs", "if self.parts.poller.is_in_memory() {\n", "if true || self.parts.poller.is_in_memory() {\n"),
     ("k7", LOOP + "lookups.rs", "drop(self.await_lookup(id)?.complete(Err(cannot_start_thread(error))));", "log::warn!(\"{error}\");"),
+    ("errors", "src/reason.rs", "CloseReason::Io(error) => error.source(),", "CloseReason::Io(error) => Some(&**error),"),
+    ("errors", "src/reason.rs", "CloseReason::Protocol(error) => error.source(),", "CloseReason::Protocol(error) => Some(&**error),"),
+    ("errors", "src/reason.rs", "ConnectError::Lookup(error) => error.source(),", "ConnectError::Lookup(error) => Some(error),"),
+    ("errors", "src/reason.rs", "ConnectError::Cancelled(reason) => reason.source(),", "ConnectError::Cancelled(reason) => Some(reason),"),
+    ("errors", "src/datagram/protocol.rs", "DatagramError::Socket(error) => error.source(),", "DatagramError::Socket(error) => Some(error),"),
+    ("errors", "src/server/handler.rs", "RequestError::Io(error) => error.source(),", "RequestError::Io(error) => None,"),
+    ("errors", "src/workers/error.rs", "LoopFailure::Io(error) => error.source(),", "LoopFailure::Io(error) => Some(error),"),
     ("adapters", PROTOCOL, "inner.connection_made(transport);", "let _ = inner;"),
     ("adapters", PROTOCOL, "inner.pause_writing(transport);", "let _ = inner;"),
     ("adapters", PROTOCOL, "inner.resume_writing(transport);", "let _ = inner;"),
@@ -847,7 +855,7 @@ def run(tree, target, rule, seeds, test):
     names = rule + "_"
     if rule in EXAMPLES:
         tests = ["--all-features", "--example", EXAMPLES[rule]]
-    if rule == "adapters":
+    if rule in ("adapters", "errors"):
         tests = ["--package", "outsider", "--lib"]
     if rule == "fetch":
         tests = ["--package", "fetch"]

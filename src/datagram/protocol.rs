@@ -117,7 +117,7 @@ impl fmt::Display for DatagramError {
 impl Error for DatagramError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            DatagramError::Send { error, .. } | DatagramError::Socket(error) => Some(error),
+            DatagramError::Send { error, .. } | DatagramError::Socket(error) => error.source(),
             DatagramError::Dropped(_) => None,
         }
     }

@@ -82,7 +82,7 @@ impl fmt::Display for RequestError {
 impl Error for RequestError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            RequestError::Io(error) => Some(error),
+            RequestError::Io(error) => error.source(),
             _ => None,
         }
     }

@@ -81,9 +81,15 @@ impl fmt::Display for LoopFailure {
 
 impl Error for GroupError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.cause {
+        self.cause.source()
+    }
+}
+
+impl Error for LoopFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
             LoopFailure::Panic(_) => None,
-            LoopFailure::Io(error) => Some(error),
+            LoopFailure::Io(error) => error.source(),
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error;
-use std::fmt::{Debug, Display};
+use std::fmt::{Debug, Display, Formatter};
 use std::hash::Hash;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard::server::RequestError;
+use switchboard::workers::LoopFailure;
 use switchboard::{
-    Address, AnyId, CloseReason, ConnectionId, Context, Counters, Endpoint, EndpointError, Escaped, EventLoop, Handle,
-    IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy, Protocol, Readiness, SourceAction,
-    SourceId, Timeout, TimerId, Transport, WhenFull, escape,
+    Address, AnyId, CloseReason, ConnectError, ConnectionId, Context, Counters, DatagramError, Endpoint, EndpointError,
+    Escaped, EventLoop, Handle, IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy,
+    Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, WhenFull, escape,
 };
 
 /// What an embedder keeps beside the loop: all of it can be derived over.
@@ -105,35 +107,79 @@ fn what_callbacks_are_handed_can_be_printed_too() {
 
 #[test]
 fn reasons_are_errors_and_say_what_happened() {
-    fn shown(error: impl Error + 'static) -> String {
-        let text = error.to_string();
-        match error.source() {
-            Some(source) => format!("{text} <- {source}"),
-            None => text,
-        }
-    }
     let full = || io::Error::other("full");
     for (reason, words) in [
         (CloseReason::PeerClosed, "peer"),
         (CloseReason::Closed, "us"),
         (CloseReason::Aborted, "aborted"),
         (CloseReason::Reset, "reset"),
-        (CloseReason::Io(full().into()), "<- full"),
+        (CloseReason::Io(full().into()), ": full"),
         (CloseReason::Timeout(Timeout::Close), "in time"),
         (CloseReason::Limit(Limit::InputBytes), "input"),
         (CloseReason::Limit(Limit::QueueBytes), "output"),
         (CloseReason::Limit(Limit::LoopQueueBytes), "whole loop"),
-        (CloseReason::Protocol(Arc::from(Box::from("bad verb"))), "<- bad verb"),
+        (CloseReason::Protocol(Arc::from(Box::from("bad verb"))), ": bad verb"),
         (CloseReason::Overconsumed { consumed: 3, given: 2 }, "3"),
         (CloseReason::Panic("oops".to_owned()), "oops"),
         (CloseReason::Shutdown, "shut down"),
     ] {
-        let text = shown(reason);
+        let text = reason.to_string();
         assert!(text.contains(words), "{text:?} says nothing of {words:?}");
     }
     for error in [ListenerError::Overloaded(full()), ListenerError::Failed(full()), ListenerError::Closed(full())] {
-        assert!(shown(error).contains("<- full"));
+        assert!(error.to_string().contains(": full"));
     }
+}
+
+/// An error that is shown by its own name, and made by the one below it.
+#[derive(Debug)]
+struct Outer(io::Error);
+
+impl Display for Outer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("outer")
+    }
+}
+
+impl Error for Outer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn errors_say_each_text_of_their_chain_once() {
+    let outer = || Outer(io::Error::other("root"));
+    let failed = || io::Error::other(outer());
+    let peer = || Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)));
+    let errors: [Box<dyn Error>; 11] = [
+        Box::new(CloseReason::Io(failed().into())),
+        Box::new(CloseReason::Protocol(Arc::new(outer()))),
+        Box::new(ConnectError::Lookup(failed())),
+        Box::new(ConnectError::Cancelled(CloseReason::Io(failed().into()))),
+        Box::new(ListenerError::Overloaded(failed())),
+        Box::new(ListenerError::Failed(failed())),
+        Box::new(ListenerError::Closed(failed())),
+        Box::new(DatagramError::Socket(failed())),
+        Box::new(RequestError::Io(failed())),
+        Box::new(LoopFailure::Io(failed())),
+        Box::new(io::Error::other(CloseReason::Io(failed().into()))),
+    ];
+    let report = |error: &dyn Error| {
+        let mut texts = vec![error.to_string()];
+        let mut below = error.source();
+        while let Some(error) = below {
+            texts.push(error.to_string());
+            below = error.source();
+        }
+        texts.join(" <- ")
+    };
+    for error in errors {
+        let report = report(&*error);
+        assert_eq!((report.matches("outer").count(), report.matches("root").count()), (1, 1), "{report}");
+    }
+    let tried = ConnectError::Failed(vec![(peer(), failed()), (peer(), failed())]);
+    assert_eq!(report(&tried), "cannot connect: 127.0.0.1:80: outer; 127.0.0.1:80: outer");
 }
 
 #[test]
