@@ -96,7 +96,7 @@ impl Client {
     /// Nothing more is read, since nobody knows where the next request would begin.
     fn refuse(&mut self, transport: &mut Transport<'_>, status: Status) {
         self.answers.borrow().write(transport, status, Then::Closes, false);
-        transport.fail(status.line());
+        transport.close_for(status.line());
     }
 
     /// Has the time run while there is a part of a request.

@@ -97,7 +97,7 @@ impl Protocol for Side {
 
     /// Both sides are reset: neither has ended, and what one has of the other may be a part.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.abort_after(timeout);
+        transport.abort_on_timeout(timeout);
     }
 
     /// An end in order is one for the other side too; anything else must not look like one.

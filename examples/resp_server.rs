@@ -111,7 +111,7 @@ impl Client {
                 Err(error) => {
                     answers.error(&[b"ERR ", &error.text()[..]].concat());
                     send(transport, answers);
-                    transport.fail(error);
+                    transport.close_for(error);
                     return data.len();
                 }
             }
@@ -135,7 +135,7 @@ impl Client {
                 return data.len();
             }
             if answers.is_too_long() {
-                transport.abort_over(Limit::QueueBytes);
+                transport.abort_over_limit(Limit::QueueBytes);
                 answers.clear();
                 return data.len();
             }
@@ -164,7 +164,7 @@ impl Client {
         self.held_bytes = bytes;
         server.parser.shrink();
         if server.held_bytes > server.held_bytes_max && bytes > 0 {
-            transport.abort_over(Limit::InputBytes);
+            transport.abort_over_limit(Limit::InputBytes);
         }
     }
 

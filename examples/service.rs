@@ -72,7 +72,7 @@ impl Protocol for Session {
     /// While an answer is due, it is not the peer's turn: the time begins anew.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         if self.waiting.answers.get() == 0 {
-            transport.end_after(timeout);
+            transport.end_on_timeout(timeout);
         }
     }
 }

@@ -90,14 +90,14 @@ pub trait Protocol: 'static {
 
     /// A [`timeout`](Transport::set_timeout) is over.
     ///
-    /// The default implementation ends the connection ([`end_after`](Transport::end_after)): by a reset where output is
+    /// The default implementation ends the connection ([`end_on_timeout`](Transport::end_on_timeout)): by a reset where output is
     /// queued, which a dead peer would never take; otherwise, unless it has lasted too long, in order. A protocol may instead
     /// say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for the handshake or for
     /// all comes once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         match self.inner() {
             Inner::Protocol(inner) => inner.timed_out(transport, timeout),
-            Inner::Nothing => transport.end_after(timeout),
+            Inner::Nothing => transport.end_on_timeout(timeout),
         }
     }
 

@@ -31,7 +31,7 @@ pub enum CloseReason {
     Timeout(Timeout),
     /// It went over one of its [`Limits`](crate::Limits).
     Limit(Limit),
-    /// What the peer sent broke the protocol, as the protocol found ([`fail`](crate::Transport::fail)).
+    /// What the peer sent broke the protocol, as the protocol found ([`close_for`](crate::Transport::close_for)).
     Protocol(Arc<dyn Error + Send + Sync>),
     /// `data_received` returned that it consumed more than it was given. A bug in the protocol.
     Overconsumed {

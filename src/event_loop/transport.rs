@@ -211,7 +211,7 @@ impl<'a> Transport<'a> {
 
     /// Like [`close`](Transport::close), reported as [`CloseReason::Protocol`]: the peer broke the protocol. What was
     /// written before, such as an error message, still goes out.
-    pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
+    pub fn close_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
         self.core.parts.close_for(self.id, CloseReason::of_protocol(error.into()));
     }
 
@@ -226,7 +226,7 @@ impl<'a> Transport<'a> {
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Protocol`]: the peer broke the protocol in a way that
-    /// leaves nothing to say to it; [`fail`](Transport::fail) lets what was written go out. One that is closing already
+    /// leaves nothing to say to it; [`close_for`](Transport::close_for) lets what was written go out. One that is closing already
     /// is only aborted.
     pub fn abort_for(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
         let is_closing =
@@ -237,7 +237,7 @@ impl<'a> Transport<'a> {
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Limit`]: the peer went over a limit that the protocol
     /// keeps.
-    pub fn abort_over(&mut self, limit: Limit) {
+    pub fn abort_over_limit(&mut self, limit: Limit) {
         self.core.parts.finish(self.id, CloseReason::Limit(limit));
     }
 
@@ -249,7 +249,7 @@ impl<'a> Transport<'a> {
     /// whole. Otherwise, after an idle or a handshake timeout, [closes](Transport::close) in order: the kernel may still hold
     /// some of the answer for a peer that reads slowly, and goes on sending it, as long as the peer takes some within each
     /// [`orphan_timeout`](crate::Limits::orphan_timeout).
-    pub fn end_after(&mut self, timeout: Timeout) {
+    pub fn end_on_timeout(&mut self, timeout: Timeout) {
         self.core.parts.end_after(self.id, timeout);
     }
 
@@ -265,7 +265,7 @@ impl<'a> Transport<'a> {
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`].
-    pub fn abort_after(&mut self, timeout: Timeout) {
+    pub fn abort_on_timeout(&mut self, timeout: Timeout) {
         self.core.parts.finish(self.id, CloseReason::Timeout(timeout));
     }
 

@@ -27,7 +27,7 @@ macro_rules! passed_on {
 
         /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
-            transport.end_after(timeout);
+            transport.end_on_timeout(timeout);
         }
 
         /// As [`Protocol::draining`](crate::Protocol::draining).

@@ -117,7 +117,7 @@ impl<F: Framer, H: FrameHandler> Protocol for Framed<F, H> {
                 }
                 Found::Broken(error) => {
                     self.handler.framing_error(transport, &error);
-                    transport.fail(error);
+                    transport.close_for(error);
                     break;
                 }
             }

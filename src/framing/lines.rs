@@ -32,7 +32,7 @@ pub trait LineHandler: 'static {
     ///     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
     ///         match std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()) {
     ///             Some(bytes) => self.bytes_missing = bytes,
-    ///             None => transport.fail("not a number"),
+    ///             None => transport.close_for("not a number"),
     ///         }
     ///     }
     ///
@@ -63,7 +63,7 @@ pub trait LineHandler: 'static {
     /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
     /// (rule [F2](crate::guide::rules#f2)). Where it does not, the line is skipped, and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
-        transport.abort_over(Limit::LineBytes);
+        transport.abort_over_limit(Limit::LineBytes);
     }
 
     /// Under [`Telnet`](crate::framing::Telnet), a command has come, in its place among the lines. Does nothing as it is

@@ -187,7 +187,7 @@ impl<H: LineHandler> Telnet<H> {
         begun.drain(..done);
         self.clean_bytes = text.len() - taken;
         if begun.len() > transport.input_bytes_max() && taken > 0 {
-            transport.abort_over(Limit::InputBytes);
+            transport.abort_over_limit(Limit::InputBytes);
         }
         self.begun = begun;
         taken
@@ -236,7 +236,7 @@ impl<H: LineHandler> Telnet<H> {
         if bytes > SUBNEGOTIATION_BYTES_MAX {
             let error = FramingError::SubnegotiationTooLong { bytes_max: SUBNEGOTIATION_BYTES_MAX };
             self.lines.handler().framing_error(transport, &error);
-            transport.fail(error);
+            transport.close_for(error);
         }
     }
 }

@@ -176,7 +176,7 @@ impl Protocol for HeaderReceiver {
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         warn(transport, &"no PROXY header in time");
-        transport.abort_after(timeout);
+        transport.abort_on_timeout(timeout);
     }
 
     /// Nobody has been told anything, and nobody waits for an answer yet.

@@ -335,7 +335,7 @@ fn x1_a_second_close_while_flushing_or_lingering_changes_nothing() {
     for id in [flushing, lingering] {
         scene.tell(id, |transport| {
             transport.close();
-            transport.fail("too late to be the reason");
+            transport.close_for("too late to be the reason");
             transport.shutdown_write();
         });
     }
@@ -352,7 +352,7 @@ fn x1_a_protocol_error_lets_the_answer_out_before_it_ends() {
     let (_, peer) = scene.accept(&log, |event, transport| {
         if let Event::Data(_) = event {
             transport.write(b"what?");
-            transport.fail("not a request");
+            transport.close_for("not a request");
         }
         by_default(&event, transport)
     });

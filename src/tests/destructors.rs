@@ -59,7 +59,7 @@ fn e1_a_reason_whose_destructor_panics_loses_no_connection() {
     let mut context = scene.event_loop.context();
     let mut transport = context.connection(id).unwrap();
     transport.write(b"never taken");
-    transport.fail(Explosive);
+    transport.close_for(Explosive);
     // Its close times out, so that another reason takes the place of that one.
     let result = catch_unwind(AssertUnwindSafe(|| scene.pass(Duration::from_secs(6))));
     scene.settle();

@@ -10,7 +10,7 @@ pub(super) fn obedient(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
             match data {
                 b"close" => transport.close(),
                 b"abort" => transport.abort(),
-                b"fail" => transport.fail("it is wrong"),
+                b"fail" => transport.close_for("it is wrong"),
                 b"panic" => panic!("as asked for"),
                 b"shutdown_write" => transport.shutdown_write(),
                 b"answer" => transport.write(&[0; 100]),
@@ -88,7 +88,7 @@ fn do_something(numbers: &mut Numbers, transport: &mut Transport<'_>) {
     match numbers.below(24) {
         0 => transport.close(),
         1 => transport.abort(),
-        2 => transport.fail("so it is"),
+        2 => transport.close_for("so it is"),
         3 => transport.shutdown_write(),
         4 | 5 => transport.pause_reading(),
         6..=8 => transport.resume_reading(),
@@ -307,7 +307,7 @@ fn c1_nothing_comes_after_the_end_whatever_is_done_in_the_last_callback() {
             transport.set_input_bytes_max(0);
             transport.shutdown_write();
             transport.close();
-            transport.fail("too late");
+            transport.close_for("too late");
             transport.abort();
             transport.set_protocol(protocol(&Log::default(), |_, _| unreachable!("nothing comes after the end")));
             assert_eq!(transport.queued_bytes(), 0);

@@ -130,7 +130,7 @@ pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> us
     match event {
         Event::Data(data) => return data.len(),
         Event::Eof(_) => transport.close(),
-        Event::TimedOut(timeout) => transport.end_after(*timeout),
+        Event::TimedOut(timeout) => transport.end_on_timeout(*timeout),
         _ => {}
     }
     0

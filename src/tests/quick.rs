@@ -131,7 +131,7 @@ fn acts() -> [(&'static str, Act); 18] {
             transport.close();
             panic!("on purpose");
         }),
-        ("fails", |transport| transport.fail("broken")),
+        ("fails", |transport| transport.close_for("broken")),
         ("detaches", |transport| {
             let _ = transport.detach(|_, _| {});
         }),

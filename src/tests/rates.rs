@@ -38,7 +38,7 @@ impl Protocol for Counting {
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.abort_after(timeout);
+        transport.abort_on_timeout(timeout);
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {

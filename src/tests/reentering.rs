@@ -264,7 +264,7 @@ fn c5_ends_that_meet_in_one_turn_are_one_end_with_the_first_reason() {
             transport.abort();
             transport.abort();
             transport.close();
-            transport.fail("too late");
+            transport.close_for("too late");
         }),
         ("aborted by us", |transport| {
             transport.close();
@@ -281,11 +281,11 @@ fn c5_ends_that_meet_in_one_turn_are_one_end_with_the_first_reason() {
         ("closed by us", |transport| {
             transport.close();
             transport.close();
-            transport.fail("too late");
+            transport.close_for("too late");
         }),
         ("protocol error: first", |transport| {
-            transport.fail("first");
-            transport.fail("second");
+            transport.close_for("first");
+            transport.close_for("second");
             transport.close();
         }),
     ];

@@ -56,7 +56,7 @@ fn c1_a_protocol_that_is_started_and_never_made_is_told_nothing() {
     let acts: [fn(&mut Transport<'_>); 3] = [
         |transport| transport.abort(),
         |transport| transport.abort_for("broken"),
-        |transport| transport.abort_after(Timeout::Total),
+        |transport| transport.abort_on_timeout(Timeout::Total),
     ];
     for (what, act) in acts.into_iter().enumerate() {
         let mut scene = Scene::new();
@@ -172,7 +172,7 @@ fn x2_abort_for_resets_and_says_why() {
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
     // Without an abort a broken protocol ends in order (F4).
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| transport.fail("no such thing"));
+    scene.tell(id, |transport| transport.close_for("no such thing"));
     assert_eq!(log.take(), ["made", "lost: protocol error: no such thing"]);
     assert_eq!(peer.take_calls().last(), Some(&Call::Close));
     // Upgrades a close.

@@ -48,7 +48,7 @@ fn f1_a_pause_in_the_middle_of_a_buffer_keeps_the_rest() {
 
 #[test]
 fn f1_a_close_in_the_middle_of_a_buffer_is_the_end() {
-    for end in [close as fn(&mut Transport<'_>), abort, |transport| transport.fail("no")] {
+    for end in [close as fn(&mut Transport<'_>), abort, |transport| transport.close_for("no")] {
         let log = Log::default();
         for (protocol, input, what) in protocols(&log, move |entry, transport, _| {
             if is_stop(entry) {

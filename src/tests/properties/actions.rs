@@ -243,7 +243,7 @@ fn fail(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("fail");
     ledger.connections[index].asked.fail = true;
     ledger.closes(index);
-    transport.fail("a mistake");
+    transport.close_for("a mistake");
 }
 
 pub(super) fn abort(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {

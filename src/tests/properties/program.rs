@@ -138,8 +138,8 @@ impl Protocol for Program {
                 ledger.connections[self.connection].asked.timeout = true;
                 ledger.closes(self.connection);
                 match way {
-                    0..=2 => transport.abort_after(timeout),
-                    _ => transport.end_after(timeout),
+                    0..=2 => transport.abort_on_timeout(timeout),
+                    _ => transport.end_on_timeout(timeout),
                 }
             }
         });

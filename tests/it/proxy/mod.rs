@@ -86,7 +86,7 @@ impl Protocol for Noting {
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         self.0.push(format!("{timeout:?}"));
-        transport.abort_after(timeout);
+        transport.abort_on_timeout(timeout);
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {

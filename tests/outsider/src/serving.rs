@@ -58,7 +58,7 @@ impl Protocol for Noting {
         }
         match data {
             b"close" => transport.close(),
-            b"fail" => transport.fail("no such verb"),
+            b"fail" => transport.close_for("no such verb"),
             b"abort" => transport.abort(),
             b"end" => transport.shutdown_write(),
             b"large" => transport.write_owned(vec![b'x'; 4 << 20]),
