@@ -54,7 +54,7 @@ impl DatagramProtocol for Client {
         }
     }
 
-    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
         say(format_args!("{error}"));
     }
 

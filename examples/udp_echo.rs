@@ -20,7 +20,7 @@ impl DatagramProtocol for Echo {
         transport.send_to(data, from);
     }
 
-    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
         support::say(format_args!("{error}"));
     }
 }

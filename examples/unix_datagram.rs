@@ -95,9 +95,9 @@ mod unix {
 
         fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
 
-        fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+        fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
             eprintln!("{error}");
-            self.0.borrow_mut().lost += if let DatagramError::Dropped(count) = error { count } else { 1 };
+            self.0.borrow_mut().lost += if let DatagramError::Dropped(count) = error { *count } else { 1 };
         }
     }
 

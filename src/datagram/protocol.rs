@@ -60,7 +60,7 @@ pub trait DatagramProtocol: 'static {
     ///
     /// When the socket ends, what was not told yet comes before [`connection_lost`](DatagramProtocol::connection_lost): errors
     /// that were met since it was closed, and as [`Dropped`](DatagramError::Dropped) how many datagrams were still queued.
-    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: &DatagramError) {
         let _ = (transport, error);
     }
 

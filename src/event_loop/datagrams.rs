@@ -117,7 +117,7 @@ impl Core {
             // Looked up each time: what is left when a callback has closed it is told at its end.
             let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
             let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
-            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, &error));
         }
         match self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
             Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
@@ -132,7 +132,7 @@ impl Core {
         if datagram.made {
             // Nobody takes for sent what was not (U1).
             while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
-                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, error));
+                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, &error));
             }
             log::debug!("datagram socket {id} is lost: {reason}");
             self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));

@@ -50,7 +50,7 @@ impl DatagramProtocol for Recorder {
         self.log.push(format!("truncated {}", data.len()));
     }
 
-    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
         self.log.push(match error {
             DatagramError::Send { error, .. } => format!("send {:?}", error.kind()),
             DatagramError::Socket(error) => format!("socket {:?}", error.kind()),

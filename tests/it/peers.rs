@@ -239,7 +239,7 @@ fn u1_a_receive_that_fails_on_demand_is_told_and_the_datagram_behind_it_comes() 
             self.0.borrow_mut().push(String::from_utf8_lossy(data).into());
         }
 
-        fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+        fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
             self.0.borrow_mut().push(error.to_string());
         }
     }

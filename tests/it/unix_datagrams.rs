@@ -23,7 +23,7 @@ impl DatagramProtocol for Answering {
         transport.send_to(data, from);
     }
 
-    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
         self.0.borrow_mut().push(error.to_string());
     }
 

@@ -64,8 +64,8 @@ impl<F: FnMut(&Event<'_>, &mut DatagramTransport<'_>) + 'static> DatagramProtoco
         self.note(Event::Truncated(data), transport);
     }
 
-    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
-        self.note(Event::Error(&error), transport);
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: &DatagramError) {
+        self.note(Event::Error(error), transport);
     }
 
     fn pause_writing(&mut self, transport: &mut DatagramTransport<'_>) {

@@ -265,10 +265,10 @@ impl DatagramProtocol for Program {
         });
     }
 
-    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: &DatagramError) {
         with(|ledger| {
             let bound = &mut ledger.bound[self.0];
-            let (what, fits) = match &error {
+            let (what, fits) = match error {
                 DatagramError::Send { .. } => ("datagram not sent", true),
                 DatagramError::Socket(error) if is_out_of_buffers(error) => ("receive fails", true),
                 DatagramError::Socket(_) => ("datagram refused", bound.connected),

@@ -60,7 +60,7 @@ struct Sender(Shared);
 impl DatagramProtocol for Sender {
     fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
 
-    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, _: &mut DatagramTransport<'_>, error: &DatagramError) {
         if let DatagramError::Dropped(count) = error {
             self.0.borrow_mut().datagrams_dropped += count;
         }

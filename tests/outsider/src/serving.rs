@@ -281,7 +281,7 @@ impl DatagramProtocol for Answering {
         transport.send(b"to nobody, since it is not connected");
     }
 
-    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: DatagramError) {
+    fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: &DatagramError) {
         if let DatagramError::Send { to: None, .. } = error {
             self.0.borrow_mut().push(error.to_string());
             transport.close();
