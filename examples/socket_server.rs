@@ -10,6 +10,7 @@
 #[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
 
+use std::error::Error;
 use std::io::{self, BufRead, Read, Write};
 use std::num::NonZeroUsize;
 use std::process::Command;
@@ -28,10 +29,11 @@ const PIECE_BYTES: u64 = 4096;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// For each request, in whatever thread.
-fn handle(request: &mut Request) -> io::Result<()> {
+fn handle(request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
     greet(request.client_addr());
     if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
-        return request.write_all(&packet);
+        request.write_all(&packet)?;
+        return Ok(());
     }
     request.write_all(THANKS)?;
     let mut line = Vec::new();

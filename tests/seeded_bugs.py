@@ -257,6 +257,7 @@ BUGS = [
     ("handlers", SERVER + "admission.rs", "self.quota.get() > 0 &&", ""),
     ("handlers", SERVER + "handler.rs", "let finished = handler.finish(request);\n    handled.and(finished)?;",
      "handled?;\n    handler.finish(request)?;"),
+    ("handlers", SERVER + "handler.rs", "Ok(error) => RequestError::Io(*error),", "Ok(error) => RequestError::Handler(error),"),
     ("handlers", SERVER + "handling.rs", "transport.close();", "transport.abort();"),
     ("handlers", SERVER + "handling.rs", "is_none_or(|verify| verify(client))", "is_none_or(|_| true)"),
     ("handlers", SERVER + "handling.rs", "|make| make());", "|_| Box::new(Closing) as Box<dyn Protocol>);"),

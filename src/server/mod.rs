@@ -27,7 +27,8 @@
 //!     |request: &mut Request| {
 //!         let mut line = String::new();
 //!         request.read_line(&mut line)?;
-//!         request.write_all(line.to_uppercase().as_bytes())
+//!         request.write_all(line.to_uppercase().as_bytes())?;
+//!         Ok(())
 //!     }
 //! });
 //! let mut server = SocketServer::listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), requests)?;

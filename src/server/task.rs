@@ -58,7 +58,7 @@ impl Task {
 impl Outcome {
     fn of(mut request: Request, handler: &mut dyn RequestHandler) -> Outcome {
         if let Err(error) = handler::run(handler, &mut request) {
-            return error.into();
+            return RequestError::from(error).into();
         }
         if request.datagram().is_some() {
             return Outcome { answer: request.into_answer(), ..Outcome::default() };
@@ -71,13 +71,19 @@ impl Outcome {
             WorkError::Panicked(message) => RequestError::Panicked(message),
             other => RequestError::Io(io::Error::other(other)),
         };
-        Outcome { error: Some(error), ..Outcome::default() }
+        error.into()
     }
 }
 
 impl From<io::Error> for Outcome {
     fn from(error: io::Error) -> Outcome {
-        Outcome { error: Some(error.into()), ..Outcome::default() }
+        RequestError::Io(error).into()
+    }
+}
+
+impl From<RequestError> for Outcome {
+    fn from(error: RequestError) -> Outcome {
+        Outcome { error: Some(error), ..Outcome::default() }
     }
 }
 

@@ -123,7 +123,8 @@ fn a_server() {
     let mut event_loop = event_loop();
     let told = Rc::new(RefCell::new(Vec::new()));
     let notes = told.clone();
-    let handler = || |_: &mut Request| -> std::io::Result<()> { panic!("nobody is served") };
+    let handler =
+        || |_: &mut Request| -> Result<(), Box<dyn std::error::Error + Send + Sync>> { panic!("nobody is served") };
     let requests = Requests::threads(NonZeroUsize::new(2).unwrap(), handler);
     let requests = requests.on_error(move |_, _, error| notes.borrow_mut().push(error.to_string()));
     let mut context = event_loop.context();

@@ -19,11 +19,14 @@ fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
 }
 
+type Handled = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
 /// Answers one line in capitals.
-fn capitals(request: &mut Request) -> io::Result<()> {
+fn capitals(request: &mut Request) -> Handled {
     let mut line = Vec::new();
     request.read_until(b'\n', &mut line)?;
-    request.write_all(&line.to_ascii_uppercase())
+    request.write_all(&line.to_ascii_uppercase())?;
+    Ok(())
 }
 
 /// What went wrong, as the hook was told.
@@ -86,22 +89,23 @@ fn handlers_answer_many_clients_and_each_sees_an_orderly_end() {
 struct Noting(Arc<Mutex<Vec<&'static str>>>);
 
 impl RequestHandler for Noting {
-    fn setup(&mut self, request: &mut Request) -> io::Result<()> {
+    fn setup(&mut self, request: &mut Request) -> Handled {
         self.0.lock().unwrap().push("setup");
         let refused = request.client_addr().as_inet().is_none();
-        if refused { Err(io::ErrorKind::AddrNotAvailable.into()) } else { request.write_all(b"hello ") }
+        if refused { Err(io::Error::from(io::ErrorKind::AddrNotAvailable))? } else { Ok(request.write_all(b"hello ")?) }
     }
 
-    fn handle(&mut self, request: &mut Request) -> io::Result<()> {
+    fn handle(&mut self, request: &mut Request) -> Handled {
         self.0.lock().unwrap().push("handle");
         let mut line = String::new();
         request.read_line(&mut line)?;
-        if line == "fail\n" { Err(io::Error::other("it is to fail")) } else { request.write_all(line.as_bytes()) }
+        if line == "fail\n" { Err("it is to fail".into()) } else { Ok(request.write_all(line.as_bytes())?) }
     }
 
-    fn finish(&mut self, request: &mut Request) -> io::Result<()> {
+    fn finish(&mut self, request: &mut Request) -> Handled {
         self.0.lock().unwrap().push("finish");
-        request.write_all(b"bye\n")
+        request.write_all(b"bye\n")?;
+        Ok(())
     }
 }
 
@@ -130,6 +134,38 @@ fn handlers_are_set_up_and_finished_around_each_request_and_a_failure_resets() {
     turn_until(&mut event_loop, |_| serving.in_progress() == 0);
     assert_eq!(*calls.lock().unwrap(), ["setup", "handle", "finish"]);
     assert_eq!(errors.take(), ["it is to fail"]);
+}
+
+#[test]
+fn handlers_fail_with_any_error_and_one_of_io_is_told_as_that() {
+    let fails = |request: &mut Request| {
+        let mut line = String::new();
+        request.read_line(&mut line)?;
+        if line.is_empty() {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        }
+        line.trim().parse::<u32>()?;
+        Ok(())
+    };
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let notes = told.clone();
+    let requests = Requests::one_at_a_time(move || fails).on_error(move |_, _, error| {
+        notes.borrow_mut().push(match error {
+            RequestError::Io(error) => format!("{:?}", error.kind()),
+            RequestError::Handler(error) => error.is::<std::num::ParseIntError>().to_string(),
+            _ => error.to_string(),
+        });
+    });
+    let (mut event_loop, _, address) = tcp(requests);
+    serve_while(&mut event_loop, move || {
+        for said in ["seven\n", ""] {
+            let mut stream = connect(address);
+            stream.write_all(said.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(stream.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
+    });
+    assert_eq!(*told.borrow(), ["true", "UnexpectedEof"]);
 }
 
 #[test]
@@ -384,7 +420,7 @@ fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_syst
 #[test]
 fn handlers_answer_an_empty_datagram_by_an_empty_one_and_others_only_if_they_write() {
     let echoes = |request: &mut Request| match request.datagram().map(<[u8]>::to_vec) {
-        Some(data) if data != b"silence" => request.write_all(&data),
+        Some(data) if data != b"silence" => Ok(request.write_all(&data)?),
         _ => Ok(()),
     };
     for requests in [Requests::one_at_a_time(move || echoes), Requests::threads(count(1), move || echoes)] {
@@ -408,7 +444,7 @@ fn handlers_answer_an_empty_datagram_by_an_empty_one_and_others_only_if_they_wri
 fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() {
     let answers = |request: &mut Request| match request.datagram() {
         Some(b"panic") => panic!("on a datagram"),
-        Some(b"flood") => request.write_all(&[0; 65_508]),
+        Some(b"flood") => Ok(request.write_all(&[0; 65_508])?),
         Some(b"silence") => Ok(()),
         _ => capitals(request),
     };

@@ -1,7 +1,8 @@
 //! Request handlers, as somebody coming from `socketserver` writes them.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead, Read, Write};
+use std::error::Error;
+use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::num::NonZeroUsize;
 use std::process::Command;
@@ -20,15 +21,16 @@ struct Capitals {
 }
 
 impl RequestHandler for Capitals {
-    fn setup(&mut self, request: &mut Request) -> io::Result<()> {
-        write!(request, "{}, {}: ", self.greeting, request.client_addr().as_inet().unwrap().ip())
+    fn setup(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(write!(request, "{}, {}: ", self.greeting, request.client_addr().as_inet().unwrap().ip())?)
     }
 
-    fn handle(&mut self, request: &mut Request) -> io::Result<()> {
+    fn handle(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
         assert!(request.stream().is_some() && request.datagram().is_none() && request.time_left().is_some());
         let mut line = String::new();
         request.read_line(&mut line)?;
-        request.write_all(line.to_uppercase().as_bytes())
+        request.write_all(line.to_uppercase().as_bytes())?;
+        Ok(())
     }
 }
 
@@ -63,14 +65,13 @@ fn requests_live_in_a_loop_beside_other_things_and_tell_what_goes_wrong() {
     let mut event_loop = EventLoop::new().unwrap();
     let told = Rc::new(RefCell::new(Vec::new()));
     let notes = told.clone();
-    let requests = Requests::one_at_a_time(|| |_: &mut Request| Err(io::Error::other("out of order"))).on_error(
-        move |context, _, error| {
-            if let RequestError::Io(error) = error {
+    let requests =
+        Requests::one_at_a_time(|| |_: &mut Request| Err("out of order".into())).on_error(move |context, _, error| {
+            if let RequestError::Handler(error) = error {
                 notes.borrow_mut().push(error.to_string());
             }
             context.stop();
-        },
-    );
+        });
     let address = (Ipv4Addr::LOCALHOST, 0).into();
     let serving: Serving = requests.bind_datagram(&mut event_loop.context(), Address::Inet(address)).unwrap();
     assert!(matches!(serving.id(), AnyId::Datagram(_)));

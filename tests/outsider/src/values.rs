@@ -152,7 +152,7 @@ fn errors_say_each_text_of_their_chain_once() {
     let outer = || Outer(io::Error::other("root"));
     let failed = || io::Error::other(outer());
     let peer = || Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)));
-    let errors: [Box<dyn Error>; 11] = [
+    let errors: [Box<dyn Error>; 12] = [
         Box::new(CloseReason::Io(failed().into())),
         Box::new(CloseReason::Protocol(Arc::new(outer()))),
         Box::new(ConnectError::Lookup(failed())),
@@ -162,6 +162,7 @@ fn errors_say_each_text_of_their_chain_once() {
         Box::new(ListenerError::Closed(failed())),
         Box::new(DatagramError::Socket(failed())),
         Box::new(RequestError::Io(failed())),
+        Box::new(RequestError::Handler(Box::new(outer()))),
         Box::new(LoopFailure::Io(failed())),
         Box::new(io::Error::other(CloseReason::Io(failed().into()))),
     ];
