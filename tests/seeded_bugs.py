@@ -362,6 +362,7 @@ BUGS = [
     ("errors", "src/reason.rs", "ConnectError::Cancelled(reason) => reason.source(),", "ConnectError::Cancelled(reason) => Some(reason),"),
     ("errors", "src/datagram/protocol.rs", "DatagramError::Socket(error) => error.source(),", "DatagramError::Socket(error) => Some(error),"),
     ("errors", "src/server/handler.rs", "RequestError::Io(error) => error.source(),", "RequestError::Io(error) => None,"),
+    ("errors", "src/framing/error.rs", "FramingError::Other(error) => error.source(),", "FramingError::Other(error) => Some(&**error),"),
     ("errors", "src/workers/error.rs", "LoopFailure::Io(error) => error.source(),", "LoopFailure::Io(error) => Some(error),"),
     ("adapters", PROTOCOL, "inner.connection_made(transport);", "let _ = inner;"),
     ("adapters", PROTOCOL, "inner.pause_writing(transport);", "let _ = inner;"),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 /// How a peer broke the framing (rule [F4](crate::guide::rules#f4)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum FramingError {
     /// The length in front of a frame is over the maximum.
@@ -28,8 +28,8 @@ pub enum FramingError {
         /// What is allowed.
         bytes_max: usize,
     },
-    /// What a [`Framer`](crate::framing::Framer) of the user's calls an error.
-    Other(&'static str),
+    /// An error of another [`Framer`](crate::framing::Framer): what it found, and where.
+    Other(Box<dyn Error + Send + Sync>),
 }
 
 impl fmt::Display for FramingError {
@@ -44,9 +44,16 @@ impl fmt::Display for FramingError {
             FramingError::SubnegotiationTooLong { bytes_max } => {
                 write!(f, "a telnet subnegotiation of more than {bytes_max} bytes")
             }
-            FramingError::Other(what) => f.write_str(what),
+            FramingError::Other(error) => error.fmt(f),
         }
     }
 }
 
-impl Error for FramingError {}
+impl Error for FramingError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            FramingError::Other(error) => error.source(),
+            _ => None,
+        }
+    }
+}

@@ -17,7 +17,7 @@ pub trait Framer: 'static {
 }
 
 /// What a [`Framer`] has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Found {
     /// A frame.
     Frame {

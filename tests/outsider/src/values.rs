@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard::framing::FramingError;
 use switchboard::server::RequestError;
 use switchboard::workers::LoopFailure;
 use switchboard::{
@@ -152,7 +153,7 @@ fn errors_say_each_text_of_their_chain_once() {
     let outer = || Outer(io::Error::other("root"));
     let failed = || io::Error::other(outer());
     let peer = || Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)));
-    let errors: [Box<dyn Error>; 12] = [
+    let errors: [Box<dyn Error>; 13] = [
         Box::new(CloseReason::Io(failed().into())),
         Box::new(CloseReason::Protocol(Arc::new(outer()))),
         Box::new(ConnectError::Lookup(failed())),
@@ -161,6 +162,7 @@ fn errors_say_each_text_of_their_chain_once() {
         Box::new(ListenerError::Failed(failed())),
         Box::new(ListenerError::Closed(failed())),
         Box::new(DatagramError::Socket(failed())),
+        Box::new(FramingError::Other(outer().into())),
         Box::new(RequestError::Io(failed())),
         Box::new(RequestError::Handler(Box::new(outer()))),
         Box::new(LoopFailure::Io(failed())),
