@@ -117,7 +117,7 @@ pub use connect::Connect;
 pub use connect::backoff::Backoff;
 pub use connect::reconnect::Reconnect;
 pub use connection::blocking::BlockingStream;
-pub use connection::detached::Detached;
+pub use connection::detached::{Detached, DetachedParts};
 pub use datagram::protocol::{DatagramError, DatagramProtocol};
 pub use endpoint::{Endpoint, EndpointError};
 pub use escape::{Escaped, escape};

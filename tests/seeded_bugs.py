@@ -245,6 +245,8 @@ BUGS = [
     ("u1", "src/datagram/mod.rs", "self.readable && !self.reading_paused && self.is_open()", "self.readable && self.is_open()"),
     ("u1", "src/event_loop/datagram_transport.rs", "datagram.reading_paused = false;\n            self.core.parts.carry_over(self.id);",
      "datagram.reading_paused = false;"),
+    ("c7", "src/connection/detached.rs", "detached.unread.extend_from_slice(unread);", "let _ = unread;"),
+    ("c7", "src/connection/detached.rs", "detached.unread.extend_from_slice(unread);", "detached.unread = unread.to_vec();"),
     ("handlers", SERVER + "request.rs", "Detached::from(stream).abort();", "drop(stream);"),
     ("handlers", SERVER + "request.rs", "if stream.unread().is_empty() {\n                self.flush()?;",
      "if stream.unread().is_empty() {"),

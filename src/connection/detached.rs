@@ -23,12 +23,32 @@ pub struct Detached {
     pub(crate) unsent: Vec<u8>,
 }
 
+/// What a [`Detached`] is made of, for code that wants the plain stream.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct DetachedParts<S> {
+    /// The socket; non-blocking if it comes from a loop.
+    pub stream: S,
+    /// Input that was read from the socket and not consumed.
+    pub unread: Vec<u8>,
+    /// Output that was written and has not gone out.
+    pub unsent: Vec<u8>,
+}
+
 /// What is called with a connection that was detached.
 pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 
 impl Detached {
     pub(crate) fn new(stream: Stream, peer: Option<Address>, unread: Vec<u8>, unsent: Vec<u8>) -> Detached {
         Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent }
+    }
+
+    /// A connected stream, with input that was read from it elsewhere: that comes first, behind what a `Detached` holds
+    /// already.
+    pub fn with_unread(stream: impl Into<Detached>, unread: &[u8]) -> Detached {
+        let mut detached = stream.into();
+        detached.unread.extend_from_slice(unread);
+        detached
     }
 
     /// Makes its socket what every socket of a loop is, and tells the peer's address.
@@ -61,29 +81,29 @@ impl Detached {
         self.stream.reset();
     }
 
-    /// Takes it apart: a TCP stream, which is non-blocking if it comes from a loop, with what is unread and unsent.
+    /// Takes it apart, where it is a TCP stream.
     ///
     /// # Errors
     ///
     /// Gives it back where it is no TCP stream.
-    pub fn into_tcp(self) -> Result<(TcpStream, Vec<u8>, Vec<u8>), Detached> {
+    pub fn into_tcp(self) -> Result<DetachedParts<TcpStream>, Detached> {
         let Detached { stream, peer, unread, unsent } = self;
         match stream.take().try_into() {
-            Ok(stream) => Ok((stream, unread, unsent)),
+            Ok(stream) => Ok(DetachedParts { stream, unread, unsent }),
             Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
         }
     }
 
-    /// Takes it apart, as [`into_tcp`](Detached::into_tcp) does, where it is a Unix stream.
+    /// Takes it apart, where it is a Unix stream.
     ///
     /// # Errors
     ///
     /// Gives it back where it is no Unix stream.
     #[cfg(unix)]
-    pub fn into_unix(self) -> Result<(UnixStream, Vec<u8>, Vec<u8>), Detached> {
+    pub fn into_unix(self) -> Result<DetachedParts<UnixStream>, Detached> {
         let Detached { stream, peer, unread, unsent } = self;
         match stream.take().try_into() {
-            Ok(stream) => Ok((stream, unread, unsent)),
+            Ok(stream) => Ok(DetachedParts { stream, unread, unsent }),
             Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
         }
     }

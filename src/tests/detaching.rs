@@ -69,6 +69,22 @@ fn c7_a_detached_connection_goes_on_where_it_was_when_it_is_attached_again() {
 }
 
 #[test]
+fn c7_input_that_was_read_elsewhere_comes_before_what_is_in_the_socket() {
+    let mut scene = Scene::new();
+    let (log, given) = (Log::default(), Given::default());
+    let (_, peer) = scene.accept(&log, detaches(&given));
+    scene.receive(&peer, "abcd");
+    let detached = given.borrow_mut().pop().expect("given");
+    log.take();
+    let detached = Detached::with_unread(detached, b"ef");
+    scene.event_loop.context().attach(detached, protocol(&log, echo)).unwrap();
+    scene.settle();
+    assert_eq!(log.take(), ["made", "data cdef"]);
+    scene.receive(&peer, "g");
+    assert_eq!(log.take(), ["data g"]);
+}
+
+#[test]
 fn c7_a_connection_can_be_detached_by_its_id_with_what_it_keeps() {
     let mut scene = Scene::new();
     let (log, given) = (Log::default(), Given::default());

@@ -60,7 +60,7 @@ fn a4_who_is_fed_over_the_cap_waits_and_a_full_backlog_gives_back() {
     let local = server.local_addr().unwrap();
     let refused = feeder.feed(server).unwrap_err();
     assert!(matches!(refused, PostError::Full(_)), "{refused}");
-    assert_eq!(refused.into_inner().into_tcp().unwrap().0.local_addr().unwrap(), local);
+    assert_eq!(refused.into_inner().into_tcp().unwrap().stream.local_addr().unwrap(), local);
 
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
     event_loop.turn(Some(PATIENCE / 100)).unwrap();

@@ -111,9 +111,9 @@ fn r6_an_mptcp_stream_is_attached_and_fed_and_all_that_its_peer_sends_is_read() 
         let id = event_loop.context().connection_ids()[0];
         let again = Collect(received.clone(), options.clone());
         event_loop.context().connection(id).unwrap().detach(move |context, detached| {
-            let (stream, unread, unsent) = detached.into_tcp().unwrap();
-            assert!(unread.is_empty() && unsent.is_empty());
-            context.attach(stream, again).unwrap();
+            let parts = detached.into_tcp().unwrap();
+            assert!(parts.unread.is_empty() && parts.unsent.is_empty());
+            context.attach(parts.stream, again).unwrap();
         });
         turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
         assert_reads_all(&mut event_loop, &mut client, &received);
