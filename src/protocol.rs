@@ -10,8 +10,8 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///
 /// ```text
 /// connection_made
-///     (data_received | pause_writing | resume_writing | timed_out | draining)*
-///     [eof_received (pause_writing | resume_writing | timed_out | draining)*]
+///     (data_received | pause_writing | resume_writing | timed_out | timer | draining)*
+///     [eof_received (pause_writing | resume_writing | timed_out | timer | draining)*]
 /// connection_lost
 /// ```
 ///
@@ -98,6 +98,16 @@ pub trait Protocol: 'static {
         match self.inner() {
             Inner::Protocol(inner) => inner.timed_out(transport, timeout),
             Inner::Nothing => transport.end_on_timeout(timeout),
+        }
+    }
+
+    /// A timer of this protocol is due: the one with this key, which [`set_timer`](Transport::set_timer) has set. It is
+    /// called once; a protocol that wants it periodically sets it again here.
+    ///
+    /// The default implementation does nothing.
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.timer(transport, key);
         }
     }
 

@@ -107,6 +107,10 @@ BUGS = [
         (LOOP + "timers.rs", "let Some(due) = self.time.remove(id.0) else { return false };",
          "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.time.remove(id.0) else { return false };")]),
+    ("a protocol gets the timers of the one before it", 300, [
+        (LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.outbox", "        self.outbox")]),
+    ("a timer of a protocol's own is lost where its key is set again", 300, [
+        (LOOP + "own_timers.rs", "Ok(timer) => _ = self.reset(timer, deadline),", "Ok(timer) => _ = self.remove(timer),")]),
     ("a lingering connection is never forgotten", 1000, [
         (LOOP + "parts.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [

@@ -40,6 +40,7 @@ LIFE = "src/connection/life.rs"
 LOOP = "src/event_loop/"
 BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
+OWN_TIMERS = LOOP + "own_timers.rs"
 POOL = "src/workers/pool.rs"
 PROTOCOL = "src/protocol.rs"
 SERVER = "src/server/"
@@ -568,6 +569,24 @@ BUGS = [
     ("c7", LOOP + "shutdown.rs", "of.flags.has(Flag::Made) && of.state().is_timed()", "of.flags.has(Flag::Made)"),
     ("c7", LOOP + "shutdown.rs", "of.flags.has(Flag::Made) && of.state().is_timed()", "of.state().is_timed()"),
     ("f1", "src/framing/forward.rs", "self.$field.draining(transport);", "let _ = transport;"),
+    ("f1", "src/framing/forward.rs", "self.$field.timer(transport, key);", "let _ = (transport, key);"),
+    ("adapters", PROTOCOL, "inner.timer(transport, key);", "let _ = (inner, transport, key);"),
+    ("t1", OWN_TIMERS, "Ok(timer) => _ = self.reset(timer, deadline),", "Ok(_) => {}"),
+    ("t1", OWN_TIMERS, "Err(place) => timers.insert(place,", "Err(_) => timers.insert(0,"),
+    ("t1", OWN_TIMERS, "self.parts.counters.timers_fired += 1;\n", ""),
+    ("t2", OWN_TIMERS, "timer.is_some_and(|timer| self.remove(timer).is_some())", "timer.is_some()"),
+    ("t2", OWN_TIMERS, "            extras.own_timers.take(key);", "            let _ = &extras.own_timers;"),
+    ("t3", OWN_TIMERS, "self.after(after)", "crate::sys::deadline_after(self.turn_began(), after)"),
+    ("t3", LOOP + "timers.rs", "self.parts.time.first_due(now, mark)", "self.parts.time.first_due(now, u64::MAX)"),
+    ("c1", OWN_TIMERS, "        if !connection.may_have_own_timers() {\n            return;\n        }\n", ""),
+    ("c1", OWN_TIMERS, "            self.flush(id);\n", ""),
+    ("c1", "src/connection/extras.rs", "self.flags.has(Flag::Made) && self.state().is_timed()", "self.flags.has(Flag::Made)"),
+    ("c1", "src/connection/extras.rs", "self.flags.has(Flag::Made) && self.state().is_timed()", "self.state().is_timed()"),
+    ("c1", LOOP + "parts.rs", "            self.time.cancel_all(&mut extras.own_timers);\n", ""),
+    ("c1", LOOP + "parts.rs", "connection.close(reason) {\n            self.time.cancel_all_own(connection);", "connection.close(reason) {"),
+    ("c1", LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.see_to_end(id);\n        true", "        self.see_to_end(id);\n        true"),
+    ("c7", LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.outbox", "        self.outbox"),
+    ("c6", LOOP + "timers.rs", "Due::Of(..) | Due::Own(..) => false,", "Due::Of(..) => false,\n            Due::Own(..) => true,"),
     ("l5", LOOP + "slots.rs", "        self.unref(id);\n        Ok(id)", "        Ok(id)"),
     ("x5", LOOP + "listen.rs", "                self.slots.remove(slot);", "                let _ = slot;"),
     ("x5", LOOP + "listen.rs", "slot.into_iter().for_each(|slot| drop(slots.remove(slot)));", "let _ = slot;"),

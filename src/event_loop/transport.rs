@@ -278,6 +278,31 @@ impl<'a> Transport<'a> {
         self.core.parts.set_timeout(self.id, timeout, after);
     }
 
+    /// Sets a timer of this connection's protocol: [`timer`](crate::Protocol::timer) is called with `key` after so long.
+    /// One that has the same key already is replaced, so a protocol needs to remember no id, and only a timer that is to
+    /// repeat is set again in `timer`.
+    ///
+    /// The timers belong to the protocol: [`set_protocol`](Transport::set_protocol),
+    /// [`start_protocol`](Transport::start_protocol), [`close`](Transport::close), [`abort`](Transport::abort),
+    /// [`detach`](Transport::detach) and the end of the connection cancel them. One that is set after `set_protocol` in the
+    /// same callback is the new protocol's. Before [`connection_made`](crate::Protocol::connection_made), and once the
+    /// connection is closing, this does nothing. Keys from `0xff00` on are for adapters, which wrap other protocols.
+    ///
+    /// No input puts it off; for what the peer must do in time there is [`set_timeout`](Transport::set_timeout). Costs
+    /// O(log n) among the timers of the loop, and O(n) among those of the connection when one with a new key is set.
+    pub fn set_timer(&mut self, key: u16, after: Duration) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
+            self.core.parts.time.set_own(self.id, connection, key, after);
+        }
+    }
+
+    /// Cancels the timer with this key. Returns whether there was one: not if it has come or was cancelled already, nor
+    /// once the connection is closing.
+    pub fn cancel_timer(&mut self, key: u16) -> bool {
+        let Some(connection) = self.core.parts.slots.connection_mut(self.id) else { return false };
+        self.core.parts.time.cancel_own(connection, key)
+    }
+
     /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.
     /// Where the peer has ended its half already, the connection ends.
     pub fn shutdown_write(&mut self) {

@@ -125,6 +125,8 @@
 //! | a back-off of accept has no timer | 300 |
 //! | a timer is early | 1,000 |
 //! | a cancelled timer fires | 300 |
+//! | a protocol gets the timers of the one before it | 300 |
+//! | a timer of a protocol's own is lost where its key is set again | 300 |
 //! | a lingering connection is never forgotten | 1,000 |
 //! | the quick path goes on though its callback did something | 1,000 |
 //! | the quick path takes one read for all | 300 |

@@ -7,13 +7,13 @@ use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
 use super::program::{Program, make};
-use super::timers::{cancel, reset, set_timer};
+use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    match ledger.random.below(58) {
+    match ledger.random.below(62) {
         0..=21 => write(ledger, transport, index),
         22 => close(ledger, transport, index),
         23 => fail(ledger, transport, index),
@@ -29,6 +29,8 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
         44..=46 => set_timer(ledger, &mut transport.context(), index),
         52..=54 => start_protocol(ledger, transport, index),
         55 | 56 => set_answering(ledger, transport, index),
+        57..=59 => set_own(ledger, transport, index),
+        60 => cancel_own(ledger, transport, index),
         _ => {}
     }
 }

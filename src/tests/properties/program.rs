@@ -145,6 +145,14 @@ impl Protocol for Program {
         });
     }
 
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "timer");
+            ledger.own_timer_fires(self.connection, key, transport.context().now());
+            self.act(ledger, transport);
+        });
+    }
+
     fn draining(&mut self, transport: &mut Transport<'_>) {
         with(|ledger| {
             ledger.enters(self.connection, self.instance, "draining");

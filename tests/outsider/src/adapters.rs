@@ -45,8 +45,13 @@ impl Protocol for Noting {
         transport.set_timeout(Timeout::Total, Some(Duration::from_millis(1)));
     }
 
-    fn timed_out(&mut self, _: &mut Transport<'_>, _: Timeout) {
+    fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
         self.note("timed out");
+        transport.set_timer(7, Duration::from_millis(1));
+    }
+
+    fn timer(&mut self, _: &mut Transport<'_>, key: u16) {
+        self.note(if key == 7 { "timer" } else { "another timer" });
     }
 
     fn draining(&mut self, _: &mut Transport<'_>) {
@@ -101,14 +106,14 @@ fn adapters_pass_on_what_they_do_not_change() {
         }
     };
     theirs.write_all(b"x").unwrap();
-    until(&mut event_loop, &mut theirs, "timed out");
+    until(&mut event_loop, &mut theirs, "timer");
     event_loop.context().drain(Duration::from_secs(10));
     until(&mut event_loop, &mut theirs, "draining");
     theirs.shutdown(Shutdown::Write).unwrap();
     until(&mut event_loop, &mut theirs, "end");
     close(&mut event_loop, id);
     until(&mut event_loop, &mut theirs, "lost");
-    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "draining", "end", "lost"]);
+    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "timer", "draining", "end", "lost"]);
 }
 
 #[test]
