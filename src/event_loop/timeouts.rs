@@ -194,7 +194,7 @@ impl Parts {
         let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
         match timeout {
             Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole => {
-                self.close_for(id, CloseReason::Timeout(timeout))
+                self.close_for(id, CloseReason::Timeout(timeout));
             }
             _ => self.finish(id, CloseReason::Timeout(timeout)),
         }

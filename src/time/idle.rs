@@ -125,7 +125,8 @@ mod tests {
     fn t5_what_is_left_when_reading_is_paused_is_left_when_it_goes_on() {
         let mut idle = Idle::new(0, false);
         let after = Some(Duration::from_secs(10));
-        (idle.set_after(after, 0), idle.set_read_after(after, 0));
+        idle.set_after(after, 0);
+        idle.set_read_after(after, 0);
         idle.pause(8 * SECOND);
         idle.pause(9 * SECOND);
         assert_eq!(idle.deadline_ns(false, 10 * SECOND), None);
