@@ -59,6 +59,10 @@ pub enum Timeout {
     /// takes 64 KiB within each of these is not idle; while the protocol has paused reading and nothing is queued, the time
     /// does not run. A byte counts as of when it was read or sent, to the millisecond.
     Idle,
+    /// No byte came for this long, whatever went out. The time runs only while input is wanted: not while the protocol has
+    /// paused reading, nor while [a full queue](crate::Limits::pause_reading_over_high) or a rate keeps the peer from sending,
+    /// nor once the peer has ended its stream. What was left when it stopped is left when it goes on.
+    ReadIdle,
     /// Its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
     /// Nothing that comes or goes resets it; the protocol takes it away
     /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it again for what comes next.
@@ -153,6 +157,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "I/O error: {error}"),
             CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
             CloseReason::Timeout(Timeout::Idle) => f.write_str("idle for too long"),
+            CloseReason::Timeout(Timeout::ReadIdle) => f.write_str("silent for too long"),
             CloseReason::Timeout(Timeout::Handshake) => f.write_str("the handshake took too long"),
             CloseReason::Timeout(Timeout::Total) => f.write_str("connected for too long"),
             CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),

@@ -158,7 +158,10 @@ BUGS = [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
     ("a protocol that starts anew inherits a timeout", 1000, [
-        (LOOP + "receive.rs", "[Timeout::Idle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::Total]")]),
+        (LOOP + "receive.rs", "[Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::ReadIdle, Timeout::Total]")]),
+    ("silence is told though reading is paused", 1000, [
+        (CONNECTION + "reading.rs", "self.is_paused() || self.is_held_back() || waits", "self.is_held_back() || waits"),
+        (LOOP + "parts.rs", "            idle.pause(self.time.clock_ns());\n", "            _ = idle;\n")]),
     ("a protocol that starts anew inherits a pause", 300, [
         (CONNECTION + "ending.rs", "if self.set_paused(false) {", "if false {")]),
     ("a protocol that starts anew inherits marks", 1000, [
@@ -173,7 +176,7 @@ BUGS = [
     ("the steps in which a kernel makes room are not waited for", 30, [
         (CONNECTION + "writing.rs", "true => timeout_ns.saturating_mul(2),", "true => timeout_ns,")], SLOW_PEERS),
     ("a timeout destroys what the kernel still holds", 30, [
-        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
+        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
     ("at the loop's cap the one that is written to ends", 30, [
         (LOOP + "hoards.rs", "self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));",
          "let _ = id;\n            }\n            if let Some(id) = self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))).pop() {\n"

@@ -328,7 +328,9 @@ impl Parts {
         if connection.set_paused(false) {
             connection.retry_reading();
             if let Some(idle) = &mut connection.idle {
-                idle.resume(self.time.clock_ns());
+                let now_ns = self.time.clock_ns();
+                idle.resume(now_ns);
+                connection.note_whether_it_keeps_from_sending(now_ns);
                 self.run_idle(id);
             }
             self.carry_over(id);

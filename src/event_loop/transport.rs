@@ -108,6 +108,10 @@ impl<'a> Transport<'a> {
     /// No data is delivered until [`resume_reading`](Transport::resume_reading), also none that was read already.
     ///
     /// Neither is the peer's end of stream. Pausing twice is pausing once.
+    ///
+    /// The socket is not read meanwhile, so the peer's end or a reset is not seen until reading goes on or a send fails.
+    /// [`Timeout::ReadIdle`] stands still, as does [`Timeout::Idle`] unless output is queued; [`Timeout::Total`],
+    /// [`Timeout::Handshake`] and timers run on.
     pub fn pause_reading(&mut self) {
         self.core.parts.pause_reading(self.id);
     }
@@ -273,7 +277,7 @@ impl<'a> Transport<'a> {
     /// it; `None` takes it away. [`timed_out`](crate::Protocol::timed_out) is called once it is over, and
     /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
     ///
-    /// Costs O(log n). An idle timeout costs each message a store, and no more.
+    /// Costs O(log n). An idle timeout costs each message a store or two, and no more.
     pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
         self.core.parts.set_timeout(self.id, timeout, after);
     }

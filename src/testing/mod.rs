@@ -148,6 +148,7 @@
 //! | a protocol that is refused is dropped within the call | 300 |
 //! | a queue of a lost connection does not come back | 300 |
 //! | a protocol that starts anew inherits a timeout | 1,000 |
+//! | silence is told though reading is paused | 1,000 |
 //! | a protocol that starts anew inherits a pause | 300 |
 //! | a protocol that starts anew inherits marks | 1,000 |
 //! | a timeout in the middle of an answer ends in order | 1,000 |

@@ -379,6 +379,7 @@ mod reentering;
 mod repeating;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;
+mod silence;
 mod starting;
 pub(crate) mod states;
 mod stopping;

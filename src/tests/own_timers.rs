@@ -140,10 +140,10 @@ fn c1_no_timer_comes_before_connection_made_or_after_an_end_has_begun() {
     let ends: [fn(&mut Transport<'_>); 6] = [
         close,
         abort,
-        |transport| transport.fail("a mistake"),
+        |transport| transport.close_for("a mistake"),
         |transport| assert!(transport.detach(|_, _| ())),
         |transport| transport.context().shutdown(SECOND),
-        |transport| transport.end_after(Timeout::Idle),
+        |transport| transport.end_on_timeout(Timeout::Idle),
     ];
     for (n, end) in ends.into_iter().enumerate() {
         let (mut scene, log) = (Scene::new(), Log::default());

@@ -219,7 +219,8 @@ fn set_answering(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usiz
 fn set_timeout(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("set_timeout");
     let which = match ledger.random.below(10) {
-        0..=5 => Timeout::Idle,
+        0..=3 => Timeout::Idle,
+        4 | 5 => Timeout::ReadIdle,
         6 | 7 => Timeout::Handshake,
         _ => Timeout::Total,
     };

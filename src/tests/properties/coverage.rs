@@ -127,6 +127,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "reset",
     "close timeout",
     "idle timeout",
+    "read idle timeout",
     "handshake timeout",
     "total timeout",
     "input limit",

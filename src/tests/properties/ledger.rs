@@ -471,6 +471,7 @@ impl Ledger {
         let Connection { closing, life, ref timeouts, ref limits, .. } = self.connections[index];
         let of_limits = match timeout {
             Timeout::Idle => limits.idle_timeout,
+            Timeout::ReadIdle => limits.read_idle_timeout,
             Timeout::Handshake => limits.handshake_timeout,
             _ => limits.total_timeout,
         };
@@ -478,6 +479,9 @@ impl Ledger {
         let fits = of_limits.is_some() || set.is_some();
         self.check(!closing, || "a timeout after close".into());
         self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
+        let &Connection { phase, paused, over, ref limits, .. } = &self.connections[index];
+        let wanted = phase == Phase::Made && !paused && !(over && limits.pause_reading_over_high);
+        self.check(timeout != Timeout::ReadIdle || wanted, || "silence is told though no input is wanted".into());
     }
 
     /// A connection has ended whose protocol was started and not told of it.
@@ -576,6 +580,7 @@ pub(super) fn name(reason: &CloseReason) -> &'static str {
         CloseReason::Io(_) => "I/O error",
         CloseReason::Timeout(crate::Timeout::Close) => "close timeout",
         CloseReason::Timeout(crate::Timeout::Idle) => "idle timeout",
+        CloseReason::Timeout(crate::Timeout::ReadIdle) => "read idle timeout",
         CloseReason::Timeout(crate::Timeout::Handshake) => "handshake timeout",
         CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
         CloseReason::Limit(crate::Limit::InputBytes) => "input limit",
