@@ -269,6 +269,30 @@ impl Error for ListenerError {
     }
 }
 
+/// Why [`with_protocol`](crate::Context::with_protocol) has called nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotReached {
+    /// The connection has ended.
+    Gone,
+    /// The caller is inside that protocol: its callback runs, or another `with_protocol` of it.
+    Busy,
+    /// Neither the protocol nor what it wraps has the type that was asked for.
+    OtherType,
+}
+
+impl fmt::Display for NotReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotReached::Gone => "the connection has ended",
+            NotReached::Busy => "the protocol is in use already",
+            NotReached::OtherType => "the protocol has another type",
+        })
+    }
+}
+
+impl Error for NotReached {}
+
 /// The error of a thread that cannot be started, with what the system says.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot start a thread: {error}"))

@@ -11,8 +11,8 @@ use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, Rate, RateGroupId,
-    Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, NotReached, Rate,
+    RateGroupId, Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -42,6 +42,29 @@ impl<'a> Transport<'a> {
     /// The rest of the loop, from within a callback.
     pub fn context(&mut self) -> Context<'_> {
         Context::new(self.core)
+    }
+
+    /// Another connection, by its id; `None` once it has ended. As [`Context::connection`], where the
+    /// [`context`](Transport::context) would not live for long enough.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
+        self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
+    }
+
+    /// Calls `call` with the protocol of another connection, at once: see [`Context::with_protocol`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Context::with_protocol`]; [`Busy`](NotReached::Busy) for the connection whose callback this is.
+    ///
+    /// # Panics
+    ///
+    /// If `call` panics.
+    pub fn with_protocol<P: 'static, R>(
+        &mut self,
+        id: ConnectionId,
+        call: impl FnOnce(&mut P, &mut Transport<'_>) -> R,
+    ) -> Result<R, NotReached> {
+        self.context().with_protocol(id, call)
     }
 
     // Writing.

@@ -63,6 +63,10 @@ macro_rules! passed_on {
 /// adapter adds `data_received` and `eof_received`.
 macro_rules! pass_on_to {
     ($field:ident) => {
+        fn inner(&mut self) -> switchboard::Inner<'_> {
+            switchboard::Inner::Handler(&mut self.$field)
+        }
+
         fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.connection_made(transport);
         }

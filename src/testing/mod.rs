@@ -125,6 +125,8 @@
 //! | a back-off of accept has no timer | 300 |
 //! | a timer is early | 1,000 |
 //! | a cancelled timer fires | 300 |
+//! | a protocol that was replaced while it was reached comes back | 300 |
+//! | a panic in what reaches a protocol leaves that one's connection | 300 |
 //! | a protocol gets the timers of the one before it | 300 |
 //! | a timer of a protocol's own is lost where its key is set again | 300 |
 //! | a lingering connection is never forgotten | 1,000 |

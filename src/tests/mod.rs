@@ -373,6 +373,7 @@ mod properties;
 mod quick;
 #[cfg(feature = "testing")]
 mod rates;
+mod reaching;
 mod reading;
 mod reconnecting;
 mod reentering;

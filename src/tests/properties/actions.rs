@@ -7,6 +7,7 @@ use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
 use super::program::{Program, make};
+use super::reaching::reach;
 use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
@@ -37,7 +38,7 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
 
 /// One thing that is done to anything else of a host's loop.
 pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    match ledger.random.below(28) {
+    match ledger.random.below(31) {
         0..=9 => another(ledger, context, host),
         10 | 11 => cancel(ledger, context, host),
         12 => reset(ledger, context, host),
@@ -48,6 +49,7 @@ pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: u
         20 => listener(ledger, context, host),
         21..=23 => connect(ledger, context, host),
         24..=26 => datagrams::act(ledger, context, host),
+        27..=29 => reach(ledger, context, host),
         _ => {
             let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
             set_timer(ledger, context, connection);

@@ -66,6 +66,8 @@ pub(super) struct Ledger {
     pub(super) restored: usize,
     /// How many protocols there are.
     pub(super) protocols: usize,
+    /// Whose callback runs: its connection, and which of its protocols it is.
+    pub(super) inside: Option<(usize, u32)>,
 }
 
 /// One TCP connection, named by its client's address; or one that is still to come to stand.
@@ -221,6 +223,7 @@ impl Ledger {
             write_bound: 0,
             restored: 0,
             protocols: 0,
+            inside: None,
         }
     }
 

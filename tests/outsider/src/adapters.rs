@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use switchboard::{CloseReason, ConnectError, ConnectionId, EventLoop, Inner, Protocol, Timeout, Transport};
+use switchboard::{
+    CloseReason, ConnectError, ConnectionId, EventLoop, Inner, NotReached, Protocol, Timeout, Transport,
+};
 
 /// The callbacks that came, in order.
 type Notes = Rc<RefCell<Vec<&'static str>>>;
@@ -124,4 +126,40 @@ fn adapters_pass_on_that_a_connect_has_failed() {
     close(&mut event_loop, id);
     event_loop.run_until_idle().unwrap();
     assert_eq!(*notes.borrow(), ["failed"]);
+}
+
+/// Wraps a handler that is no protocol.
+struct Counting(usize);
+
+impl Protocol for Counting {
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Handler(&mut self.0)
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.0 += 1;
+        data.len()
+    }
+}
+
+#[test]
+fn adapters_show_what_they_wrap() {
+    let (mut event_loop, notes) = (EventLoop::new().unwrap(), Notes::default());
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let id = event_loop.context().attach(ours, adapted(&notes)).unwrap();
+    let mut context = event_loop.context();
+    let note = |noting: &mut Noting, transport: &mut Transport<'_>| {
+        noting.note("reached");
+        assert_eq!(transport.with_protocol(id, |_: &mut Noting, _| ()), Err(NotReached::Busy));
+        assert!(transport.connection(id).is_some());
+    };
+    assert_eq!(context.with_protocol(id, note), Ok(()));
+    assert_eq!(*notes.borrow(), ["reached"]);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let counting = context.attach(ours, Counting(6)).unwrap();
+    let add = |count: &mut usize, _: &mut Transport<'_>| *count += 1;
+    assert_eq!(context.with_protocol(counting, add), Ok(()));
+    assert_eq!(context.with_protocol(counting, |counting: &mut Counting, _| counting.0), Ok(7));
+    let other = context.with_protocol(counting, |_: &mut Noting, _| ());
+    assert_eq!(other.unwrap_err().to_string(), "the protocol has another type");
 }
