@@ -17,50 +17,34 @@ mod support;
 #[path = "support/transcript.rs"]
 mod transcript;
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use switchboard::{CloseReason, EventLoop, Protocol, TimerId, Transport};
+use switchboard::{CloseReason, EventLoop, Protocol, Transport};
 use transcript::{Client, UNFINISHED_WAIT};
 
-/// One client, shared with the timer that prints his unfinished line.
-struct Session {
-    client: Rc<RefCell<Client>>,
-    timer: Option<TimerId>,
-}
+/// The timer of a line that is not finished.
+const UNFINISHED: u16 = 0;
 
-impl Session {
-    fn stop_waiting(&mut self, transport: &mut Transport<'_>) {
-        if let Some(timer) = self.timer.take() {
-            transport.context().cancel_timer(timer);
-        }
-    }
-}
-
-impl Protocol for Session {
+impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.stop_waiting(transport);
-        if self.client.borrow_mut().received(data) {
-            let client = self.client.clone();
-            self.timer =
-                Some(transport.context().call_later(UNFINISHED_WAIT, move |_| client.borrow_mut().print_unfinished()));
+        match self.received(data) {
+            true => transport.set_timer(UNFINISHED, UNFINISHED_WAIT),
+            false => _ = transport.cancel_timer(UNFINISHED),
         }
         data.len()
     }
 
-    fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
-        self.stop_waiting(transport);
-        self.client.borrow_mut().left();
+    fn timer(&mut self, _: &mut Transport<'_>, _: u16) {
+        self.print_unfinished();
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, _: CloseReason) {
+        self.left();
     }
 }
 
 fn main() -> Result<(), support::Failure> {
     let address = support::listening_address(&[])?;
     let mut event_loop = EventLoop::new()?;
-    let listener = event_loop.context().listen(address, |_, peer| {
-        let client = Rc::new(RefCell::new(Client::new(peer)));
-        Some(Session { client, timer: None })
-    });
+    let listener = event_loop.context().listen(address, |_, peer| Some(Client::new(peer)));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

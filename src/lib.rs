@@ -53,7 +53,9 @@
 //!
 //! # What is promised
 //!
-//! - A callback is never called from within another one, nor from within a method of the loop.
+//! - A callback is never called from within another one, nor from within a method of the loop: so a `RefCell` that is borrowed
+//!   across a call into the loop is never found borrowed. It ends at [`with_protocol`](Context::with_protocol), which calls the
+//!   closure that it is given, at once: what is borrowed around that must not be borrowed in it.
 //! - `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it.
 //! - Bytes go out in the order of the writes, or the connection ends and says why; a peer that takes nothing, sends
 //!   too much, resets, or sends urgent data costs a bounded amount of memory, and nobody else notices.
@@ -136,7 +138,7 @@ pub use listener::feeder::Feeder;
 pub use listener::listen::Listen;
 pub use protocol::{Inner, IntoProtocol, Protocol};
 pub use rate::{Rate, RateGroupId};
-pub use reason::{CloseReason, ConnectError, Limit, ListenerError, Timeout};
+pub use reason::{CloseReason, ConnectError, Limit, ListenerError, NotReached, Timeout};
 pub use sys::Readiness;
 #[cfg(unix)]
 pub use sys::remove_stale_socket;

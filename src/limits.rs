@@ -169,6 +169,9 @@ limits! {
     /// How long a connection may be idle until [`timed_out`](crate::Protocol::timed_out) is called (rule
     /// [T5](crate::guide::rules#t5)); see [`Timeout::Idle`](crate::Timeout::Idle). Default `None`: for ever.
     idle_timeout / with_idle_timeout: Option<Duration> = None,
+    /// How long a connection may receive nothing until [`timed_out`](crate::Protocol::timed_out) is called (rule
+    /// [T5](crate::guide::rules#t5)); see [`Timeout::ReadIdle`](crate::Timeout::ReadIdle). Default `None`: for ever.
+    read_idle_timeout / with_read_idle_timeout: Option<Duration> = None,
     /// How long a connection may take until its protocol is ready (rule [X4](crate::guide::rules#x4)), before
     /// [`timed_out`](crate::Protocol::timed_out) is called; see [`Timeout::Handshake`](crate::Timeout::Handshake).
     /// Default `None`: for ever.
@@ -201,9 +204,9 @@ impl Limits {
     /// Whether a connection begins with a timeout or a rate.
     #[inline]
     pub(crate) fn are_timed(&self) -> bool {
-        let has_timeout =
-            self.idle_timeout.is_some() || self.handshake_timeout.is_some() || self.total_timeout.is_some();
-        has_timeout || self.read_rate.is_some()
+        let is_idle_timed = self.idle_timeout.is_some() || self.read_idle_timeout.is_some();
+        let is_timed = is_idle_timed || self.handshake_timeout.is_some() || self.total_timeout.is_some();
+        is_timed || self.read_rate.is_some()
     }
 
     /// Those of a connection that is made from here, as far as the loop's own say anything about it.
@@ -213,6 +216,7 @@ impl Limits {
     pub(crate) fn of_clients(&self) -> Limits {
         Limits {
             idle_timeout: None,
+            read_idle_timeout: None,
             handshake_timeout: None,
             total_timeout: None,
             read_rate: None,

@@ -1,5 +1,6 @@
 //! What users implement.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 
 use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
@@ -10,8 +11,8 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///
 /// ```text
 /// connection_made
-///     (data_received | pause_writing | resume_writing | timed_out | draining)*
-///     [eof_received (pause_writing | resume_writing | timed_out | draining)*]
+///     (data_received | pause_writing | resume_writing | timed_out | timer | draining)*
+///     [eof_received (pause_writing | resume_writing | timed_out | timer | draining)*]
 /// connection_lost
 /// ```
 ///
@@ -21,7 +22,8 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///
 /// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
 /// anything at once, and no method of the loop calls a callback: what they cause comes later in the turn or in the
-/// next. So a `RefCell` that is borrowed across a call into the loop is never borrowed again by it.
+/// next. So a `RefCell` that is borrowed across a call into the loop is never borrowed again by it. Only
+/// [`with_protocol`](crate::Context::with_protocol) calls at once: the closure that it is given, and nothing else.
 ///
 /// A callback that panics ends its connection, see [`PanicPolicy`](crate::PanicPolicy).
 ///
@@ -37,7 +39,7 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///     }
 /// }
 /// ```
-pub trait Protocol: 'static {
+pub trait Protocol: AsAny {
     /// The connection stands. Nothing was read from it yet.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
@@ -69,7 +71,7 @@ pub trait Protocol: 'static {
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
         match self.inner() {
             Inner::Protocol(inner) => inner.eof_received(transport, rest),
-            Inner::Nothing => transport.close(),
+            Inner::Nothing | Inner::Handler(_) => transport.close(),
         }
     }
 
@@ -97,7 +99,17 @@ pub trait Protocol: 'static {
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         match self.inner() {
             Inner::Protocol(inner) => inner.timed_out(transport, timeout),
-            Inner::Nothing => transport.end_on_timeout(timeout),
+            Inner::Nothing | Inner::Handler(_) => transport.end_on_timeout(timeout),
+        }
+    }
+
+    /// A timer of this protocol is due: the one with this key, which [`set_timer`](Transport::set_timer) has set. It is
+    /// called once; a protocol that wants it periodically sets it again here.
+    ///
+    /// The default implementation does nothing.
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.timer(transport, key);
         }
     }
 
@@ -135,7 +147,10 @@ pub trait Protocol: 'static {
     ///
     /// The default implementation of each callback calls that of the wrapped protocol, if there is one. So an adapter has
     /// this method, `data_received`, and the callbacks that it changes; a callback that is added to this trait later reaches
-    /// the wrapped protocol, too.
+    /// the wrapped protocol, too. [`with_protocol`](crate::Context::with_protocol) finds the wrapped one as well.
+    ///
+    /// An adapter that wraps a handler of a smaller trait of its own returns that as [`Inner::Handler`], to be found, and
+    /// calls it itself.
     ///
     /// ```
     /// use switchboard::{Inner, Protocol, Transport};
@@ -170,6 +185,34 @@ pub enum Inner<'a> {
     Nothing,
     /// Another protocol.
     Protocol(&'a mut dyn Protocol),
+    /// A handler that is no protocol: the adapter passes on what it is told.
+    Handler(&'a mut dyn Any),
+}
+
+/// What has a protocol found by its type. Every type has it; not part of the public interface.
+#[doc(hidden)]
+pub trait AsAny: Any {
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl<T: Any> AsAny for T {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Finds what has this type: a protocol, or else what it wraps, from the outside in.
+///
+/// A box of a protocol has `as_any` as well, and is not what is asked for: so this takes the protocol itself.
+pub(crate) fn find(protocol: &mut dyn Protocol, wanted: TypeId) -> Option<&mut dyn Any> {
+    if (*protocol.as_any()).type_id() == wanted {
+        return Some(protocol.as_any());
+    }
+    match protocol.inner() {
+        Inner::Protocol(inner) => find(inner, wanted),
+        Inner::Handler(handler) => ((*handler).type_id() == wanted).then_some(handler),
+        Inner::Nothing => None,
+    }
 }
 
 impl fmt::Debug for Inner<'_> {
@@ -177,6 +220,7 @@ impl fmt::Debug for Inner<'_> {
         f.write_str(match self {
             Inner::Nothing => "Nothing",
             Inner::Protocol(_) => "Protocol(..)",
+            Inner::Handler(_) => "Handler(..)",
         })
     }
 }

@@ -59,6 +59,10 @@ pub enum Timeout {
     /// takes 64 KiB within each of these is not idle; while the protocol has paused reading and nothing is queued, the time
     /// does not run. A byte counts as of when it was read or sent, to the millisecond.
     Idle,
+    /// No byte came for this long, whatever went out. The time runs only while input is wanted: not while the protocol has
+    /// paused reading, nor while [a full queue](crate::Limits::pause_reading_over_high) or a rate keeps the peer from sending,
+    /// nor once the peer has ended its stream. What was left when it stopped is left when it goes on.
+    ReadIdle,
     /// Its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
     /// Nothing that comes or goes resets it; the protocol takes it away
     /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it again for what comes next.
@@ -153,6 +157,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "I/O error: {error}"),
             CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
             CloseReason::Timeout(Timeout::Idle) => f.write_str("idle for too long"),
+            CloseReason::Timeout(Timeout::ReadIdle) => f.write_str("silent for too long"),
             CloseReason::Timeout(Timeout::Handshake) => f.write_str("the handshake took too long"),
             CloseReason::Timeout(Timeout::Total) => f.write_str("connected for too long"),
             CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
@@ -263,6 +268,30 @@ impl Error for ListenerError {
         }
     }
 }
+
+/// Why [`with_protocol`](crate::Context::with_protocol) has called nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotReached {
+    /// The connection has ended.
+    Gone,
+    /// The caller is inside that protocol: its callback runs, or another `with_protocol` of it.
+    Busy,
+    /// Neither the protocol nor what it wraps has the type that was asked for.
+    OtherType,
+}
+
+impl fmt::Display for NotReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotReached::Gone => "the connection has ended",
+            NotReached::Busy => "the protocol is in use already",
+            NotReached::OtherType => "the protocol has another type",
+        })
+    }
+}
+
+impl Error for NotReached {}
 
 /// The error of a thread that cannot be started, with what the system says.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {

@@ -107,6 +107,15 @@ BUGS = [
         (LOOP + "timers.rs", "let Some(due) = self.time.remove(id.0) else { return false };",
          "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.time.remove(id.0) else { return false };")]),
+    ("a protocol that was replaced while it was reached comes back", 300, [
+        (LOOP + "guard.rs", "            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),",
+         "            Some(connection) => connection.protocol = Some(protocol),")]),
+    ("a panic in what reaches a protocol leaves that one's connection", 300, [
+        (LOOP + "guard.rs", "self.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));", "let _ = panic_message(&*payload);")]),
+    ("a protocol gets the timers of the one before it", 300, [
+        (LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.outbox", "        self.outbox")]),
+    ("a timer of a protocol's own is lost where its key is set again", 300, [
+        (LOOP + "own_timers.rs", "Ok(timer) => _ = self.reset(timer, deadline),", "Ok(timer) => _ = self.remove(timer),")]),
     ("a lingering connection is never forgotten", 1000, [
         (LOOP + "parts.rs", "self.admission.end_lingering(deadline, timer);", "let _ = deadline;")]),
     ("the quick path goes on though its callback did something", 1000, [
@@ -154,7 +163,10 @@ BUGS = [
         (CONNECTION + "ending.rs", "if self.output.is_some() {\n            self.drop_output(pool);",
          "if self.output.is_some() {\n            self.output = None;")]),
     ("a protocol that starts anew inherits a timeout", 1000, [
-        (LOOP + "receive.rs", "[Timeout::Idle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::Total]")]),
+        (LOOP + "receive.rs", "[Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total]", "[Timeout::Idle, Timeout::ReadIdle, Timeout::Total]")]),
+    ("silence is told though reading is paused", 1000, [
+        (CONNECTION + "reading.rs", "self.is_paused() || self.is_held_back() || waits", "self.is_held_back() || waits"),
+        (LOOP + "parts.rs", "            idle.pause(self.time.clock_ns());\n", "            _ = idle;\n")]),
     ("a protocol that starts anew inherits a pause", 300, [
         (CONNECTION + "ending.rs", "if self.set_paused(false) {", "if false {")]),
     ("a protocol that starts anew inherits marks", 1000, [
@@ -169,7 +181,7 @@ BUGS = [
     ("the steps in which a kernel makes room are not waited for", 30, [
         (CONNECTION + "writing.rs", "true => timeout_ns.saturating_mul(2),", "true => timeout_ns,")], SLOW_PEERS),
     ("a timeout destroys what the kernel still holds", 30, [
-        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
+        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
     ("at the loop's cap the one that is written to ends", 30, [
         (LOOP + "hoards.rs", "self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));",
          "let _ = id;\n            }\n            if let Some(id) = self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))).pop() {\n"

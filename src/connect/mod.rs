@@ -75,8 +75,8 @@ impl Connect {
     }
 
     /// The limits of the connection, as they are given here. Otherwise it has the loop's, but for what is meant for those
-    /// who connect to us: no [`idle_timeout`](Limits::idle_timeout), [`handshake_timeout`](Limits::handshake_timeout) or
-    /// [`total_timeout`](Limits::total_timeout), no
+    /// who connect to us: no [`idle_timeout`](Limits::idle_timeout), [`read_idle_timeout`](Limits::read_idle_timeout),
+    /// [`handshake_timeout`](Limits::handshake_timeout) or [`total_timeout`](Limits::total_timeout), no
     /// [`read_rate`](Limits::read_rate), and
     /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off, since a client and a server that both stopped
     /// reading would wait for each other for ever.

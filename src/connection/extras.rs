@@ -1,6 +1,6 @@
 //! What few connections have, in one record that only those pay for.
 
-use super::{Connection, Handover};
+use super::{Connection, Flag, Handover};
 use crate::CloseReason;
 use crate::rate::ReadRate;
 use crate::reason::Timeout;
@@ -15,6 +15,8 @@ pub(crate) struct Extras {
     /// The timers of the timeouts that nothing resets.
     handshake: Option<Key>,
     total: Option<Key>,
+    /// The timers that its protocol has set, by the protocol's keys.
+    pub(crate) own_timers: OwnTimers,
 }
 
 /// What is known of an end that has begun.
@@ -50,6 +52,37 @@ impl Extras {
     }
 }
 
+/// The timers that a protocol has set and that are not due yet, sorted by the protocol's keys.
+#[derive(Default)]
+pub(crate) struct OwnTimers(Vec<(u16, Key)>);
+
+/// An empty list keeps room for so many: most protocols have one timer, which they set again and again.
+const KEPT_OWN_TIMERS: usize = 8;
+
+impl OwnTimers {
+    /// Returns the timer with a key, or where one with that key belongs.
+    pub(crate) fn find(&self, key: u16) -> Result<Key, usize> {
+        self.0.binary_search_by_key(&key, |of| of.0).map(|place| self.0[place].1)
+    }
+
+    pub(crate) fn insert(&mut self, place: usize, key: u16, timer: Key) {
+        self.0.insert(place, (key, timer));
+    }
+
+    pub(crate) fn take(&mut self, key: u16) -> Option<Key> {
+        let place = self.0.binary_search_by_key(&key, |of| of.0).ok()?;
+        let (_, timer) = self.0.remove(place);
+        if self.0.is_empty() && self.0.capacity() > KEPT_OWN_TIMERS {
+            self.0 = Vec::new();
+        }
+        Some(timer)
+    }
+
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Key> + use<> {
+        std::mem::take(&mut self.0).into_iter().map(|(_, timer)| timer)
+    }
+}
+
 impl Connection {
     pub(crate) fn extras_mut(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
@@ -74,6 +107,11 @@ impl Connection {
 
     pub(crate) fn rate_mut(&mut self) -> Option<&mut ReadRate> {
         self.extras.as_mut()?.rate.as_mut()
+    }
+
+    /// Whether its protocol may have timers: it was told that the connection is made, and no end has begun.
+    pub(crate) fn may_have_own_timers(&self) -> bool {
+        self.flags.has(Flag::Made) && self.state().is_timed()
     }
 
     /// Returns the timer of a handshake or total timeout.

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Ask, Connection, Event, Flag, Read, State, Urgent};
 use crate::connection::input::Input;
+use crate::rate::ReadRate;
 use crate::sys::{PutOff, Stream, is_out_of_buffers};
 use crate::{CloseReason, Protocol};
 
@@ -151,8 +152,27 @@ impl Connection {
 
     #[inline]
     pub(crate) fn touch_idle(&mut self, now_ns: u64) {
-        if let (Some(idle), None) = (&mut self.idle, &self.output) {
-            idle.touch(now_ns);
+        if let Some(idle) = &mut self.idle {
+            idle.touch_received(now_ns);
+            if self.output.is_none() {
+                idle.touch(now_ns);
+            }
+        }
+    }
+
+    /// Whether the peer is kept from sending, so that it is not silent by its own will.
+    pub(crate) fn keeps_from_sending(&self) -> bool {
+        let waits = self.extras.as_ref().and_then(|extras| extras.rate.as_ref()).is_some_and(ReadRate::waits);
+        self.is_paused() || self.is_held_back() || waits
+    }
+
+    /// Has its idle timeouts stand still while the peer is kept from sending, and go on afterwards (T5).
+    pub(crate) fn note_whether_it_keeps_from_sending(&mut self, now_ns: u64) {
+        let keeps = self.keeps_from_sending();
+        match &mut self.idle {
+            Some(idle) if keeps => idle.pause(now_ns),
+            Some(idle) => idle.resume(now_ns),
+            None => {}
         }
     }
 

@@ -158,10 +158,14 @@ impl Connection {
     /// When its peer will have been idle for too long, in the loop's own time. `None` where no such time runs, or it is too far
     /// off to be told.
     pub(crate) fn idle_deadline_ns(&self) -> Option<u64> {
-        let has_output = self.output.is_some();
-        let idle = self.idle.as_deref().filter(|idle| idle.runs(has_output))?;
+        let (idle, has_output) = (self.idle.as_deref()?, self.output.is_some());
         let after_ns = if has_output { self.patience_ns(idle.after()) } else { idle.after_ns() };
-        idle.active_ns().checked_add(after_ns)
+        idle.deadline_ns(has_output, after_ns)
+    }
+
+    /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
+    pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
+        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns()
     }
 
     /// A send is tried, though no event has told that there is room: little room raises none.

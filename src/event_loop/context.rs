@@ -1,5 +1,6 @@
 //! The loop as callbacks see it.
 
+use std::any::TypeId;
 use std::borrow::Borrow;
 use std::fmt;
 use std::io;
@@ -17,8 +18,8 @@ use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, Rate, RateGroupId,
-    SourceId, TimerId, Transport,
+    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, NotReached, Rate,
+    RateGroupId, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -116,6 +117,60 @@ impl<'a> Context<'a> {
     /// A connection, by its id; `None` once it has ended.
     pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
         self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
+    }
+
+    /// Calls `call` with the protocol of a connection, at once, and returns what it returns. That is how one connection
+    /// reaches what another one knows, or code outside of all callbacks does. `P` is the type of the protocol, or of
+    /// anything that it wraps ([`inner`](crate::Protocol::inner)): a handler of lines, for instance, or the receiver
+    /// around it. The outermost that has the type is found.
+    ///
+    /// A connection that is not established yet is reached, too. What `call` writes goes out before the loop sleeps.
+    ///
+    /// This is the one method that calls something, and it calls nothing but `call`. A `RefCell` that is borrowed around it
+    /// must not be borrowed by `call` as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`](NotReached::Gone) if the connection has ended. [`Busy`](NotReached::Busy) if this is called from within
+    /// that very protocol: by its callback, or by what `with_protocol` calls with it. [`OtherType`](NotReached::OtherType)
+    /// if it is no `P` and wraps none. `call` is dropped then.
+    ///
+    /// # Panics
+    ///
+    /// If `call` panics. That ends the connection, and unwinding goes on into the caller: a callback, whose own connection
+    /// it ends as well.
+    ///
+    /// ```
+    /// use switchboard::{ConnectionId, Protocol, Transport};
+    ///
+    /// struct Member {
+    ///     name: String,
+    ///     neighbour: Option<ConnectionId>,
+    /// }
+    ///
+    /// impl Protocol for Member {
+    ///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         if let Some(id) = self.neighbour {
+    ///             let name = transport.with_protocol(id, |neighbour: &mut Member, _| neighbour.name.clone());
+    ///             let name = name.unwrap_or_else(|why| why.to_string());
+    ///             transport.write(name.as_bytes());
+    ///         }
+    ///         data.len()
+    ///     }
+    /// }
+    /// ```
+    pub fn with_protocol<P: 'static, R>(
+        &mut self,
+        id: ConnectionId,
+        call: impl FnOnce(&mut P, &mut Transport<'_>) -> R,
+    ) -> Result<R, NotReached> {
+        let (mut call, mut result) = (Some(call), None);
+        self.core.with_protocol(id.0, TypeId::of::<P>(), &mut |found, transport| {
+            if let (Some(found), Some(call)) = (found.downcast_mut(), call.take()) {
+                result = Some(call(found, transport));
+            }
+        })?;
+        Ok(result.expect("it was found by its type"))
     }
 
     /// Writes `data` to each of these connections, as [`Transport::write`] to one after the other would, with the same

@@ -1,7 +1,7 @@
 //! Calls into user code, and what becomes of its panics (rule E1).
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::{Any, TypeId};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
 use super::work::Discarded;
@@ -9,8 +9,9 @@ use super::{Core, PanicPolicy};
 use crate::connection::CheckedOut;
 use crate::health::About;
 use crate::ids::Id;
+use crate::protocol::find;
 use crate::reason::panic_message;
-use crate::{CloseReason, Protocol, Transport};
+use crate::{CloseReason, NotReached, Protocol, Transport};
 use crate::{Context, SourceAction, SourceId};
 
 impl Context<'_> {
@@ -36,7 +37,7 @@ impl Panics {
     /// Goes on with the first panic of the turn, if there was one.
     pub(super) fn rethrow(&mut self) {
         if let Some(payload) = self.first.take() {
-            std::panic::resume_unwind(payload);
+            resume_unwind(payload);
         }
     }
 }
@@ -125,11 +126,7 @@ impl Core {
     /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
     #[inline(always)]
     pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
-        match self.parts.slots.connection_mut(id) {
-            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),
-            // It was replaced meanwhile.
-            _ => self.parts.work.discard(Discarded::Protocol(protocol)),
-        }
+        self.put_back(id, protocol);
         match result {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -139,11 +136,45 @@ impl Core {
         }
     }
 
+    #[inline(always)]
+    fn put_back(&mut self, id: Id, protocol: Box<dyn Protocol>) {
+        match self.parts.slots.connection_mut(id) {
+            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),
+            // It was replaced meanwhile.
+            _ => self.parts.work.discard(Discarded::Protocol(protocol)),
+        }
+    }
+
     #[cold]
     pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
         self.parts.outbox.gathered.bytes.clear();
         let message = self.caught("a protocol", payload);
         self.parts.finish(id, CloseReason::Panic(message));
+    }
+
+    /// Calls `call` with what has the type `wanted` of a connection's protocol, which is out of its slot meanwhile.
+    ///
+    /// This is called by user code, so nothing of what that has gathered is touched, and a panic goes on into it.
+    pub(crate) fn with_protocol(
+        &mut self,
+        id: Id,
+        wanted: TypeId,
+        call: &mut dyn FnMut(&mut dyn Any, &mut Transport<'_>),
+    ) -> Result<(), NotReached> {
+        let connection = self.parts.slots.alive_mut(id).ok_or(NotReached::Gone)?;
+        let mut protocol = connection.protocol.take().ok_or(NotReached::Busy)?;
+        let result = self.catch(|core| match find(&mut *protocol, wanted) {
+            Some(found) => {
+                call(found, &mut Transport::new(core, id));
+                Ok(())
+            }
+            None => Err(NotReached::OtherType),
+        });
+        self.put_back(id, protocol);
+        result.unwrap_or_else(|payload| {
+            self.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
+            resume_unwind(payload)
+        })
     }
 
     /// Runs user code other than a protocol's. `None` where it panicked.

@@ -10,6 +10,11 @@ use crate::ids::Id;
 use crate::listener::Listener;
 
 impl Core {
+    /// Returns how many timers are set.
+    pub(crate) fn timers(&self) -> usize {
+        self.parts.time.counts().0
+    }
+
     /// What is held beyond so many listening sockets, by its name: between turns of a loop without connections, nothing.
     pub(crate) fn leftovers(&self, listening: usize) -> Vec<String> {
         let (timers, awaited) = self.parts.time.counts();

@@ -20,6 +20,7 @@ mod life;
 mod listen;
 pub(crate) mod listener;
 mod lookups;
+mod own_timers;
 mod parts;
 mod quick;
 mod rates;

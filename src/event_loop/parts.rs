@@ -243,6 +243,7 @@ impl Parts {
             for timer in extras.take_timers().into_iter().flatten() {
                 self.time.remove(timer);
             }
+            self.time.cancel_all(&mut extras.own_timers);
             if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
                 self.time.remove(timer);
             }
@@ -327,7 +328,9 @@ impl Parts {
         if connection.set_paused(false) {
             connection.retry_reading();
             if let Some(idle) = &mut connection.idle {
-                idle.resume(self.time.clock_ns());
+                let now_ns = self.time.clock_ns();
+                idle.resume(now_ns);
+                connection.note_whether_it_keeps_from_sending(now_ns);
                 self.run_idle(id);
             }
             self.carry_over(id);
@@ -340,6 +343,7 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
             return self.work.discard(Discarded::Protocol(protocol));
         };
+        self.time.cancel_all_own(connection);
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
         // The low mark was the old one's.
@@ -357,6 +361,7 @@ impl Parts {
     pub(crate) fn close(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.close_after_end() {
+            self.time.cancel_all_own(connection);
             self.see_to_end(id);
         } else {
             self.close_for(id, CloseReason::Closed);
@@ -370,28 +375,31 @@ impl Parts {
             let reason = connection.take_begun().unwrap_or(reason);
             self.finish(id, reason);
         } else if connection.close(reason) {
+            self.time.cancel_all_own(connection);
             self.see_to_end(id);
         }
     }
 
     pub(crate) fn detach(&mut self, id: Id, receiver: Receiver) -> bool {
-        let detached = match self.slots.connection_mut(id) {
-            Some(connection) => connection.detach(receiver),
-            None => Err(receiver),
+        let Some(connection) = self.slots.connection_mut(id) else {
+            self.work.discard(Discarded::Receiver(receiver));
+            return false;
         };
-        match detached {
-            Ok(()) => self.see_to_end(id),
-            Err(receiver) => {
-                self.work.discard(Discarded::Receiver(receiver));
-                return false;
-            }
+        if let Err(receiver) = connection.detach(receiver) {
+            self.work.discard(Discarded::Receiver(receiver));
+            return false;
         }
+        self.time.cancel_all_own(connection);
+        self.see_to_end(id);
         true
     }
 
     pub(crate) fn shutdown_write(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.shutdown_write();
+            if connection.is_closing() {
+                self.time.cancel_all_own(connection);
+            }
             self.see_to_end(id);
         }
     }

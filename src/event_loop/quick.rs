@@ -145,6 +145,7 @@ impl Core {
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
                 idle.touch(self.parts.time.now_ns());
+                idle.touch_received(self.parts.time.now_ns());
             }
         }
         self.parts.outbox.gathered.end();

@@ -80,11 +80,8 @@ impl Parts {
         }
         let now_ns = self.time.clock_ns();
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let is_paused = connection.is_paused();
-        if let Some(idle) = connection.idle.as_mut().filter(|_| !is_paused) {
-            idle.resume(now_ns);
-            self.run_idle(id);
-        }
+        connection.note_whether_it_keeps_from_sending(now_ns);
+        self.run_idle(id);
         self.carry_over(id);
     }
 

@@ -409,7 +409,7 @@ impl Parts {
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);
         if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
-            for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
+            for timeout in [Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total] {
                 self.set_timeout(id, timeout, None);
             }
             self.carry_over(id);

@@ -97,6 +97,11 @@ impl Core {
     fn tell_mark(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         let Some(mark) = connection.cross_mark() else { return };
+        if connection.idle.is_some() {
+            connection.note_whether_it_keeps_from_sending(self.parts.time.clock_ns());
+            self.parts.run_idle(id);
+        }
+        let Some(connection) = self.parts.slots.connection(id) else { return };
         if connection.can_write() {
             match mark {
                 Mark::High => {

@@ -23,9 +23,11 @@ impl Core {
         self.look_for_life(id, now_ns);
         let waited_until_ns = self.parts.time.ns(self.parts.time.turn_began());
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        let is_over_by = |ns| is_over(connection, ns);
+        let is_read = !is_over(connection, Timeout::Idle, now_ns);
+        let timeout = if is_read { Timeout::ReadIdle } else { Timeout::Idle };
         // Where the loop was busy when its time was over, it has one wait to speak in.
-        let (is_over, has_waited) = (is_over_by(now_ns), connection.queued_bytes() > 0 || is_over_by(waited_until_ns));
+        let has_waited = !is_read && connection.queued_bytes() > 0 || is_over(connection, timeout, waited_until_ns);
+        let is_over = is_over(connection, timeout, now_ns);
         let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.parts.run_idle(id) };
         if let Some(timer) = idle.timer.take() {
             self.parts.time.remove(timer);
@@ -34,21 +36,28 @@ impl Core {
             idle.timer = Some(self.parts.time.set(now, Due::of(Purpose::Idle, id)));
             return;
         }
-        idle.touch(now_ns);
-        self.tell_timed_out(id, Timeout::Idle);
+        match is_read {
+            true => idle.touch_received(now_ns),
+            false => idle.touch(now_ns),
+        }
+        self.tell_timed_out(id, timeout);
         self.parts.run_idle(id);
     }
 
-    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; else, if its time
-    /// is over, a read.
+    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; if it is to be
+    /// judged by what it sends, and its time is over, a read.
     fn look_for_life(&mut self, id: Id, now_ns: u64) {
         let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| is_judged(connection)) else {
             return;
         };
-        if connection.queued_bytes() > 0 {
+        let has_output = connection.queued_bytes() > 0;
+        if has_output {
             connection.look_for_room();
             self.flush_now(id);
-        } else if is_over(connection, now_ns) {
+        }
+        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+        let is_idle = !has_output && is_over(connection, Timeout::Idle, now_ns);
+        if is_idle || is_over(connection, Timeout::ReadIdle, now_ns) {
             connection.look_for_input();
             self.serve(id);
         }
@@ -97,15 +106,14 @@ impl Parts {
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.settings.limits;
-        let (idle, handshake, total) = (limits.idle_timeout, limits.handshake_timeout, limits.total_timeout);
-        if idle.is_some() {
-            self.set_timeout(id, Timeout::Idle, idle);
-        }
-        if handshake.is_some() {
-            self.set_timeout(id, Timeout::Handshake, handshake);
-        }
-        if total.is_some() {
-            self.set_timeout(id, Timeout::Total, total);
+        let timeouts = [
+            (Timeout::Idle, limits.idle_timeout),
+            (Timeout::ReadIdle, limits.read_idle_timeout),
+            (Timeout::Handshake, limits.handshake_timeout),
+            (Timeout::Total, limits.total_timeout),
+        ];
+        for (timeout, after) in timeouts.into_iter().filter(|(_, after)| after.is_some()) {
+            self.set_timeout(id, timeout, after);
         }
     }
 
@@ -122,15 +130,22 @@ impl Parts {
                 let limits = connection.limits_mut();
                 match timeout {
                     Timeout::Idle => limits.idle_timeout = after,
+                    Timeout::ReadIdle => limits.read_idle_timeout = after,
                     Timeout::Handshake => limits.handshake_timeout = after,
                     Timeout::Total => limits.total_timeout = after,
                     Timeout::Close => {}
                 }
             }
-            Timeout::Idle => {
-                let is_paused = connection.is_paused();
-                let set = after.map(|after| Box::new(Idle::new(after, now_ns, is_paused)));
-                if let Some(timer) = std::mem::replace(&mut connection.idle, set).and_then(|idle| idle.timer) {
+            Timeout::Idle | Timeout::ReadIdle => {
+                let keeps = connection.keeps_from_sending();
+                let mut idle = connection.idle.take().unwrap_or_else(|| Box::new(Idle::new(now_ns, keeps)));
+                match timeout {
+                    Timeout::Idle => idle.set_after(after, now_ns),
+                    _ => idle.set_read_after(after, now_ns),
+                }
+                let replaced = idle.timer.take();
+                connection.idle = Some(idle).filter(|idle| !idle.has_none());
+                if let Some(timer) = replaced {
                     self.time.remove(timer);
                 }
                 self.run_idle(id);
@@ -149,22 +164,25 @@ impl Parts {
         }
     }
 
-    /// Sets the timer of an idle timeout, where it runs and has none. With output queued it comes before the deadline, too.
+    /// Sets the timer of the idle timeouts, where one of them runs and it is not set. With output queued it comes before the
+    /// deadline, too.
     pub(super) fn run_idle(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection(id).filter(|connection| is_judged(connection)) else { return };
-        let has_output = connection.queued_bytes() > 0;
-        let Some(idle) = connection.idle.as_ref().filter(|idle| idle.timer.is_none() && idle.runs(has_output)) else {
-            return;
-        };
-        let after = idle.after();
-        let Some(deadline_ns) = connection.idle_deadline_ns() else { return };
-        let at = match has_output {
-            true => self.time.next_look(self.time.clock_ns(), after, deadline_ns),
-            false => self.time.instant(deadline_ns),
-        };
-        let timer = self.time.set(at, Due::of(Purpose::Idle, id));
-        if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
-            idle.timer = Some(timer);
+        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
+        let read_at = connection.read_idle_deadline_ns().map(|deadline_ns| self.time.instant(deadline_ns));
+        let (deadline_ns, has_output) = (connection.idle_deadline_ns(), connection.queued_bytes() > 0);
+        let Some(idle) = &mut connection.idle else { return };
+        match (idle.timer, read_at) {
+            // It was set when only the other one ran.
+            (Some(timer), Some(read_at)) => self.time.bring_nearer(timer, read_at),
+            (Some(_), None) => {}
+            (None, _) => {
+                let at = deadline_ns.map(|deadline_ns| match has_output {
+                    true => self.time.next_look(self.time.clock_ns(), idle.after(), deadline_ns),
+                    false => self.time.instant(deadline_ns),
+                });
+                let at = at.into_iter().chain(read_at).min();
+                idle.timer = at.map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
+            }
         }
     }
 
@@ -175,7 +193,9 @@ impl Parts {
         let Some(connection) = self.slots.connection(id) else { return };
         let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
         match timeout {
-            Timeout::Idle | Timeout::Handshake if is_whole => self.close_for(id, CloseReason::Timeout(timeout)),
+            Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole => {
+                self.close_for(id, CloseReason::Timeout(timeout));
+            }
             _ => self.finish(id, CloseReason::Timeout(timeout)),
         }
     }
@@ -186,6 +206,11 @@ fn is_judged(connection: &Connection) -> bool {
     connection.state().is_timed()
 }
 
-fn is_over(connection: &Connection, now_ns: u64) -> bool {
-    is_judged(connection) && connection.idle_deadline_ns().is_some_and(|deadline_ns| deadline_ns <= now_ns)
+/// Whether an idle timeout is over.
+fn is_over(connection: &Connection, timeout: Timeout, now_ns: u64) -> bool {
+    let deadline_ns = match timeout {
+        Timeout::Idle => connection.idle_deadline_ns(),
+        _ => connection.read_idle_deadline_ns(),
+    };
+    is_judged(connection) && deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns)
 }

@@ -23,6 +23,8 @@ pub(super) enum Due {
     Every(Box<Every>),
     /// Something of a connection or a listener: its id lies open, so that all fits into 16 bytes.
     Of(Purpose, u32, NonZeroU64),
+    /// A protocol's own, by its key; of a connection whose id lies open as well.
+    Own(u16, u32, NonZeroU64),
     /// Connections of a group have read fast enough, and may read on.
     RateGroup(RateGroupId),
     /// The grace of a drain or a shutdown is over.
@@ -100,7 +102,8 @@ impl Awaited for Due {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
-            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => false,
+            Due::Of(..) | Due::Own(..) => false,
+            Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => false,
         }
     }
 
@@ -108,7 +111,8 @@ impl Awaited for Due {
         match self {
             Due::Once(once) => once.background = true,
             Due::Every(every) => every.background = true,
-            Due::Of(..) | Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => return false,
+            Due::Of(..) | Due::Own(..) => return false,
+            Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => return false,
         }
         true
     }
@@ -120,6 +124,7 @@ impl fmt::Debug for Due {
             Due::Once(_) => f.write_str("Once"),
             Due::Every(_) => f.write_str("Every"),
             Due::Of(purpose, ..) => write!(f, "{purpose:?}"),
+            Due::Own(key, ..) => write!(f, "Own({key})"),
             Due::RateGroup(_) => f.write_str("RateGroup"),
             Due::Shutdown => f.write_str("Shutdown"),
             Due::Decay => f.write_str("Decay"),
@@ -184,6 +189,7 @@ impl Core {
                     Purpose::ConnectDeadline => self.connect_timed_out(id),
                 }
             }
+            Due::Own(own, slot, generation) => self.own_timer_is_due(Id { slot, generation }, own),
             Due::RateGroup(group) => self.parts.grant_shares(group),
             Due::Shutdown => self.parts.end_of_grace(),
             Due::Decay => self.parts.decay(),

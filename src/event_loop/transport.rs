@@ -11,8 +11,8 @@ use crate::connection::output::Piece;
 use crate::event_loop::Core;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, Rate, RateGroupId,
-    Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, NotReached, Rate,
+    RateGroupId, Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -42,6 +42,29 @@ impl<'a> Transport<'a> {
     /// The rest of the loop, from within a callback.
     pub fn context(&mut self) -> Context<'_> {
         Context::new(self.core)
+    }
+
+    /// Another connection, by its id; `None` once it has ended. As [`Context::connection`], where the
+    /// [`context`](Transport::context) would not live for long enough.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
+        self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
+    }
+
+    /// Calls `call` with the protocol of another connection, at once: see [`Context::with_protocol`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Context::with_protocol`]; [`Busy`](NotReached::Busy) for the connection whose callback this is.
+    ///
+    /// # Panics
+    ///
+    /// If `call` panics.
+    pub fn with_protocol<P: 'static, R>(
+        &mut self,
+        id: ConnectionId,
+        call: impl FnOnce(&mut P, &mut Transport<'_>) -> R,
+    ) -> Result<R, NotReached> {
+        self.context().with_protocol(id, call)
     }
 
     // Writing.
@@ -108,6 +131,10 @@ impl<'a> Transport<'a> {
     /// No data is delivered until [`resume_reading`](Transport::resume_reading), also none that was read already.
     ///
     /// Neither is the peer's end of stream. Pausing twice is pausing once.
+    ///
+    /// The socket is not read meanwhile, so the peer's end or a reset is not seen until reading goes on or a send fails.
+    /// [`Timeout::ReadIdle`] stands still, as does [`Timeout::Idle`] unless output is queued; [`Timeout::Total`],
+    /// [`Timeout::Handshake`] and timers run on.
     pub fn pause_reading(&mut self) {
         self.core.parts.pause_reading(self.id);
     }
@@ -273,9 +300,34 @@ impl<'a> Transport<'a> {
     /// it; `None` takes it away. [`timed_out`](crate::Protocol::timed_out) is called once it is over, and
     /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
     ///
-    /// Costs O(log n). An idle timeout costs each message a store, and no more.
+    /// Costs O(log n). An idle timeout costs each message a store or two, and no more.
     pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
         self.core.parts.set_timeout(self.id, timeout, after);
+    }
+
+    /// Sets a timer of this connection's protocol: [`timer`](crate::Protocol::timer) is called with `key` after so long.
+    /// One that has the same key already is replaced, so a protocol needs to remember no id, and only a timer that is to
+    /// repeat is set again in `timer`.
+    ///
+    /// The timers belong to the protocol: [`set_protocol`](Transport::set_protocol),
+    /// [`start_protocol`](Transport::start_protocol), [`close`](Transport::close), [`abort`](Transport::abort),
+    /// [`detach`](Transport::detach) and the end of the connection cancel them. One that is set after `set_protocol` in the
+    /// same callback is the new protocol's. Before [`connection_made`](crate::Protocol::connection_made), and once the
+    /// connection is closing, this does nothing. Keys from `0xff00` on are for adapters, which wrap other protocols.
+    ///
+    /// No input puts it off; for what the peer must do in time there is [`set_timeout`](Transport::set_timeout). Costs
+    /// O(log n) among the timers of the loop, and O(n) among those of the connection when one with a new key is set.
+    pub fn set_timer(&mut self, key: u16, after: Duration) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
+            self.core.parts.time.set_own(self.id, connection, key, after);
+        }
+    }
+
+    /// Cancels the timer with this key. Returns whether there was one: not if it has come or was cancelled already, nor
+    /// once the connection is closing.
+    pub fn cancel_timer(&mut self, key: u16) -> bool {
+        let Some(connection) = self.core.parts.slots.connection_mut(self.id) else { return false };
+        self.core.parts.time.cancel_own(connection, key)
     }
 
     /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.

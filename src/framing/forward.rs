@@ -30,6 +30,11 @@ macro_rules! passed_on {
             transport.end_on_timeout(timeout);
         }
 
+        /// As [`Protocol::timer`](crate::Protocol::timer).
+        fn timer(&mut self, transport: &mut switchboard::Transport<'_>, key: u16) {
+            let _ = (transport, key);
+        }
+
         /// As [`Protocol::draining`](crate::Protocol::draining).
         fn draining(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
@@ -58,6 +63,10 @@ macro_rules! passed_on {
 /// adapter adds `data_received` and `eof_received`.
 macro_rules! pass_on_to {
     ($field:ident) => {
+        fn inner(&mut self) -> switchboard::Inner<'_> {
+            switchboard::Inner::Handler(&mut self.$field)
+        }
+
         fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.connection_made(transport);
         }
@@ -72,6 +81,10 @@ macro_rules! pass_on_to {
 
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             self.$field.timed_out(transport, timeout);
+        }
+
+        fn timer(&mut self, transport: &mut switchboard::Transport<'_>, key: u16) {
+            self.$field.timer(transport, key);
         }
 
         fn draining(&mut self, transport: &mut switchboard::Transport<'_>) {

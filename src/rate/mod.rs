@@ -115,6 +115,10 @@ impl ReadRate {
         waits
     }
 
+    pub(crate) fn waits(&self) -> bool {
+        self.waiting != Waiting::No
+    }
+
     pub(crate) fn waits_for(&self, name: RateGroupId) -> bool {
         self.waiting == Waiting::ForGroup && self.group == Some(name)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::network::HostId;
 use super::{Faults, Network, Peer};
 use crate::ids::Id;
-use crate::{CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, Transport};
+use crate::{CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, LoopLimits, NotReached, Transport};
 
 /// One protocol under test: on a real loop, with a simulated connection whose other end is the test.
 ///
@@ -174,6 +174,51 @@ impl Harness {
         let id = self.id;
         let connection = self.event_loop().core.parts.slots.connection(id)?;
         connection.is_alive().then(|| Transport::new(&mut self.network.event_loop(self.host).core, id))
+    }
+
+    /// Calls `call` with the protocol, or with what it wraps: what a protocol knows is looked at so, without an
+    /// `Rc<RefCell<_>>` that it shares with its test. See [`Context::with_protocol`]; what it causes has happened then.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Context::with_protocol`]; nobody is busy here.
+    ///
+    /// # Panics
+    ///
+    /// If `call` panics, or a callback that it causes.
+    ///
+    /// ```
+    /// use switchboard::testing::Harness;
+    /// use switchboard::{NotReached, Protocol, Transport};
+    ///
+    /// struct Counts(usize);
+    ///
+    /// impl Protocol for Counts {
+    ///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         self.0 += data.len();
+    ///         data.len()
+    ///     }
+    /// }
+    ///
+    /// let mut harness = Harness::new(Counts(0));
+    /// harness.feed(b"hello");
+    /// let count = harness.with_protocol(|counts: &mut Counts, transport| {
+    ///     transport.close();
+    ///     counts.0
+    /// });
+    /// assert_eq!(count, Ok(5));
+    /// assert!(harness.saw_end());
+    /// harness.end();
+    /// assert_eq!(harness.with_protocol(|_: &mut Counts, _| ()), Err(NotReached::Gone));
+    /// ```
+    pub fn with_protocol<P: 'static, R>(
+        &mut self,
+        call: impl FnOnce(&mut P, &mut Transport<'_>) -> R,
+    ) -> Result<R, NotReached> {
+        let id = self.id();
+        let result = self.context().with_protocol(id, call);
+        self.settle();
+        result
     }
 
     /// The loop as callbacks see it.

@@ -125,6 +125,10 @@
 //! | a back-off of accept has no timer | 300 |
 //! | a timer is early | 1,000 |
 //! | a cancelled timer fires | 300 |
+//! | a protocol that was replaced while it was reached comes back | 300 |
+//! | a panic in what reaches a protocol leaves that one's connection | 300 |
+//! | a protocol gets the timers of the one before it | 300 |
+//! | a timer of a protocol's own is lost where its key is set again | 300 |
 //! | a lingering connection is never forgotten | 1,000 |
 //! | the quick path goes on though its callback did something | 1,000 |
 //! | the quick path takes one read for all | 300 |
@@ -146,6 +150,7 @@
 //! | a protocol that is refused is dropped within the call | 300 |
 //! | a queue of a lost connection does not come back | 300 |
 //! | a protocol that starts anew inherits a timeout | 1,000 |
+//! | silence is told though reading is paused | 1,000 |
 //! | a protocol that starts anew inherits a pause | 300 |
 //! | a protocol that starts anew inherits marks | 1,000 |
 //! | a timeout in the middle of an answer ends in order | 1,000 |

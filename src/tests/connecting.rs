@@ -32,7 +32,7 @@ impl Scene {
     }
 
     /// A connect that is under way.
-    fn connecting(&mut self, log: &Log) -> (ConnectionId, Peer) {
+    pub(super) fn connecting(&mut self, log: &Log) -> (ConnectionId, Peer) {
         let peer = self.world.connect_begins();
         let id = self.begin(log, server(), idle).unwrap();
         (id, peer)

@@ -383,6 +383,7 @@ fn x4_what_ends_the_handshake_is_read_before_its_timeout_is_told() {
 fn k2_what_the_loop_allows_its_clients_is_no_limit_of_what_it_connects_to() {
     let limits = Limits::default()
         .with_idle_timeout(Some(SECOND))
+        .with_read_idle_timeout(Some(SECOND))
         .with_handshake_timeout(Some(SECOND))
         .with_total_timeout(Some(SECOND))
         .with_read_rate(Some(Rate::new(1).burst(1)));

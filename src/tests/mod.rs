@@ -29,6 +29,7 @@ pub(crate) enum Event<'a> {
     Pause,
     Resume,
     TimedOut(Timeout),
+    Timer(u16),
     Draining,
     Failed(&'a ConnectError),
     Lost(&'a CloseReason),
@@ -43,6 +44,7 @@ impl Event<'_> {
             Event::Pause => "pause".into(),
             Event::Resume => "resume".into(),
             Event::TimedOut(timeout) => format!("timed out: {timeout:?}"),
+            Event::Timer(key) => format!("timer {key}"),
             Event::Draining => "draining".into(),
             Event::Failed(error) => format!("failed: {error}"),
             Event::Lost(reason) => format!("lost: {reason}"),
@@ -102,6 +104,10 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static> Protocol for Re
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         self.note(Event::TimedOut(timeout), transport);
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        self.note(Event::Timer(key), transport);
     }
 
     fn draining(&mut self, transport: &mut Transport<'_>) {
@@ -359,18 +365,22 @@ mod marks;
 mod memory;
 mod names;
 mod overload;
+#[cfg(feature = "testing")]
+mod own_timers;
 mod panics;
 #[cfg(feature = "testing")]
 mod properties;
 mod quick;
 #[cfg(feature = "testing")]
 mod rates;
+mod reaching;
 mod reading;
 mod reconnecting;
 mod reentering;
 mod repeating;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;
+mod silence;
 mod starting;
 pub(crate) mod states;
 mod stopping;

@@ -254,7 +254,7 @@ fn started_after(limits: Limits, old_does: fn(&mut Transport<'_>)) -> (Scene, Lo
 #[test]
 fn c7_a_protocol_that_is_started_has_no_timeout_of_the_one_before_and_all_of_its_limits() {
     let (mut scene, new, _, _peer) = started_after(Limits::default(), |transport| {
-        for timeout in [Timeout::Idle, Timeout::Handshake, Timeout::Total] {
+        for timeout in [Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total] {
             transport.set_timeout(timeout, Some(500 * MS));
         }
     });

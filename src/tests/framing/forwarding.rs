@@ -17,14 +17,25 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     scene.receive(&peer, "re");
     scene.tell(id, |transport| transport.set_timeout(Timeout::Total, Some(SECOND)));
     scene.pass(SECOND);
+    scene.tell(id, |transport| transport.set_timer(7, SECOND));
+    scene.pass(SECOND);
     scene.event_loop.context().drain(SECOND);
     scene.turn();
     scene.end(&peer);
     log.take()
 }
 
-const ALL: [&str; 8] =
-    ["made", "frame abcd", "pause", "resume", "timed out: Total", "draining", "eof re", "lost: closed by the peer"];
+const ALL: [&str; 9] = [
+    "made",
+    "frame abcd",
+    "pause",
+    "resume",
+    "timed out: Total",
+    "timer 7",
+    "draining",
+    "eof re",
+    "lost: closed by the peer",
+];
 
 #[test]
 fn f1_frames_and_all_other_callbacks_come_through() {

@@ -52,6 +52,10 @@ macro_rules! noted {
             self.note(format!("timed out: {timeout:?}"), transport);
         }
 
+        fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+            self.note(format!("timer {key}"), transport);
+        }
+
         fn draining(&mut self, transport: &mut Transport<'_>) {
             self.note("draining".into(), transport);
         }

@@ -7,13 +7,14 @@ use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
 use super::program::{Program, make};
-use super::timers::{cancel, reset, set_timer};
+use super::reaching::reach;
+use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    match ledger.random.below(58) {
+    match ledger.random.below(62) {
         0..=21 => write(ledger, transport, index),
         22 => close(ledger, transport, index),
         23 => fail(ledger, transport, index),
@@ -29,13 +30,15 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
         44..=46 => set_timer(ledger, &mut transport.context(), index),
         52..=54 => start_protocol(ledger, transport, index),
         55 | 56 => set_answering(ledger, transport, index),
+        57..=59 => set_own(ledger, transport, index),
+        60 => cancel_own(ledger, transport, index),
         _ => {}
     }
 }
 
 /// One thing that is done to anything else of a host's loop.
 pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    match ledger.random.below(28) {
+    match ledger.random.below(31) {
         0..=9 => another(ledger, context, host),
         10 | 11 => cancel(ledger, context, host),
         12 => reset(ledger, context, host),
@@ -46,6 +49,7 @@ pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: u
         20 => listener(ledger, context, host),
         21..=23 => connect(ledger, context, host),
         24..=26 => datagrams::act(ledger, context, host),
+        27..=29 => reach(ledger, context, host),
         _ => {
             let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
             set_timer(ledger, context, connection);
@@ -217,7 +221,8 @@ fn set_answering(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usiz
 fn set_timeout(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("set_timeout");
     let which = match ledger.random.below(10) {
-        0..=5 => Timeout::Idle,
+        0..=3 => Timeout::Idle,
+        4 | 5 => Timeout::ReadIdle,
         6 | 7 => Timeout::Handshake,
         _ => Timeout::Total,
     };

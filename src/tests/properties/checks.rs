@@ -132,7 +132,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
                 return ledger.violated(format!("{id} has no socket at rest: {:?}", connection.state()));
             };
             alive.push(ConnectionId(id));
-            connection_at_rest(ledger, host, id, connection, socket);
+            connection_at_rest(ledger, (host, now), id, connection, socket);
             check_ending(ledger, (host, ConnectionId(id)), connection, now);
         });
         event_loop.core.parts.each_datagram(|id, datagram| {
@@ -166,7 +166,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
 
 fn connection_at_rest(
     ledger: &mut Ledger,
-    host: usize,
+    (host, now): (usize, Instant),
     id: Id,
     connection: &Connection,
     socket: &crate::sys::sim::Inspected,
@@ -184,6 +184,12 @@ fn connection_at_rest(
     ledger.check(!sends || !socket.has_space, || format!("{bytes} bytes of {id} could be sent ({state:?})"));
     let flushed = matches!(state, State::Flushing | State::FlushingAfterEnd | State::FinQueued) && bytes == 0;
     ledger.check(!flushed && state != State::Failing, || format!("{id} is {state:?} with nothing left to do"));
+    if state.is_timed() {
+        if let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) {
+            let overdue = ledger.has_own_overdue(index, now);
+            ledger.check(!overdue, || format!("a timer of {id}'s protocol is due, and nobody sees to it ({state:?})"));
+        }
+    }
     if !connection.can_write() {
         return;
     }

@@ -285,6 +285,7 @@ impl Ledger {
             CloseReason::Aborted => asked.abort,
             CloseReason::Protocol(_) => asked.fail,
             CloseReason::Shutdown => self.ending[connection.host],
+            CloseReason::Panic(_) => asked.panic,
             CloseReason::Limit(limit) => matches!(limit, Limit::QueueBytes | Limit::LoopQueueBytes),
             _ => false,
         };

@@ -66,6 +66,8 @@ pub(super) struct Ledger {
     pub(super) restored: usize,
     /// How many protocols there are.
     pub(super) protocols: usize,
+    /// Whose callback runs: its connection, and which of its protocols it is.
+    pub(super) inside: Option<(usize, u32)>,
 }
 
 /// One TCP connection, named by its client's address; or one that is still to come to stand.
@@ -221,6 +223,7 @@ impl Ledger {
             write_bound: 0,
             restored: 0,
             protocols: 0,
+            inside: None,
         }
     }
 
@@ -471,6 +474,7 @@ impl Ledger {
         let Connection { closing, life, ref timeouts, ref limits, .. } = self.connections[index];
         let of_limits = match timeout {
             Timeout::Idle => limits.idle_timeout,
+            Timeout::ReadIdle => limits.read_idle_timeout,
             Timeout::Handshake => limits.handshake_timeout,
             _ => limits.total_timeout,
         };
@@ -478,6 +482,9 @@ impl Ledger {
         let fits = of_limits.is_some() || set.is_some();
         self.check(!closing, || "a timeout after close".into());
         self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
+        let &Connection { phase, paused, over, ref limits, .. } = &self.connections[index];
+        let wanted = phase == Phase::Made && !paused && !(over && limits.pause_reading_over_high);
+        self.check(timeout != Timeout::ReadIdle || wanted, || "silence is told though no input is wanted".into());
     }
 
     /// A connection has ended whose protocol was started and not told of it.
@@ -576,6 +583,7 @@ pub(super) fn name(reason: &CloseReason) -> &'static str {
         CloseReason::Io(_) => "I/O error",
         CloseReason::Timeout(crate::Timeout::Close) => "close timeout",
         CloseReason::Timeout(crate::Timeout::Idle) => "idle timeout",
+        CloseReason::Timeout(crate::Timeout::ReadIdle) => "read idle timeout",
         CloseReason::Timeout(crate::Timeout::Handshake) => "handshake timeout",
         CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
         CloseReason::Limit(crate::Limit::InputBytes) => "input limit",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::actions::{self, act_on};
 use super::ledger::{Ledger, PANIC, Phase, Side, with};
+use super::reaching::panic_reaching;
 use crate::{CloseReason, ConnectError, Limits, Protocol, Timeout, Transport};
 
 /// A protocol of one connection of the ledger.
@@ -22,12 +23,17 @@ impl Program {
 
     /// What a callback does, once the ledger has noted it: some actions, or the plain thing.
     fn act(&self, ledger: &mut Ledger, transport: &mut Transport<'_>) {
+        ledger.inside = Some((self.connection, self.instance));
         for _ in 0..ledger.random.below(3) {
             if ledger.actions == 0 {
-                return;
+                break;
             }
             ledger.actions -= 1;
             if ledger.random.hits(3) {
+                if ledger.random.hits(500) && panic_reaching(ledger, &mut transport.context(), self.connection) {
+                    break;
+                }
+                ledger.inside = None;
                 ledger.connections[self.connection].asked.panic = true;
                 ledger.panics[ledger.connections[self.connection].host] += 1;
                 ledger.coverage.hit("panic now");
@@ -41,6 +47,11 @@ impl Program {
                 act_on(ledger, transport, self.connection);
             }
         }
+        ledger.inside = None;
+    }
+
+    pub(super) fn is(&self, connection: usize, instance: u32) -> bool {
+        (self.connection, self.instance) == (connection, instance)
     }
 
     fn check_not_found(&self, ledger: &mut Ledger, transport: &mut Transport<'_>) {
@@ -142,6 +153,14 @@ impl Protocol for Program {
                     _ => transport.end_on_timeout(timeout),
                 }
             }
+        });
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "own timer");
+            ledger.own_timer_fires(self.connection, key, transport.context().now());
+            self.act(ledger, transport);
         });
     }
 

@@ -463,6 +463,7 @@ fn pick_limits(random: &mut Random, patient: bool) -> LoopLimits {
         each.when_full = pick(random, &[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse]);
         each.linger_bytes_max = pick(random, &[10, 1024 * 1024]);
         each.idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(700))]);
+        each.read_idle_timeout = pick(random, &[None, None, None, Some(Duration::from_millis(900))]);
         each.total_timeout = pick(random, &[None, None, None, Some(seconds(4))]);
         each.handshake_timeout = pick(random, &[None, None, None, None, Some(seconds(3))]);
     }

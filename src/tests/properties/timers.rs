@@ -4,9 +4,9 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use super::actions::later;
-use super::ledger::{Ledger, PANIC, with};
+use super::ledger::{Ledger, PANIC, Phase, with};
 use super::program::delay;
-use crate::{Context, TimerId};
+use crate::{Context, TimerId, Transport};
 
 pub(super) struct Timer {
     host: usize,
@@ -19,13 +19,15 @@ pub(super) struct Timer {
     /// For one that repeats: after how long, and how many more times.
     period: Option<Duration>,
     ticks_left: u64,
+    /// For one of a protocol's own: its connection, which of its protocols has set it, and by which key.
+    own: Option<(usize, u32, u16)>,
 }
 
 impl Ledger {
     fn new_timer(&mut self, host: usize, deadline: Instant, period: Option<Duration>) -> usize {
         let ticks_left = self.random.between(1, 8);
         let (step, order) = (self.step, 0);
-        self.timers.push(Timer { host, deadline, id: None, step, order, pending: true, period, ticks_left });
+        self.timers.push(Timer { host, deadline, id: None, step, order, pending: true, period, ticks_left, own: None });
         let index = self.timers.len() - 1;
         self.set_anew(index, deadline);
         index
@@ -40,18 +42,20 @@ impl Ledger {
 
     /// A timer is called, the first or a further time; `missed` of its ticks are said to have been skipped.
     fn fires(&mut self, index: usize, now: Instant, missed: u64) {
-        let Timer { host, deadline, pending, period, order, .. } = self.timers[index];
+        let Timer { host, deadline, pending, period, order, own, .. } = self.timers[index];
         self.check(pending, || "a timer that was cancelled, or has fired before".into());
         self.check(now >= deadline, || format!("a timer that is {:?} early", deadline - now));
         let step = self.step;
         let skipped = self.timers.iter().position(|timer| {
             let earlier = (timer.deadline, timer.order) < (deadline, order);
-            timer.pending && timer.host == host && timer.step != step && earlier
+            // One of another protocol's own may have been cancelled unseen, by an end of its connection.
+            let is_certain = timer.own.is_none_or(|of| own.is_some_and(|own| (own.0, own.1) == (of.0, of.1)));
+            timer.pending && is_certain && timer.host == host && timer.step != step && earlier
         });
         self.check(skipped.is_none(), || format!("timer {index} comes before timer {skipped:?}"));
         let Some(period) = period else {
             self.timers[index].pending = false;
-            return self.coverage.hit("timer");
+            return self.coverage.hit(if own.is_some() { "own timer" } else { "timer" });
         };
         self.coverage.hit("repeating timer");
         let (mut next, mut skipped) = (deadline + period, 0);
@@ -67,7 +71,29 @@ impl Ledger {
 
     /// Whether a timer of this host is due, and nobody has seen to it.
     pub(super) fn has_overdue(&self, host: usize, now: Instant) -> bool {
-        self.timers.iter().any(|timer| timer.host == host && timer.pending && timer.deadline <= now)
+        self.timers
+            .iter()
+            .any(|timer| timer.host == host && timer.own.is_none() && timer.pending && timer.deadline <= now)
+    }
+
+    /// Whether a timer of this connection's present protocol is due, and nobody has seen to it.
+    pub(super) fn has_own_overdue(&self, connection: usize, now: Instant) -> bool {
+        let instance = self.connections[connection].instance;
+        let of_it = |of: (usize, u32, u16)| (of.0, of.1) == (connection, instance);
+        self.timers.iter().any(|timer| timer.own.is_some_and(of_it) && timer.pending && timer.deadline <= now)
+    }
+
+    fn own_timer(&self, connection: usize, key: u16) -> Option<usize> {
+        let own = Some((connection, self.connections[connection].instance, key));
+        self.timers.iter().position(|timer| timer.own == own && timer.pending)
+    }
+
+    /// A protocol is told of one of its own timers.
+    pub(super) fn own_timer_fires(&mut self, connection: usize, key: u16, now: Instant) {
+        match self.own_timer(connection, key) {
+            Some(timer) => self.fires(timer, now, 0),
+            None => self.violated(format!("timer {key} comes, which connection {connection} has not set")),
+        }
     }
 
     /// The loops are dropped, and their timers with them.
@@ -126,6 +152,48 @@ pub(super) fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
     ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
 }
 
+/// Whether a protocol may have timers of its own: an end may have begun that nobody has asked for here.
+fn may_have_own(ledger: &Ledger, transport: &Transport<'_>, connection: usize) -> bool {
+    let shown = format!("{transport:?}");
+    let is_timed =
+        ["Open", "ReadClosed", "FinQueued", "WriteClosed"].iter().any(|state| shown.contains(&format!("({state})")));
+    let of = &ledger.connections[connection];
+    is_timed && matches!(of.phase, Phase::Made | Phase::Ended) && !of.starting
+}
+
+pub(super) fn set_own(ledger: &mut Ledger, transport: &mut Transport<'_>, connection: usize) {
+    let (key, delay) = (ledger.random.below(3) as u16, delay(ledger));
+    let now = transport.context().now();
+    let deadline = now.checked_add(delay).unwrap_or(now + Duration::from_secs(1 << 33));
+    let what = match (may_have_own(ledger, transport, connection), ledger.own_timer(connection, key)) {
+        (false, _) => "set own timer in vain",
+        (true, Some(timer)) => {
+            ledger.set_anew(timer, deadline);
+            "set own timer again"
+        }
+        (true, None) => {
+            let of = &ledger.connections[connection];
+            let (host, instance) = (of.host, of.instance);
+            let timer = ledger.new_timer(host, deadline, None);
+            ledger.timers[timer].own = Some((connection, instance, key));
+            "set own timer"
+        }
+    };
+    ledger.coverage.hit(what);
+    transport.set_timer(key, delay);
+}
+
+pub(super) fn cancel_own(ledger: &mut Ledger, transport: &mut Transport<'_>, connection: usize) {
+    let key = ledger.random.below(3) as u16;
+    let timer = ledger.own_timer(connection, key).filter(|_| may_have_own(ledger, transport, connection));
+    ledger.coverage.hit(if timer.is_some() { "cancel own timer" } else { "cancel own timer that is not set" });
+    if let Some(timer) = timer {
+        ledger.timers[timer].pending = false;
+    }
+    let cancelled = transport.cancel_timer(key);
+    ledger.check(cancelled == timer.is_some(), || format!("cancel of timer {key} answers {cancelled}"));
+}
+
 pub(super) fn reset(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let Some(timer) = some_timer(ledger, host) else { return };
     let Timer { pending, id: Some(id), .. } = ledger.timers[timer] else { return };
@@ -140,6 +208,7 @@ pub(super) fn reset(ledger: &mut Ledger, context: &mut Context<'_>, host: usize)
 }
 
 fn some_timer(ledger: &mut Ledger, host: usize) -> Option<usize> {
-    let own: Vec<_> = (0..ledger.timers.len()).filter(|&timer| ledger.timers[timer].host == host).collect();
+    let is_own = |timer: &usize| ledger.timers[*timer].host == host && ledger.timers[*timer].own.is_none();
+    let own: Vec<_> = (0..ledger.timers.len()).filter(is_own).collect();
     (!own.is_empty()).then(|| own[ledger.random.below(own.len() as u64) as usize])
 }

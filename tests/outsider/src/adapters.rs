@@ -7,7 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use switchboard::{CloseReason, ConnectError, ConnectionId, EventLoop, Inner, Protocol, Timeout, Transport};
+use switchboard::{
+    CloseReason, ConnectError, ConnectionId, EventLoop, Inner, NotReached, Protocol, Timeout, Transport,
+};
 
 /// The callbacks that came, in order.
 type Notes = Rc<RefCell<Vec<&'static str>>>;
@@ -45,8 +47,13 @@ impl Protocol for Noting {
         transport.set_timeout(Timeout::Total, Some(Duration::from_millis(1)));
     }
 
-    fn timed_out(&mut self, _: &mut Transport<'_>, _: Timeout) {
+    fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
         self.note("timed out");
+        transport.set_timer(7, Duration::from_millis(1));
+    }
+
+    fn timer(&mut self, _: &mut Transport<'_>, key: u16) {
+        self.note(if key == 7 { "timer" } else { "another timer" });
     }
 
     fn draining(&mut self, _: &mut Transport<'_>) {
@@ -101,14 +108,14 @@ fn adapters_pass_on_what_they_do_not_change() {
         }
     };
     theirs.write_all(b"x").unwrap();
-    until(&mut event_loop, &mut theirs, "timed out");
+    until(&mut event_loop, &mut theirs, "timer");
     event_loop.context().drain(Duration::from_secs(10));
     until(&mut event_loop, &mut theirs, "draining");
     theirs.shutdown(Shutdown::Write).unwrap();
     until(&mut event_loop, &mut theirs, "end");
     close(&mut event_loop, id);
     until(&mut event_loop, &mut theirs, "lost");
-    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "draining", "end", "lost"]);
+    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "timer", "draining", "end", "lost"]);
 }
 
 #[test]
@@ -119,4 +126,40 @@ fn adapters_pass_on_that_a_connect_has_failed() {
     close(&mut event_loop, id);
     event_loop.run_until_idle().unwrap();
     assert_eq!(*notes.borrow(), ["failed"]);
+}
+
+/// Wraps a handler that is no protocol.
+struct Counting(usize);
+
+impl Protocol for Counting {
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Handler(&mut self.0)
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.0 += 1;
+        data.len()
+    }
+}
+
+#[test]
+fn adapters_show_what_they_wrap() {
+    let (mut event_loop, notes) = (EventLoop::new().unwrap(), Notes::default());
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let id = event_loop.context().attach(ours, adapted(&notes)).unwrap();
+    let mut context = event_loop.context();
+    let note = |noting: &mut Noting, transport: &mut Transport<'_>| {
+        noting.note("reached");
+        assert_eq!(transport.with_protocol(id, |_: &mut Noting, _| ()), Err(NotReached::Busy));
+        assert!(transport.connection(id).is_some());
+    };
+    assert_eq!(context.with_protocol(id, note), Ok(()));
+    assert_eq!(*notes.borrow(), ["reached"]);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let counting = context.attach(ours, Counting(6)).unwrap();
+    let add = |count: &mut usize, _: &mut Transport<'_>| *count += 1;
+    assert_eq!(context.with_protocol(counting, add), Ok(()));
+    assert_eq!(context.with_protocol(counting, |counting: &mut Counting, _| counting.0), Ok(7));
+    let other = context.with_protocol(counting, |_: &mut Noting, _| ());
+    assert_eq!(other.unwrap_err().to_string(), "the protocol has another type");
 }
