@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, EventLoop, Health, Listen, LoopLimits,
-    Losses, PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
+    Address, BlockingStream, ConnectionStats, Context, Counters, Detached, DetachedParts, EventLoop, Health, Listen,
+    LoopLimits, Losses, PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
 };
 
 /// Echoes, leaves what follows a full stop, and hands itself over at one.
@@ -51,6 +51,15 @@ fn a_connection_moves_from_one_loop_to_another() {
     let mut back = String::new();
     theirs.read_to_string(&mut back).unwrap();
     assert_eq!(back, "onetwo");
+}
+
+#[test]
+fn a_stream_keeps_what_was_read_of_it_until_it_is_taken_apart() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let detached = Detached::with_unread(Detached::with_unread(ours, b"re"), b"ad").into_tcp().unwrap_err();
+    let parts: DetachedParts<UnixStream> = detached.into_unix().unwrap();
+    assert_eq!((&parts.unread[..], parts.unsent.len()), (&b"read"[..], 0));
+    assert!(parts.stream.peer_addr().is_ok());
 }
 
 /// Says when it has waited for too long.
