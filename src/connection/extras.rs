@@ -5,6 +5,7 @@ use crate::CloseReason;
 use crate::rate::ReadRate;
 use crate::reason::Timeout;
 use crate::time::heap::Key;
+use crate::time::idle::ReadIdle;
 
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -15,6 +16,8 @@ pub(crate) struct Extras {
     /// The timers of the timeouts that nothing resets.
     handshake: Option<Key>,
     total: Option<Key>,
+    /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
+    pub(crate) read_idle: Option<ReadIdle>,
 }
 
 /// What is known of an end that has begun.
@@ -74,6 +77,10 @@ impl Connection {
 
     pub(crate) fn rate_mut(&mut self) -> Option<&mut ReadRate> {
         self.extras.as_mut()?.rate.as_mut()
+    }
+
+    pub(crate) fn read_idle_mut(&mut self) -> Option<&mut ReadIdle> {
+        self.extras.as_mut()?.read_idle.as_mut()
     }
 
     /// Returns the timer of a handshake or total timeout.
