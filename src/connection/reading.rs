@@ -1,11 +1,15 @@
 //! The reading half of a connection: what it reads, keeps and offers.
 
 use std::io;
+use std::time::Duration;
 
 use super::{Ask, Connection, Event, Flag, Read, State, Urgent};
 use crate::connection::input::Input;
 use crate::rate::ReadRate;
+use crate::reason::Timeout;
 use crate::sys::{PutOff, Stream, is_out_of_buffers};
+use crate::time::heap::Key;
+use crate::time::idle::{Idle, ReadIdle};
 use crate::{CloseReason, Protocol};
 
 /// A connection that ends if a read would block is read from so often before that is believed at the urgent mark. The signal
@@ -153,10 +157,19 @@ impl Connection {
     #[inline]
     pub(crate) fn touch_idle(&mut self, now_ns: u64) {
         if let Some(idle) = &mut self.idle {
-            idle.touch_received(now_ns);
             if self.output.is_none() {
                 idle.touch(now_ns);
             }
+            if self.extras.is_some() {
+                self.touch_read_idle(now_ns);
+            }
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn touch_read_idle(&mut self, now_ns: u64) {
+        if let Some(read) = self.read_idle_mut() {
+            read.touch(now_ns);
         }
     }
 
@@ -166,13 +179,37 @@ impl Connection {
         self.is_paused() || self.is_held_back() || waits
     }
 
+    /// Sets one of its idle timeouts, or takes it away. Returns the timer that they had, which is set anew.
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Timeout, after: Option<Duration>, now_ns: u64) -> Option<Key> {
+        let mut idle = match self.idle.take() {
+            None if after.is_none() => return None,
+            None => Box::new(Idle::new(now_ns, self.keeps_from_sending())),
+            Some(idle) => idle,
+        };
+        match (timeout, after) {
+            (Timeout::Idle, _) => idle.set_after(after, now_ns),
+            (_, Some(after)) => self.extras_mut().read_idle = Some(ReadIdle::new(after, now_ns)),
+            (_, None) => drop(self.extras.as_mut().and_then(|extras| extras.read_idle.take())),
+        }
+        let replaced = idle.timer.take();
+        let has_one = idle.is_set() || self.read_idle_mut().is_some();
+        self.idle = has_one.then_some(idle);
+        replaced
+    }
+
     /// Has its idle timeouts stand still while the peer is kept from sending, and go on afterwards (T5).
     pub(crate) fn note_whether_it_keeps_from_sending(&mut self, now_ns: u64) {
         let keeps = self.keeps_from_sending();
         match &mut self.idle {
             Some(idle) if keeps => idle.pause(now_ns),
-            Some(idle) => idle.resume(now_ns),
-            None => {}
+            _ => self.resume_idle(now_ns),
+        }
+    }
+
+    pub(crate) fn resume_idle(&mut self, now_ns: u64) {
+        let read = self.extras.as_mut().and_then(|extras| extras.read_idle.as_mut());
+        if let Some(idle) = &mut self.idle {
+            idle.resume(read, now_ns);
         }
     }
 

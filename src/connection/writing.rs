@@ -136,6 +136,9 @@ impl Connection {
         if let Some(idle) = &mut self.idle {
             idle.touch_again(before_ns, now_ns);
         }
+        if let Some(read) = self.read_idle_mut() {
+            read.touch_again(before_ns, now_ns);
+        }
         if let Some(queue) = self.output.as_mut().filter(|queue| queue.taken_ns == before_ns) {
             queue.taken_ns = now_ns;
         }
@@ -165,7 +168,8 @@ impl Connection {
 
     /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
     pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
-        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns()
+        let read = self.extras.as_ref().and_then(|extras| extras.read_idle.as_ref())?;
+        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns(read)
     }
 
     /// A send is tried, though no event has told that there is room: little room raises none.
