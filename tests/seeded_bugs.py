@@ -285,7 +285,7 @@ BUGS = [
      "{ drop(handler); return Err(error) }"),
     ("workers", POOL, "            self.lock().idle += 1;\n            guarded(|| task.answer());",
      "            guarded(|| task.answer());\n            self.lock().idle += 1;"),
-    ("workers", POOL, "WorkError::Panicked(message)\n    })", "WorkError::Dropped\n    })"),
+    ("workers", POOL, "WorkError::Panic(message)\n    })", "WorkError::Dropped\n    })"),
     ("workers", POOL, "answer.give(Err(WorkError::TimedOut));\n        }\n        self.withdraw();",
      "answer.give(Err(WorkError::TimedOut));\n        }"),
     ("workers", POOL, "answer.withdraw(context));\n        self.withdraw();", "answer.withdraw(context));"),
