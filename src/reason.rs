@@ -69,6 +69,11 @@ pub enum Timeout {
     Handshake,
     /// It has lasted for this long, whatever came or went.
     Total,
+    /// One that the protocol keeps by itself, and what it says of it: to [abort](crate::Transport::abort_on_timeout) or to
+    /// [end](crate::Transport::end_on_timeout) a connection with. The loop keeps none:
+    /// [`set_timeout`](crate::Transport::set_timeout) does nothing with it, and [`set_timer`](crate::Transport::set_timer) is
+    /// what such a time is set with.
+    Other(&'static str),
 }
 
 /// Which limit a connection went over.
@@ -84,6 +89,9 @@ pub enum Limit {
     LoopQueueBytes,
     /// A line is longer than its protocol allows (`framing::LineReceiver`).
     LineBytes,
+    /// One that the protocol keeps by itself, and what it says of it; see
+    /// [`abort_over_limit`](crate::Transport::abort_over_limit).
+    Other(&'static str),
 }
 
 impl CloseReason {
@@ -164,6 +172,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),
             CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),
             CloseReason::Limit(Limit::LineBytes) => f.write_str("too long a line"),
+            CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => f.write_str(what),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Overconsumed { consumed, given } => {
                 write!(f, "data_received answered {consumed} bytes consumed of {given}")

@@ -181,7 +181,7 @@ BUGS = [
     ("the steps in which a kernel makes room are not waited for", 30, [
         (CONNECTION + "writing.rs", "true => timeout_ns.saturating_mul(2),", "true => timeout_ns,")], SLOW_PEERS),
     ("a timeout destroys what the kernel still holds", 30, [
-        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
+        (LOOP + "timeouts.rs", "Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake | Timeout::Other(_) if is_whole", "Timeout::Close if is_whole")], SLOW_PEERS),
     ("at the loop's cap the one that is written to ends", 30, [
         (LOOP + "hoards.rs", "self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));",
          "let _ = id;\n            }\n            if let Some(id) = self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))).pop() {\n"

@@ -20,7 +20,7 @@ fn harness() -> Harness {
 
 /// The status lines of what was written since the last call.
 fn statuses(harness: &mut Harness) -> Vec<String> {
-    let written = String::from_utf8(harness.written()).unwrap();
+    let written = String::from_utf8(harness.take_written()).unwrap();
     written.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(str::to_owned).collect()
 }
 
@@ -37,7 +37,7 @@ fn http_a_connection_without_a_request_is_closed_in_order_after_a_minute() {
         assert_eq!((harness.lost().is_none(), harness.saw_end()), (true, false), "after {requests}");
         harness.advance(MOMENT);
         assert!(matches!(harness.lost(), Some(CloseReason::Closed)) && harness.saw_end(), "after {requests}");
-        assert!(!harness.saw_reset() && harness.written().is_empty(), "after {requests}");
+        assert!(!harness.saw_reset() && harness.take_written().is_empty(), "after {requests}");
     }
 }
 
@@ -52,7 +52,7 @@ fn http_a_request_has_ten_seconds_though_it_goes_on_all_the_time() {
         assert_eq!(statuses(&mut harness), ["200 OK"]);
         harness.feed(begin);
         for byte in more.bytes().cycle().take(20) {
-            assert!(harness.written().is_empty() && harness.lost().is_none(), "{more}");
+            assert!(harness.take_written().is_empty() && harness.lost().is_none(), "{more}");
             harness.feed(&[byte]);
             harness.advance(TEN_SECONDS / 20);
         }
@@ -69,7 +69,7 @@ fn http_the_next_request_has_ten_seconds_of_its_own() {
     harness.feed(&[&GET[9..], &GET[..9]].concat());
     assert_eq!(statuses(&mut harness), ["200 OK"]);
     harness.advance(TEN_SECONDS - MOMENT);
-    assert!(harness.written().is_empty() && harness.lost().is_none());
+    assert!(harness.take_written().is_empty() && harness.lost().is_none());
     harness.advance(MOMENT);
     assert_eq!(statuses(&mut harness), ["408 Request Timeout"]);
 }
@@ -83,7 +83,7 @@ fn http_an_empty_line_behind_a_request_begins_no_other() {
             harness.feed(&empty.as_bytes()[cut..]);
             assert_eq!(statuses(&mut harness), ["200 OK"]);
             harness.advance(2 * TEN_SECONDS);
-            assert!(harness.written().is_empty() && harness.lost().is_none(), "{empty:?} cut at {cut}");
+            assert!(harness.take_written().is_empty() && harness.lost().is_none(), "{empty:?} cut at {cut}");
             // What comes behind it has its own ten seconds, and only those.
             harness.feed(&GET[..9]);
             harness.advance(TEN_SECONDS - MOMENT);

@@ -54,12 +54,12 @@ fn resp_what_is_held_of_a_request_is_free_once_the_rest_has_come() {
     client.feed(&value);
     assert!((300_000 + DOUBLED_BYTES_MAX..300_000 + DOUBLED_BYTES_MAX + 300).contains(&held()), "{}", held());
     client.feed(b"\r\n");
-    assert_eq!((&client.written()[..], held()), (&b"+OK\r\n"[..], 0));
+    assert_eq!((&client.take_written()[..], held()), (&b"+OK\r\n"[..], 0));
     // A name stays with its connection.
     client.feed(b"client setname somebody\r\n");
-    assert_eq!((&client.written()[..], held()), (&b"+OK\r\n"[..], 8));
+    assert_eq!((&client.take_written()[..], held()), (&b"+OK\r\n"[..], 8));
     client.feed(b"client setname ''\r\n");
-    assert_eq!((&client.written()[..], held()), (&b"+OK\r\n"[..], 0));
+    assert_eq!((&client.take_written()[..], held()), (&b"+OK\r\n"[..], 0));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- time
@@ -83,7 +83,7 @@ fn resp_a_connection_that_has_not_sent_a_whole_request_is_closed_after_half_a_mi
             assert_eq!((client.lost().is_none(), client.saw_end()), (true, false), "{part:?}");
             client.advance(MOMENT);
             assert!(client.lost().is_some() && client.saw_end() && !client.saw_reset(), "{part:?}");
-            assert_eq!(client.written(), b"", "{part:?}");
+            assert_eq!(client.take_written(), b"", "{part:?}");
         }
     }
 }
@@ -101,11 +101,11 @@ fn resp_each_request_has_half_a_minute_from_its_first_byte_to_its_last() {
     client.advance(REQUEST_TIMEOUT - MOMENT);
     client.feed(&[&GET[5..], &GET[..5]].concat());
     client.advance(REQUEST_TIMEOUT - MOMENT);
-    assert_eq!(client.written(), b"$-1\r\n".repeat(2));
+    assert_eq!(client.take_written(), b"$-1\r\n".repeat(2));
     assert!(client.lost().is_none());
     client.feed(&GET[5..6]);
     client.advance(MOMENT);
-    assert!(client.lost().is_some() && client.saw_end() && client.written().is_empty());
+    assert!(client.lost().is_some() && client.saw_end() && client.take_written().is_empty());
     assert_eq!(server.borrow().held_bytes, 0);
 }
 
@@ -114,7 +114,7 @@ fn resp_a_connection_may_be_idle_for_ten_minutes_between_requests() {
     let mut client = client(&server());
     for _ in 0..3 {
         client.feed(GET);
-        assert_eq!(client.written(), b"$-1\r\n");
+        assert_eq!(client.take_written(), b"$-1\r\n");
         client.advance(IDLE_TIMEOUT - MOMENT);
     }
     assert_eq!((client.lost().is_none(), client.saw_end()), (true, false));

@@ -132,7 +132,7 @@ impl Parts {
                     Timeout::ReadIdle => limits.read_idle_timeout = after,
                     Timeout::Handshake => limits.handshake_timeout = after,
                     Timeout::Total => limits.total_timeout = after,
-                    Timeout::Close => {}
+                    Timeout::Close | Timeout::Other(_) => {}
                 }
             }
             Timeout::Idle | Timeout::ReadIdle => {
@@ -142,6 +142,7 @@ impl Parts {
                 self.run_idle(id);
             }
             Timeout::Handshake | Timeout::Total => self.set_fixed_timeout(id, timeout, now, after),
+            Timeout::Other(_) => {}
         }
     }
 
@@ -184,7 +185,7 @@ impl Parts {
         let Some(connection) = self.slots.connection(id) else { return };
         let is_whole = unsent + connection.queued_bytes() == 0 && !connection.notes.has(Note::Answering);
         match timeout {
-            Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake if is_whole => {
+            Timeout::Idle | Timeout::ReadIdle | Timeout::Handshake | Timeout::Other(_) if is_whole => {
                 self.close_for(id, CloseReason::Timeout(timeout));
             }
             _ => self.finish(id, CloseReason::Timeout(timeout)),

@@ -263,7 +263,7 @@ impl<'a> Transport<'a> {
     }
 
     /// Like [`abort`](Transport::abort), reported as [`CloseReason::Limit`]: the peer went over a limit that the protocol
-    /// keeps.
+    /// keeps, as [`Limit::Other`] where the loop has no name for it.
     pub fn abort_over_limit(&mut self, limit: Limit) {
         self.core.parts.finish(self.id, CloseReason::Limit(limit));
     }
@@ -273,9 +273,9 @@ impl<'a> Transport<'a> {
     ///
     /// [Aborts](Transport::abort) where output is queued, where the protocol is in the middle of an answer
     /// ([`set_answering`](Transport::set_answering)), and for [`Timeout::Total`]: no peer may take half an answer for the
-    /// whole. Otherwise, after an idle or a handshake timeout, [closes](Transport::close) in order: the kernel may still hold
-    /// some of the answer for a peer that reads slowly, and goes on sending it, as long as the peer takes some within each
-    /// [`orphan_timeout`](crate::Limits::orphan_timeout).
+    /// whole. Otherwise, after an idle or a handshake timeout or one of the protocol's own, [closes](Transport::close) in
+    /// order: the kernel may still hold some of the answer for a peer that reads slowly, and goes on sending it, as long as
+    /// the peer takes some within each [`orphan_timeout`](crate::Limits::orphan_timeout).
     pub fn end_on_timeout(&mut self, timeout: Timeout) {
         self.core.parts.end_after(self.id, timeout);
     }

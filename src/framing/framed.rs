@@ -18,6 +18,7 @@ pub trait Framer: 'static {
 
 /// What a [`Framer`] has found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// A frame.
     Frame {

@@ -77,6 +77,7 @@ pub trait LineHandler: 'static {
 
 /// What ends a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LineEnding {
     /// CRLF or LF. A carriage return alone is part of the line.
     #[default]

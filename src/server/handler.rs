@@ -67,7 +67,7 @@ pub enum RequestError {
     /// Any other error that its handler returned.
     Handler(Box<dyn Error + Send + Sync>),
     /// Its handler panicked with this message.
-    Panicked(String),
+    Panic(String),
     /// Its child process ended with another status than success; by a signal where it took too long.
     Child(std::process::ExitStatus),
 }
@@ -77,7 +77,7 @@ impl fmt::Display for RequestError {
         match self {
             RequestError::Io(error) => error.fmt(f),
             RequestError::Handler(error) => error.fmt(f),
-            RequestError::Panicked(message) => write!(f, "its handler panicked: {}", escape(message.as_bytes())),
+            RequestError::Panic(message) => write!(f, "its handler panicked: {}", escape(message.as_bytes())),
             RequestError::Child(status) => write!(f, "its process ended with {status}"),
         }
     }

@@ -68,7 +68,7 @@ impl Outcome {
 
     pub(super) fn of_error(error: WorkError) -> Outcome {
         let error = match error {
-            WorkError::Panicked(message) => RequestError::Panicked(message),
+            WorkError::Panic(message) => RequestError::Panic(message),
             other => RequestError::Io(io::Error::other(other)),
         };
         error.into()
@@ -96,6 +96,6 @@ pub(super) fn caught(work: impl FnOnce() -> Outcome) -> Result<Outcome, WorkErro
         log::error!("a handler panicked: {}", escape(message.as_bytes()));
         // The destructor of what was thrown may panic, too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(mem::forget);
-        WorkError::Panicked(message)
+        WorkError::Panic(message)
     })
 }

@@ -35,7 +35,7 @@ use crate::{CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, LoopLim
 /// }
 ///
 /// let mut harness = Harness::new(Greeter);
-/// assert_eq!(harness.written(), b"hello\n");
+/// assert_eq!(harness.take_written(), b"hello\n");
 /// harness.advance(Duration::from_secs(59));
 /// assert!(harness.lost().is_none());
 /// harness.advance(Duration::from_secs(1));
@@ -129,8 +129,8 @@ impl Harness {
 
     // What the protocol did.
 
-    /// What the peer has read of what the protocol wrote, since the last call.
-    pub fn written(&mut self) -> Vec<u8> {
+    /// Takes what the peer has read of what the protocol wrote since the last call.
+    pub fn take_written(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.written)
     }
 

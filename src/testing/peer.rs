@@ -45,7 +45,7 @@ impl Peer {
     ///
     /// let mut network = Network::new(0, Faults::all());
     /// let mut listener = network.peer_listener(0, 8).unwrap();
-    /// let mut one = network.peer(listener.address());
+    /// let mut one = network.peer(listener.local_addr());
     /// one.queue(&[7; 100_000]);
     /// one.end();
     /// let (mut other, mut count) = (None, 0);
@@ -197,7 +197,7 @@ impl PeerListener {
     }
 
     /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
@@ -221,7 +221,7 @@ pub struct DatagramPeer {
 
 impl DatagramPeer {
     /// The address it is bound to.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Connect;
+use crate::Limit;
 use crate::sys::script::Call;
 
 /// How much of a deadline is over, in ten-thousandths of it, when a kernel that was full takes something again, and how
@@ -180,6 +181,30 @@ fn x4_with_output_that_waits_in_any_place_a_timeout_aborts() {
         });
         scene.pass(10 * SECOND);
         assert_eq!((has_reset(&peer), log.take().pop()), (true, Some(IDLE[1].into())), "{name}");
+    }
+}
+
+#[test]
+fn x4_a_timeout_and_a_limit_of_a_protocols_own_end_it_as_others_do_and_say_their_own_text() {
+    type End = fn(&mut Transport<'_>);
+    let ends: [(&str, bool, End); 4] = [
+        ("no answer of the store", false, |transport| {
+            transport.end_on_timeout(Timeout::Other("no answer of the store"))
+        }),
+        ("half of it", true, |transport| {
+            transport.set_answering(true);
+            transport.end_on_timeout(Timeout::Other("half of it"));
+        }),
+        ("too slow", true, |transport| transport.abort_on_timeout(Timeout::Other("too slow"))),
+        ("too many headers", true, |transport| transport.abort_over_limit(Limit::Other("too many headers"))),
+    ];
+    for (text, is_reset, end) in ends {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (id, peer) = scene.accept(&log, idle);
+        scene.tell(id, |transport| transport.set_timeout(Timeout::Other("none of the loop's"), Some(SECOND)));
+        assert_eq!(scene.event_loop.time_to_next(), None);
+        scene.tell(id, end);
+        assert_eq!((has_reset(&peer), log.take().pop()), (is_reset, Some(format!("lost: {text}"))));
     }
 }
 

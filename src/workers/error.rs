@@ -11,7 +11,7 @@ use switchboard::Counters;
 #[derive(Debug)]
 pub struct GroupError {
     loop_index: usize,
-    cause: LoopFailure,
+    failure: LoopFailure,
     /// In a box, since an error is moved about where all goes well too.
     counters: Box<Counters>,
 }
@@ -28,8 +28,8 @@ pub enum LoopFailure {
 }
 
 impl GroupError {
-    pub(super) fn new(loop_index: usize, cause: LoopFailure) -> GroupError {
-        GroupError { loop_index, cause, counters: Box::default() }
+    pub(super) fn new(loop_index: usize, failure: LoopFailure) -> GroupError {
+        GroupError { loop_index, failure, counters: Box::default() }
     }
 
     pub(super) fn with_counters(mut self, counters: Counters) -> GroupError {
@@ -43,8 +43,8 @@ impl GroupError {
     }
 
     /// How it has failed.
-    pub fn cause(&self) -> &LoopFailure {
-        &self.cause
+    pub fn failure(&self) -> &LoopFailure {
+        &self.failure
     }
 
     /// What all loops had counted when they had ended, the failed one included.
@@ -65,7 +65,7 @@ impl LoopFailure {
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loop {} {}", self.loop_index, self.cause)
+        write!(f, "loop {} {}", self.loop_index, self.failure)
     }
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for LoopFailure {
 
 impl Error for GroupError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.source()
+        self.failure.source()
     }
 }
 
@@ -97,7 +97,7 @@ impl Error for LoopFailure {
 /// For programs that end by whatever error there is.
 impl From<GroupError> for io::Error {
     fn from(error: GroupError) -> io::Error {
-        let kind = match &error.cause {
+        let kind = match &error.failure {
             LoopFailure::Panic(_) => io::ErrorKind::Other,
             LoopFailure::Io(error) => error.kind(),
         };

@@ -108,7 +108,7 @@ pub struct Job {
 #[non_exhaustive]
 pub enum WorkError {
     /// It panicked with this message.
-    Panicked(String),
+    Panic(String),
     /// It was not done within its timeout.
     TimedOut,
     /// The pool ended before the work began.
@@ -285,7 +285,7 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
         let message = panic_message(&*payload);
         log::error!("work panicked: {}", escape(message.as_bytes()));
         guarded(|| drop(payload));
-        WorkError::Panicked(message)
+        WorkError::Panic(message)
     })
 }
 
@@ -354,7 +354,7 @@ impl Job {
 impl fmt::Display for WorkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkError::Panicked(message) => write!(f, "it panicked: {}", escape(message.as_bytes())),
+            WorkError::Panic(message) => write!(f, "it panicked: {}", escape(message.as_bytes())),
             WorkError::TimedOut => f.write_str("it was not done in time"),
             WorkError::Dropped => f.write_str("its pool ended before it began"),
         }

@@ -336,7 +336,7 @@ fn group_stops_when_a_loop_panics_and_reports_it() {
     clients[1].write_all(b"!").unwrap();
     let error = group.join().unwrap_err();
     assert_eq!(error.loop_index(), 1);
-    assert!(matches!(error.cause(), LoopFailure::Panic(message) if message == "somebody said !"), "{error:?}");
+    assert!(matches!(error.failure(), LoopFailure::Panic(message) if message == "somebody said !"), "{error:?}");
     assert_eq!(error.to_string(), "loop 1 panicked: somebody said !");
     let counters = error.counters();
     assert_eq!((counters.connections_made, counters.panics), (counters.connections_lost, 1));
@@ -366,7 +366,7 @@ fn group_ends_in_order_though_its_callbacks_panic_at_the_end_too() {
     let mut clients: Vec<_> = (0..10).map(|_| client(inet(&listener)).0).collect();
     clients[0].write_all(b"x").unwrap();
     let error = group.join().unwrap_err();
-    assert!(matches!(error.cause(), LoopFailure::Panic(message) if message == "at data"), "{error}");
+    assert!(matches!(error.failure(), LoopFailure::Panic(message) if message == "at data"), "{error}");
     assert_eq!((error.counters().connections_lost, error.counters().panics), (10, 11));
 }
 
@@ -417,7 +417,7 @@ fn group_does_not_start_where_a_setup_fails_and_leaves_nothing() {
         });
         let error = plan.start().unwrap_err();
         assert_eq!(error.loop_index(), 1);
-        match error.cause() {
+        match error.failure() {
             LoopFailure::Panic(message) => assert!(panics && message == "the second one's setup"),
             LoopFailure::Io(error) => assert!(!panics && error.kind() == ErrorKind::AddrNotAvailable),
             _ => unreachable!("there is no third"),

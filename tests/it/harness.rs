@@ -12,7 +12,7 @@ use crate::support::{Echo, pattern};
 fn a_harness_shows_what_a_protocol_does() {
     let mut harness = Harness::new(Echo);
     harness.feed(b"hello");
-    assert_eq!(harness.written(), b"hello");
+    assert_eq!(harness.take_written(), b"hello");
     harness.end();
     assert!(matches!(harness.lost(), Some(CloseReason::PeerClosed)));
     assert!(harness.saw_end() && !harness.saw_reset());
@@ -36,9 +36,9 @@ fn a_harness_takes_more_than_the_buffers_hold() {
     harness.set_reading(false);
     harness.feed(&pattern(3_000_000));
     assert!(harness.transport().unwrap().queued_bytes() > 0);
-    assert_eq!(harness.written(), b"");
+    assert_eq!(harness.take_written(), b"");
     harness.set_reading(true);
-    assert!(harness.written() == pattern(3_000_000));
+    assert!(harness.take_written() == pattern(3_000_000));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn every_cut_of_an_input_comes_back_the_same() {
         for piece in pieces {
             harness.feed(piece);
         }
-        assert_eq!(harness.written(), b"cut me up\r\n");
+        assert_eq!(harness.take_written(), b"cut me up\r\n");
     });
 }
 

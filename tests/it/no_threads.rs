@@ -44,14 +44,14 @@ fn a_group() {
     require_no_threads();
     let error = EventLoopGroup::new(NonZeroUsize::new(3).unwrap()).unwrap_err();
     assert_eq!(error.loop_index(), 0);
-    assert!(matches!(error.cause(), LoopFailure::Io(error) if error.kind() == ErrorKind::WouldBlock), "{error:?}");
+    assert!(matches!(error.failure(), LoopFailure::Io(error) if error.kind() == ErrorKind::WouldBlock), "{error:?}");
     assert!(error.to_string().starts_with("loop 0 has failed: cannot start a thread: "), "{error}");
 }
 
 #[test]
 fn group_whose_threads_would_have_an_impossible_name_says_so() {
     let error = EventLoopGroup::builder(NonZeroUsize::MIN).name("nul\0").start().unwrap_err();
-    assert!(matches!(error.cause(), LoopFailure::Io(error) if error.kind() == ErrorKind::InvalidInput), "{error:?}");
+    assert!(matches!(error.failure(), LoopFailure::Io(error) if error.kind() == ErrorKind::InvalidInput), "{error:?}");
 }
 
 #[test]

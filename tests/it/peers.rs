@@ -163,7 +163,7 @@ fn a_listener_of_peers_serves_the_clients_of_loops() {
     let client = network.host();
     let mut listener = network.peer_listener(0, 8).unwrap();
     let ends = Ends::default();
-    network.connect(client, listener.address(), NotingEnd { inner: Echo, ends: ends.clone() });
+    network.connect(client, listener.local_addr(), NotingEnd { inner: Echo, ends: ends.clone() });
     network.run_until_rest();
     let mut peer = listener.accept().unwrap();
     assert!(listener.accept().is_none());
@@ -196,13 +196,13 @@ fn datagrams_are_lost_doubled_and_come_out_of_order() {
         let mut from = network.datagram_peer(0).unwrap();
         let mut to = network.datagram_peer(0).unwrap();
         for number in 0..10 {
-            from.send(&[number], Some(to.address())).unwrap();
+            from.send(&[number], Some(to.local_addr())).unwrap();
         }
-        from.send(b"", Some(to.address())).unwrap();
+        from.send(b"", Some(to.local_addr())).unwrap();
         network.run_for(Duration::from_secs(2));
         let mut got = Vec::new();
         while let Some((bytes, sender)) = to.receive().unwrap() {
-            assert_eq!(sender, from.address());
+            assert_eq!(sender, from.local_addr());
             got.push(bytes);
         }
         lost |= (0..10).any(|number| !got.contains(&vec![number]));

@@ -130,7 +130,7 @@ fn workers_a_panic_ends_that_work_only_and_is_told_with_its_message() {
     submit(&pool, &mut event_loop, None, &results, || panic!("no {}", 1)).unwrap();
     submit(&pool, &mut event_loop, None, &results, || 2).unwrap();
     event_loop.run_until_idle().unwrap();
-    assert_eq!(results.take(), [Err(WorkError::Panicked("no 1".into())), Ok(2)]);
+    assert_eq!(results.take(), [Err(WorkError::Panic("no 1".into())), Ok(2)]);
     assert!(pool.shutdown(PATIENCE), "its thread has not died of it");
 }
 

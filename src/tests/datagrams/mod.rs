@@ -139,7 +139,7 @@ impl World {
     }
 
     fn peer_address(&self) -> Address {
-        self.peer.address().into()
+        self.peer.local_addr().into()
     }
 
     fn queued(&mut self) -> usize {
@@ -243,7 +243,7 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
     let mut network = Network::new(0, Faults::none());
     let (host, log) = (network.host(), Log::default());
     let peer = network.datagram_peer(9).unwrap();
-    let to = peer.address();
+    let to = peer.local_addr();
     drop(peer);
     let recorder = Recorder { log: log.clone(), act: idle };
     let id = network.context(host).connect_datagram(to, recorder).unwrap();
@@ -402,7 +402,7 @@ fn u1_a_loop_with_a_datagram_socket_is_not_idle_unless_that_is_background() {
 fn u1_it_can_be_connected_to_one_peer_after_another() {
     let mut world = world(Limits::default(), echo);
     let mut other = world.network.datagram_peer(0).unwrap();
-    let (first, second) = (world.peer.address(), other.address());
+    let (first, second) = (world.peer.local_addr(), other.local_addr());
     world.with(|transport| transport.connect(first).unwrap());
     other.send(b"a stranger", Some(world.address)).unwrap();
     world.send(b"a friend");

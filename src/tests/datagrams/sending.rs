@@ -6,7 +6,7 @@ use super::*;
 fn u1_who_sends_again_when_refused_stops_nobody() {
     let mut network = Network::new(0, Faults::none());
     let (host, log) = (network.host(), Log::default());
-    let to = network.datagram_peer(9).unwrap().address();
+    let to = network.datagram_peer(9).unwrap().local_addr();
     let again = |event: &Event<'_>, transport: &mut DatagramTransport<'_>| {
         if let Event::Made | Event::Error(_) = event {
             transport.send(b"again");

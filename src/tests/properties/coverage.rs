@@ -136,6 +136,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "read idle timeout",
     "handshake timeout",
     "total timeout",
+    "own timeout",
     "input limit",
     "queue limit",
     "loop queue limit",

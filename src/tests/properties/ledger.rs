@@ -586,6 +586,7 @@ pub(super) fn name(reason: &CloseReason) -> &'static str {
         CloseReason::Timeout(crate::Timeout::ReadIdle) => "read idle timeout",
         CloseReason::Timeout(crate::Timeout::Handshake) => "handshake timeout",
         CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
+        CloseReason::Timeout(crate::Timeout::Other(_)) => "own timeout",
         CloseReason::Limit(crate::Limit::InputBytes) => "input limit",
         CloseReason::Limit(crate::Limit::QueueBytes) => "queue limit",
         CloseReason::Limit(crate::Limit::LoopQueueBytes) => "loop queue limit",

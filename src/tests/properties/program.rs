@@ -149,7 +149,8 @@ impl Protocol for Program {
                 ledger.connections[self.connection].asked.timeout = true;
                 ledger.closes(self.connection);
                 match way {
-                    0..=2 => transport.abort_on_timeout(timeout),
+                    0 => transport.abort_on_timeout(Timeout::Other("of its own")),
+                    1 | 2 => transport.abort_on_timeout(timeout),
                     _ => transport.end_on_timeout(timeout),
                 }
             }

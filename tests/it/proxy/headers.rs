@@ -13,7 +13,7 @@ fn outcome(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
     for piece in pieces {
         harness.feed(piece);
     }
-    assert_eq!(harness.written(), b"");
+    assert_eq!(harness.take_written(), b"");
     assert_eq!(harness.saw_reset(), harness.lost().is_some());
     (log.take(), harness.lost().map(ToString::to_string))
 }

@@ -103,7 +103,7 @@ fn a_server_whose_loop_panics() {
     let mut client = TcpStream::connect(listener.local_addr().as_inet().unwrap()).unwrap();
     client.write_all(b"panic").unwrap();
     let error: GroupError = group.join().unwrap_err();
-    match error.cause() {
+    match error.failure() {
         LoopFailure::Panic(message) => assert!(!message.is_empty()),
         LoopFailure::Io(error) => panic!("{error}"),
         other => panic!("{other}"),
