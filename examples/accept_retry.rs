@@ -57,7 +57,7 @@ fn try_to_accept(context: &mut Context<'_>, listener: TcpListener, tries: u32) {
         }
     };
     let timer = context.call_later(RETRY, move |context| try_to_accept(context, listener, tries));
-    context.unref(timer);
+    context.set_background(timer, true);
 }
 
 fn accept_by_retrying(event_loop: &mut EventLoop, address: SocketAddr) -> io::Result<()> {

@@ -219,7 +219,7 @@ fn watch(server: &Shared, context: &mut Context<'_>) {
         }
     });
     // It is no reason for the program to go on.
-    context.unref(timer);
+    context.set_background(timer, true);
     borrowed.alarm = Some((deadline, timer));
 }
 

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// For each request, in whatever thread.
 fn handle(request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
-    greet(request.client_addr());
+    greet(request.peer_addr());
     if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
         request.write_all(&packet)?;
         return Ok(());

@@ -85,10 +85,10 @@ limits! {
     /// What works for longer than this without serving anybody else is warned of in the log, at most once a second: a
     /// whole turn or, where callbacks are timed, one callback, by its name and its connection's. Default 100 ms; `None`:
     /// no warnings.
-    slow_callback / with_slow_callback: Option<Duration> = Some(Duration::from_millis(100)),
+    slow_callback_after / with_slow_callback_after: Option<Duration> = Some(Duration::from_millis(100)),
     /// Whether each callback is timed, so that the longest is known and slow ones are named. Costs two looks at the
     /// clock a callback, some 50 ns. Default false.
-    time_callbacks / with_time_callbacks: bool = false,
+    times_callbacks / with_times_callbacks: bool = false,
     /// How long a connect may take in all, looking up the name included (rule [K2](crate::guide::rules#k2)); see
     /// [`Connect::timeout`](crate::Connect::timeout). Default 30 s.
     connect_timeout / with_connect_timeout: Duration = Duration::from_secs(30),

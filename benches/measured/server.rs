@@ -108,7 +108,7 @@ fn main() -> io::Result<()> {
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--turn-by-turn" => is_driven = true,
-            "--timed" => limits.time_callbacks = true,
+            "--timed" => limits.times_callbacks = true,
             "--lines" => kind = Kind::Lines,
             "--pieces" => {
                 let mut number = || arguments.next()?.parse().ok();

@@ -57,7 +57,7 @@ pub(crate) fn on_signals(
         SourceAction::Wait
     })?;
     // It keeps no loop waiting that has nothing else to do.
-    context.unref(source);
+    context.set_background(source, true);
     Ok(())
 }
 

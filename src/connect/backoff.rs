@@ -13,7 +13,7 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use switchboard::Backoff;
 ///
-/// let mut backoff = Backoff::new(Duration::from_secs(1)).factor(3.0).jitter(0.0).max(Duration::from_secs(10));
+/// let mut backoff = Backoff::new(Duration::from_secs(1)).factor(3.0).jitter(0.0).max_delay(Duration::from_secs(10));
 /// let delays: Vec<_> = (0..4).map(|_| backoff.next_delay().as_secs()).collect();
 /// assert_eq!(delays, [1, 3, 9, 10]);
 /// ```
@@ -52,7 +52,7 @@ impl Backoff {
 
     /// No delay is longer than this, the first one included.
     #[must_use]
-    pub fn max(mut self, max: Duration) -> Backoff {
+    pub fn max_delay(mut self, max: Duration) -> Backoff {
         self.max = max;
         self
     }
@@ -145,7 +145,7 @@ mod tests {
             for jitter in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
                 for (first, max) in [(Duration::MAX, Duration::MAX), (Duration::ZERO, SECOND), (SECOND, Duration::ZERO)]
                 {
-                    let mut backoff = Backoff::new(first).factor(factor).jitter(jitter).max(max);
+                    let mut backoff = Backoff::new(first).factor(factor).jitter(jitter).max_delay(max);
                     assert!((0..20).all(|_| backoff.next_delay() <= max));
                 }
             }

@@ -61,7 +61,7 @@ impl Connect {
     /// for each destination. (Linux has an option to choose later, `IP_BIND_ADDRESS_NO_PORT`, which socket2 does not
     /// offer yet.) Without a local address there is no such bound.
     #[must_use]
-    pub fn local(mut self, address: SocketAddr) -> Connect {
+    pub fn local_addr(mut self, address: SocketAddr) -> Connect {
         self.local = Some(address);
         self
     }

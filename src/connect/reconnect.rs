@@ -143,9 +143,9 @@ fn note_whether_up(context: &mut Context<'_>, id: ConnectionId, after: Duration,
     let timer = context.call_later(after, move |context| {
         // Its end may have come while the loop was busy. It is looked for before the timers of the next turn.
         let timer = context.call_later(Duration::ZERO, move |context| is_up.set(context.connection(id).is_some()));
-        context.unref(timer);
+        context.set_background(timer, true);
     });
-    context.unref(timer);
+    context.set_background(timer, true);
     timer
 }
 

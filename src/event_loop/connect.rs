@@ -182,7 +182,7 @@ impl Parts {
         // An attempt beside another one has a token of its own. It does not count as one more to be waited for.
         let slot = if own_token_is_free { None } else { Some(self.slots.insert(Tenant::Further(id))?) };
         if let Some(slot) = slot {
-            self.slots.unref(slot);
+            self.slots.set_background(slot, true);
         }
         if let Err(error) = stream.register(&self.poller, slot.unwrap_or(id).token()) {
             self.work.free_any(slot);

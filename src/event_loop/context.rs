@@ -394,7 +394,7 @@ impl<'a> Context<'a> {
     /// - Each connection is told, with the next turn ([`draining`](crate::Protocol::draining)).
     /// - A protocol that would keep its connection after an answer asks [`is_draining`](Context::is_draining), and closes
     ///   it then; one that idles meanwhile is closed at the end.
-    /// - It does not wait for connections that were marked as background ([`unref`](Context::unref)), nor for those that
+    /// - It does not wait for connections that were marked as background ([`set_background`](Context::set_background)), nor for those that
     ///   were detached.
     /// - Datagram sockets stay open until no connection is left.
     /// - `listen` and its like are refused. `connect`, `attach`, `register` and those for datagrams are not, since an answer
@@ -456,10 +456,10 @@ impl<'a> Context<'a> {
         self.core.parts.watch.warn(&what, now);
     }
 
-    /// Marks something as background: [`run_until_idle`](crate::EventLoop::run_until_idle) does not wait for it.
-    /// `false` where it is gone already.
-    pub fn unref(&mut self, id: impl Into<AnyId>) -> bool {
-        self.core.parts.unref(id.into())
+    /// Says whether something is background: [`run_until_idle`](crate::EventLoop::run_until_idle) waits for what is not, as all
+    /// is at first. Returns `false` where it is gone already.
+    pub fn set_background(&mut self, id: impl Into<AnyId>, background: bool) -> bool {
+        self.core.parts.set_background(id.into(), background)
     }
 
     /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to

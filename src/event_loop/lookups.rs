@@ -77,7 +77,7 @@ impl Core {
     /// A look-up is under way. The loop does not wait for it: the connect that wants it may end before.
     fn await_lookup(&mut self, id: Id) -> io::Result<Completion<Found>> {
         let completion = self.parts.completion(move |context, found| context.core.looked_up(id, found))?;
-        self.parts.slots.unref(completion.id().0);
+        self.parts.slots.set_background(completion.id().0, true);
         self.parts.threads.lookups.under_way += 1;
         Ok(completion)
     }

@@ -142,7 +142,7 @@ impl EventLoop {
     }
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection,
-    /// datagram socket, source, timer or completion, those aside that were marked as background ([`Context::unref`]). Handles do not
+    /// datagram socket, source, timer or completion, those aside that were marked as background ([`Context::set_background`]). Handles do not
     /// count, but commands that they have queued are run before it returns; a drain or a shutdown that has begun is seen
     /// through.
     ///

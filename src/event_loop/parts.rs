@@ -426,14 +426,16 @@ impl Parts {
         self.slots.foreground() == 0 && !self.time.has_awaited() && !self.threads.has_commands()
     }
 
-    pub(crate) fn unref(&mut self, id: AnyId) -> bool {
+    pub(crate) fn set_background(&mut self, id: AnyId, background: bool) -> bool {
         match id {
-            AnyId::Connection(id) => self.slots.connection(id.0).is_some() && self.slots.unref(id.0),
-            AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.unref(id.0),
-            AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.unref(id.0),
-            AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.unref(id.0),
-            AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.unref(id.0),
-            AnyId::Timer(id) => self.time.unref(id.0),
+            AnyId::Connection(id) => {
+                self.slots.connection(id.0).is_some() && self.slots.set_background(id.0, background)
+            }
+            AnyId::Listener(id) => self.slots.listener(id.0).is_some() && self.slots.set_background(id.0, background),
+            AnyId::Source(id) => self.slots.source_mut(id.0).is_some() && self.slots.set_background(id.0, background),
+            AnyId::Datagram(id) => self.slots.datagram(id.0).is_some() && self.slots.set_background(id.0, background),
+            AnyId::Completion(id) => self.slots.is_completion(id.0) && self.slots.set_background(id.0, background),
+            AnyId::Timer(id) => self.time.set_background(id.0, background),
         }
     }
 }

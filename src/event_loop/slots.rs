@@ -86,7 +86,7 @@ impl Slots {
     /// A slot for a further socket of a listener: in the background, since the listener's own counts.
     pub(crate) fn insert_further(&mut self, of: Id) -> io::Result<Id> {
         let id = self.insert(Tenant::Further(of))?;
-        self.unref(id);
+        self.set_background(id, true);
         Ok(id)
     }
 
@@ -246,13 +246,15 @@ impl Slots {
         self.slot(id).is_some_and(|slot| matches!(slot.tenant, Tenant::Completion(_)))
     }
 
-    /// Marks a tenant as background; `false` where it is gone.
-    pub(crate) fn unref(&mut self, id: Id) -> bool {
+    /// Says whether a tenant is background; `false` where it is gone.
+    pub(crate) fn set_background(&mut self, id: Id, background: bool) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
         let is_connection = matches!(slot.tenant, Tenant::Connection(_));
-        if !std::mem::replace(&mut slot.background, true) {
-            self.foreground -= 1;
-            self.background_connections += usize::from(is_connection);
+        let was_background = std::mem::replace(&mut slot.background, background);
+        self.foreground = self.foreground + usize::from(was_background) - usize::from(background);
+        if is_connection {
+            self.background_connections =
+                self.background_connections + usize::from(background) - usize::from(was_background);
         }
         true
     }

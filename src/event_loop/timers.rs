@@ -107,10 +107,10 @@ impl Awaited for Due {
         }
     }
 
-    fn set_background(&mut self) -> bool {
+    fn set_background(&mut self, background: bool) -> bool {
         match self {
-            Due::Once(once) => once.background = true,
-            Due::Every(every) => every.background = true,
+            Due::Once(once) => once.background = background,
+            Due::Every(every) => every.background = background,
             Due::Of(..) | Due::Own(..) => return false,
             Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => return false,
         }

@@ -149,7 +149,7 @@ impl<'a> Transport<'a> {
     /// [`eof_received`](crate::Protocol::eof_received). It keeps protocols from looking again and again at a frame that is not
     /// complete. 0 and 1 deliver as it comes; more than [`input_bytes_max`](crate::Limits::input_bytes_max) counts as
     /// that.
-    pub fn set_input_low_mark(&mut self, bytes: usize) {
+    pub fn set_input_low_bytes(&mut self, bytes: usize) {
         if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.set_input_low_bytes(bytes);
             // Its own data_received has just seen what there is, and that is not kept meanwhile.

@@ -87,7 +87,7 @@ impl<F: Framer, H: FrameHandler> Framed<F, H> {
     fn set_low_mark(&mut self, transport: &mut Transport<'_>, bytes: usize) {
         if self.low_bytes != bytes {
             raise_input_bytes_max(transport, bytes, self.framer.input_bytes_max());
-            transport.set_input_low_mark(bytes);
+            transport.set_input_low_bytes(bytes);
             self.low_bytes = bytes;
         }
     }

@@ -40,7 +40,7 @@
 //!
 //! Where a frame may be longer than [`input_bytes_max`](crate::Limits::input_bytes_max), the adapter raises that limit of
 //! its connection to its own. Adapters use
-//! [`set_input_low_mark`](crate::Transport::set_input_low_mark) themselves; a handler that does so gets in their way.
+//! [`set_input_low_bytes`](crate::Transport::set_input_low_bytes) themselves; a handler that does so gets in their way.
 
 #[macro_use]
 mod forward;

@@ -17,7 +17,7 @@ use crate::ids::Id;
 #[non_exhaustive]
 pub struct Health {
     /// The longest callback so far, while which nobody else was served; zero where callbacks are not timed, see
-    /// [`LoopLimits::time_callbacks`](crate::LoopLimits::time_callbacks).
+    /// [`LoopLimits::times_callbacks`](crate::LoopLimits::times_callbacks).
     pub longest_callback: Duration,
     /// Its name, such as `"data_received"`; empty where there was none yet.
     pub longest_callback_name: &'static str,
@@ -26,8 +26,8 @@ pub struct Health {
     /// The longest that any turn worked so far.
     pub lag_max: Duration,
     /// How many callbacks or, where those are not timed, turns took longer than
-    /// [`LoopLimits::slow_callback`](crate::LoopLimits::slow_callback).
-    pub slow: u64,
+    /// [`LoopLimits::slow_callback_after`](crate::LoopLimits::slow_callback_after).
+    pub slow_callbacks: u64,
 }
 
 /// What one connection has been through, by [`Transport::stats`](crate::Transport::stats).
@@ -66,7 +66,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(limits: &LoopLimits) -> Watch {
-        Watch { slow: limits.slow_callback, times_callbacks: limits.time_callbacks, ..Watch::default() }
+        Watch { slow: limits.slow_callback_after, times_callbacks: limits.times_callbacks, ..Watch::default() }
     }
 
     #[inline]
@@ -95,7 +95,7 @@ impl Watch {
     /// Warns, at most once a second.
     #[cold]
     fn note_slow(&mut self, name: &'static str, about: About, took: Duration, now: Instant) {
-        self.health.slow += 1;
+        self.health.slow_callbacks += 1;
         let Some(withheld) = self.report.ask(now) else { return };
         let others = if withheld > 0 { format!(" (and {withheld} others before were slow)") } else { String::new() };
         log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());

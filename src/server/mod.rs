@@ -11,7 +11,7 @@
 //! | `rfile`, `wfile` | [`Request`] is `BufRead` and `Write` |
 //! | `verify_request`, `handle_error` | [`Requests::verify`], [`Requests::on_error`] |
 //! | `serve_forever`, `handle_request`, `shutdown` | the same names on [`SocketServer`] |
-//! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::client_addr`] |
+//! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::peer_addr`] |
 //!
 //! A [`Requests`] can also live in a loop beside whatever else it has: [`Requests::listen`] and its like.
 //!

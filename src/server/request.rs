@@ -58,7 +58,7 @@ impl Request {
     }
 
     /// The client's address, as accept, or the datagram, gave it.
-    pub fn client_addr(&self) -> &Address {
+    pub fn peer_addr(&self) -> &Address {
         &self.client
     }
 

@@ -76,7 +76,7 @@ impl Manager {
         let period = (limit / 2).max(Duration::from_millis(1));
         let manager = self.clone();
         let timer = context.call_every(period, move |_, _| manager.notify(&[NotifyState::Watchdog]));
-        context.unref(timer);
+        context.set_background(timer, true);
         Some(timer)
     }
 }

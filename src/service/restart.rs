@@ -168,7 +168,7 @@ impl Supervisor {
             }
             SourceAction::Remove
         })?;
-        context.unref(source);
+        context.set_background(source, true);
         let (start_timeout, handover, late) = (self.start_timeout, self.handover.clone(), successor.clone());
         let timer = context.call_later(start_timeout, move |context| {
             if context.deregister(source) {
@@ -176,7 +176,7 @@ impl Supervisor {
                 late.give_up(context);
             }
         });
-        context.unref(timer);
+        context.set_background(timer, true);
         Ok((source, successor))
     }
 }

@@ -110,7 +110,7 @@ impl Successor {
                 let later = (next_look * 2).min(LAST_LOOK);
                 let look = move |context: &mut Context<'_>| successor.look_for_end(context, told, later);
                 let timer = context.call_later(next_look, look);
-                context.unref(timer);
+                context.set_background(timer, true);
                 return;
             }
             Some(Ok(Some(status))) => status.to_string(),

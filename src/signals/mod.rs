@@ -70,7 +70,7 @@ pub fn add_signal_handler(
         None => SourceAction::Wait,
     })?;
     context.keep_after_panic(id);
-    context.unref(id);
+    context.set_background(id, true);
     Ok(id)
 }
 

@@ -457,7 +457,7 @@ fn g1_a_cancelled_completion_makes_no_call_and_drops_what_both_ends_hold() {
     let id = completion.id();
     assert!(context.cancel_completion(id));
     assert!(!context.cancel_completion(id), "once is enough");
-    assert!(!context.unref(id));
+    assert!(!context.set_background(id, true));
     scene.turn();
     assert_eq!(drops.load(Ordering::Relaxed), 1, "the closure, at the turn's end");
     // Its slot has somebody else by now, who is not meant.

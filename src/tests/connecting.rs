@@ -211,7 +211,7 @@ fn k2_it_is_bound_to_the_local_address_that_was_given() {
     let (mut scene, log) = (Scene::new(), Log::default());
     scene.world.connect_begins();
     let local = address("10.0.0.9:0");
-    scene.begin(&log, Connect::to(server()).local(local), idle).unwrap();
+    scene.begin(&log, Connect::to(server()).local_addr(local), idle).unwrap();
     assert_eq!(scene.world.take_connected_to(), [(server(), Some(local))]);
 }
 
@@ -242,7 +242,7 @@ fn k2_an_attempt_among_several_that_is_background_keeps_nobody_waiting() {
     let _peers = [scene.world.connect_begins(), scene.world.connect_begins()];
     let id = scene.begin(&log, vec![server(), address("10.0.0.2:80")], idle).unwrap();
     scene.pass(300 * MS);
-    assert!(scene.event_loop.context().unref(id));
+    assert!(scene.event_loop.context().set_background(id, true));
     let before = scene.world.now();
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(scene.world.now(), before);

@@ -267,7 +267,7 @@ fn r1_with_a_low_mark_there_is_no_call_before_so_much_is_there_or_the_end() {
     let log = Log::default();
     let (_, peer) = scene.accept(&log, |event, transport| {
         if let Event::Made = event {
-            transport.set_input_low_mark(4);
+            transport.set_input_low_bytes(4);
         }
         by_default(&event, transport)
     });
@@ -285,10 +285,10 @@ fn r1_lowering_the_low_mark_from_outside_offers_what_is_kept() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, takes_all);
-    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, |transport| transport.set_input_low_bytes(100));
     scene.receive(&peer, "abc");
     assert_eq!(log.take(), ["made"]);
-    scene.tell(id, |transport| transport.set_input_low_mark(0));
+    scene.tell(id, |transport| transport.set_input_low_bytes(0));
     assert_eq!(log.take(), ["data abc"]);
 }
 
@@ -297,7 +297,7 @@ fn r1_what_a_low_mark_withholds_from_a_resumed_reader_does_not_hide_the_end_behi
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, |transport| transport.set_input_low_bytes(100));
     scene.tell(id, pause_reading);
     peer.sends("four");
     scene.end(&peer);
@@ -312,7 +312,7 @@ fn r1_a_low_mark_over_the_limit_counts_as_the_limit() {
     let mut scene = Scene::with_limits(Limits::default().with_input_bytes_max(4));
     let log = Log::default();
     let (id, peer) = scene.accept(&log, takes_all);
-    scene.tell(id, |transport| transport.set_input_low_mark(1000));
+    scene.tell(id, |transport| transport.set_input_low_bytes(1000));
     scene.receive(&peer, "abc");
     assert_eq!(log.take(), ["made"]);
     scene.receive(&peer, "d");
@@ -331,7 +331,7 @@ fn r1_a_low_mark_makes_a_frame_of_single_bytes_one_call() {
         }
         by_default(&event, transport)
     });
-    scene.tell(id, |transport| transport.set_input_low_mark(FRAME));
+    scene.tell(id, |transport| transport.set_input_low_bytes(FRAME));
     for _ in 0..FRAME {
         scene.receive(&peer, "x");
     }
@@ -352,7 +352,7 @@ fn r1_frames_taken_one_a_call_from_single_bytes_cost_linear_work() {
         }
         event => by_default(&event, transport),
     });
-    scene.tell(id, |transport| transport.set_input_low_mark(FRAME));
+    scene.tell(id, |transport| transport.set_input_low_bytes(FRAME));
     for _ in 0..FRAME * FRAMES {
         scene.receive(&peer, "x");
     }
@@ -382,8 +382,8 @@ fn r1_lowering_the_low_mark_in_another_callback_offers_what_is_kept() {
     let log = Log::default();
     let (id, peer) = scene.accept(&log, |event, transport| {
         match event {
-            Event::Made => transport.set_input_low_mark(100),
-            Event::Pause => transport.set_input_low_mark(0),
+            Event::Made => transport.set_input_low_bytes(100),
+            Event::Pause => transport.set_input_low_bytes(0),
             _ => {}
         }
         by_default(&event, transport)
@@ -400,7 +400,7 @@ fn r1_a_new_protocol_is_offered_the_rest_though_the_old_one_had_a_low_mark() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, |transport| transport.set_input_low_bytes(100));
     scene.receive(&peer, "hello");
     scene.tell(id, |transport| transport.set_protocol(protocol(&log, idle)));
     assert_eq!(log.take(), ["made", "data hello"]);

@@ -192,7 +192,9 @@ fn x3_a_drain_does_not_wait_for_what_is_background() {
     let log = Log::default();
     let (id, peer) = scene.accept(&log, echo);
     let (other, _) = scene.accept(&Log::default(), echo);
-    assert!(scene.event_loop.context().unref(id));
+    for background in [true, false, true] {
+        assert!(scene.event_loop.context().set_background(id, background));
+    }
     let start = scene.world.now();
     scene.event_loop.context().drain(GRACE);
     scene.receive(&peer, "still served");

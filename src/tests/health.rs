@@ -56,7 +56,7 @@ fn slow(scene: &Scene) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + '
 
 #[test]
 fn the_longest_callback_and_the_lag_are_told() {
-    let mut scene = Scene::with_limits(LoopLimits::default().with_time_callbacks(true));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_times_callbacks(true));
     let log = Log::default();
     let act = slow(&scene);
     let (_, peer) = scene.accept(&log, act);
@@ -65,14 +65,14 @@ fn the_longest_callback_and_the_lag_are_told() {
     }
     let health = scene.event_loop.context().health();
     assert_eq!((health.longest_callback, health.longest_callback_name), (120 * MS, "data_received"));
-    assert_eq!((health.lag_max, health.slow), (120 * MS, 1));
+    assert_eq!((health.lag_max, health.slow_callbacks), (120 * MS, 1));
     scene.turn();
     assert_eq!(scene.event_loop.context().health().lag, Duration::ZERO);
 }
 
 #[test]
 fn callbacks_other_than_a_protocol_s_are_watched_too() {
-    let mut scene = Scene::with_limits(LoopLimits::default().with_time_callbacks(true));
+    let mut scene = Scene::with_limits(LoopLimits::default().with_times_callbacks(true));
     let world = scene.world.clone();
     scene.event_loop.context().call_later(Duration::ZERO, move |_| world.advance(200 * MS));
     scene.settle();
@@ -88,7 +88,7 @@ fn a_slow_turn_is_told_where_callbacks_are_not_timed() {
     let (_, peer) = scene.accept(&log, act);
     scene.receive(&peer, "200");
     let health = scene.event_loop.context().health();
-    assert_eq!((health.lag_max, health.slow), (200 * MS, 1));
+    assert_eq!((health.lag_max, health.slow_callbacks), (200 * MS, 1));
     assert_eq!((health.longest_callback, health.longest_callback_name), (Duration::ZERO, ""));
 }
 

@@ -94,8 +94,8 @@ fn do_something(numbers: &mut Numbers, transport: &mut Transport<'_>) {
         6..=8 => transport.resume_reading(),
         9 => transport.set_write_marks(200, 100),
         10 => transport.write_owned(vec![1; 20_000]),
-        11 => transport.set_input_low_mark(3),
-        12 => transport.set_input_low_mark(0),
+        11 => transport.set_input_low_bytes(3),
+        12 => transport.set_input_low_bytes(0),
         13..=17 => transport.write(&[2; 50]),
         _ => {}
     }
@@ -303,7 +303,7 @@ fn c1_nothing_comes_after_the_end_whatever_is_done_in_the_last_callback() {
             transport.pause_reading();
             transport.resume_reading();
             transport.set_write_marks(0, 0);
-            transport.set_input_low_mark(1);
+            transport.set_input_low_bytes(1);
             transport.set_input_bytes_max(0);
             transport.shutdown_write();
             transport.close();

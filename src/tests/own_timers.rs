@@ -221,8 +221,8 @@ fn c6_a_timer_does_not_keep_a_loop_going_but_its_connection_does() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (id, _) = scene.accept(&log, on_made(|transport| transport.set_timer(1, SECOND)));
     let listener = scene.listener;
-    scene.event_loop.context().unref(listener);
+    scene.event_loop.context().set_background(listener, true);
     assert!(!scene.event_loop.core.parts.is_idle());
-    scene.event_loop.context().unref(id);
+    scene.event_loop.context().set_background(id, true);
     assert!(scene.event_loop.core.parts.is_idle());
 }

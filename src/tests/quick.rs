@@ -135,7 +135,7 @@ fn acts() -> [(&'static str, Act); 18] {
         ("detaches", |transport| {
             let _ = transport.detach(|_, _| {});
         }),
-        ("sets a mark", |transport| transport.set_input_low_mark(5)),
+        ("sets a mark", |transport| transport.set_input_low_bytes(5)),
         ("is replaced", |transport| {
             transport.set_protocol(protocol(&Log::default(), |event, transport| {
                 transport.write(b"another");

@@ -557,7 +557,7 @@ fn r4_what_is_below_the_low_mark_is_delivered_before_a_reset() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, |transport| transport.set_input_low_bytes(100));
     peer.sends("hello");
     peer.read_fails(io::ErrorKind::ConnectionReset.into());
     scene.world.event(&peer, Readiness::READABLE | Readiness::ERROR);
@@ -570,7 +570,7 @@ fn r4_what_is_below_the_low_mark_is_delivered_though_a_send_fails_first() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| transport.set_input_low_mark(100));
+    scene.tell(id, |transport| transport.set_input_low_bytes(100));
     scene.receive(&peer, "hello");
     peer.write_answers(Err(io::ErrorKind::BrokenPipe.into()));
     scene.tell(id, |t| t.write(b"x"));

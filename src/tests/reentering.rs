@@ -235,7 +235,11 @@ fn c4_stale_ids_reach_nobody() {
     assert!(context.connection(old).is_none());
     assert!(context.listener(old_listener).is_none());
     assert!(!context.cancel_timer(timer));
-    assert!(!context.unref(old) && !context.unref(old_listener) && !context.unref(timer));
+    assert!(
+        !context.set_background(old, true)
+            && !context.set_background(old_listener, true)
+            && !context.set_background(timer, true)
+    );
     // A listener's id, read as a connection's or a source's, names neither.
     assert!(context.connection(ConnectionId(scene.listener.0)).is_none());
     assert!(!context.deregister(crate::SourceId(scene.listener.0)));

@@ -124,7 +124,7 @@ fn t4_it_is_cancelled_from_outside_and_from_within_itself() {
     let noted = answers.clone();
     let within = every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
         noted.push(format!("{} {}", context.cancel_timer(own), context.cancel_timer(own)));
-        noted.push(format!("{} {}", context.reset_timer(own, MS), context.unref(own)));
+        noted.push(format!("{} {}", context.reset_timer(own, MS), context.set_background(own, true)));
         assert_eq!(Rc::strong_count(&kept), 2, "not while it runs");
     });
     scene.pass(100 * MS);
@@ -241,11 +241,13 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["10, 0 missed", "20, 0 missed", "30, 0 missed"]);
     // Made background by itself, or from outside.
-    every_with_id(&mut scene, &log, 10 * MS, move |context, own| assert!(context.unref(own) && context.unref(own)));
+    every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
+        assert!(context.set_background(own, true) && context.set_background(own, true))
+    });
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["10, 0 missed"]);
     let outside = every(&mut scene, &log, 7 * MS, |_, _| {});
-    assert!(scene.event_loop.context().unref(outside));
+    assert!(scene.event_loop.context().set_background(outside, true));
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), [""; 0]);
     assert!(scene.event_loop.context().cancel_timer(outside));

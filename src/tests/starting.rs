@@ -294,7 +294,7 @@ fn c7_a_protocol_that_is_started_has_the_marks_and_the_limits_that_the_connectio
     let (mut scene, new, id, peer) = started_after(limits, |transport| {
         transport.set_write_marks(10, 5);
         transport.set_input_bytes_max(1000);
-        transport.set_input_low_mark(1000);
+        transport.set_input_low_bytes(1000);
         transport.set_timeout(Timeout::Close, Some(SECOND));
         transport.set_answering(true);
     });

@@ -116,7 +116,7 @@ fn t2_a_timer_that_cancels_itself_is_told_that_it_was_called() {
     let (known, noted) = (own.clone(), answer.clone());
     let id = scene.event_loop.context().call_later(MS, move |context| {
         let own = known.borrow().unwrap();
-        *noted.borrow_mut() = Some((context.cancel_timer(own), context.unref(own)));
+        *noted.borrow_mut() = Some((context.cancel_timer(own), context.set_background(own, true)));
     });
     *own.borrow_mut() = Some(id);
     scene.pass(MS);
@@ -308,13 +308,22 @@ fn l5_run_until_idle_waits_for_each_kind_unless_it_is_background() {
     let (id, _peer) = scene.accept(&log, echo);
     let timer = set(&mut scene, &log, 1000 * MS, "timer");
     let cancelled = set(&mut scene, &log, 1000 * MS, "cancelled");
-    let marks: [&dyn Fn(&mut Context<'_>) -> bool; 3] =
-        [&|context| context.unref(listener), &|context| context.unref(id), &|context| context.unref(timer)];
+    let marks: [&dyn Fn(&mut Context<'_>, bool) -> bool; 3] = [
+        &|context, background| context.set_background(listener, background),
+        &|context, background| context.set_background(id, background),
+        &|context, background| context.set_background(timer, background),
+    ];
     scene.event_loop.context().cancel_timer(cancelled);
     for mark in marks {
         assert!(!scene.event_loop.core.parts.is_idle());
-        assert!(mark(&mut scene.event_loop.context()));
-        assert!(mark(&mut scene.event_loop.context()), "marking twice is marking once");
+        assert!(mark(&mut scene.event_loop.context(), true));
+        assert!(mark(&mut scene.event_loop.context(), true), "marking twice is marking once");
+    }
+    for mark in marks {
+        assert!(scene.event_loop.core.parts.is_idle());
+        assert!(mark(&mut scene.event_loop.context(), false) && mark(&mut scene.event_loop.context(), false));
+        assert!(!scene.event_loop.core.parts.is_idle());
+        assert!(mark(&mut scene.event_loop.context(), true));
     }
     assert!(scene.event_loop.core.parts.is_idle());
     scene.world.take_waits();
@@ -332,7 +341,12 @@ fn l5_what_is_in_the_background_still_works_and_its_end_changes_nothing() {
     let called = set(&mut scene, &log, MS, "called");
     let cancelled = set(&mut scene, &log, MS, "cancelled");
     let mut context = scene.event_loop.context();
-    assert!(context.unref(listener) && context.unref(id) && context.unref(called) && context.unref(cancelled));
+    assert!(
+        context.set_background(listener, true)
+            && context.set_background(id, true)
+            && context.set_background(called, true)
+            && context.set_background(cancelled, true)
+    );
     assert!(context.cancel_timer(cancelled));
     set(&mut scene, &log, 10 * MS, "waited for");
     scene.end(&peer);

@@ -16,8 +16,8 @@ pub(crate) trait Awaited {
     /// Returns whether a loop that runs until it is idle waits for it.
     fn is_awaited(&self) -> bool;
 
-    /// Has it not be awaited. Returns `false` if it is not the user's.
-    fn set_background(&mut self) -> bool;
+    /// Says whether it is not awaited. Returns `false` if it is not the user's.
+    fn set_background(&mut self, background: bool) -> bool;
 }
 
 /// Nanoseconds are the loop's own time: they count from when it was made.
@@ -144,11 +144,13 @@ impl<D: Awaited> Deadlines<D> {
         self.timers.get_mut(key)
     }
 
-    /// Has a timer not be awaited. Returns `false` if there is no such timer of the user's.
-    pub(crate) fn unref(&mut self, key: Key) -> bool {
+    /// Says whether a timer is not awaited. Returns `false` if there is no such timer of the user's.
+    pub(crate) fn set_background(&mut self, key: Key, background: bool) -> bool {
         let Some(what) = self.timers.get_mut(key) else { return false };
         self.awaited -= usize::from(what.is_awaited());
-        what.set_background()
+        let is_users = what.set_background(background);
+        self.awaited += usize::from(what.is_awaited());
+        is_users
     }
 
     pub(crate) fn deadline(&self, key: Key) -> Option<Instant> {

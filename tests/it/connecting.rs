@@ -115,7 +115,7 @@ fn k2_the_local_address_is_bound_and_one_that_cannot_be_is_an_error_at_once() {
     let (mut event_loop, notes) = (event_loop(), Notes::default());
     let address = listen(&mut event_loop, || Echo);
     let ours = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 7), 0));
-    let id = event_loop.context().connect(Connect::to(address).local(ours), Client::noting(&notes)).unwrap();
+    let id = event_loop.context().connect(Connect::to(address).local_addr(ours), Client::noting(&notes)).unwrap();
     turn_until(&mut event_loop, |_| !notes.borrow().is_empty());
     let local = event_loop.context().connection(id).unwrap().local_addr().unwrap().as_inet().unwrap();
     assert_eq!(local.ip(), ours.ip());
@@ -123,7 +123,7 @@ fn k2_the_local_address_is_bound_and_one_that_cannot_be_is_an_error_at_once() {
     let (taken, _held) = nobody();
     let wrong = [(foreign, io::ErrorKind::AddrNotAvailable), (taken, io::ErrorKind::AddrInUse)];
     for (local, kind) in wrong {
-        let connect = Connect::to(address).local(local);
+        let connect = Connect::to(address).local_addr(local);
         let error = event_loop.context().connect(connect, Client::noting(&notes)).unwrap_err();
         assert_eq!(error.kind(), kind);
     }
@@ -158,7 +158,7 @@ fn k4_a_connect_to_ones_own_port_counts_as_refused_and_leaves_it_free() {
     let (address, held) = nobody();
     drop(held);
     let (mut event_loop, notes) = (event_loop(), Notes::default());
-    event_loop.context().connect(Connect::to(address).local(address), Client::noting(&notes)).unwrap();
+    event_loop.context().connect(Connect::to(address).local_addr(address), Client::noting(&notes)).unwrap();
     event_loop.run_until_idle().unwrap();
     assert_eq!(
         *notes.borrow(),

@@ -28,7 +28,7 @@ fn post_patiently<F: FnOnce(&mut Context<'_>) + Send + 'static>(handle: &Handle,
 fn fail_after_patience(event_loop: &mut EventLoop) {
     let mut context = event_loop.context();
     let deadline = context.call_later(PATIENCE, |_| panic!("waited for {PATIENCE:?} in vain"));
-    context.unref(deadline);
+    context.set_background(deadline, true);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn g1_a_completion_keeps_a_loop_from_being_idle_and_wakes_it_unless_it_is_backgr
         let call = move |_: &mut Context<'_>, value: Option<u32>| notes.set(value.unwrap());
         let completion = event_loop.context().completion(call).unwrap();
         if background {
-            assert!(event_loop.context().unref(completion.id()));
+            assert!(event_loop.context().set_background(completion.id(), true));
             event_loop.run_until_idle().unwrap();
             assert_eq!(given.take(), 0, "it was not waited for");
         } else {
@@ -245,9 +245,9 @@ fn c4_an_id_of_one_loop_is_stale_in_every_other() {
     };
     for ids in [&listeners, &timers, &groups] {
         assert_ne!(ids[0], ids[1]);
-        assert!(!other.context().unref(ids[0]), "{:?} means something there", ids[0]);
-        assert!(!one.context().unref(ids[1]), "{:?} means something there", ids[1]);
-        assert!(one.context().unref(ids[0]) && other.context().unref(ids[1]));
+        assert!(!other.context().set_background(ids[0], true), "{:?} means something there", ids[0]);
+        assert!(!one.context().set_background(ids[1], true), "{:?} means something there", ids[1]);
+        assert!(one.context().set_background(ids[0], true) && other.context().set_background(ids[1], true));
     }
     let (AnyId::Listener(listener), AnyId::Timer(timer)) = (listeners[0], timers[0]) else { panic!("{listeners:?}") };
     assert!(other.context().listener(listener).is_none());

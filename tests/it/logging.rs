@@ -63,11 +63,12 @@ impl Protocol for Busy {
 #[test]
 fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
     start_logging();
-    let limits = LoopLimits::default().with_slow_callback(Some(Duration::from_millis(2))).with_time_callbacks(true);
+    let limits =
+        LoopLimits::default().with_slow_callback_after(Some(Duration::from_millis(2))).with_times_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let mut client = connect(listen(&mut event_loop, || Busy));
     client.write_all(&[b'x'; 20]).unwrap();
-    turn_until(&mut event_loop, |context| context.health().slow >= 20);
+    turn_until(&mut event_loop, |context| context.health().slow_callbacks >= 20);
     let id = event_loop.context().connection_ids()[0];
     let logged = LOGGED.take();
     let expected = format!("data_received of connection {} took ", id.to_string().trim_start_matches('c'));
@@ -131,7 +132,7 @@ fn proxy_headers_that_are_none_are_logged_once_a_second_and_with_who_sent_them()
     use crate::support::{address_of, any_port};
 
     start_logging();
-    let mut event_loop = EventLoop::with_limits(LoopLimits::default().with_slow_callback(None)).unwrap();
+    let mut event_loop = EventLoop::with_limits(LoopLimits::default().with_slow_callback_after(None)).unwrap();
     let mut context = event_loop.context();
     let factory = AcceptProxy::new().factory(|_, _| Some(Busy));
     let listener = context.listen(any_port(), factory).unwrap();

@@ -91,7 +91,7 @@ struct Noting(Arc<Mutex<Vec<&'static str>>>);
 impl RequestHandler for Noting {
     fn setup(&mut self, request: &mut Request) -> Handled {
         self.0.lock().unwrap().push("setup");
-        let refused = request.client_addr().as_inet().is_none();
+        let refused = request.peer_addr().as_inet().is_none();
         if refused { Err(io::Error::from(io::ErrorKind::AddrNotAvailable))? } else { Ok(request.write_all(b"hello ")?) }
     }
 

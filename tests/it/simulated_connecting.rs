@@ -117,7 +117,7 @@ fn k4_a_simulated_socket_meets_itself_too() {
     let mut network = Network::new(0, Faults::none());
     let host = network.host();
     let itself = network.address(host, 4711);
-    let notes = connect(&mut network, host, Connect::to(itself).local(itself));
+    let notes = connect(&mut network, host, Connect::to(itself).local_addr(itself));
     network.run_until_rest();
     assert_eq!(*notes.borrow(), [format!("failed: cannot connect: {itself}: nobody listens there: it has met itself")]);
     assert_eq!(network.sockets(), 0);

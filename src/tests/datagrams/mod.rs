@@ -391,11 +391,11 @@ fn u1_a_loop_with_a_datagram_socket_is_not_idle_unless_that_is_background() {
     world.rest();
     let id = world.id;
     assert!(!world.network.event_loop(world.host).core.parts.is_idle());
-    assert!(world.network.context(world.host).unref(id));
+    assert!(world.network.context(world.host).set_background(id, true));
     world.network.event_loop(world.host).run_until_idle().unwrap();
     world.with(|transport| transport.close());
     world.rest();
-    assert!(!world.network.context(world.host).unref(id));
+    assert!(!world.network.context(world.host).set_background(id, true));
 }
 
 #[test]

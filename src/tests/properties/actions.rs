@@ -72,7 +72,7 @@ fn stale(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let Some(index) = ledger.some_connection(host, true) else { return };
     let Some(id) = ledger.connections[index].id else { return };
     ledger.coverage.hit("stale id");
-    let found = context.connection(id).is_some() | context.unref(AnyId::Connection(id));
+    let found = context.connection(id).is_some() | context.set_background(AnyId::Connection(id), true);
     ledger.check(!found, || format!("{id} has ended, and is found"));
 }
 
@@ -167,7 +167,7 @@ fn set_paused(ledger: &mut Ledger, index: usize, paused: bool) {
 fn set_low_mark(ledger: &mut Ledger, transport: &mut Transport<'_>) {
     ledger.coverage.hit("low mark");
     let mark = if ledger.random.hits(500) { 0 } else { ledger.random.below(200) as usize };
-    transport.set_input_low_mark(mark);
+    transport.set_input_low_bytes(mark);
 }
 
 fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {

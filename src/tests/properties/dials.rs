@@ -140,11 +140,11 @@ fn pick(ledger: &mut Ledger, dial: &mut Dial, host: usize) -> (Connect, &'static
         0..=9 => (one(ledger, dial).into(), "connect"),
         10 => {
             let local = if ledger.random.hits(500) { from(own) } else { from(0) };
-            (Connect::to(one(ledger, dial)).local(local), "connect from an address")
+            (Connect::to(one(ledger, dial)).local_addr(local), "connect from an address")
         }
         11 => {
             dial.targets.push((from(own), Answers::Itself));
-            (Connect::to(from(own)).local(from(own)), "connect to itself")
+            (Connect::to(from(own)).local_addr(from(own)), "connect to itself")
         }
         12..=16 => {
             let count = ledger.random.below(5);

@@ -80,7 +80,7 @@ impl Protocol for Counting {
         let consumed = self.adapter.data_received(transport, data);
         self.left_bytes = data.len() - consumed;
         // Adapters hold calls back until a frame is whole; here every piece is to be seen.
-        transport.set_input_low_mark(0);
+        transport.set_input_low_bytes(0);
         consumed
     }
 

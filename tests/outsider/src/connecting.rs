@@ -45,7 +45,7 @@ fn listen(event_loop: &mut EventLoop, ends: &Ends) -> SocketAddr {
     let (ends, mut context) = (ends.clone(), event_loop.context());
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Talker(ends.clone()));
     let id = context.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), factory).unwrap();
-    context.unref(id);
+    context.set_background(id, true);
     context.listener(id).unwrap().local_addr().unwrap().as_inet().unwrap()
 }
 
@@ -54,7 +54,7 @@ fn a_client_and_a_server_talk_in_one_loop() {
     let (mut event_loop, ends) = (EventLoop::new().unwrap(), Ends::default());
     let address = listen(&mut event_loop, &ends);
     let targets = [
-        Connect::to(address).local((Ipv4Addr::LOCALHOST, 0).into()),
+        Connect::to(address).local_addr((Ipv4Addr::LOCALHOST, 0).into()),
         Connect::to(vec![address]).timeout(Duration::from_secs(5)),
         Connect::to(&[address][..]).limits(Limits::default()),
         Connect::to(Address::from(address)),
@@ -93,7 +93,8 @@ fn it_connects_again() {
         count.set(count.get() + 1);
         (count.get() <= 3).then(|| Talker(notes.clone()))
     };
-    let backoff = Backoff::new(Duration::from_millis(1)).factor(1.5).jitter(0.1).max(Duration::from_millis(2)).seed(1);
+    let backoff =
+        Backoff::new(Duration::from_millis(1)).factor(1.5).jitter(0.1).max_delay(Duration::from_millis(2)).seed(1);
     let reconnect = Reconnect::new(address, backoff, factory).stable_after(Duration::from_secs(1));
     assert!(format!("{reconnect:?}").contains("stable_after"));
     reconnect.start(&mut event_loop.context());

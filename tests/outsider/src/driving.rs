@@ -23,7 +23,7 @@ fn timers_are_called_in_order_and_cancelled() {
     assert!(context.cancel_timer(cancelled));
     assert!(!context.cancel_timer(cancelled), "once is enough");
     let background = context.call_later(Duration::from_secs(3600), note(4));
-    assert!(context.unref(AnyId::Timer(background)));
+    assert!(context.set_background(AnyId::Timer(background), true));
     event_loop.run_until_idle().unwrap();
     assert_eq!(*called.borrow(), [1, 2]);
     assert_eq!(event_loop.context().counters().timers_fired, 2);
@@ -134,13 +134,13 @@ fn a_source_of_its_own_is_waited_for() {
     let source: SourceId = context.register(receiver, Interest::READABLE, handler).unwrap();
     let (_open, idle) = pipe::new().unwrap();
     let other = context.register(idle, Interest::READABLE, |_, _, _| SourceAction::Wait).unwrap();
-    assert!(context.unref(source) && context.deregister(other) && !context.deregister(other));
+    assert!(context.set_background(source, true) && context.deregister(other) && !context.deregister(other));
     sender.write_all(b"three bytes").unwrap();
     while received.get() < 11 {
         event_loop.turn(Some(Duration::from_secs(10))).unwrap();
     }
     drop(sender);
-    while event_loop.context().unref(source) {
+    while event_loop.context().set_background(source, true) {
         event_loop.turn(Some(Duration::from_secs(10))).unwrap();
     }
 }

@@ -93,7 +93,8 @@ fn who_waits_for_too_long_is_told() {
 
 #[test]
 fn a_loop_tells_how_it_is() {
-    let limits = LoopLimits::default().with_slow_callback(Some(Duration::from_secs(1))).with_time_callbacks(true);
+    let limits =
+        LoopLimits::default().with_slow_callback_after(Some(Duration::from_secs(1))).with_times_callbacks(true);
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let id = event_loop.context().attach(ours, HandsOver(Rc::default())).unwrap();

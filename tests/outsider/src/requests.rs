@@ -22,7 +22,7 @@ struct Capitals {
 
 impl RequestHandler for Capitals {
     fn setup(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(write!(request, "{}, {}: ", self.greeting, request.client_addr().as_inet().unwrap().ip())?)
+        Ok(write!(request, "{}, {}: ", self.greeting, request.peer_addr().as_inet().unwrap().ip())?)
     }
 
     fn handle(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {

@@ -45,7 +45,7 @@ impl Protocol for Noting {
         assert_eq!(transport.context().connection(id).map(|transport| transport.id()), Some(id));
         transport.set_write_marks(1 << 20, 1 << 10);
         transport.set_input_bytes_max(1 << 10);
-        transport.set_input_low_mark(1);
+        transport.set_input_low_bytes(1);
         transport.pause_reading();
         transport.resume_reading();
     }
@@ -243,7 +243,7 @@ fn a_listener_refuses_pauses_and_closes() {
         listening.close();
     });
     assert!(server.event_loop.context().listener(listener).is_none());
-    assert!(!server.event_loop.context().unref(listener));
+    assert!(!server.event_loop.context().set_background(listener, true));
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_rate_is_shared_in_a_group() {
     let factory = move |_: &mut Context<'_>, _: &Address| Some(Slow(group));
     let listener = context.listen(std::net::SocketAddr::from(ANY_PORT), factory).unwrap();
     let address = context.listener(listener).unwrap().local_addr().unwrap().as_inet().unwrap();
-    context.unref(listener);
+    context.set_background(listener, true);
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();
