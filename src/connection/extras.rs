@@ -79,10 +79,6 @@ impl Connection {
         self.extras.as_mut()?.rate.as_mut()
     }
 
-    pub(crate) fn read_idle_mut(&mut self) -> Option<&mut ReadIdle> {
-        self.extras.as_mut()?.read_idle.as_mut()
-    }
-
     /// Returns the timer of a handshake or total timeout.
     pub(crate) fn timer(&mut self, timeout: Timeout) -> Option<Key> {
         *self.extras.as_mut()?.timer_of(timeout)

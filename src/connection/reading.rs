@@ -156,21 +156,24 @@ impl Connection {
 
     #[inline]
     pub(crate) fn touch_idle(&mut self, now_ns: u64) {
-        if let Some(idle) = &mut self.idle {
-            if self.output.is_none() {
-                idle.touch(now_ns);
-            }
-            if self.extras.is_some() {
-                self.touch_read_idle(now_ns);
-            }
+        match (&mut self.idle, &self.output) {
+            (Some(idle), None) => idle.touch_by_input(now_ns),
+            (Some(_), Some(_)) => self.touch_read_idle(now_ns),
+            (None, _) => {}
         }
     }
 
-    #[inline(never)]
+    #[cold]
     pub(crate) fn touch_read_idle(&mut self, now_ns: u64) {
-        if let Some(read) = self.read_idle_mut() {
-            read.touch(now_ns);
+        if let (Some(idle), Some(read)) = self.idle_pair() {
+            idle.touch_read(read, now_ns);
         }
+    }
+
+    /// Its idle timeouts, as far as it has them.
+    pub(super) fn idle_pair(&mut self) -> (Option<&mut Idle>, Option<&mut ReadIdle>) {
+        let read = self.extras.as_mut().and_then(|extras| extras.read_idle.as_mut());
+        (self.idle.as_deref_mut(), read)
     }
 
     /// Whether the peer is kept from sending, so that it is not silent by its own will.
@@ -187,12 +190,12 @@ impl Connection {
             Some(idle) => idle,
         };
         match (timeout, after) {
-            (Timeout::Idle, _) => idle.set_after(after, now_ns),
-            (_, Some(after)) => self.extras_mut().read_idle = Some(ReadIdle::new(after, now_ns)),
+            (Timeout::Idle, _) => idle.set_after(after, self.idle_pair().1, now_ns),
+            (_, Some(after)) => idle.touch_read(self.extras_mut().read_idle.insert(ReadIdle::new(after)), now_ns),
             (_, None) => drop(self.extras.as_mut().and_then(|extras| extras.read_idle.take())),
         }
         let replaced = idle.timer.take();
-        let has_one = idle.is_set() || self.read_idle_mut().is_some();
+        let has_one = idle.is_set() || self.idle_pair().1.is_some();
         self.idle = has_one.then_some(idle);
         replaced
     }
@@ -207,8 +210,7 @@ impl Connection {
     }
 
     pub(crate) fn resume_idle(&mut self, now_ns: u64) {
-        let read = self.extras.as_mut().and_then(|extras| extras.read_idle.as_mut());
-        if let Some(idle) = &mut self.idle {
+        if let (Some(idle), read) = self.idle_pair() {
             idle.resume(read, now_ns);
         }
     }

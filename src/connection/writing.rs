@@ -103,9 +103,7 @@ impl Connection {
     pub(crate) fn note_output(&mut self, before: OutputBefore, now_ns: u64) -> u64 {
         let taken = self.bytes_sent - before.bytes_sent;
         if taken > 0 || before.cost == 0 && self.output.is_some() {
-            if let Some(idle) = &mut self.idle {
-                idle.touch(now_ns);
-            }
+            self.touch_idle_by_output(now_ns);
             if let Some(queue) = &mut self.output {
                 queue.taken_ns = now_ns;
             }
@@ -114,6 +112,14 @@ impl Connection {
             self.note_how_it_takes(taken);
         }
         taken
+    }
+
+    /// Bytes have gone out, or begin to wait for the peer.
+    #[inline]
+    pub(crate) fn touch_idle_by_output(&mut self, now_ns: u64) {
+        if let (Some(idle), read) = self.idle_pair() {
+            idle.touch(read, now_ns);
+        }
     }
 
     /// So many bytes have gone out, more being queued, or what was queued having been blocked. Where all of that has gone, its
@@ -133,11 +139,8 @@ impl Connection {
 
     /// Bytes that were taken to have come or gone at `before_ns` have done so by `now_ns`.
     pub(crate) fn touch_again(&mut self, before_ns: u64, now_ns: u64) {
-        if let Some(idle) = &mut self.idle {
-            idle.touch_again(before_ns, now_ns);
-        }
-        if let Some(read) = self.read_idle_mut() {
-            read.touch_again(before_ns, now_ns);
+        if let (Some(idle), read) = self.idle_pair() {
+            idle.touch_again(read, before_ns, now_ns);
         }
         if let Some(queue) = self.output.as_mut().filter(|queue| queue.taken_ns == before_ns) {
             queue.taken_ns = now_ns;

@@ -37,7 +37,7 @@ impl Core {
         }
         match is_read {
             true => connection.touch_read_idle(now_ns),
-            false => idle.touch(now_ns),
+            false => connection.touch_idle_by_output(now_ns),
         }
         self.tell_timed_out(id, timeout);
         self.parts.run_idle(id);
