@@ -161,6 +161,13 @@ BUGS = [
         (CONNECTION + "ending.rs", "            self.settings = initial;", "            drop(initial);")]),
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
+    ("one that produces is forgotten when there is room again", 300, [
+        (LOOP + "send.rs", "self.tell_mark(id);\n        produce_later(&mut self.parts, id);", "self.tell_mark(id);")]),
+    ("output is produced over the low mark", 300, [
+        (CONNECTION + "writing.rs", "queued_cost() + waiting_bytes <= self.settings.limits.low()",
+         "queued_cost() + waiting_bytes <= self.settings.limits.queue_bytes_high")]),
+    ("a protocol goes on with what the one before has produced", 300, [
+        (LOOP + "parts.rs", "connection.flags.set(Flag::Produces, false);", "")]),
     ("a slow peer is judged without a send being tried", 30, [
         (LOOP + "timers.rs", "connection.look_for_room();\n        self.parts.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),

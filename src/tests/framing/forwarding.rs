@@ -14,6 +14,7 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(&[7; 100 * KIB]));
     scene.make_room(&peer, 200 * KIB);
+    scene.tell(id, start_producing);
     scene.receive(&peer, "re");
     scene.tell(id, |transport| transport.set_timeout(Timeout::Total, Some(SECOND)));
     scene.pass(SECOND);
@@ -23,8 +24,17 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     log.take()
 }
 
-const ALL: [&str; 8] =
-    ["made", "frame abcd", "pause", "resume", "timed out: Total", "draining", "eof re", "lost: closed by the peer"];
+const ALL: [&str; 9] = [
+    "made",
+    "frame abcd",
+    "pause",
+    "resume",
+    "produce",
+    "timed out: Total",
+    "draining",
+    "eof re",
+    "lost: closed by the peer",
+];
 
 #[test]
 fn f1_frames_and_all_other_callbacks_come_through() {

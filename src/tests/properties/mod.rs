@@ -21,6 +21,7 @@ mod dials;
 mod hoards;
 mod ledger;
 mod peers;
+mod producing;
 mod program;
 mod runner;
 mod slow_peers;
