@@ -41,6 +41,7 @@ BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
 POOL = "src/workers/pool.rs"
 PROTOCOL = "src/protocol.rs"
+JOINING = "src/event_loop/joining.rs"
 SERVER = "src/server/"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
@@ -364,12 +365,32 @@ BUGS = [
     ("w8", LOOP + "send.rs", "self.tell_mark(id);\n        produce_later(&mut self.parts, id);", "self.tell_mark(id);"),
     ("w8", LOOP + "turn.rs", "true => self.serve_producer(id),", "true => (0..2).for_each(|_| self.serve_producer(id)),"),
     ("w8", LOOP + "producing.rs", "connection.filter(|_| wrote_nothing)", "connection.filter(|_| wrote_nothing && room == 0)"),
-    ("w8", LOOP + "producing.rs", "self.flush(id);\n        produce_later(&mut self.parts, id);", "self.flush(id);"),
-    ("w8", LOOP + "transport.rs", "self.core.parts.finish(self.id, CloseReason::Io(error));", "self.core.parts.close_for(self.id, CloseReason::Io(error));"),
+    ("w8", LOOP + "transport.rs", "self.core.parts.finish(self.id, CloseReason::Io(error));", "self.core.parts.finish(self.id, CloseReason::from_error(error));"),
     ("c7", LOOP + "producing.rs", ".filter(|of| of.protocol.is_none());\n            if", ";\n            if"),
     ("c7", LOOP + "parts.rs", "connection.flags.set(Flag::Produces, false);", ""),
     ("f1", "src/framing/forward.rs", "self.$field.produce(transport);", "let _ = transport;"),
     ("adapters", PROTOCOL, "inner.produce(transport);", "let _ = inner;"),
+    ("j1", JOINING, "other.write(rest);\n            other.shutdown_write();", "other.write(rest);"),
+    ("j1", JOINING, "connection.state() == State::ReadClosed) {", "connection.state() == State::ReadClosed && false) {"),
+    ("j1", "src/connection/reading.rs", "self.flags.set(Flag::OverHigh, false);\n        self.retry_reading();", "self.flags.set(Flag::OverHigh, false);"),
+    ("j1", JOINING, "CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),",
+     "CloseReason::Closed | CloseReason::Shutdown => other.close(),"),
+    ("j2", JOINING, "self.with_other(transport, |other| other.pause_reading());", "let _ = transport;"),
+    ("j2", JOINING, "/// It may have waited for this.\n    fn connection_made(&mut self, transport: &mut Transport<'_>) {\n        self.with_other(transport, |other| other.resume_reading());",
+     "fn connection_made(&mut self, transport: &mut Transport<'_>) {\n        let _ = transport;"),
+    ("j2", JOINING, "true => parts.pause_reading(id),", "true => {}"),
+    ("j2", JOINING, "false => parts.resume_reading(id),", "false => {}"),
+    ("j2", JOINING, "            parts.mark_written_to(id);\n", ""),
+    ("j2", "src/connection/reading.rs", "self.limits_mut().pause_reading_over_high = false;", ""),
+    ("j2", "src/connection/reading.rs", "self.flags.set(Flag::OverHigh, false);\n        self.retry_reading();", "self.retry_reading();"),
+    ("j3", JOINING, "_ => other.abort(),", "_ => other.close(),"),
+    ("j3", JOINING, "CloseReason::Closed | CloseReason::Shutdown => other.close(),", "CloseReason::Shutdown => other.close(),"),
+    ("j3", JOINING, "transport.abort_after(timeout);", "transport.end_after(timeout);"),
+    ("j3", JOINING, "self.with_other(transport, |other| other.abort());", ""),
+    ("j3", JOINING, "if a == b {\n        return Err(NotJoined::Itself);\n    }\n", ""),
+    ("j3", JOINING, "return Err(NotJoined::Closing);", "continue;"),
+    ("j3", JOINING, ".filter(|connection| connection.is_alive()).ok_or", ".ok_or"),
+    ("j3", JOINING, " && connection.state() != State::Failing", ""),
     ("adapters", PROTOCOL, "inner.connection_made(transport);", "let _ = inner;"),
     ("adapters", PROTOCOL, "inner.pause_writing(transport);", "let _ = inner;"),
     ("adapters", PROTOCOL, "inner.resume_writing(transport);", "let _ = inner;"),

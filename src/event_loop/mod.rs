@@ -16,6 +16,7 @@ mod guard;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
+pub(crate) mod joining;
 mod life;
 mod listen;
 pub(crate) mod listener;

@@ -28,8 +28,8 @@ impl Core {
             }
             self.end_call(id, out.protocol, result);
         }
+        // It stands on the list again after this, if there is room still.
         self.flush(id);
-        produce_later(&mut self.parts, id);
     }
 }
 

@@ -367,6 +367,7 @@ mod half_closing;
 mod health;
 mod hoarding;
 mod holding;
+mod joining;
 mod judging;
 mod life;
 mod marks;
