@@ -20,6 +20,7 @@ mod datagrams;
 mod dials;
 mod hoards;
 mod ledger;
+mod own_calls;
 mod peers;
 mod program;
 mod reaching;
