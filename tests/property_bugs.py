@@ -113,7 +113,9 @@ BUGS = [
     ("a panic in what reaches a protocol leaves that one's connection", 300, [
         (LOOP + "guard.rs", "self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));", "let _ = panic_message(&*payload);")]),
     ("a protocol gets the timers of the one before it", 300, [
-        (LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.outbox", "        self.outbox")]),
+        (LOOP + "parts.rs", "        let own = connection.take_own();\n", "        let own: Option<Own> = None;\n")]),
+    ("what a protocol waits for comes though an end has begun", 300, [
+        (LOOP + "parts.rs", "        for call in own.calls {\n            self.cancel_completion(call);\n        }\n", "")]),
     ("a timer of a protocol's own is lost where its key is set again", 300, [
         (LOOP + "own_timers.rs", "Ok(timer) => _ = self.reset(timer, deadline),", "Ok(timer) => _ = self.remove(timer),")]),
     ("a lingering connection is never forgotten", 1000, [

@@ -2,6 +2,7 @@
 
 use super::{Connection, Flag, Handover};
 use crate::CloseReason;
+use crate::ids::Id;
 use crate::rate::ReadRate;
 use crate::reason::Timeout;
 use crate::time::heap::Key;
@@ -16,8 +17,8 @@ pub(crate) struct Extras {
     /// The timers of the timeouts that nothing resets.
     handshake: Option<Key>,
     total: Option<Key>,
-    /// The timers that its protocol has set, by the protocol's keys.
-    pub(crate) own_timers: OwnTimers,
+    /// What belongs to its protocol.
+    pub(crate) own: Own,
     /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
 }
@@ -55,6 +56,20 @@ impl Extras {
     }
 }
 
+/// What a protocol waits for: it ends with the protocol, and when an end of the connection begins.
+#[derive(Default)]
+pub(crate) struct Own {
+    pub(crate) timers: OwnTimers,
+    /// Calls that wait for a value. Those that came or were cancelled stay here until there is no room for another one.
+    pub(crate) calls: Vec<Id>,
+}
+
+impl Own {
+    fn is_empty(&self) -> bool {
+        self.timers.0.is_empty() && self.calls.is_empty()
+    }
+}
+
 /// The timers that a protocol has set and that are not due yet, sorted by the protocol's keys.
 #[derive(Default)]
 pub(crate) struct OwnTimers(Vec<(u16, Key)>);
@@ -81,8 +96,8 @@ impl OwnTimers {
         Some(timer)
     }
 
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Key> + use<> {
-        std::mem::take(&mut self.0).into_iter().map(|(_, timer)| timer)
+    pub(crate) fn into_keys(self) -> impl Iterator<Item = Key> {
+        self.0.into_iter().map(|(_, timer)| timer)
     }
 }
 
@@ -112,9 +127,16 @@ impl Connection {
         self.extras.as_mut()?.rate.as_mut()
     }
 
-    /// Whether its protocol may have timers: it was told that the connection is made, and no end has begun.
-    pub(crate) fn may_have_own_timers(&self) -> bool {
+    /// Whether its protocol may wait for something: it was told that the connection is made, and no end has begun.
+    pub(crate) fn may_wait(&self) -> bool {
         self.flags.has(Flag::Made) && self.state().is_timed()
+    }
+
+    /// Takes out what its protocol waits for, if there is anything.
+    #[inline]
+    pub(crate) fn take_own(&mut self) -> Option<Own> {
+        let own = &mut self.extras.as_mut()?.own;
+        (!own.is_empty()).then(|| std::mem::take(own))
     }
 
     /// Returns the timer of a handshake or total timeout.

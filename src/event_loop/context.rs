@@ -17,9 +17,9 @@ use crate::protocol::boxed;
 use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
-    Address, AnyId, Completion, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol,
-    DatagramTransport, Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, NotReached, Rate,
-    RateGroupId, SourceId, TimerId, Transport,
+    Address, AnyId, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport,
+    Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, NotReached, Rate, RateGroupId,
+    SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -411,36 +411,15 @@ impl<'a> Context<'a> {
         self.core.parts.life.is_ending()
     }
 
+    /// Whether the loop stands in memory, and not on the system. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn is_simulated(&self) -> bool {
+        self.core.parts.poller.is_in_memory()
+    }
+
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
         self.core.parts.threads.handle()
-    }
-
-    /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
-    /// with `None` where the other end is dropped without. Unlike what is [posted](Handle::post), `call` stays on this
-    /// thread, so it can hold what is not `Send`. It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going,
-    /// unless it is marked as background. Costs a slot and two allocations.
-    ///
-    /// ```
-    /// # let mut event_loop = switchboard::EventLoop::new()?;
-    /// use std::rc::Rc;
-    /// let question = Rc::new("six times seven");
-    /// let completion = event_loop.context().completion(move |_, answer: Option<u32>| {
-    ///     println!("{question} is {}", answer.expect("the thread does not panic"));
-    /// })?;
-    /// std::thread::spawn(move || completion.complete(6 * 7));
-    /// event_loop.run_until_idle()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `StorageFull` with no slot left.
-    pub fn completion<T: Send + 'static>(
-        &mut self,
-        call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static,
-    ) -> io::Result<Completion<T>> {
-        self.core.parts.completion(call)
     }
 
     /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it

@@ -10,7 +10,7 @@ use super::Core;
 use crate::ids::Id;
 use crate::reason::cannot_start_thread;
 use crate::sys::{Poller, look_up};
-use crate::{Address, Completion};
+use crate::{Address, Completion, Context};
 
 /// What looks names up; blocks, for as long as it takes.
 pub(crate) type Resolver = Arc<dyn Fn(&str, u16) -> Found + Send + Sync>;
@@ -76,7 +76,7 @@ impl Core {
 
     /// A look-up is under way. The loop does not wait for it: the connect that wants it may end before.
     fn await_lookup(&mut self, id: Id) -> io::Result<Completion<Found>> {
-        let completion = self.parts.completion(move |context, found| context.core.looked_up(id, found))?;
+        let completion = Context::new(self).completion(move |context, found| context.core.looked_up(id, found))?;
         self.parts.slots.set_background(completion.id().0, true);
         self.parts.threads.lookups.under_way += 1;
         Ok(completion)

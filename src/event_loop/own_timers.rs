@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Core;
 use super::timers::Due;
-use crate::connection::{Connection, OwnTimers};
+use crate::connection::Connection;
 use crate::ids::Id;
 use crate::time::deadlines::Deadlines;
 
@@ -12,9 +12,9 @@ impl Core {
     pub(super) fn own_timer_is_due(&mut self, id: Id, key: u16) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if let Some(extras) = &mut connection.extras {
-            extras.own_timers.take(key);
+            extras.own.timers.take(key);
         }
-        if connection.may_have_own_timers() {
+        if connection.may_wait() {
             self.parts.counters.timers_fired += 1;
             self.parts.time.look_at_clock_anyway();
             self.call(id, "timer", &mut |protocol, transport| protocol.timer(transport, key));
@@ -26,11 +26,11 @@ impl Core {
 impl Deadlines<Due> {
     /// Sets the timer of a connection's protocol that has this key, in place of the one that had it.
     pub(super) fn set_own(&mut self, id: Id, connection: &mut Connection, key: u16, after: Duration) {
-        if !connection.may_have_own_timers() {
+        if !connection.may_wait() {
             return;
         }
         let deadline = self.after(after);
-        let timers = &mut connection.extras_mut().own_timers;
+        let timers = &mut connection.extras_mut().own.timers;
         match timers.find(key) {
             Ok(timer) => _ = self.reset(timer, deadline),
             Err(place) => timers.insert(place, key, self.set(deadline, Due::Own(key, id.slot, id.generation))),
@@ -39,22 +39,7 @@ impl Deadlines<Due> {
 
     /// Returns whether there was one that would have come.
     pub(super) fn cancel_own(&mut self, connection: &mut Connection, key: u16) -> bool {
-        let timer = connection.extras.as_mut().and_then(|extras| extras.own_timers.take(key));
-        timer.is_some_and(|timer| self.remove(timer).is_some()) && connection.may_have_own_timers()
-    }
-
-    /// Cancels all timers of a connection's protocol: it is replaced, or the connection ends.
-    #[inline]
-    pub(super) fn cancel_all_own(&mut self, connection: &mut Connection) {
-        if let Some(extras) = &mut connection.extras {
-            self.cancel_all(&mut extras.own_timers);
-        }
-    }
-
-    #[inline(never)]
-    pub(super) fn cancel_all(&mut self, timers: &mut OwnTimers) {
-        for timer in timers.take_all() {
-            self.remove(timer);
-        }
+        let timer = connection.extras.as_mut().and_then(|extras| extras.own.timers.take(key));
+        timer.is_some_and(|timer| self.remove(timer).is_some()) && connection.may_wait()
     }
 }

@@ -20,7 +20,7 @@ use super::work::{Discarded, Loss, Work};
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::Buffers;
-use crate::connection::{Connection, Event, Flag, Handover, Settings, State};
+use crate::connection::{Connection, Event, Flag, Handover, Own, Settings, State};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id, Range};
@@ -238,12 +238,12 @@ impl Parts {
             }
             connector.stop().for_each(|slot| self.work.free(slot));
         }
-        let mut handover = None;
+        let (mut handover, mut own) = (None, Own::default());
         if let Some(mut extras) = connection.extras.take() {
             for timer in extras.take_timers().into_iter().flatten() {
                 self.time.remove(timer);
             }
-            self.time.cancel_all(&mut extras.own_timers);
+            own = std::mem::take(&mut extras.own);
             if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
                 self.time.remove(timer);
             }
@@ -256,7 +256,18 @@ impl Parts {
         if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
             self.time.remove(timer);
         }
+        self.cancel_own(own);
         handover
+    }
+
+    /// Cancels what a protocol waits for: it is replaced, or its connection ends.
+    fn cancel_own(&mut self, own: Own) {
+        for timer in own.timers.into_keys() {
+            self.time.remove(timer);
+        }
+        for call in own.calls {
+            self.cancel_completion(call);
+        }
     }
 
     /// Ends a connection for the reason with which its end began.
@@ -343,7 +354,6 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
             return self.work.discard(Discarded::Protocol(protocol));
         };
-        self.time.cancel_all_own(connection);
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
         // The low mark was the old one's, and so was what it produced.
@@ -351,8 +361,12 @@ impl Parts {
         connection.flags.set(Flag::Produces, false);
         // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
         let offers = connection.has_input();
+        let own = connection.take_own();
         if let Some(old) = connection.protocol.replace(protocol) {
             self.work.discard(Discarded::Protocol(old));
+        }
+        if let Some(own) = own {
+            self.cancel_own(own);
         }
         if offers {
             self.carry_over(id);
@@ -362,7 +376,9 @@ impl Parts {
     pub(crate) fn close(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.close_after_end() {
-            self.time.cancel_all_own(connection);
+            if let Some(own) = connection.take_own() {
+                self.cancel_own(own);
+            }
             self.see_to_end(id);
         } else {
             self.close_for(id, CloseReason::Closed);
@@ -376,7 +392,9 @@ impl Parts {
             let reason = connection.take_begun().unwrap_or(reason);
             self.finish(id, reason);
         } else if connection.close(reason) {
-            self.time.cancel_all_own(connection);
+            if let Some(own) = connection.take_own() {
+                self.cancel_own(own);
+            }
             self.see_to_end(id);
         }
     }
@@ -390,7 +408,9 @@ impl Parts {
             self.work.discard(Discarded::Receiver(receiver));
             return false;
         }
-        self.time.cancel_all_own(connection);
+        if let Some(own) = connection.take_own() {
+            self.cancel_own(own);
+        }
         self.see_to_end(id);
         true
     }
@@ -398,8 +418,9 @@ impl Parts {
     pub(crate) fn shutdown_write(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.shutdown_write();
-            if connection.is_closing() {
-                self.time.cancel_all_own(connection);
+            let own = if connection.is_closing() { connection.take_own() } else { None };
+            if let Some(own) = own {
+                self.cancel_own(own);
             }
             self.see_to_end(id);
         }

@@ -35,6 +35,10 @@ impl<'a> Transport<'a> {
         Transport { core, id }
     }
 
+    pub(super) fn core(&mut self) -> &mut Core {
+        self.core
+    }
+
     /// The connection's name in its loop.
     pub fn id(&self) -> ConnectionId {
         ConnectionId(self.id)

@@ -59,7 +59,7 @@ impl Children {
         mut spawn: Spawn,
         client: &Address,
         end: impl FnOnce(&mut Context<'_>, Result<Outcome, WorkError>) + 'static,
-    ) -> io::Result<()> {
+    ) {
         if let Some(client) = client.as_inet() {
             spawn.command.env("REMOTE_ADDR", client.ip().to_string()).env("REMOTE_PORT", client.port().to_string());
         }
@@ -82,12 +82,7 @@ impl Children {
             children.lock().children.remove(&number);
             end(context, outcome);
         };
-        if let Err(error) = pool.submit(context, None, work, over) {
-            timer.map(|timer| context.cancel_timer(timer));
-            self.lock().children.remove(&number);
-            return Err(error);
-        }
-        Ok(())
+        pool.submit(context, None, work, over);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -55,12 +55,14 @@ impl Handling {
             Way::Threads(pool, make) => {
                 let (make, end, client) = (make.clone(), self.end_for(&client), client.clone());
                 let work = move || task.run(&mut *make(), client, deadline);
-                pool.submit(context, None, work, end).map(|_| ())
+                pool.submit(context, None, work, end);
+                Ok(())
             }
             #[cfg(unix)]
             Way::Processes(pool, command, children) => {
                 let (command, end) = (command(&client), self.end_for(&client));
-                children.begin(context, pool, Spawn { command, task, timeout: self.timeout }, &client, end)
+                children.begin(context, pool, Spawn { command, task, timeout: self.timeout }, &client, end);
+                Ok(())
             }
         };
         if let Err(error) = begun {

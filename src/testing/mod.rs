@@ -128,6 +128,7 @@
 //! | a protocol that was replaced while it was reached comes back | 300 |
 //! | a panic in what reaches a protocol leaves that one's connection | 300 |
 //! | a protocol gets the timers of the one before it | 300 |
+//! | what a protocol waits for comes though an end has begun | 300 |
 //! | a timer of a protocol's own is lost where its key is set again | 300 |
 //! | a lingering connection is never forgotten | 1,000 |
 //! | the quick path goes on though its callback did something | 1,000 |

@@ -380,6 +380,7 @@ mod marks;
 mod memory;
 mod names;
 mod overload;
+mod own_calls;
 #[cfg(feature = "testing")]
 mod own_timers;
 mod panics;

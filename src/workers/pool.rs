@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::error::{cannot_start_thread, panic_message};
-use switchboard::{Completion, Context, escape};
+use switchboard::{Completion, Context, TimerId, Transport, escape};
 
 /// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
 /// loop's thread, as Twisted's `deferToThread` and asyncio's `run_in_executor` do it.
@@ -36,7 +36,7 @@ use switchboard::{Completion, Context, escape};
 /// let sum = || (1..=1_000_000_u64).sum::<u64>();
 /// pool.submit(&mut event_loop.context(), None, sum, |_, sum| {
 ///     assert_eq!(sum.expect("it does not panic"), 500_000_500_000);
-/// })?;
+/// });
 /// event_loop.run_until_idle()?;
 /// # Ok(())
 /// # }
@@ -77,6 +77,8 @@ struct State {
 
 /// Work and its answer, of whatever type.
 trait Task: Send {
+    /// Returns whether somebody waits for it still.
+    fn is_wanted(&self) -> bool;
     fn run(&mut self);
     fn answer(self: Box<Self>);
 }
@@ -103,6 +105,15 @@ pub struct Job {
     answer: Weak<dyn Withdraw>,
 }
 
+/// Has work never begin once its answer is not wanted any more.
+struct Withdrawal(Job);
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        self.0.withdraw();
+    }
+}
+
 /// Why there is no result of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -113,6 +124,8 @@ pub enum WorkError {
     TimedOut,
     /// The pool ended before the work began.
     Dropped,
+    /// The pool has not taken it, for this reason: too much work is waiting, or no thread can be started.
+    Refused(String),
 }
 
 impl WorkerPool {
@@ -135,49 +148,123 @@ impl WorkerPool {
     /// called with [`WorkError::TimedOut`]; work that has not begun by then never will, and what it returns later is
     /// dropped.
     ///
+    /// `done` is called in any case, and never by this method: with [`WorkError::Refused`] if `queue_max` jobs are waiting or
+    /// not one thread can be started, with [`WorkError::Dropped`] if the pool was [shut down](WorkerPool::shutdown). `work`
+    /// is not called then. (Only a loop with no slot left for it, of some billions, logs an error and calls neither.)
+    ///
     /// It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going until `done` was called. Costs a lock and a few
-    /// allocations.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` with `queue_max` jobs waiting, `BrokenPipe` once the pool was [shut down](WorkerPool::shutdown),
-    /// `StorageFull` with no slot left in the loop, and what the system says where not one thread can be started. Neither
-    /// closure is called then.
+    /// allocations. In a simulated loop `work` is done on the loop's thread, between callbacks, and takes no time.
     pub fn submit<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
         timeout: Option<Duration>,
         work: impl FnOnce() -> T + Send + 'static,
         done: impl FnOnce(&mut Context<'_>, Result<T, WorkError>) + 'static,
-    ) -> io::Result<Job> {
+    ) -> Job {
+        let (job, answer, timer) = self.begin(context, timeout);
+        let completion = context.completion(move |context, result: Option<Result<T, WorkError>>| {
+            timer.map(|timer| context.cancel_timer(timer));
+            done(context, result.unwrap_or(Err(WorkError::Dropped)));
+        });
+        self.queue(context, (&job, answer, timer), completion, work);
+        job
+    }
+
+    /// As [`submit`](WorkerPool::submit), for a connection: `done` is called with its protocol, between callbacks. `P` is the
+    /// protocol's type, or that of what it wraps, as of [`Transport::with_protocol`]; a method of it does well as `done`.
+    ///
+    /// It belongs to the protocol, as its [timers](Transport::set_timer) do. When another protocol takes its place, or an end
+    /// of the connection begins, `done` is dropped, and work that has not begun never will. Before
+    /// [`connection_made`](crate::Protocol::connection_made), and once the connection is closing, this does nothing. If the
+    /// protocol is no `P` an error is logged, and the result dropped.
+    ///
+    /// ```
+    /// use switchboard::workers::{WorkError, WorkerPool};
+    /// use switchboard::{Protocol, Transport};
+    ///
+    /// struct Squares {
+    ///     pool: WorkerPool, // a clone is the same pool
+    /// }
+    ///
+    /// impl Squares {
+    ///     fn squared(&mut self, transport: &mut Transport<'_>, square: Result<usize, WorkError>) {
+    ///         match square {
+    ///             Ok(square) => transport.write(format!("{square}\n").as_bytes()),
+    ///             Err(error) => transport.fail(error),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// impl Protocol for Squares {
+    ///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         let number = data.len();
+    ///         self.pool.submit_for(transport, None, move || number * number, Squares::squared);
+    ///         number
+    ///     }
+    /// }
+    /// ```
+    pub fn submit_for<P: 'static, T: Send + 'static>(
+        &self,
+        transport: &mut Transport<'_>,
+        timeout: Option<Duration>,
+        work: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(&mut P, &mut Transport<'_>, Result<T, WorkError>) + 'static,
+    ) -> Job {
+        let (job, answer, timer) = self.begin(&mut transport.context(), timeout);
+        // The loop waits for the call; once that is cancelled, for nothing.
+        timer.map(|timer| transport.context().set_background(timer, true));
+        let withdrawal = Withdrawal(job.clone());
+        let completion = transport.completion(move |protocol: &mut P, transport, result: Option<_>| {
+            timer.map(|timer| transport.context().cancel_timer(timer));
+            done(protocol, transport, result.unwrap_or(Err(WorkError::Dropped)));
+            drop(withdrawal);
+        });
+        self.queue(&mut transport.context(), (&job, answer, timer), completion, work);
+        job
+    }
+
+    /// A job that is not queued yet, where its answer will go, and the timer that ends the wait for it.
+    fn begin<T: Send + 'static>(
+        &self,
+        context: &mut Context<'_>,
+        timeout: Option<Duration>,
+    ) -> (Job, Arc<Answer<T>>, Option<TimerId>) {
         let shared = &self.owners.shared;
         let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
         let answer = Arc::new(Answer(Mutex::new(None)));
         let job = Job { number, shared: Arc::downgrade(shared), answer: Arc::downgrade(&answer) as Weak<dyn Withdraw> };
         let (expired, late) = (job.clone(), Arc::downgrade(&answer));
         let timer = timeout.map(|timeout| context.call_later(timeout, move |_| expired.expire(&late)));
-        let completion = context.completion(move |context, result: Option<Result<T, WorkError>>| {
-            timer.map(|timer| context.cancel_timer(timer));
-            done(context, result.unwrap_or(Err(WorkError::Dropped)));
-        });
-        let queued = completion.and_then(|completion| {
-            let id = completion.id();
-            *answer.lock() = Some(completion);
-            let queued = shared.enqueue(number, Box::new(Work { work: Some(work), result: None, answer }));
-            queued.inspect_err(|_| {
-                context.cancel_completion(id);
-            })
-        });
-        match queued {
-            Ok(None) => Ok(job),
-            Ok(Some(error)) => {
-                context.warn(format_args!("a pool has fewer threads than it may have: {error}"));
-                Ok(job)
-            }
+        (job, answer, timer)
+    }
+
+    /// Queues a job, or has its answer say why not.
+    fn queue<T: Send + 'static>(
+        &self,
+        context: &mut Context<'_>,
+        (job, answer, timer): (&Job, Arc<Answer<T>>, Option<TimerId>),
+        completion: io::Result<Completion<Result<T, WorkError>>>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) {
+        match completion {
+            Ok(completion) => *answer.lock() = Some(completion),
             Err(error) => {
                 timer.map(|timer| context.cancel_timer(timer));
-                Err(error)
+                if error.kind() != io::ErrorKind::NotConnected {
+                    log::error!("work is dropped, since the loop cannot wait for it: {error}");
+                }
+                return;
             }
+        }
+        let task = Box::new(Work { work: Some(work), result: None, answer: answer.clone() });
+        let queued = match context.is_simulated() {
+            true => Ok(run_here(context, task)),
+            false => self.owners.shared.enqueue(job.number, task),
+        };
+        match queued {
+            Ok(None) => {}
+            Ok(Some(error)) => context.warn(format_args!("a pool has fewer threads than it may have: {error}")),
+            Err(why) => answer.give(Err(why)),
         }
     }
 
@@ -212,19 +299,19 @@ impl PoolInner {
     }
 
     /// Queues a task. If one more thread for it cannot be started, and there are others, returns why.
-    fn enqueue(self: &Arc<PoolInner>, number: u64, task: Box<dyn Task>) -> io::Result<Option<io::Error>> {
+    fn enqueue(self: &Arc<PoolInner>, number: u64, task: Box<dyn Task>) -> Result<Option<io::Error>, WorkError> {
         let mut state = self.lock();
         if state.closed {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the pool was shut down"));
+            return Err(WorkError::Dropped);
         }
         let free = state.idle + (self.threads_max - state.threads);
         if state.queue.len() >= self.queue_max.saturating_add(free) {
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, "too much work is waiting for the pool"));
+            return Err(WorkError::Refused("too much work is waiting".to_owned()));
         }
         let needs_thread = state.idle <= state.queue.len() && state.threads < self.threads_max;
         let not_started = if needs_thread { self.start_thread(&mut state).err() } else { None };
         match not_started {
-            Some(error) if state.threads == 0 => return Err(error),
+            Some(error) if state.threads == 0 => return Err(WorkError::Refused(error.to_string())),
             _ => state.queue.insert(number, task),
         };
         drop(state);
@@ -279,6 +366,20 @@ impl PoolInner {
     }
 }
 
+/// Does a task on the thread of a loop that is simulated, by way of its queue.
+fn run_here(context: &mut Context<'_>, mut task: Box<dyn Task>) -> Option<io::Error> {
+    let call = context.completion(move |_, _: Option<()>| {
+        if task.is_wanted() {
+            task.run();
+            task.answer();
+        }
+    });
+    match call {
+        Ok(call) => call.complete(()).err().map(|()| io::ErrorKind::NotConnected.into()),
+        Err(error) => Some(error),
+    }
+}
+
 /// Does work that may panic.
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
@@ -298,6 +399,10 @@ fn guarded(code: impl FnOnce()) {
 }
 
 impl<T: Send + 'static, W: FnOnce() -> T + Send> Task for Work<T, W> {
+    fn is_wanted(&self) -> bool {
+        self.answer.lock().is_some()
+    }
+
     fn run(&mut self) {
         let Some(work) = self.work.take() else { return };
         self.result = Some(caught(work));
@@ -357,6 +462,7 @@ impl fmt::Display for WorkError {
             WorkError::Panic(message) => write!(f, "it panicked: {}", escape(message.as_bytes())),
             WorkError::TimedOut => f.write_str("it was not done in time"),
             WorkError::Dropped => f.write_str("its pool ended before it began"),
+            WorkError::Refused(why) => write!(f, "its pool has refused it: {why}"),
         }
     }
 }

@@ -9,8 +9,8 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::rc::Rc;
 
-use switchboard::workers::{EventLoopGroup, LoopFailure, WorkerPool};
-use switchboard::{ConnectError, Protocol, Transport};
+use switchboard::workers::{EventLoopGroup, LoopFailure, WorkError, WorkerPool};
+use switchboard::{ConnectError, Context, Protocol, Transport};
 
 use crate::support::{event_loop, turn_until};
 
@@ -65,12 +65,18 @@ fn a_pool() {
     require_no_threads();
     let mut event_loop = event_loop();
     let pool = WorkerPool::new(NonZeroUsize::new(4).unwrap(), 10);
+    let refused = Rc::new(RefCell::new(Vec::new()));
     for _ in 0..3 {
-        let submitted = pool.submit(&mut event_loop.context(), None, || (), |_, _| panic!("it was refused"));
-        let error = submitted.unwrap_err();
-        assert!(error.to_string().starts_with("cannot start a thread: "), "{error}");
+        let refused = refused.clone();
+        let note = move |_: &mut Context<'_>, done: Result<(), WorkError>| refused.borrow_mut().push(done.unwrap_err());
+        pool.submit(&mut event_loop.context(), None, || (), note);
     }
     event_loop.run_until_idle().unwrap();
+    let refused = refused.take();
+    assert_eq!(refused.len(), 3);
+    for why in refused {
+        assert!(matches!(&why, WorkError::Refused(why) if why.starts_with("cannot start a thread: ")), "{why}");
+    }
 }
 
 /// Notes why it was not connected.

@@ -6,6 +6,7 @@ use super::commands::{command, post};
 use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
+use super::own_calls;
 use super::producing::{self, Producing};
 use super::program::{Program, make};
 use super::reaching::reach;
@@ -15,7 +16,7 @@ use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
 
 /// One thing that is done to a connection: by its own callback, or by whoever has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    match ledger.random.below(62) {
+    match ledger.random.below(64) {
         0..=21 => write(ledger, transport, index),
         22 => close(ledger, transport, index),
         23 => fail(ledger, transport, index),
@@ -35,13 +36,14 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
         55 | 56 => set_answering(ledger, transport, index),
         57..=59 => set_own(ledger, transport, index),
         60 => cancel_own(ledger, transport, index),
+        61 | 62 => own_calls::ask(ledger, transport, index),
         _ => {}
     }
 }
 
 /// One thing that is done to anything else of a host's loop.
 pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    match ledger.random.below(31) {
+    match ledger.random.below(33) {
         0..=9 => another(ledger, context, host),
         10 | 11 => cancel(ledger, context, host),
         12 => reset(ledger, context, host),
@@ -53,6 +55,7 @@ pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: u
         21..=23 => connect(ledger, context, host),
         24..=26 => datagrams::act(ledger, context, host),
         27..=29 => reach(ledger, context, host),
+        30 | 31 => own_calls::go_on(ledger, context, host),
         _ => {
             let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
             set_timer(ledger, context, connection);

@@ -186,6 +186,8 @@ fn connection_at_rest(
     ledger.check(!flushed && state != State::Failing, || format!("{id} is {state:?} with nothing left to do"));
     if state.is_timed() {
         if let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) {
+            let untold = ledger.has_untold_value(index);
+            ledger.check(!untold, || format!("a value was given to {id}'s protocol, which is not told ({state:?})"));
             let overdue = ledger.has_own_overdue(index, now);
             ledger.check(!overdue, || format!("a timer of {id}'s protocol is due, and nobody sees to it ({state:?})"));
         }

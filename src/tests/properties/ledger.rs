@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::coverage::Coverage;
 use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
+use super::own_calls::Call;
 use super::producing::Producing;
 use super::timers::Timer;
 use crate::testing::Random;
@@ -67,6 +68,8 @@ pub(super) struct Ledger {
     pub(super) restored: usize,
     /// How many protocols there are.
     pub(super) protocols: usize,
+    /// What protocols wait for.
+    pub(super) calls: Vec<Call>,
     /// Whose callback runs: its connection, and which of its protocols it is.
     pub(super) inside: Option<(usize, u32)>,
 }
@@ -225,6 +228,7 @@ impl Ledger {
             write_bound: 0,
             restored: 0,
             protocols: 0,
+            calls: Vec::new(),
             inside: None,
         }
     }

@@ -21,6 +21,7 @@ mod dials;
 mod hoards;
 mod joined;
 mod ledger;
+mod own_calls;
 mod peers;
 mod producing;
 mod program;

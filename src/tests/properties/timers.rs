@@ -153,7 +153,7 @@ pub(super) fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
 }
 
 /// Whether a protocol may have timers of its own: an end may have begun that nobody has asked for here.
-fn may_have_own(ledger: &Ledger, transport: &Transport<'_>, connection: usize) -> bool {
+pub(super) fn may_have_own(ledger: &Ledger, transport: &Transport<'_>, connection: usize) -> bool {
     let shown = format!("{transport:?}");
     let is_timed =
         ["Open", "ReadClosed", "FinQueued", "WriteClosed"].iter().any(|state| shown.contains(&format!("({state})")));

@@ -18,7 +18,7 @@ fn work_is_done_elsewhere_and_answered_here() {
         let done = move |_: &mut switchboard::Context<'_>, result: Result<u32, WorkError>| {
             results.borrow_mut().push(result.map_err(|error| error.to_string()));
         };
-        pool.submit(&mut event_loop.context(), deadline, work, done).unwrap()
+        pool.submit(&mut event_loop.context(), deadline, work, done)
     };
     submit(None, || 6 * 7);
     submit(Some(Duration::from_secs(60)), || panic!("not today"));
