@@ -368,6 +368,8 @@ mod rates;
 mod reading;
 mod reconnecting;
 mod reentering;
+#[cfg(unix)]
+mod refusing;
 mod repeating;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;

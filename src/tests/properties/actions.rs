@@ -7,6 +7,7 @@ use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
 use super::program::{Program, make};
+use super::refusals::REFUSAL;
 use super::timers::{cancel, reset, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
@@ -348,7 +349,7 @@ pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
 pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: Vec<std::net::SocketAddr>) {
     let number = ledger.listeners.len();
     let backlog = [1, 16, 1024][ledger.random.below(3) as usize];
-    let (count, listen) = (at.len(), Listen::at(at).backlog(backlog));
+    let (count, listen) = (at.len(), Listen::at(at).backlog(backlog).refusal(REFUSAL));
     let listened = context.listen(listen, move |context, client| {
         with(|ledger| {
             let client = client.as_inet()?;

@@ -22,6 +22,7 @@ mod hoards;
 mod ledger;
 mod peers;
 mod program;
+mod refusals;
 mod runner;
 mod slow_peers;
 mod system;
