@@ -27,11 +27,14 @@ use std::time::{Duration, Instant};
 
 use bounds::Bounds;
 use resp::{After, Answers, Begun, Call, Facts, Parser, REQUEST_BYTES_MAX, Session, Store, execute};
-use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Protocol, Timeout, TimerId, Transport};
+use switchboard::{CloseReason, Context, EventLoop, Limit, Limits, Listen, Protocol, Timeout, TimerId, Transport};
 
 const STORED_BYTES_MAX: usize = 256 << 20;
 
 const MAXMEMORY: &str = "--maxmemory=";
+
+/// What a client is told that may not have one more connection.
+const REFUSAL: &str = "-ERR max number of clients reached\r\n";
 
 /// The memory of requests of which a part is there, all together.
 const HELD_BYTES_MAX: usize = 128 << 20;
@@ -260,7 +263,8 @@ fn main() -> Result<(), support::Failure> {
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
     let server = Server::new(stored_bytes_max, HELD_BYTES_MAX);
     let mut ids = 1..;
-    let listener = event_loop.context().listen(address, move |_, _| Some(Client::new(&server, ids.next()?)));
+    let listen = Listen::at(address).refusal(REFUSAL);
+    let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(&server, ids.next()?)));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

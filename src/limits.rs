@@ -11,7 +11,8 @@ use crate::Rate;
 pub enum WhenFull {
     /// Accepting stops, and they wait in the backlog until somebody leaves.
     Wait,
-    /// They are accepted and closed at once.
+    /// They are accepted and closed at once, and told why if their listener has a
+    /// [`refusal`](crate::Listen::refusal).
     Refuse,
 }
 

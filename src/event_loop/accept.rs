@@ -102,7 +102,7 @@ impl Core {
             listener = again;
         }
         if is_refused {
-            return self.parts.turn_away(id, socket);
+            return self.parts.turn_away(id, socket, true);
         }
         let settings = listener.settings.clone();
         let answer = self.guard_often("a factory", |core| factory(&mut Context::new(core), &peer));
@@ -112,7 +112,7 @@ impl Core {
             }
             Some(protocol) => {
                 self.drop_guarded(protocol);
-                self.parts.turn_away(id, socket);
+                self.parts.turn_away(id, socket, false);
             }
             None => {
                 socket.reset();
@@ -309,17 +309,30 @@ impl Parts {
         self.loop_has_room();
     }
 
-    /// Closes the socket of a peer that is refused; by a reset where it was fed with output unsent (X5).
+    /// Closes the socket of a peer that is refused; by a reset where it was fed with output unsent (X5). Where a cap is the
+    /// reason, and its listener has something to say to that, it is told first.
     #[cold]
-    fn turn_away(&mut self, id: Id, socket: sys::Stream) {
+    fn turn_away(&mut self, id: Id, socket: sys::Stream, is_capped: bool) {
         self.counters.connections_refused += 1;
         let rest = match self.slots.listener_mut(id) {
             Some(listener) => listener.take_rest(),
             None => self.admission.take_orphaned_rest(),
         };
-        match rest {
-            Some((_, unsent)) if !unsent.is_empty() => socket.reset(),
-            _ => drop(socket),
+        let listener = self.slots.listener(id).filter(|listener| is_capped && !listener.refusal.is_empty());
+        match (rest, listener) {
+            (Some((_, unsent)), _) if !unsent.is_empty() => socket.reset(),
+            (_, None) => drop(socket),
+            (_, Some(listener)) => {
+                let (refused, limits) = (&mut self.admission.refused, &listener.settings.limits);
+                if let Some(until) = refused.tell(socket, &listener.refusal, limits, self.time.now()) {
+                    match refused.timer {
+                        Some(timer) => self.time.bring_nearer(timer, until),
+                        None => refused.timer = Some(self.time.set(until, Due::Refused)),
+                    }
+                    // Its descriptor is still in use.
+                    return;
+                }
+            }
         }
         self.descriptor_closed();
     }

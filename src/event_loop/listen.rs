@@ -17,9 +17,17 @@ use crate::{Address, Limits, Listen};
 
 impl Parts {
     pub(crate) fn listen(&mut self, mut listen: Listen, factory: Factory) -> io::Result<Id> {
-        let limits = listen.take_limits();
-        let sockets = self.life.check_listens().and_then(|()| open(&self.poller, listen));
-        self.add_listener(sockets, limits, factory)
+        let (limits, refusal) = (listen.take_limits(), listen.take_refusal());
+        let opened = self.life.check_listens().and_then(|()| Ok((refusal?, open(&self.poller, listen)?)));
+        let (refusal, sockets) = match opened {
+            Ok((refusal, sockets)) => (refusal, Ok(sockets)),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let id = self.add_listener(sockets, limits, factory)?;
+        if let Some(listener) = self.slots.listener_mut(id) {
+            listener.refusal = refusal;
+        }
+        Ok(id)
     }
 
     /// Adds a listener, whose limits are the loop's unless it has its own.

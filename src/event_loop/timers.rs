@@ -35,6 +35,8 @@ pub(super) enum Due {
     Confirm,
     /// Reads for which the kernel lacked memory are done again.
     Read,
+    /// Peers that were refused and told so have had the time to read it.
+    Refused,
 }
 
 const _: () = assert!(size_of::<Due>() == 16);
@@ -102,8 +104,7 @@ impl Awaited for Due {
         match self {
             Due::Once(once) => !once.background,
             Due::Every(every) => !every.background,
-            Due::Of(..) | Due::Own(..) => false,
-            Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => false,
+            _ => false,
         }
     }
 
@@ -111,8 +112,7 @@ impl Awaited for Due {
         match self {
             Due::Once(once) => once.background = background,
             Due::Every(every) => every.background = background,
-            Due::Of(..) | Due::Own(..) => return false,
-            Due::RateGroup(_) | Due::Shutdown | Due::Decay | Due::Confirm | Due::Read => return false,
+            _ => return false,
         }
         true
     }
@@ -130,6 +130,7 @@ impl fmt::Debug for Due {
             Due::Decay => f.write_str("Decay"),
             Due::Confirm => f.write_str("Confirm"),
             Due::Read => f.write_str("Read"),
+            Due::Refused => f.write_str("Refused"),
         }
     }
 }
@@ -195,6 +196,11 @@ impl Core {
             Due::Decay => self.parts.decay(),
             Due::Confirm => self.parts.confirm_reads(),
             Due::Read => self.parts.read_again(),
+            Due::Refused => {
+                let next = self.parts.admission.refused.release(now);
+                self.parts.admission.refused.timer = next.map(|next| self.parts.time.set(next, Due::Refused));
+                self.parts.descriptor_closed();
+            }
             Due::Every(_) => unreachable!("it was not one above"),
         }
     }
@@ -354,8 +360,12 @@ impl Parts {
         self.admission.begin_lingering(deadline, timer, id);
     }
 
-    /// Gives the oldest lingering connection up; `false` where there is none.
+    /// Gives up the oldest of the peers that were refused or, if there are none, the oldest lingering connection. Returns
+    /// `false` if there is none of these either.
     pub(super) fn give_up_lingering(&mut self) -> bool {
+        if self.admission.refused.give_up() {
+            return true;
+        }
         let Some(id) = self.admission.take_oldest_lingering() else { return false };
         self.finish_begun(id);
         true

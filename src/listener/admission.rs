@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Listener;
 use super::lingering::Lingering;
+use super::refused::Refused;
 use crate::ids::Id;
 use crate::limits::WhenFull;
 use crate::sys::Rest;
@@ -17,6 +18,8 @@ pub(crate) struct Admission {
     /// How many connections have a socket.
     live: usize,
     lingering: Lingering,
+    /// Peers that were refused and told so.
+    pub(crate) refused: Refused,
     /// Listeners that wait for a descriptor.
     backing_off: Vec<Id>,
     /// Listeners that wait for the loop to have fewer connections.
@@ -31,6 +34,7 @@ impl Admission {
             connections_max: connections_max.unwrap_or(usize::MAX),
             live: 0,
             lingering: Lingering::default(),
+            refused: Refused::default(),
             backing_off: Vec::new(),
             waiting: Vec::new(),
             orphaned_rest: None,
@@ -150,8 +154,9 @@ impl Admission {
 /// What the tests of the guarantees look at.
 #[cfg(all(test, feature = "testing"))]
 impl Admission {
-    pub(crate) fn counts(&self) -> [(&'static str, usize); 2] {
-        [("lingering", self.lingering.len()), ("backing off", self.backing_off.len())]
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 3] {
+        let refused = self.refused.len();
+        [("lingering", self.lingering.len()), ("refused", refused), ("backing off", self.backing_off.len())]
     }
 }
 

@@ -79,6 +79,7 @@ impl Feeder {
 pub struct SharedBacklog {
     backlog: Arc<Backlog>,
     limits: Option<Limits>,
+    refusal: Vec<u8>,
 }
 
 #[cfg(feature = "workers")]
@@ -86,7 +87,8 @@ impl SharedBacklog {
     /// One for so many listeners, each with the limits of what they listen on together.
     pub fn new(listeners: usize, listen: &Listen) -> SharedBacklog {
         // What waits in it was accepted since one of them had room: it needs no bound of its own.
-        SharedBacklog { backlog: Arc::new(Backlog::new(listeners, usize::MAX)), limits: listen.own_limits().cloned() }
+        let backlog = Arc::new(Backlog::new(listeners, usize::MAX));
+        SharedBacklog { backlog, limits: listen.own_limits().cloned(), refusal: listen.own_refusal().to_vec() }
     }
 
     /// Makes the listener of this number, which takes from it.
@@ -102,7 +104,11 @@ impl SharedBacklog {
         factory: Factory,
     ) -> io::Result<ListenerId> {
         let (backlog, limits) = (self.backlog.clone(), self.limits.clone());
-        context.core.parts.add_fed_listener(backlog, number, address, limits, factory).map(ListenerId)
+        let id = context.core.parts.add_fed_listener(backlog, number, address, limits, factory)?;
+        if let Some(listener) = context.core.parts.slots.listener_mut(id) {
+            listener.refusal = self.refusal.clone();
+        }
+        Ok(ListenerId(id))
     }
 
     /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of

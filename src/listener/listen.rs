@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 
 #[cfg(unix)]
 use crate::UnixAddress;
+use crate::listener::refused::REFUSAL_BYTES_MAX;
 #[cfg(feature = "workers")]
 use crate::sys;
 use crate::{Address, Limits};
@@ -61,6 +62,7 @@ pub struct Listen {
     targets: Vec<Target>,
     limits: Option<Limits>,
     backlog: Option<u32>,
+    refusal: Vec<u8>,
     shares_port: bool,
 }
 
@@ -89,6 +91,9 @@ impl Listen {
         self.targets.extend(other.targets);
         self.limits = self.limits.or(other.limits);
         self.backlog = self.backlog.or(other.backlog);
+        if self.refusal.is_empty() {
+            self.refusal = other.refusal;
+        }
         self.shares_port |= other.shares_port;
         self
     }
@@ -125,6 +130,36 @@ impl Listen {
         self
     }
 
+    /// What a peer is sent before its connection is closed, where a cap refuses it (rule [A4](crate::guide::rules#a4)):
+    /// [`connections_per_peer_max`](Limits::connections_per_peer_max), or
+    /// [`connections_max`](Limits::connections_max) and
+    /// [`loop_connections_max`](crate::LoopLimits::loop_connections_max) where
+    /// [`when_full`](Limits::when_full) is [`Refuse`](crate::WhenFull::Refuse). An empty one, the default, is not sent; nor
+    /// is any to who is turned away by the factory.
+    ///
+    /// ```
+    /// use switchboard::{Limits, Listen, WhenFull};
+    ///
+    /// let limits = Limits::default().with_connections_max(100).with_when_full(WhenFull::Refuse);
+    /// let mail = Listen::at(std::net::SocketAddr::from(([127, 0, 0, 1], 2525)))
+    ///     .limits(limits)
+    ///     .refusal("421 too many connections\r\n");
+    /// # let _ = mail;
+    /// ```
+    ///
+    /// It is sent in one piece, and the end of the stream behind it. Then the socket is held, without a place in the loop,
+    /// for [`linger_timeout`](Limits::linger_timeout), so that what the peer has sent or still sends does not have the
+    /// kernel send a reset, which can destroy what it has not read yet. A loop holds 64 such sockets at most: the oldest is
+    /// closed for a further one, and any where descriptors run out. Behind a proxy it is the proxy that is sent this, and
+    /// passes it on.
+    ///
+    /// Listening fails by `InvalidInput` where it has more than 4,096 bytes, as many as the kernel takes of a new connection
+    /// at once; where it takes less the peer is reset.
+    pub fn refusal(mut self, bytes: impl Into<Vec<u8>>) -> Listen {
+        self.refusal = bytes.into();
+        self
+    }
+
     /// Whether other sockets may listen on the same TCP address, if each of them says so (`SO_REUSEPORT`). On Linux the
     /// kernel then chooses among them for each connection; a second program of the same user gets a share. Elsewhere, and
     /// for Unix sockets and in simulations, listening fails by `Unsupported`. Default false.
@@ -134,7 +169,7 @@ impl Listen {
     }
 
     fn new(targets: Vec<Target>) -> Listen {
-        Listen { targets, limits: None, backlog: None, shares_port: false }
+        Listen { targets, limits: None, backlog: None, refusal: Vec::new(), shares_port: false }
     }
 
     /// One that fails by `Unsupported`. Not part of the public interface.
@@ -148,6 +183,11 @@ impl Listen {
         self.limits.as_ref()
     }
 
+    #[cfg(feature = "workers")]
+    pub(crate) fn own_refusal(&self) -> &[u8] {
+        &self.refusal
+    }
+
     /// Of TCP addresses alone, as many as there are loops: each with sockets of its own, which listen already and share the
     /// ports of the first. Others, and where ports are not shared, are given back whole. Not part of the public interface.
     #[cfg(feature = "workers")]
@@ -157,7 +197,8 @@ impl Listen {
         let Some(mut addresses) = addresses.filter(|_| sys::Listener::SHARES_PORTS) else { return Ok(Err(self)) };
         let mut shares = Vec::new();
         for _ in 0..loops {
-            let mut share = Listen { limits: self.limits.clone(), ..Listen::new(Vec::new()) };
+            let (limits, refusal) = (self.limits.clone(), self.refusal.clone());
+            let mut share = Listen { limits, refusal, ..Listen::new(Vec::new()) };
             for address in &mut addresses {
                 let socket = sys::Listener::bind_tcp(*address, self.backlog.unwrap_or(BACKLOG), true)?;
                 // The others take the port that the first one got.
@@ -171,6 +212,15 @@ impl Listen {
 
     pub(crate) fn take_limits(&mut self) -> Option<Limits> {
         self.limits.take()
+    }
+
+    /// Takes what refused peers are sent.
+    pub(crate) fn take_refusal(&mut self) -> io::Result<Vec<u8>> {
+        if self.refusal.len() > REFUSAL_BYTES_MAX {
+            let why = format!("a refusal has at most {REFUSAL_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(std::mem::take(&mut self.refusal))
     }
 
     /// Takes apart what is to be listened on: each target, the backlog of each, and whether they share their ports.

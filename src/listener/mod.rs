@@ -7,6 +7,7 @@ pub(crate) mod feeder;
 pub(crate) mod lingering;
 pub(crate) mod listen;
 pub(crate) mod peers;
+pub(crate) mod refused;
 pub(crate) mod sockets;
 
 use std::io;
@@ -40,6 +41,8 @@ pub(crate) struct Listener {
     pub(crate) receiver: Option<AcceptHook>,
     /// What its connections begin with.
     pub(crate) settings: Rc<Settings>,
+    /// What a peer is sent that a cap refuses.
+    pub(crate) refusal: Vec<u8>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// How many of those linger.
@@ -82,6 +85,7 @@ impl Listener {
             hook: None,
             receiver: None,
             settings: Rc::new(Settings::new(limits, None)),
+            refusal: Vec::new(),
             live: 0,
             lingering: 0,
             peers: None,

@@ -394,6 +394,8 @@ mod reaching;
 mod reading;
 mod reconnecting;
 mod reentering;
+#[cfg(unix)]
+mod refusing;
 mod repeating;
 #[cfg(all(unix, feature = "signals"))]
 mod signals;

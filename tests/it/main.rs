@@ -39,6 +39,8 @@ mod peers;
 mod process;
 #[cfg(all(feature = "testing", feature = "proxy"))]
 mod proxy;
+#[cfg(feature = "workers")]
+mod refusing;
 #[cfg(all(unix, feature = "server"))]
 mod request_children;
 #[cfg(feature = "server")]

@@ -633,7 +633,8 @@ def one_address_has_so_many_connections():
         for client in (first, *others):
             require(ask(client, "ping") == b"+PONG\r\n", "not served")
         with connect(server.address) as surplus:
-            require(is_gone(surplus), "a fourth is served")
+            refusal = read_answer(surplus)
+            require(refusal == b"-ERR max number of clients reached\r\n" and is_gone(surplus), f"a fourth is told {refusal}")
         elsewhere = sockets.enter_context(socket.create_connection(server.address, WAIT_S, ("127.0.0.2", 0)))
         require(ask(elsewhere, "ping") == b"+PONG\r\n", "another address is not served")
         require(ask(first, "quit") == b"+OK\r\n" and is_gone(first), "it does not end")

@@ -10,6 +10,7 @@ use super::own_calls;
 use super::producing::{self, Producing};
 use super::program::{Program, make};
 use super::reaching::reach;
+use super::refusals::REFUSAL;
 use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
@@ -361,7 +362,7 @@ pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
 pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, at: Vec<std::net::SocketAddr>) {
     let number = ledger.listeners.len();
     let backlog = [1, 16, 1024][ledger.random.below(3) as usize];
-    let (count, listen) = (at.len(), Listen::at(at).backlog(backlog));
+    let (count, listen) = (at.len(), Listen::at(at).backlog(backlog).refusal(REFUSAL));
     let listened = context.listen(listen, move |context, client| {
         with(|ledger| {
             let client = client.as_inet()?;

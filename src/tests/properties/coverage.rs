@@ -104,6 +104,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "panic in a timer",
     "panic in a factory",
     "refuse",
+    "refusal",
     "listen",
     "listen at several addresses",
     "close listener",

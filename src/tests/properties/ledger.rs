@@ -13,6 +13,7 @@ use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
 use super::own_calls::Call;
 use super::producing::Producing;
+use super::refusals::REFUSAL;
 use super::timers::Timer;
 use crate::testing::Random;
 use crate::{CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Timeout};
@@ -299,6 +300,9 @@ impl Ledger {
 
     /// Checks bytes that stand from a place on.
     pub(super) fn compare(&mut self, stream: usize, side: Side, from: usize, bytes: &[u8]) {
+        if self.is_refusal(stream, side, from, bytes) {
+            return;
+        }
         let key = self.streams[stream].halves[side as usize].key;
         let wrong = bytes.iter().enumerate().position(|(n, &found)| found != byte(key, from + n));
         if let Some(at) = wrong {
@@ -315,14 +319,14 @@ impl Ledger {
         let (written, asked, torn, cut_short) = (half.written, half.end_asked, half.torn, half.cut_short);
         // A full listener closes who comes, and a connect what it does not need.
         let scripted = side == Side::Client && self.streams[stream].scripted;
-        let held = scripted || self.connections.iter().any(|of| of.stream == Some(stream) && of.side == side);
+        let held = scripted || self.holds(stream, side);
         let asked = asked || !held;
         self.check(!again, || format!("stream {stream}: the end of the {side:?} comes twice"));
         self.check(!cut_short, || {
             format!("stream {stream}: an orderly end of the {side:?} in the middle of an answer")
         });
         self.check(asked, || format!("stream {stream}: the {side:?} has not ended, and that it has is seen"));
-        self.check(bytes == written || torn, || {
+        self.check(bytes == written || torn || !held && bytes == REFUSAL.len(), || {
             format!("stream {stream}: an orderly end of the {side:?} after {bytes} of {written} bytes")
         });
     }

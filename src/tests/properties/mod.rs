@@ -26,6 +26,7 @@ mod peers;
 mod producing;
 mod program;
 mod reaching;
+mod refusals;
 mod runner;
 mod slow_peers;
 mod system;
