@@ -35,6 +35,7 @@
 //! everything is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (Its pages are in
 //! the documentation that is made with all features, as on docs.rs.) The rules that the documentation cites by their
 //! numbers are on [a page](guide::rules) of it, with or without features.
+//! - [What the compiler says](guide/compiler/index.html) to newcomers, and what to write instead.
 //! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
 //! - [`Transport`]: the connection that a callback is handed: write, close, pause.

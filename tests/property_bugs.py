@@ -108,10 +108,9 @@ BUGS = [
          "if self.time.get_mut(id.0).is_some() {\n            return true;\n        }\n"
          "        let Some(due) = self.time.remove(id.0) else { return false };")]),
     ("a protocol that was replaced while it was reached comes back", 300, [
-        (LOOP + "guard.rs", "            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),",
-         "            Some(connection) => connection.protocol = Some(protocol),")]),
+        (LOOP + "slots.rs", "Some(connection) if connection.protocol.is_none() => {", "Some(connection) => {")]),
     ("a panic in what reaches a protocol leaves that one's connection", 300, [
-        (LOOP + "guard.rs", "self.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));", "let _ = panic_message(&*payload);")]),
+        (LOOP + "guard.rs", "self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));", "let _ = panic_message(&*payload);")]),
     ("a protocol gets the timers of the one before it", 300, [
         (LOOP + "parts.rs", "        self.time.cancel_all_own(connection);\n        self.outbox", "        self.outbox")]),
     ("a timer of a protocol's own is lost where its key is set again", 300, [

@@ -5,6 +5,7 @@ use crate::CloseReason;
 use crate::rate::ReadRate;
 use crate::reason::Timeout;
 use crate::time::heap::Key;
+use crate::time::idle::ReadIdle;
 
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -17,6 +18,8 @@ pub(crate) struct Extras {
     total: Option<Key>,
     /// The timers that its protocol has set, by the protocol's keys.
     pub(crate) own_timers: OwnTimers,
+    /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
+    pub(crate) read_idle: Option<ReadIdle>,
 }
 
 /// What is known of an end that has begun.

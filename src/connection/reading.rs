@@ -1,11 +1,15 @@
 //! The reading half of a connection: what it reads, keeps and offers.
 
 use std::io;
+use std::time::Duration;
 
 use super::{Ask, Connection, Event, Flag, Read, State, Urgent};
 use crate::connection::input::Input;
 use crate::rate::ReadRate;
+use crate::reason::Timeout;
 use crate::sys::{PutOff, Stream, is_out_of_buffers};
+use crate::time::heap::Key;
+use crate::time::idle::{Idle, ReadIdle};
 use crate::{CloseReason, Protocol};
 
 /// A connection that ends if a read would block is read from so often before that is believed at the urgent mark. The signal
@@ -152,12 +156,24 @@ impl Connection {
 
     #[inline]
     pub(crate) fn touch_idle(&mut self, now_ns: u64) {
-        if let Some(idle) = &mut self.idle {
-            idle.touch_received(now_ns);
-            if self.output.is_none() {
-                idle.touch(now_ns);
-            }
+        match (&mut self.idle, &self.output) {
+            (Some(idle), None) => idle.touch_by_input(now_ns),
+            (Some(_), Some(_)) => self.touch_read_idle(now_ns),
+            (None, _) => {}
         }
+    }
+
+    #[cold]
+    pub(crate) fn touch_read_idle(&mut self, now_ns: u64) {
+        if let (Some(idle), Some(read)) = self.idle_pair() {
+            idle.touch_read(read, now_ns);
+        }
+    }
+
+    /// Its idle timeouts, as far as it has them.
+    pub(super) fn idle_pair(&mut self) -> (Option<&mut Idle>, Option<&mut ReadIdle>) {
+        let read = self.extras.as_mut().and_then(|extras| extras.read_idle.as_mut());
+        (self.idle.as_deref_mut(), read)
     }
 
     /// Whether the peer is kept from sending, so that it is not silent by its own will.
@@ -166,13 +182,36 @@ impl Connection {
         self.is_paused() || self.is_held_back() || waits
     }
 
+    /// Sets one of its idle timeouts, or takes it away. Returns the timer that they had, which is set anew.
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Timeout, after: Option<Duration>, now_ns: u64) -> Option<Key> {
+        let mut idle = match self.idle.take() {
+            None if after.is_none() => return None,
+            None => Box::new(Idle::new(now_ns, self.keeps_from_sending())),
+            Some(idle) => idle,
+        };
+        match (timeout, after) {
+            (Timeout::Idle, _) => idle.set_after(after, self.idle_pair().1, now_ns),
+            (_, Some(after)) => idle.touch_read(self.extras_mut().read_idle.insert(ReadIdle::new(after)), now_ns),
+            (_, None) => drop(self.extras.as_mut().and_then(|extras| extras.read_idle.take())),
+        }
+        let replaced = idle.timer.take();
+        let has_one = idle.is_set() || self.idle_pair().1.is_some();
+        self.idle = has_one.then_some(idle);
+        replaced
+    }
+
     /// Has its idle timeouts stand still while the peer is kept from sending, and go on afterwards (T5).
     pub(crate) fn note_whether_it_keeps_from_sending(&mut self, now_ns: u64) {
         let keeps = self.keeps_from_sending();
         match &mut self.idle {
             Some(idle) if keeps => idle.pause(now_ns),
-            Some(idle) => idle.resume(now_ns),
-            None => {}
+            _ => self.resume_idle(now_ns),
+        }
+    }
+
+    pub(crate) fn resume_idle(&mut self, now_ns: u64) {
+        if let (Some(idle), read) = self.idle_pair() {
+            idle.resume(read, now_ns);
         }
     }
 

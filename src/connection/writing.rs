@@ -103,9 +103,7 @@ impl Connection {
     pub(crate) fn note_output(&mut self, before: OutputBefore, now_ns: u64) -> u64 {
         let taken = self.bytes_sent - before.bytes_sent;
         if taken > 0 || before.cost == 0 && self.output.is_some() {
-            if let Some(idle) = &mut self.idle {
-                idle.touch(now_ns);
-            }
+            self.touch_idle_by_output(now_ns);
             if let Some(queue) = &mut self.output {
                 queue.taken_ns = now_ns;
             }
@@ -114,6 +112,14 @@ impl Connection {
             self.note_how_it_takes(taken);
         }
         taken
+    }
+
+    /// Bytes have gone out, or begin to wait for the peer.
+    #[inline]
+    pub(crate) fn touch_idle_by_output(&mut self, now_ns: u64) {
+        if let (Some(idle), read) = self.idle_pair() {
+            idle.touch(read, now_ns);
+        }
     }
 
     /// So many bytes have gone out, more being queued, or what was queued having been blocked. Where all of that has gone, its
@@ -133,8 +139,8 @@ impl Connection {
 
     /// Bytes that were taken to have come or gone at `before_ns` have done so by `now_ns`.
     pub(crate) fn touch_again(&mut self, before_ns: u64, now_ns: u64) {
-        if let Some(idle) = &mut self.idle {
-            idle.touch_again(before_ns, now_ns);
+        if let (Some(idle), read) = self.idle_pair() {
+            idle.touch_again(read, before_ns, now_ns);
         }
         if let Some(queue) = self.output.as_mut().filter(|queue| queue.taken_ns == before_ns) {
             queue.taken_ns = now_ns;
@@ -165,7 +171,8 @@ impl Connection {
 
     /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
     pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
-        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns()
+        let read = self.extras.as_ref().and_then(|extras| extras.read_idle.as_ref())?;
+        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns(read)
     }
 
     /// A send is tried, though no event has told that there is room: little room raises none.

@@ -165,7 +165,7 @@ impl<'a> Context<'a> {
         call: impl FnOnce(&mut P, &mut Transport<'_>) -> R,
     ) -> Result<R, NotReached> {
         let (mut call, mut result) = (Some(call), None);
-        self.core.with_protocol(id.0, TypeId::of::<P>(), &mut |found, transport| {
+        self.reach(id.0, TypeId::of::<P>(), &mut |found, transport| {
             if let (Some(found), Some(call)) = (found.downcast_mut(), call.take()) {
                 result = Some(call(found, transport));
             }

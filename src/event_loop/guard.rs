@@ -23,6 +23,33 @@ impl Context<'_> {
             slot.after_panic = SourceAction::Again;
         }
     }
+
+    /// Calls `call` with what has the type `wanted` of a connection's protocol, which is out of its slot meanwhile.
+    ///
+    /// The caller is user code, so nothing of what that has gathered is touched, and a panic goes on into it.
+    pub(super) fn reach(
+        &mut self,
+        id: Id,
+        wanted: TypeId,
+        call: &mut dyn FnMut(&mut dyn Any, &mut Transport<'_>),
+    ) -> Result<(), NotReached> {
+        let connection = self.core.parts.slots.alive_mut(id).ok_or(NotReached::Gone)?;
+        let mut protocol = connection.protocol.take().ok_or(NotReached::Busy)?;
+        let result = self.core.catch(|core| match find(&mut *protocol, wanted) {
+            Some(found) => {
+                call(found, &mut Transport::new(core, id));
+                Ok(())
+            }
+            None => Err(NotReached::OtherType),
+        });
+        if let Err(replaced) = self.core.parts.slots.put_back(id, protocol) {
+            self.core.parts.work.discard(Discarded::Protocol(replaced));
+        }
+        result.unwrap_or_else(|payload| {
+            self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
+            resume_unwind(payload)
+        })
+    }
 }
 
 /// What becomes of panics.
@@ -126,7 +153,9 @@ impl Core {
     /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
     #[inline(always)]
     pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
-        self.put_back(id, protocol);
+        if let Err(replaced) = self.parts.slots.put_back(id, protocol) {
+            self.parts.work.discard(Discarded::Protocol(replaced));
+        }
         match result {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -136,45 +165,11 @@ impl Core {
         }
     }
 
-    #[inline(always)]
-    fn put_back(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        match self.parts.slots.connection_mut(id) {
-            Some(connection) if connection.protocol.is_none() => connection.protocol = Some(protocol),
-            // It was replaced meanwhile.
-            _ => self.parts.work.discard(Discarded::Protocol(protocol)),
-        }
-    }
-
     #[cold]
     pub(super) fn protocol_panicked(&mut self, id: Id, payload: Box<dyn Any + Send>) {
         self.parts.outbox.gathered.bytes.clear();
         let message = self.caught("a protocol", payload);
         self.parts.finish(id, CloseReason::Panic(message));
-    }
-
-    /// Calls `call` with what has the type `wanted` of a connection's protocol, which is out of its slot meanwhile.
-    ///
-    /// This is called by user code, so nothing of what that has gathered is touched, and a panic goes on into it.
-    pub(crate) fn with_protocol(
-        &mut self,
-        id: Id,
-        wanted: TypeId,
-        call: &mut dyn FnMut(&mut dyn Any, &mut Transport<'_>),
-    ) -> Result<(), NotReached> {
-        let connection = self.parts.slots.alive_mut(id).ok_or(NotReached::Gone)?;
-        let mut protocol = connection.protocol.take().ok_or(NotReached::Busy)?;
-        let result = self.catch(|core| match find(&mut *protocol, wanted) {
-            Some(found) => {
-                call(found, &mut Transport::new(core, id));
-                Ok(())
-            }
-            None => Err(NotReached::OtherType),
-        });
-        self.put_back(id, protocol);
-        result.unwrap_or_else(|payload| {
-            self.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
-            resume_unwind(payload)
-        })
     }
 
     /// Runs user code other than a protocol's. `None` where it panicked.

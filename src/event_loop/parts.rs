@@ -327,9 +327,9 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.set_paused(false) {
             connection.retry_reading();
-            if let Some(idle) = &mut connection.idle {
+            if connection.idle.is_some() {
                 let now_ns = self.time.clock_ns();
-                idle.resume(now_ns);
+                connection.resume_idle(now_ns);
                 connection.note_whether_it_keeps_from_sending(now_ns);
                 self.run_idle(id);
             }

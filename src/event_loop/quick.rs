@@ -144,8 +144,7 @@ impl Core {
             // As it was before the callback, which may have asked for another read itself.
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
-                idle.touch(self.parts.time.now_ns());
-                idle.touch_received(self.parts.time.now_ns());
+                idle.touch_by_input(self.parts.time.now_ns());
             }
         }
         self.parts.outbox.gathered.end();

@@ -22,9 +22,8 @@ impl Core {
         if self.parts.outbox.gathered.bytes.is_empty() {
             return;
         }
-        if let Some(idle) = &mut connection.idle {
-            // It goes out, or begins to wait for the peer.
-            idle.touch(self.parts.time.now_ns());
+        if connection.idle.is_some() {
+            connection.touch_idle_by_output(self.parts.time.now_ns());
         }
         match connection.send_quickly(&self.parts.outbox.gathered.bytes) {
             Ok(()) => {

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use slab::Slab;
 
 use super::completions::Waiting;
+use crate::Protocol;
 use crate::connect::attempts::Connector;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
@@ -177,6 +178,18 @@ impl Slots {
         match &self.slot(id)?.tenant {
             Tenant::Listener(listener) => Some(listener),
             _ => None,
+        }
+    }
+
+    /// Puts a protocol back into its slot. Returns it if it was replaced meanwhile, or the connection is gone.
+    #[inline(always)]
+    pub(crate) fn put_back(&mut self, id: Id, protocol: Box<dyn Protocol>) -> Result<(), Box<dyn Protocol>> {
+        match self.connection_mut(id) {
+            Some(connection) if connection.protocol.is_none() => {
+                connection.protocol = Some(protocol);
+                Ok(())
+            }
+            _ => Err(protocol),
         }
     }
 

@@ -9,7 +9,6 @@ use crate::connection::{Connection, Note};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
-use crate::time::idle::Idle;
 
 impl Core {
     /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
@@ -37,8 +36,8 @@ impl Core {
             return;
         }
         match is_read {
-            true => idle.touch_received(now_ns),
-            false => idle.touch(now_ns),
+            true => connection.touch_read_idle(now_ns),
+            false => connection.touch_idle_by_output(now_ns),
         }
         self.tell_timed_out(id, timeout);
         self.parts.run_idle(id);
@@ -137,16 +136,8 @@ impl Parts {
                 }
             }
             Timeout::Idle | Timeout::ReadIdle => {
-                let keeps = connection.keeps_from_sending();
-                let mut idle = connection.idle.take().unwrap_or_else(|| Box::new(Idle::new(now_ns, keeps)));
-                match timeout {
-                    Timeout::Idle => idle.set_after(after, now_ns),
-                    _ => idle.set_read_after(after, now_ns),
-                }
-                let replaced = idle.timer.take();
-                connection.idle = Some(idle).filter(|idle| !idle.has_none());
-                if let Some(timer) = replaced {
-                    self.time.remove(timer);
+                if let Some(replaced) = connection.set_idle_timeout(timeout, after, now_ns) {
+                    self.time.remove(replaced);
                 }
                 self.run_idle(id);
             }

@@ -36,6 +36,8 @@
 //! All frames that are complete are handed over in one go, until the handler pauses, closes, fails or replaces its
 //! protocol: what is left then stays with the loop, for later or for the new protocol.
 //!
+//! A crate that frames by itself, on a `Read + Write` that it owns, is given a [`Pipe`].
+//!
 //! Where a frame may be longer than [`input_bytes_max`](crate::Limits::input_bytes_max), the adapter raises that limit of
 //! its connection to its own. Adapters use
 //! [`set_input_low_bytes`](crate::Transport::set_input_low_bytes) themselves; a handler that does so gets in their way.
@@ -50,6 +52,7 @@ mod framed;
 mod length_prefixed;
 mod lines;
 mod netstring;
+mod pipe;
 mod telnet;
 mod telnet_command;
 
@@ -60,6 +63,7 @@ pub use framed::{Found, FrameHandler, Framed, Framer};
 pub use length_prefixed::LengthPrefixed;
 pub use lines::{LineEnding, LineHandler, LineReceiver, send_line};
 pub use netstring::Netstring;
+pub use pipe::Pipe;
 pub use telnet::Telnet;
 pub use telnet_command::TelnetCommand;
 

@@ -1,7 +1,20 @@
 //! The guide: what there is to know about a loop, page by page, in the order in which it is needed.
 //!
-//! Its pages are compiled into the documentation only, and each of their examples runs as a test. Beside them stand the
-//! programs in `examples/`, as a course of an evening: `examples/README.md`. The [rules] are there to be looked up.
+//! 1. [The loop](the_loop/index.html) and its turn
+//! 2. [The life of a connection](life_of_a_connection/index.html)
+//! 3. [Flow control](flow_control/index.html)
+//! 4. [Timers and timeouts](timers/index.html)
+//! 5. [Closing](closing/index.html)
+//! 6. [What the compiler says](compiler/index.html), to be looked up
+//! 7. [Testing](testing/index.html)
+//! 8. [Threads](threads/index.html)
+//! 9. [Limits](limits/index.html), and a server on the open network
+//! 10. [Embedding](embedding/index.html) in a program that waits by itself
+//!
+//! [Coming from Python](from_python/index.html) is a table of what everything is called. The [rules] are there to be looked
+//! up. (All but these are in the documentation that is made with all features, as on docs.rs.) The pages are compiled into the
+//! documentation only, and each of their examples runs as a test. Beside them stand the programs in `examples/`, as a course
+//! of an evening: `examples/README.md`.
 
 /// The rules: what is promised, each under the number by which the documentation and the tests cite it.
 ///
@@ -67,6 +80,11 @@ with_features! {
     ///
     #[doc = include_str!("embedding.md")]
     pub mod embedding {}
+
+    /// What the compiler says to newcomers, and what to write instead.
+    ///
+    #[doc = include_str!("compiler.md")]
+    pub mod compiler {}
 
     /// Limits, and how much memory a loop takes at most.
     ///
