@@ -22,90 +22,45 @@ use std::io;
 use std::time::Duration;
 
 use bounds::Bounds;
-use switchboard::{
-    Address, CloseReason, ConnectError, ConnectionId, Context, EventLoop, Limits, Protocol, Timeout, Transport,
-};
+use switchboard::{Address, Context, EventLoop, Limits, Protocol, Relay, Timeout, Transport};
 
 /// How long a side may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// So much of one side is read before it is looked at how much waits for the other.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Descriptors for the loop, for looking up names, and for sides whose other side is gone already.
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: usize = 24;
 
-/// A name or an address, and a port: looked up anew for each pair.
-type Target = (String, u16);
-
-/// One side of a pair.
-struct Side {
-    other: Option<ConnectionId>,
-    /// Where the other side is to be connected to; none for the side that was.
-    target: Option<Target>,
+/// A side that is to be connected on: to a name or an address, and a port, which is looked up anew for each.
+struct Onward {
+    target: (String, u16),
     timeout: Duration,
 }
 
-impl Side {
-    /// Does something to the other side, if that is still there.
-    fn with_other(&self, transport: &mut Transport<'_>, act: impl FnOnce(&mut Transport<'_>)) {
-        let mut context = transport.context();
-        if let Some(mut other) = self.other.and_then(|other| context.connection(other)) {
-            act(&mut other);
-        }
-    }
-}
-
-impl Protocol for Side {
+impl Protocol for Onward {
+    /// What comes before the other side is established waits in the kernel.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        let Some(target) = self.target.take() else {
-            // The timeouts of the loop's limits are for those that it accepts.
-            transport.set_timeout(Timeout::Idle, Some(self.timeout));
-            return self.with_other(transport, |other| other.resume_reading());
-        };
-        // What it sends before the other side stands waits in the kernel.
-        transport.pause_reading();
-        let onward = Side { other: Some(transport.id()), target: None, timeout: self.timeout };
-        match transport.context().connect(target.clone(), onward) {
-            Ok(id) => self.other = Some(id),
+        let id = transport.id();
+        let mut context = transport.context();
+        match context.connect(self.target.clone(), Relay::new(id)) {
+            Ok(other) => {
+                context.join(id, other).expect("neither is closing");
+                // The timeouts of the loop's limits are for those that it accepts.
+                let other = context.connection(other);
+                other.into_iter().for_each(|mut other| other.set_timeout(Timeout::Idle, Some(self.timeout)));
+            }
             Err(error) => {
-                log::warn!("cannot connect to {}:{}: {error}", target.0, target.1);
+                log::warn!("cannot connect to {}:{}: {error}", self.target.0, self.target.1);
                 transport.abort();
             }
         }
     }
 
-    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.with_other(transport, |other| other.write(data));
-        data.len()
-    }
-
-    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
-        self.with_other(transport, |other| other.shutdown_write());
-    }
-
-    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.pause_reading());
-    }
-
-    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.resume_reading());
-    }
-
-    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
-        log::warn!("{error}");
-        self.with_other(transport, |other| other.abort());
-    }
-
-    /// Both sides are reset: neither has ended, and what one has of the other may be a part.
-    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
-        transport.abort_on_timeout(timeout);
-    }
-
-    /// An end in order is one for the other side too; anything else must not look like one.
-    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        self.with_other(transport, |other| match reason {
-            CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),
-            _ => other.abort(),
-        });
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        0 // It has another protocol by then.
     }
 }
 
@@ -131,13 +86,10 @@ fn main() -> Result<(), support::Failure> {
     let address = support::listening_address_in(arguments.into_iter().skip(1), &bounds::FLAGS)?;
     let usage = |wrong| io::Error::other(format!("{wrong}; then the address to listen on"));
     let target = client::name_and_port(&target).map_err(usage)?;
-    // Each side waits for the other one already; waiting for itself as well could end in both waiting.
-    let limits = bounds.limits().with_pause_reading_over_high(false).with_connections_max(pairs_max());
+    let limits = bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max());
     let mut event_loop = EventLoop::with_limits(limits)?;
-    let factory = move |_: &mut Context<'_>, _: &Address| {
-        let side = Side { other: None, target: Some(target.clone()), timeout: bounds.timeout };
-        Some(side)
-    };
+    let factory =
+        move |_: &mut Context<'_>, _: &Address| Some(Onward { target: target.clone(), timeout: bounds.timeout });
     let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -126,6 +126,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use escape::{Escaped, escape};
 pub use event_loop::context::Context;
 pub use event_loop::datagram_transport::DatagramTransport;
+pub use event_loop::joining::{NotJoined, Relay};
 pub use event_loop::listener::Listener;
 pub use event_loop::source::SourceAction;
 pub use event_loop::transport::Transport;

@@ -11,8 +11,8 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 ///
 /// ```text
 /// connection_made
-///     (data_received | pause_writing | resume_writing | timed_out | timer | draining)*
-///     [eof_received (pause_writing | resume_writing | timed_out | timer | draining)*]
+///     (data_received | pause_writing | resume_writing | produce | timed_out | timer | draining)*
+///     [eof_received (pause_writing | resume_writing | produce | timed_out | timer | draining)*]
 /// connection_lost
 /// ```
 ///
@@ -87,6 +87,47 @@ pub trait Protocol: AsAny {
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.resume_writing(transport);
+        }
+    }
+
+    /// There is room for output, and this protocol has [asked](Transport::start_producing) to be called then: it writes the
+    /// next piece of what it has to send.
+    ///
+    /// Called once a turn, after the connection's input, for as long as at most
+    /// [`queue_bytes_low`](crate::Limits::queue_bytes_low) is queued (rule [W8](crate::guide::rules#w8)). A call that writes
+    /// nothing to its own connection ends it, as a read of no bytes ends a file, until the next
+    /// [`start_producing`](Transport::start_producing). All other callbacks go on, `pause_writing` included if one piece
+    /// passes the high mark.
+    ///
+    /// ```
+    /// use switchboard::{Protocol, Transport};
+    ///
+    /// /// Counts as far as it is read.
+    /// struct Counting {
+    ///     next: u32,
+    ///     end: u32,
+    /// }
+    ///
+    /// impl Protocol for Counting {
+    ///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+    ///         transport.start_producing();
+    ///     }
+    ///
+    ///     fn produce(&mut self, transport: &mut Transport<'_>) {
+    ///         for number in self.next..self.end.min(self.next + 1000) {
+    ///             transport.write(format!("{number}\n").as_bytes());
+    ///             self.next = number + 1;
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         data.len()
+    ///     }
+    /// }
+    /// ```
+    fn produce(&mut self, transport: &mut Transport<'_>) {
+        if let Inner::Protocol(inner) = self.inner() {
+            inner.produce(transport);
         }
     }
 

@@ -25,7 +25,8 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset it.
     Reset,
-    /// A call on its socket failed: the first error of it.
+    /// A call on its socket failed: the first error of it. Or a reader did that its output was
+    /// [read from](crate::Transport::write_from).
     Io(Arc<io::Error>),
     /// It took too long.
     Timeout(Timeout),

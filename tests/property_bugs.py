@@ -7,6 +7,7 @@ another test that is to find it, the beginning of that one's name.
 LOOP = "src/event_loop/"
 SLOW_PEERS = "a_peer_that_takes_64_kib"
 HOARDS = "at_the_loop_s_cap"
+JOINED = "what_goes_through_a_pair"
 CONNECTION = "src/connection/"
 
 BUGS = [
@@ -172,6 +173,21 @@ BUGS = [
         (CONNECTION + "ending.rs", "            self.settings = initial;", "            drop(initial);")]),
     ("a timeout in the middle of an answer ends in order", 1000, [
         (LOOP + "timeouts.rs", " && !connection.notes.has(Note::Answering);", ";")]),
+    ("one that produces is forgotten when there is room again", 300, [
+        (LOOP + "send.rs", "self.tell_mark(id);\n        produce_later(&mut self.parts, id);", "self.tell_mark(id);")]),
+    ("output is produced over the low mark", 300, [
+        (CONNECTION + "writing.rs", "queued_cost() + waiting_bytes <= self.settings.limits.low()",
+         "queued_cost() + waiting_bytes <= self.settings.limits.queue_bytes_high")]),
+    ("a protocol goes on with what the one before has produced", 300, [
+        (LOOP + "parts.rs", "connection.flags.set(Flag::Produces, false);", "")]),
+    ("an end that was read before a join is not passed on", 30, [
+        (LOOP + "joining.rs", "connection.state() == State::ReadClosed) {", "connection.state() == State::ReadClosed && false) {")], JOINED),
+    ("two that are joined wait for their own queues, too", 300, [
+        (CONNECTION + "reading.rs", "self.limits_mut().pause_reading_over_high = false;", "")], JOINED),
+    ("one that was joined is not paused", 30, [
+        (LOOP + "joining.rs", "self.with_other(transport, |other| other.pause_reading());", "let _ = transport;")], JOINED),
+    ("a reset does not reach the other end of a pair", 30, [
+        (LOOP + "joining.rs", "_ => other.abort(),", "_ => other.close(),")], JOINED),
     ("a slow peer is judged without a send being tried", 30, [
         (LOOP + "timers.rs", "connection.look_for_room();\n        self.parts.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),

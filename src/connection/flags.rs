@@ -37,6 +37,8 @@ pub(crate) enum Flag {
     Rated = 1 << 13,
     /// It has a protocol that is to be told anew that it is made; it was told to another one before.
     Anew = 1 << 14,
+    /// Its protocol is to produce output whenever there is room for it.
+    Produces = 1 << 15,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,13 @@ impl Flags {
     #[inline]
     pub(crate) fn set(&mut self, flag: Flag, value: bool) {
         self.replace(flag, value);
+    }
+
+    /// Whether a send may be taken, and nothing follows it.
+    #[inline]
+    pub(super) fn send_at_will(self) -> bool {
+        const ANY: u16 = Flag::Writable as u16 | Flag::OverHigh as u16 | Flag::Produces as u16;
+        self.0 & ANY == Flag::Writable as u16
     }
 
     /// Sets a flag, and answers what it was.

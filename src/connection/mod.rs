@@ -109,6 +109,7 @@ pub(crate) struct Inspected {
     pub(crate) state: State,
     pub(crate) paused: bool,
     pub(crate) over_high: bool,
+    pub(crate) produces: bool,
     pub(crate) made: bool,
     pub(crate) sends_later: bool,
     /// A timer is set by which the poller is asked again whether urgent data is there.
@@ -221,6 +222,7 @@ impl Connection {
             state: self.state(),
             paused: self.is_paused(),
             over_high: self.flags.has(Flag::OverHigh),
+            produces: self.flags.has(Flag::Produces),
             made: self.flags.has(Flag::Made),
             sends_later: self.flags.has(Flag::SendsLater),
             asks_later: self.notes.urgent() == Urgent::Waits,

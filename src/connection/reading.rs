@@ -235,6 +235,16 @@ impl Connection {
         self.flags.set(Flag::OfferAgain, true);
     }
 
+    /// Its input goes to another connection from here on: what it has queued itself does not hold that back, and of its mark
+    /// it is told anew.
+    pub(crate) fn begin_relaying(&mut self) {
+        if self.settings.limits.pause_reading_over_high {
+            self.limits_mut().pause_reading_over_high = false;
+        }
+        self.flags.set(Flag::OverHigh, false);
+        self.retry_reading();
+    }
+
     /// A read is tried, though no event has told that there is anything.
     pub(crate) fn look_for_input(&mut self) {
         self.flags.set(Flag::Readable, true);

@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, Sent, State};
-use crate::connection::output::{GATHER_MAX, LARGE_BYTES, Piece, Pool};
+use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, READ_BYTES_MAX, Sent, State};
+use crate::connection::output::{CHUNK_OVERHEAD_BYTES, GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
 
 /// How much was queued, and how much had gone out, before something was written or sent.
@@ -44,6 +44,11 @@ impl Connection {
     #[inline]
     pub(crate) fn queued_bytes(&self) -> usize {
         self.output.as_ref().map_or(0, |queue| queue.bytes())
+    }
+
+    /// How many bytes were written that have gone out or are queued.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.bytes_sent + self.queued_bytes() as u64
     }
 
     /// What is queued, as marks and caps count it.
@@ -356,10 +361,24 @@ impl Connection {
         self.sends_at_will() && self.output.is_none() && !self.flags.has(Flag::WrittenTo)
     }
 
+    /// Whether its protocol is to produce output now: it has been told that the connection is made, and no more is queued
+    /// than the low mark, so many bytes that are not in the queue yet included (W8).
+    pub(crate) fn has_room_to_produce(&self, waiting_bytes: usize) -> bool {
+        let produces = self.flags.has(Flag::Produces) && self.flags.has(Flag::Made) && self.can_write();
+        produces && self.queued_cost() + waiting_bytes <= self.settings.limits.low()
+    }
+
+    /// The longest piece that one call should produce: one that does not pass the high mark, so many bytes that are not in the
+    /// queue yet included.
+    pub(crate) fn piece_bytes_max(&self, waiting_bytes: usize) -> usize {
+        let queued = self.queued_cost() + waiting_bytes + CHUNK_OVERHEAD_BYTES;
+        self.settings.limits.queue_bytes_high.saturating_sub(queued).clamp(1, READ_BYTES_MAX)
+    }
+
     /// Whether nothing is due for it but a send, of what is queued or of more.
     #[inline]
     pub(crate) fn sends_at_will(&self) -> bool {
-        self.flags.has(Flag::Writable) && !self.flags.has(Flag::OverHigh) && matches!(self.state(), State::Open)
+        self.flags.send_at_will() && matches!(self.state(), State::Open)
     }
 
     /// Whether the turn's end flushes it, others having written to it, and nothing is due before. Near its cap nothing

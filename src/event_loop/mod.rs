@@ -16,12 +16,14 @@ mod guard;
 mod hoards;
 #[cfg(all(test, feature = "testing"))]
 mod inspect;
+pub(crate) mod joining;
 mod life;
 mod listen;
 pub(crate) mod listener;
 mod lookups;
 mod own_timers;
 mod parts;
+mod producing;
 mod quick;
 mod rates;
 mod receive;
@@ -75,7 +77,8 @@ pub enum PanicPolicy {
 /// 1. **Wait** for events: not at all if work was carried over, else until the next timer or `max_wait`.
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
 ///    handler is called.
-/// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`.
+/// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`; and
+///    protocols that produce output, each once.
 ///    Before that, at the beginning of a drain, those are told of it that stand.
 /// 4. **Commands** of [`Handle`](crate::Handle)s, up to a limit; the rest is carried over.
 /// 5. **Timers** that are due.

@@ -346,8 +346,9 @@ impl Parts {
         self.time.cancel_all_own(connection);
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
-        // The low mark was the old one's.
+        // The low mark was the old one's, and so was what it produced.
         connection.set_input_low_bytes(0);
+        connection.flags.set(Flag::Produces, false);
         // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
         let offers = connection.has_input();
         if let Some(old) = connection.protocol.replace(protocol) {

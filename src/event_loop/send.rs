@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::producing::produce_later;
 use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
@@ -89,6 +90,7 @@ impl Core {
             _ => {}
         }
         self.tell_mark(id);
+        produce_later(&mut self.parts, id);
     }
 
     /// Tells the protocol when its queue has crossed a mark (W2): once, and if what it wrote then has crossed the other,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::connection::Flag;
 use crate::connection::output::Piece;
 use crate::event_loop::Core;
+use crate::event_loop::producing::set_producing;
 use crate::ids::Id;
 use crate::{
     Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, NotReached, Rate,
@@ -101,6 +102,73 @@ impl<'a> Transport<'a> {
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
         if !self.core.parts.outbox.gathered.gather(self.id, &data) {
             self.core.parts.write_shared(self.id, data);
+        }
+    }
+
+    /// From the next turn on has [`produce`](crate::Protocol::produce) called whenever there is room for output: not before
+    /// `connection_made`, and not after [`close`](Transport::close) or [`shutdown_write`](Transport::shutdown_write). Does
+    /// nothing if it is called already.
+    ///
+    /// It belongs to the protocol: [`set_protocol`](Transport::set_protocol) and
+    /// [`start_protocol`](Transport::start_protocol) end it, and a start behind them is for the new one.
+    pub fn start_producing(&mut self) {
+        set_producing(&mut self.core.parts, self.id, true);
+    }
+
+    /// Takes [`start_producing`](Transport::start_producing) back.
+    pub fn stop_producing(&mut self) {
+        set_producing(&mut self.core.parts, self.id, false);
+    }
+
+    /// Reads once from `reader` and writes what that brings, at most 64 KiB and no more than takes the queue to its high
+    /// mark. Returns the number of bytes: 0 at the end, and without a read once nothing can be written any more.
+    ///
+    /// For a file, piece by piece as the peer takes it:
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use switchboard::{Protocol, Transport};
+    ///
+    /// struct Sender(File);
+    ///
+    /// impl Protocol for Sender {
+    ///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+    ///         transport.start_producing();
+    ///     }
+    ///
+    ///     fn produce(&mut self, transport: &mut Transport<'_>) {
+    ///         if transport.write_from(&mut self.0) == 0 {
+    ///             transport.close();
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+    ///         data.len()
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Reading a file blocks the loop, for microseconds if the system has it in memory, and for as long as a slow disk
+    /// takes otherwise; what may block for long is read by a thread. An error of the reader, one that says that it would
+    /// block included, resets the connection with [`CloseReason::Io`] as its reason: the peer must not take half a file
+    /// for the whole.
+    pub fn write_from(&mut self, reader: &mut dyn io::Read) -> usize {
+        let waiting = self.core.parts.outbox.waiting_bytes(self.id);
+        let Some(connection) = self.core.parts.slots.connection(self.id).filter(|of| of.can_write()) else { return 0 };
+        let mut piece = vec![0; connection.piece_bytes_max(waiting)];
+        loop {
+            match reader.read(&mut piece) {
+                Ok(count) => {
+                    piece.truncate(count);
+                    self.write_owned(piece);
+                    return count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.core.parts.finish(self.id, CloseReason::Io(error.into()));
+                    return 0;
+                }
+            }
         }
     }
 

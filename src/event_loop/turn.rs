@@ -105,7 +105,10 @@ impl Core {
             match self.parts.slots.tenant_mut(id) {
                 Some(Tenant::Connection(connection)) => {
                     connection.flags.set(Flag::CarriedOver, false);
-                    self.serve(id);
+                    match connection.flags.has(Flag::Produces) {
+                        true => self.serve_producer(id),
+                        false => self.serve(id),
+                    }
                 }
                 Some(Tenant::Listener(listener)) => {
                     listener.carried_over = false;

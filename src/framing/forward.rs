@@ -25,6 +25,11 @@ macro_rules! passed_on {
             let _ = transport;
         }
 
+        /// As [`Protocol::produce`](crate::Protocol::produce).
+        fn produce(&mut self, transport: &mut switchboard::Transport<'_>) {
+            let _ = transport;
+        }
+
         /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             transport.end_on_timeout(timeout);
@@ -77,6 +82,10 @@ macro_rules! pass_on_to {
 
         fn resume_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             self.$field.resume_writing(transport);
+        }
+
+        fn produce(&mut self, transport: &mut switchboard::Transport<'_>) {
+            self.$field.produce(transport);
         }
 
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {

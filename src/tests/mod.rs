@@ -28,6 +28,7 @@ pub(crate) enum Event<'a> {
     Eof(&'a [u8]),
     Pause,
     Resume,
+    Produce,
     TimedOut(Timeout),
     Timer(u16),
     Draining,
@@ -43,6 +44,7 @@ impl Event<'_> {
             Event::Eof(rest) => format!("eof {}", String::from_utf8_lossy(rest)).trim_end().into(),
             Event::Pause => "pause".into(),
             Event::Resume => "resume".into(),
+            Event::Produce => "produce".into(),
             Event::TimedOut(timeout) => format!("timed out: {timeout:?}"),
             Event::Timer(key) => format!("timer {key}"),
             Event::Draining => "draining".into(),
@@ -100,6 +102,10 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static> Protocol for Re
 
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         self.note(Event::Resume, transport);
+    }
+
+    fn produce(&mut self, transport: &mut Transport<'_>) {
+        self.note(Event::Produce, transport);
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
@@ -318,6 +324,14 @@ pub(crate) fn resume_reading(transport: &mut Transport<'_>) {
     transport.resume_reading();
 }
 
+pub(crate) fn start_producing(transport: &mut Transport<'_>) {
+    transport.start_producing();
+}
+
+pub(crate) fn stop_producing(transport: &mut Transport<'_>) {
+    transport.stop_producing();
+}
+
 pub(crate) fn shutdown_write(transport: &mut Transport<'_>) {
     transport.shutdown_write();
 }
@@ -359,6 +373,7 @@ mod half_closing;
 mod health;
 mod hoarding;
 mod holding;
+mod joining;
 mod judging;
 mod life;
 mod marks;
@@ -368,6 +383,7 @@ mod overload;
 #[cfg(feature = "testing")]
 mod own_timers;
 mod panics;
+mod producing;
 #[cfg(feature = "testing")]
 mod properties;
 mod quick;

@@ -24,6 +24,8 @@ mod handing_over;
 mod handles;
 #[cfg(feature = "testing")]
 mod harness;
+#[cfg(unix)]
+mod joining;
 mod logging;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", feature = "workers"))]
 mod no_threads;

@@ -14,6 +14,7 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(&[7; 100 * KIB]));
     scene.make_room(&peer, 200 * KIB);
+    scene.tell(id, start_producing);
     scene.receive(&peer, "re");
     scene.tell(id, |transport| transport.set_timeout(Timeout::Total, Some(SECOND)));
     scene.pass(SECOND);
@@ -25,11 +26,12 @@ fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<St
     log.take()
 }
 
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     "made",
     "frame abcd",
     "pause",
     "resume",
+    "produce",
     "timed out: Total",
     "timer 7",
     "draining",

@@ -48,6 +48,10 @@ macro_rules! noted {
             self.note("resume".into(), transport);
         }
 
+        fn produce(&mut self, transport: &mut Transport<'_>) {
+            self.note("produce".into(), transport);
+        }
+
         fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
             self.note(format!("timed out: {timeout:?}"), transport);
         }

@@ -6,6 +6,7 @@ use super::commands::{command, post};
 use super::datagrams;
 use super::dials::{self, connect};
 use super::ledger::{Ledger, Listening, Phase, with};
+use super::producing::{self, Producing};
 use super::program::{Program, make};
 use super::reaching::reach;
 use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
@@ -28,6 +29,8 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
         41 | 42 => set_low_mark(ledger, transport),
         43 => set_timeout(ledger, transport, index),
         44..=46 => set_timer(ledger, &mut transport.context(), index),
+        47..=49 => producing::start(ledger, transport, index),
+        50 => producing::stop(ledger, transport, index),
         52..=54 => start_protocol(ledger, transport, index),
         55 | 56 => set_answering(ledger, transport, index),
         57..=59 => set_own(ledger, transport, index),
@@ -78,7 +81,7 @@ fn stale(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
 
 // Writing.
 
-fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
+pub(super) fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     let Some(stream) = ledger.connections[index].stream.filter(|_| ledger.connections[index].handle_writes == 0) else {
         return;
     };
@@ -130,6 +133,7 @@ fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.check(!is_ignored, || "a write before the connection stands is ignored".into());
     if taken {
         ledger.streams[stream].halves[side as usize].written += count;
+        ledger.connections[index].producing.wrote |= count > 0;
     }
 }
 
@@ -179,6 +183,7 @@ fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize
     }
     ledger.coverage.hit(if stands { "set_protocol" } else { "set_protocol while connecting" });
     ledger.connections[index].instance += 1;
+    ledger.connections[index].producing = Producing::default();
     let instance = ledger.connections[index].instance;
     let program = Program::new(ledger, index, instance);
     transport.set_protocol(program);
@@ -198,6 +203,7 @@ fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
     let connection = &mut ledger.connections[index];
     connection.instance += 1;
     connection.life += 1;
+    connection.producing = Producing::default();
     connection.starting = connection.phase != Phase::Connecting;
     (connection.paused, connection.over, connection.answering) = (false, false, false);
     if let Some(initial) = connection.initial.take() {

@@ -197,6 +197,10 @@ fn connection_at_rest(
     ledger.check(inspected.over_high || cost <= high, || format!("{cost} are queued, and nobody was told of the mark"));
     ledger.check(!inspected.over_high || cost > low, || format!("{cost} are queued, and it still counts as over"));
     let Some(&index) = ledger.ids.get(&(host, ConnectionId(id))) else { return };
+    let produces = ledger.connections[index].producing.asked;
+    ledger.check(produces == inspected.produces, || format!("{id} produces: {}, not {produces}", inspected.produces));
+    ledger
+        .check(!produces || cost > low, || format!("{id} is to produce at {cost} bytes, of {low}, and is not called"));
     let over = ledger.connections[index].over;
     ledger.check(over == inspected.over_high, || format!("over the mark: {}, told: {over}", inspected.over_high));
 }

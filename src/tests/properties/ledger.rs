@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::coverage::Coverage;
 use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
+use super::producing::Producing;
 use super::timers::Timer;
 use crate::testing::Random;
 use crate::{CloseReason, ConnectionId, Limits, ListenerId, LoopLimits, Timeout};
@@ -145,6 +146,7 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// `pause_writing` has come last.
     pub(super) over: bool,
+    pub(super) producing: Producing,
     /// It is to be told that its loop drains.
     pub(super) untold_of_drain: bool,
     /// How much it left when it was last given data.
@@ -351,6 +353,7 @@ impl Ledger {
             fin_asked: false,
             paused: false,
             over: false,
+            producing: Producing::default(),
             untold_of_drain: false,
             left: 0,
             limits: self.limits.each.clone(),

@@ -19,8 +19,10 @@ mod coverage;
 mod datagrams;
 mod dials;
 mod hoards;
+mod joined;
 mod ledger;
 mod peers;
+mod producing;
 mod program;
 mod reaching;
 mod runner;
@@ -54,6 +56,11 @@ fn every_guarantee_holds_for_every_seed() {
 #[test]
 fn a_peer_that_takes_64_kib_within_each_deadline_is_never_judged() {
     check_seeds(SEEDS_OF_CROWDS, slow_peers::EXPECTED, slow_peers::run);
+}
+
+#[test]
+fn what_goes_through_a_pair_comes_through_whole_however_it_is_joined() {
+    check_seeds(SEEDS_OF_CROWDS, joined::EXPECTED, joined::run);
 }
 
 #[test]

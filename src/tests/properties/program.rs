@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::actions::{self, act_on};
 use super::ledger::{Ledger, PANIC, Phase, Side, with};
+use super::producing;
 use super::reaching::panic_reaching;
 use crate::{CloseReason, ConnectError, Limits, Protocol, Timeout, Transport};
 
@@ -136,6 +137,16 @@ impl Protocol for Program {
             ledger.enters(self.connection, self.instance, "resume");
             ledger.mark(self.connection, false, transport.queued_bytes());
             self.act(ledger, transport);
+        });
+    }
+
+    fn produce(&mut self, transport: &mut Transport<'_>) {
+        with(|ledger| {
+            ledger.enters(self.connection, self.instance, "produce");
+            producing::begin(ledger, transport, self.connection);
+            producing::produce(ledger, transport, self.connection);
+            self.act(ledger, transport);
+            producing::end(ledger, self.connection, self.instance);
         });
     }
 

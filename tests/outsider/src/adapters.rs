@@ -44,7 +44,12 @@ impl Protocol for Noting {
 
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         self.note("resume");
+        transport.start_producing();
         transport.set_timeout(Timeout::Total, Some(Duration::from_millis(1)));
+    }
+
+    fn produce(&mut self, _: &mut Transport<'_>) {
+        self.note("produce");
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
@@ -115,7 +120,8 @@ fn adapters_pass_on_what_they_do_not_change() {
     until(&mut event_loop, &mut theirs, "end");
     close(&mut event_loop, id);
     until(&mut event_loop, &mut theirs, "lost");
-    assert_eq!(*notes.borrow(), ["made", "data", "pause", "resume", "timed out", "timer", "draining", "end", "lost"]);
+    let all = ["made", "data", "pause", "resume", "produce", "timed out", "timer", "draining", "end", "lost"];
+    assert_eq!(*notes.borrow(), all);
 }
 
 #[test]

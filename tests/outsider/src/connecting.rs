@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::{
-    Address, Backoff, CloseReason, Connect, ConnectError, Context, EventLoop, Limits, Protocol, Reconnect, Transport,
+    Address, Backoff, CloseReason, Connect, ConnectError, Context, EventLoop, Limits, NotJoined, Protocol, Reconnect,
+    Relay, Transport,
 };
 
 /// What became of each connection, in order.
@@ -100,4 +101,34 @@ fn it_connects_again() {
     reconnect.start(&mut event_loop.context());
     event_loop.run_until_idle().unwrap();
     assert_eq!((tries.get(), ends.borrow().len()), (4, 3));
+}
+
+/// Passes on what comes to a server of another one's choice.
+struct Onward(SocketAddr);
+
+impl Protocol for Onward {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let id = transport.id();
+        let mut context = transport.context();
+        let other = context.connect(self.0, Relay::new(id)).unwrap();
+        assert_eq!(context.join(id, id), Err(NotJoined::Itself));
+        context.join(id, other).unwrap();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        unreachable!("it has another protocol by then")
+    }
+}
+
+#[test]
+fn a_client_is_joined_to_a_server() {
+    let (mut event_loop, ends) = (EventLoop::new().unwrap(), Ends::default());
+    let server = listen(&mut event_loop, &ends);
+    let mut context = event_loop.context();
+    let relay = context.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), move |_, _| Some(Onward(server))).unwrap();
+    context.set_background(relay, true);
+    let relay = context.listener(relay).unwrap().local_addr().unwrap().as_inet().unwrap();
+    context.connect(relay, Talker(ends.clone())).unwrap();
+    event_loop.run_until_idle().unwrap();
+    assert_eq!(*ends.borrow(), ["closed by the peer"; 2]);
 }

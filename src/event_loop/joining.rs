@@ -1,0 +1,190 @@
+//! Joining two connections: what comes on the one goes out on the other (rules J1 to J3).
+
+use std::error::Error;
+use std::fmt;
+
+use super::Parts;
+use crate::connection::{Connection, State};
+use crate::ids::Id;
+use crate::{CloseReason, ConnectError, ConnectionId, Context, Protocol, Timeout, Transport};
+
+/// What [`Context::join`] makes of a connection: one end of a pair, which passes on to the other end all that comes.
+///
+/// - Input is written to the other end, and the peer's end of stream ends our half of the other one behind it.
+/// - While more than the high mark is queued on the other end, this one is not read from.
+/// - A timeout resets both ends, and so does a connect that fails: nobody must take a part for the whole.
+/// - Where the other end was [closed by its peer](CloseReason::PeerClosed), closed or shut down, this one is closed, behind
+///   what is queued; where it was lost in any other way, it is reset.
+///
+/// A connection that is begun for a pair can have it from the start, as in the example of [`Context::join`]. To change some
+/// of it, put a protocol in its place that [wraps](Protocol::inner) one, after the join.
+#[derive(Debug)]
+pub struct Relay {
+    other: ConnectionId,
+}
+
+impl Relay {
+    /// Passes on to `other`. By itself that is not all of a [join](Context::join).
+    pub fn new(other: ConnectionId) -> Relay {
+        Relay { other }
+    }
+
+    /// Does something to the other end, if that is still there.
+    fn with_other(&self, transport: &mut Transport<'_>, act: impl FnOnce(&mut Transport<'_>)) {
+        if let Some(mut other) = transport.context().connection(self.other) {
+            act(&mut other);
+        }
+    }
+}
+
+impl Protocol for Relay {
+    /// It may have waited for this.
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.with_other(transport, |other| other.resume_reading());
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.with_other(transport, |other| other.write(data));
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        self.with_other(transport, |other| {
+            other.write(rest);
+            other.shutdown_write();
+        });
+    }
+
+    fn pause_writing(&mut self, transport: &mut Transport<'_>) {
+        self.with_other(transport, |other| other.pause_reading());
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        self.with_other(transport, |other| other.resume_reading());
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
+        transport.abort_on_timeout(timeout);
+    }
+
+    fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
+        transport.context().warn(format_args!("cannot relay: {error}"));
+        self.with_other(transport, |other| other.abort());
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
+        self.with_other(transport, |other| match reason {
+            CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),
+            _ => other.abort(),
+        });
+    }
+}
+
+/// Why two connections were not [joined](Context::join). Nothing was changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotJoined {
+    /// One of them has ended.
+    Gone,
+    /// One of them is closing, or our half of it was shut down.
+    Closing,
+    /// Both are the same.
+    Itself,
+}
+
+impl fmt::Display for NotJoined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotJoined::Gone => "the connection has ended",
+            NotJoined::Closing => "the connection is closing",
+            NotJoined::Itself => "a connection cannot be joined to itself",
+        })
+    }
+}
+
+impl Error for NotJoined {}
+
+impl Context<'_> {
+    /// Joins two connections: from here on what comes on either goes out on the other, and their protocols, replaced by a
+    /// [`Relay`] each, get no callback any more and are dropped at the turn's end (rules [J1](crate::guide::rules#j1) to
+    /// [J3](crate::guide::rules#j3)).
+    ///
+    /// - Input that the protocols have not consumed is passed on first, that of the callback under way included: it returns
+    ///   how much of it was its own. An end of stream that was read before is passed on, too; what
+    ///   [`eof_received`](Protocol::eof_received) was handed with it is written by the protocol, before the join.
+    /// - While more than the high mark is queued on the one, the other is not read from; what was queued before counts.
+    ///   Neither is held back by its own queue any more
+    ///   ([`pause_reading_over_high`](crate::Limits::pause_reading_over_high)), since two ends that each wait for both would
+    ///   wait for ever, and a pause of reading from before is over.
+    /// - Ends of stream are passed on one by one, so each direction lasts as long as its peers want; a reset, a timeout and
+    ///   a connect that fails become a reset of the other.
+    /// - One that is not established yet is waited for: until then the other is not read from.
+    /// - Timeouts, read rates and all other limits stay as they are.
+    ///
+    /// They may be of different kinds, such as TCP and a Unix socket. A connection that was joined before leaves its other
+    /// end behind, which goes on writing to it until that is given another protocol, or ends.
+    ///
+    /// ```
+    /// use switchboard::{Protocol, Relay, Transport};
+    ///
+    /// /// Relays each connection to a server.
+    /// struct Onward;
+    ///
+    /// impl Protocol for Onward {
+    ///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+    ///         let id = transport.id();
+    ///         let mut context = transport.context();
+    ///         let joined = match context.connect(("server.example", 80), Relay::new(id)) {
+    ///             Ok(other) => context.join(id, other).is_ok(),
+    ///             Err(_) => false,
+    ///         };
+    ///         if !joined {
+    ///             transport.abort();
+    ///         }
+    ///     }
+    ///
+    ///     fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+    ///         unreachable!("it has another protocol by then")
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotJoined`]: one of them has ended, is closing, or has its sending half shut, or both are the same.
+    pub fn join(&mut self, a: ConnectionId, b: ConnectionId) -> Result<(), NotJoined> {
+        join(&mut self.core.parts, a.0, b.0)
+    }
+}
+
+fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
+    if a == b {
+        return Err(NotJoined::Itself);
+    }
+    for id in [a, b] {
+        let connection =
+            parts.slots.connection(id).filter(|connection| connection.is_alive()).ok_or(NotJoined::Gone)?;
+        // One whose send has failed is lost soon: the other one is told so.
+        if !connection.can_write() && connection.state() != State::Failing {
+            return Err(NotJoined::Closing);
+        }
+    }
+    for (id, other) in [(a, b), (b, a)] {
+        parts.set_protocol(id, Box::new(Relay::new(ConnectionId(other))));
+        match parts.slots.connection(other).is_some_and(Connection::is_connecting) {
+            true => parts.pause_reading(id),
+            false => parts.resume_reading(id),
+        }
+        if let Some(connection) = parts.slots.connection_mut(id) {
+            connection.begin_relaying();
+            parts.carry_over(id);
+            parts.mark_written_to(id);
+        }
+    }
+    for (id, other) in [(a, b), (b, a)] {
+        if parts.slots.connection(id).is_some_and(|connection| connection.state() == State::ReadClosed) {
+            parts.shutdown_write(other);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Producing: a protocol is called for more output as its peer takes what there is (rule W8).
+//!
+//! Whenever a connection has room for output that its protocol is to produce, it stands on the ready list. So a protocol
+//! is called once a turn, and its turn comes after those of others.
+
+use super::{Core, Parts};
+use crate::connection::{Connection, Flag};
+use crate::ids::Id;
+
+impl Core {
+    /// Serves a connection of the ready list whose protocol produces output: reads, then calls for more. What that writes goes
+    /// out with what the callbacks before it wrote.
+    #[cold]
+    pub(super) fn serve_producer(&mut self, id: Id) {
+        let mut buffer = std::mem::take(&mut self.parts.buffers.read);
+        self.receive(id, buffer.get(), 0);
+        self.parts.buffers.read = buffer;
+        let (written, waiting) = written_bytes(&self.parts, id);
+        let room = self.parts.outbox.room();
+        let connection = self.parts.slots.connection_mut(id).filter(|of| of.has_room_to_produce(waiting));
+        if let Some(mut out) = connection.and_then(|connection| connection.check_out(room)) {
+            let result = self.call_out(id, &mut out, "produce", |protocol, transport| protocol.produce(transport));
+            let wrote_nothing = written_bytes(&self.parts, id).0 == written;
+            // Where another protocol is in its place, producing is that one's to end.
+            let connection = self.parts.slots.connection_mut(id).filter(|of| of.protocol.is_none());
+            if let Some(connection) = connection.filter(|_| wrote_nothing) {
+                connection.flags.set(Flag::Produces, false);
+            }
+            self.end_call(id, out.protocol, result);
+        }
+        // It stands on the list again after this, if there is room still.
+        self.flush(id);
+    }
+}
+
+/// How many bytes were written to a connection that is being served, and how many of them are not in its queue yet.
+fn written_bytes(parts: &Parts, id: Id) -> (u64, usize) {
+    let waiting = parts.outbox.gathered.bytes.len() + parts.outbox.share_bytes(id);
+    (parts.slots.connection(id).map_or(0, Connection::written_bytes) + waiting as u64, waiting)
+}
+
+/// Has the protocol of a connection called in the next turn, if it produces output and there is room.
+pub(super) fn produce_later(parts: &mut Parts, id: Id) {
+    if parts.slots.connection(id).is_some_and(|connection| connection.has_room_to_produce(0)) {
+        parts.carry_over(id);
+    }
+}
+
+/// Whether its protocol is to produce output from now on.
+pub(super) fn set_producing(parts: &mut Parts, id: Id, produces: bool) {
+    if let Some(connection) = parts.slots.connection_mut(id) {
+        connection.flags.set(Flag::Produces, produces);
+        produce_later(parts, id);
+    }
+}
