@@ -129,7 +129,7 @@ fn serve(options: &Options) -> Result<SocketServer, Failure> {
     let is_stream = matches!(options.kind, Kind::Tcp | Kind::Unix);
     let requests = requests(&options.way, if is_stream { "--child" } else { "--child-datagram" })?;
     let address = options.address.as_deref().unwrap_or("127.0.0.1:1234");
-    let path = || UnixAddress::Path(address.into());
+    let path = || UnixAddress::path(address);
     let inet = || {
         let parsed = address.parse::<std::net::SocketAddr>();
         parsed.map_err(|_| Failure::new(format!("{address:?} is not an address to listen on")))

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The address of one end of a connection, or of a listener.
 ///
 /// Of its own, and `#[non_exhaustive]`, so that one factory and one protocol serve every kind of stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// An Internet address and port. IPv4 addresses that came mapped into IPv6 are given as IPv4.
@@ -18,7 +18,7 @@ pub enum Address {
 
 /// What a Unix socket is bound to.
 #[cfg(unix)]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum UnixAddress {
     /// Nothing, as are most clients.
@@ -39,6 +39,15 @@ impl Address {
         }
     }
 
+    /// What the Unix socket is bound to, if it is one.
+    #[cfg(unix)]
+    pub fn as_unix(&self) -> Option<&UnixAddress> {
+        match self {
+            Address::Inet(_) => None,
+            Address::Unix(address) => Some(address),
+        }
+    }
+
     /// What a socket is bound to that has to reach this one, and to be reached by nobody else.
     pub(crate) fn any_of_its_kind(&self) -> Address {
         match self {
@@ -46,6 +55,27 @@ impl Address {
             Address::Inet(SocketAddr::V6(_)) => Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into()),
             #[cfg(unix)]
             Address::Unix(_) => Address::Unix(UnixAddress::Unnamed),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl UnixAddress {
+    /// That of a path.
+    pub fn path(path: impl Into<std::path::PathBuf>) -> UnixAddress {
+        UnixAddress::Path(path.into())
+    }
+
+    /// That of an abstract name (Linux).
+    pub fn abstract_name(name: impl AsRef<[u8]>) -> UnixAddress {
+        UnixAddress::Abstract(name.as_ref().into())
+    }
+
+    /// The path, if it is bound to one.
+    pub fn as_path(&self) -> Option<&std::path::Path> {
+        match self {
+            UnixAddress::Path(path) => Some(path),
+            _ => None,
         }
     }
 }
@@ -80,6 +110,21 @@ impl From<SocketAddr> for Address {
                 None => Address::Inet(address),
             },
         }
+    }
+}
+
+/// Gives the address back where it is no Internet address.
+impl TryFrom<Address> for SocketAddr {
+    type Error = Address;
+
+    fn try_from(address: Address) -> Result<SocketAddr, Address> {
+        address.as_inet().ok_or(address)
+    }
+}
+
+impl PartialEq<SocketAddr> for Address {
+    fn eq(&self, other: &SocketAddr) -> bool {
+        self.as_inet() == Some(*other)
     }
 }
 

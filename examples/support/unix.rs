@@ -5,7 +5,7 @@ use switchboard::UnixAddress;
 /// A path or, with `@` in front of it, an abstract name.
 pub(crate) fn address(name: &str) -> UnixAddress {
     match name.strip_prefix('@') {
-        Some(name) => UnixAddress::Abstract(name.as_bytes().into()),
-        None => UnixAddress::Path(name.into()),
+        Some(name) => UnixAddress::abstract_name(name),
+        None => UnixAddress::path(name),
     }
 }

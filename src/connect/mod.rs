@@ -33,6 +33,7 @@ use crate::{Address, Limits};
 /// the last, or at once where that has failed; the first that stands wins, and the others are closed.
 ///
 /// [K7]: crate::guide::rules#k7
+#[must_use = "does nothing until a context connects to it"]
 #[derive(Clone, Debug)]
 pub struct Connect {
     pub(crate) target: Target,
@@ -60,7 +61,6 @@ impl Connect {
     /// takes a port from all destinations: some 28,000 of them are possible in all, with Linux's default range, and not
     /// for each destination. (Linux has an option to choose later, `IP_BIND_ADDRESS_NO_PORT`, which socket2 does not
     /// offer yet.) Without a local address there is no such bound.
-    #[must_use]
     pub fn local_addr(mut self, address: SocketAddr) -> Connect {
         self.local = Some(address);
         self
@@ -68,7 +68,6 @@ impl Connect {
 
     /// How long it may take in all, looking up the name included, in place of
     /// [`connect_timeout`](crate::LoopLimits::connect_timeout).
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Connect {
         self.timeout = Some(timeout);
         self
@@ -80,7 +79,6 @@ impl Connect {
     /// [`read_rate`](Limits::read_rate), and
     /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off, since a client and a server that both stopped
     /// reading would wait for each other for ever.
-    #[must_use]
     pub fn limits(mut self, limits: Limits) -> Connect {
         self.limits = Some(limits);
         self

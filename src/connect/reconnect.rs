@@ -58,6 +58,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "does nothing until it is started"]
 pub struct Reconnect {
     connect: Connect,
     backoff: Backoff,
@@ -81,7 +82,6 @@ impl Reconnect {
     ///
     /// It has if the loop, having looked for its end after that time, has found none: a loop that was busy meanwhile takes no
     /// connection for one that stayed up. While reading is [paused](crate::Transport::pause_reading), no end is seen.
-    #[must_use]
     pub fn stable_after(mut self, time: Duration) -> Reconnect {
         self.stable_after = time;
         self

@@ -15,6 +15,7 @@ use crate::{Address, Context};
 /// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out. Attached
 /// again, to the same loop or another one, both go on where they were. Dropping it closes the socket: by a reset while
 /// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
+#[must_use = "dropping it closes the socket"]
 pub struct Detached {
     pub(crate) stream: Held,
     /// As `accept` gave it, if it did: asking later fails where the peer has reset.

@@ -238,6 +238,7 @@ impl EventLoop {
 
     /// Whether it was asked to stop since this, or [`run`](EventLoop::run), last answered to that: for whoever calls
     /// [`turn`](EventLoop::turn) in a loop of its own.
+    #[must_use]
     pub fn take_stop(&mut self) -> bool {
         self.core.parts.take_stop()
     }

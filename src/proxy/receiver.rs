@@ -25,6 +25,7 @@ type Make = Box<dyn FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protoco
 
 /// Has connections begin with the header of a proxy, as HAProxy's `accept-proxy` does; see [the module](super) for an
 /// example and for what it holds to.
+#[must_use = "does nothing until it is given a protocol"]
 #[derive(Clone)]
 pub struct AcceptProxy {
     header_bytes_max: usize,
@@ -41,7 +42,6 @@ impl AcceptProxy {
     /// How many bytes a header of version 2 may have in all. Without extensions it has 28 or 52 for Internet addresses and
     /// 232 for Unix ones; a client's TLS certificate can make it some hundred bytes longer. Those of version 1 have 107
     /// at most in any case.
-    #[must_use]
     pub fn header_bytes_max(mut self, bytes: usize) -> AcceptProxy {
         self.header_bytes_max = bytes;
         self
@@ -49,7 +49,6 @@ impl AcceptProxy {
 
     /// How long it may take from accept until the header is there, however its bytes trickle in. Less than 3 s would
     /// leave no time for a segment that is lost.
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> AcceptProxy {
         self.timeout = timeout;
         self
@@ -58,7 +57,6 @@ impl AcceptProxy {
     /// Which addresses are those of proxies; a connection from any other is refused, before anything is read, and
     /// that is logged, at most once a second. On a Unix socket the address says nothing of who connects: let its
     /// permissions decide.
-    #[must_use]
     pub fn trusted(mut self, is_trusted: impl Fn(&Address) -> bool + 'static) -> AcceptProxy {
         self.is_trusted = Some(Rc::new(is_trusted));
         self

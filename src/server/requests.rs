@@ -23,6 +23,7 @@ use switchboard::{Address, AnyId, Context, Listen};
 ///
 /// Each handles a bounded number at a time. While it is at the bound, nothing is accepted: who comes waits in the
 /// listener's backlog, or in the system's buffer of the datagram socket.
+#[must_use = "does nothing until it is bound to a listener or a datagram socket"]
 pub struct Requests {
     way: Way,
     parallel_max: usize,

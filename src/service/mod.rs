@@ -91,6 +91,7 @@ use switchboard::signals::{Signal, add_signal_handler};
 use switchboard::{Address, Context, Endpoint, EventLoop, IntoProtocol, ListenerId};
 
 /// A server as a service manager runs it; the module's page says what it does.
+#[must_use = "does nothing until it is run"]
 #[derive(Debug)]
 pub struct Service {
     handed_over: HandedOver,
@@ -122,14 +123,12 @@ impl Service {
     }
 
     /// How long connections may go on when the service ends or is taken over; 30 s by default.
-    #[must_use]
     pub fn grace(mut self, grace: Duration) -> Service {
         self.grace = grace;
         self
     }
 
     /// How long a new process may take until it is ready; 30 s by default.
-    #[must_use]
     pub fn start_timeout(mut self, start_timeout: Duration) -> Service {
         self.start_timeout = start_timeout;
         self

@@ -189,7 +189,7 @@ fn x4_a_timeout_and_a_limit_of_a_protocols_own_end_it_as_others_do_and_say_their
     type End = fn(&mut Transport<'_>);
     let ends: [(&str, bool, End); 4] = [
         ("no answer of the store", false, |transport| {
-            transport.end_on_timeout(Timeout::Other("no answer of the store"))
+            transport.end_on_timeout(Timeout::Other("no answer of the store"));
         }),
         ("half of it", true, |transport| {
             transport.set_answering(true);

@@ -242,7 +242,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     assert_eq!(log.take(), ["10, 0 missed", "20, 0 missed", "30, 0 missed"]);
     // Made background by itself, or from outside.
     every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
-        assert!(context.set_background(own, true) && context.set_background(own, true))
+        assert!(context.set_background(own, true) && context.set_background(own, true));
     });
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["10, 0 missed"]);

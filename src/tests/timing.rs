@@ -308,7 +308,8 @@ fn l5_run_until_idle_waits_for_each_kind_unless_it_is_background() {
     let (id, _peer) = scene.accept(&log, echo);
     let timer = set(&mut scene, &log, 1000 * MS, "timer");
     let cancelled = set(&mut scene, &log, 1000 * MS, "cancelled");
-    let marks: [&dyn Fn(&mut Context<'_>, bool) -> bool; 3] = [
+    type Mark<'a> = &'a dyn Fn(&mut Context<'_>, bool) -> bool;
+    let marks: [Mark<'_>; 3] = [
         &|context, background| context.set_background(listener, background),
         &|context, background| context.set_background(id, background),
         &|context, background| context.set_background(timer, background),

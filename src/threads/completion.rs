@@ -12,6 +12,7 @@ use crate::{CompletionId, Handle};
 /// the loop's queue of commands (rule [G1](crate::guide::rules#g1)), but is never refused as one too many: each has its
 /// call in the loop already, and who makes those bounds them. Giving costs a short lock, an allocation, and a system
 /// call where the loop may be asleep.
+#[must_use = "dropping it calls what waits, with no value"]
 pub struct Completion<T: Send + 'static> {
     /// `None` once it was given.
     handle: Option<Handle>,

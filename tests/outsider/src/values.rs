@@ -15,7 +15,7 @@ use switchboard::workers::LoopFailure;
 use switchboard::{
     Address, AnyId, CloseReason, ConnectError, ConnectionId, Context, Counters, DatagramError, Endpoint, EndpointError,
     Escaped, EventLoop, Handle, IntoProtocol, Limit, Limits, Listener, ListenerError, ListenerId, PanicPolicy,
-    Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, WhenFull, escape,
+    Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, UnixAddress, WhenFull, escape,
 };
 
 /// What an embedder keeps beside the loop: all of it can be derived over.
@@ -201,8 +201,20 @@ fn addresses_are_made_compared_and_shown() {
     let address = Address::from(inet);
     assert_eq!((address.as_inet(), address.to_string()), (Some(inet), inet.to_string()));
     assert!(matches!(&address, Address::Inet(found) if *found == inet));
+    assert!(address == inet && SocketAddr::try_from(address.clone()) == Ok(inet));
     let mut seen = HashSet::from([address.clone()]);
-    assert!(!seen.insert(address));
+    assert!(!seen.insert(address.clone()));
+    #[cfg(unix)]
+    {
+        let path = Address::from(UnixAddress::path("/run/x"));
+        let name = UnixAddress::abstract_name("x");
+        let shown = [&path, &name.clone().into()].map(ToString::to_string);
+        assert_eq!(shown, ["unix:/run/x", "unix:@x"]);
+        assert_eq!(path.as_unix().and_then(UnixAddress::as_path), Some(std::path::Path::new("/run/x")));
+        assert_eq!((name.as_path(), address.as_unix(), path != inet), (None, None, true));
+        assert_eq!(SocketAddr::try_from(path.clone()), Err(path.clone()));
+        assert!(address < path && path < name.into());
+    }
 }
 
 #[test]
