@@ -59,7 +59,34 @@ pub trait LineHandler: 'static {
         data.len()
     }
 
-    /// A line is longer than [`line_bytes_max`](LineReceiver::line_bytes_max) allows; told once for each, as
+    /// How many bytes a line may have without what ends it; `set` is the receiver's
+    /// [`line_bytes_max`](LineReceiver::line_bytes_max), which the default implementation returns. Asked before each line,
+    /// as [`is_raw`](LineHandler::is_raw) is, and again while only the beginning of one is there: for protocols that allow
+    /// commands less than text.
+    ///
+    /// ```
+    /// use switchboard::Transport;
+    /// use switchboard::framing::LineHandler;
+    ///
+    /// struct Mail {
+    ///     is_in_text: bool,
+    /// }
+    ///
+    /// impl LineHandler for Mail {
+    ///     fn line_received(&mut self, _: &mut Transport<'_>, line: &[u8]) {
+    ///         self.is_in_text = if self.is_in_text { line != b"." } else { line == b"DATA" };
+    ///     }
+    ///
+    ///     fn line_bytes_max(&self, _: usize) -> usize {
+    ///         if self.is_in_text { 998 } else { 510 }
+    ///     }
+    /// }
+    /// ```
+    fn line_bytes_max(&self, set: usize) -> usize {
+        set
+    }
+
+    /// A line is longer than [`line_bytes_max`](LineHandler::line_bytes_max) allows; told once for each, as
     /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
     /// (rule [F2](crate::guide::rules#f2)). Where it does not, the line is skipped, and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
@@ -156,7 +183,8 @@ impl<H: LineHandler> LineReceiver<H> {
         self
     }
 
-    /// Sets how many bytes a line may have without what ends it. Default 16,384.
+    /// Sets how many bytes a line may have without what ends it, unless the handler
+    /// [says otherwise](LineHandler::line_bytes_max). Default 16,384.
     #[must_use]
     pub fn line_bytes_max(mut self, bytes: usize) -> LineReceiver<H> {
         self.line_bytes_max = bytes;
@@ -179,7 +207,7 @@ impl<H: LineHandler> LineReceiver<H> {
         let Some(end) = self.find_ending(data, scanned) else { return self.without_ending(data) };
         let has_return = self.ending != LineEnding::Lf && data[..end].ends_with(b"\r");
         let bytes = end - usize::from(has_return);
-        if bytes > self.line_bytes_max {
+        if bytes > self.bytes_max() {
             return self.over_max(data, end);
         }
         self.scan = Scan::Line(0);
@@ -237,9 +265,15 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
+    /// How many bytes the next line may have.
+    #[inline]
+    fn bytes_max(&self) -> usize {
+        self.handler.line_bytes_max(self.line_bytes_max)
+    }
+
     /// A line of the maximum and its ending.
     fn window_bytes_max(&self) -> usize {
-        self.line_bytes_max.saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
+        self.bytes_max().saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
     }
 
     /// How the end of what comes next is looked for.
@@ -268,7 +302,7 @@ impl<H: LineHandler> LineReceiver<H> {
         };
         *search = if end < NEAR_BYTES { Search::Near } else { Search::Far };
         let bytes = end - usize::from(data[..end].ends_with(b"\r"));
-        (bytes <= self.line_bytes_max).then_some((bytes, end + 1))
+        (bytes <= self.bytes_max()).then_some((bytes, end + 1))
     }
 
     /// What is to be done with what `data` begins with. What needs no line is done.

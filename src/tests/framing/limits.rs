@@ -63,6 +63,40 @@ fn f2_a_line_that_is_too_long_can_be_skipped_instead() {
     assert_eq!(log.take(), ["too long", "eof ", "lost: closed by the peer"]);
 }
 
+/// Allows its commands less than its text.
+struct Mail {
+    log: Log,
+    is_in_text: bool,
+}
+
+impl LineHandler for Mail {
+    fn line_received(&mut self, _: &mut Transport<'_>, line: &[u8]) {
+        self.is_in_text = if self.is_in_text { line != b"." } else { line == b"DATA" };
+        self.log.push(format!("{} bytes", line.len()));
+    }
+
+    fn line_bytes_max(&self, set: usize) -> usize {
+        if self.is_in_text { 10 } else { set }
+    }
+
+    fn line_too_long(&mut self, _: &mut Transport<'_>) {
+        self.log.push("too long");
+    }
+}
+
+#[test]
+fn f2_a_handler_says_before_each_line_how_long_it_may_be() {
+    let input = "xxxx\nxxxxx\nDATA\nxxxxxxxxxx\r\nxxxxxxxxxxx\n.\nxxxxx\nxxxx\n";
+    let expected = ["4 bytes", "too long", "4 bytes", "10 bytes", "too long", "1 bytes", "too long", "4 bytes"];
+    for step in [1, 2, 3, 7, input.len()] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (_, peer) =
+            scene.connect(LineReceiver::new(Mail { log: log.clone(), is_in_text: false }).line_bytes_max(4));
+        input.as_bytes().chunks(step).for_each(|part| scene.receive(&peer, part));
+        assert_eq!(log.take(), expected, "{step} at a time");
+    }
+}
+
 #[test]
 fn f2_the_limit_of_the_loop_is_raised_to_that_of_the_framing() {
     let limits = Limits::default().with_input_bytes_max(100);
