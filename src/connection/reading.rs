@@ -235,14 +235,22 @@ impl Connection {
         self.flags.set(Flag::OfferAgain, true);
     }
 
-    /// Its input goes to another connection from here on: what it has queued itself does not hold that back, and of its mark
-    /// it is told anew.
-    pub(crate) fn begin_relaying(&mut self) {
+    /// Its input goes to another connection from here on: what it has queued itself does not hold that back. Returns whether
+    /// it has, so that there may be some.
+    pub(crate) fn begin_relaying(&mut self) -> bool {
+        let was_held_back = self.is_held_back();
         if self.settings.limits.pause_reading_over_high {
             self.limits_mut().pause_reading_over_high = false;
         }
-        self.flags.set(Flag::OverHigh, false);
-        self.retry_reading();
+        if was_held_back {
+            self.retry_reading();
+        }
+        was_held_back
+    }
+
+    /// Whether it takes no more of what another connection relays to it: until it is established, or is told of its low mark.
+    pub(crate) fn holds_relay_up(&self) -> bool {
+        self.is_connecting() || self.flags.has(Flag::OverHigh)
     }
 
     /// A read is tried, though no event has told that there is anything.

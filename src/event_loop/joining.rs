@@ -171,14 +171,12 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
     }
     for (id, other) in [(a, b), (b, a)] {
         parts.set_protocol(id, Box::new(Relay::new(ConnectionId(other))));
-        match parts.slots.connection(other).is_some_and(Connection::is_connecting) {
+        if parts.slots.connection_mut(id).is_some_and(Connection::begin_relaying) {
+            parts.carry_over(id);
+        }
+        match parts.slots.connection(other).is_some_and(Connection::holds_relay_up) {
             true => parts.pause_reading(id),
             false => parts.resume_reading(id),
-        }
-        if let Some(connection) = parts.slots.connection_mut(id) {
-            connection.begin_relaying();
-            parts.carry_over(id);
-            parts.mark_written_to(id);
         }
     }
     for (id, other) in [(a, b), (b, a)] {

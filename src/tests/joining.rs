@@ -202,8 +202,9 @@ fn j2_what_was_queued_before_counts() {
     pair.b.1.set_room(0);
     pair.scene.tell(pair.b.0, |transport| transport.write(&[b'q'; 2000]));
     assert_eq!(pair.log.take(), ["pause"]);
+    pair.a.1.sends(vec![b'x'; 9000]);
+    pair.scene.world.event(&pair.a.1, Readiness::READABLE);
     pair.join();
-    pair.scene.receive(&pair.a.1, vec![b'x'; 9000]);
     assert_eq!(pair.a.1.unread(), 9000, "it would run into its cap otherwise");
     for _ in 0..100 {
         pair.scene.make_room(&pair.b.1, 700);
@@ -212,16 +213,30 @@ fn j2_what_was_queued_before_counts() {
 }
 
 #[test]
-fn j2_a_mark_that_is_not_met_any_more_holds_nobody_up() {
+fn j2_between_the_two_marks_the_one_that_was_told_last_holds() {
     let mut pair = Pair::new(marks(1000, 100));
     pair.b.1.set_room(0);
     pair.scene.tell(pair.b.0, |transport| transport.write(&[b'q'; 2000]));
-    // It lies between the two marks when it is joined.
     pair.scene.make_room(&pair.b.1, 1500);
     assert_eq!(pair.log.take(), ["pause"]);
     pair.join();
     pair.scene.receive(&pair.a.1, "x");
-    assert_eq!(pair.a.1.unread(), 0);
+    assert_eq!(pair.a.1.unread(), 1);
+    pair.scene.make_room(&pair.b.1, 500);
+    assert_eq!((pair.a.1.unread(), pair.sent().1.len()), (0, 2001 - 1));
+    pair.scene.make_room(&pair.b.1, 1);
+    assert_eq!(pair.sent().1, b"x");
+}
+
+#[test]
+fn j2_its_own_queue_does_not_hold_one_back_that_it_has_held_back_before() {
+    let mut pair = Pair::new(marks(1000, 100));
+    pair.a.1.set_room(0);
+    pair.scene.tell(pair.a.0, |transport| transport.write(&[b'q'; 2000]));
+    pair.scene.receive(&pair.a.1, "unread");
+    assert_eq!((pair.log.take(), pair.a.1.unread()), (vec!["pause".into()], 6));
+    pair.join();
+    assert_eq!(pair.sent().1, b"unread");
 }
 
 #[test]
