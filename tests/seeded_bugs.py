@@ -412,6 +412,7 @@ BUGS = [
     ("adapters", PROTOCOL, "Inner::Protocol(inner) => inner.eof_received(transport, rest),", "Inner::Protocol(_) => transport.close(),"),
     ("adapters", PROTOCOL, "Inner::Protocol(inner) => inner.timed_out(transport, timeout),", "Inner::Protocol(_) => transport.end_on_timeout(timeout),"),
     ("workers", POOL, "Some(error) if state.threads == 0 => return Err(WorkError::Refused(error.to_string())),", ""),
+    ("handlers", SERVER + "request.rs", "left.into_iter().chain(self.timeout).min()", "left"),
     ("group", "src/workers/group.rs", "if self.name.contains('\\0') {", "if false {"),
     ("group", "src/workers/group.rs", "LoopFailure::Io(cannot_start_thread(error))", "LoopFailure::Io(error)"),
     ("k7", LOOP + "lookups.rs", "self.parts.slots.connector_mut(id).and_then(|connector| connector.name.take())\n",
