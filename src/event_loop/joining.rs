@@ -104,6 +104,7 @@ impl fmt::Display for NotJoined {
 
 impl Error for NotJoined {}
 
+/// # Joining two connections
 impl Context<'_> {
     /// Joins two connections: from here on what comes on either goes out on the other, and their protocols, replaced by a
     /// [`Relay`] each, get no callback any more and are dropped at the turn's end (rules [J1](crate::guide::rules#j1) to
