@@ -27,6 +27,34 @@ use crate::{
 /// What a method costs, unless it says otherwise: one that makes, takes in or changes a socket or a source some system calls
 /// and, where it is a new one, a slot and a few allocations; one that finds something by its id, or asks for something to be
 /// done later, a look at a table; one that ends the loop, O(n) of what it has.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+/// use switchboard::{EventLoop, Protocol, Transport};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         transport.write(data);
+///         data.len()
+///     }
+/// }
+///
+/// let mut event_loop = EventLoop::new()?;
+/// let mut context = event_loop.context();
+/// let listener = context.listen(SocketAddr::from(([127, 0, 0, 1], 0)), |_, _| Some(Echo))?;
+/// context.call_every(Duration::from_secs(60), |context, _| println!("{} connections", context.connection_count()));
+/// context.call_later(Duration::from_millis(10), move |context| {
+///     if let Some(mut listener) = context.listener(listener) {
+///         listener.close();
+///     }
+///     context.shutdown(Duration::from_secs(5));
+/// });
+/// event_loop.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Context<'a> {
     pub(crate) core: &'a mut Core,
 }

@@ -25,6 +25,36 @@ use crate::{
 /// What a method costs, unless it says otherwise: one or two looks at the loop's table. No method makes a system call but
 /// those that say so, a write that is large, and [`abort`](Transport::abort) with its like, which close the socket there
 /// and then.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Protocol, Timeout, Transport};
+///
+/// /// Greets, answers one line, and hangs up.
+/// struct Door;
+///
+/// impl Protocol for Door {
+///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+///         transport.set_timeout(Timeout::Total, Some(Duration::from_secs(60)));
+///         transport.write(b"who is there?\n");
+///     }
+///
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
+///         transport.write(b"come in, ");
+///         transport.write(&data[..=end]);
+///         transport.close(); // once all of it has gone out
+///         data.len()
+///     }
+/// }
+/// # #[cfg(feature = "testing")]
+/// # {
+/// # let mut harness = switchboard::testing::Harness::new(Door);
+/// # harness.feed(b"Ada\n");
+/// # assert_eq!(harness.take_written(), b"who is there?\ncome in, Ada\n");
+/// # assert!(harness.saw_end());
+/// # }
+/// ```
 pub struct Transport<'a> {
     core: &'a mut Core,
     id: Id,
