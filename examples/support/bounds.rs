@@ -37,7 +37,7 @@ impl Bounds {
 }
 
 /// Takes a flag and the number behind it, as `--per-peer 4` or `--per-peer=4`.
-fn take_number<N: FromStr + Default + PartialEq>(
+pub(crate) fn take_number<N: FromStr + Default + PartialEq>(
     arguments: &mut Vec<String>,
     flag: &str,
 ) -> Result<Option<N>, Failure> {

@@ -12,11 +12,13 @@ use switchboard::{Context, EventLoop};
 
 /// How long connections have to take what was written to them.
 #[cfg(unix)]
+#[allow(dead_code)] // Some examples drain.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to
 /// them, and at once on the second.
 #[cfg(all(unix, feature = "signals"))]
+#[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
     switchboard::signals::shutdown_on_signals(&mut event_loop.context(), GRACE)?;
     Ok(())
@@ -37,6 +39,7 @@ pub(crate) fn on_signals(
 
 /// The same by hand.
 #[cfg(all(unix, not(feature = "signals")))]
+#[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
     let mut grace = GRACE;
     on_signals(&mut event_loop.context(), move |context, _| context.shutdown(std::mem::take(&mut grace)))
@@ -63,6 +66,7 @@ pub(crate) fn on_signals(
 
 /// Elsewhere the system ends the process.
 #[cfg(not(unix))]
+#[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(_: &mut EventLoop) -> io::Result<()> {
     Ok(())
 }

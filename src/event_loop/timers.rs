@@ -196,13 +196,18 @@ impl Core {
             Due::Decay => self.parts.decay(),
             Due::Confirm => self.parts.confirm_reads(),
             Due::Read => self.parts.read_again(),
-            Due::Refused => {
-                let next = self.parts.admission.refused.release(now);
-                self.parts.admission.refused.timer = next.map(|next| self.parts.time.set(next, Due::Refused));
-                self.parts.descriptor_closed();
-            }
+            Due::Refused => self.release_refused(now),
             Due::Every(_) => unreachable!("it was not one above"),
         }
+    }
+
+    /// Peers that were refused have had the time to read why. Out of line, as is what it calls: each poll would pay for it.
+    #[cold]
+    #[inline(never)]
+    fn release_refused(&mut self, now: Instant) {
+        let next = self.parts.admission.refused.release(now);
+        self.parts.admission.refused.timer = next.map(|next| self.parts.time.set(next, Due::Refused));
+        self.parts.descriptor_closed();
     }
 
     /// Calls a repeating timer (T4). It is set for its next tick before, so that it can be cancelled and set from within

@@ -52,7 +52,7 @@ const KEPT_BYTES: usize = 4096;
 /// # let mut harness = switchboard::testing::Harness::new(new());
 /// # harness.feed(b"Ada\nGra");
 /// # harness.feed(b"ce\n");
-/// # assert_eq!(harness.written(), b"hello, Ada\nhello, Grace\n");
+/// # assert_eq!(harness.take_written(), b"hello, Ada\nhello, Grace\n");
 /// # }
 /// ```
 #[derive(Debug, Default)]

@@ -62,6 +62,7 @@ impl Refused {
     }
 
     /// Closes those that were held for long enough. Returns when the next one is.
+    #[inline(never)]
     pub(crate) fn release(&mut self, now: Instant) -> Option<Instant> {
         let due = self.held.partition_point(|told| told.until <= now);
         self.held.drain(..due);
@@ -69,6 +70,7 @@ impl Refused {
     }
 
     /// Closes the oldest, for its descriptor. Returns `false` if there is none.
+    #[inline(never)]
     pub(crate) fn give_up(&mut self) -> bool {
         self.held.pop_front().is_some()
     }
@@ -81,6 +83,7 @@ fn drop_by_reset(socket: Stream) -> Option<Instant> {
 
 /// What it has sent meanwhile is discarded first: closing over that makes the kernel send a reset.
 impl Drop for Told {
+    #[inline(never)]
     fn drop(&mut self) {
         let mut buffer = [0; 4096];
         while self.discards > 0 {

@@ -30,6 +30,8 @@ pub struct Request {
     client: Address,
     /// `None`: it has none.
     deadline: Option<Instant>,
+    /// How long one call on the socket may wait.
+    timeout: Option<Duration>,
     channel: Channel,
     give_back: Option<GiveBack>,
 }
@@ -49,12 +51,13 @@ enum Channel {
 
 impl Request {
     pub(super) fn of_stream(stream: BlockingStream, client: Address, deadline: Option<Instant>) -> Request {
-        Request { client, deadline, channel: Channel::Stream { stream, output: Vec::new() }, give_back: None }
+        let channel = Channel::Stream { stream, output: Vec::new() };
+        Request { client, deadline, timeout: None, channel, give_back: None }
     }
 
     pub(super) fn of_datagram(data: Vec<u8>, client: Address, deadline: Option<Instant>) -> Request {
         let channel = Channel::Datagram { data: io::Cursor::new(data), answer: Vec::new() };
-        Request { client, deadline, channel, give_back: None }
+        Request { client, deadline, timeout: None, channel, give_back: None }
     }
 
     /// The client's address, as accept, or the datagram, gave it.
@@ -83,6 +86,13 @@ impl Request {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Sets how long each read and write waits for the client, as `timeout` of Python's `StreamRequestHandler` does; `None`,
+    /// the default, as long as there is time for the request. One that waits for longer fails with `TimedOut`, and the handler
+    /// may still tell the client why it ends.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
     /// Lets the connection go back to the loop when the handler has finished without an error, instead of being closed:
     /// to the protocol that `make` makes, on the loop's thread, with all that was not read. Does nothing of a datagram.
     pub fn give_back<P: IntoProtocol>(&mut self, make: impl FnOnce() -> P + Send + 'static) {
@@ -94,7 +104,7 @@ impl Request {
         let left = self.time_left();
         match &self.channel {
             _ if left == Some(Duration::ZERO) => Err(timed_out()),
-            Channel::Stream { stream, .. } => stream.set_timeout(left),
+            Channel::Stream { stream, .. } => stream.set_timeout(left.into_iter().chain(self.timeout).min()),
             _ => Ok(()),
         }
     }

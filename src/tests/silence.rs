@@ -96,6 +96,31 @@ fn t5_a_silent_peer_has_one_wait_of_the_loop_to_speak_in() {
     }
 }
 
+#[test]
+fn t5_what_comes_after_slow_work_counts_as_of_when_it_was_read() {
+    for room in [usize::MAX, 0] {
+        let mut scene = Scene::with_limits(Limits::default().with_read_idle_timeout(Some(SECOND)));
+        let (log, world) = (Log::default(), scene.world.clone());
+        let (_, busy) = scene.accept(&Log::default(), move |event, transport| {
+            if let Event::Data(_) = event {
+                world.advance(1500 * MS);
+            }
+            by_default(&event, transport)
+        });
+        let (id, peer) = scene.accept(&log, idle);
+        peer.set_room(room);
+        scene.tell(id, |transport| transport.write(b"an answer"));
+        scene.pass(900 * MS);
+        for peer in [&busy, &peer] {
+            peer.sends("y");
+            scene.world.event(peer, Readiness::READABLE);
+        }
+        scene.turn();
+        assert_eq!(log.take(), ["made", "data y"]);
+        is_told_after(&mut scene, &log, SECOND);
+    }
+}
+
 // It runs only while input is wanted.
 
 #[test]

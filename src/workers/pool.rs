@@ -190,7 +190,7 @@ impl WorkerPool {
     ///     fn squared(&mut self, transport: &mut Transport<'_>, square: Result<usize, WorkError>) {
     ///         match square {
     ///             Ok(square) => transport.write(format!("{square}\n").as_bytes()),
-    ///             Err(error) => transport.fail(error),
+    ///             Err(error) => transport.close_for(error),
     ///         }
     ///     }
     /// }

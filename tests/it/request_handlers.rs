@@ -252,6 +252,25 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
     }
 }
 
+/// One wait for the client may be bounded by itself: the handler goes on, and can say so.
+#[test]
+fn handlers_may_bound_each_wait_and_still_answer() {
+    let requests = Requests::threads(count(1), || {
+        |request: &mut Request| {
+            request.set_timeout(Some(Duration::from_millis(20)));
+            let error = request.read_until(b'\n', &mut Vec::new()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            request.write_all(b"too slow")?;
+            Ok(())
+        }
+    });
+    let (mut event_loop, _serving, address) = tcp(requests.request_timeout(Some(PATIENCE)));
+    let began = Instant::now();
+    let answer = serve_while(&mut event_loop, move || ask(address, b"half a li"));
+    assert_eq!(answer, b"too slow");
+    assert!(began.elapsed() < PATIENCE);
+}
+
 #[test]
 fn handlers_refuse_whom_they_do_not_want() {
     let asked = Rc::new(RefCell::new(0));

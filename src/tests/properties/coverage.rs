@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::{CloseReason, Limit, Timeout};
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
@@ -219,5 +221,31 @@ impl Coverage {
     /// What has happened that is not among these.
     pub(super) fn unexpected(&self, expected: &[&'static str]) -> Vec<&'static str> {
         self.counts.keys().copied().filter(|name| !expected.contains(name)).collect()
+    }
+}
+
+/// The names of reasons, as coverage counts them.
+pub(super) fn name(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::PeerClosed => "peer closed",
+        CloseReason::Closed => "closed",
+        CloseReason::Aborted => "aborted",
+        CloseReason::Reset => "reset",
+        CloseReason::Io(_) => "I/O error",
+        CloseReason::Timeout(Timeout::Close) => "close timeout",
+        CloseReason::Timeout(Timeout::Idle) => "idle timeout",
+        CloseReason::Timeout(Timeout::ReadIdle) => "read idle timeout",
+        CloseReason::Timeout(Timeout::Handshake) => "handshake timeout",
+        CloseReason::Timeout(Timeout::Total) => "total timeout",
+        CloseReason::Timeout(Timeout::Other(_)) => "own timeout",
+        CloseReason::Limit(Limit::InputBytes) => "input limit",
+        CloseReason::Limit(Limit::QueueBytes) => "queue limit",
+        CloseReason::Limit(Limit::LoopQueueBytes) => "loop queue limit",
+        CloseReason::Limit(_) => "another limit",
+        CloseReason::Protocol(_) => "protocol error",
+        CloseReason::Overconsumed { .. } => "overconsumed",
+        CloseReason::Panic(_) => "panic",
+        CloseReason::Detached => "detached",
+        CloseReason::Shutdown => "shutdown",
     }
 }

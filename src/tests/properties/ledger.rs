@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::coverage::Coverage;
+use super::coverage::{Coverage, name};
 use super::datagrams::{Bound, Sent};
 use super::dials::Dial;
 use super::own_calls::Call;
@@ -581,31 +581,5 @@ impl Ledger {
         };
         let fitting: Vec<_> = (0..self.connections.len()).filter(|&index| fits(&self.connections[index])).collect();
         (!fitting.is_empty()).then(|| fitting[self.random.below(fitting.len() as u64) as usize])
-    }
-}
-
-/// The names of reasons, as coverage counts them.
-pub(super) fn name(reason: &CloseReason) -> &'static str {
-    match reason {
-        CloseReason::PeerClosed => "peer closed",
-        CloseReason::Closed => "closed",
-        CloseReason::Aborted => "aborted",
-        CloseReason::Reset => "reset",
-        CloseReason::Io(_) => "I/O error",
-        CloseReason::Timeout(crate::Timeout::Close) => "close timeout",
-        CloseReason::Timeout(crate::Timeout::Idle) => "idle timeout",
-        CloseReason::Timeout(crate::Timeout::ReadIdle) => "read idle timeout",
-        CloseReason::Timeout(crate::Timeout::Handshake) => "handshake timeout",
-        CloseReason::Timeout(crate::Timeout::Total) => "total timeout",
-        CloseReason::Timeout(crate::Timeout::Other(_)) => "own timeout",
-        CloseReason::Limit(crate::Limit::InputBytes) => "input limit",
-        CloseReason::Limit(crate::Limit::QueueBytes) => "queue limit",
-        CloseReason::Limit(crate::Limit::LoopQueueBytes) => "loop queue limit",
-        CloseReason::Limit(_) => "another limit",
-        CloseReason::Protocol(_) => "protocol error",
-        CloseReason::Overconsumed { .. } => "overconsumed",
-        CloseReason::Panic(_) => "panic",
-        CloseReason::Detached => "detached",
-        CloseReason::Shutdown => "shutdown",
     }
 }

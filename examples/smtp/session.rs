@@ -1,0 +1,243 @@
+// What a mail server says to each line, without regard to how lines come (RFC 5321).
+
+use std::borrow::Cow;
+use std::mem;
+
+/// How long a command may be, without its CRLF.
+pub(crate) const COMMAND_BYTES_MAX: usize = 510;
+
+/// How long a line of a message may be.
+pub(crate) const TEXT_BYTES_MAX: usize = 998;
+
+/// How much of a message is kept. Four times as much is read to its end, for the sake of a clear answer.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The least that a server must take.
+const RECIPIENTS_MAX: usize = 100;
+
+/// Who makes so many errors is no mail client.
+const ERRORS_MAX: usize = 20;
+
+pub(crate) const GREETING: &str = "220 localhost ESMTP";
+pub(crate) const TOO_MANY: &str = "421 4.3.2 too many connections\r\n";
+pub(crate) const CLOSING: &str = "421 4.3.2 the service ends";
+pub(crate) const TOO_SLOW: &str = "421 4.4.2 that takes too long";
+pub(crate) const STORED: &str = "250 2.6.0 stored";
+pub(crate) const NOT_STORED: &str = "451 4.3.0 cannot store it now";
+
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    state: State,
+    /// The name that the client gives itself.
+    client: String,
+    errors: usize,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// EHLO or HELO is to come.
+    #[default]
+    Greeted,
+    Ready,
+    /// A sender was named.
+    Mail(Message),
+    /// A message comes line by line. Its fault is told at its end.
+    Data(Message, Option<&'static str>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) client: String,
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+    pub(crate) text: Vec<u8>,
+    /// How long it is, kept or not.
+    bytes: usize,
+}
+
+/// What a line leads to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// More of a message is to come.
+    Nothing,
+    Reply(Cow<'static, str>),
+    /// This one, and then the connection ends.
+    Close(&'static str),
+    /// The reply is [`STORED`] or [`NOT_STORED`].
+    Store(Message),
+}
+
+impl From<&'static str> for Step {
+    fn from(reply: &'static str) -> Step {
+        Step::Reply(reply.into())
+    }
+}
+
+impl Session {
+    pub(crate) fn line_bytes_max(&self) -> usize {
+        if self.is_in_message() { TEXT_BYTES_MAX } else { COMMAND_BYTES_MAX }
+    }
+
+    pub(crate) fn is_in_message(&self) -> bool {
+        matches!(self.state, State::Data(..))
+    }
+
+    /// A line, without the CRLF that ended it.
+    pub(crate) fn line(&mut self, line: &[u8]) -> Step {
+        if self.is_in_message() {
+            return self.text(line);
+        }
+        let step = match std::str::from_utf8(line) {
+            // A lone CR or LF could be a line's end to another server: one message would be two there.
+            Ok(line) if !line.contains(['\r', '\n', '\0']) => self.command(line),
+            _ => "500 5.5.2 a command is one line of text".into(),
+        };
+        match &step {
+            Step::Reply(reply) if reply.starts_with("50") => self.errors += 1,
+            _ => return step,
+        }
+        if self.errors < ERRORS_MAX { step } else { Step::Close("421 4.7.0 too many errors") }
+    }
+
+    pub(crate) fn line_too_long(&mut self) -> Step {
+        match &mut self.state {
+            State::Data(_, fault) => {
+                fault.get_or_insert("554 5.6.0 a line of it is too long");
+                Step::Nothing
+            }
+            _ => "500 5.5.2 the line is too long".into(),
+        }
+    }
+
+    fn command(&mut self, line: &str) -> Step {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match &*verb.to_ascii_uppercase() {
+            "EHLO" => self.hello(
+                rest,
+                "250-localhost\r\n250-SIZE 1048576\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES",
+            ),
+            "HELO" => self.hello(rest, "250 localhost"),
+            "MAIL" => self.mail(rest),
+            "RCPT" => self.rcpt(rest),
+            "DATA" => self.data(rest),
+            "RSET" if rest.is_empty() => {
+                self.state = if self.client.is_empty() { State::Greeted } else { State::Ready };
+                "250 2.0.0 forgotten".into()
+            }
+            "NOOP" => "250 2.0.0 nothing done".into(),
+            "VRFY" if !rest.is_empty() => "252 2.1.5 send it and see".into(),
+            "HELP" => "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT".into(),
+            "QUIT" if rest.is_empty() => Step::Close("221 2.0.0 good bye"),
+            "RSET" | "VRFY" | "QUIT" => "501 5.5.4 that command is written otherwise".into(),
+            "EXPN" => "502 5.5.1 not offered".into(),
+            _ => "500 5.5.2 no such command".into(),
+        }
+    }
+
+    fn hello(&mut self, client: &str, reply: &'static str) -> Step {
+        if client.is_empty() || client.contains(' ') {
+            return "501 5.5.4 give your name".into();
+        }
+        self.client = client.to_owned();
+        self.state = State::Ready;
+        reply.into()
+    }
+
+    fn mail(&mut self, rest: &str) -> Step {
+        match self.state {
+            State::Greeted => return "503 5.5.1 say EHLO first".into(),
+            State::Ready => {}
+            State::Mail(_) | State::Data(..) => return "503 5.5.1 a sender is named already".into(),
+        }
+        let Some((from, parameters)) = path(rest, "FROM:") else { return "501 5.1.7 write MAIL FROM:<address>".into() };
+        for parameter in parameters {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            match &*name.to_ascii_uppercase() {
+                "SIZE" => match value.parse::<usize>() {
+                    Ok(0..=MESSAGE_BYTES_MAX) => {}
+                    Ok(_) => return "552 5.3.4 the message is too long".into(),
+                    Err(_) => return "501 5.5.4 SIZE needs a number".into(),
+                },
+                "BODY" if value.eq_ignore_ascii_case("7BIT") || value.eq_ignore_ascii_case("8BITMIME") => {}
+                _ => return "555 5.5.4 no such parameter".into(),
+            }
+        }
+        self.state = State::Mail(Message { client: self.client.clone(), from: from.to_owned(), ..Message::default() });
+        "250 2.1.0 sender taken".into()
+    }
+
+    fn rcpt(&mut self, rest: &str) -> Step {
+        let State::Mail(message) = &mut self.state else { return "503 5.5.1 say MAIL first".into() };
+        let Some((to, parameters)) = path(rest, "TO:").filter(|(to, _)| !to.is_empty()) else {
+            return "501 5.1.3 write RCPT TO:<address>".into();
+        };
+        if parameters.count() > 0 {
+            return "555 5.5.4 no such parameter".into();
+        }
+        if message.to.len() >= RECIPIENTS_MAX {
+            return "452 4.5.3 too many recipients".into();
+        }
+        message.to.push(to.to_owned());
+        "250 2.1.5 recipient taken".into()
+    }
+
+    fn data(&mut self, rest: &str) -> Step {
+        match mem::take(&mut self.state) {
+            State::Mail(message) if rest.is_empty() && !message.to.is_empty() => {
+                self.state = State::Data(message, None);
+                "354 end it by a dot on a line of its own".into()
+            }
+            state => {
+                self.state = state;
+                if rest.is_empty() {
+                    "503 5.5.1 name a recipient first".into()
+                } else {
+                    "501 5.5.4 DATA stands alone".into()
+                }
+            }
+        }
+    }
+
+    /// A line of a message, or the dot that ends it.
+    fn text(&mut self, line: &[u8]) -> Step {
+        let State::Data(message, fault) = &mut self.state else { return Step::Nothing };
+        if line == b"." {
+            let (message, fault) = (mem::take(message), *fault);
+            self.state = State::Ready;
+            return fault.map_or(Step::Store(message), Step::from);
+        }
+        if line.contains(&b'\r') || line.contains(&b'\n') {
+            fault.get_or_insert("554 5.6.0 a CR or LF stands alone in it");
+        }
+        // A dot at the beginning of a line is sent twice.
+        let line = line.strip_prefix(b".").unwrap_or(line);
+        message.bytes += line.len() + 2;
+        if message.bytes > MESSAGE_BYTES_MAX {
+            fault.get_or_insert("552 5.3.4 the message is too long");
+        }
+        if message.bytes > 4 * MESSAGE_BYTES_MAX {
+            return Step::Close("552 5.3.4 the message is far too long");
+        }
+        match fault {
+            None => message.text.extend([line, b"\r\n"].concat()),
+            Some(_) => message.text = Vec::new(),
+        }
+        Step::Nothing
+    }
+}
+
+/// The address of `FROM:<address> PARAMETERS`, and the parameters.
+fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, impl Iterator<Item = &'a str>)> {
+    let is_keyword = rest.get(..keyword.len())?.eq_ignore_ascii_case(keyword);
+    let rest = rest[keyword.len()..].trim_start().strip_prefix('<').filter(|_| is_keyword)?;
+    let mut is_quoted = false;
+    let end = rest.char_indices().find(|(index, character)| {
+        let is_escaped = is_quoted && rest[..*index].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        is_quoted ^= *character == '"' && !is_escaped;
+        *character == '>' && !is_quoted
+    });
+    let (address, rest) = rest.split_at(end?.0);
+    let is_plain = address.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let parameters = rest[1..].strip_prefix(' ').or_else(|| rest[1..].is_empty().then_some(""))?;
+    is_plain.then(|| (address, parameters.split_ascii_whitespace()))
+}

@@ -1,0 +1,53 @@
+// Where mail goes: a file for each, in a folder as Maildir has it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::session::Message;
+use crate::support::say;
+use switchboard::escape;
+
+pub(crate) struct Spool {
+    /// `None`: mail is told, and forgotten.
+    folder: Option<PathBuf>,
+    count: AtomicU64,
+}
+
+impl Spool {
+    pub(crate) fn new(folder: Option<String>) -> io::Result<Spool> {
+        let folder = folder.map(PathBuf::from);
+        for part in ["tmp", "new"] {
+            folder.iter().try_for_each(|folder| fs::create_dir_all(folder.join(part)))?;
+        }
+        Ok(Spool { folder, count: AtomicU64::new(0) })
+    }
+
+    /// Once this returns, the message outlives a crash. It blocks.
+    pub(crate) fn store(&self, message: &Message) -> io::Result<()> {
+        let Message { client, from, to, text, .. } = message;
+        if let Some(folder) = &self.folder {
+            let now = SystemTime::now();
+            let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let count = self.count.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{seconds}.P{}Q{count:06}.localhost", process::id());
+            let unfinished = folder.join("tmp").join(&name);
+            let date = httpdate::fmt_http_date(now).replace("GMT", "+0000");
+            let mut file = File::create_new(&unfinished)?;
+            write!(file, "Return-Path: <{from}>\r\nReceived: from {client} by localhost with ESMTP; {date}\r\n")?;
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(unfinished, folder.join("new").join(name))?;
+            File::open(folder.join("new"))?.sync_all()?;
+        }
+        if cfg!(test) {
+            return Ok(()); // Thousands of them, which nobody reads.
+        }
+        let to: Vec<String> = to.iter().map(|to| format!("<{}>", escape(to.as_bytes()))).collect();
+        say(format_args!("mail from <{}> to {}: {} bytes", escape(from.as_bytes()), to.join(", "), text.len()));
+        Ok(())
+    }
+}

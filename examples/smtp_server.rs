@@ -1,0 +1,160 @@
+//! A mail server: takes mail for everybody, and keeps it in a folder.
+//!
+//! Run `cargo run --example smtp_server --features server -- --maildir mail`, then `telnet 127.0.0.1 1234`, and type `EHLO me`,
+//! `MAIL FROM:<a@example.org>`, `RCPT TO:<b@example.org>`, `DATA`, a message, a dot on a line of its own, `QUIT`. Each mail
+//! becomes a file in `mail/new`; without `--maildir` it is only told. It relays nothing and asks for no password: it is for
+//! looking at, and for tests of programs that send mail.
+//!
+//! It runs on one thread, and files are written by others, since a disk would keep all clients waiting. With `--threads 4`
+//! it is the threaded mail server of the tutorial instead: the same session in a request handler that blocks, four at a time.
+//!
+//! A peer that says nothing for five minutes, or `--timeout SECONDS`, is told so and let go; so is one whose message takes
+//! longer than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages under way are taken, and
+//! everybody is told that the service ends.
+
+#[path = "support/bounds.rs"]
+mod bounds;
+mod smtp;
+mod support;
+#[cfg(all(test, feature = "testing"))]
+#[path = "smtp/tests.rs"]
+mod tests;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bounds::Bounds;
+use smtp::{Session, Spool, Step, reply};
+use support::Failure;
+use switchboard::framing::{LineEnding, LineHandler, LineReceiver};
+use switchboard::workers::{WorkError, WorkerPool};
+use switchboard::{EventLoop, Limits, Listen, Timeout, Transport, WhenFull};
+
+const SILENCE: Duration = Duration::from_secs(300);
+const STORING: Duration = Duration::from_secs(30);
+const CONNECTIONS_MAX: usize = 500;
+
+/// The timer of a message.
+const MESSAGE: u16 = 0;
+
+struct Client {
+    session: Session,
+    shared: Rc<Shared>,
+}
+
+/// What all clients have in common.
+struct Shared {
+    spool: Arc<Spool>,
+    writers: WorkerPool,
+    timeout: Duration,
+}
+
+impl Client {
+    fn protocol(shared: &Rc<Shared>) -> LineReceiver<Client> {
+        let client = Client { session: Session::default(), shared: shared.clone() };
+        LineReceiver::new(client).line_ending(LineEnding::CrLf)
+    }
+
+    fn follow(&mut self, transport: &mut Transport<'_>, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Reply(text) => self.reply(transport, &text),
+            Step::Close(text) => {
+                transport.write(&reply(text));
+                transport.close();
+            }
+            Step::Store(message) => {
+                // What follows, such as QUIT, has to wait for the answer.
+                transport.pause_reading();
+                transport.cancel_timer(MESSAGE);
+                let spool = self.shared.spool.clone();
+                let store = move || spool.store(&message);
+                self.shared.writers.submit_for(transport, Some(STORING), store, Client::stored);
+            }
+        }
+    }
+
+    fn stored(&mut self, transport: &mut Transport<'_>, result: Result<io::Result<()>, WorkError>) {
+        transport.resume_reading();
+        self.reply(transport, if let Ok(Ok(())) = result { smtp::STORED } else { smtp::NOT_STORED });
+    }
+
+    fn reply(&mut self, transport: &mut Transport<'_>, text: &str) {
+        transport.write(&reply(text));
+        if self.session.is_in_message() {
+            return transport.set_timer(MESSAGE, 2 * self.shared.timeout);
+        }
+        transport.cancel_timer(MESSAGE);
+        if transport.context().is_draining() {
+            self.follow(transport, Step::Close(smtp::CLOSING));
+        }
+    }
+}
+
+impl LineHandler for Client {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.write(&reply(smtp::GREETING));
+    }
+
+    fn line_bytes_max(&self, _: usize) -> usize {
+        self.session.line_bytes_max()
+    }
+
+    fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]) {
+        let step = self.session.line(line);
+        self.follow(transport, step);
+    }
+
+    fn line_too_long(&mut self, transport: &mut Transport<'_>) {
+        let step = self.session.line_too_long();
+        self.follow(transport, step);
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, _: u16) {
+        self.follow(transport, Step::Close(smtp::TOO_SLOW));
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
+        self.follow(transport, Step::Close(smtp::TOO_SLOW));
+    }
+
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        if !self.session.is_in_message() && transport.is_reading() {
+            self.follow(transport, Step::Close(smtp::CLOSING));
+        }
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let bounds = Bounds::take_from(&mut arguments, SILENCE)?;
+    let threads: Option<usize> = bounds::take_number(&mut arguments, "--threads")?;
+    let maildir = match arguments.iter().position(|argument| argument == "--maildir") {
+        Some(place) if place + 1 < arguments.len() => arguments.drain(place..place + 2).last(),
+        _ => None,
+    };
+    let flags = ["--threads N", "--maildir FOLDER", "--timeout SECONDS", "--per-peer N"];
+    let address = support::listening_address_in(arguments, &flags)?;
+    let spool = Arc::new(Spool::new(maildir)?);
+    if let Some(threads) = threads.and_then(NonZeroUsize::new) {
+        return smtp::serve_by_threads(address, threads, spool, bounds.timeout);
+    }
+    let writers = WorkerPool::new(NonZeroUsize::new(4).expect("it is not 0"), CONNECTIONS_MAX);
+    let shared = Rc::new(Shared { spool, writers, timeout: bounds.timeout });
+    let limits = Limits::default()
+        .with_read_idle_timeout(Some(bounds.timeout))
+        .with_connections_max(CONNECTIONS_MAX)
+        .with_connections_per_peer_max(bounds.per_peer_max)
+        .with_when_full(WhenFull::Refuse);
+    let mut event_loop = EventLoop::new()?;
+    let listen = Listen::at(address).limits(limits).refusal(smtp::TOO_MANY);
+    let listener = event_loop.context().listen(listen, move |_, _| Some(Client::protocol(&shared)));
+    let listener = listener.map_err(support::cannot_listen(address))?;
+    support::on_signals(&mut event_loop.context(), |context, _| context.drain(smtp::GRACE))?;
+    support::announce(&mut event_loop, listener)?;
+    event_loop.run()?;
+    Ok(())
+}
