@@ -252,7 +252,7 @@ BUGS = [
     ("handlers", SERVER + "request.rs", "Detached::from(stream).abort();", "drop(stream);"),
     ("handlers", SERVER + "request.rs", "if stream.unread().is_empty() {\n                self.flush()?;",
      "if stream.unread().is_empty() {"),
-    ("handlers", SERVER + "request.rs", "Channel::Stream { stream, .. } => stream.set_timeout(left),",
+    ("handlers", SERVER + "request.rs", "Channel::Stream { stream, .. } => stream.set_timeout(left.into_iter().chain(self.timeout).min()),",
      "Channel::Stream { .. } => Ok(()),"),
     ("handlers", SERVER + "request.rs", "Channel::Datagram { answer, .. } if answer.len() + data.len() > ANSWER_BYTES_MAX",
      "Channel::Datagram { .. } if false"),
