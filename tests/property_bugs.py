@@ -189,7 +189,7 @@ BUGS = [
     ("one that was joined is not paused", 30, [
         (LOOP + "joining.rs", "self.with_other(transport, |other| other.pause_reading());", "let _ = transport;")], JOINED),
     ("a reset does not reach the other end of a pair", 30, [
-        (LOOP + "joining.rs", "_ => other.abort(),", "_ => other.close(),")], JOINED),
+        (LOOP + "joining.rs", "false => other.abort(),", "false => other.close(),")], JOINED),
     ("a slow peer is judged without a send being tried", 30, [
         (LOOP + "timers.rs", "connection.look_for_room();\n        self.parts.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),

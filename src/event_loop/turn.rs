@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::joining::{Relay, pass_untold_end_on};
 use super::slots::Tenant;
 use super::work::Loss;
 use super::{Core, Parts};
@@ -194,11 +195,15 @@ impl Core {
     /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.
     #[cold]
     fn deliver_untold_loss(&mut self, id: Id, reason: CloseReason) {
+        let is_in_order = Relay::is_in_order(&reason);
         match self.parts.slots.connection_mut(id).and_then(Connection::take_connector) {
             Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),
             None => self.note_untold_loss(id, reason),
         }
-        let protocol = self.parts.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        let mut protocol = self.parts.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        if let Some(protocol) = protocol.as_deref_mut() {
+            pass_untold_end_on(&mut self.parts, protocol, is_in_order);
+        }
         self.drop_guarded(protocol);
     }
 
