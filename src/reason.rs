@@ -20,7 +20,7 @@ use crate::Address;
 /// ```
 /// use switchboard::{CloseReason, Protocol, Transport};
 ///
-/// /// Remembers how its connection ended, for whoever makes the next one.
+/// /// Remembers how its connection has ended.
 /// #[derive(Default)]
 /// struct Last(Option<CloseReason>);
 ///
