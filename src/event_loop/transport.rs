@@ -152,6 +152,10 @@ impl Transport<'_> {
     }
 
     /// How many written bytes the kernel has not taken yet.
+    ///
+    /// To write for as long as there is room is what [`produce`](crate::Protocol::produce) is for. Who stops writing by this
+    /// figure alone may wait for ever: `resume_writing` comes only behind a `pause_writing`, and neither does where the
+    /// kernel then takes all.
     pub fn queued_bytes(&self) -> usize {
         let queued = self.core.parts.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
         queued + self.core.parts.outbox.waiting_bytes(self.id)
