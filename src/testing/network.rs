@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{DatagramPeer, Faults, Peer, PeerListener};
 use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
-use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
+use crate::{Address, Context, Counters, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
 
 /// Names a host of a [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -368,7 +368,11 @@ impl Network {
 
     fn turn(&mut self, host: usize) {
         let Some(event_loop) = &mut self.hosts[host] else { return };
-        let state = |event_loop: &EventLoop| (self.sim.progress(), event_loop.core.parts.counters);
+        // That there was a turn, and that it polled, brings nothing about.
+        let state = |event_loop: &EventLoop| {
+            let counters = event_loop.core.parts.counters;
+            (self.sim.progress(), Counters { turns: 0, polls: 0, ..counters })
+        };
         let before = state(event_loop);
         event_loop.turn(Some(Duration::ZERO)).expect("a simulated poller does not fail");
         self.turns += 1;
@@ -497,5 +501,26 @@ impl fmt::Debug for Network {
             .field("hosts", &self.hosts)
             .field("sockets", &self.sockets())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Faults;
+
+    #[test]
+    fn turns_that_bring_nothing_about_are_counted_until_one_does() {
+        let mut network = Network::new(0, Faults::none());
+        let host = network.host();
+        for _ in 0..5 {
+            network.turn(host.0);
+        }
+        assert_eq!(network.turns_without_progress_most(), 5);
+        network.context(host).call_later(Duration::ZERO, |_| ());
+        for _ in 0..5 {
+            network.turn(host.0);
+        }
+        assert_eq!(network.turns_without_progress_most(), 5);
     }
 }
