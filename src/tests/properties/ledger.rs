@@ -493,8 +493,9 @@ impl Ledger {
         let fits = of_limits.is_some() || set.is_some();
         self.check(!closing, || "a timeout after close".into());
         self.check(fits, || format!("a timeout of a protocol before: {timeout:?}"));
-        let &Connection { phase, paused, over, ref limits, .. } = &self.connections[index];
-        let wanted = phase == Phase::Made && !paused && !(over && limits.pause_reading_over_high);
+        let &Connection { phase, paused, over, write_shut, ref limits, .. } = &self.connections[index];
+        let held_back = over && limits.pause_reading_over_high && !write_shut;
+        let wanted = phase == Phase::Made && !paused && !held_back;
         self.check(timeout != Timeout::ReadIdle || wanted, || "silence is told though no input is wanted".into());
     }
 
