@@ -105,12 +105,13 @@ pub enum DatagramError {
 
 impl fmt::Display for DatagramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DatagramError::Send { to: Some(to), error } => write!(f, "cannot send to {to}: {error}"),
-            DatagramError::Send { to: None, error } => write!(f, "cannot send: {error}"),
-            DatagramError::Socket(error) => write!(f, "error of the socket: {error}"),
-            DatagramError::Dropped(count) => write!(f, "{count} datagrams dropped unsent"),
-        }
+        let (text, error) = match self {
+            DatagramError::Send { to: Some(to), error } => return write!(f, "cannot send to {to}: {error}"),
+            DatagramError::Send { to: None, error } => ("cannot send", error),
+            DatagramError::Socket(error) => ("error of the socket", error),
+            DatagramError::Dropped(count) => return write!(f, "{count} datagrams dropped unsent"),
+        };
+        write!(f, "{text}: {error}")
     }
 }
 

@@ -181,7 +181,8 @@ impl Core {
         let Some(mut hook) = self.parts.slots.listener_mut(id).and_then(|listener| listener.hook.take()) else {
             return;
         };
-        self.guard("a listener's hook", |core| hook(&mut Context::new(core), ListenerId(id), error));
+        let call = &mut |core: &mut Core| hook(&mut Context::new(core), ListenerId(id), error);
+        let _ = self.guard_each("a listener's hook", call);
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
             // It was replaced, or its listener closed.

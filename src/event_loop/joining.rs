@@ -29,38 +29,42 @@ impl Relay {
         Relay { other }
     }
 
-    /// Does something to the other end, if that is still there.
-    fn with_other(&self, transport: &mut Transport<'_>, act: impl FnOnce(&mut Transport<'_>)) {
-        if let Some(mut other) = transport.context().connection(self.other) {
-            act(&mut other);
-        }
+    /// The other end, if that is still there.
+    fn other<'a>(&self, transport: &'a mut Transport<'_>) -> Option<Transport<'a>> {
+        transport.connection(self.other)
     }
 }
 
 impl Protocol for Relay {
     /// It may have waited for this.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.resume_reading());
+        self.resume_writing(transport);
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.with_other(transport, |other| other.write(data));
+        if let Some(mut other) = self.other(transport) {
+            other.write(data);
+        }
         data.len()
     }
 
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.with_other(transport, |other| {
+        if let Some(mut other) = self.other(transport) {
             other.write(rest);
             other.shutdown_write();
-        });
+        }
     }
 
     fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.pause_reading());
+        if let Some(mut other) = self.other(transport) {
+            other.pause_reading();
+        }
     }
 
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.resume_reading());
+        if let Some(mut other) = self.other(transport) {
+            other.resume_reading();
+        }
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
@@ -69,14 +73,17 @@ impl Protocol for Relay {
 
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
         transport.context().warn(format_args!("cannot relay: {error}"));
-        self.with_other(transport, |other| other.abort());
+        if let Some(mut other) = self.other(transport) {
+            other.abort();
+        }
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        self.with_other(transport, |other| match reason {
+        let Some(mut other) = self.other(transport) else { return };
+        match reason {
             CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),
             _ => other.abort(),
-        });
+        }
     }
 }
 

@@ -105,14 +105,19 @@ impl Parts {
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.settings.limits;
-        let timeouts = [
-            (Timeout::Idle, limits.idle_timeout),
-            (Timeout::ReadIdle, limits.read_idle_timeout),
-            (Timeout::Handshake, limits.handshake_timeout),
-            (Timeout::Total, limits.total_timeout),
-        ];
-        for (timeout, after) in timeouts.into_iter().filter(|(_, after)| after.is_some()) {
-            self.set_timeout(id, timeout, after);
+        let (idle, read_idle) = (limits.idle_timeout, limits.read_idle_timeout);
+        let (handshake, total) = (limits.handshake_timeout, limits.total_timeout);
+        if idle.is_some() {
+            self.set_timeout(id, Timeout::Idle, idle);
+        }
+        if read_idle.is_some() {
+            self.set_timeout(id, Timeout::ReadIdle, read_idle);
+        }
+        if handshake.is_some() {
+            self.set_timeout(id, Timeout::Handshake, handshake);
+        }
+        if total.is_some() {
+            self.set_timeout(id, Timeout::Total, total);
         }
     }
 

@@ -221,7 +221,7 @@ impl Core {
         let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
         self.parts.time.reset(key, deadline_after(now, wait));
         self.parts.counters.timers_fired += 1;
-        if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
+        if self.guard_each("a repeating timer", &mut |core| call(&mut Context::new(core), missed)).is_err() {
             log::error!("the repeating timer that panicked is ended");
             self.parts.cancel(TimerId(key));
         }
