@@ -158,31 +158,30 @@ pub enum ConnectionEnd {
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, cause): (&str, &dyn fmt::Display) = match self {
-            CloseReason::PeerClosed => ("closed by the peer", &""),
-            CloseReason::Closed => ("closed by us", &""),
-            CloseReason::Aborted => ("aborted by us", &""),
-            CloseReason::Reset => ("reset by the peer", &""),
-            CloseReason::Io(error) => ("I/O error: ", error),
-            CloseReason::Timeout(Timeout::Close) => ("the peer did not take what was left in time", &""),
-            CloseReason::Timeout(Timeout::Idle) => ("idle for too long", &""),
-            CloseReason::Timeout(Timeout::ReadIdle) => ("silent for too long", &""),
-            CloseReason::Timeout(Timeout::Handshake) => ("the handshake took too long", &""),
-            CloseReason::Timeout(Timeout::Total) => ("connected for too long", &""),
-            CloseReason::Limit(Limit::InputBytes) => ("too much input left unconsumed", &""),
-            CloseReason::Limit(Limit::QueueBytes) => ("too much output queued", &""),
-            CloseReason::Limit(Limit::LoopQueueBytes) => ("too much output queued in the whole loop", &""),
-            CloseReason::Limit(Limit::LineBytes) => ("too long a line", &""),
-            CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => (what, &""),
-            CloseReason::Protocol(error) => ("protocol error: ", error),
+        f.write_str(match self {
+            CloseReason::PeerClosed => "closed by the peer",
+            CloseReason::Closed => "closed by us",
+            CloseReason::Aborted => "aborted by us",
+            CloseReason::Reset => "reset by the peer",
+            CloseReason::Io(error) => return write_caused(f, "I/O error", error),
+            CloseReason::Timeout(Timeout::Close) => "the peer did not take what was left in time",
+            CloseReason::Timeout(Timeout::Idle) => "idle for too long",
+            CloseReason::Timeout(Timeout::ReadIdle) => "silent for too long",
+            CloseReason::Timeout(Timeout::Handshake) => "the handshake took too long",
+            CloseReason::Timeout(Timeout::Total) => "connected for too long",
+            CloseReason::Limit(Limit::InputBytes) => "too much input left unconsumed",
+            CloseReason::Limit(Limit::QueueBytes) => "too much output queued",
+            CloseReason::Limit(Limit::LoopQueueBytes) => "too much output queued in the whole loop",
+            CloseReason::Limit(Limit::LineBytes) => "too long a line",
+            CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => what,
+            CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
             CloseReason::Overconsumed { consumed, given } => {
                 return write!(f, "data_received answered {consumed} bytes consumed of {given}");
             }
-            CloseReason::Panic(message) => ("a callback panicked: ", message),
-            CloseReason::Detached => ("detached from the loop", &""),
-            CloseReason::Shutdown => ("the loop was shut down", &""),
-        };
-        write!(f, "{text}{cause}")
+            CloseReason::Panic(message) => return write_caused(f, "a callback panicked", message),
+            CloseReason::Detached => "detached from the loop",
+            CloseReason::Shutdown => "the loop was shut down",
+        })
     }
 }
 
@@ -218,8 +217,8 @@ impl fmt::Display for ConnectError {
         let (text, tried) = match self {
             ConnectError::Failed(tried) => ("cannot connect", tried),
             ConnectError::Timeout(tried) => ("connecting took too long", tried),
-            ConnectError::Lookup(error) => return write!(f, "cannot look the name up: {error}"),
-            ConnectError::Cancelled(reason) => return write!(f, "ended before it was connected: {reason}"),
+            ConnectError::Lookup(error) => return write_caused(f, "cannot look the name up", error),
+            ConnectError::Cancelled(reason) => return write_caused(f, "ended before it was connected", reason),
         };
         f.write_str(text)?;
         let mut before = ": ";
@@ -262,7 +261,7 @@ impl fmt::Display for ListenerError {
             ListenerError::Failed(error) => ("accept failed, trying again", error),
             ListenerError::Closed(error) => ("the listener is of no more use and was closed", error),
         };
-        write!(f, "{text}: {error}")
+        write_caused(f, text, error)
     }
 }
 
@@ -299,6 +298,11 @@ impl fmt::Display for NotReached {
 }
 
 impl Error for NotReached {}
+
+/// Writes what happened, and why: compiled once for all that say so.
+pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn fmt::Display) -> fmt::Result {
+    write!(f, "{text}: {cause}")
+}
 
 /// The error of a thread that cannot be started, with what the system says.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {

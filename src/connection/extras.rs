@@ -100,8 +100,8 @@ impl OwnTimers {
         Some(timer)
     }
 
-    pub(crate) fn into_keys(self) -> impl Iterator<Item = Key> {
-        self.0.into_iter().map(|(_, timer)| timer)
+    pub(crate) fn all(&self) -> &[(u16, Key)] {
+        &self.0
     }
 }
 

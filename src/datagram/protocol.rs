@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::reason::write_caused;
 use crate::{Address, CloseReason, DatagramTransport};
 
 /// What is done when something happens to a datagram socket (rule [U1](crate::guide::rules#u1)): asyncio's names, in
@@ -111,7 +112,7 @@ impl fmt::Display for DatagramError {
             DatagramError::Socket(error) => ("error of the socket", error),
             DatagramError::Dropped(count) => return write!(f, "{count} datagrams dropped unsent"),
         };
-        write!(f, "{text}: {error}")
+        write_caused(f, text, error)
     }
 }
 

@@ -285,7 +285,7 @@ impl Parts {
     /// How many connections of a listener each peer has: counted once, and kept from then on.
     fn count_peers(&self, id: Id) -> Peers {
         let mut peers = Peers::default();
-        for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+        for connection in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             let connection = self.slots.connection(connection);
             if let Some(connection) = connection.filter(|of| of.settings.listener == Some(id) && of.is_alive()) {
                 connection.neighbour().into_iter().for_each(|peer| peers.add(peer));

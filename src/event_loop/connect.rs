@@ -119,7 +119,9 @@ impl Core {
     /// Tells a protocol that its connection was not established.
     pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
         self.parts.counters.connects_failed += 1;
-        self.guard_error(&mut |_| log::debug!("connection {id} was not made: {error}"));
+        // Guarded, since an error of the user's may show itself here.
+        let _ =
+            self.guard_each("the error of a protocol", &mut |_| log::debug!("connection {id} was not made: {error}"));
         let mut error = Some(error);
         self.call(id, "connect_failed", &mut |protocol, transport| {
             if let Some(error) = error.take() {

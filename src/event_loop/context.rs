@@ -450,7 +450,7 @@ impl<'a> Context<'a> {
     /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
     pub fn connection_ids(&self) -> Vec<ConnectionId> {
         let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
-        self.core.parts.slots.ids(alive).into_iter().map(ConnectionId).collect()
+        self.core.parts.slots.ids(&alive).into_iter().map(ConnectionId).collect()
     }
 
     /// How well the loop keeps up.

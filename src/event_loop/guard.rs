@@ -39,17 +39,21 @@ impl Context<'_> {
         let result = self.core.catch(|core| match find(&mut *protocol, wanted) {
             Some(found) => {
                 call(found, &mut Transport::new(core, id));
-                Ok(())
+                true
             }
-            None => Err(NotReached::OtherType),
+            None => false,
         });
         if let Err(replaced) = self.core.parts.slots.put_back(id, protocol) {
             self.core.parts.work.discard(Discarded::Protocol(replaced));
         }
-        result.unwrap_or_else(|payload| {
-            self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
-            resume_unwind(payload)
-        })
+        match result {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotReached::OtherType),
+            Err(payload) => {
+                self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
+                resume_unwind(payload)
+            }
+        }
     }
 }
 
@@ -183,11 +187,6 @@ impl Core {
     pub(super) fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
         let result = self.catch_timed(what, About::Nobody, code);
         self.unless_caught(what, result)
-    }
-
-    /// Does something with the error of a protocol, which may be of the user's own type and run its code.
-    pub(super) fn guard_error(&mut self, code: &mut dyn FnMut(&mut Core)) {
-        let _ = self.guard_each("the error of a protocol", code);
     }
 
     /// As [`guard`](Core::guard), a few instructions faster, for what is done for each connection.

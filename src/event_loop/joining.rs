@@ -168,7 +168,8 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
     if a == b {
         return Err(NotJoined::Itself);
     }
-    for id in [a, b] {
+    let pairs = [(a, b), (b, a)];
+    for &(id, _) in &pairs {
         let connection =
             parts.slots.connection(id).filter(|connection| connection.is_alive()).ok_or(NotJoined::Gone)?;
         // One whose send has failed is lost soon: the other one is told so.
@@ -176,7 +177,7 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
             return Err(NotJoined::Closing);
         }
     }
-    for (id, other) in [(a, b), (b, a)] {
+    for &(id, other) in &pairs {
         parts.set_protocol(id, Box::new(Relay::new(ConnectionId(other))));
         if parts.slots.connection_mut(id).is_some_and(Connection::begin_relaying) {
             parts.carry_over(id);
@@ -186,7 +187,7 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
             false => parts.resume_reading(id),
         }
     }
-    for (id, other) in [(a, b), (b, a)] {
+    for &(id, other) in &pairs {
         if parts.slots.connection(id).is_some_and(|connection| connection.state() == State::ReadClosed) {
             parts.shutdown_write(other);
         }

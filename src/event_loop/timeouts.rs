@@ -28,9 +28,7 @@ impl Core {
         let has_waited = !is_read && connection.queued_bytes() > 0 || is_over(connection, timeout, waited_until_ns);
         let is_over = is_over(connection, timeout, now_ns);
         let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.parts.run_idle(id) };
-        if let Some(timer) = idle.timer.take() {
-            self.parts.time.remove(timer);
-        }
+        self.parts.time.cancel(idle.timer.take());
         if !has_waited {
             idle.timer = Some(self.parts.time.set(now, Due::of(Purpose::Idle, id)));
             return;
@@ -141,9 +139,8 @@ impl Parts {
                 }
             }
             Timeout::Idle | Timeout::ReadIdle => {
-                if let Some(replaced) = connection.set_idle_timeout(timeout, after, now_ns) {
-                    self.time.remove(replaced);
-                }
+                let replaced = connection.set_idle_timeout(timeout, after, now_ns);
+                self.time.cancel(replaced);
                 self.run_idle(id);
             }
             Timeout::Handshake | Timeout::Total => self.set_fixed_timeout(id, timeout, now, after),
@@ -156,9 +153,8 @@ impl Parts {
         let purpose = if timeout == Timeout::Handshake { Purpose::Handshake } else { Purpose::Total };
         let timer = after.map(|after| self.time.set(deadline_after(now, after), Due::of(purpose, id)));
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if let Some(replaced) = connection.replace_timer(timeout, timer) {
-            self.time.remove(replaced);
-        }
+        let replaced = connection.replace_timer(timeout, timer);
+        self.time.cancel(replaced);
     }
 
     /// Sets the timer of the idle timeouts, where one of them runs and it is not set. With output queued it comes before the
@@ -177,7 +173,10 @@ impl Parts {
                     true => self.time.next_look(self.time.clock_ns(), idle.after(), deadline_ns),
                     false => self.time.instant(deadline_ns),
                 });
-                let at = at.into_iter().chain(read_at).min();
+                let at = match (at, read_at) {
+                    (Some(at), Some(read_at)) => Some(at.min(read_at)),
+                    _ => at.or(read_at),
+                };
                 idle.timer = at.map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
             }
         }

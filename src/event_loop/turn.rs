@@ -211,7 +211,8 @@ impl Core {
             self.parts.counters.connections_lost += 1;
             self.parts.counters.losses.count(&reason);
             #[cfg(feature = "testing")]
-            self.guard_error(&mut |core| core.parts.poller.note_loss(id.token(), &reason));
+            let _ = self
+                .guard_each("the error of a protocol", &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         }
         self.drop_guarded(reason);
     }
@@ -221,9 +222,16 @@ impl Core {
         self.parts.counters.connections_lost += 1;
         self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
-        self.guard_error(&mut |core| core.parts.poller.note_loss(id.token(), &reason));
+        let _ =
+            self.guard_each("the error of a protocol", &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         if log::log_enabled!(log::Level::Debug) {
-            self.guard_error(&mut |core| match core.parts.slots.connection(id).and_then(Connection::peer) {
+            // Guarded, since an error of the user's may show itself here.
+            let _ = self.guard_each("the error of a protocol", &mut |core| match core
+                .parts
+                .slots
+                .connection(id)
+                .and_then(Connection::peer)
+            {
                 Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
                 None => log::debug!("connection {id} is lost: {reason}"),
             });

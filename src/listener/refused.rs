@@ -83,6 +83,15 @@ impl Refused {
     }
 }
 
+/// Whether a listener may have such words for those that it refuses.
+pub(crate) fn check_refusal(words: &[u8]) -> io::Result<()> {
+    if words.len() > REFUSAL_BYTES_MAX {
+        let why = format!("a refusal has at most {REFUSAL_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(())
+}
+
 fn drop_by_reset(socket: Stream) -> Option<Instant> {
     socket.reset();
     None
