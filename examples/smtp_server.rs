@@ -133,7 +133,7 @@ fn main() -> Result<(), Failure> {
     let bounds = Bounds::take_from(&mut arguments, SILENCE)?;
     let threads: Option<usize> = bounds::take_number(&mut arguments, "--threads")?;
     let maildir = match arguments.iter().position(|argument| argument == "--maildir") {
-        Some(place) if place + 1 < arguments.len() => arguments.drain(place..place + 2).last(),
+        Some(place) if place + 1 < arguments.len() => arguments.drain(place..place + 2).nth(1),
         _ => None,
     };
     let flags = ["--threads N", "--maildir FOLDER", "--timeout SECONDS", "--per-peer N"];

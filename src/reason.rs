@@ -16,6 +16,30 @@ use crate::Address;
 /// [C7](crate::guide::rules#c7)). It can be kept and passed on: clones share the error.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+///
+/// ```
+/// use switchboard::{CloseReason, Protocol, Transport};
+///
+/// /// Remembers how its connection has ended.
+/// #[derive(Default)]
+/// struct Last(Option<CloseReason>);
+///
+/// impl Protocol for Last {
+///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+///         data.len()
+///     }
+///
+///     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+///         match &reason {
+///             CloseReason::PeerClosed | CloseReason::Closed => {} // in order
+///             CloseReason::Reset => eprintln!("the peer has reset the connection"),
+///             CloseReason::Timeout(timeout) => eprintln!("{timeout:?} took too long"),
+///             other => eprintln!("lost: {other}"), // more may be added
+///         }
+///         self.0 = Some(reason);
+///     }
+/// }
+/// ```
 pub enum CloseReason {
     /// The peer ended its stream, and we ours.
     PeerClosed,

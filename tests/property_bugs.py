@@ -184,12 +184,6 @@ BUGS = [
         (LOOP + "parts.rs", "connection.flags.set(Flag::Produces, false);", "")]),
     ("an end that was read before a join is not passed on", 30, [
         (LOOP + "joining.rs", "connection.state() == State::ReadClosed) {", "connection.state() == State::ReadClosed && false) {")], JOINED),
-    ("two that are joined wait for their own queues, too", 300, [
-        (CONNECTION + "reading.rs", "self.limits_mut().pause_reading_over_high = false;", "")], JOINED),
-    ("one that was joined is not paused", 30, [
-        (LOOP + "joining.rs", "other.pause_reading();", "_ = &mut other;")], JOINED),
-    ("a reset does not reach the other end of a pair", 30, [
-        (LOOP + "joining.rs", "_ => other.abort(),", "_ => other.close(),")], JOINED),
     ("a slow peer is judged without a send being tried", 30, [
         (LOOP + "timers.rs", "connection.look_for_room();\n        self.parts.time.look_at_clock();\n        self.flush_now(id);", "let _ = connection;")],
      SLOW_PEERS),

@@ -15,6 +15,33 @@ use crate::{Address, Context};
 /// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out. Attached
 /// again, to the same loop or another one, both go on where they were. Dropping it closes the socket: by a reset while
 /// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::thread;
+/// use std::time::Duration;
+/// use switchboard::{Protocol, Transport};
+///
+/// /// Leaves its connection to a thread once it is established.
+/// struct Blocking;
+///
+/// impl Protocol for Blocking {
+///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+///         transport.detach(|_, detached| {
+///             thread::spawn(move || -> std::io::Result<()> {
+///                 let mut stream = detached.into_blocking(Some(Duration::from_secs(60)))?;
+///                 let mut text = String::new();
+///                 stream.read_to_string(&mut text)?;
+///                 stream.write_all(text.to_uppercase().as_bytes())
+///             });
+///         });
+///     }
+///
+///     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+///         data.len()
+///     }
+/// }
+/// ```
 #[must_use = "dropping it closes the socket"]
 pub struct Detached {
     pub(crate) stream: Held,

@@ -65,7 +65,7 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.timers.0.is_empty() && self.calls.is_empty()
     }
 }

@@ -34,6 +34,7 @@ fn waiting<T: Send + 'static>(call: impl FnOnce(&mut Context<'_>, Option<T>) + '
     Box::new(move |context, given| call(context, value(given)))
 }
 
+/// # Values from other threads
 impl Context<'_> {
     /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
     /// with `None` where the other end is dropped without. Unlike what is [posted](crate::Handle::post), `call` stays on this
@@ -72,6 +73,7 @@ impl Context<'_> {
     }
 }
 
+/// # Values from other threads
 impl Transport<'_> {
     /// A call with this connection's protocol that waits for a value from another thread. `call` is made with what
     /// [`Completion::complete`] is given, or with `None` if the other end is dropped without. It is made on the loop's thread

@@ -27,6 +27,34 @@ use crate::{
 /// What a method costs, unless it says otherwise: one that makes, takes in or changes a socket or a source some system calls
 /// and, where it is a new one, a slot and a few allocations; one that finds something by its id, or asks for something to be
 /// done later, a look at a table; one that ends the loop, O(n) of what it has.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+/// use switchboard::{EventLoop, Protocol, Transport};
+///
+/// struct Echo;
+///
+/// impl Protocol for Echo {
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         transport.write(data);
+///         data.len()
+///     }
+/// }
+///
+/// let mut event_loop = EventLoop::new()?;
+/// let mut context = event_loop.context();
+/// let listener = context.listen(SocketAddr::from(([127, 0, 0, 1], 0)), |_, _| Some(Echo))?;
+/// context.call_every(Duration::from_secs(60), |context, _| println!("{} connections", context.connection_count()));
+/// context.call_later(Duration::from_millis(10), move |context| {
+///     if let Some(mut listener) = context.listener(listener) {
+///         listener.close();
+///     }
+///     context.shutdown(Duration::from_secs(5));
+/// });
+/// event_loop.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Context<'a> {
     pub(crate) core: &'a mut Core,
 }
@@ -35,9 +63,10 @@ impl<'a> Context<'a> {
     pub(crate) fn new(core: &'a mut Core) -> Context<'a> {
         Context { core }
     }
+}
 
-    // Listeners and connections.
-
+/// # Listening and connecting
+impl Context<'_> {
     /// Listens on an address, on several, or on sockets that listen already, see [`Listen`]; `factory` makes a protocol for
     /// every peer, or returns `None` to refuse it. What it returns is any [`IntoProtocol`], whose page has what to write where
     /// the compiler cannot tell its type.
@@ -73,21 +102,6 @@ impl<'a> Context<'a> {
         Feeder::listen(self, address, backlog, boxed(factory))
     }
 
-    /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
-    /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
-    /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
-    /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
-    /// socket is given the options that [`Listen`] names.
-    ///
-    /// # Errors
-    ///
-    /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
-    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
-    /// dropped without a call.
-    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
-        self.core.parts.attach(connection.into(), protocol.into_protocol()).map(ConnectionId)
-    }
-
     /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
     /// The id names the connection from here on. What is written to it before it stands goes out when it does; closing or
     /// aborting it cancels the connect.
@@ -114,6 +128,90 @@ impl<'a> Context<'a> {
         self.core.parts.threads.lookups.resolver = std::sync::Arc::new(resolver);
     }
 
+    /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
+    /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
+    /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
+    /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
+    /// socket is given the options that [`Listen`] names.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
+    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
+    /// dropped without a call.
+    pub fn attach(&mut self, connection: impl Into<Detached>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
+        self.core.parts.attach(connection.into(), protocol.into_protocol()).map(ConnectionId)
+    }
+}
+
+/// # Datagrams
+impl Context<'_> {
+    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress):
+    /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
+    /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
+    ///
+    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, such as `AddrInUse`. `NotConnected` while the loop shuts down, `StorageFull` with no slot
+    /// left. The protocol is dropped without a call then.
+    pub fn bind_datagram(
+        &mut self,
+        address: impl Into<Address>,
+        protocol: impl DatagramProtocol,
+    ) -> io::Result<DatagramId> {
+        let socket =
+            self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
+        self.core.parts.add_datagram(socket, None, Box::new(protocol)).map(DatagramId)
+    }
+
+    /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
+    /// [`DatagramTransport::connect`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_datagram`](Context::bind_datagram), and where there is no way to the peer.
+    pub fn connect_datagram(
+        &mut self,
+        peer: impl Into<Address>,
+        protocol: impl DatagramProtocol,
+    ) -> io::Result<DatagramId> {
+        let peer = peer.into();
+        let socket = self
+            .core
+            .parts
+            .life
+            .check_open()
+            .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
+        self.core.parts.add_datagram(socket, Some(peer), Box::new(protocol)).map(DatagramId)
+    }
+
+    /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
+    /// non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_datagram`](Context::bind_datagram); the socket is closed then.
+    pub fn attach_datagram(
+        &mut self,
+        socket: std::net::UdpSocket,
+        protocol: impl DatagramProtocol,
+    ) -> io::Result<DatagramId> {
+        let peer = socket.peer_addr().ok().map(Address::from);
+        let socket =
+            self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
+        self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
+    }
+
+    /// A datagram socket, by its id; `None` once it has ended.
+    pub fn datagram(&mut self, id: DatagramId) -> Option<DatagramTransport<'_>> {
+        self.core.parts.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
+    }
+}
+
+/// # What there is, by id
+impl Context<'_> {
     /// A connection, by its id; `None` once it has ended.
     pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
         self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
@@ -192,126 +290,33 @@ impl<'a> Context<'a> {
         self.core.parts.broadcast(ids.into_iter().map(|id| id.borrow().0), data)
     }
 
-    // Datagrams.
-
-    /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress):
-    /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
-    /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
-    ///
-    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
-    ///
-    /// # Errors
-    ///
-    /// What the system says, such as `AddrInUse`. `NotConnected` while the loop shuts down, `StorageFull` with no slot
-    /// left. The protocol is dropped without a call then.
-    pub fn bind_datagram(
-        &mut self,
-        address: impl Into<Address>,
-        protocol: impl DatagramProtocol,
-    ) -> io::Result<DatagramId> {
-        let socket =
-            self.core.parts.life.check_open().and_then(|()| Datagram::bind(&self.core.parts.poller, &address.into()));
-        self.core.parts.add_datagram(socket, None, Box::new(protocol)).map(DatagramId)
-    }
-
-    /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
-    /// [`DatagramTransport::connect`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`bind_datagram`](Context::bind_datagram), and where there is no way to the peer.
-    pub fn connect_datagram(
-        &mut self,
-        peer: impl Into<Address>,
-        protocol: impl DatagramProtocol,
-    ) -> io::Result<DatagramId> {
-        let peer = peer.into();
-        let socket = self
-            .core
-            .parts
-            .life
-            .check_open()
-            .and_then(|()| Datagram::bind(&self.core.parts.poller, &peer.any_of_its_kind()));
-        self.core.parts.add_datagram(socket, Some(peer), Box::new(protocol)).map(DatagramId)
-    }
-
-    /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
-    /// non-blocking.
-    ///
-    /// # Errors
-    ///
-    /// As [`bind_datagram`](Context::bind_datagram); the socket is closed then.
-    pub fn attach_datagram(
-        &mut self,
-        socket: std::net::UdpSocket,
-        protocol: impl DatagramProtocol,
-    ) -> io::Result<DatagramId> {
-        let peer = socket.peer_addr().ok().map(Address::from);
-        let socket =
-            self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
-        self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
-    }
-
-    /// A datagram socket, by its id; `None` once it has ended.
-    pub fn datagram(&mut self, id: DatagramId) -> Option<DatagramTransport<'_>> {
-        self.core.parts.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
-    }
-
     /// A listener, by its id; `None` once it is closed.
     pub fn listener(&mut self, id: ListenerId) -> Option<Listener<'_>> {
         self.core.parts.slots.listener(id.0)?;
         Some(Listener { core: self.core, id: id.0 })
     }
 
-    /// Makes a group of connections that are read from no faster than this together. Connections join it by
-    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing while it
-    /// is empty, and stays until it is removed.
-    pub fn add_rate_group(&mut self, rate: Rate) -> RateGroupId {
-        let bucket = TokenBucket::new(rate, self.now());
-        self.core.parts.rate_groups.add(bucket)
+    /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
+    /// come.
+    pub fn connection_count(&self) -> usize {
+        self.core.parts.slots.connections()
     }
 
-    /// Removes a group; its connections are held back by it no more. `false` where it is gone already.
-    pub fn remove_rate_group(&mut self, group: RateGroupId) -> bool {
-        self.core.parts.remove_rate_group(group)
+    /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
+    pub fn connection_ids(&self) -> Vec<ConnectionId> {
+        let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
+        self.core.parts.slots.ids(&alive).into_iter().map(ConnectionId).collect()
     }
 
-    // Other sources.
-
-    /// Waits for anything that mio can wait for. `handler` is called when it is ready, with the source, and answers
-    /// whether to wait for the next event, to be called again, or to be removed.
-    ///
-    /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
-    /// stopped early.
-    ///
-    /// # Errors
-    ///
-    /// What the system says; `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
-    pub fn register<S, H>(&mut self, source: S, interest: Interest, handler: H) -> io::Result<SourceId>
-    where
-        S: Source + 'static,
-        H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
-    {
-        self.core.parts.register(source, interest, handler).map(SourceId)
+    /// Says whether something is background: [`run_until_idle`](crate::EventLoop::run_until_idle) waits for what is not, as all
+    /// is at first. Returns `false` where it is gone already.
+    pub fn set_background(&mut self, id: impl Into<AnyId>, background: bool) -> bool {
+        self.core.parts.set_background(id.into(), background)
     }
+}
 
-    /// Changes what a source is waited for. Whatever it is ready for already is told of again. From within its own
-    /// handler this takes effect when that returns.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` where it is gone, and what the system says; from within its own handler that is logged instead.
-    pub fn reregister(&mut self, id: SourceId, interest: Interest) -> io::Result<()> {
-        self.core.parts.reregister(id.0, interest)
-    }
-
-    /// Removes a source and drops it with its handler; `false` where it is gone already.
-    pub fn deregister(&mut self, id: SourceId) -> bool {
-        self.core.parts.deregister(id.0)
-    }
-
-    // Timers.
-
+/// # Timers
+impl Context<'_> {
     /// Calls `call` once `delay` has passed: never early, counted from the real now. Costs O(log n).
     ///
     /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
@@ -368,9 +373,75 @@ impl<'a> Context<'a> {
     pub fn now(&self) -> Instant {
         self.core.parts.time.now()
     }
+}
 
-    // The loop itself.
+/// # Sources
+impl Context<'_> {
+    /// Waits for anything that mio can wait for. `handler` is called when it is ready, with the source, and answers
+    /// whether to wait for the next event, to be called again, or to be removed.
+    ///
+    /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
+    /// stopped early.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
+    pub fn register<S, H>(&mut self, source: S, interest: Interest, handler: H) -> io::Result<SourceId>
+    where
+        S: Source + 'static,
+        H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction + 'static,
+    {
+        self.core.parts.register(source, interest, handler).map(SourceId)
+    }
 
+    /// Changes what a source is waited for. Whatever it is ready for already is told of again. From within its own
+    /// handler this takes effect when that returns.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it is gone, and what the system says; from within its own handler that is logged instead.
+    pub fn reregister(&mut self, id: SourceId, interest: Interest) -> io::Result<()> {
+        self.core.parts.reregister(id.0, interest)
+    }
+
+    /// Removes a source and drops it with its handler; `false` where it is gone already.
+    pub fn deregister(&mut self, id: SourceId) -> bool {
+        self.core.parts.deregister(id.0)
+    }
+}
+
+/// # Rates for several connections
+impl Context<'_> {
+    /// Makes a group of connections that are read from no faster than this together. Connections join it by
+    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing while it
+    /// is empty, and stays until it is removed.
+    pub fn add_rate_group(&mut self, rate: Rate) -> RateGroupId {
+        let bucket = TokenBucket::new(rate, self.now());
+        self.core.parts.rate_groups.add(bucket)
+    }
+
+    /// Removes a group; its connections are held back by it no more. `false` where it is gone already.
+    pub fn remove_rate_group(&mut self, group: RateGroupId) -> bool {
+        self.core.parts.remove_rate_group(group)
+    }
+}
+
+/// # Other threads
+impl Context<'_> {
+    /// A handle for other threads.
+    pub fn handle(&self) -> Handle {
+        self.core.parts.threads.handle()
+    }
+
+    /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it
+    /// still come, is dropped.
+    pub fn cancel_completion(&mut self, id: CompletionId) -> bool {
+        self.core.parts.cancel_completion(id.0)
+    }
+}
+
+/// # The end of the loop
+impl Context<'_> {
     /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
     /// them.
     pub fn stop(&mut self) {
@@ -410,49 +481,10 @@ impl<'a> Context<'a> {
     pub fn is_draining(&self) -> bool {
         self.core.parts.life.is_ending()
     }
+}
 
-    /// Whether the loop stands in memory, and not on the system. Not part of the public interface.
-    #[doc(hidden)]
-    pub fn is_simulated(&self) -> bool {
-        self.core.parts.poller.is_in_memory()
-    }
-
-    /// A handle for other threads.
-    pub fn handle(&self) -> Handle {
-        self.core.parts.threads.handle()
-    }
-
-    /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it
-    /// still come, is dropped.
-    pub fn cancel_completion(&mut self, id: CompletionId) -> bool {
-        self.core.parts.cancel_completion(id.0)
-    }
-
-    /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
-    /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
-    pub fn warn(&mut self, what: impl fmt::Display) {
-        let now = self.core.parts.time.now();
-        self.core.parts.watch.warn(&what, now);
-    }
-
-    /// Says whether something is background: [`run_until_idle`](crate::EventLoop::run_until_idle) waits for what is not, as all
-    /// is at first. Returns `false` where it is gone already.
-    pub fn set_background(&mut self, id: impl Into<AnyId>, background: bool) -> bool {
-        self.core.parts.set_background(id.into(), background)
-    }
-
-    /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
-    /// come.
-    pub fn connection_count(&self) -> usize {
-        self.core.parts.slots.connections()
-    }
-
-    /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
-    pub fn connection_ids(&self) -> Vec<ConnectionId> {
-        let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
-        self.core.parts.slots.ids(&alive).into_iter().map(ConnectionId).collect()
-    }
-
+/// # Looking at the loop
+impl Context<'_> {
     /// How well the loop keeps up.
     pub fn health(&self) -> Health {
         self.core.parts.watch.health
@@ -461,6 +493,19 @@ impl<'a> Context<'a> {
     /// What the loop has counted since it was made.
     pub fn counters(&self) -> Counters {
         self.core.parts.counters
+    }
+
+    /// Whether the loop stands in memory, and not on the system. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn is_simulated(&self) -> bool {
+        self.core.parts.poller.is_in_memory()
+    }
+
+    /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
+    /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
+    pub fn warn(&mut self, what: impl fmt::Display) {
+        let now = self.core.parts.time.now();
+        self.core.parts.watch.warn(&what, now);
     }
 }
 

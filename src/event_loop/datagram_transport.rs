@@ -16,6 +16,27 @@ use crate::{Address, CloseReason, Context, DatagramId, sys};
 ///
 /// What a method costs, unless it says otherwise: a look at the loop's table; one that sends, connects or sets an option of
 /// the socket, a system call.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use switchboard::{Address, DatagramProtocol, DatagramTransport, EventLoop};
+///
+/// struct Echo;
+///
+/// impl DatagramProtocol for Echo {
+///     fn datagram_received(&mut self, transport: &mut DatagramTransport<'_>, data: &[u8], from: &Address) {
+///         transport.send_to(data, from);
+///     }
+/// }
+///
+/// let mut event_loop = EventLoop::new()?;
+/// let mut context = event_loop.context();
+/// let id = context.bind_datagram(SocketAddr::from(([127, 0, 0, 1], 0)), Echo)?;
+/// if let Some(socket) = context.datagram(id) {
+///     println!("listening on {}", socket.local_addr()?);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct DatagramTransport<'a> {
     core: &'a mut Core,
     id: Id,

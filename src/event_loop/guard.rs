@@ -60,6 +60,11 @@ impl Context<'_> {
 /// How a protocol is called, where that is not for each message.
 pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Protocol, &mut Transport<'_>);
 
+/// Does something with the error of a protocol, which may be of the user's own type and run its code.
+pub(super) fn guard_error(core: &mut Core, code: &mut dyn FnMut(&mut Core)) {
+    let _ = core.guard_each("the error of a protocol", code);
+}
+
 /// What becomes of panics.
 #[derive(Default)]
 pub(super) struct Panics {

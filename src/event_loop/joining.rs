@@ -29,6 +29,11 @@ impl Relay {
         Relay { other }
     }
 
+    /// Whether an end for this reason is one in order for the other end too.
+    pub(super) fn is_in_order(reason: &CloseReason) -> bool {
+        matches!(reason, CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown)
+    }
+
     /// The other end, if that is still there.
     fn other<'a>(&self, transport: &'a mut Transport<'_>) -> Option<Transport<'a>> {
         transport.connection(self.other)
@@ -80,9 +85,9 @@ impl Protocol for Relay {
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         let Some(mut other) = self.other(transport) else { return };
-        match reason {
-            CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown => other.close(),
-            _ => other.abort(),
+        match Relay::is_in_order(&reason) {
+            true => other.close(),
+            false => other.abort(),
         }
     }
 }
@@ -111,6 +116,7 @@ impl fmt::Display for NotJoined {
 
 impl Error for NotJoined {}
 
+/// # Joining two connections
 impl Context<'_> {
     /// Joins two connections: from here on what comes on either goes out on the other, and their protocols, replaced by a
     /// [`Relay`] each, get no callback any more and are dropped at the turn's end (rules [J1](crate::guide::rules#j1) to
@@ -161,6 +167,15 @@ impl Context<'_> {
     /// [`NotJoined`]: one of them has ended, is closing, or has its sending half shut, or both are the same.
     pub fn join(&mut self, a: ConnectionId, b: ConnectionId) -> Result<(), NotJoined> {
         join(&mut self.core.parts, a.0, b.0)
+    }
+}
+
+/// A connection has ended that its protocol was not told of. Where that is a relay, the other end is told all the same.
+pub(super) fn pass_untold_end_on(parts: &mut Parts, protocol: &mut dyn Protocol, is_in_order: bool) {
+    match protocol.as_any().downcast_ref::<Relay>() {
+        Some(relay) if is_in_order => parts.close(relay.other.0),
+        Some(relay) => parts.finish(relay.other.0, CloseReason::Aborted),
+        None => {}
     }
 }
 

@@ -88,6 +88,22 @@ pub enum PanicPolicy {
 ///
 /// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with output unsent is reset. Commands
 /// that are still waiting are dropped unrun before that, and counted in their handles.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::EventLoop;
+///
+/// let mut event_loop = EventLoop::new()?;
+/// event_loop.context().call_later(Duration::from_millis(10), |context| context.stop());
+/// event_loop.run()?; // until it is stopped
+///
+/// event_loop.context().call_later(Duration::from_millis(10), |_| println!("once"));
+/// event_loop.run_until_idle()?; // until nothing is left to wait for
+///
+/// // One turn, for a program that has a loop of its own. Nothing is waited for: it returns at once.
+/// event_loop.turn(Some(Duration::ZERO))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct EventLoop {
     pub(crate) core: Core,
     events: Events,

@@ -2,24 +2,20 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::slots::Slots;
 use super::timers::Due;
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::time::deadlines::Deadlines;
 
-impl Core {
-    pub(super) fn own_timer_is_due(&mut self, id: Id, key: u16) {
-        let Some(connection) = self.parts.slots.connection_mut(id) else { return };
+impl Slots {
+    /// A timer of a connection's protocol is due, which is set no more. Returns whether the protocol is to be told.
+    pub(super) fn take_due(&mut self, id: Id, key: u16) -> bool {
+        let Some(connection) = self.connection_mut(id) else { return false };
         if let Some(extras) = &mut connection.extras {
             extras.own.timers.take(key);
         }
-        if connection.may_wait() {
-            self.parts.counters.timers_fired += 1;
-            self.parts.time.look_at_clock_anyway();
-            self.call(id, "timer", &mut |protocol, transport| protocol.timer(transport, key));
-            self.flush(id);
-        }
+        connection.may_wait()
     }
 }
 

@@ -192,7 +192,15 @@ impl Core {
                     Purpose::ConnectDeadline => self.connect_timed_out(id),
                 }
             }
-            Due::Own(own, slot, generation) => self.own_timer_is_due(Id { slot, generation }, own),
+            Due::Own(key, slot, generation) => {
+                let id = Id { slot, generation };
+                if self.parts.slots.take_due(id, key) {
+                    self.parts.counters.timers_fired += 1;
+                    self.parts.time.look_at_clock_anyway();
+                    self.call(id, "timer", &mut |protocol, transport| protocol.timer(transport, key));
+                    self.flush(id);
+                }
+            }
             Due::RateGroup(group) => self.parts.grant_shares(group),
             Due::Shutdown => self.parts.end_of_grace(),
             Due::Decay => self.parts.decay(),

@@ -25,6 +25,36 @@ use crate::{
 /// What a method costs, unless it says otherwise: one or two looks at the loop's table. No method makes a system call but
 /// those that say so, a write that is large, and [`abort`](Transport::abort) with its like, which close the socket there
 /// and then.
+///
+/// ```
+/// use std::time::Duration;
+/// use switchboard::{Protocol, Timeout, Transport};
+///
+/// /// Greets, answers one line, and hangs up.
+/// struct Door;
+///
+/// impl Protocol for Door {
+///     fn connection_made(&mut self, transport: &mut Transport<'_>) {
+///         transport.set_timeout(Timeout::Total, Some(Duration::from_secs(60)));
+///         transport.write(b"who is there?\n");
+///     }
+///
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
+///         transport.write(b"come in, ");
+///         transport.write(&data[..=end]);
+///         transport.close(); // once all of it has gone out
+///         data.len()
+///     }
+/// }
+/// # #[cfg(feature = "testing")]
+/// # {
+/// # let mut harness = switchboard::testing::Harness::new(Door);
+/// # harness.feed(b"Ada\n");
+/// # assert_eq!(harness.take_written(), b"who is there?\ncome in, Ada\n");
+/// # assert!(harness.saw_end());
+/// # }
+/// ```
 pub struct Transport<'a> {
     core: &'a mut Core,
     id: Id,
@@ -72,8 +102,20 @@ impl<'a> Transport<'a> {
         self.context().with_protocol(id, call)
     }
 
-    // Writing.
+    /// What the connection has been through: age, bytes, queue.
+    pub fn stats(&self) -> ConnectionStats {
+        self.core.parts.stats(self.id)
+    }
 
+    /// The callback that is handed this is one that delivers input.
+    #[inline]
+    pub(crate) fn delivers_input(&mut self) {
+        self.core.parts.outbox.gathered.delivers_input();
+    }
+}
+
+/// # Writing
+impl Transport<'_> {
     /// Writes `data`: all of it, in the order of the calls, as far as the connection lasts.
     ///
     /// Writes of a callback go out together when it returns, those to other connections before the loop sleeps. Where
@@ -106,6 +148,27 @@ impl<'a> Transport<'a> {
     pub fn write_shared(&mut self, data: Arc<[u8]>) {
         if !self.core.parts.outbox.gathered.gather(self.id, &data) {
             self.core.parts.write_shared(self.id, data);
+        }
+    }
+
+    /// How many written bytes the kernel has not taken yet.
+    ///
+    /// To write for as long as there is room is what [`produce`](crate::Protocol::produce) is for. Who stops writing by this
+    /// figure alone may wait for ever: `resume_writing` comes only behind a `pause_writing`, and neither does where the
+    /// kernel then takes all.
+    pub fn queued_bytes(&self) -> usize {
+        let queued = self.core.parts.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
+        queued + self.core.parts.outbox.waiting_bytes(self.id)
+    }
+
+    /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
+    /// above the high one counts as that.
+    pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
+            let limits = connection.limits_mut();
+            limits.queue_bytes_high = high_bytes;
+            limits.queue_bytes_low = low_bytes;
+            self.core.parts.mark_written_to(self.id);
         }
     }
 
@@ -175,31 +238,10 @@ impl<'a> Transport<'a> {
             }
         }
     }
+}
 
-    /// How many written bytes the kernel has not taken yet.
-    pub fn queued_bytes(&self) -> usize {
-        let queued = self.core.parts.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
-        queued + self.core.parts.outbox.waiting_bytes(self.id)
-    }
-
-    /// What the connection has been through: age, bytes, queue.
-    pub fn stats(&self) -> ConnectionStats {
-        self.core.parts.stats(self.id)
-    }
-
-    /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
-    /// above the high one counts as that.
-    pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
-        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
-            let limits = connection.limits_mut();
-            limits.queue_bytes_high = high_bytes;
-            limits.queue_bytes_low = low_bytes;
-            self.core.parts.mark_written_to(self.id);
-        }
-    }
-
-    // Reading.
-
+/// # Reading
+impl Transport<'_> {
     /// No data is delivered until [`resume_reading`](Transport::resume_reading), also none that was read already.
     ///
     /// Neither is the peer's end of stream. Pausing twice is pausing once.
@@ -215,6 +257,17 @@ impl<'a> Transport<'a> {
     /// meanwhile, beginning with the loop's next turn.
     pub fn resume_reading(&mut self) {
         self.core.parts.resume_reading(self.id);
+    }
+
+    /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by
+    /// what is queued, and the callback under way has not replaced its protocol.
+    ///
+    /// For protocols that take several frames in one call: ask after each, and where the answer is no, return what was
+    /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a few instructions as long as
+    /// `data_received` has done nothing but write a little.
+    #[inline]
+    pub fn is_reading(&self) -> bool {
+        self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
     }
 
     /// From now on data is delivered only once there are `bytes` of it, or in
@@ -244,23 +297,59 @@ impl<'a> Transport<'a> {
         self.core.parts.slots.connection(self.id).map_or(0, |connection| connection.settings.limits.input_bytes_max)
     }
 
-    /// Whether the protocol would be given data now: the connection stands, reading is neither paused nor held back by
-    /// what is queued, and the callback under way has not replaced its protocol.
+    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say; `None` is no limit.
     ///
-    /// For protocols that take several frames in one call: ask after each, and where the answer is no, return what was
-    /// consumed. The rest is offered when it is wanted again, to whom it is meant for. Costs a few instructions as long as
-    /// `data_received` has done nothing but write a little.
-    #[inline]
-    pub fn is_reading(&self) -> bool {
-        self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
+    /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
+    /// stands still. Reading goes on by a timer, at most a hundred times a second.
+    pub fn set_read_rate(&mut self, rate: Option<Rate>) {
+        self.core.parts.set_read_rate(self.id, rate);
     }
 
-    /// The callback that is handed this is one that delivers input.
-    #[inline]
-    pub(crate) fn delivers_input(&mut self) {
-        self.core.parts.outbox.gathered.delivers_input();
+    /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.
+    pub fn set_rate_group(&mut self, group: Option<RateGroupId>) {
+        self.core.parts.set_rate_group(self.id, group);
+    }
+}
+
+/// # Timeouts and timers
+impl Transport<'_> {
+    /// Sets one of this connection's timeouts, from now on, in place of the one that its [`Limits`](crate::Limits) gave
+    /// it; `None` takes it away. [`timed_out`](crate::Protocol::timed_out) is called once it is over, and
+    /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
+    ///
+    /// Costs O(log n). An idle timeout costs each message a store or two, and no more.
+    pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
+        self.core.parts.set_timeout(self.id, timeout, after);
     }
 
+    /// Sets a timer of this connection's protocol: [`timer`](crate::Protocol::timer) is called with `key` after so long.
+    /// One that has the same key already is replaced, so a protocol needs to remember no id, and only a timer that is to
+    /// repeat is set again in `timer`.
+    ///
+    /// The timers belong to the protocol: [`set_protocol`](Transport::set_protocol),
+    /// [`start_protocol`](Transport::start_protocol), [`close`](Transport::close), [`abort`](Transport::abort),
+    /// [`detach`](Transport::detach) and the end of the connection cancel them. One that is set after `set_protocol` in the
+    /// same callback is the new protocol's. Before [`connection_made`](crate::Protocol::connection_made), and once the
+    /// connection is closing, this does nothing. Keys from `0xff00` on are for adapters, which wrap other protocols.
+    ///
+    /// No input puts it off; for what the peer must do in time there is [`set_timeout`](Transport::set_timeout). Costs
+    /// O(log n) among the timers of the loop, and O(n) among those of the connection when one with a new key is set.
+    pub fn set_timer(&mut self, key: u16, after: Duration) {
+        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
+            self.core.parts.time.set_own(self.id, connection, key, after);
+        }
+    }
+
+    /// Cancels the timer with this key. Returns whether there was one: not if it has come or was cancelled already, nor
+    /// once the connection is closing.
+    pub fn cancel_timer(&mut self, key: u16) -> bool {
+        let Some(connection) = self.core.parts.slots.connection_mut(self.id) else { return false };
+        self.core.parts.time.cancel_own(connection, key)
+    }
+}
+
+/// # Another protocol
+impl Transport<'_> {
     /// Puts another protocol in this one's place, as an upgrade does.
     ///
     /// It gets no `connection_made` (the connection was made once); what was left unconsumed is offered to it at once.
@@ -281,21 +370,15 @@ impl<'a> Transport<'a> {
     pub fn start_protocol(&mut self, protocol: impl IntoProtocol) {
         self.core.parts.start_protocol(self.id, protocol.into_protocol());
     }
+}
 
-    /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say; `None` is no limit.
-    ///
-    /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
-    /// stands still. Reading goes on by a timer, at most a hundred times a second.
-    pub fn set_read_rate(&mut self, rate: Option<Rate>) {
-        self.core.parts.set_read_rate(self.id, rate);
+/// # Ending
+impl Transport<'_> {
+    /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.
+    /// Where the peer has ended its half already, the connection ends.
+    pub fn shutdown_write(&mut self) {
+        self.core.parts.shutdown_write(self.id);
     }
-
-    /// Has this connection share the read rate of a group, beside its own; `None` lets it leave.
-    pub fn set_rate_group(&mut self, group: Option<RateGroupId>) {
-        self.core.parts.set_rate_group(self.id, group);
-    }
-
-    // Ending.
 
     /// Ends the connection once all that was written has gone out.
     ///
@@ -352,6 +435,11 @@ impl<'a> Transport<'a> {
         self.core.parts.end_after(self.id, timeout);
     }
 
+    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`].
+    pub fn abort_on_timeout(&mut self, timeout: Timeout) {
+        self.core.parts.finish(self.id, CloseReason::Timeout(timeout));
+    }
+
     /// Says whether the protocol is in the middle of an answer of which it has not written all: one that it makes piece by
     /// piece, or waits for. While it is, a timeout aborts the connection, and so does the end of a
     /// [shutdown](crate::Context::shutdown), so that the peer sees a reset, and does not take what it has for the whole.
@@ -361,51 +449,6 @@ impl<'a> Transport<'a> {
         if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
             connection.set_answering(answering);
         }
-    }
-
-    /// Like [`abort`](Transport::abort), reported as [`CloseReason::Timeout`].
-    pub fn abort_on_timeout(&mut self, timeout: Timeout) {
-        self.core.parts.finish(self.id, CloseReason::Timeout(timeout));
-    }
-
-    /// Sets one of this connection's timeouts, from now on, in place of the one that its [`Limits`](crate::Limits) gave
-    /// it; `None` takes it away. [`timed_out`](crate::Protocol::timed_out) is called once it is over, and
-    /// [`Timeout`] says what each of them is; that of [`Timeout::Close`] calls nothing, but aborts.
-    ///
-    /// Costs O(log n). An idle timeout costs each message a store or two, and no more.
-    pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
-        self.core.parts.set_timeout(self.id, timeout, after);
-    }
-
-    /// Sets a timer of this connection's protocol: [`timer`](crate::Protocol::timer) is called with `key` after so long.
-    /// One that has the same key already is replaced, so a protocol needs to remember no id, and only a timer that is to
-    /// repeat is set again in `timer`.
-    ///
-    /// The timers belong to the protocol: [`set_protocol`](Transport::set_protocol),
-    /// [`start_protocol`](Transport::start_protocol), [`close`](Transport::close), [`abort`](Transport::abort),
-    /// [`detach`](Transport::detach) and the end of the connection cancel them. One that is set after `set_protocol` in the
-    /// same callback is the new protocol's. Before [`connection_made`](crate::Protocol::connection_made), and once the
-    /// connection is closing, this does nothing. Keys from `0xff00` on are for adapters, which wrap other protocols.
-    ///
-    /// No input puts it off; for what the peer must do in time there is [`set_timeout`](Transport::set_timeout). Costs
-    /// O(log n) among the timers of the loop, and O(n) among those of the connection when one with a new key is set.
-    pub fn set_timer(&mut self, key: u16, after: Duration) {
-        if let Some(connection) = self.core.parts.slots.connection_mut(self.id) {
-            self.core.parts.time.set_own(self.id, connection, key, after);
-        }
-    }
-
-    /// Cancels the timer with this key. Returns whether there was one: not if it has come or was cancelled already, nor
-    /// once the connection is closing.
-    pub fn cancel_timer(&mut self, key: u16) -> bool {
-        let Some(connection) = self.core.parts.slots.connection_mut(self.id) else { return false };
-        self.core.parts.time.cancel_own(connection, key)
-    }
-
-    /// Ends our half once all that was written has gone out: the peer reads an end of stream, and we go on reading.
-    /// Where the peer has ended its half already, the connection ends.
-    pub fn shutdown_write(&mut self) {
-        self.core.parts.shutdown_write(self.id);
     }
 
     /// Takes the connection out of the loop, without closing its socket: to give it to a thread, to another loop
@@ -422,9 +465,10 @@ impl<'a> Transport<'a> {
     pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
         self.core.parts.detach(self.id, Box::new(receiver))
     }
+}
 
-    // Looking.
-
+/// # Addresses and options
+impl Transport<'_> {
     /// The peer's address, as it was when the connection was made, or as it was [set](Transport::set_peer_addr) since;
     /// `None` before.
     pub fn peer_addr(&self) -> Option<&Address> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use super::guard::guard_error;
+use super::joining::{Relay, pass_untold_end_on};
 use super::slots::Tenant;
 use super::work::Loss;
 use super::{Core, Parts};
@@ -197,11 +199,15 @@ impl Core {
     /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.
     #[cold]
     fn deliver_untold_loss(&mut self, id: Id, reason: CloseReason) {
+        let is_in_order = Relay::is_in_order(&reason);
         match self.parts.slots.connection_mut(id).and_then(Connection::take_connector) {
             Some(connector) => self.deliver_connect_failure(id, connector.into_error(reason)),
             None => self.note_untold_loss(id, reason),
         }
-        let protocol = self.parts.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        let mut protocol = self.parts.slots.connection_mut(id).and_then(|connection| connection.protocol.take());
+        if let Some(protocol) = protocol.as_deref_mut() {
+            pass_untold_end_on(&mut self.parts, protocol, is_in_order);
+        }
         self.drop_guarded(protocol);
     }
 
@@ -211,8 +217,7 @@ impl Core {
             self.parts.counters.connections_lost += 1;
             self.parts.counters.losses.count(&reason);
             #[cfg(feature = "testing")]
-            let _ = self
-                .guard_each("the error of a protocol", &mut |core| core.parts.poller.note_loss(id.token(), &reason));
+            guard_error(self, &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         }
         self.drop_guarded(reason);
     }
@@ -222,16 +227,9 @@ impl Core {
         self.parts.counters.connections_lost += 1;
         self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
-        let _ =
-            self.guard_each("the error of a protocol", &mut |core| core.parts.poller.note_loss(id.token(), &reason));
+        guard_error(self, &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         if log::log_enabled!(log::Level::Debug) {
-            // Guarded, since an error of the user's may show itself here.
-            let _ = self.guard_each("the error of a protocol", &mut |core| match core
-                .parts
-                .slots
-                .connection(id)
-                .and_then(Connection::peer)
-            {
+            guard_error(self, &mut |core| match core.parts.slots.connection(id).and_then(Connection::peer) {
                 Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
                 None => log::debug!("connection {id} is lost: {reason}"),
             });

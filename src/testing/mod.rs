@@ -159,9 +159,6 @@
 //! | output is produced over the low mark | 300 |
 //! | a protocol goes on with what the one before has produced | 300 |
 //! | an end that was read before a join is not passed on | 30 |
-//! | two that are joined wait for their own queues, too | 300 |
-//! | one that was joined is not paused | 30 |
-//! | a reset does not reach the other end of a pair | 30 |
 //! | a slow peer is judged without a send being tried | 30 |
 //! | an idle timeout is judged without a send being tried | 30 |
 //! | the steps in which a kernel makes room are not waited for | 30 |

@@ -343,6 +343,30 @@ fn j1_an_end_from_before_the_other_one_is_established_is_passed_on() {
 }
 
 #[test]
+fn j3_one_that_ends_before_it_is_told_that_it_is_made_ends_the_other_one_too() {
+    type Ending = fn(&mut Transport<'_>);
+    let endings: [(Ending, &[Call]); 2] = [(abort, &[Call::Reset]), (close, &[Call::ShutdownWrite, Call::Close])];
+    for (end, expected) in endings {
+        for is_attached in [true, false] {
+            let mut scene = Scene::new();
+            let (other, peer) = scene.accept(&Log::default(), leaves);
+            let (id, _peer) = match is_attached {
+                true => scene.attach(&Log::default(), leaves),
+                false => scene.accept(&Log::default(), leaves),
+            };
+            let mut context = scene.event_loop.context();
+            if !is_attached {
+                context.connection(id).unwrap().start_protocol(protocol(&Log::default(), leaves));
+            }
+            context.join(id, other).unwrap();
+            scene.tell(id, end);
+            assert_eq!(ends(&peer), expected, "attached: {is_attached}");
+            assert_eq!(scene.event_loop.context().connection_count(), 0);
+        }
+    }
+}
+
+#[test]
 fn j3_timeouts_stay_and_reset_both() {
     let mut pair = Pair::new(Limits::default());
     pair.scene.tell(pair.a.0, |transport| transport.set_timeout(Timeout::Idle, Some(SECOND)));

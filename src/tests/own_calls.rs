@@ -84,7 +84,7 @@ fn c7_what_a_protocol_waits_for_ends_with_it_and_with_its_connection() {
         peer.set_room(0);
         scene.tell(id, |transport| transport.write(b"what keeps it"));
         let completions = [ask(&mut scene, id), ask(&mut scene, id)];
-        scene.tell(id, end);
+        end(&mut scene.event_loop.context().connection(id).unwrap());
         for completion in completions {
             let waits = scene.event_loop.core.parts.slots.is_completion(completion.id().0);
             assert!(!waits, "end {n}");

@@ -55,6 +55,15 @@ pub(crate) fn programs() -> Vec<(String, String)> {
     ["examples", "companions"].into_iter().flat_map(rust_files).filter_map(named).collect()
 }
 
+/// Whole programs that see what any other crate sees, by their names.
+fn programs_from_outside() -> impl Iterator<Item = String> {
+    let name = |file: String| match file.split('/').collect::<Vec<_>>()[..] {
+        ["tests", "outsider", "examples", name] => Some(name.strip_suffix(".rs")?.to_owned()),
+        _ => None,
+    };
+    rust_files("tests/outsider/examples").into_iter().filter_map(name)
+}
+
 /// The code of a file: without its comments, and without its tests at the end.
 pub(crate) fn code(file: &str) -> String {
     let text = read(file);
@@ -246,6 +255,15 @@ fn guide_the_course_has_every_example_in_one_place_and_each_is_short() {
     }
 }
 
+#[test]
+fn programs_from_outside_are_short() {
+    for name in programs_from_outside() {
+        let lines_max = if name == "mqtt_broker" { 400 } else { 250 };
+        let lines = read(format!("tests/outsider/examples/{name}.rs")).lines().count();
+        assert!(lines <= lines_max, "{name} has {lines} lines");
+    }
+}
+
 /// What CI runs of it, against real clients and servers.
 #[test]
 fn guide_every_example_is_run_against_a_real_peer_by_ci() {
@@ -262,7 +280,7 @@ fn guide_every_example_is_run_against_a_real_peer_by_ci() {
         })
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
-    for (name, _) in programs() {
+    for name in programs().into_iter().map(|(name, _)| name).chain(programs_from_outside()) {
         assert!(run.contains(&format!("\"{name}\"")), "no script of tests/real that CI runs starts {name}");
     }
 }

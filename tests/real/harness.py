@@ -49,6 +49,11 @@ def example(name):
     return built(os.path.join("examples", name), "cargo build --examples --all-features")
 
 
+def outsider(name):
+    """The same of the programs of `tests/outsider`."""
+    return built(os.path.join("examples", name), "cargo build --package outsider --examples")
+
+
 def package(name):
     """The same of a package that is one program."""
     return built(name, f"cargo build --package {name}")

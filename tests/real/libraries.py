@@ -20,6 +20,7 @@ FETCH_S = 120
 REDIS_PY = ["redis==8.1.0", "async-timeout==5.0.1"]
 # Whose own dependencies are exact versions too.
 NODE_REDIS = ["redis@5.12.1"]
+PAHO = ["paho-mqtt==2.1.0"]
 
 
 def folder_of(name):
@@ -52,13 +53,21 @@ def python_of(folder):
     return os.path.join(folder, "bin", "python")
 
 
-def python_with_redis_py():
-    """The Python that has it."""
+def python_with(name, wanted):
+    """The Python that has these packages."""
     def commands(folder):
         yield [sys.executable, "-m", "venv", folder]
-        yield [python_of(folder), "-m", "pip", "install", "--quiet", *REDIS_PY]
+        yield [python_of(folder), "-m", "pip", "install", "--quiet", *wanted]
 
-    return python_of(fetched("redis-py", REDIS_PY, commands))
+    return python_of(fetched(name, wanted, commands))
+
+
+def python_with_redis_py():
+    return python_with("redis-py", REDIS_PY)
+
+
+def python_with_paho():
+    return python_with("paho-mqtt", PAHO)
 
 
 def modules_with_node_redis():

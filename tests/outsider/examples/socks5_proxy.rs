@@ -115,7 +115,7 @@ impl Client {
         let port = u16::from_be_bytes([port[0], port[1]]);
         let ip = match kind {
             3 => {
-                let name = str::from_utf8(&host[1..]).map_err(|_| Reply::HostUnreachable)?;
+                let name = std::str::from_utf8(&host[1..]).map_err(|_| Reply::HostUnreachable)?;
                 return Ok(Some((Connect::to((name.to_owned(), port)), end + 2)));
             }
             1 => IpAddr::from(<[u8; 4]>::try_from(host).expect("it has four bytes")),

@@ -1,0 +1,400 @@
+//! An MQTT 3.1.1 broker: QoS 0 and 1, retained messages, wills, wildcards, keep-alive, sessions that outlast connections.
+//!
+//! `cargo run --package outsider --example mqtt_broker`; `mosquitto_sub -p 1234 -t '#'`; `mosquitto_pub -p 1234 -t a -m b`.
+//!
+//! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, which is all that a
+//! broker of 3.1.1 can say. Nothing outlasts the process; a signal ends it without wills, as the standard allows.
+
+mod support;
+#[cfg(test)]
+#[path = "mqtt_broker/tests.rs"]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use switchboard::framing::{Found, FrameHandler, Framed, Framer, FramingError};
+use switchboard::{CloseReason, ConnectionId, Context, Limit, Limits, LoopLimits, Timeout, Transport};
+
+const CONNECT_BYTES_MAX: usize = 4 << 10;
+const PACKET_BYTES_MAX: usize = 256 << 10; // Each behind CONNECT.
+const TOPIC_BYTES_MAX: usize = 256;
+const FILTERS_MAX: usize = 100; // Of a session.
+const SESSIONS_MAX: usize = 2000; // Over which those end whose clients are away.
+const IN_FLIGHT_MAX: usize = 20; // Messages of a session that are not acknowledged; others wait.
+const QUEUES_BYTES_MAX: usize = 128 << 20; // Not acknowledged; over that the session with the most ends.
+const UNSENT_BYTES_MAX: usize = 4 << 20; // Where QoS 0 is dropped.
+const RETAINED_BYTES_MAX: usize = 16 << 20; // Over which nothing more is retained.
+
+/// How a peer broke the protocol.
+type Broken = &'static str;
+/// What a session subscribes to, and the QoS that was granted.
+type Filters = BTreeMap<String, u8>;
+
+/// Finds packets of up to so many bytes: a byte, the length of the rest in one to four bytes of seven bits, the rest.
+struct Packets(usize);
+
+impl Framer for Packets {
+    fn find(&self, data: &[u8], _: usize) -> Found {
+        let more = data.iter().skip(1).take(4).take_while(|byte| **byte >= 0x80).count();
+        let digits = data.iter().skip(1).take(more + 1).rev();
+        // Of digits that are not all there this makes the least that the length can be.
+        let end = 2 + more + digits.fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+        if more == 4 || end > self.0 {
+            return Found::Broken(FramingError::LengthOverMax { bytes: end as u64, bytes_max: self.0 });
+        }
+        match end <= data.len() {
+            true => Found::Frame { start: 0, end, next: end },
+            false => Found::Partial { scanned: 0, needed_bytes: end },
+        }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        self.0
+    }
+}
+
+/// What follows the length of a packet; its fields are taken from the front.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Broken> {
+        let (taken, rest) = self.0.split_at_checked(bytes).ok_or("a packet is too short for its fields")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, Broken> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn number(&mut self) -> Result<u16, Broken> {
+        Ok(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    fn id(&mut self) -> Result<u16, Broken> {
+        Some(self.number()?).filter(|id| *id != 0).ok_or("a packet identifier is 0")
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Broken> {
+        let length = self.number()?;
+        self.take(length.into())
+    }
+
+    fn text(&mut self) -> Result<&'a str, Broken> {
+        let text = std::str::from_utf8(self.bytes()?).map_err(|_| "a string is not UTF-8")?;
+        Some(text).filter(|text| !text.contains('\0')).ok_or("a string contains U+0000")
+    }
+
+    fn filter(&mut self) -> Result<&'a str, Broken> {
+        let filter = self.text()?;
+        let fixed = if filter == "#" { "" } else { filter.strip_suffix("/#").unwrap_or(filter) };
+        let is_right = fixed.split('/').all(|level| level == "+" || !level.contains(['+', '#']));
+        let is_filter = is_right && (1..=TOPIC_BYTES_MAX).contains(&filter.len());
+        if is_filter { Ok(filter) } else { Err("that is not a topic filter") }
+    }
+
+    fn topic(&mut self) -> Result<&'a str, Broken> {
+        let is_topic = |topic: &&str| !topic.contains(['+', '#']) && !topic.starts_with('$');
+        Some(self.filter()?).filter(is_topic).ok_or("a topic has wildcards, or is the broker's own")
+    }
+}
+
+/// An application's message, whose copies share what is large.
+#[derive(Clone)]
+struct Message {
+    topic: Rc<str>,
+    payload: Rc<[u8]>,
+    qos: u8,
+    is_retained: bool,
+}
+
+impl Message {
+    fn new(topic: &str, payload: &[u8], qos: u8, is_retained: bool) -> Message {
+        Message { topic: topic.into(), payload: payload.into(), qos, is_retained }
+    }
+
+    /// Returns what it counts as, which is never less than it takes.
+    fn bytes(&self) -> usize {
+        1024 + self.payload.len()
+    }
+
+    /// Returns its PUBLISH; `id` counts with QoS 1.
+    fn packet(&self, id: u16, is_again: bool) -> Vec<u8> {
+        let head = 0x30 | u8::from(is_again) << 3 | self.qos << 1 | u8::from(self.is_retained);
+        let id = &id.to_be_bytes()[..if self.qos > 0 { 2 } else { 0 }];
+        packet(head, &[&(self.topic.len() as u16).to_be_bytes(), self.topic.as_bytes(), id, &self.payload])
+    }
+}
+
+fn packet(head: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let (mut packet, body) = (vec![head], parts.concat());
+    let mut length = body.len();
+    while length >= 0x80 {
+        packet.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    [packet, body].concat()
+}
+
+/// Returns the highest QoS of those filters that match a topic.
+fn granted(filters: &Filters, topic: &str) -> Option<u8> {
+    filters.iter().filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
+}
+
+/// Whether a filter matches a topic: `+` any level, `#` any number of them in the end, and neither one with a `$` in front.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
+    while !topic.starts_with('$') || !filter.starts_with(['+', '#']) {
+        match (wanted.next(), levels.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some(wanted), Some(level)) if wanted == "+" || wanted == level => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+#[derive(Default)]
+struct Session {
+    connection: Option<ConnectionId>, // None while its client is away.
+    is_clean: bool,                   // It ends with its connection.
+    filters: Filters,
+    queue: VecDeque<(Message, u16, bool)>, // To be delivered at QoS 1, with an identifier, and whether it was sent before.
+    queue_bytes: usize,
+    in_flight: usize, // So many in front were sent on this connection.
+    last_id: u16,
+}
+
+impl Session {
+    fn send(&mut self, context: &mut Context<'_>, message: &Message, granted: Option<u8>) {
+        let Some(granted) = granted else { return };
+        let message = Message { qos: granted.min(message.qos), ..message.clone() };
+        let mut transport = self.connection.and_then(|id| context.connection(id));
+        if message.qos > 0 {
+            self.queue_bytes += message.bytes();
+            self.last_id = self.last_id % u16::MAX + 1;
+            self.queue.push_back((message, self.last_id, false));
+            if let Some(transport) = &mut transport {
+                self.send_queued(transport);
+            }
+        } else if let Some(transport) = transport.filter(|to| to.queued_bytes() <= UNSENT_BYTES_MAX).as_mut() {
+            transport.write_owned(message.packet(0, false));
+        }
+    }
+
+    fn send_queued(&mut self, transport: &mut Transport<'_>) {
+        while self.in_flight < self.queue.len().min(IN_FLIGHT_MAX) {
+            let (message, id, was_sent) = &mut self.queue[self.in_flight];
+            transport.write_owned(message.packet(*id, std::mem::replace(was_sent, true)));
+            self.in_flight += 1;
+        }
+    }
+
+    fn acknowledge(&mut self, transport: &mut Transport<'_>, id: u16) {
+        let place = self.queue.iter().take(self.in_flight).position(|queued| queued.1 == id);
+        if let Some((message, ..)) = place.and_then(|place| self.queue.remove(place)) {
+            self.queue_bytes -= message.bytes();
+            self.in_flight -= 1;
+            self.send_queued(transport);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Broker {
+    sessions: BTreeMap<Rc<str>, Session>,
+    retained: BTreeMap<Rc<str>, Message>,
+}
+
+impl Broker {
+    /// Begins a session or goes on with one, which is taken over from its connection.
+    fn open(&mut self, transport: &mut Transport<'_>, name: Rc<str>, is_clean: bool) {
+        let known = self.sessions.remove(&name);
+        if let Some(mut other) = known.as_ref().and_then(|session| transport.connection(session.connection?)) {
+            other.close();
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            self.sessions.retain(|_, session| session.connection.is_some());
+        }
+        let kept = known.filter(|session| !session.is_clean && !is_clean);
+        transport.write(&[0x20, 2, kept.is_some().into(), 0]);
+        let connection = Some(transport.id());
+        let mut session = Session { connection, is_clean, in_flight: 0, ..kept.unwrap_or_default() };
+        session.send_queued(transport);
+        self.sessions.insert(name, session);
+    }
+
+    fn subscribe(&mut self, transport: &mut Transport<'_>, name: &str, mut body: Body<'_>) -> Result<(), Broken> {
+        let session = self.sessions.get_mut(name).ok_or("the session has ended")?;
+        let (id, mut codes, mut filters) = (body.id()?, Vec::new(), Filters::new());
+        while codes.is_empty() || !body.0.is_empty() {
+            let (filter, qos) = (body.filter()?.to_owned(), Some(body.byte()?).filter(|qos| *qos <= 2));
+            let qos = qos.ok_or("SUBSCRIBE asks for a QoS that there is not")?.min(1);
+            let has_room = session.filters.len() < FILTERS_MAX || session.filters.contains_key(&filter);
+            codes.push(if has_room { qos } else { 0x80 });
+            filters.extend(has_room.then(|| (filter.clone(), qos)));
+            session.filters.extend(has_room.then_some((filter, qos)));
+        }
+        transport.write(&packet(0x90, &[&id.to_be_bytes(), &codes]));
+        let context = &mut transport.context();
+        self.retained.values().for_each(|of| session.send(context, of, granted(&filters, &of.topic)));
+        self.end_the_longest(context);
+        // That looked at all that is retained, and is done once a turn, so that others are served.
+        transport.pause_reading();
+        transport.set_timer(0, Duration::ZERO);
+        Ok(())
+    }
+
+    fn publish(&mut self, context: &mut Context<'_>, message: Message) {
+        let live = Message { is_retained: false, ..message.clone() };
+        self.sessions.values_mut().for_each(|to| to.send(context, &live, granted(&to.filters, &live.topic)));
+        if message.is_retained {
+            self.retained.remove(&message.topic);
+            let bytes = message.bytes() + self.retained.values().map(Message::bytes).sum::<usize>();
+            if !message.payload.is_empty() && bytes <= RETAINED_BYTES_MAX {
+                self.retained.insert(message.topic.clone(), message);
+            }
+        }
+        self.end_the_longest(context);
+    }
+
+    fn end_the_longest(&mut self, context: &mut Context<'_>) {
+        while self.sessions.values().map(|session| session.queue_bytes).sum::<usize>() > QUEUES_BYTES_MAX {
+            let longest = self.sessions.iter().max_by_key(|of| of.1.queue_bytes).map(|of| of.0.clone());
+            let session = longest.and_then(|name| self.sessions.remove(&name));
+            if let Some(mut transport) = session.and_then(|session| context.connection(session.connection?)) {
+                transport.abort_over_limit(Limit::QueueBytes);
+            }
+        }
+    }
+}
+
+struct Client {
+    broker: Rc<RefCell<Broker>>, // Which all connections share.
+    name: Option<Rc<str>>,       // None before CONNECT.
+    will: Option<Message>,
+}
+
+impl Client {
+    fn protocol(broker: &Rc<RefCell<Broker>>) -> Framed<Packets, Client> {
+        Framed::new(Packets(CONNECT_BYTES_MAX), Client { broker: broker.clone(), name: None, will: None })
+    }
+
+    fn connect(&mut self, transport: &mut Transport<'_>, head: u8, mut body: Body<'_>) -> Result<(), Broken> {
+        match (head, body.text()?, body.byte()?) {
+            (0x10, "MQTT", 4) => {}
+            (0x10, "MQTT" | "MQIsdp", _) => return refuse(transport, 1, "it is another version of MQTT"),
+            _ => return Err("it does not begin with MQTT's CONNECT"),
+        }
+        let (flags, keep_alive_s, name) = (body.byte()?, body.number()?, body.text()?);
+        let (has_will, will_qos, is_clean) = (flags & 0x04 != 0, flags >> 3 & 3, flags & 0x02 != 0);
+        let mut will = || Ok(Message::new(body.topic()?, body.bytes()?, will_qos, flags & 0x20 != 0));
+        let will = if has_will { Some(will()?) } else { None };
+        (0..(flags & 0xc0).count_ones()).try_for_each(|_| body.bytes().map(drop))?; // The user and the password.
+        // The reserved one; a will's without a will; a QoS of 3; a password without a user.
+        let is_wrong = flags & 0x01 != 0 || !has_will && flags & 0x38 != 0 || will_qos == 3 || flags & 0xc0 == 0x40;
+        if is_wrong || !body.0.is_empty() {
+            return Err("CONNECT has flags that do not go together, or is too long");
+        }
+        let name: Rc<str> = match name {
+            "" if !is_clean => return refuse(transport, 2, "a session that is to be kept has no name"),
+            "" => format!("\0{}", transport.id()).into(), // No client can have it.
+            name => name.into(),
+        };
+        transport.set_timeout(Timeout::Handshake, None);
+        let silence = Duration::from_millis(1500 * u64::from(keep_alive_s));
+        transport.set_timeout(Timeout::ReadIdle, (keep_alive_s > 0).then_some(silence));
+        self.broker.borrow_mut().open(transport, name.clone(), is_clean);
+        let client = Client { broker: self.broker.clone(), name: Some(name), will };
+        transport.set_protocol(Framed::new(Packets(PACKET_BYTES_MAX), client));
+        Ok(())
+    }
+
+    fn serve(&mut self, transport: &mut Transport<'_>, bytes: &[u8]) -> Result<(), Broken> {
+        let mut body = Body(&bytes[2 + bytes[1..].iter().take_while(|byte| **byte >= 0x80).count()..]);
+        let Some(name) = &self.name else { return self.connect(transport, bytes[0], body) };
+        let mut broker = self.broker.borrow_mut();
+        let session = broker.sessions.get_mut(name).ok_or("the session has ended")?;
+        match bytes[0] {
+            head @ (0x30 | 0x31 | 0x32 | 0x33 | 0x3a | 0x3b) => {
+                let (topic, qos) = (body.topic()?, head >> 1 & 1); // 0, or 1, or 1 again.
+                let id = if qos == 0 { None } else { Some(body.id()?) };
+                let payload = body.take(body.0.len())?;
+                broker.publish(&mut transport.context(), Message::new(topic, payload, qos, head & 1 != 0));
+                if let Some(id) = id {
+                    transport.write(&packet(0x40, &[&id.to_be_bytes()]));
+                }
+            }
+            0x40 => session.acknowledge(transport, body.id()?),
+            0x82 => return broker.subscribe(transport, name, body),
+            0xa2 => {
+                let id = body.id()?;
+                session.filters.remove(body.filter()?);
+                while !body.0.is_empty() {
+                    session.filters.remove(body.filter()?);
+                }
+                transport.write(&packet(0xb0, &[&id.to_be_bytes()]));
+            }
+            0xc0 => transport.write(&[0xd0, 0]),
+            0xe0 => {
+                self.will = None;
+                transport.close();
+            }
+            _ => return Err("it is not for a broker, or of QoS 2, or has reserved flags"),
+        }
+        if body.0.is_empty() { Ok(()) } else { Err("a packet is too long for its fields") }
+    }
+}
+
+fn refuse(transport: &mut Transport<'_>, code: u8, why: Broken) -> Result<(), Broken> {
+    transport.write(&[0x20, 2, 0, code]);
+    Err(why)
+}
+
+impl FrameHandler for Client {
+    fn frame_received(&mut self, transport: &mut Transport<'_>, packet: &[u8]) {
+        if let Err(why) = self.serve(transport, packet) {
+            transport.close_for(why);
+        }
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, _: u16) {
+        transport.resume_reading();
+    }
+
+    fn draining(&mut self, transport: &mut Transport<'_>) {
+        self.will = None;
+        transport.close();
+    }
+
+    fn connection_lost(&mut self, transport: &mut Transport<'_>, _: CloseReason) {
+        let (Some(name), mut broker) = (&self.name, self.broker.borrow_mut()) else { return };
+        // Unless another connection has taken the session over.
+        if let Some(session) = broker.sessions.get_mut(name).filter(|of| of.connection == Some(transport.id())) {
+            session.connection = None;
+            broker.sessions.retain(|_, session| session.connection.is_some() || !session.is_clean);
+        }
+        if let Some(will) = self.will.take() {
+            broker.publish(&mut transport.context(), will);
+        }
+    }
+}
+
+/// Reading goes on from a client that does not read: its acknowledgements make room, and its silence is to be noticed.
+fn limits() -> LoopLimits {
+    let each = Limits::default().with_connections_max(1000).with_pause_reading_over_high(false);
+    LoopLimits::from(each.with_handshake_timeout(Some(Duration::from_secs(10)))).with_loop_queue_bytes_max(64 << 20)
+}
+
+fn main() -> ExitCode {
+    support::serve(limits(), |context, address| {
+        let broker = Rc::new(RefCell::new(Broker::default()));
+        broker.borrow_mut().publish(context, Message::new("$SYS/broker/version", b"mqtt_broker", 0, true));
+        context.listen(address, move |_, _| Some(Client::protocol(&broker)))
+    })
+}
