@@ -182,30 +182,30 @@ pub enum ConnectionEnd {
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CloseReason::PeerClosed => f.write_str("closed by the peer"),
-            CloseReason::Closed => f.write_str("closed by us"),
-            CloseReason::Aborted => f.write_str("aborted by us"),
-            CloseReason::Reset => f.write_str("reset by the peer"),
-            CloseReason::Io(error) => write!(f, "I/O error: {error}"),
-            CloseReason::Timeout(Timeout::Close) => f.write_str("the peer did not take what was left in time"),
-            CloseReason::Timeout(Timeout::Idle) => f.write_str("idle for too long"),
-            CloseReason::Timeout(Timeout::ReadIdle) => f.write_str("silent for too long"),
-            CloseReason::Timeout(Timeout::Handshake) => f.write_str("the handshake took too long"),
-            CloseReason::Timeout(Timeout::Total) => f.write_str("connected for too long"),
-            CloseReason::Limit(Limit::InputBytes) => f.write_str("too much input left unconsumed"),
-            CloseReason::Limit(Limit::QueueBytes) => f.write_str("too much output queued"),
-            CloseReason::Limit(Limit::LoopQueueBytes) => f.write_str("too much output queued in the whole loop"),
-            CloseReason::Limit(Limit::LineBytes) => f.write_str("too long a line"),
-            CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => f.write_str(what),
-            CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
+        f.write_str(match self {
+            CloseReason::PeerClosed => "closed by the peer",
+            CloseReason::Closed => "closed by us",
+            CloseReason::Aborted => "aborted by us",
+            CloseReason::Reset => "reset by the peer",
+            CloseReason::Io(error) => return write_caused(f, "I/O error", error),
+            CloseReason::Timeout(Timeout::Close) => "the peer did not take what was left in time",
+            CloseReason::Timeout(Timeout::Idle) => "idle for too long",
+            CloseReason::Timeout(Timeout::ReadIdle) => "silent for too long",
+            CloseReason::Timeout(Timeout::Handshake) => "the handshake took too long",
+            CloseReason::Timeout(Timeout::Total) => "connected for too long",
+            CloseReason::Limit(Limit::InputBytes) => "too much input left unconsumed",
+            CloseReason::Limit(Limit::QueueBytes) => "too much output queued",
+            CloseReason::Limit(Limit::LoopQueueBytes) => "too much output queued in the whole loop",
+            CloseReason::Limit(Limit::LineBytes) => "too long a line",
+            CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => what,
+            CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
             CloseReason::Overconsumed { consumed, given } => {
-                write!(f, "data_received answered {consumed} bytes consumed of {given}")
+                return write!(f, "data_received answered {consumed} bytes consumed of {given}");
             }
-            CloseReason::Panic(message) => write!(f, "a callback panicked: {message}"),
-            CloseReason::Detached => f.write_str("detached from the loop"),
-            CloseReason::Shutdown => f.write_str("the loop was shut down"),
-        }
+            CloseReason::Panic(message) => return write_caused(f, "a callback panicked", message),
+            CloseReason::Detached => "detached from the loop",
+            CloseReason::Shutdown => "the loop was shut down",
+        })
     }
 }
 
@@ -238,24 +238,19 @@ pub enum ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tried = |f: &mut fmt::Formatter<'_>, tried: &[(Address, io::Error)]| {
-            tried.iter().enumerate().try_for_each(|(n, (address, error))| {
-                let before = if n == 0 { ": " } else { "; " };
-                write!(f, "{before}{address}: {error}")
-            })
+        let (text, tried) = match self {
+            ConnectError::Failed(tried) => ("cannot connect", tried),
+            ConnectError::Timeout(tried) => ("connecting took too long", tried),
+            ConnectError::Lookup(error) => return write_caused(f, "cannot look the name up", error),
+            ConnectError::Cancelled(reason) => return write_caused(f, "ended before it was connected", reason),
         };
-        match self {
-            ConnectError::Failed(failures) => {
-                f.write_str("cannot connect")?;
-                tried(f, failures)
-            }
-            ConnectError::Timeout(failures) => {
-                f.write_str("connecting took too long")?;
-                tried(f, failures)
-            }
-            ConnectError::Lookup(error) => write!(f, "cannot look the name up: {error}"),
-            ConnectError::Cancelled(reason) => write!(f, "ended before it was connected: {reason}"),
+        f.write_str(text)?;
+        let mut before = ": ";
+        for (address, error) in tried {
+            write!(f, "{before}{address}: {error}")?;
+            before = "; ";
         }
+        Ok(())
     }
 }
 
@@ -285,11 +280,12 @@ pub enum ListenerError {
 
 impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenerError::Overloaded(error) => write!(f, "cannot accept now, trying again: {error}"),
-            ListenerError::Failed(error) => write!(f, "accept failed, trying again: {error}"),
-            ListenerError::Closed(error) => write!(f, "the listener is of no more use and was closed: {error}"),
-        }
+        let (text, error) = match self {
+            ListenerError::Overloaded(error) => ("cannot accept now, trying again", error),
+            ListenerError::Failed(error) => ("accept failed, trying again", error),
+            ListenerError::Closed(error) => ("the listener is of no more use and was closed", error),
+        };
+        write_caused(f, text, error)
     }
 }
 
@@ -326,6 +322,11 @@ impl fmt::Display for NotReached {
 }
 
 impl Error for NotReached {}
+
+/// Writes what happened, and why: compiled once for all that say so.
+pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn fmt::Display) -> fmt::Result {
+    write!(f, "{text}: {cause}")
+}
 
 /// The error of a thread that cannot be started, with what the system says.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {

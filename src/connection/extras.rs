@@ -80,7 +80,11 @@ const KEPT_OWN_TIMERS: usize = 8;
 impl OwnTimers {
     /// Returns the timer with a key, or where one with that key belongs.
     pub(crate) fn find(&self, key: u16) -> Result<Key, usize> {
-        self.0.binary_search_by_key(&key, |of| of.0).map(|place| self.0[place].1)
+        self.place(key).map(|place| self.0[place].1)
+    }
+
+    fn place(&self, key: u16) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&key, |of| of.0)
     }
 
     pub(crate) fn insert(&mut self, place: usize, key: u16, timer: Key) {
@@ -88,7 +92,7 @@ impl OwnTimers {
     }
 
     pub(crate) fn take(&mut self, key: u16) -> Option<Key> {
-        let place = self.0.binary_search_by_key(&key, |of| of.0).ok()?;
+        let place = self.place(key).ok()?;
         let (_, timer) = self.0.remove(place);
         if self.0.is_empty() && self.0.capacity() > KEPT_OWN_TIMERS {
             self.0 = Vec::new();
@@ -96,8 +100,8 @@ impl OwnTimers {
         Some(timer)
     }
 
-    pub(crate) fn into_keys(self) -> impl Iterator<Item = Key> {
-        self.0.into_iter().map(|(_, timer)| timer)
+    pub(crate) fn all(&self) -> &[(u16, Key)] {
+        &self.0
     }
 }
 

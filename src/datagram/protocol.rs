@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::reason::write_caused;
 use crate::{Address, CloseReason, DatagramTransport};
 
 /// What is done when something happens to a datagram socket (rule [U1](crate::guide::rules#u1)): asyncio's names, in
@@ -105,12 +106,13 @@ pub enum DatagramError {
 
 impl fmt::Display for DatagramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DatagramError::Send { to: Some(to), error } => write!(f, "cannot send to {to}: {error}"),
-            DatagramError::Send { to: None, error } => write!(f, "cannot send: {error}"),
-            DatagramError::Socket(error) => write!(f, "error of the socket: {error}"),
-            DatagramError::Dropped(count) => write!(f, "{count} datagrams dropped unsent"),
-        }
+        let (text, error) = match self {
+            DatagramError::Send { to: Some(to), error } => return write!(f, "cannot send to {to}: {error}"),
+            DatagramError::Send { to: None, error } => ("cannot send", error),
+            DatagramError::Socket(error) => ("error of the socket", error),
+            DatagramError::Dropped(count) => return write!(f, "{count} datagrams dropped unsent"),
+        };
+        write_caused(f, text, error)
     }
 }
 

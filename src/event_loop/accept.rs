@@ -181,7 +181,8 @@ impl Core {
         let Some(mut hook) = self.parts.slots.listener_mut(id).and_then(|listener| listener.hook.take()) else {
             return;
         };
-        self.guard("a listener's hook", |core| hook(&mut Context::new(core), ListenerId(id), error));
+        let call = &mut |core: &mut Core| hook(&mut Context::new(core), ListenerId(id), error);
+        let _ = self.guard_each("a listener's hook", call);
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
             // It was replaced, or its listener closed.
@@ -284,7 +285,7 @@ impl Parts {
     /// How many connections of a listener each peer has: counted once, and kept from then on.
     fn count_peers(&self, id: Id) -> Peers {
         let mut peers = Peers::default();
-        for connection in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+        for connection in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             let connection = self.slots.connection(connection);
             if let Some(connection) = connection.filter(|of| of.settings.listener == Some(id) && of.is_alive()) {
                 connection.neighbour().into_iter().for_each(|peer| peers.add(peer));

@@ -134,7 +134,11 @@ impl Slots {
         let Some(connection) = self.connection_mut(of) else { return };
         let mut calls = std::mem::take(&mut connection.extras_mut().own.calls);
         if calls.len() == calls.capacity() {
-            calls.retain(|id| self.is_completion(*id));
+            for call in std::mem::take(&mut calls) {
+                if self.is_completion(call) {
+                    calls.push(call);
+                }
+            }
             // As much room as is taken, so that looking through them costs each call a constant.
             calls.reserve(calls.len() + 1);
         }

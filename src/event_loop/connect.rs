@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::guard::guard_error;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
 use super::work::Discarded;
@@ -119,8 +120,7 @@ impl Core {
     /// Tells a protocol that its connection was not established.
     pub(super) fn deliver_connect_failure(&mut self, id: Id, error: ConnectError) {
         self.parts.counters.connects_failed += 1;
-        // Guarded, since an error of the user's may show itself here.
-        self.guard("the error of a protocol", |_| log::debug!("connection {id} was not made: {error}"));
+        guard_error(self, &mut |_| log::debug!("connection {id} was not made: {error}"));
         let mut error = Some(error);
         self.call(id, "connect_failed", &mut |protocol, transport| {
             if let Some(error) = error.take() {

@@ -33,7 +33,7 @@ impl Core {
     /// A connection that we have begun is established.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
         let Some(mut follower) = self.followers.remove(&id) else { return };
-        self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Made));
+        call(self, &mut follower, Followed::Made);
         self.followers.insert(id, follower);
     }
 
@@ -52,10 +52,14 @@ impl Core {
     #[cold]
     pub(super) fn tell_followers_of_ends(&mut self, followers: Vec<(Follower, ConnectionEnd)>) {
         for (mut follower, end) in followers {
-            self.guard("a follower", |core| follower(&mut Context::new(core), Followed::Ended(end)));
+            call(self, &mut follower, Followed::Ended(end));
             self.drop_guarded(follower);
         }
     }
+}
+
+fn call(core: &mut Core, follower: &mut Follower, followed: Followed) {
+    let _ = core.guard_each("a follower", &mut |core| follower(&mut Context::new(core), followed));
 }
 
 impl Parts {

@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
+use std::time::Instant;
 
 use super::work::Discarded;
 use super::{Core, PanicPolicy};
@@ -38,18 +39,30 @@ impl Context<'_> {
         let result = self.core.catch(|core| match find(&mut *protocol, wanted) {
             Some(found) => {
                 call(found, &mut Transport::new(core, id));
-                Ok(())
+                true
             }
-            None => Err(NotReached::OtherType),
+            None => false,
         });
         if let Err(replaced) = self.core.parts.slots.put_back(id, protocol) {
             self.core.parts.work.discard(Discarded::Protocol(replaced));
         }
-        result.unwrap_or_else(|payload| {
-            self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
-            resume_unwind(payload)
-        })
+        match result {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotReached::OtherType),
+            Err(payload) => {
+                self.core.parts.finish(id, CloseReason::Panic(panic_message(&*payload)));
+                resume_unwind(payload)
+            }
+        }
     }
+}
+
+/// How a protocol is called, where that is not for each message.
+pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Protocol, &mut Transport<'_>);
+
+/// Does something with the error of a protocol, which may be of the user's own type and run its code.
+pub(super) fn guard_error(core: &mut Core, code: &mut dyn FnMut(&mut Core)) {
+    let _ = core.guard_each("the error of a protocol", code);
 }
 
 /// What becomes of panics.
@@ -74,12 +87,7 @@ impl Core {
     ///
     /// What it writes to its own connection is gathered; the caller flushes afterwards. Compiled once for all callbacks
     /// that are not called for each message.
-    pub(super) fn call(
-        &mut self,
-        id: Id,
-        name: &'static str,
-        callback: &mut dyn FnMut(&mut dyn Protocol, &mut Transport<'_>),
-    ) {
+    pub(super) fn call(&mut self, id: Id, name: &'static str, callback: Callback<'_>) {
         let room = self.parts.outbox.room();
         let out = self.parts.slots.connection_mut(id).and_then(|connection| connection.check_out(room));
         if let Some(out) = out {
@@ -128,20 +136,18 @@ impl Core {
         match self.parts.watch.times_callbacks() {
             false => self.catch(code),
             true => {
-                let (mut code, mut result) = (Some(code), None);
-                let timed = self.time(name, about, &mut |core| result = code.take().map(|code| code(core)));
-                timed.map(|()| result.expect("it has returned"))
+                let began = self.parts.time.now();
+                let result = self.catch(code);
+                self.note_time(name, about, began);
+                result
             }
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn time(&mut self, name: &'static str, about: About, code: &mut dyn FnMut(&mut Core)) -> thread::Result<()> {
-        let began = self.parts.time.now();
-        let result = self.catch(code);
+    fn note_time(&mut self, name: &'static str, about: About, began: Instant) {
         self.parts.watch.note(name, about, began, self.parts.time.now());
-        result
     }
 
     /// Runs user code. The one place where it can panic.
@@ -172,20 +178,19 @@ impl Core {
         self.parts.finish(id, CloseReason::Panic(message));
     }
 
-    /// Runs user code other than a protocol's. `None` where it panicked.
-    pub(super) fn guard<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
-        let (mut code, mut result) = (Some(code), None);
-        self.guard_each(what, &mut |core| result = code.take().map(|code| code(core))).ok()?;
-        result
+    /// Runs user code other than a protocol's, once.
+    pub(super) fn guard(&mut self, what: &'static str, code: impl FnOnce(&mut Core)) {
+        let mut code = Some(code);
+        let _ = self.guard_each(what, &mut |core| {
+            if let Some(code) = code.take() {
+                code(core);
+            }
+        });
     }
 
     /// What `guard` does, compiled once for all that is guarded. A panic's message is the error.
     pub(super) fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
-        let began = self.parts.watch.times_callbacks().then(|| self.parts.time.now());
-        let result = self.catch(code);
-        if let Some(began) = began {
-            self.parts.watch.note(what, About::Nobody, began, self.parts.time.now());
-        }
+        let result = self.catch_timed(what, About::Nobody, code);
         self.unless_caught(what, result)
     }
 

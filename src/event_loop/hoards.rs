@@ -73,7 +73,7 @@ impl Parts {
         self.time.look_at_clock_anyway();
         let now_ns = self.time.now_ns();
         let is_stuck = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if is_stuck(of, now_ns));
-        for id in self.slots.ids(is_stuck) {
+        for id in self.slots.ids(&is_stuck) {
             self.send_queued(id);
         }
     }

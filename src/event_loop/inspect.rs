@@ -20,7 +20,7 @@ impl Core {
         let (timers, awaited) = self.parts.time.counts();
         let held = [
             ("connections", self.parts.slots.connections()),
-            ("slots", self.parts.slots.ids(|_| true).len() - listening),
+            ("slots", self.parts.slots.ids(&|_| true).len() - listening),
             ("timers", timers),
             ("timers awaited", awaited),
             ("written to", self.parts.outbox.written_to().len()),
@@ -45,19 +45,19 @@ impl Parts {
     }
 
     pub(crate) fn each_connection(&self, mut look: impl FnMut(Id, &Connection)) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.slots.connection(id).into_iter().for_each(|connection| look(id, connection));
         }
     }
 
     pub(crate) fn each_datagram(&self, mut look: impl FnMut(Id, &DatagramSocket)) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Datagram(_))) {
             self.slots.datagram(id).into_iter().for_each(|datagram| look(id, datagram));
         }
     }
 
     pub(crate) fn each_listener(&self, mut look: impl FnMut(Id, &Listener)) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Listener(_))) {
             self.slots.listener(id).into_iter().for_each(|listener| look(id, listener));
         }
     }

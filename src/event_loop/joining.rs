@@ -34,38 +34,42 @@ impl Relay {
         matches!(reason, CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown)
     }
 
-    /// Does something to the other end, if that is still there.
-    fn with_other(&self, transport: &mut Transport<'_>, act: impl FnOnce(&mut Transport<'_>)) {
-        if let Some(mut other) = transport.context().connection(self.other) {
-            act(&mut other);
-        }
+    /// The other end, if that is still there.
+    fn other<'a>(&self, transport: &'a mut Transport<'_>) -> Option<Transport<'a>> {
+        transport.connection(self.other)
     }
 }
 
 impl Protocol for Relay {
     /// It may have waited for this.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.resume_reading());
+        self.resume_writing(transport);
     }
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        self.with_other(transport, |other| other.write(data));
+        if let Some(mut other) = self.other(transport) {
+            other.write(data);
+        }
         data.len()
     }
 
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
-        self.with_other(transport, |other| {
+        if let Some(mut other) = self.other(transport) {
             other.write(rest);
             other.shutdown_write();
-        });
+        }
     }
 
     fn pause_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.pause_reading());
+        if let Some(mut other) = self.other(transport) {
+            other.pause_reading();
+        }
     }
 
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
-        self.with_other(transport, |other| other.resume_reading());
+        if let Some(mut other) = self.other(transport) {
+            other.resume_reading();
+        }
     }
 
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
@@ -74,14 +78,17 @@ impl Protocol for Relay {
 
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
         transport.context().warn(format_args!("cannot relay: {error}"));
-        self.with_other(transport, |other| other.abort());
+        if let Some(mut other) = self.other(transport) {
+            other.abort();
+        }
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        self.with_other(transport, |other| match Relay::is_in_order(&reason) {
+        let Some(mut other) = self.other(transport) else { return };
+        match Relay::is_in_order(&reason) {
             true => other.close(),
             false => other.abort(),
-        });
+        }
     }
 }
 
@@ -176,7 +183,8 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
     if a == b {
         return Err(NotJoined::Itself);
     }
-    for id in [a, b] {
+    let pairs = [(a, b), (b, a)];
+    for &(id, _) in &pairs {
         let connection =
             parts.slots.connection(id).filter(|connection| connection.is_alive()).ok_or(NotJoined::Gone)?;
         // One whose send has failed is lost soon: the other one is told so.
@@ -184,7 +192,7 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
             return Err(NotJoined::Closing);
         }
     }
-    for (id, other) in [(a, b), (b, a)] {
+    for &(id, other) in &pairs {
         parts.set_protocol(id, Box::new(Relay::new(ConnectionId(other))));
         if parts.slots.connection_mut(id).is_some_and(Connection::begin_relaying) {
             parts.carry_over(id);
@@ -194,7 +202,7 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
             false => parts.resume_reading(id),
         }
     }
-    for (id, other) in [(a, b), (b, a)] {
+    for &(id, other) in &pairs {
         if parts.slots.connection(id).is_some_and(|connection| connection.state() == State::ReadClosed) {
             parts.shutdown_write(other);
         }

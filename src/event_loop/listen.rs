@@ -9,6 +9,7 @@ use super::slots::{Slots, Tenant};
 use super::work::Discarded;
 use crate::ids::Id;
 use crate::listener::listen::Target;
+use crate::listener::refused::check_refusal;
 use crate::listener::sockets::Sockets;
 use crate::listener::{Accepting, Listener};
 use crate::protocol::Factory;
@@ -18,11 +19,10 @@ use crate::{Address, Limits, Listen};
 impl Parts {
     pub(crate) fn listen(&mut self, mut listen: Listen, factory: Factory) -> io::Result<Id> {
         let (limits, refusal) = (listen.take_limits(), listen.take_refusal());
-        let opened = self.life.check_listens().and_then(|()| Ok((refusal?, open(&self.poller, listen)?)));
-        let (refusal, sockets) = match opened {
-            Ok((refusal, sockets)) => (refusal, Ok(sockets)),
-            Err(error) => (Vec::new(), Err(error)),
-        };
+        let sockets = self.life.check_listens().and_then(|()| {
+            check_refusal(&refusal)?;
+            open(&self.poller, listen)
+        });
         let id = self.add_listener(sockets, limits, factory)?;
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.refusal = refusal;

@@ -233,36 +233,31 @@ impl Parts {
             connection.take_out(self.outbox.pool());
         }
         if let Some(connector) = connection.connector_mut() {
-            for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-                self.time.remove(timer);
-            }
+            self.time.cancel(connector.deadline.take());
+            self.time.cancel(connector.next.take());
             connector.stop().for_each(|slot| self.work.free(slot));
         }
         let (mut handover, mut own) = (None, Own::default());
         if let Some(mut extras) = connection.extras.take() {
-            for timer in extras.take_timers().into_iter().flatten() {
-                self.time.remove(timer);
-            }
+            let [handshake, total] = extras.take_timers();
+            self.time.cancel(handshake);
+            self.time.cancel(total);
             own = std::mem::take(&mut extras.own);
-            if let Some(timer) = extras.rate.take().and_then(|rate| rate.timer()) {
-                self.time.remove(timer);
-            }
+            self.time.cancel(extras.rate.take().and_then(|rate| rate.timer()));
             connection.flags.set(Flag::Rated, false);
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
             self.work.discard(Discarded::Extras(extras));
         }
-        if let Some(timer) = connection.idle.take().and_then(|idle| idle.timer) {
-            self.time.remove(timer);
-        }
+        self.time.cancel(connection.idle.take().and_then(|idle| idle.timer));
         self.cancel_own(own);
         handover
     }
 
     /// Cancels what a protocol waits for: it is replaced, or its connection ends.
     fn cancel_own(&mut self, own: Own) {
-        for timer in own.timers.into_keys() {
+        for &(_, timer) in own.timers.all() {
             self.time.remove(timer);
         }
         for call in own.calls {

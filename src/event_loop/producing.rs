@@ -3,6 +3,7 @@
 //! Whenever a connection has room for output that its protocol is to produce, it stands on the ready list. So a protocol
 //! is called once a turn, and its turn comes after those of others.
 
+use super::guard::Callback;
 use super::{Core, Parts};
 use crate::connection::{Connection, Flag};
 use crate::ids::Id;
@@ -19,7 +20,8 @@ impl Core {
         let room = self.parts.outbox.room();
         let connection = self.parts.slots.connection_mut(id).filter(|of| of.has_room_to_produce(waiting));
         if let Some(mut out) = connection.and_then(|connection| connection.check_out(room)) {
-            let result = self.call_out(id, &mut out, "produce", |protocol, transport| protocol.produce(transport));
+            let produce: Callback<'_> = &mut |protocol, transport| protocol.produce(transport);
+            let result = self.call_out(id, &mut out, "produce", produce);
             let wrote_nothing = written_bytes(&self.parts, id).0 == written;
             // Where another protocol is in its place, producing is that one's to end.
             let connection = self.parts.slots.connection_mut(id).filter(|of| of.protocol.is_none());

@@ -409,9 +409,10 @@ impl Parts {
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);
         if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
-            for timeout in [Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total] {
-                self.set_timeout(id, timeout, None);
-            }
+            self.set_timeout(id, Timeout::Idle, None);
+            self.set_timeout(id, Timeout::ReadIdle, None);
+            self.set_timeout(id, Timeout::Handshake, None);
+            self.set_timeout(id, Timeout::Total, None);
             self.carry_over(id);
         }
     }

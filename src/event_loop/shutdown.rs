@@ -40,10 +40,10 @@ impl Core {
         }
         self.free_slots();
         self.parts.close_listeners();
-        for id in self.parts.slots.ids(|tenant| matches!(tenant, Tenant::Source(_))) {
+        for id in self.parts.slots.ids(&|tenant| matches!(tenant, Tenant::Source(_))) {
             self.parts.deregister(id);
         }
-        for id in self.parts.slots.ids(|tenant| matches!(tenant, Tenant::Completion(_))) {
+        for id in self.parts.slots.ids(&|tenant| matches!(tenant, Tenant::Completion(_))) {
             self.parts.cancel_completion(id);
         }
         self.parts.time.take_all().for_each(|due| self.parts.work.discard(Discarded::Timer(due)));
@@ -60,7 +60,7 @@ impl Parts {
                 self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });
                 self.close_listeners();
                 let is_made = |tenant: &Tenant| matches!(tenant, Tenant::Connection(of) if of.flags.has(Flag::Made));
-                self.work.tell_of_drain(self.slots.ids(is_made));
+                self.work.tell_of_drain(self.slots.ids(&is_made));
             }
             Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),
             // It does more already.
@@ -94,16 +94,16 @@ impl Parts {
     fn close_all(&mut self, end: Instant, stops: bool) {
         self.life.shut_down(End { deadline: self.time.set(end, Due::Shutdown), stops });
         self.close_listeners();
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.close_for(id, CloseReason::Shutdown);
         }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Datagram(_))) {
             self.close_datagram(id, CloseReason::Shutdown);
         }
     }
 
     fn close_listeners(&mut self) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Listener(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Listener(_))) {
             self.close_listener(id);
         }
     }
@@ -144,10 +144,10 @@ impl Parts {
 
     /// Ends every connection now.
     fn abandon_connections(&mut self) {
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.finish(id, CloseReason::Shutdown);
         }
-        for id in self.slots.ids(|tenant| matches!(tenant, Tenant::Datagram(_))) {
+        for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Datagram(_))) {
             self.finish_datagram(id, Some(CloseReason::Shutdown));
         }
     }

@@ -281,11 +281,7 @@ impl Slots {
     }
 
     /// The ids of all tenants that `matches` picks.
-    pub(crate) fn ids(&self, matches: impl Fn(&Tenant) -> bool) -> Vec<Id> {
-        self.ids_that(&matches)
-    }
-
-    fn ids_that(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
+    pub(crate) fn ids(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
         self.iter().filter(|(_, tenant)| matches(tenant)).map(|(id, _)| id).collect()
     }
 }

@@ -28,9 +28,7 @@ impl Core {
         let has_waited = !is_read && connection.queued_bytes() > 0 || is_over(connection, timeout, waited_until_ns);
         let is_over = is_over(connection, timeout, now_ns);
         let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.parts.run_idle(id) };
-        if let Some(timer) = idle.timer.take() {
-            self.parts.time.remove(timer);
-        }
+        self.parts.time.cancel(idle.timer.take());
         if !has_waited {
             idle.timer = Some(self.parts.time.set(now, Due::of(Purpose::Idle, id)));
             return;
@@ -105,14 +103,19 @@ impl Parts {
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.settings.limits;
-        let timeouts = [
-            (Timeout::Idle, limits.idle_timeout),
-            (Timeout::ReadIdle, limits.read_idle_timeout),
-            (Timeout::Handshake, limits.handshake_timeout),
-            (Timeout::Total, limits.total_timeout),
-        ];
-        for (timeout, after) in timeouts.into_iter().filter(|(_, after)| after.is_some()) {
-            self.set_timeout(id, timeout, after);
+        let (idle, read_idle) = (limits.idle_timeout, limits.read_idle_timeout);
+        let (handshake, total) = (limits.handshake_timeout, limits.total_timeout);
+        if idle.is_some() {
+            self.set_timeout(id, Timeout::Idle, idle);
+        }
+        if read_idle.is_some() {
+            self.set_timeout(id, Timeout::ReadIdle, read_idle);
+        }
+        if handshake.is_some() {
+            self.set_timeout(id, Timeout::Handshake, handshake);
+        }
+        if total.is_some() {
+            self.set_timeout(id, Timeout::Total, total);
         }
     }
 
@@ -136,9 +139,8 @@ impl Parts {
                 }
             }
             Timeout::Idle | Timeout::ReadIdle => {
-                if let Some(replaced) = connection.set_idle_timeout(timeout, after, now_ns) {
-                    self.time.remove(replaced);
-                }
+                let replaced = connection.set_idle_timeout(timeout, after, now_ns);
+                self.time.cancel(replaced);
                 self.run_idle(id);
             }
             Timeout::Handshake | Timeout::Total => self.set_fixed_timeout(id, timeout, now, after),
@@ -151,9 +153,8 @@ impl Parts {
         let purpose = if timeout == Timeout::Handshake { Purpose::Handshake } else { Purpose::Total };
         let timer = after.map(|after| self.time.set(deadline_after(now, after), Due::of(purpose, id)));
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        if let Some(replaced) = connection.replace_timer(timeout, timer) {
-            self.time.remove(replaced);
-        }
+        let replaced = connection.replace_timer(timeout, timer);
+        self.time.cancel(replaced);
     }
 
     /// Sets the timer of the idle timeouts, where one of them runs and it is not set. With output queued it comes before the
@@ -172,7 +173,10 @@ impl Parts {
                     true => self.time.next_look(self.time.clock_ns(), idle.after(), deadline_ns),
                     false => self.time.instant(deadline_ns),
                 });
-                let at = at.into_iter().chain(read_at).min();
+                let at = match (at, read_at) {
+                    (Some(at), Some(read_at)) => Some(at.min(read_at)),
+                    _ => at.or(read_at),
+                };
                 idle.timer = at.map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
             }
         }

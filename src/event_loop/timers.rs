@@ -120,18 +120,18 @@ impl Awaited for Due {
 
 impl fmt::Debug for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Due::Once(_) => f.write_str("Once"),
-            Due::Every(_) => f.write_str("Every"),
-            Due::Of(purpose, ..) => write!(f, "{purpose:?}"),
-            Due::Own(key, ..) => write!(f, "Own({key})"),
-            Due::RateGroup(_) => f.write_str("RateGroup"),
-            Due::Shutdown => f.write_str("Shutdown"),
-            Due::Decay => f.write_str("Decay"),
-            Due::Confirm => f.write_str("Confirm"),
-            Due::Read => f.write_str("Read"),
-            Due::Refused => f.write_str("Refused"),
-        }
+        f.write_str(match self {
+            Due::Once(_) => "Once",
+            Due::Every(_) => "Every",
+            Due::Of(purpose, ..) => return purpose.fmt(f),
+            Due::Own(key, ..) => return write!(f, "Own({key})"),
+            Due::RateGroup(_) => "RateGroup",
+            Due::Shutdown => "Shutdown",
+            Due::Decay => "Decay",
+            Due::Confirm => "Confirm",
+            Due::Read => "Read",
+            Due::Refused => "Refused",
+        })
     }
 }
 
@@ -146,6 +146,7 @@ const DECAY: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Phase: timers. Those that were set before it began.
+    #[inline]
     pub(super) fn fire_timers(&mut self) {
         if !self.parts.time.has_timers() {
             return;
@@ -157,6 +158,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn fire(&mut self, key: Key, now: Instant) {
         if let Some(Due::Every(_)) = self.parts.time.get_mut(key) {
             return self.fire_repeating(key);
@@ -229,7 +231,7 @@ impl Core {
         let (missed, wait) = next_tick(now.saturating_duration_since(scheduled), every.period);
         self.parts.time.reset(key, deadline_after(now, wait));
         self.parts.counters.timers_fired += 1;
-        if self.guard("a repeating timer", |core| call(&mut Context::new(core), missed)).is_none() {
+        if self.guard_each("a repeating timer", &mut |core| call(&mut Context::new(core), missed)).is_err() {
             log::error!("the repeating timer that panicked is ended");
             self.parts.cancel(TimerId(key));
         }

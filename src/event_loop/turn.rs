@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::guard::guard_error;
 use super::joining::{Relay, pass_untold_end_on};
 use super::slots::Tenant;
 use super::work::Loss;
@@ -134,7 +135,10 @@ impl Core {
         let Some(slot) = self.parts.slots.source_mut(id) else { return };
         let readiness = std::mem::take(&mut slot.readiness);
         let Some(mut source) = slot.source.take() else { return };
-        let answer = self.guard("a source's handler", |core| source.ready(&mut Context::new(core), readiness));
+        let mut answer = None;
+        let _ = self.guard_each("a source's handler", &mut |core| {
+            answer = Some(source.ready(&mut Context::new(core), readiness));
+        });
         let Some(slot) = self.parts.slots.source_mut(id) else {
             // It was deregistered by itself.
             return self.drop_source(source);
@@ -213,7 +217,7 @@ impl Core {
             self.parts.counters.connections_lost += 1;
             self.parts.counters.losses.count(&reason);
             #[cfg(feature = "testing")]
-            self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), &reason));
+            guard_error(self, &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         }
         self.drop_guarded(reason);
     }
@@ -223,14 +227,11 @@ impl Core {
         self.parts.counters.connections_lost += 1;
         self.parts.counters.losses.count(&reason);
         #[cfg(feature = "testing")]
-        self.guard("the error of a protocol", |core| core.parts.poller.note_loss(id.token(), &reason));
+        guard_error(self, &mut |core| core.parts.poller.note_loss(id.token(), &reason));
         if log::log_enabled!(log::Level::Debug) {
-            // Guarded, since an error of the user's may show itself here.
-            self.guard("the error of a protocol", |core| {
-                match core.parts.slots.connection(id).and_then(Connection::peer) {
-                    Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
-                    None => log::debug!("connection {id} is lost: {reason}"),
-                }
+            guard_error(self, &mut |core| match core.parts.slots.connection(id).and_then(Connection::peer) {
+                Some(peer) => log::debug!("connection {id} with {peer} is lost: {reason}"),
+                None => log::debug!("connection {id} is lost: {reason}"),
             });
         }
         let tell =

@@ -34,18 +34,19 @@ pub enum FramingError {
 
 impl fmt::Display for FramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (text, bytes_max) = match self {
             FramingError::LengthOverMax { bytes, bytes_max } => {
-                write!(f, "a frame of {bytes} bytes is announced, and {bytes_max} are allowed")
+                return write!(f, "a frame of {bytes} bytes is announced, and {bytes_max} are allowed");
             }
-            FramingError::NoDelimiter { bytes_max } => write!(f, "no delimiter within {bytes_max} bytes"),
-            FramingError::BadNetstringLength => f.write_str("the length of a netstring is not a number as it must be"),
-            FramingError::NoNetstringComma => f.write_str("no comma after a netstring"),
-            FramingError::SubnegotiationTooLong { bytes_max } => {
-                write!(f, "a telnet subnegotiation of more than {bytes_max} bytes")
+            FramingError::NoDelimiter { bytes_max } => ("no delimiter within", bytes_max),
+            FramingError::SubnegotiationTooLong { bytes_max } => ("a telnet subnegotiation of more than", bytes_max),
+            FramingError::BadNetstringLength => {
+                return f.write_str("the length of a netstring is not a number as it must be");
             }
-            FramingError::Other(error) => error.fmt(f),
-        }
+            FramingError::NoNetstringComma => return f.write_str("no comma after a netstring"),
+            FramingError::Other(error) => return error.fmt(f),
+        };
+        write!(f, "{text} {bytes_max} bytes")
     }
 }
 

@@ -22,15 +22,19 @@ impl Lingering {
     }
 
     pub(crate) fn insert(&mut self, deadline: Instant, timer: Key, id: Id) {
-        let place = self.0.partition_point(|(of, _)| *of < (deadline, timer));
+        let place = self.place(deadline, timer);
         self.0.insert(place, ((deadline, timer), id));
     }
 
     pub(crate) fn remove(&mut self, deadline: Instant, timer: Key) {
-        let place = self.0.partition_point(|(of, _)| *of < (deadline, timer));
+        let place = self.place(deadline, timer);
         if self.0.get(place).is_some_and(|(of, _)| *of == (deadline, timer)) {
             self.0.remove(place);
         }
+    }
+
+    fn place(&self, deadline: Instant, timer: Key) -> usize {
+        self.0.partition_point(|(of, _)| *of < (deadline, timer))
     }
 
     pub(crate) fn pop_first(&mut self) -> Option<Id> {

@@ -7,7 +7,6 @@ use std::os::unix::net::UnixListener;
 
 #[cfg(unix)]
 use crate::UnixAddress;
-use crate::listener::refused::REFUSAL_BYTES_MAX;
 #[cfg(feature = "workers")]
 use crate::sys;
 use crate::{Address, Limits};
@@ -215,12 +214,8 @@ impl Listen {
     }
 
     /// Takes what refused peers are sent.
-    pub(crate) fn take_refusal(&mut self) -> io::Result<Vec<u8>> {
-        if self.refusal.len() > REFUSAL_BYTES_MAX {
-            let why = format!("a refusal has at most {REFUSAL_BYTES_MAX} bytes");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        Ok(std::mem::take(&mut self.refusal))
+    pub(crate) fn take_refusal(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.refusal)
     }
 
     /// Takes apart what is to be listened on: each target, the backlog of each, and whether they share their ports.

@@ -4,7 +4,6 @@
 //! its peer has not read yet. So it stays open for a while, in a place of its own: it has no slot, no event is waited for,
 //! and there are never many.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
@@ -20,8 +19,8 @@ pub(crate) const REFUSAL_BYTES_MAX: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct Refused {
-    /// Sorted by when they are closed.
-    held: VecDeque<Told>,
+    /// Sorted by when they are closed, the next one last.
+    held: Vec<Told>,
     /// Set while any are held.
     pub(crate) timer: Option<Key>,
 }
@@ -53,27 +52,44 @@ impl Refused {
         // An error here means that it has gone meanwhile.
         socket.shutdown_write().ok()?;
         if self.held.len() == REFUSED_MAX {
-            self.held.pop_front();
+            self.held.pop();
         }
         let until = deadline_after(now, limits.linger_timeout);
-        let place = self.held.partition_point(|told| told.until <= until);
-        self.held.insert(place, Told { socket, until, discards: limits.linger_bytes_max });
+        let mut place = self.held.len();
+        self.held.push(Told { socket, until, discards: limits.linger_bytes_max });
+        while place > 0 && self.held[place - 1].until <= until {
+            self.held.swap(place - 1, place);
+            place -= 1;
+        }
         Some(until)
     }
 
     /// Closes those that were held for long enough. Returns when the next one is.
     #[inline(never)]
     pub(crate) fn release(&mut self, now: Instant) -> Option<Instant> {
-        let due = self.held.partition_point(|told| told.until <= now);
-        self.held.drain(..due);
-        Some(self.held.front()?.until)
+        loop {
+            let next = self.held.last()?.until;
+            if next > now {
+                return Some(next);
+            }
+            self.held.pop();
+        }
     }
 
     /// Closes the oldest, for its descriptor. Returns `false` if there is none.
     #[inline(never)]
     pub(crate) fn give_up(&mut self) -> bool {
-        self.held.pop_front().is_some()
+        self.held.pop().is_some()
     }
+}
+
+/// Whether a listener may have such words for those that it refuses.
+pub(crate) fn check_refusal(words: &[u8]) -> io::Result<()> {
+    if words.len() > REFUSAL_BYTES_MAX {
+        let why = format!("a refusal has at most {REFUSAL_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(())
 }
 
 fn drop_by_reset(socket: Stream) -> Option<Instant> {

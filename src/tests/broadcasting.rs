@@ -177,7 +177,7 @@ fn tell(seed: u64, way: Way, sends_fail: bool) -> Story {
         scene.pass(Duration::from_millis(100 * numbers.below(10)));
         let core = &scene.event_loop.core;
         let mut total = 0;
-        core.parts.slots.ids(|_| true).iter().filter_map(|&id| core.parts.slots.connection(id)).for_each(
+        core.parts.slots.ids(&|_| true).iter().filter_map(|&id| core.parts.slots.connection(id)).for_each(
             |connection| {
                 total += connection.queued_cost();
             },

@@ -584,6 +584,6 @@ fn k5_connecting_again_from_connect_failed_and_connection_lost_grows_nothing() {
         assert_eq!(count.get(), n + 1);
     }
     assert_eq!(scene.event_loop.context().connection_count(), 1);
-    let slots = scene.event_loop.core.parts.slots.ids(|_| true);
+    let slots = scene.event_loop.core.parts.slots.ids(&|_| true);
     assert!(slots.iter().all(|id| id.slot < 4), "{slots:?}", slots = slots.len());
 }

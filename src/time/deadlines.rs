@@ -139,6 +139,13 @@ impl<D: Awaited> Deadlines<D> {
         Some(what)
     }
 
+    /// Drops a timer, where there is one.
+    pub(crate) fn cancel(&mut self, timer: Option<Key>) {
+        if let Some(timer) = timer {
+            self.remove(timer);
+        }
+    }
+
     /// Returns what a timer is for, to be changed in all but whether it is awaited.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut D> {
         self.timers.get_mut(key)

@@ -13,7 +13,7 @@ use crate::time::heap::Key;
 pub(crate) struct Idle {
     /// [`NEVER`] if there is only the other timeout.
     after_ns: u64,
-    /// When a byte last came or went, shifted by how long the peer was kept from sending; and [`BY_INPUT`].
+    /// When a byte last came or went, shifted by how long the peer was kept from sending; and [`BY_OUTPUT`].
     active: u64,
     /// Since when the peer is kept from sending; [`NOT`] if it is not.
     paused_ns: u64,
@@ -31,8 +31,8 @@ pub(crate) struct ReadIdle {
     received_ns: u64,
 }
 
-/// Set where the last sign of life was a byte that came.
-const BY_INPUT: u64 = 1 << 63;
+/// Set where the last sign of life was not a byte that came: those are the many.
+const BY_OUTPUT: u64 = 1 << 63;
 
 const NEVER: u64 = u64::MAX;
 
@@ -41,7 +41,12 @@ const NOT: u64 = u64::MAX;
 impl Idle {
     /// One that has no timeout yet.
     pub(crate) fn new(now_ns: u64, is_paused: bool) -> Idle {
-        Idle { after_ns: NEVER, active: now_ns, paused_ns: if is_paused { now_ns } else { NOT }, timer: None }
+        Idle {
+            after_ns: NEVER,
+            active: now_ns | BY_OUTPUT,
+            paused_ns: if is_paused { now_ns } else { NOT },
+            timer: None,
+        }
     }
 
     /// Sets how long nothing may come or go, from now on.
@@ -56,13 +61,13 @@ impl Idle {
 
     /// When a byte last came or went.
     fn active_ns(&self) -> u64 {
-        self.active & !BY_INPUT
+        self.active & !BY_OUTPUT
     }
 
     /// A byte has come.
     #[inline]
     pub(crate) fn touch_by_input(&mut self, now_ns: u64) {
-        self.active = now_ns | BY_INPUT;
+        self.active = now_ns;
     }
 
     /// A byte has gone.
@@ -71,23 +76,23 @@ impl Idle {
         if let Some(read) = read {
             read.received_ns = self.received_ns(read);
         }
-        self.active = now_ns;
+        self.active = now_ns | BY_OUTPUT;
     }
 
     /// A byte has come that is no sign of life to this one.
     pub(crate) fn touch_read(&mut self, read: &mut ReadIdle, now_ns: u64) {
         read.received_ns = now_ns;
-        self.active = self.active_ns();
+        self.active |= BY_OUTPUT;
     }
 
     fn received_ns(&self, read: &ReadIdle) -> u64 {
-        if self.active & BY_INPUT != 0 { self.active_ns() } else { read.received_ns }
+        if self.active & BY_OUTPUT == 0 { self.active } else { read.received_ns }
     }
 
     /// Bytes that were taken to have come or gone at `before_ns` have done so by `now_ns`.
     pub(crate) fn touch_again(&mut self, read: Option<&mut ReadIdle>, before_ns: u64, now_ns: u64) {
         if self.active_ns() == before_ns {
-            self.active = now_ns | self.active & BY_INPUT;
+            self.active = now_ns | self.active & BY_OUTPUT;
         }
         if let Some(read) = read.filter(|read| read.received_ns == before_ns) {
             read.received_ns = now_ns;
