@@ -18,8 +18,8 @@ use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport,
-    Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, NotReached, Rate, RateGroupId,
-    SourceId, TimerId, Transport,
+    Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, LoopLimits, NotReached, Rate,
+    RateGroupId, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -488,6 +488,11 @@ impl Context<'_> {
     /// How well the loop keeps up.
     pub fn health(&self) -> Health {
         self.core.parts.watch.health
+    }
+
+    /// Returns the limits that the loop was made with.
+    pub fn limits(&self) -> &LoopLimits {
+        &self.core.parts.limits
     }
 
     /// What the loop has counted since it was made.
