@@ -118,7 +118,7 @@ pub use address::Address;
 pub use address::UnixAddress;
 pub use connect::Connect;
 pub use connect::backoff::Backoff;
-pub use connect::reconnect::Reconnect;
+pub use connect::reconnect::{Reconnect, Reconnecting};
 pub use connection::blocking::BlockingStream;
 pub use connection::detached::{Detached, DetachedParts};
 pub use datagram::protocol::{DatagramError, DatagramProtocol};
