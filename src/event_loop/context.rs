@@ -150,7 +150,8 @@ impl Context<'_> {
     /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
     /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
     ///
-    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
+    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone,
+    /// unless it is one that IPv4 is mapped to.
     ///
     /// # Errors
     ///
@@ -198,7 +199,7 @@ impl Context<'_> {
         socket: std::net::UdpSocket,
         protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
-        let peer = socket.peer_addr().ok().map(Address::from);
+        let peer = socket.peer_addr().ok().map(Address::of_socket);
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
         self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
