@@ -101,7 +101,7 @@ BUGS = [
     ("c7", LOOP + "receive.rs", "if !connection.wants_input() {\n            return false;\n        }\n        self.hold_back(id);",
      "self.hold_back(id);"),
     ("c7", "src/connection/ending.rs", "self.flags.set(Flag::OfferAgain, true);\n        }\n        self.push", "}\n        self.push"),
-    ("c8", "src/sys/listener.rs", "Ok((Stream::from_accepted(stream), peer.into()))",
+    ("c8", "src/sys/listener.rs", "Ok((Stream::from_accepted(stream), Address::of_socket(peer)))",
      "let _ = peer;\n                let stream = Stream::from_accepted(stream);\n"
      "                let peer = stream.peer_addr()?;\n                Ok((stream, peer))"),
     ("e1", LOOP + "guard.rs", "self.parts.finish(id, CloseReason::Panic(message));", "drop(message);"),
@@ -540,7 +540,7 @@ BUGS = [
     ("u1", LOOP + "hoards.rs", "if self.outbox.queued() <= goal || sends == Some(id) {", "if self.outbox.queued() <= goal {"),
     ("u1", LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", ""),
     ("u1", LOOP + "datagrams.rs", "self.outbox.count(datagram.queued_cost(), 0);\n        datagram.drop_queued();", "datagram.drop_queued();"),
-    ("k2", LOOP + "connect.rs", "timeout.unwrap_or(self.parts.connect_timeout)", "timeout.unwrap_or(Duration::from_secs(30))"),
+    ("k2", LOOP + "connect.rs", "timeout.unwrap_or(self.parts.limits.connect_timeout)", "timeout.unwrap_or(Duration::from_secs(30))"),
     ("a3", LOOP + "accept.rs", "accepts_per_turn_max.max(1)", "accepts_per_turn_max"),
     ("r5", "src/limits.rs", "self.read_bytes_per_turn_max.max(1)", "self.read_bytes_per_turn_max"),
     ("u1", "src/limits.rs", "self.datagrams_per_turn_max.max(1)", "self.datagrams_per_turn_max"),

@@ -378,7 +378,7 @@ impl Context<'_> {
 
 /// # Sources
 impl Context<'_> {
-    /// Waits for anything that mio can wait for. `handler` is called when it is ready, with the source, and answers
+    /// Waits for anything that mio can wait for, by the types of [`switchboard::mio`](crate::mio). `handler` is called when it is ready, with the source, and answers
     /// whether to wait for the next event, to be called again, or to be removed.
     ///
     /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
