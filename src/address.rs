@@ -1,7 +1,7 @@
 //! The address of one end of a connection.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address of one end of a connection, or of a listener.
 ///
@@ -9,7 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// An Internet address and port. IPv4 addresses that came mapped into IPv6 are given as IPv4.
+    /// An Internet address and port. In what a loop reads from a socket, an IPv4 address that is mapped into IPv6 is given
+    /// as IPv4.
     Inet(SocketAddr),
     /// A Unix socket, by what it is bound to.
     #[cfg(unix)]
@@ -48,11 +49,28 @@ impl Address {
         }
     }
 
+    /// That of a socket, as users see it: what is mapped into IPv6 is IPv4, so that a peer has one address, whatever socket
+    /// it comes to.
+    pub(crate) fn of_socket(address: SocketAddr) -> Address {
+        Address::Inet(Address::unmapped(address))
+    }
+
+    /// Returns an address as IPv4 if it is one that is mapped into IPv6, and else as it is.
+    pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
+        match address.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+            // With its scope.
+            IpAddr::V6(_) => address,
+        }
+    }
+
     /// What a socket is bound to that has to reach this one, and to be reached by nobody else.
     pub(crate) fn any_of_its_kind(&self) -> Address {
         match self {
-            Address::Inet(SocketAddr::V4(_)) => Address::Inet((Ipv4Addr::UNSPECIFIED, 0).into()),
-            Address::Inet(SocketAddr::V6(_)) => Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into()),
+            Address::Inet(address) if Address::unmapped(*address).is_ipv4() => {
+                Address::Inet((Ipv4Addr::UNSPECIFIED, 0).into())
+            }
+            Address::Inet(_) => Address::Inet((Ipv6Addr::UNSPECIFIED, 0).into()),
             #[cfg(unix)]
             Address::Unix(_) => Address::Unix(UnixAddress::Unnamed),
         }
@@ -101,15 +119,10 @@ impl From<UnixAddress> for Address {
     }
 }
 
+/// As it is: one that is mapped into IPv6 stays so.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
-        match address {
-            SocketAddr::V4(_) => Address::Inet(address),
-            SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-                Some(v4) => Address::Inet(SocketAddr::new(v4.into(), v6.port())),
-                None => Address::Inet(address),
-            },
-        }
+        Address::Inet(address)
     }
 }
 
@@ -159,8 +172,10 @@ mod tests {
 
     #[test]
     fn mapped_addresses_are_given_as_ipv4_and_scopes_stay() {
-        let shown = |text: &str| Address::from(text.parse::<SocketAddr>().unwrap()).to_string();
+        let shown = |text: &str| Address::of_socket(text.parse().unwrap()).to_string();
         assert_eq!(shown("[::ffff:127.0.0.1]:80"), "127.0.0.1:80");
+        let asked: SocketAddr = "[::ffff:127.0.0.1]:80".parse().unwrap();
+        assert_eq!(Address::from(asked), Address::Inet(asked));
         assert_eq!(shown("[fe80::1%3]:80"), "[fe80::1%3]:80");
         assert_eq!(shown("10.0.0.1:80"), "10.0.0.1:80");
     }

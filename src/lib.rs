@@ -113,12 +113,17 @@ mod time;
 #[cfg(feature = "workers")]
 pub mod workers;
 
+/// The mio whose [`Interest`](mio::Interest) and [`event::Source`](mio::event::Source) are in the signatures of this crate,
+/// as of [`Context::register`]. A source must be one of this mio's; by this name a program has it, whatever mio it depends on
+/// itself, or if it depends on none.
+#[doc(no_inline)]
+pub use ::mio;
 pub use address::Address;
 #[cfg(unix)]
 pub use address::UnixAddress;
 pub use connect::Connect;
 pub use connect::backoff::Backoff;
-pub use connect::reconnect::Reconnect;
+pub use connect::reconnect::{Reconnect, Reconnecting};
 pub use connection::blocking::BlockingStream;
 pub use connection::detached::{Detached, DetachedParts};
 pub use datagram::protocol::{DatagramError, DatagramProtocol};

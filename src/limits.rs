@@ -227,6 +227,11 @@ impl Limits {
         }
     }
 
+    /// The marks that hold: the high one, and the low one.
+    pub(crate) fn marks(&self) -> (usize, usize) {
+        (self.queue_bytes_high, self.low())
+    }
+
     /// The low mark that holds: never above the high one.
     pub(crate) fn low(&self) -> usize {
         self.queue_bytes_low.min(self.queue_bytes_high)

@@ -1,4 +1,4 @@
-//! A connection that is made anew whenever it ends (rule K5).
+//! A connection that is made anew whenever it ends, until it is cancelled (rule K5).
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,6 +21,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 /// [`start_protocol`](crate::Transport::start_protocol)) changes nothing. It ends
 ///
 /// - when `factory` returns `None`, or panics,
+/// - when it is [cancelled](Reconnecting::cancel),
 /// - when a connect is cancelled: closed or aborted by its id before it is established,
 /// - when the connection is [detached](crate::Transport::detach): it lives on, outside of the loop,
 /// - when the loop is shut down, between two tries as well.
@@ -89,10 +90,116 @@ impl Reconnect {
 
     /// Begins, with the first try at once. What fails at once counts as a try that has failed; its protocol is dropped
     /// without a call.
-    pub fn start(mut self, context: &mut Context<'_>) {
-        let Some(protocol) = (self.factory)(context) else { return };
+    ///
+    /// The [`Reconnecting`] that is returned says which connection there is, and cancels the reconnecting; dropping it
+    /// changes nothing.
+    pub fn start(self, context: &mut Context<'_>) -> Reconnecting {
+        let reconnecting = Reconnecting(Rc::new(Cell::new(Step::Tries)));
+        Plan { reconnect: self, state: reconnecting.clone() }.attempt(context);
+        reconnecting
+    }
+}
+
+/// What [`Reconnect::start`] began, for code of the loop's thread: to write to the connection that there is now, and to end
+/// the reconnecting. Clones are of the same one.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use switchboard::{Backoff, EventLoop, Protocol, Reconnect, Transport};
+/// # struct Subscriber;
+/// # impl Protocol for Subscriber {
+/// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         data.len()
+/// #     }
+/// # }
+/// # let mut event_loop = EventLoop::new()?;
+/// # let mut context = event_loop.context();
+/// let server = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+/// let link = Reconnect::new(server, Backoff::new(Duration::from_secs(1)), |_| Some(Subscriber)).start(&mut context);
+/// if let Some(mut transport) = link.current().and_then(|id| context.connection(id)) {
+///     transport.write(b"UNSUBSCRIBE news\r\n");
+///     transport.close();
+/// }
+/// link.cancel(&mut context); // before the connection has ended, so there is no next one
+/// event_loop.run_until_idle()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Reconnecting(Rc<Cell<Step>>);
+
+/// How far a reconnecting is.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The factory is asked for a protocol, or it begins to connect.
+    Tries,
+    Connects(ConnectionId),
+    Stands(ConnectionId),
+    /// For the next try, with this timer.
+    Waits(TimerId),
+    Over,
+}
+
+impl Reconnecting {
+    /// Returns the connection that there is now, which may not be established yet: what is written to it before goes out
+    /// when it is. `None` between two tries, and once the reconnecting is over.
+    pub fn current(&self) -> Option<ConnectionId> {
+        match self.0.get() {
+            Step::Connects(id) | Step::Stands(id) => Some(id),
+            Step::Tries | Step::Waits(_) | Step::Over => None,
+        }
+    }
+
+    /// Returns whether it was cancelled, or has ended for one of the reasons that [`Reconnect`] lists.
+    pub fn is_over(&self) -> bool {
+        matches!(self.0.get(), Step::Over)
+    }
+
+    /// Ends the reconnecting: a connect under way is [aborted](crate::Transport::abort), and its protocol told; a connection
+    /// that is established stays, and there is none after it. Returns `false` if it was over already.
+    pub fn cancel(&self, context: &mut Context<'_>) -> bool {
+        match self.0.replace(Step::Over) {
+            Step::Over => return false,
+            Step::Waits(timer) => _ = context.cancel_timer(timer),
+            Step::Connects(id) => {
+                if let Some(mut transport) = context.connection(id) {
+                    transport.abort();
+                }
+            }
+            Step::Tries | Step::Stands(_) => {}
+        }
+        true
+    }
+
+    /// Goes on to another step, unless it is over.
+    fn step(&self, step: Step) {
+        if !self.is_over() {
+            self.0.set(step);
+        }
+    }
+}
+
+/// A reconnecting under way. It is over when this is dropped, whatever drops it.
+struct Plan {
+    reconnect: Reconnect,
+    state: Reconnecting,
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.state.0.set(Step::Over);
+    }
+}
+
+impl Plan {
+    fn attempt(mut self, context: &mut Context<'_>) {
+        self.state.step(Step::Tries);
+        let Some(protocol) = (self.reconnect.factory)(context) else { return };
+        // The factory may have cancelled it.
+        if self.state.is_over() {
+            return;
+        }
         let shutdowns = context.shutdowns();
-        match context.connect(self.connect.clone(), protocol) {
+        match context.connect(self.reconnect.connect.clone(), protocol) {
             Ok(id) => self.follow(context, id),
             // The loop is being shut down.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
@@ -105,16 +212,20 @@ impl Reconnect {
 
     /// Has what becomes of a connection decide whether there is a next one.
     fn follow(self, context: &mut Context<'_>, id: ConnectionId) {
-        let shutdowns = context.shutdowns();
-        let (stable_after, has_stayed_up) = (self.stable_after, Rc::new(Cell::new(false)));
+        let (shutdowns, state) = (context.shutdowns(), self.state.clone());
+        let (stable_after, has_stayed_up) = (self.reconnect.stable_after, Rc::new(Cell::new(false)));
+        state.step(Step::Connects(id));
         let (mut plan, mut timer) = (Some(self), None);
         context.follow(id, move |context, what| match what {
-            Followed::Made => timer = Some(note_whether_up(context, id, stable_after, has_stayed_up.clone())),
+            Followed::Made => {
+                state.step(Step::Stands(id));
+                timer = Some(note_whether_up(context, id, stable_after, has_stayed_up.clone()));
+            }
             Followed::Ended(end) => {
                 timer.take().map(|timer| context.cancel_timer(timer));
                 let Some(mut plan) = plan.take() else { return };
                 if has_stayed_up.get() {
-                    plan.backoff.reset();
+                    plan.reconnect.backoff.reset();
                 }
                 match end {
                     ConnectionEnd::Failed | ConnectionEnd::Lost => plan.again(context, shutdowns),
@@ -124,17 +235,18 @@ impl Reconnect {
         });
     }
 
-    /// Has the next try begin in time, unless the loop was shut down since there were so many shutdowns.
+    /// Has the next try begin in time, unless it was cancelled, or the loop was shut down since there were so many shutdowns.
     fn again(mut self, context: &mut Context<'_>, shutdowns: u64) {
-        if context.shutdowns() != shutdowns {
+        if context.shutdowns() != shutdowns || self.state.is_over() {
             return;
         }
-        let delay = self.backoff.next_delay();
-        context.call_later(delay, move |context| {
+        let (delay, state) = (self.reconnect.backoff.next_delay(), self.state.clone());
+        let timer = context.call_later(delay, move |context| {
             if context.shutdowns() == shutdowns {
-                self.start(context);
+                self.attempt(context);
             }
         });
+        state.step(Step::Waits(timer));
     }
 }
 
@@ -156,5 +268,11 @@ impl fmt::Debug for Reconnect {
             .field("backoff", &self.backoff)
             .field("stable_after", &self.stable_after)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnecting").field("current", &self.current()).field("is_over", &self.is_over()).finish()
     }
 }

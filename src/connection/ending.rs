@@ -219,6 +219,11 @@ impl Connection {
         self.state().is_closing()
     }
 
+    /// Whether its end has begun, in order or by a send that failed.
+    pub(crate) fn has_begun_to_end(&self) -> bool {
+        self.is_closing() || self.state() == State::Failing
+    }
+
     /// Whether a protocol of it was told that it is made, if not the one that it has now.
     fn was_made(&self) -> bool {
         self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)

@@ -1,9 +1,11 @@
 //! What few connections have, in one record that only those pay for.
 
+use std::time::Duration;
+
 use super::{Connection, Flag, Handover};
 use crate::CloseReason;
 use crate::ids::Id;
-use crate::rate::ReadRate;
+use crate::rate::{Rate, ReadRate};
 use crate::reason::Timeout;
 use crate::time::heap::Key;
 use crate::time::idle::ReadIdle;
@@ -15,12 +17,19 @@ pub(crate) struct Extras {
     /// How fast it may be read from, if that is limited.
     pub(crate) rate: Option<ReadRate>,
     /// The timers of the timeouts that nothing resets.
-    handshake: Option<Key>,
-    total: Option<Key>,
+    handshake: Option<Fixed>,
+    total: Option<Fixed>,
     /// What belongs to its protocol.
     pub(crate) own: Own,
     /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
+}
+
+/// A timeout that nothing resets: its timer, and how long it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Fixed {
+    pub(crate) timer: Key,
+    pub(crate) after: Duration,
 }
 
 /// What is known of an end that has begun.
@@ -43,7 +52,7 @@ impl Ending {
 }
 
 impl Extras {
-    fn timer_of(&mut self, timeout: Timeout) -> &mut Option<Key> {
+    fn fixed_mut(&mut self, timeout: Timeout) -> &mut Option<Fixed> {
         match timeout {
             Timeout::Handshake => &mut self.handshake,
             _ => &mut self.total,
@@ -52,7 +61,7 @@ impl Extras {
 
     /// Takes the timers of the timeouts that nothing resets.
     pub(crate) fn take_timers(&mut self) -> [Option<Key>; 2] {
-        [self.handshake.take(), self.total.take()]
+        [self.handshake.take(), self.total.take()].map(|fixed| Some(fixed?.timer))
     }
 }
 
@@ -145,14 +154,42 @@ impl Connection {
 
     /// Returns the timer of a handshake or total timeout.
     pub(crate) fn timer(&mut self, timeout: Timeout) -> Option<Key> {
-        *self.extras.as_mut()?.timer_of(timeout)
+        Some((*self.extras.as_mut()?.fixed_mut(timeout))?.timer)
     }
 
-    /// Sets the timer of a handshake or total timeout, or takes it away. Returns the one that it had.
-    pub(crate) fn replace_timer(&mut self, timeout: Timeout, timer: Option<Key>) -> Option<Key> {
-        match (&mut self.extras, timer) {
-            (None, None) => None,
-            _ => std::mem::replace(self.extras_mut().timer_of(timeout), timer),
+    /// Gives a handshake or total timeout that it has another timer.
+    pub(crate) fn move_timer(&mut self, timeout: Timeout, timer: Key) {
+        if let Some(fixed) = self.extras_mut().fixed_mut(timeout) {
+            fixed.timer = timer;
         }
+    }
+
+    /// Sets a handshake or total timeout, or takes it away. Returns the timer that it had.
+    pub(crate) fn replace_timer(&mut self, timeout: Timeout, fixed: Option<Fixed>) -> Option<Key> {
+        match (&mut self.extras, fixed) {
+            (None, None) => None,
+            _ => Some(std::mem::replace(self.extras_mut().fixed_mut(timeout), fixed)?.timer),
+        }
+    }
+
+    /// Returns how long a timeout is, if it has that one; until it is made, what its limits give it.
+    pub(crate) fn timeout(&self, timeout: Timeout) -> Option<Duration> {
+        let (limits, extras) = (&self.settings.limits, self.extras.as_deref());
+        let fixed = |of: fn(&Extras) -> Option<Fixed>| Some(extras.and_then(of)?.after);
+        let (given, set) = match timeout {
+            Timeout::Idle => (limits.idle_timeout, self.idle.as_ref().and_then(|idle| idle.set_to())),
+            Timeout::ReadIdle => (limits.read_idle_timeout, extras.and_then(|of| Some(of.read_idle.as_ref()?.after()))),
+            Timeout::Handshake => (limits.handshake_timeout, fixed(|of| of.handshake)),
+            Timeout::Total => (limits.total_timeout, fixed(|of| of.total)),
+            Timeout::Close => return Some(limits.close_timeout).filter(|&after| after != Duration::MAX),
+            Timeout::Other(_) => return None,
+        };
+        given.filter(|_| !self.flags.has(Flag::Made)).or(set)
+    }
+
+    /// Returns how fast it is read from at most; until it is made, what its limits give it.
+    pub(crate) fn read_rate(&self) -> Option<Rate> {
+        let set = self.extras.as_ref().and_then(|extras| Some(extras.rate.as_ref()?.own.as_ref()?.rate()));
+        self.settings.limits.read_rate.filter(|_| !self.flags.has(Flag::Made)).or(set)
     }
 }

@@ -28,7 +28,7 @@ impl Core {
         let Connect { target, local, timeout, limits } = connect;
         let own_settings = |limits| Rc::new(Settings::new(limits, None));
         let settings = limits.map_or_else(|| self.parts.settings_of_clients.clone(), own_settings);
-        let timeout = timeout.unwrap_or(self.parts.connect_timeout);
+        let timeout = timeout.unwrap_or(self.parts.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
         connection.began_ns = self.parts.time.now_ns();
         let id = self.parts.slots.insert(Tenant::Connection(connection))?;

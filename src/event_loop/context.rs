@@ -18,8 +18,8 @@ use crate::rate::TokenBucket;
 use crate::sys::{Datagram, Readiness};
 use crate::{
     Address, AnyId, CompletionId, Connect, ConnectionId, Counters, DatagramId, DatagramProtocol, DatagramTransport,
-    Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, NotReached, Rate, RateGroupId,
-    SourceId, TimerId, Transport,
+    Detached, Feeder, Handle, Health, IntoProtocol, Listen, Listener, ListenerId, LoopLimits, NotReached, Rate,
+    RateGroupId, SourceId, TimerId, Transport,
 };
 
 /// The loop as callbacks see it: all of it, but for running, turning or replacing it.
@@ -150,7 +150,8 @@ impl Context<'_> {
     /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
     /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
     ///
-    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone.
+    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone,
+    /// unless it is one that IPv4 is mapped to.
     ///
     /// # Errors
     ///
@@ -198,7 +199,7 @@ impl Context<'_> {
         socket: std::net::UdpSocket,
         protocol: impl DatagramProtocol,
     ) -> io::Result<DatagramId> {
-        let peer = socket.peer_addr().ok().map(Address::from);
+        let peer = socket.peer_addr().ok().map(Address::of_socket);
         let socket =
             self.core.parts.life.check_open().and_then(|()| Datagram::from_std(&self.core.parts.poller, socket));
         self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
@@ -377,7 +378,7 @@ impl Context<'_> {
 
 /// # Sources
 impl Context<'_> {
-    /// Waits for anything that mio can wait for. `handler` is called when it is ready, with the source, and answers
+    /// Waits for anything that mio can wait for, by the types of [`switchboard::mio`](crate::mio). `handler` is called when it is ready, with the source, and answers
     /// whether to wait for the next event, to be called again, or to be removed.
     ///
     /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
@@ -488,6 +489,11 @@ impl Context<'_> {
     /// How well the loop keeps up.
     pub fn health(&self) -> Health {
         self.core.parts.watch.health
+    }
+
+    /// Returns the limits that the loop was made with.
+    pub fn limits(&self) -> &LoopLimits {
+        &self.core.parts.limits
     }
 
     /// What the loop has counted since it was made.

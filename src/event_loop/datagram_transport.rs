@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::datagram::DatagramSocket;
 use crate::event_loop::Core;
 use crate::ids::Id;
-use crate::{Address, CloseReason, Context, DatagramId, sys};
+use crate::{Address, CloseReason, Context, DatagramId, Limits, sys};
 
 /// A datagram socket as callbacks see it: their own, or any other one by its id ([`Context::datagram`]).
 ///
@@ -82,6 +82,12 @@ impl<'a> DatagramTransport<'a> {
         self.core.parts.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
     }
 
+    /// Returns the marks of this socket, in bytes, in the order in which
+    /// [`set_write_marks`](DatagramTransport::set_write_marks) takes them: the high one, and the low one that holds.
+    pub fn write_marks(&self) -> (usize, usize) {
+        self.limits().marks()
+    }
+
     /// Sets the marks of this socket, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark above
     /// the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
@@ -117,6 +123,11 @@ impl<'a> DatagramTransport<'a> {
             datagram.reading_paused = false;
             self.core.parts.carry_over(self.id);
         }
+    }
+
+    /// Returns whether datagrams are delivered: not while reading is paused, nor once the socket is closing.
+    pub fn is_reading(&self) -> bool {
+        self.core.parts.slots.datagram(self.id).is_some_and(|datagram| datagram.is_open() && !datagram.reading_paused)
     }
 
     // The socket.
@@ -203,6 +214,16 @@ impl<'a> DatagramTransport<'a> {
     }
 
     // Looking.
+
+    /// Returns whether the end of the socket has begun: it was closed or aborted, or it has ended.
+    pub fn is_closing(&self) -> bool {
+        !self.core.parts.slots.datagram(self.id).is_some_and(DatagramSocket::is_open)
+    }
+
+    /// Returns the limits of this socket: those of the loop, with what was set for it since.
+    pub fn limits(&self) -> &Limits {
+        self.core.parts.slots.datagram(self.id).map_or(&self.core.parts.settings.limits, |datagram| &datagram.limits)
+    }
 
     /// Whom it is connected to.
     pub fn peer_addr(&self) -> Option<&Address> {

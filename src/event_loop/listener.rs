@@ -95,6 +95,12 @@ impl Listener<'_> {
         }
     }
 
+    /// Returns whether it was [paused](Listener::pause) and not resumed since. One that waits because it is full, or because
+    /// accepting fails, is not paused.
+    pub fn is_paused(&self) -> bool {
+        self.core.parts.slots.listener(self.id).is_some_and(|listener| listener.paused)
+    }
+
     /// Closes all its sockets; who waits in the backlog is reset by the system. Its connections stay.
     pub fn close(&mut self) {
         self.core.parts.close_listener(self.id);
@@ -106,6 +112,12 @@ impl Listener<'_> {
             listener.settings = Rc::new(Settings::new(limits, Some(self.id)));
             self.core.parts.look_again(self.id);
         }
+    }
+
+    /// Returns the limits of the listener and of what it accepts; those of the loop once it is closed.
+    pub fn limits(&self) -> &Limits {
+        let settings = self.core.parts.slots.listener(self.id).map(|listener| &listener.settings);
+        &settings.unwrap_or(&self.core.parts.settings).limits
     }
 
     /// Returns how many connections it has that are established.

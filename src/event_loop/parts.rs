@@ -38,7 +38,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Rc<Settings>,
     /// Those of connections that we have begun.
     pub(super) settings_of_clients: Rc<Settings>,
-    pub(super) connect_timeout: Duration,
+    /// What it was made with.
+    pub(super) limits: Box<LoopLimits>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(super) time: Deadlines<Due>,
@@ -65,14 +66,14 @@ impl Parts {
             outbox: Outbox::new(limits.loop_queue_bytes_max),
             admission: Admission::new(limits.loop_connections_max),
             settings_of_clients: Rc::new(Settings::new(limits.each.of_clients(), None)),
-            settings: Rc::new(Settings::new(limits.each, None)),
-            connect_timeout: limits.connect_timeout,
+            settings: Rc::new(Settings::new(limits.each.clone(), None)),
             counters: Counters::default(),
             time: Deadlines::new(clock, numbers),
             work: Work::default(),
             rate_groups: RateGroups::new(numbers),
             buffers: Buffers::new(),
             threads: Threads::new(inbox, limits.commands_per_turn_max, lookups),
+            limits: Box::new(limits),
             life: Life::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::timers::{Due, Purpose};
 use super::{Core, Parts};
 use crate::CloseReason;
-use crate::connection::{Connection, Note};
+use crate::connection::{Connection, Fixed, Note};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::deadline_after;
@@ -66,7 +66,7 @@ impl Core {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         // It stands until it is told: the protocol may take it away meanwhile, or set it again.
         let timer = self.parts.time.set(self.parts.time.now(), Due::of(Purpose::Handshake, id));
-        connection.replace_timer(Timeout::Handshake, Some(timer));
+        connection.move_timer(Timeout::Handshake, timer);
         if deadline.is_some_and(|deadline| deadline > self.parts.time.turn_began()) {
             return;
         }
@@ -151,9 +151,10 @@ impl Parts {
     /// One that nothing resets.
     fn set_fixed_timeout(&mut self, id: Id, timeout: Timeout, now: Instant, after: Option<Duration>) {
         let purpose = if timeout == Timeout::Handshake { Purpose::Handshake } else { Purpose::Total };
-        let timer = after.map(|after| self.time.set(deadline_after(now, after), Due::of(purpose, id)));
+        let due = |after| deadline_after(now, after);
+        let fixed = after.map(|after| Fixed { timer: self.time.set(due(after), Due::of(purpose, id)), after });
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let replaced = connection.replace_timer(timeout, timer);
+        let replaced = connection.replace_timer(timeout, fixed);
         self.time.cancel(replaced);
     }
 

@@ -12,8 +12,8 @@ use crate::event_loop::Core;
 use crate::event_loop::producing::set_producing;
 use crate::ids::Id;
 use crate::{
-    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, NotReached, Rate,
-    RateGroupId, Timeout,
+    Address, CloseReason, ConnectionId, ConnectionStats, Context, Detached, IntoProtocol, Limit, Limits, NotReached,
+    Rate, RateGroupId, Timeout,
 };
 
 /// A connection as callbacks see it: their own, or any other one by its id
@@ -102,6 +102,21 @@ impl<'a> Transport<'a> {
         self.context().with_protocol(id, call)
     }
 
+    /// Returns the limits of this connection: those of its listener, of its connect or of the loop, with what was set for
+    /// it alone since. The timeouts and the read rate among them are those that it begins with;
+    /// [`timeout`](Transport::timeout) and [`read_rate`](Transport::read_rate) return what holds now.
+    pub fn limits(&self) -> &Limits {
+        let settings = self.core.parts.slots.connection(self.id).map(|connection| &connection.settings);
+        &settings.unwrap_or(&self.core.parts.settings).limits
+    }
+
+    /// Returns whether the end of the connection has begun: it was closed, aborted or detached, sending has failed, or it
+    /// has ended. What is written from then on is not sent. After [`shutdown_write`](Transport::shutdown_write) it is not
+    /// closing as long as the peer may send.
+    pub fn is_closing(&self) -> bool {
+        self.core.parts.slots.connection(self.id).is_none_or(crate::connection::Connection::has_begun_to_end)
+    }
+
     /// What the connection has been through: age, bytes, queue.
     pub fn stats(&self) -> ConnectionStats {
         self.core.parts.stats(self.id)
@@ -159,6 +174,12 @@ impl Transport<'_> {
     pub fn queued_bytes(&self) -> usize {
         let queued = self.core.parts.slots.connection(self.id).map_or(0, crate::connection::Connection::queued_bytes);
         queued + self.core.parts.outbox.waiting_bytes(self.id)
+    }
+
+    /// Returns the marks of this connection, in bytes, in the order in which
+    /// [`set_write_marks`](Transport::set_write_marks) takes them: the high one, and the low one that holds.
+    pub fn write_marks(&self) -> (usize, usize) {
+        self.limits().marks()
     }
 
     /// Sets the marks of this connection, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark
@@ -270,6 +291,12 @@ impl Transport<'_> {
         self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
     }
 
+    /// Returns how fast this connection is read from at most; `None` if that is not limited. The rate of a group is not
+    /// counted.
+    pub fn read_rate(&self) -> Option<Rate> {
+        self.core.parts.slots.connection(self.id)?.read_rate()
+    }
+
     /// From now on data is delivered only once there are `bytes` of it, or in
     /// [`eof_received`](crate::Protocol::eof_received). It keeps protocols from looking again and again at a frame that is not
     /// complete. 0 and 1 deliver as it comes; more than [`input_bytes_max`](crate::Limits::input_bytes_max) counts as
@@ -320,6 +347,13 @@ impl Transport<'_> {
     /// Costs O(log n). An idle timeout costs each message a store or two, and no more.
     pub fn set_timeout(&mut self, timeout: Timeout, after: Option<Duration>) {
         self.core.parts.set_timeout(self.id, timeout, after);
+    }
+
+    /// Returns how long one of this connection's timeouts is; `None` if it has none of that kind, or if it is over and
+    /// nothing can start it again, as that of [`Timeout::Handshake`] and [`Timeout::Total`]. Before
+    /// [`connection_made`](crate::Protocol::connection_made) it is what the connection is going to begin with.
+    pub fn timeout(&self, timeout: Timeout) -> Option<Duration> {
+        self.core.parts.slots.connection(self.id)?.timeout(timeout)
     }
 
     /// Sets a timer of this connection's protocol: [`timer`](crate::Protocol::timer) is called with `key` after so long.

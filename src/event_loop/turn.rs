@@ -71,7 +71,7 @@ impl Core {
                 }
             }
             Tenant::Source(source) => {
-                source.readiness = source.readiness | readiness;
+                source.readiness = source.readiness.and(readiness);
                 if !source.carried_over {
                     self.call_source(id);
                 }
@@ -150,7 +150,7 @@ impl Core {
             }
             SourceAction::Again => {
                 slot.source = Some(source);
-                slot.readiness = slot.readiness | readiness;
+                slot.readiness = slot.readiness.and(readiness);
                 self.parts.reregister_as_wanted(id);
                 self.parts.carry_over(id);
             }

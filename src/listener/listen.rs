@@ -40,7 +40,7 @@ const BACKLOG: u32 = 1024;
 /// # Addresses
 ///
 /// Port 0 lets the system choose one, for each address apart; see [`Listener::local_addrs`](crate::Listener::local_addrs).
-/// An IPv6 address serves IPv6 alone. On Unix an address is free again at once after a restart.
+/// An IPv6 address serves IPv6 alone, unless it is one that IPv4 is mapped to. On Unix an address is free again at once after a restart.
 ///
 /// # Unix sockets
 ///

@@ -49,13 +49,11 @@ fn key(peer: &Address) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]
     fn a4_peers_are_counted_by_address_whatever_their_ports() {
-        let at = |text: &str| Address::from(text.parse::<SocketAddr>().unwrap());
+        let at = |text: &str| Address::of_socket(text.parse().unwrap());
         let mut peers = Peers::default();
         for peer in ["10.0.0.1:1", "10.0.0.1:2", "[fd00:1:2:3::1]:1", "[fd00:1:2:3:ffff::2]:1", "[::ffff:10.0.0.1]:9"] {
             peers.add(&at(peer));

@@ -91,7 +91,9 @@ fn read_line(line: &[u8]) -> Option<Option<(Address, Address)>> {
         b"TCP6" => read_word::<Ipv6Addr>,
         _ => return None,
     };
-    let end = |ip: Option<&[u8]>, port: Option<&[u8]>| Some(SocketAddr::new(address(ip?)?, read_port(port?)?).into());
+    let end = |ip: Option<&[u8]>, port: Option<&[u8]>| {
+        Some(SocketAddr::new(address(ip?)?.to_canonical(), read_port(port?)?).into())
+    };
     let ends = (end(source, source_port)?, end(destination, destination_port)?);
     words.next().is_none().then_some(Some(ends))
 }
@@ -165,7 +167,7 @@ where
     let (source, rest) = bytes.split_first_chunk::<N>()?;
     let (destination, ports) = rest.split_first_chunk::<N>()?;
     let &[source_high, source_low, destination_high, destination_low] = ports else { return None };
-    let end = |ip: &[u8; N], port| SocketAddr::new(IpAddr::from(*ip), u16::from_be_bytes(port)).into();
+    let end = |ip: &[u8; N], port| SocketAddr::new(IpAddr::from(*ip).to_canonical(), u16::from_be_bytes(port)).into();
     Some((end(source, [source_high, source_low]), end(destination, [destination_high, destination_low])))
 }
 

@@ -29,6 +29,12 @@ impl TokenBucket {
         TokenBucket { bytes_per_second: rate.bytes_per_second().max(1) as i128, brim, tokens: brim, updated: now }
     }
 
+    /// Returns the rate that it was made with.
+    pub(crate) fn rate(&self) -> Rate {
+        let bytes = |of: i128| usize::try_from(of).unwrap_or(usize::MAX);
+        Rate::new(bytes(self.bytes_per_second)).burst(bytes(self.brim / NANO))
+    }
+
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.updated).as_nanos() as i128;
         self.tokens = self.tokens.saturating_add(elapsed.saturating_mul(self.bytes_per_second)).min(self.brim);

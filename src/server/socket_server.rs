@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Requests, Serving};
-use switchboard::{Address, Context, EventLoop, Handle, Listen};
+use switchboard::{Address, AnyId, Context, EventLoop, Handle, Listen, LoopLimits};
 
 /// A [`Requests`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
 /// `UnixDatagramServer`.
@@ -21,7 +21,7 @@ impl SocketServer {
     ///
     /// As [`Context::listen`], and where no loop can be made.
     pub fn listen(at: impl Into<Listen>, requests: Requests) -> io::Result<SocketServer> {
-        SocketServer::new(|context| requests.listen(context, at))
+        SocketServer::listen_with(LoopLimits::default(), at, requests)
     }
 
     /// Serves datagrams: `UDPServer` and `UnixDatagramServer`. Unix clients that are bound to nothing cannot be answered.
@@ -30,11 +30,42 @@ impl SocketServer {
     ///
     /// As [`Context::bind_datagram`], and where no loop can be made.
     pub fn bind_datagram(address: impl Into<Address>, requests: Requests) -> io::Result<SocketServer> {
-        SocketServer::new(|context| requests.bind_datagram(context, address))
+        SocketServer::bind_datagram_with(LoopLimits::default(), address, requests)
     }
 
-    fn new(begin: impl FnOnce(&mut Context<'_>) -> io::Result<Serving>) -> io::Result<SocketServer> {
-        let mut event_loop = EventLoop::new()?;
+    /// Like [`listen`](SocketServer::listen), in a loop that has these limits. Those in [`each`](LoopLimits::each) are the
+    /// listener's, unless it has its own ([`Listen::limits`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](SocketServer::listen).
+    pub fn listen_with(
+        limits: impl Into<LoopLimits>,
+        at: impl Into<Listen>,
+        requests: Requests,
+    ) -> io::Result<SocketServer> {
+        SocketServer::new(limits.into(), |context| requests.listen(context, at))
+    }
+
+    /// Like [`bind_datagram`](SocketServer::bind_datagram), in a loop that has these limits. Those in
+    /// [`each`](LoopLimits::each) are the socket's.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_datagram`](SocketServer::bind_datagram).
+    pub fn bind_datagram_with(
+        limits: impl Into<LoopLimits>,
+        address: impl Into<Address>,
+        requests: Requests,
+    ) -> io::Result<SocketServer> {
+        SocketServer::new(limits.into(), |context| requests.bind_datagram(context, address))
+    }
+
+    fn new(
+        limits: LoopLimits,
+        begin: impl FnOnce(&mut Context<'_>) -> io::Result<Serving>,
+    ) -> io::Result<SocketServer> {
+        let mut event_loop = EventLoop::with_limits(limits)?;
         let serving = begin(&mut event_loop.context())?;
         Ok(SocketServer { event_loop, serving })
     }
@@ -42,6 +73,11 @@ impl SocketServer {
     /// The address it serves, with the port that the system chose.
     pub fn local_addr(&self) -> &Address {
         self.serving.local_addr()
+    }
+
+    /// Returns the id of its listener or datagram socket, to reach that by its [`context`](SocketServer::context).
+    pub fn id(&self) -> AnyId {
+        self.serving.id()
     }
 
     /// Its loop, for whatever else it is to do.

@@ -45,7 +45,7 @@ impl Datagram {
     fn bind_udp(address: SocketAddr) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+            socket.set_only_v6(Address::unmapped(address).is_ipv6())?;
         }
         socket.bind(&address.into())?;
         Datagram::of_udp(socket.into())
@@ -149,7 +149,7 @@ impl Datagram {
             }
             Datagram::Memory(socket) => socket.recv_from(buffer)?,
         };
-        Ok(Received { count, from: from.into() })
+        Ok(Received { count, from: Address::of_socket(from) })
     }
 
     /// The socket's pending error, which no call has reported yet.
@@ -165,10 +165,10 @@ impl Datagram {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Datagram::Udp { socket, .. } => socket.local_addr().map(Address::from),
+            Datagram::Udp { socket, .. } => socket.local_addr().map(Address::of_socket),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.local_addr(),
-            Datagram::Memory(socket) => socket.local_addr().map(Address::from),
+            Datagram::Memory(socket) => socket.local_addr().map(Address::of_socket),
         }
     }
 
@@ -198,9 +198,9 @@ impl Datagram {
     }
 }
 
-/// An address in the socket's family: users see IPv4 addresses as IPv4, which are mapped back here.
+/// An address in the socket's family: IPv4 addresses are mapped for one of IPv6, and mapped ones unmapped for one of IPv4.
 fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
-    match address.as_inet() {
+    match address.as_inet().map(Address::unmapped) {
         Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),
         Some(address) => Ok(address),
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an Internet address")),

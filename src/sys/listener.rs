@@ -83,7 +83,8 @@ impl Listener {
         }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(true)?;
+            // What is mapped is IPv4, which an IPv6 socket serves only with the option off.
+            socket.set_only_v6(Address::unmapped(address).is_ipv6())?;
         }
         // Elsewhere the option lets a second program take the address away.
         if cfg!(unix) {
@@ -163,9 +164,9 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                Ok((Stream::from_accepted(stream), peer.into()))
+                Ok((Stream::from_accepted(stream), Address::of_socket(peer)))
             }
-            Listener::Adopted(listener) => listener.accept().map(|(stream, peer)| (stream, peer.into())),
+            Listener::Adopted(listener) => listener.accept().map(|(stream, peer)| (stream, Address::of_socket(peer))),
             #[cfg(unix)]
             Listener::Unix(listener) => listener.accept().map(|(stream, peer)| (Stream::Unix(stream), peer)),
             Listener::Fed(listener) => listener.accept(),
@@ -230,7 +231,7 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => {
-                listener.local_addr().map(Address::from)
+                listener.local_addr().map(Address::of_socket)
             }
             #[cfg(unix)]
             Listener::Unix(listener) => listener.local_addr(),

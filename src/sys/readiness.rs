@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// What an event said a source is ready for. All of these are hints: only trying tells (rule [R6](crate::guide::rules#r6)).
+///
+/// It is read, and not put together:
+///
+/// ```compile_fail,E0369
+/// use switchboard::Readiness;
+/// let both = Readiness::default() | Readiness::default();
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness(u8);
 
@@ -50,6 +57,11 @@ impl Readiness {
         self.0 & !(Readiness::READABLE.0 | Readiness::WRITABLE.0) != 0
     }
 
+    #[inline]
+    pub(crate) const fn and(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+
     #[cfg(feature = "testing")]
     pub(super) fn without(self, hints: Readiness) -> Readiness {
         Readiness(self.0 & !hints.0)
@@ -71,7 +83,7 @@ impl Readiness {
             if !event.is_read_closed() {
                 return plain;
             }
-            return plain | Readiness::READ_CLOSED;
+            return plain.and(Readiness::READ_CLOSED);
         }
         Readiness::from_special(event)
     }
@@ -89,11 +101,13 @@ impl Readiness {
     }
 }
 
+/// Tests write down what a peer's events say; users have none to put together.
+#[cfg(test)]
 impl std::ops::BitOr for Readiness {
     type Output = Readiness;
 
     fn bitor(self, other: Readiness) -> Readiness {
-        Readiness(self.0 | other.0)
+        self.and(other)
     }
 }
 

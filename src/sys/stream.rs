@@ -327,7 +327,7 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.local_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.local_addr().map(Address::of_socket),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr(),
             Stream::Memory(stream) => stream.local_addr(),
@@ -337,7 +337,7 @@ impl Stream {
     /// The peer's address, from the kernel; fails if the peer has reset already.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.peer_addr().map(Address::from),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.peer_addr().map(Address::of_socket),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr(),
             Stream::Memory(stream) => stream.peer_addr(),

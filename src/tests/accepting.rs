@@ -383,3 +383,20 @@ fn x5_nothing_is_left_of_a_listener_that_is_closed_or_of_which_one_socket_fails(
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(event_loop.core.leftovers(0), Vec::<String>::new());
 }
+
+#[test]
+fn a6_a_listener_says_whether_it_is_paused_and_what_its_limits_are() {
+    let mut scene = Scene::with_limits(Limits::default().with_connections_max(7));
+    let id = scene.listener;
+    let mut context = scene.event_loop.context();
+    let mut listener = context.listener(id).unwrap();
+    assert_eq!((listener.is_paused(), listener.limits().connections_max), (false, 7));
+    listener.pause();
+    listener.set_limits(Limits::default().with_connections_max(3));
+    assert_eq!((listener.is_paused(), listener.limits().connections_max), (true, 3));
+    listener.resume();
+    assert!(!listener.is_paused());
+    listener.close();
+    assert_eq!((listener.is_paused(), listener.limits().connections_max), (false, 7), "those of the loop");
+    assert_eq!(context.limits().each.connections_max, 7);
+}

@@ -135,6 +135,19 @@ fn w2_a_low_mark_over_the_high_one_counts_as_that() {
 }
 
 #[test]
+fn w2_the_marks_are_read_back_as_they_hold() {
+    let mut scene = Scene::with_limits(marks(100, 10));
+    let (id, _peer) = scene.accept(&Log::default(), idle);
+    scene.tell(id, |transport| {
+        assert_eq!(transport.write_marks(), (100, 10));
+        transport.set_write_marks(50, 70);
+        assert_eq!(transport.write_marks(), (50, 50));
+    });
+    let (other, _peer) = scene.accept(&Log::default(), idle);
+    scene.tell(other, |transport| assert_eq!(transport.write_marks(), (100, 10), "they are the first one's alone"));
+}
+
+#[test]
 fn w2_no_mark_is_told_after_close() {
     let mut scene = Scene::with_limits(marks(100, 10));
     let log = Log::default();

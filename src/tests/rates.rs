@@ -344,3 +344,16 @@ fn a4_a_lingering_connection_makes_room_for_who_comes() {
         assert_eq!((world.end(0).as_deref(), world.end(1)), (Some("closed by us"), None));
     }
 }
+
+#[test]
+fn r5_a_rate_is_read_back_as_it_was_set() {
+    let mut world = world(rate(10_000, 5000));
+    let _peer = world.peer();
+    let given = Some(Rate::new(10_000).burst(5000));
+    assert_eq!(world.with(0, |transport| transport.read_rate()), given);
+    for set in [Some(Rate::new(1).burst(2)), Some(Rate::new(usize::MAX).burst(usize::MAX)), None] {
+        world.with(0, |transport| transport.set_read_rate(set));
+        assert_eq!(world.with(0, |transport| transport.read_rate()), set);
+    }
+    assert_eq!(world.with(0, |transport| transport.limits().read_rate), given, "it begins with this one");
+}

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::*;
-use crate::{Backoff, Reconnect};
+use crate::{Backoff, Reconnect, Reconnecting};
 
 /// Ten tries at most, one second apart, then two, four, …
 fn start(scene: &mut Scene, log: &Log) {
@@ -397,4 +397,86 @@ fn k5_a_factory_that_panics_ends_it_and_the_loop_goes_on() {
     assert_eq!((scene.world.take_connected_to().len(), scene.event_loop.context().counters().panics), (1, 1));
     scene.accept(&log, echo);
     assert_eq!(log.take().last().map(String::as_str), Some("made"));
+}
+
+/// Starts what is cancelled later: one second between two tries.
+fn link(scene: &mut Scene, log: &Log) -> Reconnecting {
+    let log = log.clone();
+    let factory = move |_: &mut crate::Context<'_>| Some(protocol(&log, idle));
+    let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+    Reconnect::new(server, Backoff::new(SECOND).jitter(0.0), factory).start(&mut scene.event_loop.context())
+}
+
+#[test]
+fn k5_it_names_the_connection_that_there_is() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peers: Vec<_> = (0..2).map(|_| scene.world.connect_begins()).collect();
+    let link = link(&mut scene, &log);
+    let first = link.current().expect("it is under way");
+    scene.tell(first, |transport| transport.write(b"before"));
+    scene.answers(&peers[0]);
+    assert_eq!((link.current(), peers[0].take_sent()), (Some(first), b"before".to_vec()));
+    scene.end(&peers[0]);
+    assert_eq!((link.current(), link.is_over()), (None, false));
+    scene.has_tried();
+    scene.next_try();
+    let second = link.current().expect("it is tried again");
+    assert_ne!(second, first);
+    scene.event_loop.shutdown(SECOND).unwrap();
+    assert!(link.is_over() && link.current().is_none());
+}
+
+#[test]
+fn k5_it_can_be_cancelled_at_any_time() {
+    for (refused, answered) in [(false, false), (false, true), (true, false)] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let peer = scene.world.connect_begins();
+        let link = link(&mut scene, &log);
+        match (refused, answered) {
+            (true, _) => scene.refuses(&peer),
+            (_, true) => scene.answers(&peer),
+            _ => {}
+        }
+        scene.has_tried();
+        log.take();
+        assert!(link.clone().cancel(&mut scene.event_loop.context()));
+        assert!(link.is_over() && link.current().is_none());
+        assert!(!link.cancel(&mut scene.event_loop.context()), "it was cancelled already");
+        scene.settle();
+        match answered {
+            true => assert_eq!(log.take(), [""; 0], "the connection stays"),
+            false => assert_eq!(scene.event_loop.time_to_next(), None, "no timer is left"),
+        }
+        if answered {
+            scene.receive(&peer, "on");
+            scene.end(&peer);
+            assert_eq!(log.take(), ["data on", "eof", "lost: closed by the peer"]);
+        } else if !refused {
+            assert_eq!(log.take(), ["failed: ended before it was connected: aborted by us"]);
+        }
+        scene.pass(60 * SECOND);
+        assert!(!scene.has_tried());
+    }
+}
+
+#[test]
+fn k5_its_factory_may_cancel_it_and_then_nothing_is_tried() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    scene.world.connect_begins();
+    let own = Rc::new(RefCell::new(None::<Reconnecting>));
+    let (found, notes) = (own.clone(), log.clone());
+    let factory = move |context: &mut crate::Context<'_>| {
+        if let Some(link) = &*found.borrow() {
+            assert!(!link.is_over() && link.cancel(context));
+        }
+        Some(protocol(&notes, idle))
+    };
+    let server: std::net::SocketAddr = ([10, 0, 0, 1], 80).into();
+    let link = Reconnect::new(server, Backoff::new(SECOND).jitter(0.0), factory).start(&mut scene.event_loop.context());
+    let peer = link.current().unwrap();
+    *own.borrow_mut() = Some(link.clone());
+    scene.has_tried();
+    scene.event_loop.core.parts.finish(peer.0, CloseReason::Timeout(Timeout::Total));
+    scene.pass(60 * SECOND);
+    assert!(link.is_over() && !scene.has_tried());
 }

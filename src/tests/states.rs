@@ -228,6 +228,16 @@ fn c1_nothing_leads_out_of_the_last_state() {
     assert!(Cause::ALL.into_iter().all(|event| State::Gone.after(event) == State::Gone));
 }
 
+#[test]
+fn x1_a_connection_says_whether_its_end_has_begun() {
+    for state in State::ALL.into_iter().filter(|state| *state != State::Gone) {
+        let mut at = At::reach(state);
+        let is_closing = Transport::new(&mut at.scene.event_loop.core, at.id.0).is_closing();
+        let goes_on = state.is_connecting() || state.is_timed();
+        assert_eq!(is_closing, !goes_on, "{state:?}");
+    }
+}
+
 /// The table as ARCHITECTURE.md has it: each row is a state, each column an event; empty where the state stays.
 fn page() -> String {
     let mut page = String::from("| state |");

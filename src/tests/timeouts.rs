@@ -317,3 +317,45 @@ fn x4_handshake_and_total_timeout_are_apart_and_a_protocol_may_give_more_time() 
     assert!(peer.is_closed());
     assert_eq!(scene.event_loop.time_to_next(), None);
 }
+
+/// Each kind, as it is read back.
+fn read_back(transport: &Transport<'_>) -> [Option<Duration>; 5] {
+    [Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total, Timeout::Close]
+        .map(|timeout| transport.timeout(timeout))
+}
+
+#[test]
+fn x4_timeouts_are_read_back_as_they_were_set() {
+    let limits = Limits::default().with_idle_timeout(Some(10 * SECOND)).with_total_timeout(Some(60 * SECOND));
+    let limits = limits.with_handshake_timeout(Some(20 * SECOND)).with_close_timeout(SECOND);
+    let mut scene = Scene::with_limits(limits.clone());
+    let log = Log::default();
+    let (id, _peer) = scene.attach(&log, |event, transport| match event {
+        Event::TimedOut(_) => 0,
+        event => by_default(&event, transport),
+    });
+    let given = [Some(10 * SECOND), None, Some(20 * SECOND), Some(60 * SECOND), Some(SECOND)];
+    assert_eq!(read_back(&scene.event_loop.context().connection(id).unwrap()), given, "what it is going to have");
+    scene.settle();
+    let mut context = scene.event_loop.context();
+    let mut transport = context.connection(id).unwrap();
+    assert_eq!(read_back(&transport), given);
+    transport.set_timeout(Timeout::Idle, None);
+    transport.set_timeout(Timeout::ReadIdle, Some(30 * SECOND));
+    transport.set_timeout(Timeout::Total, Some(5 * SECOND));
+    transport.set_timeout(Timeout::Close, None);
+    assert_eq!(read_back(&transport), [None, Some(30 * SECOND), Some(20 * SECOND), Some(5 * SECOND), None]);
+    assert_eq!(transport.timeout(Timeout::Other("own")), None);
+    assert_eq!((transport.limits().idle_timeout, transport.limits().input_bytes_max), (Some(10 * SECOND), 64 * 1024));
+    transport.set_input_bytes_max(7);
+    assert_eq!(transport.limits().input_bytes_max, 7);
+    assert_eq!(context.limits().each, limits, "those of the loop stay");
+    // One that is over has ended.
+    scene.pass(20 * SECOND);
+    assert_eq!(log.take(), ["made", "timed out: Total", "timed out: Handshake"]);
+    let left = read_back(&scene.event_loop.context().connection(id).unwrap());
+    assert_eq!(left, [None, Some(30 * SECOND), None, None, None]);
+    // A protocol that starts in its place has those of the limits.
+    scene.tell(id, |transport| transport.start_protocol(protocol(&log, idle)));
+    assert_eq!(read_back(&scene.event_loop.context().connection(id).unwrap()), given);
+}

@@ -114,6 +114,11 @@ impl Idle {
         }
     }
 
+    /// Returns how long nothing may come or go, if that is limited.
+    pub(crate) fn set_to(&self) -> Option<Duration> {
+        self.is_set().then(|| self.after())
+    }
+
     pub(crate) fn after(&self) -> Duration {
         Duration::from_nanos(self.after_ns)
     }
@@ -136,6 +141,10 @@ impl Idle {
 }
 
 impl ReadIdle {
+    pub(crate) fn after(&self) -> Duration {
+        Duration::from_nanos(self.after_ns)
+    }
+
     pub(crate) fn new(after: Duration) -> ReadIdle {
         ReadIdle { after_ns: ns_of(after), received_ns: 0 }
     }

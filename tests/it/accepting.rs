@@ -179,6 +179,31 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
 }
 
 #[test]
+fn c8_a_mapped_address_is_listened_on_as_ipv6_and_its_peers_are_given_as_ipv4() {
+    let mut event_loop = event_loop();
+    let asked = Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 0)));
+    let peers = Rc::new(RefCell::new(Vec::new()));
+    let noted = peers.clone();
+    let refuse = move |_: &mut Context<'_>, peer: &Address| {
+        noted.borrow_mut().push(peer.as_inet());
+        None::<Echo>
+    };
+    let mut context = event_loop.context();
+    let Ok(id) = context.listen(asked, refuse) else {
+        assert!(TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err(), "there is IPv6");
+        return;
+    };
+    let address = address_of(&mut context, id);
+    assert!(address.is_ipv4());
+    let listener = context.listener(id).unwrap();
+    let socket = SockRef::from(&listener.sockets().next().unwrap()).local_addr().unwrap().as_socket().unwrap();
+    assert!(socket.is_ipv6(), "{socket}");
+    let client = connect(address);
+    turn_until(&mut event_loop, |_| !peers.borrow().is_empty());
+    assert_eq!(*peers.borrow(), [Some(client.local_addr().unwrap())]);
+}
+
+#[test]
 fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_process_has_too() {
     let mut event_loop = event_loop();
     let socket = TcpListener::bind(any_port()).unwrap();

@@ -303,6 +303,32 @@ fn u1_ipv4_peers_of_a_dual_stack_socket_are_given_and_answered_as_ipv4() {
 }
 
 #[test]
+fn u1_a_mapped_address_is_bound_as_ipv6_and_its_peers_are_given_as_ipv4() {
+    let mut event_loop = event_loop();
+    let log = Log::default();
+    let mapped = SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 0));
+    let Ok(id) = event_loop.context().bind_datagram(mapped, echo(&log)) else {
+        assert!(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_err(), "there is IPv6");
+        return;
+    };
+    let to = address(&mut event_loop, id).as_inet().unwrap();
+    assert!(to.is_ipv4());
+    let client = client();
+    client.send_to(b"hello", to).unwrap();
+    turn_until(&mut event_loop, |_| !log.texts().is_empty());
+    assert_eq!(log.datagrams.borrow()[0].1, client.local_addr().unwrap());
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    // A socket of IPv4 sends to one that is mapped, and connects to it.
+    let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), client.local_addr().unwrap().port());
+    let (id, _) = bind(&mut event_loop, recorder(&log));
+    event_loop.context().datagram(id).unwrap().send_to(b"mapped", &mapped.into());
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 6);
+    let id = event_loop.context().connect_datagram(mapped, recorder(&log)).unwrap();
+    event_loop.context().datagram(id).unwrap().send(b"connected");
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 9);
+}
+
+#[test]
 fn u1_ipv6_serves_ipv6_alone() {
     let mut event_loop = event_loop();
     let log = Log::default();

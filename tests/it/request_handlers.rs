@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use switchboard::server::{Request, RequestError, RequestHandler, Requests, Serving, SocketServer};
-use switchboard::{Address, Context, EventLoop};
+use switchboard::{Address, AnyId, Context, EventLoop, Limits, LoopLimits};
 
 use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until};
 
@@ -333,6 +333,21 @@ fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
         assert!(server.shutdown(PATIENCE).unwrap());
         assert!(TcpStream::connect(address).is_err());
     }
+}
+
+#[test]
+fn handlers_are_served_in_a_loop_of_the_limits_that_are_asked_for() {
+    let limits = Limits::default().with_connections_max(3);
+    let loop_limits = LoopLimits::from(limits).with_commands_max(5);
+    let requests = || Requests::one_at_a_time(|| capitals);
+    let mut server = SocketServer::listen_with(loop_limits.clone(), any_port(), requests()).unwrap();
+    let AnyId::Listener(id) = server.id() else { panic!("it is a listener") };
+    assert_eq!(*server.context().limits(), loop_limits);
+    assert_eq!(server.context().listener(id).unwrap().limits().connections_max, 3);
+    let mut server = SocketServer::bind_datagram_with(loop_limits.clone(), any_port(), requests()).unwrap();
+    let AnyId::Datagram(id) = server.id() else { panic!("it is a datagram socket") };
+    assert_eq!(server.context().datagram(id).unwrap().limits().connections_max, 3);
+    assert_eq!(*server.context().limits(), loop_limits);
 }
 
 #[test]

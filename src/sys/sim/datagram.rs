@@ -40,13 +40,13 @@ impl DatagramSocket {
     pub(super) fn readiness(&self) -> Readiness {
         let mut readiness = Readiness::default();
         if self.awaits_writable && self.sent_bytes <= SENT_BYTES_MAX {
-            readiness = readiness | Readiness::WRITABLE;
+            readiness = readiness.and(Readiness::WRITABLE);
         }
         if !self.received.is_empty() || !self.failures.is_empty() {
-            readiness = readiness | Readiness::READABLE;
+            readiness = readiness.and(Readiness::READABLE);
         }
         if self.error.is_some() {
-            readiness = readiness | Readiness::ERROR | Readiness::WRITE_CLOSED;
+            readiness = readiness.and(Readiness::ERROR).and(Readiness::WRITE_CLOSED);
         }
         readiness
     }

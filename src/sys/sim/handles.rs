@@ -139,7 +139,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let (id, peer) = lock(&self.world).accept(self.id)?;
-        Ok((Stream { world: self.world.clone(), id }, peer.into()))
+        Ok((Stream { world: self.world.clone(), id }, Address::of_socket(peer)))
     }
 }
 
@@ -156,7 +156,7 @@ impl memory::Listener for Listener {
     fn local_addr(&self) -> io::Result<Address> {
         let mut world = lock(&self.world);
         let listener = world.listener(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        Ok(listener.local.into())
+        Ok(Address::of_socket(listener.local))
     }
 }
 
@@ -230,11 +230,11 @@ impl memory::Stream for Stream {
     }
 
     fn local_addr(&self) -> io::Result<Address> {
-        lock(&self.world).local_addr(self.id).map(Address::from)
+        lock(&self.world).local_addr(self.id).map(Address::of_socket)
     }
 
     fn peer_addr(&self) -> io::Result<Address> {
-        lock(&self.world).peer_addr(self.id).map(Address::from)
+        lock(&self.world).peer_addr(self.id).map(Address::of_socket)
     }
 }
 

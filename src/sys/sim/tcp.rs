@@ -109,26 +109,26 @@ impl Tcp {
         let closed = self.phase == Phase::Closed;
         let read_shut = self.fin_received || closed;
         if closed || (read_shut && self.write_shut) {
-            readiness = readiness | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+            readiness = readiness.and(Readiness::READ_CLOSED).and(Readiness::WRITE_CLOSED);
         }
         if self.phase != Phase::Connecting {
             if read_shut {
-                readiness = readiness | Readiness::READABLE | Readiness::READ_CLOSED;
+                readiness = readiness.and(Readiness::READABLE).and(Readiness::READ_CLOSED);
             }
             if !self.received.is_empty() {
-                readiness = readiness | Readiness::READABLE;
+                readiness = readiness.and(Readiness::READABLE);
             }
             if self.urgent.is_some() {
-                readiness = readiness | Readiness::PRIORITY | Readiness::READABLE;
+                readiness = readiness.and(Readiness::PRIORITY).and(Readiness::READABLE);
             }
             if self.write_shut || closed || self.has_space() {
-                readiness = readiness | Readiness::WRITABLE;
+                readiness = readiness.and(Readiness::WRITABLE);
             } else {
                 self.no_space = true;
             }
         }
         if self.error.is_some() {
-            readiness = readiness | Readiness::ERROR | Readiness::WRITE_CLOSED;
+            readiness = readiness.and(Readiness::ERROR).and(Readiness::WRITE_CLOSED);
         }
         readiness
     }

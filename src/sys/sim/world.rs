@@ -287,7 +287,7 @@ impl World {
 
     /// What of an event its loop gets to see.
     fn tamper(&mut self, id: SocketId, readiness: Readiness) -> Readiness {
-        let hints = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED | Readiness::ERROR | Readiness::PRIORITY;
+        let hints = Readiness::READ_CLOSED.and(Readiness::WRITE_CLOSED).and(Readiness::ERROR).and(Readiness::PRIORITY);
         let rest = readiness.without(hints);
         let portable = matches!(&self.sockets[&id].kind, Kind::Tcp(tcp) if tcp.portable);
         if portable {
@@ -313,7 +313,7 @@ impl World {
         let readiness = match self.random.below(3) {
             0 => Readiness::READABLE,
             1 => Readiness::WRITABLE,
-            _ => Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED,
+            _ => Readiness::READABLE.and(Readiness::WRITABLE).and(Readiness::READ_CLOSED),
         };
         self.note(format_args!("host {host} is told of s{id} for no reason: {readiness:?}"));
         events.push((token, readiness));

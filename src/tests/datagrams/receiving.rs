@@ -141,3 +141,22 @@ fn u1_a_socket_that_ends_while_its_receives_fail_leaves_no_timer() {
         assert!(!world.has_timer(), "{end}");
     }
 }
+
+#[test]
+fn u1_a_socket_says_whether_it_reads_and_what_it_was_set_to() {
+    let mut world = world(Limits::default().with_queue_bytes_high(100).with_queue_bytes_low(10), echo);
+    world.rest();
+    world.with(|transport| {
+        assert!(transport.is_reading() && !transport.is_closing());
+        assert_eq!(transport.write_marks(), (100, 10));
+        transport.pause_reading();
+        transport.set_write_marks(50, 70);
+        transport.set_datagram_bytes_max(9);
+        assert!(!transport.is_reading() && !transport.is_closing());
+        assert_eq!((transport.write_marks(), transport.limits().datagram_bytes_max), ((50, 50), 9));
+        transport.resume_reading();
+        assert!(transport.is_reading());
+        transport.close();
+        assert!(!transport.is_reading() && transport.is_closing());
+    });
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard::{
     Address, Backoff, CloseReason, Connect, ConnectError, Context, EventLoop, Limits, NotJoined, Protocol, Reconnect,
-    Relay, Transport,
+    Reconnecting, Relay, Transport,
 };
 
 /// What became of each connection, in order.
@@ -98,7 +98,8 @@ fn it_connects_again() {
         Backoff::new(Duration::from_millis(1)).factor(1.5).jitter(0.1).max_delay(Duration::from_millis(2)).seed(1);
     let reconnect = Reconnect::new(address, backoff, factory).stable_after(Duration::from_secs(1));
     assert!(format!("{reconnect:?}").contains("stable_after"));
-    reconnect.start(&mut event_loop.context());
+    let link: Reconnecting = reconnect.start(&mut event_loop.context());
+    assert!(link.current().is_some() && !link.is_over());
     event_loop.run_until_idle().unwrap();
     assert_eq!((tries.get(), ends.borrow().len()), (4, 3));
 }

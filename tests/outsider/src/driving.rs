@@ -105,8 +105,8 @@ fn a_source_of_its_own_is_waited_for() {
     use std::cell::Cell;
     use std::io::{self, Read, Write};
 
-    use mio::Interest;
     use mio::unix::pipe;
+    use switchboard::mio::Interest;
     use switchboard::{Readiness, SourceAction, SourceId};
 
     fn read(receiver: &mut pipe::Receiver, received: &Cell<usize>) -> SourceAction {
