@@ -2,7 +2,7 @@
 
 use memchr::memmem::Finder;
 
-use super::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use super::{FRAME_BYTES_MAX, Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
 /// Frames that each end with the same bytes, whatever these are. For lines there is
@@ -32,32 +32,44 @@ impl Delimited {
     }
 
     /// Writes a frame and the delimiter. That the frame does not contain it is up to the caller.
-    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) {
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::LengthOverMax`] if it is longer than the maximum; nothing is written then.
+    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
+        check_sent(frame, self.frame_bytes_max)?;
         transport.write(frame);
         transport.write(self.finder.needle());
+        Ok(())
     }
 }
 
 impl Framer for Delimited {
-    fn find(&self, data: &[u8], scanned: usize) -> Found {
+    fn find(&self, data: &[u8], scanned: usize, frame_bytes_max: usize) -> Found {
         let delimiter_bytes = self.finder.needle().len();
         // A frame of the maximum ends in here. What is behind does not count, so that cuts make no difference.
-        let window = data.len().min(self.input_bytes_max());
-        match self.finder.find(&data[scanned..window]) {
+        let window_max = self.input_bytes_max(frame_bytes_max);
+        let window = data.len().min(window_max);
+        // More was scanned than there may be now where the maximum has fallen.
+        match data.get(scanned..window).and_then(|rest| self.finder.find(rest)) {
             Some(found) => {
                 let end = scanned + found;
                 Found::Frame { start: 0, end, next: end + delimiter_bytes }
             }
-            None if window < self.input_bytes_max() => {
+            None if window < window_max => {
                 // The last bytes may be the beginning of the delimiter.
                 let scanned = (window + 1).saturating_sub(delimiter_bytes).max(scanned);
                 Found::Partial { scanned, needed_bytes: 0 }
             }
-            None => Found::Broken(FramingError::NoDelimiter { bytes_max: self.frame_bytes_max }),
+            None => Found::Broken(FramingError::NoDelimiter { bytes_max: frame_bytes_max }),
         }
     }
 
-    fn input_bytes_max(&self) -> usize {
-        self.frame_bytes_max.saturating_add(self.finder.needle().len())
+    fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max
+    }
+
+    fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
+        frame_bytes_max.saturating_add(self.finder.needle().len())
     }
 }

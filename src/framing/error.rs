@@ -1,18 +1,25 @@
-//! What a peer can do wrong.
+//! What breaks a framing.
 
 use std::error::Error;
 use std::fmt;
 
-/// How a peer broke the framing (rule [F4](crate::guide::rules#f4)).
+/// How a peer broke the framing (rule [F4](crate::guide::rules#f4)), or what is to be sent would break it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FramingError {
     /// The length in front of a frame is over the maximum.
     LengthOverMax {
-        /// What the peer announced; of a netstring, as far as its digits were read.
+        /// What the peer announced, or was to be sent; of a netstring that comes, as far as its digits were read.
         bytes: u64,
         /// What is allowed.
         bytes_max: usize,
+    },
+    /// A frame that is to be sent is shorter than all frames are ([`FixedSize`](crate::framing::FixedSize)).
+    LengthNotReached {
+        /// What was to be sent.
+        bytes: usize,
+        /// What all frames have.
+        bytes_wanted: usize,
     },
     /// More came than a frame may have, and no delimiter.
     NoDelimiter {
@@ -36,7 +43,10 @@ impl fmt::Display for FramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, bytes_max) = match self {
             FramingError::LengthOverMax { bytes, bytes_max } => {
-                return write!(f, "a frame of {bytes} bytes is announced, and {bytes_max} are allowed");
+                return write!(f, "a frame has {bytes} bytes, and {bytes_max} are allowed");
+            }
+            FramingError::LengthNotReached { bytes, bytes_wanted } => {
+                return write!(f, "a frame has {bytes} bytes, and all have {bytes_wanted}");
             }
             FramingError::NoDelimiter { bytes_max } => ("no delimiter within", bytes_max),
             FramingError::SubnegotiationTooLong { bytes_max } => ("a telnet subnegotiation of more than", bytes_max),

@@ -1,19 +1,30 @@
 //! Frames of any kind: one adapter, and what finds the frames.
 
-use super::{FramingError, raise_input_bytes_max};
+use super::{FRAME_BYTES_MAX, FramingError, Room};
 use switchboard::{Protocol, Transport};
 
 /// Finds frames in bytes: a description of a framing, without state.
 pub trait Framer: 'static {
     /// Looks for the frame that `data` begins with; `data` is never empty.
     ///
+    /// `frame_bytes_max` is how many bytes it may have, by [`FrameHandler::frame_bytes_max`]; one with more is
+    /// [`Found::Broken`] by [`FramingError::LengthOverMax`] or the like, as soon as its length is known.
+    ///
     /// `scanned` is what the last [`Found::Partial`] answered for the same beginning of a frame, 0 for a new one: so much
     /// need not be looked at again.
-    fn find(&self, data: &[u8], scanned: usize) -> Found;
+    fn find(&self, data: &[u8], scanned: usize, frame_bytes_max: usize) -> Found;
 
-    /// The most bytes that a whole frame may have, with all that belongs to it. Memory for input of a connection is
-    /// bounded by it.
-    fn input_bytes_max(&self) -> usize;
+    /// How many bytes a frame may have unless its handler says otherwise. The default implementation returns 16,384.
+    fn frame_bytes_max(&self) -> usize {
+        FRAME_BYTES_MAX
+    }
+
+    /// The most bytes that a whole frame of up to `frame_bytes_max` bytes takes, with all that belongs to it, such as a
+    /// delimiter. Memory for input of a connection is bounded by it, or by what [`Found::Partial`] says to be needed. The
+    /// default implementation returns `frame_bytes_max`.
+    fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
+        frame_bytes_max
+    }
 }
 
 /// What a [`Framer`] has found.
@@ -45,6 +56,35 @@ pub trait FrameHandler: 'static {
     /// A frame has come, without what marks it as one.
     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]);
 
+    /// How many bytes a frame may have; `set` is the framer's own [maximum](Framer::frame_bytes_max), which the default
+    /// implementation returns. Asked before each frame, and again whenever more of its beginning is looked at: for
+    /// protocols that allow little before a login.
+    ///
+    /// ```
+    /// use switchboard::Transport;
+    /// use switchboard::framing::{FrameHandler, Framed, LengthPrefixed};
+    ///
+    /// struct Session {
+    ///     is_logged_in: bool,
+    /// }
+    ///
+    /// impl FrameHandler for Session {
+    ///     fn frame_received(&mut self, _: &mut Transport<'_>, frame: &[u8]) {
+    ///         self.is_logged_in |= frame == b"a secret";
+    ///     }
+    ///
+    ///     fn frame_bytes_max(&self, set: usize) -> usize {
+    ///         if self.is_logged_in { set } else { 1024 }
+    ///     }
+    /// }
+    ///
+    /// let protocol = Framed::new(LengthPrefixed::u32_be(1024 * 1024), Session { is_logged_in: false });
+    /// # drop(protocol);
+    /// ```
+    fn frame_bytes_max(&self, set: usize) -> usize {
+        set
+    }
+
     passed_on!();
 }
 
@@ -60,7 +100,9 @@ pub trait FrameHandler: 'static {
 ///
 /// impl FrameHandler for Echo {
 ///     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]) {
-///         FRAMING.send(transport, frame);
+///         if let Err(error) = FRAMING.send(transport, frame) {
+///             transport.close_for(error);
+///         }
 ///     }
 /// }
 ///
@@ -75,18 +117,18 @@ pub struct Framed<F, H> {
     scanned: usize,
     /// The low mark that was set.
     low_bytes: usize,
+    room: Room,
 }
 
 impl<F: Framer, H: FrameHandler> Framed<F, H> {
     /// A protocol that hands the frames that `framer` finds to `handler`.
     pub fn new(framer: F, handler: H) -> Framed<F, H> {
-        Framed { framer, handler, scanned: 0, low_bytes: 0 }
+        Framed { framer, handler, scanned: 0, low_bytes: 0, room: Room::default() }
     }
 
     /// No call before there is so much.
     fn set_low_mark(&mut self, transport: &mut Transport<'_>, bytes: usize) {
         if self.low_bytes != bytes {
-            raise_input_bytes_max(transport, bytes, self.framer.input_bytes_max());
             transport.set_input_low_bytes(bytes);
             self.low_bytes = bytes;
         }
@@ -98,10 +140,12 @@ impl<F: Framer, H: FrameHandler> Protocol for Framed<F, H> {
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         self.set_low_mark(transport, 0);
+        self.room.lower(transport);
         let mut consumed = 0;
         while consumed < data.len() {
             let rest = &data[consumed..];
-            match self.framer.find(rest, self.scanned) {
+            let bytes_max = self.handler.frame_bytes_max(self.framer.frame_bytes_max());
+            match self.framer.find(rest, self.scanned, bytes_max) {
                 Found::Frame { start, end, next } => {
                     self.scanned = 0;
                     consumed += next;
@@ -112,7 +156,8 @@ impl<F: Framer, H: FrameHandler> Protocol for Framed<F, H> {
                 }
                 Found::Partial { scanned, needed_bytes } => {
                     self.scanned = scanned;
-                    raise_input_bytes_max(transport, rest.len(), self.framer.input_bytes_max());
+                    let input_bytes_max = self.framer.input_bytes_max(bytes_max).max(needed_bytes);
+                    self.room.raise(transport, rest.len().max(needed_bytes), input_bytes_max);
                     self.set_low_mark(transport, needed_bytes);
                     break;
                 }

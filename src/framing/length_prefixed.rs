@@ -1,6 +1,6 @@
 //! Frames behind their length.
 
-use super::{Found, Framer, FramingError};
+use super::{Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
 /// Frames behind their length, which is a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
@@ -51,13 +51,14 @@ impl LengthPrefixed {
 
     /// Writes a frame with its length before it.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Where the prefix cannot express the length, or it is over the maximum.
-    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) {
-        assert!(frame.len() <= self.frame_bytes_max, "a frame of {} bytes is over the maximum", frame.len());
-        let length = u32::try_from(frame.len()).ok().filter(|length| *length <= self.length_max());
-        let length = length.unwrap_or_else(|| panic!("a length of {} does not fit its prefix", frame.len()));
+    /// [`FramingError::LengthOverMax`] if it is longer than the maximum or than the prefix can express; nothing is written
+    /// then.
+    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
+        let fits_prefix = usize::try_from(self.length_max()).unwrap_or(usize::MAX);
+        check_sent(frame, self.frame_bytes_max.min(fits_prefix))?;
+        let length = frame.len() as u32;
         match self.prefix {
             Prefix::U8 => transport.write(&[length as u8]),
             Prefix::U16Be => transport.write(&(length as u16).to_be_bytes()),
@@ -66,6 +67,7 @@ impl LengthPrefixed {
             Prefix::U32Le => transport.write(&length.to_le_bytes()),
         }
         transport.write(frame);
+        Ok(())
     }
 
     const fn prefix_bytes(&self) -> usize {
@@ -98,14 +100,14 @@ impl LengthPrefixed {
 }
 
 impl Framer for LengthPrefixed {
-    fn find(&self, data: &[u8], _: usize) -> Found {
+    fn find(&self, data: &[u8], _: usize, frame_bytes_max: usize) -> Found {
         let start = self.prefix_bytes();
         let Some(bytes) = self.length(data) else {
             return Found::Partial { scanned: 0, needed_bytes: start };
         };
         // Judged before it is added to: on no platform can it wrap.
-        if u64::from(bytes) > self.frame_bytes_max as u64 {
-            return Found::Broken(FramingError::LengthOverMax { bytes: bytes.into(), bytes_max: self.frame_bytes_max });
+        if u64::from(bytes) > frame_bytes_max as u64 {
+            return Found::Broken(FramingError::LengthOverMax { bytes: bytes.into(), bytes_max: frame_bytes_max });
         }
         let end = start.saturating_add(bytes as usize);
         match data.len() < end {
@@ -114,7 +116,11 @@ impl Framer for LengthPrefixed {
         }
     }
 
-    fn input_bytes_max(&self) -> usize {
-        self.frame_bytes_max.saturating_add(self.prefix_bytes())
+    fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max
+    }
+
+    fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
+        frame_bytes_max.saturating_add(self.prefix_bytes())
     }
 }

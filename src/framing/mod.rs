@@ -39,7 +39,7 @@
 //! A crate that frames by itself, on a `Read + Write` that it owns, is given a [`Pipe`].
 //!
 //! Where a frame may be longer than [`input_bytes_max`](crate::Limits::input_bytes_max), the adapter raises that limit of
-//! its connection to its own. Adapters use
+//! its connection to its own; [`Framed`] lowers it again when the frame has come. Adapters use
 //! [`set_input_low_bytes`](crate::Transport::set_input_low_bytes) themselves; a handler that does so gets in their way.
 
 #[macro_use]
@@ -77,5 +77,40 @@ const FRAME_BYTES_MAX: usize = 16_384;
 fn raise_input_bytes_max(transport: &mut Transport<'_>, bytes: usize, max: usize) {
     if transport.input_bytes_max() < bytes {
         transport.set_input_bytes_max(max);
+    }
+}
+
+/// Refuses to send a frame of more than `bytes_max` bytes.
+fn check_sent(frame: &[u8], bytes_max: usize) -> Result<(), FramingError> {
+    match frame.len() <= bytes_max {
+        true => Ok(()),
+        false => Err(FramingError::LengthOverMax { bytes: frame.len() as u64, bytes_max }),
+    }
+}
+
+/// A connection's limit of kept input, raised while the beginning of a longer frame is kept.
+#[derive(Debug, Default)]
+struct Room {
+    from_bytes: usize,
+    /// 0 where it is not raised.
+    to_bytes: usize,
+}
+
+impl Room {
+    /// Lets a connection keep `bytes`, as [`raise_input_bytes_max`] does.
+    fn raise(&mut self, transport: &mut Transport<'_>, bytes: usize, max: usize) {
+        let from_bytes = transport.input_bytes_max();
+        raise_input_bytes_max(transport, bytes, max);
+        if from_bytes < bytes {
+            *self = Room { from_bytes, to_bytes: max };
+        }
+    }
+
+    /// Undoes that, unless the limit was set by somebody else meanwhile.
+    fn lower(&mut self, transport: &mut Transport<'_>) {
+        let Room { from_bytes, to_bytes } = std::mem::take(self);
+        if to_bytes > 0 && transport.input_bytes_max() == to_bytes {
+            transport.set_input_bytes_max(from_bytes);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{FRAME_BYTES_MAX, Found, Framer, FramingError};
+use super::{FRAME_BYTES_MAX, Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
 /// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
@@ -21,16 +21,22 @@ impl Netstring {
     }
 
     /// Writes a netstring.
-    pub fn send(transport: &mut Transport<'_>, frame: &[u8]) {
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::LengthOverMax`] if its content is longer than the maximum; nothing is written then.
+    pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
+        check_sent(frame, self.frame_bytes_max)?;
         // A transport takes everything.
         let _ = write!(transport, "{}:", frame.len());
         transport.write(frame);
         transport.write(b",");
+        Ok(())
     }
 
-    /// Reads the length: how long the content is and where it begins, or what there is in its place.
-    fn length(&self, data: &[u8]) -> Result<(usize, usize), Found> {
-        let over_max = |bytes| Found::Broken(FramingError::LengthOverMax { bytes, bytes_max: self.frame_bytes_max });
+    /// Reads a length of up to `bytes_max`: how long the content is and where it begins, or what there is in its place.
+    fn length(data: &[u8], bytes_max: usize) -> Result<(usize, usize), Found> {
+        let over_max = |bytes| Found::Broken(FramingError::LengthOverMax { bytes, bytes_max });
         let mut bytes: u64 = 0;
         for (position, &byte) in data.iter().enumerate() {
             match byte {
@@ -42,7 +48,7 @@ impl Netstring {
                 _ => return Err(Found::Broken(FramingError::BadNetstringLength)),
             }
             // Without leading zeros, this bounds the digits too.
-            if bytes > self.frame_bytes_max as u64 {
+            if bytes > bytes_max as u64 {
                 return Err(over_max(bytes));
             }
         }
@@ -58,8 +64,8 @@ impl Default for Netstring {
 }
 
 impl Framer for Netstring {
-    fn find(&self, data: &[u8], _: usize) -> Found {
-        let (bytes, start) = match self.length(data) {
+    fn find(&self, data: &[u8], _: usize, frame_bytes_max: usize) -> Found {
+        let (bytes, start) = match Netstring::length(data, frame_bytes_max) {
             Ok(length) => length,
             Err(found) => return found,
         };
@@ -71,8 +77,12 @@ impl Framer for Netstring {
         }
     }
 
-    fn input_bytes_max(&self) -> usize {
-        let digits = self.frame_bytes_max.checked_ilog10().map_or(1, |digits| digits as usize + 1);
-        self.frame_bytes_max.saturating_add(digits + 2)
+    fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max
+    }
+
+    fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
+        let digits = frame_bytes_max.checked_ilog10().map_or(1, |digits| digits as usize + 1);
+        frame_bytes_max.saturating_add(digits + 2)
     }
 }

@@ -89,31 +89,52 @@ fn f1_with_defaults_a_handler_needs_one_method() {
 
 #[test]
 fn f1_what_is_sent_can_be_received() {
-    use crate::framing::{Delimited, LengthPrefixed, Netstring, send_line};
+    use crate::framing::{Delimited, FixedSize, LengthPrefixed, Netstring, send_line};
     let (mut scene, log) = (Scene::new(), Log::default());
     let (id, peer) = scene.accept(&log, idle);
-    scene.tell(id, |transport| {
+    let send = |transport: &mut Transport<'_>| {
         send_line(transport, b"line");
-        Netstring::send(transport, b"hello world");
-        Netstring::send(transport, b"");
-        Delimited::new(b"--").send(transport, b"a");
-        LengthPrefixed::u8().send(transport, b"b");
-        LengthPrefixed::u16_be(9).send(transport, b"c");
-        LengthPrefixed::u16_le(9).send(transport, b"d");
-        LengthPrefixed::u32_be(9).send(transport, b"e");
-        LengthPrefixed::u32_le(9).send(transport, b"f");
-    });
-    let all = "line\r\n11:hello world,0:,a--\x01b\0\x01c\x01\0d\0\0\0\x01e\x01\0\0\0f";
+        Netstring::new(11).send(transport, b"hello world")?;
+        Netstring::new(0).send(transport, b"")?;
+        Delimited::new(b"--").frame_bytes_max(1).send(transport, b"a")?;
+        LengthPrefixed::u8().send(transport, b"b")?;
+        LengthPrefixed::u16_be(9).send(transport, b"c")?;
+        LengthPrefixed::u16_le(9).send(transport, b"d")?;
+        LengthPrefixed::u32_be(9).send(transport, b"e")?;
+        LengthPrefixed::u32_le(1).send(transport, b"f")?;
+        FixedSize::new(1).send(transport, b"g")
+    };
+    scene.tell(id, |transport| send(transport).unwrap());
+    let all = "line\r\n11:hello world,0:,a--\x01b\0\x01c\x01\0d\0\0\0\x01e\x01\0\0\0fg";
     assert_eq!(crate::escape(&peer.take_sent()).to_string(), crate::escape(all.as_bytes()).to_string());
     let writes = peer.take_calls().iter().filter(|call| matches!(call, sys::script::Call::Write(_))).count();
     assert_eq!(writes, 1, "all of it gathers");
 }
 
 #[test]
-#[should_panic(expected = "65536 does not fit its prefix")]
-fn f3_a_frame_that_its_prefix_cannot_tell_of_is_not_sent() {
-    use crate::framing::LengthPrefixed;
-    let mut scene = Scene::new();
-    let (id, _peer) = scene.accept(&Log::default(), idle);
-    scene.tell(id, |transport| LengthPrefixed::u16_le(100_000).send(transport, &[0; 65_536]));
+fn f3_a_frame_over_the_maximum_is_not_sent() {
+    use crate::framing::{Delimited, FixedSize, LengthPrefixed, Netstring};
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (id, peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| {
+        let over = |result: Result<(), FramingError>| result.unwrap_err().to_string();
+        let refused = [
+            (over(LengthPrefixed::u8().send(transport, &[0; 256])), "a frame has 256 bytes, and 255 are allowed"),
+            (over(LengthPrefixed::u32_be(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
+            (
+                over(LengthPrefixed::u16_le(100_000).send(transport, &[0; 65_536])),
+                "a frame has 65536 bytes, and 65535 are allowed",
+            ),
+            (over(Netstring::new(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
+            (
+                over(Delimited::new(b"-").frame_bytes_max(3).send(transport, b"four")),
+                "a frame has 4 bytes, and 3 are allowed",
+            ),
+            (over(FixedSize::new(3).send(transport, b"four")), "a frame has 4 bytes, and 3 are allowed"),
+            (over(FixedSize::new(5).send(transport, b"four")), "a frame has 4 bytes, and all have 5"),
+        ];
+        refused.iter().for_each(|(error, expected)| assert_eq!(error, expected));
+    });
+    assert_eq!(peer.take_sent(), b"", "nor a part of it");
+    assert!(!peer.is_closed());
 }

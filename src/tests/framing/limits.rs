@@ -137,7 +137,7 @@ fn broken(framer: impl Framer + Clone + 'static, input: impl AsRef<[u8]>) -> Str
 
 #[test]
 fn f3_a_length_over_the_maximum_is_rejected_from_the_prefix_alone() {
-    let announced = |bytes: u64, max: usize| format!("a frame of {bytes} bytes is announced, and {max} are allowed");
+    let announced = |bytes: u64, max: usize| format!("a frame has {bytes} bytes, and {max} are allowed");
     assert_eq!(broken(LengthPrefixed::u16_be(999), 1000_u16.to_be_bytes()), announced(1000, 999));
     assert_eq!(broken(LengthPrefixed::u16_le(999), 1000_u16.to_le_bytes()), announced(1000, 999));
     assert_eq!(broken(LengthPrefixed::u32_be(999), [0xff; 4]), announced(u32::MAX.into(), 999));
@@ -149,7 +149,7 @@ fn f3_a_length_over_the_maximum_is_rejected_from_the_prefix_alone() {
 #[test]
 fn f3_nothing_is_reserved_for_a_frame_before_it_comes() {
     let framer = LengthPrefixed::u32_be(usize::MAX);
-    let found = framer.find(&[0xff; 4], 0);
+    let found = framer.find(&[0xff; 4], 0, usize::MAX);
     let needed_bytes = (u32::MAX as usize).saturating_add(4);
     assert!(
         matches!(found, crate::framing::Found::Partial { scanned: 0, needed_bytes: needed } if needed == needed_bytes)
@@ -166,7 +166,7 @@ fn f3_netstrings_have_no_leading_zeros_and_no_other_ways_to_write_a_length() {
         assert_eq!(broken(Netstring::default(), input), "the length of a netstring is not a number as it must be");
     }
     assert_eq!(broken(Netstring::default(), "1:ab"), "no comma after a netstring");
-    assert!(broken(Netstring::new(usize::MAX), "99999999999999999999999999").starts_with("a frame of"));
+    assert!(broken(Netstring::new(usize::MAX), "99999999999999999999999999").starts_with("a frame has"));
 }
 
 #[test]
@@ -181,12 +181,125 @@ fn f4_a_framing_error_reaches_the_hook_and_ends_the_connection() {
 struct Odd;
 
 impl Framer for Odd {
-    fn find(&self, data: &[u8], _: usize) -> crate::framing::Found {
+    fn find(&self, data: &[u8], _: usize, _: usize) -> crate::framing::Found {
         let error = format!("{:#x} begins no frame", data[0]);
         crate::framing::Found::Broken(FramingError::Other(error.into()))
     }
+}
 
-    fn input_bytes_max(&self) -> usize {
-        1
+/// Allows little before a login.
+struct Session {
+    log: Log,
+    is_logged_in: bool,
+}
+
+impl FrameHandler for Session {
+    fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]) {
+        assert_eq!(transport.input_bytes_max(), 100, "no more than while a frame is incomplete");
+        self.is_logged_in = if self.is_logged_in { frame != b"out" } else { frame == b"in" };
+        self.log.push(format!("{} bytes", frame.len()));
     }
+
+    fn frame_bytes_max(&self, set: usize) -> usize {
+        if self.is_logged_in { set } else { 4 }
+    }
+
+    fn framing_error(&mut self, _: &mut Transport<'_>, error: &FramingError) {
+        self.log.push(error.to_string());
+    }
+}
+
+fn session(log: &Log, framer: impl Framer) -> Box<dyn Protocol> {
+    Box::new(Framed::new(framer, Session { log: log.clone(), is_logged_in: false }))
+}
+
+#[test]
+fn f3_a_handler_says_before_each_frame_how_long_it_may_be() {
+    type Framed = (fn(&Log) -> Box<dyn Protocol>, fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>, &'static str);
+    let whole: [Framed; 3] = [
+        (
+            |log| session(log, LengthPrefixed::u16_be(999)),
+            |frame| [&(frame.len() as u16).to_be_bytes()[..], frame].concat(),
+            |frame| (frame.len() as u16).to_be_bytes().to_vec(),
+            "a frame has 5 bytes, and 4 are allowed",
+        ),
+        (
+            |log| session(log, Netstring::new(999)),
+            |frame| [format!("{}:", frame.len()).as_bytes(), frame, b","].concat(),
+            |frame| frame.len().to_string().into(),
+            "a frame has 5 bytes, and 4 are allowed",
+        ),
+        (
+            |log| session(log, Delimited::new(b"-").frame_bytes_max(999)),
+            |frame| [frame, b"-"].concat(),
+            |frame| frame.to_vec(),
+            "no delimiter within 4 bytes",
+        ),
+    ];
+    let long = [b'x'; 999];
+    let frames: [&[u8]; 8] = [b"xxxx", b"in", &long, &long, b"out", b"xxxx", b"in", b"out"];
+    let expected = ["4 bytes", "2 bytes", "999 bytes", "999 bytes", "3 bytes", "4 bytes", "2 bytes", "3 bytes"];
+    for (protocol, framed, begun, error) in whole {
+        let input: Vec<u8> = frames.into_iter().flat_map(framed).collect();
+        for step in (1..9).chain(990..1020).chain([input.len()]) {
+            let (mut scene, log) = (Scene::with_limits(Limits::default().with_input_bytes_max(100)), Log::default());
+            let (_, peer) = scene.connect(protocol(&log));
+            input.chunks(step).for_each(|part| scene.receive(&peer, part));
+            assert_eq!(log.take(), expected, "{step} at a time");
+            scene.receive(&peer, begun(b"xxxxx"));
+            assert_eq!(log.take(), [error], "as soon as it is known");
+            assert!(peer.is_closed());
+        }
+    }
+}
+
+#[test]
+fn f3_a_handlers_maximum_is_asked_again_while_a_frame_is_incomplete() {
+    let (mut scene, log) = (Scene::with_limits(Limits::default().with_input_bytes_max(100)), Log::default());
+    let (id, peer) = scene.connect(session(&log, Delimited::new(b"--").frame_bytes_max(999)));
+    scene.receive(&peer, b"in--xxxxxxxxxx");
+    let log_out = |session: &mut Session, _: &mut Transport<'_>| session.is_logged_in = false;
+    scene.event_loop.context().with_protocol(id, log_out).unwrap();
+    scene.receive(&peer, b"x");
+    assert_eq!(log.take(), ["2 bytes", "no delimiter within 4 bytes"]);
+    let (_, peer) = scene.connect(session(&log, FixedSize::new(10)));
+    scene.receive(&peer, b"x");
+    assert_eq!(log.take(), ["a frame has 10 bytes, and 4 are allowed"]);
+}
+
+#[test]
+fn f3_a_limit_that_a_handler_sets_is_not_undone() {
+    let (mut scene, log) = (Scene::with_limits(Limits::default().with_input_bytes_max(100)), Log::default());
+    let (id, peer) = scene.connect(frames(&log, LengthPrefixed::u16_be(999)));
+    scene.receive(&peer, 900_u16.to_be_bytes());
+    scene.tell(id, |transport| {
+        assert_eq!(transport.input_bytes_max(), 1001, "raised for it");
+        transport.set_input_bytes_max(950);
+    });
+    scene.receive(&peer, [b'x'; 900]);
+    scene.tell(id, |transport| assert_eq!(transport.input_bytes_max(), 950));
+    assert_eq!(log.take().len(), 2);
+}
+
+/// A framing of a user's own, whose frames have two bytes in front that its handler is not given.
+struct Tagged;
+
+impl Framer for Tagged {
+    fn find(&self, data: &[u8], _: usize, _: usize) -> crate::framing::Found {
+        match data.len() < 6 {
+            true => crate::framing::Found::Partial { scanned: 0, needed_bytes: 6 },
+            false => crate::framing::Found::Frame { start: 2, end: 6, next: 6 },
+        }
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        4
+    }
+}
+
+#[test]
+fn f3_what_a_framer_says_to_be_needed_is_kept() {
+    let (mut scene, log) = (Scene::with_limits(Limits::default().with_input_bytes_max(3)), Log::default());
+    let found = scene.callbacks(&log, frames(&log, Tagged), b"..abcd..efgh".chunks(5));
+    assert_eq!(found, ["frame abcd", "frame efgh", "eof "]);
 }

@@ -8,6 +8,7 @@ mod references;
 mod telnet;
 
 use super::*;
+use crate::IntoProtocol;
 use crate::framing::{FrameHandler, Framed, Framer, FramingError, LineHandler, LineReceiver, Telnet, TelnetCommand};
 
 /// A handler that notes all that comes to it, and does what a closure says: it is told what was noted, and may set how
@@ -133,8 +134,8 @@ fn frames(log: &Log, framer: impl Framer) -> Box<dyn Protocol> {
 
 impl Scene {
     /// Somebody connects to this protocol, and is accepted.
-    fn connect(&mut self, protocol: impl Protocol) -> (ConnectionId, Peer) {
-        let peer = self.knock(Some(Box::new(protocol)));
+    fn connect(&mut self, protocol: impl IntoProtocol) -> (ConnectionId, Peer) {
+        let peer = self.knock(Some(protocol.into_protocol()));
         self.turn();
         let id = self.event_loop.core.parts.slots.by_token(sys::script::Registered::token(&peer)).expect("accepted").0;
         (ConnectionId(id), peer)

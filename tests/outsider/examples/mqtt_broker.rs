@@ -20,7 +20,7 @@ use switchboard::framing::{Found, FrameHandler, Framed, Framer, FramingError};
 use switchboard::{CloseReason, ConnectionId, Context, Limit, Limits, LoopLimits, Timeout, Transport};
 
 const CONNECT_BYTES_MAX: usize = 4 << 10;
-const PACKET_BYTES_MAX: usize = 256 << 10; // Each behind CONNECT.
+const PACKET_BYTES_MAX: usize = 256 << 10; // After CONNECT.
 const TOPIC_BYTES_MAX: usize = 256;
 const FILTERS_MAX: usize = 100; // Of a session.
 const SESSIONS_MAX: usize = 2000; // Over which those end whose clients are away.
@@ -34,26 +34,22 @@ type Broken = &'static str;
 /// What a session subscribes to, and the QoS that was granted.
 type Filters = BTreeMap<String, u8>;
 
-/// Finds packets of up to so many bytes: a byte, the length of the rest in one to four bytes of seven bits, the rest.
-struct Packets(usize);
+/// Finds packets: a byte, the length of the rest in one to four bytes of seven bits, the rest.
+struct Packets;
 
 impl Framer for Packets {
-    fn find(&self, data: &[u8], _: usize) -> Found {
+    fn find(&self, data: &[u8], _: usize, bytes_max: usize) -> Found {
         let more = data.iter().skip(1).take(4).take_while(|byte| **byte >= 0x80).count();
         let digits = data.iter().skip(1).take(more + 1).rev();
         // Of digits that are not all there this makes the least that the length can be.
         let end = 2 + more + digits.fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
-        if more == 4 || end > self.0 {
-            return Found::Broken(FramingError::LengthOverMax { bytes: end as u64, bytes_max: self.0 });
+        if more == 4 || end > bytes_max {
+            return Found::Broken(FramingError::LengthOverMax { bytes: end as u64, bytes_max });
         }
         match end <= data.len() {
             true => Found::Frame { start: 0, end, next: end },
             false => Found::Partial { scanned: 0, needed_bytes: end },
         }
-    }
-
-    fn input_bytes_max(&self) -> usize {
-        self.0
     }
 }
 
@@ -282,7 +278,7 @@ struct Client {
 
 impl Client {
     fn protocol(broker: &Rc<RefCell<Broker>>) -> Framed<Packets, Client> {
-        Framed::new(Packets(CONNECT_BYTES_MAX), Client { broker: broker.clone(), name: None, will: None })
+        Framed::new(Packets, Client { broker: broker.clone(), name: None, will: None })
     }
 
     fn connect(&mut self, transport: &mut Transport<'_>, head: u8, mut body: Body<'_>) -> Result<(), Broken> {
@@ -310,8 +306,7 @@ impl Client {
         let silence = Duration::from_millis(1500 * u64::from(keep_alive_s));
         transport.set_timeout(Timeout::ReadIdle, (keep_alive_s > 0).then_some(silence));
         self.broker.borrow_mut().open(transport, name.clone(), is_clean);
-        let client = Client { broker: self.broker.clone(), name: Some(name), will };
-        transport.set_protocol(Framed::new(Packets(PACKET_BYTES_MAX), client));
+        (self.name, self.will) = (Some(name), will);
         Ok(())
     }
 
@@ -361,6 +356,10 @@ impl FrameHandler for Client {
         if let Err(why) = self.serve(transport, packet) {
             transport.close_for(why);
         }
+    }
+
+    fn frame_bytes_max(&self, _: usize) -> usize {
+        if self.name.is_none() { CONNECT_BYTES_MAX } else { PACKET_BYTES_MAX }
     }
 
     fn timer(&mut self, transport: &mut Transport<'_>, _: u16) {
