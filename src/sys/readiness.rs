@@ -101,16 +101,6 @@ impl Readiness {
     }
 }
 
-/// Tests write down what a peer's events say; users have none to put together.
-#[cfg(test)]
-impl std::ops::BitOr for Readiness {
-    type Output = Readiness;
-
-    fn bitor(self, other: Readiness) -> Readiness {
-        self.and(other)
-    }
-}
-
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = ["readable", "writable", "read closed", "error", "priority", "write closed"];

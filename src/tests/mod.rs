@@ -309,6 +309,15 @@ impl Scene {
     }
 }
 
+/// Tests write down what events say; users have no readiness to put together.
+impl std::ops::BitOr for Readiness {
+    type Output = Readiness;
+
+    fn bitor(self, other: Readiness) -> Readiness {
+        self.and(other)
+    }
+}
+
 /// What a timer does that ends `run`.
 pub(crate) fn stop(context: &mut crate::Context<'_>) {
     context.stop();

@@ -451,6 +451,7 @@ fn k5_it_can_be_cancelled_at_any_time() {
             scene.receive(&peer, "on");
             scene.end(&peer);
             assert_eq!(log.take(), ["data on", "eof", "lost: closed by the peer"]);
+            assert_eq!(scene.event_loop.time_to_next(), None, "no timer is set");
         } else if !refused {
             assert_eq!(log.take(), ["failed: ended before it was connected: aborted by us"]);
         }
