@@ -235,6 +235,10 @@ BUGS = [
     ("g1", LOOP + "commands.rs", "if emptied.capacity() <= KEPT_COMMANDS {", "if true {"),
     ("g1", LOOP + "commands.rs", 'self.guard("a posted closure", |core| call(&mut Context::new(core)));',
      "call(&mut Context::new(self));"),
+    ("g1", "src/threads/handle.rs", "fetch_min(grace_ns, Ordering::AcqRel)", "swap(grace_ns, Ordering::AcqRel)"),
+    ("g1", "src/threads/handle.rs", "if self.shared.drain.add(grace) {", "self.shared.drain.add(grace);\n        if true {"),
+    ("g1", "src/threads/handle.rs", "push_below(usize::MAX, command, |command| command)", "push(command, |command| command)"),
+    ("g1", MAILBOX, "self.lock().reader == Reader::Gone", "self.lock().reader != Reader::MaySleep"),
     # What only some interleavings show: tests/model tries them all.
     ("g1", "src/threads/handle.rs", "push_below(usize::MAX, value, completed)", "push(value, completed)"),
     ("g1", "src/threads/completion.rs", "handle.complete_without(self.id);", "drop(handle);"),
