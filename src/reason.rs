@@ -328,6 +328,64 @@ pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn f
     write!(f, "{text}: {cause}")
 }
 
+/// Why the loop itself refused something, as `listen`, `connect` and `attach` do: it is inside the [`io::Error`] that they
+/// return, where what the system says has none.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+/// use switchboard::{EventLoop, LoopError, Protocol};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new()?;
+/// let mut context = event_loop.context();
+/// context.drain(Duration::from_secs(1));
+/// let address = SocketAddr::from(([127, 0, 0, 1], 0));
+/// let refused = context.listen(address, |_, _| None::<Box<dyn Protocol>>).expect_err("no listeners any more");
+/// assert_eq!(LoopError::of(&refused), Some(LoopError::Draining));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoopError {
+    /// It shuts down. The error's kind is [`NotConnected`](io::ErrorKind::NotConnected).
+    ShuttingDown,
+    /// It drains, and takes no listeners. The kind is [`NotConnected`](io::ErrorKind::NotConnected).
+    Draining,
+    /// It has no slot left. The kind is [`StorageFull`](io::ErrorKind::StorageFull).
+    Full,
+}
+
+impl LoopError {
+    /// Returns the loop's refusal that an error is made of, if it is one.
+    pub fn of(error: &io::Error) -> Option<LoopError> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl fmt::Display for LoopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LoopError::ShuttingDown => "the loop is shutting down",
+            LoopError::Draining => "the loop is draining",
+            LoopError::Full => "the loop has no slot left",
+        })
+    }
+}
+
+impl Error for LoopError {}
+
+impl From<LoopError> for io::Error {
+    fn from(error: LoopError) -> io::Error {
+        let kind = match error {
+            LoopError::ShuttingDown | LoopError::Draining => io::ErrorKind::NotConnected,
+            LoopError::Full => io::ErrorKind::StorageFull,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
 /// The error of a thread that cannot be started, with what the system says.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
@@ -341,5 +399,25 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
         message.clone()
     } else {
         "(not a message)".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c6_each_refusal_is_found_in_its_error_and_nothing_in_those_of_the_system() {
+        let all = [
+            (LoopError::ShuttingDown, io::ErrorKind::NotConnected),
+            (LoopError::Draining, io::ErrorKind::NotConnected),
+            (LoopError::Full, io::ErrorKind::StorageFull),
+        ];
+        for (refusal, kind) in all {
+            let error = io::Error::from(refusal);
+            assert_eq!((LoopError::of(&error), error.kind()), (Some(refusal), kind));
+            assert_eq!(error.to_string(), refusal.to_string());
+            assert_eq!(LoopError::of(&kind.into()), None);
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, IntoProtocol, Protocol, TimerId};
+use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, IntoProtocol};
+use switchboard::{LoopError, Protocol, TimerId};
 
 /// Makes the protocol of each try; `None` ends the trying.
 type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
@@ -201,8 +201,7 @@ impl Plan {
         let shutdowns = context.shutdowns();
         match context.connect(self.reconnect.connect.clone(), protocol) {
             Ok(id) => self.follow(context, id),
-            // The loop is being shut down.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) if LoopError::of(&error) == Some(LoopError::ShuttingDown) => {}
             Err(error) => {
                 log::debug!("a connect has failed at once: {error}");
                 self.again(context, shutdowns);

@@ -107,6 +107,14 @@ impl Core {
             }
             Command::Completed(id, value) => self.completed(id.0, value),
             Command::LookAgain(id) => self.parts.look_at_listener(id.0),
+            Command::Drain => {
+                let grace = self.parts.threads.inbox.drain.take();
+                self.parts.begin_drain(grace, true);
+            }
+            Command::ShutDown => {
+                let grace = self.parts.threads.inbox.shutdown.take();
+                self.parts.begin_shutdown(grace, true);
+            }
             Command::Abort(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {
                     transport.abort();

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use crate::LoopError;
 use crate::time::heap::Key;
 
 /// The stages of a loop's life.
@@ -89,7 +90,7 @@ impl Life {
     pub(super) fn check_open(&self) -> io::Result<()> {
         match self.is_open() {
             true => Ok(()),
-            false => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is shutting down")),
+            false => Err(LoopError::ShuttingDown.into()),
         }
     }
 
@@ -97,7 +98,7 @@ impl Life {
     pub(crate) fn check_listens(&self) -> io::Result<()> {
         self.check_open()?;
         match self.stage {
-            Stage::Draining(_) => Err(io::Error::new(io::ErrorKind::NotConnected, "the loop is draining")),
+            Stage::Draining(_) => Err(LoopError::Draining.into()),
             _ => Ok(()),
         }
     }

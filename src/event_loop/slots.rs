@@ -6,13 +6,13 @@ use std::num::NonZeroU64;
 use slab::Slab;
 
 use super::completions::Waiting;
-use crate::Protocol;
 use crate::connect::attempts::Connector;
 use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::event_loop::source::SourceSlot;
 use crate::ids::{Id, Range, SLOT_MAX, slot_of};
 use crate::listener::Listener;
+use crate::{LoopError, Protocol};
 
 /// The table of slots: found by id or by token in O(1); a stale one of either finds nothing.
 pub(crate) struct Slots {
@@ -56,7 +56,7 @@ impl Slots {
         }
     }
 
-    /// Finds room for a tenant; `StorageFull` where no token could name its slot.
+    /// Finds room for a tenant; [`LoopError::Full`] where no token could name its slot.
     pub(crate) fn insert(&mut self, tenant: Tenant) -> io::Result<Id> {
         self.place(tenant)
     }
@@ -71,7 +71,7 @@ impl Slots {
     fn place(&mut self, tenant: Tenant) -> io::Result<Id> {
         let entry = self.slab.vacant_entry();
         if entry.key() > SLOT_MAX {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(LoopError::Full.into());
         }
         let generation = self.next_generation;
         self.next_generation = generation.checked_add(1).expect("2^64 insertions take longer than any process lives");

@@ -397,6 +397,44 @@ fn g1_stop_overtakes_commands_and_the_next_run_goes_on_with_them() {
 }
 
 #[test]
+fn g1_a_handle_drains_and_shuts_down_behind_commands_however_full_the_queue_is() {
+    for (order, shuts_down) in [(Handle::drain as fn(&Handle, Duration), false), (Handle::shutdown, true)] {
+        let (mut scene, handle) = with_handle(LoopLimits::default().with_commands_max(1));
+        let log = Log::default();
+        let (id, peer) = scene.accept(&log, idle);
+        handle.write(id, "goodbye").unwrap();
+        for grace in [5000, 10, 1000] {
+            order(&handle, grace * MS);
+        }
+        scene.turn();
+        assert!(scene.event_loop.context().is_draining());
+        assert_eq!(commands_run(&mut scene), 2, "one for all that were ordered");
+        assert_eq!(peer.take_sent(), b"goodbye");
+        let has_ended = peer.take_calls().contains(&Call::ShutdownWrite);
+        assert_eq!(has_ended, shuts_down, "a drain leaves it time");
+        let start = scene.world.now();
+        scene.event_loop.run().unwrap();
+        assert!(scene.world.now() - start <= 10 * MS, "the least grace counts");
+        // A loop that has ended so can be used again, and so can its handle.
+        order(&handle, Duration::MAX);
+        scene.turn();
+        assert_eq!(commands_run(&mut scene), 3);
+    }
+}
+
+#[test]
+fn g1_a_handle_tells_whether_its_loop_is_gone_and_which_it_is() {
+    let ((scene, handle), (_other, another)) = (with_handle(Limits::default()), with_handle(Limits::default()));
+    assert!(handle.same_loop(&handle.clone()) && !handle.same_loop(&another));
+    assert!(!handle.is_closed());
+    drop(scene);
+    assert!(handle.is_closed() && !another.is_closed());
+    handle.drain(Duration::ZERO);
+    handle.shutdown(Duration::ZERO);
+    assert_eq!(handle.commands_dropped(), 0);
+}
+
+#[test]
 fn g1_what_a_burst_made_the_queue_grow_to_is_given_back() {
     let (mut scene, handle) = with_handle(Limits::default());
     for _ in 0..10_000 {

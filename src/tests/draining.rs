@@ -170,6 +170,7 @@ fn c6_while_it_drains_the_loop_refuses_listeners_and_nobody_else() {
         .listen(std::net::SocketAddr::from(NOWHERE), |_, _| None::<Box<dyn Protocol>>)
         .unwrap_err();
     assert_eq!((refused.kind(), refused.to_string().as_str()), (io::ErrorKind::NotConnected, "the loop is draining"));
+    assert_eq!(crate::LoopError::of(&refused), Some(crate::LoopError::Draining));
     let log = Log::default();
     let (_, attached) = scene.attach(&log, echo);
     let server = scene.world.connect_begins();

@@ -87,6 +87,17 @@ fn k5_what_fails_at_once_is_tried_again_later_too() {
 }
 
 #[test]
+fn k5_what_the_system_refuses_is_not_taken_for_the_loops_end() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    for _ in 0..3 {
+        scene.world.connect_fails(io::ErrorKind::NotConnected.into());
+    }
+    start(&mut scene, &log);
+    assert!(scene.has_tried());
+    assert_eq!([scene.next_try(), scene.next_try()], [SECOND, 2 * SECOND]);
+}
+
+#[test]
 fn k5_it_ends_when_the_factory_says_so() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let listener = scene.listener;

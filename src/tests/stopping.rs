@@ -3,8 +3,8 @@
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::Context;
 use crate::sys::script::Call;
+use crate::{Context, LoopError};
 
 /// Somewhere to listen; nothing ever does.
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -43,8 +43,10 @@ fn newcomers_are_refused(context: &mut Context<'_>) {
         }
     }
     let refused = context.listen(std::net::SocketAddr::from(NOWHERE), |_, _| None::<Box<dyn Protocol>>).unwrap_err();
+    assert_eq!(LoopError::of(&refused), Some(LoopError::ShuttingDown));
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
     let refused = context.register(Nothing, mio::Interest::READABLE, |_, _, _| crate::SourceAction::Wait).unwrap_err();
+    assert_eq!(LoopError::of(&refused), Some(LoopError::ShuttingDown));
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
 }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::event_loop::Value;
 use crate::sys::Waker;
@@ -56,6 +57,33 @@ pub struct Handle {
 pub(crate) struct Inbox {
     pub(crate) mailbox: Mailbox<Command, Waker>,
     stop: AtomicBool,
+    pub(crate) drain: Order,
+    pub(crate) shutdown: Order,
+}
+
+/// A drain or a shutdown that was asked for and has not begun: the least grace, in nanoseconds. One command waits for
+/// it, however often it is asked for.
+pub(crate) struct Order {
+    grace_ns: AtomicU64,
+}
+
+/// No grace: nothing was asked for.
+const NOT_ORDERED: u64 = u64::MAX;
+
+impl Order {
+    fn new() -> Order {
+        Order { grace_ns: AtomicU64::new(NOT_ORDERED) }
+    }
+
+    /// Returns whether a command is to be queued for it.
+    fn add(&self, grace: Duration) -> bool {
+        let grace_ns = u64::try_from(grace.as_nanos()).unwrap_or(NOT_ORDERED).min(NOT_ORDERED - 1);
+        self.grace_ns.fetch_min(grace_ns, Ordering::AcqRel) == NOT_ORDERED
+    }
+
+    pub(crate) fn take(&self) -> Duration {
+        Duration::from_nanos(self.grace_ns.swap(NOT_ORDERED, Ordering::AcqRel))
+    }
 }
 
 /// What a handle asks the loop for.
@@ -68,6 +96,8 @@ pub(crate) enum Command {
     Completed(CompletionId, Value),
     /// A listener was fed, or the one that feeds others may go on.
     LookAgain(ListenerId),
+    Drain,
+    ShutDown,
 }
 
 impl Wake for Waker {
@@ -82,7 +112,12 @@ impl Wake for Waker {
 
 impl Inbox {
     pub(crate) fn new(waker: Waker, commands_max: usize) -> Inbox {
-        Inbox { mailbox: Mailbox::new(commands_max, waker), stop: AtomicBool::new(false) }
+        Inbox {
+            mailbox: Mailbox::new(commands_max, waker),
+            stop: AtomicBool::new(false),
+            drain: Order::new(),
+            shutdown: Order::new(),
+        }
     }
 
     /// Takes a request to stop, if there is one.
@@ -150,6 +185,38 @@ impl Handle {
         if !self.shared.stop.swap(true, Ordering::Release) && !Wake::wake(self.shared.mailbox.waker()) {
             self.shared.stop.store(false, Ordering::Release);
         }
+    }
+
+    /// Shuts the loop down as [`Context::shutdown`] does. It never fails and does not wait: it is queued beyond the bound
+    /// of commands, once until it begins, however often it is called, and then with the least `grace`, which counts from
+    /// there. A loop that is gone is left at that.
+    pub fn shutdown(&self, grace: Duration) {
+        if self.shared.shutdown.add(grace) {
+            self.order(Command::ShutDown);
+        }
+    }
+
+    /// Drains the loop as [`Context::drain`] does; otherwise as [`shutdown`](Handle::shutdown).
+    pub fn drain(&self, grace: Duration) {
+        if self.shared.drain.add(grace) {
+            self.order(Command::Drain);
+        }
+    }
+
+    /// Queues what is bounded otherwise.
+    fn order(&self, command: Command) {
+        // A loop that is gone has ended already.
+        let _ = self.shared.mailbox.push_below(usize::MAX, command, |command| command);
+    }
+
+    /// Whether the loop was dropped, so that every command is given back.
+    pub fn is_closed(&self) -> bool {
+        self.shared.mailbox.is_closed()
+    }
+
+    /// Whether another handle is one to the same loop.
+    pub fn same_loop(&self, other: &Handle) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Ends the loop's wait, so that it has a turn, and queues nothing: for programs that turn it

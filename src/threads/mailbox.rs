@@ -162,6 +162,11 @@ impl<T, W: Wake> Mailbox<T, W> {
         mem::take(&mut queue.commands)
     }
 
+    /// Whether the loop has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().reader == Reader::Gone
+    }
+
     /// How many commands were waiting when the loop was dropped.
     pub(crate) fn dropped(&self) -> usize {
         self.lock().dropped

@@ -99,6 +99,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "handle write",
     "handle writes late",
     "handle full",
+    "handle drain",
+    "handle shutdown",
     "marks",
     "low mark",
     "set_timeout",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, Phase, Side};
 use super::program::Program;
-use crate::{Address, CloseReason, Connect, ConnectError, Context, Limit, Limits, Transport};
+use crate::{Address, CloseReason, Connect, ConnectError, Context, Limit, Limits, LoopError, Transport};
 
 /// Somebody answers here, or nobody, or it is not known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +95,9 @@ pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
         }
         Err(error) => {
             let expected = match error.kind() {
-                io::ErrorKind::NotConnected if ledger.ending[host] => {
+                io::ErrorKind::NotConnected
+                    if LoopError::of(&error) == Some(LoopError::ShuttingDown) && ledger.ending[host] =>
+                {
                     ledger.coverage.hit("connect while shutting down");
                     true
                 }

@@ -281,6 +281,8 @@ impl System {
         });
         for &host in &self.hosts {
             self.network.context(host).shutdown(grace);
+            self.network.context(host).handle().shutdown(grace / 2);
+            with(|ledger| ledger.coverage.hit("handle shutdown"));
         }
     }
 
@@ -293,7 +295,9 @@ impl System {
             ledger.drain_begins();
         });
         for &host in &self.hosts {
-            self.network.context(host).drain(Duration::from_secs(100_000));
+            self.network.context(host).drain(Duration::from_secs(200_000));
+            self.network.context(host).handle().drain(Duration::from_secs(100_000));
+            with(|ledger| ledger.coverage.hit("handle drain"));
         }
         self.settle();
         with(Ledger::drain_is_told);
