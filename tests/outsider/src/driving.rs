@@ -1,11 +1,14 @@
 //! The loop in somebody else's program: run, turned, woken, timed, with sources of its own.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use switchboard::{AnyId, Completion, CompletionId, Context, EventLoop, Handle, PanicPolicy, TimerId};
+use switchboard::{
+    AnyId, Completion, CompletionId, Context, EventLoop, Handle, LoopError, PanicPolicy, Protocol, TimerId,
+};
 
 #[test]
 fn timers_are_called_in_order_and_cancelled() {
@@ -64,6 +67,22 @@ fn another_thread_gives_what_a_call_waits_for() {
     });
     event_loop.run_until_idle().unwrap();
     assert_eq!(*answers.borrow(), [Some(42), None]);
+}
+
+#[test]
+fn a_handle_ends_a_loop_that_tells_why_it_refuses() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.context().handle();
+    assert!(handle.same_loop(&handle.clone()) && !handle.is_closed());
+    handle.shutdown(Duration::ZERO);
+    handle.drain(Duration::ZERO);
+    event_loop.run().unwrap();
+    event_loop.context().drain(Duration::ZERO);
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let refused = event_loop.context().listen(address, |_, _| None::<Box<dyn Protocol>>).unwrap_err();
+    assert_eq!(LoopError::of(&refused), Some(LoopError::Draining));
+    drop(event_loop);
+    assert!(handle.is_closed());
 }
 
 #[test]
