@@ -152,6 +152,9 @@ impl Slots {
         self.slab.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)
     }
 
+    // What is asked for rarely is not copied to where that is: it takes some of the crate's build time.
+
+    #[inline(never)]
     pub(crate) fn tenant_mut(&mut self, id: Id) -> Option<&mut Tenant> {
         Some(&mut self.slot_mut(id)?.tenant)
     }
@@ -200,6 +203,7 @@ impl Slots {
     }
 
     /// Returns the connector of a connection that is not established yet, and has not ended.
+    #[inline(never)]
     pub(crate) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
         self.connection_mut(id).filter(|connection| connection.is_connecting())?.connector_mut()
     }
@@ -211,6 +215,7 @@ impl Slots {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn source_mut(&mut self, id: Id) -> Option<&mut SourceSlot> {
         match &mut self.slot_mut(id)?.tenant {
             Tenant::Source(source) => Some(source),
@@ -218,6 +223,7 @@ impl Slots {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn datagram(&self, id: Id) -> Option<&DatagramSocket> {
         match &self.slot(id)?.tenant {
             Tenant::Datagram(datagram) => Some(datagram),
@@ -225,6 +231,7 @@ impl Slots {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn datagram_mut(&mut self, id: Id) -> Option<&mut DatagramSocket> {
         match &mut self.slot_mut(id)?.tenant {
             Tenant::Datagram(datagram) => Some(datagram),

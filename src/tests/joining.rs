@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sys::script::Call;
-use crate::{NotJoined, Relay};
+use crate::{Inner, NotJoined, Relay};
 
 /// Two connections of one loop, and what came to the protocols that they have before they are joined.
 struct Pair {
@@ -319,6 +319,28 @@ fn j2_two_that_are_not_established_yet_wait_for_each_other() {
 fn j3_a_connect_that_fails_resets_the_other_one() {
     let (mut scene, _, (_, client), (b, _)) = onward();
     scene.receive(&client, "early");
+    scene.tell(b, abort);
+    assert_eq!(ends(&client), [Call::Reset]);
+    assert_eq!(scene.event_loop.context().connection_count(), 0);
+}
+
+/// A relay in somebody's own protocol, which may want to say more of a failure than it does.
+struct Wrapped(Relay);
+
+impl Protocol for Wrapped {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.0.data_received(transport, data)
+    }
+
+    fn inner(&mut self) -> Inner<'_> {
+        Inner::Protocol(&mut self.0)
+    }
+}
+
+#[test]
+fn j3_a_connect_that_fails_resets_the_other_one_by_a_relay_that_is_wrapped() {
+    let (mut scene, _, (a, client), (b, _)) = onward();
+    scene.event_loop.context().connection(b).unwrap().set_protocol(Wrapped(Relay::new(a)));
     scene.tell(b, abort);
     assert_eq!(ends(&client), [Call::Reset]);
     assert_eq!(scene.event_loop.context().connection_count(), 0);
