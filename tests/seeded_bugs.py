@@ -242,6 +242,7 @@ BUGS = [
     # What only some interleavings show: tests/model tries them all.
     ("g1", "src/threads/handle.rs", "push_below(usize::MAX, value, completed)", "push(value, completed)"),
     ("g1", "src/threads/completion.rs", "handle.complete_without(self.id);", "drop(handle);"),
+    ("c1", LOOP + "completions.rs", "        if !self.core.parts.slots.connection(id.0).is_some_and(Connection::may_wait) {\n            return;\n        }\n        if let Err", "        if let Err"),
     ("g1", LOOP + "completions.rs", "self.work.discard(Discarded::Completion(waiting));", "std::mem::forget(waiting);"),
     ("g1", LOOP + "shutdown.rs", "self.parts.cancel_completion(id);", "let _ = self.parts.slots.remove(id).map(std::mem::forget);"),
     ("g1", LOOP + "slots.rs", "self.foreground += 1;", "self.foreground += usize::from(!matches!(tenant, Tenant::Completion(_)));"),
@@ -696,7 +697,7 @@ BUGS = [
     ("c7", LOOP + "parts.rs", "        let own = connection.take_own();\n", "        let own: Option<Own> = None;\n"),
     ("c7", LOOP + "parts.rs", "        for call in own.calls {\n            self.cancel_completion(call);\n        }\n", ""),
     ("c7", LOOP + "parts.rs", "let own = if connection.is_closing() { connection.take_own() } else { None };", "let own = connection.take_own();"),
-    ("c1", LOOP + "completions.rs", "is_some_and(Connection::may_wait)", "is_some()"),
+    ("c1", LOOP + "completions.rs", "is_some_and(Connection::may_wait) {\n            return Err", "is_some() {\n            return Err"),
     ("c3", LOOP + "completions.rs", "if let Err(why) = self.with_protocol(id, call) {", "if let Err(why) = Ok::<_, crate::NotReached>(self.with_protocol(id, call).unwrap()) {"),
     ("g1", LOOP + "completions.rs", "if self.is_completion(call) {", "if true {"),
     ("g1", LOOP + "completions.rs", "if self.is_completion(call) {", "if !self.is_completion(call) {"),

@@ -65,8 +65,11 @@ impl Context<'_> {
         Ok(Completion::new(self.core.parts.threads.handle(), CompletionId(id)))
     }
 
-    /// A value has come for a protocol.
+    /// A value has come for a protocol. Where both halves of its connection have ended, only its loss still comes.
     fn deliver<P: 'static>(&mut self, id: ConnectionId, call: impl FnOnce(&mut P, &mut Transport<'_>)) {
+        if !self.core.parts.slots.connection(id.0).is_some_and(Connection::may_wait) {
+            return;
+        }
         if let Err(why) = self.with_protocol(id, call) {
             log::error!("a value that a protocol of connection {id} waited for is dropped: {why}");
         }

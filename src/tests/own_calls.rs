@@ -24,6 +24,11 @@ impl Protocol for Asker {
         data.len()
     }
 
+    /// It does not close.
+    fn eof_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {
+        self.log.push("end");
+    }
+
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
         self.log.push(format!("lost: {reason}"));
     }
@@ -135,6 +140,24 @@ fn c7_half_an_end_cancels_nothing() {
     scene.settle();
     assert_eq!(log.take(), ["told Some(5)"]);
     scene.tell(id, |transport| assert!(transport.cancel_timer(1)));
+}
+
+#[test]
+fn c1_nothing_comes_once_both_halves_have_ended_though_output_is_queued() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let (id, peer) = accept(&mut scene, &log, |_| ());
+    peer.set_room(0);
+    scene.tell(id, |transport| {
+        transport.write(b"queued");
+        transport.shutdown_write();
+    });
+    let completion = ask(&mut scene, id);
+    scene.end(&peer);
+    completion.complete(1).unwrap();
+    scene.settle();
+    assert_eq!(log.take(), ["end"]);
+    scene.make_room(&peer, 100);
+    assert_eq!(log.take(), ["lost: closed by the peer"]);
 }
 
 #[test]
