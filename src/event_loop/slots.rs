@@ -159,7 +159,7 @@ impl Slots {
         Some(&mut self.slot_mut(id)?.tenant)
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn connection(&self, id: Id) -> Option<&Connection> {
         match &self.slot(id)?.tenant {
             Tenant::Connection(connection) => Some(connection),
@@ -177,6 +177,7 @@ impl Slots {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn listener(&self, id: Id) -> Option<&Listener> {
         match &self.slot(id)?.tenant {
             Tenant::Listener(listener) => Some(listener),

@@ -104,6 +104,7 @@ impl<D: Awaited> Deadlines<D> {
     // Timers.
 
     /// Sets a timer.
+    #[inline(never)]
     pub(crate) fn set(&mut self, deadline: Instant, what: D) -> Key {
         self.awaited += usize::from(what.is_awaited());
         self.timers.insert(deadline, what)
@@ -133,6 +134,7 @@ impl<D: Awaited> Deadlines<D> {
     }
 
     /// Takes a timer out. Returns what it was for, or `None` if there is none.
+    #[inline(never)]
     pub(crate) fn remove(&mut self, key: Key) -> Option<D> {
         let what = self.timers.remove(key)?;
         self.awaited -= usize::from(what.is_awaited());
