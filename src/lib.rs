@@ -145,7 +145,7 @@ pub use listener::feeder::Feeder;
 pub use listener::listen::Listen;
 pub use protocol::{Inner, IntoProtocol, Protocol};
 pub use rate::{Rate, RateGroupId};
-pub use reason::{CloseReason, ConnectError, Limit, ListenerError, LoopError, NotReached, Timeout};
+pub use reason::{CloseReason, ConnectError, Ended, Limit, ListenerError, LoopError, NotReached, Timeout};
 pub use sys::Readiness;
 #[cfg(unix)]
 pub use sys::remove_stale_socket;

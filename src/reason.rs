@@ -12,6 +12,22 @@ use std::sync::Arc;
 
 use crate::Address;
 
+/// How the end of a loop, a server or a pool went that was given some time for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// All that was under way has come to its end.
+    Clean,
+    /// The time was over before, and something was cut off, or is still at work.
+    CutOff,
+}
+
+impl Ended {
+    /// Returns whether it is [`Clean`](Ended::Clean).
+    pub fn is_clean(self) -> bool {
+        self == Ended::Clean
+    }
+}
+
 /// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
 /// [C7](crate::guide::rules#c7)). It can be kept and passed on: clones share the error.
 #[derive(Clone, Debug)]

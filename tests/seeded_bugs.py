@@ -192,6 +192,10 @@ BUGS = [
      "Read::Blocked | Read::Unconfirmed | Read::End | Read::Data(1..) =>"),
     ("x2", "src/connection/ending.rs", "(Some(socket), _) if reset => socket.reset(),", "(Some(socket), _) if reset => drop(socket),"),
     ("x3", LOOP + "timers.rs", "Due::Shutdown => self.parts.end_of_grace(),", "Due::Shutdown => {}"),
+    ("x3", LOOP + "shutdown.rs", "        if !self.has_ended() {\n            self.life.cut_off();\n        }\n", ""),
+    ("x3", LOOP + "life.rs", "        if self.stage == Stage::Running {\n            self.ended = Ended::Clean;\n        }\n", ""),
+    ("x3", LOOP + "life.rs", "    pub(super) fn drain(&mut self, end: End) {\n        self.ended = Ended::Clean;", "    pub(super) fn drain(&mut self, end: End) {"),
+    ("x3", LOOP + "life.rs", "        if self.stage == Stage::Running {\n            self.ended = Ended::Clean;", "        if true {\n            self.ended = Ended::Clean;"),
     ("x3", LOOP + "shutdown.rs", "Stage::Draining(of) => self.end_drain(of),", "Stage::Draining(_) => self.abandon_connections(),"),
     ("x3", LOOP + "shutdown.rs", "self.life.drain(End { deadline: self.time.set(end, Due::Shutdown), stops });\n"
      "                self.close_listeners();", "self.close_all(end, stops);"),

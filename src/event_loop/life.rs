@@ -4,8 +4,8 @@
 
 use std::io;
 
-use crate::LoopError;
 use crate::time::heap::Key;
+use crate::{Ended, LoopError};
 
 /// The stages of a loop's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,13 @@ pub(crate) struct Life {
     /// How often the loop has begun to shut down.
     shutdowns: u64,
     stop_requested: bool,
+    /// How the drain or the shutdown goes that is under way, or how the last one went.
+    ended: Ended,
 }
 
 impl Life {
     pub(super) fn new() -> Life {
-        Life { stage: Stage::Running, shutdowns: 0, stop_requested: false }
+        Life { stage: Stage::Running, shutdowns: 0, stop_requested: false, ended: Ended::Clean }
     }
 
     #[inline]
@@ -45,12 +47,25 @@ impl Life {
     }
 
     pub(super) fn drain(&mut self, end: End) {
+        self.ended = Ended::Clean;
         self.stage = Stage::Draining(end);
     }
 
     pub(super) fn shut_down(&mut self, end: End) {
+        if self.stage == Stage::Running {
+            self.ended = Ended::Clean;
+        }
         self.stage = Stage::ShuttingDown(end);
         self.shutdowns += 1;
+    }
+
+    /// The grace was over before all had ended.
+    pub(super) fn cut_off(&mut self) {
+        self.ended = Ended::CutOff;
+    }
+
+    pub(super) fn ended(&self) -> Ended {
+        self.ended
     }
 
     /// The shutdown is over, and the loop can be used anew.

@@ -46,7 +46,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::parts::Parts;
 pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
-use crate::{Context, LoopLimits};
+use crate::{Context, Ended, LoopLimits};
 
 /// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither: the process
 /// ends.
@@ -179,8 +179,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Shuts down and returns when all connections have ended, after `grace` at the latest; see
-    /// [`Context::shutdown`]. The loop can be used anew afterwards.
+    /// Shuts down, and blocks until all connections and datagram sockets have ended, after `grace` at the latest; see
+    /// [`Context::shutdown`], which begins one and returns. Returns [`CutOff`](Ended::CutOff) if some had not ended by then
+    /// and were aborted. The loop can be used anew afterwards.
     ///
     /// # Errors
     ///
@@ -189,13 +190,14 @@ impl EventLoop {
     /// # Panics
     ///
     /// As [`run`](EventLoop::run).
-    pub fn shutdown(&mut self, grace: Duration) -> io::Result<()> {
+    pub fn shutdown(&mut self, grace: Duration) -> io::Result<Ended> {
         self.core.parts.begin_shutdown(grace, false);
         self.see_the_end()
     }
 
-    /// Drains and returns when all connections have ended by themselves, or were closed at the end of `grace`; see
-    /// [`Context::drain`]. The loop can be used anew afterwards.
+    /// Drains, and blocks until all connections have ended by themselves, or were closed at the end of `grace`; see
+    /// [`Context::drain`], which begins one and returns. Returns [`CutOff`](Ended::CutOff) if some were closed then that the
+    /// drain waits for, or if closing what it left took too long. The loop can be used anew afterwards.
     ///
     /// # Errors
     ///
@@ -204,16 +206,16 @@ impl EventLoop {
     /// # Panics
     ///
     /// As [`run`](EventLoop::run).
-    pub fn drain(&mut self, grace: Duration) -> io::Result<()> {
+    pub fn drain(&mut self, grace: Duration) -> io::Result<Ended> {
         self.core.parts.begin_drain(grace, false);
         self.see_the_end()
     }
 
-    fn see_the_end(&mut self) -> io::Result<()> {
+    fn see_the_end(&mut self) -> io::Result<Ended> {
         while self.core.parts.life.is_ending() {
             self.turn(None)?;
         }
-        Ok(())
+        Ok(self.core.parts.life.ended())
     }
 
     /// Does one turn, waiting for at most `max_wait` (`None`: until something happens). May return before without

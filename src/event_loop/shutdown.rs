@@ -131,6 +131,9 @@ impl Parts {
 
     /// The grace of a drain or a shutdown is over.
     pub(super) fn end_of_grace(&mut self) {
+        if !self.has_ended() {
+            self.life.cut_off();
+        }
         match self.life.stage() {
             Stage::Draining(of) => self.end_drain(of),
             _ => self.abandon_connections(),

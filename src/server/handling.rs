@@ -134,12 +134,12 @@ impl Handling {
         match &self.way {
             Way::Here(_) => true,
             Way::Threads(pool, _) => {
-                pool.shutdown(if self.admission.in_progress() == 0 { grace } else { Duration::ZERO })
+                pool.shutdown(if self.admission.in_progress() == 0 { grace } else { Duration::ZERO }).is_clean()
             }
             #[cfg(unix)]
             Way::Processes(pool, _, children) => {
                 children.kill_all();
-                pool.shutdown(grace)
+                pool.shutdown(grace).is_clean()
             }
         }
     }

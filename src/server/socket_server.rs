@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Requests, Serving};
-use switchboard::{Address, AnyId, Context, EventLoop, Handle, Listen, LoopLimits};
+use switchboard::{Address, AnyId, Context, Ended, EventLoop, Handle, Listen, LoopLimits};
 
 /// A [`Requests`] with a loop of its own: `socketserver`'s `TCPServer`, `UDPServer`, `UnixStreamServer` and
 /// `UnixDatagramServer`.
@@ -128,9 +128,10 @@ impl SocketServer {
         Ok(self.serving.shared.admission.ended() >= ended)
     }
 
-    /// Stops listening, waits for what is in progress, for `grace` at most, and then ends what is left as far as that is
-    /// possible: child processes are killed and waited for, their connections reset; a handler that does not return keeps its
-    /// thread and its connection until the process ends. Returns whether all was answered and no thread is left.
+    /// Stops listening, blocks until what is in progress is done, for `grace` at most, and then ends what is left as far as that
+    /// is possible: child processes are killed and waited for, their connections reset; a handler that does not return keeps
+    /// its thread and its connection until the process ends. Returns [`Clean`](Ended::Clean) if all was answered and no thread is
+    /// left.
     ///
     /// [`stop`](Handle::stop), or [`Context::stop`], ends the grace at once. So a program whose signal handlers stop the
     /// loop ends [`serve_forever`](SocketServer::serve_forever) with the first signal and this wait with the second.
@@ -138,7 +139,7 @@ impl SocketServer {
     /// # Errors
     ///
     /// As [`EventLoop::turn`].
-    pub fn shutdown(mut self, grace: Duration) -> io::Result<bool> {
+    pub fn shutdown(mut self, grace: Duration) -> io::Result<Ended> {
         self.serving.close(&mut self.event_loop.context());
         let end = self.event_loop.context().now().checked_add(grace);
         let done = |serving: &Serving, is_late| is_late || serving.in_progress() == 0;
@@ -147,7 +148,7 @@ impl SocketServer {
         let left = end.map_or(grace, |end| end.saturating_duration_since(self.event_loop.context().now()));
         self.end_connections(if is_stopped { Duration::ZERO } else { left })?;
         let ended = self.serving.shared.shutdown(LAST_GRACE);
-        Ok(answered && ended)
+        Ok(if answered && ended { Ended::Clean } else { Ended::CutOff })
     }
 
     /// Ends the connections whose requests were answered; one more stop ends them at once.

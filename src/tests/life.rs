@@ -266,7 +266,7 @@ const PATHS: [Path; 19] = [
         scene.receive(peer, "more");
         scene.pass(Duration::from_secs(2));
     }),
-    ("the loop was shut down", |scene, _, _| scene.event_loop.shutdown(Duration::from_secs(1)).unwrap()),
+    ("the loop was shut down", |scene, _, _| _ = scene.event_loop.shutdown(Duration::from_secs(1)).unwrap()),
 ];
 
 #[test]

@@ -364,8 +364,8 @@ fn k5_it_ends_when_the_loop_is_shut_down_between_two_tries() {
         scene.refuses(&peer);
         assert!(scene.has_tried());
         match drains {
-            true => scene.event_loop.drain(SECOND).unwrap(),
-            false => scene.event_loop.shutdown(SECOND).unwrap(),
+            true => _ = scene.event_loop.drain(SECOND).unwrap(),
+            false => _ = scene.event_loop.shutdown(SECOND).unwrap(),
         }
         scene.pass(60 * SECOND);
         assert!(!scene.has_tried(), "the loop was shut down meanwhile");

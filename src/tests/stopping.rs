@@ -4,7 +4,7 @@ use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::sys::script::Call;
-use crate::{Context, LoopError};
+use crate::{Context, Ended, LoopError};
 
 /// Somewhere to listen; nothing ever does.
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -79,7 +79,7 @@ fn c6_shutdown_tells_each_once_and_refuses_newcomers() {
     });
     scene.event_loop.context().connection(id).unwrap().write(b"never taken");
     let start = scene.world.now();
-    scene.event_loop.shutdown(Duration::from_secs(3)).unwrap();
+    assert_eq!(scene.event_loop.shutdown(Duration::from_secs(3)).unwrap(), Ended::CutOff);
     assert_eq!(scene.world.now() - start, Duration::from_secs(3));
     assert_eq!(logs[0].take(), ["made", "lost: the loop was shut down", "refused"]);
     assert_eq!(logs[1].take(), ["made", "data x", "refused", "lost: the loop was shut down", "refused"]);
@@ -272,4 +272,34 @@ fn e1_a_panic_in_the_last_turn_of_a_shutdown_leaves_no_stop_behind() {
     });
     scene.event_loop.run().unwrap();
     assert_eq!(log.take(), ["timer"]);
+}
+
+#[test]
+fn x3_an_end_says_whether_anything_was_cut_off() {
+    let mut scene = Scene::new();
+    let log = Log::default();
+    assert_eq!(scene.event_loop.drain(SECOND).unwrap(), Ended::Clean, "there is nobody");
+    // Closed in order, within its time.
+    scene.attach(&log, echo);
+    assert_eq!(scene.event_loop.shutdown(SECOND).unwrap(), Ended::Clean);
+    // It outlasts the drain, and is closed.
+    scene.attach(&log, echo);
+    assert_eq!(scene.event_loop.drain(SECOND).unwrap(), Ended::CutOff);
+    // One that a drain does not wait for takes nothing.
+    for (grace, ended) in [(SECOND, Ended::Clean), (Duration::ZERO, Ended::CutOff)] {
+        let (id, peer) = scene.attach(&log, echo);
+        scene.settle();
+        peer.set_room(0);
+        let mut context = scene.event_loop.context();
+        context.set_background(id, true);
+        context.connection(id).unwrap().write(b"not taken yet");
+        let (taker, world) = (peer.clone(), scene.world.clone());
+        scene.event_loop.context().call_later(SECOND / 2, move |_| {
+            taker.set_room(100);
+            world.event(&taker, Readiness::WRITABLE);
+        });
+        assert_eq!(scene.event_loop.shutdown(grace).unwrap(), ended);
+        scene.pass(SECOND);
+    }
+    assert_eq!(scene.event_loop.drain(SECOND).unwrap(), Ended::Clean, "nothing of it is left");
 }

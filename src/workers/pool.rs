@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::error::{cannot_start_thread, panic_message};
-use switchboard::{Completion, Context, TimerId, Transport, escape};
+use switchboard::{Completion, Context, Ended, TimerId, Transport, escape};
 
 /// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
 /// loop's thread, as Twisted's `deferToThread` and asyncio's `run_in_executor` do it.
@@ -269,20 +269,23 @@ impl WorkerPool {
     }
 
     /// Ends the pool, for all its clones: takes no more work, drops what has not begun, and waits for the threads to end,
-    /// at most `grace`. Returns whether all have; the others end when their work returns. Called by a thread of the pool,
-    /// it waits in vain for that one.
-    pub fn shutdown(&self, grace: Duration) -> bool {
+    /// at most `grace`. Returns [`CutOff`](Ended::CutOff) if some have not; those end when their work returns. Called by a
+    /// thread of the pool, it waits in vain for that one.
+    pub fn shutdown(&self, grace: Duration) -> Ended {
         let shared = &self.owners.shared;
         drop(shared.close());
         let waited = shared.ended.wait_timeout_while(shared.lock(), grace, |state| state.threads > 0);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
-            return false;
+            return Ended::CutOff;
         }
         let handles = mem::take(&mut state.handles);
         drop(state);
         // They have nothing left to do but to end.
-        handles.into_iter().all(|handle| handle.join().is_ok())
+        match handles.into_iter().all(|handle| handle.join().is_ok()) {
+            true => Ended::Clean,
+            false => Ended::CutOff,
+        }
     }
 }
 

@@ -330,7 +330,7 @@ fn handlers_of_one_request_return_after_it_and_the_next_client_waits() {
         second.set_nonblocking(false).unwrap();
         assert!(server.handle_request(Some(PATIENCE)).unwrap());
         assert_eq!(read_all(&mut second), b"ME\n");
-        assert!(server.shutdown(PATIENCE).unwrap());
+        assert!(server.shutdown(PATIENCE).unwrap().is_clean());
         assert!(TcpStream::connect(address).is_err());
     }
 }
@@ -363,7 +363,7 @@ fn handlers_of_one_request_do_not_begin_a_second_one() {
         let [mut first, mut second] = join(clients);
         assert!(server.handle_request(None).unwrap());
         // This waits for what has begun, so the second client has its answer if it was let in.
-        assert!(server.shutdown(PATIENCE).unwrap());
+        assert!(server.shutdown(PATIENCE).unwrap().is_clean());
         assert_eq!(read_all(&mut first), b"ME\n");
         assert_eq!(second.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
@@ -392,7 +392,7 @@ fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begu
         assert_eq!(read_all(&mut stream), b"TWO\n");
     });
     server.serve_forever().unwrap();
-    assert!(server.shutdown(PATIENCE).unwrap());
+    assert!(server.shutdown(PATIENCE).unwrap().is_clean());
     join(client);
 }
 
@@ -420,7 +420,7 @@ fn x3_one_more_stop_ends_the_wait_for_requests_at_once() {
     assert_eq!(server.in_progress(), 1);
     handle.stop();
     let start = Instant::now();
-    assert!(!server.shutdown(2 * PATIENCE).unwrap(), "it was not answered");
+    assert!(!server.shutdown(2 * PATIENCE).unwrap().is_clean(), "it was not answered");
     assert!(start.elapsed() < PATIENCE, "the grace was waited for");
     drop(silent);
 }
@@ -526,6 +526,6 @@ fn handlers_and_their_threads_leave_nothing_behind_after_many_requests() {
     });
     server.serve_forever().unwrap();
     join(clients);
-    assert!(server.shutdown(PATIENCE).unwrap(), "its threads have ended");
+    assert!(server.shutdown(PATIENCE).unwrap().is_clean(), "its threads have ended");
     assert_eq!(Arc::strong_count(&made), 1, "and what they held is dropped");
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use switchboard::{
-    AnyId, Completion, CompletionId, Context, EventLoop, Handle, LoopError, PanicPolicy, Protocol, TimerId,
+    AnyId, Completion, CompletionId, Context, Ended, EventLoop, Handle, LoopError, PanicPolicy, Protocol, TimerId,
 };
 
 #[test]
@@ -96,8 +96,8 @@ fn a_loop_is_turned_by_hand() {
     event_loop.run().unwrap();
     event_loop.context().drain(Duration::ZERO);
     assert!(event_loop.context().is_draining());
-    event_loop.drain(Duration::ZERO).unwrap();
-    event_loop.shutdown(Duration::ZERO).unwrap();
+    assert_eq!(event_loop.drain(Duration::ZERO).unwrap(), Ended::Clean);
+    assert!(event_loop.shutdown(Duration::ZERO).unwrap().is_clean());
     #[cfg(unix)]
     {
         use std::os::fd::{AsFd, AsRawFd};

@@ -26,5 +26,5 @@ fn work_is_done_elsewhere_and_answered_here() {
     assert!(cancelled.cancel(&mut event_loop.context()));
     event_loop.run_until_idle().unwrap();
     assert_eq!(*results.borrow(), [Ok(42), Err("it panicked: not today".to_owned())]);
-    assert!(pool.shutdown(Duration::from_secs(10)));
+    assert!(pool.shutdown(Duration::from_secs(10)).is_clean());
 }
