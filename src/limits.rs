@@ -150,7 +150,7 @@ limits! {
     queue_bytes_low / with_queue_bytes_low: usize = 16 * 1024,
     /// Whether a connection is not read from while its output is over the high mark, until it is at the low one.
     /// Default true. A protocol that waits for what its peer says meanwhile, such as acknowledgements that make room or
-    /// signs of life, turns it off: [`Timeout::ReadIdle`](crate::Timeout::ReadIdle) stands still while nothing is read.
+    /// signs of life, turns it off: [`Timeout::ReadIdle`](crate::Timeout::ReadIdle) does not run while nothing is read.
     pause_reading_over_high / with_pause_reading_over_high: bool = true,
     /// A write that finds more than this queued for its connection ends that connection (rule
     /// [W4](crate::guide::rules#w4)). Default 16 MiB.

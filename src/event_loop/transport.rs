@@ -268,7 +268,7 @@ impl Transport<'_> {
     /// Neither is the peer's end of stream. Pausing twice is pausing once.
     ///
     /// The socket is not read meanwhile, so the peer's end or a reset is not seen until reading goes on or a send fails.
-    /// [`Timeout::ReadIdle`] stands still, as does [`Timeout::Idle`] unless output is queued; [`Timeout::Total`],
+    /// [`Timeout::ReadIdle`] does not run, nor does [`Timeout::Idle`] unless output is queued; [`Timeout::Total`],
     /// [`Timeout::Handshake`] and timers run on.
     pub fn pause_reading(&mut self) {
         self.core.parts.pause_reading(self.id);

@@ -17,7 +17,7 @@ pub(crate) struct Idle {
     active: u64,
     /// Since when the peer is kept from sending; [`NOT`] if it is not.
     paused_ns: u64,
-    /// That of both timeouts. None while it stands still.
+    /// That of both timeouts. None while neither runs.
     pub(crate) timer: Option<Key>,
 }
 
