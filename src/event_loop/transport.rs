@@ -327,7 +327,7 @@ impl Transport<'_> {
     /// Sets how fast this connection is read from, in place of what its [`Limits`](crate::Limits) say; `None` is no limit.
     ///
     /// The peer is held back by TCP itself, as by [`pause_reading`](Transport::pause_reading); meanwhile an idle timeout
-    /// stands still. Reading goes on by a timer, at most a hundred times a second.
+    /// does not run. Reading goes on by a timer, at most a hundred times a second.
     pub fn set_read_rate(&mut self, rate: Option<Rate>) {
         self.core.parts.set_read_rate(self.id, rate);
     }
