@@ -240,23 +240,11 @@ fn heed_failure(core: &mut Core, id: Id) -> bool {
     let failure = chain.and_then(|chain| chain.said.failure.take());
     let has_failed = failure.is_some();
     if let Some(failure) = failure {
-        fail(core, id, CloseReason::of_protocol(failure));
+        // What it has put down still goes out, and what it has not taken does not.
+        core.offer_withheld(id);
+        core.parts.close_for(id, CloseReason::of_protocol(failure));
     }
     has_failed
-}
-
-/// A filter has found that the connection must end. What it has put down still goes out (Y4).
-fn fail(core: &mut Core, id: Id, reason: CloseReason) {
-    core.offer_withheld(id);
-    core.parts.queue_share(id);
-    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
-    if let Some(chain) = connection.chain_mut() {
-        chain.fail();
-    }
-    core.parts
-        .outbox
-        .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
-    core.parts.close_for(id, reason);
 }
 
 // Going out.

@@ -105,11 +105,6 @@ impl Chain {
         self.state == State::Failed
     }
 
-    /// From here on none of them is called.
-    pub(crate) fn fail(&mut self) {
-        self.state = State::Failed;
-    }
-
     /// Returns whether no filter is left, nor anything between them.
     pub(crate) fn is_dissolved(&self) -> bool {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()

@@ -122,3 +122,41 @@ fn y6_a_connection_that_is_not_established_takes_none() {
         assert!(!transport.set_filter(Sealed::client(KEY, 100)));
     });
 }
+
+#[test]
+fn y6_input_is_left_too_where_it_was_held_back_by_what_the_callback_wrote() {
+    let act = |event: Event<'_>, transport: &mut Transport<'_>| {
+        if let Event::Data(data) = event {
+            transport.write(&[b'x'; 5000]);
+            assert!(!transport.is_reading());
+            transport.set_filter(Sealed::server(KEY, 100));
+            return data.len() - 5;
+        }
+        by_default(&event, transport)
+    };
+    let limits = Limits::default().with_queue_bytes_high(100).with_queue_bytes_low(50);
+    for bytes in [&b"inject"[..], b"eject"] {
+        let mut wire = Wire::new(limits.clone(), |listen| listen, act);
+        let mut peer = wire.peer();
+        wire.send(&mut peer, bytes);
+        let log = wire.log.take();
+        assert!(log.last().unwrap().starts_with("lost: protocol error: bytes came before"), "{log:?}");
+    }
+}
+
+#[test]
+fn y4_our_half_ends_after_the_handshake_where_it_was_asked_to_before() {
+    let mut wire = plain(|event, transport| {
+        if let Event::Data(b"START") = event {
+            transport.set_filter(Sealed::server(KEY, 100));
+            transport.shutdown_write();
+        }
+        stays(event, transport)
+    });
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"START");
+    assert_eq!((peer.read(), peer.saw_end()), (vec![], false));
+    wire.send(&mut peer, &[b"H\0", &record(b"hello")[..], b"E"].concat());
+    assert_eq!((peer.read(), peer.saw_end()), (vec![b'S', KEY, b'E'], true));
+    assert_eq!(wire.log.take(), ["made", "data START", "data hello", "eof", "lost: closed by the peer"]);
+}
