@@ -126,7 +126,7 @@ impl fmt::Display for EndpointError {
             EndpointError::Mode(text) => (text, "is no mode: give an octal number up to 777"),
             EndpointError::Option(text) => (text, "is one too many, or no option here"),
         };
-        write!(f, "\"{}\" {why}", escape(text.as_bytes()))
+        fmt::write(f, format_args!("\"{}\" {why}", escape(text.as_bytes())))
     }
 }
 
@@ -265,7 +265,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Tcp(address) => write!(f, "tcp:{address}"),
+            Kind::Tcp(address) => fmt::write(f, format_args!("tcp:{address}")),
             #[cfg(unix)]
             Kind::Unix(address, mode) => {
                 f.write_str("unix:")?;
@@ -284,7 +284,7 @@ impl fmt::Display for Endpoint {
                     // Nothing can be listened on at others, and nothing is parsed as one of them.
                     _ => {}
                 }
-                mode.map_or(Ok(()), |mode| write!(f, ":mode={mode:o}"))
+                mode.map_or(Ok(()), |mode| fmt::write(f, format_args!(":mode={mode:o}")))
             }
             #[cfg(unix)]
             Kind::Systemd(name) => {

@@ -216,7 +216,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => what,
             CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
             CloseReason::Overconsumed { consumed, given } => {
-                return write!(f, "data_received answered {consumed} bytes consumed of {given}");
+                return fmt::write(f, format_args!("data_received answered {consumed} bytes consumed of {given}"));
             }
             CloseReason::Panic(message) => return write_caused(f, "a callback panicked", message),
             CloseReason::Detached => "detached from the loop",
@@ -263,7 +263,7 @@ impl fmt::Display for ConnectError {
         f.write_str(text)?;
         let mut before = ": ";
         for (address, error) in tried {
-            write!(f, "{before}{address}: {error}")?;
+            fmt::write(f, format_args!("{before}{address}: {error}"))?;
             before = "; ";
         }
         Ok(())
@@ -341,7 +341,7 @@ impl Error for NotReached {}
 
 /// Writes what happened, and why: compiled once for all that say so.
 pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn fmt::Display) -> fmt::Result {
-    write!(f, "{text}: {cause}")
+    fmt::write(f, format_args!("{text}: {cause}"))
 }
 
 /// Why the loop itself refused something, as `listen`, `connect` and `attach` do: it is inside the [`io::Error`] that they

@@ -124,7 +124,7 @@ impl fmt::Debug for Due {
             Due::Once(_) => "Once",
             Due::Every(_) => "Every",
             Due::Of(purpose, ..) => return purpose.fmt(f),
-            Due::Own(key, ..) => return write!(f, "Own({key})"),
+            Due::Own(key, ..) => return fmt::write(f, format_args!("Own({key})")),
             Due::RateGroup(_) => "RateGroup",
             Due::Shutdown => "Shutdown",
             Due::Decay => "Decay",
