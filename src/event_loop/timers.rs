@@ -168,7 +168,7 @@ impl Core {
         match due {
             Due::Once(once) => {
                 self.parts.counters.timers_fired += 1;
-                self.guard("a timer", |core| (once.call)(&mut Context::new(core)));
+                self.guard_call("a timer", once.call);
             }
             Due::Of(purpose, slot, generation) => {
                 let id = Id { slot, generation };

@@ -162,7 +162,7 @@ impl Handle {
     ///
     /// With `id` given back: the queue is full, or the loop is gone.
     pub fn close(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
-        self.shared.mailbox.push(id, Command::Close)
+        self.ask(id, Command::Close)
     }
 
     /// Aborts a connection, like [`Transport::abort`](crate::Transport::abort): by a reset, and what is queued is
@@ -172,7 +172,11 @@ impl Handle {
     ///
     /// With `id` given back: the queue is full, or the loop is gone.
     pub fn abort(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
-        self.shared.mailbox.push(id, Command::Abort)
+        self.ask(id, Command::Abort)
+    }
+
+    fn ask(&self, id: ConnectionId, command: fn(ConnectionId) -> Command) -> Result<(), PostError<ConnectionId>> {
+        self.shared.mailbox.push(id, command)
     }
 
     /// Lets [`run`](crate::EventLoop::run) return after its current turn, or at once when it is called next.
@@ -205,7 +209,7 @@ impl Handle {
 
     /// Queues what is bounded otherwise.
     fn order(&self, command: Command) {
-        // A loop that is gone has ended already.
+        // A loop that is gone has ended already, and its calls and listeners with it.
         let _ = self.shared.mailbox.push_below(usize::MAX, command, |command| command);
     }
 
@@ -234,15 +238,13 @@ impl Handle {
 
     /// No value will come.
     pub(crate) fn complete_without(&self, id: CompletionId) {
-        // Where the loop is gone, so is the call.
-        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Completed(id, None));
+        self.order(Command::Completed(id, None));
     }
 
     /// A listener was fed, or the one that feeds others may go on. Beyond the bound on commands: of each listener there is
     /// one at most.
     pub(crate) fn look_again(&self, id: ListenerId) {
-        // Where the loop is gone, so is the listener.
-        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::LookAgain(id));
+        self.order(Command::LookAgain(id));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.
