@@ -167,6 +167,10 @@ impl Listen {
         self
     }
 
+    fn of(target: Target) -> Listen {
+        Listen::new(vec![target])
+    }
+
     fn new(targets: Vec<Target>) -> Listen {
         Listen { targets, limits: None, backlog: None, refusal: Vec::new(), shares_port: false }
     }
@@ -174,7 +178,7 @@ impl Listen {
     /// One that fails by `Unsupported`. Not part of the public interface.
     #[doc(hidden)]
     pub fn unsupported(why: &'static str) -> Listen {
-        Listen::new(vec![Target::Refused(io::ErrorKind::Unsupported, why)])
+        Listen::of(Target::Refused(io::ErrorKind::Unsupported, why))
     }
 
     #[cfg(feature = "workers")]
@@ -250,7 +254,7 @@ impl Target {
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Listen {
-        Listen::new(vec![Target::Inet(address)])
+        Listen::of(Target::Inet(address))
     }
 }
 
@@ -284,20 +288,20 @@ impl From<Address> for Listen {
 
 impl From<TcpListener> for Listen {
     fn from(listener: TcpListener) -> Listen {
-        Listen::new(vec![Target::Tcp(listener)])
+        Listen::of(Target::Tcp(listener))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixAddress> for Listen {
     fn from(address: UnixAddress) -> Listen {
-        Listen::new(vec![Target::Unix(address, None)])
+        Listen::of(Target::Unix(address, None))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixListener> for Listen {
     fn from(listener: UnixListener) -> Listen {
-        Listen::new(vec![Target::UnixSocket(listener)])
+        Listen::of(Target::UnixSocket(listener))
     }
 }

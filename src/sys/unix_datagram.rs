@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::options::{SEND_FLAGS, set_no_sigpipe};
@@ -44,12 +43,8 @@ impl UnixDatagram {
         Ok(datagram)
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
-        registry.register(&mut self.socket, Token(token), Interest::READABLE)
-    }
-
-    pub(super) fn reregister(&mut self, registry: &Registry, token: usize, interest: Interest) -> io::Result<()> {
-        registry.reregister(&mut self.socket, Token(token), interest)
+    pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+        &mut self.socket
     }
 
     pub(super) fn connect(&mut self, address: &Address) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::event_loop::Value;
 use crate::sys::Waker;
 use crate::threads::mailbox::{Mailbox, PostError, Wake};
+use crate::time::ns_of;
 use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
@@ -77,7 +78,7 @@ impl Order {
 
     /// Returns whether a command is to be queued for it.
     fn add(&self, grace: Duration) -> bool {
-        let grace_ns = u64::try_from(grace.as_nanos()).unwrap_or(NOT_ORDERED).min(NOT_ORDERED - 1);
+        let grace_ns = ns_of(grace).min(NOT_ORDERED - 1);
         self.grace_ns.fetch_min(grace_ns, Ordering::AcqRel) == NOT_ORDERED
     }
 
