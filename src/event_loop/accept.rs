@@ -326,10 +326,11 @@ impl Parts {
             None => self.admission.take_orphaned_rest(),
         };
         let listener = self.slots.listener(id).filter(|listener| is_capped && !listener.refusal.is_empty());
-        match (rest, listener) {
-            (Some((_, unsent)), _) if !unsent.is_empty() => socket.reset(),
-            (_, None) => drop(socket),
-            (_, Some(listener)) => {
+        let has_unsent = rest.is_some_and(|(_, unsent)| !unsent.is_empty());
+        match listener {
+            _ if has_unsent => socket.reset(),
+            None => drop(socket),
+            Some(listener) => {
                 let (refused, limits) = (&mut self.admission.refused, &listener.settings.limits);
                 if let Some(until) = refused.tell(socket, &listener.refusal, limits, self.time.now()) {
                     match refused.timer {

@@ -151,11 +151,7 @@ impl Parts {
         peer: Option<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<Id> {
-        let connected = socket.and_then(|mut socket| match &peer {
-            Some(peer) => socket.connect(peer).map(|()| socket),
-            None => Ok(socket),
-        });
-        let socket = match connected {
+        let socket = match connected(socket, &peer) {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
@@ -294,4 +290,12 @@ impl Parts {
     pub(super) fn datagram_close_timed_out(&mut self, id: Id) {
         self.finish_datagram(id, Some(CloseReason::Timeout(Timeout::Close)));
     }
+}
+
+fn connected(socket: io::Result<sys::Datagram>, peer: &Option<Address>) -> io::Result<sys::Datagram> {
+    let mut socket = socket?;
+    if let Some(peer) = peer {
+        socket.connect(peer)?;
+    }
+    Ok(socket)
 }

@@ -350,7 +350,7 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let ending = connection.ending_record();
         if ending.timer.is_none() {
-            ending.blocked_ns.get_or_insert(now_ns);
+            ending.blocked_ns = ending.blocked_ns.or(Some(now_ns));
             let close_timeout = connection.settings.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =

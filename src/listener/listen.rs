@@ -111,7 +111,7 @@ impl Listen {
         let mut has_path = false;
         for target in &mut self.targets {
             if let Target::Unix(UnixAddress::Path(_), of_path) = target {
-                of_path.get_or_insert(mode);
+                *of_path = of_path.or(Some(mode));
                 has_path = true;
             }
         }

@@ -1,14 +1,12 @@
 //! A Unix datagram socket.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::options::{SEND_FLAGS, set_no_sigpipe};
-use super::unix_address::unix_address;
+use super::unix_address::{named, unix_address};
 use super::unix_path::{Inode, bind_to_path};
 use crate::{Address, UnixAddress};
 
@@ -94,13 +92,5 @@ fn destination(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Unix(address) => named(address),
         Address::Inet(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix address")),
-    }
-}
-
-fn named(address: &UnixAddress) -> io::Result<SockAddr> {
-    match address {
-        UnixAddress::Path(path) => SockAddr::unix(path),
-        UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
-        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
     }
 }
