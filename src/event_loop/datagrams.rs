@@ -106,7 +106,7 @@ impl Core {
             // Looked up each time: what is left when a callback has closed it is told at its end.
             let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
             let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
-            self.tell_datagram_error(id, &error);
+            tell_error(self, id, &error);
         }
         if let Some(mark) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
             self.call_datagram(id, &mut |protocol, transport| match mark {
@@ -116,17 +116,13 @@ impl Core {
         }
     }
 
-    fn tell_datagram_error(&mut self, id: Id, error: &DatagramError) {
-        self.call_datagram(id, &mut |protocol, transport| protocol.error_received(transport, error));
-    }
-
     /// Phase: losses, of datagram sockets.
     pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
         let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
         if datagram.made {
             // Nobody takes for sent what was not (U1).
             while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
-                self.tell_datagram_error(id, &error);
+                tell_error(self, id, &error);
             }
             log::debug!("datagram socket {id} is lost: {reason}");
             let mut reason = Some(reason);
@@ -141,6 +137,10 @@ impl Core {
         }
         self.parts.work.free(id);
     }
+}
+
+fn tell_error(core: &mut Core, id: Id, error: &DatagramError) {
+    core.call_datagram(id, &mut |protocol, transport| protocol.error_received(transport, error));
 }
 
 impl Parts {
@@ -292,6 +292,7 @@ impl Parts {
     }
 }
 
+/// Connects a socket to its peer, if it has one.
 fn connected(socket: io::Result<sys::Datagram>, peer: &Option<Address>) -> io::Result<sys::Datagram> {
     let mut socket = socket?;
     if let Some(peer) = peer {

@@ -1,6 +1,5 @@
 //! What the loop does by the clock: timers, waits, deadlines.
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
@@ -115,23 +114,6 @@ impl Awaited for Due {
             _ => return false,
         }
         true
-    }
-}
-
-impl fmt::Debug for Due {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Due::Once(_) => "Once",
-            Due::Every(_) => "Every",
-            Due::Of(purpose, ..) => return purpose.fmt(f),
-            Due::Own(key, ..) => return fmt::write(f, format_args!("Own({key})")),
-            Due::RateGroup(_) => "RateGroup",
-            Due::Shutdown => "Shutdown",
-            Due::Decay => "Decay",
-            Due::Confirm => "Confirm",
-            Due::Read => "Read",
-            Due::Refused => "Refused",
-        })
     }
 }
 
