@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Connection, Flag, Handover};
 use crate::CloseReason;
+use crate::filter::chain::Chain;
 use crate::ids::Id;
 use crate::rate::{Rate, ReadRate};
 use crate::reason::Timeout;
@@ -23,6 +24,8 @@ pub(crate) struct Extras {
     pub(crate) own: Own,
     /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
+    /// What stands between its socket and its protocol.
+    pub(crate) chain: Option<Box<Chain>>,
 }
 
 /// A timeout that nothing resets: its timer, and how long it is.
