@@ -158,10 +158,11 @@ impl fmt::Display for UnixAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             UnixAddress::Unnamed => f.write_str("unix:(unnamed)"),
-            UnixAddress::Path(path) => {
-                write!(f, "unix:{}", crate::escape(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())))
-            }
-            UnixAddress::Abstract(name) => write!(f, "unix:@{}", crate::escape(name)),
+            UnixAddress::Path(path) => fmt::write(
+                f,
+                format_args!("unix:{}", crate::escape(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))),
+            ),
+            UnixAddress::Abstract(name) => fmt::write(f, format_args!("unix:@{}", crate::escape(name))),
         }
     }
 }

@@ -126,7 +126,7 @@ impl fmt::Display for EndpointError {
             EndpointError::Mode(text) => (text, "is no mode: give an octal number up to 777"),
             EndpointError::Option(text) => (text, "is one too many, or no option here"),
         };
-        write!(f, "\"{}\" {why}", escape(text.as_bytes()))
+        fmt::write(f, format_args!("\"{}\" {why}", escape(text.as_bytes())))
     }
 }
 
@@ -232,40 +232,53 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('\\') {
         bytes.extend_from_slice(before.as_bytes());
-        let unknown = || EndpointError::Escape(format!("\\{}", behind.chars().take(8).collect::<String>()));
-        let mut characters = behind.chars();
-        let character = characters.next().ok_or_else(unknown)?;
-        rest = characters.as_str();
-        match character {
-            ':' | '=' | '@' | '\\' => bytes.push(character as u8),
-            'n' => bytes.push(b'\n'),
-            'r' => bytes.push(b'\r'),
-            't' => bytes.push(b'\t'),
-            'x' => {
-                let digits = rest.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-                let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                bytes.push(byte.ok_or_else(unknown)?);
-                rest = &rest[2..];
-            }
-            'u' => {
-                let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-                let (digits, behind) = braced.ok_or_else(unknown)?;
-                let code = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
-                let character = code.and_then(char::from_u32).ok_or_else(unknown)?;
-                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = behind;
-            }
-            _ => return Err(unknown()),
-        }
+        let Some(behind_escape) = read_escape(behind, &mut bytes) else {
+            let begin: String = behind.chars().take(8).collect();
+            return Err(EndpointError::Escape(format!("\\{begin}")));
+        };
+        rest = behind_escape;
     }
     bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
 }
 
+/// Reads one escape, whose backslash is gone, and returns what follows it. `None` if it means nothing.
+#[cfg(unix)]
+fn read_escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
+    let mut characters = text.chars();
+    let character = characters.next()?;
+    let rest = characters.as_str();
+    match character {
+        ':' | '=' | '@' | '\\' => bytes.push(character as u8),
+        'n' => bytes.push(b'\n'),
+        'r' => bytes.push(b'\r'),
+        't' => bytes.push(b'\t'),
+        'x' => {
+            let (digits, rest) = rest.split_at_checked(2)?;
+            bytes.push(hexadecimal(digits)? as u8);
+            return Some(rest);
+        }
+        'u' => {
+            let (digits, rest) = rest.strip_prefix('{')?.split_once('}')?;
+            let character = char::from_u32(hexadecimal(digits)?)?;
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(rest);
+        }
+        _ => return None,
+    }
+    Some(rest)
+}
+
+#[cfg(unix)]
+fn hexadecimal(digits: &str) -> Option<u32> {
+    // `from_str_radix` takes a sign.
+    if digits.starts_with('+') { None } else { u32::from_str_radix(digits, 16).ok() }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Tcp(address) => write!(f, "tcp:{address}"),
+            Kind::Tcp(address) => fmt::write(f, format_args!("tcp:{address}")),
             #[cfg(unix)]
             Kind::Unix(address, mode) => {
                 f.write_str("unix:")?;
@@ -284,7 +297,7 @@ impl fmt::Display for Endpoint {
                     // Nothing can be listened on at others, and nothing is parsed as one of them.
                     _ => {}
                 }
-                mode.map_or(Ok(()), |mode| write!(f, ":mode={mode:o}"))
+                mode.map_or(Ok(()), |mode| fmt::write(f, format_args!(":mode={mode:o}")))
             }
             #[cfg(unix)]
             Kind::Systemd(name) => {
@@ -298,7 +311,13 @@ impl fmt::Display for Endpoint {
 #[cfg(unix)]
 fn write_field(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     // The escapes themselves have no colon in them.
-    f.write_str(&escape(bytes).to_string().replace(':', "\\:"))
+    for character in escape(bytes).to_string().chars() {
+        if character == ':' {
+            f.write_char('\\')?;
+        }
+        f.write_char(character)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl fmt::Display for Escaped<'_> {
                 write_char(f, character)?;
             }
             for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
+                fmt::write(f, format_args!("\\x{byte:02x}"))?;
             }
         }
         Ok(())
@@ -45,8 +45,8 @@ fn write_char(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
         '\r' => f.write_str("\\r"),
         '\t' => f.write_str("\\t"),
         ' '..='~' => f.write_char(character),
-        '\0'..='\x7f' => write!(f, "\\x{:02x}", u32::from(character)),
-        _ if is_deceptive(character) => write!(f, "\\u{{{:x}}}", u32::from(character)),
+        '\0'..='\x7f' => fmt::write(f, format_args!("\\x{:02x}", u32::from(character))),
+        _ if is_deceptive(character) => fmt::write(f, format_args!("\\u{{{:x}}}", u32::from(character))),
         _ => f.write_char(character),
     }
 }

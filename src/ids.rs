@@ -48,8 +48,8 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (of, count) = (self.0 >> COUNT_BITS, self.0 & ((1 << COUNT_BITS) - 1));
         match of {
-            0 => write!(f, "{count}"),
-            of => write!(f, "{count}@{of}"),
+            0 => fmt::write(f, format_args!("{count}")),
+            of => fmt::write(f, format_args!("{count}@{of}")),
         }
     }
 }
@@ -84,7 +84,7 @@ pub(crate) fn slot_of(token: usize) -> usize {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, Shown(self.generation.get()))
+        fmt::write(f, format_args!("{}.{}", self.slot, Shown(self.generation.get())))
     }
 }
 
@@ -101,13 +101,13 @@ macro_rules! public_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($short, "{}"), self.0)
+                fmt::write(f, format_args!(concat!($short, "{}"), self.0))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
+                fmt::write(f, format_args!(concat!(stringify!($name), "({})"), self.0))
             }
         }
     };
@@ -150,7 +150,7 @@ pub struct TimerId(pub(crate) crate::time::heap::Key);
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TimerId({})", Shown(self.0.created.get()))
+        fmt::write(f, format_args!("TimerId({})", Shown(self.0.created.get())))
     }
 }
 

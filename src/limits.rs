@@ -20,10 +20,18 @@ pub enum WhenFull {
 macro_rules! limits {
     ($(#[$of:meta])* $type:ident: $($(#[$doc:meta])* $name:ident / $with:ident: $kind:ty = $default:expr,)*) => {
         $(#[$of])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct $type {
             $($(#[$doc])* pub $name: $kind,)*
+        }
+
+        // Not derived: that is inlined, one field after the other, wherever these are cloned.
+        impl Clone for $type {
+            #[inline(never)]
+            fn clone(&self) -> $type {
+                $type { $($name: self.$name.clone(),)* }
+            }
         }
 
         impl Default for $type {

@@ -223,7 +223,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
             CloseReason::Truncated => "cut off before the end that it has to have",
             CloseReason::Overconsumed { consumed, given } => {
-                return write!(f, "data_received answered {consumed} bytes consumed of {given}");
+                return fmt::write(f, format_args!("data_received answered {consumed} bytes consumed of {given}"));
             }
             CloseReason::Panic(message) => return write_caused(f, "a callback panicked", message),
             CloseReason::Detached => "detached from the loop",
@@ -286,7 +286,7 @@ impl fmt::Display for ConnectError {
         f.write_str(text)?;
         let mut before = ": ";
         for (address, error) in tried {
-            write!(f, "{before}{address}: {error}")?;
+            fmt::write(f, format_args!("{before}{address}: {error}"))?;
             before = "; ";
         }
         Ok(())
@@ -323,7 +323,9 @@ pub enum ListenerError {
 impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, error) = match self {
-            ListenerError::Handshake(peer, reason) => return write!(f, "the handshake with {peer} failed: {reason}"),
+            ListenerError::Handshake(peer, reason) => {
+                return fmt::write(f, format_args!("the handshake with {peer} failed: {reason}"));
+            }
             ListenerError::Overloaded(error) => ("cannot accept now, trying again", error),
             ListenerError::Failed(error) => ("accept failed, trying again", error),
             ListenerError::Closed(error) => ("the listener is of no more use and was closed", error),
@@ -369,7 +371,7 @@ impl Error for NotReached {}
 
 /// Writes what happened, and why: compiled once for all that say so.
 pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn fmt::Display) -> fmt::Result {
-    write!(f, "{text}: {cause}")
+    fmt::write(f, format_args!("{text}: {cause}"))
 }
 
 /// Why the loop itself refused something, as `listen`, `connect` and `attach` do: it is inside the [`io::Error`] that they

@@ -167,20 +167,19 @@ impl Connector {
     }
 
     /// Why it failed; `reason` where a call has ended it.
-    pub(crate) fn into_error(self, reason: CloseReason) -> ConnectError {
-        self.failed.unwrap_or(ConnectError::Cancelled(reason))
+    pub(crate) fn into_error(mut self, reason: CloseReason) -> ConnectError {
+        self.failed.take().unwrap_or(ConnectError::Cancelled(reason))
     }
 
     /// Why it failed, for a caller of `connect` that is told at once. A single error is given as it is.
     pub(crate) fn into_io_error(mut self) -> io::Error {
-        match self.failures.pop() {
-            Some((_, error)) if self.failures.is_empty() => error,
-            Some(last) => {
-                let kind = last.1.kind();
-                self.failures.push(last);
-                io::Error::new(kind, ConnectError::Failed(self.failures))
+        match self.failures.len() {
+            1 => self.failures.remove(0).1,
+            2.. => {
+                let kind = self.failures[self.failures.len() - 1].1.kind();
+                io::Error::new(kind, ConnectError::Failed(std::mem::take(&mut self.failures)))
             }
-            None => io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to"),
+            0 => io::Error::new(io::ErrorKind::InvalidInput, "there is no address to connect to"),
         }
     }
 }

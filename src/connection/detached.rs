@@ -67,6 +67,7 @@ pub struct DetachedParts<S> {
 pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 
 impl Detached {
+    #[inline(never)]
     pub(crate) fn new(stream: Stream, peer: Option<Address>, unread: Vec<u8>, unsent: Vec<u8>) -> Detached {
         Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent }
     }

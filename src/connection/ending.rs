@@ -1,6 +1,7 @@
 //! The end of a connection: how it is begun, and how the socket is closed.
 
 use std::io;
+use std::time::Duration;
 
 use super::writing::MUCH_SENT_BYTES;
 use super::{Connection, Event, Flag, Handover, Note, State};
@@ -9,6 +10,7 @@ use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
 use crate::connection::output::{Piece, Pool};
 use crate::sys::Stream;
+use crate::time::ns_of;
 
 impl Connection {
     /// `close`: what is queued goes out, then it ends. Returns whether this began it; not where there is nothing to flush to.
@@ -67,8 +69,7 @@ impl Connection {
         let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
         let limits = &self.settings.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
-        let in_all =
-            limits.flush_timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        let in_all = ns_of(limits.flush_timeout.unwrap_or(Duration::MAX));
         Some(taken_ns.saturating_add(self.patience_ns(limits.close_timeout)).min(blocked_ns.saturating_add(in_all)))
     }
 

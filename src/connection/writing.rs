@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, READ_BYTES_MAX, Sent, State};
 use crate::connection::output::{CHUNK_OVERHEAD_BYTES, GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
+use crate::time::ns_of;
 
 /// How much was queued, and how much had gone out, before something was written or sent.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +164,7 @@ impl Connection {
     /// that takes anything again comes when the peer has taken 66,660 bytes since the buffers were full, the next one after
     /// 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the time.
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let timeout_ns = ns_of(timeout);
         match self.bytes_sent >= MUCH_SENT_BYTES && self.notes.has(Note::Coarse) {
             true => timeout_ns.saturating_mul(2),
             false => timeout_ns,

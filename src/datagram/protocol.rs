@@ -107,10 +107,12 @@ pub enum DatagramError {
 impl fmt::Display for DatagramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, error) = match self {
-            DatagramError::Send { to: Some(to), error } => return write!(f, "cannot send to {to}: {error}"),
+            DatagramError::Send { to: Some(to), error } => {
+                return fmt::write(f, format_args!("cannot send to {to}: {error}"));
+            }
             DatagramError::Send { to: None, error } => ("cannot send", error),
             DatagramError::Socket(error) => ("error of the socket", error),
-            DatagramError::Dropped(count) => return write!(f, "{count} datagrams dropped unsent"),
+            DatagramError::Dropped(count) => return fmt::write(f, format_args!("{count} datagrams dropped unsent")),
         };
         write_caused(f, text, error)
     }

@@ -5,6 +5,7 @@ use std::io;
 
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use super::{Core, Parts, filtering};
 use crate::connection::Connection;
 use crate::ids::Id;
@@ -31,7 +32,7 @@ impl Core {
         match self.parts.slots.listener_mut(id) {
             Some(listener) => listener.factory = Some(factory),
             // It has closed its own listener.
-            None => self.drop_guarded(factory),
+            None => self.drop_guarded(Discarded::Factory(factory)),
         }
     }
 
@@ -124,11 +125,16 @@ impl Core {
     /// Gives an accepted connection to who takes them in place of the factory.
     #[cold]
     fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
-        self.guard("who takes accepted connections", |core| receiver(&mut Context::new(core), connection));
+        let mut connection = Some(connection);
+        let _ = self.guard_each("who takes accepted connections", &mut |core| {
+            if let Some(connection) = connection.take() {
+                receiver(&mut Context::new(core), connection);
+            }
+        });
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),
             // It was replaced, or its listener closed.
-            _ => self.drop_guarded(receiver),
+            _ => self.drop_guarded(Discarded::AcceptHook(receiver)),
         }
     }
 
@@ -186,7 +192,7 @@ impl Core {
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
             // It was replaced, or its listener closed.
-            _ => self.drop_guarded(hook),
+            _ => self.drop_guarded(Discarded::Hook(hook)),
         }
     }
 }
@@ -338,10 +344,11 @@ impl Parts {
             None => self.admission.take_orphaned_rest(),
         };
         let listener = self.slots.listener(id).filter(|listener| is_capped && !listener.refusal.is_empty());
-        match (rest, listener) {
-            (Some((_, unsent)), _) if !unsent.is_empty() => socket.reset(),
-            (_, None) => drop(socket),
-            (_, Some(listener)) => {
+        let has_unsent = rest.is_some_and(|(_, unsent)| !unsent.is_empty());
+        match listener {
+            _ if has_unsent => socket.reset(),
+            None => drop(socket),
+            Some(listener) => {
                 let (refused, limits) = (&mut self.admission.refused, &listener.settings.limits);
                 if let Some(until) = refused.tell(socket, &listener.refusal, limits, self.time.now()) {
                     match refused.timer {

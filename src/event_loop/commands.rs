@@ -96,9 +96,7 @@ impl Core {
 
     fn run_command(&mut self, command: Command) {
         match command {
-            Command::Call(call) => {
-                self.guard("a posted closure", |core| call(&mut Context::new(core)));
-            }
+            Command::Call(call) => self.guard_call("a posted closure", call),
             Command::Write(id, data) => self.parts.write(id.0, Piece::Owned(data)),
             Command::Close(id) => {
                 if let Some(mut transport) = Context::new(self).connection(id) {

@@ -11,7 +11,10 @@ use crate::datagram::{DatagramSocket, Mark, Receive, Sending};
 use crate::ids::Id;
 use crate::reason::Timeout;
 use crate::sys::{self, deadline_after};
-use crate::{Address, CloseReason, DatagramProtocol, DatagramTransport};
+use crate::{Address, CloseReason, DatagramError, DatagramProtocol, DatagramTransport};
+
+/// How a datagram protocol is called.
+type Callback<'a> = &'a mut dyn FnMut(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>);
 
 impl Core {
     /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
@@ -20,7 +23,7 @@ impl Core {
         let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
         if !std::mem::replace(&mut datagram.made, true) {
             log::debug!("datagram socket {id} is made");
-            self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
+            self.call_datagram(id, &mut |protocol, transport| protocol.connection_made(transport));
         }
         let goes_on = self.parts.flush_datagram(id);
         self.receive_whole(id, buffer);
@@ -28,21 +31,7 @@ impl Core {
         self.parts.finish_serving_datagram(id, goes_on);
     }
 
-    fn call_datagram(&mut self, id: Id, callback: impl FnOnce(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>)) {
-        let mut callback = Some(callback);
-        self.call_each_datagram(id, &mut |protocol, transport| {
-            if let Some(callback) = callback.take() {
-                callback(protocol, transport);
-            }
-        });
-    }
-
-    /// What `call_datagram` does, compiled once for all callbacks.
-    fn call_each_datagram(
-        &mut self,
-        id: Id,
-        callback: &mut dyn FnMut(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>),
-    ) {
+    fn call_datagram(&mut self, id: Id, callback: Callback<'_>) {
         let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
         let Some(mut protocol) = protocol else { return };
         let called = self.guard_each("a datagram protocol", &mut |core| {
@@ -103,7 +92,7 @@ impl Core {
     fn deliver_datagram(&mut self, id: Id, data: &[u8], from: &Address, truncated: bool) {
         self.parts.counters.datagrams_received += 1;
         self.parts.counters.datagrams_truncated += u64::from(truncated);
-        self.call_datagram(id, |protocol, transport| match truncated {
+        self.call_datagram(id, &mut |protocol, transport| match truncated {
             false => protocol.datagram_received(transport, data, from),
             true => protocol.datagram_truncated(transport, data, from),
         });
@@ -117,12 +106,13 @@ impl Core {
             // Looked up each time: what is left when a callback has closed it is told at its end.
             let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
             let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
-            self.call_datagram(id, |protocol, transport| protocol.error_received(transport, &error));
+            tell_error(self, id, &error);
         }
-        match self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
-            Some(Mark::Pause) => self.call_datagram(id, |protocol, transport| protocol.pause_writing(transport)),
-            Some(Mark::Resume) => self.call_datagram(id, |protocol, transport| protocol.resume_writing(transport)),
-            None => {}
+        if let Some(mark) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
+            self.call_datagram(id, &mut |protocol, transport| match mark {
+                Mark::Pause => protocol.pause_writing(transport),
+                Mark::Resume => protocol.resume_writing(transport),
+            });
         }
     }
 
@@ -132,15 +122,25 @@ impl Core {
         if datagram.made {
             // Nobody takes for sent what was not (U1).
             while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
-                self.call_datagram(id, |protocol, transport| protocol.error_received(transport, &error));
+                tell_error(self, id, &error);
             }
             log::debug!("datagram socket {id} is lost: {reason}");
-            self.call_datagram(id, |protocol, transport| protocol.connection_lost(transport, reason));
+            let mut reason = Some(reason);
+            self.call_datagram(id, &mut |protocol, transport| {
+                if let Some(reason) = reason.take() {
+                    protocol.connection_lost(transport, reason);
+                }
+            });
         }
-        let protocol = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take());
-        self.drop_guarded(protocol);
+        if let Some(protocol) = self.parts.slots.datagram_mut(id).and_then(|datagram| datagram.protocol.take()) {
+            self.drop_guarded(Discarded::DatagramProtocol(protocol));
+        }
         self.parts.work.free(id);
     }
+}
+
+fn tell_error(core: &mut Core, id: Id, error: &DatagramError) {
+    core.call_datagram(id, &mut |protocol, transport| protocol.error_received(transport, error));
 }
 
 impl Parts {
@@ -151,11 +151,7 @@ impl Parts {
         peer: Option<Address>,
         protocol: Box<dyn DatagramProtocol>,
     ) -> io::Result<Id> {
-        let connected = socket.and_then(|mut socket| match &peer {
-            Some(peer) => socket.connect(peer).map(|()| socket),
-            None => Ok(socket),
-        });
-        let socket = match connected {
+        let socket = match connected(socket, &peer) {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
@@ -294,4 +290,13 @@ impl Parts {
     pub(super) fn datagram_close_timed_out(&mut self, id: Id) {
         self.finish_datagram(id, Some(CloseReason::Timeout(Timeout::Close)));
     }
+}
+
+/// Connects a socket to its peer, if it has one.
+fn connected(socket: io::Result<sys::Datagram>, peer: &Option<Address>) -> io::Result<sys::Datagram> {
+    let mut socket = socket?;
+    if let Some(peer) = peer {
+        socket.connect(peer)?;
+    }
+    Ok(socket)
 }

@@ -65,6 +65,17 @@ pub(super) fn guard_error(core: &mut Core, code: &mut dyn FnMut(&mut Core)) {
     let _ = core.guard_each("the error of a protocol", code);
 }
 
+/// What holds a value of a type that who drops it does not know.
+trait Clear {
+    fn clear(&mut self);
+}
+
+impl<T> Clear for Option<T> {
+    fn clear(&mut self) {
+        *self = None;
+    }
+}
+
 /// What becomes of panics.
 #[derive(Default)]
 pub(super) struct Panics {
@@ -188,6 +199,11 @@ impl Core {
         });
     }
 
+    /// Calls a closure of the user's, with all that callbacks reach.
+    pub(super) fn guard_call(&mut self, what: &'static str, call: Box<dyn FnOnce(&mut Context<'_>)>) {
+        self.guard(what, |core| call(&mut Context::new(core)));
+    }
+
     /// What `guard` does, compiled once for all that is guarded. A panic's message is the error.
     pub(super) fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
         let result = self.catch_timed(what, About::Nobody, code);
@@ -207,13 +223,12 @@ impl Core {
     /// Drops user values, whose `drop` may panic too.
     #[inline]
     pub(super) fn drop_guarded<T>(&mut self, value: T) {
-        let mut value = Some(value);
-        self.drop_each(&mut || value = None);
+        self.drop_each(&mut Some(value));
     }
 
     /// What `drop_guarded` does, compiled once for all that is dropped.
-    fn drop_each(&mut self, drop: &mut dyn FnMut()) {
-        if let Err(payload) = self.catch(|_| drop()) {
+    fn drop_each(&mut self, value: &mut dyn Clear) {
+        if let Err(payload) = self.catch(|_| value.clear()) {
             self.caught("a destructor", payload);
         }
     }

@@ -52,7 +52,7 @@ impl Life {
     }
 
     pub(super) fn shut_down(&mut self, end: End) {
-        if self.stage == Stage::Running {
+        if matches!(self.stage, Stage::Running) {
             self.ended = Ended::Clean;
         }
         self.stage = Stage::ShuttingDown(end);

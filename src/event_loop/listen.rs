@@ -75,26 +75,25 @@ impl Parts {
         if self.slots.listener(id).is_none() {
             return;
         }
-        if let Some(Tenant::Listener(listener)) = self.slots.remove(id) {
+        if let Some(Tenant::Listener(mut listener)) = self.slots.remove(id) {
             if let Accepting::BackingOff(timer) = listener.accepting {
                 self.time.remove(timer);
                 self.admission.end_back_off(id);
             }
-            let Listener { mut sockets, factory, hook, receiver, .. } = *listener;
-            if factory.is_none() {
+            if listener.factory.is_none() {
                 // Its factory runs, and closes it: the connection that it is asked about still needs this.
-                self.admission.keep_orphaned_rest(sockets.first_mut().take_rest());
+                self.admission.keep_orphaned_rest(listener.sockets.first_mut().take_rest());
             }
-            for (slot, mut socket) in sockets.into_registered() {
+            self.work.discard_any(listener.factory.take().map(Discarded::Factory));
+            self.work.discard_any(listener.hook.take().map(Discarded::Hook));
+            self.work.discard_any(listener.receiver.take().map(Discarded::AcceptHook));
+            for (slot, socket) in listener.sockets.registered_mut() {
                 if let Err(error) = socket.deregister(&self.poller) {
                     log::warn!("cannot deregister the listener {id}: {error}");
                 }
                 // A further one; its own is free already.
                 self.slots.remove(slot);
             }
-            self.work.discard_any(factory.map(Discarded::Factory));
-            self.work.discard_any(hook.map(Discarded::Hook));
-            self.work.discard_any(receiver.map(Discarded::AcceptHook));
         }
         self.descriptor_closed();
     }
@@ -107,25 +106,30 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let (mut first, mut others) = (None, Vec::new());
     for target in targets {
         let name = target.address().filter(|_| is_one_of_several);
-        let socket = match target {
-            Target::Inet(address) => sys::Listener::bind(poller, address, backlog, shares_port),
-            Target::Tcp(listener) => sys::Listener::from_std(poller, listener),
-            #[cfg(unix)]
-            Target::Unix(address, mode) => sys::Listener::bind_unix(poller, &address, mode, backlog),
-            #[cfg(unix)]
-            Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
-            Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
-        };
-        match (socket, name) {
-            (Ok(socket), _) if first.is_none() => first = Some(socket),
-            (Ok(socket), _) => others.push(socket),
-            (Err(error), Some(name)) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-            (Err(error), None) => return Err(error),
+        match open_one(poller, target, backlog, shares_port) {
+            Ok(socket) if first.is_none() => first = Some(socket),
+            Ok(socket) => others.push(socket),
+            Err(error) => {
+                let Some(name) = name else { return Err(error) };
+                return Err(io::Error::new(error.kind(), format!("{name}: {error}")));
+            }
         }
     }
     match first {
         Some(first) => Ok(Sockets::new(first, others)),
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on")),
+    }
+}
+
+fn open_one(poller: &Poller, target: Target, backlog: u32, shares_port: bool) -> io::Result<sys::Listener> {
+    match target {
+        Target::Inet(address) => sys::Listener::bind(poller, address, backlog, shares_port),
+        Target::Tcp(listener) => sys::Listener::from_std(poller, listener),
+        #[cfg(unix)]
+        Target::Unix(address, mode) => sys::Listener::bind_unix(poller, &address, mode, backlog),
+        #[cfg(unix)]
+        Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
+        Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the loop does by the clock: timers, waits, deadlines.
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
@@ -120,23 +119,6 @@ impl Awaited for Due {
     }
 }
 
-impl fmt::Debug for Due {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Due::Once(_) => "Once",
-            Due::Every(_) => "Every",
-            Due::Of(purpose, ..) => return purpose.fmt(f),
-            Due::Own(key, ..) => return write!(f, "Own({key})"),
-            Due::RateGroup(_) => "RateGroup",
-            Due::Shutdown => "Shutdown",
-            Due::Decay => "Decay",
-            Due::Confirm => "Confirm",
-            Due::Read => "Read",
-            Due::Refused => "Refused",
-        })
-    }
-}
-
 /// How long until a send is tried again for which the kernel had no buffers.
 pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
 
@@ -170,7 +152,7 @@ impl Core {
         match due {
             Due::Once(once) => {
                 self.parts.counters.timers_fired += 1;
-                self.guard("a timer", |core| (once.call)(&mut Context::new(core)));
+                self.guard_call("a timer", once.call);
             }
             Due::Of(purpose, slot, generation) => {
                 let id = Id { slot, generation };
@@ -353,7 +335,7 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let ending = connection.ending_record();
         if ending.timer.is_none() {
-            ending.blocked_ns.get_or_insert(now_ns);
+            ending.blocked_ns = ending.blocked_ns.or(Some(now_ns));
             let close_timeout = connection.settings.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =

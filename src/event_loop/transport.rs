@@ -563,6 +563,11 @@ impl io::Write for Transport<'_> {
         Ok(data.len())
     }
 
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        Transport::write(self, data);
+        Ok(())
+    }
+
     /// Does nothing: what was written goes out when the callback returns.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())

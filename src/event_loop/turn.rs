@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::guard::guard_error;
 use super::joining::{Relay, pass_untold_end_on};
 use super::slots::Tenant;
-use super::work::Loss;
+use super::work::{Discarded, Loss};
 use super::{Core, Parts, filtering};
 use crate::connection::{CheckedOut, Connection, Flag, Handover, Note, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
@@ -164,7 +164,7 @@ impl Core {
     /// Drops a source that is in no slot.
     fn drop_source(&mut self, mut source: Box<dyn AnySource>) {
         self.parts.end_source(&mut *source);
-        self.drop_guarded(source);
+        self.drop_guarded(Discarded::Source(source));
         self.parts.descriptor_closed();
     }
 
@@ -251,7 +251,7 @@ impl Core {
             Some(detached) => {
                 self.guard("who detached a connection", |core| receiver(&mut Context::new(core), detached));
             }
-            None => self.drop_guarded(receiver),
+            None => self.drop_guarded(Discarded::Receiver(receiver)),
         }
     }
 

@@ -43,10 +43,10 @@ impl fmt::Display for FramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, bytes_max) = match self {
             FramingError::LengthOverMax { bytes, bytes_max } => {
-                return write!(f, "a frame has {bytes} bytes, and {bytes_max} are allowed");
+                return fmt::write(f, format_args!("a frame has {bytes} bytes, and {bytes_max} are allowed"));
             }
             FramingError::LengthNotReached { bytes, bytes_wanted } => {
-                return write!(f, "a frame has {bytes} bytes, and all have {bytes_wanted}");
+                return fmt::write(f, format_args!("a frame has {bytes} bytes, and all have {bytes_wanted}"));
             }
             FramingError::NoDelimiter { bytes_max } => ("no delimiter within", bytes_max),
             FramingError::SubnegotiationTooLong { bytes_max } => ("a telnet subnegotiation of more than", bytes_max),
@@ -56,7 +56,7 @@ impl fmt::Display for FramingError {
             FramingError::NoNetstringComma => return f.write_str("no comma after a netstring"),
             FramingError::Other(error) => return error.fmt(f),
         };
-        write!(f, "{text} {bytes_max} bytes")
+        fmt::write(f, format_args!("{text} {bytes_max} bytes"))
     }
 }
 

@@ -124,7 +124,7 @@ impl Watch {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            About::Connection(id) => write!(f, " of connection {id}"),
+            About::Connection(id) => fmt::write(f, format_args!(" of connection {id}")),
             About::Nobody => Ok(()),
         }
     }

@@ -117,7 +117,7 @@ impl Listen {
         let mut has_path = false;
         for target in &mut self.targets {
             if let Target::Unix(UnixAddress::Path(_), of_path) = target {
-                of_path.get_or_insert(mode);
+                *of_path = of_path.or(Some(mode));
                 has_path = true;
             }
         }
@@ -185,6 +185,10 @@ impl Listen {
         self
     }
 
+    fn of(target: Target) -> Listen {
+        Listen::new(vec![target])
+    }
+
     fn new(targets: Vec<Target>) -> Listen {
         Listen { targets, limits: None, backlog: None, refusal: Vec::new(), filters: Vec::new(), shares_port: false }
     }
@@ -192,7 +196,7 @@ impl Listen {
     /// One that fails by `Unsupported`. Not part of the public interface.
     #[doc(hidden)]
     pub fn unsupported(why: &'static str) -> Listen {
-        Listen::new(vec![Target::Refused(io::ErrorKind::Unsupported, why)])
+        Listen::of(Target::Refused(io::ErrorKind::Unsupported, why))
     }
 
     #[cfg(feature = "workers")]
@@ -277,7 +281,7 @@ impl Target {
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Listen {
-        Listen::new(vec![Target::Inet(address)])
+        Listen::of(Target::Inet(address))
     }
 }
 
@@ -311,20 +315,20 @@ impl From<Address> for Listen {
 
 impl From<TcpListener> for Listen {
     fn from(listener: TcpListener) -> Listen {
-        Listen::new(vec![Target::Tcp(listener)])
+        Listen::of(Target::Tcp(listener))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixAddress> for Listen {
     fn from(address: UnixAddress) -> Listen {
-        Listen::new(vec![Target::Unix(address, None)])
+        Listen::of(Target::Unix(address, None))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixListener> for Listen {
     fn from(listener: UnixListener) -> Listen {
-        Listen::new(vec![Target::UnixSocket(listener)])
+        Listen::of(Target::UnixSocket(listener))
     }
 }

@@ -52,9 +52,9 @@ impl Sockets {
         self.get_mut(index).slot.take()
     }
 
-    /// Takes out each of them that has a slot, with that.
-    pub(crate) fn into_registered(self) -> impl Iterator<Item = (Id, sys::Listener)> {
-        iter::once(self.first).chain(self.others).filter_map(|one| Some((one.slot?, one.socket)))
+    /// Returns each of them that has a slot, with that.
+    pub(crate) fn registered_mut(&mut self) -> impl Iterator<Item = (Id, &mut sys::Listener)> {
+        self.iter_mut().filter_map(|one| Some((one.slot?, &mut one.socket)))
     }
 
     /// An event came under the token of this slot.

@@ -40,12 +40,14 @@ impl fmt::Display for HeaderError {
             HeaderError::NoHeader => f.write_str("no PROXY header"),
             HeaderError::LineTooLong => f.write_str("a PROXY line that does not end within 107 bytes"),
             HeaderError::BadLine => f.write_str("a PROXY line that is not as it must be"),
-            HeaderError::BadVersion(version) => write!(f, "a PROXY header of version {version}"),
-            HeaderError::BadCommand(command) => write!(f, "a PROXY header with the command {command}"),
-            HeaderError::BadFamily(family) => write!(f, "a PROXY header of the family {family:#04x}"),
+            HeaderError::BadVersion(version) => fmt::write(f, format_args!("a PROXY header of version {version}")),
+            HeaderError::BadCommand(command) => {
+                fmt::write(f, format_args!("a PROXY header with the command {command}"))
+            }
+            HeaderError::BadFamily(family) => fmt::write(f, format_args!("a PROXY header of the family {family:#04x}")),
             HeaderError::AddressesTooShort => f.write_str("a PROXY header that is too short for its addresses"),
             HeaderError::TooLong { bytes, bytes_max } => {
-                write!(f, "a PROXY header of {bytes} bytes is announced, and {bytes_max} are allowed")
+                fmt::write(f, format_args!("a PROXY header of {bytes} bytes is announced, and {bytes_max} are allowed"))
             }
             HeaderError::BadTlv => f.write_str("a PROXY header with an extension that goes beyond its end"),
             HeaderError::BadChecksum => f.write_str("a PROXY header whose checksum is wrong"),

@@ -77,8 +77,10 @@ impl fmt::Display for RequestError {
         match self {
             RequestError::Io(error) => error.fmt(f),
             RequestError::Handler(error) => error.fmt(f),
-            RequestError::Panic(message) => write!(f, "its handler panicked: {}", escape(message.as_bytes())),
-            RequestError::Child(status) => write!(f, "its process ended with {status}"),
+            RequestError::Panic(message) => {
+                fmt::write(f, format_args!("its handler panicked: {}", escape(message.as_bytes())))
+            }
+            RequestError::Child(status) => fmt::write(f, format_args!("its process ended with {status}")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::{Interest, Token};
+use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Poller, memory};
@@ -67,9 +67,9 @@ impl Datagram {
     /// every datagram that has left, which would be a needless wake-up for each.
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Datagram::Udp { socket, .. } => poller.registry()?.register(socket, Token(token), Interest::READABLE),
+            Datagram::Udp { socket, .. } => poller.register(socket, token, Interest::READABLE),
             #[cfg(unix)]
-            Datagram::Unix(socket) => socket.register(poller.registry()?, token),
+            Datagram::Unix(socket) => poller.register(socket.source(), token, Interest::READABLE),
             Datagram::Memory(socket) => socket.register(poller.memory()?, token),
         }
     }
@@ -78,9 +78,9 @@ impl Datagram {
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         match self {
-            Datagram::Udp { socket, .. } => poller.registry()?.reregister(socket, Token(token), interest),
+            Datagram::Udp { socket, .. } => poller.reregister(socket, token, interest),
             #[cfg(unix)]
-            Datagram::Unix(socket) => socket.reregister(poller.registry()?, token, interest),
+            Datagram::Unix(socket) => poller.reregister(socket.source(), token, interest),
             Datagram::Memory(socket) => {
                 socket.await_writable(awaits);
                 Ok(())

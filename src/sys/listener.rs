@@ -147,16 +147,20 @@ impl Listener {
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Listener::Memory(listener) => listener.register(poller.memory()?, token),
-            _ => self
-                .source()
-                .map_or(Ok(()), |source| poller.registry()?.register(source, mio::Token(token), Interest::READABLE)),
+            _ => match self.source() {
+                Some(source) => poller.register(source, token, Interest::READABLE),
+                None => Ok(()),
+            },
         }
     }
 
     /// Deregisters it from the poller. Closing it is not enough: another process may have the same socket, and then the
     /// poller would go on reporting connections to that.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
-        self.source().map_or(Ok(()), |source| poller.registry()?.deregister(source))
+        match self.source() {
+            Some(source) => poller.deregister(source),
+            None => Ok(()),
+        }
     }
 
     /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).

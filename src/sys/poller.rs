@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::Token;
+use mio::event::Source;
+use mio::{Interest, Token};
 
 use super::memory::{self, InMemory};
 use super::{Clock, Readiness};
@@ -98,6 +99,19 @@ impl Poller {
             Poller::Mio(_) => Err(io::ErrorKind::Unsupported.into()),
             Poller::Memory(poller) => Ok(poller.as_ref()),
         }
+    }
+
+    /// Registers what mio waits for.
+    pub(super) fn register(&self, source: &mut dyn Source, token: usize, interest: Interest) -> io::Result<()> {
+        self.registry()?.register(source, Token(token), interest)
+    }
+
+    pub(super) fn reregister(&self, source: &mut dyn Source, token: usize, interest: Interest) -> io::Result<()> {
+        self.registry()?.reregister(source, Token(token), interest)
+    }
+
+    pub(super) fn deregister(&self, source: &mut dyn Source) -> io::Result<()> {
+        self.registry()?.deregister(source)
     }
 
     /// Where all others register.

@@ -139,11 +139,9 @@ impl Stream {
     #[inline(never)]
     fn register_other(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
-                poller.registry()?.register(stream, mio::Token(token), stream_interest())
-            }
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.register(stream, token, stream_interest()),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.register(poller.registry()?, token),
+            Stream::Unix(stream) => stream.register(poller, token),
             Stream::Memory(stream) => stream.register(poller.memory()?, token),
         }
     }
@@ -151,9 +149,9 @@ impl Stream {
     /// Deregisters it from the poller. Its socket stays open.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.registry()?.deregister(stream),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.deregister(stream),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.deregister(poller.registry()?),
+            Stream::Unix(stream) => stream.deregister(poller),
             Stream::Memory(stream) => stream.deregister(),
         }
     }
@@ -163,7 +161,7 @@ impl Stream {
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.await_writable(poller.registry()?, token, awaits),
+            Stream::Unix(stream) => stream.await_writable(poller, token, awaits),
             _ => {
                 let _ = (poller, token, awaits);
                 Ok(())
@@ -174,9 +172,7 @@ impl Stream {
     /// Makes the poller report again what the stream is ready for, without a new edge.
     pub(crate) fn tell_again(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
-                poller.registry()?.reregister(stream, mio::Token(token), stream_interest())
-            }
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.reregister(stream, token, stream_interest()),
             // Would-block is reliable there, even while a signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),

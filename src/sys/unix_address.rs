@@ -1,7 +1,11 @@
-//! Addresses of Unix sockets, as the standard library has them.
+//! Addresses of Unix sockets, as the standard library and `socket2` have them.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
+
+use socket2::SockAddr;
 
 use crate::UnixAddress;
 
@@ -29,5 +33,14 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         UnixAddress::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
         UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket without a name")),
+    }
+}
+
+/// Converts an address to what `socket2` binds and sends to.
+pub(super) fn named(address: &UnixAddress) -> io::Result<SockAddr> {
+    match address {
+        UnixAddress::Path(path) => SockAddr::unix(path),
+        UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
+        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
     }
 }

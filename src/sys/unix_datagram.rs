@@ -1,15 +1,12 @@
 //! A Unix datagram socket.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 
-use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::options::{SEND_FLAGS, set_no_sigpipe};
-use super::unix_address::unix_address;
+use super::unix_address::{named, unix_address};
 use super::unix_path::{Inode, bind_to_path};
 use crate::{Address, UnixAddress};
 
@@ -44,12 +41,8 @@ impl UnixDatagram {
         Ok(datagram)
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
-        registry.register(&mut self.socket, Token(token), Interest::READABLE)
-    }
-
-    pub(super) fn reregister(&mut self, registry: &Registry, token: usize, interest: Interest) -> io::Result<()> {
-        registry.reregister(&mut self.socket, Token(token), interest)
+    pub(super) fn source(&mut self) -> &mut dyn mio::event::Source {
+        &mut self.socket
     }
 
     pub(super) fn connect(&mut self, address: &Address) -> io::Result<()> {
@@ -99,13 +92,5 @@ fn destination(address: &Address) -> io::Result<SockAddr> {
     match address {
         Address::Unix(address) => named(address),
         Address::Inet(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix address")),
-    }
-}
-
-fn named(address: &UnixAddress) -> io::Result<SockAddr> {
-    match address {
-        UnixAddress::Path(path) => SockAddr::unix(path),
-        UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
-        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
     }
 }

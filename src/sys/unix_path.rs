@@ -44,9 +44,8 @@ impl Inode {
 
     /// Unlinks the path of a socket that is open here, unless something else is there by now, or nothing.
     pub(super) fn unlink(&self) -> io::Result<()> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(found) if self.is(&found) => fs::remove_file(&self.path),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        match look(&self.path)? {
+            Some(found) if self.is(&found) => fs::remove_file(&self.path),
             _ => Ok(()),
         }
     }
@@ -57,10 +56,10 @@ impl Inode {
     /// So a server gives the inode a second name before it unlinks it, which only one of several servers can do.
     fn unlink_stale(&self, now: SystemTime) -> io::Result<bool> {
         let claim = self.claim(now)?;
-        let unlinked = match fs::symlink_metadata(&self.path) {
-            Ok(found) if Inode::of(&self.path, &found)? == *self => fs::remove_file(&self.path).map(|()| true),
-            Ok(_) => Err(in_use()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        let unlinked = match look(&self.path) {
+            Ok(Some(found)) if Inode::of(&self.path, &found)? == *self => fs::remove_file(&self.path).map(|()| true),
+            Ok(Some(_)) => Err(in_use()),
+            Ok(None) => Ok(false),
             Err(error) => Err(error),
         };
         if let Some(claim) = claim {
@@ -99,7 +98,7 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: b
     match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if replaces {
-                remove_stale(path, kind, || thread::sleep(MOMENT))?;
+                remove_stale(path, kind, &wait_a_moment)?;
             } else if let Some(_refusing) = refusing(path, kind)? {
                 let what = "the socket at this path refuses: it is stale (see remove_stale_socket), or it is busy";
                 return Err(io::Error::new(error.kind(), what));
@@ -126,7 +125,7 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: b
 /// `AddrInUse` if somebody listens there or is about to, or if the path is anything else than a stream socket; and what
 /// the system says, such as `PermissionDenied`.
 pub fn remove_stale_socket(path: impl AsRef<Path>) -> io::Result<bool> {
-    remove_stale(path.as_ref(), Type::STREAM, || thread::sleep(MOMENT))
+    remove_stale(path.as_ref(), Type::STREAM, &wait_a_moment)
 }
 
 /// Removes a socket that refuses, and refuses again after a moment. Returns whether it did; `false` if nothing is
@@ -134,9 +133,9 @@ pub fn remove_stale_socket(path: impl AsRef<Path>) -> io::Result<bool> {
 ///
 /// The same goes for datagram sockets: they are alive once they are bound, but the kernel makes the path before it
 /// binds.
-fn remove_stale(path: &Path, kind: Type, wait_a_moment: impl FnOnce()) -> io::Result<bool> {
+fn remove_stale(path: &Path, kind: Type, wait: &dyn Fn()) -> io::Result<bool> {
     let Some(stale) = refusing(path, kind)? else { return Ok(false) };
-    wait_a_moment();
+    wait();
     match refusing(path, kind)? {
         None => Ok(false),
         Some(found) if stale == found => stale.unlink_stale(SystemTime::now()),
@@ -147,10 +146,7 @@ fn remove_stale(path: &Path, kind: Type, wait_a_moment: impl FnOnce()) -> io::Re
 
 /// The inode at a path, if it is a socket that refuses; `None` if nothing is there.
 fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
-    };
+    let Some(found) = look(path)? else { return Ok(None) };
     if !found.file_type().is_socket() {
         return Err(not_a_socket(io::ErrorKind::AddrInUse));
     }
@@ -163,6 +159,19 @@ fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Err(in_use()),
+    }
+}
+
+fn wait_a_moment() {
+    thread::sleep(MOMENT);
+}
+
+/// What is at a path itself, be it a link; `None` if nothing is.
+fn look(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -221,7 +230,7 @@ mod tests {
         for kind in [Type::STREAM, Type::DGRAM] {
             let place = Place::new(&format!("waits-{kind:?}"));
             let waits = Cell::new(0);
-            let remove = || remove_stale(&place.0, kind, || waits.set(waits.get() + 1));
+            let remove = || remove_stale(&place.0, kind, &|| waits.set(waits.get() + 1));
             assert!(!remove().unwrap());
             let alive = place.bind(kind);
             if kind == Type::STREAM {
@@ -244,7 +253,7 @@ mod tests {
         let place = Place::new("not-yet");
         let starting = place.bind(Type::STREAM);
         let bound = place.inode();
-        let removed = remove_stale(&place.0, Type::STREAM, || starting.listen(1).unwrap());
+        let removed = remove_stale(&place.0, Type::STREAM, &|| starting.listen(1).unwrap());
         assert!(is_in_use(removed) && place.inode() == bound);
     }
 
@@ -253,7 +262,7 @@ mod tests {
         let place = Place::new("anew");
         let stale = place.leave_stale(Type::STREAM);
         let anew = Cell::new(None);
-        let removed = remove_stale(&place.0, Type::STREAM, || {
+        let removed = remove_stale(&place.0, Type::STREAM, &|| {
             // It may get the number of the one before, and within a tick of the clock its time.
             while place.inode() == stale {
                 fs::remove_file(&place.0).unwrap();
@@ -263,7 +272,7 @@ mod tests {
         assert!(is_in_use(removed) && place.0.exists());
         // One that was removed meanwhile has left the path free.
         drop(anew.take());
-        assert!(!remove_stale(&place.0, Type::STREAM, || fs::remove_file(&place.0).unwrap()).unwrap());
+        assert!(!remove_stale(&place.0, Type::STREAM, &|| fs::remove_file(&place.0).unwrap()).unwrap());
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mio::{Interest, Registry, Token};
+use mio::Interest;
 use socket2::SockRef;
 
-use super::PutOff;
 use super::options::{SEND_FLAGS, set_no_sigpipe};
 use super::unix_address::unix_address;
+use super::{Poller, PutOff};
 use crate::{Address, UnixAddress};
 
 /// Registered for reading, and for writing only while a send is blocked: a Unix socket raises a writable edge whenever
@@ -48,22 +48,22 @@ impl UnixStream {
         set_options(&self.stream)
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+    pub(super) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         self.put_off = PutOff::No;
-        registry.register(&mut self.stream, Token(token), read_interest())
+        poller.register(&mut self.stream, token, read_interest())
     }
 
-    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+    pub(super) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         self.awaits_writable = false;
-        registry.deregister(&mut self.stream)
+        poller.deregister(&mut self.stream)
     }
 
-    pub(super) fn await_writable(&mut self, registry: &Registry, token: usize, awaits: bool) -> io::Result<()> {
+    pub(super) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         if self.awaits_writable == awaits {
             return Ok(());
         }
         let interest = if awaits { read_interest() | Interest::WRITABLE } else { read_interest() };
-        registry.reregister(&mut self.stream, Token(token), interest)?;
+        poller.reregister(&mut self.stream, token, interest)?;
         self.awaits_writable = awaits;
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::event_loop::Value;
 use crate::sys::Waker;
 use crate::threads::mailbox::{Mailbox, PostError, Wake};
+use crate::time::ns_of;
 use crate::{CompletionId, ConnectionId, Context, ListenerId};
 
 /// A handle to a loop for other threads: `Clone + Send + Sync`. It does not keep the loop alive.
@@ -77,7 +78,7 @@ impl Order {
 
     /// Returns whether a command is to be queued for it.
     fn add(&self, grace: Duration) -> bool {
-        let grace_ns = u64::try_from(grace.as_nanos()).unwrap_or(NOT_ORDERED).min(NOT_ORDERED - 1);
+        let grace_ns = ns_of(grace).min(NOT_ORDERED - 1);
         self.grace_ns.fetch_min(grace_ns, Ordering::AcqRel) == NOT_ORDERED
     }
 
@@ -162,7 +163,7 @@ impl Handle {
     ///
     /// With `id` given back: the queue is full, or the loop is gone.
     pub fn close(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
-        self.shared.mailbox.push(id, Command::Close)
+        self.ask(id, Command::Close)
     }
 
     /// Aborts a connection, like [`Transport::abort`](crate::Transport::abort): by a reset, and what is queued is
@@ -172,7 +173,11 @@ impl Handle {
     ///
     /// With `id` given back: the queue is full, or the loop is gone.
     pub fn abort(&self, id: ConnectionId) -> Result<(), PostError<ConnectionId>> {
-        self.shared.mailbox.push(id, Command::Abort)
+        self.ask(id, Command::Abort)
+    }
+
+    fn ask(&self, id: ConnectionId, command: fn(ConnectionId) -> Command) -> Result<(), PostError<ConnectionId>> {
+        self.shared.mailbox.push(id, command)
     }
 
     /// Lets [`run`](crate::EventLoop::run) return after its current turn, or at once when it is called next.
@@ -205,7 +210,7 @@ impl Handle {
 
     /// Queues what is bounded otherwise.
     fn order(&self, command: Command) {
-        // A loop that is gone has ended already.
+        // A loop that is gone has ended already, and its calls and listeners with it.
         let _ = self.shared.mailbox.push_below(usize::MAX, command, |command| command);
     }
 
@@ -234,15 +239,13 @@ impl Handle {
 
     /// No value will come.
     pub(crate) fn complete_without(&self, id: CompletionId) {
-        // Where the loop is gone, so is the call.
-        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::Completed(id, None));
+        self.order(Command::Completed(id, None));
     }
 
     /// A listener was fed, or the one that feeds others may go on. Beyond the bound on commands: of each listener there is
     /// one at most.
     pub(crate) fn look_again(&self, id: ListenerId) {
-        // Where the loop is gone, so is the listener.
-        let _ = self.shared.mailbox.push_below(usize::MAX, (), |()| Command::LookAgain(id));
+        self.order(Command::LookAgain(id));
     }
 
     /// How many commands were waiting when the loop was dropped, and so have not run. 0 while it lives.

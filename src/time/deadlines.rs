@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::heap::{Key, Timers};
+use super::ns_of;
 use crate::ids::Range;
 use crate::sys::{Clock, deadline_after};
 
@@ -201,7 +202,7 @@ impl<D: Awaited> Deadlines<D> {
     /// A send is tried then. No event tells of little room: Linux raises a writable edge only when a third of the send buffer
     /// is free, which is more than a megabyte.
     pub(crate) fn next_look(&self, now_ns: u64, timeout: Duration, deadline_ns: u64) -> Instant {
-        let step_ns = u64::try_from(timeout.as_nanos() / 4).unwrap_or(u64::MAX).max(LOOK_NS_MIN);
+        let step_ns = (ns_of(timeout) / 4).max(LOOK_NS_MIN);
         self.instant(deadline_ns.min(now_ns.saturating_add(step_ns)))
     }
 }

@@ -103,7 +103,7 @@ impl<T> Timers<T> {
 
     /// Adds a timer. Deadlines may lie 292 years apart, further ones count as that.
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> Key {
-        self.origin.get_or_insert(deadline);
+        self.origin = self.origin.or(Some(deadline));
         let order = self.take_order(deadline);
         let created = NonZeroU64::new(self.sequence).expect("one was just taken");
         let slot = self.take_slot();

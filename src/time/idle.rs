@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::time::heap::Key;
+use crate::time::ns_of;
 
 /// How long a connection may be idle, and since when it is. Times are nanoseconds of the loop's own time: a process has
 /// one of these for each of many connections, and an `Instant` takes twice the room.
@@ -148,10 +149,6 @@ impl ReadIdle {
     pub(crate) fn new(after: Duration) -> ReadIdle {
         ReadIdle { after_ns: ns_of(after), received_ns: 0 }
     }
-}
-
-fn ns_of(after: Duration) -> u64 {
-    u64::try_from(after.as_nanos()).unwrap_or(NEVER)
 }
 
 #[cfg(test)]

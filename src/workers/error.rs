@@ -65,7 +65,7 @@ impl LoopFailure {
 
 impl fmt::Display for GroupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loop {} {}", self.loop_index, self.failure)
+        fmt::write(f, format_args!("loop {} {}", self.loop_index, self.failure))
     }
 }
 
@@ -73,8 +73,10 @@ impl fmt::Display for GroupError {
 impl fmt::Display for LoopFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoopFailure::Panic(message) => write!(f, "panicked: {}", switchboard::escape(message.as_bytes())),
-            LoopFailure::Io(error) => write!(f, "has failed: {error}"),
+            LoopFailure::Panic(message) => {
+                fmt::write(f, format_args!("panicked: {}", switchboard::escape(message.as_bytes())))
+            }
+            LoopFailure::Io(error) => fmt::write(f, format_args!("has failed: {error}")),
         }
     }
 }

@@ -462,10 +462,10 @@ impl Job {
 impl fmt::Display for WorkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkError::Panic(message) => write!(f, "it panicked: {}", escape(message.as_bytes())),
+            WorkError::Panic(message) => fmt::write(f, format_args!("it panicked: {}", escape(message.as_bytes()))),
             WorkError::TimedOut => f.write_str("it was not done in time"),
             WorkError::Dropped => f.write_str("its pool ended before it began"),
-            WorkError::Refused(why) => write!(f, "its pool has refused it: {why}"),
+            WorkError::Refused(why) => fmt::write(f, format_args!("its pool has refused it: {why}")),
         }
     }
 }
