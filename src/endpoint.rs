@@ -202,10 +202,19 @@ fn systemd(text: &str) -> Result<Endpoint, EndpointError> {
 
 #[cfg(unix)]
 fn octal(text: &str) -> Result<u32, EndpointError> {
-    // `from_str_radix` takes a sign.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
-    let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()).filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| EndpointError::Mode(text.to_owned()))
+    match number(text, 8) {
+        Some(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(EndpointError::Mode(text.to_owned())),
+    }
+}
+
+/// Reads a number of digits alone: `from_str_radix` takes a sign.
+#[cfg(unix)]
+fn number(digits: &str, radix: u32) -> Option<u32> {
+    match digits.chars().all(|digit| digit.is_digit(radix)) {
+        true => u32::from_str_radix(digits, radix).ok(),
+        false => None,
+    }
 }
 
 /// What stands between colons that no backslash precedes.
@@ -232,34 +241,42 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('\\') {
         bytes.extend_from_slice(before.as_bytes());
-        let unknown = || EndpointError::Escape(format!("\\{}", behind.chars().take(8).collect::<String>()));
-        let mut characters = behind.chars();
-        let character = characters.next().ok_or_else(unknown)?;
-        rest = characters.as_str();
-        match character {
-            ':' | '=' | '@' | '\\' => bytes.push(character as u8),
-            'n' => bytes.push(b'\n'),
-            'r' => bytes.push(b'\r'),
-            't' => bytes.push(b'\t'),
-            'x' => {
-                let digits = rest.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-                let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                bytes.push(byte.ok_or_else(unknown)?);
-                rest = &rest[2..];
+        rest = match unescape_one(behind, &mut bytes) {
+            Some(rest) => rest,
+            None => {
+                let shown: String = behind.chars().take(8).collect();
+                return Err(EndpointError::Escape(format!("\\{shown}")));
             }
-            'u' => {
-                let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-                let (digits, behind) = braced.ok_or_else(unknown)?;
-                let code = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
-                let character = code.and_then(char::from_u32).ok_or_else(unknown)?;
-                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = behind;
-            }
-            _ => return Err(unknown()),
-        }
+        };
     }
     bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
+}
+
+/// Reads what begins behind a backslash. Returns what comes after it, or `None` if it means nothing.
+#[cfg(unix)]
+fn unescape_one<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
+    let mut characters = text.chars();
+    let character = characters.next()?;
+    let rest = characters.as_str();
+    match character {
+        ':' | '=' | '@' | '\\' => bytes.push(character as u8),
+        'n' => bytes.push(b'\n'),
+        'r' => bytes.push(b'\r'),
+        't' => bytes.push(b'\t'),
+        'x' => {
+            bytes.push(number(rest.get(..2)?, 16)? as u8);
+            return Some(&rest[2..]);
+        }
+        'u' => {
+            let (digits, behind) = rest.strip_prefix('{')?.split_once('}')?;
+            let character = char::from_u32(number(digits, 16)?)?;
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(behind);
+        }
+        _ => return None,
+    }
+    Some(rest)
 }
 
 impl fmt::Display for Endpoint {

@@ -9,6 +9,7 @@ use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
 use crate::connection::output::{Piece, Pool};
 use crate::sys::Stream;
+use crate::time::idle::ns_of;
 
 impl Connection {
     /// `close`: what is queued goes out, then it ends. Returns whether this began it; not where there is nothing to flush to.
@@ -64,11 +65,13 @@ impl Connection {
     /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
     /// time. `None` where nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
-        let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
+        if !self.is_flushing() {
+            return None;
+        }
+        let blocked_ns = self.ending()?.blocked_ns?;
         let limits = &self.settings.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
-        let in_all =
-            limits.flush_timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        let in_all = limits.flush_timeout.map_or(u64::MAX, ns_of);
         Some(taken_ns.saturating_add(self.patience_ns(limits.close_timeout)).min(blocked_ns.saturating_add(in_all)))
     }
 

@@ -181,15 +181,16 @@ impl Connection {
             Timeout::ReadIdle => (limits.read_idle_timeout, extras.and_then(|of| Some(of.read_idle.as_ref()?.after()))),
             Timeout::Handshake => (limits.handshake_timeout, fixed(|of| of.handshake)),
             Timeout::Total => (limits.total_timeout, fixed(|of| of.total)),
-            Timeout::Close => return Some(limits.close_timeout).filter(|&after| after != Duration::MAX),
+            Timeout::Close if limits.close_timeout == Duration::MAX => return None,
+            Timeout::Close => return Some(limits.close_timeout),
             Timeout::Other(_) => return None,
         };
-        given.filter(|_| !self.flags.has(Flag::Made)).or(set)
+        if self.flags.has(Flag::Made) { set } else { given.or(set) }
     }
 
     /// Returns how fast it is read from at most; until it is made, what its limits give it.
     pub(crate) fn read_rate(&self) -> Option<Rate> {
         let set = self.extras.as_ref().and_then(|extras| Some(extras.rate.as_ref()?.own.as_ref()?.rate()));
-        self.settings.limits.read_rate.filter(|_| !self.flags.has(Flag::Made)).or(set)
+        if self.flags.has(Flag::Made) { set } else { self.settings.limits.read_rate.or(set) }
     }
 }

@@ -118,8 +118,10 @@ impl SharedLog {
 
     /// A connection's share.
     fn share(&self, id: Id) -> Option<Range<usize>> {
-        let share = self.shares.get(id.slot as usize).filter(|share| share.generation == id.generation.get())?;
-        Some(share.from as usize..share.to as usize)
+        match self.shares.get(id.slot as usize) {
+            Some(share) if share.generation == id.generation.get() => Some(share.from as usize..share.to as usize),
+            _ => None,
+        }
     }
 
     /// How many bytes a connection's share has.

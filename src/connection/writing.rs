@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, READ_BYTES_MAX, Sent, State};
 use crate::connection::output::{CHUNK_OVERHEAD_BYTES, GATHER_MAX, LARGE_BYTES, Piece, Pool};
 use crate::sys::{Blocked, is_blocked};
+use crate::time::idle::ns_of;
 
 /// How much was queued, and how much had gone out, before something was written or sent.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +148,9 @@ impl Connection {
         if let (Some(idle), read) = self.idle_pair() {
             idle.touch_again(read, before_ns, now_ns);
         }
-        if let Some(queue) = self.output.as_mut().filter(|queue| queue.taken_ns == before_ns) {
-            queue.taken_ns = now_ns;
+        match &mut self.output {
+            Some(queue) if queue.taken_ns == before_ns => queue.taken_ns = now_ns,
+            _ => {}
         }
     }
 
@@ -159,7 +161,7 @@ impl Connection {
     /// that takes anything again comes when the peer has taken 66,660 bytes since the buffers were full, the next one after
     /// 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the time.
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let timeout_ns = ns_of(timeout);
         match self.bytes_sent >= MUCH_SENT_BYTES && self.notes.has(Note::Coarse) {
             true => timeout_ns.saturating_mul(2),
             false => timeout_ns,
@@ -177,7 +179,10 @@ impl Connection {
     /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
     pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
         let read = self.extras.as_ref().and_then(|extras| extras.read_idle.as_ref())?;
-        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns(read)
+        if !self.state().delivers_input() {
+            return None;
+        }
+        self.idle.as_deref()?.read_deadline_ns(read)
     }
 
     /// A send is tried, though no event has told that there is room: little room raises none.

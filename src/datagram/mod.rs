@@ -309,8 +309,10 @@ impl DatagramSocket {
                 // Told by this call, it has kept this datagram from being tried.
                 Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
                 Err(error) => {
-                    // Twice the same: it was this one's.
-                    earlier = earlier.filter(|earlier: &io::Error| earlier.kind() != error.kind());
+                    if earlier.as_ref().map(io::Error::kind) == Some(error.kind()) {
+                        // Twice the same: it was this one's.
+                        earlier = None;
+                    }
                     push_error(&mut self.errors, &mut self.dropped, DatagramError::Send { to: to.cloned(), error });
                     break true;
                 }
@@ -379,7 +381,10 @@ impl DatagramSocket {
     }
 
     pub(crate) fn take_mark(&mut self) -> Option<Mark> {
-        let mark = self.mark().filter(|_| self.is_open())?;
+        if !self.is_open() {
+            return None;
+        }
+        let mark = self.mark()?;
         self.paused = matches!(mark, Mark::Pause);
         Some(mark)
     }

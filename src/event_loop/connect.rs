@@ -246,9 +246,13 @@ impl Parts {
     /// The next address has its turn; where there is none and nothing is under way, it has failed.
     pub(super) fn connect_next(&mut self, id: Id) {
         self.begin_attempts(id);
-        let Some(connector) = self.slots.connector_mut(id).filter(|connector| connector.is_exhausted()) else { return };
-        connector.fail();
-        self.finish(id, CloseReason::Aborted);
+        match self.slots.connector_mut(id) {
+            Some(connector) if connector.is_exhausted() => {
+                connector.fail();
+                self.finish(id, CloseReason::Aborted);
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn lookup_failed(&mut self, id: Id, error: io::Error) {

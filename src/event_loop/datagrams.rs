@@ -17,7 +17,7 @@ impl Core {
     /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
     /// wrong.
     pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
-        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.parts.slots.alive_datagram_mut(id) else { return };
         if !std::mem::replace(&mut datagram.made, true) {
             log::debug!("datagram socket {id} is made");
             self.call_datagram(id, |protocol, transport| protocol.connection_made(transport));
@@ -74,8 +74,9 @@ impl Core {
         let mut bytes_left = datagram.limits.read_bytes_per_turn_max;
         for _ in 0..datagram.limits.datagrams_per_turn_max {
             // Looked up each time: a callback may have closed it.
-            let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else {
-                return;
+            let datagram = match self.parts.slots.datagram_mut(id) {
+                Some(datagram) if datagram.wants_input() => datagram,
+                _ => return,
             };
             if datagram.buffer_bytes() > buffer.len() {
                 // A callback has asked for longer ones.
@@ -112,11 +113,17 @@ impl Core {
     /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
     /// next turn: who sends again in `error_received` starves nobody.
     fn tell_datagram(&mut self, id: Id) {
-        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
-        for _ in 0..datagram.errors() {
+        let errors = match self.parts.slots.datagram(id) {
+            Some(datagram) if datagram.has_news() => datagram.errors(),
+            _ => return,
+        };
+        for _ in 0..errors {
             // Looked up each time: what is left when a callback has closed it is told at its end.
-            let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
-            let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
+            let error = match self.parts.slots.datagram_mut(id) {
+                Some(datagram) if datagram.is_open() => datagram.take_error(),
+                _ => break,
+            };
+            let Some(error) = error else { break };
             self.call_datagram(id, |protocol, transport| protocol.error_received(transport, &error));
         }
         match self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
@@ -197,7 +204,7 @@ impl Parts {
 
     /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
     fn finish_serving_datagram(&mut self, id: Id, goes_on: bool) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         if datagram.is_flushed() {
             return self.finish_datagram(id, None);
         }
@@ -251,14 +258,14 @@ impl Parts {
         self.send_what_only_waits();
         self.keep_below_cap(Some(id));
         let has_room = !self.outbox.is_over_cap();
-        match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
-            Some(datagram) => {
+        match self.slots.datagram_mut(id) {
+            Some(datagram) if datagram.is_open() => {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
                 self.outbox.count(before, datagram.queued_cost());
                 self.finish_serving_datagram(id, false);
             }
-            None => self.counters.late_writes += 1,
+            _ => self.counters.late_writes += 1,
         }
     }
 
@@ -281,7 +288,7 @@ impl Parts {
 
     /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         self.outbox.count(datagram.queued_cost(), 0);
         let (reason, timers) = datagram.end(reason);
         for timer in timers.into_iter().flatten() {

@@ -105,7 +105,7 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let is_one_of_several = targets.len() > 1;
     let (mut first, mut others) = (None, Vec::new());
     for target in targets {
-        let name = target.address().filter(|_| is_one_of_several);
+        let name = if is_one_of_several { target.address() } else { None };
         let socket = match target {
             Target::Inet(address) => sys::Listener::bind(poller, address, backlog, shares_port),
             Target::Tcp(listener) => sys::Listener::from_std(poller, listener),
@@ -139,8 +139,10 @@ fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
         let registered = slot.and_then(|slot| sockets.set_slot(index, slot).register(poller, slot.token()));
         if let Err(error) = registered {
             // It is closed as any listener is, but for this socket, which nothing waits for.
-            let slot = sockets.take_slot(index).filter(|&slot| slot != id);
-            slot.into_iter().for_each(|slot| drop(slots.remove(slot)));
+            match sockets.take_slot(index) {
+                Some(slot) if slot != id => drop(slots.remove(slot)),
+                _ => {}
+            }
             return Err(error);
         }
     }

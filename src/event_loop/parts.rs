@@ -345,10 +345,10 @@ impl Parts {
     }
 
     pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        // One that was told of the loss needs none.
-        let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
-        let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
-            return self.work.discard(Discarded::Protocol(protocol));
+        let connection = match self.slots.connection_mut(id) {
+            // One that was told of the loss needs none.
+            Some(connection) if connection.state() != State::Gone => connection,
+            _ => return self.work.discard(Discarded::Protocol(protocol)),
         };
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);

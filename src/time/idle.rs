@@ -94,8 +94,9 @@ impl Idle {
         if self.active_ns() == before_ns {
             self.active = now_ns | self.active & BY_OUTPUT;
         }
-        if let Some(read) = read.filter(|read| read.received_ns == before_ns) {
-            read.received_ns = now_ns;
+        match read {
+            Some(read) if read.received_ns == before_ns => read.received_ns = now_ns,
+            _ => {}
         }
     }
 
@@ -150,7 +151,8 @@ impl ReadIdle {
     }
 }
 
-fn ns_of(after: Duration) -> u64 {
+/// A span in ns; [`NEVER`] where it is longer than that can tell.
+pub(crate) fn ns_of(after: Duration) -> u64 {
     u64::try_from(after.as_nanos()).unwrap_or(NEVER)
 }
 
