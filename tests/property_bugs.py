@@ -198,7 +198,7 @@ BUGS = [
          "let _ = id;\n            }\n            if let Some(id) = self.slots.ids(|tenant| matches!(tenant, Tenant::Connection(_))).pop() {\n"
          "                return self.finish(id, CloseReason::Limit(Limit::LoopQueueBytes));")], HOARDS),
     ("at the loop's cap the shortest queue goes first", 30, [
-        (LOOP + "hoards.rs", "    (urgency, Reverse(cost))\n", "    (urgency, Reverse(usize::MAX - cost))\n")], HOARDS),
+        (LOOP + "hoards.rs", "(COST_MAX - COST_MAX.min(cost as u64))", "COST_MAX.min(cost as u64)")], HOARDS),
     ("at the loop's cap a datagram is dropped", 30, [
         (LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", "")], HOARDS),
 ]

@@ -46,7 +46,7 @@ pub(crate) struct DatagramSocket {
     /// `pause_writing` was called last, of the two.
     paused: bool,
     /// What `error_received` is to be told.
-    errors: VecDeque<DatagramError>,
+    errors: Vec<DatagramError>,
     dropped: u64,
 }
 
@@ -132,7 +132,7 @@ impl DatagramSocket {
             awaits_event: false,
             sends_later: false,
             paused: false,
-            errors: VecDeque::new(),
+            errors: Vec::new(),
             dropped: 0,
         }
     }
@@ -359,15 +359,13 @@ impl DatagramSocket {
 
     /// The next error that is to be told.
     pub(crate) fn take_error(&mut self) -> Option<DatagramError> {
-        match self.errors.pop_front() {
-            None => {
-                // Its memory is given back.
-                self.errors = VecDeque::new();
-                let dropped = std::mem::take(&mut self.dropped);
-                (dropped > 0).then_some(DatagramError::Dropped(dropped))
-            }
-            error => error,
+        if !self.errors.is_empty() {
+            return Some(self.errors.remove(0));
         }
+        // Its memory is given back.
+        self.errors = Vec::new();
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then_some(DatagramError::Dropped(dropped))
     }
 
     /// The callback about the marks that is due (W2).
@@ -427,9 +425,9 @@ impl DatagramSocket {
 }
 
 /// Keeps an error for `error_received`; of more than a few at a time only the number.
-fn push_error(errors: &mut VecDeque<DatagramError>, dropped: &mut u64, error: DatagramError) {
+fn push_error(errors: &mut Vec<DatagramError>, dropped: &mut u64, error: DatagramError) {
     if errors.len() < ERRORS_MAX {
-        errors.push_back(error);
+        errors.push(error);
     } else if let DatagramError::Send { .. } = error {
         *dropped += 1;
     }
