@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Connection, Flag, Handover};
-use crate::CloseReason;
 use crate::ids::Id;
 use crate::rate::{Rate, ReadRate};
-use crate::reason::Timeout;
+use crate::reason::{Followed, Timeout};
 use crate::time::heap::Key;
 use crate::time::idle::ReadIdle;
+use crate::{CloseReason, Context};
 
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -23,7 +23,12 @@ pub(crate) struct Extras {
     pub(crate) own: Own,
     /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
+    /// Is told what becomes of it, whatever protocol it has by then.
+    pub(crate) follower: Option<Follower>,
 }
+
+/// Is told what becomes of a connection.
+pub(crate) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 /// A timeout that nothing resets: its timer, and how long it is.
 #[derive(Clone, Copy)]

@@ -23,7 +23,7 @@ mod writing;
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 
-pub(crate) use self::extras::{Extras, Fixed, Own};
+pub(crate) use self::extras::{Extras, Fixed, Follower, Own};
 pub(crate) use self::flags::{Flag, Flags};
 pub(crate) use self::life::{Event, Life, State};
 pub(crate) use self::notes::{Note, Notes};

@@ -4,13 +4,10 @@
 
 use super::work::Loss;
 use super::{Core, Parts};
-use crate::connection::Connection;
+use crate::connection::{Connection, Follower};
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
 use crate::{CloseReason, ConnectionId, Context};
-
-/// Is told what becomes of a connection.
-pub(super) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 impl Context<'_> {
     /// Has `follower` told what becomes of a connection that was begun and is not established yet. It has one at most.
@@ -18,7 +15,7 @@ impl Context<'_> {
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
         if self.core.parts.slots.connection(id.0).is_some_and(Connection::is_alive) {
-            self.core.followers.insert(id.0, Box::new(follower));
+            self.core.set_follower(id.0, Box::new(follower));
         }
     }
 
@@ -32,9 +29,23 @@ impl Context<'_> {
 impl Core {
     /// A connection that we have begun is established.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
-        let Some(mut follower) = self.followers.remove(&id) else { return };
+        let Some(mut follower) = self.take_follower(id) else { return };
         call(self, &mut follower, Followed::Made);
-        self.followers.insert(id, follower);
+        self.set_follower(id, follower);
+    }
+
+    /// Of a connection that has not been told of its end.
+    fn set_follower(&mut self, id: Id, follower: Follower) {
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            let replaced = connection.extras_mut().follower.replace(follower);
+            self.followers += usize::from(replaced.is_none());
+        }
+    }
+
+    fn take_follower(&mut self, id: Id) -> Option<Follower> {
+        let follower = self.parts.slots.connection_mut(id)?.extras.as_mut()?.follower.take()?;
+        self.followers -= 1;
+        Some(follower)
     }
 
     /// The followers of connections that have ended. They are told after the connections' protocols.
@@ -42,7 +53,7 @@ impl Core {
     pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
         let mut followers = Vec::new();
         for Loss { id, reason, .. } in lost {
-            if let Some(follower) = self.followers.remove(id) {
+            if let Some(follower) = self.take_follower(*id) {
                 followers.push((follower, self.parts.end_of(*id, reason)));
             }
         }

@@ -249,6 +249,10 @@ impl Parts {
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
+            // It is told once the protocols of all that have ended are.
+            if let Some(follower) = extras.follower.take() {
+                connection.extras_mut().follower = Some(follower);
+            }
             self.work.discard(Discarded::Extras(extras));
         }
         self.time.cancel(connection.idle.take().and_then(|idle| idle.timer));
