@@ -164,8 +164,8 @@ fn tcp(text: &str) -> Result<Endpoint, EndpointError> {
 fn unix(text: &str) -> Result<Endpoint, EndpointError> {
     use std::os::unix::ffi::OsStringExt;
 
-    let mut fields = fields(text).into_iter();
-    let name = fields.next().unwrap_or_default();
+    let fields = fields(text);
+    let (name, options) = fields.split_first().expect("an empty text is one empty field");
     let (is_abstract, name) = match name.strip_prefix('@') {
         Some(name) => (true, unescape(name)?),
         None => (false, unescape(name)?),
@@ -174,7 +174,7 @@ fn unix(text: &str) -> Result<Endpoint, EndpointError> {
         return Err(EndpointError::Empty);
     }
     let mut mode = None;
-    for option in fields {
+    for &option in options {
         match option.strip_prefix("mode=") {
             Some(value) if !is_abstract && mode.is_none() => mode = Some(octal(value)?),
             _ => return Err(EndpointError::Option(option.to_owned())),
@@ -243,10 +243,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
         bytes.extend_from_slice(before.as_bytes());
         rest = match unescape_one(behind, &mut bytes) {
             Some(rest) => rest,
-            None => {
-                let shown: String = behind.chars().take(8).collect();
-                return Err(EndpointError::Escape(format!("\\{shown}")));
-            }
+            None => return Err(EndpointError::Escape(format!("\\{behind:.8}"))),
         };
     }
     bytes.extend_from_slice(rest.as_bytes());
@@ -315,7 +312,13 @@ impl fmt::Display for Endpoint {
 #[cfg(unix)]
 fn write_field(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     // The escapes themselves have no colon in them.
-    f.write_str(&escape(bytes).to_string().replace(':', "\\:"))
+    for character in escape(bytes).to_string().chars() {
+        if character == ':' {
+            f.write_char('\\')?;
+        }
+        f.write_char(character)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -128,7 +128,11 @@ impl Connector {
 
     /// The slots of the attempts that are under way.
     pub(crate) fn slots_under_way(&self) -> Vec<Option<Id>> {
-        self.under_way.iter().map(|attempt| attempt.slot).collect()
+        let mut slots = Vec::new();
+        for attempt in &self.under_way {
+            slots.push(attempt.slot);
+        }
+        slots
     }
 
     /// Takes the attempt of this slot out.
@@ -138,11 +142,18 @@ impl Connector {
     }
 
     /// Nothing of it goes on: closes its sockets, and answers the slots that they had.
-    pub(crate) fn stop(&mut self) -> impl Iterator<Item = Id> + use<> {
+    pub(crate) fn stop(&mut self) -> Vec<Id> {
         self.name = None;
         self.untried = vec::IntoIter::default();
         self.full = None;
-        std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)
+        let mut slots = Vec::new();
+        for attempt in &self.under_way {
+            if let Some(slot) = attempt.slot {
+                slots.push(slot);
+            }
+        }
+        self.under_way.clear();
+        slots
     }
 
     /// All addresses have failed.
@@ -153,10 +164,12 @@ impl Connector {
     /// The deadline has passed: for those under way, too.
     pub(crate) fn time_out(&mut self) {
         let mut failures = std::mem::take(&mut self.failures);
-        let late = |attempt: &Attempt| (attempt.address.clone(), io::ErrorKind::TimedOut.into());
-        failures.extend(self.under_way.iter().map(late));
-        let full = |address| (address, io::Error::new(io::ErrorKind::TimedOut, "its backlog is full"));
-        failures.extend(self.full.take().map(full));
+        for attempt in &self.under_way {
+            failures.push((attempt.address.clone(), io::ErrorKind::TimedOut.into()));
+        }
+        if let Some(address) = self.full.take() {
+            failures.push((address, io::Error::new(io::ErrorKind::TimedOut, "its backlog is full")));
+        }
         self.failed = Some(ConnectError::Timeout(failures));
     }
 

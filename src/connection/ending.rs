@@ -145,8 +145,13 @@ impl Connection {
     /// Takes all that it has out of a connection that is being detached, its socket open.
     pub(crate) fn take_out(&mut self, pool: &mut Pool) {
         let Some(stream) = self.socket.take() else { return };
-        let unread = self.input.take().map_or_else(Vec::new, |input| input.rest().to_vec());
-        let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
+        let (mut unread, mut unsent) = (Vec::new(), Vec::new());
+        if let Some(input) = self.input.take() {
+            unread.extend_from_slice(input.rest());
+        }
+        if let Some(queue) = &self.output {
+            unsent = queue.to_vec();
+        }
         self.drop_output(pool);
         let peer = self.peer().cloned();
         if let Some(handover) = self.ending_mut().and_then(|ending| ending.handover.as_mut()) {

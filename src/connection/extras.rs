@@ -66,7 +66,8 @@ impl Extras {
 
     /// Takes the timers of the timeouts that nothing resets.
     pub(crate) fn take_timers(&mut self) -> [Option<Key>; 2] {
-        [self.handshake.take(), self.total.take()].map(|fixed| Some(fixed?.timer))
+        let timer = |fixed: Option<Fixed>| Some(fixed?.timer);
+        [timer(self.handshake.take()), timer(self.total.take())]
     }
 }
 

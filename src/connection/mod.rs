@@ -237,7 +237,7 @@ impl Connection {
             self.settings =
                 Rc::new(Settings { limits: self.settings.limits.clone(), listener: self.settings.listener, initial });
         }
-        &mut Rc::make_mut(&mut self.settings).limits
+        &mut Rc::get_mut(&mut self.settings).expect("it shares its own with nobody").limits
     }
 
     #[inline]

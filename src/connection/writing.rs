@@ -61,7 +61,11 @@ impl Connection {
     /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
     pub(crate) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
         if skip < piece.bytes().len() {
-            self.output.get_or_insert_with(|| pool.take()).push(piece, skip);
+            let queue = match &mut self.output {
+                Some(queue) => queue,
+                None => self.output.insert(pool.take()),
+            };
+            queue.push(piece, skip);
         }
     }
 

@@ -6,7 +6,6 @@ pub(crate) mod protocol;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sys::{self, AcceptError, Received};
@@ -19,7 +18,7 @@ pub(crate) struct DatagramSocket {
     socket: Option<sys::Datagram>,
     /// None while it runs.
     pub(crate) protocol: Option<Box<dyn DatagramProtocol>>,
-    pub(crate) limits: Rc<Limits>,
+    pub(crate) limits: Limits,
     /// Whom it is connected to.
     peer: Option<Address>,
     state: State,
@@ -111,7 +110,7 @@ impl DatagramSocket {
         socket: sys::Datagram,
         peer: Option<Address>,
         protocol: Box<dyn DatagramProtocol>,
-        limits: Rc<Limits>,
+        limits: Limits,
     ) -> DatagramSocket {
         DatagramSocket {
             socket: Some(socket),

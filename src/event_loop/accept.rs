@@ -255,7 +255,7 @@ impl Parts {
     fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
         let is_its_own =
             |of: Id| self.slots.connection(of).is_some_and(|connection| connection.settings.listener == Some(id));
-        self.admission.lingering_in_the_way(self.slots.listener(id)?, is_its_own)
+        self.admission.lingering_in_the_way(self.slots.listener(id)?, &is_its_own)
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
@@ -279,7 +279,7 @@ impl Parts {
                 }
                 _ => false,
             };
-            if let Some(lingering) = self.admission.find_lingering(is_of_peer) {
+            if let Some(lingering) = self.admission.find_lingering(&is_of_peer) {
                 self.finish_begun(lingering);
             }
         }

@@ -26,8 +26,10 @@ impl Core {
             return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits } = connect;
-        let own_settings = |limits| Rc::new(Settings::new(limits, None));
-        let settings = limits.map_or_else(|| self.parts.settings_of_clients.clone(), own_settings);
+        let settings = match limits {
+            Some(limits) => Rc::new(Settings::new(limits, None)),
+            None => self.parts.settings_of_clients.clone(),
+        };
         let timeout = timeout.unwrap_or(self.parts.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
         connection.began_ns = self.parts.time.now_ns();
@@ -109,7 +111,8 @@ impl Core {
     /// The deadline of a connect has passed (K2).
     pub(super) fn connect_timed_out(&mut self, id: Id) {
         // One may be established by now, though no event has told of it yet.
-        for slot in self.parts.slots.connector_mut(id).map_or_else(Vec::new, |connector| connector.slots_under_way()) {
+        let Some(connector) = self.parts.slots.connector_mut(id) else { return };
+        for slot in connector.slots_under_way() {
             self.look_at_attempt(id, slot);
         }
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
@@ -230,9 +233,8 @@ impl Parts {
     }
 
     fn end_connector(&mut self, mut connector: Connector) {
-        for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-            self.time.remove(timer);
-        }
+        self.time.cancel(connector.deadline);
+        self.time.cancel(connector.next);
         let mut closes_any = false;
         for slot in connector.stop() {
             self.work.free(slot);

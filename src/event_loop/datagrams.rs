@@ -1,7 +1,6 @@
 //! Datagram sockets: how a ready one is served (rule U1).
 
 use std::io;
-use std::rc::Rc;
 
 use super::slots::Tenant;
 use super::timers::{Due, Purpose, SEND_RETRY};
@@ -166,7 +165,7 @@ impl Parts {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
-        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.settings.limits.clone()));
+        let datagram = DatagramSocket::new(socket, peer, protocol, self.settings.limits.clone());
         let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
         let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");
         if let Err(error) = socket.register(&self.poller, id.token()) {
@@ -290,10 +289,9 @@ impl Parts {
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         self.outbox.count(datagram.queued_cost(), 0);
-        let (reason, timers) = datagram.end(reason);
-        for timer in timers.into_iter().flatten() {
-            self.time.remove(timer);
-        }
+        let (reason, [deadline, retry]) = datagram.end(reason);
+        self.time.cancel(deadline);
+        self.time.cancel(retry);
         self.work.add_loss(Loss { id, reason, handover: None });
         self.descriptor_closed();
     }

@@ -60,7 +60,7 @@ impl Parts {
         factory: Factory,
     ) -> io::Result<Id> {
         let socket = sys::FedListener::new(address, backlog, taker);
-        let socket = self.life.check_listens().map(|()| Sockets::new(sys::Listener::Fed(socket), Vec::new()));
+        let socket = self.life.check_listens().map(|()| Sockets::new(sys::Listener::Fed(socket)));
         let id = self.add_listener(socket, limits, factory)?;
         let wake = self.threads.wake_of(id);
         if let Some(listener) = self.slots.listener(id) {
@@ -84,8 +84,9 @@ impl Parts {
                 // Its factory runs, and closes it: the connection that it is asked about still needs this.
                 self.admission.keep_orphaned_rest(sockets.first_mut().take_rest());
             }
-            for (slot, mut socket) in sockets.into_registered() {
-                if let Err(error) = socket.deregister(&self.poller) {
+            for index in 0..sockets.len() {
+                let Some(slot) = sockets.take_slot(index) else { continue };
+                if let Err(error) = sockets.get_mut(index).deregister(&self.poller) {
                     log::warn!("cannot deregister the listener {id}: {error}");
                 }
                 // A further one; its own is free already.
@@ -103,7 +104,7 @@ impl Parts {
 fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let (targets, backlog, shares_port) = listen.into_targets()?;
     let is_one_of_several = targets.len() > 1;
-    let (mut first, mut others) = (None, Vec::new());
+    let mut sockets: Option<Sockets> = None;
     for target in targets {
         let name = if is_one_of_several { target.address() } else { None };
         let socket = match target {
@@ -115,15 +116,15 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
             Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
             Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
         };
-        match (socket, name) {
-            (Ok(socket), _) if first.is_none() => first = Some(socket),
-            (Ok(socket), _) => others.push(socket),
-            (Err(error), Some(name)) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-            (Err(error), None) => return Err(error),
+        match (socket, &mut sockets, name) {
+            (Ok(socket), Some(sockets), _) => sockets.push(socket),
+            (Ok(socket), None, _) => sockets = Some(Sockets::new(socket)),
+            (Err(error), _, Some(name)) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+            (Err(error), _, None) => return Err(error),
         }
     }
-    match first {
-        Some(first) => Ok(Sockets::new(first, others)),
+    match sockets {
+        Some(sockets) => Ok(sockets),
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on")),
     }
 }
@@ -132,7 +133,7 @@ fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
 /// long as the listener's.
 fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
     let listener = slots.listener_mut(id).expect("it was just inserted");
-    Rc::make_mut(&mut listener.settings).listener = Some(id);
+    Rc::get_mut(&mut listener.settings).expect("it was just made").listener = Some(id);
     for index in 0..listener.sockets.len() {
         let slot = if index == 0 { Ok(id) } else { slots.insert_further(id) };
         let sockets = &mut slots.listener_mut(id).expect("it was just inserted").sockets;

@@ -236,7 +236,9 @@ impl Parts {
         if let Some(connector) = connection.connector_mut() {
             self.time.cancel(connector.deadline.take());
             self.time.cancel(connector.next.take());
-            connector.stop().for_each(|slot| self.work.free(slot));
+            for slot in connector.stop() {
+                self.work.free(slot);
+            }
         }
         let (mut handover, mut own) = (None, Own::default());
         if let Some(mut extras) = connection.extras.take() {

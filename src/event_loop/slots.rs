@@ -320,6 +320,12 @@ impl Slots {
 
     /// The ids of all tenants that `matches` picks.
     pub(crate) fn ids(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
-        self.iter().filter(|(_, tenant)| matches(tenant)).map(|(id, _)| id).collect()
+        let mut ids = Vec::new();
+        for (id, tenant) in self.iter() {
+            if matches(tenant) {
+                ids.push(id);
+            }
+        }
+        ids
     }
 }

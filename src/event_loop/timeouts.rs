@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timers::{Due, Purpose};
+use super::timers::{Due, Purpose, earlier};
 use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::{Connection, Fixed, Note};
@@ -175,11 +175,7 @@ impl Parts {
                     true => self.time.next_look(self.time.clock_ns(), idle.after(), deadline_ns),
                     false => self.time.instant(deadline_ns),
                 });
-                let at = match (at, read_at) {
-                    (Some(at), Some(read_at)) => Some(at.min(read_at)),
-                    _ => at.or(read_at),
-                };
-                idle.timer = at.map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
+                idle.timer = earlier(at, read_at).map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
             }
         }
     }

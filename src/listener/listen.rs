@@ -111,7 +111,9 @@ impl Listen {
         let mut has_path = false;
         for target in &mut self.targets {
             if let Target::Unix(UnixAddress::Path(_), of_path) = target {
-                of_path.get_or_insert(mode);
+                if of_path.is_none() {
+                    *of_path = Some(mode);
+                }
                 has_path = true;
             }
         }
@@ -256,7 +258,11 @@ impl From<SocketAddr> for Listen {
 
 impl From<&[SocketAddr]> for Listen {
     fn from(addresses: &[SocketAddr]) -> Listen {
-        Listen::new(addresses.iter().copied().map(Target::Inet).collect())
+        let mut targets = Vec::new();
+        for &address in addresses {
+            targets.push(Target::Inet(address));
+        }
+        Listen::new(targets)
     }
 }
 

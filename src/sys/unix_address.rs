@@ -1,7 +1,11 @@
 //! Addresses of Unix sockets, as the standard library has them.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
+
+use socket2::SockAddr;
 
 use crate::UnixAddress;
 
@@ -30,4 +34,11 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
         UnixAddress::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
         UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket without a name")),
     }
+}
+
+/// Converts an abstract name to socket2's type, which has a zero byte before it.
+pub(super) fn abstract_addr(name: &[u8]) -> io::Result<SockAddr> {
+    let mut text = vec![0];
+    text.extend_from_slice(name);
+    SockAddr::unix(OsStr::from_bytes(&text))
 }

@@ -1,15 +1,13 @@
 //! A Unix datagram socket.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::options::{SEND_FLAGS, set_no_sigpipe};
-use super::unix_address::unix_address;
+use super::unix_address::{abstract_addr, unix_address};
 use super::unix_path::{Inode, bind_to_path};
 use crate::{Address, UnixAddress};
 
@@ -105,7 +103,7 @@ fn destination(address: &Address) -> io::Result<SockAddr> {
 fn named(address: &UnixAddress) -> io::Result<SockAddr> {
     match address {
         UnixAddress::Path(path) => SockAddr::unix(path),
-        UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
+        UnixAddress::Abstract(name) => abstract_addr(name),
         UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
     }
 }

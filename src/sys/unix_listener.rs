@@ -1,16 +1,15 @@
 //! A listening Unix stream socket.
 
-use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::options::backlog_length;
-use super::unix_address::unix_address;
+use super::unix_address::{abstract_addr, unix_address};
 use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
@@ -46,8 +45,7 @@ impl UnixListener {
         let inode = match address {
             UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, REFUSAL_IS_STALE)?),
             UnixAddress::Abstract(name) => {
-                let name = [b"\0", &name[..]].concat();
-                socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+                socket.bind(&abstract_addr(name)?)?;
                 None
             }
             UnixAddress::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
