@@ -15,7 +15,7 @@ impl Context<'_> {
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
         if self.core.parts.slots.connection(id.0).is_some_and(Connection::is_alive) {
-            self.core.set_follower(id.0, Box::new(follower));
+            self.core.parts.slots.set_follower(id.0, Box::new(follower));
         }
     }
 
@@ -29,23 +29,9 @@ impl Context<'_> {
 impl Core {
     /// A connection that we have begun is established.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
-        let Some(mut follower) = self.take_follower(id) else { return };
+        let Some(mut follower) = self.parts.slots.take_follower(id) else { return };
         call(self, &mut follower, Followed::Made);
-        self.set_follower(id, follower);
-    }
-
-    /// Of a connection that has not been told of its end.
-    fn set_follower(&mut self, id: Id, follower: Follower) {
-        if let Some(connection) = self.parts.slots.connection_mut(id) {
-            let replaced = connection.extras_mut().follower.replace(follower);
-            self.followers += usize::from(replaced.is_none());
-        }
-    }
-
-    fn take_follower(&mut self, id: Id) -> Option<Follower> {
-        let follower = self.parts.slots.connection_mut(id)?.extras.as_mut()?.follower.take()?;
-        self.followers -= 1;
-        Some(follower)
+        self.parts.slots.set_follower(id, follower);
     }
 
     /// The followers of connections that have ended. They are told after the connections' protocols.
@@ -53,7 +39,7 @@ impl Core {
     pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
         let mut followers = Vec::new();
         for Loss { id, reason, .. } in lost {
-            if let Some(follower) = self.take_follower(*id) {
+            if let Some(follower) = self.parts.slots.take_follower(*id) {
                 followers.push((follower, self.parts.end_of(*id, reason)));
             }
         }

@@ -299,9 +299,13 @@ impl Parts {
         if self.has_work() || max_wait == Some(Duration::ZERO) {
             return Wait::Not;
         }
+        let timer = self.time.next_deadline();
+        if timer.is_none() && max_wait.is_none() {
+            return Wait::Forever;
+        }
         let now = self.time.now();
         let limit = max_wait.map(|wait| deadline_after(now, wait));
-        match earlier(self.time.next_deadline(), limit) {
+        match earlier(timer, limit) {
             Some(deadline) => Wait::Until(now, deadline),
             None => Wait::Forever,
         }

@@ -103,9 +103,7 @@ impl<T> Timers<T> {
 
     /// Adds a timer. Deadlines may lie 292 years apart, further ones count as that.
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> Key {
-        if self.origin.is_none() {
-            self.origin = Some(deadline);
-        }
+        self.origin = self.origin.or(Some(deadline));
         let order = self.take_order(deadline);
         let created = NonZeroU64::new(self.sequence).expect("one was just taken");
         let slot = self.take_slot();
@@ -230,14 +228,9 @@ impl<T> Timers<T> {
     }
 
     fn sink(&mut self, mut place: usize) {
-        loop {
-            let first = ARITY * place + 1;
-            let end = self.heap.len().min(first + ARITY);
-            if first >= end {
-                break;
-            }
-            let mut least = first;
-            for child in first + 1..end {
+        while ARITY * place + 1 < self.heap.len() {
+            let mut least = ARITY * place + 1;
+            for child in least + 1..self.heap.len().min(least + ARITY) {
                 if self.heap[child].order < self.heap[least].order {
                     least = child;
                 }
