@@ -142,6 +142,10 @@ impl Connection {
         self.extras_mut().ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
     }
 
+    pub(crate) fn take_follower(&mut self) -> Option<Follower> {
+        self.extras.as_mut()?.follower.take()
+    }
+
     pub(crate) fn rate_mut(&mut self) -> Option<&mut ReadRate> {
         self.extras.as_mut()?.rate.as_mut()
     }

@@ -11,12 +11,14 @@ use crate::sys::{Clock, Poller};
 /// [`Parts`].
 pub(crate) struct Core {
     pub(crate) parts: Parts,
+    /// How many connections have a follower.
+    pub(super) followers: usize,
     pub(super) panics: Panics,
 }
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: LoopLimits) -> io::Result<Core> {
         let parts = Parts::new(poller, clock, limits)?;
-        Ok(Core { parts, panics: Panics::default() })
+        Ok(Core { parts, followers: 0, panics: Panics::default() })
     }
 }

@@ -14,8 +14,9 @@ impl Context<'_> {
     /// Not part of the public interface.
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
-        if self.core.parts.slots.connection(id.0).is_some_and(Connection::is_alive) {
-            self.core.parts.slots.set_follower(id.0, Box::new(follower));
+        if let Some(connection) = self.core.parts.slots.alive_mut(id.0) {
+            let replaced = connection.extras_mut().follower.replace(Box::new(follower));
+            self.core.followers += usize::from(replaced.is_none());
         }
     }
 
@@ -29,9 +30,14 @@ impl Context<'_> {
 impl Core {
     /// A connection that we have begun is established.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
-        let Some(mut follower) = self.parts.slots.take_follower(id) else { return };
+        let follower = self.parts.slots.connection_mut(id).and_then(Connection::take_follower);
+        let Some(mut follower) = follower else { return };
         call(self, &mut follower, Followed::Made);
-        self.parts.slots.set_follower(id, follower);
+        // It has its place back, even if another one was set meanwhile.
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            let replaced = connection.extras_mut().follower.replace(follower);
+            self.followers -= usize::from(replaced.is_some());
+        }
     }
 
     /// The followers of connections that have ended. They are told after the connections' protocols.
@@ -39,7 +45,8 @@ impl Core {
     pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
         let mut followers = Vec::new();
         for Loss { id, reason, .. } in lost {
-            if let Some(follower) = self.parts.slots.take_follower(*id) {
+            if let Some(follower) = self.parts.slots.connection_mut(*id).and_then(Connection::take_follower) {
+                self.followers -= 1;
                 followers.push((follower, self.parts.end_of(*id, reason)));
             }
         }

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use super::completions::Waiting;
 use crate::connect::attempts::Connector;
-use crate::connection::{Connection, Follower};
+use crate::connection::Connection;
 use crate::datagram::DatagramSocket;
 use crate::event_loop::source::SourceSlot;
 use crate::ids::{Id, Range, SLOT_MAX, slot_of};
@@ -22,8 +22,6 @@ pub(crate) struct Slots {
     /// How many of them are background.
     background_connections: usize,
     datagrams: usize,
-    /// How many connections have a follower.
-    followers: usize,
     /// How many tenants are not background.
     foreground: usize,
 }
@@ -54,7 +52,6 @@ impl Slots {
             connections: 0,
             background_connections: 0,
             datagrams: 0,
-            followers: 0,
             foreground: 0,
         }
     }
@@ -314,27 +311,6 @@ impl Slots {
 
     pub(crate) fn foreground(&self) -> usize {
         self.foreground
-    }
-
-    // Followers of connections: until these are told of their ends, which is before their slots are free.
-
-    #[inline(never)]
-    pub(super) fn set_follower(&mut self, id: Id, follower: Follower) {
-        if let Some(connection) = self.connection_mut(id) {
-            let replaced = connection.extras_mut().follower.replace(follower);
-            self.followers += usize::from(replaced.is_none());
-        }
-    }
-
-    #[inline(never)]
-    pub(super) fn take_follower(&mut self, id: Id) -> Option<Follower> {
-        let follower = self.connection_mut(id)?.extras.as_mut()?.follower.take()?;
-        self.followers -= 1;
-        Some(follower)
-    }
-
-    pub(super) fn followers(&self) -> usize {
-        self.followers
     }
 
     /// Everybody, by their slots.
