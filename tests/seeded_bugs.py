@@ -515,7 +515,7 @@ BUGS = [
     ("t5", LOOP + "timeouts.rs", "self.set_timeout(id, Timeout::ReadIdle, read_idle);", ""),
     ("x4", LOOP + "parts.rs", "            self.time.cancel(handshake);\n", "            let _ = handshake;\n"),
     ("x1", "src/connection/ending.rs", "self.is_closing() || self.state() == State::Failing", "self.is_closing()"),
-    ("x4", "src/connection/extras.rs", "{ set } else { given.or(set) }", "{ set } else { set.or(given) }"),
+    ("x4", "src/connection/extras.rs", "if self.flags.has(Flag::Made) { set } else { given.or(set) }", "set.or(given)"),
     ("x4", "src/connection/extras.rs", "{ set } else { given.or(set) }", "{ set } else { set }"),
     ("x4", "src/connection/extras.rs", "Timeout::Total => (limits.total_timeout, fixed(|of| of.total)),", "Timeout::Total => (limits.total_timeout, fixed(|of| of.handshake)),"),
     ("r5", "src/rate/bucket.rs", "burst(bytes(self.brim / NANO))", "burst(bytes(self.brim))"),
