@@ -84,6 +84,7 @@ mod datagram;
 mod endpoint;
 mod escape;
 mod event_loop;
+pub mod filter;
 #[cfg(feature = "framing")]
 pub mod framing;
 #[cfg(any(doc, doctest))]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Rate;
+use crate::connection::{GATHERED_BYTES_MAX, READ_BYTES_MAX};
 
 /// What happens to who arrives when a listener has all the connections it may have (rule [A4](crate::guide::rules#a4)).
 /// A connection that was closed and only [lingers](Limits::linger_timeout) gives its place to a newcomer first.
@@ -129,6 +130,9 @@ limits! {
     /// How many bytes one connection reads in a turn before the others have theirs (rule [R5](crate::guide::rules#r5)).
     /// Default 256 KiB.
     read_bytes_per_turn_max / with_read_bytes_per_turn_max: usize = 256 * 1024,
+    /// How long the [filters](crate::filter) of a connection may take to be ready, from when they begin; one that takes longer
+    /// ends by [`Timeout::Handshake`](crate::Timeout::Handshake). Default 10 s; `None`: no limit.
+    filter_timeout / with_filter_timeout: Option<Duration> = Some(Duration::from_secs(10)),
     /// How fast one connection is read from; what its peer sends faster waits in the kernel, and then with the peer.
     /// Default `None`: no limit.
     read_rate / with_read_rate: Option<Rate> = None,
@@ -201,6 +205,12 @@ impl Limits {
         self.read_bytes_per_turn_max = self.read_bytes_per_turn_max.max(1);
         self.datagrams_per_turn_max = self.datagrams_per_turn_max.max(1);
         self
+    }
+
+    /// Whether they are tighter than the quick path of a connection is made for.
+    #[inline]
+    pub(crate) fn are_tight(&self) -> bool {
+        self.queue_bytes_max < GATHERED_BYTES_MAX || self.read_bytes_per_turn_max < READ_BYTES_MAX
     }
 
     /// Whether a connection begins with a timeout or a rate.

@@ -72,8 +72,12 @@ pub enum CloseReason {
     Timeout(Timeout),
     /// It went over one of its [`Limits`](crate::Limits).
     Limit(Limit),
-    /// What the peer sent broke the protocol, as the protocol found ([`close_for`](crate::Transport::close_for)).
+    /// What the peer sent broke the protocol, as the protocol found ([`close_for`](crate::Transport::close_for)), or a
+    /// [filter](crate::filter::Flow::fail).
     Protocol(Arc<dyn Error + Send + Sync>),
+    /// The peer ended its stream without the end that a [filter](crate::filter::Filter) of it has to have (TLS:
+    /// `close_notify`), or before the filter was ready. What was received may be half of what was meant.
+    Truncated,
     /// `data_received` returned that it consumed more than it was given. A bug in the protocol.
     Overconsumed {
         /// How many bytes it returned.
@@ -104,7 +108,8 @@ pub enum Timeout {
     /// paused reading, nor while [a full queue](crate::Limits::pause_reading_over_high) or a rate keeps the peer from sending,
     /// nor once the peer has ended its stream. What was left when it stopped is left when it goes on.
     ReadIdle,
-    /// Its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
+    /// Its [filters](crate::Limits::filter_timeout) were not ready in time. Or
+    /// its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
     /// Nothing that comes or goes resets it; the protocol takes it away
     /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it again for what comes next.
     Handshake,
@@ -160,6 +165,7 @@ impl CloseReason {
             | CloseReason::Io(_)
             | CloseReason::Timeout(_)
             | CloseReason::Limit(_)
+            | CloseReason::Truncated
             | CloseReason::Overconsumed { .. }
             | CloseReason::Panic(_) => true,
             CloseReason::PeerClosed
@@ -215,6 +221,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Limit(Limit::LineBytes) => "too long a line",
             CloseReason::Limit(Limit::Other(what)) | CloseReason::Timeout(Timeout::Other(what)) => what,
             CloseReason::Protocol(error) => return write_caused(f, "protocol error", error),
+            CloseReason::Truncated => "cut off before the end that it has to have",
             CloseReason::Overconsumed { consumed, given } => {
                 return write!(f, "data_received answered {consumed} bytes consumed of {given}");
             }
@@ -247,9 +254,24 @@ pub enum ConnectError {
     Timeout(Vec<(Address, io::Error)>),
     /// The name was not found, or could not be looked up.
     Lookup(io::Error),
+    /// It was established, but its [filter](crate::Connect::filter) did not come to be ready, for this reason: what it
+    /// found ([`Protocol`](CloseReason::Protocol)), or what became of the connection meanwhile.
+    Filter(CloseReason),
     /// It was ended before it stood, for this reason: `Closed`, `Aborted` and the like, if by a call; `Limit`, if by a
     /// write over a cap; `Shutdown`.
     Cancelled(CloseReason),
+}
+
+impl ConnectError {
+    /// Of one whose filters were not ready when it ended for this reason.
+    pub(crate) fn of_filter(reason: CloseReason) -> ConnectError {
+        match reason {
+            CloseReason::Closed | CloseReason::Aborted | CloseReason::Limit(_) | CloseReason::Shutdown => {
+                ConnectError::Cancelled(reason)
+            }
+            reason => ConnectError::Filter(reason),
+        }
+    }
 }
 
 impl fmt::Display for ConnectError {
@@ -258,6 +280,7 @@ impl fmt::Display for ConnectError {
             ConnectError::Failed(tried) => ("cannot connect", tried),
             ConnectError::Timeout(tried) => ("connecting took too long", tried),
             ConnectError::Lookup(error) => return write_caused(f, "cannot look the name up", error),
+            ConnectError::Filter(reason) => return write_caused(f, "the handshake failed", reason),
             ConnectError::Cancelled(reason) => return write_caused(f, "ended before it was connected", reason),
         };
         f.write_str(text)?;
@@ -274,7 +297,7 @@ impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             ConnectError::Lookup(error) => error.source(),
-            ConnectError::Cancelled(reason) => reason.source(),
+            ConnectError::Filter(reason) | ConnectError::Cancelled(reason) => reason.source(),
             // There may be several.
             ConnectError::Failed(_) | ConnectError::Timeout(_) => None,
         }
@@ -292,11 +315,15 @@ pub enum ListenerError {
     Failed(io::Error),
     /// Its socket is of no more use: it was closed.
     Closed(io::Error),
+    /// A connection of it ended before its [filters](crate::Listen::filter) were ready: whose, and why. Told once a second at
+    /// most; [`handshakes_failed`](crate::Counters::handshakes_failed) counts all of them.
+    Handshake(Address, CloseReason),
 }
 
 impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, error) = match self {
+            ListenerError::Handshake(peer, reason) => return write!(f, "the handshake with {peer} failed: {reason}"),
             ListenerError::Overloaded(error) => ("cannot accept now, trying again", error),
             ListenerError::Failed(error) => ("accept failed, trying again", error),
             ListenerError::Closed(error) => ("the listener is of no more use and was closed", error),
@@ -311,6 +338,7 @@ impl Error for ListenerError {
             ListenerError::Overloaded(error) | ListenerError::Failed(error) | ListenerError::Closed(error) => {
                 error.source()
             }
+            ListenerError::Handshake(_, reason) => reason.source(),
         }
     }
 }

@@ -45,6 +45,8 @@ POOL = "src/workers/pool.rs"
 PROTOCOL = "src/protocol.rs"
 JOINING = "src/event_loop/joining.rs"
 SERVER = "src/server/"
+FILTERING = LOOP + "filtering.rs"
+CHAIN = "src/filter/chain.rs"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
 PATH = "src/sys/unix_path.rs"
@@ -86,7 +88,7 @@ BUGS = [
     ("l6", LOOP + "turn.rs", "(token, readiness) in events.iter() {", "(token, readiness) in events.iter().take(1) {"),
     ("c1", LOOP + "parts.rs", "let Some(mut connection) = self.slots.alive_mut(id) else {",
      "let Some(mut connection) = self.slots.connection_mut(id) else {"),
-    ("c2", "src/connection/reading.rs", "!self.flags.has(Flag::Made) || self.offers() ||", "self.offers() ||"),
+    ("c2", "src/connection/reading.rs", "!self.flags.has(Flag::Made) && !self.is_shaking() || self.offers() ||", "self.offers() ||"),
     ("c3", LOOP + "transport.rs", "self.core.parts.finish(self.id, CloseReason::Aborted);",
      "self.core.parts.finish(self.id, CloseReason::Aborted);\n        self.core.deliver_losses();"),
     ("c3", LOOP + "parts.rs", "self.work.discard(refused);\n        error", "drop(refused);\n        error"),
@@ -391,7 +393,7 @@ BUGS = [
     ("w8", "src/connection/writing.rs", "self.flags.has(Flag::Made) && self.can_write();", "self.flags.has(Flag::Made);"),
     ("c1", "src/connection/writing.rs", "self.flags.has(Flag::Made) && self.can_write();", "self.can_write();"),
     ("w8", "src/connection/writing.rs", "self.queued_cost() + waiting_bytes + CHUNK_OVERHEAD_BYTES;", "waiting_bytes + CHUNK_OVERHEAD_BYTES;"),
-    ("w8", "src/connection/flags.rs", "Flag::OverHigh as u16 | Flag::Produces as u16;", "Flag::OverHigh as u16;"),
+    ("w8", "src/connection/flags.rs", "Flag::OverHigh as u16 | Flag::Produces as u16 | Flag::Careful as u16;", "Flag::OverHigh as u16 | Flag::Careful as u16;"),
     ("w8", LOOP + "send.rs", "self.tell_mark(id);\n        produce_later(&mut self.parts, id);", "self.tell_mark(id);"),
     ("w8", LOOP + "turn.rs", "true => self.serve_producer(id),", "true => (0..2).for_each(|_| self.serve_producer(id)),"),
     ("w8", LOOP + "producing.rs", "Some(connection) if wrote_nothing && ", "Some(connection) if wrote_nothing && room == 0 && "),
@@ -803,8 +805,8 @@ BUGS = [
     ("a4", "src/listener/refused.rs", "Ok(count @ 1..) => self.discards -= count,", "Ok(1..) => break,"),
     ("a4", "src/listener/refused.rs", "self.discards.min(buffer.len())", "buffer.len()"),
     ("a4", "src/listener/refused.rs", "if words.len() > REFUSAL_BYTES_MAX {", "if false {"),
-    ("a4", "src/listener/listen.rs", "let mut share = Listen { limits, refusal, ..Listen::new(Vec::new()) };",
-     "let mut share = Listen { limits, refusal: Vec::from(&refusal[..0]), ..Listen::new(Vec::new()) };"),
+    ("a4", "src/listener/listen.rs", "let mut share = Listen { limits, refusal, filters, ..Listen::new(Vec::new()) };",
+     "let mut share = Listen { limits, refusal: Vec::from(&refusal[..0]), filters, ..Listen::new(Vec::new()) };"),
     ("a4", "src/listener/feeder.rs", "listener.refusal = self.refusal.clone();", "_ = listener;"),
     ("a4", LOOP + "accept.rs", "if let Some(lingering) = self.lingering_in_the_way(id) {",
      "if let Some(lingering) = self.lingering_in_the_way(id).filter(|_| self.slots.listener(id).is_some_and(|of| of.settings.limits.when_full == WhenFull::Wait)) {"),
@@ -1015,6 +1017,42 @@ BUGS = [
     ("proxy", RECEIVER, "transport.set_input_bytes_max(needed_bytes);", ""),
     ("proxy", "src/proxy/carried.rs", "self.source().unwrap_or(&self.proxy)", "&self.proxy"),
     ("proxy", "src/health/mod.rs", "match self.warnings.ask(now) {", "match self.warnings.ask(now).or(Some(0)) {"),
+    # Filters.
+    ("y1", FILTERING, "if is_ready && !is_made &&", "if !is_made &&"),
+    ("y1", FILTERING, "connection.notes.set(Note::BeginsFiltered, true);\n        connection.give_input", "connection.give_input"),
+    ("y1", FILTERING, "core.parts.time.set(at, Due::of(Purpose::Filter, id))", "core.parts.time.set(at + after * 9, Due::of(Purpose::Filter, id))"),
+    ("y1", FILTERING, "    core.parts.time.cancel(timer);\n", "    drop(timer);\n"),
+    ("y1", FILTERING, "core.parts.counters.handshakes_failed += 1;", ""),
+    ("y1", LOOP + "accept.rs", "if core.parts.report(id, error) {", "if core.parts.report(id, error) || true {"),
+    ("y1", LOOP + "timeouts.rs", "_ if connection.is_connecting() || connection.notes.has(Note::BeginsFiltered) => {", "_ if connection.is_connecting() => {"),
+    ("y1", "src/reason.rs", "reason => ConnectError::Filter(reason),", "reason => ConnectError::Cancelled(reason),"),
+    ("y2", LOOP + "send.rs", "&& (connection.is_connecting() || !connection.is_filtered()) {", "{"),
+    ("y2", FILTERING, "while send_beneath(&mut core.parts, id) && filter_more(core, id) {}",
+     "send_beneath(&mut core.parts, id); while filter_more(core, id) {} send_beneath(&mut core.parts, id);"),
+    ("y3", "src/connection/output.rs", "self.bytes + self.beneath\n", "self.bytes\n"),
+    ("y3", FILTERING, "connection.is_over_cap_beneath()", "false && connection.is_over_cap_beneath()"),
+    ("y3", CHAIN, "let has_room = self.above(index).len() < STEP_BYTES_MAX;", "let has_room = self.above(index).len() < usize::MAX;"),
+    ("y4", FILTERING, "if is_cut {", "if false && is_cut {"),
+    ("y4", FILTERING, "core.fail_reading(id, CloseReason::Truncated);", "core.deliver_end(id);"),
+    ("y4", FILTERING, "connection.drop_unfiltered(pool));\n    core.parts.close_for(id, reason);", "{ let _ = (connection, pool); });\n    core.parts.close_for(id, reason);"),
+    ("y4", FILTERING, "        chain.fail();\n", ""),
+    ("y4", "src/connection/filtered.rs", "self.is_filtered() && self.chain().is_some_and(Chain::awaits_end)", "false"),
+    ("y4", "src/connection/filtered.rs", "self.state() == State::FinQueued && self.is_shut()", "false && self.is_shut()"),
+    ("y4", CHAIN, "if self.state == State::Finishing && above_is_done", "if above_is_done"),
+    ("y5", CHAIN, "                goes_on &= index > 0;\n", ""),
+    ("y5", "src/connection/filtered.rs", "self.wants_input() || self.state().delivers_input() && self.is_shaking()", "self.wants_input()"),
+    ("y6", LOOP + "receive.rs", "Some(count) if count < given && self.parts.slots", "Some(count) if count > given && self.parts.slots"),
+    ("y6", FILTERING, "if connection.has_input() && connection.flags.has(Flag::Made) {", "if false {"),
+    ("y6", FILTERING, "    if parts.outbox.gathered.is(id) {\n        parts.push_gathered(id);\n    }\n", ""),
+    ("y6", FILTERING, "    parts.outbox.gathered.disturb(id);\n", ""),
+    ("y6", CHAIN, "let below = if self.layers.is_empty() { &mut self.net } else { &mut layer.output };\n        below.push(written);",
+     "self.net.push(written);"),
+    ("y6", "src/connection/reading.rs", " && !self.is_shut();", ";"),
+    ("y7", CHAIN, "above.map_or(&mut self.plain, |above| &mut above.input).push(left.input.rest());", "above.map_or(&mut self.plain, |above| &mut above.input);"),
+    ("y7", FILTERING, "        connection.set_peer(peer);\n", "        drop(peer);\n"),
+    ("y7", FILTERING, "if connection.dissolve_filters() {", "if false && connection.dissolve_filters() {"),
+    ("y7", CHAIN, "self.layers.iter().rev().find_map", "self.layers.iter().find_map"),
+    ("y10", FILTERING, "core.parts.finish(id, CloseReason::Panic(message));", "let _ = message;"),
 ]
 
 

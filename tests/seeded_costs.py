@@ -24,7 +24,7 @@ TARGET = TREE.parent / "target"
 QUICK = "src/event_loop/quick.rs"
 CONNECTION = "src/connection/mod.rs"
 A_MESSAGE = "self.parts.outbox.gathered.begin_input(id, GATHERED_BYTES_MAX - self.parts.outbox.share_bytes(id));"
-A_CONNECTION = "flags.set(Flag::Tight, is_tight);"
+A_CONNECTION = "flags.set(Flag::Careful, is_tight);"
 
 
 def instructions(count):

@@ -5,8 +5,10 @@ pub(crate) mod backoff;
 pub(crate) mod reconnect;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::{ConnectFilter, Filter};
 use crate::{Address, Limits};
 
 /// What to connect to, and how: for [`Context::connect`](crate::Context::connect), which takes whatever this can be made
@@ -40,6 +42,7 @@ pub struct Connect {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Option<Limits>,
+    pub(crate) filters: Vec<ConnectFilter>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +87,20 @@ impl Connect {
         self
     }
 
+    /// Has the connection begin with a [filter](crate::filter) that `make` makes when it is begun: once for each, so that one
+    /// that is [connected again](crate::Reconnect) has a new one. Called again, it adds one above.
+    ///
+    /// The protocol is told that the connection is made when the filter is ready, and `connect_failed` by
+    /// [`ConnectError::Filter`](crate::ConnectError::Filter) where it does not come to be: within
+    /// [`filter_timeout`](Limits::filter_timeout), which begins when the connection is established. What is written before goes
+    /// through it.
+    pub fn filter<F: Filter>(mut self, make: impl Fn() -> F + Send + Sync + 'static) -> Connect {
+        self.filters.push(ConnectFilter(Arc::new(move || Box::new(make()))));
+        self
+    }
+
     fn new(target: Target) -> Connect {
-        Connect { target, local: None, timeout: None, limits: None }
+        Connect { target, local: None, timeout: None, limits: None, filters: Vec::new() }
     }
 }
 

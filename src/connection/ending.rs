@@ -134,7 +134,7 @@ impl Connection {
 
     /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
     pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
-        if !self.life.step(Event::Detach) {
+        if self.is_filtered() || !self.life.step(Event::Detach) {
             return Err(receiver);
         }
         let handover = Some(Box::new(Handover { receiver, detached: None }));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Connection, Flag, Handover};
+use crate::filter::chain::Chain;
 use crate::ids::Id;
 use crate::rate::{Rate, ReadRate};
 use crate::reason::{Followed, Timeout};
@@ -25,6 +26,8 @@ pub(crate) struct Extras {
     pub(crate) read_idle: Option<ReadIdle>,
     /// Is told what becomes of it, whatever protocol it has by then.
     pub(crate) follower: Option<Follower>,
+    /// What stands between its socket and its protocol.
+    pub(crate) chain: Option<Box<Chain>>,
 }
 
 /// Is told what becomes of a connection.

@@ -29,8 +29,8 @@ pub(crate) enum Flag {
     WrittenTo = 1 << 9,
     /// A timer is set for its next send.
     SendsLater = 1 << 10,
-    /// Its limits are tighter than the quick path is made for.
-    Tight = 1 << 11,
+    /// The quick path is not for it: its limits are tighter than that is made for, or it has filters.
+    Careful = 1 << 11,
     /// A low mark of input is set that can withhold some.
     LowMark = 1 << 12,
     /// The loop has a rate for how fast it may be read from.
@@ -63,7 +63,7 @@ impl Flags {
     /// Whether a send may be taken, and nothing follows it.
     #[inline]
     pub(super) fn send_at_will(self) -> bool {
-        const ANY: u16 = Flag::Writable as u16 | Flag::OverHigh as u16 | Flag::Produces as u16;
+        const ANY: u16 = Flag::Writable as u16 | Flag::OverHigh as u16 | Flag::Produces as u16 | Flag::Careful as u16;
         self.0 & ANY == Flag::Writable as u16
     }
 

@@ -51,7 +51,7 @@ impl State {
 
     /// Returns whether input is given to the protocol.
     #[inline]
-    pub(super) fn delivers_input(self) -> bool {
+    pub(crate) fn delivers_input(self) -> bool {
         matches!(self, State::Open | State::FinQueued | State::WriteClosed | State::Failing)
     }
 
@@ -153,7 +153,7 @@ const TABLE: [[State; EVENTS]; STATES] = {
         [WClosed, FlushE,  WClosed, Flush,  WClosed, WClosed, WClosed, WClosed, Lost, WClosed],
         [Fail,    Lost,    Fail,    Lost,   Fail,   Fail,    Fail,    Fail,   Lost, Fail   ],
         [Flush,   Flush,   Flush,   Flush,  Flush,  Lost,    Ling,    Lost,   Lost, Flush  ],
-        [FlushE,  FlushE,  FlushE,  FlushE, FlushE, Lost,    FlushE,  Lost,   Lost, FlushE ],
+        [FlushE,  FlushE,  FlushE,  FlushE, FlushE, Lost,    Ling,    Lost,   Lost, FlushE ],
         [Det,     Det,     Det,     Det,    Det,    Lost,    Det,     Lost,   Lost, Det    ],
         [Ling,    Lost,    Ling,    Ling,   Ling,   Ling,    Ling,    Ling,   Lost, Ling   ],
         [Lost,    Lost,    Lost,    Lost,   Lost,   Lost,    Lost,    Lost,   Lost, Gone   ],

@@ -7,6 +7,7 @@ pub(crate) mod blocking;
 pub(crate) mod detached;
 mod ending;
 mod extras;
+mod filtered;
 mod flags;
 pub(crate) mod gathered;
 pub(crate) mod input;
@@ -193,9 +194,8 @@ impl Connection {
         life: Life,
     ) -> Connection {
         let mut flags = Flags::default();
-        let limits = &settings.limits;
-        let is_tight = limits.queue_bytes_max < GATHERED_BYTES_MAX || limits.read_bytes_per_turn_max < READ_BYTES_MAX;
-        flags.set(Flag::Tight, is_tight);
+        let is_tight = settings.limits.are_tight();
+        flags.set(Flag::Careful, is_tight);
         Connection {
             socket,
             protocol: Some(protocol),

@@ -16,6 +16,8 @@ pub(crate) enum Note {
     Answering = 1 << 2,
     /// A timeout ends it in order: nothing of it is unsent.
     TimedOutInOrder = 1 << 3,
+    /// It has filters that must be ready before its protocol is told that it is made, and was not told yet.
+    BeginsFiltered = 1 << 4,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -71,21 +71,31 @@ pub(crate) struct OutputQueue {
     bytes: usize,
     /// When the peer last took some of it, or it began to wait, in the loop's own time; who sends it keeps this.
     pub(crate) taken_ns: u64,
+    /// How many bytes go out before all of it that filters have made of what was before it.
+    pub(crate) beneath: usize,
 }
 
 impl OutputQueue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.bytes() == 0
     }
 
     /// How many bytes are queued.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.beneath
     }
 
     /// What the queue counts against marks and caps: its bytes and an overhead for each chunk.
     pub(crate) fn cost(&self) -> usize {
-        self.bytes + self.chunks() * CHUNK_OVERHEAD_BYTES
+        self.bytes() + self.chunks() * CHUNK_OVERHEAD_BYTES
+    }
+
+    /// Drops what is queued, but for what is beneath.
+    pub(crate) fn forget(&mut self) {
+        self.chunks.clear();
+        self.tail.clear();
+        self.bytes = 0;
+        self.sent = 0;
     }
 
     /// Adds a piece, of which the first `skip` bytes went out already.
@@ -237,10 +247,8 @@ impl Pool {
     pub(crate) fn give_back(&mut self, mut queue: Box<OutputQueue>) {
         self.in_use -= 1;
         if !queue.is_empty() {
-            queue.chunks.clear();
-            queue.tail.clear();
-            queue.bytes = 0;
-            queue.sent = 0;
+            queue.forget();
+            queue.beneath = 0;
         }
         self.free.push(queue);
     }

@@ -1,6 +1,7 @@
 //! What every connection of a loop reads into, and what is there for longer datagrams.
 
 use crate::connection::READ_BYTES_MAX;
+use crate::filter::chain::Scratch;
 
 /// It begins at a multiple of this. The kernel's own buffers do as well, and some processors copy slowly to a place that is a
 /// little further on in its page than where from: on AMD EPYC, `cargo bench --bench alignment` has 64 KiB take up to three
@@ -12,13 +13,15 @@ pub(crate) struct Buffers {
     /// Every connection reads into this one.
     pub(crate) read: ReadBuffer,
     pub(crate) large: LargeBuffer,
+    /// What filters put what they have made in.
+    pub(crate) filters: Scratch,
     /// Whether a timer is set that gives memory back.
     decaying: bool,
 }
 
 impl Buffers {
     pub(crate) fn new() -> Buffers {
-        Buffers { read: ReadBuffer::new(), large: LargeBuffer::default(), decaying: false }
+        Buffers { read: ReadBuffer::new(), large: LargeBuffer::default(), filters: Scratch::default(), decaying: false }
     }
 
     /// Returns whether a timer must be set that gives memory back, there being some.
@@ -31,6 +34,7 @@ impl Buffers {
     pub(crate) fn decay(&mut self) {
         self.decaying = false;
         self.large.decay();
+        self.filters.decay();
     }
 }
 

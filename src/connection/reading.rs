@@ -23,19 +23,20 @@ impl Connection {
     /// Whether something is to be done before it can be read from, which is rare.
     #[inline]
     pub(crate) fn needs_preparation(&self) -> bool {
-        !self.flags.has(Flag::Made) || self.offers() || self.state() == State::Lingering
+        !self.flags.has(Flag::Made) && !self.is_shaking() || self.offers() || self.state() == State::Lingering
     }
 
     /// Whether kept input is to be offered though nothing new came.
     #[inline]
     pub(crate) fn offers(&self) -> bool {
-        self.flags.has(Flag::OfferAgain) && self.input.is_some() && self.wants_input()
+        self.flags.has(Flag::OfferAgain) && (self.input.is_some() || self.has_unfiltered_input()) && self.is_hungry()
     }
 
     /// Whether the protocol is to be given input now.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
-        self.state().delivers_input() && self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back()
+        let is_wanted = self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back() && !self.is_shut();
+        is_wanted && self.state().delivers_input()
     }
 
     /// Whether reading waits until the output has gone down.

@@ -73,7 +73,7 @@ impl Connection {
     /// loop sleeps. `false` where more is to be seen to.
     #[inline]
     pub(crate) fn write_behind(&mut self, bytes: &[u8]) -> bool {
-        let flushed_later = self.flags.has(Flag::WrittenTo) && !self.flags.has(Flag::Tight);
+        let flushed_later = self.flags.has(Flag::WrittenTo) && !self.flags.has(Flag::Careful);
         match &mut self.output {
             Some(queue) if flushed_later && self.life.state() == State::Open && bytes.len() < LARGE_BYTES => {
                 queue.append(bytes, GATHERED_BYTES_MAX)
@@ -87,6 +87,10 @@ impl Connection {
         if piece.bytes().len() < LARGE_BYTES {
             self.push(piece, 0, pool);
             return Sent::Blocked(Blocked::UntilEvent);
+        }
+        if self.is_filtered() {
+            self.push(piece, 0, pool);
+            return Sent::All;
         }
         if self.output.is_none() {
             let mut sent = 0;
@@ -204,6 +208,10 @@ impl Connection {
     /// Sends what is queued and then `more`; what the kernel does not take stays queued.
     #[inline]
     pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
+        if self.is_filtered() {
+            self.push(Piece::Borrowed(more), 0, pool);
+            return Sent::All;
+        }
         if self.output.is_none() {
             return self.send_unqueued(more, pool);
         }
@@ -335,6 +343,9 @@ impl Connection {
 
     pub(super) fn drop_output(&mut self, pool: &mut Pool) {
         if let Some(queue) = self.output.take() {
+            if let Some(chain) = self.chain_mut().filter(|_| !queue.is_empty()) {
+                chain.drop_output();
+            }
             pool.give_back(queue);
         }
     }
@@ -414,18 +425,19 @@ impl Connection {
 
     /// Whether what a turn may gather for it without a look does not take it over its cap.
     pub(crate) fn is_far_from_cap(&self) -> bool {
-        !self.flags.has(Flag::Tight) && self.queued_cost() <= self.settings.limits.queue_bytes_max - GATHERED_BYTES_MAX
+        !self.flags.has(Flag::Careful)
+            && self.queued_cost() <= self.settings.limits.queue_bytes_max - GATHERED_BYTES_MAX
     }
 }
 
-enum Taken {
+pub(super) enum Taken {
     Bytes(usize),
     Nothing(Blocked),
     Failed(io::Error),
 }
 
 #[inline]
-fn taken(result: io::Result<usize>) -> Taken {
+pub(super) fn taken(result: io::Result<usize>) -> Taken {
     match result {
         // Of a non-empty input (W6).
         Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),

@@ -5,7 +5,7 @@ use std::io;
 
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
-use super::{Core, Parts};
+use super::{Core, Parts, filtering};
 use crate::connection::Connection;
 use crate::ids::Id;
 use crate::limits::WhenFull;
@@ -139,8 +139,8 @@ impl Core {
                 match self.parts.slots.listener_mut(listener) {
                     Some(of) => {
                         of.live += 1;
-                        if of.is_special() {
-                            self.parts.note_begun(listener, id);
+                        if of.is_special() && begin_specially(self, listener, id) {
+                            return;
                         }
                     }
                     None => self.parts.restore_orphaned(id),
@@ -188,6 +188,24 @@ impl Core {
             // It was replaced, or its listener closed.
             _ => self.drop_guarded(hook),
         }
+    }
+}
+
+/// A connection of a listener begins that counts peers, is fed or has filters. Returns whether its filters begin with it.
+#[cold]
+fn begin_specially(core: &mut Core, listener: Id, id: Id) -> bool {
+    let makers = core.parts.slots.listener(listener).map_or_else(Default::default, |of| of.filters.clone());
+    core.parts.note_begun(listener, id);
+    if !makers.is_empty() && filtering::put_in_accepted(core, id, &makers) {
+        filtering::begin(core, id);
+    }
+    !makers.is_empty()
+}
+
+/// The owner of a listener is told that a connection of it ended before its filters were ready, as often as is logged.
+pub(super) fn tell_of_handshake(core: &mut Core, id: Id, error: &ListenerError) {
+    if core.parts.report(id, error) {
+        core.tell_owner(id, error);
     }
 }
 
@@ -373,13 +391,16 @@ impl Parts {
     }
 
     /// Logs what went wrong with a listener, at most once a second.
-    fn report(&mut self, id: Id, what: &dyn fmt::Display) {
+    /// Returns whether it did.
+    fn report(&mut self, id: Id, what: &dyn fmt::Display) -> bool {
         let now = self.time.now();
-        match self.slots.listener_mut(id).and_then(|listener| listener.report(now)) {
+        let withheld = self.slots.listener_mut(id).and_then(|listener| listener.report(now));
+        match withheld {
             Some(0) => log::warn!("listener {id}: {what}"),
             Some(withheld) => log::warn!("listener {id}: {what} (and {withheld} reports were withheld before)"),
             None => {}
         }
+        withheld.is_some()
     }
 
     /// The back-off of a listener is over: it tries again. Under edge triggering no event would tell it to.

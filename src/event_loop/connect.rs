@@ -8,10 +8,11 @@ use super::guard::guard_error;
 use super::slots::Tenant;
 use super::timers::{Due, Purpose};
 use super::work::Discarded;
-use super::{Core, Parts};
+use super::{Core, Parts, filtering};
 use crate::connect::Target;
 use crate::connect::attempts::{Attempt, Connector, Looked};
-use crate::connection::{Connection, Settings};
+use crate::connection::{Connection, Note, Settings};
+use crate::filter::ConnectFilter;
 use crate::ids::Id;
 use crate::sys::{AcceptError, Readiness, Stream};
 use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
@@ -25,7 +26,8 @@ impl Core {
         if let Err(error) = self.parts.life.check_open() {
             return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
-        let Connect { target, local, timeout, limits } = connect;
+        let Connect { target, local, timeout, limits, filters } = connect;
+        let filters: Vec<_> = filters.iter().map(|ConnectFilter(make)| make()).collect();
         let settings = match limits {
             Some(limits) => Rc::new(Settings::new(limits, None)),
             None => self.parts.settings_of_clients.clone(),
@@ -33,6 +35,10 @@ impl Core {
         let timeout = timeout.unwrap_or(self.parts.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
         connection.began_ns = self.parts.time.now_ns();
+        for filter in filters {
+            connection.put_filter_in(filter, self.parts.outbox.pool());
+            connection.notes.set(Note::BeginsFiltered, true);
+        }
         let id = self.parts.slots.insert(Tenant::Connection(connection))?;
         self.parts.admission.one_more();
         match target {
@@ -105,7 +111,10 @@ impl Core {
         };
         self.parts.end_connector(*connector);
         self.tell_follower_of_made(id);
-        self.call_made(id);
+        match self.parts.slots.connection(id).is_some_and(Connection::is_shut) {
+            true => filtering::begin(self, id),
+            false => self.call_made(id),
+        }
     }
 
     /// The deadline of a connect has passed (K2).

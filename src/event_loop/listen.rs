@@ -18,7 +18,7 @@ use crate::{Address, Limits, Listen};
 
 impl Parts {
     pub(crate) fn listen(&mut self, mut listen: Listen, factory: Factory) -> io::Result<Id> {
-        let (limits, refusal) = (listen.take_limits(), listen.take_refusal());
+        let (limits, refusal, filters) = (listen.take_limits(), listen.take_refusal(), listen.take_filters());
         let sockets = self.life.check_listens().and_then(|()| {
             check_refusal(&refusal)?;
             open(&self.poller, listen)
@@ -26,6 +26,7 @@ impl Parts {
         let id = self.add_listener(sockets, limits, factory)?;
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.refusal = refusal;
+            listener.filters = filters.into();
         }
         Ok(id)
     }

@@ -11,6 +11,7 @@ pub(crate) mod context;
 mod core;
 pub(crate) mod datagram_transport;
 mod datagrams;
+mod filtering;
 mod following;
 mod guard;
 mod hoards;

@@ -247,6 +247,7 @@ impl Parts {
             self.time.cancel(total);
             own = std::mem::take(&mut extras.own);
             self.time.cancel(extras.rate.take().and_then(|rate| rate.timer()));
+            self.time.cancel(extras.chain.as_mut().and_then(|chain| chain.timer.take()));
             connection.flags.set(Flag::Rated, false);
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();

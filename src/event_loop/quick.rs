@@ -8,7 +8,7 @@
 
 use std::thread;
 
-use super::Core;
+use super::{Core, filtering};
 use crate::connection::{Arrival, CheckedOut, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
 use crate::health::About;
 use crate::ids::Id;
@@ -122,7 +122,7 @@ impl Core {
                     connection.has_received(count, self.parts.time.now_ns());
                     more = connection.is_readable();
                 }
-                self.deliver(id, &buffer[..count]);
+                filtering::deliver(self, id, &mut buffer[..count]);
             }
             nothing => self.receive_nothing(id, nothing),
         }

@@ -1,7 +1,7 @@
 //! Input: how a ready connection is served.
 
 use super::work::Discarded;
-use super::{Core, Parts};
+use super::{Core, Parts, filtering};
 use crate::connection::input::Input;
 use crate::connection::{Connection, Flag, Read, State};
 use crate::ids::Id;
@@ -63,7 +63,7 @@ impl Core {
                 continue;
             }
             looked_after = true;
-            if !connection.wants_input() {
+            if !connection.is_hungry() {
                 return self.end_failing(id);
             }
             if !connection.is_readable() {
@@ -80,7 +80,7 @@ impl Core {
                     connection.has_received(count, self.parts.time.now_ns());
                     self.parts.counters.bytes_received += count as u64;
                     received += count;
-                    self.deliver(id, &buffer[..count]);
+                    filtering::deliver(self, id, &mut buffer[..count]);
                     if !more || !self.reads_on(id, received) {
                         return;
                     }
@@ -119,7 +119,7 @@ impl Core {
                 if let Some(rate) = connection.rate_mut() {
                     self.parts.rate_groups.charge(rate, count);
                 }
-                self.deliver(id, &buffer[..count]);
+                filtering::deliver(self, id, &mut buffer[..count]);
                 if more {
                     self.parts.carry_over(id);
                 }
@@ -134,7 +134,7 @@ impl Core {
             Read::Data(_) | Read::Blocked => self.end_failing(id),
             Read::Unconfirmed => self.confirm_would_block(id),
             Read::Later => self.read_later(id),
-            Read::End => self.deliver_end(id),
+            Read::End => filtering::deliver_end(self, id),
             Read::Failed(error) => self.fail_reading(id, CloseReason::from_error(error)),
         }
     }
@@ -153,8 +153,10 @@ impl Core {
                 return self.parts.slots.connection(id).is_some_and(stands);
             }
             _ => {
-                if !connection.flags.has(Flag::Made) {
-                    self.call_made(id);
+                match connection.flags.has(Flag::Made) {
+                    true => {}
+                    false if connection.is_shut() => filtering::begin(self, id),
+                    false => self.call_made(id),
                 }
                 if self.parts.slots.connection(id).is_some_and(Connection::offers) {
                     self.offer_kept(id);
@@ -177,7 +179,7 @@ impl Core {
     }
 
     /// Offers what a low mark has withheld, at an end that no `eof_received` tells of (R4).
-    fn offer_withheld(&mut self, id: Id) {
+    pub(super) fn offer_withheld(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.withholds_input() {
             connection.set_input_low_bytes(0);
@@ -194,7 +196,7 @@ impl Core {
         }
     }
 
-    /// Delivers what was read, behind what the connection has kept.
+    /// Delivers what is for the protocol, behind what the connection has kept.
     pub(super) fn deliver(&mut self, id: Id, data: &[u8]) {
         let kept = self.parts.slots.connection_mut(id).and_then(Connection::take_input);
         match kept {
@@ -232,6 +234,9 @@ impl Core {
         connection.flags.set(Flag::OfferAgain, false);
         if let Some(input) = connection.take_input() {
             self.offer_input(id, input);
+        }
+        if self.parts.slots.connection(id).is_some_and(Connection::has_unfiltered_input) {
+            filtering::receive(self, id, &mut []);
         }
     }
 
@@ -276,6 +281,10 @@ impl Core {
         let was_held_back = self.parts.outbox.gathered.take_held_input_back();
         match answer {
             None => (given, false),
+            Some(count) if count < given && self.parts.slots.connection(id).is_some_and(Connection::waits_to_shake) => {
+                self.parts.finish(id, filtering::input_behind());
+                (given, false)
+            }
             Some(count) if count > given => {
                 self.parts.finish(id, CloseReason::Overconsumed { consumed: count, given });
                 (given, false)
@@ -342,7 +351,7 @@ impl Core {
     }
 
     /// Delivers the peer's end of stream, with what was left unconsumed (H1, H3).
-    fn deliver_end(&mut self, id: Id) {
+    pub(super) fn deliver_end(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
             return self.end_failing(id);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::producing::produce_later;
-use super::{Core, Parts};
+use super::{Core, Parts, filtering};
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
 use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
@@ -51,7 +51,9 @@ impl Core {
         let Some(connection) = self.parts.slots.connection_mut(id) else {
             return self.parts.outbox.gathered.bytes.clear();
         };
-        if connection.has_output() || !self.parts.outbox.gathered.bytes.is_empty() {
+        if connection.is_filtered() {
+            filtering::pump(self, id);
+        } else if connection.has_output() || !self.parts.outbox.gathered.bytes.is_empty() {
             self.parts.send(id);
         }
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
@@ -79,10 +81,13 @@ impl Core {
     #[cold]
     fn after_send(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        let is_out = connection.queued_bytes() == 0;
+        let is_out = connection.queued_bytes() == 0 && !connection.owes_an_end();
         match connection.state() {
             // An error here means that the peer is gone: reading tells.
             State::FinQueued if is_out => drop(connection.send_fin()),
+            State::FlushingAfterEnd if is_out && connection.awaits_end_of_network() => {
+                return filtering::linger(&mut self.parts, id);
+            }
             State::FlushingAfterEnd if is_out => return self.parts.finish_begun(id),
             State::Flushing if is_out => return self.parts.end_flushed(id),
             State::Detaching => return self.parts.finish_begun(id),
@@ -128,8 +133,8 @@ impl Core {
         for id in written_to.drain(..) {
             let Some(connection) = self.parts.slots.connection_mut(id) else { continue };
             connection.flags.set(Flag::WrittenTo, false);
-            // One that is not made yet is flushed when it is.
-            if !connection.flags.has(Flag::Made) {
+            // One that is not made yet is flushed when it is, but for what its filters say.
+            if !connection.flags.has(Flag::Made) && (connection.is_connecting() || !connection.is_filtered()) {
                 continue;
             }
             match self.parts.outbox.is_shared().then(|| self.parts.send_share(id)).flatten() {
@@ -276,7 +281,7 @@ impl Parts {
         }
     }
 
-    fn push_gathered(&mut self, id: Id) {
+    pub(super) fn push_gathered(&mut self, id: Id) {
         match self.slots.connection_mut(id) {
             Some(connection) => self.outbox.queue_gathered(connection, self.time.now_ns()),
             None => self.outbox.gathered.bytes.clear(),
@@ -289,6 +294,11 @@ impl Parts {
             self.outbox.gathered.bytes.clear();
             return;
         };
+        if connection.is_filtered() {
+            // It has to pass filters, which nothing calls from here.
+            self.push_gathered(id);
+            return self.mark_written_to(id);
+        }
         let was_queued = connection.has_output();
         let (sent, taken) = self.outbox.send(connection, self.time.now_ns());
         self.counters.bytes_sent += taken;
@@ -353,7 +363,7 @@ impl Parts {
     }
 
     /// Discards what its peer still sends, of which so many bytes have come already.
-    fn linger(&mut self, id: Id, count: usize) {
+    pub(super) fn linger(&mut self, id: Id, count: usize) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.begin_lingering(count) {
             return self.finish_begun(id);

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::work::Discarded;
-use super::{Core, Parts};
+use super::{Core, Parts, filtering};
 use crate::connection::{Connection, Flag, State};
 use crate::ids::Id;
 use crate::rate::RateGroupId;
@@ -66,6 +66,8 @@ pub(super) enum Purpose {
     Idle,
     /// A protocol has had time enough to become ready.
     Handshake,
+    /// The filters of a connection have had time enough to become ready.
+    Filter,
     /// A connection has lasted for long enough.
     Total,
     /// A connection that has read fast enough may read on.
@@ -182,6 +184,7 @@ impl Core {
                     }
                     Purpose::Idle => self.check_idle(id, now),
                     Purpose::Handshake => self.check_handshake(id, deadline),
+                    Purpose::Filter => filtering::timed_out(self, id),
                     Purpose::Total => self.total_is_over(id),
                     Purpose::ReadRate => self.parts.end_waiting(id),
                     Purpose::Send => self.parts.send_again(id),
@@ -392,7 +395,7 @@ impl Parts {
 
     /// Has buffers given back after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
-        if self.outbox.holds_memory() && self.buffers.begin_decay() {
+        if (self.outbox.holds_memory() || self.buffers.filters.holds_memory()) && self.buffers.begin_decay() {
             self.time.set_after(DECAY, Due::Decay);
         }
     }

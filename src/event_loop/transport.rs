@@ -56,8 +56,8 @@ use crate::{
 /// # }
 /// ```
 pub struct Transport<'a> {
-    core: &'a mut Core,
-    id: Id,
+    pub(super) core: &'a mut Core,
+    pub(super) id: Id,
 }
 
 impl<'a> Transport<'a> {

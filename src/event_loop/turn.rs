@@ -7,8 +7,8 @@ use super::guard::guard_error;
 use super::joining::{Relay, pass_untold_end_on};
 use super::slots::Tenant;
 use super::work::Loss;
-use super::{Core, Parts};
-use crate::connection::{CheckedOut, Connection, Flag, Handover, READ_BYTES_MAX};
+use super::{Core, Parts, filtering};
+use crate::connection::{CheckedOut, Connection, Flag, Handover, Note, READ_BYTES_MAX};
 use crate::event_loop::source::{AnySource, SourceAction};
 use crate::ids::Id;
 use crate::sys::{Events, Readiness};
@@ -213,6 +213,9 @@ impl Core {
 
     /// Nobody is told of this end. It counts where a protocol before this one was told that the connection is made.
     fn note_untold_loss(&mut self, id: Id, reason: CloseReason) {
+        if self.parts.slots.connection(id).is_some_and(|connection| connection.notes.has(Note::BeginsFiltered)) {
+            return filtering::tell_of_end(self, id, reason);
+        }
         if self.parts.slots.connection(id).is_some_and(|connection| connection.flags.has(Flag::Anew)) {
             self.parts.counters.connections_lost += 1;
             self.parts.counters.losses.count(&reason);

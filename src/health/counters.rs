@@ -29,6 +29,8 @@ pub struct Counters {
     pub losses: Losses,
     /// `connect_failed` calls.
     pub connects_failed: u64,
+    /// Accepted connections that ended before their [filters](crate::filter) were ready: no protocol was told of them.
+    pub handshakes_failed: u64,
     /// Peers that a factory or a full listener refused.
     pub connections_refused: u64,
     /// Errors of `accept`.
@@ -62,6 +64,7 @@ pub struct Losses {
     pub timeout: u64,
     pub limit: u64,
     pub protocol: u64,
+    pub truncated: u64,
     pub overconsumed: u64,
     pub panic: u64,
     pub detached: u64,
@@ -79,6 +82,7 @@ impl Losses {
             CloseReason::Timeout(_) => &mut self.timeout,
             CloseReason::Limit(_) => &mut self.limit,
             CloseReason::Protocol(_) => &mut self.protocol,
+            CloseReason::Truncated => &mut self.truncated,
             CloseReason::Overconsumed { .. } => &mut self.overconsumed,
             CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Detached => &mut self.detached,
@@ -110,10 +114,10 @@ macro_rules! sums {
 }
 
 sums!(Counters:
-    turns polls events bytes_received bytes_sent accepts connections_made connections_lost losses connects_failed connections_refused accept_errors datagrams_received datagrams_truncated late_writes stale_events panics timers_fired commands_run
+    turns polls events bytes_received bytes_sent accepts connections_made connections_lost losses connects_failed handshakes_failed connections_refused accept_errors datagrams_received datagrams_truncated late_writes stale_events panics timers_fired commands_run
 );
 sums!(Losses:
-    peer_closed closed aborted reset io timeout limit protocol overconsumed panic detached shutdown
+    peer_closed closed aborted reset io timeout limit protocol truncated overconsumed panic detached shutdown
 );
 
 #[cfg(test)]

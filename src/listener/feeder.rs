@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "workers")]
+use crate::filter::AcceptFilter;
 use crate::protocol::Factory;
 use crate::sys::{Backlog, Fed, Rest, Stream};
 use crate::threads::backlog::NotTaken;
@@ -80,6 +82,7 @@ pub struct SharedBacklog {
     backlog: Arc<Backlog>,
     limits: Option<Limits>,
     refusal: Vec<u8>,
+    filters: Vec<AcceptFilter>,
 }
 
 #[cfg(feature = "workers")]
@@ -88,7 +91,12 @@ impl SharedBacklog {
     pub fn new(listeners: usize, listen: &Listen) -> SharedBacklog {
         // What waits in it was accepted since one of them had room: it needs no bound of its own.
         let backlog = Arc::new(Backlog::new(listeners, usize::MAX));
-        SharedBacklog { backlog, limits: listen.own_limits().cloned(), refusal: listen.own_refusal().to_vec() }
+        SharedBacklog {
+            backlog,
+            limits: listen.own_limits().cloned(),
+            refusal: listen.own_refusal().to_vec(),
+            filters: listen.own_filters().to_vec(),
+        }
     }
 
     /// Makes the listener of this number, which takes from it.
@@ -107,6 +115,7 @@ impl SharedBacklog {
         let id = context.core.parts.add_fed_listener(backlog, number, address, limits, factory)?;
         if let Some(listener) = context.core.parts.slots.listener_mut(id) {
             listener.refusal = self.refusal.clone();
+            listener.filters = self.filters.clone().into();
         }
         Ok(ListenerId(id))
     }

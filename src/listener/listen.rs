@@ -4,9 +4,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 #[cfg(unix)]
 use crate::UnixAddress;
+use crate::filter::{AcceptFilter, Filter, MakeForPeer};
 #[cfg(feature = "workers")]
 use crate::sys;
 use crate::{Address, Limits};
@@ -62,6 +64,7 @@ pub struct Listen {
     limits: Option<Limits>,
     backlog: Option<u32>,
     refusal: Vec<u8>,
+    filters: Vec<AcceptFilter>,
     shares_port: bool,
 }
 
@@ -92,6 +95,9 @@ impl Listen {
         self.backlog = self.backlog.or(other.backlog);
         if self.refusal.is_empty() {
             self.refusal = other.refusal;
+        }
+        if self.filters.is_empty() {
+            self.filters = other.filters;
         }
         self.shares_port |= other.shares_port;
         self
@@ -161,6 +167,18 @@ impl Listen {
         self
     }
 
+    /// Has each connection begin with a [filter](crate::filter) that `make` makes for its peer, when it is accepted; `None`
+    /// turns it away. Called again, it adds one above.
+    ///
+    /// The protocol is told that the connection is made when the filter is ready. Of one that does not come to be within
+    /// [`filter_timeout`](Limits::filter_timeout), or fails before, no protocol hears; the hook of
+    /// [`on_error`](crate::Listener::on_error) does. A [`refusal`](Listen::refusal) is sent without it.
+    pub fn filter<F: Filter>(mut self, make: impl Fn(&Address) -> Option<F> + Send + Sync + 'static) -> Listen {
+        let make: Arc<MakeForPeer> = Arc::new(move |peer| make(peer).map(|filter| Box::new(filter) as Box<dyn Filter>));
+        self.filters.push(AcceptFilter(make));
+        self
+    }
+
     /// Whether other sockets may listen on the same TCP address, if each of them says so (`SO_REUSEPORT`). On Linux the
     /// kernel then chooses among them for each connection; a second program of the same user gets a share. Elsewhere, and
     /// for Unix sockets and in simulations, listening fails by `Unsupported`. Default false.
@@ -170,7 +188,7 @@ impl Listen {
     }
 
     fn new(targets: Vec<Target>) -> Listen {
-        Listen { targets, limits: None, backlog: None, refusal: Vec::new(), shares_port: false }
+        Listen { targets, limits: None, backlog: None, refusal: Vec::new(), filters: Vec::new(), shares_port: false }
     }
 
     /// One that fails by `Unsupported`. Not part of the public interface.
@@ -182,6 +200,11 @@ impl Listen {
     #[cfg(feature = "workers")]
     pub(crate) fn own_limits(&self) -> Option<&Limits> {
         self.limits.as_ref()
+    }
+
+    #[cfg(feature = "workers")]
+    pub(crate) fn own_filters(&self) -> &[AcceptFilter] {
+        &self.filters
     }
 
     #[cfg(feature = "workers")]
@@ -198,8 +221,8 @@ impl Listen {
         let Some(mut addresses) = addresses.filter(|_| sys::Listener::SHARES_PORTS) else { return Ok(Err(self)) };
         let mut shares = Vec::new();
         for _ in 0..loops {
-            let (limits, refusal) = (self.limits.clone(), self.refusal.clone());
-            let mut share = Listen { limits, refusal, ..Listen::new(Vec::new()) };
+            let (limits, refusal, filters) = (self.limits.clone(), self.refusal.clone(), self.filters.clone());
+            let mut share = Listen { limits, refusal, filters, ..Listen::new(Vec::new()) };
             for address in &mut addresses {
                 let socket = sys::Listener::bind_tcp(*address, self.backlog.unwrap_or(BACKLOG), true)?;
                 // The others take the port that the first one got.
@@ -216,6 +239,10 @@ impl Listen {
     }
 
     /// Takes what refused peers are sent.
+    pub(crate) fn take_filters(&mut self) -> Vec<AcceptFilter> {
+        std::mem::take(&mut self.filters)
+    }
+
     pub(crate) fn take_refusal(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.refusal)
     }

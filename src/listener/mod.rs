@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::connection::Settings;
+use crate::filter::AcceptFilter;
 use crate::health::report::Report;
 use crate::ids::Id;
 use crate::listener::peers::Peers;
@@ -43,6 +44,8 @@ pub(crate) struct Listener {
     pub(crate) settings: Rc<Settings>,
     /// What a peer is sent that a cap refuses.
     pub(crate) refusal: Vec<u8>,
+    /// What makes the filters of its connections, the lowest first.
+    pub(crate) filters: Rc<[AcceptFilter]>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// How many of those linger.
@@ -86,6 +89,7 @@ impl Listener {
             receiver: None,
             settings: Rc::new(Settings::new(limits, None)),
             refusal: Vec::new(),
+            filters: Rc::default(),
             live: 0,
             lingering: 0,
             peers: None,
@@ -110,7 +114,7 @@ impl Listener {
     /// Whether a connection that comes or goes is more to it than one more or less.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
-        self.peers.is_some() || self.is_fed()
+        self.peers.is_some() || !self.filters.is_empty() || self.is_fed()
     }
 
     /// Whether other threads feed it: then it has no socket.

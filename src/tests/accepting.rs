@@ -16,6 +16,7 @@ pub(super) fn hook(scene: &mut Scene) -> Log {
             ListenerError::Overloaded(_) => "overloaded",
             ListenerError::Failed(_) => "failed",
             ListenerError::Closed(_) => "closed",
+            ListenerError::Handshake(..) => "handshake",
         };
         noted.push(format!("{class} at {}", (context.now() - start).as_millis()));
     });

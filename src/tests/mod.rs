@@ -368,6 +368,8 @@ mod detaching;
 mod differential;
 mod draining;
 mod ending;
+#[cfg(feature = "testing")]
+mod filters;
 #[cfg(feature = "framing")]
 mod framing;
 mod half_closing;

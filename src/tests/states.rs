@@ -196,6 +196,10 @@ fn c5_each_event_leads_from_each_state_to_where_the_table_says() {
     for state in State::ALL.into_iter().filter(|state| *state != State::Gone) {
         for event in Cause::ALL {
             let expected = state.after(event);
+            if (state, event) == (State::FlushingAfterEnd, Cause::InputLeft) {
+                // Where it is filters that have told of the peer's end: tests/filters/ends.rs.
+                continue;
+            }
             if cannot_happen(state, event) {
                 let is_end = event == Cause::Ended;
                 assert!(expected == state || is_end, "{state:?} {event:?} cannot happen and leads to {expected:?}");

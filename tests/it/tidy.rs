@@ -88,7 +88,7 @@ fn layer(file: &str) -> Option<&'static str> {
         // Conveniences, as framing is.
         ("connect", "reconnect.rs") | ("", "endpoint.rs") | ("workers", "pool.rs") => "framing",
         ("framing" | "proxy" | "server", _) => "framing",
-        ("connection" | "connect" | "datagram" | "listener", _) | ("", "protocol.rs") => "machines",
+        ("connection" | "connect" | "datagram" | "filter" | "listener", _) | ("", "protocol.rs") => "machines",
         ("signals" | "service", _) => "process",
         ("testing", _) => "testing",
         // Conveniences too, of several loops; they make the sockets that share a port.

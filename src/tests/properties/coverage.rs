@@ -245,6 +245,7 @@ pub(super) fn name(reason: &CloseReason) -> &'static str {
         CloseReason::Limit(Limit::LoopQueueBytes) => "loop queue limit",
         CloseReason::Limit(_) => "another limit",
         CloseReason::Protocol(_) => "protocol error",
+        CloseReason::Truncated => "truncated",
         CloseReason::Overconsumed { .. } => "overconsumed",
         CloseReason::Panic(_) => "panic",
         CloseReason::Detached => "detached",

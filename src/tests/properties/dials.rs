@@ -242,6 +242,7 @@ impl Ledger {
                 self.check(dial.unknown, || format!("a name that is known: {error}"));
                 "lookup failed"
             }
+            ConnectError::Filter(_) => return self.violated("the handshake of no filter fails"),
             ConnectError::Cancelled(reason) => {
                 self.check_cancelled(index, reason);
                 "connect cancelled"

@@ -18,6 +18,7 @@ mod commands;
 mod coverage;
 mod datagrams;
 mod dials;
+mod filtered;
 mod hoards;
 mod joined;
 mod ledger;
@@ -63,6 +64,11 @@ fn a_peer_that_takes_64_kib_within_each_deadline_is_never_judged() {
 #[test]
 fn what_goes_through_a_pair_comes_through_whole_however_it_is_joined() {
     check_seeds(SEEDS_OF_CROWDS, joined::EXPECTED, joined::run);
+}
+
+#[test]
+fn y9_what_goes_through_filters_comes_through_as_without_them() {
+    check_seeds(SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run);
 }
 
 #[test]

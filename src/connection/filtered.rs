@@ -1,0 +1,164 @@
+//! A connection with filters: what was written waits in its queue until they take it, and what they have put down waits
+//! beneath that queue until the kernel does.
+
+use super::writing::{Taken, taken};
+use super::{Connection, Flag, Sent, State};
+use crate::connection::output::Pool;
+use crate::filter::chain::Chain;
+use crate::filter::{Filter, STEP_BYTES_MAX};
+use crate::sys::Blocked;
+
+impl Connection {
+    /// Whether anything stands between its socket and its protocol.
+    #[inline]
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.flags.has(Flag::Careful) && self.chain().is_some()
+    }
+
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.extras.as_ref()?.chain.as_deref()
+    }
+
+    pub(crate) fn chain_mut(&mut self) -> Option<&mut Chain> {
+        self.extras.as_mut()?.chain.as_deref_mut()
+    }
+
+    /// Whether its filters keep its protocol from input, since one of them is not ready.
+    #[inline]
+    pub(crate) fn is_shut(&self) -> bool {
+        self.flags.has(Flag::Careful) && self.chain().is_some_and(|chain| !chain.is_ready())
+    }
+
+    /// Whether its filters want input, though its protocol is not to be given any: they are not ready.
+    pub(crate) fn is_shaking(&self) -> bool {
+        self.is_filtered() && self.chain().is_some_and(Chain::is_shaking)
+    }
+
+    /// Whether a filter was put in that has not begun.
+    pub(crate) fn waits_to_shake(&self) -> bool {
+        self.is_filtered() && self.chain().is_some_and(Chain::waits)
+    }
+
+    /// Whether it is to be read from: by its protocol, or by filters that are not ready.
+    #[inline]
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.wants_input() || self.state().delivers_input() && self.is_shaking()
+    }
+
+    /// Puts a filter in, above those that are there. What was written before goes out below it, unless all of it is the
+    /// protocol's, written while the connection was not established.
+    pub(crate) fn put_filter_in(&mut self, filter: Box<dyn Filter>, pool: &mut Pool) {
+        let mut written = Vec::new();
+        if let Some(queue) = self.output.as_mut().filter(|_| !self.life.state().is_connecting()) {
+            written = queue.to_vec();
+            queue.forget();
+        }
+        self.flags.set(Flag::Careful, true);
+        self.extras_mut().chain.get_or_insert_default().push(filter, &written);
+        self.count_beneath(pool);
+    }
+
+    /// What it was fed with is from the network, and is its filters' to take.
+    pub(crate) fn give_input_to_filters(&mut self) {
+        let input = self.input.take();
+        if let (Some(input), Some(chain)) = (input, self.chain_mut()) {
+            chain.keep(input.rest());
+            self.flags.set(Flag::OfferAgain, true);
+        }
+    }
+
+    /// Whether something has come that its filters have not taken.
+    pub(crate) fn has_unfiltered_input(&self) -> bool {
+        self.is_filtered() && self.chain().is_some_and(Chain::has_input)
+    }
+
+    /// Something has passed its filters: what they have put down counts as queued.
+    pub(crate) fn count_beneath(&mut self, pool: &mut Pool) {
+        let beneath = self.chain().map_or(0, Chain::outward_bytes);
+        if beneath > 0 || self.output.is_some() {
+            let queue = self.output.get_or_insert_with(|| pool.take());
+            queue.beneath = beneath;
+            if queue.is_empty() {
+                self.drop_output(pool);
+            }
+        }
+    }
+
+    /// The first of what was written and no filter has taken.
+    pub(crate) fn unfiltered(&self) -> &[u8] {
+        self.output.as_ref().map_or(&[], |queue| queue.first())
+    }
+
+    /// Takes off what a filter has taken.
+    pub(crate) fn advance_unfiltered(&mut self, bytes: usize) {
+        if let Some(queue) = &mut self.output {
+            queue.advance(bytes);
+        }
+    }
+
+    /// Drops what no filter has taken: none of it will be sent.
+    pub(crate) fn drop_unfiltered(&mut self, pool: &mut Pool) {
+        if let Some(queue) = &mut self.output {
+            queue.forget();
+        }
+        self.count_beneath(pool);
+    }
+
+    /// Whether all that was written was taken, and our half is to end behind it.
+    pub(crate) fn finishes_filters(&self) -> bool {
+        let ends = self.state().is_flushing() || self.state() == State::FinQueued;
+        ends && self.unfiltered().is_empty() && self.chain().is_some_and(Chain::is_ready)
+    }
+
+    /// Whether our half is to end, and its filters have not said so yet: they are not ready.
+    pub(crate) fn owes_an_end(&self) -> bool {
+        self.state() == State::FinQueued && self.is_shut() && !self.chain().is_some_and(Chain::has_failed)
+    }
+
+    /// Whether its peer has ended the stream as the uppermost filter has it, and may still send what is for those below.
+    pub(crate) fn awaits_end_of_network(&self) -> bool {
+        self.is_filtered() && self.chain().is_some_and(Chain::awaits_end)
+    }
+
+    /// Sends what its filters have put down.
+    pub(crate) fn send_beneath(&mut self) -> Sent {
+        let chain = self.extras.as_mut().and_then(|extras| extras.chain.as_deref_mut());
+        let (Some(socket), Some(chain)) = (&mut self.socket, chain) else { return Sent::All };
+        let net = chain.net();
+        while !net.is_empty() {
+            if !self.flags.has(Flag::Writable) {
+                return Sent::Blocked(Blocked::UntilEvent);
+            }
+            match taken(socket.write(net.rest())) {
+                Taken::Bytes(count) => {
+                    net.consume(count);
+                    self.bytes_sent += count as u64;
+                }
+                Taken::Nothing(Blocked::UntilEvent) => self.flags.set(Flag::Writable, false),
+                Taken::Nothing(Blocked::UntilLater) => return Sent::Blocked(Blocked::UntilLater),
+                Taken::Failed(error) => return Sent::Failed(error),
+            }
+        }
+        Sent::All
+    }
+
+    /// Whether more is queued beneath than its cap allows, what one step may put there aside: what filters say by themselves
+    /// to a peer that takes nothing.
+    pub(crate) fn is_over_cap_beneath(&self) -> bool {
+        let beneath = self.output.as_ref().map_or(0, |queue| queue.beneath);
+        beneath > self.settings.limits.queue_bytes_max.saturating_add(2 * STEP_BYTES_MAX)
+    }
+
+    /// Where no filter is left, it is as one that never had any. Returns whether it was so.
+    pub(crate) fn dissolve_filters(&mut self) -> bool {
+        let is_dissolved = self.chain().is_some_and(Chain::is_dissolved);
+        if is_dissolved {
+            if let Some(extras) = &mut self.extras {
+                extras.chain = None;
+            }
+            let is_tight = self.settings.limits.are_tight();
+            self.flags.set(Flag::Careful, is_tight);
+        }
+        is_dissolved
+    }
+}

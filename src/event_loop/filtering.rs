@@ -1,0 +1,386 @@
+//! Filters: how bytes pass between a socket and a protocol, and what follows from what filters say (rules Y1 to Y8).
+//!
+//! Filters are user code: they are called from here alone, out of their connection meanwhile, and guarded (Y10).
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::accept::tell_of_handshake;
+use super::timers::{Due, Purpose};
+use super::{Core, Parts};
+use crate::connection::{Connection, Flag, Note, Sent, State};
+use crate::filter::chain::Chain;
+use crate::filter::{AcceptFilter, Filter, STEP_BYTES_MAX};
+use crate::ids::Id;
+use crate::reason::{Limit, Timeout};
+use crate::sys::deadline_after;
+use crate::{CloseReason, ConnectError, ListenerError, Transport};
+
+/// What came behind the bytes with which a filter was to begin, and before it had.
+#[derive(Debug)]
+struct InputBehind;
+
+impl fmt::Display for InputBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes came before a filter had begun that was to take what comes")
+    }
+}
+
+impl Error for InputBehind {}
+
+/// The reason of an end where input was left that no filter has seen.
+pub(super) fn input_behind() -> CloseReason {
+    CloseReason::Protocol(Arc::new(InputBehind))
+}
+
+// Putting in.
+
+/// # Filters
+impl Transport<'_> {
+    /// Puts a [filter](crate::filter) in, above those that are there: what was written before goes out below it, and what is
+    /// written or received from here on goes through it. Returns `false`, and drops it, where the connection is not
+    /// established or its end has begun.
+    ///
+    /// No input is delivered before the filter is ready ([`is_reading`](Transport::is_reading) is false). Input that this
+    /// callback leaves unconsumed came before the filter had begun, so it cannot be meant for it, and may be an attacker's: it
+    /// ends the connection by [`CloseReason::Protocol`] (rule [Y6](crate::guide::rules#y6)). `connection_made` is not called
+    /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
+    pub fn set_filter(&mut self, filter: impl Filter) -> bool {
+        let stands = self.core.parts.slots.connection(self.id).is_some_and(|connection| connection.state().is_timed());
+        if stands {
+            put_in(&mut self.core.parts, self.id, Box::new(filter));
+        }
+        stands
+    }
+
+    /// Returns the filter of this type that the connection has; the one that is nearest to the protocol, if there are several.
+    pub fn filter<F: Filter>(&self) -> Option<&F> {
+        self.core.parts.slots.connection(self.id)?.chain()?.find()
+    }
+}
+
+/// Puts the filters of its listener into a connection. Returns `false` where it is turned away.
+#[cold]
+pub(super) fn put_in_accepted(core: &mut Core, id: Id, makers: &[AcceptFilter]) -> bool {
+    for AcceptFilter(make) in makers {
+        let Some(peer) = core.parts.slots.connection(id).and_then(|connection| connection.peer().cloned()) else {
+            return false;
+        };
+        let mut made = None;
+        let _ = core.guard_each("who makes a filter", &mut |_| made = make(&peer));
+        match made {
+            Some(filter) => put_in(&mut core.parts, id, filter),
+            None => {
+                core.parts.finish(id, CloseReason::Aborted);
+                return false;
+            }
+        }
+    }
+    if let Some(connection) = core.parts.slots.connection_mut(id) {
+        connection.notes.set(Note::BeginsFiltered, true);
+        connection.give_input_to_filters();
+    }
+    true
+}
+
+/// Puts a filter into a connection, above those that are there. It begins when what was written before is on its way.
+pub(super) fn put_in(parts: &mut Parts, id: Id, filter: Box<dyn Filter>) {
+    parts.queue_share(id);
+    if parts.outbox.gathered.is(id) {
+        parts.push_gathered(id);
+    }
+    parts.outbox.gathered.disturb(id);
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.put_filter_in(filter, pool));
+    parts.mark_written_to(id);
+    parts.carry_over(id);
+}
+
+/// Begins with the filters that have not begun. Nothing where the connection is not established.
+#[cold]
+pub(super) fn begin(core: &mut Core, id: Id) {
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
+    if !connection.state().is_timed() || !connection.waits_to_shake() {
+        return;
+    }
+    if connection.has_input() && connection.flags.has(Flag::Made) {
+        return core.parts.finish(id, input_behind());
+    }
+    let after = connection.settings.limits.filter_timeout;
+    let timer = after.map(|after| {
+        let at = deadline_after(core.parts.time.now(), after);
+        core.parts.time.set(at, Due::of(Purpose::Filter, id))
+    });
+    let replaced = connection.chain_mut().and_then(|chain| std::mem::replace(&mut chain.timer, timer));
+    core.parts.time.cancel(replaced);
+    if run(core, id, &mut |chain, _, now| chain.begin(now)) {
+        heed(core, id);
+    }
+    // No event comes for what is there already.
+    core.parts.carry_over(id);
+}
+
+/// The time for the handshake of its filters is over.
+pub(super) fn timed_out(core: &mut Core, id: Id) {
+    let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
+    chain.timer = None;
+    if !chain.is_ready() {
+        core.parts.finish(id, CloseReason::Timeout(Timeout::Handshake));
+    }
+}
+
+// Coming in.
+
+/// Delivers what a read has brought: what filters make of it, if there are any.
+#[inline]
+pub(super) fn deliver(core: &mut Core, id: Id, data: &mut [u8]) {
+    match core.parts.slots.connection(id).is_some_and(Connection::is_filtered) {
+        true => receive(core, id, data),
+        false => core.deliver(id, data),
+    }
+}
+
+/// The stream from the network has ended.
+pub(super) fn deliver_end(core: &mut Core, id: Id) {
+    match core.parts.slots.connection(id).is_some_and(Connection::is_filtered) {
+        true => receive_end(core, id),
+        false => core.deliver_end(id),
+    }
+}
+
+/// Gives filters what a read has brought, or what they have left before, for as long as there is somebody to take what comes
+/// of it; the protocol is told that.
+pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
+    let mut rest = data;
+    let mut delivered = 0;
+    let is_kept = loop {
+        let Some(connection) = core.parts.slots.connection_mut(id) else { return };
+        let budget = connection.settings.limits.read_bytes_per_turn_max;
+        if !connection.is_filtered() {
+            return core.deliver(id, rest);
+        }
+        if !connection.is_hungry() || delivered >= budget {
+            let goes_on = connection.is_hungry();
+            let is_kept = connection.chain_mut().is_none_or(|chain| chain.keep(rest));
+            if goes_on {
+                connection.flags.set(Flag::OfferAgain, true);
+                core.parts.carry_over(id);
+            }
+            break is_kept;
+        }
+        connection.flags.set(Flag::OfferAgain, false);
+        let mut answer = (0, false);
+        if !run(core, id, &mut |chain, _, now| answer = chain.receive(rest, now)) {
+            return;
+        }
+        rest = &mut std::mem::take(&mut rest)[answer.0..];
+        delivered += heed(core, id);
+        if !answer.1 {
+            let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
+            break chain.is_none_or(|chain| chain.keep(rest));
+        }
+    };
+    if !is_kept {
+        core.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
+    }
+}
+
+fn receive_end(core: &mut Core, id: Id) {
+    if !run(core, id, &mut |chain, _, now| chain.receive_end(now)) {
+        return;
+    }
+    let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
+    // A peer that ends before the filters are ready has not even begun with what it was to say.
+    let is_cut = !chain.is_ready() | chain.said.failure.take().is_some();
+    heed(core, id);
+    if is_cut {
+        core.fail_reading(id, CloseReason::Truncated);
+    }
+}
+
+/// Does what follows from what filters have said and put up. Returns how many bytes the protocol was given.
+fn heed(core: &mut Core, id: Id) -> usize {
+    let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
+    let is_made = connection.flags.has(Flag::Made);
+    let Some(chain) = connection.chain_mut() else { return 0 };
+    let (peer, is_ready) = (chain.said.peer.take(), chain.is_ready());
+    let timer = if is_ready { chain.timer.take() } else { None };
+    if let Some(peer) = peer {
+        connection.set_peer(peer);
+    }
+    core.parts.time.cancel(timer);
+    if is_ready && !is_made && core.parts.slots.connection(id).is_some_and(|connection| connection.state().is_timed()) {
+        if let Some(connection) = core.parts.slots.connection_mut(id) {
+            connection.notes.set(Note::BeginsFiltered, false);
+        }
+        core.call_made(id);
+    }
+    let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return 0 };
+    let mut plain = chain.take_plain();
+    let count = plain.len();
+    if count > 0 {
+        core.deliver(id, plain.rest_mut());
+    }
+    core.parts.buffers.filters.put_back(plain);
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
+    let delivers = connection.state().delivers_input();
+    let Some(chain) = connection.chain_mut() else { return count };
+    let has_ended = std::mem::take(&mut chain.said.end) && delivers && chain.is_ready();
+    if !heed_failure(core, id) && has_ended {
+        core.deliver_end(id);
+    }
+    count
+}
+
+/// Acts on the failure of a filter. Returns whether there is one.
+fn heed_failure(core: &mut Core, id: Id) -> bool {
+    let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
+    let failure = chain.and_then(|chain| chain.said.failure.take());
+    let has_failed = failure.is_some();
+    if let Some(failure) = failure {
+        fail(core, id, CloseReason::of_protocol(failure));
+    }
+    has_failed
+}
+
+/// A filter has found that the connection must end. What it has put down still goes out (Y4).
+fn fail(core: &mut Core, id: Id, reason: CloseReason) {
+    core.offer_withheld(id);
+    core.parts.queue_share(id);
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
+    if let Some(chain) = connection.chain_mut() {
+        chain.fail();
+    }
+    core.parts
+        .outbox
+        .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
+    core.parts.close_for(id, reason);
+}
+
+// Going out.
+
+/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2).
+pub(super) fn pump(core: &mut Core, id: Id) {
+    core.parts.push_gathered(id);
+    begin(core, id);
+    while send_beneath(&mut core.parts, id) && filter_more(core, id) {}
+    if let Some(connection) = core.parts.slots.connection_mut(id) {
+        if connection.dissolve_filters() {
+            // What was left to it by the last of them goes the common way from here on.
+            core.parts.carry_over(id);
+        }
+    }
+}
+
+/// A connection is over at both ends, as its protocol sees it, and its peer may still send what is for its filters. To close
+/// it now might have the kernel answer that with a reset, which can destroy our last bytes before the peer has read them (X1).
+#[cold]
+pub(super) fn linger(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    connection.ending_record();
+    // An error here means that the peer is gone: reading tells.
+    let _ = connection.send_fin();
+    parts.linger(id, 0);
+}
+
+/// Sends what filters have put down. Returns whether all of that is out.
+fn send_beneath(parts: &mut Parts, id: Id) -> bool {
+    let Some(connection) = parts.slots.alive_mut(id) else { return false };
+    let had_output = connection.has_output();
+    let (sent, taken) = parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| {
+        let sent = connection.send_beneath();
+        connection.count_beneath(pool);
+        sent
+    });
+    parts.counters.bytes_sent += taken;
+    let is_out = matches!(sent, Sent::All);
+    if had_output || !is_out {
+        parts.note_sent(id, sent);
+    }
+    is_out && parts.slots.connection(id).is_some_and(Connection::is_filtered)
+}
+
+/// Has filters take more of what was written, or say our end. Returns whether they may have put something down.
+fn filter_more(core: &mut Core, id: Id) -> bool {
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    let Some(chain) = connection.chain() else { return false };
+    if !chain.is_ready() {
+        if connection.is_closing() || chain.has_failed() {
+            // It closes without their end, and so without what they have not taken.
+            core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
+                connection.drop_unfiltered(pool);
+            });
+        }
+        return false;
+    }
+    let (has_more, finishes) = (!connection.unfiltered().is_empty(), connection.finishes_filters());
+    if connection.state() == State::Failing || !has_more && !finishes {
+        return false;
+    }
+    let mut taken = 0;
+    let runs = run(core, id, &mut |chain, connection, now| match has_more {
+        true => {
+            let data = connection.unfiltered();
+            taken = chain.send(&data[..data.len().min(STEP_BYTES_MAX)], now);
+            connection.advance_unfiltered(taken);
+        }
+        false => chain.finish(now),
+    });
+    if !runs {
+        return false;
+    }
+    heed_failure(core, id);
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    if connection.chain().is_some_and(Chain::has_input) {
+        // Not from within a flush, which may come in the middle of what is being delivered.
+        connection.flags.set(Flag::OfferAgain, true);
+        core.parts.carry_over(id);
+    }
+    // A filter that has taken nothing is asked again when something has come.
+    let Some(connection) = core.parts.slots.connection(id) else { return false };
+    taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+}
+
+/// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
+fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+    let now = core.parts.time.now();
+    let extras = core.parts.slots.alive_mut(id).and_then(|connection| connection.extras.as_mut());
+    let Some(mut chain) = extras.and_then(|extras| extras.chain.take()) else { return false };
+    chain.lend(&mut core.parts.buffers.filters);
+    let result = core.guard_each("a filter", &mut |core| {
+        if let Some(connection) = core.parts.slots.connection_mut(id) {
+            let before = connection.output_before();
+            code(&mut chain, connection, now);
+            core.parts.outbox.count(before.cost, connection.queued_cost());
+        }
+    });
+    chain.give_back(&mut core.parts.buffers.filters);
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    connection.extras_mut().chain = Some(chain);
+    core.parts
+        .outbox
+        .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
+    if let Err(message) = result {
+        core.parts.finish(id, CloseReason::Panic(message));
+        return false;
+    }
+    if core.parts.slots.connection(id).is_some_and(|connection| connection.is_over_cap_beneath()) {
+        core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
+        return false;
+    }
+    true
+}
+
+/// A connection has ended before its filters were ready. If we have begun it its protocol is told, else its listener's owner.
+pub(super) fn tell_of_end(core: &mut Core, id: Id, reason: CloseReason) {
+    let Some(connection) = core.parts.slots.connection(id) else { return };
+    let Some(listener) = connection.settings.listener else {
+        return core.deliver_connect_failure(id, ConnectError::of_filter(reason));
+    };
+    core.parts.counters.handshakes_failed += 1;
+    if let Some(peer) = connection.peer().cloned() {
+        tell_of_handshake(core, listener, &ListenerError::Handshake(peer, reason));
+    }
+}

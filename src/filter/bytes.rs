@@ -1,0 +1,99 @@
+//! Bytes on their way through a filter.
+
+use std::fmt;
+use std::io;
+
+/// Bytes that a filter puts up or down; see [`Flow`](super::Flow). Its memory is reused from call to call.
+#[derive(Default)]
+pub struct Bytes {
+    /// Initialised up to its end, and of use up to `end`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Bytes {
+    /// Appends a copy of `data`.
+    pub fn push(&mut self, data: &[u8]) {
+        self.space(data.len())[..data.len()].copy_from_slice(data);
+        self.end += data.len();
+    }
+
+    /// Returns room for at least so many bytes, to be written into: what is in it before is of no meaning. What
+    /// [`commit`](Bytes::commit) is told of it afterwards counts. It is zeroed when the buffer grows, and not for each call.
+    pub fn space(&mut self, bytes: usize) -> &mut [u8] {
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.buffer.len() < self.end + bytes {
+            self.buffer.resize(self.end + bytes, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// Appends the first `bytes` of what [`space`](Bytes::space) has returned.
+    ///
+    /// # Panics
+    ///
+    /// If it has not returned as many.
+    pub fn commit(&mut self, bytes: usize) {
+        assert!(bytes <= self.buffer.len() - self.end, "more is committed than there was room for");
+        self.end += bytes;
+    }
+
+    /// Returns how many bytes there are.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.end]
+    }
+
+    /// Takes off the first `bytes`.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = self.end;
+    }
+
+    /// Gives its memory back, if it holds nothing.
+    pub(super) fn trim(&mut self) {
+        if self.is_empty() {
+            *self = Bytes::default();
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// Never fails.
+impl io::Write for Bytes {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.push(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bytes").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

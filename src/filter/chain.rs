@@ -1,0 +1,473 @@
+//! The filters of a connection, one above the other, and the bytes between them.
+//!
+//! Pure data: no socket, no clock but what time it is told, and no loop. The loop guards each call, since filters are
+//! user code.
+
+use std::error::Error;
+use std::time::Instant;
+
+use super::{Bytes, Filter, Flow, STEP_BYTES_MAX, Said, find};
+use crate::Address;
+use crate::time::heap::Key;
+
+/// So much may wait for a filter that does not take it.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// So much of a buffer is kept for the next connection.
+const SCRATCH_BYTES_MAX: usize = 128 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Chain {
+    /// The lowest first.
+    layers: Vec<Layer>,
+    /// On its way to the protocol.
+    plain: Bytes,
+    /// On its way to the network.
+    net: Bytes,
+    state: State,
+    pub(crate) said: Heard,
+    /// When the handshake must be done.
+    pub(crate) timer: Option<Key>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// A filter was put in, and none of its methods was called yet.
+    #[default]
+    Waiting,
+    /// Not all are ready.
+    Shaking,
+    Ready,
+    /// Our half is to end once all is out.
+    Finishing,
+    /// One of them has failed: none is called any more.
+    Failed,
+}
+
+/// What filters have said, for the loop to act on.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) peer: Option<Address>,
+    pub(crate) failure: Option<Box<dyn Error + Send + Sync>>,
+    /// The stream to the protocol has ended, and it was not told yet.
+    pub(crate) end: bool,
+}
+
+struct Layer {
+    filter: Box<dyn Filter>,
+    /// From below, and not taken yet.
+    input: Bytes,
+    /// What it has put down and the one below has not taken; the lowest one's goes to the network.
+    output: Bytes,
+    begun: bool,
+    ready: bool,
+    ended: bool,
+    finished: bool,
+    left: bool,
+}
+
+impl Layer {
+    fn new(filter: Box<dyn Filter>) -> Layer {
+        let (input, output) = (Bytes::default(), Bytes::default());
+        Layer { filter, input, output, begun: false, ready: false, ended: false, finished: false, left: false }
+    }
+}
+
+impl Chain {
+    /// Puts a filter in above those that are there. What was written before goes out below it.
+    pub(crate) fn push(&mut self, filter: Box<dyn Filter>, written: &[u8]) {
+        let mut layer = Layer::new(filter);
+        // As if it had put it down itself.
+        let below = if self.layers.is_empty() { &mut self.net } else { &mut layer.output };
+        below.push(written);
+        self.layers.push(layer);
+        if self.state != State::Failed {
+            self.state = State::Waiting;
+        }
+    }
+
+    /// Returns whether a filter was put in that has not begun.
+    pub(crate) fn waits(&self) -> bool {
+        self.state == State::Waiting
+    }
+
+    /// Returns whether it has begun, and is not ready.
+    pub(crate) fn is_shaking(&self) -> bool {
+        self.state == State::Shaking
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready | State::Finishing)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// From here on none of them is called.
+    pub(crate) fn fail(&mut self) {
+        self.state = State::Failed;
+    }
+
+    /// Returns whether no filter is left, nor anything between them.
+    pub(crate) fn is_dissolved(&self) -> bool {
+        self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
+    }
+
+    /// Returns whether something has come that is not filtered yet.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
+    }
+
+    /// Returns the lowest filter of a type, from the top down.
+    pub(crate) fn find<T: Filter>(&self) -> Option<&T> {
+        self.layers.iter().rev().find_map(|layer| find(&*layer.filter))
+    }
+
+    // Beginning.
+
+    /// Calls those that are to begin: each once those below it are ready.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if self.state == State::Waiting {
+            self.state = State::Shaking;
+        }
+        self.go_on(now);
+    }
+
+    fn go_on(&mut self, now: Instant) {
+        let mut index = 0;
+        while self.state == State::Shaking {
+            let Some(layer) = self.layers.get_mut(index) else {
+                self.state = State::Ready;
+                break;
+            };
+            if !std::mem::replace(&mut layer.begun, true) {
+                self.call(index, now, |filter, _, flow| {
+                    filter.begin(flow);
+                    0
+                });
+            }
+            if !self.layers[index].ready {
+                break;
+            }
+            index += 1;
+        }
+        self.settle(now);
+        self.prune();
+    }
+
+    // Coming in.
+
+    /// Gives the filters what has come. Returns how much of it was taken, and whether anything has come of it, so that
+    /// another call may go on.
+    pub(crate) fn receive(&mut self, data: &mut [u8], now: Instant) -> (usize, bool) {
+        let (mut took, mut moved) = (0, false);
+        match self.layers.first_mut() {
+            None => {
+                self.plain.push(data);
+                took = data.len();
+            }
+            Some(layer) if layer.ended => took = data.len(),
+            Some(layer) if !layer.input.is_empty() => {
+                layer.input.push(data);
+                took = data.len();
+            }
+            Some(_) if data.is_empty() => {}
+            Some(_) => {
+                let answer = self.call(0, now, |filter, _, flow| filter.receive(data, flow));
+                (took, moved) = (answer.0.min(data.len()), answer.1);
+            }
+        }
+        for index in 0..self.layers.len() {
+            moved |= self.lift(index, now);
+        }
+        self.go_on(now);
+        (took, moved || took > 0)
+    }
+
+    /// Gives a filter what has come for it, for as long as it takes some and there is room above; the lowest one once, so that
+    /// what comes of that is delivered before it goes on. Returns whether it has taken or given any.
+    fn lift(&mut self, index: usize, now: Instant) -> bool {
+        let (mut moved, mut goes_on) = (false, true);
+        while goes_on && self.state != State::Failed {
+            let layer = &mut self.layers[index];
+            if layer.ended {
+                layer.input.clear();
+            }
+            let has_room = self.above(index).len() < STEP_BYTES_MAX;
+            let layer = &self.layers[index];
+            goes_on = layer.begun && has_room && !layer.input.is_empty();
+            if goes_on {
+                let (taken, gave) = self.call(index, now, |filter, input, flow| {
+                    let taken = filter.receive(input.rest_mut(), flow);
+                    input.consume(taken);
+                    taken
+                });
+                goes_on = taken > 0 || gave;
+                moved |= goes_on;
+                goes_on &= index > 0;
+            }
+        }
+        self.layers[index].input.trim();
+        let below_has_ended = index > 0 && self.layers[index - 1].ended;
+        if below_has_ended && self.layers[index].begun && !self.layers[index].ended && !self.has_failed() {
+            self.end_layer(index, now);
+            moved = true;
+        }
+        moved
+    }
+
+    /// The stream from the network has ended.
+    pub(crate) fn receive_end(&mut self, now: Instant) {
+        for index in 0..self.layers.len() {
+            if !self.layers[index].ended && self.state != State::Failed {
+                self.end_layer(index, now);
+            }
+        }
+        self.said.end |= self.layers.is_empty();
+        self.settle(now);
+    }
+
+    fn end_layer(&mut self, index: usize, now: Instant) {
+        self.call(index, now, |filter, _, flow| {
+            filter.receive_end(flow);
+            0
+        });
+        if self.state != State::Failed && !self.layers[index].ended {
+            // It has nothing against it.
+            self.note_end(index);
+        }
+    }
+
+    fn note_end(&mut self, index: usize) {
+        self.layers[index].ended = true;
+        self.layers[index].input.clear();
+        self.said.end |= index + 1 == self.layers.len();
+    }
+
+    /// Returns whether something may come from the network that the lowest filter makes something of.
+    pub(crate) fn awaits_end(&self) -> bool {
+        self.state != State::Failed && self.layers.first().is_some_and(|lowest| !lowest.ended)
+    }
+
+    /// Keeps what no filter has taken. Returns `false` where that is too much.
+    pub(crate) fn keep(&mut self, data: &[u8]) -> bool {
+        match self.layers.first_mut() {
+            Some(layer) => {
+                layer.input.push(data);
+                layer.input.len() <= KEPT_BYTES_MAX
+            }
+            None => {
+                self.plain.push(data);
+                true
+            }
+        }
+    }
+
+    /// Takes out what is for the protocol.
+    pub(crate) fn take_plain(&mut self) -> Bytes {
+        std::mem::take(&mut self.plain)
+    }
+
+    // Going out.
+
+    /// Gives the filters what was written. Returns how much of it was taken.
+    pub(crate) fn send(&mut self, data: &[u8], now: Instant) -> usize {
+        let top = self.layers.len().checked_sub(1);
+        let taken = match top {
+            None => {
+                self.net.push(data);
+                data.len()
+            }
+            Some(_) if !self.is_ready() => 0,
+            Some(top) => self.call(top, now, |filter, _, flow| filter.send(data, flow)).0.min(data.len()),
+        };
+        self.settle(now);
+        self.prune();
+        taken
+    }
+
+    /// All that was written was taken, and our half is to end.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        if self.state == State::Ready {
+            self.state = State::Finishing;
+        }
+        self.settle(now);
+    }
+
+    /// Passes on what filters have put down, and ends of our half behind it.
+    fn settle(&mut self, now: Instant) {
+        for index in (0..self.layers.len()).rev() {
+            self.sink(index, now);
+            let above_is_done =
+                self.layers.get(index + 1).is_none_or(|above| above.finished && above.output.is_empty());
+            let layer = &mut self.layers[index];
+            if self.state == State::Finishing && above_is_done && !std::mem::replace(&mut layer.finished, true) {
+                self.call(index, now, |filter, _, flow| {
+                    filter.finish(flow);
+                    0
+                });
+            }
+        }
+    }
+
+    /// Gives a filter what the one above it has put down.
+    fn sink(&mut self, index: usize, now: Instant) {
+        let Some(above) = self.layers.get_mut(index + 1) else { return };
+        let mut output = std::mem::take(&mut above.output);
+        let mut goes_on = self.layers[index].ready;
+        while goes_on && !output.is_empty() && self.state != State::Failed {
+            let length = output.len().min(STEP_BYTES_MAX);
+            let (taken, gave) = self.call(index, now, |filter, _, flow| filter.send(&output.rest()[..length], flow));
+            output.consume(taken);
+            goes_on = taken > 0 || gave;
+        }
+        output.trim();
+        self.layers[index + 1].output = output;
+    }
+
+    /// Returns how many bytes wait between the protocol's queue and the network.
+    pub(crate) fn outward_bytes(&self) -> usize {
+        self.net.len() + self.layers.iter().map(|layer| layer.output.len()).sum::<usize>()
+    }
+
+    /// What goes to the network next.
+    pub(crate) fn net(&mut self) -> &mut Bytes {
+        &mut self.net
+    }
+
+    /// Nothing of it can be sent any more.
+    pub(crate) fn drop_output(&mut self) {
+        self.net.clear();
+        self.layers.iter_mut().for_each(|layer| layer.output.clear());
+    }
+
+    // Memory.
+
+    /// Has it work in the loop's buffers, where it has none of its own.
+    pub(crate) fn lend(&mut self, scratch: &mut Scratch) {
+        if self.plain.is_empty() {
+            std::mem::swap(&mut self.plain, &mut scratch.plain);
+        }
+        if self.net.is_empty() {
+            std::mem::swap(&mut self.net, &mut scratch.net);
+        }
+    }
+
+    /// Gives the loop its buffers back, where they are empty.
+    pub(crate) fn give_back(&mut self, scratch: &mut Scratch) {
+        if self.plain.is_empty() {
+            std::mem::swap(&mut self.plain, &mut scratch.plain);
+        }
+        if self.net.is_empty() {
+            std::mem::swap(&mut self.net, &mut scratch.net);
+            self.net.trim();
+        }
+        self.plain.trim();
+    }
+
+    // The filters themselves.
+
+    /// Where a filter's own input goes.
+    fn above(&self, index: usize) -> &Bytes {
+        self.layers.get(index + 1).map_or(&self.plain, |above| &above.input)
+    }
+
+    /// Calls a filter. Returns what it has answered, and whether it has put anything up or down.
+    fn call(
+        &mut self,
+        index: usize,
+        now: Instant,
+        call: impl FnOnce(&mut dyn Filter, &mut Bytes, &mut Flow<'_>) -> usize,
+    ) -> (usize, bool) {
+        let (below, above) = self.layers.split_at_mut(index + 1);
+        let Layer { filter, input, output, .. } = &mut below[index];
+        let up = above.first_mut().map_or(&mut self.plain, |above| &mut above.input);
+        let down = if index == 0 { &mut self.net } else { output };
+        let (before, mut said) = (up.len() + down.len(), Said::default());
+        let answer = call(&mut **filter, input, &mut Flow { up, down, said: &mut said, now });
+        let gave = up.len() + down.len() != before;
+        (answer, self.heed(index, said) || gave)
+    }
+
+    /// Acts on what a filter has said. Returns whether that changes anything.
+    fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
+        let changes = ready || ended || leaves;
+        let layer = &mut self.layers[index];
+        layer.ready |= ready;
+        if leaves {
+            layer.left = true;
+            layer.filter = Box::new(Passing);
+        }
+        if ended && !layer.ended {
+            self.note_end(index);
+        }
+        if peer.is_some() {
+            self.said.peer = peer;
+        }
+        if let Some(failure) = failure {
+            self.said.failure.get_or_insert(failure);
+            self.state = State::Failed;
+        }
+        changes
+    }
+
+    /// Takes out those that have left, once nothing of theirs waits for the one below.
+    fn prune(&mut self) {
+        for index in (0..self.layers.len()).rev() {
+            let layer = &self.layers[index];
+            if layer.left && (index == 0 || layer.output.is_empty()) {
+                let left = self.layers.remove(index);
+                let above = self.layers.get_mut(index);
+                let is_top = above.is_none();
+                above.map_or(&mut self.plain, |above| &mut above.input).push(left.input.rest());
+                self.said.end |= is_top && !left.ended && index > 0 && self.layers[index - 1].ended;
+            }
+        }
+    }
+}
+
+/// What takes the place of a filter that has left.
+struct Passing;
+
+impl Filter for Passing {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        data.len()
+    }
+}
+
+/// Buffers of the loop that filters work in.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    plain: Bytes,
+    net: Bytes,
+}
+
+impl Scratch {
+    /// Returns whether it holds more than most connections need.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.plain.capacity().max(self.net.capacity()) > SCRATCH_BYTES_MAX
+    }
+
+    /// Gives that back.
+    pub(crate) fn decay(&mut self) {
+        if self.holds_memory() {
+            *self = Scratch::default();
+        }
+    }
+
+    /// Takes a buffer back that was taken out of a chain.
+    pub(crate) fn put_back(&mut self, mut plain: Bytes) {
+        plain.clear();
+        if plain.capacity() > self.plain.capacity() {
+            self.plain = plain;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Filters that are put in in the middle of a stream (rule Y6).
+
+use super::kinds::Masked;
+use super::*;
+
+/// What STARTTLS does: a command, an answer in plain, and from there on all is sealed.
+fn starts(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
+    if let Event::Data(b"START") = event {
+        transport.write(b"go");
+        assert!(transport.set_filter(Sealed::server(KEY, 100)));
+        assert!(!transport.is_reading());
+        transport.write(b"sealed");
+    }
+    by_default(&event, transport)
+}
+
+fn plain(act: fn(Event<'_>, &mut Transport<'_>) -> usize) -> Wire {
+    Wire::new(Limits::default(), |listen| listen, act)
+}
+
+#[test]
+fn y6_what_was_written_before_goes_out_as_it_is_and_what_is_written_after_through_the_filter() {
+    let mut wire = plain(starts);
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"START");
+    assert_eq!((wire.log.take(), peer.read()), (vec!["made".into(), "data START".into()], b"go".to_vec()));
+    wire.send(&mut peer, b"H\0");
+    assert_eq!(peer.read(), [&[b'S', KEY], &record(b"sealed")[..]].concat());
+    assert_eq!(wire.log.take(), [""; 0], "it is not made anew");
+    wire.send(&mut peer, &record(b"hello"));
+    assert_eq!(wire.log.take(), ["data hello"]);
+}
+
+#[test]
+fn y6_input_that_is_left_when_a_filter_is_put_in_ends_the_connection() {
+    let mut wire = plain(|event, transport| {
+        if let Event::Data(data) = event {
+            if data.starts_with(b"START") {
+                transport.write(b"go");
+                transport.set_filter(Sealed::server(KEY, 100));
+                return 5;
+            }
+        }
+        by_default(&event, transport)
+    });
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"STARTinjected");
+    let lost = "lost: protocol error: bytes came before a filter had begun that was to take what comes";
+    assert_eq!(wire.log.take(), ["made", "data STARTinjected", lost]);
+    assert!(peer.error().is_some());
+    // The same where they were kept from before.
+    let mut wire = plain(idle_and_leaves);
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"kept");
+    wire.tell(|transport| _ = transport.set_filter(Sealed::server(KEY, 100)));
+    assert_eq!(wire.log.take(), ["made", "data kept", lost]);
+}
+
+fn idle_and_leaves(_: Event<'_>, _: &mut Transport<'_>) -> usize {
+    0
+}
+
+#[test]
+fn y6_a_protocol_that_is_started_with_the_filter_is_made_when_that_is_ready() {
+    let mut wire = plain(|event, transport| {
+        if let Event::Data(b"START") = event {
+            transport.write(b"go");
+            transport.set_filter(Sealed::server(KEY, 100));
+            transport.start_protocol(Second);
+        }
+        by_default(&event, transport)
+    });
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"START");
+    assert_eq!(peer.read(), b"go");
+    wire.send(&mut peer, b"H\0");
+    assert_eq!(peer.read(), [&[b'S', KEY], &record(b"welcome")[..]].concat());
+}
+
+struct Second;
+
+impl Protocol for Second {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.write(b"welcome");
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[test]
+fn y6_one_that_is_put_in_above_another_leaves_what_was_written_to_that() {
+    let mut wire = Wire::sealed(|event, transport| {
+        if let Event::Data(b"MASK") = event {
+            transport.write(b"go");
+            transport.set_filter(Masked { key: 0x20, step: 1000 });
+            transport.write(b"MASKED");
+        }
+        by_default(&event, transport)
+    });
+    let mut peer = wire.shaken();
+    wire.send(&mut peer, &record(b"MASK"));
+    assert_eq!(peer.read(), [record(b"go"), record(b"masked")].concat());
+    wire.send(&mut peer, &record(b"HELLO"));
+    assert_eq!(wire.log.take(), ["data MASK", "data hello"]);
+}
+
+#[test]
+fn y6_a_connection_that_is_not_established_takes_none() {
+    let mut wire = plain(idle);
+    let _server = wire.network.peer_listener(80, 1).unwrap();
+    let at = _server.local_addr();
+    let made = protocol(&wire.log, idle);
+    let mut context = wire.network.context(wire.host);
+    let id = context.connect(at, made).unwrap();
+    assert!(!context.connection(id).unwrap().set_filter(Sealed::client(KEY, 100)));
+    wire.rest();
+    assert_eq!(wire.log.take(), ["made"]);
+    wire.tell(|transport| {
+        transport.close();
+        assert!(!transport.set_filter(Sealed::client(KEY, 100)));
+    });
+}

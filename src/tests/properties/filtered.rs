@@ -1,0 +1,273 @@
+//! Rules Y1 to Y7 over random pairs: what two protocols write to each other through filters comes through as it does without
+//! them, with the same callbacks, whatever the filters do with the bytes, however these are cut, and with pauses on both sides.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::coverage::{Coverage, name};
+use crate::testing::{Faults, HostId, Network, Random};
+use crate::tests::filters::kinds::{Masked, Sealed};
+use crate::{Address, CloseReason, Connect, ConnectError, Context, Limits, Listen, LoopLimits, Protocol, Transport};
+
+/// What happens in enough seeds.
+pub(super) const EXPECTED: &[&str] = &[
+    "no filter",
+    "one filter",
+    "several filters",
+    "put in later",
+    "marks are told",
+    "paused",
+    "left unconsumed",
+    "whole",
+];
+
+/// What one filter of a chain is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Masked(u8, usize),
+    Sealed(u8, usize),
+}
+
+impl Kind {
+    fn random(random: &mut Random) -> Kind {
+        let step = [1, 7, 100, 5000, 60_000][random.below(5) as usize];
+        match random.hits(500) {
+            true => Kind::Masked(random.below(256) as u8, step),
+            false => Kind::Sealed(random.below(256) as u8, step),
+        }
+    }
+
+    fn make(self, is_client: bool) -> Box<dyn crate::filter::Filter> {
+        match self {
+            Kind::Masked(key, step) => Box::new(Masked { key, step }),
+            Kind::Sealed(key, record) if is_client => Box::new(Sealed::client(key, record)),
+            Kind::Sealed(key, record) => Box::new(Sealed::server(!key, record)),
+        }
+    }
+}
+
+/// What came to one side.
+#[derive(Default)]
+struct Seen {
+    /// All but data, in order.
+    callbacks: Vec<String>,
+    bytes: Vec<u8>,
+    marks: usize,
+    pauses: usize,
+    leaves: usize,
+}
+
+/// Writes in pieces what it has to say, and ends its half.
+struct Side {
+    random: Random,
+    says: Vec<u8>,
+    said: usize,
+    /// What it puts in at once, when it is made or the other one has said so.
+    later: Vec<Kind>,
+    is_client: bool,
+    seen: Rc<RefCell<Seen>>,
+}
+
+const NEXT: u16 = 1;
+const RESUME: u16 = 2;
+const GO: &[u8] = b"GO";
+
+impl Side {
+    fn begins(&mut self, transport: &mut Transport<'_>) {
+        for kind in std::mem::take(&mut self.later) {
+            assert!(transport.set_filter(kind.make(self.is_client)));
+            assert!(!transport.is_reading(), "not before it has begun");
+        }
+        self.say(transport);
+    }
+
+    fn say(&mut self, transport: &mut Transport<'_>) {
+        for _ in 0..=self.random.below(3) {
+            let most = [10, 300, 30_000][self.random.below(3) as usize];
+            let end = self.says.len().min(self.said + self.random.below(most) as usize);
+            let piece = &self.says[self.said..end];
+            match self.random.below(4) {
+                0 => transport.write_owned(piece.to_vec()),
+                1 => transport.write_shared(piece.into()),
+                2 => {
+                    let id = transport.id();
+                    transport.context().broadcast([id], piece);
+                }
+                _ => transport.write(piece),
+            }
+            self.said = end;
+        }
+        match self.said == self.says.len() {
+            true => transport.shutdown_write(),
+            false => transport.set_timer(NEXT, Duration::from_millis(self.random.below(20))),
+        }
+    }
+}
+
+impl Protocol for Side {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        self.seen.borrow_mut().callbacks.push("made".into());
+        match (self.later.is_empty(), self.is_client) {
+            (true, _) => self.say(transport),
+            // It is told when to begin.
+            (false, true) => {}
+            (false, false) => {
+                transport.write(GO);
+                self.begins(transport);
+            }
+        }
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        if !self.later.is_empty() {
+            if data.len() < GO.len() {
+                return 0;
+            }
+            assert_eq!(&data[..GO.len()], GO);
+            self.begins(transport);
+            return GO.len();
+        }
+        let mut seen = self.seen.borrow_mut();
+        let mut consumed = data.len();
+        if self.random.hits(100) {
+            consumed = self.random.below(data.len() as u64 + 1) as usize;
+            seen.leaves += 1;
+        }
+        seen.bytes.extend(&data[..consumed]);
+        // Not often: a record may be one byte.
+        if self.random.hits(10) {
+            seen.pauses += 1;
+            transport.pause_reading();
+            transport.set_timer(RESUME, Duration::from_millis(self.random.below(50)));
+        }
+        consumed
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
+        match key {
+            NEXT => self.say(transport),
+            _ => transport.resume_reading(),
+        }
+    }
+
+    fn pause_writing(&mut self, _: &mut Transport<'_>) {
+        self.seen.borrow_mut().marks += 1;
+    }
+
+    fn eof_received(&mut self, _: &mut Transport<'_>, rest: &[u8]) {
+        let mut seen = self.seen.borrow_mut();
+        seen.bytes.extend(rest);
+        seen.callbacks.push("eof".into());
+    }
+
+    fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
+        self.seen.borrow_mut().callbacks.push(format!("failed: {error}"));
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.seen.borrow_mut().callbacks.push(format!("lost: {}", name(&reason)));
+    }
+}
+
+struct Run {
+    network: Network,
+    hosts: [HostId; 2],
+    seen: [Rc<RefCell<Seen>>; 2],
+    says: [Vec<u8>; 2],
+}
+
+pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
+    let mut coverage = Coverage::default();
+    let mut random = Random::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let count = [0, 1, 1, 1, 2, 3][random.below(6) as usize];
+    let mut kinds: Vec<_> = (0..count).map(|_| Kind::random(&mut random)).collect();
+    let is_later = count > 0 && random.hits(300);
+    if is_later {
+        // One whose server waits for its client: otherwise its bytes might come with those that it is to begin behind.
+        kinds[0] = Kind::Sealed(random.below(256) as u8, 1000);
+    }
+    coverage.hit(["no filter", "one filter", "several filters"][count.min(2)]);
+    if is_later {
+        coverage.hit("put in later");
+    }
+    let mut run = Run::new(&mut random, &kinds, is_later, traced);
+    run.finish(&mut coverage).map_err(|what| match traced {
+        true => format!("{}\n{kinds:?}, later: {is_later}: {what}", run.network.trace()),
+        false => format!("{kinds:?}, later: {is_later}: {what}"),
+    })?;
+    Ok(coverage)
+}
+
+impl Run {
+    fn new(random: &mut Random, kinds: &[Kind], is_later: bool, traced: bool) -> Run {
+        let high = [0, 100, 3000, 64 * 1024][random.below(4) as usize];
+        let mut limits = Limits::default()
+            .with_queue_bytes_high(high)
+            .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
+            .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
+            .with_filter_timeout(Some(Duration::from_secs(600)))
+            .with_input_bytes_max(1 << 20);
+        limits.pause_reading_over_high = false;
+        let mut faults = if random.hits(700) { Faults::all() } else { Faults::none() };
+        let buffer = [50, 2000, 64 * 1024][random.below(3) as usize];
+        faults = faults.with_buffer_bytes_min(buffer).with_buffer_bytes_max(buffer);
+        faults = faults.with_accept_errors_permille(0).with_lost_connects_permille(0);
+        let mut network = Network::new(random.number(), faults);
+        network.set_tracing(traced);
+        let hosts = [(); 2].map(|()| network.host_with_limits(LoopLimits::from(limits.clone())));
+        let seen = <[Rc<RefCell<Seen>>; 2]>::default();
+        let most = if buffer < 100 { 3000 } else { 100_000 };
+        let says = [(); 2].map(|()| {
+            let count = if random.hits(100) { 0 } else { random.below(most) };
+            (0..count).map(|_| random.below(256) as u8).collect::<Vec<_>>()
+        });
+        let mut side = |index: usize| Side {
+            random: Random::new(random.number()),
+            says: says[index].clone(),
+            said: 0,
+            later: if is_later { kinds.to_vec() } else { Vec::new() },
+            is_client: index == 0,
+            seen: seen[index].clone(),
+        };
+        let (client, server) = (side(0), side(1));
+        let address = network.address(hosts[1], 7);
+        let (mut listen, mut connect) = (Listen::at(address), Connect::to(address).limits(limits));
+        for kind in kinds.iter().copied().filter(|_| !is_later) {
+            listen = listen.filter(move |_| Some(kind.make(false)));
+            connect = connect.filter(move || kind.make(true));
+        }
+        let mut server = Some(server);
+        let factory = move |_: &mut Context<'_>, _: &Address| server.take();
+        network.context(hosts[1]).listen(listen, factory).expect("it is free");
+        network.context(hosts[0]).connect(connect, client).expect("a simulated connect begins");
+        Run { network, hosts, seen, says }
+    }
+
+    fn finish(&mut self, coverage: &mut Coverage) -> Result<(), String> {
+        let is_over = |network: &mut Network, hosts: [HostId; 2]| {
+            hosts.iter().all(|&host| network.context(host).connection_count() == 0)
+        };
+        for _ in 0..2000 {
+            self.network.run_for(Duration::from_millis(200));
+            if is_over(&mut self.network, self.hosts) {
+                break;
+            }
+        }
+        for (index, other) in [(0, 1), (1, 0)] {
+            let seen = self.seen[index].borrow();
+            let who = ["the client", "the server"][index];
+            if seen.callbacks != ["made", "eof", "lost: peer closed"] {
+                return Err(format!("{who} has seen {:?}", seen.callbacks));
+            }
+            if seen.bytes != self.says[other] {
+                let (got, said) = (seen.bytes.len(), self.says[other].len());
+                return Err(format!("{who} has got {got} bytes of {said}, or others"));
+            }
+            let counts = [("marks are told", seen.marks), ("paused", seen.pauses), ("left unconsumed", seen.leaves)];
+            counts.into_iter().filter(|(_, count)| *count > 0).for_each(|(what, _)| coverage.hit(what));
+        }
+        coverage.hit("whole");
+        Ok(())
+    }
+}
