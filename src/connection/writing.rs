@@ -343,8 +343,9 @@ impl Connection {
 
     pub(super) fn drop_output(&mut self, pool: &mut Pool) {
         if let Some(queue) = self.output.take() {
-            if let Some(chain) = self.chain_mut().filter(|_| !queue.is_empty()) {
-                chain.drop_output();
+            match self.chain_mut() {
+                Some(chain) if !queue.is_empty() => chain.drop_output(),
+                _ => {}
             }
             pool.give_back(queue);
         }
