@@ -55,6 +55,11 @@ impl Address {
         Address::Inet(Address::unmapped(address))
     }
 
+    /// Returns addresses as they are given.
+    pub(crate) fn all_inet(addresses: &[SocketAddr]) -> Vec<Address> {
+        addresses.iter().copied().map(Address::Inet).collect()
+    }
+
     /// Returns an address as IPv4 if it is one that is mapped into IPv6, and else as it is.
     pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
         match address.ip().to_canonical() {

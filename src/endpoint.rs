@@ -164,8 +164,8 @@ fn tcp(text: &str) -> Result<Endpoint, EndpointError> {
 fn unix(text: &str) -> Result<Endpoint, EndpointError> {
     use std::os::unix::ffi::OsStringExt;
 
-    let mut fields = fields(text).into_iter();
-    let name = fields.next().unwrap_or_default();
+    let fields = fields(text);
+    let (name, options) = fields.split_first().expect("an empty text is one empty field");
     let (is_abstract, name) = match name.strip_prefix('@') {
         Some(name) => (true, unescape(name)?),
         None => (false, unescape(name)?),
@@ -174,7 +174,7 @@ fn unix(text: &str) -> Result<Endpoint, EndpointError> {
         return Err(EndpointError::Empty);
     }
     let mut mode = None;
-    for option in fields {
+    for &option in options {
         match option.strip_prefix("mode=") {
             Some(value) if !is_abstract && mode.is_none() => mode = Some(octal(value)?),
             _ => return Err(EndpointError::Option(option.to_owned())),
@@ -202,10 +202,19 @@ fn systemd(text: &str) -> Result<Endpoint, EndpointError> {
 
 #[cfg(unix)]
 fn octal(text: &str) -> Result<u32, EndpointError> {
-    // `from_str_radix` takes a sign.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text);
-    let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()).filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| EndpointError::Mode(text.to_owned()))
+    match number(text, 8) {
+        Some(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(EndpointError::Mode(text.to_owned())),
+    }
+}
+
+/// Reads a number of digits alone: `from_str_radix` takes a sign.
+#[cfg(unix)]
+fn number(digits: &str, radix: u32) -> Option<u32> {
+    match digits.chars().all(|digit| digit.is_digit(radix)) {
+        true => u32::from_str_radix(digits, radix).ok(),
+        false => None,
+    }
 }
 
 /// What stands between colons that no backslash precedes.
@@ -232,19 +241,18 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('\\') {
         bytes.extend_from_slice(before.as_bytes());
-        let Some(behind_escape) = read_escape(behind, &mut bytes) else {
-            let begin: String = behind.chars().take(8).collect();
-            return Err(EndpointError::Escape(format!("\\{begin}")));
+        rest = match unescape_one(behind, &mut bytes) {
+            Some(rest) => rest,
+            None => return Err(EndpointError::Escape(format!("\\{behind:.8}"))),
         };
-        rest = behind_escape;
     }
     bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
 }
 
-/// Reads one escape, whose backslash is gone, and returns what follows it. `None` if it means nothing.
+/// Reads what begins behind a backslash. Returns what comes after it, or `None` if it means nothing.
 #[cfg(unix)]
-fn read_escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
+fn unescape_one<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
     let mut characters = text.chars();
     let character = characters.next()?;
     let rest = characters.as_str();
@@ -254,25 +262,18 @@ fn read_escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
         'r' => bytes.push(b'\r'),
         't' => bytes.push(b'\t'),
         'x' => {
-            let (digits, rest) = rest.split_at_checked(2)?;
-            bytes.push(hexadecimal(digits)? as u8);
-            return Some(rest);
+            bytes.push(number(rest.get(..2)?, 16)? as u8);
+            return Some(&rest[2..]);
         }
         'u' => {
-            let (digits, rest) = rest.strip_prefix('{')?.split_once('}')?;
-            let character = char::from_u32(hexadecimal(digits)?)?;
+            let (digits, behind) = rest.strip_prefix('{')?.split_once('}')?;
+            let character = char::from_u32(number(digits, 16)?)?;
             bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            return Some(rest);
+            return Some(behind);
         }
         _ => return None,
     }
     Some(rest)
-}
-
-#[cfg(unix)]
-fn hexadecimal(digits: &str) -> Option<u32> {
-    // `from_str_radix` takes a sign.
-    if digits.starts_with('+') { None } else { u32::from_str_radix(digits, 16).ok() }
 }
 
 impl fmt::Display for Endpoint {

@@ -50,9 +50,8 @@ COSTS = [
      "\n        let _ = socket.as_ref().map(Stream::local_addr);"),
     ("a larger record", ["memory"], ["bytes_a_connection", "bytes_a_connection_with_timeout"], CONNECTION,
      "pub(crate) bytes_sent: u64,\n", "    #[allow(dead_code)]\n    ballast: [u64; 8],\n"),
-    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timers.rs", "match (self.time.next_deadline(), max_wait) {",
-     "\n            (None, None) => {\n                let now = self.time.now();\n"
-     "                Wait::Until(now, now + Duration::from_secs(1))\n            }"),
+    ("a wake-up a second", ["rest"], ["polls_a_minute"], "src/event_loop/timers.rs", "let limit = max_wait.map(|wait| deadline_after(now, wait));",
+     "\n        let limit = limit.or(Some(now + Duration::from_secs(1)));"),
 ]
 # Where one piece of the source is not enough.
 MORE = {"a larger record": [(CONNECTION, "bytes_sent: 0,\n", "            ballast: [0; 8],\n")]}

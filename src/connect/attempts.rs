@@ -3,10 +3,10 @@
 //! It owns the sockets that are under way. It knows no slab, no poller and no clock, and calls no user code: the loop
 //! above begins the attempts that this asks for, and says when one of them may stand or time has run out.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::vec;
 
 use crate::ids::Id;
 use crate::sys::Stream;
@@ -18,7 +18,7 @@ pub(crate) struct Connector {
     pub(crate) name: Option<(String, u16)>,
     pub(crate) local: Option<SocketAddr>,
     /// What has not been tried yet, in order.
-    untried: VecDeque<Address>,
+    untried: vec::IntoIter<Address>,
     under_way: Vec<Attempt>,
     /// A Unix socket whose backlog was full, to be tried again.
     full: Option<Address>,
@@ -58,7 +58,7 @@ impl Connector {
         Connector {
             name: None,
             local,
-            untried: VecDeque::new(),
+            untried: vec::IntoIter::default(),
             under_way: Vec::new(),
             full: None,
             full_delay: Duration::ZERO,
@@ -71,15 +71,18 @@ impl Connector {
 
     /// Has these tried, the families in turns (K3).
     pub(crate) fn set_addresses(&mut self, addresses: Vec<Address>) {
-        self.untried = interleave(addresses);
+        self.untried = interleave(addresses).into_iter();
     }
 
     pub(crate) fn has_untried(&self) -> bool {
-        !self.untried.is_empty()
+        self.untried.len() > 0
     }
 
     pub(crate) fn take_untried(&mut self) -> Option<Address> {
-        self.full.take().or_else(|| self.untried.pop_front())
+        match self.full.take() {
+            None => self.untried.next(),
+            full => full,
+        }
     }
 
     /// The backlog of this Unix socket is full. Returns how long to wait before it is tried again: 10 ms at first, then
@@ -105,7 +108,7 @@ impl Connector {
 
     /// Whether no address is left that could still answer.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.untried.is_empty() && self.under_way.is_empty() && self.full.is_none()
+        !self.has_untried() && self.under_way.is_empty() && self.full.is_none()
     }
 
     /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer.
@@ -125,7 +128,11 @@ impl Connector {
 
     /// The slots of the attempts that are under way.
     pub(crate) fn slots_under_way(&self) -> Vec<Option<Id>> {
-        self.under_way.iter().map(|attempt| attempt.slot).collect()
+        let mut slots = Vec::new();
+        for attempt in &self.under_way {
+            slots.push(attempt.slot);
+        }
+        slots
     }
 
     /// Takes the attempt of this slot out.
@@ -135,11 +142,18 @@ impl Connector {
     }
 
     /// Nothing of it goes on: closes its sockets, and answers the slots that they had.
-    pub(crate) fn stop(&mut self) -> impl Iterator<Item = Id> + use<> {
+    pub(crate) fn stop(&mut self) -> Vec<Id> {
         self.name = None;
-        self.untried.clear();
+        self.untried = vec::IntoIter::default();
         self.full = None;
-        std::mem::take(&mut self.under_way).into_iter().filter_map(|attempt| attempt.slot)
+        let mut slots = Vec::new();
+        for attempt in &self.under_way {
+            if let Some(slot) = attempt.slot {
+                slots.push(slot);
+            }
+        }
+        self.under_way.clear();
+        slots
     }
 
     /// All addresses have failed.
@@ -150,10 +164,12 @@ impl Connector {
     /// The deadline has passed: for those under way, too.
     pub(crate) fn time_out(&mut self) {
         let mut failures = std::mem::take(&mut self.failures);
-        let late = |attempt: &Attempt| (attempt.address.clone(), io::ErrorKind::TimedOut.into());
-        failures.extend(self.under_way.iter().map(late));
-        let full = |address| (address, io::Error::new(io::ErrorKind::TimedOut, "its backlog is full"));
-        failures.extend(self.full.take().map(full));
+        for attempt in &self.under_way {
+            failures.push((attempt.address.clone(), io::ErrorKind::TimedOut.into()));
+        }
+        if let Some(address) = self.full.take() {
+            failures.push((address, io::Error::new(io::ErrorKind::TimedOut, "its backlog is full")));
+        }
         self.failed = Some(ConnectError::Timeout(failures));
     }
 
@@ -195,16 +211,21 @@ fn met_itself() -> io::Error {
 }
 
 /// The families in turns, beginning with that of the first; each in its own order.
-fn interleave(addresses: Vec<Address>) -> VecDeque<Address> {
+fn interleave(addresses: Vec<Address>) -> Vec<Address> {
     let family = |address: &Address| address.as_inet().map(|address| address.is_ipv6());
-    let Some(first) = addresses.first().map(family) else { return VecDeque::new() };
-    let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
-        addresses.into_iter().partition(|address| family(address) == first);
-    let mut mixed = VecDeque::new();
-    while !one.is_empty() || !other.is_empty() {
-        mixed.extend(one.pop_front());
-        mixed.extend(other.pop_front());
+    let Some(first) = addresses.first().map(family) else { return addresses };
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for address in addresses {
+        if family(&address) == first { own.push(address) } else { others.push(address) }
     }
+    let (mut mixed, mut others) = (Vec::new(), others.into_iter());
+    for address in own {
+        mixed.push(address);
+        if let Some(other) = others.next() {
+            mixed.push(other);
+        }
+    }
+    mixed.extend(others);
     mixed
 }
 

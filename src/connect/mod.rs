@@ -126,7 +126,7 @@ impl From<SocketAddr> for Connect {
 
 impl From<&[SocketAddr]> for Connect {
     fn from(addresses: &[SocketAddr]) -> Connect {
-        Connect::new(Target::Addresses(addresses.iter().copied().map(Address::Inet).collect()))
+        Connect::new(Target::Addresses(Address::all_inet(addresses)))
     }
 }
 

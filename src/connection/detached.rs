@@ -85,7 +85,10 @@ impl Detached {
         self.stream.get().prepare()?;
         self.stream.replace(Stream::classified);
         let stream = self.stream.get();
-        self.peer.clone().map_or_else(|| stream.peer_addr(), Ok)
+        match &self.peer {
+            Some(peer) => Ok(peer.clone()),
+            None => stream.peer_addr(),
+        }
     }
 
     /// The peer's address, as the loop knew it; `None` for a stream that no loop has had.

@@ -66,7 +66,10 @@ impl Connection {
     /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
     /// time. `None` where nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
-        let blocked_ns = self.ending()?.blocked_ns.filter(|_| self.is_flushing())?;
+        if !self.is_flushing() {
+            return None;
+        }
+        let blocked_ns = self.ending()?.blocked_ns?;
         let limits = &self.settings.limits;
         let taken_ns = self.taken_ns()?.max(blocked_ns);
         let in_all = ns_of(limits.flush_timeout.unwrap_or(Duration::MAX));
@@ -143,8 +146,13 @@ impl Connection {
     /// Takes all that it has out of a connection that is being detached, its socket open.
     pub(crate) fn take_out(&mut self, pool: &mut Pool) {
         let Some(stream) = self.socket.take() else { return };
-        let unread = self.input.take().map_or_else(Vec::new, |input| input.rest().to_vec());
-        let unsent = self.output.as_ref().map_or_else(Vec::new, |queue| queue.to_vec());
+        let (mut unread, mut unsent) = (Vec::new(), Vec::new());
+        if let Some(input) = self.input.take() {
+            unread.extend_from_slice(input.rest());
+        }
+        if let Some(queue) = &self.output {
+            unsent = queue.to_vec();
+        }
         self.drop_output(pool);
         let peer = self.peer().cloned();
         if let Some(handover) = self.ending_mut().and_then(|ending| ending.handover.as_mut()) {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{Connection, Flag, Handover};
-use crate::CloseReason;
 use crate::filter::chain::Chain;
 use crate::ids::Id;
 use crate::rate::{Rate, ReadRate};
-use crate::reason::Timeout;
+use crate::reason::{Followed, Timeout};
 use crate::time::heap::Key;
 use crate::time::idle::ReadIdle;
+use crate::{CloseReason, Context};
 
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -24,9 +24,14 @@ pub(crate) struct Extras {
     pub(crate) own: Own,
     /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
+    /// Is told what becomes of it, whatever protocol it has by then.
+    pub(crate) follower: Option<Follower>,
     /// What stands between its socket and its protocol.
     pub(crate) chain: Option<Box<Chain>>,
 }
+
+/// Is told what becomes of a connection.
+pub(crate) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 /// A timeout that nothing resets: its timer, and how long it is.
 #[derive(Clone, Copy)]
@@ -64,7 +69,8 @@ impl Extras {
 
     /// Takes the timers of the timeouts that nothing resets.
     pub(crate) fn take_timers(&mut self) -> [Option<Key>; 2] {
-        [self.handshake.take(), self.total.take()].map(|fixed| Some(fixed?.timer))
+        let timer = |fixed: Option<Fixed>| Some(fixed?.timer);
+        [timer(self.handshake.take()), timer(self.total.take())]
     }
 }
 
@@ -139,6 +145,10 @@ impl Connection {
         self.extras_mut().ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
     }
 
+    pub(crate) fn take_follower(&mut self) -> Option<Follower> {
+        self.extras.as_mut()?.follower.take()
+    }
+
     pub(crate) fn rate_mut(&mut self) -> Option<&mut ReadRate> {
         self.extras.as_mut()?.rate.as_mut()
     }
@@ -184,15 +194,16 @@ impl Connection {
             Timeout::ReadIdle => (limits.read_idle_timeout, extras.and_then(|of| Some(of.read_idle.as_ref()?.after()))),
             Timeout::Handshake => (limits.handshake_timeout, fixed(|of| of.handshake)),
             Timeout::Total => (limits.total_timeout, fixed(|of| of.total)),
-            Timeout::Close => return Some(limits.close_timeout).filter(|&after| after != Duration::MAX),
+            Timeout::Close if limits.close_timeout == Duration::MAX => return None,
+            Timeout::Close => return Some(limits.close_timeout),
             Timeout::Other(_) => return None,
         };
-        given.filter(|_| !self.flags.has(Flag::Made)).or(set)
+        if self.flags.has(Flag::Made) { set } else { given.or(set) }
     }
 
     /// Returns how fast it is read from at most; until it is made, what its limits give it.
     pub(crate) fn read_rate(&self) -> Option<Rate> {
         let set = self.extras.as_ref().and_then(|extras| Some(extras.rate.as_ref()?.own.as_ref()?.rate()));
-        self.settings.limits.read_rate.filter(|_| !self.flags.has(Flag::Made)).or(set)
+        if self.flags.has(Flag::Made) { set } else { self.settings.limits.read_rate.or(set) }
     }
 }

@@ -49,9 +49,12 @@ impl Connection {
     /// protocol's, written while the connection was not established.
     pub(crate) fn put_filter_in(&mut self, filter: Box<dyn Filter>, pool: &mut Pool) {
         let mut written = Vec::new();
-        if let Some(queue) = self.output.as_mut().filter(|_| !self.life.state().is_connecting()) {
-            written = queue.to_vec();
-            queue.forget();
+        match &mut self.output {
+            Some(queue) if !self.life.state().is_connecting() => {
+                written = queue.to_vec();
+                queue.forget();
+            }
+            _ => {}
         }
         self.flags.set(Flag::Careful, true);
         self.extras_mut().chain.get_or_insert_default().push(filter, &written);

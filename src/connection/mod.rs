@@ -24,7 +24,7 @@ mod writing;
 use std::io::{self, Read as _, Write as _};
 use std::rc::Rc;
 
-pub(crate) use self::extras::{Extras, Fixed, Own};
+pub(crate) use self::extras::{Extras, Fixed, Follower, Own};
 pub(crate) use self::flags::{Flag, Flags};
 pub(crate) use self::life::{Event, Life, State};
 pub(crate) use self::notes::{Note, Notes};
@@ -237,7 +237,7 @@ impl Connection {
             self.settings =
                 Rc::new(Settings { limits: self.settings.limits.clone(), listener: self.settings.listener, initial });
         }
-        &mut Rc::make_mut(&mut self.settings).limits
+        &mut Rc::get_mut(&mut self.settings).expect("it shares its own with nobody").limits
     }
 
     #[inline]

@@ -108,7 +108,11 @@ impl OutputQueue {
             Piece::Owned(bytes) if left >= LARGE_BYTES => self.push_chunk(Chunk::Owned(bytes), skip),
             Piece::Shared(bytes) if left >= LARGE_BYTES => self.push_chunk(Chunk::Shared(bytes), skip),
             Piece::Broadcast(bytes, kept) if left >= LARGE_BYTES => {
-                self.push_chunk(Chunk::Shared(kept.get_or_insert_with(|| bytes.into()).clone()), skip);
+                let shared = match kept {
+                    Some(shared) => shared,
+                    None => kept.insert(bytes.into()),
+                };
+                self.push_chunk(Chunk::Shared(shared.clone()), skip);
             }
             piece => self.copy(&piece.bytes()[skip..]),
         }
@@ -154,20 +158,29 @@ impl OutputQueue {
 
     /// Points `slices` at what goes out next, and answers how many of them.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut count = 0;
-        let tail = Some(&self.tail[..]).filter(|tail| !tail.is_empty());
-        for (slice, bytes) in slices.iter_mut().zip(self.chunks.iter().map(Chunk::bytes).chain(tail)) {
-            let from = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&bytes[from..]);
-            count += 1;
+        let count = self.chunks().min(slices.len());
+        for (index, slice) in slices[..count].iter_mut().enumerate() {
+            *slice = IoSlice::new(self.chunk(index));
         }
         count
     }
 
     /// A copy of all that is queued.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        let chunks = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]).collect::<Vec<_>>();
-        chunks.concat().split_off(self.sent)
+        let mut copy = Vec::with_capacity(self.bytes);
+        for index in 0..self.chunks() {
+            copy.extend_from_slice(self.chunk(index));
+        }
+        copy
+    }
+
+    /// What is left of a chunk; the tail is the last one.
+    fn chunk(&self, index: usize) -> &[u8] {
+        let bytes = match self.chunks.get(index) {
+            Some(chunk) => chunk.bytes(),
+            None => &self.tail,
+        };
+        if index == 0 { &bytes[self.sent..] } else { bytes }
     }
 
     /// How many chunks are queued.
@@ -177,7 +190,7 @@ impl OutputQueue {
 
     /// The first of what goes out next.
     pub(crate) fn first(&self) -> &[u8] {
-        &self.chunks.front().map_or(&self.tail[..], Chunk::bytes)[self.sent..]
+        self.chunk(0)
     }
 
     /// Takes out `count` bytes that the kernel has taken.

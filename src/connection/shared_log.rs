@@ -118,8 +118,10 @@ impl SharedLog {
 
     /// A connection's share.
     fn share(&self, id: Id) -> Option<Range<usize>> {
-        let share = self.shares.get(id.slot as usize).filter(|share| share.generation == id.generation.get())?;
-        Some(share.from as usize..share.to as usize)
+        match self.shares.get(id.slot as usize) {
+            Some(share) if share.generation == id.generation.get() => Some(share.from as usize..share.to as usize),
+            _ => None,
+        }
     }
 
     /// How many bytes a connection's share has.
@@ -154,8 +156,12 @@ impl SharedLog {
         if self.live == 0 {
             return None;
         }
-        let (n, share) = self.shares.get(from_slot..)?.iter().enumerate().find(|(_, share)| share.generation != 0)?;
-        Some(Id { slot: (from_slot + n) as u32, generation: NonZeroU64::new(share.generation)? })
+        for slot in from_slot..self.shares.len() {
+            if let Some(generation) = NonZeroU64::new(self.shares[slot].generation) {
+                return Some(Id { slot: slot as u32, generation });
+            }
+        }
+        None
     }
 
     /// Whether it holds anything that a later [`decay`](SharedLog::decay) could give back.

@@ -61,7 +61,11 @@ impl Connection {
     /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
     pub(crate) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
         if skip < piece.bytes().len() {
-            self.output.get_or_insert_with(|| pool.take()).push(piece, skip);
+            let queue = match &mut self.output {
+                Some(queue) => queue,
+                None => self.output.insert(pool.take()),
+            };
+            queue.push(piece, skip);
         }
     }
 
@@ -152,8 +156,9 @@ impl Connection {
         if let (Some(idle), read) = self.idle_pair() {
             idle.touch_again(read, before_ns, now_ns);
         }
-        if let Some(queue) = self.output.as_mut().filter(|queue| queue.taken_ns == before_ns) {
-            queue.taken_ns = now_ns;
+        match &mut self.output {
+            Some(queue) if queue.taken_ns == before_ns => queue.taken_ns = now_ns,
+            _ => {}
         }
     }
 
@@ -182,7 +187,10 @@ impl Connection {
     /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
     pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
         let read = self.extras.as_ref().and_then(|extras| extras.read_idle.as_ref())?;
-        self.idle.as_deref().filter(|_| self.state().delivers_input())?.read_deadline_ns(read)
+        if !self.state().delivers_input() {
+            return None;
+        }
+        self.idle.as_deref()?.read_deadline_ns(read)
     }
 
     /// A send is tried, though no event has told that there is room: little room raises none.
@@ -335,8 +343,9 @@ impl Connection {
 
     pub(super) fn drop_output(&mut self, pool: &mut Pool) {
         if let Some(queue) = self.output.take() {
-            if let Some(chain) = self.chain_mut().filter(|_| !queue.is_empty()) {
-                chain.drop_output();
+            match self.chain_mut() {
+                Some(chain) if !queue.is_empty() => chain.drop_output(),
+                _ => {}
             }
             pool.give_back(queue);
         }

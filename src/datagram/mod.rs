@@ -6,7 +6,6 @@ pub(crate) mod protocol;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::sys::{self, AcceptError, Received};
@@ -19,7 +18,7 @@ pub(crate) struct DatagramSocket {
     socket: Option<sys::Datagram>,
     /// None while it runs.
     pub(crate) protocol: Option<Box<dyn DatagramProtocol>>,
-    pub(crate) limits: Rc<Limits>,
+    pub(crate) limits: Limits,
     /// Whom it is connected to.
     peer: Option<Address>,
     state: State,
@@ -46,7 +45,7 @@ pub(crate) struct DatagramSocket {
     /// `pause_writing` was called last, of the two.
     paused: bool,
     /// What `error_received` is to be told.
-    errors: VecDeque<DatagramError>,
+    errors: Vec<DatagramError>,
     dropped: u64,
 }
 
@@ -111,7 +110,7 @@ impl DatagramSocket {
         socket: sys::Datagram,
         peer: Option<Address>,
         protocol: Box<dyn DatagramProtocol>,
-        limits: Rc<Limits>,
+        limits: Limits,
     ) -> DatagramSocket {
         DatagramSocket {
             socket: Some(socket),
@@ -132,7 +131,7 @@ impl DatagramSocket {
             awaits_event: false,
             sends_later: false,
             paused: false,
-            errors: VecDeque::new(),
+            errors: Vec::new(),
             dropped: 0,
         }
     }
@@ -309,8 +308,10 @@ impl DatagramSocket {
                 // Told by this call, it has kept this datagram from being tried.
                 Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
                 Err(error) => {
-                    // Twice the same: it was this one's.
-                    earlier = earlier.filter(|earlier: &io::Error| earlier.kind() != error.kind());
+                    if earlier.as_ref().map(io::Error::kind) == Some(error.kind()) {
+                        // Twice the same: it was this one's.
+                        earlier = None;
+                    }
                     push_error(&mut self.errors, &mut self.dropped, DatagramError::Send { to: to.cloned(), error });
                     break true;
                 }
@@ -357,15 +358,13 @@ impl DatagramSocket {
 
     /// The next error that is to be told.
     pub(crate) fn take_error(&mut self) -> Option<DatagramError> {
-        match self.errors.pop_front() {
-            None => {
-                // Its memory is given back.
-                self.errors = VecDeque::new();
-                let dropped = std::mem::take(&mut self.dropped);
-                (dropped > 0).then_some(DatagramError::Dropped(dropped))
-            }
-            error => error,
+        if !self.errors.is_empty() {
+            return Some(self.errors.remove(0));
         }
+        // Its memory is given back.
+        self.errors = Vec::new();
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then_some(DatagramError::Dropped(dropped))
     }
 
     /// The callback about the marks that is due (W2).
@@ -379,7 +378,10 @@ impl DatagramSocket {
     }
 
     pub(crate) fn take_mark(&mut self) -> Option<Mark> {
-        let mark = self.mark().filter(|_| self.is_open())?;
+        if !self.is_open() {
+            return None;
+        }
+        let mark = self.mark()?;
         self.paused = matches!(mark, Mark::Pause);
         Some(mark)
     }
@@ -422,9 +424,9 @@ impl DatagramSocket {
 }
 
 /// Keeps an error for `error_received`; of more than a few at a time only the number.
-fn push_error(errors: &mut VecDeque<DatagramError>, dropped: &mut u64, error: DatagramError) {
+fn push_error(errors: &mut Vec<DatagramError>, dropped: &mut u64, error: DatagramError) {
     if errors.len() < ERRORS_MAX {
-        errors.push_back(error);
+        errors.push(error);
     } else if let DatagramError::Send { .. } = error {
         *dropped += 1;
     }

@@ -200,7 +200,10 @@ impl Core {
 /// A connection of a listener begins that counts peers, is fed or has filters. Returns whether its filters begin with it.
 #[cold]
 fn begin_specially(core: &mut Core, listener: Id, id: Id) -> bool {
-    let makers = core.parts.slots.listener(listener).map_or_else(Default::default, |of| of.filters.clone());
+    let makers = match core.parts.slots.listener(listener) {
+        Some(of) => of.filters.clone(),
+        None => return false,
+    };
     core.parts.note_begun(listener, id);
     if !makers.is_empty() && filtering::put_in_accepted(core, id, &makers) {
         filtering::begin(core, id);
@@ -266,7 +269,10 @@ impl Parts {
     /// Tells the backlog that a listener is fed by how much room it has now.
     #[cold]
     pub(crate) fn tell_room(&mut self, id: Id) {
-        let Some(listener) = self.slots.listener(id).filter(|listener| listener.is_fed()) else { return };
+        let listener = match self.slots.listener(id) {
+            Some(listener) if listener.is_fed() => listener,
+            _ => return,
+        };
         listener.sockets.first().set_room(self.admission.room(listener));
         // Only what ends in the loop brings it back.
         self.admission.wait_if_full(id);
@@ -276,7 +282,7 @@ impl Parts {
     fn lingering_in_the_way(&self, id: Id) -> Option<Id> {
         let is_its_own =
             |of: Id| self.slots.connection(of).is_some_and(|connection| connection.settings.listener == Some(id));
-        self.admission.lingering_in_the_way(self.slots.listener(id)?, is_its_own)
+        self.admission.lingering_in_the_way(self.slots.listener(id)?, &is_its_own)
     }
 
     /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
@@ -294,12 +300,13 @@ impl Parts {
             parts.slots.listener(id).and_then(|listener| listener.peers.as_ref()).map_or(0, |peers| peers.count(peer))
         };
         if count(self) >= max {
-            let is_of_peer = |of: Id| {
-                let connection =
-                    self.slots.connection(of).filter(|connection| connection.settings.listener == Some(id));
-                connection.and_then(|connection| connection.neighbour()).is_some_and(|of| Peers::is_same(of, peer))
+            let is_of_peer = |of: Id| match self.slots.connection(of) {
+                Some(connection) if connection.settings.listener == Some(id) => {
+                    connection.neighbour().is_some_and(|of| Peers::is_same(of, peer))
+                }
+                _ => false,
             };
-            if let Some(lingering) = self.admission.find_lingering(is_of_peer) {
+            if let Some(lingering) = self.admission.find_lingering(&is_of_peer) {
                 self.finish_begun(lingering);
             }
         }
@@ -310,9 +317,12 @@ impl Parts {
     fn count_peers(&self, id: Id) -> Peers {
         let mut peers = Peers::default();
         for connection in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
-            let connection = self.slots.connection(connection);
-            if let Some(connection) = connection.filter(|of| of.settings.listener == Some(id) && of.is_alive()) {
-                connection.neighbour().into_iter().for_each(|peer| peers.add(peer));
+            let peer = match self.slots.connection(connection) {
+                Some(of) if of.settings.listener == Some(id) && of.is_alive() => of.neighbour(),
+                _ => None,
+            };
+            if let Some(peer) = peer {
+                peers.add(peer);
             }
         }
         peers
@@ -330,7 +340,9 @@ impl Parts {
         if let Some(of) = listener.and_then(|id| self.slots.listener_mut(id)) {
             of.lingering += 1;
         }
-        listener.into_iter().for_each(|id| self.look_again(id));
+        if let Some(id) = listener {
+            self.look_again(id);
+        }
         self.loop_has_room();
     }
 
@@ -343,12 +355,9 @@ impl Parts {
             Some(listener) => listener.take_rest(),
             None => self.admission.take_orphaned_rest(),
         };
-        let listener = self.slots.listener(id).filter(|listener| is_capped && !listener.refusal.is_empty());
-        let has_unsent = rest.is_some_and(|(_, unsent)| !unsent.is_empty());
-        match listener {
-            _ if has_unsent => socket.reset(),
-            None => drop(socket),
-            Some(listener) => {
+        match (rest, self.slots.listener(id)) {
+            (Some((_, unsent)), _) if !unsent.is_empty() => socket.reset(),
+            (_, Some(listener)) if is_capped && !listener.refusal.is_empty() => {
                 let (refused, limits) = (&mut self.admission.refused, &listener.settings.limits);
                 if let Some(until) = refused.tell(socket, &listener.refusal, limits, self.time.now()) {
                     match refused.timer {
@@ -359,6 +368,7 @@ impl Parts {
                     return;
                 }
             }
+            _ => drop(socket),
         }
         self.descriptor_closed();
     }

@@ -152,10 +152,12 @@ impl Parts {
     /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
     /// queued. `None` where it has no share, or something stands in its way: then it is queued.
     pub(super) fn send_share(&mut self, id: Id) -> Option<Sent> {
-        let connection = self.slots.connection_mut(id).filter(|connection| connection.sends_at_will());
-        let Some(connection) = connection else {
-            self.queue_share(id);
-            return None;
+        let connection = match self.slots.connection_mut(id) {
+            Some(connection) if connection.sends_at_will() => connection,
+            _ => {
+                self.queue_share(id);
+                return None;
+            }
         };
         let was_queued = connection.has_output();
         let (sent, taken) = self.outbox.send_share(id, connection, self.time.now_ns())?;

@@ -27,13 +27,19 @@ impl Core {
             return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
         let Connect { target, local, timeout, limits, filters } = connect;
-        let filters: Vec<_> = filters.iter().map(|ConnectFilter(make)| make()).collect();
-        let own_settings = |limits| Rc::new(Settings::new(limits, None));
-        let settings = limits.map_or_else(|| self.parts.settings_of_clients.clone(), own_settings);
+        // The caller is user code, and so is what makes them.
+        let mut made = Vec::new();
+        for ConnectFilter(make) in &filters {
+            made.push(make());
+        }
+        let settings = match limits {
+            Some(limits) => Rc::new(Settings::new(limits, None)),
+            None => self.parts.settings_of_clients.clone(),
+        };
         let timeout = timeout.unwrap_or(self.parts.limits.connect_timeout);
         let mut connection = Connection::connecting(Connector::new(local), protocol, settings);
         connection.began_ns = self.parts.time.now_ns();
-        for filter in filters {
+        for filter in made {
             connection.put_filter_in(filter, self.parts.outbox.pool());
             connection.notes.set(Note::BeginsFiltered, true);
         }
@@ -118,7 +124,8 @@ impl Core {
     /// The deadline of a connect has passed (K2).
     pub(super) fn connect_timed_out(&mut self, id: Id) {
         // One may be established by now, though no event has told of it yet.
-        for slot in self.parts.slots.connector_mut(id).map_or_else(Vec::new, |connector| connector.slots_under_way()) {
+        let Some(connector) = self.parts.slots.connector_mut(id) else { return };
+        for slot in connector.slots_under_way() {
             self.look_at_attempt(id, slot);
         }
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
@@ -239,9 +246,8 @@ impl Parts {
     }
 
     fn end_connector(&mut self, mut connector: Connector) {
-        for timer in connector.deadline.take().into_iter().chain(connector.next.take()) {
-            self.time.remove(timer);
-        }
+        self.time.cancel(connector.deadline);
+        self.time.cancel(connector.next);
         let mut closes_any = false;
         for slot in connector.stop() {
             self.work.free(slot);
@@ -255,9 +261,13 @@ impl Parts {
     /// The next address has its turn; where there is none and nothing is under way, it has failed.
     pub(super) fn connect_next(&mut self, id: Id) {
         self.begin_attempts(id);
-        let Some(connector) = self.slots.connector_mut(id).filter(|connector| connector.is_exhausted()) else { return };
-        connector.fail();
-        self.finish(id, CloseReason::Aborted);
+        match self.slots.connector_mut(id) {
+            Some(connector) if connector.is_exhausted() => {
+                connector.fail();
+                self.finish(id, CloseReason::Aborted);
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn lookup_failed(&mut self, id: Id, error: io::Error) {

@@ -305,8 +305,13 @@ impl Context<'_> {
 
     /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
     pub fn connection_ids(&self) -> Vec<ConnectionId> {
-        let alive = |tenant: &Tenant| matches!(tenant, Tenant::Connection(connection) if connection.is_alive());
-        self.core.parts.slots.ids(&alive).into_iter().map(ConnectionId).collect()
+        let mut ids = Vec::new();
+        for (id, tenant) in self.core.parts.slots.iter() {
+            if matches!(tenant, Tenant::Connection(connection) if connection.is_alive()) {
+                ids.push(ConnectionId(id));
+            }
+        }
+        ids
     }
 
     /// Says whether something is background: [`run_until_idle`](crate::EventLoop::run_until_idle) waits for what is not, as all

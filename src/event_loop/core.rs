@@ -1,27 +1,24 @@
 //! What callbacks reach of the loop: all of it but the events of the turn that is under way.
 
-use std::collections::HashMap;
 use std::io;
 
 use super::Parts;
-use super::following::Follower;
 use super::guard::Panics;
 use crate::LoopLimits;
-use crate::ids::Id;
 use crate::sys::{Clock, Poller};
 
 /// The loop as a whole. Only its methods can call callbacks, by those of `guard.rs`; all that can be done without stands on
 /// [`Parts`].
 pub(crate) struct Core {
     pub(crate) parts: Parts,
-    /// What is to be told of connections, whatever protocol they have by then.
-    pub(super) followers: HashMap<Id, Follower>,
+    /// How many connections have a follower.
+    pub(super) followers: usize,
     pub(super) panics: Panics,
 }
 
 impl Core {
     pub(super) fn new(poller: Poller, clock: Clock, limits: LoopLimits) -> io::Result<Core> {
         let parts = Parts::new(poller, clock, limits)?;
-        Ok(Core { parts, followers: HashMap::new(), panics: Panics::default() })
+        Ok(Core { parts, followers: 0, panics: Panics::default() })
     }
 }

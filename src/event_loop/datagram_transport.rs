@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::rc::Rc;
 
 use crate::datagram::DatagramSocket;
 use crate::event_loop::Core;
@@ -92,9 +91,8 @@ impl<'a> DatagramTransport<'a> {
     /// the high one counts as that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
-            let limits = Rc::make_mut(&mut datagram.limits);
-            limits.queue_bytes_high = high_bytes;
-            limits.queue_bytes_low = low_bytes;
+            datagram.limits.queue_bytes_high = high_bytes;
+            datagram.limits.queue_bytes_low = low_bytes;
             self.core.parts.carry_over(self.id);
         }
     }
@@ -105,7 +103,7 @@ impl<'a> DatagramTransport<'a> {
     /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max). It holds for the next one already.
     pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
-            Rc::make_mut(&mut datagram.limits).datagram_bytes_max = bytes;
+            datagram.limits.datagram_bytes_max = bytes;
         }
     }
 

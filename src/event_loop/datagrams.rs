@@ -1,7 +1,6 @@
 //! Datagram sockets: how a ready one is served (rule U1).
 
 use std::io;
-use std::rc::Rc;
 
 use super::slots::Tenant;
 use super::timers::{Due, Purpose, SEND_RETRY};
@@ -20,7 +19,7 @@ impl Core {
     /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
     /// wrong.
     pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
-        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.parts.slots.alive_datagram_mut(id) else { return };
         if !std::mem::replace(&mut datagram.made, true) {
             log::debug!("datagram socket {id} is made");
             self.call_datagram(id, &mut |protocol, transport| protocol.connection_made(transport));
@@ -63,8 +62,9 @@ impl Core {
         let mut bytes_left = datagram.limits.read_bytes_per_turn_max;
         for _ in 0..datagram.limits.datagrams_per_turn_max {
             // Looked up each time: a callback may have closed it.
-            let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.wants_input()) else {
-                return;
+            let datagram = match self.parts.slots.datagram_mut(id) {
+                Some(datagram) if datagram.wants_input() => datagram,
+                _ => return,
             };
             if datagram.buffer_bytes() > buffer.len() {
                 // A callback has asked for longer ones.
@@ -101,11 +101,17 @@ impl Core {
     /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
     /// next turn: who sends again in `error_received` starves nobody.
     fn tell_datagram(&mut self, id: Id) {
-        let Some(datagram) = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.has_news()) else { return };
-        for _ in 0..datagram.errors() {
+        let errors = match self.parts.slots.datagram(id) {
+            Some(datagram) if datagram.has_news() => datagram.errors(),
+            _ => return,
+        };
+        for _ in 0..errors {
             // Looked up each time: what is left when a callback has closed it is told at its end.
-            let datagram = self.parts.slots.datagram_mut(id).filter(|datagram| datagram.is_open());
-            let Some(error) = datagram.and_then(DatagramSocket::take_error) else { break };
+            let error = match self.parts.slots.datagram_mut(id) {
+                Some(datagram) if datagram.is_open() => datagram.take_error(),
+                _ => break,
+            };
+            let Some(error) = error else { break };
             tell_error(self, id, &error);
         }
         if let Some(mark) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_mark) {
@@ -155,7 +161,7 @@ impl Parts {
             Ok(socket) => socket,
             Err(error) => return Err(self.refuse(Discarded::DatagramProtocol(protocol), error)),
         };
-        let datagram = DatagramSocket::new(socket, peer, protocol, Rc::new(self.settings.limits.clone()));
+        let datagram = DatagramSocket::new(socket, peer, protocol, self.settings.limits.clone());
         let id = self.slots.insert(Tenant::Datagram(Box::new(datagram)))?;
         let socket = self.slots.datagram_mut(id).and_then(DatagramSocket::socket_mut).expect("it was just inserted");
         if let Err(error) = socket.register(&self.poller, id.token()) {
@@ -193,7 +199,7 @@ impl Parts {
 
     /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
     fn finish_serving_datagram(&mut self, id: Id, goes_on: bool) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         if datagram.is_flushed() {
             return self.finish_datagram(id, None);
         }
@@ -247,14 +253,14 @@ impl Parts {
         self.send_what_only_waits();
         self.keep_below_cap(Some(id));
         let has_room = !self.outbox.is_over_cap();
-        match self.slots.datagram_mut(id).filter(|datagram| datagram.is_open()) {
-            Some(datagram) => {
+        match self.slots.datagram_mut(id) {
+            Some(datagram) if datagram.is_open() => {
                 let before = datagram.queued_cost();
                 datagram.send(data, to, has_room);
                 self.outbox.count(before, datagram.queued_cost());
                 self.finish_serving_datagram(id, false);
             }
-            None => self.counters.late_writes += 1,
+            _ => self.counters.late_writes += 1,
         }
     }
 
@@ -277,12 +283,11 @@ impl Parts {
 
     /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
-        let Some(datagram) = self.slots.datagram_mut(id).filter(|datagram| datagram.is_alive()) else { return };
+        let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         self.outbox.count(datagram.queued_cost(), 0);
-        let (reason, timers) = datagram.end(reason);
-        for timer in timers.into_iter().flatten() {
-            self.time.remove(timer);
-        }
+        let (reason, [deadline, retry]) = datagram.end(reason);
+        self.time.cancel(deadline);
+        self.time.cancel(retry);
         self.work.add_loss(Loss { id, reason, handover: None });
         self.descriptor_closed();
     }

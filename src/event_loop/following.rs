@@ -4,21 +4,19 @@
 
 use super::work::Loss;
 use super::{Core, Parts};
-use crate::connection::Connection;
+use crate::connection::{Connection, Follower};
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
 use crate::{CloseReason, ConnectionId, Context};
-
-/// Is told what becomes of a connection.
-pub(super) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 impl Context<'_> {
     /// Has `follower` told what becomes of a connection that was begun and is not established yet. It has one at most.
     /// Not part of the public interface.
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
-        if self.core.parts.slots.connection(id.0).is_some_and(Connection::is_alive) {
-            self.core.followers.insert(id.0, Box::new(follower));
+        if let Some(connection) = self.core.parts.slots.alive_mut(id.0) {
+            let replaced = connection.extras_mut().follower.replace(Box::new(follower));
+            self.core.followers += usize::from(replaced.is_none());
         }
     }
 
@@ -32,9 +30,14 @@ impl Context<'_> {
 impl Core {
     /// A connection that we have begun is established.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
-        let Some(mut follower) = self.followers.remove(&id) else { return };
+        let follower = self.parts.slots.connection_mut(id).and_then(Connection::take_follower);
+        let Some(mut follower) = follower else { return };
         call(self, &mut follower, Followed::Made);
-        self.followers.insert(id, follower);
+        // It has its place back, even if another one was set meanwhile.
+        if let Some(connection) = self.parts.slots.connection_mut(id) {
+            let replaced = connection.extras_mut().follower.replace(follower);
+            self.followers -= usize::from(replaced.is_some());
+        }
     }
 
     /// The followers of connections that have ended. They are told after the connections' protocols.
@@ -42,7 +45,8 @@ impl Core {
     pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
         let mut followers = Vec::new();
         for Loss { id, reason, .. } in lost {
-            if let Some(follower) = self.followers.remove(id) {
+            if let Some(follower) = self.parts.slots.connection_mut(*id).and_then(Connection::take_follower) {
+                self.followers -= 1;
                 followers.push((follower, self.parts.end_of(*id, reason)));
             }
         }

@@ -4,19 +4,17 @@
 //! peers that ask for much and read nothing must not have everybody else's answers reset.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use super::Parts;
 use super::slots::Tenant;
+use super::work::Ranked;
 use crate::CloseReason;
 use crate::connection::{Connection, Sent};
 use crate::ids::Id;
 use crate::reason::Limit;
 
-/// How urgently a queue goes, and how large it is. The least goes first.
-type Rank = (Urgency, Reverse<usize>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How urgently a queue goes, the least first.
+#[derive(Clone, Copy)]
 enum Urgency {
     /// Its peer has taken nothing for a while.
     Stuck,
@@ -46,7 +44,7 @@ impl Parts {
         let goal = self.outbox.queued_bytes_max() / 8 * 7;
         self.send_to_stuck();
         // Few of them go, so not all are sorted.
-        let mut queues: BinaryHeap<_> = self.rank_queues().into_iter().map(Reverse).collect();
+        let mut queues = self.rank_queues();
         while let Some(Reverse((_, id))) = queues.pop() {
             if self.outbox.queued() <= goal || sends == Some(id) {
                 return;
@@ -93,18 +91,23 @@ impl Parts {
     }
 
     /// All queues that could go, by when they would.
-    fn rank_queues(&self) -> Vec<(Rank, Id)> {
+    fn rank_queues(&self) -> Ranked {
         let now_ns = self.time.now_ns();
-        let rank = |id: Id, tenant: &Tenant| match tenant {
-            Tenant::Connection(connection) if connection.has_output() => Some((rank(connection, now_ns), id)),
-            Tenant::Datagram(socket) if socket.queued_cost() > 0 => {
-                let is_long = socket.queued_cost() > socket.limits.low();
-                let urgency = if is_long { Urgency::Long } else { Urgency::Short };
-                Some(((urgency, Reverse(socket.queued_cost())), id))
-            }
-            _ => None,
-        };
-        self.slots.iter().filter_map(|(id, tenant)| rank(id, tenant)).collect()
+        let mut queues = Ranked::new();
+        for (id, tenant) in self.slots.iter() {
+            let (urgency, cost) = match tenant {
+                Tenant::Connection(connection) if connection.has_output() => {
+                    (urgency(connection, now_ns), connection.queued_cost())
+                }
+                Tenant::Datagram(socket) if socket.queued_cost() > 0 => {
+                    let is_long = socket.queued_cost() > socket.limits.low();
+                    (if is_long { Urgency::Long } else { Urgency::Short }, socket.queued_cost())
+                }
+                _ => continue,
+            };
+            queues.push(Reverse((rank(urgency, cost), id)));
+        }
+        queues
     }
 }
 
@@ -112,12 +115,16 @@ fn is_stuck(connection: &Connection, now_ns: u64) -> bool {
     connection.taken_ns().is_some_and(|taken_ns| now_ns.saturating_sub(taken_ns) >= STUCK_NS)
 }
 
-fn rank(connection: &Connection, now_ns: u64) -> Rank {
-    let cost = connection.queued_cost();
-    let urgency = match () {
+fn urgency(connection: &Connection, now_ns: u64) -> Urgency {
+    match () {
         () if is_stuck(connection, now_ns) => Urgency::Stuck,
-        () if cost > connection.settings.limits.low() => Urgency::Long,
+        () if connection.queued_cost() > connection.settings.limits.low() => Urgency::Long,
         () => Urgency::Short,
-    };
-    (urgency, Reverse(cost))
+    }
+}
+
+/// Among equally urgent queues the longest goes first.
+fn rank(urgency: Urgency, cost: usize) -> u64 {
+    const COST_MAX: u64 = u64::MAX >> 2;
+    (urgency as u64) << 62 | (COST_MAX - COST_MAX.min(cost as u64))
 }

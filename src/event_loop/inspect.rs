@@ -24,7 +24,7 @@ impl Core {
             ("timers", timers),
             ("timers awaited", awaited),
             ("written to", self.parts.outbox.written_to().len()),
-            ("followers", self.followers.len()),
+            ("followers", self.followers),
             ("commands", usize::from(self.parts.threads.has_commands())),
             ("gathered bytes", self.parts.outbox.gathered.bytes.len()),
             ("shares of broadcasts", usize::from(self.parts.outbox.is_shared())),

@@ -185,8 +185,10 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
     }
     let pairs = [(a, b), (b, a)];
     for &(id, _) in &pairs {
-        let connection =
-            parts.slots.connection(id).filter(|connection| connection.is_alive()).ok_or(NotJoined::Gone)?;
+        let connection = match parts.slots.connection(id) {
+            Some(connection) if connection.is_alive() => connection,
+            _ => return Err(NotJoined::Gone),
+        };
         // One whose send has failed is lost soon: the other one is told so.
         if !connection.can_write() && connection.state() != State::Failing {
             return Err(NotJoined::Closing);

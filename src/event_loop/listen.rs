@@ -23,12 +23,15 @@ impl Parts {
             check_refusal(&refusal)?;
             open(&self.poller, listen)
         });
-        let id = self.add_listener(sockets, limits, factory)?;
-        if let Some(listener) = self.slots.listener_mut(id) {
-            listener.refusal = refusal;
-            listener.filters = filters.into();
+        let id = self.add_listener(sockets, limits, factory);
+        match id.as_ref().ok().and_then(|id| self.slots.listener_mut(*id)) {
+            Some(listener) => {
+                listener.refusal = refusal;
+                listener.filters = Rc::new(filters);
+            }
+            None => self.work.discard(Discarded::Filters(Rc::new(filters))),
         }
-        Ok(id)
+        id
     }
 
     /// Adds a listener, whose limits are the loop's unless it has its own.
@@ -61,7 +64,7 @@ impl Parts {
         factory: Factory,
     ) -> io::Result<Id> {
         let socket = sys::FedListener::new(address, backlog, taker);
-        let socket = self.life.check_listens().map(|()| Sockets::new(sys::Listener::Fed(socket), Vec::new()));
+        let socket = self.life.check_listens().map(|()| Sockets::new(sys::Listener::Fed(socket)));
         let id = self.add_listener(socket, limits, factory)?;
         let wake = self.threads.wake_of(id);
         if let Some(listener) = self.slots.listener(id) {
@@ -87,8 +90,11 @@ impl Parts {
             self.work.discard_any(listener.factory.take().map(Discarded::Factory));
             self.work.discard_any(listener.hook.take().map(Discarded::Hook));
             self.work.discard_any(listener.receiver.take().map(Discarded::AcceptHook));
-            for (slot, socket) in listener.sockets.registered_mut() {
-                if let Err(error) = socket.deregister(&self.poller) {
+            self.work.discard(Discarded::Filters(std::mem::take(&mut listener.filters)));
+            let sockets = &mut listener.sockets;
+            for index in 0..sockets.len() {
+                let Some(slot) = sockets.take_slot(index) else { continue };
+                if let Err(error) = sockets.get_mut(index).deregister(&self.poller) {
                     log::warn!("cannot deregister the listener {id}: {error}");
                 }
                 // A further one; its own is free already.
@@ -103,20 +109,18 @@ impl Parts {
 fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let (targets, backlog, shares_port) = listen.into_targets()?;
     let is_one_of_several = targets.len() > 1;
-    let (mut first, mut others) = (None, Vec::new());
+    let mut sockets: Option<Sockets> = None;
     for target in targets {
-        let name = target.address().filter(|_| is_one_of_several);
-        match open_one(poller, target, backlog, shares_port) {
-            Ok(socket) if first.is_none() => first = Some(socket),
-            Ok(socket) => others.push(socket),
-            Err(error) => {
-                let Some(name) = name else { return Err(error) };
-                return Err(io::Error::new(error.kind(), format!("{name}: {error}")));
-            }
+        let name = if is_one_of_several { target.address() } else { None };
+        match (open_one(poller, target, backlog, shares_port), &mut sockets, name) {
+            (Ok(socket), Some(sockets), _) => sockets.push(socket),
+            (Ok(socket), None, _) => sockets = Some(Sockets::new(socket)),
+            (Err(error), _, Some(name)) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+            (Err(error), _, None) => return Err(error),
         }
     }
-    match first {
-        Some(first) => Ok(Sockets::new(first, others)),
+    match sockets {
+        Some(sockets) => Ok(sockets),
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on")),
     }
 }
@@ -137,15 +141,17 @@ fn open_one(poller: &Poller, target: Target, backlog: u32, shares_port: bool) ->
 /// long as the listener's.
 fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
     let listener = slots.listener_mut(id).expect("it was just inserted");
-    Rc::make_mut(&mut listener.settings).listener = Some(id);
+    Rc::get_mut(&mut listener.settings).expect("it was just made").listener = Some(id);
     for index in 0..listener.sockets.len() {
         let slot = if index == 0 { Ok(id) } else { slots.insert_further(id) };
         let sockets = &mut slots.listener_mut(id).expect("it was just inserted").sockets;
         let registered = slot.and_then(|slot| sockets.set_slot(index, slot).register(poller, slot.token()));
         if let Err(error) = registered {
             // It is closed as any listener is, but for this socket, which nothing waits for.
-            let slot = sockets.take_slot(index).filter(|&slot| slot != id);
-            slot.into_iter().for_each(|slot| drop(slots.remove(slot)));
+            match sockets.take_slot(index) {
+                Some(slot) if slot != id => drop(slots.remove(slot)),
+                _ => {}
+            }
             return Err(error);
         }
     }

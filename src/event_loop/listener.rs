@@ -38,8 +38,9 @@ impl Listener<'_> {
     /// As [`local_addr`](Listener::local_addr).
     pub fn local_addrs(&self) -> io::Result<Vec<Address>> {
         let mut addresses = Vec::new();
-        for socket in self.listener()?.sockets.each() {
-            addresses.push(socket.local_addr()?);
+        let sockets = &self.listener()?.sockets;
+        for index in 0..sockets.len() {
+            addresses.push(sockets.get(index).local_addr()?);
         }
         Ok(addresses)
     }
@@ -76,8 +77,8 @@ impl Listener<'_> {
     #[cfg(unix)]
     pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         let listener = self.core.parts.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        for socket in listener.sockets.each_mut() {
-            socket.set_unlinks(unlinks)?;
+        for index in 0..listener.sockets.len() {
+            listener.sockets.get_mut(index).set_unlinks(unlinks)?;
         }
         Ok(())
     }

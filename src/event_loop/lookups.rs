@@ -94,7 +94,7 @@ impl Core {
                 self.parts.lookup_failed(id, error);
             }
             Ok(addresses) => {
-                connector.set_addresses(addresses.into_iter().map(Address::Inet).collect());
+                connector.set_addresses(Address::all_inet(&addresses));
                 self.parts.connect_next(id);
             }
             Err(error) => self.parts.lookup_failed(id, error),

@@ -236,7 +236,9 @@ impl Parts {
         if let Some(connector) = connection.connector_mut() {
             self.time.cancel(connector.deadline.take());
             self.time.cancel(connector.next.take());
-            connector.stop().for_each(|slot| self.work.free(slot));
+            for slot in connector.stop() {
+                self.work.free(slot);
+            }
         }
         let (mut handover, mut own) = (None, Own::default());
         if let Some(mut extras) = connection.extras.take() {
@@ -249,6 +251,10 @@ impl Parts {
             connection.flags.set(Flag::Rated, false);
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
+            }
+            // It is told once the protocols of all that have ended are.
+            if let Some(follower) = extras.follower.take() {
+                connection.extras_mut().follower = Some(follower);
             }
             self.work.discard(Discarded::Extras(extras));
         }
@@ -346,10 +352,10 @@ impl Parts {
     }
 
     pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
-        // One that was told of the loss needs none.
-        let takes_one = |connection: &&mut Connection| connection.state() != State::Gone;
-        let Some(connection) = self.slots.connection_mut(id).filter(takes_one) else {
-            return self.work.discard(Discarded::Protocol(protocol));
+        let connection = match self.slots.connection_mut(id) {
+            // One that was told of the loss needs none.
+            Some(connection) if connection.state() != State::Gone => connection,
+            _ => return self.work.discard(Discarded::Protocol(protocol)),
         };
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);

@@ -18,15 +18,20 @@ impl Core {
         self.parts.buffers.read = buffer;
         let (written, waiting) = written_bytes(&self.parts, id);
         let room = self.parts.outbox.room();
-        let connection = self.parts.slots.connection_mut(id).filter(|of| of.has_room_to_produce(waiting));
-        if let Some(mut out) = connection.and_then(|connection| connection.check_out(room)) {
+        let out = match self.parts.slots.connection_mut(id) {
+            Some(connection) if connection.has_room_to_produce(waiting) => connection.check_out(room),
+            _ => None,
+        };
+        if let Some(mut out) = out {
             let produce: Callback<'_> = &mut |protocol, transport| protocol.produce(transport);
             let result = self.call_out(id, &mut out, "produce", produce);
             let wrote_nothing = written_bytes(&self.parts, id).0 == written;
-            // Where another protocol is in its place, producing is that one's to end.
-            let connection = self.parts.slots.connection_mut(id).filter(|of| of.protocol.is_none());
-            if let Some(connection) = connection.filter(|_| wrote_nothing) {
-                connection.flags.set(Flag::Produces, false);
+            match self.parts.slots.connection_mut(id) {
+                // Where another protocol is in its place, producing is that one's to end.
+                Some(connection) if wrote_nothing && connection.protocol.is_none() => {
+                    connection.flags.set(Flag::Produces, false);
+                }
+                _ => {}
             }
             self.end_call(id, out.protocol, result);
         }

@@ -63,10 +63,11 @@ impl Parts {
             Some(Wait::ForGroup(name)) => self.set_group_timer(name),
             None => {}
         }
-        // The peer is kept from sending: it is not idle by its own will (T5).
-        let idle = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut());
-        if let Some(idle) = idle.filter(|_| allowed == 0) {
-            idle.pause(now_ns);
+        if allowed == 0 {
+            // The peer is kept from sending: it is not idle by its own will (T5).
+            if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
+                idle.pause(now_ns);
+            }
         }
         allowed
     }

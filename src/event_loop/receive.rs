@@ -105,7 +105,10 @@ impl Core {
     #[cold]
     fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
         let allowed = self.parts.allow_reading(id);
-        let Some(connection) = self.parts.slots.connection_mut(id).filter(|_| allowed > 0) else { return };
+        let connection = match self.parts.slots.connection_mut(id) {
+            Some(connection) if allowed > 0 => connection,
+            _ => return,
+        };
         let budget = connection.settings.limits.read_bytes_per_turn_max;
         let most = budget.min(buffer.len()).min(allowed);
         match connection.read(&mut buffer[..most]) {
@@ -317,8 +320,9 @@ impl Core {
     #[cold]
     fn offer_again_unless_held_back(&mut self, id: Id) {
         self.hold_back(id);
-        if let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.wants_input()) {
-            connection.flags.set(Flag::OfferAgain, true);
+        match self.parts.slots.connection_mut(id) {
+            Some(connection) if connection.wants_input() => connection.flags.set(Flag::OfferAgain, true),
+            _ => {}
         }
     }
 

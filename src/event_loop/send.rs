@@ -7,7 +7,7 @@ use super::producing::produce_later;
 use super::{Core, Parts, filtering};
 use crate::CloseReason;
 use crate::connection::output::{LARGE_BYTES, Piece};
-use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
+use crate::connection::{Flag, GATHERED_BYTES_MAX, Mark, Read, Sent, State};
 use crate::ids::Id;
 use crate::reason::Limit;
 use crate::sys::Blocked;
@@ -16,9 +16,9 @@ impl Core {
     /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
     /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
     pub(super) fn flush(&mut self, id: Id) {
-        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| connection.has_no_duties())
-        else {
-            return self.flush_or_defer(id);
+        let connection = match self.parts.slots.connection_mut(id) {
+            Some(connection) if connection.has_no_duties() => connection,
+            _ => return self.flush_or_defer(id),
         };
         if self.parts.outbox.gathered.bytes.is_empty() {
             return;
@@ -167,16 +167,20 @@ impl Parts {
         } else {
             self.send_gathered(id);
         }
-        let over = self.slots.connection(id).filter(|connection| connection.can_write()).map(Connection::is_over_cap);
-        match over {
+        match self.slots.connection(id) {
             // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
-            Some(true) => return self.finish(id, CloseReason::Limit(Limit::QueueBytes)),
-            Some(false) => self.keep_below_cap(None),
-            None => {}
+            Some(connection) if connection.can_write() && connection.is_over_cap() => {
+                return self.finish(id, CloseReason::Limit(Limit::QueueBytes));
+            }
+            Some(connection) if connection.can_write() => self.keep_below_cap(None),
+            _ => {}
         }
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| connection.can_write()) else {
-            self.counters.late_writes += 1;
-            return;
+        let connection = match self.slots.connection_mut(id) {
+            Some(connection) if connection.can_write() => connection,
+            _ => {
+                self.counters.late_writes += 1;
+                return;
+            }
         };
         let was_queued = connection.has_output();
         let (sent, taken) = self.outbox.change(connection, self.time.now_ns(), |connection, gathered, pool| {
@@ -252,8 +256,9 @@ impl Parts {
     pub(super) fn send_what_only_waits(&mut self) {
         if self.outbox.is_over_cap() {
             self.send_shares();
-            if let Some(id) = self.outbox.gathered.take_held().filter(|id| self.outbox.gathered.is(*id)) {
-                self.send(id);
+            match self.outbox.gathered.take_held() {
+                Some(id) if self.outbox.gathered.is(id) => self.send(id),
+                _ => {}
             }
         }
     }

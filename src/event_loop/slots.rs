@@ -144,12 +144,18 @@ impl Slots {
 
     #[inline]
     fn slot(&self, id: Id) -> Option<&Slot> {
-        self.slab.get(id.slot as usize).filter(|slot| slot.generation == id.generation)
+        match self.slab.get(id.slot as usize) {
+            Some(slot) if slot.generation == id.generation => Some(slot),
+            _ => None,
+        }
     }
 
     #[inline]
     fn slot_mut(&mut self, id: Id) -> Option<&mut Slot> {
-        self.slab.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation)
+        match self.slab.get_mut(id.slot as usize) {
+            Some(slot) if slot.generation == id.generation => Some(slot),
+            _ => None,
+        }
     }
 
     // What is asked for rarely is not copied to where that is: it takes some of the crate's build time.
@@ -200,13 +206,28 @@ impl Slots {
     /// Returns a connection that has not ended.
     #[inline]
     pub(crate) fn alive_mut(&mut self, id: Id) -> Option<&mut Connection> {
-        self.connection_mut(id).filter(|connection| connection.is_alive())
+        match self.connection_mut(id) {
+            Some(connection) if connection.is_alive() => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Returns a connection for which timeouts mean anything still: one that is closing has a deadline of its own.
+    #[inline(never)]
+    pub(crate) fn judged_mut(&mut self, id: Id) -> Option<&mut Connection> {
+        match self.connection_mut(id) {
+            Some(connection) if connection.state().is_timed() => Some(connection),
+            _ => None,
+        }
     }
 
     /// Returns the connector of a connection that is not established yet, and has not ended.
     #[inline(never)]
     pub(crate) fn connector_mut(&mut self, id: Id) -> Option<&mut Connector> {
-        self.connection_mut(id).filter(|connection| connection.is_connecting())?.connector_mut()
+        match self.connection_mut(id) {
+            Some(connection) if connection.is_connecting() => connection.connector_mut(),
+            _ => None,
+        }
     }
 
     pub(crate) fn listener_mut(&mut self, id: Id) -> Option<&mut Listener> {
@@ -236,6 +257,15 @@ impl Slots {
     pub(crate) fn datagram_mut(&mut self, id: Id) -> Option<&mut DatagramSocket> {
         match &mut self.slot_mut(id)?.tenant {
             Tenant::Datagram(datagram) => Some(datagram),
+            _ => None,
+        }
+    }
+
+    /// Returns a datagram socket that has not ended.
+    #[inline(never)]
+    pub(crate) fn alive_datagram_mut(&mut self, id: Id) -> Option<&mut DatagramSocket> {
+        match self.datagram_mut(id) {
+            Some(datagram) if datagram.is_alive() => Some(datagram),
             _ => None,
         }
     }
@@ -290,6 +320,12 @@ impl Slots {
 
     /// The ids of all tenants that `matches` picks.
     pub(crate) fn ids(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
-        self.iter().filter(|(_, tenant)| matches(tenant)).map(|(id, _)| id).collect()
+        let mut ids = Vec::new();
+        for (id, tenant) in self.iter() {
+            if matches(tenant) {
+                ids.push(id);
+            }
+        }
+        ids
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timers::{Due, Purpose};
+use super::timers::{Due, Purpose, earlier};
 use super::{Core, Parts};
 use crate::CloseReason;
 use crate::connection::{Connection, Fixed, Note};
@@ -27,7 +27,10 @@ impl Core {
         // Where the loop was busy when its time was over, it has one wait to speak in.
         let has_waited = !is_read && connection.queued_bytes() > 0 || is_over(connection, timeout, waited_until_ns);
         let is_over = is_over(connection, timeout, now_ns);
-        let Some(idle) = connection.idle.as_mut().filter(|_| is_over) else { return self.parts.run_idle(id) };
+        let idle = match &mut connection.idle {
+            Some(idle) if is_over => idle,
+            _ => return self.parts.run_idle(id),
+        };
         self.parts.time.cancel(idle.timer.take());
         if !has_waited {
             idle.timer = Some(self.parts.time.set(now, Due::of(Purpose::Idle, id)));
@@ -44,9 +47,7 @@ impl Core {
     /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; if it is to be
     /// judged by what it sends, and its time is over, a read.
     fn look_for_life(&mut self, id: Id, now_ns: u64) {
-        let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| is_judged(connection)) else {
-            return;
-        };
+        let Some(connection) = self.parts.slots.judged_mut(id) else { return };
         let has_output = connection.queued_bytes() > 0;
         if has_output {
             connection.look_for_room();
@@ -70,7 +71,7 @@ impl Core {
         if deadline.is_some_and(|deadline| deadline > self.parts.time.turn_began()) {
             return;
         }
-        if let Some(connection) = self.parts.slots.connection_mut(id).filter(|connection| is_judged(connection)) {
+        if let Some(connection) = self.parts.slots.judged_mut(id) {
             connection.look_for_input();
             self.parts.time.look_at_clock();
             self.serve(id);
@@ -91,7 +92,7 @@ impl Core {
     }
 
     fn tell_timed_out(&mut self, id: Id, timeout: Timeout) {
-        if self.parts.slots.connection(id).is_some_and(is_judged) {
+        if self.parts.slots.judged_mut(id).is_some() {
             self.call(id, "timed_out", &mut |protocol, transport| protocol.timed_out(transport, timeout));
             self.flush(id);
         }
@@ -161,7 +162,7 @@ impl Parts {
     /// Sets the timer of the idle timeouts, where one of them runs and it is not set. With output queued it comes before the
     /// deadline, too.
     pub(super) fn run_idle(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id).filter(|connection| is_judged(connection)) else { return };
+        let Some(connection) = self.slots.judged_mut(id) else { return };
         let read_at = connection.read_idle_deadline_ns().map(|deadline_ns| self.time.instant(deadline_ns));
         let (deadline_ns, has_output) = (connection.idle_deadline_ns(), connection.queued_bytes() > 0);
         let Some(idle) = &mut connection.idle else { return };
@@ -174,11 +175,7 @@ impl Parts {
                     true => self.time.next_look(self.time.clock_ns(), idle.after(), deadline_ns),
                     false => self.time.instant(deadline_ns),
                 });
-                let at = match (at, read_at) {
-                    (Some(at), Some(read_at)) => Some(at.min(read_at)),
-                    _ => at.or(read_at),
-                };
-                idle.timer = at.map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
+                idle.timer = earlier(at, read_at).map(|at| self.time.set(at, Due::of(Purpose::Idle, id)));
             }
         }
     }
@@ -198,16 +195,11 @@ impl Parts {
     }
 }
 
-/// Whether timeouts mean anything still: one that is closing has a deadline of its own.
-fn is_judged(connection: &Connection) -> bool {
-    connection.state().is_timed()
-}
-
 /// Whether an idle timeout is over.
 fn is_over(connection: &Connection, timeout: Timeout, now_ns: u64) -> bool {
     let deadline_ns = match timeout {
         Timeout::Idle => connection.idle_deadline_ns(),
         _ => connection.read_idle_deadline_ns(),
     };
-    is_judged(connection) && deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns)
+    connection.state().is_timed() && deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns)
 }

@@ -284,14 +284,15 @@ impl Parts {
         if self.has_work() || max_wait == Some(Duration::ZERO) {
             return Wait::Not;
         }
-        match (self.time.next_deadline(), max_wait) {
-            (None, None) => Wait::Forever,
-            (timer, max_wait) => {
-                let now = self.time.now();
-                let limit = max_wait.map(|wait| deadline_after(now, wait));
-                let deadline = timer.into_iter().chain(limit).min().expect("one of them is there");
-                Wait::Until(now, deadline)
-            }
+        let timer = self.time.next_deadline();
+        if timer.is_none() && max_wait.is_none() {
+            return Wait::Forever;
+        }
+        let now = self.time.now();
+        let limit = max_wait.map(|wait| deadline_after(now, wait));
+        match earlier(timer, limit) {
+            Some(deadline) => Wait::Until(now, deadline),
+            None => Wait::Forever,
         }
     }
 
@@ -335,15 +336,16 @@ impl Parts {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let ending = connection.ending_record();
         if ending.timer.is_none() {
-            ending.blocked_ns = ending.blocked_ns.or(Some(now_ns));
+            if ending.blocked_ns.is_none() {
+                ending.blocked_ns = Some(now_ns);
+            }
             let close_timeout = connection.settings.limits.close_timeout;
             let deadline_ns = connection.close_deadline_ns().unwrap_or(now_ns);
             let timer =
                 self.time.set(self.time.next_look(now_ns, close_timeout, deadline_ns), Due::of(Purpose::Close, id));
-            self.slots
-                .connection_mut(id)
-                .into_iter()
-                .for_each(|connection| connection.ending_record().timer = Some(timer));
+            if let Some(connection) = self.slots.connection_mut(id) {
+                connection.ending_record().timer = Some(timer);
+            }
         }
     }
 
@@ -405,4 +407,13 @@ fn next_tick(late: Duration, period: Duration) -> (u64, Duration) {
     let ns = period.as_nanos() - late.as_nanos() % period.as_nanos();
     let wait = Duration::new((ns / 1_000_000_000) as u64, (ns % 1_000_000_000) as u32);
     (u64::try_from(missed).unwrap_or(u64::MAX), wait)
+}
+
+/// The earlier of two deadlines, of which there may be one or none.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) if other < one => Some(other),
+        (Some(one), _) => Some(one),
+        (None, other) => other,
+    }
 }

@@ -242,8 +242,10 @@ impl Transport<'_> {
     /// for the whole.
     pub fn write_from(&mut self, reader: &mut dyn io::Read) -> usize {
         let waiting = self.core.parts.outbox.waiting_bytes(self.id);
-        let Some(connection) = self.core.parts.slots.connection(self.id).filter(|of| of.can_write()) else { return 0 };
-        let mut piece = vec![0; connection.piece_bytes_max(waiting)];
+        let mut piece = match self.core.parts.slots.connection(self.id) {
+            Some(connection) if connection.can_write() => vec![0; connection.piece_bytes_max(waiting)],
+            _ => return 0,
+        };
         loop {
             match reader.read(&mut piece) {
                 Ok(count) => {

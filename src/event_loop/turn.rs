@@ -174,7 +174,7 @@ impl Core {
             return;
         }
         let mut lost = self.parts.work.take_lost();
-        let followers = if self.followers.is_empty() { Vec::new() } else { self.take_followers_of(&lost) };
+        let followers = if self.followers == 0 { Vec::new() } else { self.take_followers_of(&lost) };
         for Loss { id, reason, handover } in lost.drain(..) {
             let Some(connection) = self.parts.slots.connection_mut(id) else {
                 self.deliver_datagram_loss(id, reason);

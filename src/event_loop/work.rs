@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::vec::Drain;
 
 use super::completions::Waiting;
@@ -12,6 +12,7 @@ use super::source::AnySource;
 use super::timers::Due;
 use crate::connection::detached::Receiver;
 use crate::connection::{Extras, Handover};
+use crate::filter::AcceptFilter;
 use crate::ids::Id;
 use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
@@ -23,12 +24,15 @@ const KEPT_DISCARDED: usize = 1024;
 /// The list of reads that are put off keeps room for so many.
 const KEPT_UNCONFIRMED: usize = 1024;
 
+/// Ids by their ranks: the least is the first that is taken out, and of several with one rank the id that is less.
+pub(super) type Ranked = BinaryHeap<Reverse<(u64, Id)>>;
+
 #[derive(Default)]
 pub(super) struct Work {
     /// What is served in the next turn though no event comes. Each stands here once.
     ready: VecDeque<Id>,
     /// Connections that are to be told that the loop drains, by their ages.
-    untold_of_drain: BinaryHeap<Reverse<(NonZeroU64, u32)>>,
+    untold_of_drain: Ranked,
     /// Connections of which a read is put off. Each stands here once.
     unconfirmed: Vec<Id>,
     /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
@@ -50,6 +54,7 @@ pub(super) enum Discarded {
     Factory(Factory),
     Hook(Hook),
     AcceptHook(AcceptHook),
+    Filters(Rc<Vec<AcceptFilter>>),
     Source(Box<dyn AnySource>),
     Timer(Due),
     Extras(Box<Extras>),
@@ -89,8 +94,10 @@ impl Work {
 
     /// The loop begins to drain; those of an earlier drain that have not been told are told of this one.
     pub(super) fn tell_of_drain(&mut self, connections: Vec<Id>) {
-        let by_age = |id: Id| Reverse((id.generation, id.slot));
-        self.untold_of_drain = connections.into_iter().map(by_age).collect();
+        self.untold_of_drain = Ranked::new();
+        for id in connections {
+            self.untold_of_drain.push(Reverse((id.generation.get(), id)));
+        }
     }
 
     pub(super) fn untold_of_drain(&self) -> usize {
@@ -99,8 +106,8 @@ impl Work {
 
     /// Takes the oldest of them.
     pub(super) fn next_untold_of_drain(&mut self) -> Option<Id> {
-        let Reverse((generation, slot)) = self.untold_of_drain.pop()?;
-        Some(Id { slot, generation })
+        let Reverse((_, id)) = self.untold_of_drain.pop()?;
+        Some(id)
     }
 
     // Reads that are put off.

@@ -138,7 +138,7 @@ impl Chain {
                 break;
             };
             if !std::mem::replace(&mut layer.begun, true) {
-                self.call(index, now, |filter, _, flow| {
+                self.call(index, now, &mut |filter, _, flow| {
                     filter.begin(flow);
                     0
                 });
@@ -170,7 +170,7 @@ impl Chain {
             }
             Some(_) if data.is_empty() => {}
             Some(_) => {
-                let answer = self.call(0, now, |filter, _, flow| filter.receive(data, flow));
+                let answer = self.call(0, now, &mut |filter, _, flow| filter.receive(data, flow));
                 (took, moved) = (answer.0.min(data.len()), answer.1);
             }
         }
@@ -194,7 +194,7 @@ impl Chain {
             let layer = &self.layers[index];
             goes_on = layer.begun && has_room && !layer.input.is_empty();
             if goes_on {
-                let (taken, gave) = self.call(index, now, |filter, input, flow| {
+                let (taken, gave) = self.call(index, now, &mut |filter, input, flow| {
                     let taken = filter.receive(input.rest_mut(), flow);
                     input.consume(taken);
                     taken
@@ -225,7 +225,7 @@ impl Chain {
     }
 
     fn end_layer(&mut self, index: usize, now: Instant) {
-        self.call(index, now, |filter, _, flow| {
+        self.call(index, now, &mut |filter, _, flow| {
             filter.receive_end(flow);
             0
         });
@@ -276,7 +276,7 @@ impl Chain {
                 data.len()
             }
             Some(_) if !self.is_ready() => 0,
-            Some(top) => self.call(top, now, |filter, _, flow| filter.send(data, flow)).0.min(data.len()),
+            Some(top) => self.call(top, now, &mut |filter, _, flow| filter.send(data, flow)).0.min(data.len()),
         };
         self.settle(now);
         self.prune();
@@ -299,7 +299,7 @@ impl Chain {
                 self.layers.get(index + 1).is_none_or(|above| above.finished && above.output.is_empty());
             let layer = &mut self.layers[index];
             if self.state == State::Finishing && above_is_done && !std::mem::replace(&mut layer.finished, true) {
-                self.call(index, now, |filter, _, flow| {
+                self.call(index, now, &mut |filter, _, flow| {
                     filter.finish(flow);
                     0
                 });
@@ -314,7 +314,8 @@ impl Chain {
         let mut goes_on = self.layers[index].ready;
         while goes_on && !output.is_empty() && self.state != State::Failed {
             let length = output.len().min(STEP_BYTES_MAX);
-            let (taken, gave) = self.call(index, now, |filter, _, flow| filter.send(&output.rest()[..length], flow));
+            let (taken, gave) =
+                self.call(index, now, &mut |filter, _, flow| filter.send(&output.rest()[..length], flow));
             output.consume(taken);
             goes_on = taken > 0 || gave;
         }
@@ -374,7 +375,7 @@ impl Chain {
         &mut self,
         index: usize,
         now: Instant,
-        call: impl FnOnce(&mut dyn Filter, &mut Bytes, &mut Flow<'_>) -> usize,
+        call: &mut dyn FnMut(&mut dyn Filter, &mut Bytes, &mut Flow<'_>) -> usize,
     ) -> (usize, bool) {
         let (below, above) = self.layers.split_at_mut(index + 1);
         let Layer { filter, input, output, .. } = &mut below[index];

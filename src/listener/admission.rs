@@ -93,13 +93,13 @@ impl Admission {
     }
 
     /// Returns the first of those that are meant, from the one that would be given up first.
-    pub(crate) fn find_lingering(&self, mut is_meant: impl FnMut(Id) -> bool) -> Option<Id> {
+    pub(crate) fn find_lingering(&self, is_meant: &dyn Fn(Id) -> bool) -> Option<Id> {
         self.lingering.iter().find(|&id| is_meant(id))
     }
 
     /// Returns the lingering connection whose end would let a full listener have one more: one of its own at its own cap, the
     /// oldest of all at the loop's. `None` if that would not be enough.
-    pub(crate) fn lingering_in_the_way(&self, listener: &Listener, is_its_own: impl FnMut(Id) -> bool) -> Option<Id> {
+    pub(crate) fn lingering_in_the_way(&self, listener: &Listener, is_its_own: &dyn Fn(Id) -> bool) -> Option<Id> {
         let is_over = listener.live > listener.settings.limits.connections_max || self.live > self.connections_max;
         match (is_over, listener.is_full()) {
             (true, _) => None,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+#[cfg(feature = "workers")]
+use std::rc::Rc;
 use std::sync::Arc;
 
 #[cfg(feature = "workers")]
@@ -115,7 +117,7 @@ impl SharedBacklog {
         let id = context.core.parts.add_fed_listener(backlog, number, address, limits, factory)?;
         if let Some(listener) = context.core.parts.slots.listener_mut(id) {
             listener.refusal = self.refusal.clone();
-            listener.filters = self.filters.clone().into();
+            listener.filters = Rc::new(self.filters.clone());
         }
         Ok(ListenerId(id))
     }

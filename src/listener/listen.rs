@@ -117,7 +117,9 @@ impl Listen {
         let mut has_path = false;
         for target in &mut self.targets {
             if let Target::Unix(UnixAddress::Path(_), of_path) = target {
-                *of_path = of_path.or(Some(mode));
+                if of_path.is_none() {
+                    *of_path = Some(mode);
+                }
                 has_path = true;
             }
         }
@@ -287,7 +289,11 @@ impl From<SocketAddr> for Listen {
 
 impl From<&[SocketAddr]> for Listen {
     fn from(addresses: &[SocketAddr]) -> Listen {
-        Listen::new(addresses.iter().copied().map(Target::Inet).collect())
+        let mut targets = Vec::new();
+        for &address in addresses {
+            targets.push(Target::Inet(address));
+        }
+        Listen::new(targets)
     }
 }
 

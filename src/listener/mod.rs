@@ -45,7 +45,7 @@ pub(crate) struct Listener {
     /// What a peer is sent that a cap refuses.
     pub(crate) refusal: Vec<u8>,
     /// What makes the filters of its connections, the lowest first.
-    pub(crate) filters: Rc<[AcceptFilter]>,
+    pub(crate) filters: Rc<Vec<AcceptFilter>>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// How many of those linger.

@@ -1,7 +1,6 @@
 //! The sockets of a listener: one, or several that take turns.
 
 use std::io;
-use std::iter;
 
 use crate::Address;
 use crate::ids::Id;
@@ -24,16 +23,31 @@ struct One {
 }
 
 impl Sockets {
-    pub(crate) fn new(first: sys::Listener, others: Vec<sys::Listener>) -> Sockets {
-        let one = |socket| One { socket, slot: None, readable: false };
-        Sockets { first: one(first), others: others.into_iter().map(one).collect(), next: 0 }
+    pub(crate) fn new(first: sys::Listener) -> Sockets {
+        Sockets { first: One::new(first), others: Vec::new(), next: 0 }
+    }
+
+    /// Adds a further one, behind the others.
+    pub(crate) fn push(&mut self, socket: sys::Listener) {
+        self.others.push(One::new(socket));
     }
 
     pub(crate) fn len(&self) -> usize {
         1 + self.others.len()
     }
 
-    fn get_mut(&mut self, index: usize) -> &mut One {
+    pub(crate) fn get(&self, index: usize) -> &sys::Listener {
+        match index.checked_sub(1) {
+            None => &self.first.socket,
+            Some(index) => &self.others[index].socket,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut sys::Listener {
+        &mut self.one_mut(index).socket
+    }
+
+    fn one_mut(&mut self, index: usize) -> &mut One {
         match index.checked_sub(1) {
             None => &mut self.first,
             Some(index) => &mut self.others[index],
@@ -42,19 +56,14 @@ impl Sockets {
 
     /// Gives one of them the slot that its token names.
     pub(crate) fn set_slot(&mut self, index: usize, slot: Id) -> &mut sys::Listener {
-        let one = self.get_mut(index);
+        let one = self.one_mut(index);
         one.slot = Some(slot);
         &mut one.socket
     }
 
-    /// Forgets the slot of one that could not be registered, and returns it.
+    /// Forgets the slot of one, and returns it. `None` if it has none: it could not be registered.
     pub(crate) fn take_slot(&mut self, index: usize) -> Option<Id> {
-        self.get_mut(index).slot.take()
-    }
-
-    /// Returns each of them that has a slot, with that.
-    pub(crate) fn registered_mut(&mut self) -> impl Iterator<Item = (Id, &mut sys::Listener)> {
-        self.iter_mut().filter_map(|one| Some((one.slot?, &mut one.socket)))
+        self.one_mut(index).slot.take()
     }
 
     /// An event came under the token of this slot.
@@ -62,7 +71,17 @@ impl Sockets {
     pub(crate) fn note_readable(&mut self, slot: Id) {
         // The only one is asked whatever it has.
         if !self.others.is_empty() {
-            self.iter_mut().filter(|one| one.slot == Some(slot)).for_each(|one| one.readable = true);
+            self.note_one_readable(slot);
+        }
+    }
+
+    #[cold]
+    fn note_one_readable(&mut self, slot: Id) {
+        for index in 0..self.len() {
+            let one = self.one_mut(index);
+            if one.slot == Some(slot) {
+                one.readable = true;
+            }
         }
     }
 
@@ -77,7 +96,7 @@ impl Sockets {
         for _ in 0..self.len() {
             let index = self.next;
             self.next = (index + 1) % self.len();
-            let one = self.get_mut(index);
+            let one = self.one_mut(index);
             if !one.readable {
                 continue;
             }
@@ -101,15 +120,12 @@ impl Sockets {
     }
 
     pub(crate) fn each(&self) -> impl Iterator<Item = &sys::Listener> {
-        iter::once(&self.first).chain(&self.others).map(|one| &one.socket)
+        (0..self.len()).map(|index| self.get(index))
     }
+}
 
-    #[cfg(unix)]
-    pub(crate) fn each_mut(&mut self) -> impl Iterator<Item = &mut sys::Listener> {
-        self.iter_mut().map(|one| &mut one.socket)
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut One> {
-        iter::once(&mut self.first).chain(&mut self.others)
+impl One {
+    fn new(socket: sys::Listener) -> One {
+        One { socket, slot: None, readable: false }
     }
 }

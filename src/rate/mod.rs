@@ -218,8 +218,10 @@ impl RateGroups {
 
     /// Returns how long a group waits for its bucket, if connections wait for it and it has no timer.
     pub(crate) fn needs_timer(&mut self, name: RateGroupId, now: Instant) -> Option<Duration> {
-        let group = self.get_mut(name).filter(|group| group.timer.is_none() && !group.waiting.is_empty())?;
-        Some(group.bucket.time_to_wait(now))
+        match self.get_mut(name) {
+            Some(group) if group.timer.is_none() && !group.waiting.is_empty() => Some(group.bucket.time_to_wait(now)),
+            _ => None,
+        }
     }
 
     pub(crate) fn set_timer(&mut self, name: RateGroupId, timer: Key) {

@@ -51,7 +51,8 @@ impl FedListener {
         let Some(Fed { stream, peer, rest }) = self.backlog.take(self.taker) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        self.rest = Some(rest).filter(|(unread, unsent)| !unread.is_empty() || !unsent.is_empty());
+        let has_rest = !rest.0.is_empty() || !rest.1.is_empty();
+        self.rest = has_rest.then_some(rest);
         Ok((stream.take(), peer))
     }
 

@@ -49,8 +49,10 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // A panic may have left an answer half written as well.
-        if let Some(stream) = self.stream.take().filter(|_| self.is_short || std::thread::panicking()) {
-            stream.reset();
+        if self.is_short || std::thread::panicking() {
+            if let Some(stream) = self.stream.take() {
+                stream.reset();
+            }
         }
     }
 }

@@ -49,7 +49,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
     #[cfg(not(unix))]
     const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
-    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+    let code = error.raw_os_error();
+    CODES.iter().any(|of| code == Some(*of))
 }
 
 /// Whether a socket in TCP's type is one of TCP.

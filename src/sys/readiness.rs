@@ -104,6 +104,12 @@ impl Readiness {
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = ["readable", "writable", "read closed", "error", "priority", "write closed"];
-        f.debug_set().entries((0..names.len()).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| names[bit])).finish()
+        let mut set = f.debug_set();
+        for (bit, name) in names.iter().enumerate() {
+            if self.0 & (1 << bit) != 0 {
+                set.entry(name);
+            }
+        }
+        set.finish()
     }
 }

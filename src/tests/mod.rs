@@ -189,11 +189,7 @@ impl Scene {
         let core = &mut event_loop.core;
         let listener = ListenerId(
             core.parts
-                .add_listener(
-                    Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)), Vec::new())),
-                    None,
-                    Box::new(factory),
-                )
+                .add_listener(Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)))), None, Box::new(factory))
                 .unwrap(),
         );
         Scene { event_loop, world, backlog, listener, protocols }
@@ -242,11 +238,7 @@ impl Scene {
             .event_loop
             .core
             .parts
-            .add_listener(
-                Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)), Vec::new())),
-                None,
-                Box::new(factory),
-            )
+            .add_listener(Ok(Sockets::new(sys::Listener::Memory(Box::new(socket)))), None, Box::new(factory))
             .unwrap();
         (ListenerId(id), backlog)
     }

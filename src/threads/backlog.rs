@@ -132,7 +132,7 @@ impl<T> Backlog<T> {
             // What it took has not become a connection.
             state.promise();
         }
-        let taken = (state.takers[taker].promised > 0).then(|| state.waiting.pop_front()).flatten();
+        let taken = if state.takers[taker].promised > 0 { state.waiting.pop_front() } else { None };
         if taken.is_some() {
             state.takers[taker].promised -= 1;
             state.takers[taker].is_taking = true;
@@ -205,9 +205,16 @@ impl<T> State<T> {
     /// up a lingering connection for it come after those that do not, and those that would refuse it last.
     fn next_taker(&self) -> Option<usize> {
         let count = self.takers.len();
-        let in_turn = (1..=count).map(|ahead| (self.last + ahead) % count);
-        let ranked = in_turn.filter_map(|taker| Some((self.takers[taker].rank()?, taker)));
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, taker)| taker)
+        let mut first = None;
+        for ahead in 1..=count {
+            let taker = (self.last + ahead) % count;
+            let Some(rank) = self.takers[taker].rank() else { continue };
+            match first {
+                Some((least, _)) if least <= rank => {}
+                _ => first = Some((rank, taker)),
+            }
+        }
+        Some(first?.1)
     }
 
     fn next_to_wake(&mut self) -> Option<Wake> {

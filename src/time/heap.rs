@@ -228,10 +228,13 @@ impl<T> Timers<T> {
     }
 
     fn sink(&mut self, mut place: usize) {
-        loop {
-            let first = ARITY * place + 1;
-            let end = self.heap.len().min(first + ARITY);
-            let Some(least) = (first..end).min_by_key(|&child| self.heap[child].order) else { break };
+        while ARITY * place + 1 < self.heap.len() {
+            let mut least = ARITY * place + 1;
+            for child in least + 1..self.heap.len().min(least + ARITY) {
+                if self.heap[child].order < self.heap[least].order {
+                    least = child;
+                }
+            }
             if self.heap[place].order < self.heap[least].order {
                 break;
             }
@@ -281,14 +284,19 @@ impl<T> Timers<T> {
 
     /// Gives back the free slots at the end. Those before it cannot move, since keys name them.
     fn cut_slots(&mut self) {
-        let end = self.slots.iter().rposition(|slot| slot & FREE == 0).map_or(0, |last| last + 1);
+        let mut end = self.slots.len();
+        while end > 0 && self.slots[end - 1] & FREE != 0 {
+            end -= 1;
+        }
         self.slots.truncate(end);
         self.slots.shrink_to(KEPT);
         self.free = NONE;
         // The lowest are taken first, so that the end becomes free with time.
-        for (number, slot) in self.slots.iter_mut().enumerate().rev().filter(|(_, slot)| **slot & FREE != 0) {
-            *slot = FREE | self.free;
-            self.free = number as u32;
+        for number in (0..end).rev() {
+            if self.slots[number] & FREE != 0 {
+                self.slots[number] = FREE | self.free;
+                self.free = number as u32;
+            }
         }
         self.freed = 0;
     }

@@ -95,8 +95,9 @@ impl Idle {
         if self.active_ns() == before_ns {
             self.active = now_ns | self.active & BY_OUTPUT;
         }
-        if let Some(read) = read.filter(|read| read.received_ns == before_ns) {
-            read.received_ns = now_ns;
+        match read {
+            Some(read) if read.received_ns == before_ns => read.received_ns = now_ns,
+            _ => {}
         }
     }
 
