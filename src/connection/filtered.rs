@@ -45,6 +45,11 @@ impl Connection {
         self.wants_input() || self.state().delivers_input() && self.is_shaking()
     }
 
+    /// Whether a filter can be put in: it is established, and our half is open.
+    pub(crate) fn takes_filter(&self) -> bool {
+        self.can_write() && !self.is_connecting()
+    }
+
     /// Puts a filter in, above those that are there. What was written before goes out below it, unless all of it is the
     /// protocol's, written while the connection was not established.
     pub(crate) fn put_filter_in(&mut self, filter: Box<dyn Filter>, pool: &mut Pool) {

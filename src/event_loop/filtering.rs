@@ -41,14 +41,14 @@ pub(super) fn input_behind() -> CloseReason {
 impl Transport<'_> {
     /// Puts a [filter](crate::filter) in, above those that are there: what was written before goes out below it, and what is
     /// written or received from here on goes through it. Returns `false`, and drops it, where the connection is not
-    /// established or its end has begun.
+    /// established, our half was shut down or its end has begun.
     ///
     /// No input is delivered before the filter is ready ([`is_reading`](Transport::is_reading) is false). Input that this
     /// callback leaves unconsumed came before the filter had begun, so it cannot be meant for it, and may be an attacker's: it
     /// ends the connection by [`CloseReason::Protocol`] (rule [Y6](crate::guide::rules#y6)). `connection_made` is not called
     /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
-        let stands = self.core.parts.slots.connection(self.id).is_some_and(|connection| connection.state().is_timed());
+        let stands = self.core.parts.slots.connection(self.id).is_some_and(Connection::takes_filter);
         if stands {
             put_in(&mut self.core.parts, self.id, Box::new(filter));
         }

@@ -496,7 +496,7 @@ impl Transport<'_> {
     /// delivered, and writing does nothing.
     ///
     /// `false`, and `receiver` dropped without a call, where the connection does not stand yet, is closing already, its write half was shut
-    /// down, or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
+    /// down, it has [filters](crate::filter), or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
     /// send or a panic: `connection_lost` says so.
     pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
         self.core.parts.detach(self.id, Box::new(receiver))

@@ -1,5 +1,6 @@
 //! Connections, on their way from the loop to a handler.
 
+use std::io;
 use std::rc::Rc;
 
 use super::handling::Handling;
@@ -28,10 +29,16 @@ impl Protocol for Incoming {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         self.shared.admission.admit(&mut transport.context());
         let (shared, client) = (self.shared.clone(), self.client.clone());
-        transport.detach(move |context, detached| match detached.into_blocking(None) {
+        let is_out = transport.detach(move |context, detached| match detached.into_blocking(None) {
             Ok(stream) => shared.begin(context, Task::Stream(Accepted(Some(stream))), client),
             Err(error) => shared.end(context, error.into(), &client),
         });
+        if !is_out {
+            let why = "a connection with filters cannot be given to a handler that blocks";
+            let error = io::Error::new(io::ErrorKind::Unsupported, why).into();
+            self.shared.tell(&mut transport.context(), &self.client, &error);
+            transport.abort();
+        }
     }
 
     fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {

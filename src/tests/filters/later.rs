@@ -117,10 +117,12 @@ fn y6_a_connection_that_is_not_established_takes_none() {
     assert!(!context.connection(id).unwrap().set_filter(Sealed::client(KEY, 100)));
     wire.rest();
     assert_eq!(wire.log.take(), ["made"]);
-    wire.tell(|transport| {
-        transport.close();
-        assert!(!transport.set_filter(Sealed::client(KEY, 100)));
-    });
+    for act in [shutdown_write, close] {
+        wire.tell(|transport| {
+            act(transport);
+            assert!(!transport.set_filter(Sealed::client(KEY, 100)));
+        });
+    }
 }
 
 #[test]
