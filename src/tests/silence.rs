@@ -45,6 +45,8 @@ fn t5_a_read_idle_timeout_is_reset_by_what_comes_and_not_by_what_goes_out() {
         });
         scene.pass(9 * SECOND);
         scene.receive(&peer, "x");
+        // Output that goes out before the timer fires must not hide when that came.
+        scene.tell(id, |transport| transport.write(b"z"));
         scene.pass(9 * SECOND);
         assert_eq!(log.take(), ["made", "data x"], "way {n}");
         for size in [1, 20 * KIB] {
