@@ -215,6 +215,10 @@ fn t5_a_read_idle_timeout_stands_still_while_a_rate_keeps_the_peer_from_sending(
         scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, Some(500 * MS)));
         scene.pass(2000 * MS);
         assert_eq!(log.take(), ["made", "data a", "data b", "data c", "data d"], "in a group: {in_group}");
+        // One that begins while it waits stands still as well.
+        for after in [None, Some(500 * MS)] {
+            scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, after));
+        }
         // Only with the next byte that it may read does the loop know that there is none.
         is_told_after(&mut scene, &log, 1290 * MS);
     }
