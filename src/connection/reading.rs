@@ -237,14 +237,11 @@ impl Connection {
     }
 
     /// Its input goes to another connection from here on: what it has queued itself does not hold that back. Returns whether
-    /// it has, so that there may be some.
+    /// it has, so that what was left unread is read now.
     pub(crate) fn begin_relaying(&mut self) -> bool {
         let was_held_back = self.is_held_back();
         if self.settings.limits.pause_reading_over_high {
             self.limits_mut().pause_reading_over_high = false;
-        }
-        if was_held_back {
-            self.retry_reading();
         }
         was_held_back
     }

@@ -424,9 +424,12 @@ fn g1_a_handle_drains_and_shuts_down_behind_commands_however_full_the_queue_is()
 
 #[test]
 fn g1_a_handle_tells_whether_its_loop_is_gone_and_which_it_is() {
-    let ((scene, handle), (_other, another)) = (with_handle(Limits::default()), with_handle(Limits::default()));
+    let ((mut scene, handle), (_other, another)) = (with_handle(Limits::default()), with_handle(Limits::default()));
     assert!(handle.same_loop(&handle.clone()) && !handle.same_loop(&another));
     assert!(!handle.is_closed());
+    handle.post(|_| ()).unwrap();
+    assert!(!handle.is_closed(), "it only has something to do");
+    scene.turn();
     drop(scene);
     assert!(handle.is_closed() && !another.is_closed());
     handle.drain(Duration::ZERO);

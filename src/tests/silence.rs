@@ -45,6 +45,8 @@ fn t5_a_read_idle_timeout_is_reset_by_what_comes_and_not_by_what_goes_out() {
         });
         scene.pass(9 * SECOND);
         scene.receive(&peer, "x");
+        // Output that goes out before the timer fires must not hide when that came.
+        scene.tell(id, |transport| transport.write(b"z"));
         scene.pass(9 * SECOND);
         assert_eq!(log.take(), ["made", "data x"], "way {n}");
         for size in [1, 20 * KIB] {
@@ -213,6 +215,10 @@ fn t5_a_read_idle_timeout_stands_still_while_a_rate_keeps_the_peer_from_sending(
         scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, Some(500 * MS)));
         scene.pass(2000 * MS);
         assert_eq!(log.take(), ["made", "data a", "data b", "data c", "data d"], "in a group: {in_group}");
+        // One that begins while it waits stands still as well.
+        for after in [None, Some(500 * MS)] {
+            scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, after));
+        }
         // Only with the next byte that it may read does the loop know that there is none.
         is_told_after(&mut scene, &log, 1290 * MS);
     }

@@ -228,7 +228,10 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
         world.rest();
         world.slow(time);
         fill(&mut world, 25);
-        world.with(|transport| transport.close());
+        world.with(|transport| {
+            transport.close();
+            assert!(transport.is_closing(), "though its socket is open until all is sent");
+        });
         // Where it closes, nothing is delivered any more.
         world.slow(Duration::ZERO);
         world.send(b"too late");

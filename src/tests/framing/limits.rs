@@ -63,7 +63,7 @@ fn f2_a_line_that_is_too_long_can_be_skipped_instead() {
     assert_eq!(log.take(), ["too long", "eof ", "lost: closed by the peer"]);
 }
 
-/// Allows its commands less than its text.
+/// Allows its text 10 bytes, whatever its commands may have.
 struct Mail {
     log: Log,
     is_in_text: bool,
@@ -87,13 +87,16 @@ impl LineHandler for Mail {
 #[test]
 fn f2_a_handler_says_before_each_line_how_long_it_may_be() {
     let input = "xxxx\nxxxxx\nDATA\nxxxxxxxxxx\r\nxxxxxxxxxxx\n.\nxxxxx\nxxxx\n";
-    let expected = ["4 bytes", "too long", "4 bytes", "10 bytes", "too long", "1 bytes", "too long", "4 bytes"];
-    for step in [1, 2, 3, 7, input.len()] {
-        let (mut scene, log) = (Scene::new(), Log::default());
-        let (_, peer) =
-            scene.connect(LineReceiver::new(Mail { log: log.clone(), is_in_text: false }).line_bytes_max(4));
-        input.as_bytes().chunks(step).for_each(|part| scene.receive(&peer, part));
-        assert_eq!(log.take(), expected, "{step} at a time");
+    // Its commands may have less than its text, or more.
+    for (set, five) in [(4, "too long"), (20, "5 bytes")] {
+        let expected = ["4 bytes", five, "4 bytes", "10 bytes", "too long", "1 bytes", five, "4 bytes"];
+        for step in [1, 2, 3, 7, input.len()] {
+            let (mut scene, log) = (Scene::new(), Log::default());
+            let mail = Mail { log: log.clone(), is_in_text: false };
+            let (_, peer) = scene.connect(LineReceiver::new(mail).line_bytes_max(set));
+            input.as_bytes().chunks(step).for_each(|part| scene.receive(&peer, part));
+            assert_eq!(log.take(), expected, "of {set}, {step} at a time");
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
         let paused = ledger.connections[index].paused;
         let agrees = paused == inspected.paused || !connection.is_alive();
         ledger.check(agrees, || format!("{id} is paused: {}, as was asked: {paused}", inspected.paused));
+        let goes_on = ledger.connections[index].asked.panic && connection.is_alive();
+        ledger.check(!goes_on, || format!("{id} goes on after a panic"));
     });
     core.parts.each_datagram(|_, datagram| {
         total += datagram.queued_cost();
