@@ -1053,6 +1053,16 @@ BUGS = [
     ("y7", FILTERING, "if connection.dissolve_filters() {", "if false && connection.dissolve_filters() {"),
     ("y7", CHAIN, "self.layers.iter().rev().find_map", "self.layers.iter().find_map"),
     ("y10", FILTERING, "core.parts.finish(id, CloseReason::Panic(message));", "let _ = message;"),
+    ("y2", CHAIN, "let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;", "let changes = ready || ended || leaves;"),
+    ("y2", FILTERING, "    if chain.outward_bytes() > 0 {\n        // A filter", "    if false && chain.outward_bytes() > 0 {\n        // A filter"),
+    ("y4", CHAIN, "self.is_ready() || self.failed_open", "self.is_ready()"),
+    ("y4", CHAIN, "            down.truncate(before.1);\n", ""),
+    ("y4", FILTERING, "if !chain.is_ready() && !ends {", "if !chain.is_ready() && (!ends || true) {"),
+    ("y5", FILTERING, "let has_ended = is_wanted && chain.is_ready() &&", "let has_ended = (is_wanted || true) && chain.is_ready() &&"),
+    ("y5", CHAIN, "self.said.end || !self.plain", "!self.plain"),
+    ("y6", FILTERING, "connection.state().is_timed() && connection.can_write()", "connection.state().is_timed()"),
+    ("y6", "src/connection/filtered.rs", "(self.state().is_timed() || self.state().is_flushing())", "self.state().is_timed()"),
+    ("y6", "src/connection/filtered.rs", "chain.outward_bytes() > beneath", "chain.outward_bytes() >= beneath"),
 ]
 
 

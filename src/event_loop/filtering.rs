@@ -48,7 +48,12 @@ impl Transport<'_> {
     /// ends the connection by [`CloseReason::Protocol`] (rule [Y6](crate::guide::rules#y6)). `connection_made` is not called
     /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
-        let stands = self.core.parts.slots.connection(self.id).is_some_and(|connection| connection.state().is_timed() && connection.can_write());
+        let stands = self
+            .core
+            .parts
+            .slots
+            .connection(self.id)
+            .is_some_and(|connection| connection.state().is_timed() && connection.can_write());
         if stands {
             put_in(&mut self.core.parts, self.id, Box::new(filter));
         }

@@ -188,8 +188,9 @@ fn y4_a_failure_stays_the_reason_when_the_time_for_the_handshake_is_over() {
 
 #[test]
 fn y5_an_end_that_came_with_data_waits_where_that_paused_reading() {
-    let stack =
-        |listen: Listen| listen.filter(|_| Some(Masked { key: 7, step: 1000 })).filter(|_| Some(Sealed::server(KEY, 100)));
+    let stack = |listen: Listen| {
+        listen.filter(|_| Some(Masked { key: 7, step: 1000 })).filter(|_| Some(Sealed::server(KEY, 100)))
+    };
     let mut wire = Wire::new(Limits::default(), stack, |event, transport| {
         if let Event::Data(_) = event {
             transport.pause_reading();
