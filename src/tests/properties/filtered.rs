@@ -302,27 +302,36 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     Ok(coverage)
 }
 
+fn limits(random: &mut Random) -> Limits {
+    let high = [0, 100, 3000, 64 * 1024][random.below(4) as usize];
+    let mut limits = Limits::default()
+        .with_queue_bytes_high(high)
+        .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
+        .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
+        .with_filter_timeout(Some(Duration::from_secs(600)))
+        .with_input_bytes_max(1 << 20);
+    limits.pause_reading_over_high = false;
+    limits
+}
+
+fn faults(random: &mut Random, is_fatal: bool, buffer: usize) -> Faults {
+    let mut faults = if random.hits(700) { Faults::all() } else { Faults::none() };
+    faults = faults.with_buffer_bytes_min(buffer).with_buffer_bytes_max(buffer);
+    faults = faults.with_accept_errors_permille(0).with_lost_connects_permille(0);
+    if is_fatal && random.hits(500) {
+        let fatal = Faults::fatal();
+        faults = faults.with_refused_connects_permille(fatal.refused_connects_permille);
+        faults = faults.with_resets_permille(fatal.resets_permille);
+        faults = faults.with_overtaking_resets_permille(fatal.overtaking_resets_permille);
+    }
+    faults
+}
+
 impl Run {
     fn new(random: &mut Random, kinds: &[Kind], is_later: bool, traced: bool) -> Run {
-        let high = [0, 100, 3000, 64 * 1024][random.below(4) as usize];
-        let mut limits = Limits::default()
-            .with_queue_bytes_high(high)
-            .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
-            .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
-            .with_filter_timeout(Some(Duration::from_secs(600)))
-            .with_input_bytes_max(1 << 20);
-        limits.pause_reading_over_high = false;
-        let mut faults = if random.hits(700) { Faults::all() } else { Faults::none() };
-        let buffer = [50, 2000, 64 * 1024][random.below(3) as usize];
-        faults = faults.with_buffer_bytes_min(buffer).with_buffer_bytes_max(buffer);
-        faults = faults.with_accept_errors_permille(0).with_lost_connects_permille(0);
-        let is_fatal = random.hits(400);
-        if is_fatal && random.hits(500) {
-            let fatal = Faults::fatal();
-            faults = faults.with_refused_connects_permille(fatal.refused_connects_permille);
-            faults = faults.with_resets_permille(fatal.resets_permille);
-            faults = faults.with_overtaking_resets_permille(fatal.overtaking_resets_permille);
-        }
+        let limits = limits(random);
+        let (is_fatal, buffer) = (random.hits(400), [50, 2000, 64 * 1024][random.below(3) as usize]);
+        let faults = faults(random, is_fatal, buffer);
         let mut network = Network::new(random.number(), faults);
         network.set_tracing(traced);
         let count = if random.hits(300) { 3 } else { 2 };
