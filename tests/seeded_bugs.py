@@ -1027,7 +1027,7 @@ BUGS = [
     ("y1", "src/reason.rs", "reason => ConnectError::Filter(reason),", "reason => ConnectError::Cancelled(reason),"),
     ("y2", LOOP + "send.rs", "&& (connection.is_connecting() || !connection.is_filtered()) {", "{"),
     ("y3", "src/connection/output.rs", "self.bytes + self.beneath\n", "self.bytes\n"),
-    ("y3", FILTERING, "connection.is_over_cap_beneath()", "false && connection.is_over_cap_beneath()"),
+    ("y3", FILTERING, "connection.is_over_cap_beneath(beneath)", "false && connection.is_over_cap_beneath(beneath)"),
     ("y3", CHAIN, "let has_room = self.above(index).len() < STEP_BYTES_MAX;", "let has_room = self.above(index).len() < usize::MAX;"),
     ("y4", FILTERING, "if is_cut {", "if false && is_cut {"),
     ("y4", FILTERING, "core.fail_reading(id, CloseReason::Truncated);", "core.deliver_end(id);"),
@@ -1049,6 +1049,16 @@ BUGS = [
     ("y7", FILTERING, "if connection.dissolve_filters() {", "if false && connection.dissolve_filters() {"),
     ("y7", CHAIN, "self.layers.iter().rev().find_map", "self.layers.iter().find_map"),
     ("y10", FILTERING, "core.parts.finish(id, CloseReason::Panic(message));", "let _ = message;"),
+    ("y2", CHAIN, "let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;", "let changes = ready || ended || leaves;"),
+    ("y2", FILTERING, "    if chain.outward_bytes() > 0 {\n        // A filter", "    if false && chain.outward_bytes() > 0 {\n        // A filter"),
+    ("y4", CHAIN, "self.is_ready() || self.failed_open", "self.is_ready()"),
+    ("y4", CHAIN, "            down.truncate(before.1);\n", ""),
+    ("y4", FILTERING, "if !chain.is_ready() && !ends {", "if !chain.is_ready() && (!ends || true) {"),
+    ("y5", FILTERING, "let has_ended = is_wanted && chain.is_ready() &&", "let has_ended = (is_wanted || true) && chain.is_ready() &&"),
+    ("y5", CHAIN, "self.said.end || !self.plain", "!self.plain"),
+    ("y6", FILTERING, "connection.state().is_timed() && connection.can_write()", "connection.state().is_timed()"),
+    ("y6", "src/connection/filtered.rs", "(self.state().is_timed() || self.state().is_flushing())", "self.state().is_timed()"),
+    ("y6", "src/connection/filtered.rs", "chain.outward_bytes() > beneath", "chain.outward_bytes() >= beneath"),
 ]
 
 

@@ -26,7 +26,7 @@ impl Connection {
     /// Whether its filters keep its protocol from input, since one of them is not ready.
     #[inline]
     pub(crate) fn is_shut(&self) -> bool {
-        self.flags.has(Flag::Careful) && self.chain().is_some_and(|chain| !chain.is_ready())
+        self.flags.has(Flag::Careful) && self.chain().is_some_and(|chain| !chain.is_open())
     }
 
     /// Whether its filters want input, though its protocol is not to be given any: they are not ready.
@@ -37,6 +37,12 @@ impl Connection {
     /// Whether a filter was put in that has not begun.
     pub(crate) fn waits_to_shake(&self) -> bool {
         self.is_filtered() && self.chain().is_some_and(Chain::waits)
+    }
+
+    /// Whether filters that were put in may begin. Where the close is under way as well, one that is ready at once still takes
+    /// what was written behind it.
+    pub(crate) fn may_shake(&self) -> bool {
+        self.waits_to_shake() && (self.state().is_timed() || self.state().is_flushing())
     }
 
     /// Whether it is to be read from: by its protocol, or by filters that are not ready.
@@ -150,11 +156,11 @@ impl Connection {
         Sent::All
     }
 
-    /// Whether more is queued beneath than its cap allows, what one step may put there aside: what filters say by themselves
-    /// to a peer that takes nothing.
-    pub(crate) fn is_over_cap_beneath(&self) -> bool {
-        let beneath = self.output.as_ref().map_or(0, |queue| queue.beneath);
-        beneath > self.settings.limits.queue_bytes_max.saturating_add(2 * STEP_BYTES_MAX)
+    /// Whether filters have added to so many bytes `beneath` the queue, though these were more than its cap allows, what one
+    /// step may put there aside: what they say by themselves to a peer that takes nothing. Judged by what they found (W4).
+    pub(crate) fn is_over_cap_beneath(&self, beneath: usize) -> bool {
+        let most = self.settings.limits.queue_bytes_max.saturating_add(2 * STEP_BYTES_MAX);
+        beneath > most && self.chain().is_some_and(|chain| chain.outward_bytes() > beneath)
     }
 
     /// Where no filter is left, it is as one that never had any. Returns whether it was so.

@@ -102,7 +102,7 @@ pub(super) fn put_in(parts: &mut Parts, id: Id, filter: Box<dyn Filter>) {
 #[cold]
 pub(super) fn begin(core: &mut Core, id: Id) {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return };
-    if !connection.state().is_timed() || !connection.waits_to_shake() {
+    if !connection.may_shake() {
         return;
     }
     if connection.has_input() && connection.flags.has(Flag::Made) {
@@ -124,9 +124,12 @@ pub(super) fn begin(core: &mut Core, id: Id) {
 
 /// The time for the handshake of its filters is over.
 pub(super) fn timed_out(core: &mut Core, id: Id) {
-    let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
+    let ends = connection.has_begun_to_end();
+    let Some(chain) = connection.chain_mut() else { return };
     chain.timer = None;
-    if !chain.is_ready() {
+    // One that is ending has its reason, and a deadline for it.
+    if !chain.is_ready() && !ends {
         core.parts.finish(id, CloseReason::Timeout(Timeout::Handshake));
     }
 }
@@ -171,9 +174,16 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
             break is_kept;
         }
         connection.flags.set(Flag::OfferAgain, false);
-        let mut answer = (0, false);
-        if !run(core, id, &mut |chain, _, now| answer = chain.receive(rest, now)) {
+        let (mut answer, mut beneath) = ((0, false), 0);
+        let runs = run(core, id, &mut |chain, _, now| {
+            beneath = chain.outward_bytes();
+            answer = chain.receive(rest, now);
+        });
+        if !runs {
             return;
+        }
+        if core.parts.slots.connection(id).is_some_and(|connection| connection.is_over_cap_beneath(beneath)) {
+            return core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
         delivered += heed(core, id);
@@ -225,9 +235,10 @@ fn heed(core: &mut Core, id: Id) -> usize {
     }
     core.parts.buffers.filters.put_back(plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
-    let delivers = connection.state().delivers_input();
+    // Where reading is paused meanwhile the end waits, as it does in a socket.
+    let is_wanted = connection.wants_input();
     let Some(chain) = connection.chain_mut() else { return count };
-    let has_ended = std::mem::take(&mut chain.said.end) && delivers && chain.is_ready();
+    let has_ended = is_wanted && chain.is_ready() && std::mem::take(&mut chain.said.end);
     if !heed_failure(core, id) && has_ended {
         core.deliver_end(id);
     }
@@ -303,6 +314,10 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
         }
         return false;
     }
+    if chain.outward_bytes() > 0 {
+        // A filter does not take what the one above it has put down. It is asked again when something has come.
+        return false;
+    }
     let (has_more, finishes) = (!connection.unfiltered().is_empty(), connection.finishes_filters());
     if connection.state() == State::Failing || !has_more && !finishes {
         return false;
@@ -352,10 +367,6 @@ fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection
         .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
     if let Err(message) = result {
         core.parts.finish(id, CloseReason::Panic(message));
-        return false;
-    }
-    if core.parts.slots.connection(id).is_some_and(|connection| connection.is_over_cap_beneath()) {
-        core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
         return false;
     }
     true

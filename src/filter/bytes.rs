@@ -64,6 +64,11 @@ impl Bytes {
         self.start = (self.start + bytes).min(self.end);
     }
 
+    /// Takes off all but the first `bytes`.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        self.end = self.end.min(self.start + bytes);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.start = self.end;
     }

@@ -25,6 +25,8 @@ pub(crate) struct Chain {
     /// On its way to the network.
     net: Bytes,
     state: State,
+    /// Whether all were ready when one of them failed: what has come before that is still the protocol's.
+    failed_open: bool,
     pub(crate) said: Heard,
     /// When the handshake must be done.
     pub(crate) timer: Option<Key>,
@@ -101,8 +103,19 @@ impl Chain {
         matches!(self.state, State::Ready | State::Finishing)
     }
 
+    /// Returns whether the protocol may be given what they have put up.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_ready() || self.failed_open
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.state == State::Failed
+    }
+
+    /// From here on none of them is called.
+    fn fail(&mut self) {
+        self.failed_open |= self.is_ready();
+        self.state = State::Failed;
     }
 
     /// Returns whether no filter is left, nor anything between them.
@@ -110,9 +123,9 @@ impl Chain {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet.
+    /// Returns whether something has come that is not filtered yet, or an end that the protocol was not told of.
     pub(crate) fn has_input(&self) -> bool {
-        !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
+        self.said.end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
     /// Returns the lowest filter of a type, from the top down.
@@ -297,12 +310,13 @@ impl Chain {
             self.sink(index, now);
             let above_is_done =
                 self.layers.get(index + 1).is_none_or(|above| above.finished && above.output.is_empty());
-            let layer = &mut self.layers[index];
-            if self.state == State::Finishing && above_is_done && !std::mem::replace(&mut layer.finished, true) {
+            let layer = &self.layers[index];
+            if self.state == State::Finishing && above_is_done && !layer.finished {
                 self.call(index, now, &mut |filter, _, flow| {
                     filter.finish(flow);
                     0
                 });
+                self.layers[index].finished = true;
             }
         }
     }
@@ -378,19 +392,24 @@ impl Chain {
         call: &mut dyn FnMut(&mut dyn Filter, &mut Bytes, &mut Flow<'_>) -> usize,
     ) -> (usize, bool) {
         let (below, above) = self.layers.split_at_mut(index + 1);
-        let Layer { filter, input, output, .. } = &mut below[index];
+        let Layer { filter, input, output, finished, .. } = &mut below[index];
         let up = above.first_mut().map_or(&mut self.plain, |above| &mut above.input);
         let down = if index == 0 { &mut self.net } else { output };
-        let (before, mut said) = (up.len() + down.len(), Said::default());
+        let (before, mut said) = ((up.len(), down.len()), Said::default());
         let answer = call(&mut **filter, input, &mut Flow { up, down, said: &mut said, now });
-        let gave = up.len() + down.len() != before;
+        if *finished {
+            // Nothing goes out behind its end.
+            down.truncate(before.1);
+        }
+        let gave = (up.len(), down.len()) != before;
         (answer, self.heed(index, said) || gave)
     }
 
     /// Acts on what a filter has said. Returns whether that changes anything.
     fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
-        let changes = ready || ended || leaves;
         let layer = &mut self.layers[index];
+        // To say it once more changes nothing, or one that says so with each call would be called for ever.
+        let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;
         layer.ready |= ready;
         if leaves {
             layer.left = true;
@@ -404,7 +423,7 @@ impl Chain {
         }
         if let Some(failure) = failure {
             self.said.failure.get_or_insert(failure);
-            self.state = State::Failed;
+            self.fail();
         }
         changes
     }

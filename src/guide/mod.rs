@@ -9,7 +9,8 @@
 //! 7. [Testing](testing/index.html)
 //! 8. [Threads](threads/index.html)
 //! 9. [Limits](limits/index.html), and a server on the open network
-//! 10. [Embedding](embedding/index.html) in a program that waits by itself
+//! 10. [TLS and other filters](filters/index.html) between a socket and a protocol
+//! 11. [Embedding](embedding/index.html) in a program that waits by itself
 //!
 //! [Coming from Python](from_python/index.html) is a table of what everything is called. The [rules] are there to be looked
 //! up. (All but these are in the documentation that is made with all features, as on docs.rs.) The pages are compiled into the
@@ -90,6 +91,11 @@ with_features! {
     ///
     #[doc = include_str!("limits.md")]
     pub mod limits {}
+
+    /// TLS and other filters: what stands between a socket and a protocol, and how to write one.
+    ///
+    #[doc = include_str!("filters.md")]
+    pub mod filters {}
 
     /// Coming from Python: every name of its sockets, servers and reactors, and what it is here.
     ///

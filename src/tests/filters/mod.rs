@@ -3,7 +3,9 @@
 mod ends;
 pub(crate) mod kinds;
 mod later;
+mod orders;
 mod ready;
+mod stubborn;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -103,6 +105,12 @@ impl Wire {
             self.tell(act);
         }
         self.rest();
+    }
+
+    /// How many timers its loop has, once it has given memory back.
+    fn timers(&mut self) -> usize {
+        self.network.run_for(20 * SECOND);
+        self.network.event_loop(self.host).core.timers()
     }
 
     fn connections(&mut self) -> usize {

@@ -1,5 +1,7 @@
 //! Rules Y1 to Y7 over random pairs: what two protocols write to each other through filters comes through as it does without
-//! them, with the same callbacks, whatever the filters do with the bytes, however these are cut, and with pauses on both sides.
+//! them, with the same callbacks, whatever the filters do with the bytes, however these are cut, and with pauses on both sides;
+//! through a pair of joined connections too, each with filters of its own. Where connections are reset, closed or aborted at
+//! random, each side has what came before, and is told of an end only behind all of it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,7 +10,9 @@ use std::time::Duration;
 use super::coverage::{Coverage, name};
 use crate::testing::{Faults, HostId, Network, Random};
 use crate::tests::filters::kinds::{Masked, Sealed};
-use crate::{Address, CloseReason, Connect, ConnectError, Context, Limits, Listen, LoopLimits, Protocol, Transport};
+use crate::{
+    Address, CloseReason, Connect, ConnectError, Context, Limits, Listen, LoopLimits, Protocol, Rate, Relay, Transport,
+};
 
 /// What happens in enough seeds.
 pub(super) const EXPECTED: &[&str] = &[
@@ -19,7 +23,15 @@ pub(super) const EXPECTED: &[&str] = &[
     "marks are told",
     "paused",
     "left unconsumed",
+    "read at a rate",
+    "written from a timer of the loop",
+    "joined",
     "whole",
+    "closed at random",
+    "aborted at random",
+    "cut off, and told so",
+    "whole in spite of it",
+    "never ready",
 ];
 
 /// What one filter of a chain is.
@@ -56,6 +68,40 @@ struct Seen {
     marks: usize,
     pauses: usize,
     leaves: usize,
+    /// How much it has written.
+    said: usize,
+    rates: usize,
+    by_timer: usize,
+    closes: usize,
+    aborts: usize,
+}
+
+impl Seen {
+    /// Whether these callbacks may come where connections end at random: one loss, behind whatever else there is.
+    fn fits(&self, is_client: bool) -> bool {
+        let callbacks: Vec<_> = self.callbacks.iter().map(String::as_str).collect();
+        match callbacks[..] {
+            [] => !is_client,
+            [failed] => is_client && failed.starts_with("failed: "),
+            // An end of the peer is told as such, or it is none.
+            ["made", lost] => lost.starts_with("lost: ") && lost != "lost: peer closed",
+            ["made", "eof", lost] => lost.starts_with("lost: "),
+            _ => false,
+        }
+    }
+
+    fn note(&self, coverage: &mut Coverage) {
+        let counts = [
+            ("marks are told", self.marks),
+            ("paused", self.pauses),
+            ("left unconsumed", self.leaves),
+            ("read at a rate", self.rates),
+            ("written from a timer of the loop", self.by_timer),
+            ("closed at random", self.closes),
+            ("aborted at random", self.aborts),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0).for_each(|(what, _)| coverage.hit(what));
+    }
 }
 
 /// Writes in pieces what it has to say, and ends its half.
@@ -66,6 +112,9 @@ struct Side {
     /// What it puts in at once, when it is made or the other one has said so.
     later: Vec<Kind>,
     is_client: bool,
+    /// How often in a thousand it ends in place of going on.
+    ends: u32,
+    is_over: bool,
     seen: Rc<RefCell<Seen>>,
 }
 
@@ -83,6 +132,39 @@ impl Side {
     }
 
     fn say(&mut self, transport: &mut Transport<'_>) {
+        if !self.is_over {
+            self.say_more(transport);
+            self.seen.borrow_mut().said = self.said;
+            self.go_on(transport);
+        }
+    }
+
+    fn go_on(&mut self, transport: &mut Transport<'_>) {
+        let after = Duration::from_millis(self.random.below(20));
+        self.is_over = true;
+        let mut seen = self.seen.borrow_mut();
+        if self.random.hits(self.ends) {
+            seen.closes += 1;
+            transport.close();
+        } else if self.random.hits(self.ends) {
+            seen.aborts += 1;
+            transport.abort();
+        } else if self.said == self.says.len() {
+            transport.shutdown_write();
+        } else if self.random.hits(200) {
+            self.is_over = false;
+            seen.by_timer += 1;
+            let id = transport.id();
+            transport.context().call_later(after, move |context| {
+                let _ = context.with_protocol(id, |side: &mut Side, transport| side.say(transport));
+            });
+        } else {
+            self.is_over = false;
+            transport.set_timer(NEXT, after);
+        }
+    }
+
+    fn say_more(&mut self, transport: &mut Transport<'_>) {
         for _ in 0..=self.random.below(3) {
             let most = [10, 300, 30_000][self.random.below(3) as usize];
             let end = self.says.len().min(self.said + self.random.below(most) as usize);
@@ -98,16 +180,16 @@ impl Side {
             }
             self.said = end;
         }
-        match self.said == self.says.len() {
-            true => transport.shutdown_write(),
-            false => transport.set_timer(NEXT, Duration::from_millis(self.random.below(20))),
-        }
     }
 }
 
 impl Protocol for Side {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         self.seen.borrow_mut().callbacks.push("made".into());
+        if self.random.hits(200) {
+            self.seen.borrow_mut().rates += 1;
+            transport.set_read_rate(Some(Rate::new(50_000).burst(1000)));
+        }
         match (self.later.is_empty(), self.is_client) {
             (true, _) => self.say(transport),
             // It is told when to begin.
@@ -170,9 +252,30 @@ impl Protocol for Side {
     }
 }
 
+/// Relays each connection onward, through filters of its own.
+struct Onward {
+    to: Option<Connect>,
+}
+
+impl Protocol for Onward {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let id = transport.id();
+        let to = self.to.take().expect("it is made once");
+        let mut context = transport.context();
+        let other = context.connect(to, Relay::new(id)).expect("a simulated connect begins");
+        context.join(id, other).expect("both are open");
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        unreachable!("it has another protocol by then")
+    }
+}
+
 struct Run {
     network: Network,
-    hosts: [HostId; 2],
+    hosts: Vec<HostId>,
+    /// Connections may be reset, and are ended at random.
+    is_fatal: bool,
     seen: [Rc<RefCell<Seen>>; 2],
     says: [Vec<u8>; 2],
 }
@@ -199,23 +302,41 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     Ok(coverage)
 }
 
+fn limits(random: &mut Random) -> Limits {
+    let high = [0, 100, 3000, 64 * 1024][random.below(4) as usize];
+    let mut limits = Limits::default()
+        .with_queue_bytes_high(high)
+        .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
+        .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
+        .with_filter_timeout(Some(Duration::from_secs(600)))
+        .with_input_bytes_max(1 << 20);
+    limits.pause_reading_over_high = false;
+    limits
+}
+
+fn faults(random: &mut Random, is_fatal: bool, buffer: usize) -> Faults {
+    let mut faults = if random.hits(700) { Faults::all() } else { Faults::none() };
+    faults = faults.with_buffer_bytes_min(buffer).with_buffer_bytes_max(buffer);
+    faults = faults.with_accept_errors_permille(0).with_lost_connects_permille(0);
+    if is_fatal && random.hits(500) {
+        let fatal = Faults::fatal();
+        faults = faults.with_refused_connects_permille(fatal.refused_connects_permille);
+        faults = faults.with_resets_permille(fatal.resets_permille);
+        faults = faults.with_overtaking_resets_permille(fatal.overtaking_resets_permille);
+    }
+    faults
+}
+
 impl Run {
     fn new(random: &mut Random, kinds: &[Kind], is_later: bool, traced: bool) -> Run {
-        let high = [0, 100, 3000, 64 * 1024][random.below(4) as usize];
-        let mut limits = Limits::default()
-            .with_queue_bytes_high(high)
-            .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
-            .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
-            .with_filter_timeout(Some(Duration::from_secs(600)))
-            .with_input_bytes_max(1 << 20);
-        limits.pause_reading_over_high = false;
-        let mut faults = if random.hits(700) { Faults::all() } else { Faults::none() };
-        let buffer = [50, 2000, 64 * 1024][random.below(3) as usize];
-        faults = faults.with_buffer_bytes_min(buffer).with_buffer_bytes_max(buffer);
-        faults = faults.with_accept_errors_permille(0).with_lost_connects_permille(0);
+        let limits = limits(random);
+        let (is_fatal, buffer) = (random.hits(400), [50, 2000, 64 * 1024][random.below(3) as usize]);
+        let faults = faults(random, is_fatal, buffer);
         let mut network = Network::new(random.number(), faults);
         network.set_tracing(traced);
-        let hosts = [(); 2].map(|()| network.host_with_limits(LoopLimits::from(limits.clone())));
+        let count = if random.hits(300) { 3 } else { 2 };
+        let host = |()| network.host_with_limits(LoopLimits::from(limits.clone()));
+        let hosts: Vec<HostId> = std::iter::repeat_n((), count).map(host).collect();
         let seen = <[Rc<RefCell<Seen>>; 2]>::default();
         let most = if buffer < 100 { 3000 } else { 100_000 };
         let says = [(); 2].map(|()| {
@@ -228,46 +349,83 @@ impl Run {
             said: 0,
             later: if is_later { kinds.to_vec() } else { Vec::new() },
             is_client: index == 0,
+            ends: if is_fatal { 50 } else { 0 },
+            is_over: false,
             seen: seen[index].clone(),
         };
         let (client, server) = (side(0), side(1));
-        let address = network.address(hosts[1], 7);
-        let (mut listen, mut connect) = (Listen::at(address), Connect::to(address).limits(limits));
-        for kind in kinds.iter().copied().filter(|_| !is_later) {
-            listen = listen.filter(move |_| Some(kind.make(false)));
-            connect = connect.filter(move || kind.make(true));
+        let hop = |to: HostId, kinds: &[Kind]| {
+            let address = network.address(to, 7);
+            let (mut listen, mut connect) = (Listen::at(address), Connect::to(address).limits(limits.clone()));
+            for kind in kinds.iter().copied().filter(|_| !is_later) {
+                listen = listen.filter(move |_| Some(kind.make(false)));
+                connect = connect.filter(move || kind.make(true));
+            }
+            (listen, connect)
+        };
+        let (listen, mut connect) = hop(hosts[1], kinds);
+        if let Some(&relay) = hosts.get(2) {
+            let (between, first) = hop(relay, &[Kind::random(random)]);
+            let mut to = Some(std::mem::replace(&mut connect, first));
+            let factory = move |_: &mut Context<'_>, _: &Address| to.take().map(|to| Onward { to: Some(to) });
+            network.context(relay).listen(between, factory).expect("it is free");
         }
         let mut server = Some(server);
         let factory = move |_: &mut Context<'_>, _: &Address| server.take();
         network.context(hosts[1]).listen(listen, factory).expect("it is free");
         network.context(hosts[0]).connect(connect, client).expect("a simulated connect begins");
-        Run { network, hosts, seen, says }
+        Run { network, hosts, is_fatal, seen, says }
     }
 
     fn finish(&mut self, coverage: &mut Coverage) -> Result<(), String> {
-        let is_over = |network: &mut Network, hosts: [HostId; 2]| {
+        let is_over = |network: &mut Network, hosts: &[HostId]| {
             hosts.iter().all(|&host| network.context(host).connection_count() == 0)
         };
         for _ in 0..2000 {
             self.network.run_for(Duration::from_millis(200));
-            if is_over(&mut self.network, self.hosts) {
+            if is_over(&mut self.network, &self.hosts) {
                 break;
             }
         }
         for (index, other) in [(0, 1), (1, 0)] {
             let seen = self.seen[index].borrow();
             let who = ["the client", "the server"][index];
-            if seen.callbacks != ["made", "eof", "lost: peer closed"] {
-                return Err(format!("{who} has seen {:?}", seen.callbacks));
+            let callbacks: Vec<_> = seen.callbacks.iter().map(String::as_str).collect();
+            let said = &self.says[other][..self.seen[other].borrow().said];
+            let (is_fitting, is_whole) = match self.is_fatal {
+                true => (seen.fits(index == 0), callbacks.contains(&"eof")),
+                false => (callbacks == ["made", "eof", "lost: peer closed"], true),
+            };
+            if !is_fitting {
+                return Err(format!("{who} has seen {callbacks:?}"));
             }
-            if seen.bytes != self.says[other] {
-                let (got, said) = (seen.bytes.len(), self.says[other].len());
-                return Err(format!("{who} has got {got} bytes of {said}, or others"));
+            if !said.starts_with(&seen.bytes) || is_whole && said.len() != seen.bytes.len() {
+                let (got, said) = (seen.bytes.len(), said.len());
+                return Err(format!("{who} has got {got} bytes of {said}, or others, and seen {callbacks:?}"));
             }
-            let counts = [("marks are told", seen.marks), ("paused", seen.pauses), ("left unconsumed", seen.leaves)];
-            counts.into_iter().filter(|(_, count)| *count > 0).for_each(|(what, _)| coverage.hit(what));
+            seen.note(coverage);
+            coverage.hit(match (self.is_fatal, is_whole, callbacks.first()) {
+                (false, ..) => "whole",
+                (true, true, _) => "whole in spite of it",
+                (true, false, Some(&"made")) => "cut off, and told so",
+                (true, false, _) => "never ready",
+            });
         }
-        coverage.hit("whole");
+        if self.hosts.len() > 2 {
+            coverage.hit("joined");
+        }
+        self.check_leftovers()
+    }
+
+    /// Nothing is left of what has ended: no timer, no buffer, no byte that counts.
+    fn check_leftovers(&mut self) -> Result<(), String> {
+        self.network.run_for(Duration::from_secs(10));
+        for (index, &host) in self.hosts.iter().enumerate() {
+            let left = self.network.event_loop(host).core.leftovers(usize::from(index > 0));
+            if !left.is_empty() {
+                return Err(format!("left on host {index}: {left:?}"));
+            }
+        }
         Ok(())
     }
 }

@@ -1,0 +1,213 @@
+//! Filters that say things twice, take nothing, or fail where it is least convenient (rules Y2 to Y5): nothing spins, stalls
+//! or is lost.
+
+use super::kinds::Masked;
+use super::*;
+use crate::filter::{Filter, Flow};
+
+/// Is called no more often than that in a test; more is a loop that never ends.
+const CALLS_MAX: usize = 2000;
+
+/// Says that it is ready with every call, as a filter does that asks its handshake each time, and takes whole lines.
+struct Insists(usize);
+
+impl Filter for Insists {
+    fn begin(&mut self, _: &mut Flow<'_>) {}
+
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        self.0 += 1;
+        assert!(self.0 < CALLS_MAX, "it is called for ever");
+        flow.set_ready();
+        let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return 0 };
+        flow.up().push(&data[..=end]);
+        end + 1
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.set_ready();
+        flow.down().push(data);
+        data.len()
+    }
+}
+
+#[test]
+fn y2_a_filter_that_says_with_each_call_that_it_is_ready_is_not_called_for_ever() {
+    let mut wire = Wire::new(Limits::default(), |listen| listen.filter(|_| Some(Insists(0))), echo);
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"hel");
+    assert_eq!(wire.log.take(), ["made"]);
+    wire.send(&mut peer, b"lo\nwor");
+    assert_eq!((wire.log.take(), peer.read()), (vec!["data hello\n".into()], b"hello\n".to_vec()));
+}
+
+/// Takes nothing from above before `!` has come from below, as one does that waits for new keys.
+struct Waits {
+    is_open: bool,
+    calls: usize,
+}
+
+impl Waits {
+    fn new() -> Waits {
+        Waits { is_open: false, calls: 0 }
+    }
+}
+
+impl Filter for Waits {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        self.is_open |= data.contains(&b'!');
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        self.calls += 1;
+        assert!(self.calls < CALLS_MAX, "it is called for ever");
+        let count = if self.is_open { data.len() } else { 0 };
+        flow.down().push(&data[..count]);
+        count
+    }
+}
+
+#[test]
+fn y2_what_a_lower_filter_does_not_take_waits_until_something_has_come() {
+    for is_above in [false, true] {
+        let stack = move |listen: Listen| {
+            let listen = listen.filter(|_| Some(Waits::new()));
+            if is_above { listen.filter(|_| Some(Masked { key: 0x20, step: 3 })) } else { listen }
+        };
+        let mut wire = Wire::new(Limits::default(), stack, stays);
+        let mut peer = wire.peer();
+        wire.tell(|transport| {
+            transport.write(b"HELLO");
+            transport.shutdown_write();
+        });
+        assert_eq!((peer.read(), peer.saw_end()), (vec![], false));
+        wire.send(&mut peer, b"!");
+        assert_eq!(peer.read(), if is_above { b"hello" } else { b"HELLO" });
+        assert!(peer.saw_end());
+        // One that is closed is not read from, so that its deadline ends it.
+        let mut peer = wire.peer();
+        wire.log.take();
+        let mut context = wire.network.context(wire.host);
+        let id = context.connection_ids()[1];
+        let mut transport = context.connection(id).unwrap();
+        transport.write(b"HELLO");
+        transport.close();
+        wire.rest();
+        wire.network.run_for(60 * SECOND);
+        assert_eq!(wire.connections(), 1);
+        assert!(peer.error().is_some() && peer.read().is_empty());
+    }
+}
+
+/// Takes all that comes in one call, and fails at `!`, behind an alert.
+struct Greedy;
+
+impl Filter for Greedy {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        let end = data.iter().position(|byte| *byte == b'!');
+        flow.up().push(&data[..end.unwrap_or(data.len())]);
+        if end.is_some() {
+            flow.down().push(b"alert");
+            flow.fail("a wrong byte");
+        }
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        data.len()
+    }
+}
+
+#[test]
+fn y4_what_came_in_one_call_with_a_failure_is_delivered_before_it() {
+    for low_mark in [false, true] {
+        let mut wire = Wire::new(Limits::default(), |listen| listen.filter(|_| Some(Greedy)), idle);
+        let mut peer = wire.peer();
+        if low_mark {
+            wire.tell(|transport| transport.set_input_low_bytes(100));
+        }
+        wire.send(&mut peer, b"fine!worse");
+        assert_eq!(wire.log.take(), ["made", "data fine", "lost: protocol error: a wrong byte"], "{low_mark}");
+        assert_eq!((peer.read(), peer.error().is_none()), (b"alert".to_vec(), true));
+    }
+}
+
+/// Answers whatever comes, and passes it on.
+struct Answers;
+
+impl Filter for Answers {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(b"ok");
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        data.len()
+    }
+
+    fn finish(&mut self, flow: &mut Flow<'_>) {
+        flow.down().push(b"end");
+    }
+}
+
+#[test]
+fn y4_what_a_filter_says_behind_its_end_goes_nowhere_and_does_no_harm() {
+    let mut wire = Wire::new(Limits::default(), |listen| listen.filter(|_| Some(Answers)), stays);
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"one");
+    wire.tell(shutdown_write);
+    wire.send(&mut peer, b"two");
+    wire.send(&mut peer, b"three");
+    assert_eq!(wire.log.take(), ["made", "data one", "data two", "data three"]);
+    assert_eq!((peer.read(), peer.saw_end()), (b"okend".to_vec(), true));
+    peer.end();
+    wire.rest();
+    assert_eq!((wire.log.take(), wire.connections()), (vec!["eof".into(), "lost: closed by the peer".into()], 0));
+}
+
+#[test]
+fn y4_a_failure_stays_the_reason_when_the_time_for_the_handshake_is_over() {
+    let limits = Limits::default().with_filter_timeout(Some(SECOND)).with_read_bytes_per_turn_max(1);
+    let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Sealed::server(KEY, 100))), echo);
+    let errors = wire.errors();
+    let mut peer = wire.peer();
+    wire.network.run_for(300 * MS);
+    // What it does not read has it linger.
+    wire.send(&mut peer, b"nonsense");
+    assert_eq!((wire.connections(), peer.read()), (1, b"A".to_vec()));
+    wire.network.run_for(30 * SECOND);
+    assert_eq!(wire.connections(), 0);
+    let told = errors.take();
+    assert!(told.len() == 1 && told[0].ends_with("protocol error: a broken record"), "{told:?}");
+    assert_eq!(wire.timers(), 0);
+}
+
+#[test]
+fn y5_an_end_that_came_with_data_waits_where_that_paused_reading() {
+    let stack = |listen: Listen| {
+        listen.filter(|_| Some(Masked { key: 7, step: 1000 })).filter(|_| Some(Sealed::server(KEY, 100)))
+    };
+    let mut wire = Wire::new(Limits::default(), stack, |event, transport| {
+        if let Event::Data(_) = event {
+            transport.pause_reading();
+        }
+        stays(event, transport)
+    });
+    let mut peer = wire.peer();
+    let bytes = [b"H\0", &record(b"all")[..], b"E"].concat();
+    let masked: Vec<u8> = bytes.iter().map(|byte| byte ^ 7).collect();
+    wire.send(&mut peer, &masked);
+    assert_eq!(wire.log.take(), ["made", "data all"]);
+    wire.tell(|transport| transport.write(b"x"));
+    assert_eq!(wire.log.take(), [""; 0], "nor does a flush tell it");
+    wire.tell(resume_reading);
+    assert_eq!(wire.log.take(), ["eof"]);
+    wire.tell(close);
+    peer.end();
+    wire.rest();
+    assert_eq!((wire.log.take(), wire.connections(), wire.timers()), (vec!["lost: closed by the peer".into()], 0, 0));
+}
