@@ -1,5 +1,6 @@
 //! How a connection with filters ends (rule Y4).
 
+use super::kinds::Eager;
 use super::*;
 
 #[test]
@@ -42,7 +43,8 @@ fn y4_what_a_peer_answers_to_our_end_does_not_have_it_reset() {
 
 #[test]
 fn y4_an_end_that_comes_with_data_waits_for_a_protocol_that_has_paused() {
-    let mut wire = Wire::sealed(|event, transport| match event {
+    let eager = |listen: Listen| listen.filter(|_| Some(Eager(Sealed::server(KEY, 100))));
+    let mut wire = Wire::new(Limits::default(), eager, |event, transport| match event {
         Event::Made => {
             transport.pause_reading();
             0
@@ -55,7 +57,7 @@ fn y4_an_end_that_comes_with_data_waits_for_a_protocol_that_has_paused() {
     wire.tell(|transport| transport.resume_reading());
     assert_eq!(wire.log.take(), ["data all", "eof", "lost: closed by the peer"]);
     // The same where it pauses at that data, and where it leaves some of it.
-    let mut wire = Wire::sealed(|event, transport| match event {
+    let mut wire = Wire::new(Limits::default(), eager, |event, transport| match event {
         Event::Data(data) => {
             transport.pause_reading();
             data.len().min(1)
