@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Terms that ask for nothing but that a notice is kept, or for less.
 GO_WITH_MIT = {"MIT", "ISC", "Unlicense", "Zlib", "0BSD", "BSD-2-Clause", "BSD-3-Clause", "Unicode-3.0"}
 
-# Under Apache-2.0 alone, and why they are here all the same: Cargo.toml and README.md say it.
-SAID = {"command-fds": "Apache-2.0", "listenfd": "Apache-2.0"}
+# Under Apache-2.0, at nobody's choice, and why they are here all the same: Cargo.toml and README.md say it.
+SAID = {"command-fds": "Apache-2.0", "listenfd": "Apache-2.0", "ring": "Apache-2.0 AND ISC"}
 
 
 def goes_with_mit(expression):

@@ -3,6 +3,7 @@
 
 use super::writing::{Taken, taken};
 use super::{Connection, Flag, Sent, State};
+use crate::CloseReason;
 use crate::connection::output::Pool;
 use crate::filter::chain::Chain;
 use crate::filter::{Filter, STEP_BYTES_MAX};
@@ -132,6 +133,12 @@ impl Connection {
     /// Whether its peer has ended the stream as the uppermost filter has it, and may still send what is for those below.
     pub(crate) fn awaits_end_of_network(&self) -> bool {
         self.is_filtered() && self.chain().is_some_and(Chain::awaits_end)
+    }
+
+    /// Whether its filters have said our end, and their peers may still answer that. One that was too slow is not waited for.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        let has_said = self.awaits_end_of_network() && self.chain().is_some_and(Chain::is_ready);
+        has_said && self.ending().is_some_and(|ending| !matches!(ending.reason, CloseReason::Timeout(_)))
     }
 
     /// Sends what its filters have put down.

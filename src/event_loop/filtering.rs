@@ -235,10 +235,11 @@ fn heed(core: &mut Core, id: Id) -> usize {
     }
     core.parts.buffers.filters.put_back(plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
-    // Where reading is paused meanwhile the end waits, as it does in a socket.
-    let is_wanted = connection.wants_input();
+    // One that has paused reading is not told of the end either: it is behind what is kept for it.
+    let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
     let Some(chain) = connection.chain_mut() else { return count };
-    let has_ended = is_wanted && chain.is_ready() && std::mem::take(&mut chain.said.end);
+    let has_ended = chain.said.end && is_told;
+    chain.said.end &= delivers && !is_told;
     if !heed_failure(core, id) && has_ended {
         core.deliver_end(id);
     }

@@ -354,6 +354,8 @@ impl Parts {
         let _ = connection.send_fin();
         let mut probe = [0; 1024];
         match connection.read(&mut probe) {
+            // A filter's peer answers an end with one of its own, and may have more to say by itself.
+            Read::Blocked | Read::Unconfirmed if connection.awaits_answer() => self.linger(id, 0),
             Read::Blocked | Read::Unconfirmed | Read::End => self.finish_begun(id),
             Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
             Read::Data(count) => self.linger(id, count),

@@ -123,9 +123,10 @@ impl Chain {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet, or an end that the protocol was not told of.
+    /// Returns whether something has come that is not filtered yet, or an end that the protocol is still to be told.
     pub(crate) fn has_input(&self) -> bool {
-        self.said.end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
+        let has_end = self.said.end && self.is_ready();
+        has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
     /// Returns the lowest filter of a type, from the top down.

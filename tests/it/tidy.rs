@@ -215,7 +215,7 @@ fn nothing_is_unsafe() {
 fn every_dependency_has_its_reason() {
     let manifests = match is_packed() {
         true => &["Cargo.toml.orig"][..],
-        false => &["Cargo.toml", "companions/fetch/Cargo.toml", "tests/system/Cargo.toml"],
+        false => &["Cargo.toml", "companions/fetch/Cargo.toml", "companions/tls/Cargo.toml", "tests/system/Cargo.toml"],
     };
     for manifest in manifests {
         let (mut section, mut before) = (String::new(), String::new());

@@ -1,5 +1,6 @@
 //! How a connection with filters ends (rule Y4).
 
+use super::kinds::Eager;
 use super::*;
 
 #[test]
@@ -14,6 +15,63 @@ fn y4_close_and_shutdown_write_have_the_filter_say_the_end_behind_what_was_writt
         assert_eq!(peer.read(), [&record(b"bye")[..], b"E"].concat());
         assert!(peer.saw_end() && peer.error().is_none());
     }
+}
+
+#[test]
+fn y4_what_a_peer_answers_to_our_end_does_not_have_it_reset() {
+    for answer in [&b"E"[..], &[&record(b"too late")[..], b"E"].concat()] {
+        let mut wire = Wire::sealed(idle);
+        let mut peer = wire.shaken();
+        wire.tell(|transport| {
+            transport.write(b"bye");
+            transport.close();
+        });
+        wire.send(&mut peer, answer);
+        assert_eq!(peer.read(), [&record(b"bye")[..], b"E"].concat());
+        assert!(peer.saw_end() && peer.error().is_none());
+        peer.end();
+        wire.rest();
+        assert_eq!((wire.log.take(), wire.connections()), (vec!["lost: closed by us".into()], 0));
+    }
+    // It is not waited for longer than for any other that lingers.
+    let mut wire = Wire::sealed(idle);
+    let _peer = wire.shaken();
+    wire.tell(close);
+    wire.network.run_for(2 * SECOND);
+    assert_eq!((wire.log.take(), wire.connections()), (vec!["lost: closed by us".into()], 0));
+}
+
+#[test]
+fn y4_an_end_that_comes_with_data_waits_for_a_protocol_that_has_paused() {
+    let eager = |listen: Listen| listen.filter(|_| Some(Eager(Sealed::server(KEY, 100))));
+    let mut wire = Wire::new(Limits::default(), eager, |event, transport| match event {
+        Event::Made => {
+            transport.pause_reading();
+            0
+        }
+        event => by_default(&event, transport),
+    });
+    let mut peer = wire.peer();
+    wire.send(&mut peer, &[b"H\0", &record(b"all")[..], b"E"].concat());
+    assert_eq!(wire.log.take(), ["made"]);
+    wire.tell(|transport| transport.resume_reading());
+    assert_eq!(wire.log.take(), ["data all", "eof", "lost: closed by the peer"]);
+    // The same where it pauses at that data, and where it leaves some of it.
+    let mut wire = Wire::new(Limits::default(), eager, |event, transport| match event {
+        Event::Data(data) => {
+            transport.pause_reading();
+            data.len().min(1)
+        }
+        event => by_default(&event, transport),
+    });
+    let mut peer = wire.shaken();
+    wire.send(&mut peer, &[&record(b"abc")[..], b"E"].concat());
+    assert_eq!(wire.log.take(), ["data abc"]);
+    wire.tell(|transport| transport.resume_reading());
+    assert_eq!(wire.log.take(), ["data bc"]);
+    wire.tell(|transport| transport.resume_reading());
+    wire.tell(|transport| transport.resume_reading());
+    assert_eq!(wire.log.take(), ["data c", "eof", "lost: closed by the peer"]);
 }
 
 #[test]

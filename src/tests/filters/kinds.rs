@@ -116,3 +116,34 @@ impl Filter for Sealed {
         flow.fail("no end was said");
     }
 }
+
+/// Takes all records that there are in one call, as TLS does.
+pub(crate) struct Eager(pub(crate) Sealed);
+
+impl Filter for Eager {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        let mut taken = 0;
+        loop {
+            match self.0.receive(&mut data[taken..], flow) {
+                0 => return taken,
+                count => taken += count,
+            }
+        }
+    }
+
+    fn begin(&mut self, flow: &mut Flow<'_>) {
+        self.0.begin(flow);
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        self.0.send(data, flow)
+    }
+
+    fn finish(&mut self, flow: &mut Flow<'_>) {
+        self.0.finish(flow);
+    }
+
+    fn receive_end(&mut self, flow: &mut Flow<'_>) {
+        self.0.receive_end(flow);
+    }
+}

@@ -1,0 +1,10 @@
+//! TLS in memory: both ends of it, or one, on a simulated network.
+
+mod asking;
+mod between;
+mod data;
+mod ending;
+mod failing;
+mod kit;
+mod later;
+mod pem;
