@@ -38,8 +38,8 @@
 //! What was negotiated is there to be asked for: `transport.filter::<Tls>()` returns the [`Tls`] of a connection.
 //!
 //! What is checked is what the configuration says, and rustls' default is to check everything: a client checks the server's
-//! certificate, its dates and its name, and nothing here turns that off. Early data is neither sent nor accepted, since whoever
-//! recorded it can send it again. How long a handshake may take is
+//! certificate, its dates and its name, and nothing here turns that off. Early data is neither sent nor accepted, since it
+//! can be recorded and sent again. How long a handshake may take is
 //! [`Limits::filter_timeout`](switchboard::Limits::filter_timeout); how much may be buffered is what the connection's limits
 //! allow.
 //!
