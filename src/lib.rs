@@ -2,7 +2,7 @@
 //!
 //! You write a [`Protocol`] with a few callbacks; an [`EventLoop`] owns listeners and connections, waits until one of
 //! them is ready, and calls back. One loop is one thread. There is no `async`, no runtime, no thread that you did not
-//! start, and no `unsafe`. It is not an executor and no HTTP framework. TLS is a [filter](crate::filter) in a package of
+//! start, and no `unsafe`. It is not an executor and no HTTP framework. TLS is a [filter] in a package of
 //! its own, `switchboard-tls`.
 //!
 //! ```no_run
