@@ -186,6 +186,25 @@ fn y2_a_filter_takes_no_more_than_the_kernel_has_room_for() {
 }
 
 #[test]
+fn y2_what_the_kernel_lacked_buffers_for_in_a_handshake_is_sent_by_time() {
+    let mut scene = Scene::new();
+    let filter: crate::filter::AcceptFilter =
+        crate::filter::AcceptFilter(Arc::new(|_| Some(Box::new(Sealed::server(KEY, 100)))));
+    let listener = scene.event_loop.core.parts.slots.listener_mut(scene.listener.0).unwrap();
+    listener.filters = Rc::new(vec![filter]);
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, echo);
+    // It refuses: an alert goes out, though no protocol was told of the connection.
+    // Tried when it is read, and at the turn's end.
+    peer.write_answers(Err(os_error(libc::ENOBUFS)));
+    peer.write_answers(Err(os_error(libc::ENOBUFS)));
+    scene.receive(&peer, "nonsense");
+    assert_eq!(peer.take_sent(), b"");
+    scene.pass(20 * MS);
+    assert_eq!((peer.take_sent(), log.take()), (b"A".to_vec(), vec![]), "{id}");
+}
+
+#[test]
 fn y3_marks_count_what_no_filter_has_taken_and_what_filters_have_put_down() {
     let limits = Limits::default().with_queue_bytes_high(200 * KIB).with_queue_bytes_low(0);
     let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Sealed::server(KEY, 100))), idle);
@@ -240,6 +259,7 @@ fn y3_little_that_becomes_much_is_delivered_piece_by_piece() {
             if self.left == 0 {
                 self.left = 1 << 20;
             }
+            assert!(flow.up_room() > 0, "it is not called where there is none");
             let count = self.left.min(flow.up_room());
             flow.up().push(&vec![data[0]; count]);
             self.left -= count;
