@@ -26,7 +26,8 @@ use crate::Address;
 /// panic ends the connection, as that of a protocol does (rule [E1](crate::guide::rules#e1)).
 ///
 /// Of what it is given a method answers how much it has taken. The rest is offered again with more behind it; where a call
-/// has taken or given something the loop calls once more, and 0 means "not yet".
+/// has taken or given something the loop calls once more, and 0 means "not yet". Of what comes from below 256 KiB are kept so;
+/// leaving more ends the connection, by [`Limit::InputBytes`](crate::Limit::InputBytes).
 ///
 /// ```
 /// use switchboard::filter::{Filter, Flow};
