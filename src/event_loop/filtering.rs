@@ -235,7 +235,7 @@ fn heed(core: &mut Core, id: Id) -> usize {
     }
     core.parts.buffers.filters.put_back(plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
-    // One that has paused reading is not told of the end either: it is behind what is kept for it.
+    // A protocol that has paused reading is not told of the end either: the end is behind what is kept for it.
     let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;

@@ -129,7 +129,7 @@ impl Chain {
         has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
-    /// Returns the lowest filter of a type, from the top down.
+    /// Returns the filter of a type; the uppermost, if there are several.
     pub(crate) fn find<T: Filter>(&self) -> Option<&T> {
         self.layers.iter().rev().find_map(|layer| find(&*layer.filter))
     }

@@ -215,7 +215,7 @@ fn t5_a_read_idle_timeout_stands_still_while_a_rate_keeps_the_peer_from_sending(
         scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, Some(500 * MS)));
         scene.pass(2000 * MS);
         assert_eq!(log.take(), ["made", "data a", "data b", "data c", "data d"], "in a group: {in_group}");
-        // One that begins while it waits stands still as well.
+        // A timeout that begins while the rate waits stands still as well.
         for after in [None, Some(500 * MS)] {
             scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, after));
         }

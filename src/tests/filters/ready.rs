@@ -220,7 +220,7 @@ fn y3_marks_count_what_no_filter_has_taken_and_what_filters_have_put_down() {
     assert_eq!(wire.log.take(), ["resume"], "once all has gone out");
 }
 
-/// Answers each byte with a thousand, whatever its peer takes.
+/// Replies to each byte with a thousand, even if its peer reads nothing.
 struct Chatty;
 
 impl Filter for Chatty {

@@ -134,7 +134,7 @@ fn y4_what_came_in_one_call_with_a_failure_is_delivered_before_it() {
     }
 }
 
-/// Answers whatever comes, and passes it on.
+/// Replies to all that comes, and passes it on.
 struct Answers;
 
 impl Filter for Answers {

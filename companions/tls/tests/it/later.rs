@@ -9,7 +9,7 @@ use switchboard_tls::Tls;
 
 use super::kit::*;
 
-/// Answers each line, and begins TLS when it is told to.
+/// Replies to each line, and begins TLS when it is told to.
 struct LinesServer {
     config: Arc<ServerConfig>,
 }
