@@ -154,20 +154,21 @@ fn set_marks(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
 
 fn pause(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("pause_reading");
-    set_paused(ledger, index, true);
+    set_paused(ledger, transport, index, true);
     transport.pause_reading();
 }
 
 pub(super) fn resume(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     ledger.coverage.hit("resume_reading");
-    set_paused(ledger, index, false);
+    set_paused(ledger, transport, index, false);
     transport.resume_reading();
 }
 
-/// For one that has ended it is no more than a call.
-fn set_paused(ledger: &mut Ledger, index: usize, paused: bool) {
+/// For one that has ended it is no more than a call, told yet or not: what a failed send found it paused over is gone.
+fn set_paused(ledger: &mut Ledger, transport: &Transport<'_>, index: usize, paused: bool) {
+    let is_lost = format!("{transport:?}").contains("state: Some(Lost)");
     let connection = &mut ledger.connections[index];
-    if connection.phase != Phase::Lost {
+    if connection.phase != Phase::Lost && !is_lost {
         connection.paused = paused;
     }
 }
