@@ -49,6 +49,7 @@ FILTERING = LOOP + "filtering.rs"
 CHAIN = "src/filter/chain.rs"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
+PROXY_FILTER = "src/proxy/filter.rs"
 PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
 RESP = "examples/resp/"
@@ -1018,6 +1019,14 @@ BUGS = [
     ("proxy", HEADER, "_ if path.is_empty() =>", "_ if false =>"),
     ("proxy", HEADER, "UnixAddress::Abstract(bytes[1..filled].into())", "UnixAddress::Abstract(bytes[1..].into())"),
     ("proxy", RECEIVER, "return None;", ""),
+    ("proxy", PROXY_FILTER, "flow.set_peer_addr(client);", "let _ = client;"),
+    ("proxy", PROXY_FILTER, "flow.leave();", "flow.set_ready();"),
+    ("proxy", PROXY_FILTER, "                bytes\n", "                data.len()\n"),
+    ("proxy", PROXY_FILTER, "is_some_and(|admit| !admit(&carried))", "is_some_and(|admit| admit(&carried))"),
+    ("proxy", PROXY_FILTER, "fn begin(&mut self, _: &mut Flow<'_>) {}", ""),
+    ("proxy", PROXY_FILTER, "flow.fail(error);", "let _ = error;"),
+    ("proxy", PROXY_FILTER, "header::find(data, self.header_bytes_max)", "header::find(data, HEADER_BYTES_MAX)"),
+    ("proxy", FILTERING, "if !rest.is_empty() {\n                core.deliver(id, rest);", "if true {\n                core.deliver(id, rest);"),
     ("proxy", RECEIVER, "warn(transport, &NOT_TRUSTED);\n            return transport.abort();", ""),
     ("proxy", RECEIVER, "transport.set_timeout(Timeout::Total, Some(self.accept.timeout));",
      "transport.set_timeout(Timeout::Idle, Some(self.accept.timeout));"),

@@ -162,7 +162,11 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         let Some(connection) = core.parts.slots.connection_mut(id) else { return };
         let budget = connection.settings.limits.read_bytes_per_turn_max;
         if !connection.is_filtered() {
-            return core.deliver(id, rest);
+            // The last of them has left. There may be nothing behind what it took.
+            if !rest.is_empty() {
+                core.deliver(id, rest);
+            }
+            return;
         }
         if !connection.is_hungry() || delivered >= budget {
             let goes_on = connection.is_hungry();

@@ -32,6 +32,8 @@ pub enum HeaderError {
     BadTlv,
     /// Version 2: it carries a checksum, which is not its own.
     BadChecksum,
+    /// It is a good one, and what it carries is not accepted ([`ProxyHeader::admit`](super::ProxyHeader::admit)).
+    NotAdmitted,
 }
 
 impl fmt::Display for HeaderError {
@@ -51,6 +53,7 @@ impl fmt::Display for HeaderError {
             }
             HeaderError::BadTlv => f.write_str("a PROXY header with an extension that goes beyond its end"),
             HeaderError::BadChecksum => f.write_str("a PROXY header whose checksum is wrong"),
+            HeaderError::NotAdmitted => f.write_str("a client that is not admitted by its PROXY header"),
         }
     }
 }

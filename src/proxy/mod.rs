@@ -30,15 +30,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Where TLS or another [filter](crate::filter) comes next on the wire, the header is the first of the listener's filters:
+//! [`ProxyHeader`].
+//!
 //! # What is held to
 //!
-//! - It is configured, never guessed: with [`AcceptProxy`] every connection begins with a header, without it none does. A
-//!   listener that took both would let every client choose its address.
+//! - It is configured, never guessed: with [`AcceptProxy`] or [`ProxyHeader`] every connection begins with a header,
+//!   without them none does. A listener that took both would let every client choose its address.
 //! - Everyone who can connect can claim to be anybody. Let nobody but proxies reach the listener, or name them by
 //!   [`AcceptProxy::trusted`].
 //! - A header has a bound (107 bytes in version 1, [`header_bytes_max`](AcceptProxy::header_bytes_max) in version 2,
 //!   where a longer one is found out by its first 16 bytes) and a deadline ([`timeout`](AcceptProxy::timeout)).
-//! - A header that is none, or no good one, ends the connection by a reset, with a [`HeaderError`] as its reason; so does
+//! - To `AcceptProxy` a header that is none, or no good one, ends the connection by a reset, with a [`HeaderError`] as its reason; so does
 //!   the deadline, with [`Timeout::Total`](crate::Timeout::Total). Both are counted
 //!   ([`Counters::losses`](crate::Counters::losses)) and logged, at most once a second. A peer that leaves before the end
 //!   of its header, as checks of "does it accept?" do, is no more than that. In all these cases the protocol proper is
@@ -55,9 +58,11 @@
 mod carried;
 mod checksum;
 mod error;
+mod filter;
 mod header;
 mod receiver;
 
 pub use carried::{Carried, Tlvs, Version, tlv};
 pub use error::HeaderError;
+pub use filter::ProxyHeader;
 pub use receiver::AcceptProxy;

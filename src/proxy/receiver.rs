@@ -9,7 +9,7 @@ use super::header::{self, Found, Header, LINE_BYTES_MAX};
 use switchboard::{Address, Context, IntoProtocol, Protocol, Timeout, Transport};
 
 /// How long a header of version 2 may be unless told otherwise.
-const HEADER_BYTES_MAX: usize = 4096;
+pub(super) const HEADER_BYTES_MAX: usize = 4096;
 
 /// How long it may take to come unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);

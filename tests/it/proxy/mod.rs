@@ -1,6 +1,7 @@
 //! The PROXY protocol, inbound: the protocol proper begins after the header, with the address that it carries, and
 //! never where there is none.
 
+mod filtering;
 mod headers;
 mod listening;
 mod reference;

@@ -8,3 +8,4 @@ mod failing;
 mod kit;
 mod later;
 mod pem;
+mod proxied;
