@@ -71,7 +71,7 @@ BUGS = [
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
     ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
-    ("kit", "src/testing/network.rs", "} else if self.sim.take_by_hand() {", "} else if self.sim.take_by_hand() && false {"),
+    ("kit", "src/testing/network/running.rs", "} else if self.sim.take_by_hand() {", "} else if self.sim.take_by_hand() && false {"),
     ("kit", "src/sys/sim/by_hand.rs", "self.set_alarm(NO_BUFFERS, Alarm::Buffers(id));", ""),
     ("kit", "src/sys/sim/by_hand.rs", "Some(tcp) if !tcp.queue.bytes.is_empty() => self.to_feed.push_back(id),\n", ""),
     ("kit", "src/sys/sim/by_hand.rs", "self.ends |= !self.bytes.is_empty();\n", ""),

@@ -1,0 +1,250 @@
+//! Several hosts on one network.
+
+mod links;
+mod looking;
+mod running;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{DatagramPeer, Faults, Peer, PeerListener};
+use crate::sys::memory::{Datagram as _, Listener as _};
+use crate::sys::{self, Clock, Poller, sim};
+use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
+
+/// Names a host of a [`Network`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(usize);
+
+/// A simulated network: hosts with a loop each, peers that are played by hand, links between them, and one clock.
+///
+/// Time is virtual and passes only in [`run_for`](Network::run_for), [`run_until`](Network::run_until),
+/// [`run_until_rest`](Network::run_until_rest) and [`step`](Network::step), and in those only when nothing is left to
+/// do at the time it is. Hosts are numbered from 10.0.0.1 and `fd00::1`; 127.0.0.1 and `::1` are each host's own.
+///
+/// Loops are made with [`PanicPolicy::Propagate`], so that an `assert!` in a callback fails the test.
+pub struct Network {
+    sim: sim::Network,
+    /// One for each host; none for those that only peers live on.
+    hosts: Vec<Option<EventLoop>>,
+    outside: Option<HostId>,
+    connects: Vec<Connect>,
+    failed_connects: Vec<io::Error>,
+    turns: u64,
+    /// How many turns of a host in a row have brought about nothing, and the most that ever were.
+    idle_turns: Vec<u64>,
+    idle_turns_most: u64,
+}
+
+struct Connect {
+    host: HostId,
+    stream: sys::Stream,
+    protocol: Box<dyn Protocol>,
+}
+
+/// A socket of a loop that holds something which the loop has not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unread {
+    /// The loop's host.
+    pub host: HostId,
+    /// The socket's own address.
+    pub local: SocketAddr,
+    /// Its peer's address; `None` for a listener.
+    pub remote: Option<SocketAddr>,
+    /// How many bytes, or how many peers that wait to be accepted.
+    pub count: usize,
+}
+
+impl Network {
+    /// Makes a network without hosts. The seed decides all that is left to chance.
+    pub fn new(seed: u64, faults: Faults) -> Network {
+        Network {
+            sim: sim::Network::new(seed, faults),
+            hosts: Vec::new(),
+            outside: None,
+            connects: Vec::new(),
+            failed_connects: Vec::new(),
+            turns: 0,
+            idle_turns: Vec::new(),
+            idle_turns_most: 0,
+        }
+    }
+
+    // Hosts.
+
+    /// Adds a host with a loop.
+    pub fn host(&mut self) -> HostId {
+        self.host_with_limits(LoopLimits::default())
+    }
+
+    /// Adds a host with a loop that has limits of its own.
+    ///
+    /// # Panics
+    ///
+    /// Never; a simulated loop can always be made.
+    pub fn host_with_limits(&mut self, limits: impl Into<LoopLimits>) -> HostId {
+        let host = self.bare_host();
+        let poller = Poller::Memory(Box::new(self.sim.poller(host.0)));
+        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock())), limits.into());
+        let mut event_loop = event_loop.expect("a simulated loop needs nothing of the system");
+        event_loop.set_panic_policy(PanicPolicy::Propagate);
+        self.hosts[host.0] = Some(event_loop);
+        host
+    }
+
+    fn bare_host(&mut self) -> HostId {
+        self.hosts.push(None);
+        self.idle_turns.push(0);
+        HostId(self.sim.add_host())
+    }
+
+    /// An address of a host, with a port.
+    pub fn address(&self, host: HostId, port: u16) -> SocketAddr {
+        (self.sim.address(host.0, false), port).into()
+    }
+
+    /// The IPv6 address of a host, with a port.
+    pub fn address_v6(&self, host: HostId, port: u16) -> SocketAddr {
+        (self.sim.address(host.0, true), port).into()
+    }
+
+    /// The loop of a host. Turning it by hand lets no time pass that it does not wait for; other loops stand still then.
+    ///
+    /// # Panics
+    ///
+    /// For a host that has no loop: the one that peers are on.
+    pub fn event_loop(&mut self, host: HostId) -> &mut EventLoop {
+        self.hosts[host.0].as_mut().expect("peers have no loop")
+    }
+
+    /// What callbacks of a host's loop are handed, for use between steps.
+    ///
+    /// # Panics
+    ///
+    /// As [`event_loop`](Network::event_loop).
+    pub fn context(&mut self, host: HostId) -> Context<'_> {
+        self.event_loop(host).context()
+    }
+
+    /// Drops the loop of a host, as the end of its thread does.
+    pub fn drop_loop(&mut self, host: HostId) {
+        self.hosts[host.0] = None;
+    }
+
+    // Connections.
+
+    /// Connects from a host; `protocol` is attached to its loop once the connection stands. Where it fails the protocol
+    /// is dropped without a call, and [`failed_connects`](Network::failed_connects) tells.
+    ///
+    /// # Panics
+    ///
+    /// As [`event_loop`](Network::event_loop).
+    pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl IntoProtocol) {
+        match sys::Stream::connect(&self.event_loop(host).core.parts.poller, to, None) {
+            Ok(stream) => self.connects.push(Connect { host, stream, protocol: protocol.into_protocol() }),
+            Err(error) => self.failed_connects.push(error),
+        }
+    }
+
+    /// Why connects have failed, in order.
+    pub fn failed_connects(&self) -> &[io::Error] {
+        &self.failed_connects
+    }
+
+    /// The host that peers are on, for cutting links to it.
+    pub fn outside(&mut self) -> HostId {
+        if let Some(outside) = self.outside {
+            return outside;
+        }
+        let outside = self.bare_host();
+        self.outside = Some(outside);
+        outside
+    }
+
+    /// Begins to connect a [`Peer`], which a test plays by hand.
+    ///
+    /// # Panics
+    ///
+    /// Never; what becomes of the connect, the peer tells.
+    pub fn peer(&mut self, to: SocketAddr) -> Peer {
+        let outside = self.outside();
+        let stream = self.sim.poller(outside.0).connect(to, None);
+        Peer::new(stream.expect("a port of its own is always free"))
+    }
+
+    /// Listens where peers are, for tests of clients.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    pub fn peer_listener(&mut self, port: u16, backlog: u32) -> io::Result<PeerListener> {
+        let host = self.outside();
+        let listener = self.sim.poller(host.0).listen(self.address(host, port), backlog)?;
+        let address = listener.local_addr()?.as_inet().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(PeerListener { listener, host, address })
+    }
+
+    /// Binds a datagram socket where peers are.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    pub fn datagram_peer(&mut self, port: u16) -> io::Result<DatagramPeer> {
+        let host = self.outside();
+        let socket = self.sim.poller(host.0).bind_datagram(self.address(host, port))?;
+        let address = socket.local_addr()?;
+        Ok(DatagramPeer { socket, address })
+    }
+
+    /// The next accept of the listener at this address fails so, with those that were told before.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` where nobody listens there.
+    pub fn fail_accept(&mut self, address: SocketAddr, error: io::Error) -> io::Result<()> {
+        self.sim.fail_accept(address, error)
+    }
+
+    /// The next receive of the datagram socket at this address fails so, with those that were told before.
+    ///
+    /// # Errors
+    ///
+    /// `AddrNotAvailable` where none is bound there.
+    pub fn fail_receive(&mut self, address: SocketAddr, error: io::Error) -> io::Result<()> {
+        self.sim.fail_receive(address, error)
+    }
+
+    /// A connected pair: one end in the loop of a host, the other one a peer's.
+    pub(super) fn attached(&mut self, host: HostId, protocol: Box<dyn Protocol>) -> (crate::ids::Id, Peer) {
+        let address = self.address(host, 0);
+        let mut listener = self.sim.poller(host.0).listen(address, 1).expect("a port is free");
+        let address = listener.local_addr().ok().and_then(|address| address.as_inet()).expect("it has just been bound");
+        let peer = self.peer(address);
+        let (stream, from) = listener.accept().expect("it has connected, with no latency and no faults");
+        let id = self
+            .event_loop(host)
+            .core
+            .parts
+            .attach(held(sys::Stream::Memory(Box::new(stream)), from), protocol)
+            .expect("a slot is free");
+        (id, peer)
+    }
+}
+
+/// A connection that no loop has yet.
+fn held(stream: sys::Stream, peer: Address) -> Detached {
+    Detached::new(stream, Some(peer), Vec::new(), Vec::new())
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("now", &self.now())
+            .field("hosts", &self.hosts)
+            .field("sockets", &self.sockets())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! Virtual time: which loop is turned when.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Connect, HostId, Network, held};
+use crate::sys;
+use crate::{Address, Counters, EventLoop, Protocol};
+
+/// What a step did.
+enum Step {
+    Did,
+    /// Nothing is to be done before the given end.
+    End,
+    /// Nothing is to be done ever.
+    Rest,
+}
+
+/// [`Network::run_until`] gives up after this much virtual time.
+const RUN_UNTIL_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How far the clock moves at most while a loop has something to do, each time that it lags behind.
+const LAG_MAX: Duration = Duration::from_millis(50);
+
+/// # Time
+impl Network {
+    /// How long it has run, in virtual time.
+    pub fn now(&self) -> Duration {
+        self.sim.now()
+    }
+
+    /// Runs for so long, in virtual time.
+    ///
+    /// # Panics
+    ///
+    /// When a callback does.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now().saturating_add(time);
+        while let Step::Did = self.step_before(end) {}
+        self.sim.advance_to(end);
+    }
+
+    /// Runs until `done` says so: asked before the first step and after each. What comes to a peer that is played by hand,
+    /// bytes or room to send, is a step of its own: so is each time that it may have something to do. `false` if `done`
+    /// never says so: nothing is left to happen, or an hour of virtual time has passed.
+    ///
+    /// # Panics
+    ///
+    /// When a callback does.
+    pub fn run_until(&mut self, mut done: impl FnMut(&mut Network) -> bool) -> bool {
+        let end = self.now().saturating_add(RUN_UNTIL_MAX);
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !matches!(self.step_before(end), Step::Did) {
+                // What `done` did itself may have set things going.
+                return self.is_runnable() && self.now() < end && self.run_until(done);
+            }
+        }
+    }
+
+    /// Runs until nothing is under way and no loop has anything to do but to wait for a timer.
+    ///
+    /// # Panics
+    ///
+    /// When a callback does.
+    pub fn run_until_rest(&mut self) {
+        while !self.is_at_rest() {
+            self.step();
+        }
+    }
+
+    /// Does one thing: turns one loop that has something to do, or moves the clock to what happens next, or nothing, where
+    /// something has come about for a peer that is played by hand. `false` if nothing is left that could happen.
+    ///
+    /// # Panics
+    ///
+    /// When a callback does.
+    pub fn step(&mut self) -> bool {
+        matches!(self.step_before(Duration::MAX), Step::Did)
+    }
+
+    fn step_before(&mut self, end: Duration) -> Step {
+        self.sim.settle();
+        self.attach_connected();
+        let ready: Vec<_> = (0..self.hosts.len()).filter(|&host| self.has_work(host)).collect();
+        let next = self.next_at();
+        // A loop that lags behind finds more of what has happened at once. A little: its deadlines are real ones.
+        let latest = end.min(self.now().saturating_add(LAG_MAX));
+        let lags = || next.is_some_and(|at| at <= latest) && self.sim.lags();
+        if !ready.is_empty() && !lags() {
+            let pick = if ready.len() > 1 { self.sim.below(ready.len()) } else { 0 };
+            self.turn(ready[pick]);
+        } else if self.sim.take_by_hand() {
+            // The test that plays that peer may have something to do about it, before any time passes.
+        } else {
+            match next {
+                Some(at) if at <= end => self.sim.advance_to(at),
+                Some(_) => return Step::End,
+                None if ready.is_empty() => return Step::Rest,
+                None => {}
+            }
+        }
+        // What has come to peers in this step is seen by the test after it.
+        self.sim.take_by_hand();
+        Step::Did
+    }
+
+    fn is_runnable(&self) -> bool {
+        (0..self.hosts.len()).any(|host| self.has_work(host)) || self.sim.next_at().is_some() || self.sim.has_by_hand()
+    }
+
+    /// Whether nothing is under way, and no loop has anything to do but to wait for a timer.
+    pub fn is_at_rest(&mut self) -> bool {
+        self.sim.settle();
+        self.attach_connected();
+        !self.is_runnable()
+    }
+
+    /// When anything happens that is not due yet.
+    fn next_at(&self) -> Option<Duration> {
+        let now = self.now();
+        let timers = self.hosts.iter().flatten().filter_map(EventLoop::time_to_next);
+        let timers = timers.filter(|time| !time.is_zero()).map(|time| now.saturating_add(time));
+        timers.chain(self.sim.next_at()).min()
+    }
+
+    fn has_work(&self, host: usize) -> bool {
+        let Some(event_loop) = &self.hosts[host] else { return false };
+        self.sim.is_ready(host) || event_loop.time_to_next() == Some(Duration::ZERO)
+    }
+
+    fn turn(&mut self, host: usize) {
+        let Some(event_loop) = &mut self.hosts[host] else { return };
+        // That there was a turn, and that it polled, brings nothing about.
+        let state = |event_loop: &EventLoop| {
+            let counters = event_loop.core.parts.counters;
+            (self.sim.progress(), Counters { turns: 0, polls: 0, ..counters })
+        };
+        let before = state(event_loop);
+        event_loop.turn(Some(Duration::ZERO)).expect("a simulated poller does not fail");
+        self.turns += 1;
+        let idle = if state(event_loop) == before { self.idle_turns[host] + 1 } else { 0 };
+        self.idle_turns[host] = idle;
+        self.idle_turns_most = self.idle_turns_most.max(idle);
+    }
+
+    fn attach_connected(&mut self) {
+        let mut index = 0;
+        while index < self.connects.len() {
+            let stream = &self.connects[index].stream;
+            let outcome = match (stream.peer_addr(), stream.take_error()) {
+                (_, Ok(Some(error)) | Err(error)) => Err(error),
+                (Ok(peer), Ok(None)) => Ok(peer),
+                (Err(_), Ok(None)) => {
+                    index += 1;
+                    continue;
+                }
+            };
+            let Connect { host, stream, protocol } = self.connects.remove(index);
+            let attached = outcome.and_then(|peer| self.attach(host, stream, peer, protocol));
+            self.failed_connects.extend(attached.err());
+        }
+    }
+
+    fn attach(
+        &mut self,
+        host: HostId,
+        stream: sys::Stream,
+        peer: Address,
+        protocol: Box<dyn Protocol>,
+    ) -> io::Result<()> {
+        let event_loop = self.hosts[host.0].as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        event_loop.core.parts.life.check_listens()?;
+        event_loop.core.parts.attach(held(stream, peer), protocol).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Faults;
+
+    #[test]
+    fn turns_that_bring_nothing_about_are_counted_until_one_does() {
+        let mut network = Network::new(0, Faults::none());
+        let host = network.host();
+        for _ in 0..5 {
+            network.turn(host.0);
+        }
+        assert_eq!(network.turns_without_progress_most(), 5);
+        network.context(host).call_later(Duration::ZERO, |_| ());
+        for _ in 0..5 {
+            network.turn(host.0);
+        }
+        assert_eq!(network.turns_without_progress_most(), 5);
+    }
+}
