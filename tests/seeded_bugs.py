@@ -47,6 +47,8 @@ JOINING = "src/event_loop/joining.rs"
 SERVER = "src/server/"
 FILTERING = LOOP + "filtering.rs"
 CHAIN = "src/filter/chain.rs"
+LINKS = "src/sys/sim/links.rs"
+CAPTURE = "src/sys/sim/capture.rs"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
 PROXY_FILTER = "src/proxy/filter.rs"
@@ -71,13 +73,25 @@ BUGS = [
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
     ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
+    ("kit", LINKS, "Some(line) => line.push_back(next),", "Some(_) => at = self.dispatch(next, at),"),
+    ("kit", LINKS, "                line.push_back(sending);\n                return not_before;", "                let _ = line;"),
+    ("kit", LINKS, "at += PIECE_APART;", "at += Duration::ZERO;"),
+    ("kit", LINKS, "way.free_at = way.free_at.max(now) + needs;", "way.free_at = now + needs;"),
+    ("kit", LINKS, "self.links.way_mut(from, to).cut = true;", "self.cut(from, to);"),
+    ("kit", LINKS, "sending.attempt += 1;", ""),
+    ("kit", LINKS, "for to in [sending.packet.target(), Some(sending.sender)]", "for to in [sending.packet.target()]"),
+    ("kit", CAPTURE, "let first = *sending.first.get_or_insert(next);", "let first = next;"),
+    ("kit", CAPTURE, "0 if protocol == UDP => u16::MAX,", "sum if protocol == UDP => !sum,"),
+    ("kit", CAPTURE, "u32::from(kind == PacketKind::End)", "0"),
+    ("kit", "src/sys/sim/rules.rs", "judged = Some((fate, rule.name.clone()));\n                break;",
+     "judged = Some((fate, rule.name.clone()));"),
     ("kit", "src/testing/network/running.rs", "} else if self.sim.take_by_hand() {", "} else if self.sim.take_by_hand() && false {"),
     ("kit", "src/sys/sim/by_hand.rs", "self.set_alarm(NO_BUFFERS, Alarm::Buffers(id));", ""),
     ("kit", "src/sys/sim/by_hand.rs", "Some(tcp) if !tcp.queue.bytes.is_empty() => self.to_feed.push_back(id),\n", ""),
     ("kit", "src/sys/sim/by_hand.rs", "self.ends |= !self.bytes.is_empty();\n", ""),
     ("kit", "src/sys/sim/tcp.rs", "if left && !self.is_registered(id) {", "if false {"),
     ("kit", "src/sys/sim/packet.rs", "!tcp.stalled && tcp.takes_until <= now", "!tcp.stalled"),
-    ("kit", "src/sys/sim/world.rs", "self.buffer_bytes * 1_000_000 /", "self.buffer_bytes * 1_000_000_000 /"),
+    ("kit", LINKS, "self.buffer_bytes * 1_000_000 /", "self.buffer_bytes * 1_000_000_000 /"),
     ("kit", "src/testing/peer.rs", "if self.queued() > 0 {\n            return 0;\n        }\n", ""),
     ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
      "self.core.flush_written_to();\n        self.core.deliver_losses();"),

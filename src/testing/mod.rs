@@ -175,11 +175,11 @@ mod seeds;
 
 pub use cuts::every_cut;
 pub use harness::Harness;
-pub use network::{HostId, Network, Unread};
+pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::seeds;
 
-pub use crate::sys::sim::Faults;
+pub use crate::sys::sim::{Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.
 #[doc(hidden)]
 pub use crate::sys::sim::Random;

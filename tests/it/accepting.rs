@@ -157,9 +157,23 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
     let mut context = event_loop.context();
     // Without IPv6 there is a clear error.
     let Ok(listener) = context.listen(any, |_, _| Some(Echo)) else { return };
-    let port = address_of(&mut context, listener).port();
-    let of_the_same_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    context.listen(of_the_same_port, |_, _| Some(Echo)).expect("the IPv4 port is another one");
+    // Somebody else may have this port in IPv4, as a client does whose port the system chose: then it is taken for std, too.
+    let mut both = |listener| {
+        let port = address_of(&mut context, listener).port();
+        let of_the_same_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let is_taken = TcpListener::bind(of_the_same_port).is_err();
+        let listens = context.listen(of_the_same_port, |_, _| Some(Echo));
+        (is_taken, listens, context.listen(any, |_, _| Some(Echo)).unwrap())
+    };
+    let mut next = listener;
+    loop {
+        let (is_taken, listens, another) = both(next);
+        match listens {
+            Ok(_) => break,
+            Err(error) => assert!(is_taken, "the IPv4 port is another one: {error}"),
+        }
+        next = another;
+    }
     // One that serves both, as std makes it where the system's default is so.
     let both = TcpListener::bind(any).unwrap();
     if SockRef::from(&both).only_v6().unwrap_or(true) {

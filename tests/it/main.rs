@@ -34,6 +34,8 @@ mod odd_sockets;
 #[cfg(unix)]
 mod options;
 #[cfg(feature = "testing")]
+mod packet_rules;
+#[cfg(feature = "testing")]
 mod peers;
 #[cfg(unix)]
 mod process;

@@ -13,7 +13,7 @@ use crate::sys::Readiness;
 
 pub(super) struct DatagramSocket {
     pub(super) local: SocketAddr,
-    remote: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
     received: VecDeque<(SocketAddr, Vec<u8>)>,
     received_bytes: usize,
     error: Option<Errno>,

@@ -5,31 +5,45 @@
 //! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
 
 mod by_hand;
+mod capture;
 mod datagram;
 mod errno;
 mod faults;
 mod handles;
+mod links;
 mod listener;
 mod packet;
 mod random;
+mod rules;
 mod tcp;
 mod world;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use self::errno::Errno;
 pub use self::faults::Faults;
 pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream};
 pub use self::random::Random;
+pub(crate) use self::rules::Judge;
+pub use self::rules::{Fate, Packet, PacketKind};
 pub(crate) use self::world::HostIndex;
 #[cfg(test)]
 use self::world::Socket;
 use self::world::{Kind, World};
-use super::memory::{self, lock, shared};
+use super::memory::{self, shared};
 
 type Shared = memory::Shared<World>;
+
+/// # Panics
+///
+/// When a rule for packets calls: it is asked in the middle of a call.
+fn lock(shared: &Shared) -> MutexGuard<'_, World> {
+    rules::refuse_in_a_rule();
+    memory::lock(shared)
+}
 
 /// A simulated network: what its hosts share.
 #[derive(Clone)]
@@ -136,6 +150,39 @@ impl Network {
 
     pub(crate) fn heal(&self, one: HostIndex, other: HostIndex) {
         lock(&self.0).heal(one, other);
+    }
+
+    pub(crate) fn cut_one_way(&self, from: HostIndex, to: HostIndex) {
+        lock(&self.0).cut_one_way(from, to);
+    }
+
+    pub(crate) fn set_loss(&self, from: HostIndex, to: HostIndex, permille: u32) {
+        lock(&self.0).set_loss(from, to, permille);
+    }
+
+    pub(crate) fn set_bandwidth(&self, from: HostIndex, to: HostIndex, bytes_per_second: Option<u64>) {
+        lock(&self.0).set_bandwidth(from, to, bytes_per_second);
+    }
+
+    pub(crate) fn add_rule(&self, name: &str, judge: Judge) -> u64 {
+        lock(&self.0).add_rule(name, judge)
+    }
+
+    pub(crate) fn remove_rule(&self, number: u64) {
+        // It is dropped without the lock, since it is the test's.
+        let _gone = lock(&self.0).remove_rule(number);
+    }
+
+    pub(crate) fn rule_hits(&self, number: u64) -> u64 {
+        lock(&self.0).rule_hits(number)
+    }
+
+    pub(crate) fn begin_capture(&self) {
+        lock(&self.0).capture.get_or_insert_with(capture::Capture::new);
+    }
+
+    pub(crate) fn captured(&self) -> Vec<u8> {
+        lock(&self.0).capture.as_ref().map(|capture| capture.file().to_vec()).unwrap_or_default()
     }
 
     pub(crate) fn set_latency(&self, one: HostIndex, other: HostIndex, low: Duration, high: Duration) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Errno;
+use super::rules::PacketKind;
 use super::tcp::{Phase, Tcp};
 use super::world::{HostIndex, Kind, Port, SocketId, World, is_meant};
 
@@ -70,6 +71,76 @@ impl Packet {
     pub(super) fn is_sent_again(&self) -> bool {
         use Packet::{Datagram, Refused, Reset, Syn, Unreachable};
         !matches!(self, Syn { .. } | Refused { .. } | Reset { .. } | Datagram { .. } | Unreachable { .. })
+    }
+
+    /// Whether its receiver has it acknowledged, so that a sender who hears nothing gives up in the end, or is itself what
+    /// such a sender waits for.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        use Packet::{Ack, Data, Fin, FinAck};
+        matches!(self, Data { .. } | Fin { .. } | Ack { .. } | FinAck { .. })
+    }
+
+    /// Which socket gives up where it does not arrive: its sender, or who waits for this answer.
+    pub(super) fn waits_for_it(&self, sender: SocketId) -> SocketId {
+        match self {
+            Packet::Ack { to, .. } | Packet::FinAck { to } | Packet::Window { to } => *to,
+            _ => sender,
+        }
+    }
+
+    /// Whether it stands in a row with others of its sender: none of them is seen before those that were sent earlier.
+    pub(super) fn keeps_order(&self) -> bool {
+        use Packet::{Data, Established, Fin, SynAck};
+        matches!(self, SynAck { .. } | Established { .. } | Data { .. } | Fin { .. })
+    }
+
+    /// The socket that it is for. None where the address decides that.
+    pub(super) fn target(&self) -> Option<SocketId> {
+        match *self {
+            Packet::Syn { .. } | Packet::Datagram { .. } => None,
+            Packet::SynAck { to, .. }
+            | Packet::Established { to }
+            | Packet::Refused { to }
+            | Packet::Data { to, .. }
+            | Packet::Ack { to, .. }
+            | Packet::Window { to }
+            | Packet::Fin { to, .. }
+            | Packet::FinAck { to }
+            | Packet::Reset { to }
+            | Packet::Unreachable { to } => Some(to),
+        }
+    }
+
+    pub(super) fn payload(&self) -> &[u8] {
+        match self {
+            Packet::Data { bytes, .. } | Packet::Datagram { bytes, .. } => bytes,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn kind(&self) -> PacketKind {
+        match self {
+            Packet::Syn { .. } => PacketKind::Connect,
+            Packet::SynAck { .. } => PacketKind::Accept,
+            Packet::Established { .. } => PacketKind::Connected,
+            Packet::Data { .. } => PacketKind::Data,
+            Packet::Ack { .. } | Packet::Window { .. } => PacketKind::Ack,
+            Packet::Fin { .. } => PacketKind::End,
+            Packet::FinAck { .. } => PacketKind::EndAck,
+            Packet::Refused { .. } | Packet::Reset { .. } => PacketKind::Reset,
+            Packet::Datagram { .. } => PacketKind::Datagram,
+            Packet::Unreachable { .. } => PacketKind::Unreachable,
+        }
+    }
+
+    /// What arrives where it does so twice, in nobody's memory. None where nobody would see that.
+    pub(super) fn copy(&self) -> Option<Packet> {
+        let mut copy = self.clone();
+        match &mut copy {
+            Packet::Datagram { sender: (_, held), .. } => *held = 0,
+            _ => return None,
+        }
+        Some(copy)
     }
 }
 
@@ -242,6 +313,9 @@ impl World {
         }
         let count = bytes.len();
         tcp.arrive(&bytes, urgent);
+        if let Some(capture) = &mut self.capture {
+            capture.arrived(to, count);
+        }
         self.note(format_args!("{count} bytes arrive at s{to}{}", if urgent { ", the last one urgent" } else { "" }));
         self.wake(to);
         let now = self.now;
@@ -274,6 +348,9 @@ impl World {
         tcp.fin_received = true;
         if tcp.fin_acknowledged {
             tcp.phase = Phase::Closed;
+        }
+        if let Some(capture) = &mut self.capture {
+            capture.arrived(to, 1);
         }
         self.note(format_args!("the end arrives at s{to}"));
         self.wake(to);
@@ -312,7 +389,7 @@ impl World {
     }
 
     /// Both halves of a socket are over, by an error. What had arrived stays readable; what was to be sent is gone.
-    fn fail(&mut self, id: SocketId, error: Errno) {
+    pub(super) fn fail(&mut self, id: SocketId, error: Errno) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.phase == Phase::Closed {
             return;

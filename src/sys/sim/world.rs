@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::capture::Capture;
 use super::datagram::DatagramSocket;
+use super::links::{Due, Links};
 use super::listener::ListenerSocket;
-use super::packet::{Alarm, Packet};
+use super::packet::Alarm;
+use super::rules::Rules;
 use super::tcp::Tcp;
 use super::{Faults, Random};
 use crate::CloseReason;
@@ -31,15 +34,17 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) faults: Faults,
     /// The size of kernel buffers, as the faults were when the network was made or they changed.
-    buffer_bytes: u64,
+    pub(super) buffer_bytes: u64,
     pub(super) hosts: Vec<Host>,
     pub(super) sockets: BTreeMap<SocketId, Socket>,
     next_socket: SocketId,
     pub(super) bound: BTreeMap<Port, SocketId>,
-    packets: BTreeMap<(Duration, u64), Packet>,
+    pub(super) due: BTreeMap<(Duration, u64), Due>,
     alarms: BTreeMap<(Duration, u64), Alarm>,
     next_sequence: u64,
-    links: BTreeMap<(HostIndex, HostIndex), Link>,
+    pub(super) links: Links,
+    pub(super) rules: Rules,
+    pub(super) capture: Option<Capture>,
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
     pub(super) losses: Vec<(HostIndex, usize, CloseReason)>,
@@ -96,21 +101,8 @@ pub(super) struct Registration {
     queued: bool,
 }
 
-/// What lies between two hosts.
-#[derive(Default)]
-struct Link {
-    cut: bool,
-    /// Set where it is not what the faults say.
-    latency: Option<(Duration, Duration)>,
-    /// What waits for the link to be healed, as senders send again what was not acknowledged.
-    held: Vec<(SocketId, Packet)>,
-}
-
 /// The ports that the system chooses from.
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
-
-/// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
-const GIVE_UP: Duration = Duration::from_secs(924);
 
 impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> World {
@@ -124,10 +116,12 @@ impl World {
             sockets: BTreeMap::new(),
             next_socket: 1,
             bound: BTreeMap::new(),
-            packets: BTreeMap::new(),
+            due: BTreeMap::new(),
             alarms: BTreeMap::new(),
             next_sequence: 0,
-            links: BTreeMap::new(),
+            links: Links::default(),
+            rules: Rules::default(),
+            capture: None,
             trace: Some(String::new()),
             losses: Vec::new(),
             #[cfg(test)]
@@ -335,7 +329,7 @@ impl World {
         while self.alarms.first_key_value().is_some_and(|(_, &alarm)| self.is_stale(alarm)) {
             self.alarms.pop_first();
         }
-        let packet = self.packets.first_key_value().map(|(&(at, _), _)| at);
+        let packet = self.due.first_key_value().map(|(&(at, _), _)| at);
         let alarm = self.alarms.first_key_value().map(|(&(at, _), _)| at);
         packet.into_iter().chain(alarm).min()
     }
@@ -343,7 +337,7 @@ impl World {
     /// Has everything happen that is due, what it causes at once included.
     pub(super) fn settle(&mut self) {
         loop {
-            if self.packets.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
+            if self.due.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
                 self.deliver_next();
             } else if self.alarms.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
                 let (_, alarm) = self.alarms.pop_first().expect("it was just seen");
@@ -355,8 +349,10 @@ impl World {
     }
 
     fn deliver_next(&mut self) {
-        if let Some((_, packet)) = self.packets.pop_first() {
-            self.deliver(packet);
+        match self.due.pop_first() {
+            Some((_, Due::Arrives(packet))) => self.deliver(packet),
+            Some((_, Due::Again(sending))) => self.send_again(sending),
+            None => {}
         }
     }
 
@@ -387,98 +383,9 @@ impl World {
         self.alarms.insert(key, alarm);
     }
 
-    fn sequence(&mut self) -> u64 {
+    pub(super) fn sequence(&mut self) -> u64 {
         self.next_sequence += 1;
         self.next_sequence
-    }
-
-    // Links.
-
-    /// Sends a packet from a socket, or from where it was, to another host. Returns when it arrives, if it does.
-    ///
-    /// `not_before`: packets of one connection keep their order.
-    pub(super) fn transmit(
-        &mut self,
-        sender: SocketId,
-        (from, to): (HostIndex, HostIndex),
-        not_before: Duration,
-        packet: Packet,
-    ) -> Duration {
-        let (mut low, mut high) = self.latency_of(&packet);
-        if let Some(link) = self.links.get_mut(&(from.min(to), from.max(to))) {
-            if link.cut {
-                let is_acknowledged = matches!(packet, Packet::Data { .. } | Packet::Fin { .. });
-                if packet.is_sent_again() {
-                    link.held.push((sender, packet));
-                }
-                if is_acknowledged {
-                    self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
-                }
-                return not_before;
-            }
-            (low, high) = link.latency.unwrap_or((low, high));
-        }
-        let latency = match high.is_zero() {
-            true => Duration::ZERO,
-            false => Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64)),
-        };
-        let at = not_before.max(self.now + latency);
-        let key = (at, self.sequence());
-        self.packets.insert(key, packet);
-        at
-    }
-
-    /// How long a packet is under way, as the faults have it. A round trip for each buffer full is what a connection takes.
-    fn latency_of(&self, packet: &Packet) -> (Duration, Duration) {
-        let Faults { latency_min, latency_max, bytes_per_second_min, .. } = self.faults;
-        if bytes_per_second_min == 0 || matches!(packet, Packet::Datagram { .. }) {
-            return (latency_min, latency_max);
-        }
-        let most = Duration::from_micros(self.buffer_bytes * 1_000_000 / (2 * bytes_per_second_min as u64));
-        (latency_min.min(most), latency_max.min(most))
-    }
-
-    pub(super) fn is_cut(&self, one: HostIndex, other: HostIndex) -> bool {
-        self.links.get(&(one.min(other), one.max(other))).is_some_and(|link| link.cut)
-    }
-
-    fn link(&mut self, one: HostIndex, other: HostIndex) -> &mut Link {
-        self.links.entry((one.min(other), one.max(other))).or_default()
-    }
-
-    pub(super) fn cut(&mut self, one: HostIndex, other: HostIndex) {
-        self.note(format_args!("the link of hosts {one} and {other} is cut"));
-        self.link(one, other).cut = true;
-    }
-
-    /// What was held goes out again, in its order, some while later: senders wait longer and longer.
-    pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
-        self.note(format_args!("the link of hosts {one} and {other} is healed"));
-        let link = self.link(one, other);
-        link.cut = false;
-        let held = std::mem::take(&mut link.held);
-        let at = self.now + Duration::from_millis(self.random.between(200, 2000));
-        for (_, packet) in held {
-            let key = (at, self.sequence());
-            self.packets.insert(key, packet);
-        }
-        self.delay_senders(one, other, at);
-    }
-
-    pub(super) fn set_latency(&mut self, one: HostIndex, other: HostIndex, low: Duration, high: Duration) {
-        self.note(format_args!("the link of hosts {one} and {other} takes {low:?} to {high:?}"));
-        self.link(one, other).latency = Some((low, high.max(low)));
-    }
-
-    /// Whether packets of a socket are still held; they are dropped then.
-    pub(super) fn drop_held(&mut self, sender: SocketId) -> bool {
-        let mut any = false;
-        for link in self.links.values_mut() {
-            let before = link.held.len();
-            link.held.retain(|&(of, _)| of != sender);
-            any |= link.held.len() < before;
-        }
-        any
     }
 }
 

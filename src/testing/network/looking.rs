@@ -36,6 +36,20 @@ impl Network {
         self.sim.trace()
     }
 
+    /// From now on all packets are kept, for [`captured`](Network::captured).
+    pub fn begin_capture(&mut self) {
+        self.sim.begin_capture();
+    }
+
+    /// Returns what was captured, as a file that tcpdump and Wireshark open (pcap): each packet when it went out, lost or
+    /// not. Its clock is the network's; its headers are made up, as are the numbers of its streams, which begin at 0. Empty
+    /// where nothing was asked for.
+    ///
+    /// A network whose test fails writes such a file by itself where the environment has `SWITCHBOARD_PCAP=FILE`.
+    pub fn captured(&self) -> Vec<u8> {
+        self.sim.captured()
+    }
+
     /// Puts a line of the test's own into the trace.
     pub fn note(&mut self, line: &str) {
         self.sim.note(format_args!("{line}"));

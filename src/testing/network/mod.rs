@@ -4,6 +4,8 @@ mod links;
 mod looking;
 mod running;
 
+pub use links::RuleId;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

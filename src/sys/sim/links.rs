@@ -1,0 +1,342 @@
+//! What lies between hosts: how long packets are under way, and which of them get lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::Errno;
+use super::Faults;
+use super::packet::{Alarm, Packet};
+use super::rules::Fate;
+use super::tcp::Phase;
+use super::world::{HostIndex, SocketId, World};
+
+/// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
+const GIVE_UP: Duration = Duration::from_secs(924);
+
+/// How long a sender waits before it sends again what was lost, at first; then twice as long, and so on.
+const SEND_AGAIN: Duration = Duration::from_millis(200);
+
+/// It waits no longer than this.
+const SEND_AGAIN_MAX: Duration = Duration::from_secs(120);
+
+/// What a packet's headers take, for how long a link needs for it.
+const HEADER_BYTES: u64 = 40;
+
+/// The pieces of a segment that is cut arrive so far apart: far enough for its receiver to see each.
+const PIECE_APART: Duration = Duration::from_micros(1);
+
+/// Is due at some time.
+#[derive(Clone, Debug)]
+pub(super) enum Due {
+    Arrives(Packet),
+    /// It was lost on its way, and its sender sends it again.
+    Again(Sending),
+}
+
+/// A packet that goes out.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    pub(super) sender: SocketId,
+    pub(super) from: HostIndex,
+    pub(super) to: HostIndex,
+    pub(super) packet: Packet,
+    /// How often it was lost before.
+    pub(super) attempt: u32,
+    /// How long ago that was for the first time, in sum.
+    waited: Duration,
+    /// The number of its first byte in its stream, once somebody has looked.
+    pub(super) first: Option<u32>,
+}
+
+/// What lies between two hosts.
+#[derive(Default)]
+struct Link {
+    /// From the lower to the higher host, and back.
+    ways: [Way; 2],
+    /// What waits for the link to be healed, as senders send again what was not acknowledged.
+    held: Vec<Sending>,
+}
+
+/// One of a link's two directions.
+#[derive(Default)]
+struct Way {
+    cut: bool,
+    /// Set where it is not what the faults say.
+    latency: Option<(Duration, Duration)>,
+    loss_permille: u32,
+    /// None is no bound.
+    bytes_per_second: Option<u64>,
+    /// When all is out that was sent before.
+    free_at: Duration,
+}
+
+/// All links, and what of a connection waits for a packet that was lost.
+#[derive(Default)]
+pub(super) struct Links {
+    pairs: BTreeMap<(HostIndex, HostIndex), Link>,
+    /// By sender: what it has sent behind what was lost, which nobody sees before that.
+    lines: BTreeMap<SocketId, VecDeque<Sending>>,
+}
+
+impl Links {
+    fn pair(&mut self, one: HostIndex, other: HostIndex) -> &mut Link {
+        self.pairs.entry((one.min(other), one.max(other))).or_default()
+    }
+
+    fn way(&self, from: HostIndex, to: HostIndex) -> Option<&Way> {
+        self.pairs.get(&(from.min(to), from.max(to))).map(|link| &link.ways[usize::from(from > to)])
+    }
+
+    fn way_mut(&mut self, from: HostIndex, to: HostIndex) -> &mut Way {
+        &mut self.pair(from, to).ways[usize::from(from > to)]
+    }
+}
+
+impl World {
+    // Sending.
+
+    /// Sends a packet from a socket, or from where it was, to another host. Returns when it arrives, if it does.
+    ///
+    /// `not_before`: packets of one connection keep their order.
+    pub(super) fn transmit(
+        &mut self,
+        sender: SocketId,
+        (from, to): (HostIndex, HostIndex),
+        not_before: Duration,
+        packet: Packet,
+    ) -> Duration {
+        let sending = Sending { sender, from, to, packet, attempt: 0, waited: Duration::ZERO, first: None };
+        if sending.packet.keeps_order() {
+            if let Some(line) = self.links.lines.get_mut(&sender) {
+                line.push_back(sending);
+                return not_before;
+            }
+        }
+        self.dispatch(sending, not_before)
+    }
+
+    fn dispatch(&mut self, mut sending: Sending, not_before: Duration) -> Duration {
+        let (from, to) = (sending.from, sending.to);
+        let (mut low, mut high) = self.latency_of(&sending.packet);
+        if let Some(way) = self.links.way(from, to) {
+            if way.cut {
+                self.hold(sending);
+                return not_before;
+            }
+            (low, high) = way.latency.unwrap_or((low, high));
+        }
+        self.record(&mut sending);
+        let loss_permille = self.links.way(from, to).map_or(0, |way| way.loss_permille);
+        let fate = match self.judge(&sending) {
+            Fate::Pass if self.random.hits(loss_permille) => {
+                self.note(format_args!("a packet of s{} to host {to} is lost", sending.sender));
+                Fate::Drop
+            }
+            fate => fate,
+        };
+        let latency = match high.is_zero() {
+            true => Duration::ZERO,
+            false => Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64)),
+        };
+        let out = self.leave_at(from, to, &sending.packet);
+        let at = not_before.max(out + latency);
+        match fate {
+            Fate::Pass => self.arrive_at(at, sending.packet),
+            Fate::Drop => {
+                self.drop_on_the_way(sending);
+                not_before
+            }
+            Fate::Delay(time) => self.arrive_at(at + time, sending.packet),
+            Fate::Duplicate => {
+                if let Some(copy) = sending.packet.copy() {
+                    self.record(&mut sending);
+                    self.arrive_at(at, copy);
+                }
+                self.arrive_at(at, sending.packet)
+            }
+            Fate::Split(bytes) => self.arrive_in_pieces(at, sending.packet, bytes.max(1)),
+            Fate::Reset => {
+                self.reset_between(&sending);
+                not_before
+            }
+        }
+    }
+
+    fn arrive_at(&mut self, at: Duration, packet: Packet) -> Duration {
+        let key = (at, self.sequence());
+        self.due.insert(key, Due::Arrives(packet));
+        at
+    }
+
+    fn arrive_in_pieces(&mut self, at: Duration, packet: Packet, most: usize) -> Duration {
+        let Packet::Data { to, from, bytes, urgent } = packet else { return self.arrive_at(at, packet) };
+        let mut at = at;
+        let pieces = bytes.len().div_ceil(most);
+        for (index, piece) in bytes.chunks(most).enumerate() {
+            let is_last = index + 1 == pieces;
+            at = self.arrive_at(at, Packet::Data { to, from, bytes: piece.to_vec(), urgent: urgent && is_last });
+            if !is_last {
+                at += PIECE_APART;
+            }
+        }
+        at
+    }
+
+    /// When a packet has left its host, where the way there has a bound.
+    fn leave_at(&mut self, from: HostIndex, to: HostIndex, packet: &Packet) -> Duration {
+        let now = self.now;
+        if self.links.way(from, to).is_none_or(|way| way.bytes_per_second.is_none()) {
+            return now;
+        }
+        let way = self.links.way_mut(from, to);
+        let rate = way.bytes_per_second.unwrap_or(u64::MAX).max(1);
+        let bytes = HEADER_BYTES + packet.payload().len() as u64;
+        let needs = Duration::from_nanos((u128::from(bytes) * 1_000_000_000 / u128::from(rate)) as u64);
+        way.free_at = way.free_at.max(now) + needs;
+        way.free_at
+    }
+
+    /// How long a packet is under way, as the faults have it. A round trip for each buffer full is what a connection takes.
+    fn latency_of(&self, packet: &Packet) -> (Duration, Duration) {
+        let Faults { latency_min, latency_max, bytes_per_second_min, .. } = self.faults;
+        if bytes_per_second_min == 0 || matches!(packet, Packet::Datagram { .. }) {
+            return (latency_min, latency_max);
+        }
+        let most = Duration::from_micros(self.buffer_bytes * 1_000_000 / (2 * bytes_per_second_min as u64));
+        (latency_min.min(most), latency_max.min(most))
+    }
+
+    // Losing.
+
+    /// Something between the hosts has lost a packet. Its sender sends it again, if that is how it is with such packets.
+    fn drop_on_the_way(&mut self, mut sending: Sending) {
+        if let Packet::Datagram { sender: (sender, held), .. } = sending.packet {
+            self.datagram_has_left(sender, held);
+        }
+        if !sending.packet.is_sent_again() {
+            return;
+        }
+        let wait = SEND_AGAIN.saturating_mul(1 << sending.attempt.min(16)).min(SEND_AGAIN_MAX);
+        sending.attempt += 1;
+        sending.waited += wait;
+        if sending.waited > GIVE_UP {
+            let sender = sending.packet.waits_for_it(sending.sender);
+            self.note(format_args!("s{sender} gives its peer up"));
+            self.links.lines.remove(&sender);
+            return self.fail(sender, Errno::TimedOut);
+        }
+        if sending.packet.keeps_order() {
+            self.links.lines.entry(sending.sender).or_default();
+        }
+        let key = (self.now + wait, self.sequence());
+        self.due.insert(key, Due::Again(sending));
+    }
+
+    /// Sends again what was lost. If that gets through, what waits behind it follows.
+    pub(super) fn send_again(&mut self, sending: Sending) {
+        let (sender, keeps_order) = (sending.sender, sending.packet.keeps_order());
+        let line = if keeps_order { self.links.lines.remove(&sender) } else { None };
+        if keeps_order && !self.is_tcp(sender, |tcp| tcp.phase != Phase::Closed) {
+            return;
+        }
+        let mut at = self.dispatch(sending, Duration::ZERO);
+        for next in line.into_iter().flatten() {
+            match self.links.lines.get_mut(&sender) {
+                // It was lost once more, or another one was.
+                Some(line) => line.push_back(next),
+                None => at = self.dispatch(next, at),
+            }
+        }
+        if let Some(tcp) = self.tcp(sender) {
+            tcp.last_arrival = tcp.last_arrival.max(at);
+        }
+    }
+
+    /// A connection is reset, for both its ends.
+    fn reset_between(&mut self, sending: &Sending) {
+        if let Packet::Datagram { sender: (sender, held), .. } = sending.packet {
+            return self.datagram_has_left(sender, held);
+        }
+        for to in [sending.packet.target(), Some(sending.sender)].into_iter().flatten() {
+            let key = (self.now, self.sequence());
+            self.due.insert(key, Due::Arrives(Packet::Reset { to }));
+        }
+    }
+
+    // Cutting.
+
+    pub(super) fn is_cut(&self, from: HostIndex, to: HostIndex) -> bool {
+        self.links.way(from, to).is_some_and(|way| way.cut)
+    }
+
+    /// Keeps a packet until its link is healed, if its sender would send it again until then.
+    fn hold(&mut self, sending: Sending) {
+        let waits = sending.packet.waits_for_it(sending.sender);
+        let is_acknowledged = sending.packet.is_acknowledged();
+        if sending.packet.is_sent_again() {
+            self.links.pair(sending.from, sending.to).held.push(sending);
+        }
+        if is_acknowledged {
+            self.set_alarm(GIVE_UP, Alarm::GiveUp(waits));
+        }
+    }
+
+    pub(super) fn cut(&mut self, one: HostIndex, other: HostIndex) {
+        self.note(format_args!("the link of hosts {one} and {other} is cut"));
+        for way in &mut self.links.pair(one, other).ways {
+            way.cut = true;
+        }
+    }
+
+    pub(super) fn cut_one_way(&mut self, from: HostIndex, to: HostIndex) {
+        self.note(format_args!("the link from host {from} to {to} is cut"));
+        self.links.way_mut(from, to).cut = true;
+    }
+
+    /// What was held goes out again, in its order, some while later: senders wait longer and longer.
+    pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
+        self.note(format_args!("the link of hosts {one} and {other} is healed"));
+        let link = self.links.pair(one, other);
+        for way in &mut link.ways {
+            way.cut = false;
+        }
+        let held = std::mem::take(&mut link.held);
+        let at = self.now + Duration::from_millis(self.random.between(200, 2000));
+        for mut sending in held {
+            self.record(&mut sending);
+            let key = (at, self.sequence());
+            self.due.insert(key, Due::Arrives(sending.packet));
+        }
+        self.delay_senders(one, other, at);
+    }
+
+    /// Whether packets that a socket waits to have acknowledged are still held; they are dropped then.
+    pub(super) fn drop_held(&mut self, waits: SocketId) -> bool {
+        let mut any = false;
+        for link in self.links.pairs.values_mut() {
+            let before = link.held.len();
+            link.held.retain(|sending| sending.packet.waits_for_it(sending.sender) != waits);
+            any |= link.held.len() < before;
+        }
+        any
+    }
+
+    // Numbers.
+
+    pub(super) fn set_latency(&mut self, one: HostIndex, other: HostIndex, low: Duration, high: Duration) {
+        self.note(format_args!("the link of hosts {one} and {other} takes {low:?} to {high:?}"));
+        for way in &mut self.links.pair(one, other).ways {
+            way.latency = Some((low, high.max(low)));
+        }
+    }
+
+    pub(super) fn set_loss(&mut self, from: HostIndex, to: HostIndex, permille: u32) {
+        self.note(format_args!("the link from host {from} to {to} loses {permille} packets in 1000"));
+        self.links.way_mut(from, to).loss_permille = permille;
+    }
+
+    pub(super) fn set_bandwidth(&mut self, from: HostIndex, to: HostIndex, bytes_per_second: Option<u64>) {
+        self.note(format_args!("the link from host {from} to {to} takes {bytes_per_second:?} bytes a second"));
+        self.links.way_mut(from, to).bytes_per_second = bytes_per_second;
+    }
+}
