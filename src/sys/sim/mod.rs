@@ -20,7 +20,7 @@ mod world;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::MutexGuard;
+use std::ops::DerefMut;
 use std::time::Duration;
 
 use self::errno::Errno;
@@ -40,7 +40,7 @@ type Shared = memory::Shared<World>;
 /// # Panics
 ///
 /// When a rule for packets calls: it is asked in the middle of a call.
-fn lock(shared: &Shared) -> MutexGuard<'_, World> {
+fn lock(shared: &Shared) -> impl DerefMut<Target = World> {
     rules::refuse_in_a_rule();
     memory::lock(shared)
 }
