@@ -37,9 +37,11 @@
 //!
 //! [`Network`] has several hosts, each with a loop of its own, and [`Peer`]s that a test plays by hand. A seed decides
 //! in which order the loops are turned, how long packets take, and which [`Faults`] happen when. Links are cut, healed
-//! and slowed; [`run_for`](Network::run_for) and [`run_until`](Network::run_until) let virtual time pass; the
+//! and slowed, lose packets and are narrow; [rules](Network::add_rule) say of a single packet what becomes of it;
+//! [`run_for`](Network::run_for) and [`run_until`](Network::run_until) let virtual time pass; the
 //! [`trace`](Network::trace) tells what happened, byte for byte the same for the same seed. [`seeds`] runs a test with
-//! many seeds, and prints how to replay the one that fails:
+//! many seeds, and prints how to replay the one that fails; [`seeds_with`] finds out with how few faults it still does.
+//! Replayed, it prints the trace, and `SWITCHBOARD_PCAP=FILE` has its packets written to a file for tcpdump and Wireshark.
 //!
 //! ```
 //! use switchboard::testing::{Faults, Network, seeds};
@@ -177,7 +179,7 @@ pub use cuts::every_cut;
 pub use harness::Harness;
 pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
-pub use seeds::seeds;
+pub use seeds::{seeds, seeds_with};
 
 pub use crate::sys::sim::{Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.

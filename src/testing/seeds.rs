@@ -1,7 +1,11 @@
-//! Many seeds, and the one that fails.
+//! Many seeds, how to run one of them again, and with how few faults it still fails.
 
+use std::any::Any;
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
+
+use super::Faults;
 
 /// How many seeds are run where nobody says.
 const SEEDS: u64 = 100;
@@ -9,27 +13,108 @@ const SEEDS: u64 = 100;
 /// Calls `test` with one seed after the other: 100 of them, `SWITCHBOARD_SEEDS=N` of them, or with
 /// `SWITCHBOARD_SEED=x` that one alone.
 ///
-/// Where `test` panics, the line is printed that runs this seed again.
+/// Where `test` panics, the line is printed that runs this seed again. A [`Network`](super::Network) prints its trace then
+/// when it is dropped, and writes its packets to the file that `SWITCHBOARD_PCAP` names, if it does.
 ///
 /// # Panics
 ///
 /// When `test` does, and when one of these variables is no number.
 pub fn seeds(mut test: impl FnMut(u64)) {
-    let seeds = match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
-        (Some(seed), _) => seed..=seed,
-        (None, Some(0)) => return,
-        (None, count) => 0..=count.unwrap_or(SEEDS) - 1,
-    };
-    for seed in seeds {
+    for seed in asked() {
         let replay = Replay(seed);
         test(seed);
         drop(replay);
     }
 }
 
+/// Calls `test` with one seed after the other, and these faults, as [`seeds`] does. Where it panics, it is called again with
+/// that seed and fewer faults, as long as it panics still; the line that is printed runs it with those that are left.
+///
+/// ```should_panic
+/// use switchboard::testing::{Faults, Network, seeds_with};
+/// # use switchboard::{Protocol, Transport};
+///
+/// struct OneAnswer;
+///
+/// impl Protocol for OneAnswer {
+///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+///         transport.write(b"ok"); // the bug: one answer for what came at once, and not for what was asked
+///         data.len()
+///     }
+/// }
+///
+/// seeds_with(Faults::all(), |seed, faults| {
+///     let mut network = Network::new(seed, faults);
+///     let server = network.host();
+///     let address = network.address(server, 7);
+///     network.context(server).listen(address, |_, _| Some(OneAnswer)).unwrap();
+///     let mut peer = network.peer(address);
+///     peer.queue(b"question");
+///     network.run_for(std::time::Duration::from_secs(60));
+///     assert_eq!(peer.read(), b"ok");
+/// });
+/// // seed 10 fails with these faults alone: buffer_bytes_min
+/// // SWITCHBOARD_SEED=10 SWITCHBOARD_FAULTS=buffer_bytes_min cargo test …
+/// ```
+///
+/// # Panics
+///
+/// When `test` does; when `SWITCHBOARD_SEED` or `SWITCHBOARD_SEEDS` is no number, or `SWITCHBOARD_FAULTS` names something
+/// else than [`Faults`] has.
+pub fn seeds_with(faults: Faults, mut test: impl FnMut(u64, Faults)) {
+    let faults = match env::var("SWITCHBOARD_FAULTS") {
+        Ok(names) => faults.only(&names.split(',').collect::<Vec<_>>()),
+        Err(_) => faults,
+    };
+    for seed in asked() {
+        if let Some((faults, panic)) = smallest(faults.clone(), |faults| test(seed, faults)) {
+            let names = faults.names().join(",");
+            let which = if names.is_empty() { "no faults at all" } else { &names.replace(',', ", ") };
+            eprintln!("seed {seed} fails with these faults alone: {which}");
+            eprintln!("{}", replay_line(seed, Some(&names)));
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// What a panic carries.
+type Panic = Box<dyn Any + Send>;
+
+/// The fewest faults with which `test` still panics, and how; nothing where it does not with those that are given.
+fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Panic)> {
+    let mut run = |faults: &Faults| catch_unwind(AssertUnwindSafe(|| test(faults.clone()))).err();
+    let mut panic = run(&faults)?;
+    let mut least = faults;
+    // One that could not go may go when another one is gone.
+    let mut goes_on = true;
+    while std::mem::take(&mut goes_on) {
+        for name in least.names() {
+            let fewer = least.without(name);
+            if let Some(of_fewer) = run(&fewer) {
+                (least, panic, goes_on) = (fewer, of_fewer, true);
+            }
+        }
+    }
+    Some((least, panic))
+}
+
+/// The seeds that are to be run.
+fn asked() -> impl Iterator<Item = u64> {
+    let (first, count) = match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
+        (Some(seed), _) => (seed, 1),
+        (None, count) => (0, count.unwrap_or(SEEDS)),
+    };
+    (0..count).map(move |index| first + index)
+}
+
 fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is {value:?}")))
+}
+
+/// Whether one seed alone is run, as somebody does who looks for a fault.
+pub(super) fn is_replayed() -> bool {
+    env::var_os("SWITCHBOARD_SEED").is_some()
 }
 
 /// Says how to run a seed again, if it is dropped by a panic.
@@ -38,19 +123,20 @@ struct Replay(u64);
 impl Drop for Replay {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("{}", replay_line(self.0));
+            eprintln!("{}", replay_line(self.0, None));
         }
     }
 }
 
-fn replay_line(seed: u64) -> String {
+fn replay_line(seed: u64, faults: Option<&str>) -> String {
     // The test harness names threads after their tests, and cargo tells which package is tested.
     let name = thread::current().name().unwrap_or_default().to_owned();
     let features = match env::var("CARGO_PKG_NAME") {
         Ok(package) if package == env!("CARGO_PKG_NAME") => " --all-features",
         _ => "",
     };
-    format!("SWITCHBOARD_SEED={seed} cargo test{features} {name}").trim_end().to_owned()
+    let faults = faults.map(|names| format!(" SWITCHBOARD_FAULTS={names}")).unwrap_or_default();
+    format!("SWITCHBOARD_SEED={seed}{faults} cargo test{features} {name}").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -61,7 +147,10 @@ mod tests {
     fn the_line_that_replays_a_seed_names_seed_and_test() {
         let line = "SWITCHBOARD_SEED=17 cargo test --all-features \
                     testing::seeds::tests::the_line_that_replays_a_seed_names_seed_and_test";
-        assert_eq!(replay_line(17), line);
+        assert_eq!(replay_line(17, None), line);
+        let line = "SWITCHBOARD_SEED=17 SWITCHBOARD_FAULTS=latency_max cargo test --all-features \
+                    testing::seeds::tests::the_line_that_replays_a_seed_names_seed_and_test";
+        assert_eq!(replay_line(17, Some("latency_max")), line);
     }
 
     #[test]
@@ -69,5 +158,30 @@ mod tests {
         let mut seen = Vec::new();
         seeds(|seed| seen.push(seed));
         assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+        let mut with_faults = Vec::new();
+        seeds_with(Faults::all(), |seed, _| with_faults.push(seed));
+        assert_eq!(with_faults, seen);
+    }
+
+    #[test]
+    fn kit_a_failure_is_made_smaller_by_fault_until_none_can_go() {
+        // It takes two of them, and a third one hides it: which may go only when the others have gone.
+        let fails = |faults: &Faults| {
+            let two = faults.tiny_segments_permille > 0 && faults.interrupted_permille > 0;
+            two && (faults.stalls_permille == 0 || faults.late_hints_permille > 0)
+        };
+        let (least, panic) = smallest(Faults::all(), |faults| assert!(!fails(&faults), "it fails")).unwrap();
+        assert_eq!(least.names(), ["tiny_segments_permille", "interrupted_permille"]);
+        assert_eq!(least.tiny_segments_permille, Faults::all().tiny_segments_permille);
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"it fails"));
+        let (least, _) = smallest(Faults::all(), |_| panic!("always")).unwrap();
+        assert_eq!(least, Faults::none());
+        assert!(smallest(Faults::all(), |_| ()).is_none());
+    }
+
+    #[test]
+    #[should_panic = "there is no fault \"latency\""]
+    fn kit_a_name_that_no_fault_has_is_refused() {
+        let _ = Faults::all().only(&["latency"]);
     }
 }

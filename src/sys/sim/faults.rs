@@ -36,6 +36,46 @@ macro_rules! faults {
                 Faults { $($name: $all,)* }
             }
 
+            /// Returns the names of those that differ from [`none`](Faults::none), in the order of the fields.
+            pub fn names(&self) -> Vec<&'static str> {
+                let none = Faults::none();
+                let differs = [$((stringify!($name), self.$name != none.$name),)*];
+                differs.iter().filter(|(_, differs)| *differs).map(|&(name, _)| name).collect()
+            }
+
+            /// Returns the others: what the field of this name is for does not happen.
+            ///
+            /// # Panics
+            ///
+            /// Where no field has this name.
+            #[must_use]
+            pub fn without(&self, name: &str) -> Faults {
+                let mut without = self.clone();
+                match name {
+                    $(stringify!($name) => without.$name = Faults::none().$name,)*
+                    _ => panic!("there is no fault {name:?}"),
+                }
+                without
+            }
+
+            /// Returns these alone, as they are here. An empty name stands for none.
+            ///
+            /// # Panics
+            ///
+            /// Where no field has such a name.
+            #[must_use]
+            pub fn only(&self, names: &[&str]) -> Faults {
+                let mut only = Faults::none();
+                for name in names {
+                    match *name {
+                        $(stringify!($name) => only.$name = self.$name.clone(),)*
+                        "" => {}
+                        _ => panic!("there is no fault {name:?}"),
+                    }
+                }
+                only
+            }
+
             $(
                 #[doc = concat!("Sets [`", stringify!($name), "`](Faults::", stringify!($name), ").")]
                 #[must_use]

@@ -9,9 +9,10 @@ pub use links::RuleId;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{DatagramPeer, Faults, Peer, PeerListener};
+use super::{DatagramPeer, Faults, Peer, PeerListener, seeds};
 use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
 use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, PanicPolicy, Protocol};
@@ -60,11 +61,18 @@ pub struct Unread {
     pub count: usize,
 }
 
+/// Where the packets of a network go whose test fails.
+const CAPTURE: &str = "SWITCHBOARD_PCAP";
+
 impl Network {
     /// Makes a network without hosts. The seed decides all that is left to chance.
     pub fn new(seed: u64, faults: Faults) -> Network {
+        let sim = sim::Network::new(seed, faults);
+        if std::env::var_os(CAPTURE).is_some() {
+            sim.begin_capture();
+        }
         Network {
-            sim: sim::Network::new(seed, faults),
+            sim,
             hosts: Vec::new(),
             outside: None,
             connects: Vec::new(),
@@ -233,6 +241,24 @@ impl Network {
             .attach(held(sys::Stream::Memory(Box::new(stream)), from), protocol)
             .expect("a slot is free");
         (id, peer)
+    }
+}
+
+/// Who looks for the reason of a failure is told what has happened.
+impl Drop for Network {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        if let Some(file) = std::env::var_os(CAPTURE) {
+            match std::fs::write(&file, self.captured()) {
+                Ok(()) => eprintln!("its packets are in {}", Path::new(&file).display()),
+                Err(error) => eprintln!("{}: {error}", Path::new(&file).display()),
+            }
+        }
+        if seeds::is_replayed() {
+            eprintln!("{}", self.trace());
+        }
     }
 }
 
