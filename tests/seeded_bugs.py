@@ -18,7 +18,7 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp" and "http" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+The rules "resp", "http" and "smtp" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
@@ -55,10 +55,12 @@ RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
 CHUNKS = "examples/http/chunks.rs"
 FETCHED = "companions/fetch/src/head.rs"
+TRUST = "companions/fetch/src/trust.rs"
+SMTP = "examples/smtp/session.rs"
 TLS = "companions/tls/src/"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -992,6 +994,15 @@ BUGS = [
     ("fetch", FETCHED, "vec![httparse::EMPTY_HEADER; lines]", "vec![httparse::EMPTY_HEADER; lines.min(128)]"),
     ("fetch", FETCHED, "searched.saturating_sub(2)", "*searched"),
     ("fetch", FETCHED, "format!(\"%{byte:02X}\")", "char::from(*byte).to_string()"),
+    ("fetch", TRUST, '("https", "http") => Err("it leaves https:"),', '("https", "http") => Ok(()),'),
+    ("fetch", TRUST, "if let Some(path) = &self.ca {", "if let Some(path) = self.ca.as_ref().filter(|_| false) {"),
+    ("fetch", TRUST, "ServerName::IpAddress(IpAddr::V4(*ip).into())", '"localhost".try_into().map_err(|_| ip.to_string())?'),
+    ("fetch", "companions/fetch/src/main.rs", "            let error = match reason {\n", "            let error = match reason {\n                CloseReason::Truncated => return self.end(transport),\n"),
+    ("smtp", SMTP, "Session { tls: Tls::Begun, errors: self.errors, ..Session::default() }",
+     "Session { tls: Tls::Begun, errors: self.errors, client: self.client.clone(), state: State::Ready }"),
+    ("smtp", SMTP, "Tls::Begun => \"503 5.5.1 TLS has begun already\".into(),", "Tls::Begun => Step::StartTls,"),
+    ("smtp", SMTP, "if self.tls == Tls::Offered {", "if self.tls != Tls::NotOffered {"),
+    ("smtp", "examples/smtp_server.rs", "Session::new(shared.starttls.is_some())", "Session::new(true)"),
     ("tls", TLS + "records.rs", "self.needed = whole.saturating_sub(taken);", ""),
     ("tls", TLS + "records.rs", "if encode(&mut message, flow.down()) {\n            break;\n        }", "encode(&mut message, flow.down());"),
     ("tls", TLS + "records.rs", "if !std::mem::replace(&mut self.is_ready, true) {", "if !std::mem::replace(&mut self.is_ready, true) || true {"),

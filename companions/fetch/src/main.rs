@@ -192,8 +192,7 @@ impl Answer {
         let location = head.location.as_deref().ok_or("a redirect to nowhere")?;
         let shown = escape(location.as_bytes());
         let url = fetch.url.borrow().join(location).map_err(|error| format!("a redirect to {shown}: {error}"))?;
-        may_follow(&fetch.url.borrow(), &url)
-            .map_err(|why| format!("a redirect to {shown} is not followed: {why}"))?;
+        may_follow(&fetch.url.borrow(), &url).map_err(|why| format!("a redirect to {shown} is not followed: {why}"))?;
         if fetch.redirects.get() == REDIRECTS_MAX {
             return Err(format!("more than {REDIRECTS_MAX} redirects"));
         }

@@ -25,7 +25,9 @@ impl Trust {
     /// Makes the TLS of connections to this host, whose certificate must have its name.
     pub(crate) fn filter(&self, host: &Host<&str>) -> Result<impl Fn() -> Tls + Send + Sync + use<>, String> {
         let name = match host {
-            Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|error| format!("{name}: {error}"))?,
+            Host::Domain(name) => {
+                ServerName::try_from((*name).to_owned()).map_err(|error| format!("{name}: {error}"))?
+            }
             Host::Ipv4(ip) => ServerName::IpAddress(IpAddr::V4(*ip).into()),
             Host::Ipv6(ip) => ServerName::IpAddress(IpAddr::V6(*ip).into()),
         };
