@@ -43,7 +43,7 @@ fn shared(config: Reloadable) -> Rc<Shared> {
     Rc::new(Shared { spool, writers, timeout: Duration::from_secs(300), starttls: Some(super::starttls(config)) })
 }
 
-/// What a client has heard: codes, how often STARTTLS was offered, and its end.
+/// What a client has heard: codes, whether STARTTLS was offered at each EHLO, and its end.
 #[derive(Default)]
 struct Heard {
     codes: Vec<String>,
@@ -85,24 +85,39 @@ impl LineHandler for Mailer {
     }
 }
 
+/// Has a client send a mail to a server on a network of all faults, and returns what it has heard.
+fn send(seed: u64, shared: &Rc<Shared>, config: &Arc<ClientConfig>) -> Heard {
+    let mut network = Network::new(seed, Faults::all());
+    let [server, client] = [(); 2].map(|()| network.host());
+    let address = network.address(server, 25);
+    let shared = shared.clone();
+    network.context(server).listen(address, move |_, _| Some(Client::protocol(&shared))).unwrap();
+    let heard = Rc::new(RefCell::new(Heard::default()));
+    let mailer = Mailer { config: config.clone(), heard: heard.clone(), offers: false };
+    let mailer = LineReceiver::new(mailer).line_ending(LineEnding::CrLf);
+    network.context(client).connect(address, mailer).unwrap();
+    assert!(network.run_until(|_| heard.borrow().lost.is_some()), "it is over");
+    heard.take()
+}
+
 #[test]
 fn a_mail_is_taken_over_starttls_whatever_the_network_does() {
     let (config, of_client) = configurations();
     seeds(|seed| {
-        let mut network = Network::new(seed, Faults::all());
-        let [server, client] = [(); 2].map(|()| network.host());
-        let address = network.address(server, 25);
-        let shared = shared(config.clone());
-        network.context(server).listen(address, move |_, _| Some(Client::protocol(&shared))).unwrap();
-        let heard = Rc::new(RefCell::new(Heard::default()));
-        let mailer = Mailer { config: of_client.clone(), heard: heard.clone(), offers: false };
-        let mailer = LineReceiver::new(mailer).line_ending(LineEnding::CrLf);
-        network.context(client).connect(address, mailer).unwrap();
-        assert!(network.run_until(|_| heard.borrow().lost.is_some()), "it is over");
-        let heard = heard.borrow();
+        let heard = send(seed, &shared(config.clone()), &of_client);
         assert_eq!((&*heard.codes, heard.lost.as_deref()), (&CODES.map(str::to_owned)[..], Some("closed by us")));
         assert_eq!(heard.offers, [true, false], "before TLS, and not behind it");
     });
+}
+
+#[test]
+fn a_certificate_that_was_renewed_is_the_one_that_starttls_shows() {
+    let [(config, before), (renewed, after)] = [(); 2].map(|()| configurations());
+    let shared = shared(config.clone());
+    let is_served = |of_client| send(0, &shared, of_client).codes.len() == CODES.len();
+    assert_eq!((is_served(&before), is_served(&after)), (true, false));
+    config.set(renewed.get());
+    assert_eq!((is_served(&before), is_served(&after)), (false, true));
 }
 
 #[test]
