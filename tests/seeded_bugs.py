@@ -64,6 +64,7 @@ EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server"}
 
 # (rule, file, the source, the bug)
 BUGS = [
+    ("guide", "src/guide/filters.md", ".filter(config.listen());", ".filter(config);"),
     ("guide", TABLE, "| `connect_ex` |", "| `connect_err` |"),
     ("guide", TABLE, "| `greeting_server`, `two_sockets_client` |", "| |"),
     ("guide", TABLE, "| `gethostname` | \u2014 | `names` | Not the loop's:", "| `gethostname` | \u2014 | `names` | Elsewhere:"),
