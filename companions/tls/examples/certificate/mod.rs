@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use switchboard::Context;
 use switchboard_tls::Reloadable;
 
-use super::support::{Failure, complain, say};
+use super::support::Failure;
 
 /// How the usage names the options.
 #[allow(dead_code)] // One has those of another program.
@@ -67,6 +67,7 @@ impl Certificate {
 
 #[cfg(unix)]
 fn reload_at_hangup(context: &mut Context<'_>, certificate: Certificate, config: Reloadable) -> std::io::Result<()> {
+    use super::support::{complain, say};
     use switchboard::signals::{Signal, add_signal_handler};
     let reload = move |_: &mut Context<'_>, _| match certificate.load() {
         Ok(loaded) => {
