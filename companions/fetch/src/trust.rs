@@ -24,14 +24,7 @@ impl Trust {
 
     /// Makes the TLS of connections to this host, whose certificate must have its name.
     pub(crate) fn filter(&self, host: &Host<&str>) -> Result<impl Fn() -> Tls + Send + Sync + use<>, String> {
-        let name = match host {
-            Host::Domain(name) => {
-                ServerName::try_from((*name).to_owned()).map_err(|error| format!("{name}: {error}"))?
-            }
-            Host::Ipv4(ip) => ServerName::IpAddress(IpAddr::V4(*ip).into()),
-            Host::Ipv6(ip) => ServerName::IpAddress(IpAddr::V6(*ip).into()),
-        };
-        Ok(switchboard_tls::connect(self.config()?, name))
+        Ok(switchboard_tls::connect(self.config()?, server_name(host)?))
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, String> {
@@ -63,6 +56,15 @@ impl Trust {
     }
 }
 
+/// What the certificate of this host is to name.
+fn server_name(host: &Host<&str>) -> Result<ServerName<'static>, String> {
+    match host {
+        Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|error| format!("{name}: {error}")),
+        Host::Ipv4(ip) => Ok(ServerName::IpAddress(IpAddr::V4(*ip).into())),
+        Host::Ipv6(ip) => Ok(ServerName::IpAddress(IpAddr::V6(*ip).into())),
+    }
+}
+
 /// Whether a redirect from one page to another is followed; if not, why.
 pub(crate) fn may_follow(from: &Url, to: &Url) -> Result<(), &'static str> {
     match (from.scheme(), to.scheme()) {
@@ -90,6 +92,22 @@ mod tests {
             ("http", "ftp", false),
         ] {
             assert_eq!(may_follow(&url(from), &url(to)).is_ok(), followed, "from {from} to {to}");
+        }
+    }
+
+    #[test]
+    fn fetch_has_the_host_of_the_url_checked_and_nothing_else() {
+        for (url, name) in [
+            ("https://Example.org:8443/", "example.org"),
+            ("https://192.0.2.1/", "192.0.2.1"),
+            ("https://0xc0000201/", "192.0.2.1"),
+            ("https://[2001:DB8::1]/", "2001:db8::1"),
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(server_name(&url.host().unwrap()).unwrap().to_str(), name);
+        }
+        for name in ["-.example", "a..example"] {
+            assert!(server_name(&Host::Domain(name)).is_err(), "{name}");
         }
     }
 
