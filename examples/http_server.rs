@@ -9,9 +9,9 @@
 //! connections of one address. A request that could be taken in two ways is refused, and then it hangs up.
 
 #[path = "support/bounds.rs"]
-mod bounds;
-mod http;
-mod support;
+pub(crate) mod bounds;
+pub(crate) mod http;
+pub(crate) mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,12 +24,12 @@ use switchboard::{EventLoop, Limits, Protocol, Timeout, Transport};
 /// From the first byte of a head to its last, and from there to the last one of the body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What one read brings and a head: so much is left where answers are not taken.
 const INPUT_BYTES_MAX: usize = 128 << 10;
 
-struct Client {
+pub(crate) struct Client {
     answers: Rc<RefCell<Answers>>,
     state: State,
     /// A request is incomplete, and has so long.
@@ -44,7 +44,7 @@ enum State {
 }
 
 impl Client {
-    fn new(answers: Rc<RefCell<Answers>>) -> Client {
+    pub(crate) fn new(answers: Rc<RefCell<Answers>>) -> Client {
         Client { answers, state: State::Head { searched: 0, empty: 0 }, is_timed: false }
     }
 
@@ -141,7 +141,7 @@ impl Protocol for Client {
     }
 }
 
-fn limits(bounds: &Bounds) -> Limits {
+pub(crate) fn limits(bounds: &Bounds) -> Limits {
     bounds.limits().with_input_bytes_max(INPUT_BYTES_MAX)
 }
 

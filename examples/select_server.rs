@@ -13,12 +13,13 @@
 //! It is written three times, to be read side by side: on bare mio (`select_server_mio`), on sources of the loop
 //! (`select_server_register`), and here, on `Protocol`. They print the same; what gets shorter is what the loop does.
 
-mod support;
+pub(crate) mod support;
 #[path = "support/transcript.rs"]
 mod transcript;
 
 use switchboard::{CloseReason, EventLoop, Protocol, Transport};
-use transcript::{Client, UNFINISHED_WAIT};
+pub(crate) use transcript::Client;
+use transcript::UNFINISHED_WAIT;
 
 /// The timer of a line that is not finished.
 const UNFINISHED: u16 = 0;

@@ -10,12 +10,12 @@
 //!
 //! A peer that says nothing for five minutes, or `--timeout SECONDS`, is told so and let go; so is one whose message takes
 //! longer than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages under way are taken, and
-//! everybody is told that the service ends.
+//! everybody is told that the service ends. `smtp_server_tls`, in `companions/tls`, is the same program with STARTTLS.
 
 #[path = "support/bounds.rs"]
 mod bounds;
-mod smtp;
-mod support;
+pub(crate) mod smtp;
+pub(crate) mod support;
 #[cfg(all(test, feature = "testing"))]
 #[path = "smtp/tests.rs"]
 mod tests;
@@ -27,34 +27,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bounds::Bounds;
-use smtp::{Session, Spool, Step, reply};
+use smtp::{Session, Spool, StartTls, Step, reply};
 use support::Failure;
 use switchboard::framing::{LineEnding, LineHandler, LineReceiver};
 use switchboard::workers::{WorkError, WorkerPool};
 use switchboard::{EventLoop, Limits, Listen, Timeout, Transport, WhenFull};
 
 const SILENCE: Duration = Duration::from_secs(300);
-const STORING: Duration = Duration::from_secs(30);
-const CONNECTIONS_MAX: usize = 500;
 
 /// The timer of a message.
 const MESSAGE: u16 = 0;
 
-struct Client {
+pub(crate) struct Client {
     session: Session,
     shared: Rc<Shared>,
 }
 
 /// What all clients have in common.
-struct Shared {
-    spool: Arc<Spool>,
-    writers: WorkerPool,
-    timeout: Duration,
+pub(crate) struct Shared {
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) writers: WorkerPool,
+    pub(crate) timeout: Duration,
+    /// `None`: STARTTLS is not offered.
+    pub(crate) starttls: Option<StartTls>,
 }
 
 impl Client {
-    fn protocol(shared: &Rc<Shared>) -> LineReceiver<Client> {
-        let client = Client { session: Session::default(), shared: shared.clone() };
+    pub(crate) fn protocol(shared: &Rc<Shared>) -> LineReceiver<Client> {
+        let client = Client { session: Session::new(shared.starttls.is_some()), shared: shared.clone() };
         LineReceiver::new(client).line_ending(LineEnding::CrLf)
     }
 
@@ -72,7 +72,14 @@ impl Client {
                 transport.cancel_timer(MESSAGE);
                 let spool = self.shared.spool.clone();
                 let store = move || spool.store(&message);
-                self.shared.writers.submit_for(transport, Some(STORING), store, Client::stored);
+                self.shared.writers.submit_for(transport, Some(smtp::STORING), store, Client::stored);
+            }
+            Step::StartTls => {
+                let Some(make) = &self.shared.starttls else { return };
+                transport.write(&reply(smtp::GO_AHEAD));
+                // Input behind the command is nobody's: the loop ends the connection.
+                transport.set_filter(make());
+                self.session = self.session.secured();
             }
         }
     }
@@ -129,27 +136,30 @@ impl LineHandler for Client {
 }
 
 fn main() -> Result<(), Failure> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    serve(EventLoop::new()?, std::env::args().skip(1).collect(), None)
+}
+
+/// Serves as the arguments say.
+pub(crate) fn serve(
+    mut event_loop: EventLoop,
+    mut arguments: Vec<String>,
+    starttls: Option<StartTls>,
+) -> Result<(), Failure> {
     let bounds = Bounds::take_from(&mut arguments, SILENCE)?;
     let threads: Option<usize> = bounds::take_number(&mut arguments, "--threads")?;
-    let maildir = match arguments.iter().position(|argument| argument == "--maildir") {
-        Some(place) if place + 1 < arguments.len() => arguments.drain(place..place + 2).nth(1),
-        _ => None,
-    };
-    let flags = ["--threads N", "--maildir FOLDER", "--timeout SECONDS", "--per-peer N"];
-    let address = support::listening_address_in(arguments, &flags)?;
+    let maildir = smtp::take_maildir(&mut arguments);
+    let address = support::listening_address_in(arguments, &smtp::FLAGS)?;
     let spool = Arc::new(Spool::new(maildir)?);
     if let Some(threads) = threads.and_then(NonZeroUsize::new) {
         return smtp::serve_by_threads(address, threads, spool, bounds.timeout);
     }
-    let writers = WorkerPool::new(NonZeroUsize::new(4).expect("it is not 0"), CONNECTIONS_MAX);
-    let shared = Rc::new(Shared { spool, writers, timeout: bounds.timeout });
+    let writers = WorkerPool::new(NonZeroUsize::new(4).expect("it is not 0"), smtp::CONNECTIONS_MAX);
     let limits = Limits::default()
         .with_read_idle_timeout(Some(bounds.timeout))
-        .with_connections_max(CONNECTIONS_MAX)
+        .with_connections_max(smtp::CONNECTIONS_MAX)
         .with_connections_per_peer_max(bounds.per_peer_max)
         .with_when_full(WhenFull::Refuse);
-    let mut event_loop = EventLoop::new()?;
+    let shared = Rc::new(Shared { spool, writers, timeout: bounds.timeout, starttls });
     let listen = Listen::at(address).limits(limits).refusal(smtp::TOO_MANY);
     let listener = event_loop.context().listen(listen, move |_, _| Some(Client::protocol(&shared)));
     let listener = listener.map_err(support::cannot_listen(address))?;

@@ -18,8 +18,8 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp" and "http" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
-those of the package in companions/fetch; "tls" for all of that in companions/tls.
+The rules "resp", "http" and "smtp" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
 """
@@ -58,13 +58,16 @@ RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
 CHUNKS = "examples/http/chunks.rs"
 FETCHED = "companions/fetch/src/head.rs"
+TRUST = "companions/fetch/src/trust.rs"
+SMTP = "examples/smtp/session.rs"
 TLS = "companions/tls/src/"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server"}
 
 # (rule, file, the source, the bug)
 BUGS = [
+    ("guide", "src/guide/filters.md", ".filter(config.listen());", ".filter(config);"),
     ("guide", TABLE, "| `connect_ex` |", "| `connect_err` |"),
     ("guide", TABLE, "| `greeting_server`, `two_sockets_client` |", "| |"),
     ("guide", TABLE, "| `gethostname` | \u2014 | `names` | Not the loop's:", "| `gethostname` | \u2014 | `names` | Elsewhere:"),
@@ -1007,6 +1010,19 @@ BUGS = [
     ("fetch", FETCHED, "vec![httparse::EMPTY_HEADER; lines]", "vec![httparse::EMPTY_HEADER; lines.min(128)]"),
     ("fetch", FETCHED, "searched.saturating_sub(2)", "*searched"),
     ("fetch", FETCHED, "format!(\"%{byte:02X}\")", "char::from(*byte).to_string()"),
+    ("fetch", TRUST, '("https", "http") => Err("it leaves https:"),', '("https", "http") => Ok(()),'),
+    ("fetch", TRUST, "if let Some(path) = &self.ca {", "if let Some(path) = self.ca.as_ref().filter(|_| false) {"),
+    ("fetch", TRUST, "Ok(ServerName::IpAddress(IpAddr::V4(*ip).into()))", '"localhost".try_into().map_err(|_| ip.to_string())'),
+    ("fetch", TRUST, "Ok(ServerName::IpAddress(IpAddr::V6(*ip).into()))", '"localhost".try_into().map_err(|_| ip.to_string())'),
+    ("fetch", "companions/fetch/src/main.rs", "            let error = match reason {\n", "            let error = match reason {\n                CloseReason::Truncated => return self.end(transport),\n"),
+    ("smtp", SMTP, "Session { tls: Tls::Begun, errors: self.errors, ..Session::default() }",
+     "Session { tls: Tls::Begun, errors: self.errors, client: self.client.clone(), state: State::Ready }"),
+    ("smtp", SMTP, "Tls::Begun => \"503 5.5.1 TLS has begun already\".into(),", "Tls::Begun => Step::StartTls,"),
+    ("smtp", SMTP, "if self.tls == Tls::Offered {", "if self.tls != Tls::NotOffered {"),
+    ("smtp", "examples/smtp_server.rs", "Session::new(shared.starttls.is_some())", "Session::new(true)"),
+    ("starttls", "companions/tls/examples/smtp_server_tls.rs", "Rc::new(move || Box::new(Tls::server(config.get())))",
+     "let config = config.get();\n    Rc::new(move || Box::new(Tls::server(config.clone())))"),
+    ("starttls", SMTP, "Tls::NotOffered => \"502 5.5.1 not offered\".into(),\n                Tls::Begun", "Tls::NotOffered | Tls::Offered => \"502 5.5.1 not offered\".into(),\n                Tls::Begun"),
     ("tls", TLS + "records.rs", "self.needed = whole.saturating_sub(taken);", ""),
     ("tls", TLS + "records.rs", "if encode(&mut message, flow.down()) {\n            break;\n        }", "encode(&mut message, flow.down());"),
     ("tls", TLS + "records.rs", "if !std::mem::replace(&mut self.is_ready, true) {", "if !std::mem::replace(&mut self.is_ready, true) || true {"),
@@ -1117,6 +1133,8 @@ def run(tree, target, rule, seeds, test):
         tests = ["--package", "fetch"]
     if rule == "tls":
         tests, names = ["--package", "switchboard-tls", "--test", "it"], "::"
+    if rule == "starttls":
+        tests, names = ["--package", "switchboard-tls", "--example", "smtp_server_tls"], "::"
     if rule == "model":  # The model checker's package; its build is release's, since it tries so much.
         tests = ["--release", "--package", "switchboard-model", "--lib"]
     if rule == "properties":
@@ -1182,7 +1200,7 @@ def stand():
                    if (ROOT / path).read_text().count(source) != 1]
     tests = "".join(path.read_text() for folder in ("src", "tests", "examples") for path in (ROOT / folder).rglob("*.rs")
                     if "target" not in path.parts)
-    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "tls", *EXAMPLES}
+    rules = {rule for rule, *_ in BUGS} - {"model", "fetch", "tls", "starttls", *EXAMPLES}
     out_of_date += [f"no test is named {rule}_…" for rule in sorted(rules) if f"fn {rule}_" not in tests]
     if table() not in (ROOT / "src/testing/mod.rs").read_text():
         out_of_date.append("the table in src/testing/mod.rs is not what --table prints")

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::support::{self, Failure};
 use super::{GRACE, GREETING, NOT_STORED, STORED, Session, Spool, Step, TOO_SLOW, reply};
-use crate::support::{self, Failure};
 use switchboard::server::{Request, Requests, SocketServer};
 
 pub(crate) fn serve_by_threads(
@@ -43,7 +43,8 @@ fn handle(request: &mut Request, spool: &Spool, timeout: Duration) -> Result<(),
             Err(error) => return Err(error.into()),
         };
         match step {
-            Step::Nothing => {}
+            // A handler's connection has no filters, so STARTTLS is not offered.
+            Step::Nothing | Step::StartTls => {}
             Step::Reply(text) => request.write_all(&reply(&text))?,
             Step::Close(text) => return Ok(request.write_all(&reply(text))?),
             Step::Store(message) => {

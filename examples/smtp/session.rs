@@ -1,4 +1,4 @@
-// What a mail server says to each line, without regard to how lines come (RFC 5321).
+// What a mail server says to each line, without regard to how lines come (RFC 5321, and RFC 3207 for STARTTLS).
 
 use std::borrow::Cow;
 use std::mem;
@@ -15,10 +15,14 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The least that a server must take.
 const RECIPIENTS_MAX: usize = 100;
 
+/// What EHLO is answered, behind the name.
+const EXTENSIONS: &str = "250-SIZE 1048576\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES";
+
 /// Who makes so many errors is no mail client.
 const ERRORS_MAX: usize = 20;
 
 pub(crate) const GREETING: &str = "220 localhost ESMTP";
+pub(crate) const GO_AHEAD: &str = "220 2.0.0 begin TLS";
 pub(crate) const TOO_MANY: &str = "421 4.3.2 too many connections\r\n";
 pub(crate) const CLOSING: &str = "421 4.3.2 the service ends";
 pub(crate) const TOO_SLOW: &str = "421 4.4.2 that takes too long";
@@ -28,9 +32,19 @@ pub(crate) const NOT_STORED: &str = "451 4.3.0 cannot store it now";
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     state: State,
+    tls: Tls,
     /// The name that the client gives itself.
     client: String,
     errors: usize,
+}
+
+/// Whether STARTTLS is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Tls {
+    #[default]
+    NotOffered,
+    Offered,
+    Begun,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +65,8 @@ pub(crate) struct Message {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
     pub(crate) text: Vec<u8>,
+    /// It came over TLS.
+    pub(crate) is_secure: bool,
     /// How long it is, kept or not.
     bytes: usize,
 }
@@ -65,6 +81,8 @@ pub(crate) enum Step {
     Close(&'static str),
     /// The reply is [`STORED`] or [`NOT_STORED`].
     Store(Message),
+    /// The reply is [`GO_AHEAD`]; TLS begins behind it, and then the session is [`Session::secured`].
+    StartTls,
 }
 
 impl From<&'static str> for Step {
@@ -74,6 +92,15 @@ impl From<&'static str> for Step {
 }
 
 impl Session {
+    pub(crate) fn new(offers_tls: bool) -> Session {
+        Session { tls: if offers_tls { Tls::Offered } else { Tls::NotOffered }, ..Session::default() }
+    }
+
+    /// The session over TLS: what was said before may be somebody else's, so it is forgotten, and EHLO is to come again.
+    pub(crate) fn secured(&self) -> Session {
+        Session { tls: Tls::Begun, errors: self.errors, ..Session::default() }
+    }
+
     pub(crate) fn line_bytes_max(&self) -> usize {
         if self.is_in_message() { TEXT_BYTES_MAX } else { COMMAND_BYTES_MAX }
     }
@@ -112,11 +139,17 @@ impl Session {
     fn command(&mut self, line: &str) -> Step {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match &*verb.to_ascii_uppercase() {
-            "EHLO" => self.hello(
-                rest,
-                "250-localhost\r\n250-SIZE 1048576\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES",
-            ),
-            "HELO" => self.hello(rest, "250 localhost"),
+            "EHLO" => {
+                let starttls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
+                self.hello(rest, format!("250-localhost\r\n{starttls}{EXTENSIONS}").into())
+            }
+            "HELO" => self.hello(rest, "250 localhost".into()),
+            "STARTTLS" => match self.tls {
+                Tls::NotOffered => "502 5.5.1 not offered".into(),
+                Tls::Begun => "503 5.5.1 TLS has begun already".into(),
+                Tls::Offered if rest.is_empty() => Step::StartTls,
+                Tls::Offered => "501 5.5.4 STARTTLS stands alone".into(),
+            },
             "MAIL" => self.mail(rest),
             "RCPT" => self.rcpt(rest),
             "DATA" => self.data(rest),
@@ -134,13 +167,13 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, client: &str, reply: &'static str) -> Step {
+    fn hello(&mut self, client: &str, reply: Cow<'static, str>) -> Step {
         if client.is_empty() || client.contains(' ') {
             return "501 5.5.4 give your name".into();
         }
         self.client = client.to_owned();
         self.state = State::Ready;
-        reply.into()
+        Step::Reply(reply)
     }
 
     fn mail(&mut self, rest: &str) -> Step {
@@ -162,7 +195,8 @@ impl Session {
                 _ => return "555 5.5.4 no such parameter".into(),
             }
         }
-        self.state = State::Mail(Message { client: self.client.clone(), from: from.to_owned(), ..Message::default() });
+        let (client, is_secure) = (self.client.clone(), self.tls == Tls::Begun);
+        self.state = State::Mail(Message { client, from: from.to_owned(), is_secure, ..Message::default() });
         "250 2.1.0 sender taken".into()
     }
 

@@ -7,9 +7,15 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use super::super::support::say;
 use super::session::Message;
-use crate::support::say;
 use switchboard::escape;
+
+/// Takes `--maildir FOLDER` out of the arguments.
+pub(crate) fn take_maildir(arguments: &mut Vec<String>) -> Option<String> {
+    let place = arguments.iter().position(|argument| argument == "--maildir")?;
+    if place + 1 < arguments.len() { arguments.drain(place..place + 2).nth(1) } else { None }
+}
 
 pub(crate) struct Spool {
     /// `None`: mail is told, and forgotten.
@@ -28,7 +34,7 @@ impl Spool {
 
     /// Once this returns, the message outlives a crash. It blocks.
     pub(crate) fn store(&self, message: &Message) -> io::Result<()> {
-        let Message { client, from, to, text, .. } = message;
+        let Message { client, from, to, text, is_secure, .. } = message;
         if let Some(folder) = &self.folder {
             let now = SystemTime::now();
             let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -37,7 +43,8 @@ impl Spool {
             let unfinished = folder.join("tmp").join(&name);
             let date = httpdate::fmt_http_date(now).replace("GMT", "+0000");
             let mut file = File::create_new(&unfinished)?;
-            write!(file, "Return-Path: <{from}>\r\nReceived: from {client} by localhost with ESMTP; {date}\r\n")?;
+            let protocol = if *is_secure { "ESMTPS" } else { "ESMTP" };
+            write!(file, "Return-Path: <{from}>\r\nReceived: from {client} by localhost with {protocol}; {date}\r\n")?;
             file.write_all(text)?;
             file.sync_all()?;
             fs::rename(unfinished, folder.join("new").join(name))?;

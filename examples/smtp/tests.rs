@@ -5,15 +5,50 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Client, SILENCE, Shared, Spool};
+use super::{Client, SILENCE, Shared, Spool, StartTls};
+use switchboard::filter::{Filter, Flow};
 use switchboard::testing::{Faults, Harness, Network, every_cut, seeds};
 use switchboard::workers::WorkerPool;
 
 const MAIL: &[u8] = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhello\r\n..\r\n.\r\nQUIT\r\n";
 
 fn shared() -> Rc<Shared> {
+    sharing(None)
+}
+
+fn sharing(starttls: Option<StartTls>) -> Rc<Shared> {
     let spool = Arc::new(Spool::new(None).unwrap());
-    Rc::new(Shared { spool, writers: WorkerPool::new(NonZeroUsize::MIN, 100), timeout: SILENCE })
+    Rc::new(Shared { spool, writers: WorkerPool::new(NonZeroUsize::MIN, 100), timeout: SILENCE, starttls })
+}
+
+/// Stands for TLS: all bits are turned, once a byte has come from the other side.
+#[derive(Default)]
+struct Turned(bool);
+
+fn turned(data: &[u8]) -> Vec<u8> {
+    data.iter().map(|byte| !byte).collect()
+}
+
+impl Filter for Turned {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        if !self.0 {
+            self.0 = true;
+            flow.set_ready();
+            return 1;
+        }
+        let count = data.len().min(flow.up_room());
+        flow.up().push(&turned(&data[..count]));
+        count
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(&turned(data));
+        data.len()
+    }
+}
+
+fn offering() -> Rc<Shared> {
+    sharing(Some(Rc::new(|| Box::new(Turned::default()))))
 }
 
 /// The codes of replies, without those lines of a reply that others follow.
@@ -30,6 +65,52 @@ fn smtp_a_session_is_answered_however_it_is_cut() {
         pieces.iter().for_each(|piece| harness.feed(piece));
         assert_eq!(codes(&harness.take_written()), ["220", "250", "250", "250", "354", "250", "221"]);
     });
+}
+
+#[test]
+fn smtp_starttls_is_offered_where_it_can_be_done_and_once() {
+    let lines = |harness: &mut Harness| String::from_utf8(harness.take_written()).unwrap();
+    let mut without = Harness::new(Client::protocol(&shared()));
+    without.feed(b"EHLO x\r\nSTARTTLS\r\nNOOP\r\n");
+    let said = lines(&mut without);
+    assert!(
+        !said.contains("STARTTLS") && said.contains("\r\n502 ") && said.ends_with("250 2.0.0 nothing done\r\n"),
+        "{said}"
+    );
+
+    let mut harness = Harness::new(Client::protocol(&offering()));
+    harness.feed(b"EHLO x\r\nSTARTTLS now\r\n");
+    let said = lines(&mut harness);
+    assert!(said.contains("250-STARTTLS\r\n") && said.contains("\r\n501 "), "{said}");
+    harness.feed(b"StartTLS\r\n");
+    assert_eq!(lines(&mut harness), "220 2.0.0 begin TLS\r\n");
+    harness.feed(&[b"!".to_vec(), turned(b"EHLO x\r\nSTARTTLS\r\n")].concat());
+    let said = String::from_utf8(turned(&harness.take_written())).unwrap();
+    assert!(said.starts_with("250-localhost\r\n250-SIZE ") && said.contains("\r\n503 "), "{said}");
+}
+
+#[test]
+fn smtp_starttls_forgets_what_was_said_before_it_however_it_is_cut() {
+    let shared = offering();
+    every_cut(b"EHLO x\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\n", |before| {
+        let mut harness = Harness::new(Client::protocol(&shared));
+        before.iter().for_each(|piece| harness.feed(piece));
+        assert_eq!(codes(&harness.take_written()), ["220", "250", "250", "220"]);
+        harness.feed(&[b"!".to_vec(), turned(b"RCPT TO:<c@d>\r\nMAIL FROM:<a@b>\r\n")].concat());
+        assert_eq!(codes(&turned(&harness.take_written())), ["503", "503"], "who says so is not known yet");
+        harness.feed(&turned(MAIL));
+        let codes = codes(&turned(&harness.take_written()));
+        assert_eq!(codes, ["250", "250", "250", "354", "250", "221"], "nothing of it stands");
+    });
+}
+
+#[test]
+fn smtp_what_comes_behind_starttls_in_the_clear_is_not_obeyed() {
+    let mut harness = Harness::new(Client::protocol(&offering()));
+    harness.feed(b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\n");
+    let lost = harness.lost().expect("the connection is over").to_string();
+    assert!(lost.contains("bytes came before a filter had begun"), "{lost}");
+    assert_eq!(codes(&harness.take_written()), ["220"], "what was not sent is dropped");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use switchboard::escape;
 
-use crate::support::say;
+use super::support::say;
 
 /// How long an unfinished line waits for its end.
 pub(crate) const UNFINISHED_WAIT: Duration = Duration::from_millis(200);

@@ -48,6 +48,7 @@ pub(crate) fn programs() -> Vec<(String, String)> {
         let name = match parts[..] {
             ["examples", name] => name.strip_suffix(".rs")?.to_owned(),
             ["companions", name, "src", "main.rs"] => name.to_owned(),
+            ["companions", _, "examples", name] => name.strip_suffix(".rs")?.to_owned(),
             _ => return None,
         };
         Some((name, file))
@@ -239,9 +240,15 @@ fn every_example_is_in_the_readme_and_says_how_to_run_it() {
     let readme = read("README.md");
     for (name, file) in programs() {
         assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in the README's table");
-        let kind = if file.starts_with("examples/") { "example" } else { "package" };
+        let how = match file.split('/').collect::<Vec<_>>()[..] {
+            ["examples", _] => format!("cargo run --example {name}"),
+            ["companions", package, "examples", _] => {
+                format!("cargo run --package switchboard-{package} --example {name}")
+            }
+            _ => format!("cargo run --package {name}"),
+        };
         let text = read(&file);
-        assert!(text.starts_with("//! ") && text.contains(&format!("cargo run --{kind} {name}")), "{file}");
+        assert!(text.starts_with("//! ") && text.contains(&how), "{file}");
     }
 }
 
@@ -287,6 +294,17 @@ fn guide_every_example_is_run_against_a_real_peer_by_ci() {
     for name in programs().into_iter().map(|(name, _)| name).chain(programs_from_outside()) {
         assert!(run.contains(&format!("\"{name}\"")), "no script of tests/real that CI runs starts {name}");
     }
+}
+
+#[test]
+fn guide_the_line_that_puts_tls_in_is_that_of_the_example() {
+    if is_packed() {
+        return;
+    }
+    let page = read("src/guide/filters.md");
+    let line = page.split("```text\n").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    let example = read("companions/tls/examples/select_server_tls.rs");
+    assert!(example.contains(line), "the example has no line {line:?}");
 }
 
 /// How many conditions of compilation the system has. The number may only fall: one more is worth a second thought.

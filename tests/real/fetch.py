@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import socketserver
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ import urllib.parse
 import urllib.request
 
 import harness
+from certificates import make_ec_certificate, server_context
 from harness import WAIT_S, Checks, require
 
 LIMIT_S = 300
@@ -61,17 +63,20 @@ def fails(pattern, *arguments, partial=None, first_to_fail=None):
     require(partial is None or got == partial, f"{got[:60]!r} on stdout")
 
 
-def same_as_others(url):
+def same_as_others(url, ca=None):
     """What curl and urllib get, we get; on stdout and in a file."""
-    curl = subprocess.run(["curl", "--silent", "--fail", "--location", "--noproxy", "*", url], capture_output=True,
+    trusting = ["--cacert", ca] if ca else []
+    curl = subprocess.run(["curl", "--silent", "--fail", "--location", "--noproxy", "*", *trusting, url], capture_output=True,
                           timeout=WAIT_S, check=True).stdout
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(
+        context=ssl.create_default_context(cafile=ca)))
+    trusting = [f"--ca={ca}"] if ca else []
     with opener.open(url, timeout=WAIT_S) as answer:
         require(answer.read() == curl, "curl and urllib disagree")
-    gives(curl, url)
+    gives(curl, *trusting, url)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "saved")
-        gives(b"", url, path)
+        gives(b"", *trusting, url, path)
         with open(path, "rb") as file:
             require(file.read() == curl, "another file")
         umask = os.umask(0)
@@ -98,17 +103,33 @@ def site():
 
 
 @contextlib.contextmanager
-def python_server(folder):
+def python_server(folder, files=None):
+    """With the files of a certificate it speaks TLS: each connection in the thread that serves it, and in no other."""
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
     handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with (over_tls(files) if files else http.server.ThreadingHTTPServer)(("127.0.0.1", 0), handler) as server:
         server.handle_error = lambda *_: None  # Who has read enough hangs up.
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield "http://127.0.0.1:%d" % server.server_address[1]
+        yield f"{'https' if files else 'http'}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+def over_tls(files):
+    """A class of servers that show this certificate, and say the end of what they send."""
+    context = server_context(files)
+
+    class Server(http.server.ThreadingHTTPServer):
+        def finish_request(self, request, client_address):
+            request.settimeout(WAIT_S)
+            with context.wrap_socket(request, server_side=True) as connection:
+                super().finish_request(connection, client_address)
+                with contextlib.suppress(OSError):  # Some do not wait for it.
+                    connection.unwrap()
+
+    return Server
 
 
 NGINX = """
@@ -119,7 +140,7 @@ http {{
   client_body_temp_path {scratch}/a; proxy_temp_path {scratch}/b; fastcgi_temp_path {scratch}/c;
   uwsgi_temp_path {scratch}/d; scgi_temp_path {scratch}/e;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{secure};
     location /moved {{ return 302 /sub/page.html; }}
     location /away {{ return 301 file:///etc/hostname; }}
     location = /sub {{ return 308 http://$host:$server_port/sub/page.html; }}
@@ -131,13 +152,14 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder):
+def nginx(folder, files=None):
     with tempfile.TemporaryDirectory() as scratch:
         with socket.create_server(("127.0.0.1", 0)) as chosen:
             port = chosen.getsockname()[1]
         path = os.path.join(scratch, "nginx.conf")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(NGINX.format(scratch=scratch, folder=folder, port=port))
+            secure = " ssl; ssl_certificate {cert}; ssl_certificate_key {key}".format(**files) if files else ""
+            file.write(NGINX.format(scratch=scratch, folder=folder, port=port, secure=secure))
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         server = harness.start([program, "-p", scratch, "-c", path], stderr=subprocess.PIPE)
         deadline = time.monotonic() + WAIT_S
@@ -150,27 +172,34 @@ def nginx(folder):
                     raise harness.Failed(f"nginx does not listen: {server.stderr.read()}") from None
                 time.sleep(harness.POLL_S)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"{'https' if files else 'http'}://127.0.0.1:{port}"
         finally:
             require(harness.end(server, signal.SIGTERM) == 0, "nginx ended otherwise")
             server.stderr.close()
 
 
 class Scripted(socketserver.ThreadingTCPServer):
-    """Answers each path as it is told: with bytes, or by a function that is given the connection and the server."""
+    """Answers each path as it is told: with bytes, or by a function that is given the connection and the server. With the
+    files of a certificate it speaks TLS, and says no end of its own.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, answers=None):
+    def __init__(self, answers=None, files=None):
         self.answers = answers or {}
+        self.context = server_context(files) if files else None
         self.requests = []
         self.released = threading.Event()
         super().__init__(("127.0.0.1", 0), None)
-        self.url = "http://127.0.0.1:%d" % self.server_address[1]
+        self.url = f"{'https' if files else 'http'}://127.0.0.1:{self.server_address[1]}"
 
     def finish_request(self, request, client_address):
         request.settimeout(WAIT_S)
+        with contextlib.suppress(OSError):  # A client that does not trust it leaves, and one of the other kind too.
+            self.answer(self.context.wrap_socket(request, server_side=True) if self.context else request)
+
+    def answer(self, request):
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -263,7 +292,70 @@ def nginx_chunks_and_redirects():
         same_as_others(f"{base}/chunked")
         same_as_others(f"{base}/moved")
         same_as_others(f"{base}/sub")
-        fails(r"a redirect to file:///etc/hostname is not followed: only http: is", f"{base}/away", partial=b"")
+        fails(r"a redirect to file:///etc/hostname is not followed: only http: and https: are", f"{base}/away", partial=b"")
+
+
+def fetches_over_tls(server):
+    with site() as folder, tempfile.TemporaryDirectory() as secrets:
+        files = make_ec_certificate(secrets, "IP:127.0.0.1")
+        with server(folder, files) as base:
+            names = ("big.bin", "empty", "sub/page.html", "two%20words")
+            found = [same_as_others(f"{base}/{name}", files["cert"]) for name in names]
+            fails(r".*invalid peer certificate: .*", f"{base}/big.bin", partial=b"")
+            fails(r".*invalid peer certificate: .*", f"--ca={files['cert']}", base.replace("127.0.0.1", "localhost"), partial=b"")
+            environment = {**os.environ, "SSL_CERT_FILE": files["cert"]}
+            code, got, complaint = run(f"{base}/big.bin", env=environment)
+            require((code, got) == (0, BIG), f"not trusted as the system's: {complaint}")
+            return ", ".join(found)
+
+
+def speaks_no_tls():
+    """The URL of a server that answers one client, whatever it says, in the clear."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        with listener, listener.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    threading.Thread(target=answer, daemon=True).start()
+    return "https://127.0.0.1:%d/" % listener.getsockname()[1]
+
+
+def what_is_cut_off_over_tls():
+    """A page of unknown length needs close_notify; one whose length is known is whole without; and half of it never is."""
+    def said(connection, _):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nwhole")
+        connection.unwrap()
+
+    def half(connection, _):
+        connection.sendall(with_length(b"half", length=8))
+        connection.unwrap()
+
+    def cut(data):
+        """Its end of the stream, and no close_notify before it."""
+        def send(connection, _):
+            connection.sendall(data)
+            socket.socket.shutdown(connection, socket.SHUT_WR)
+        return send
+
+    answers = {"/said": said, "/half": half, "/length": cut(with_length(b"whole")), "/chunks": cut(CHUNKED),
+               "/cut": cut(b"HTTP/1.1 200 OK\r\n\r\nhalf"), "/none": cut(b""), "/away": redirect_to("http://127.0.0.1:1/"),
+               "/on": redirect_to("/length")}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as secrets:
+        files = make_ec_certificate(secrets, "IP:127.0.0.1")
+        trusting, path = f"--ca={files['cert']}", os.path.join(folder, "x")
+        with Scripted(answers, files) as server, Scripted({"/to": redirect_to(f"{server.url}/on")}) as plain:
+            gives(b"whole", trusting, f"{server.url}/said")
+            gives(b"whole", trusting, f"{server.url}/length")
+            gives(CHUNKED_BODY, trusting, f"{server.url}/chunks")
+            gives(b"whole", trusting, f"{plain.url}/to")
+            fails("the server hung up in the middle, after 4 bytes", trusting, f"{server.url}/half", path)
+            fails("cut off before the end that it has to have", trusting, f"{server.url}/cut", path)
+            fails("cut off before the end that it has to have", trusting, f"{server.url}/none", path)
+            fails("a redirect to http://127.0.0.1:1/ is not followed: it leaves https:", trusting, f"{server.url}/away", path)
+        fails(".*the handshake failed: .*", speaks_no_tls(), path)
+        require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
 
 
 def reads_files():
@@ -530,7 +622,6 @@ def redirects():
     answers = {
         "/loop": redirect_to("/loop"),
         "/file": redirect_to("file:///etc/hostname"),
-        "/https": redirect_to("https://example.com/"),
         "/relative/a": redirect_to("../b?c=d#e", 303),
         "/b?c=d": redirect_to("//{}/end", 307),
         "/end": with_length(b"there"),
@@ -544,8 +635,7 @@ def redirects():
         answers["/b?c=d"] = answers["/b?c=d"].replace(b"{}", server.url.removeprefix("http://").encode())
         fails("more than 10 redirects", f"{server.url}/loop", partial=b"")
         require(len(server.requests) == 11, f"{len(server.requests)} requests")
-        fails("a redirect to file:///etc/hostname is not followed: only http: is", f"{server.url}/file", partial=b"")
-        fails("a redirect to https://example.com/ is not followed: only http: is", f"{server.url}/https")
+        fails("a redirect to file:///etc/hostname is not followed: only http: and https: are", f"{server.url}/file", partial=b"")
         fails("a redirect to nowhere", f"{server.url}/nowhere")
         fails(r"a redirect to http://\[bad: .*", f"{server.url}/bad")
         fails(r"(a redirect to file:///\\x1b\[2J is not followed.*|the head of the answer is malformed.*)", f"{server.url}/odd")
@@ -569,9 +659,10 @@ def refusals():
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         fails(r"cannot connect: .*refused.*", "http://127.0.0.1:%d/" % nobody.getsockname()[1])
-    fails(r"https: is not supported.*", "https://localhost/")
+    fails(r"ftp: is not supported, only http:, https: and file:", "ftp://localhost/")
+    fails(r"cannot read \"/no/such.pem\": .*", "--ca=/no/such.pem", "https://localhost/")
     fails(r"a URL with a user's name is not supported", "http://me:pass@localhost/")
-    for arguments in ([], ["nonsense"], ["http://x/", "a", "b"], ["--what", "http://x/"], ["--timeout=-1", "http://x/"],
+    for arguments in ([], ["nonsense"], ["--ca", "https://x/"], ["http://x/", "a", "b"], ["--what", "http://x/"], ["--timeout=-1", "http://x/"],
                       ["--max-bytes=x", "http://x/"]):
         fails(r".*(usage: |is no URL).*", *arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -707,6 +798,9 @@ def main():
     checks.run("as curl and urllib, from Python's http.server", fetches_from, python_server)
     checks.run("as curl and urllib, from nginx", fetches_from, nginx)
     checks.run("nginx, chunked and with redirects", nginx_chunks_and_redirects)
+    checks.run("https, as curl and urllib, from Python's http.server", fetches_over_tls, python_server)
+    checks.run("https, as curl and urllib, from nginx", fetches_over_tls, nginx)
+    checks.run("https, and what is cut off", what_is_cut_off_over_tls)
     checks.run("file:", reads_files)
     checks.run("links", finds_links)
     checks.run("links and a slow reader", links_wait_for_a_slow_reader)

@@ -16,6 +16,7 @@ import threading
 import time
 
 import harness
+from certificates import make_certificate, make_ec_certificate, server_context
 from harness import WAIT_S, Checks, Server, connect, name_of, receive, require
 
 LIMIT_S = 150
@@ -246,9 +247,8 @@ def with_s_server(files, version):
 
 def with_python(files, version, act, stdin=b"hello"):
     """Ours against a server of Python's, that does what `act` does with its connection."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = server_context(files)
     context.minimum_version = context.maximum_version = VERSIONS[version]
-    context.load_cert_chain(files["cert"], files["key"])
     failures = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(WAIT_S)
@@ -310,19 +310,6 @@ def refuses_what_it_does_not_trust(files, ca):
 # -------------------------------------------------------------------------------------------------- all together
 
 
-def make_certificate(folder, kind):
-    """A certificate of OpenSSL's own, that is no authority."""
-    files = {name: os.path.join(folder, f"{kind[0]}-{name}.pem") for name in ("cert", "key")}
-    config = os.path.join(folder, "config")
-    with open(config, "w", encoding="utf-8") as file:
-        file.write("[req]\ndistinguished_name = dn\n[dn]\n[own]\nbasicConstraints = critical, CA:FALSE\n"
-                   "subjectAltName = DNS:localhost\n")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-config", config, "-extensions", "own", "-keyout", files["key"], "-out", files["cert"]],
-                   check=True, capture_output=True)
-    return files
-
-
 def starting_fails(arguments, why):
     process = subprocess.run([program(), *arguments], capture_output=True, text=True, timeout=WAIT_S, check=False)
     require(process.returncode == 1 and why in process.stderr, f"{process.returncode}: {process.stderr}")
@@ -360,7 +347,7 @@ def main():
     checks = Checks(LIMIT_S)
     with tempfile.TemporaryDirectory(prefix="tls-") as folder:
         own = os.path.join(folder, "own.pem")
-        ec = make_certificate(folder, ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        ec = make_ec_certificate(folder)
         rsa = make_certificate(folder, ["rsa:2048"])
         with Server([program(), "127.0.0.1:0", "--write-cert", own]) as server:
             check_clients(checks, server, own, "its own certificate")

@@ -5,8 +5,12 @@
 //! otherwise, so there is nothing to clean up (but after SIGKILL). On a terminal a bar shows how far it is.
 //!
 //! `--links` prints the links of the page instead, as whole URLs, one a line. `--max-bytes=N` and `--timeout=SECONDS` say
-//! what is too much (1 GiB and 300 s, of a page for its links 16 MiB). `file:` URLs are read, `http:` ones asked for; of
-//! redirects ten are followed, none of them to a file. Whatever goes wrong is one line, and exit code 1.
+//! what is too much (1 GiB and 300 s, of a page for its links 16 MiB). `file:` URLs are read, `http:` and `https:` ones asked
+//! for; of redirects ten are followed, none of them to a file or from `https:` to `http:`. Whatever goes wrong is one line,
+//! and exit code 1.
+//!
+//! A server of an `https:` URL needs a certificate with its name from an authority that the system trusts, or that is in the
+//! file of `--ca=FILE`. A page of unknown length is whole when the server says so: one that was cut off is an error.
 //!
 //! What is fetched is written in another thread, a piece at a time, and meanwhile nothing is read: so neither a slow disk
 //! nor a stopped terminal holds up the loop, and neither costs memory.
@@ -20,6 +24,7 @@ mod head;
 mod links;
 mod options;
 mod output;
+mod trust;
 
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
@@ -31,6 +36,7 @@ use links::find_links;
 use options::Options;
 use output::{Destination, Output, SavedFile, Work};
 use switchboard::{CloseReason, Connect, ConnectError, Context, EventLoop, Limit, Protocol, Transport, escape};
+use trust::{Trust, may_follow};
 use url::{Host, Position, Url};
 
 const REDIRECTS_MAX: u32 = 10;
@@ -42,6 +48,7 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 struct Fetch {
     output: Output,
     bytes_max: u64,
+    trust: Trust,
     /// Where the page is, after the redirects so far.
     url: RefCell<Url>,
     redirects: Cell<u32>,
@@ -53,9 +60,9 @@ impl Fetch {
     fn begin(self: &Rc<Self>, context: &mut Context<'_>) {
         let url = self.url.borrow().clone();
         let begun = match url.scheme() {
-            "http" => self.ask(context, &url),
+            "http" | "https" => self.ask(context, &url),
             "file" => self.read_file(context, &url),
-            other => Err(format!("{other}: is not supported, only http: and file:")),
+            other => Err(format!("{other}: is not supported, only http:, https: and file:")),
         };
         if let Err(error) = begun {
             self.finish(context, Err(error));
@@ -67,12 +74,15 @@ impl Fetch {
             return Err("a URL with a user's name is not supported".to_owned());
         }
         let port = url.port_or_known_default().unwrap_or(80);
-        let server = match url.host() {
-            Some(Host::Domain(name)) => Connect::to((name, port)),
-            Some(Host::Ipv4(ip)) => Connect::to(std::net::SocketAddr::from((ip, port))),
-            Some(Host::Ipv6(ip)) => Connect::to(std::net::SocketAddr::from((ip, port))),
-            None => return Err("the URL names no host".to_owned()),
+        let host = url.host().ok_or("the URL names no host")?;
+        let mut server = match host {
+            Host::Domain(name) => Connect::to((name, port)),
+            Host::Ipv4(ip) => Connect::to(std::net::SocketAddr::from((ip, port))),
+            Host::Ipv6(ip) => Connect::to(std::net::SocketAddr::from((ip, port))),
         };
+        if url.scheme() == "https" {
+            server = server.filter(self.trust.filter(&host)?);
+        }
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: switchboard-fetch\r\nAccept: */*\r\nConnection: close\r\n\r\n",
             &url[Position::BeforePath..Position::AfterQuery],
@@ -182,9 +192,7 @@ impl Answer {
         let location = head.location.as_deref().ok_or("a redirect to nowhere")?;
         let shown = escape(location.as_bytes());
         let url = fetch.url.borrow().join(location).map_err(|error| format!("a redirect to {shown}: {error}"))?;
-        if url.scheme() != "http" {
-            return Err(format!("a redirect to {shown} is not followed: only http: is"));
-        }
+        may_follow(&fetch.url.borrow(), &url).map_err(|why| format!("a redirect to {shown} is not followed: {why}"))?;
         if fetch.redirects.get() == REDIRECTS_MAX {
             return Err(format!("more than {REDIRECTS_MAX} redirects"));
         }
@@ -295,6 +303,7 @@ fn fetch(options: Options) -> Result<(), String> {
     let fetch = Rc::new(Fetch {
         output,
         bytes_max: options.bytes_max(),
+        trust: Trust::new(options.ca),
         url: RefCell::new(options.url),
         redirects: Cell::new(0),
         outcome: RefCell::new(None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-const USAGE: &str = "usage: [--links] [--max-bytes=N] [--timeout=SECONDS] URL [FILE]";
+const USAGE: &str = "usage: [--links] [--max-bytes=N] [--timeout=SECONDS] [--ca=FILE] URL [FILE]";
 const BYTES_MAX: u64 = 1 << 30;
 /// A page is kept in memory for its links.
 const PAGE_BYTES_MAX: u64 = 16 << 20;
@@ -16,12 +16,13 @@ pub(crate) struct Options {
     pub(crate) file: Option<PathBuf>,
     pub(crate) links: bool,
     pub(crate) timeout: Duration,
+    pub(crate) ca: Option<PathBuf>,
     bytes_max: Option<u64>,
 }
 
 impl Options {
     pub(crate) fn from_arguments() -> Result<Options, String> {
-        let (mut links, mut timeout, mut bytes_max) = (false, TIMEOUT, None);
+        let (mut links, mut timeout, mut bytes_max, mut ca) = (false, TIMEOUT, None, None);
         let mut names = Vec::new();
         for argument in std::env::args_os().skip(1) {
             match argument.to_str() {
@@ -35,6 +36,7 @@ impl Options {
                             let seconds = value.parse().map_err(|_| bad())?;
                             timeout = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
                         }
+                        "--ca" if !value.is_empty() => ca = Some(PathBuf::from(value)),
                         _ => return Err(bad()),
                     }
                 }
@@ -45,7 +47,7 @@ impl Options {
         let (Some(url), file, None) = (names.next(), names.next(), names.next()) else { return Err(USAGE.to_owned()) };
         let url = url.to_string_lossy();
         let url = Url::parse(&url).map_err(|error| format!("{url:?} is no URL: {error}"))?;
-        Ok(Options { url, file: file.map(PathBuf::from), links, timeout, bytes_max })
+        Ok(Options { url, file: file.map(PathBuf::from), links, timeout, ca, bytes_max })
     }
 
     pub(crate) fn bytes_max(&self) -> u64 {

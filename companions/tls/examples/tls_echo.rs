@@ -4,30 +4,25 @@
 //! `cargo run --package switchboard-tls --example tls_echo -- --connect localhost:1234 --ca own.pem`: each line that you type
 //! comes back, until Ctrl-D. `openssl s_client -connect localhost:1234 -CAfile own.pem` is another client.
 //!
-//! The server makes a certificate for `localhost` when it starts, unless it is given one by `--cert FILE --key FILE`. The
-//! client trusts the certificates in the file of `--ca` and no other, and wants the name that it connects to, or that of
-//! `--name NAME`.
+//! The server makes a certificate for `localhost` when it starts, unless it is given one by `--cert FILE --key FILE`. At
+//! SIGHUP it loads it anew: clients that come later see the new one. The client trusts the certificates in the file of `--ca`
+//! and no other, and wants the name that it connects to, or that of `--name NAME`.
 
-use std::collections::HashMap;
+mod certificate;
+#[allow(dead_code, unexpected_cfgs)] // It is of all examples; the feature `signals` is the crate's.
+#[path = "../../../examples/support/mod.rs"]
+mod support;
+
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::{env, error, fs, process, thread};
+use std::{env, thread};
 
-use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ClientConfig;
+use support::{Failure, complain, say};
 use switchboard::{
     CloseReason, Connect, ConnectError, ConnectionId, Context, EventLoop, Handle, Listen, Protocol, Transport,
 };
 use switchboard_tls::Tls;
-
-#[path = "../../../examples/support/output.rs"]
-mod output;
-use output::{complain, say};
-
-type Failure = Box<dyn error::Error>;
-type Flags = HashMap<String, String>;
 
 /// Sends back what comes. It does not know of TLS, but to say what was negotiated.
 struct Echo(String);
@@ -92,79 +87,43 @@ fn send_input(handle: &Handle, id: ConnectionId) {
     });
 }
 
-fn main() {
-    output::show_log();
-    if let Err(error) = run() {
-        eprintln!("{error}");
-        process::exit(1);
-    }
-}
-
-fn run() -> Result<(), Failure> {
-    let (address, flags) = arguments()?;
+fn main() -> Result<(), Failure> {
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
     let mut event_loop = EventLoop::new()?;
-    switchboard::signals::shutdown_on_signals(&mut event_loop.context(), Duration::from_secs(5))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    match flags.get("--connect") {
-        Some(to) => dial(&mut event_loop.context(), provider, to, &flags)?,
-        None => serve(&mut event_loop.context(), provider, &address, &flags)?,
+    support::shut_down_on_signals(&mut event_loop)?;
+    match certificate::take(&mut arguments, "--connect")? {
+        Some(to) => {
+            let dialled = dial(&mut event_loop.context(), &to, &mut arguments);
+            dialled.map_err(|error| Failure::new(error.to_string()))?;
+        }
+        None => serve(&mut event_loop, arguments)?,
     }
     Ok(event_loop.run()?)
 }
 
-fn serve(
-    context: &mut Context<'_>,
-    provider: Arc<CryptoProvider>,
-    address: &str,
-    flags: &Flags,
-) -> Result<(), Failure> {
-    let config = match (flags.get("--cert"), flags.get("--key")) {
-        (Some(cert), key) => switchboard_tls::server_config(provider, cert, key.unwrap_or(cert))?,
-        (None, _) => own_config(provider, flags.get("--write-cert"))?,
-    };
-    let address: SocketAddr = address.parse().map_err(|error| format!("{address:?}: {error}"))?;
-    let listen = Listen::at(address).filter(switchboard_tls::listen(Arc::new(config)));
-    let listener = context.listen(listen, |_, peer| Some(Echo(peer.to_string())))?;
-    let mut listener = context.listener(listener).ok_or("it has failed")?;
-    listener.on_error(|_, _, error| complain(error));
-    for address in listener.local_addrs()? {
-        say(format_args!("listening on {address}"));
+fn serve(event_loop: &mut EventLoop, mut arguments: Vec<String>) -> Result<(), Failure> {
+    let config = certificate::take_from(&mut arguments, &mut event_loop.context())?;
+    let address = support::listening_address_in(arguments, &certificate::FLAGS)?;
+    let listen = Listen::at(address).filter(config.listen());
+    let listener = event_loop.context().listen(listen, |_, peer| Some(Echo(peer.to_string())));
+    let listener = listener.map_err(support::cannot_listen(address))?;
+    if let Some(mut listener) = event_loop.context().listener(listener) {
+        listener.on_error(|_, _, error| complain(error));
     }
-    Ok(())
+    Ok(support::announce(event_loop, listener)?)
 }
 
-/// A certificate that is made now, and written where clients find it.
-fn own_config(provider: Arc<CryptoProvider>, write_to: Option<&String>) -> Result<ServerConfig, Failure> {
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let made = rcgen::generate_simple_self_signed(names)?;
-    if let Some(path) = write_to {
-        fs::write(path, made.cert.pem()).map_err(|error| format!("cannot write {path:?}: {error}"))?;
-    }
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let (chain, key) = (vec![made.cert.der().clone()], made.signing_key.serialize_der().try_into()?);
-    Ok(builder.with_no_client_auth().with_single_cert(chain, key)?)
-}
-
-fn dial(context: &mut Context<'_>, provider: Arc<CryptoProvider>, to: &str, flags: &Flags) -> Result<(), Failure> {
+fn dial(context: &mut Context<'_>, to: &str, arguments: &mut Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+    support::show_log();
+    let mut take = |flag| certificate::take(arguments, flag).map_err(|error| format!("{error:?}"));
+    let (ca, name) = (take("--ca")?, take("--name")?);
     let (host, port) = to.rsplit_once(':').ok_or_else(|| format!("{to:?} has no port"))?;
-    let roots = switchboard_tls::roots(flags.get("--ca").ok_or("--ca FILE must say whom to trust")?)?;
+    let roots = switchboard_tls::roots(ca.ok_or("--ca FILE must say whom to trust")?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
     let host = host.trim_matches(['[', ']']).to_owned();
-    let name = flags.get("--name").unwrap_or(&host).clone().try_into()?;
+    let name = name.unwrap_or_else(|| host.clone()).try_into()?;
     context.connect(Connect::to((host, port.parse()?)).filter(switchboard_tls::connect(config, name)), Client)?;
     Ok(())
-}
-
-/// The address to listen on, and what the flags say.
-fn arguments() -> Result<(String, Flags), Failure> {
-    let (mut address, mut flags) = ("127.0.0.1:1234".to_owned(), Flags::new());
-    let mut arguments = env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.starts_with("--") {
-            true => _ = flags.insert(argument, arguments.next().ok_or("a flag without its value")?),
-            false => address = argument,
-        }
-    }
-    Ok((address, flags))
 }
