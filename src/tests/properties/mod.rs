@@ -30,6 +30,7 @@ mod reaching;
 mod refusals;
 mod runner;
 mod slow_peers;
+mod story;
 mod system;
 mod timers;
 

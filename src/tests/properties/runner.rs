@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::coverage::Coverage;
+use super::{story, system};
 
 /// Runs seeds in their order, one network per thread: `default` of them, `SWITCHBOARD_SEEDS=N` of them, or with
 /// `SWITCHBOARD_SEED=x` that one alone, with its trace. Returns how many it were, and what has happened in them.
@@ -52,20 +53,34 @@ pub(super) fn run_all(default: u64, run: fn(u64, bool) -> Result<Coverage, Strin
     });
     if let Some((seed, what)) = failed.into_inner().unwrap() {
         let test = thread::current().name().unwrap_or_default().to_owned();
-        panic!("seed {seed}: {what}\nSWITCHBOARD_SEED={seed} cargo test --all-features {test}");
+        let all = format!("seed {seed}: {what}\nSWITCHBOARD_SEED={seed} cargo test --all-features {test}");
+        if traced || !can_be_shorter(run) {
+            panic!("{all}");
+        }
+        let least = story::smallest(seed, run);
+        panic!("{all}\nand with no more than this: {}\n{} cargo test --all-features {test}", least.what, least.line());
     }
     (count, coverage)
 }
 
+/// Whether a program can be told to be shorter.
+fn can_be_shorter(run: fn(u64, bool) -> Result<Coverage, String>) -> bool {
+    std::ptr::fn_addr_eq(run, system::run as fn(u64, bool) -> Result<Coverage, String>)
+}
+
 /// A bug may also panic outside of what the loop guards.
-fn guarded(seed: u64, traced: bool, run: fn(u64, bool) -> Result<Coverage, String>) -> Result<Coverage, String> {
+pub(super) fn guarded(
+    seed: u64,
+    traced: bool,
+    run: fn(u64, bool) -> Result<Coverage, String>,
+) -> Result<Coverage, String> {
     catch_unwind(AssertUnwindSafe(|| run(seed, traced))).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         Err(format!("a panic: {}", text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("(not a message)")))
     })
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is {value:?}")))
 }

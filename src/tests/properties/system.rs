@@ -12,6 +12,7 @@ use super::dials;
 use super::ledger::{Ledger, Side, with};
 use super::peers::Client;
 use super::program::{Program, delay};
+use super::story::Story;
 use crate::testing::{Faults, HostId, Network, Random};
 use crate::{Limits, LoopLimits, PanicPolicy, WhenFull};
 
@@ -58,6 +59,8 @@ impl System {
         if at_once {
             setup.faults = setup.faults.with_latency_max(Duration::ZERO).with_stalls_permille(0);
         }
+        let story = Story::told();
+        setup.faults = story.of(setup.faults);
         let mut network = Network::new(random.number(), setup.faults.clone());
         network.set_tracing(traced);
         Ledger::begin(random.number(), setup.limits.clone());
@@ -65,13 +68,13 @@ impl System {
         let hosts: Vec<_> = (0..count).map(|_| network.host_with_limits(setup.limits.clone())).collect();
         // Most runs are short, to be many; some are long, for what takes a while to come about.
         let scale = if random.hits(250) { 6 } else { 1 };
-        let moves = scale * (40 + random.below(160));
+        let moves = story.moves_max.min(scale * (40 + random.below(160)));
         with(|ledger| {
             ledger.fatal = setup.fatal;
             ledger.copies_max = if setup.faults.doubled_datagrams_permille > 0 { 2 } else { 1 };
             ledger.patient = setup.patient;
             ledger.write_bound = setup.write_bound;
-            ledger.actions = (scale * (20 + ledger.random.below(80))) as usize;
+            ledger.actions = story.actions_max.min(scale * (20 + ledger.random.below(80))) as usize;
             if count > 1 {
                 ledger.coverage.hit("two loops");
             }
