@@ -58,6 +58,8 @@ mod sigpipe;
 mod simulated;
 #[cfg(feature = "testing")]
 mod simulated_connecting;
+#[cfg(feature = "testing")]
+mod simulated_names;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;

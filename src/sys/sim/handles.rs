@@ -12,6 +12,7 @@ use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, lock};
 use crate::Address;
 use crate::sys::memory::{self, Batch};
+use crate::sys::names::Answer;
 
 #[derive(Clone)]
 pub(crate) struct Clock(pub(super) Shared);
@@ -111,6 +112,10 @@ impl memory::Poller for Poller {
                 }
             }
         }
+    }
+
+    fn look_up(&self, name: &str, port: u16, answer: Answer) {
+        lock(&self.world).look_up(self.host, name, port, answer);
     }
 
     /// For tests of the connection's protocol.

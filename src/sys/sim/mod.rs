@@ -10,6 +10,7 @@ mod errno;
 mod faults;
 mod handles;
 mod listener;
+mod names;
 mod packet;
 mod random;
 mod tcp;

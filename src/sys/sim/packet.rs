@@ -84,6 +84,8 @@ pub(super) enum Alarm {
     GiveUp(SocketId),
     /// The kernel has buffers again, for a socket that is played by hand: a loop has timers of its own for that.
     Buffers(SocketId),
+    /// A name has been looked up.
+    Lookup(u64),
 }
 
 /// How often a first packet is sent again before a connect has timed out, 127 seconds later (Linux, `tcp_syn_retries`).
@@ -116,6 +118,7 @@ impl World {
             Alarm::EndStall(id) => !self.is_tcp(id, |tcp| tcp.stalled),
             Alarm::GiveUp(id) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
             Alarm::Buffers(id) => !self.sockets.contains_key(&id),
+            Alarm::Lookup(id) => !self.is_looked_up(id),
         }
     }
 
@@ -134,6 +137,7 @@ impl World {
             },
             Alarm::EndStall(id) => self.set_stalled(id, false),
             Alarm::Buffers(id) => self.has_room(id),
+            Alarm::Lookup(id) => self.answer_lookup(id),
             Alarm::GiveUp(id) => {
                 if self.drop_held(id) {
                     self.note(format_args!("s{id} gives its peer up"));

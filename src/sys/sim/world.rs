@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::datagram::DatagramSocket;
 use super::listener::ListenerSocket;
+use super::names::Names;
 use super::packet::{Alarm, Packet};
 use super::tcp::Tcp;
 use super::{Faults, Random};
@@ -40,6 +41,7 @@ pub(super) struct World {
     alarms: BTreeMap<(Duration, u64), Alarm>,
     next_sequence: u64,
     links: BTreeMap<(HostIndex, HostIndex), Link>,
+    pub(super) names: Names,
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
     pub(super) losses: Vec<(HostIndex, usize, CloseReason)>,
@@ -128,6 +130,7 @@ impl World {
             alarms: BTreeMap::new(),
             next_sequence: 0,
             links: BTreeMap::new(),
+            names: Names::default(),
             trace: Some(String::new()),
             losses: Vec::new(),
             #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod links;
 mod looking;
+mod names;
 mod running;
 
 use std::fmt;
