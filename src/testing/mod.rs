@@ -179,7 +179,7 @@ pub use network::{HostId, Network, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::seeds;
 
-pub use crate::sys::sim::Faults;
+pub use crate::sys::sim::{Call, Crash, Faults};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.
 #[doc(hidden)]
 pub use crate::sys::sim::Random;

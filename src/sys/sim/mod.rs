@@ -12,6 +12,7 @@ mod handles;
 mod listener;
 mod names;
 mod packet;
+mod process;
 mod random;
 mod tcp;
 mod world;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use self::errno::Errno;
 pub use self::faults::Faults;
 pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream};
+pub use self::process::{Call, Crash};
 pub use self::random::Random;
 pub(crate) use self::world::HostIndex;
 #[cfg(test)]
@@ -76,8 +78,8 @@ impl Network {
         Poller { world: self.0.clone(), host }
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        Clock(self.0.clone())
+    pub(crate) fn clock(&self, host: HostIndex) -> Clock {
+        Clock { world: self.0.clone(), host }
     }
 
     /// The time since the network was made.

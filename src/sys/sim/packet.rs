@@ -93,6 +93,7 @@ const SYN_RETRIES: u32 = 6;
 
 impl World {
     pub(super) fn deliver(&mut self, packet: Packet) {
+        let Some(packet) = self.reach(packet) else { return };
         match packet {
             Packet::Syn { from } => self.deliver_syn(from),
             Packet::SynAck { to, from } => self.deliver_syn_ack(to, from),

@@ -15,6 +15,7 @@ use super::datagram::DatagramSocket;
 use super::listener::ListenerSocket;
 use super::names::Names;
 use super::packet::{Alarm, Packet};
+use super::process::Process;
 use super::tcp::Tcp;
 use super::{Faults, Random};
 use crate::CloseReason;
@@ -27,7 +28,7 @@ pub(crate) type HostIndex = usize;
 pub(crate) type SocketId = u64;
 
 pub(super) struct World {
-    start: Instant,
+    pub(super) start: Instant,
     pub(super) now: Duration,
     pub(super) random: Random,
     pub(super) faults: Faults,
@@ -42,6 +43,8 @@ pub(super) struct World {
     next_sequence: u64,
     links: BTreeMap<(HostIndex, HostIndex), Link>,
     pub(super) names: Names,
+    /// How many hosts were restarted.
+    pub(super) restarts: u64,
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
     pub(super) losses: Vec<(HostIndex, usize, CloseReason)>,
@@ -75,6 +78,7 @@ pub(super) struct Host {
     pub(super) ready: VecDeque<SocketId>,
     pub(super) woken: Arc<AtomicBool>,
     next_port: u16,
+    pub(super) process: Process,
 }
 
 pub(super) struct Socket {
@@ -131,6 +135,7 @@ impl World {
             next_sequence: 0,
             links: BTreeMap::new(),
             names: Names::default(),
+            restarts: 0,
             trace: Some(String::new()),
             losses: Vec::new(),
             #[cfg(test)]
@@ -157,10 +162,6 @@ impl World {
     pub(super) fn pick_buffer(&mut self) -> usize {
         let most = (4 * self.buffer_bytes).min(self.faults.buffer_bytes_max as u64);
         self.random.between(self.buffer_bytes, most) as usize
-    }
-
-    pub(super) fn instant(&self) -> Instant {
-        self.start + self.now
     }
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -390,6 +391,17 @@ impl World {
         self.alarms.insert(key, alarm);
     }
 
+    /// A sender whose packet is not acknowledged gives up in the end.
+    pub(super) fn give_up_later(&mut self, sender: SocketId) {
+        self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
+    }
+
+    /// Has a packet arrive after this time.
+    pub(super) fn put_under_way(&mut self, after: Duration, packet: Packet) {
+        let key = (self.now + after, self.sequence());
+        self.packets.insert(key, packet);
+    }
+
     fn sequence(&mut self) -> u64 {
         self.next_sequence += 1;
         self.next_sequence
@@ -415,7 +427,7 @@ impl World {
                     link.held.push((sender, packet));
                 }
                 if is_acknowledged {
-                    self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
+                    self.give_up_later(sender);
                 }
                 return not_before;
             }
@@ -475,7 +487,7 @@ impl World {
 
     /// Whether packets of a socket are still held; they are dropped then.
     pub(super) fn drop_held(&mut self, sender: SocketId) -> bool {
-        let mut any = false;
+        let mut any = self.drop_held_for_dark(sender);
         for link in self.links.values_mut() {
             let before = link.held.len();
             link.held.retain(|&(of, _)| of != sender);
