@@ -92,6 +92,23 @@ fn kit_a_crash_tells_no_protocol_and_nothing_is_sent_that_its_destructors_ask_fo
 }
 
 #[test]
+fn kit_a_crash_takes_with_it_what_its_host_asked_for_and_what_would_wake_it() {
+    let (mut network, server, _peer, _) = served();
+    network.name_latency(SECOND, SECOND);
+    network.context(server).connect(("echo.example", 7), Echo).unwrap();
+    let held = Rc::new(Cell::new(0));
+    network.connect(server, network.address(server, 7), Counts(held.clone()));
+    network.context(server).handle().post(|_| panic!("a command to a loop that is gone")).unwrap();
+    network.crash(server, Crash::Reset);
+    assert_eq!(Rc::strong_count(&held), 1, "what was to be connected is gone, too");
+    network.restart(server);
+    let turns = network.turns();
+    network.run_for(10 * SECOND);
+    assert_eq!((network.turns() - turns, network.sockets()), (0, 1), "nothing is left but the peer");
+    assert!(!network.trace().contains("is told nothing of echo.example"), "{}", network.trace());
+}
+
+#[test]
 fn kit_the_kernel_of_a_killed_process_sends_what_it_had_taken_and_the_end() {
     let (mut network, server, mut peer, _) = served();
     peer.stall();
@@ -288,7 +305,12 @@ fn kit_turns_of_a_slow_host_take_their_time_and_those_of_others_none() {
     assert_eq!((peer.read().len(), network.turns() - turns), (0, 0));
     network.run_for(NS);
     assert_eq!(peer.read(), b"one, two");
-    assert!(network.trace().contains("a turn of host 0 takes 30ms"));
+    peer.queue(b"!");
+    network.run_for(30 * MS - NS);
+    assert_eq!(peer.read(), b"", "the next turn takes as long");
+    network.run_for(NS);
+    assert_eq!(peer.read(), b"!");
+    assert_eq!(network.trace().matches("a turn of host 0 takes 30ms").count(), 2);
     network.slow_host(server, Duration::ZERO, Duration::ZERO);
     peer.queue(b"three");
     network.run_for(Duration::ZERO);
