@@ -28,6 +28,7 @@ impl Network {
     /// names, links, its clock, its pace, calls that are to fail.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use switchboard::testing::{Crash, Faults, Network};
     /// # use switchboard::{Protocol, Transport};
     /// # struct Echo;
@@ -47,11 +48,11 @@ impl Network {
     ///
     /// network.crash(server, Crash::Silent);
     /// peer.queue(b"is anybody there?");
-    /// network.run_until_rest();
+    /// network.run_for(Duration::from_secs(60));
     /// assert!(peer.is_connected(), "it cannot know yet");
     ///
     /// network.restart(server); // nothing listens there before the test has it do so
-    /// network.run_until_rest();
+    /// network.run_for(Duration::from_secs(2));
     /// assert!(!peer.is_connected(), "the machine knows nothing of this connection, and resets it");
     /// ```
     pub fn crash(&mut self, host: HostId, how: Crash) {
