@@ -152,6 +152,22 @@ fn kit_a_host_that_is_dark_is_found_out_by_timeouts_alone() {
 }
 
 #[test]
+fn kit_a_listener_gives_up_who_went_dark_within_a_connect() {
+    let mut network = Network::new(0, Faults::none());
+    let (server, client) = (network.host(), network.host());
+    let (address, _) = listen(&mut network, server);
+    network.slow(server, client, SECOND, SECOND);
+    network.context(client).connect(address, Echo).unwrap();
+    network.run_for(SECOND);
+    network.crash(client, Crash::Silent);
+    assert_eq!(network.sockets(), 2, "the listener, and what it has answered");
+    network.run_for(63 * SECOND);
+    assert_eq!(network.sockets(), 2);
+    network.run_for(SECOND);
+    assert_eq!(network.sockets(), 1);
+}
+
+#[test]
 fn kit_after_a_restart_old_connections_are_reset_for_what_they_send_and_new_ones_served() {
     let (mut network, server, mut peer, _) = served();
     let quiet = network.peer(network.address(server, 7));

@@ -142,7 +142,10 @@ impl World {
             Alarm::GiveUp(id) => {
                 if self.drop_held(id) {
                     self.note(format_args!("s{id} gives its peer up"));
-                    self.fail(id, Errno::TimedOut);
+                    match self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Embryo(_))) {
+                        true => self.deliver_reset(id),
+                        false => self.fail(id, Errno::TimedOut),
+                    }
                 }
             }
         }

@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::packet::Packet;
+use super::packet::{Alarm, Packet};
 use super::tcp::Phase;
-use super::world::{HostIndex, Kind, SocketId, World};
+use super::world::{GIVE_UP, HostIndex, Kind, SocketId, World};
 use super::{Errno, Network, lock};
 
 /// How a host crashes, and so what its peers see of that.
@@ -76,6 +76,9 @@ struct HostClock {
     since: Duration,
     said: Duration,
 }
+
+/// A listener whose answer to a connect is not acknowledged for so long gives up (Linux, `tcp_synack_retries`).
+const GIVE_UP_ANSWER: Duration = Duration::from_secs(63);
 
 /// The rate of a clock that is right.
 const MILLION: u128 = 1_000_000;
@@ -175,8 +178,10 @@ impl World {
             _ => return Some(packet),
         };
         let Some(host) = host.filter(|&host| self.hosts[host].process.dark) else { return Some(packet) };
-        if matches!(packet, Data { .. } | Fin { .. }) {
-            self.give_up_later(sender);
+        match packet {
+            Data { .. } | Fin { .. } => self.set_alarm(GIVE_UP, Alarm::GiveUp(sender)),
+            SynAck { .. } => self.set_alarm(GIVE_UP_ANSWER, Alarm::GiveUp(sender)),
+            _ => {}
         }
         if let Datagram { sender: (_, count), .. } = packet {
             self.datagram_has_left(sender, count);

@@ -116,7 +116,7 @@ struct Link {
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
 /// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
-const GIVE_UP: Duration = Duration::from_secs(924);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(924);
 
 impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> World {
@@ -391,11 +391,6 @@ impl World {
         self.alarms.insert(key, alarm);
     }
 
-    /// A sender whose packet is not acknowledged gives up in the end.
-    pub(super) fn give_up_later(&mut self, sender: SocketId) {
-        self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
-    }
-
     /// Has a packet arrive after this time.
     pub(super) fn put_under_way(&mut self, after: Duration, packet: Packet) {
         let key = (self.now + after, self.sequence());
@@ -427,7 +422,7 @@ impl World {
                     link.held.push((sender, packet));
                 }
                 if is_acknowledged {
-                    self.give_up_later(sender);
+                    self.set_alarm(GIVE_UP, Alarm::GiveUp(sender));
                 }
                 return not_before;
             }

@@ -55,7 +55,12 @@ impl Network {
     /// network.run_for(Duration::from_secs(2));
     /// assert!(!peer.is_connected(), "the machine knows nothing of this connection, and resets it");
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// For the host that peers are on, which a test plays by hand.
     pub fn crash(&mut self, host: HostId, how: Crash) {
+        assert!(self.outside != Some(host), "peers have no loop");
         // The sockets first: what destructors do to them does nothing then.
         self.sim.crash(host.0, how);
         self.connects.retain(|connect| connect.host != host);
