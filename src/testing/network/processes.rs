@@ -25,7 +25,7 @@ impl Network {
     /// sent from here on but what `how` says. What comes from before is still under way.
     ///
     /// Until [`restart`](Network::restart) the host has no loop: what needs one panics. What was said of the host stays:
-    /// names, links, its clock, its pace, calls that are to fail.
+    /// names, links, its clock, its pace, calls that are to fail. Only paused it is no more.
     ///
     /// ```
     /// use std::time::Duration;
