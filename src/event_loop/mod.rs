@@ -287,7 +287,9 @@ impl EventLoop {
 ))]
 impl std::os::fd::AsFd for EventLoop {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        let registry = self.core.parts.poller.registry().expect("only a scripted or simulated poller has none");
+        let registry = self.core.parts.poller.registry();
+        let registry =
+            registry.expect("a simulated loop has no descriptor to wait for: its network or harness runs it");
         std::os::fd::AsFd::as_fd(registry)
     }
 }

@@ -187,7 +187,7 @@ pub use cuts::every_cut;
 pub use harness::Harness;
 pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
-pub use seeds::{seeds, seeds_with};
+pub use seeds::{seeds, seeds_of, seeds_with};
 
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::thread;
 
 use super::Faults;
@@ -98,6 +99,50 @@ fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Pan
     Some((least, panic))
 }
 
+/// Calls `test` as [`seeds`] does, but first with those seeds that a file lists: seeds that have failed once, and are to be
+/// tried for ever. A seed that fails and is not listed prints the line to add.
+///
+/// The file has a number in each line; what is behind a `#` is left out, so that a line can say what the seed has found.
+/// Tests only read it: it belongs to the sources, and is changed by hand. A path that is not absolute is taken from where
+/// tests run, which under cargo is the folder of the package.
+///
+/// ```
+/// # use switchboard::testing::seeds_of;
+/// # let folder = std::env::temp_dir().join(format!("seeds_of.{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let file = folder.join("seeds.txt");
+/// std::fs::write(&file, "1804289383 # an answer was cut in two\n17\n").unwrap();
+/// let mut tried = Vec::new();
+/// seeds_of(&file, |seed| tried.push(seed));
+/// # if std::env::var_os("SWITCHBOARD_SEED").is_none() && std::env::var_os("SWITCHBOARD_SEEDS").is_none() {
+/// assert_eq!(tried[..4], [1804289383, 17, 0, 1]);
+/// # }
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// ```
+///
+/// # Panics
+///
+/// When `test` does, when the file cannot be read or has something else than numbers, and as [`seeds`].
+pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
+    let file = file.as_ref();
+    let listed = listed(file);
+    let first = if is_replayed() { &[][..] } else { &listed };
+    for seed in first.iter().copied().chain(asked()) {
+        let replay = Replay(seed);
+        let unlisted = Unlisted { seed, file: (!listed.contains(&seed)).then_some(file) };
+        test(seed);
+        drop((unlisted, replay));
+    }
+}
+
+/// The seeds of a file, in its order.
+fn listed(file: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let number = |line: &str| line.parse().unwrap_or_else(|_| panic!("{}: {line:?} is no seed", file.display()));
+    lines.filter(|line| !line.is_empty()).map(number).collect()
+}
+
 /// The seeds that are to be run.
 fn asked() -> impl Iterator<Item = u64> {
     let (first, count) = match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
@@ -124,6 +169,21 @@ impl Drop for Replay {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("{}", replay_line(self.0, None));
+        }
+    }
+}
+
+/// Says what to add to a file of seeds, if it is dropped by a panic.
+struct Unlisted<'a> {
+    seed: u64,
+    /// None where it is there already.
+    file: Option<&'a Path>,
+}
+
+impl Drop for Unlisted<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.filter(|_| thread::panicking()) {
+            eprintln!("to have it tried first from now on: echo {} >> {}", self.seed, file.display());
         }
     }
 }
@@ -161,6 +221,23 @@ mod tests {
         let mut with_faults = Vec::new();
         seeds_with(Faults::all(), |seed, _| with_faults.push(seed));
         assert_eq!(with_faults, seen);
+    }
+
+    #[test]
+    fn kit_the_seeds_of_a_file_come_first_and_each_line_is_a_number() {
+        let file = std::env::temp_dir().join(format!("switchboard.seeds.{}", std::process::id()));
+        let run = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let mut seen = Vec::new();
+            let panic = catch_unwind(AssertUnwindSafe(|| seeds_of(&file, |seed| seen.push(seed)))).err();
+            (seen, panic.map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default()))
+        };
+        let (seen, panic) = run("# found in the first week\n\n 4711 # a half answer\n12\n");
+        let listed: &[u64] = if is_replayed() { &[] } else { &[4711, 12] };
+        assert_eq!((seen, panic), ([listed, &asked().collect::<Vec<_>>()].concat(), None));
+        let (seen, panic) = run("12\n4711,13\n");
+        assert!(seen.is_empty() && panic.unwrap().ends_with("\"4711,13\" is no seed"));
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

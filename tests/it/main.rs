@@ -16,6 +16,8 @@ mod connecting;
 mod datagrams;
 mod echoing;
 mod embedding;
+#[cfg(feature = "testing")]
+mod exchanging;
 mod feeding;
 mod from_python;
 #[cfg(feature = "workers")]

@@ -1,5 +1,6 @@
 //! Several hosts on one network.
 
+mod exchanging;
 mod links;
 mod looking;
 mod names;
