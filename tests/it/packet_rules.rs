@@ -48,16 +48,8 @@ fn served(seed: u64, faults: Faults) -> Served {
 /// Sends it, ends, and reads until the end comes back.
 fn exchange(network: &mut Network, peer: &mut Peer, bytes: &[u8]) -> Vec<u8> {
     peer.queue(bytes);
-    let (mut got, mut ended) = (Vec::new(), false);
-    network.run_until(|_| {
-        if !ended && peer.is_connected() {
-            ended = true;
-            peer.end();
-        }
-        got.extend(peer.read());
-        peer.saw_end() || peer.error().is_some()
-    });
-    got
+    peer.end();
+    network.read_to_end(peer)
 }
 
 #[test]

@@ -47,16 +47,6 @@ fn asked(limits: Limits, bytes: usize, closes: bool, count: usize) -> (Network, 
     (network, host, peers, ends)
 }
 
-/// Reads to the end of the stream, or to an error.
-fn read_all(network: &mut Network, peer: &mut Peer) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    network.run_until(|_| {
-        bytes.extend(peer.read());
-        peer.saw_end() || peer.error().is_some()
-    });
-    bytes
-}
-
 #[test]
 fn x1_a_peer_that_takes_nothing_is_aborted_at_the_deadline() {
     let (mut network, _, mut peers, ends) = asked(Limits::default(), 4 << 20, true, 1);
@@ -65,7 +55,7 @@ fn x1_a_peer_that_takes_nothing_is_aborted_at_the_deadline() {
     network.run_for(Duration::from_millis(1));
     assert_eq!(*ends.borrow(), ["the peer did not take what was left in time"]);
     // No half answer can be taken for the whole: it ends by an error, not by an end (X5).
-    assert!(read_all(&mut network, &mut peers[0]).len() < 4 << 20);
+    assert!(network.read_to_end(&mut peers[0]).len() < 4 << 20);
     assert_eq!(peers[0].error().map(std::io::Error::kind), Some(ErrorKind::ConnectionReset));
 }
 
@@ -74,12 +64,12 @@ fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_can_be_follo
     let (mut network, host, mut peers, ends) = asked(Limits::default(), 4 << 20, false, 2);
     let mut never_reads = peers.pop().unwrap();
     network.context(host).shutdown(2 * SECOND);
-    assert!(read_all(&mut network, &mut peers[0]) == pattern(4 << 20));
+    assert!(network.read_to_end(&mut peers[0]) == pattern(4 << 20));
     assert!(peers[0].saw_end() && peers[0].error().is_none());
     assert_eq!(*ends.borrow(), ["the loop was shut down"; 1]);
     network.run_for(2 * SECOND);
     assert_eq!((ends.borrow().len(), network.context(host).connection_count()), (2, 0));
-    read_all(&mut network, &mut never_reads);
+    network.read_to_end(&mut never_reads);
     assert_eq!(never_reads.error().map(std::io::Error::kind), Some(ErrorKind::ConnectionReset));
     // Nobody listens any more, until somebody does anew.
     let address = network.address(host, 7);

@@ -27,13 +27,7 @@ impl Protocol for Echo {
 /// Sends it to the server, and reads as much.
 fn echo(network: &mut Network, to: SocketAddr, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut peer = network.peer(to);
-    peer.queue(bytes);
-    let mut received = Vec::new();
-    network.run_until(|_| {
-        received.extend(peer.read());
-        received.len() >= bytes.len()
-    });
-    if received != bytes {
+    if network.exchange(&mut peer, bytes, |received| received.len() >= bytes.len()) != bytes {
         return Err("another echo".into());
     }
     peer.end();

@@ -23,24 +23,17 @@ fn socks_what_is_refused_is_told_however_it_is_cut() {
 fn socks_both_sides_are_joined_on_a_bad_network() {
     seeds(|seed| {
         let mut network = Network::new(seed, Faults::all());
-        let (proxy, target) = (network.host(), network.peer_listener(7, 8).unwrap());
+        let (proxy, mut target) = (network.host(), network.peer_listener(7, 8).unwrap());
         let (at, to) = (network.address(proxy, 1080), target.local_addr());
         listen(&mut network.context(proxy), at, options(None).into()).unwrap();
         let mut client = network.peer(at);
         let IpAddr::V4(ip) = to.ip() else { panic!("{to} is no IPv4 address") };
         let request = [&b"\x05\x01\x00\x05\x01\x00\x01"[..], &ip.octets(), &to.port().to_be_bytes(), b"ping"].concat();
         client.queue(&request);
-        let (mut target, mut peer, mut answer, mut ping) = (target, None, Vec::new(), Vec::new());
-        let done = network.run_until(|_| {
-            peer = peer.take().or_else(|| target.accept());
-            if let Some(peer) = &mut peer {
-                let data = peer.read();
-                peer.queue(&data);
-                ping.extend(data);
-            }
-            answer.extend(client.read());
-            answer.ends_with(b"ping")
-        });
-        assert!(done && ping == b"ping" && answer.starts_with(b"\x05\x00\x05\x00\x00\x01"), "{answer:?}");
+        let mut peer = network.accept(&mut target).unwrap();
+        assert_eq!(network.read_exactly(&mut peer, 4), b"ping");
+        peer.queue(b"pong");
+        let answer = network.read_until(&mut client, |answer| answer.ends_with(b"pong"));
+        assert!(answer.starts_with(b"\x05\x00\x05\x00\x00\x01") && answer.ends_with(b"pong"), "{answer:?}");
     });
 }
