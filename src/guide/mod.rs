@@ -6,7 +6,7 @@
 //! 4. [Timers and timeouts](timers/index.html)
 //! 5. [Closing](closing/index.html)
 //! 6. [What the compiler says](compiler/index.html), to be looked up
-//! 7. [Testing](testing/index.html)
+//! 7. [Testing](testing/index.html), and [other test kits](test_kits/index.html) beside this one
 //! 8. [Threads](threads/index.html)
 //! 9. [Limits](limits/index.html), and a server on the open network
 //! 10. [TLS and other filters](filters/index.html) between a socket and a protocol
@@ -76,6 +76,11 @@ with_features! {
     ///
     #[doc = include_str!("testing.md")]
     pub mod testing {}
+
+    /// The test kits of other frameworks, beside this one.
+    ///
+    #[doc = include_str!("test_kits.md")]
+    pub mod test_kits {}
 
     /// Embedding: a loop within a program that waits by itself already.
     ///

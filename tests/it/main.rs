@@ -71,6 +71,7 @@ mod simulated_processes;
 mod slow_peers;
 mod sources;
 mod support;
+mod test_kits;
 mod tidy;
 #[cfg(unix)]
 mod unix_datagrams;
