@@ -17,12 +17,14 @@ mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bounds::Bounds;
 use switchboard::framing::{LineHandler, LineReceiver, Telnet, TelnetCommand, send_line};
-use switchboard::{CloseReason, ConnectionId, EventLoop, Limits, Timeout, Transport, escape};
+use switchboard::{CloseReason, ConnectionId, Context, EventLoop, Limits, ListenerId, Timeout, Transport, escape};
 
 /// Who has more than this unread is cut off.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
@@ -122,25 +124,37 @@ impl LineHandler for Member {
     }
 }
 
+/// What the loop allows its connections.
+fn limits(bounds: &Bounds) -> Limits {
+    // Reading from a member goes on though he does not read: else he could not even leave.
+    Limits::default()
+        .with_queue_bytes_max(QUEUE_BYTES_MAX)
+        .with_pause_reading_over_high(false)
+        .with_handshake_timeout(Some(bounds.timeout))
+        .with_connections_per_peer_max(bounds.per_peer_max)
+}
+
+/// Opens the room at an address.
+fn listen(context: &mut Context<'_>, address: SocketAddr) -> io::Result<ListenerId> {
+    let room = Room::default();
+    context.listen(address, move |_, _| {
+        let member = LineReceiver::new(Member { name: None, room: room.clone() }).line_bytes_max(LINE_BYTES_MAX);
+        Some(Telnet::new(member))
+    })
+}
+
 fn main() -> Result<(), support::Failure> {
     let mut arguments = std::env::args().skip(1).collect();
     let bounds = Bounds::take_from(&mut arguments, NAME_TIMEOUT)?;
     let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
-    // Reading from a member goes on though he does not read: else he could not even leave.
-    let limits = Limits::default()
-        .with_queue_bytes_max(QUEUE_BYTES_MAX)
-        .with_pause_reading_over_high(false)
-        .with_handshake_timeout(Some(bounds.timeout))
-        .with_connections_per_peer_max(bounds.per_peer_max);
-    let mut event_loop = EventLoop::with_limits(limits)?;
-    let room = Room::default();
-    let listener = event_loop.context().listen(address, move |_, _| {
-        let member = LineReceiver::new(Member { name: None, room: room.clone() }).line_bytes_max(LINE_BYTES_MAX);
-        Some(Telnet::new(member))
-    });
-    let listener = listener.map_err(support::cannot_listen(address))?;
+    let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
+    let listener = listen(&mut event_loop.context(), address).map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;
     event_loop.run()?;
     Ok(())
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "chat/tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp", "http" and "smtp" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+The rules "resp", "http", "smtp", "chat" and "relay" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
@@ -63,10 +63,14 @@ CHUNKS = "examples/http/chunks.rs"
 FETCHED = "companions/fetch/src/head.rs"
 TRUST = "companions/fetch/src/trust.rs"
 SMTP = "examples/smtp/session.rs"
+CHAT = "examples/chat.rs"
+RELAY = "examples/relay.rs"
+KITS = "src/guide/test_kits.md"
+EXCHANGING = "src/testing/network/exchanging.rs"
 TLS = "companions/tls/src/"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -122,6 +126,31 @@ BUGS = [
     ("kit", "src/sys/sim/datagram.rs", "        self.check_call(id, Call::Receive)?;\n", ""),
     ("kit", PROCESS, "self.descriptors(host) >= most", "self.descriptors(host) > most"),
     ("kit", PROCESS, " && !waiting.contains(id)", " && (true || !waiting.contains(id))"),
+    ("kit", "src/sys/sim/tcp.rs", "matches!(tcp.phase, Phase::Connecting | Phase::Open))", "matches!(tcp.phase, Phase::Open))"),
+    ("kit", EXCHANGING, 'usize::from(!read.ends_with(b"\\n"))', 'if read.ends_with(b"\\n") { 0 } else { usize::MAX }'),
+    ("kit", EXCHANGING, "|read| count - read.len()", "|read| if read.len() < count { usize::MAX } else { 0 }"),
+    ("kit", EXCHANGING, "            peer.is_some()\n", "            true\n"),
+    ("kit", "src/testing/seeds.rs", "first.iter().copied().chain(asked())", "asked().chain(first.iter().copied())"),
+    ("kit", LOOP + "mod.rs", '.expect("a simulated loop has no descriptor to wait for: its network or harness runs it")', ".unwrap()"),
+    ("guide", KITS, "| `an_hour_of_timers_takes_no_time` |", "| `an_hour_takes_no_time` |"),
+    ("guide", KITS, "| `kit_the_kth_call_fails_and_no_other` |", "| \u2014 |"),
+    ("guide", "src/guide/testing.md", "`k1_a_refused_connect`", "`k1_a_refused_call`"),
+    ("chat", CHAT, " || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())", ""),
+    ("chat", CHAT, "!(1..=20).contains", "!(0..=20).contains"),
+    ("chat", CHAT, "!(1..=20).contains", "!(1..20).contains"),
+    ("chat", CHAT, "self.room.borrow().contains_key(&name)", "false"),
+    ("chat", CHAT, ".filter(|id| **id != me)", ".filter(|id| **id != me || true)"),
+    ("chat", CHAT, "escape(line))", "String::from_utf8_lossy(line))"),
+    ("chat", CHAT, "        transport.set_timeout(Timeout::Handshake, None);\n", ""),
+    ("chat", CHAT, "        transport.set_timeout(Timeout::Idle, Some(MEMBER_TIMEOUT));\n", ""),
+    ("chat", CHAT, "            self.room.borrow_mut().remove(&name);\n", ""),
+    ("chat", CHAT, "        .with_pause_reading_over_high(false)\n", ""),
+    ("chat", CHAT, "        .with_queue_bytes_max(QUEUE_BYTES_MAX)\n", ""),
+    ("chat", CHAT, "        .with_handshake_timeout(Some(bounds.timeout))\n", ""),
+    ("chat", CHAT, "        .with_connections_per_peer_max(bounds.per_peer_max)", ""),
+    ("chat", CHAT, ".line_bytes_max(LINE_BYTES_MAX)", ""),
+    ("chat", CHAT, "            TelnetCommand::Interrupt => transport.close(),\n", ""),
+    ("chat", CHAT, 'self.tell_others(transport, format!("* {name} has left"));', ""),
     ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
      "self.core.flush_written_to();\n        self.core.deliver_losses();"),
     ("l2", LOOP + "mod.rs", "self.core.dispatch(&self.events);",
