@@ -19,10 +19,11 @@ mod client;
 mod support;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bounds::Bounds;
-use switchboard::{Address, Context, EventLoop, Limits, Protocol, Relay, Timeout, Transport};
+use switchboard::{Context, EventLoop, Limits, ListenerId, Protocol, Relay, Timeout, Transport};
 
 /// How long a side may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -69,14 +70,34 @@ impl Protocol for Onward {
 fn pairs_max() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).ok().and_then(|(current, _)| usize::try_from(current).ok());
-    let pairs = descriptors.unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS) / 2;
-    pairs.clamp(1, Limits::default().connections_max)
+    pairs_of(descriptors.unwrap_or(usize::MAX))
+}
+
+/// For how many pairs there are descriptors.
+#[cfg(unix)]
+fn pairs_of(descriptors: usize) -> usize {
+    (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(1, Limits::default().connections_max)
 }
 
 /// Elsewhere there is no such limit.
 #[cfg(not(unix))]
 fn pairs_max() -> usize {
     Limits::default().connections_max
+}
+
+/// What the loop allows its connections.
+fn limits(bounds: &Bounds, pairs_max: usize) -> Limits {
+    bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max)
+}
+
+/// Connects on to the target whoever connects here.
+fn listen(
+    context: &mut Context<'_>,
+    address: SocketAddr,
+    target: (String, u16),
+    timeout: Duration,
+) -> io::Result<ListenerId> {
+    context.listen(address, move |_, _| Some(Onward { target: target.clone(), timeout }))
 }
 
 fn main() -> Result<(), support::Failure> {
@@ -86,13 +107,15 @@ fn main() -> Result<(), support::Failure> {
     let address = support::listening_address_in(arguments.into_iter().skip(1), &bounds::FLAGS)?;
     let usage = |wrong| io::Error::other(format!("{wrong}; then the address to listen on"));
     let target = client::name_and_port(&target).map_err(usage)?;
-    let limits = bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max());
-    let mut event_loop = EventLoop::with_limits(limits)?;
-    let factory =
-        move |_: &mut Context<'_>, _: &Address| Some(Onward { target: target.clone(), timeout: bounds.timeout });
-    let listener = event_loop.context().listen(address, factory).map_err(support::cannot_listen(address))?;
+    let mut event_loop = EventLoop::with_limits(limits(&bounds, pairs_max()))?;
+    let listener = listen(&mut event_loop.context(), address, target, bounds.timeout);
+    let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;
     event_loop.run()?;
     Ok(())
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "relay/tests.rs"]
+mod tests;
