@@ -40,7 +40,8 @@
 //! and slowed, lose packets and are narrow; [rules](Network::add_rule) say of a single packet what becomes of it;
 //! [`run_for`](Network::run_for) and [`run_until`](Network::run_until) let virtual time pass; the
 //! [`trace`](Network::trace) tells what happened, byte for byte the same for the same seed. [`seeds`] runs a test with
-//! many seeds, and prints how to replay the one that fails; [`seeds_with`] finds out with how few faults it still does.
+//! many seeds, and prints how to replay the one that fails; [`seeds_with`] finds out with how few faults it still does;
+//! [`seeds_of`] tries those of a file first. [`exchange`](Network::exchange) and its like ask and wait for an answer.
 //! Replayed, it prints the trace, and `SWITCHBOARD_PCAP=FILE` has its packets written to a file for tcpdump and Wireshark.
 //!
 //! ```
@@ -56,17 +57,9 @@
 //!
 //! seeds(|seed| {
 //!     let mut network = Network::new(seed, Faults::all());
-//!     let server = network.host();
-//!     let address = network.address(server, 7);
-//!     network.context(server).listen(address, |_, _| Some(Echo)).unwrap();
+//!     let address = network.serve(7, |_, _| Some(Echo));
 //!     let mut peer = network.peer(address);
-//!     peer.queue(b"hello");
-//!     let mut answer = Vec::new();
-//!     network.run_until(|_| {
-//!         answer.extend(peer.read());
-//!         answer == b"hello"
-//!     });
-//!     assert_eq!(answer, b"hello");
+//!     assert_eq!(network.exchange(&mut peer, b"hello", |answer| answer.len() == 5), b"hello");
 //! });
 //! ```
 //!
@@ -77,9 +70,10 @@
 //! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).
 //!
-//! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns `None`, the loop's own
-//! `AsFd` panics. It takes nothing that others have made: listening on a socket that listens already, `attach` and
-//! `register` fail with `Unsupported`.
+//! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns
+//! `None`, the loop's own `AsFd` panics and says why. It takes nothing that others have made: listening on a socket that
+//! listens already, `attach` and `register` fail with `Unsupported`, and so do Unix sockets. The guide's page on testing has
+//! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
 //!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
 //! on the order of a hash map, or on other threads.

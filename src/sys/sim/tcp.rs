@@ -445,10 +445,9 @@ impl World {
     pub(super) fn shutdown_write(&mut self, id: SocketId) -> io::Result<()> {
         self.begin_call();
         // What is queued for a connection that is not established goes out when it is, and its end behind it.
-        if self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Connecting | Phase::Open)) {
-            if self.tcp(id).is_some_and(|tcp| tcp.queue.end_behind()) {
-                return Ok(());
-            }
+        let sends = self.tcp(id).filter(|tcp| matches!(tcp.phase, Phase::Connecting | Phase::Open));
+        if sends.is_some_and(|tcp| tcp.queue.end_behind()) {
+            return Ok(());
         }
         let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else {
             return Err(Errno::NotConnected.into());
