@@ -122,7 +122,6 @@ fn relay_a_side_that_does_not_read_holds_up_the_other_one_and_nobody_else() {
     assert!(client.queued() > 500_000, "{} are not taken", client.queued());
     let kept = scene.kept();
     assert!((1..=64 * 1024 + READ_BYTES).contains(&kept), "{kept} bytes");
-    assert_eq!(scene.network.exchange(&mut other, b"", |_| true), b"");
     other.queue(b"ping");
     assert_eq!(scene.network.read_exactly(&mut its_server, 4), b"ping");
     server.queue(b"the other direction");
@@ -151,22 +150,25 @@ fn relay_a_pair_in_which_nothing_moves_for_ten_minutes_is_reset() {
 }
 
 #[test]
-fn relay_a_server_that_takes_nothing_for_ten_minutes_is_found_out_though_its_client_goes_on() {
+fn relay_a_side_that_takes_nothing_for_ten_minutes_is_found_out_though_the_other_one_goes_on() {
     let small = Faults::none().with_buffer_bytes_min(4096).with_buffer_bytes_max(4096);
-    let mut scene = scene(0, small, None, 100);
-    let (mut client, mut server) = scene.pair();
-    scene.network.run_until_rest();
-    server.stall();
-    // More than the kernels hold, and less than what ends the reading.
-    client.queue(&[7; 20_000]);
-    for minute in 0..10 {
-        scene.network.run_for(MINUTE - MOMENT);
-        assert!(!is_reset(&mut client), "after {minute} minutes");
-        client.queue(b"x");
-        scene.network.run_for(MOMENT);
+    for of_client in [true, false] {
+        let mut scene = scene(0, small.clone(), None, 100);
+        let (client, server) = scene.pair();
+        scene.network.run_until_rest();
+        let (mut stalled, mut other) = if of_client { (client, server) } else { (server, client) };
+        stalled.stall();
+        // More than the kernels hold, and less than what ends the reading.
+        other.queue(&[7; 20_000]);
+        for minute in 0..10 {
+            scene.network.run_for(MINUTE - MOMENT);
+            assert!(!is_reset(&mut other), "after {minute} minutes");
+            other.queue(b"x");
+            scene.network.run_for(MOMENT);
+        }
+        scene.network.run_until_rest();
+        assert!(is_reset(&mut other), "of the client: {of_client}");
     }
-    scene.network.run_until_rest();
-    assert!(is_reset(&mut client));
 }
 
 #[test]
