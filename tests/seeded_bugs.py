@@ -164,7 +164,6 @@ BUGS = [
     ("relay", RELAY, "target: target.clone(), timeout }", "target: target.clone(), timeout: 2 * timeout }"),
     ("relay", JOINING, "other.pause_reading();", "_ = &mut other;"),
     ("relay", JOINING, "false => other.abort(),", "false => other.close(),"),
-    ("relay", JOINING, "            other.abort();\n", "            _ = &mut other;\n"),
     ("relay", JOINING, "transport.abort_on_timeout(timeout);", "transport.end_on_timeout(timeout);"),
     ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
      "self.core.flush_written_to();\n        self.core.deliver_losses();"),
