@@ -8,6 +8,8 @@ use switchboard::{Protocol, Transport};
 
 use crate::support::{Echo, pattern};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Says good-bye to who ends its half, and answers each byte by a line before that.
 struct Lines;
 
@@ -46,7 +48,7 @@ fn kit_what_is_read_is_what_was_asked_for_and_the_rest_is_left() {
         peer.queue(b"abcde");
         peer.end();
         // So that a read could take all of it.
-        network.run_for(Duration::from_secs(1));
+        network.run_for(SECOND);
         assert_eq!(network.read_line(&mut peer), b"a\n");
         assert_eq!(network.read_exactly(&mut peer, 0), b"");
         assert_eq!(network.read_exactly(&mut peer, 3), b"b\nc");
@@ -77,7 +79,7 @@ fn kit_a_read_that_is_not_content_returns_what_came_once_nothing_more_can() {
 
 #[test]
 fn kit_a_listener_without_a_loop_waits_for_who_connects() {
-    let mut network = Network::new(0, Faults::none().with_latency_min(Duration::from_secs(1)));
+    let mut network = Network::new(0, Faults::none().with_latency_min(SECOND).with_latency_max(SECOND));
     let mut listener = network.peer_listener(0, 8).unwrap();
     assert!(network.accept(&mut listener).is_none(), "nobody connects");
     let mut one = network.peer(listener.local_addr());
