@@ -90,7 +90,7 @@ fn limits(bounds: &Bounds, pairs_max: usize) -> Limits {
     bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max)
 }
 
-/// Connects on to the target whoever connects here.
+/// Listens, and connects each client on to the target.
 fn listen(
     context: &mut Context<'_>,
     address: SocketAddr,

@@ -42,7 +42,7 @@ impl Scene {
         self.network.context(self.host).connection_count()
     }
 
-    /// How much of what was sent to a side its kernel and the other side's have not taken, by what the relay keeps.
+    /// How many bytes the relay holds that no kernel has taken.
     fn kept(&mut self) -> usize {
         let mut context = self.network.context(self.host);
         let ids = context.connection_ids();

@@ -99,12 +99,12 @@ fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Pan
     Some((least, panic))
 }
 
-/// Calls `test` as [`seeds`] does, but first with those seeds that a file lists: seeds that have failed once, and are to be
-/// tried for ever. A seed that fails and is not listed prints the line to add.
+/// Calls `test` as [`seeds`] does, but first with the seeds that a file lists: those that failed once and are worth keeping.
+/// When a seed fails that is not listed, the command that adds it is printed.
 ///
-/// The file has a number in each line; what is behind a `#` is left out, so that a line can say what the seed has found.
-/// Tests only read it: it belongs to the sources, and is changed by hand. A path that is not absolute is taken from where
-/// tests run, which under cargo is the folder of the package.
+/// The file has one number a line; a `#` begins a comment, for what the seed has found. The file is only read: it belongs to
+/// the sources, and is changed by hand. A relative path begins where tests run, which under cargo is the folder of the
+/// package.
 ///
 /// ```
 /// # use switchboard::testing::seeds_of;

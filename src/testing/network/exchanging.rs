@@ -8,8 +8,8 @@ use crate::{Address, Context, IntoProtocol};
 
 /// # Questions and answers
 ///
-/// Each runs the network until it has what it is asked for, or until nothing more can come: the peer has seen the end or an
-/// error, or [`run_until`](Network::run_until) gives up. It returns what has come by then, for an `assert_eq!` to compare.
+/// Each method runs the network until it has what it waits for, or until nothing more can come: the peer has seen the end or
+/// an error, or [`run_until`](Network::run_until) gives up. It returns what has come by then, for an `assert_eq!` to compare.
 impl Network {
     /// Adds a host that listens on this port, and returns the address. [`host`](Network::host) and
     /// [`context`](Network::context) do the same where a test needs more of the host.
@@ -47,7 +47,7 @@ impl Network {
         own.unwrap_or(address)
     }
 
-    /// Has the peer send `bytes`, and reads until `done` is content with all that has been read since. What arrives with
+    /// Sends `bytes` from the peer, and reads until `done` returns `true` for all that this call has read. What arrives with
     /// the last of it is read as well.
     ///
     /// # Panics
@@ -58,7 +58,7 @@ impl Network {
         self.read_until(peer, done)
     }
 
-    /// Reads until `done` is content with all that this call has read. What arrives with the last of it is read as well.
+    /// Reads until `done` returns `true` for all that this call has read. What arrives with the last of it is read as well.
     ///
     /// # Panics
     ///
@@ -67,7 +67,7 @@ impl Network {
         self.read_in_pieces(peer, |read| if done(read) { 0 } else { usize::MAX })
     }
 
-    /// Reads so many bytes. What comes behind them is left for the next read.
+    /// Reads `count` bytes. What follows them is left for the next read.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl Network {
         self.read_in_pieces(peer, |read| count - read.len())
     }
 
-    /// Reads up to the next `\n`, and with it. What comes behind it is left for the next read.
+    /// Reads a line, up to and including its `\n`. What follows it is left for the next read.
     ///
     /// ```
     /// # use switchboard::testing::{Faults, Network};
@@ -114,7 +114,7 @@ impl Network {
         self.read_in_pieces(peer, |_| usize::MAX)
     }
 
-    /// Waits for the next one that connects to a listener without a loop; `None` if nobody does.
+    /// Waits for the next connection to a listener without a loop; `None` if nobody connects.
     ///
     /// # Panics
     ///
