@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::accept::tell_of_handshake;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use super::{Core, Parts};
 use crate::connection::{Connection, Flag, Note, Sent, State};
 use crate::filter::chain::Chain;
@@ -49,8 +50,9 @@ impl Transport<'_> {
     /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
         let stands = self.core.parts.slots.connection(self.id).is_some_and(Connection::takes_filter);
-        if stands {
-            put_in(&mut self.core.parts, self.id, Box::new(filter));
+        match stands {
+            true => put_in(&mut self.core.parts, self.id, Box::new(filter)),
+            false => self.core.parts.work.discard(Discarded::Filter(Box::new(filter))),
         }
         stands
     }
