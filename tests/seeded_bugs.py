@@ -1041,6 +1041,7 @@ BUGS = [
     ("y1", LOOP + "accept.rs", "if core.parts.report(id, error) {", "if core.parts.report(id, error) || true {"),
     ("y1", LOOP + "timeouts.rs", "_ if connection.is_connecting() || connection.notes.has(Note::BeginsFiltered) => {", "_ if connection.is_connecting() => {"),
     ("y1", "src/reason.rs", "reason => ConnectError::Filter(reason),", "reason => ConnectError::Cancelled(reason),"),
+    ("y3", "src/filter/bytes.rs", "&& self.start >= self.len() {", "&& false {"),
     ("y2", LOOP + "send.rs", "&& (connection.is_connecting() || !connection.is_filtered()) {", "{"),
     ("y3", "src/connection/output.rs", "self.bytes + self.beneath\n", "self.bytes\n"),
     ("y3", FILTERING, "connection.is_over_cap_beneath(beneath)", "false && connection.is_over_cap_beneath(beneath)"),

@@ -378,6 +378,13 @@ impl Chain {
         self.plain.trim();
     }
 
+    /// Returns how much memory its buffers have.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        let of_layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
+        self.plain.capacity() + self.net.capacity() + of_layers.sum::<usize>()
+    }
+
     // The filters themselves.
 
     /// Where a filter's own input goes.

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::*;
-use crate::sys::script::Call;
 use crate::filter::{Filter, Flow};
+use crate::sys::script::Call;
 use crate::{Address, Connect, Context, DatagramProtocol, DatagramTransport, SourceAction};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -211,3 +211,28 @@ fn y5_an_end_that_came_with_data_waits_where_that_paused_reading() {
     wire.rest();
     assert_eq!((wire.log.take(), wire.connections(), wire.timers()), (vec!["lost: closed by the peer".into()], 0, 0));
 }
+
+#[test]
+fn y3_a_stream_that_always_waits_for_the_rest_of_a_record_takes_no_more_and_more_memory() {
+    let stack = |listen: Listen| {
+        listen.filter(|_| Some(Masked { key: 0, step: 1000 })).filter(|_| Some(Sealed::server(KEY, 100)))
+    };
+    for stacked in [false, true] {
+        let one = |listen: Listen| listen.filter(|_| Some(Sealed::server(KEY, 100)));
+        let mut wire = Wire::new(Limits::default(), if stacked { stack } else { one }, stays);
+        let mut peer = wire.shaken();
+        let whole = record(&[b'x'; 100]);
+        let (first, second) = whole.split_at(50);
+        peer.send(first);
+        for _ in 0..2000 {
+            peer.send(&[second, first].concat());
+            wire.network.run_for(MS);
+        }
+        assert_eq!(wire.log.take().len(), 2000);
+        let context = wire.network.context(wire.host);
+        let id = context.connection_ids()[0];
+        let chain = wire.network.event_loop(wire.host).core.parts.slots.connection(id.0).unwrap().chain();
+        let capacity = chain.unwrap().capacity();
+        assert!(capacity < 2000, "{capacity} bytes for 50");
+    }
+}
