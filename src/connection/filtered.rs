@@ -82,6 +82,11 @@ impl Connection {
         }
     }
 
+    /// Whether its filters have let something through that its protocol, which has paused reading, was not given.
+    pub(crate) fn keeps_in_a_pause(&self) -> bool {
+        self.is_paused() && self.has_input()
+    }
+
     /// Whether something has come that its filters have not taken.
     pub(crate) fn has_unfiltered_input(&self) -> bool {
         self.is_filtered() && self.chain().is_some_and(Chain::has_input)

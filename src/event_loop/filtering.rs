@@ -217,7 +217,7 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
     let is_made = connection.flags.has(Flag::Made);
     let Some(chain) = connection.chain_mut() else { return 0 };
-    let (peer, is_ready) = (chain.said.peer.take(), chain.is_ready());
+    let (peer, is_ready) = (chain.said.peer.take(), chain.is_open());
     let timer = if is_ready { chain.timer.take() } else { None };
     if let Some(peer) = peer {
         connection.set_peer(peer);
@@ -242,23 +242,30 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;
     chain.said.end &= delivers && !is_told;
-    if !heed_failure(core, id) && has_ended {
+    if !heed_failure(core, id, false) && has_ended {
         core.deliver_end(id);
     }
     count
 }
 
-/// Acts on the failure of a filter. Returns whether there is one.
-fn heed_failure(core: &mut Core, id: Id) -> bool {
-    let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
-    let failure = chain.and_then(|chain| chain.said.failure.take());
-    let has_failed = failure.is_some();
+/// Acts on the failure of a filter, behind the data that came before. Returns whether there is one.
+///
+/// A protocol that has paused reading is told when it resumes, as of a peer's reset (R4), unless something is being sent: that
+/// has failed then.
+fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    let waits = connection.keeps_in_a_pause() && !is_sending && connection.unfiltered().is_empty();
+    let Some(chain) = connection.chain_mut() else { return false };
+    if waits || chain.said.failure.is_none() {
+        return chain.said.failure.is_some();
+    }
+    let failure = chain.said.failure.take();
     if let Some(failure) = failure {
         // What it has put down still goes out, and what it has not taken does not.
         core.offer_withheld(id);
         core.parts.close_for(id, CloseReason::of_protocol(failure));
     }
-    has_failed
+    true
 }
 
 // Going out.
@@ -309,11 +316,13 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     let Some(chain) = connection.chain() else { return false };
     if !chain.is_ready() {
-        if connection.is_closing() || chain.has_failed() {
+        if chain.has_failed() && connection.keeps_in_a_pause() && !connection.unfiltered().is_empty() {
+            heed_failure(core, id, true);
+        }
+        let Some(connection) = core.parts.slots.connection(id) else { return false };
+        if connection.is_closing() || connection.chain().is_some_and(Chain::has_failed) {
             // It closes without their end, and so without what they have not taken.
-            core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
-                connection.drop_unfiltered(pool);
-            });
+            drop_unfiltered(&mut core.parts, id);
         }
         return false;
     }
@@ -337,7 +346,7 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     if !runs {
         return false;
     }
-    heed_failure(core, id);
+    heed_failure(core, id, true);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     if connection.chain().is_some_and(Chain::has_input) {
         // Not from within a flush, which may come in the middle of what is being delivered.
@@ -347,6 +356,11 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     // A filter that has taken nothing is asked again when something has come.
     let Some(connection) = core.parts.slots.connection(id) else { return false };
     taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+}
+
+fn drop_unfiltered(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
 }
 
 /// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
