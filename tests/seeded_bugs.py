@@ -1052,7 +1052,7 @@ BUGS = [
     ("y3", CHAIN, "let has_room = self.above(index).len() < STEP_BYTES_MAX;", "let has_room = self.above(index).len() < usize::MAX;"),
     ("y4", FILTERING, "if is_cut {", "if false && is_cut {"),
     ("y4", FILTERING, "core.fail_reading(id, CloseReason::Truncated);", "core.deliver_end(id);"),
-    ("y4", FILTERING, "if connection.is_closing() || chain.has_failed() {", "if false {"),
+    ("y4", FILTERING, "if connection.is_closing() || connection.chain().is_some_and(Chain::has_failed) {", "if false {"),
     ("y4", "src/connection/filtered.rs", "self.is_filtered() && self.chain().is_some_and(Chain::awaits_end)", "false"),
     ("y4", "src/connection/filtered.rs", "self.state() == State::FinQueued && self.is_shut()", "false && self.is_shut()"),
     ("y4", CHAIN, "if self.state == State::Finishing && above_is_done", "if above_is_done"),
