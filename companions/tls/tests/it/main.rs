@@ -2,6 +2,7 @@
 
 mod asking;
 mod between;
+mod certificates;
 mod data;
 mod ending;
 mod failing;
