@@ -7,6 +7,7 @@ mod data;
 mod ending;
 mod failing;
 mod floods;
+mod hellos;
 mod kinds;
 mod kit;
 mod later;
