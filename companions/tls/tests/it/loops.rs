@@ -1,14 +1,16 @@
 //! TLS on loops in several threads, on loopback: each way to spread connections, and what a full loop leaves to others.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
 use switchboard::workers::{Distribution, EventLoopGroup, GroupListen};
-use switchboard::{Address, Context, Limits, Listen, Protocol, Transport};
+use switchboard::{Address, Connect, Context, EventLoop, Limits, Listen, Protocol, Transport};
 use switchboard_tls::{Reloadable, Tls};
 
 use super::kit::*;
@@ -134,4 +136,80 @@ fn a_client_that_waits_before_full_loops_shakes_hands_when_one_has_room() {
     index_of(&mut third);
     group.shutdown(Duration::ZERO);
     group.join().unwrap();
+}
+
+/// Sends much when it is made, reads late, and ends its half when it has heard as much.
+struct Late {
+    count: usize,
+    heard: usize,
+    whole: Rc<Cell<u32>>,
+}
+
+impl Late {
+    /// The byte that is sent at a place.
+    fn byte(at: usize) -> u8 {
+        (at * 7 + at / 251) as u8
+    }
+}
+
+impl Protocol for Late {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.pause_reading();
+        transport.set_timer(0, Duration::from_millis(300));
+        transport.write_owned(bytes(self.count));
+    }
+
+    fn timer(&mut self, transport: &mut Transport<'_>, _: u16) {
+        assert_eq!(self.heard, 0);
+        transport.resume_reading();
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let is_right = |(at, byte): (usize, &u8)| *byte == Late::byte(self.heard + at);
+        assert!(data.iter().enumerate().all(is_right), "behind {} bytes", self.heard);
+        self.heard += data.len();
+        if self.heard == self.count {
+            transport.shutdown_write();
+        }
+        data.len()
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, _: &[u8]) {
+        assert_eq!(self.heard, self.count);
+        self.whole.set(self.whole.get() + 1);
+        transport.close();
+    }
+}
+
+/// Both ends of a connection on loopback send so much at once.
+fn much_both_ways(version: &'static SupportedProtocolVersion, count: usize) {
+    let mut event_loop = EventLoop::new().unwrap();
+    let limits = Limits::default().with_queue_bytes_max(2 * count).with_pause_reading_over_high(false);
+    let whole = Rc::new(Cell::new(0));
+    let noted = whole.clone();
+    let late = move || Late { count, heard: 0, whole: noted.clone() };
+    let mut context = event_loop.context();
+    let make = switchboard_tls::listen(Arc::new(server(version)));
+    let of_server = late.clone();
+    let factory = move |_: &mut Context<'_>, _: &Address| Some(of_server());
+    let id = context.listen(at_any_port().limits(limits.clone()).filter(make), factory).unwrap();
+    let to = context.listener(id).unwrap().local_addr().unwrap().as_inet().unwrap();
+    let make = switchboard_tls::connect(Arc::new(client(version)), NAME.try_into().unwrap());
+    context.connect(Connect::to(to).limits(limits).filter(make), late()).unwrap();
+    let begun = Instant::now();
+    while whole.get() < 2 || event_loop.context().connection_count() > 0 {
+        event_loop.turn(Some(Duration::from_millis(100))).unwrap();
+        assert!(begun.elapsed() < PATIENCE * 10, "they wait for each other");
+    }
+}
+
+#[test]
+fn both_ends_send_four_megabytes_at_once_and_read_late() {
+    BOTH.into_iter().for_each(|version| much_both_ways(version, 4 << 20));
+}
+
+#[test]
+#[ignore = "takes a while; .ci/long runs it"]
+fn both_ends_send_64_megabytes_at_once_and_read_late() {
+    BOTH.into_iter().for_each(|version| much_both_ways(version, 64 << 20));
 }
