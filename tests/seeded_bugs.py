@@ -664,6 +664,7 @@ BUGS = [
     ("n1", "src/sys/unix_listener.rs", "(Some(_), _) if !unlinks => self.inode = None,", ""),
     ("n1", "src/sys/unix_listener.rs", "mio::net::UnixListener::from_std(listener), inode: None })",
      "mio::net::UnixListener::from_std(listener), inode: None }).and_then(|mut l| l.set_unlinks(true).map(|()| l))"),
+    ("service", "src/service/mod.rs", ".listen(set(listen), factory)", ".listen({ drop(set); listen }, factory)"),
     ("service", "src/service/restart.rs", "listening.set_unlinks(false)", "listening.set_unlinks(true)"),
     ("service", "src/service/restart.rs", "NotifyState::MainPid(process), NotifyState::Ready]);\n        context.drain(self.grace);",
      "NotifyState::MainPid(process), NotifyState::Ready]);\n        let _ = (context, self.grace);"),
