@@ -348,6 +348,9 @@ BUGS = [
      "self.under_way.drain(..).for_each(|attempt| std::mem::forget(attempt.stream));\n        Vec::new()"),
     ("k4", "src/connect/attempts.rs", "Ok(peer) if is_itself(&attempt.stream, &peer)", "Ok(peer) if false && is_itself(&attempt.stream, &peer)"),
     ("k4", LOOP + "connect.rs", "stream.reset();\n                self.parts.attempt_failed", "drop(stream);\n                self.parts.attempt_failed"),
+    ("k5", LOOP + "connect.rs", "true => filtering::begin(self, id),\n            false => {", "true => {\n                self.tell_follower_of_made(id);\n                filtering::begin(self, id);\n            }\n            false => {"),
+    ("k5", LOOP + "following.rs", "            (CloseReason::Closed | CloseReason::Aborted, None) if shakes => ConnectionEnd::Cancelled,\n", ""),
+    ("k5", FILTERING, "connection.notes.take(Note::BeginsFiltered)", "!connection.notes.take(Note::BeginsFiltered)"),
     ("k5", "src/connect/backoff.rs", "self.next_secs = Some(self.clamp(secs * self.factor));\n        let varied = "
      "secs * (1.0 + self.jitter * self.random_sign());",
      "let varied = secs * (1.0 + self.jitter * self.random_sign());\n        self.next_secs = Some(self.clamp(varied * self.factor));"),

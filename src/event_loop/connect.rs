@@ -111,10 +111,12 @@ impl Core {
             return;
         };
         self.parts.end_connector(*connector);
-        self.tell_follower_of_made(id);
         match self.parts.slots.connection(id).is_some_and(Connection::is_shut) {
             true => filtering::begin(self, id),
-            false => self.call_made(id),
+            false => {
+                self.tell_follower_of_made(id);
+                self.call_made(id);
+            }
         }
     }
 

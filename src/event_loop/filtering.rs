@@ -224,8 +224,9 @@ fn heed(core: &mut Core, id: Id) -> usize {
     }
     core.parts.time.cancel(timer);
     if is_ready && !is_made && core.parts.slots.connection(id).is_some_and(|connection| connection.state().is_timed()) {
-        if let Some(connection) = core.parts.slots.connection_mut(id) {
-            connection.notes.set(Note::BeginsFiltered, false);
+        if core.parts.slots.connection_mut(id).is_some_and(|connection| connection.notes.take(Note::BeginsFiltered)) {
+            // To who follows it, it is made when it is to its protocol.
+            core.tell_follower_of_made(id);
         }
         core.call_made(id);
     }
