@@ -2,7 +2,7 @@
 //! beneath that queue until the kernel does.
 
 use super::writing::{Taken, taken};
-use super::{Connection, Flag, Sent, State};
+use super::{Connection, Flag, Note, Sent, State};
 use crate::CloseReason;
 use crate::connection::output::Pool;
 use crate::filter::chain::Chain;
@@ -44,6 +44,12 @@ impl Connection {
     /// what was written behind it.
     pub(crate) fn may_shake(&self) -> bool {
         self.waits_to_shake() && (self.state().is_timed() || self.state().is_flushing())
+    }
+
+    /// Whether nobody was told yet that it is made, since it is not established or the filters with which it began are not
+    /// ready.
+    pub(crate) fn is_to_be_made(&self) -> bool {
+        self.is_connecting() || self.notes.has(Note::BeginsFiltered)
     }
 
     /// Whether it is to be read from: by its protocol, or by filters that are not ready.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Ask, Connection, Event, Flag, Note, Read, State, Urgent};
+use super::{Ask, Connection, Event, Flag, Read, State, Urgent};
 use crate::connection::input::Input;
 use crate::rate::ReadRate;
 use crate::reason::Timeout;
@@ -249,7 +249,7 @@ impl Connection {
     /// Whether it takes no more of what another connection relays to it: until it is established and its filters are ready,
     /// or it is told of its low mark.
     pub(crate) fn holds_relay_up(&self) -> bool {
-        self.is_connecting() || self.notes.has(Note::BeginsFiltered) || self.flags.has(Flag::OverHigh)
+        self.is_to_be_made() || self.flags.has(Flag::OverHigh)
     }
 
     /// A read is tried, though no event has told that there is anything.

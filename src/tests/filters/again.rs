@@ -101,3 +101,22 @@ fn k5_what_ends_the_trying_ends_a_handshake_too() {
     again.wire.send(&mut peer, &record(b"still here"));
     assert_eq!(again.wire.log.take()[1..], ["made", "data still here"]);
 }
+
+#[test]
+fn c7_a_protocol_that_is_started_during_a_handshake_has_the_timeouts_that_its_connection_begins_with() {
+    for starts in [false, true] {
+        let limits = Limits::default().with_idle_timeout(Some(5 * SECOND)).with_total_timeout(Some(20 * SECOND));
+        let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Sealed::server(KEY, 100))), idle);
+        let mut peer = wire.peer();
+        let log = wire.log.clone();
+        if starts {
+            wire.tell(|transport| transport.start_protocol(protocol(&log, idle)));
+        }
+        wire.send(&mut peer, b"H\0");
+        assert_eq!(wire.log.take(), ["made"]);
+        wire.network.run_for(4 * SECOND);
+        assert_eq!(wire.log.take(), [""; 0]);
+        wire.network.run_for(SECOND);
+        assert_eq!(wire.log.take(), ["timed out: Idle", "lost: idle for too long"], "{starts}");
+    }
+}
