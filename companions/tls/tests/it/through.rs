@@ -253,3 +253,91 @@ impl Protocol for Again {
         self.made.borrow_mut().last_mut().unwrap().1 = reason.to_string();
     }
 }
+
+#[test]
+fn tls_goes_through_tls() {
+    seeds(|seed| {
+        if seed % 20 > 0 {
+            return;
+        }
+        let (outer, inner) = (BOTH[seed as usize / 20 % 2], BOTH[seed as usize / 40 % 2]);
+        let (low, high) = (Arc::new(server(outer)), Arc::new(server(inner)));
+        let stack = |listen: Listen| listen.filter(switchboard_tls::listen(low)).filter(switchboard_tls::listen(high));
+        let mut world = World::new(seed, Faults::all(), stack, echo);
+        let [low, high] =
+            [outer, inner].map(|version| switchboard_tls::connect(Arc::new(client(version)), NAME.try_into().unwrap()));
+        let id = world.connect(Connect::to(world.to).filter(low).filter(high), idle);
+        let sent = bytes(30_000);
+        world.network.context(world.client_host).connection(id).unwrap().write(&sent);
+        let heard = world.client.clone();
+        assert!(world.network.run_until(|_| heard.borrow().data.len() >= sent.len()));
+        assert!(same(&heard.borrow().data, &sent));
+        let version = world.of_client(|tls| tls.protocol_version());
+        assert_eq!(version, Some(inner.version), "the one that is nearest to the protocol");
+        world.network.context(world.client_host).connection(id).unwrap().shutdown_write();
+        world.network.run_until(|_| heard.borrow().events.len() >= 3);
+        assert_eq!(world.events().1, ["made", "eof", "lost: closed by the peer"]);
+        world.network.run_until_rest();
+        assert_eq!(world.connections(), (0, 0));
+    });
+}
+
+/// Sends so many bytes, piece by piece, as its peer takes them, and ends.
+struct Produces {
+    left: usize,
+    queued_most: Rc<RefCell<usize>>,
+}
+
+impl Protocol for Produces {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.start_producing();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    fn produce(&mut self, transport: &mut Transport<'_>) {
+        let piece = self.left.min(50_000);
+        self.left -= piece;
+        transport.write_owned(vec![7; piece]);
+        let mut most = self.queued_most.borrow_mut();
+        *most = most.max(transport.queued_bytes());
+        if self.left == 0 {
+            transport.close();
+        }
+    }
+}
+
+#[test]
+fn what_is_produced_for_a_slow_peer_waits_for_it_in_small_pieces() {
+    const COUNT: usize = 4 << 20;
+    for version in BOTH {
+        let mut world = World::of(server(version), idle);
+        let (to, queued_most) = (world.network.address(world.server_host, 1), Rc::new(RefCell::new(0)));
+        let noted = queued_most.clone();
+        let made = move |_: &mut Context<'_>, _: &Address| Some(Produces { left: COUNT, queued_most: noted.clone() });
+        let listen = Listen::at(to).filter(switchboard_tls::listen(Arc::new(server(version))));
+        world.network.context(world.server_host).listen(listen, made).unwrap();
+        world.to = to;
+        let id = world.dial(&Arc::new(client(version)), idle);
+        world.rest();
+        // It reads for a moment every second.
+        for _ in 0..200 {
+            if let Some(mut transport) = world.network.context(world.client_host).connection(id) {
+                transport.resume_reading();
+            }
+            world.network.run_for(SECOND / 1000);
+            if let Some(mut transport) = world.network.context(world.client_host).connection(id) {
+                transport.pause_reading();
+            }
+            world.network.run_for(SECOND);
+        }
+        world.network.run_for(SECOND);
+        assert_eq!(world.client.borrow().data.len(), COUNT, "{version:?}");
+        assert!(world.client.borrow().data.iter().all(|byte| *byte == 7));
+        let most = *queued_most.borrow();
+        assert!((50_000..140_000).contains(&most), "{most}");
+        world.does_not_spin();
+    }
+}
