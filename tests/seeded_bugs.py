@@ -152,6 +152,8 @@ BUGS = [
     ("w1", LOOP + "send.rs", "let holds = joins && piece.is_handed_over();", "let holds = false;"),
     ("w1", LOOP + "send.rs", "let joins = self.joins(id, piece.bytes().len());", "let joins = false;"),
     ("w1", LOOP + "send.rs", "match connection.queued_bytes() > GATHERED_BYTES_MAX &&", "match false &&"),
+    ("w4", LOOP + "hoards.rs", "            filtering::send_beneath(self, id);\n", ""),
+    ("w4", LOOP + "hoards.rs", "            return self.mark_written_to(id);\n        }", "            return;\n        }"),
     ("w4", LOOP + "send.rs", "            && self.outbox.room() == GATHERED_BYTES_MAX\n", ""),
     ("w4", LOOP + "send.rs", "connection.can_write() && connection.is_far_from_cap()", "connection.can_write()"),
     ("w4", LOOP + "send.rs", "connection.can_write() && connection.is_far_from_cap()", "connection.is_far_from_cap()"),

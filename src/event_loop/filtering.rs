@@ -296,7 +296,7 @@ pub(super) fn linger(parts: &mut Parts, id: Id) {
 }
 
 /// Sends what filters have put down. Returns whether all of that is out.
-fn send_beneath(parts: &mut Parts, id: Id) -> bool {
+pub(super) fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     let Some(connection) = parts.slots.alive_mut(id) else { return false };
     let had_output = connection.has_output();
     let (sent, taken) = parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| {
