@@ -75,7 +75,8 @@ limits! {
     /// ```
     ///
     /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for input,
-    /// `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
+    /// `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed, and 256 KiB for each whose
+    /// [filter](crate::filter::Filter) leaves some, as that of a handshake that does not come to its end.
     LoopLimits:
     /// What the loop's listeners, connections and datagram sockets begin with. Default: [`Limits::default`].
     each / with_each: Limits = Limits::default(),
