@@ -381,7 +381,7 @@ impl Chain {
     }
 
     /// Returns how much memory its buffers have.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "testing"))]
     pub(crate) fn capacity(&self) -> usize {
         let of_layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
         self.plain.capacity() + self.net.capacity() + of_layers.sum::<usize>()
