@@ -1,5 +1,5 @@
-//! Certificates that are missing, wrong, garbled or too many: each with its alert at one end, and a reason that names it at
-//! both.
+//! Certificates that are missing, wrong, garbled or too many: each with its alert at one end, and a reason that names it
+//! at both.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Kinds of peers: those that never finish, those that send a byte at a time, those that end by halves; and protocols that
-//! panic.
+//! Kinds of peers: those that never finish, those that send a byte at a time, those that end by halves; and protocols
+//! that panic.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -35,8 +35,8 @@ impl FrameHandler for Frames {
     }
 }
 
-/// A network with a TLS server of such protocols, under every fault that leaves connections whole, and a client that has
-/// said `said`, until it has heard so much.
+/// A network with a TLS server of such protocols, under every fault that leaves connections whole, and a client that
+/// has said `said`, until it has heard so much.
 fn heard<P: Protocol>(seed: u64, make: fn() -> P, said: &[u8], count: usize) -> Vec<u8> {
     let version = BOTH[seed as usize % 2];
     let mut world = World::new(seed, Faults::all(), |listen| listen, idle);
