@@ -91,6 +91,8 @@ LONG=(
   "the comparison with peers in full|14400|python3 benches/compare/compare.py"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"
   "load of others, in full|3600|python3 benches/load_of_others.py"
+  "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
+  "TLS: 64 MB both ways at once|300|cargo test --package switchboard-tls --test it -- --ignored"
   "every variant is measured|14400|python3 benches/variants.py"
 )
 

@@ -2,7 +2,7 @@
 //! beneath that queue until the kernel does.
 
 use super::writing::{Taken, taken};
-use super::{Connection, Flag, Sent, State};
+use super::{Connection, Flag, Note, Sent, State};
 use crate::CloseReason;
 use crate::connection::output::Pool;
 use crate::filter::chain::Chain;
@@ -46,6 +46,12 @@ impl Connection {
         self.waits_to_shake() && (self.state().is_timed() || self.state().is_flushing())
     }
 
+    /// Whether nobody was told yet that it is made, since it is not established or the filters with which it began are not
+    /// ready.
+    pub(crate) fn is_to_be_made(&self) -> bool {
+        self.is_connecting() || self.notes.has(Note::BeginsFiltered)
+    }
+
     /// Whether it is to be read from: by its protocol, or by filters that are not ready.
     #[inline]
     pub(crate) fn is_hungry(&self) -> bool {
@@ -80,6 +86,11 @@ impl Connection {
             chain.keep(input.rest());
             self.flags.set(Flag::OfferAgain, true);
         }
+    }
+
+    /// Whether its filters have let something through that its protocol, which has paused reading, was not given.
+    pub(crate) fn keeps_in_a_pause(&self) -> bool {
+        self.is_paused() && self.has_input()
     }
 
     /// Whether something has come that its filters have not taken.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::accept::tell_of_handshake;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use super::{Core, Parts};
 use crate::connection::{Connection, Flag, Note, Sent, State};
 use crate::filter::chain::Chain;
@@ -49,8 +50,9 @@ impl Transport<'_> {
     /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
         let stands = self.core.parts.slots.connection(self.id).is_some_and(Connection::takes_filter);
-        if stands {
-            put_in(&mut self.core.parts, self.id, Box::new(filter));
+        match stands {
+            true => put_in(&mut self.core.parts, self.id, Box::new(filter)),
+            false => self.core.parts.work.discard(Discarded::Filter(Box::new(filter))),
         }
         stands
     }
@@ -219,15 +221,16 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
     let is_made = connection.flags.has(Flag::Made);
     let Some(chain) = connection.chain_mut() else { return 0 };
-    let (peer, is_ready) = (chain.said.peer.take(), chain.is_ready());
+    let (peer, is_ready) = (chain.said.peer.take(), chain.is_open());
     let timer = if is_ready { chain.timer.take() } else { None };
     if let Some(peer) = peer {
         connection.set_peer(peer);
     }
     core.parts.time.cancel(timer);
     if is_ready && !is_made && core.parts.slots.connection(id).is_some_and(|connection| connection.state().is_timed()) {
-        if let Some(connection) = core.parts.slots.connection_mut(id) {
-            connection.notes.set(Note::BeginsFiltered, false);
+        if core.parts.slots.connection_mut(id).is_some_and(|connection| connection.notes.take(Note::BeginsFiltered)) {
+            // To who follows it, it is made when it is to its protocol.
+            core.tell_follower_of_made(id);
         }
         core.call_made(id);
     }
@@ -244,23 +247,30 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;
     chain.said.end &= delivers && !is_told;
-    if !heed_failure(core, id) && has_ended {
+    if !heed_failure(core, id, false) && has_ended {
         core.deliver_end(id);
     }
     count
 }
 
-/// Acts on the failure of a filter. Returns whether there is one.
-fn heed_failure(core: &mut Core, id: Id) -> bool {
-    let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
-    let failure = chain.and_then(|chain| chain.said.failure.take());
-    let has_failed = failure.is_some();
+/// Acts on the failure of a filter, behind the data that came before. Returns whether there is one.
+///
+/// A protocol that has paused reading is told when it resumes, as of a peer's reset (R4), unless something is being sent: that
+/// has failed then.
+fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    let waits = connection.keeps_in_a_pause() && !is_sending && connection.unfiltered().is_empty();
+    let Some(chain) = connection.chain_mut() else { return false };
+    if waits || chain.said.failure.is_none() {
+        return chain.said.failure.is_some();
+    }
+    let failure = chain.said.failure.take();
     if let Some(failure) = failure {
         // What it has put down still goes out, and what it has not taken does not.
         core.offer_withheld(id);
         core.parts.close_for(id, CloseReason::of_protocol(failure));
     }
-    has_failed
+    true
 }
 
 // Going out.
@@ -290,7 +300,7 @@ pub(super) fn linger(parts: &mut Parts, id: Id) {
 }
 
 /// Sends what filters have put down. Returns whether all of that is out.
-fn send_beneath(parts: &mut Parts, id: Id) -> bool {
+pub(super) fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     let Some(connection) = parts.slots.alive_mut(id) else { return false };
     let had_output = connection.has_output();
     let (sent, taken) = parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| {
@@ -311,11 +321,13 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     let Some(chain) = connection.chain() else { return false };
     if !chain.is_ready() {
-        if connection.is_closing() || chain.has_failed() {
+        if chain.has_failed() && connection.keeps_in_a_pause() && !connection.unfiltered().is_empty() {
+            heed_failure(core, id, true);
+        }
+        let Some(connection) = core.parts.slots.connection(id) else { return false };
+        if connection.is_closing() || connection.chain().is_some_and(Chain::has_failed) {
             // It closes without their end, and so without what they have not taken.
-            core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
-                connection.drop_unfiltered(pool);
-            });
+            drop_unfiltered(&mut core.parts, id);
         }
         return false;
     }
@@ -339,7 +351,7 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     if !runs {
         return false;
     }
-    heed_failure(core, id);
+    heed_failure(core, id, true);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     if connection.chain().is_some_and(Chain::has_input) {
         // Not from within a flush, which may come in the middle of what is being delivered.
@@ -349,6 +361,11 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     // A filter that has taken nothing is asked again when something has come.
     let Some(connection) = core.parts.slots.connection(id) else { return false };
     taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+}
+
+fn drop_unfiltered(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
 }
 
 /// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.

@@ -421,7 +421,7 @@ impl Parts {
         }
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);
-        if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
+        if self.slots.connection(id).is_some_and(|connection| !connection.is_to_be_made()) {
             self.set_timeout(id, Timeout::Idle, None);
             self.set_timeout(id, Timeout::ReadIdle, None);
             self.set_timeout(id, Timeout::Handshake, None);

@@ -25,7 +25,8 @@ pub(crate) struct Chain {
     /// On its way to the network.
     net: Bytes,
     state: State,
-    /// Whether all were ready when one of them failed: what has come before that is still the protocol's.
+    /// Whether all were ready when one of them failed, perhaps since that very call: what has come before that is still the
+    /// protocol's.
     failed_open: bool,
     pub(crate) said: Heard,
     /// When the handshake must be done.
@@ -114,7 +115,7 @@ impl Chain {
 
     /// From here on none of them is called.
     fn fail(&mut self) {
-        self.failed_open |= self.is_ready();
+        self.failed_open |= self.layers.iter().all(|layer| layer.ready);
         self.state = State::Failed;
     }
 
@@ -123,9 +124,10 @@ impl Chain {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet, or an end that the protocol is still to be told.
+    /// Returns whether something has come that is not filtered yet, or an end or a failure that the protocol is still to be
+    /// told.
     pub(crate) fn has_input(&self) -> bool {
-        let has_end = self.said.end && self.is_ready();
+        let has_end = self.said.end && self.is_ready() || self.said.failure.is_some();
         has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
@@ -177,7 +179,7 @@ impl Chain {
                 self.plain.push(data);
                 took = data.len();
             }
-            Some(layer) if layer.ended => took = data.len(),
+            Some(layer) if layer.ended || self.state == State::Failed => took = data.len(),
             Some(layer) if !layer.input.is_empty() => {
                 layer.input.push(data);
                 took = data.len();
@@ -376,6 +378,13 @@ impl Chain {
             self.net.trim();
         }
         self.plain.trim();
+    }
+
+    /// Returns how much memory its buffers have.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn capacity(&self) -> usize {
+        let of_layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
+        self.plain.capacity() + self.net.capacity() + of_layers.sum::<usize>()
     }
 
     // The filters themselves.

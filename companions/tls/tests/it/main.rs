@@ -2,10 +2,17 @@
 
 mod asking;
 mod between;
+mod certificates;
 mod data;
 mod ending;
 mod failing;
+mod floods;
+mod hellos;
+mod kinds;
 mod kit;
 mod later;
+mod loops;
 mod pem;
 mod proxied;
+mod rogue;
+mod through;
