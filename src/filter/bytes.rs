@@ -24,6 +24,10 @@ impl Bytes {
     pub fn space(&mut self, bytes: usize) -> &mut [u8] {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
+        } else if self.buffer.len() < self.end + bytes && self.start >= self.len() {
+            // Else a buffer that is never quite empty would grow for ever. Fewer bytes are moved than were taken off.
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.len());
         }
         if self.buffer.len() < self.end + bytes {
             self.buffer.resize(self.end + bytes, 0);
