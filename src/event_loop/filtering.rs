@@ -186,6 +186,11 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
             return core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
+        if let Some(chain) = core.parts.slots.connection_mut(id).and_then(may_leave_when_made) {
+            // What one read brings is never too much.
+            chain.keep(rest);
+            rest = &mut [];
+        }
         delivered += heed(core, id);
         if !answer.1 {
             let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
@@ -195,6 +200,13 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
     if !is_kept {
         core.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
     }
+}
+
+/// Returns the filters of a connection whose protocol is about to be told that it is made, and may have it detached at once: with
+/// all that has come.
+fn may_leave_when_made(connection: &mut Connection) -> Option<&mut Chain> {
+    let is_made = connection.flags.has(Flag::Made);
+    connection.chain_mut().filter(|chain| !is_made && chain.is_ready())
 }
 
 fn receive_end(core: &mut Core, id: Id) {
@@ -248,7 +260,9 @@ fn heed(core: &mut Core, id: Id) -> usize {
 
 /// Acts on the failure of a filter. Returns whether there is one.
 fn heed_failure(core: &mut Core, id: Id) -> bool {
-    let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
+    let connection = core.parts.slots.connection_mut(id);
+    // One that is being detached takes it along.
+    let chain = connection.filter(|of| of.state() != State::Detaching).and_then(Connection::chain_mut);
     let failure = chain.and_then(|chain| chain.said.failure.take());
     let has_failed = failure.is_some();
     if let Some(failure) = failure {

@@ -3,6 +3,7 @@
 mod ends;
 pub(crate) mod kinds;
 mod later;
+mod leaving;
 mod orders;
 mod ready;
 mod stubborn;
