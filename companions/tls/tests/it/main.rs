@@ -1,4 +1,4 @@
-//! TLS in memory: both ends of it, or one, on a simulated network.
+//! TLS in memory: both ends of it, or one, on a simulated network; and in threads that block, on loopback.
 
 mod asking;
 mod between;
@@ -8,3 +8,4 @@ mod failing;
 mod kit;
 mod later;
 mod pem;
+mod threads;
