@@ -49,6 +49,9 @@ FILTERING = LOOP + "filtering.rs"
 CHAIN = "src/filter/chain.rs"
 LINKS = "src/sys/sim/links.rs"
 CAPTURE = "src/sys/sim/capture.rs"
+THROUGH = "src/connection/through.rs"
+FILTERED = "src/connection/filtered.rs"
+WAITS = "src/sys/waits.rs"
 HEADER = "src/proxy/header.rs"
 RECEIVER = "src/proxy/receiver.rs"
 PROXY_FILTER = "src/proxy/filter.rs"
@@ -903,7 +906,7 @@ BUGS = [
      "Some(connection) => connection,"),
     ("a3", LOOP + "accept.rs", "            Some(listener) => listener.factory = Some(factory),\n", "            Some(_) => self.drop_guarded(factory),\n"),
     ("a5", LOOP + "accept.rs", "Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),\n", ""),
-    ("c7", LOOP + "accept.rs", "self.restore(id, &unread, unsent);", "drop((unread, unsent));"),
+    ("c7", LOOP + "accept.rs", "self.restore(id, &unread, unsent, None);", "drop((unread, unsent));"),
     ("g1", BACKLOG, "self.lock().takers[taker].is_woken = false;", "let _ = taker;"),
     ("a4", BACKLOG, "taker.promised > 0 && !taker.is_woken)?;", "taker.promised > 1 && !taker.is_woken)?;"),
     ("model", BACKLOG, "self.lock().takers[taker].is_woken = false;", "let _ = taker;"),
@@ -1133,6 +1136,38 @@ BUGS = [
     ("y6", "src/connection/filtered.rs", "self.can_write() && !self.is_connecting()", "!self.is_connecting() && self.state().is_timed()"),
     ("y6", "src/connection/filtered.rs", "(self.state().is_timed() || self.state().is_flushing())", "self.state().is_timed()"),
     ("y6", "src/connection/filtered.rs", "chain.outward_bytes() > beneath", "chain.outward_bytes() >= beneath"),
+    # Those that leave the loop with their connection.
+    ("y7", THROUGH, "Err(error) if may_go_on(&error) => Ok(taken),", "Err(error) if may_go_on(&error) => Err(error),"),
+    ("y7", "src/connection/blocking.rs", "if self.through.is_some() {\n            let taken", "if false {\n            let taken"),
+    ("y7", THROUGH, "chain.keep(&data[answer.0..])", "chain.keep(&data[data.len().min(answer.0 + 1)..])"),
+    ("y7", THROUGH, "this.call(waits, |chain, now| chain.finish(now));", ""),
+    ("y7", THROUGH, "self.owes() || is_cut || self.is_torn", "is_cut || self.is_torn"),
+    ("y7", THROUGH, "self.owes() || is_cut || self.is_torn", "self.owes() || self.is_torn || is_cut && false"),
+    ("y7", THROUGH, "if this.chain.is_finishing() {", "if false {"),
+    ("y7", THROUGH, "                net.consume(count);\n            }\n        }\n        if self", "                net.consume(count * 0);\n                break;\n            }\n        }\n        if self"),
+    ("y7", THROUGH, "self.chain.fail_for(error.into());", "drop(error);"),
+    ("y7", THROUGH, "            self.await_peer(stream, unread, waits)?;\n        }\n    }\n\n    /// A filter", "            return Ok(());\n        }\n    }\n\n    /// A filter"),
+    ("y7", THROUGH, "        self.pull(stream, waits)?;\n        self.hand_up(unread);", "        self.pull(stream, waits)?;\n        self.chain.plain().clear();\n        let _ = unread;"),
+    ("y10", THROUGH, "        match self.is_torn {\n            true => Err", "        match false {\n            true => Err"),
+    ("y10", THROUGH, "            self.chain.drop_output();\n", ""),
+    ("y7", THROUGH, "        if !is_kept {\n", "        if false && !is_kept {\n"),
+    ("y10", THROUGH, "self.owes() || is_cut || self.is_torn", "self.owes() || is_cut"),
+    ("y7", WAITS, "let passed = self.now() - began;", "let passed = (self.now() - began) * 0;"),
+    ("y7", WAITS, "let _ = stream.set_timeouts(own);", "let _ = own;"),
+    ("y7", FILTERED, "chain.said.end = chain.has_ended();", "let _ = &mut chain;"),
+    ("y7", FILTERED, "        if has_ended_ours {\n", "        if false && has_ended_ours {\n"),
+    ("y7", FILTERING, "connection_mut(id).filter(|of| of.state() != State::Detaching)", "connection_mut(id).filter(|of| of.state() != State::Lost)"),
+    ("y7", FILTERING, "            chain.keep(rest);\n            rest = &mut [];\n", "            let _ = chain;\n"),
+    ("y7", "src/connection/ending.rs", "!self.chain().is_some_and(Chain::is_open) ||", "false ||"),
+    ("y7", "src/connection/ending.rs", "let chain = self.take_chain_out();\n        self.drop_output(pool);", "self.drop_output(pool);\n        let chain = self.take_chain_out();"),
+    ("y7", "src/connection/detached.rs", "            self.stream.set_short(true);\n", ""),
+    ("y7", "src/listener/feeder.rs", "if connection.has_filters() {", "if false {"),
+    ("y7", CHAIN, "|| self.said.failure.is_some();", ";"),
+    ("y5", "src/filter/bytes.rs", "self.buffer.len() < self.end + bytes && self.start >= self.len()", "false"),
+    ("handlers", SERVER + "streams.rs", "match self.shared.admission.has_room() {", "match true {"),
+    ("handlers", SERVER + "admission.rs", "self.ended.set(self.ended.get() + 1);\n        self.let_in(context);", "self.ended.set(self.ended.get() + 1);"),
+    ("handlers", SERVER + "requests.rs", "        self.shared.admission.turn_away(context);\n", ""),
+    ("children", SERVER + "streams.rs", "if detached.has_filters() && !shared.takes_filters() {", "if false {"),
 ]
 
 

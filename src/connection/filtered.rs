@@ -79,6 +79,26 @@ impl Connection {
         self.count_beneath(pool);
     }
 
+    /// Its filters go with it, with what is between them.
+    pub(super) fn take_chain_out(&mut self) -> Option<Box<Chain>> {
+        let mut chain = self.extras.as_mut()?.chain.take()?;
+        // A socket tells its next reader of the end as well.
+        chain.said.end = chain.has_ended();
+        Some(chain)
+    }
+
+    /// Filters that are ready come with it. What they have said is told once it is made.
+    pub(super) fn put_chain_back(&mut self, chain: Box<Chain>, pool: &mut Pool) {
+        let has_ended_ours = chain.is_finishing();
+        self.flags.set(Flag::Careful, true);
+        self.flags.set(Flag::OfferAgain, true);
+        self.extras_mut().chain = Some(chain);
+        self.count_beneath(pool);
+        if has_ended_ours {
+            self.shutdown_write();
+        }
+    }
+
     /// What it was fed with is from the network, and is its filters' to take.
     pub(crate) fn give_input_to_filters(&mut self) {
         let input = self.input.take();

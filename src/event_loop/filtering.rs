@@ -192,6 +192,11 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
             return core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
+        if let Some(chain) = core.parts.slots.connection_mut(id).and_then(may_leave_when_made) {
+            // What one read brings is never too much.
+            chain.keep(rest);
+            rest = &mut [];
+        }
         delivered += heed(core, id);
         if !answer.1 {
             let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
@@ -201,6 +206,13 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
     if !is_kept {
         core.fail_reading(id, CloseReason::Limit(Limit::InputBytes));
     }
+}
+
+/// Returns the filters of a connection whose protocol is about to be told that it is made, and may have it detached at once: with
+/// all that has come.
+fn may_leave_when_made(connection: &mut Connection) -> Option<&mut Chain> {
+    let is_made = connection.flags.has(Flag::Made);
+    connection.chain_mut().filter(|chain| !is_made && chain.is_ready())
 }
 
 fn receive_end(core: &mut Core, id: Id) {
@@ -256,9 +268,10 @@ fn heed(core: &mut Core, id: Id) -> usize {
 /// Acts on the failure of a filter, behind the data that came before. Returns whether there is one.
 ///
 /// A protocol that has paused reading is told when it resumes, as of a peer's reset (R4), unless something is being sent: that
-/// has failed then.
+/// has failed then. A connection that is being detached takes it along.
 fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
-    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    let connection = core.parts.slots.connection_mut(id).filter(|of| of.state() != State::Detaching);
+    let Some(connection) = connection else { return false };
     let waits = connection.keeps_in_a_pause() && !is_sending && connection.unfiltered().is_empty();
     let Some(chain) = connection.chain_mut() else { return false };
     if waits || chain.said.failure.is_none() {

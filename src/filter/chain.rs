@@ -124,8 +124,7 @@ impl Chain {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet, or an end or a failure that the protocol is still to be
-    /// told.
+    /// Returns whether something has come that is not filtered yet, or an end or a failure that is still to be told.
     pub(crate) fn has_input(&self) -> bool {
         let has_end = self.said.end && self.is_ready() || self.said.failure.is_some();
         has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
@@ -281,6 +280,22 @@ impl Chain {
         std::mem::take(&mut self.plain)
     }
 
+    /// What is for a thread in the protocol's place.
+    pub(crate) fn plain(&mut self) -> &mut Bytes {
+        &mut self.plain
+    }
+
+    /// Returns whether the stream to the protocol has ended, whether or not that was told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.said.end || self.layers.last().is_some_and(|layer| layer.ended)
+    }
+
+    /// One of them has failed, as is to be told once more: from here on none of them is called.
+    pub(crate) fn fail_for(&mut self, failure: Box<dyn Error + Send + Sync>) {
+        self.said.failure.get_or_insert(failure);
+        self.fail();
+    }
+
     // Going out.
 
     /// Gives the filters what was written. Returns how much of it was taken.
@@ -305,6 +320,11 @@ impl Chain {
             self.state = State::Finishing;
         }
         self.settle(now);
+    }
+
+    /// Returns whether our half is to end, or has ended.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.state == State::Finishing
     }
 
     /// Passes on what filters have put down, and ends of our half behind it.

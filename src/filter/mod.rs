@@ -21,6 +21,9 @@ use crate::Address;
 /// or in the middle of a stream ([`Transport::set_filter`](crate::Transport::set_filter)). Several form a chain: each knows
 /// the one below it as the network, and the one above it as the protocol.
 ///
+/// It goes with its connection where that is [detached](crate::Transport::detach), and is called by a thread then, if it is one
+/// that reads and writes it as a [`BlockingStream`](crate::BlockingStream).
+///
 /// A filter has state and no buffers: the loop keeps what it has not taken. It has no socket, no loop and no clock but
 /// [`Flow::now`]. Its methods are called when bytes have come or can go out, never from within a method of a transport; a
 /// panic ends the connection, as that of a protocol does (rule [E1](crate::guide::rules#e1)).
@@ -199,7 +202,7 @@ impl Flow<'_> {
         self.said.peer = Some(peer);
     }
 
-    /// Returns what time it is: the loop's, which is virtual in a simulation.
+    /// Returns what time it is: the loop's, which is virtual in a simulation. In a thread that blocks, the system's.
     pub fn now(&self) -> Instant {
         self.now
     }

@@ -66,7 +66,7 @@ pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     fn wake(&self) -> io::Result<()>;
 }
 
-/// As [`Detached`](crate::Detached) is, which holds one.
+/// As the sockets of the system are. A [`Detached`](crate::Detached), which holds one, is `Send`.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 

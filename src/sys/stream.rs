@@ -53,11 +53,30 @@ impl Stream {
         self.socket()?.set_nonblocking(false)
     }
 
-    /// How long each read and each write blocks at most; `None`: for ever.
-    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    /// How long each read, and each write, blocks at most; `None`: for ever.
+    pub(crate) fn set_timeouts(&self, [read, write]: [Option<Duration>; 2]) -> io::Result<()> {
         let socket = self.socket()?;
-        socket.set_read_timeout(timeout)?;
-        socket.set_write_timeout(timeout)
+        socket.set_read_timeout(read)?;
+        socket.set_write_timeout(write)
+    }
+
+    /// As it was set. What is in memory never blocks.
+    pub(crate) fn timeouts(&self) -> io::Result<[Option<Duration>; 2]> {
+        match self.is_in_memory() {
+            true => Ok([None; 2]),
+            false => Ok([self.socket()?.read_timeout()?, self.socket()?.write_timeout()?]),
+        }
+    }
+
+    /// Writes what the kernel takes at once, though the stream blocks.
+    pub(crate) fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_in_memory() {
+            return self.write(bytes);
+        }
+        self.socket()?.set_nonblocking(true)?;
+        let result = self.write(bytes);
+        self.set_blocking()?;
+        result
     }
 
     fn socket(&self) -> io::Result<SockRef<'_>> {

@@ -17,6 +17,8 @@ mod datagrams;
 mod echoing;
 mod embedding;
 mod feeding;
+#[cfg(feature = "server")]
+mod filtered;
 mod from_python;
 #[cfg(feature = "workers")]
 mod grouping;

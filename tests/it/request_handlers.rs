@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::filter::{Filter, Flow};
 use switchboard::server::{Request, RequestError, RequestHandler, Requests, Serving, SocketServer};
-use switchboard::{Address, AnyId, Context, EventLoop, Limits, Listen, LoopLimits};
+use switchboard::{Address, AnyId, Context, EventLoop, Limits, LoopLimits};
 
 use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until};
 
@@ -251,35 +250,6 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
         turn_until(&mut event_loop, |_| serving.in_progress() == 0);
         drop(silent);
     }
-}
-
-/// Passes all on as it is.
-struct Through;
-
-impl Filter for Through {
-    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
-        flow.up().push(data);
-        data.len()
-    }
-
-    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        flow.down().push(data);
-        data.len()
-    }
-}
-
-#[test]
-fn handlers_are_given_no_connection_that_has_filters_and_the_owner_is_told() {
-    let errors = Errors::default();
-    let requests = Requests::threads(count(1), || capitals).on_error(errors.hook());
-    let mut event_loop = event_loop();
-    let at = Listen::at(any_port()).filter(|_| Some(Through));
-    let serving = requests.listen(&mut event_loop.context(), at).unwrap();
-    let mut client = connect(serving.local_addr().as_inet().unwrap());
-    turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
-    assert_eq!(errors.take(), ["a connection with filters cannot be given to a handler that blocks"]);
-    turn_until(&mut event_loop, |_| serving.in_progress() == 0);
-    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }
 
 /// One wait for the client may be bounded by itself: the handler goes on, and can say so.

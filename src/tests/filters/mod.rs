@@ -4,6 +4,7 @@ mod again;
 mod ends;
 pub(crate) mod kinds;
 mod later;
+mod leaving;
 mod orders;
 mod ready;
 mod stubborn;

@@ -41,13 +41,13 @@ fn y2_a_filter_that_says_with_each_call_that_it_is_ready_is_not_called_for_ever(
 }
 
 /// Takes nothing from above before `!` has come from below, as one does that waits for new keys.
-struct Waits {
+pub(super) struct Waits {
     is_open: bool,
     calls: usize,
 }
 
 impl Waits {
-    fn new() -> Waits {
+    pub(super) fn new() -> Waits {
         Waits { is_open: false, calls: 0 }
     }
 }
@@ -101,7 +101,7 @@ fn y2_what_a_lower_filter_does_not_take_waits_until_something_has_come() {
 }
 
 /// Takes all that comes in one call, and fails at `!`, behind an alert.
-struct Greedy;
+pub(super) struct Greedy;
 
 impl Filter for Greedy {
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {

@@ -1,4 +1,4 @@
-//! TLS in memory: both ends of it, or one, on a simulated network.
+//! TLS in memory: both ends of it, or one, on a simulated network; and in threads that block, on loopback.
 
 mod asking;
 mod between;
@@ -15,4 +15,5 @@ mod loops;
 mod pem;
 mod proxied;
 mod rogue;
+mod threads;
 mod through;
