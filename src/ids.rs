@@ -94,8 +94,8 @@ macro_rules! public_id {
         ///
         /// `Copy + Send`, valid for one loop, and unique within the process: to any other loop it is stale. It outlives what
         /// it names: once that is gone the id is stale, every use of it says so (`None` or `false`), and it never comes to
-        /// mean somebody else. Loops of a simulated network tell their ids apart by their hosts, so that these are the same
-        /// for each run of a seed; those of two networks can be equal.
+        /// mean somebody else. Loops of a simulated network tell their ids apart by their hosts and restarts, so that these are
+        /// the same for each run of a seed; those of two networks can be equal.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub(crate) Id);
 

@@ -8,6 +8,7 @@ LOOP = "src/event_loop/"
 SLOW_PEERS = "a_peer_that_takes_64_kib"
 HOARDS = "at_the_loop_s_cap"
 JOINED = "what_goes_through_a_pair"
+CRASHING = "whatever_befalls_hosts"
 CONNECTION = "src/connection/"
 
 BUGS = [
@@ -201,4 +202,6 @@ BUGS = [
         (LOOP + "hoards.rs", "(COST_MAX - COST_MAX.min(cost as u64))", "COST_MAX.min(cost as u64)")], HOARDS),
     ("at the loop's cap a datagram is dropped", 30, [
         (LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", "")], HOARDS),
+    ("a protocol is told of the crash of its own host", 30, [
+        ("src/testing/network/processes.rs", "            event_loop.crash();\n", "            drop(event_loop);\n")], CRASHING),
 ]

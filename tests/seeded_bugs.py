@@ -11,7 +11,8 @@
 Works on a copy of the tree in a scratch folder. A bug is a piece of the source and what takes its place; it counts as
 found when a test whose name begins with the rule's number fails, or does not come to an end. It also counts as an error
 here when the source has no such piece any more, or does not compile with the bug in it: then this list is out of date.
-The rule "kit" stands for what the test kit promises of peers that are played by hand, and of the time that faults take.
+The rule "kit" stands for what the test kit promises of peers that are played by hand, of the time that faults take, of
+names, and of the processes of hosts.
 The rule "group" stands for what loops in several threads promise together.
 The rules "handlers" and "children" stand for what the module `server` promises, whose tests begin with these words.
 The rule "model" stands for what only some interleavings of threads show, which the package in tests/model tries.
@@ -57,6 +58,8 @@ RECEIVER = "src/proxy/receiver.rs"
 PROXY_FILTER = "src/proxy/filter.rs"
 PATH = "src/sys/unix_path.rs"
 TABLE = "src/guide/from_python.md"
+PROCESSES = "src/testing/network/processes.rs"
+PROCESS = "src/sys/sim/process.rs"
 RESP = "examples/resp/"
 HTTP = "examples/http/request.rs"
 CHUNKS = "examples/http/chunks.rs"
@@ -99,6 +102,29 @@ BUGS = [
     ("kit", "src/sys/sim/packet.rs", "!tcp.stalled && tcp.takes_until <= now", "!tcp.stalled"),
     ("kit", LINKS, "self.buffer_bytes * 1_000_000 /", "self.buffer_bytes * 1_000_000_000 /"),
     ("kit", "src/testing/peer.rs", "if self.queued() > 0 {\n            return 0;\n        }\n", ""),
+    ("kit", "src/sys/sim/names.rs", "self.set_alarm(after, Alarm::Lookup(id));", "self.set_alarm(after / 2, Alarm::Lookup(id));"),
+    ("kit", "src/sys/sim/names.rs", "            *left -= 1;\n", ""),
+    ("kit", "src/sys/sim/names.rs", "Lookup { host, name: name.to_ascii_lowercase(), port, answer }", "Lookup { host, name: name.to_owned(), port, answer }"),
+    ("kit", PROCESSES, "            event_loop.crash();\n", "            drop(event_loop);\n"),
+    ("kit", PROCESSES, "        self.connects.retain(|connect| connect.host != host);\n", ""),
+    ("kit", PROCESSES, "self.processes[host.0].paused = true;", "self.processes[host.0].paused = false;"),
+    ("kit", PROCESSES, "    pub(super) fn end_slow_turn(&mut self, host: usize) {\n        self.processes[host].turns_at = None;",
+     "    pub(super) fn end_slow_turn(&mut self, host: usize) {\n        let _ = &mut self.processes[host].turns_at;"),
+    ("kit", PROCESS, "Some(Kind::Tcp(tcp)) if !tcp.orphan => self.close(id),", "Some(Kind::Tcp(tcp)) if !tcp.orphan => self.vanish(id),"),
+    ("kit", PROCESS, "if how == Crash::Reset => self.reset(id),", "if how == Crash::Reset => self.close(id),"),
+    ("kit", PROCESS, "self.hosts[host].process.dark |= how == Crash::Silent;", ""),
+    ("kit", PROCESS, "Data { .. } | Fin { .. } => self.set_alarm(GIVE_UP, Alarm::GiveUp(sender)),", ""),
+    ("kit", "src/sys/sim/packet.rs", "true => self.deliver_reset(id),", "true => {}"),
+    ("kit", PROCESS, "            self.put_under_way(after, packet);\n", "            let _ = (after, packet);\n"),
+    ("kit", PROCESS, "process.number = Some(RESTARTED + self.restarts);", ""),
+    ("kit", PROCESS, "        of.woken = Arc::default();\n", ""),
+    ("kit", PROCESS, "        self.forget_lookups(host);\n", ""),
+    ("kit", PROCESS, ".div_ceil(self.millionths)", ".div_euclid(self.millionths)"),
+    ("kit", "src/sys/sim/handles.rs", "world.time_after(self.host, timeout)", "world.now.saturating_add(timeout)"),
+    ("kit", PROCESS, "of.left = of.left.saturating_sub(1);", "of.left = 0;"),
+    ("kit", "src/sys/sim/datagram.rs", "        self.check_call(id, Call::Receive)?;\n", ""),
+    ("kit", PROCESS, "self.descriptors(host) >= most", "self.descriptors(host) > most"),
+    ("kit", PROCESS, " && !waiting.contains(id)", " && (true || !waiting.contains(id))"),
     ("l1", LOOP + "mod.rs", "self.core.deliver_losses();\n        self.core.flush_written_to();",
      "self.core.flush_written_to();\n        self.core.deliver_losses();"),
     ("l2", LOOP + "mod.rs", "self.core.dispatch(&self.events);",

@@ -119,13 +119,13 @@ impl Context<'_> {
     }
 
     /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
-    /// of its own, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated loop, which has no resolver
-    /// before, on the loop's thread.
+    /// of its own, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated loop, which knows the
+    /// names of its network until then, on the loop's thread.
     pub fn set_resolver(
         &mut self,
         resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) {
-        self.core.parts.threads.lookups.resolver = std::sync::Arc::new(resolver);
+        self.core.parts.threads.lookups.resolver = Some(std::sync::Arc::new(resolver));
     }
 
     /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,

@@ -2,25 +2,23 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
 use super::Core;
 use crate::ids::Id;
 use crate::reason::cannot_start_thread;
-use crate::sys::{Poller, look_up};
+use crate::sys::{Found, Poller, look_up};
 use crate::{Address, Completion, Context};
 
 /// What looks names up; blocks, for as long as it takes.
 pub(crate) type Resolver = Arc<dyn Fn(&str, u16) -> Found + Send + Sync>;
 
-type Found = io::Result<Vec<SocketAddr>>;
-
 /// The look-ups of a loop. The system's cannot be cancelled: one that hangs keeps its thread, and counts, until it
 /// returns. Nobody waits for it, the loop's end included.
 pub(crate) struct Lookups {
-    pub(crate) resolver: Resolver,
+    /// None where names are looked up in memory.
+    pub(crate) resolver: Option<Resolver>,
     under_way: usize,
     /// How many may be, of which there is always one.
     most: usize,
@@ -30,9 +28,9 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     pub(super) fn new(poller: &Poller, most: usize) -> Lookups {
-        let resolver: Resolver = match poller.is_in_memory() {
-            false => Arc::new(look_up),
-            true => Arc::new(|_, _| Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set"))),
+        let resolver: Option<Resolver> = match poller.is_in_memory() {
+            false => Some(Arc::new(look_up)),
+            true => None,
         };
         Lookups { resolver, under_way: 0, most: most.max(1), waiting: VecDeque::new() }
     }
@@ -60,7 +58,10 @@ impl Core {
     fn start_lookup(&mut self, id: Id, name: String, port: u16) -> io::Result<()> {
         let found = self.await_lookup(id)?;
         let completion = found.id();
-        let resolver = self.parts.threads.lookups.resolver.clone();
+        let Some(resolver) = self.parts.threads.lookups.resolver.clone() else {
+            self.parts.poller.look_up(&name, port, Box::new(move |answer| drop(found.complete(answer))));
+            return Ok(());
+        };
         // Where it panics, `found` is dropped, which tells so.
         let look_up = move || drop(found.complete(resolver(&name, port)));
         if self.parts.poller.is_in_memory() {

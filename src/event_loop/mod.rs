@@ -9,6 +9,8 @@ mod confirm;
 mod connect;
 pub(crate) mod context;
 mod core;
+#[cfg(feature = "testing")]
+mod crashing;
 pub(crate) mod datagram_transport;
 mod datagrams;
 mod filtering;

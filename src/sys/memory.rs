@@ -9,6 +9,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::names::Answer;
 use super::{PutOff, Readiness};
 use crate::Address;
 
@@ -48,6 +49,11 @@ pub(crate) trait Poller {
 
     fn bind_datagram(&self, _address: SocketAddr) -> io::Result<Boxed<dyn Datagram>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Looks a name up, of those that are known in memory.
+    fn look_up(&self, _name: &str, _port: u16, answer: Answer) {
+        answer(Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set")));
     }
 
     /// For sockets of the simulator, which only register with a poller of their own network.

@@ -39,7 +39,7 @@ pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
-pub(crate) use names::look_up;
+pub(crate) use names::{Found, look_up};
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use put_off::PutOff;
 pub use readiness::Readiness;

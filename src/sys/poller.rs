@@ -9,6 +9,7 @@ use mio::event::Source;
 use mio::{Interest, Token};
 
 use super::memory::{self, InMemory};
+use super::names::Answer;
 use super::{Clock, Readiness};
 
 /// How many events one wait returns at most; the next one returns the rest (rule L6).
@@ -83,6 +84,13 @@ impl Poller {
     /// Whether its sockets are in memory: then nothing may depend on other threads.
     pub(crate) fn is_in_memory(&self) -> bool {
         !matches!(self, Poller::Mio(_))
+    }
+
+    /// Looks a name up, of those that are known in memory; no other poller is asked.
+    pub(crate) fn look_up(&self, name: &str, port: u16, answer: Answer) {
+        if let Poller::Memory(poller) = self {
+            poller.look_up(name, port, answer);
+        }
     }
 
     /// Tells the test kit why a connection ended.

@@ -70,7 +70,14 @@
 //! });
 //! ```
 //!
-//! A simulated loop has no descriptors: [`Transport::socket`](crate::Transport::socket) returns `None`, the loop's own
+//! Hosts have trouble of their own. They look names up that the test sets, and changes
+//! ([`set_name`](Network::set_name)); they [crash](Network::crash), by a reset or in silence, and are
+//! [restarted](Network::restart); they stand still ([`pause`](Network::pause)), are slow
+//! ([`slow_host`](Network::slow_host)), have clocks that are wrong ([`set_clock_rate`](Network::set_clock_rate)), run out of
+//! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
+//! ([`fail_call`](Network::fail_call)).
+//!
+//! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns `None`, the loop's own
 //! `AsFd` panics. It takes nothing that others have made: listening on a socket that listens already, `attach` and
 //! `register` fail with `Unsupported`.
 //!
@@ -168,6 +175,7 @@
 //! | at the loop's cap the one that is written to ends | 30 |
 //! | at the loop's cap the shortest queue goes first | 30 |
 //! | at the loop's cap a datagram is dropped | 30 |
+//! | a protocol is told of the crash of its own host | 30 |
 
 mod cuts;
 mod harness;
@@ -181,7 +189,7 @@ pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_with};
 
-pub use crate::sys::sim::{Fate, Faults, Packet, PacketKind};
+pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.
 #[doc(hidden)]
 pub use crate::sys::sim::Random;

@@ -62,6 +62,10 @@ mod sigpipe;
 mod simulated;
 #[cfg(feature = "testing")]
 mod simulated_connecting;
+#[cfg(feature = "testing")]
+mod simulated_names;
+#[cfg(all(unix, feature = "testing"))]
+mod simulated_processes;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;

@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Errno;
 use super::listener::port_of;
 use super::packet::Packet;
 use super::world::{HostIndex, Kind, SocketId, World, address_of};
+use super::{Call, Errno};
 use crate::sys::Readiness;
 
 pub(super) struct DatagramSocket {
@@ -65,6 +65,7 @@ impl World {
     }
 
     pub(super) fn bind_datagram(&mut self, host: HostIndex, address: SocketAddr) -> io::Result<SocketId> {
+        self.check_opening(host, Call::Bind)?;
         let local = self.bind(false, host, address)?;
         let socket = DatagramSocket {
             local,
@@ -105,6 +106,7 @@ impl World {
     /// Sends to an address, or to the one it is connected to.
     pub(super) fn send_datagram(&mut self, id: SocketId, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<usize> {
         self.begin_call();
+        self.check_call(id, Call::Send)?;
         let no_buffers = self.random.hits(self.faults.out_of_buffers_permille);
         let datagram = self.datagram(id)?;
         let Some(to) = to.or(datagram.remote) else { return Err(Errno::DestinationRequired.into()) };
@@ -204,6 +206,7 @@ impl World {
     /// Receives a datagram, as much of it as there is room for.
     pub(super) fn receive_datagram(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.begin_call();
+        self.check_call(id, Call::Receive)?;
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }

@@ -12,13 +12,18 @@ use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, lock};
 use crate::Address;
 use crate::sys::memory::{self, Batch};
+use crate::sys::names::Answer;
 
+/// The clock of one host.
 #[derive(Clone)]
-pub(crate) struct Clock(pub(super) Shared);
+pub(crate) struct Clock {
+    pub(super) world: Shared,
+    pub(super) host: HostIndex,
+}
 
 impl memory::Clock for Clock {
     fn now(&self) -> Instant {
-        lock(&self.0).instant()
+        lock(&self.world).instant(self.host)
     }
 }
 
@@ -61,7 +66,7 @@ fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: us
 
 impl memory::Poller for Poller {
     fn loop_number(&self) -> u64 {
-        self.host as u64
+        lock(&self.world).loop_number(self.host)
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
@@ -92,7 +97,7 @@ impl memory::Poller for Poller {
     /// no length.
     fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
         let world = &mut *lock(&self.world);
-        let end = timeout.map(|timeout| world.now.saturating_add(timeout));
+        let end = timeout.map(|timeout| world.time_after(self.host, timeout));
         events.clear();
         world.settle();
         loop {
@@ -111,6 +116,10 @@ impl memory::Poller for Poller {
                 }
             }
         }
+    }
+
+    fn look_up(&self, name: &str, port: u16, answer: Answer) {
+        lock(&self.world).look_up(self.host, name, port, answer);
     }
 
     /// For tests of the connection's protocol.

@@ -11,7 +11,7 @@ use super::tcp::Phase;
 use super::world::{HostIndex, SocketId, World};
 
 /// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
-const GIVE_UP: Duration = Duration::from_secs(924);
+pub(super) const GIVE_UP: Duration = Duration::from_secs(924);
 
 /// How long a sender waits before it sends again what was lost, at first; then twice as long, and so on.
 const SEND_AGAIN: Duration = Duration::from_millis(200);
@@ -312,7 +312,7 @@ impl World {
 
     /// Whether packets that a socket waits to have acknowledged are still held; they are dropped then.
     pub(super) fn drop_held(&mut self, waits: SocketId) -> bool {
-        let mut any = false;
+        let mut any = self.drop_held_for_dark(waits);
         for link in self.links.pairs.values_mut() {
             let before = link.held.len();
             link.held.retain(|sending| sending.packet.waits_for_it(sending.sender) != waits);

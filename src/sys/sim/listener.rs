@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::Errno;
 use super::tcp::Phase;
 use super::world::{HostIndex, Kind, Port, SocketId, World, address_of};
+use super::{Call, Errno};
 use crate::sys::Readiness;
 
 pub(super) struct ListenerSocket {
@@ -50,6 +50,7 @@ impl World {
     }
 
     pub(super) fn listen(&mut self, host: HostIndex, address: SocketAddr, backlog: u32) -> io::Result<SocketId> {
+        self.check_opening(host, Call::Listen)?;
         let local = self.bind(true, host, address)?;
         let id = self.insert(
             host,
@@ -83,6 +84,9 @@ impl World {
 
     pub(super) fn accept(&mut self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         self.begin_call();
+        if let Some(host) = self.sockets.get(&id).map(|socket| socket.host) {
+            self.check_opening(host, Call::Accept)?;
+        }
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }

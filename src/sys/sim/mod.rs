@@ -12,7 +12,9 @@ mod faults;
 mod handles;
 mod links;
 mod listener;
+mod names;
 mod packet;
+mod process;
 mod random;
 mod rules;
 mod tcp;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use self::errno::Errno;
 pub use self::faults::Faults;
 pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream};
+pub use self::process::{Call, Crash};
 pub use self::random::Random;
 pub(crate) use self::rules::Judge;
 pub use self::rules::{Fate, Packet, PacketKind};
@@ -89,8 +92,8 @@ impl Network {
         Poller { world: self.0.clone(), host }
     }
 
-    pub(crate) fn clock(&self) -> Clock {
-        Clock(self.0.clone())
+    pub(crate) fn clock(&self, host: HostIndex) -> Clock {
+        Clock { world: self.0.clone(), host }
     }
 
     /// The time since the network was made.

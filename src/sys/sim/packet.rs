@@ -155,6 +155,8 @@ pub(super) enum Alarm {
     GiveUp(SocketId),
     /// The kernel has buffers again, for a socket that is played by hand: a loop has timers of its own for that.
     Buffers(SocketId),
+    /// A name has been looked up.
+    Lookup(u64),
 }
 
 /// How often a first packet is sent again before a connect has timed out, 127 seconds later (Linux, `tcp_syn_retries`).
@@ -162,6 +164,7 @@ const SYN_RETRIES: u32 = 6;
 
 impl World {
     pub(super) fn deliver(&mut self, packet: Packet) {
+        let Some(packet) = self.reach(packet) else { return };
         match packet {
             Packet::Syn { from } => self.deliver_syn(from),
             Packet::SynAck { to, from } => self.deliver_syn_ack(to, from),
@@ -187,6 +190,7 @@ impl World {
             Alarm::EndStall(id) => !self.is_tcp(id, |tcp| tcp.stalled),
             Alarm::GiveUp(id) => !self.is_tcp(id, |tcp| tcp.phase != Phase::Closed),
             Alarm::Buffers(id) => !self.sockets.contains_key(&id),
+            Alarm::Lookup(id) => !self.is_looked_up(id),
         }
     }
 
@@ -205,10 +209,14 @@ impl World {
             },
             Alarm::EndStall(id) => self.set_stalled(id, false),
             Alarm::Buffers(id) => self.has_room(id),
+            Alarm::Lookup(id) => self.answer_lookup(id),
             Alarm::GiveUp(id) => {
                 if self.drop_held(id) {
                     self.note(format_args!("s{id} gives its peer up"));
-                    self.fail(id, Errno::TimedOut);
+                    match self.is_tcp(id, |tcp| matches!(tcp.phase, Phase::Embryo(_))) {
+                        true => self.deliver_reset(id),
+                        false => self.fail(id, Errno::TimedOut),
+                    }
                 }
             }
         }

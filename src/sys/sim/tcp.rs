@@ -8,11 +8,11 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Errno;
 use super::by_hand::Queue;
 use super::listener::port_of;
 use super::packet::Packet;
 use super::world::{HostIndex, Kind, SocketId, World, address_of};
+use super::{Call, Errno};
 use crate::sys::Readiness;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +223,7 @@ impl World {
         remote: SocketAddr,
         local: Option<SocketAddr>,
     ) -> io::Result<SocketId> {
+        self.check_opening(host, Call::Connect)?;
         let bound = local.is_some_and(|local| local.port() != 0);
         let ipv6 = remote.is_ipv6();
         let own = if remote.ip().is_loopback() { remote.ip() } else { address_of(host, ipv6) };
@@ -253,6 +254,7 @@ impl World {
 
     pub(super) fn read(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<usize> {
         self.begin_call();
+        self.check_call(id, Call::Read)?;
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }
@@ -324,6 +326,7 @@ impl World {
 
     pub(super) fn write(&mut self, id: SocketId, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.begin_call();
+        self.check_call(id, Call::Write)?;
         if self.is_interrupted() {
             return Err(Errno::Interrupted.into());
         }

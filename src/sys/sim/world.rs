@@ -15,7 +15,9 @@ use super::capture::Capture;
 use super::datagram::DatagramSocket;
 use super::links::{Due, Links};
 use super::listener::ListenerSocket;
-use super::packet::Alarm;
+use super::names::Names;
+use super::packet::{Alarm, Packet};
+use super::process::Process;
 use super::rules::Rules;
 use super::tcp::Tcp;
 use super::{Faults, Random};
@@ -29,7 +31,7 @@ pub(crate) type HostIndex = usize;
 pub(crate) type SocketId = u64;
 
 pub(super) struct World {
-    start: Instant,
+    pub(super) start: Instant,
     pub(super) now: Duration,
     pub(super) random: Random,
     pub(super) faults: Faults,
@@ -45,6 +47,9 @@ pub(super) struct World {
     pub(super) links: Links,
     pub(super) rules: Rules,
     pub(super) capture: Option<Capture>,
+    pub(super) names: Names,
+    /// How many hosts were restarted.
+    pub(super) restarts: u64,
     pub(super) trace: Option<String>,
     /// Why connections of loops ended: host, token, reason.
     pub(super) losses: Vec<(HostIndex, usize, CloseReason)>,
@@ -78,6 +83,7 @@ pub(super) struct Host {
     pub(super) ready: VecDeque<SocketId>,
     pub(super) woken: Arc<AtomicBool>,
     next_port: u16,
+    pub(super) process: Process,
 }
 
 pub(super) struct Socket {
@@ -122,6 +128,8 @@ impl World {
             links: Links::default(),
             rules: Rules::default(),
             capture: None,
+            names: Names::default(),
+            restarts: 0,
             trace: Some(String::new()),
             losses: Vec::new(),
             #[cfg(test)]
@@ -148,10 +156,6 @@ impl World {
     pub(super) fn pick_buffer(&mut self) -> usize {
         let most = (4 * self.buffer_bytes).min(self.faults.buffer_bytes_max as u64);
         self.random.between(self.buffer_bytes, most) as usize
-    }
-
-    pub(super) fn instant(&self) -> Instant {
-        self.start + self.now
     }
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -381,6 +385,12 @@ impl World {
     pub(super) fn set_alarm(&mut self, after: Duration, alarm: Alarm) {
         let key = (self.now + after, self.sequence());
         self.alarms.insert(key, alarm);
+    }
+
+    /// Has a packet arrive after this time.
+    pub(super) fn put_under_way(&mut self, after: Duration, packet: Packet) {
+        let key = (self.now + after, self.sequence());
+        self.due.insert(key, Due::Arrives(packet));
     }
 
     pub(super) fn sequence(&mut self) -> u64 {

@@ -2,6 +2,8 @@
 
 mod links;
 mod looking;
+mod names;
+mod processes;
 mod running;
 
 pub use links::RuleId;
@@ -12,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::processes::Process;
 use super::{DatagramPeer, Faults, Peer, PeerListener, seeds};
 use crate::sys::memory::{Datagram as _, Listener as _};
 use crate::sys::{self, Clock, Poller, sim};
@@ -32,6 +35,7 @@ pub struct Network {
     sim: sim::Network,
     /// One for each host; none for those that only peers live on.
     hosts: Vec<Option<EventLoop>>,
+    processes: Vec<Process>,
     outside: Option<HostId>,
     connects: Vec<Connect>,
     failed_connects: Vec<io::Error>,
@@ -74,6 +78,7 @@ impl Network {
         Network {
             sim,
             hosts: Vec::new(),
+            processes: Vec::new(),
             outside: None,
             connects: Vec::new(),
             failed_connects: Vec::new(),
@@ -96,18 +101,24 @@ impl Network {
     ///
     /// Never; a simulated loop can always be made.
     pub fn host_with_limits(&mut self, limits: impl Into<LoopLimits>) -> HostId {
-        let host = self.bare_host();
+        let (host, limits) = (self.bare_host(), limits.into());
+        self.processes[host.0].limits = Some(limits.clone());
+        self.start_loop(host, limits);
+        host
+    }
+
+    fn start_loop(&mut self, host: HostId, limits: LoopLimits) {
         let poller = Poller::Memory(Box::new(self.sim.poller(host.0)));
-        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock())), limits.into());
+        let event_loop = EventLoop::on(poller, Clock::Memory(Arc::new(self.sim.clock(host.0))), limits);
         let mut event_loop = event_loop.expect("a simulated loop needs nothing of the system");
         event_loop.set_panic_policy(PanicPolicy::Propagate);
         self.hosts[host.0] = Some(event_loop);
-        host
     }
 
     fn bare_host(&mut self) -> HostId {
         self.hosts.push(None);
         self.idle_turns.push(0);
+        self.processes.push(Process::default());
         HostId(self.sim.add_host())
     }
 
@@ -125,9 +136,9 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// For a host that has no loop: the one that peers are on.
+    /// For a host that has no loop: the one that peers are on, and one that has crashed.
     pub fn event_loop(&mut self, host: HostId) -> &mut EventLoop {
-        self.hosts[host.0].as_mut().expect("peers have no loop")
+        self.hosts[host.0].as_mut().expect("peers have no loop, nor has a host that has crashed")
     }
 
     /// What callbacks of a host's loop are handed, for use between steps.
@@ -139,7 +150,8 @@ impl Network {
         self.event_loop(host).context()
     }
 
-    /// Drops the loop of a host, as the end of its thread does.
+    /// Drops the loop of a host, as the end of its thread does: its connections are told. [`crash`](Network::crash) tells
+    /// nobody.
     pub fn drop_loop(&mut self, host: HostId) {
         self.hosts[host.0] = None;
     }

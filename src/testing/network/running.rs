@@ -84,7 +84,8 @@ impl Network {
     fn step_before(&mut self, end: Duration) -> Step {
         self.sim.settle();
         self.attach_connected();
-        let ready: Vec<_> = (0..self.hosts.len()).filter(|&host| self.has_work(host)).collect();
+        let mut ready: Vec<_> = (0..self.hosts.len()).filter(|&host| self.has_work(host)).collect();
+        self.leave_slow_out(&mut ready);
         let next = self.next_at();
         // A loop that lags behind finds more of what has happened at once. A little: its deadlines are real ones.
         let latest = end.min(self.now().saturating_add(LAG_MAX));
@@ -120,18 +121,22 @@ impl Network {
 
     /// When anything happens that is not due yet.
     fn next_at(&self) -> Option<Duration> {
-        let now = self.now();
-        let timers = self.hosts.iter().flatten().filter_map(EventLoop::time_to_next);
-        let timers = timers.filter(|time| !time.is_zero()).map(|time| now.saturating_add(time));
-        timers.chain(self.sim.next_at()).min()
+        let loops = self.hosts.iter().enumerate().filter(|&(host, _)| !self.is_paused(host));
+        let timers = loops.filter_map(|(host, of)| Some((host, of.as_ref()?.time_to_next()?)));
+        let timers = timers.filter(|(_, time)| !time.is_zero()).map(|(host, time)| self.sim.time_after(host, time));
+        timers.chain(self.slow_turns_at()).chain(self.sim.next_at()).min()
     }
 
     fn has_work(&self, host: usize) -> bool {
         let Some(event_loop) = &self.hosts[host] else { return false };
+        if self.is_paused(host) {
+            return false;
+        }
         self.sim.is_ready(host) || event_loop.time_to_next() == Some(Duration::ZERO)
     }
 
     fn turn(&mut self, host: usize) {
+        self.end_slow_turn(host);
         let Some(event_loop) = &mut self.hosts[host] else { return };
         // That there was a turn, and that it polled, brings nothing about.
         let state = |event_loop: &EventLoop| {

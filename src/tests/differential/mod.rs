@@ -17,7 +17,7 @@ fn compare(name: &str, script: &str) {
     let network = Network::new(0, Faults::none());
     let host = network.add_host();
     let mut simulated =
-        Machine::new(Poller::Memory(Box::new(network.poller(host))), Clock::Memory(Arc::new(network.clock())));
+        Machine::new(Poller::Memory(Box::new(network.poller(host))), Clock::Memory(Arc::new(network.clock(host))));
     let mut real = Machine::new(Poller::new().unwrap(), Clock::System);
     let steps = script.split(';').map(str::trim).filter(|step| !step.is_empty());
     for (number, step) in steps.enumerate() {

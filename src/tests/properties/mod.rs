@@ -16,6 +16,7 @@ mod actions;
 mod checks;
 mod commands;
 mod coverage;
+mod crashing;
 mod datagrams;
 mod dials;
 mod filtered;
@@ -70,6 +71,11 @@ fn what_goes_through_a_pair_comes_through_whole_however_it_is_joined() {
 #[test]
 fn y9_what_goes_through_filters_comes_through_as_without_them() {
     check_seeds(3 * SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run);
+}
+
+#[test]
+fn whatever_befalls_hosts_bytes_come_in_order_and_all_is_told_once() {
+    check_seeds(SEEDS_OF_CROWDS, crashing::EXPECTED, crashing::run);
 }
 
 #[test]

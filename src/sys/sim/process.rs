@@ -1,0 +1,331 @@
+//! The processes of hosts: their crashes and restarts, their clocks, and the calls that fail.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::links::GIVE_UP;
+use super::packet::{Alarm, Packet};
+use super::tcp::Phase;
+use super::world::{HostIndex, Kind, SocketId, World};
+use super::{Errno, Network, lock};
+
+/// How a host crashes, and so what its peers see of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Crash {
+    /// The process is killed, and its kernel closes what it had open: behind all that the kernel had taken comes an end, or
+    /// a reset if there was unread input. The ports refuse connects then.
+    Killed,
+    /// Each connection is reset, and what its kernel had taken is gone. The ports refuse connects then.
+    Reset,
+    /// The machine has no power: nothing comes from it any more, and what is sent to it is lost. Peers find out by their
+    /// timeouts. Once it is [restarted](crate::testing::Network::restart), connections of before get a reset for what they
+    /// send.
+    Silent,
+}
+
+/// A call to the system, for [`fail_call`](crate::testing::Network::fail_call).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// A listener accepts, or finds that nobody waits.
+    Accept,
+    /// A datagram socket is made.
+    Bind,
+    /// A connect begins.
+    Connect,
+    /// A listener is made.
+    Listen,
+    /// A connection reads, or finds nothing to read.
+    Read,
+    /// A datagram socket receives, or finds nothing to receive.
+    Receive,
+    /// A datagram is sent, or finds no room.
+    Send,
+    /// A connection writes, or finds no room.
+    Write,
+}
+
+/// A call that is to fail.
+struct Failing {
+    call: Call,
+    /// How many of them there are until then, itself included.
+    left: u64,
+    error: io::Error,
+}
+
+/// What is known of a host's process and of its machine.
+#[derive(Default)]
+pub(super) struct Process {
+    /// That of its loop, if it is not the host's first.
+    number: Option<u64>,
+    /// It has no power.
+    dark: bool,
+    /// What its peers send again and again, until it is back or they give up.
+    held: Vec<(SocketId, Packet)>,
+    clock: HostClock,
+    failing: Vec<Failing>,
+    descriptors_max: Option<usize>,
+}
+
+/// The clock of a host: at what rate it runs, since when, and what it said then.
+struct HostClock {
+    millionths: u128,
+    since: Duration,
+    said: Duration,
+}
+
+/// A listener whose answer to a connect is not acknowledged for so long gives up (Linux, `tcp_synack_retries`).
+const GIVE_UP_ANSWER: Duration = Duration::from_secs(63);
+
+/// The rate of a clock that is right.
+const MILLION: u128 = 1_000_000;
+
+/// The loops that are made in place of others count in ranges from here on. No network has so many hosts.
+const RESTARTED: u64 = 1 << 18;
+
+impl Default for HostClock {
+    fn default() -> HostClock {
+        HostClock { millionths: MILLION, since: Duration::ZERO, said: Duration::ZERO }
+    }
+}
+
+impl HostClock {
+    fn says(&self, now: Duration) -> Duration {
+        let passed = now.saturating_sub(self.since).as_nanos() * self.millionths / MILLION;
+        self.said.saturating_add(duration(passed))
+    }
+
+    /// The time of the network at which the clock will have gone on by so much.
+    fn after(&self, now: Duration, time: Duration) -> Duration {
+        let ahead = self.says(now).saturating_sub(self.said).saturating_add(time);
+        self.since.saturating_add(duration((ahead.as_nanos() * MILLION).div_ceil(self.millionths)))
+    }
+
+    fn set_rate(&mut self, now: Duration, millionths: u128) {
+        *self = HostClock { millionths, since: now, said: self.says(now) };
+    }
+}
+
+/// So many nanoseconds.
+fn duration(ns: u128) -> Duration {
+    let (seconds, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
+    u64::try_from(seconds).map_or(Duration::MAX, |seconds| Duration::new(seconds, rest as u32))
+}
+
+impl World {
+    pub(super) fn loop_number(&self, host: HostIndex) -> u64 {
+        self.hosts[host].process.number.unwrap_or(host as u64)
+    }
+
+    // Crashes.
+
+    /// Its sockets go first: whatever is done to them from here on does nothing.
+    fn crash(&mut self, host: HostIndex, how: Crash) {
+        self.settle();
+        self.note(format_args!("host {host} crashes: {how:?}"));
+        self.hosts[host].process.dark |= how == Crash::Silent;
+        // Listeners reset what waits at them.
+        for is_listener in [true, false] {
+            for id in self.sockets_of(host, is_listener) {
+                match how {
+                    Crash::Silent => self.vanish(id),
+                    _ => self.close_for_crash(id, how),
+                }
+            }
+        }
+        let of = &mut self.hosts[host];
+        of.ready.clear();
+        // What wakes the loop that is gone wakes none that comes.
+        of.woken = Arc::default();
+        self.forget_lookups(host);
+        self.settle();
+    }
+
+    fn sockets_of(&self, host: HostIndex, listeners: bool) -> Vec<SocketId> {
+        let of = self.sockets.iter().filter(|(_, socket)| socket.host == host);
+        let of = of.filter(|(_, socket)| matches!(socket.kind, Kind::Listener(_)) == listeners);
+        of.map(|(&id, _)| id).collect()
+    }
+
+    fn close_for_crash(&mut self, id: SocketId, how: Crash) {
+        match self.sockets.get(&id).map(|socket| &socket.kind) {
+            Some(Kind::Listener(_)) => self.close_listener(id),
+            Some(Kind::Datagram(_)) => self.close_datagram(id),
+            Some(Kind::Tcp(_)) if how == Crash::Reset => self.reset(id),
+            Some(Kind::Tcp(tcp)) if !tcp.orphan => self.close(id),
+            _ => {}
+        }
+    }
+
+    /// Nobody is told of the end of this socket.
+    fn vanish(&mut self, id: SocketId) {
+        self.drop_held(id);
+        self.sockets.remove(&id);
+        self.bound.retain(|_, bound| *bound != id);
+    }
+
+    /// Lets a packet arrive at its host, unless that is dark. What its sender sends again waits there then.
+    pub(super) fn reach(&mut self, packet: Packet) -> Option<Packet> {
+        use Packet::{Data, Datagram, Fin, Syn, SynAck};
+        let (sender, host) = match packet {
+            Syn { from } | SynAck { from, .. } | Data { from, .. } | Fin { from, .. } => {
+                (from, self.tcp(from).and_then(|tcp| tcp.remote_host))
+            }
+            Datagram { host, sender: (sender, _), .. } => (sender, Some(host)),
+            _ => return Some(packet),
+        };
+        let Some(host) = host.filter(|&host| self.hosts[host].process.dark) else { return Some(packet) };
+        match packet {
+            Data { .. } | Fin { .. } => self.set_alarm(GIVE_UP, Alarm::GiveUp(sender)),
+            SynAck { .. } => self.set_alarm(GIVE_UP_ANSWER, Alarm::GiveUp(sender)),
+            _ => {}
+        }
+        if let Datagram { sender: (_, count), .. } = packet {
+            self.datagram_has_left(sender, count);
+        } else if packet.is_sent_again() {
+            self.hosts[host].process.held.push((sender, packet));
+        }
+        None
+    }
+
+    /// Whether packets of a socket are held for a host; they are dropped then.
+    pub(super) fn drop_held_for_dark(&mut self, sender: SocketId) -> bool {
+        let mut any = false;
+        for host in &mut self.hosts {
+            let before = host.process.held.len();
+            host.process.held.retain(|&(of, _)| of != sender);
+            any |= host.process.held.len() < before;
+        }
+        any
+    }
+
+    /// The machine is on again. What was sent to it goes out again, some while later.
+    fn restart(&mut self, host: HostIndex) {
+        self.note(format_args!("host {host} is restarted"));
+        self.restarts += 1;
+        let process = &mut self.hosts[host].process;
+        process.number = Some(RESTARTED + self.restarts);
+        process.dark = false;
+        let held = std::mem::take(&mut process.held);
+        let after = Duration::from_millis(self.random.between(200, 2000));
+        for (_, packet) in held {
+            self.put_under_way(after, packet);
+        }
+    }
+
+    // Clocks.
+
+    pub(super) fn instant(&self, host: HostIndex) -> Instant {
+        self.start + self.hosts[host].process.clock.says(self.now)
+    }
+
+    /// The time of the network at which the clock of a host will have gone on by so much.
+    pub(super) fn time_after(&self, host: HostIndex, time: Duration) -> Duration {
+        self.hosts[host].process.clock.after(self.now, time)
+    }
+
+    // Calls.
+
+    /// Whether a call for a socket is to fail.
+    pub(super) fn check_call(&mut self, id: SocketId, call: Call) -> io::Result<()> {
+        let Some(host) = self.sockets.get(&id).map(|socket| socket.host) else { return Ok(()) };
+        self.check(host, call, format_args!("s{id} of host {host}"))
+    }
+
+    /// Whether a call that takes a descriptor is to fail.
+    pub(super) fn check_opening(&mut self, host: HostIndex, call: Call) -> io::Result<()> {
+        self.check(host, call, format_args!("host {host}"))?;
+        let most = self.hosts[host].process.descriptors_max;
+        if most.is_some_and(|most| self.descriptors(host) >= most) {
+            self.progress += 1;
+            self.note(format_args!("host {host} has no descriptor left: {call:?}"));
+            return Err(Errno::FilesPerProcess.into());
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, host: HostIndex, call: Call, what: fmt::Arguments<'_>) -> io::Result<()> {
+        let failing = &mut self.hosts[host].process.failing;
+        for of in failing.iter_mut().filter(|of| of.call == call) {
+            of.left = of.left.saturating_sub(1);
+        }
+        let Some(index) = failing.iter().position(|of| of.call == call && of.left == 0) else { return Ok(()) };
+        let error = failing.remove(index).error;
+        self.progress += 1;
+        self.note(format_args!("{what} fails, as it was told to: {call:?}: {:?}", error.kind()));
+        Err(error)
+    }
+
+    /// How many sockets the process of a host holds. What waits to be accepted has no descriptor yet, and what its kernel
+    /// still sends has none any more.
+    fn descriptors(&self, host: HostIndex) -> usize {
+        let of = || self.sockets.iter().filter(move |(_, socket)| socket.host == host);
+        let mut waiting: BTreeSet<SocketId> = BTreeSet::new();
+        for (_, socket) in of() {
+            if let Kind::Listener(listener) = &socket.kind {
+                waiting.extend(&listener.queue);
+            }
+        }
+        let has = |id: &SocketId, kind: &Kind| match kind {
+            Kind::Tcp(tcp) => !tcp.orphan && !matches!(tcp.phase, Phase::Embryo(_)) && !waiting.contains(id),
+            Kind::Listener(_) | Kind::Datagram(_) => true,
+        };
+        of().filter(|(id, socket)| has(id, &socket.kind)).count()
+    }
+}
+
+impl Network {
+    pub(crate) fn crash(&self, host: HostIndex, how: Crash) {
+        lock(&self.0).crash(host, how);
+    }
+
+    pub(crate) fn restart(&self, host: HostIndex) {
+        lock(&self.0).restart(host);
+    }
+
+    /// The time of the network at which a host's clock will have gone on by so much.
+    pub(crate) fn time_after(&self, host: HostIndex, time: Duration) -> Duration {
+        lock(&self.0).time_after(host, time)
+    }
+
+    pub(crate) fn set_clock_rate(&self, host: HostIndex, millionths: u64) {
+        let world = &mut *lock(&self.0);
+        world.note(format_args!("the clock of host {host} runs at {millionths} millionths of the right rate"));
+        let now = world.now;
+        world.hosts[host].process.clock.set_rate(now, millionths.into());
+    }
+
+    pub(crate) fn jump_clock(&self, host: HostIndex, by: Duration) {
+        let world = &mut *lock(&self.0);
+        world.note(format_args!("the clock of host {host} jumps by {by:?}"));
+        let clock = &mut world.hosts[host].process.clock;
+        clock.said = clock.said.saturating_add(by);
+    }
+
+    pub(crate) fn fail_call(&self, host: HostIndex, call: Call, kth: u64, error: io::Error) {
+        let world = &mut *lock(&self.0);
+        world.note(format_args!("call {kth} of host {host} from here on fails: {call:?}: {:?}", error.kind()));
+        world.hosts[host].process.failing.push(Failing { call, left: kth, error });
+    }
+
+    pub(crate) fn set_descriptors_max(&self, host: HostIndex, most: Option<usize>) {
+        let world = &mut *lock(&self.0);
+        match most {
+            Some(most) => world.note(format_args!("host {host} has {most} descriptors")),
+            None => world.note(format_args!("host {host} has any number of descriptors")),
+        }
+        world.hosts[host].process.descriptors_max = most;
+    }
+
+    /// How long the turn takes that a host is about to do.
+    pub(crate) fn pick_pace(&self, host: HostIndex, low: Duration, high: Duration) -> Duration {
+        let world = &mut *lock(&self.0);
+        let time = Duration::from_micros(world.random.between(low.as_micros() as u64, high.as_micros() as u64));
+        world.note(format_args!("a turn of host {host} takes {time:?}"));
+        time
+    }
+}
