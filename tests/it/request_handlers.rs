@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use switchboard::server::{Request, RequestError, RequestHandler, Requests, Serving, SocketServer};
 use switchboard::{Address, AnyId, Context, EventLoop, Limits, LoopLimits};
 
-use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until};
+use crate::support::{
+    Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until, uninterrupted,
+};
 
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -440,7 +442,7 @@ fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_syst
             let mut answers: Vec<_> = (0..20)
                 .map(|_| {
                     let mut answer = [0; 100];
-                    let (count, from) = client.recv_from(&mut answer).unwrap();
+                    let (count, from) = uninterrupted(|| client.recv_from(&mut answer)).unwrap();
                     assert_eq!(from, address);
                     String::from_utf8(answer[..count].to_vec()).unwrap()
                 })
@@ -468,7 +470,7 @@ fn handlers_answer_an_empty_datagram_by_an_empty_one_and_others_only_if_they_wri
             ["", "silence", "x"].iter().for_each(|data| assert!(client.send_to(data.as_bytes(), address).is_ok()));
             for answer in ["", "x"] {
                 let mut heard = [0; 100];
-                let count = client.recv(&mut heard).unwrap();
+                let count = uninterrupted(|| client.recv(&mut heard)).unwrap();
                 assert_eq!(&heard[..count], answer.as_bytes());
             }
         });
@@ -496,7 +498,7 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
                 client.send_to(data.as_bytes(), address).unwrap();
             }
             let mut answer = [0; 100];
-            let count = client.recv(&mut answer).unwrap();
+            let count = uninterrupted(|| client.recv(&mut answer)).unwrap();
             answer[..count].to_vec()
         });
         assert_eq!(heard, b"HEARD");

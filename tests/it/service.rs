@@ -21,7 +21,7 @@ use switchboard::signals::Signal;
 use switchboard::{Endpoint, EventLoop, Listen, Protocol, Transport};
 
 use crate::process::{Process, send, wait_until};
-use crate::support::{PATIENCE, any_port, connect};
+use crate::support::{PATIENCE, any_port, connect, uninterrupted};
 
 const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
 
@@ -272,7 +272,7 @@ fn service_restart_that_fails_changes_nothing() {
 
 fn hear(notified: &UnixDatagram) -> String {
     let mut message = [0; 4096];
-    let count = notified.recv(&mut message).unwrap();
+    let count = uninterrupted(|| notified.recv(&mut message)).unwrap();
     String::from_utf8(message[..count].to_vec()).unwrap()
 }
 
@@ -293,7 +293,7 @@ fn service_watchdog_is_told_by_the_loop_itself() {
     connect(address).write_all(b"stuck\n").unwrap();
     // What it has told before it was stuck may still be there; then nothing comes.
     notified.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let silent = wait_until(|| notified.recv(&mut [0; 100]).err());
+    let silent = wait_until(|| uninterrupted(|| notified.recv(&mut [0; 100])).err());
     assert_eq!(silent.kind(), ErrorKind::WouldBlock);
 }
 
