@@ -99,6 +99,13 @@ impl Connection {
         }
     }
 
+    /// Whether its filters take what is written now: they are ready, and nothing of theirs waits.
+    #[inline]
+    pub(crate) fn takes_from_above(&self) -> bool {
+        let takes = self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0);
+        takes && self.state() != State::Failing
+    }
+
     /// The first of what was written and no filter has taken.
     pub(crate) fn unfiltered(&self) -> &[u8] {
         self.output.as_ref().map_or(&[], |queue| queue.first())

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::accept::tell_of_handshake;
 use super::timers::{Due, Purpose};
 use super::{Core, Parts};
+use crate::connection::output::Piece;
 use crate::connection::{Connection, Flag, Note, Sent, State};
 use crate::filter::chain::Chain;
 use crate::filter::{AcceptFilter, Filter, STEP_BYTES_MAX};
@@ -187,6 +188,10 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
         delivered += heed(core, id);
+        if rest.is_empty() && !core.parts.slots.connection(id).is_some_and(Connection::has_unfiltered_input) {
+            // They have taken all there is: another call would bring nothing.
+            return;
+        }
         if !answer.1 {
             let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
             break chain.is_none_or(|chain| chain.keep(rest));
@@ -263,8 +268,10 @@ fn heed_failure(core: &mut Core, id: Id) -> bool {
 
 /// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2).
 pub(super) fn pump(core: &mut Core, id: Id) {
-    core.parts.push_gathered(id);
-    begin(core, id);
+    if !filter_gathered(core, id) {
+        core.parts.push_gathered(id);
+        begin(core, id);
+    }
     while send_beneath(&mut core.parts, id) && filter_more(core, id) {}
     if let Some(connection) = core.parts.slots.connection_mut(id) {
         if connection.dissolve_filters() {
@@ -285,6 +292,31 @@ pub(super) fn linger(parts: &mut Parts, id: Id) {
     parts.linger(id, 0);
 }
 
+/// Gives filters what a callback has gathered as it stands there, where nothing waits before it: what is queued for others to
+/// wait would be copied once more. Returns whether that was so.
+fn filter_gathered(core: &mut Core, id: Id) -> bool {
+    let goes = |connection: &mut Connection| !connection.has_output() && connection.takes_from_above();
+    if core.parts.outbox.gathered.bytes.is_empty() || !core.parts.slots.alive_mut(id).is_some_and(goes) {
+        return false;
+    }
+    let mut gathered = std::mem::take(&mut core.parts.outbox.gathered.bytes);
+    let mut taken = 0;
+    let runs = run(core, id, &mut |chain, _, now| {
+        taken = chain.send(&gathered[..gathered.len().min(STEP_BYTES_MAX)], now);
+    });
+    if let (true, Some(connection)) = (runs && taken < gathered.len(), core.parts.slots.connection_mut(id)) {
+        core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
+            connection.push(Piece::Borrowed(&gathered), taken, pool);
+        });
+    }
+    gathered.clear();
+    core.parts.outbox.gathered.bytes = gathered;
+    if runs {
+        heed_sending(core, id);
+    }
+    true
+}
+
 /// Sends what filters have put down. Returns whether all of that is out.
 fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     let Some(connection) = parts.slots.alive_mut(id) else { return false };
@@ -294,6 +326,9 @@ fn send_beneath(parts: &mut Parts, id: Id) -> bool {
         connection.count_beneath(pool);
         sent
     });
+    if let Some(chain) = connection.chain_mut() {
+        chain.give_back(&mut parts.buffers.filters);
+    }
     parts.counters.bytes_sent += taken;
     let is_out = matches!(sent, Sent::All);
     if had_output || !is_out {
@@ -335,16 +370,21 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     if !runs {
         return false;
     }
+    heed_sending(core, id);
+    // A filter that has taken nothing is asked again when something has come.
+    let Some(connection) = core.parts.slots.connection(id) else { return false };
+    taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+}
+
+/// Does what follows from what filters have said when they were given something to send.
+fn heed_sending(core: &mut Core, id: Id) {
     heed_failure(core, id);
-    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
     if connection.chain().is_some_and(Chain::has_input) {
         // Not from within a flush, which may come in the middle of what is being delivered.
         connection.flags.set(Flag::OfferAgain, true);
         core.parts.carry_over(id);
     }
-    // A filter that has taken nothing is asked again when something has come.
-    let Some(connection) = core.parts.slots.connection(id) else { return false };
-    taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
 }
 
 /// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.

@@ -358,24 +358,21 @@ impl Chain {
 
     /// Has it work in the loop's buffers, where it has none of its own.
     pub(crate) fn lend(&mut self, scratch: &mut Scratch) {
-        if self.plain.is_empty() {
-            std::mem::swap(&mut self.plain, &mut scratch.plain);
-        }
-        if self.net.is_empty() {
-            std::mem::swap(&mut self.net, &mut scratch.net);
-        }
+        self.plain.borrow_memory(&mut scratch.plain);
+        self.net.borrow_memory(&mut scratch.net);
     }
 
-    /// Gives the loop its buffers back, where they are empty.
+    /// Gives the loop its buffers back, where they are empty, and keeps no memory for what is.
     pub(crate) fn give_back(&mut self, scratch: &mut Scratch) {
-        if self.plain.is_empty() {
-            std::mem::swap(&mut self.plain, &mut scratch.plain);
-        }
-        if self.net.is_empty() {
-            std::mem::swap(&mut self.net, &mut scratch.net);
-            self.net.trim();
-        }
-        self.plain.trim();
+        self.plain.return_memory(&mut scratch.plain);
+        self.net.return_memory(&mut scratch.net);
+    }
+
+    /// Returns how much memory it keeps for bytes, those that it holds included.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
+        self.plain.capacity() + self.net.capacity() + layers.sum::<usize>()
     }
 
     // The filters themselves.
