@@ -30,6 +30,7 @@ pub struct Client {
     socket: OwnedFd,
     tls: ClientConnection,
     nth: usize,
+    /// The server may close: it has said that it will, or need not.
     has_ended: bool,
 }
 
@@ -39,7 +40,7 @@ impl Client {
         let socket = options.address.connect(nth, deadline)?;
         let name = "localhost".try_into().doing(|| "the name".into())?;
         let tls = ClientConnection::new(options.config.clone(), name).doing(|| "a client".into())?;
-        let mut client = Self { socket, tls, nth, has_ended: false };
+        let mut client = Self { socket, tls, nth, has_ended: options.cut_ends };
         client.flush()?;
         Ok(client)
     }

@@ -5,8 +5,8 @@
 //! load_tls echo 127.0.0.1:1234 --ca certificate.pem --clients 50 --depth 16 --turns
 //! ```
 //!
-//! Exit status 0 says that each byte was the right one, each connection ended by `close_notify`, and each handshake was of
-//! the kind that was asked for.
+//! Exit status 0 says that each byte was the right one, each connection ended by `close_notify` (unless that was not asked for),
+//! and each handshake was of the kind that was asked for.
 
 #![forbid(unsafe_code)]
 

@@ -28,6 +28,7 @@ WORKLOAD is one of
   --bytes N     the size of a message
   --depth N     messages under way on each connection
   --turns       nothing: each line of standard input is a turn, which says for how many seconds
+  --cut-ends    the server may close without close_notify, as nginx does where it passes streams on
   --limit S     how long anything else may take: connecting, the last answers, closing; 30 if not given
   --core N      the core to run on
   --server PID  the process whose CPU time is measured";
@@ -47,6 +48,7 @@ pub struct Options {
     pub clients: usize,
     pub message_bytes: usize,
     pub depth: usize,
+    pub cut_ends: bool,
     pub limit: Duration,
     pub core: Option<usize>,
     pub server: Option<Server>,
@@ -56,7 +58,7 @@ pub fn parse() -> Result<Options, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut positional = Vec::new();
     let (mut ca, mut clients, mut message_bytes, mut depth) = (None, 4, 64, 1);
-    let (mut limit, mut core, mut server) = (30, None, None);
+    let (mut cut_ends, mut limit, mut core, mut server) = (false, 30, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("ca") => ca = Some(parser.value()?.string()?),
@@ -64,6 +66,7 @@ pub fn parse() -> Result<Options, lexopt::Error> {
             Long("bytes") => message_bytes = parser.value()?.parse()?,
             Long("depth") => depth = parser.value()?.parse()?,
             Long("turns") => {}
+            Long("cut-ends") => cut_ends = true,
             Long("limit") => limit = parser.value()?.parse()?,
             Long("core") => core = Some(parser.value()?.parse()?),
             Long("server") => server = Some(Server { pid: parser.value()?.parse()? }),
@@ -92,6 +95,7 @@ pub fn parse() -> Result<Options, lexopt::Error> {
         clients,
         message_bytes,
         depth,
+        cut_ends,
         limit: Duration::from_secs(limit),
         core,
         server,
