@@ -106,6 +106,29 @@ impl Connection {
         takes && self.state() != State::Failing
     }
 
+    /// Whether what its callback writes may wait for that to return, though it is much.
+    pub(crate) fn gathers_large(&self) -> bool {
+        self.can_write() && !self.has_output() && !self.settings.limits.are_tight()
+    }
+
+    /// Puts what its lowest filter has not taken back at the front of the read buffer, so that what is read comes right behind
+    /// it, where it is not more than half of that. Returns how much that is.
+    #[inline]
+    pub(crate) fn put_unfiltered_back(&mut self, buffer: &mut [u8]) -> usize {
+        if !self.flags.has(Flag::Careful) {
+            return 0;
+        }
+        self.chain_mut().map_or(0, |chain| chain.put_back(buffer))
+    }
+
+    /// Keeps it again, nothing having come.
+    #[inline]
+    pub(crate) fn keep_unfiltered(&mut self, data: &[u8]) {
+        if let (false, Some(chain)) = (data.is_empty(), self.chain_mut()) {
+            chain.keep(data);
+        }
+    }
+
     /// The first of what was written and no filter has taken.
     pub(crate) fn unfiltered(&self) -> &[u8] {
         self.output.as_ref().map_or(&[], |queue| queue.first())

@@ -11,7 +11,7 @@ use super::accept::tell_of_handshake;
 use super::timers::{Due, Purpose};
 use super::{Core, Parts};
 use crate::connection::output::Piece;
-use crate::connection::{Connection, Flag, Note, Sent, State};
+use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Note, Sent, State};
 use crate::filter::chain::Chain;
 use crate::filter::{AcceptFilter, Filter, STEP_BYTES_MAX};
 use crate::ids::Id;
@@ -290,6 +290,15 @@ pub(super) fn linger(parts: &mut Parts, id: Id) {
     // An error here means that the peer is gone: reading tells.
     let _ = connection.send_fin();
     parts.linger(id, 0);
+}
+
+/// Gathers a large piece that a callback writes to its own connection, where filters will take it from there when that returns.
+/// Without filters the kernel takes it at once. Only far from all caps.
+pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
+    let takes = |connection: &Connection| connection.is_filtered() && connection.gathers_large();
+    let is_roomy = parts.outbox.gathered.is(id) && parts.outbox.room() == GATHERED_BYTES_MAX;
+    let takes = is_roomy && !parts.outbox.is_shared() && parts.slots.connection(id).is_some_and(takes);
+    takes && parts.outbox.gathered.gather_large(id, data)
 }
 
 /// Gives filters what a callback has gathered as it stands there, where nothing waits before it: what is queued for others to

@@ -217,7 +217,7 @@ impl Parts {
     /// common case of it, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
-        if !self.write_small(id, data) {
+        if !self.write_small(id, data) && !filtering::gather_large(self, id, data) {
             self.write(id, Piece::Borrowed(data));
         }
     }

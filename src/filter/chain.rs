@@ -274,6 +274,19 @@ impl Chain {
         }
     }
 
+    /// Puts what was kept back at the front of a buffer, if it is at most half of that. Returns how much that is.
+    pub(crate) fn put_back(&mut self, buffer: &mut [u8]) -> usize {
+        let Some(Layer { input, begun: true, ended: false, .. }) = self.layers.first_mut() else { return 0 };
+        let count = input.len();
+        if count == 0 || count > buffer.len() / 2 || self.state == State::Failed {
+            return 0;
+        }
+        buffer[..count].copy_from_slice(input.rest());
+        input.clear();
+        input.trim();
+        count
+    }
+
     /// Takes out what is for the protocol.
     pub(crate) fn take_plain(&mut self) -> Bytes {
         std::mem::take(&mut self.plain)
