@@ -99,11 +99,16 @@ impl Connection {
         }
     }
 
-    /// Whether its filters take what is written now: they are ready, and nothing of theirs waits.
+    /// Whether its filters take what is written now: nothing is queued, they are ready, and nothing of theirs waits.
     #[inline]
-    pub(crate) fn takes_from_above(&self) -> bool {
-        let takes = self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0);
-        takes && self.state() != State::Failing
+    pub(crate) fn filters_at_once(&self) -> bool {
+        !self.has_output() && self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0)
+    }
+
+    /// Whether what its filters have put down is to be counted, or no longer.
+    #[inline]
+    pub(crate) fn counts_beneath(&self) -> bool {
+        self.has_output() || self.chain().is_some_and(|chain| chain.outward_bytes() > 0)
     }
 
     /// Whether what its callback writes may wait for that to return, though it is much.

@@ -13,7 +13,7 @@ use super::{Core, Parts};
 use crate::connection::output::Piece;
 use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Note, Sent, State};
 use crate::filter::chain::Chain;
-use crate::filter::{AcceptFilter, Filter, STEP_BYTES_MAX};
+use crate::filter::{AcceptFilter, Bytes, Filter, STEP_BYTES_MAX};
 use crate::ids::Id;
 use crate::reason::{Limit, Timeout};
 use crate::sys::deadline_after;
@@ -220,6 +220,10 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
     let is_made = connection.flags.has(Flag::Made);
     let Some(chain) = connection.chain_mut() else { return 0 };
+    if is_made && chain.is_quiet() {
+        let plain = chain.take_plain();
+        return deliver_plain(core, id, plain);
+    }
     let (peer, is_ready) = (chain.said.peer.take(), chain.is_ready());
     let timer = if is_ready { chain.timer.take() } else { None };
     if let Some(peer) = peer {
@@ -233,12 +237,8 @@ fn heed(core: &mut Core, id: Id) -> usize {
         core.call_made(id);
     }
     let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return 0 };
-    let mut plain = chain.take_plain();
-    let count = plain.len();
-    if count > 0 {
-        core.deliver(id, plain.rest_mut());
-    }
-    core.parts.buffers.filters.put_back(plain);
+    let plain = chain.take_plain();
+    let count = deliver_plain(core, id, plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
     // A protocol that has paused reading is not told of the end either: the end is behind what is kept for it.
     let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
@@ -248,6 +248,16 @@ fn heed(core: &mut Core, id: Id) -> usize {
     if !heed_failure(core, id) && has_ended {
         core.deliver_end(id);
     }
+    count
+}
+
+/// Delivers what has passed the filters. Returns how much that is.
+fn deliver_plain(core: &mut Core, id: Id, plain: Bytes) -> usize {
+    let count = plain.len();
+    if count > 0 {
+        core.deliver(id, plain.rest());
+    }
+    core.parts.buffers.filters.put_back(plain);
     count
 }
 
@@ -268,10 +278,11 @@ fn heed_failure(core: &mut Core, id: Id) -> bool {
 
 /// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2).
 pub(super) fn pump(core: &mut Core, id: Id) {
-    if !filter_gathered(core, id) {
-        core.parts.push_gathered(id);
-        begin(core, id);
+    if filter_gathered(core, id) {
+        return;
     }
+    core.parts.push_gathered(id);
+    begin(core, id);
     while send_beneath(&mut core.parts, id) && filter_more(core, id) {}
     if let Some(connection) = core.parts.slots.connection_mut(id) {
         if connection.dissolve_filters() {
@@ -301,29 +312,33 @@ pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
     takes && parts.outbox.gathered.gather_large(id, data)
 }
 
-/// Gives filters what a callback has gathered as it stands there, where nothing waits before it: what is queued for others to
-/// wait would be copied once more. Returns whether that was so.
+/// Gives filters what a callback has gathered, from where it stands, and sends what they make of it, where nothing waits before
+/// that. Returns whether all of it is out, and nothing else is to be done. It does nothing that the general way does not.
 fn filter_gathered(core: &mut Core, id: Id) -> bool {
-    let goes = |connection: &mut Connection| !connection.has_output() && connection.takes_from_above();
+    let goes = |connection: &mut Connection| connection.state() == State::Open && connection.filters_at_once();
     if core.parts.outbox.gathered.bytes.is_empty() || !core.parts.slots.alive_mut(id).is_some_and(goes) {
         return false;
     }
     let mut gathered = std::mem::take(&mut core.parts.outbox.gathered.bytes);
     let mut taken = 0;
-    let runs = run(core, id, &mut |chain, _, now| {
+    let runs = call(core, id, &mut |chain, _, now| {
         taken = chain.send(&gathered[..gathered.len().min(STEP_BYTES_MAX)], now);
     });
-    if let (true, Some(connection)) = (runs && taken < gathered.len(), core.parts.slots.connection_mut(id)) {
+    let is_all = taken == gathered.len();
+    if let (true, false, Some(connection)) = (runs, is_all, core.parts.slots.connection_mut(id)) {
         core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
             connection.push(Piece::Borrowed(&gathered), taken, pool);
         });
     }
     gathered.clear();
     core.parts.outbox.gathered.bytes = gathered;
-    if runs {
+    let is_quiet = |connection: &Connection| connection.chain().is_some_and(|chain| chain.is_quiet() && !chain.has_input());
+    if runs && !core.parts.slots.connection(id).is_some_and(is_quiet) {
+        core.parts.count_beneath(id);
         heed_sending(core, id);
+        return false;
     }
-    true
+    send_beneath(&mut core.parts, id) && is_all
 }
 
 /// Sends what filters have put down. Returns whether all of that is out.
@@ -396,8 +411,27 @@ fn heed_sending(core: &mut Core, id: Id) {
     }
 }
 
-/// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
+/// Calls filters of a connection, and counts what they have put down as queued. Returns `false` where that has ended it.
 fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+    let runs = call(core, id, code);
+    if runs {
+        core.parts.count_beneath(id);
+    }
+    runs
+}
+
+impl Parts {
+    /// What the filters of a connection have put down counts as queued.
+    fn count_beneath(&mut self, id: Id) {
+        let Some(connection) = self.slots.connection_mut(id) else { return };
+        if connection.counts_beneath() {
+            self.outbox.change(connection, self.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
+        }
+    }
+}
+
+/// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
+fn call(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let now = core.parts.time.now();
     let extras = core.parts.slots.alive_mut(id).and_then(|connection| connection.extras.as_mut());
     let Some(mut chain) = extras.and_then(|extras| extras.chain.take()) else { return false };
@@ -412,9 +446,6 @@ fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection
     chain.give_back(&mut core.parts.buffers.filters);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     connection.extras_mut().chain = Some(chain);
-    core.parts
-        .outbox
-        .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
     if let Err(message) = result {
         core.parts.finish(id, CloseReason::Panic(message));
         return false;

@@ -25,6 +25,8 @@ pub(crate) struct Chain {
     /// On its way to the network.
     net: Bytes,
     state: State,
+    /// Whether one of them has left, and is to be taken out.
+    leaves: bool,
     /// Whether all were ready when one of them failed: what has come before that is still the protocol's.
     failed_open: bool,
     pub(crate) said: Heard,
@@ -118,6 +120,13 @@ impl Chain {
         self.state = State::Failed;
     }
 
+    /// Returns whether filters have said nothing that something follows from, and are ready.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let Heard { peer: None, failure: None, end: false } = self.said else { return false };
+        self.timer.is_none() && self.is_ready()
+    }
+
     /// Returns whether no filter is left, nor anything between them.
     pub(crate) fn is_dissolved(&self) -> bool {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
@@ -145,6 +154,9 @@ impl Chain {
     }
 
     fn go_on(&mut self, now: Instant) {
+        if self.is_common() {
+            return;
+        }
         let mut index = 0;
         while self.state == State::Shaking {
             let Some(layer) = self.layers.get_mut(index) else {
@@ -305,8 +317,10 @@ impl Chain {
             Some(_) if !self.is_ready() => 0,
             Some(top) => self.call(top, now, &mut |filter, _, flow| filter.send(data, flow)).0.min(data.len()),
         };
-        self.settle(now);
-        self.prune();
+        if !self.is_common() {
+            self.settle(now);
+            self.prune();
+        }
         taken
     }
 
@@ -316,6 +330,12 @@ impl Chain {
             self.state = State::Finishing;
         }
         self.settle(now);
+    }
+
+    /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends. Most are so.
+    #[inline]
+    fn is_common(&self) -> bool {
+        self.state == State::Ready && self.layers.len() == 1 && !self.leaves
     }
 
     /// Passes on what filters have put down, and ends of our half behind it.
@@ -413,16 +433,18 @@ impl Chain {
             down.truncate(before.1);
         }
         let gave = (up.len(), down.len()) != before;
-        (answer, self.heed(index, said) || gave)
+        (answer, said.speaks && self.heed(index, said) || gave)
     }
 
     /// Acts on what a filter has said. Returns whether that changes anything.
-    fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
+    #[inline(never)]
+    fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer, .. }: Said) -> bool {
         let layer = &mut self.layers[index];
         // To say it once more changes nothing, or one that says so with each call would be called for ever.
         let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;
         layer.ready |= ready;
         if leaves {
+            self.leaves = true;
             layer.left = true;
             layer.filter = Box::new(Passing);
         }
@@ -441,6 +463,9 @@ impl Chain {
 
     /// Takes out those that have left, once nothing of theirs waits for the one below.
     fn prune(&mut self) {
+        if !self.leaves {
+            return;
+        }
         for index in (0..self.layers.len()).rev() {
             let layer = &self.layers[index];
             if layer.left && (index == 0 || layer.output.is_empty()) {
@@ -451,6 +476,7 @@ impl Chain {
                 self.said.end |= is_top && !left.ended && index > 0 && self.layers[index - 1].ended;
             }
         }
+        self.leaves = self.layers.iter().any(|layer| layer.left);
     }
 }
 

@@ -145,6 +145,8 @@ pub struct Flow<'a> {
 /// What a filter has said in a call.
 #[derive(Default)]
 pub(crate) struct Said {
+    /// Whether it has said anything of what follows.
+    speaks: bool,
     ready: bool,
     ended: bool,
     leaves: bool,
@@ -171,11 +173,13 @@ impl Flow<'_> {
 
     /// From here on bytes are taken from above: the handshake, if there is one, is done.
     pub fn set_ready(&mut self) {
+        self.said.speaks = true;
         self.said.ready = true;
     }
 
     /// The peer has said its end, properly. Nothing that is put up afterwards is delivered.
     pub fn end(&mut self) {
+        self.said.speaks = true;
         self.said.ended = true;
     }
 
@@ -184,11 +188,13 @@ impl Flow<'_> {
     ///
     /// The protocol is told [`CloseReason::Protocol`](crate::CloseReason::Protocol) with this error.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
+        self.said.speaks = true;
         self.said.failure.get_or_insert_with(|| error.into());
     }
 
     /// The filter has done its work: it is dropped, and what it has not taken goes by as it is from here on.
     pub fn leave(&mut self) {
+        self.said.speaks = true;
         self.said.ready = true;
         self.said.leaves = true;
     }
@@ -196,6 +202,7 @@ impl Flow<'_> {
     /// From here on the peer is somebody beyond the one whose socket it is; see
     /// [`Transport::set_peer_addr`](crate::Transport::set_peer_addr).
     pub fn set_peer_addr(&mut self, peer: Address) {
+        self.said.speaks = true;
         self.said.peer = Some(peer);
     }
 
