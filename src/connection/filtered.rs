@@ -99,10 +99,12 @@ impl Connection {
         }
     }
 
-    /// Whether its filters take what is written now: nothing is queued, they are ready, and nothing of theirs waits.
+    /// Whether its filters take what is written now, and nothing is to be done once that is out: nothing is queued, they are
+    /// ready, nothing of theirs waits, and no mark was crossed.
     #[inline]
     pub(crate) fn filters_at_once(&self) -> bool {
-        !self.has_output() && self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0)
+        let is_open = self.state() == State::Open && !self.flags.has(Flag::OverHigh) && !self.flags.has(Flag::Produces);
+        is_open && !self.has_output() && self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0)
     }
 
     /// Whether what its filters have put down is to be counted, or no longer.

@@ -12,7 +12,7 @@ use super::timers::{Due, Purpose};
 use super::{Core, Parts};
 use crate::connection::output::Piece;
 use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Note, Sent, State};
-use crate::filter::chain::Chain;
+use crate::filter::chain::{Chain, Way};
 use crate::filter::{AcceptFilter, Bytes, Filter, STEP_BYTES_MAX};
 use crate::ids::Id;
 use crate::reason::{Limit, Timeout};
@@ -116,7 +116,7 @@ pub(super) fn begin(core: &mut Core, id: Id) {
     });
     let replaced = connection.chain_mut().and_then(|chain| std::mem::replace(&mut chain.timer, timer));
     core.parts.time.cancel(replaced);
-    if run(core, id, &mut |chain, _, now| chain.begin(now)) {
+    if run(core, id, Way::Down, &mut |chain, _, now| chain.begin(now)) {
         heed(core, id);
     }
     // No event comes for what is there already.
@@ -176,7 +176,7 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         }
         connection.flags.set(Flag::OfferAgain, false);
         let (mut answer, mut beneath) = ((0, false), 0);
-        let runs = run(core, id, &mut |chain, _, now| {
+        let runs = run(core, id, Way::Up, &mut |chain, _, now| {
             beneath = chain.outward_bytes();
             answer = chain.receive(rest, now);
         });
@@ -203,7 +203,7 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
 }
 
 fn receive_end(core: &mut Core, id: Id) {
-    if !run(core, id, &mut |chain, _, now| chain.receive_end(now)) {
+    if !run(core, id, Way::Up, &mut |chain, _, now| chain.receive_end(now)) {
         return;
     }
     let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
@@ -276,10 +276,11 @@ fn heed_failure(core: &mut Core, id: Id) -> bool {
 
 // Going out.
 
-/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2).
-pub(super) fn pump(core: &mut Core, id: Id) {
+/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2). Returns
+/// `false` if nothing follows from that: the common case.
+pub(super) fn pump(core: &mut Core, id: Id) -> bool {
     if filter_gathered(core, id) {
-        return;
+        return false;
     }
     core.parts.push_gathered(id);
     begin(core, id);
@@ -290,6 +291,7 @@ pub(super) fn pump(core: &mut Core, id: Id) {
             core.parts.carry_over(id);
         }
     }
+    true
 }
 
 /// A connection is over at both ends, as its protocol sees it, and its peer may still send what is for its filters. To close
@@ -315,13 +317,13 @@ pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
 /// Gives filters what a callback has gathered, from where it stands, and sends what they make of it, where nothing waits before
 /// that. Returns whether all of it is out, and nothing else is to be done. It does nothing that the general way does not.
 fn filter_gathered(core: &mut Core, id: Id) -> bool {
-    let goes = |connection: &mut Connection| connection.state() == State::Open && connection.filters_at_once();
+    let goes = |connection: &mut Connection| connection.filters_at_once();
     if core.parts.outbox.gathered.bytes.is_empty() || !core.parts.slots.alive_mut(id).is_some_and(goes) {
         return false;
     }
     let mut gathered = std::mem::take(&mut core.parts.outbox.gathered.bytes);
     let mut taken = 0;
-    let runs = call(core, id, &mut |chain, _, now| {
+    let runs = call(core, id, Way::Down, &mut |chain, _, now| {
         taken = chain.send(&gathered[..gathered.len().min(STEP_BYTES_MAX)], now);
     });
     let is_all = taken == gathered.len();
@@ -383,7 +385,7 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
         return false;
     }
     let mut taken = 0;
-    let runs = run(core, id, &mut |chain, connection, now| match has_more {
+    let runs = run(core, id, Way::Down, &mut |chain, connection, now| match has_more {
         true => {
             let data = connection.unfiltered();
             taken = chain.send(&data[..data.len().min(STEP_BYTES_MAX)], now);
@@ -412,8 +414,8 @@ fn heed_sending(core: &mut Core, id: Id) {
 }
 
 /// Calls filters of a connection, and counts what they have put down as queued. Returns `false` where that has ended it.
-fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
-    let runs = call(core, id, code);
+fn run(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+    let runs = call(core, id, way, code);
     if runs {
         core.parts.count_beneath(id);
     }
@@ -431,11 +433,11 @@ impl Parts {
 }
 
 /// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
-fn call(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+fn call(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let now = core.parts.time.now();
     let extras = core.parts.slots.alive_mut(id).and_then(|connection| connection.extras.as_mut());
     let Some(mut chain) = extras.and_then(|extras| extras.chain.take()) else { return false };
-    chain.lend(&mut core.parts.buffers.filters);
+    chain.lend(way, &mut core.parts.buffers.filters);
     let result = core.guard_each("a filter", &mut |core| {
         if let Some(connection) = core.parts.slots.connection_mut(id) {
             let before = connection.output_before();

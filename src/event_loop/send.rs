@@ -52,7 +52,9 @@ impl Core {
             return self.parts.outbox.gathered.bytes.clear();
         };
         if connection.is_filtered() {
-            filtering::pump(self, id);
+            if !filtering::pump(self, id) {
+                return;
+            }
         } else if connection.has_output() || !self.parts.outbox.gathered.bytes.is_empty() {
             self.parts.send(id);
         }

@@ -49,6 +49,13 @@ enum State {
     Failed,
 }
 
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Up,
+    Down,
+}
+
 /// What filters have said, for the loop to act on.
 #[derive(Default)]
 pub(crate) struct Heard {
@@ -389,13 +396,19 @@ impl Chain {
 
     // Memory.
 
-    /// Has it work in the loop's buffers, where it has none of its own.
-    pub(crate) fn lend(&mut self, scratch: &mut Scratch) {
-        self.plain.borrow_memory(&mut scratch.plain);
-        self.net.borrow_memory(&mut scratch.net);
+    /// Has it work in the loop's buffers, where it has none of its own: in both only where it may need both.
+    #[inline]
+    pub(crate) fn lend(&mut self, way: Way, scratch: &mut Scratch) {
+        if way == Way::Up || !self.is_common() {
+            self.plain.borrow_memory(&mut scratch.plain);
+        }
+        if way == Way::Down || !self.is_common() {
+            self.net.borrow_memory(&mut scratch.net);
+        }
     }
 
     /// Gives the loop its buffers back, where they are empty, and keeps no memory for what is.
+    #[inline]
     pub(crate) fn give_back(&mut self, scratch: &mut Scratch) {
         self.plain.return_memory(&mut scratch.plain);
         self.net.return_memory(&mut scratch.net);
@@ -426,19 +439,19 @@ impl Chain {
         let Layer { filter, input, output, finished, .. } = &mut below[index];
         let up = above.first_mut().map_or(&mut self.plain, |above| &mut above.input);
         let down = if index == 0 { &mut self.net } else { output };
-        let (before, mut said) = ((up.len(), down.len()), Said::default());
+        let (before, mut said) = ((up.len(), down.len()), None);
         let answer = call(&mut **filter, input, &mut Flow { up, down, said: &mut said, now });
         if *finished {
             // Nothing goes out behind its end.
             down.truncate(before.1);
         }
         let gave = (up.len(), down.len()) != before;
-        (answer, said.speaks && self.heed(index, said) || gave)
+        (answer, said.is_some_and(|said| self.heed(index, *said)) || gave)
     }
 
     /// Acts on what a filter has said. Returns whether that changes anything.
     #[inline(never)]
-    fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer, .. }: Said) -> bool {
+    fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
         let layer = &mut self.layers[index];
         // To say it once more changes nothing, or one that says so with each call would be called for ever.
         let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;
