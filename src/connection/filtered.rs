@@ -99,18 +99,25 @@ impl Connection {
         }
     }
 
-    /// Whether its filters take what is written now, and nothing is to be done once that is out: nothing is queued, they are
-    /// ready, nothing of theirs waits, and no mark was crossed.
+    /// Whether its filter, the only one, takes what is written now, and nothing is to be done once that is out: it is ready,
+    /// nothing waits for it, the kernel takes what it puts down, which is not much so far, and no mark was crossed.
     #[inline]
     pub(crate) fn filters_at_once(&self) -> bool {
-        let is_open = self.state() == State::Open && !self.flags.has(Flag::OverHigh) && !self.flags.has(Flag::Produces);
-        is_open && !self.has_output() && self.chain().is_some_and(|chain| chain.is_ready() && chain.outward_bytes() == 0)
+        let is_open = self.state() == State::Open && self.flags.has(Flag::Writable);
+        let has_duties = self.flags.has(Flag::OverHigh) || self.flags.has(Flag::Produces);
+        let takes = |chain: &Chain| chain.is_common() && chain.outward_bytes() < STEP_BYTES_MAX;
+        is_open && !has_duties && self.unfiltered().is_empty() && self.chain().is_some_and(takes)
     }
 
     /// Whether what its filters have put down is to be counted, or no longer.
     #[inline]
     pub(crate) fn counts_beneath(&self) -> bool {
         self.has_output() || self.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+    }
+
+    /// Whether its protocol, which was not replaced, has filters below it and has not begun an end.
+    pub(crate) fn is_out_and_filtered(&self) -> bool {
+        self.protocol.is_none() && self.is_filtered() && self.state() == State::Open
     }
 
     /// Whether what its callback writes may wait for that to return, though it is much.

@@ -40,7 +40,9 @@ impl Core {
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
         let result = self.call_out(id, &mut out, "connection_made", tell);
         if let Some(connection) = self.parts.slots.connection_mut(id) {
-            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_idle() {
+            // With filters a flush follows what has made them ready, and what came in the same read is answered by then.
+            let is_common = connection.is_out_and_idle() || connection.is_out_and_filtered();
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && is_common {
                 connection.protocol = Some(out.protocol);
                 return;
             }

@@ -341,7 +341,7 @@ impl Chain {
 
     /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends. Most are so.
     #[inline]
-    fn is_common(&self) -> bool {
+    pub(crate) fn is_common(&self) -> bool {
         self.state == State::Ready && self.layers.len() == 1 && !self.leaves
     }
 
