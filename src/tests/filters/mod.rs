@@ -1,5 +1,6 @@
 //! Rules Y1 to Y11: what stands between a socket and a protocol.
 
+mod costs;
 mod ends;
 pub(crate) mod kinds;
 mod later;
