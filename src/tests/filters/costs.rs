@@ -38,6 +38,20 @@ impl Filter for Greets {
     }
 }
 
+/// Takes four bytes at a time.
+struct Fours;
+
+impl Filter for Fours {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        let count = data.len().min(4);
+        if count == 4 { Through.receive(&mut data[..4], flow) } else { 0 }
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Through.send(data, flow)
+    }
+}
+
 /// A connection with a filter, which has come to rest; it does to data what `act` does.
 fn filtered(filter: impl Filter, act: fn(&mut Transport<'_>, &[u8])) -> (Scene, ConnectionId, Peer) {
     let mut scene = Scene::new();
@@ -93,6 +107,21 @@ fn y2_what_the_kernel_does_not_take_waits_in_order_behind_a_filter() {
         assert_eq!(peer.take_sent(), [b"12345".repeat(100), b"67890".repeat(100)].concat(), "{room}");
         let connection = scene.event_loop.core.parts.slots.connection(id.0).unwrap();
         assert!(!connection.has_output(), "nothing counts as queued any more");
+    }
+}
+
+#[test]
+fn y2_what_a_filter_has_left_stays_before_what_comes_though_an_event_brings_nothing() {
+    for quiet_events in 0..3 {
+        let (mut scene, _, peer) = filtered(Fours, |transport, data| transport.write(data));
+        for byte in b"abcdefgh" {
+            scene.receive(&peer, [*byte]);
+            for _ in 0..quiet_events {
+                scene.world.event(&peer, Readiness::READABLE);
+                scene.settle();
+            }
+        }
+        assert_eq!(peer.take_sent(), b"abcdefgh");
     }
 }
 
