@@ -334,7 +334,8 @@ fn filter_gathered(core: &mut Core, id: Id) -> bool {
     }
     gathered.clear();
     core.parts.outbox.gathered.bytes = gathered;
-    let is_quiet = |connection: &Connection| connection.chain().is_some_and(|chain| chain.is_quiet() && !chain.has_input());
+    let is_quiet =
+        |connection: &Connection| connection.chain().is_some_and(|chain| chain.is_quiet() && !chain.has_input());
     if runs && !core.parts.slots.connection(id).is_some_and(is_quiet) {
         core.parts.count_beneath(id);
         heed_sending(core, id);

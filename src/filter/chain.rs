@@ -92,6 +92,8 @@ impl Chain {
         // As if it had put it down itself.
         let below = if self.layers.is_empty() { &mut self.net } else { &mut layer.output };
         below.push(written);
+        // Most have one.
+        self.layers.reserve_exact(1);
         self.layers.push(layer);
         if self.state != State::Failed {
             self.state = State::Waiting;

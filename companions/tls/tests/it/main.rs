@@ -7,4 +7,6 @@ mod ending;
 mod failing;
 mod kit;
 mod later;
+#[cfg(unix)]
+mod memory;
 mod pem;
