@@ -40,14 +40,19 @@ impl Core {
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.connection_made(transport);
         let result = self.call_out(id, &mut out, "connection_made", tell);
         if let Some(connection) = self.parts.slots.connection_mut(id) {
-            // With filters a flush follows what has made them ready, and what came in the same read is answered by then.
-            let is_common = connection.is_out_and_idle() || connection.is_out_and_filtered();
-            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && is_common {
+            if result.is_ok() && self.parts.outbox.gathered.bytes.is_empty() && connection.is_out_and_idle() {
                 connection.protocol = Some(out.protocol);
                 return;
             }
         }
-        self.end_slowly(id, out.protocol, result);
+        let is_quiet = result.is_ok() && self.parts.outbox.gathered.bytes.is_empty();
+        match self.parts.slots.connection_mut(id) {
+            // A flush follows what has made its filters ready, and by then what came in the same read is answered.
+            Some(connection) if is_quiet && connection.is_out_and_filtered() => {
+                connection.protocol = Some(out.protocol);
+            }
+            _ => self.end_slowly(id, out.protocol, result),
+        }
     }
 
     /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.

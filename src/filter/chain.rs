@@ -341,7 +341,8 @@ impl Chain {
         self.settle(now);
     }
 
-    /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends. Most are so.
+    /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends.
+    /// Most chains are so.
     #[inline]
     pub(crate) fn is_common(&self) -> bool {
         self.state == State::Ready && self.layers.len() == 1 && !self.leaves
