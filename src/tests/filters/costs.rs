@@ -52,6 +52,19 @@ impl Filter for Fours {
     }
 }
 
+/// Takes seven bytes at a time of what is written.
+struct Sevens;
+
+impl Filter for Sevens {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        Through.receive(data, flow)
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Through.send(&data[..data.len().min(7)], flow)
+    }
+}
+
 /// A connection with a filter, which has come to rest; it does to data what `act` does.
 fn filtered(filter: impl Filter, act: fn(&mut Transport<'_>, &[u8])) -> (Scene, ConnectionId, Peer) {
     let mut scene = Scene::new();
@@ -107,6 +120,15 @@ fn y2_what_the_kernel_does_not_take_waits_in_order_behind_a_filter() {
         assert_eq!(peer.take_sent(), [b"12345".repeat(100), b"67890".repeat(100)].concat(), "{room}");
         let connection = scene.event_loop.core.parts.slots.connection(id.0).unwrap();
         assert!(!connection.has_output(), "nothing counts as queued any more");
+    }
+}
+
+#[test]
+fn y2_what_a_filter_takes_in_parts_goes_out_once_and_in_order() {
+    let (mut scene, _, peer) = filtered(Sevens, |transport, data| transport.write(data));
+    for text in ["abcdef", "abcdefg", "abcdefghijklmnopqrstuvwxyz", "!"] {
+        scene.receive(&peer, text);
+        assert_eq!(peer.take_sent(), text.as_bytes());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kit::{NAME, V13, client, server};
 const CONNECTIONS: usize = 64;
 
 /// What the loop, its record of a connection, the chain of its filters and `Tls` keep may be at most so much.
-const OURS_BYTES_MAX: u64 = 1_400;
+const OURS_BYTES_MAX: u64 = 1_100;
 
 struct Echo;
 
