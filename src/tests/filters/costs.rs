@@ -103,10 +103,24 @@ fn y2_large_pieces_through_a_filter_are_one_send() {
 
 #[test]
 fn y2_what_a_filter_says_and_the_answer_behind_it_are_one_send() {
-    let (mut scene, _, peer) = filtered(Greets(false), |transport, data| transport.write(data));
-    scene.receive(&peer, "hello");
-    assert_eq!(peer.take_calls(), [Call::Read, Call::Write("ticket hello".len())]);
-    assert_eq!(peer.take_sent(), b"ticket hello");
+    for begins_anew in [false, true] {
+        let mut scene = Scene::new();
+        let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
+            if let Event::Made = event {
+                assert!(transport.set_filter(Greets(false)));
+                if begins_anew {
+                    // Is told that it is made when the filter is ready, right before what came with that.
+                    transport.start_protocol(protocol(&Log::default(), echo));
+                }
+            }
+            echo(event, transport)
+        });
+        scene.settle();
+        peer.take_calls();
+        scene.receive(&peer, "hello");
+        assert_eq!(peer.take_calls(), [Call::Read, Call::Write("ticket hello".len())]);
+        assert_eq!(peer.take_sent(), b"ticket hello");
+    }
 }
 
 #[test]
