@@ -85,7 +85,7 @@ def make_certificate(folder):
 
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit; {modules}
-events {{ worker_connections 4096; multi_accept on; }}
+events {{ worker_connections 16384; multi_accept on; }}
 stream {{
     server {{
         listen 127.0.0.1:{port} ssl;

@@ -81,7 +81,7 @@ impl Session for Unbuffered {
                     self.begun.extend_from_slice(&came[taken + discard..]);
                     return Outcome::GoesOn;
                 }
-                // Its alert would come next; whoever breaks the rules gets none here.
+                // Its alert would come next: a peer that breaks the rules gets none here.
                 Ok(_) | Err(_) => return Outcome::Ends,
             }
             taken += discard;
