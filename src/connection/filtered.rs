@@ -130,6 +130,50 @@ impl Connection {
         }
     }
 
+    /// Whether its filter, the only one, takes what is written now, and nothing is to be done once that is out: it is ready,
+    /// nothing waits for it, the kernel takes what it puts down, which is not much so far, and no mark was crossed.
+    #[inline]
+    pub(crate) fn filters_at_once(&self) -> bool {
+        let is_open = self.state() == State::Open && self.flags.has(Flag::Writable);
+        let has_duties = self.flags.has(Flag::OverHigh) || self.flags.has(Flag::Produces);
+        let takes = |chain: &Chain| chain.is_common() && chain.outward_bytes() < STEP_BYTES_MAX;
+        is_open && !has_duties && self.unfiltered().is_empty() && self.chain().is_some_and(takes)
+    }
+
+    /// Whether what its filters have put down is to be counted, or no longer.
+    #[inline]
+    pub(crate) fn counts_beneath(&self) -> bool {
+        self.has_output() || self.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+    }
+
+    /// Whether its protocol, which was not replaced, has filters below it and has not begun an end.
+    pub(crate) fn is_out_and_filtered(&self) -> bool {
+        self.protocol.is_none() && self.is_filtered() && self.state() == State::Open
+    }
+
+    /// Whether what its callback writes may wait for that to return, though it is much.
+    pub(crate) fn gathers_large(&self) -> bool {
+        self.can_write() && !self.has_output() && !self.settings.limits.are_tight()
+    }
+
+    /// Puts what its lowest filter has not taken back at the front of the read buffer, so that what is read comes right behind
+    /// it, where it is not more than half of that. Returns how much that is.
+    #[inline]
+    pub(crate) fn put_unfiltered_back(&mut self, buffer: &mut [u8]) -> usize {
+        if !self.flags.has(Flag::Careful) {
+            return 0;
+        }
+        self.chain_mut().map_or(0, |chain| chain.put_back(buffer))
+    }
+
+    /// Keeps it again, nothing having come.
+    #[inline]
+    pub(crate) fn keep_unfiltered(&mut self, data: &[u8]) {
+        if let (false, Some(chain)) = (data.is_empty(), self.chain_mut()) {
+            chain.keep(data);
+        }
+    }
+
     /// The first of what was written and no filter has taken.
     pub(crate) fn unfiltered(&self) -> &[u8] {
         self.output.as_ref().map_or(&[], |queue| queue.first())

@@ -86,6 +86,25 @@ impl Bytes {
         }
     }
 
+    /// Works in the memory of `other`, where it has none of its own, and holds nothing.
+    #[inline]
+    pub(super) fn borrow_memory(&mut self, other: &mut Bytes) {
+        if self.is_empty() && self.buffer.capacity() < other.buffer.capacity() {
+            std::mem::swap(self, other);
+        }
+    }
+
+    /// Gives its memory to `other`, if it holds nothing and that has less; and keeps none then.
+    #[inline]
+    pub(super) fn return_memory(&mut self, other: &mut Bytes) {
+        if self.is_empty() && self.buffer.capacity() > 0 {
+            if self.buffer.capacity() > other.buffer.capacity() {
+                std::mem::swap(self, other);
+            }
+            self.trim();
+        }
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }

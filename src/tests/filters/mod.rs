@@ -1,6 +1,7 @@
 //! Rules Y1 to Y11: what stands between a socket and a protocol.
 
 mod again;
+mod costs;
 mod ends;
 pub(crate) mod kinds;
 mod later;

@@ -12,6 +12,8 @@ mod kinds;
 mod kit;
 mod later;
 mod loops;
+#[cfg(unix)]
+mod memory;
 mod pem;
 mod proxied;
 mod rogue;
