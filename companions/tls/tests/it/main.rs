@@ -17,5 +17,6 @@ mod memory;
 mod pem;
 mod proxied;
 mod rogue;
+mod stacked;
 mod threads;
 mod through;
