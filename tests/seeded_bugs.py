@@ -49,6 +49,7 @@ SERVER = "src/server/"
 FILTERING = LOOP + "filtering.rs"
 CHAIN = "src/filter/chain.rs"
 LINKS = "src/sys/sim/links.rs"
+NAMED = "src/sys/sim/named.rs"
 CAPTURE = "src/sys/sim/capture.rs"
 THROUGH = "src/connection/through.rs"
 FILTERED = "src/connection/filtered.rs"
@@ -82,6 +83,11 @@ BUGS = [
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
     ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
+    ("kit", NAMED, "let resets = was_waiting || tcp.unread() > 0;", "let resets = was_waiting;"),
+    ("kit", NAMED, "let error = if is_path { Errno::NotFound } else", "let error = if true { Errno::NotFound } else"),
+    ("kit", NAMED, "if self.named.contains_key(&(host, name.to_string())) {", "if false {"),
+    ("kit", NAMED, "listener.queue.len() > listener.backlog", "false"),
+    ("kit", "src/sys/sim/links.rs", "if self.is_named(sender) {", "if false {"),
     ("kit", LINKS, "Some(line) => line.push_back(next),", "Some(_) => at = self.dispatch(next, at),"),
     ("kit", LINKS, "                line.push_back(sending);\n                return not_before;", "                let _ = line;"),
     ("kit", LINKS, "at += PIECE_APART;", "at += Duration::ZERO;"),

@@ -364,7 +364,7 @@ fn filter_gathered(core: &mut Core, id: Id) -> bool {
     let is_quiet =
         |connection: &Connection| connection.chain().is_some_and(|chain| chain.is_quiet() && !chain.has_input());
     if runs && !core.parts.slots.connection(id).is_some_and(is_quiet) {
-        core.parts.count_beneath(id);
+        count_beneath(&mut core.parts, id);
         heed_sending(core, id);
         return false;
     }
@@ -452,18 +452,16 @@ fn heed_sending(core: &mut Core, id: Id) {
 fn run(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let runs = call(core, id, way, code);
     if runs {
-        core.parts.count_beneath(id);
+        count_beneath(&mut core.parts, id);
     }
     runs
 }
 
-impl Parts {
-    /// What the filters of a connection have put down counts as queued.
-    fn count_beneath(&mut self, id: Id) {
-        let Some(connection) = self.slots.connection_mut(id) else { return };
-        if connection.counts_beneath() {
-            self.outbox.change(connection, self.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
-        }
+/// What the filters of a connection have put down counts as queued.
+fn count_beneath(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    if connection.counts_beneath() {
+        parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
     }
 }
 

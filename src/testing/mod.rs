@@ -77,6 +77,9 @@
 //! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).
 //!
+//! Unix streams have no network between them, and no files: [`unix_peer`](Network::unix_peer) connects to one, and loops
+//! listen and connect as usual. Unix datagrams are not simulated.
+//!
 //! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns `None`, the loop's own
 //! `AsFd` panics. It takes nothing that others have made: listening on a socket that listens already, `attach` and
 //! `register` fail with `Unsupported`.

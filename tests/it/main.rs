@@ -66,6 +66,8 @@ mod simulated_connecting;
 mod simulated_names;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
+#[cfg(all(unix, feature = "testing"))]
+mod simulated_unix;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;
