@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::testing::{Crash, Fate, Faults, HostId, Network, seeds};
-use switchboard::{Address, Backoff, CloseReason, Listen, Protocol, Reconnect, Transport, UnixAddress};
+use switchboard::{Address, Backoff, CloseReason, Listen, Protocol, Reconnect, Timeout, Transport, UnixAddress};
 
 use crate::support::{Echo, pattern};
 
@@ -108,6 +108,45 @@ fn kit_names_are_a_host_s_own_and_are_free_again_when_their_listener_is_closed()
         network.context(host).listen(Listen::at(name.clone()), |_, _| Some(Echo)).unwrap();
         network.unix_peer(host, &name).unwrap();
     }
+}
+
+/// Takes nothing of what comes, and is ended by a timeout.
+struct Deaf;
+
+impl Protocol for Deaf {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.pause_reading();
+        transport.set_timeout(Timeout::Total, Some(SECOND));
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
+        0
+    }
+
+    fn timed_out(&mut self, transport: &mut Transport<'_>, _: Timeout) {
+        transport.abort();
+    }
+}
+
+#[test]
+fn kit_a_unix_stream_that_is_closed_with_input_unread_tells_of_a_reset_and_a_full_backlog_refuses() {
+    let [name, _] = names();
+    let mut network = Network::new(0, Faults::none());
+    let host = network.host();
+    let listen = Listen::at(name.clone()).backlog(1);
+    network.context(host).listen(listen, |_, _| Some(Deaf)).unwrap();
+    // One more than the backlog says; the loop has not accepted yet.
+    let mut peers: Vec<_> = (0..2).map(|_| network.unix_peer(host, &name).unwrap()).collect();
+    assert_eq!(network.unix_peer(host, &name).unwrap_err().kind(), ErrorKind::WouldBlock);
+    network.run_until_rest();
+    peers.push(network.unix_peer(host, &name).unwrap());
+    peers[0].queue(b"hello");
+    network.run_for(2 * SECOND);
+    for peer in &mut peers {
+        peer.read();
+    }
+    assert_eq!(peers[0].error().map(|error| error.kind()), Some(ErrorKind::ConnectionReset));
+    assert!(peers[1].error().is_none() && peers[1].saw_end());
 }
 
 #[test]
