@@ -89,8 +89,12 @@ LONG=(
   "benches in full|3600|cargo bench --features workers"
   "every peer of the comparison does what it should|3600|python3 benches/compare/check.py"
   "the comparison with peers in full|14400|python3 benches/compare/compare.py"
+  "the comparison over TLS in full|3600|python3 benches/compare/tls.py"
+  "what a message over TLS costs|600|python3 benches/measure.py tls --check"
   "how cost grows, in full|3600|python3 benches/compare/curves.py"
   "load of others, in full|3600|python3 benches/load_of_others.py"
+  "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
+  "TLS: 64 MB both ways at once|300|cargo test --package switchboard-tls --test it -- --ignored"
   "every variant is measured|14400|python3 benches/variants.py"
 )
 

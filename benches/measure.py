@@ -3,6 +3,7 @@
 
     python3 benches/measure.py                      builds, measures, prints
     python3 benches/measure.py instructions rest    only those of: instructions, lines, connections, calls, memory, rest
+    python3 benches/measure.py tls                  the same over TLS, which is measured where it is asked for
     python3 benches/measure.py --check              also fails where a figure is over its bound in bounds.toml
     python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
     python3 benches/measure.py --write-readme       also writes the table of figures into README.md, or the file named
@@ -20,6 +21,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -73,13 +75,16 @@ class Builds:
         self.folder = pathlib.Path(folder)
         self.built = {}
 
-    def server(self, profile="bench"):
-        if profile not in self.built:
-            command = ["cargo", "build", "--quiet", "--profile", profile, "--example", "measured_server"]
+    def server(self, profile="bench", package="switchboard", name="measured_server"):
+        if (profile, name) not in self.built:
+            command = ["cargo", "build", "--quiet", "--profile", profile, "--package", package, "--example", name]
             subprocess.run(command, cwd=ROOT, check=True)
-            target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples" / "measured_server"
-            self.built[profile] = str(shutil.copy(target, self.folder / profile))
-        return self.built[profile]
+            target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "examples" / name
+            self.built[profile, name] = str(shutil.copy(target, self.folder / f"{name}-{profile}"))
+        return self.built[profile, name]
+
+    def tls_server(self):
+        return self.server(package="switchboard-tls", name="measured_tls")
 
 
 # ---------------------------------------------------------------------------------------------- instructions
@@ -103,7 +108,7 @@ class TurnByTurn:
 
 def profile_of(binary, workload, rounds, flags):
     with tempfile.NamedTemporaryFile(prefix="callgrind-") as out:
-        argv = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out.name}", binary, "--turn-by-turn"]
+        argv = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out.name}", binary]
         with Server([*argv, *flags], stdin=subprocess.PIPE) as server:
             workload(TurnByTurn(server), rounds)
             server.process.stdin.close()
@@ -111,9 +116,9 @@ def profile_of(binary, workload, rounds, flags):
         return Profile.read(out.name)
 
 
-def difference(binary, workload, ready, flags=(), rounds=ROUNDS):
+def difference(binary, workload, ready, flags=(), rounds=ROUNDS, driven=("--turn-by-turn",)):
     """What a message or a connection costs: instructions and calls, by function."""
-    few, many = (profile_of(binary, workload(ready), count, flags) for count in rounds)
+    few, many = (profile_of(binary, workload(ready), count, [*driven, *flags]) for count in rounds)
     return (many - few) / ((rounds[1] - rounds[0]) * ready)
 
 
@@ -200,6 +205,91 @@ def connections(builds, breakdown):
     yield Figure("instructions_a_connection", what, cost.instructions(), "instructions", command)
     allocations = cost.calls(ALLOCATORS)
     yield Figure("allocations_a_connection", "connect, a 64-byte message echoed, close", allocations, "allocations", command)
+    if breakdown:
+        print(cost.table())
+
+
+# ------------------------------------------------------------------------------------------------------ TLS
+
+
+class TlsClient:
+    """A client over TLS whose handshake is driven turn by turn."""
+
+    def __init__(self, server):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # It is our own server.
+        self.came, self.goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.came, self.goes)
+        self.socket = server.connect()
+        self._step(self.tls.do_handshake)
+        server.turn()  # Accepts it.
+        server.turn()  # Answers.
+        while self._step(self.tls.do_handshake) is None:
+            self._receive()
+        server.turn()  # Hears the end of the handshake.
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def _step(self, step):
+        """What a step gives, or None where it wants more to come; and sends what it has to say."""
+        try:
+            result = step() or True
+        except ssl.SSLWantReadError:
+            result = None
+        self.socket.sendall(self.goes.read())
+        return result
+
+    def _receive(self):
+        data = self.socket.recv(65536)
+        require(data, "the server has closed")
+        self.came.write(data)
+
+    def sendall(self, message):
+        self._step(lambda: self.tls.write(message))
+
+    def receive(self, count):
+        data = b""
+        while len(data) < count:
+            piece = self._step(lambda: self.tls.read(count - len(data)))
+            if piece is None:
+                self._receive()
+            else:
+                data += piece
+        return data
+
+
+def tls_messages(ready):
+    def workload(server, rounds):
+        with contextlib.ExitStack() as clients:
+            clients = [clients.enter_context(TlsClient(server)) for _ in range(ready)]
+            for _ in range(rounds):
+                for client in clients:
+                    client.sendall(MESSAGE)
+                server.turn()
+                for client in clients:
+                    require(client.receive(len(MESSAGE)) == MESSAGE, "not an echo")
+
+    return workload
+
+
+# What encrypts, and what speaks the protocol: not ours.
+OF_RUSTLS = re.compile(r"(<?(&mut )?(ring|rustls)\b.*)|ring_core_.*|aes_.*|gcm_.*|mem(cpy|move|set|cmp).*|.*_(avx|sse|unaligned).*")
+
+
+def tls(builds, breakdown):
+    command = "python3 benches/measure.py tls"
+    cost = difference(builds.tls_server(), tls_messages, READY, driven=())
+    ours = sum(count for name, count in cost.spent.items() if not OF_RUSTLS.fullmatch(name))
+    what = f"a 64-byte message echoed over TLS 1.3, {READY} ready at each poll, bench profile"
+    yield Figure(None, what, cost.instructions(), "instructions", command)
+    yield Figure("instructions_a_message_tls", f"{what}, without those of rustls and ring", ours, "instructions", command)
+    allocations = cost.calls(ALLOCATORS)
+    yield Figure("allocations_a_message_tls", what, allocations, "allocations", command)
     if breakdown:
         print(cost.table())
 
@@ -327,17 +417,19 @@ def write_table(readme, figures):
 
 
 PARTS = {part.__name__: part for part in (instructions, lines, connections, calls, memory, rest)}
+# Only where it is asked for, since it builds another package and what that stands on.
+MORE_PARTS = {"tls": tls}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them if none is given")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, {', '.join(MORE_PARTS)}; all but the last if none is given")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--breakdown", action="store_true")
     parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md", metavar="FILE")
     arguments = parser.parse_args()
     for part in arguments.parts:
-        if part not in PARTS:
+        if part not in {**PARTS, **MORE_PARTS}:
             parser.error(f"no such part: {part}")
     if arguments.write_readme and arguments.parts:
         parser.error("the table has all figures: give no parts")
@@ -347,7 +439,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="measured-") as folder:
         builds = Builds(folder)
         for part in arguments.parts or PARTS:
-            for figure in PARTS[part](builds, arguments.breakdown):
+            for figure in {**PARTS, **MORE_PARTS}[part](builds, arguments.breakdown):
                 figures.append(figure)
                 print(f"{figure.what}: {figure.value_shown()} {figure.unit} [{figure.command}]", flush=True)
     if arguments.write_readme:

@@ -75,7 +75,8 @@ limits! {
     /// ```
     ///
     /// The memory of a loop's connections is at most `loop_queue_bytes_max` and one write for output, plus, for input,
-    /// `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed.
+    /// `input_bytes_max` and one read (64 KiB) for each connection that leaves input unconsumed, and 256 KiB for each whose
+    /// [filter](crate::filter::Filter) leaves some, as that of a handshake that does not come to its end.
     LoopLimits:
     /// What the loop's listeners, connections and datagram sockets begin with. Default: [`Limits::default`].
     each / with_each: Limits = Limits::default(),
@@ -165,7 +166,8 @@ limits! {
     /// signs of life, turns it off: [`Timeout::ReadIdle`](crate::Timeout::ReadIdle) does not run while nothing is read.
     pause_reading_over_high / with_pause_reading_over_high: bool = true,
     /// A write that finds more than this queued for its connection ends that connection (rule
-    /// [W4](crate::guide::rules#w4)). Default 16 MiB.
+    /// [W4](crate::guide::rules#w4)). Through a [filter](crate::filter) nothing goes out before a callback returns, so all
+    /// that it has written counts, also what the kernel would have taken. Default 16 MiB.
     queue_bytes_max / with_queue_bytes_max: usize = 16 * 1024 * 1024,
     /// How long a closing connection waits for its peer to take another byte (rule [X1](crate::guide::rules#x1)). A
     /// peer that takes 64 KiB within each of these is never ended, though its kernel may tell of that later: once it

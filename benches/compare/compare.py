@@ -64,7 +64,9 @@ BUILT_S, ALL_DONE_S, SHORT_DONE_S = 1_800, 3_600, 300
 
 
 class Workload:
-    """What is put on a server. `unit` is what its figures are per."""
+    """What is put on a server, and by which program. `unit` is what its figures are per."""
+
+    load = LOAD
 
     def __init__(self, name, label, kind, *options, unit="message", mode="echo"):
         self.name = name
@@ -124,7 +126,7 @@ class Session:
         self.server = server
         address = server.address if isinstance(server.address, str) else "%s:%d" % server.address
         self.process = harness.start(
-            [LOAD, workload.kind, address, *workload.options, "--turns", "--limit", str(limit_s)]
+            [workload.load, workload.kind, address, *workload.options, "--turns", "--limit", str(limit_s)]
             + ["--core", str(cores.load), "--server", str(server.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -6,14 +6,16 @@ use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
+use crate::filter::chain::Chain;
 use crate::sys::{Held, Stream};
 use crate::{Address, Context};
 
 /// A connection that no loop has: what [`Transport::detach`](crate::Transport::detach) gives, and what
 /// [`Context::attach`] takes, made from any connected stream.
 ///
-/// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out. Attached
-/// again, to the same loop or another one, both go on where they were. Dropping it closes the socket: by a reset while
+/// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out, and its
+/// [filters](crate::filter) with what is between them. Attached again, to the same loop or another one, all of these go on
+/// where they were. Dropping it closes the socket: by a reset while
 /// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
 ///
 /// ```
@@ -49,6 +51,8 @@ pub struct Detached {
     pub(crate) peer: Option<Address>,
     pub(crate) unread: Vec<u8>,
     pub(crate) unsent: Vec<u8>,
+    /// Between the socket and both of these.
+    pub(crate) chain: Option<Box<Chain>>,
 }
 
 /// What a [`Detached`] is made of, for code that wants the plain stream.
@@ -69,7 +73,16 @@ pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 impl Detached {
     #[inline(never)]
     pub(crate) fn new(stream: Stream, peer: Option<Address>, unread: Vec<u8>, unsent: Vec<u8>) -> Detached {
-        Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent }
+        Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent, chain: None }
+    }
+
+    /// Its filters come with it, and what they have made of what was written is unsent as well.
+    pub(crate) fn with_chain(mut self, chain: Option<Box<Chain>>) -> Detached {
+        if chain.as_ref().is_some_and(|chain| chain.outward_bytes() > 0) {
+            self.stream.set_short(true);
+        }
+        self.chain = chain;
+        self
     }
 
     /// A connected stream, with input that was read from it elsewhere: that comes first, behind what a `Detached` holds
@@ -106,6 +119,12 @@ impl Detached {
         &self.unsent
     }
 
+    /// Returns whether there are [filters](crate::filter) between its socket and who reads and writes it: they go with it, and
+    /// [`unread`](Detached::unread) and [`unsent`](Detached::unsent) are what is above them.
+    pub fn has_filters(&self) -> bool {
+        self.chain.is_some()
+    }
+
     /// Closes the socket by a reset (Unix sockets: plainly), for a peer that must not take what it has got for the
     /// whole. What is unsent is dropped. As with [`Transport::abort`](crate::Transport::abort), a duplicate that is
     /// open puts it off.
@@ -117,9 +136,12 @@ impl Detached {
     ///
     /// # Errors
     ///
-    /// Gives it back where it is no TCP stream.
+    /// Gives it back where it is no TCP stream, or has [filters](crate::filter).
     pub fn into_tcp(self) -> Result<DetachedParts<TcpStream>, Detached> {
-        let Detached { stream, peer, unread, unsent } = self;
+        if self.has_filters() {
+            return Err(self);
+        }
+        let Detached { stream, peer, unread, unsent, .. } = self;
         match stream.take().try_into() {
             Ok(stream) => Ok(DetachedParts { stream, unread, unsent }),
             Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
@@ -130,10 +152,13 @@ impl Detached {
     ///
     /// # Errors
     ///
-    /// Gives it back where it is no Unix stream.
+    /// Gives it back where it is no Unix stream, or has [filters](crate::filter).
     #[cfg(unix)]
     pub fn into_unix(self) -> Result<DetachedParts<UnixStream>, Detached> {
-        let Detached { stream, peer, unread, unsent } = self;
+        if self.has_filters() {
+            return Err(self);
+        }
+        let Detached { stream, peer, unread, unsent, .. } = self;
         match stream.take().try_into() {
             Ok(stream) => Ok(DetachedParts { stream, unread, unsent }),
             Err(stream) => Err(Detached::new(stream, peer, unread, unsent)),
@@ -160,6 +185,7 @@ impl fmt::Debug for Detached {
             .field("peer", &self.peer)
             .field("unread_bytes", &self.unread.len())
             .field("unsent_bytes", &self.unsent.len())
+            .field("has_filters", &self.has_filters())
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use crate::CloseReason;
 use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
 use crate::connection::output::{Piece, Pool};
+use crate::filter::chain::Chain;
 use crate::sys::Stream;
 use crate::time::ns_of;
 
@@ -133,9 +134,10 @@ impl Connection {
         ending.discarded_bytes <= most
     }
 
-    /// `detach`: once its callback has returned, the loop lets go of it. `false` where an end has begun already.
+    /// `detach`: once its callback has returned, the loop lets go of it. Not where an end has begun already, nor before its
+    /// filters are ready.
     pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
-        if self.is_filtered() || !self.life.step(Event::Detach) {
+        if self.is_filtered() && !self.chain().is_some_and(Chain::is_open) || !self.life.step(Event::Detach) {
             return Err(receiver);
         }
         let handover = Some(Box::new(Handover { receiver, detached: None }));
@@ -153,15 +155,16 @@ impl Connection {
         if let Some(queue) = &self.output {
             unsent = queue.to_vec();
         }
+        let chain = self.take_chain_out();
         self.drop_output(pool);
         let peer = self.peer().cloned();
         if let Some(handover) = self.ending_mut().and_then(|ending| ending.handover.as_mut()) {
-            handover.detached = Some(Detached::new(stream, peer, unread, unsent));
+            handover.detached = Some(Detached::new(stream, peer, unread, unsent).with_chain(chain));
         }
     }
 
     /// A connection that was detached goes on: what was unread is offered once it is made, what was unsent goes out.
-    pub(crate) fn restore(&mut self, unread: &[u8], unsent: Vec<u8>, pool: &mut Pool) {
+    pub(crate) fn restore(&mut self, unread: &[u8], unsent: Vec<u8>, chain: Option<Box<Chain>>, pool: &mut Pool) {
         if !unread.is_empty() {
             let mut input = Box::<Input>::default();
             input.append(unread);
@@ -169,6 +172,9 @@ impl Connection {
             self.flags.set(Flag::OfferAgain, true);
         }
         self.push(Piece::Owned(unsent), 0, pool);
+        if let Some(chain) = chain {
+            self.put_chain_back(chain, pool);
+        }
     }
 
     /// Whether there is more to its end than to close its socket.

@@ -2,7 +2,7 @@
 //! beneath that queue until the kernel does.
 
 use super::writing::{Taken, taken};
-use super::{Connection, Flag, Sent, State};
+use super::{Connection, Flag, Note, Sent, State};
 use crate::CloseReason;
 use crate::connection::output::Pool;
 use crate::filter::chain::Chain;
@@ -46,6 +46,12 @@ impl Connection {
         self.waits_to_shake() && (self.state().is_timed() || self.state().is_flushing())
     }
 
+    /// Whether nobody was told yet that it is made, since it is not established or the filters with which it began are not
+    /// ready.
+    pub(crate) fn is_to_be_made(&self) -> bool {
+        self.is_connecting() || self.notes.has(Note::BeginsFiltered)
+    }
+
     /// Whether it is to be read from: by its protocol, or by filters that are not ready.
     #[inline]
     pub(crate) fn is_hungry(&self) -> bool {
@@ -73,6 +79,26 @@ impl Connection {
         self.count_beneath(pool);
     }
 
+    /// Its filters go with it, with what is between them.
+    pub(super) fn take_chain_out(&mut self) -> Option<Box<Chain>> {
+        let mut chain = self.extras.as_mut()?.chain.take()?;
+        // A socket tells its next reader of the end as well.
+        chain.said.end = chain.has_ended();
+        Some(chain)
+    }
+
+    /// Filters that are ready come with it. What they have said is told once it is made.
+    pub(super) fn put_chain_back(&mut self, chain: Box<Chain>, pool: &mut Pool) {
+        let has_ended_ours = chain.is_finishing();
+        self.flags.set(Flag::Careful, true);
+        self.flags.set(Flag::OfferAgain, true);
+        self.extras_mut().chain = Some(chain);
+        self.count_beneath(pool);
+        if has_ended_ours {
+            self.shutdown_write();
+        }
+    }
+
     /// What it was fed with is from the network, and is its filters' to take.
     pub(crate) fn give_input_to_filters(&mut self) {
         let input = self.input.take();
@@ -80,6 +106,11 @@ impl Connection {
             chain.keep(input.rest());
             self.flags.set(Flag::OfferAgain, true);
         }
+    }
+
+    /// Whether its filters have let something through that its protocol, which has paused reading, was not given.
+    pub(crate) fn keeps_in_a_pause(&self) -> bool {
+        self.is_paused() && self.has_input()
     }
 
     /// Whether something has come that its filters have not taken.
@@ -96,6 +127,50 @@ impl Connection {
             if queue.is_empty() {
                 self.drop_output(pool);
             }
+        }
+    }
+
+    /// Whether its filter, the only one, takes what is written now, and nothing is to be done once that is out: it is ready,
+    /// nothing waits for it, the kernel takes what it puts down, which is not much so far, and no mark was crossed.
+    #[inline]
+    pub(crate) fn filters_at_once(&self) -> bool {
+        let is_open = self.state() == State::Open && self.flags.has(Flag::Writable);
+        let has_duties = self.flags.has(Flag::OverHigh) || self.flags.has(Flag::Produces);
+        let takes = |chain: &Chain| chain.is_common() && chain.outward_bytes() < STEP_BYTES_MAX;
+        is_open && !has_duties && self.unfiltered().is_empty() && self.chain().is_some_and(takes)
+    }
+
+    /// Whether what its filters have put down is to be counted, or no longer.
+    #[inline]
+    pub(crate) fn counts_beneath(&self) -> bool {
+        self.has_output() || self.chain().is_some_and(|chain| chain.outward_bytes() > 0)
+    }
+
+    /// Whether its protocol, which was not replaced, has filters below it and has not begun an end.
+    pub(crate) fn is_out_and_filtered(&self) -> bool {
+        self.protocol.is_none() && self.is_filtered() && self.state() == State::Open
+    }
+
+    /// Whether what its callback writes may wait for that to return, though it is much.
+    pub(crate) fn gathers_large(&self) -> bool {
+        self.can_write() && !self.has_output() && !self.settings.limits.are_tight()
+    }
+
+    /// Puts what its lowest filter has not taken back at the front of the read buffer, so that what is read comes right behind
+    /// it, where it is not more than half of that. Returns how much that is.
+    #[inline]
+    pub(crate) fn put_unfiltered_back(&mut self, buffer: &mut [u8]) -> usize {
+        if !self.flags.has(Flag::Careful) {
+            return 0;
+        }
+        self.chain_mut().map_or(0, |chain| chain.put_back(buffer))
+    }
+
+    /// Keeps it again, nothing having come.
+    #[inline]
+    pub(crate) fn keep_unfiltered(&mut self, data: &[u8]) {
+        if let (false, Some(chain)) = (data.is_empty(), self.chain_mut()) {
+            chain.keep(data);
         }
     }
 

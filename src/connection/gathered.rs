@@ -111,6 +111,16 @@ impl Gathered {
         true
     }
 
+    /// Takes a large write of the callback that runs, for filters which take it from here, if there is room.
+    pub(crate) fn gather_large(&mut self, id: Id, data: &[u8]) -> bool {
+        let takes = self.is(id) && self.bytes.len() + data.len() <= self.room;
+        if takes {
+            self.disturb(id);
+            self.bytes.extend_from_slice(data);
+        }
+        takes
+    }
+
     /// Out of line, as is all that a small write rarely needs.
     #[cold]
     #[inline(never)]

@@ -18,6 +18,7 @@ pub(crate) mod output;
 pub(crate) mod read_buffer;
 mod reading;
 pub(crate) mod shared_log;
+mod through;
 mod urgent;
 mod writing;
 

@@ -53,4 +53,11 @@ impl Notes {
     pub(crate) fn set(&mut self, note: Note, value: bool) {
         self.0 = if value { self.0 | note as u8 } else { self.0 & !(note as u8) };
     }
+
+    /// Forgets it. Returns whether it was remembered.
+    pub(crate) fn take(&mut self, note: Note) -> bool {
+        let was = self.has(note);
+        self.set(note, false);
+        was
+    }
 }

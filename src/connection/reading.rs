@@ -246,9 +246,10 @@ impl Connection {
         was_held_back
     }
 
-    /// Whether it takes no more of what another connection relays to it: until it is established, or is told of its low mark.
+    /// Whether it takes no more of what another connection relays to it: until it is established and its filters are ready,
+    /// or it is told of its low mark.
     pub(crate) fn holds_relay_up(&self) -> bool {
-        self.is_connecting() || self.flags.has(Flag::OverHigh)
+        self.is_to_be_made() || self.flags.has(Flag::OverHigh)
     }
 
     /// A read is tried, though no event has told that there is anything.

@@ -232,7 +232,7 @@ impl Parts {
     /// accepting until it is woken.
     #[cfg(feature = "workers")]
     pub(crate) fn feed(&mut self, id: Id, backlog: &Backlog, wake: &Wake, connection: Detached) {
-        let Detached { stream, peer: Some(peer), unread, unsent } = connection else { return };
+        let Detached { stream, peer: Some(peer), unread, unsent, .. } = connection else { return };
         if let Err(error) = feeder::push(backlog, stream.take(), peer, (unread, unsent)) {
             // None of them is left that could serve this one, or any other.
             error.into_inner().abort();
@@ -395,7 +395,7 @@ impl Parts {
     /// Gives a connection what it was fed with.
     fn restore_rest(&mut self, id: Id, rest: Option<Rest>) {
         if let Some((unread, unsent)) = rest {
-            self.restore(id, &unread, unsent);
+            self.restore(id, &unread, unsent, None);
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Core, Parts, filtering};
 use crate::connect::Target;
 use crate::connect::attempts::{Attempt, Connector, Looked};
 use crate::connection::{Connection, Note, Settings};
-use crate::filter::ConnectFilter;
+use crate::filter::{ConnectFilter, Filter};
 use crate::ids::Id;
 use crate::sys::{AcceptError, Readiness, Stream};
 use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
@@ -23,15 +23,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 impl Core {
     /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
+        let Connect { target, local, timeout, limits, filters } = connect;
         if let Err(error) = self.parts.life.check_open() {
+            self.parts.work.discard(Discarded::ConnectFilters(filters));
             return Err(self.parts.refuse(Discarded::Protocol(protocol), error));
         }
-        let Connect { target, local, timeout, limits, filters } = connect;
-        // The caller is user code, and so is what makes them.
-        let mut made = Vec::new();
-        for ConnectFilter(make) in &filters {
-            made.push(make());
-        }
+        let made = make_filters(&mut self.parts, filters);
         let settings = match limits {
             Some(limits) => Rc::new(Settings::new(limits, None)),
             None => self.parts.settings_of_clients.clone(),
@@ -114,10 +111,12 @@ impl Core {
             return;
         };
         self.parts.end_connector(*connector);
-        self.tell_follower_of_made(id);
         match self.parts.slots.connection(id).is_some_and(Connection::is_shut) {
             true => filtering::begin(self, id),
-            false => self.call_made(id),
+            false => {
+                self.tell_follower_of_made(id);
+                self.call_made(id);
+            }
         }
     }
 
@@ -153,6 +152,7 @@ impl Parts {
         };
         self.one_less_in_loop();
         self.work.discard_any(connection.protocol.take().map(Discarded::Protocol));
+        self.work.discard_any(connection.extras.take().map(Discarded::Extras));
         connection.take_connector().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
     }
 
@@ -275,6 +275,18 @@ impl Parts {
         connector.fail_lookup(error);
         self.finish(id, CloseReason::Aborted);
     }
+}
+
+/// Makes the filters of a connection that begins. The caller is user code, and so is what makes them.
+fn make_filters(parts: &mut Parts, makers: Vec<ConnectFilter>) -> Vec<Box<dyn Filter>> {
+    let mut made = Vec::new();
+    for ConnectFilter(make) in &makers {
+        made.push(make());
+    }
+    if !makers.is_empty() {
+        parts.work.discard(Discarded::ConnectFilters(makers));
+    }
+    made
 }
 
 /// Whether a Unix socket has no room for one more that connects, as Linux says it. (Other systems refuse.)

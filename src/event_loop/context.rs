@@ -132,7 +132,8 @@ impl Context<'_> {
     /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
     /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
     /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
-    /// socket is given the options that [`Listen`] names.
+    /// socket is given the options that [`Listen`] names. [Filters](crate::filter) that it was detached with come with it, and go
+    /// on; what a [`BlockingStream`](crate::BlockingStream) was told of their end or of a failure the protocol is told as well.
     ///
     /// # Errors
     ///

@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use super::accept::tell_of_handshake;
 use super::timers::{Due, Purpose};
+use super::work::Discarded;
 use super::{Core, Parts};
-use crate::connection::{Connection, Flag, Note, Sent, State};
-use crate::filter::chain::Chain;
-use crate::filter::{AcceptFilter, Filter, STEP_BYTES_MAX};
+use crate::connection::output::Piece;
+use crate::connection::{Connection, Flag, GATHERED_BYTES_MAX, Note, Sent, State};
+use crate::filter::chain::{Chain, Way};
+use crate::filter::{AcceptFilter, Bytes, Filter, STEP_BYTES_MAX};
 use crate::ids::Id;
 use crate::reason::{Limit, Timeout};
 use crate::sys::deadline_after;
@@ -49,8 +51,9 @@ impl Transport<'_> {
     /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
         let stands = self.core.parts.slots.connection(self.id).is_some_and(Connection::takes_filter);
-        if stands {
-            put_in(&mut self.core.parts, self.id, Box::new(filter));
+        match stands {
+            true => put_in(&mut self.core.parts, self.id, Box::new(filter)),
+            false => self.core.parts.work.discard(Discarded::Filter(Box::new(filter))),
         }
         stands
     }
@@ -115,7 +118,7 @@ pub(super) fn begin(core: &mut Core, id: Id) {
     });
     let replaced = connection.chain_mut().and_then(|chain| std::mem::replace(&mut chain.timer, timer));
     core.parts.time.cancel(replaced);
-    if run(core, id, &mut |chain, _, now| chain.begin(now)) {
+    if run(core, id, Way::Down, &mut |chain, _, now| chain.begin(now)) {
         heed(core, id);
     }
     // No event comes for what is there already.
@@ -179,7 +182,7 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         }
         connection.flags.set(Flag::OfferAgain, false);
         let (mut answer, mut beneath) = ((0, false), 0);
-        let runs = run(core, id, &mut |chain, _, now| {
+        let runs = run(core, id, Way::Up, &mut |chain, _, now| {
             beneath = chain.outward_bytes();
             answer = chain.receive(rest, now);
         });
@@ -190,7 +193,16 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
             return core.parts.finish(id, CloseReason::Limit(Limit::QueueBytes));
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
+        if let Some(chain) = core.parts.slots.connection_mut(id).and_then(may_leave_when_made) {
+            // What one read brings is never too much.
+            chain.keep(rest);
+            rest = &mut [];
+        }
         delivered += heed(core, id);
+        if rest.is_empty() && !core.parts.slots.connection(id).is_some_and(Connection::has_unfiltered_input) {
+            // They have taken all there is: another call would bring nothing.
+            return;
+        }
         if !answer.1 {
             let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
             break chain.is_none_or(|chain| chain.keep(rest));
@@ -201,8 +213,15 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
     }
 }
 
+/// Returns the filters of a connection whose protocol is about to be told that it is made, and may have it detached at once: with
+/// all that has come.
+fn may_leave_when_made(connection: &mut Connection) -> Option<&mut Chain> {
+    let is_made = connection.flags.has(Flag::Made);
+    connection.chain_mut().filter(|chain| !is_made && chain.is_ready())
+}
+
 fn receive_end(core: &mut Core, id: Id) {
-    if !run(core, id, &mut |chain, _, now| chain.receive_end(now)) {
+    if !run(core, id, Way::Up, &mut |chain, _, now| chain.receive_end(now)) {
         return;
     }
     let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
@@ -219,54 +238,77 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
     let is_made = connection.flags.has(Flag::Made);
     let Some(chain) = connection.chain_mut() else { return 0 };
-    let (peer, is_ready) = (chain.said.peer.take(), chain.is_ready());
+    if is_made && chain.is_quiet() {
+        let plain = chain.take_plain();
+        return deliver_plain(core, id, plain);
+    }
+    let (peer, is_ready) = (chain.said.peer.take(), chain.is_open());
     let timer = if is_ready { chain.timer.take() } else { None };
     if let Some(peer) = peer {
         connection.set_peer(peer);
     }
     core.parts.time.cancel(timer);
     if is_ready && !is_made && core.parts.slots.connection(id).is_some_and(|connection| connection.state().is_timed()) {
-        if let Some(connection) = core.parts.slots.connection_mut(id) {
-            connection.notes.set(Note::BeginsFiltered, false);
+        if core.parts.slots.connection_mut(id).is_some_and(|connection| connection.notes.take(Note::BeginsFiltered)) {
+            // To who follows it, it is made when it is to its protocol.
+            core.tell_follower_of_made(id);
         }
         core.call_made(id);
     }
     let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return 0 };
-    let mut plain = chain.take_plain();
-    let count = plain.len();
-    if count > 0 {
-        core.deliver(id, plain.rest_mut());
-    }
-    core.parts.buffers.filters.put_back(plain);
+    let plain = chain.take_plain();
+    let count = deliver_plain(core, id, plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
     // A protocol that has paused reading is not told of the end either: the end is behind what is kept for it.
     let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;
     chain.said.end &= delivers && !is_told;
-    if !heed_failure(core, id) && has_ended {
+    if !heed_failure(core, id, false) && has_ended {
         core.deliver_end(id);
     }
     count
 }
 
-/// Acts on the failure of a filter. Returns whether there is one.
-fn heed_failure(core: &mut Core, id: Id) -> bool {
-    let chain = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut);
-    let failure = chain.and_then(|chain| chain.said.failure.take());
-    let has_failed = failure.is_some();
+/// Delivers what has passed the filters. Returns how much that is.
+fn deliver_plain(core: &mut Core, id: Id, plain: Bytes) -> usize {
+    let count = plain.len();
+    if count > 0 {
+        core.deliver(id, plain.rest());
+    }
+    core.parts.buffers.filters.put_back(plain);
+    count
+}
+
+/// Acts on the failure of a filter, behind the data that came before. Returns whether there is one.
+///
+/// A protocol that has paused reading is told when it resumes, as of a peer's reset (R4), unless something is being sent: that
+/// has failed then. A connection that is being detached takes it along.
+fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
+    let connection = core.parts.slots.connection_mut(id).filter(|of| of.state() != State::Detaching);
+    let Some(connection) = connection else { return false };
+    let waits = connection.keeps_in_a_pause() && !is_sending && connection.unfiltered().is_empty();
+    let Some(chain) = connection.chain_mut() else { return false };
+    if waits || chain.said.failure.is_none() {
+        return chain.said.failure.is_some();
+    }
+    let failure = chain.said.failure.take();
     if let Some(failure) = failure {
         // What it has put down still goes out, and what it has not taken does not.
         core.offer_withheld(id);
         core.parts.close_for(id, CloseReason::of_protocol(failure));
     }
-    has_failed
+    true
 }
 
 // Going out.
 
-/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2).
-pub(super) fn pump(core: &mut Core, id: Id) {
+/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2). Returns
+/// `false` if nothing follows from that: the common case.
+pub(super) fn pump(core: &mut Core, id: Id) -> bool {
+    if filter_gathered(core, id) {
+        return false;
+    }
     core.parts.push_gathered(id);
     begin(core, id);
     while send_beneath(&mut core.parts, id) && filter_more(core, id) {}
@@ -276,6 +318,7 @@ pub(super) fn pump(core: &mut Core, id: Id) {
             core.parts.carry_over(id);
         }
     }
+    true
 }
 
 /// A connection is over at both ends, as its protocol sees it, and its peer may still send what is for its filters. To close
@@ -289,8 +332,47 @@ pub(super) fn linger(parts: &mut Parts, id: Id) {
     parts.linger(id, 0);
 }
 
+/// Gathers a large piece that a callback writes to its own connection, where filters will take it from there when that returns.
+/// Without filters the kernel takes it at once. Only far from all caps.
+pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
+    let takes = |connection: &Connection| connection.is_filtered() && connection.gathers_large();
+    let is_roomy = parts.outbox.gathered.is(id) && parts.outbox.room() == GATHERED_BYTES_MAX;
+    let takes = is_roomy && !parts.outbox.is_shared() && parts.slots.connection(id).is_some_and(takes);
+    takes && parts.outbox.gathered.gather_large(id, data)
+}
+
+/// Gives filters what a callback has gathered, from where it stands, and sends what they make of it, where nothing waits before
+/// that. Returns whether all of it is out, and nothing else is to be done. It does nothing that the general way does not.
+fn filter_gathered(core: &mut Core, id: Id) -> bool {
+    let goes = |connection: &mut Connection| connection.filters_at_once();
+    if core.parts.outbox.gathered.bytes.is_empty() || !core.parts.slots.alive_mut(id).is_some_and(goes) {
+        return false;
+    }
+    let mut gathered = std::mem::take(&mut core.parts.outbox.gathered.bytes);
+    let mut taken = 0;
+    let runs = call(core, id, Way::Down, &mut |chain, _, now| {
+        taken = chain.send(&gathered[..gathered.len().min(STEP_BYTES_MAX)], now);
+    });
+    let is_all = taken == gathered.len();
+    if let (true, false, Some(connection)) = (runs, is_all, core.parts.slots.connection_mut(id)) {
+        core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
+            connection.push(Piece::Borrowed(&gathered), taken, pool);
+        });
+    }
+    gathered.clear();
+    core.parts.outbox.gathered.bytes = gathered;
+    let is_quiet =
+        |connection: &Connection| connection.chain().is_some_and(|chain| chain.is_quiet() && !chain.has_input());
+    if runs && !core.parts.slots.connection(id).is_some_and(is_quiet) {
+        count_beneath(&mut core.parts, id);
+        heed_sending(core, id);
+        return false;
+    }
+    send_beneath(&mut core.parts, id) && is_all
+}
+
 /// Sends what filters have put down. Returns whether all of that is out.
-fn send_beneath(parts: &mut Parts, id: Id) -> bool {
+pub(super) fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     let Some(connection) = parts.slots.alive_mut(id) else { return false };
     let had_output = connection.has_output();
     let (sent, taken) = parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| {
@@ -298,6 +380,9 @@ fn send_beneath(parts: &mut Parts, id: Id) -> bool {
         connection.count_beneath(pool);
         sent
     });
+    if let Some(chain) = connection.chain_mut() {
+        chain.give_back(&mut parts.buffers.filters);
+    }
     parts.counters.bytes_sent += taken;
     let is_out = matches!(sent, Sent::All);
     if had_output || !is_out {
@@ -311,11 +396,13 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     let Some(chain) = connection.chain() else { return false };
     if !chain.is_ready() {
-        if connection.is_closing() || chain.has_failed() {
+        if chain.has_failed() && connection.keeps_in_a_pause() && !connection.unfiltered().is_empty() {
+            heed_failure(core, id, true);
+        }
+        let Some(connection) = core.parts.slots.connection(id) else { return false };
+        if connection.is_closing() || connection.chain().is_some_and(Chain::has_failed) {
             // It closes without their end, and so without what they have not taken.
-            core.parts.outbox.change(connection, core.parts.time.now_ns(), |connection, _, pool| {
-                connection.drop_unfiltered(pool);
-            });
+            drop_unfiltered(&mut core.parts, id);
         }
         return false;
     }
@@ -328,7 +415,7 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
         return false;
     }
     let mut taken = 0;
-    let runs = run(core, id, &mut |chain, connection, now| match has_more {
+    let runs = run(core, id, Way::Down, &mut |chain, connection, now| match has_more {
         true => {
             let data = connection.unfiltered();
             taken = chain.send(&data[..data.len().min(STEP_BYTES_MAX)], now);
@@ -339,24 +426,51 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
     if !runs {
         return false;
     }
-    heed_failure(core, id);
-    let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
-    if connection.chain().is_some_and(Chain::has_input) {
-        // Not from within a flush, which may come in the middle of what is being delivered.
-        connection.flags.set(Flag::OfferAgain, true);
-        core.parts.carry_over(id);
-    }
+    heed_sending(core, id);
     // A filter that has taken nothing is asked again when something has come.
     let Some(connection) = core.parts.slots.connection(id) else { return false };
     taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
 }
 
+fn drop_unfiltered(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
+}
+
+/// Does what follows from what filters have said when they were given something to send.
+fn heed_sending(core: &mut Core, id: Id) {
+    heed_failure(core, id, true);
+    let Some(connection) = core.parts.slots.connection_mut(id) else { return };
+    if connection.chain().is_some_and(Chain::has_input) {
+        // Not from within a flush, which may come in the middle of what is being delivered.
+        connection.flags.set(Flag::OfferAgain, true);
+        core.parts.carry_over(id);
+    }
+}
+
+/// Calls filters of a connection, and counts what they have put down as queued. Returns `false` where that has ended it.
+fn run(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+    let runs = call(core, id, way, code);
+    if runs {
+        count_beneath(&mut core.parts, id);
+    }
+    runs
+}
+
+/// What the filters of a connection have put down counts as queued.
+fn count_beneath(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.connection_mut(id) else { return };
+    if connection.counts_beneath() {
+        parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
+    }
+}
+
 /// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
-fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
+fn call(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let now = core.parts.time.now();
     let extras = core.parts.slots.alive_mut(id).and_then(|connection| connection.extras.as_mut());
     let Some(mut chain) = extras.and_then(|extras| extras.chain.take()) else { return false };
-    chain.lend(&mut core.parts.buffers.filters);
+    chain.lend(way, &mut core.parts.buffers.filters);
     let result = core.guard_each("a filter", &mut |core| {
         if let Some(connection) = core.parts.slots.connection_mut(id) {
             let before = connection.output_before();
@@ -367,9 +481,6 @@ fn run(core: &mut Core, id: Id, code: &mut dyn FnMut(&mut Chain, &mut Connection
     chain.give_back(&mut core.parts.buffers.filters);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     connection.extras_mut().chain = Some(chain);
-    core.parts
-        .outbox
-        .change(connection, core.parts.time.now_ns(), |connection, _, pool| connection.count_beneath(pool));
     if let Err(message) = result {
         core.parts.finish(id, CloseReason::Panic(message));
         return false;

@@ -4,7 +4,7 @@
 
 use super::work::Loss;
 use super::{Core, Parts};
-use crate::connection::{Connection, Follower};
+use crate::connection::{Connection, Follower, Note};
 use crate::ids::Id;
 use crate::reason::{ConnectionEnd, Followed};
 use crate::{CloseReason, ConnectionId, Context};
@@ -28,7 +28,7 @@ impl Context<'_> {
 }
 
 impl Core {
-    /// A connection that we have begun is established.
+    /// A connection that we have begun is established, and its filters are ready.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
         let follower = self.parts.slots.connection_mut(id).and_then(Connection::take_follower);
         let Some(mut follower) = follower else { return };
@@ -68,7 +68,9 @@ fn call(core: &mut Core, follower: &mut Follower, followed: Followed) {
 
 impl Parts {
     fn end_of(&mut self, id: Id, reason: &CloseReason) -> ConnectionEnd {
-        let connector = self.slots.connection_mut(id).and_then(Connection::connector_mut);
+        let connection = self.slots.connection_mut(id);
+        let shakes = connection.as_ref().is_some_and(|connection| connection.notes.has(Note::BeginsFiltered));
+        let connector = connection.and_then(Connection::connector_mut);
         let failed = connector.map(|connector| connector.has_failed());
         match (reason, failed) {
             (CloseReason::Shutdown, _) => ConnectionEnd::ShutDown,
@@ -76,7 +78,9 @@ impl Parts {
             (CloseReason::Closed | CloseReason::Aborted | CloseReason::Protocol(_), Some(false)) => {
                 ConnectionEnd::Cancelled
             }
+            (CloseReason::Closed | CloseReason::Aborted, None) if shakes => ConnectionEnd::Cancelled,
             (_, Some(_)) => ConnectionEnd::Failed,
+            (_, None) if shakes => ConnectionEnd::Failed,
             (_, None) => ConnectionEnd::Lost,
         }
     }

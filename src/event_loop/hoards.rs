@@ -5,9 +5,9 @@
 
 use std::cmp::Reverse;
 
-use super::Parts;
 use super::slots::Tenant;
 use super::work::Ranked;
+use super::{Parts, filtering};
 use crate::CloseReason;
 use crate::connection::{Connection, Sent};
 use crate::ids::Id;
@@ -81,6 +81,11 @@ impl Parts {
     fn send_queued(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.look_for_room();
+        if connection.is_filtered() {
+            // What filters have put down can go out without a call of them, and the flush goes on with the rest.
+            filtering::send_beneath(self, id);
+            return self.mark_written_to(id);
+        }
         let (sent, taken) =
             self.outbox.change(connection, self.time.now_ns(), |connection, _, pool| connection.send(&[], pool));
         self.counters.bytes_sent += taken;

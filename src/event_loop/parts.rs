@@ -22,6 +22,7 @@ use crate::connection::outbox::Outbox;
 use crate::connection::read_buffer::Buffers;
 use crate::connection::{Connection, Event, Flag, Handover, Own, Settings, State};
 use crate::event_loop::source::{AnySource, Registered, SourceAction, SourceSlot};
+use crate::filter::chain::Chain;
 use crate::health::{ConnectionStats, Watch};
 use crate::ids::{AnyId, Id, Range};
 use crate::listener::admission::Admission;
@@ -127,16 +128,16 @@ impl Parts {
             Ok(peer) => peer,
             Err(error) => return Err(self.refuse(Discarded::Protocol(protocol), error)),
         };
-        let Detached { stream, unread, unsent, .. } = detached;
+        let Detached { stream, unread, unsent, chain, .. } = detached;
         let id = self.add_connection(Connection::new(stream.take(), protocol, peer, self.settings.clone()))?;
-        self.restore(id, &unread, unsent);
+        self.restore(id, &unread, unsent, chain);
         Ok(id)
     }
 
     /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
-    pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>) {
+    pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>, chain: Option<Box<Chain>>) {
         if let Some(connection) = self.slots.connection_mut(id) {
-            connection.restore(unread, unsent, self.outbox.pool());
+            connection.restore(unread, unsent, chain, self.outbox.pool());
             self.outbox.count(0, connection.queued_cost());
         }
         self.carry_over(id);

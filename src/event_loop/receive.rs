@@ -45,7 +45,14 @@ impl Core {
                 return;
             }
         }
-        self.end_slowly(id, out.protocol, result);
+        let is_quiet = result.is_ok() && self.parts.outbox.gathered.bytes.is_empty();
+        match self.parts.slots.connection_mut(id) {
+            // A flush follows what has made its filters ready, and by then what came in the same read is answered.
+            Some(connection) if is_quiet && connection.is_out_and_filtered() => {
+                connection.protocol = Some(out.protocol);
+            }
+            _ => self.end_slowly(id, out.protocol, result),
+        }
     }
 
     /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.
@@ -73,19 +80,23 @@ impl Core {
                 return self.receive_at_rate(id, buffer);
             }
             let budget = connection.settings.limits.read_bytes_per_turn_max - received;
-            let most = budget.min(buffer.len());
-            match connection.read(&mut buffer[..most]) {
+            let before = connection.put_unfiltered_back(buffer);
+            let most = (before + budget).min(buffer.len());
+            match connection.read(&mut buffer[before..most]) {
                 Read::Data(count) => {
                     let more = connection.is_readable();
                     connection.has_received(count, self.parts.time.now_ns());
                     self.parts.counters.bytes_received += count as u64;
                     received += count;
-                    filtering::deliver(self, id, &mut buffer[..count]);
+                    filtering::deliver(self, id, &mut buffer[..before + count]);
                     if !more || !self.reads_on(id, received) {
                         return;
                     }
                 }
-                nothing => return self.receive_nothing(id, nothing),
+                nothing => {
+                    connection.keep_unfiltered(&buffer[..before]);
+                    return self.receive_nothing(id, nothing);
+                }
             }
         }
     }
@@ -421,7 +432,7 @@ impl Parts {
         }
         self.set_protocol(id, protocol);
         self.drop_read_rate(id);
-        if self.slots.connection(id).is_some_and(|connection| !connection.is_connecting()) {
+        if self.slots.connection(id).is_some_and(|connection| !connection.is_to_be_made()) {
             self.set_timeout(id, Timeout::Idle, None);
             self.set_timeout(id, Timeout::ReadIdle, None);
             self.set_timeout(id, Timeout::Handshake, None);

@@ -52,7 +52,9 @@ impl Core {
             return self.parts.outbox.gathered.bytes.clear();
         };
         if connection.is_filtered() {
-            filtering::pump(self, id);
+            if !filtering::pump(self, id) {
+                return;
+            }
         } else if connection.has_output() || !self.parts.outbox.gathered.bytes.is_empty() {
             self.parts.send(id);
         }
@@ -217,7 +219,7 @@ impl Parts {
     /// common case of it, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
-        if !self.write_small(id, data) {
+        if !self.write_small(id, data) && !filtering::gather_large(self, id, data) {
             self.write(id, Piece::Borrowed(data));
         }
     }

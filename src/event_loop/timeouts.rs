@@ -129,7 +129,7 @@ impl Parts {
                 connection.limits_mut().close_timeout = after.unwrap_or(Duration::MAX);
             }
             // They begin when it is made.
-            _ if connection.is_connecting() || connection.notes.has(Note::BeginsFiltered) => {
+            _ if connection.is_to_be_made() => {
                 let limits = connection.limits_mut();
                 match timeout {
                     Timeout::Idle => limits.idle_timeout = after,

@@ -495,9 +495,12 @@ impl Transport<'_> {
     /// with the socket, the input that was not consumed and the output that was not sent. From here on nothing is
     /// delivered, and writing does nothing.
     ///
-    /// `false`, and `receiver` dropped without a call, where the connection does not stand yet, is closing already, its write half was shut
-    /// down, it has [filters](crate::filter), or it is gone. The same becomes of `receiver` where the connection ends before it is out, as by a failing
-    /// send or a panic: `connection_lost` says so.
+    /// Its [filters](crate::filter) go with it, and with them what is between them: what goes out is filtered as far as the
+    /// kernel takes it.
+    ///
+    /// `false`, and `receiver` dropped without a call, where the connection does not stand yet, is closing already, its write half
+    /// was shut down, one of its filters is not ready, or it is gone. The same becomes of `receiver` where the connection ends
+    /// before it is out, as by a failing send or a panic: `connection_lost` says so.
     pub fn detach(&mut self, receiver: impl FnOnce(&mut Context<'_>, Detached) + 'static) -> bool {
         self.core.parts.detach(self.id, Box::new(receiver))
     }

@@ -12,7 +12,7 @@ use super::source::AnySource;
 use super::timers::Due;
 use crate::connection::detached::Receiver;
 use crate::connection::{Extras, Handover};
-use crate::filter::AcceptFilter;
+use crate::filter::{AcceptFilter, ConnectFilter, Filter};
 use crate::ids::Id;
 use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
@@ -55,6 +55,8 @@ pub(super) enum Discarded {
     Hook(Hook),
     AcceptHook(AcceptHook),
     Filters(Rc<Vec<AcceptFilter>>),
+    ConnectFilters(Vec<ConnectFilter>),
+    Filter(Box<dyn Filter>),
     Source(Box<dyn AnySource>),
     Timer(Due),
     Extras(Box<Extras>),

@@ -25,6 +25,12 @@ impl Bytes {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
+        if self.buffer.len() < self.end + bytes && self.start >= self.len() {
+            // Of a stream that always waits for the rest of a record it is never empty. Each byte is moved once for one that
+            // was taken, at most.
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.len());
+        }
         if self.buffer.len() < self.end + bytes {
             self.buffer.resize(self.end + bytes, 0);
         }
@@ -80,6 +86,25 @@ impl Bytes {
         }
     }
 
+    /// Works in the memory of `other`, where it has none of its own, and holds nothing.
+    #[inline]
+    pub(super) fn borrow_memory(&mut self, other: &mut Bytes) {
+        if self.is_empty() && self.buffer.capacity() < other.buffer.capacity() {
+            std::mem::swap(self, other);
+        }
+    }
+
+    /// Gives its memory to `other`, if it holds nothing and that has less; and keeps none then.
+    #[inline]
+    pub(super) fn return_memory(&mut self, other: &mut Bytes) {
+        if self.is_empty() && self.buffer.capacity() > 0 {
+            if self.buffer.capacity() > other.buffer.capacity() {
+                std::mem::swap(self, other);
+            }
+            self.trim();
+        }
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.buffer.capacity()
     }
@@ -100,5 +125,23 @@ impl io::Write for Bytes {
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bytes").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn y3_bytes_that_are_never_all_taken_keep_no_room_for_those_that_were() {
+        let mut bytes = Bytes::default();
+        bytes.push(&[0; 100]);
+        for round in 0..10_000 {
+            bytes.push(&[round as u8; 1000]);
+            bytes.consume(1000);
+            assert_eq!(bytes.len(), 100);
+        }
+        assert_eq!(bytes.rest(), [9999_u32 as u8; 100]);
+        assert!(bytes.capacity() < 5000, "{}", bytes.capacity());
     }
 }

@@ -25,7 +25,10 @@ pub(crate) struct Chain {
     /// On its way to the network.
     net: Bytes,
     state: State,
-    /// Whether all were ready when one of them failed: what has come before that is still the protocol's.
+    /// Whether one of them has left, and is to be taken out.
+    leaves: bool,
+    /// Whether all were ready when one of them failed, perhaps since that very call: what has come before that is still the
+    /// protocol's.
     failed_open: bool,
     pub(crate) said: Heard,
     /// When the handshake must be done.
@@ -45,6 +48,13 @@ enum State {
     Finishing,
     /// One of them has failed: none is called any more.
     Failed,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Up,
+    Down,
 }
 
 /// What filters have said, for the loop to act on.
@@ -83,6 +93,8 @@ impl Chain {
         // As if it had put it down itself.
         let below = if self.layers.is_empty() { &mut self.net } else { &mut layer.output };
         below.push(written);
+        // Most have one.
+        self.layers.reserve_exact(1);
         self.layers.push(layer);
         if self.state != State::Failed {
             self.state = State::Waiting;
@@ -114,8 +126,15 @@ impl Chain {
 
     /// From here on none of them is called.
     fn fail(&mut self) {
-        self.failed_open |= self.is_ready();
+        self.failed_open |= self.layers.iter().all(|layer| layer.ready);
         self.state = State::Failed;
+    }
+
+    /// Returns whether filters have said nothing that something follows from, and are ready.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let Heard { peer: None, failure: None, end: false } = self.said else { return false };
+        self.timer.is_none() && self.is_ready()
     }
 
     /// Returns whether no filter is left, nor anything between them.
@@ -123,9 +142,9 @@ impl Chain {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet, or an end that the protocol is still to be told.
+    /// Returns whether something has come that is not filtered yet, or an end or a failure that is still to be told.
     pub(crate) fn has_input(&self) -> bool {
-        let has_end = self.said.end && self.is_ready();
+        let has_end = self.said.end && self.is_ready() || self.said.failure.is_some();
         has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
@@ -145,6 +164,9 @@ impl Chain {
     }
 
     fn go_on(&mut self, now: Instant) {
+        if self.is_common() {
+            return;
+        }
         let mut index = 0;
         while self.state == State::Shaking {
             let Some(layer) = self.layers.get_mut(index) else {
@@ -177,7 +199,7 @@ impl Chain {
                 self.plain.push(data);
                 took = data.len();
             }
-            Some(layer) if layer.ended => took = data.len(),
+            Some(layer) if layer.ended || self.state == State::Failed => took = data.len(),
             Some(layer) if !layer.input.is_empty() => {
                 layer.input.push(data);
                 took = data.len();
@@ -274,9 +296,38 @@ impl Chain {
         }
     }
 
+    /// Puts what was kept back at the front of a buffer, if it is at most half of that. Returns how much that is.
+    pub(crate) fn put_back(&mut self, buffer: &mut [u8]) -> usize {
+        let Some(Layer { input, begun: true, ended: false, .. }) = self.layers.first_mut() else { return 0 };
+        let count = input.len();
+        if count == 0 || count > buffer.len() / 2 || self.state == State::Failed {
+            return 0;
+        }
+        buffer[..count].copy_from_slice(input.rest());
+        input.clear();
+        input.trim();
+        count
+    }
+
     /// Takes out what is for the protocol.
     pub(crate) fn take_plain(&mut self) -> Bytes {
         std::mem::take(&mut self.plain)
+    }
+
+    /// What is for a thread in the protocol's place.
+    pub(crate) fn plain(&mut self) -> &mut Bytes {
+        &mut self.plain
+    }
+
+    /// Returns whether the stream to the protocol has ended, whether or not that was told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.said.end || self.layers.last().is_some_and(|layer| layer.ended)
+    }
+
+    /// One of them has failed, as is to be told once more: from here on none of them is called.
+    pub(crate) fn fail_for(&mut self, failure: Box<dyn Error + Send + Sync>) {
+        self.said.failure.get_or_insert(failure);
+        self.fail();
     }
 
     // Going out.
@@ -292,8 +343,10 @@ impl Chain {
             Some(_) if !self.is_ready() => 0,
             Some(top) => self.call(top, now, &mut |filter, _, flow| filter.send(data, flow)).0.min(data.len()),
         };
-        self.settle(now);
-        self.prune();
+        if !self.is_common() {
+            self.settle(now);
+            self.prune();
+        }
         taken
     }
 
@@ -303,6 +356,18 @@ impl Chain {
             self.state = State::Finishing;
         }
         self.settle(now);
+    }
+
+    /// Returns whether our half is to end, or has ended.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.state == State::Finishing
+    }
+
+    /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends.
+    /// Most chains are so.
+    #[inline]
+    pub(crate) fn is_common(&self) -> bool {
+        self.state == State::Ready && self.layers.len() == 1 && !self.leaves
     }
 
     /// Passes on what filters have put down, and ends of our half behind it.
@@ -356,26 +421,36 @@ impl Chain {
 
     // Memory.
 
-    /// Has it work in the loop's buffers, where it has none of its own.
-    pub(crate) fn lend(&mut self, scratch: &mut Scratch) {
-        if self.plain.is_empty() {
-            std::mem::swap(&mut self.plain, &mut scratch.plain);
+    /// Has it work in the loop's buffers, where it has none of its own: in both only where it may need both.
+    #[inline]
+    pub(crate) fn lend(&mut self, way: Way, scratch: &mut Scratch) {
+        if way == Way::Up || !self.is_common() {
+            self.plain.borrow_memory(&mut scratch.plain);
         }
-        if self.net.is_empty() {
-            std::mem::swap(&mut self.net, &mut scratch.net);
+        if way == Way::Down || !self.is_common() {
+            self.net.borrow_memory(&mut scratch.net);
         }
     }
 
-    /// Gives the loop its buffers back, where they are empty.
+    /// Gives the loop its buffers back, where they are empty, and keeps no memory for what is.
+    #[inline]
     pub(crate) fn give_back(&mut self, scratch: &mut Scratch) {
-        if self.plain.is_empty() {
-            std::mem::swap(&mut self.plain, &mut scratch.plain);
-        }
-        if self.net.is_empty() {
-            std::mem::swap(&mut self.net, &mut scratch.net);
-            self.net.trim();
-        }
-        self.plain.trim();
+        self.plain.return_memory(&mut scratch.plain);
+        self.net.return_memory(&mut scratch.net);
+    }
+
+    /// Returns how much memory it keeps for bytes, those that it holds included.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
+        self.plain.capacity() + self.net.capacity() + layers.sum::<usize>()
+    }
+
+    /// Returns how much memory its buffers have.
+    #[cfg(all(test, feature = "testing"))]
+    pub(crate) fn capacity(&self) -> usize {
+        let of_layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
+        self.plain.capacity() + self.net.capacity() + of_layers.sum::<usize>()
     }
 
     // The filters themselves.
@@ -396,23 +471,25 @@ impl Chain {
         let Layer { filter, input, output, finished, .. } = &mut below[index];
         let up = above.first_mut().map_or(&mut self.plain, |above| &mut above.input);
         let down = if index == 0 { &mut self.net } else { output };
-        let (before, mut said) = ((up.len(), down.len()), Said::default());
+        let (before, mut said) = ((up.len(), down.len()), None);
         let answer = call(&mut **filter, input, &mut Flow { up, down, said: &mut said, now });
         if *finished {
             // Nothing goes out behind its end.
             down.truncate(before.1);
         }
         let gave = (up.len(), down.len()) != before;
-        (answer, self.heed(index, said) || gave)
+        (answer, said.is_some_and(|said| self.heed(index, *said)) || gave)
     }
 
     /// Acts on what a filter has said. Returns whether that changes anything.
+    #[inline(never)]
     fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
         let layer = &mut self.layers[index];
         // To say it once more changes nothing, or one that says so with each call would be called for ever.
         let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;
         layer.ready |= ready;
         if leaves {
+            self.leaves = true;
             layer.left = true;
             layer.filter = Box::new(Passing);
         }
@@ -431,6 +508,9 @@ impl Chain {
 
     /// Takes out those that have left, once nothing of theirs waits for the one below.
     fn prune(&mut self) {
+        if !self.leaves {
+            return;
+        }
         for index in (0..self.layers.len()).rev() {
             let layer = &self.layers[index];
             if layer.left && (index == 0 || layer.output.is_empty()) {
@@ -441,6 +521,7 @@ impl Chain {
                 self.said.end |= is_top && !left.ended && index > 0 && self.layers[index - 1].ended;
             }
         }
+        self.leaves = self.layers.iter().any(|layer| layer.left);
     }
 }
 

@@ -21,6 +21,9 @@ use crate::Address;
 /// or in the middle of a stream ([`Transport::set_filter`](crate::Transport::set_filter)). Several form a chain: each knows
 /// the one below it as the network, and the one above it as the protocol.
 ///
+/// It goes with its connection where that is [detached](crate::Transport::detach), and is called by a thread then, if it is one
+/// that reads and writes it as a [`BlockingStream`](crate::BlockingStream).
+///
 /// A filter has state and no buffers: the loop keeps what it has not taken. It has no socket, no loop and no clock but
 /// [`Flow::now`]. Its methods are called when bytes have come or can go out, never from within a method of a transport; a
 /// panic ends the connection, as that of a protocol does (rule [E1](crate::guide::rules#e1)).
@@ -138,7 +141,7 @@ pub(crate) const STEP_BYTES_MAX: usize = 64 * 1024;
 pub struct Flow<'a> {
     up: &'a mut Bytes,
     down: &'a mut Bytes,
-    said: &'a mut Said,
+    said: &'a mut Option<Box<Said>>,
     now: Instant,
 }
 
@@ -171,12 +174,12 @@ impl Flow<'_> {
 
     /// From here on bytes are taken from above: the handshake, if there is one, is done.
     pub fn set_ready(&mut self) {
-        self.said.ready = true;
+        self.said().ready = true;
     }
 
     /// The peer has said its end, properly. Nothing that is put up afterwards is delivered.
     pub fn end(&mut self) {
-        self.said.ended = true;
+        self.said().ended = true;
     }
 
     /// The connection must end: what the peer sent broke the rules, or it is not whom it should be. What is in
@@ -184,24 +187,30 @@ impl Flow<'_> {
     ///
     /// The protocol is told [`CloseReason::Protocol`](crate::CloseReason::Protocol) with this error.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.said.failure.get_or_insert_with(|| error.into());
+        self.said().failure.get_or_insert_with(|| error.into());
     }
 
     /// The filter has done its work: it is dropped, and what it has not taken goes by as it is from here on.
     pub fn leave(&mut self) {
-        self.said.ready = true;
-        self.said.leaves = true;
+        self.said().ready = true;
+        self.said().leaves = true;
     }
 
     /// From here on the peer is somebody beyond the one whose socket it is; see
     /// [`Transport::set_peer_addr`](crate::Transport::set_peer_addr).
     pub fn set_peer_addr(&mut self, peer: Address) {
-        self.said.peer = Some(peer);
+        self.said().peer = Some(peer);
     }
 
-    /// Returns what time it is: the loop's, which is virtual in a simulation.
+    /// Returns what time it is: the loop's, which is virtual in a simulation. In a thread that blocks, the system's.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Few calls say anything.
+    #[cold]
+    fn said(&mut self) -> &mut Said {
+        self.said.get_or_insert_default()
     }
 }
 

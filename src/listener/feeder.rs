@@ -47,9 +47,13 @@ impl Feeder {
     /// # Errors
     ///
     /// With the connection given back: `Full` where as many connections wait as may, `Gone`
-    /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop.)
+    /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop, and for one that
+    /// has [filters](crate::filter): those of the listener begin anew.)
     pub fn feed(&self, connection: impl Into<Detached>) -> Result<(), PostError<Detached>> {
         let mut connection = connection.into();
+        if connection.has_filters() {
+            return Err(PostError::Gone(connection));
+        }
         let Ok(peer) = connection.prepare() else { return Ok(()) };
         let Detached { stream, unread, unsent, .. } = connection;
         push(&self.backlog, stream.take(), peer, (unread, unsent))

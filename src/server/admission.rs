@@ -1,8 +1,9 @@
 //! How many requests are in progress, and whether one more is let in.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 
-use switchboard::{Context, DatagramId, ListenerId};
+use switchboard::{ConnectionId, Context, DatagramId, ListenerId};
 
 /// Where requests come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +13,6 @@ pub(super) enum Gate {
 }
 
 /// Shared, on one thread, by what lets requests in and what learns of their end.
-#[derive(Debug)]
 pub(super) struct Admission {
     /// Known once it listens.
     gate: Cell<Option<Gate>>,
@@ -21,7 +21,12 @@ pub(super) struct Admission {
     quota: Cell<usize>,
     in_progress: Cell<usize>,
     ended: Cell<u64>,
+    /// Connections that were accepted while the gate was open, and whose filters were ready when it was shut.
+    waiting: Cell<VecDeque<(ConnectionId, LetIn)>>,
 }
+
+/// Lets a connection in that waits for it or, with `false`, turns it away.
+pub(super) type LetIn = fn(&mut Context<'_>, ConnectionId, bool);
 
 impl Admission {
     pub(super) fn new(parallel_max: usize) -> Admission {
@@ -31,6 +36,7 @@ impl Admission {
             quota: Cell::new(usize::MAX),
             in_progress: Cell::new(0),
             ended: Cell::new(0),
+            waiting: Cell::default(),
         }
     }
 
@@ -44,6 +50,7 @@ impl Admission {
 
     pub(super) fn set_quota(&self, context: &mut Context<'_>, quota: usize) {
         self.quota.set(quota);
+        self.let_in(context);
         self.regulate(context);
     }
 
@@ -74,7 +81,41 @@ impl Admission {
     pub(super) fn end(&self, context: &mut Context<'_>) {
         self.in_progress.set(self.in_progress.get() - 1);
         self.ended.set(self.ended.get() + 1);
+        self.let_in(context);
         self.regulate(context);
+    }
+
+    /// Whether one more request may be let in.
+    pub(super) fn has_room(&self) -> bool {
+        self.quota.get() > 0 && self.in_progress.get() < self.parallel_max
+    }
+
+    /// This connection is let in, in its turn, once there is room.
+    pub(super) fn wait(&self, id: ConnectionId, let_in: LetIn) {
+        let mut waiting = self.waiting.take();
+        waiting.push_back((id, let_in));
+        self.waiting.set(waiting);
+    }
+
+    fn let_in(&self, context: &mut Context<'_>) {
+        while self.has_room() {
+            let Some((id, let_in)) = self.next_waiting() else { return };
+            let_in(context, id, true);
+        }
+    }
+
+    /// Turns away those that wait: nobody is let in any more.
+    pub(super) fn turn_away(&self, context: &mut Context<'_>) {
+        while let Some((id, let_in)) = self.next_waiting() {
+            let_in(context, id, false);
+        }
+    }
+
+    fn next_waiting(&self) -> Option<(ConnectionId, LetIn)> {
+        let mut waiting = self.waiting.take();
+        let next = waiting.pop_front();
+        self.waiting.set(waiting);
+        next
     }
 
     fn count_down(&self) {
@@ -85,7 +126,7 @@ impl Admission {
 
     /// Opens or shuts the gate; who comes while it is shut waits in the system.
     fn regulate(&self, context: &mut Context<'_>) {
-        let opens = self.quota.get() > 0 && self.in_progress.get() < self.parallel_max;
+        let opens = self.has_room();
         match self.gate.get() {
             Some(Gate::Listener(id)) => {
                 let Some(mut listener) = context.listener(id) else { return };

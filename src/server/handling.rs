@@ -47,6 +47,15 @@ impl Handling {
         admitted
     }
 
+    /// Whether a connection may have filters: a child process is given the bare socket.
+    pub(super) fn takes_filters(&self) -> bool {
+        match &self.way {
+            Way::Here(_) | Way::Threads(..) => true,
+            #[cfg(unix)]
+            Way::Processes(..) => false,
+        }
+    }
+
     /// Has a request handled that was admitted.
     pub(super) fn begin(self: &Rc<Handling>, context: &mut Context<'_>, task: Task, client: Address) {
         let deadline = self.timeout.and_then(|timeout| context.now().checked_add(timeout));

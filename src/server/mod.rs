@@ -13,6 +13,11 @@
 //! | `serve_forever`, `handle_request`, `shutdown` | the same names on [`SocketServer`] |
 //! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::peer_addr`] |
 //!
+//! TLS, or whatever else is a [filter](crate::filter), stands between the socket and the handlers by
+//! [`Listen::filter`](crate::Listen::filter), as it does for protocols: a handler is given a connection whose filters are
+//! ready, reads and writes through them, and can ask them ([`BlockingStream::filter`](crate::BlockingStream::filter)). How
+//! it has their errors and ends, the page on [filters](crate::guide::filters) says. A child process cannot have any.
+//!
 //! A [`Requests`] can also live in a loop beside whatever else it has: [`Requests::listen`] and its like.
 //!
 //! ```

@@ -73,7 +73,7 @@ impl Request {
         }
     }
 
-    /// The connection, if it is one, for its options. What is written to it directly goes out before what is gathered.
+    /// The connection, if it is one, for its options and its filters. What is written to it directly goes out before what is gathered.
     pub fn stream(&self) -> Option<&BlockingStream> {
         match &self.channel {
             Channel::Stream { stream, .. } => Some(stream),

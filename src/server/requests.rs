@@ -22,7 +22,8 @@ use switchboard::{Address, AnyId, Context, Listen};
 /// How requests are handled, before it is known where they come from; see the [module](super).
 ///
 /// Each handles a bounded number at a time. While it is at the bound, nothing is accepted: who comes waits in the
-/// listener's backlog, or in the system's buffer of the datagram socket.
+/// listener's backlog, or in the system's buffer of the datagram socket. Connections with filters that were accepted before and
+/// are ready only then wait in the loop, unread, and are the next to be handled.
 #[must_use = "does nothing until it is bound to a listener or a datagram socket"]
 pub struct Requests {
     way: Way,
@@ -61,7 +62,8 @@ impl Requests {
     }
 
     /// At most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command` says which
-    /// program, for a client.
+    /// program, for a client. It is given the bare socket, so a connection that has [filters](crate::filter) is reset, and
+    /// [`on_error`](Requests::on_error) told.
     ///
     /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input,
     /// and its output the answer, as [`Request`](super::Request) says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the
@@ -175,6 +177,7 @@ impl Serving {
     /// progress goes on, and is answered.
     pub fn close(&self, context: &mut Context<'_>) {
         self.shared.admission.set_quota(context, 0);
+        self.shared.admission.turn_away(context);
         if let Gate::Listener(id) = self.gate {
             if let Some(mut listener) = context.listener(id) {
                 listener.close();

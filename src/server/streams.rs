@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use super::handling::Handling;
 use super::task::{Accepted, Task};
-use switchboard::{Address, CloseReason, Context, Protocol, Transport};
+use switchboard::{Address, BlockingStream, CloseReason, ConnectionId, Context, Detached, Protocol, Transport};
 
-/// A connection that was accepted: leaves the loop at once.
+/// A connection that was accepted: leaves the loop at once, or once there is room for it.
 pub(super) struct Incoming {
     shared: Rc<Handling>,
     client: Address,
+    is_in: bool,
 }
 
 impl Incoming {
@@ -18,26 +19,43 @@ impl Incoming {
         shared: Rc<Handling>,
     ) -> impl FnMut(&mut Context<'_>, &Address) -> Option<Incoming> + 'static {
         move |context, client| {
-            let incoming = || Incoming { shared: shared.clone(), client: client.clone() };
+            let incoming = || Incoming { shared: shared.clone(), client: client.clone(), is_in: false };
             shared.admits(context, client).then(incoming)
         }
     }
-}
 
-impl Protocol for Incoming {
-    /// Before the next one is accepted: the gate may shut behind this one.
-    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+    fn begin(&mut self, transport: &mut Transport<'_>) {
+        self.is_in = true;
         self.shared.admission.admit(&mut transport.context());
         let (shared, client) = (self.shared.clone(), self.client.clone());
-        let is_out = transport.detach(move |context, detached| match detached.into_blocking(None) {
+        let is_out = transport.detach(move |context, detached| match blocking(&shared, detached) {
             Ok(stream) => shared.begin(context, Task::Stream(Accepted(Some(stream))), client),
             Err(error) => shared.end(context, error.into(), &client),
         });
         if !is_out {
-            let why = "a connection with filters cannot be given to a handler that blocks";
-            let error = io::Error::new(io::ErrorKind::Unsupported, why).into();
-            self.shared.tell(&mut transport.context(), &self.client, &error);
             transport.abort();
+        }
+    }
+
+    fn let_in(context: &mut Context<'_>, id: ConnectionId, is_in: bool) {
+        // It may have ended meanwhile, so that there is nobody to reach.
+        let _ = context.with_protocol(id, |incoming: &mut Incoming, transport| match is_in {
+            true => incoming.begin(transport),
+            false => transport.abort(),
+        });
+    }
+}
+
+impl Protocol for Incoming {
+    /// Before the next one is accepted: the gate may shut behind this one. Of those with filters more may have been accepted
+    /// before the first of them was ready.
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        match self.shared.admission.has_room() {
+            true => self.begin(transport),
+            false => {
+                transport.pause_reading();
+                self.shared.admission.wait(transport.id(), Incoming::let_in);
+            }
         }
     }
 
@@ -46,8 +64,18 @@ impl Protocol for Incoming {
     }
 
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
-        if !matches!(reason, CloseReason::Detached) {
+        if self.is_in && !matches!(reason, CloseReason::Detached) {
             self.shared.admission.end(&mut transport.context());
         }
     }
+}
+
+/// A stream for a handler: one without filters, if that is a child process.
+fn blocking(shared: &Handling, detached: Detached) -> io::Result<BlockingStream> {
+    if detached.has_filters() && !shared.takes_filters() {
+        detached.abort();
+        let why = "a connection with filters cannot be given to a child process";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    detached.into_blocking(None)
 }

@@ -70,7 +70,7 @@
 //! - Descriptors for it are held back from the start, two for each listening socket and six, so that it works though clients
 //!   hold all others. Where the process may have too few for that, a warning is logged.
 //! - One restart at a time: SIGUSR2 during one, or during a drain, is ignored.
-//! - Only listeners of [`Service::listen`] are handed on, no connections and no datagram sockets.
+//! - Only listeners of [`Service::listen`] and [`Service::listen_with`] are handed on, no connections and no datagram sockets.
 //! - The start of a process takes some milliseconds of the loop's time.
 
 mod handed_over;
@@ -88,7 +88,7 @@ use self::handed_over::HandedOver;
 use self::notify::Manager;
 use self::restart::{Handover, Program, Supervisor};
 use switchboard::signals::{Signal, add_signal_handler};
-use switchboard::{Address, Context, Endpoint, EventLoop, IntoProtocol, ListenerId};
+use switchboard::{Address, Context, Endpoint, EventLoop, IntoProtocol, Listen, ListenerId};
 
 /// A server as a service manager runs it; the module's page says what it does.
 #[must_use = "does nothing until it is run"]
@@ -155,6 +155,39 @@ impl Service {
         F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
         P: IntoProtocol,
     {
+        self.listen_with(context, endpoint, |listen| listen, factory)
+    }
+
+    /// Like [`listen`](Service::listen), with what else a listener can have: `set` is given what it listens on, and returns it
+    /// with [limits](Listen::limits), a [refusal](Listen::refusal) or a [filter](Listen::filter) such as TLS.
+    ///
+    /// ```no_run
+    /// # use switchboard::{Context, Endpoint, Limits, ListenerId, Protocol, Transport};
+    /// # use switchboard::service::Service;
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize { data.len() }
+    /// # }
+    /// # fn serve(service: &mut Service, context: &mut Context<'_>, endpoint: &Endpoint) -> std::io::Result<ListenerId> {
+    /// let limits = Limits::default().with_connections_max(100);
+    /// service.listen_with(context, endpoint, |listen| listen.limits(limits), |_, _| Some(Echo))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`listen`](Service::listen).
+    pub fn listen_with<F, P>(
+        &mut self,
+        context: &mut Context<'_>,
+        endpoint: &Endpoint,
+        set: impl FnOnce(Listen) -> Listen,
+        factory: F,
+    ) -> io::Result<ListenerId>
+    where
+        F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
+        P: IntoProtocol,
+    {
         let name = name_of(endpoint);
         let taken = match endpoint.systemd_name() {
             Some(name) => self.handed_over.take_all(name)?,
@@ -163,7 +196,7 @@ impl Service {
         let is_taken_over = taken.is_some() && endpoint.systemd_name().is_none();
         let listen = taken.unwrap_or_else(|| endpoint.clone().into());
         let listener = context
-            .listen(listen, factory)
+            .listen(set(listen), factory)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))?;
         if let (true, Some(mut listening)) = (is_taken_over, context.listener(listener)) {
             // It was not systemd that made it. Where its path is gone there is nothing to remove.

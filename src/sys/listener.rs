@@ -111,7 +111,10 @@ impl Listener {
         mode: Option<u32>,
         backlog: u32,
     ) -> io::Result<Listener> {
-        poller.registry()?;
+        if let Poller::Memory(poller) = poller {
+            // It has no file, so it has no mode.
+            return poller.listen_named(&address.clone().into(), backlog.max(1)).map(Listener::Memory);
+        }
         super::unix_listener::UnixListener::bind(address, mode, backlog).map(Listener::Unix)
     }
 

@@ -56,6 +56,16 @@ pub(crate) trait Poller {
         answer(Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set")));
     }
 
+    /// Listens on a Unix socket.
+    fn listen_named(&self, _name: &Address, _backlog: u32) -> io::Result<Boxed<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Connects to a Unix socket, by a new one of this name.
+    fn connect_named(&self, _own: Address, _name: &Address, _is_path: bool) -> io::Result<Boxed<dyn Stream>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// For sockets of the simulator, which only register with a poller of their own network.
     #[cfg(feature = "testing")]
     fn as_any(&self) -> Option<&dyn std::any::Any> {
@@ -72,11 +82,14 @@ pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     fn wake(&self) -> io::Result<()>;
 }
 
-/// As [`Detached`](crate::Detached) is, which holds one.
+/// As the sockets of the system are. A [`Detached`](crate::Detached), which holds one, is `Send`.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn deregister(&mut self) -> io::Result<()>;
+
+    /// Has a Unix stream tell of room, or not any more.
+    fn await_writable(&mut self, _awaits: bool) {}
 
     fn tell_again(&mut self);
 

@@ -31,6 +31,7 @@ mod unix_listener;
 mod unix_path;
 #[cfg(unix)]
 mod unix_stream;
+mod waits;
 
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received};
@@ -45,3 +46,4 @@ pub use readiness::Readiness;
 pub(crate) use stream::{SHORT_READ_EMPTIES_TCP, Stream};
 #[cfg(unix)]
 pub use unix_path::remove_stale_socket;
+pub(crate) use waits::Waits;

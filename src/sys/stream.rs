@@ -53,11 +53,30 @@ impl Stream {
         self.socket()?.set_nonblocking(false)
     }
 
-    /// How long each read and each write blocks at most; `None`: for ever.
-    pub(crate) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    /// How long each read, and each write, blocks at most; `None`: for ever.
+    pub(crate) fn set_timeouts(&self, [read, write]: [Option<Duration>; 2]) -> io::Result<()> {
         let socket = self.socket()?;
-        socket.set_read_timeout(timeout)?;
-        socket.set_write_timeout(timeout)
+        socket.set_read_timeout(read)?;
+        socket.set_write_timeout(write)
+    }
+
+    /// As it was set. What is in memory never blocks.
+    pub(crate) fn timeouts(&self) -> io::Result<[Option<Duration>; 2]> {
+        match self.is_in_memory() {
+            true => Ok([None; 2]),
+            false => Ok([self.socket()?.read_timeout()?, self.socket()?.write_timeout()?]),
+        }
+    }
+
+    /// Writes what the kernel takes at once, though the stream blocks.
+    pub(crate) fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_in_memory() {
+            return self.write(bytes);
+        }
+        self.socket()?.set_nonblocking(true)?;
+        let result = self.write(bytes);
+        self.set_blocking()?;
+        result
     }
 
     fn socket(&self) -> io::Result<SockRef<'_>> {
@@ -89,7 +108,11 @@ impl Stream {
     /// Connects to a Unix socket. On most systems that succeeds or fails at once; no event tells that it has succeeded.
     #[cfg(unix)]
     pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
-        poller.registry()?;
+        if let Poller::Memory(poller) = poller {
+            let is_path = address.as_path().is_some();
+            let (own, name) = (UnixAddress::Unnamed.into(), address.clone().into());
+            return poller.connect_named(own, &name, is_path).map(Stream::Memory);
+        }
         super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
     }
 
@@ -162,8 +185,12 @@ impl Stream {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.await_writable(poller, token, awaits),
+            Stream::Memory(stream) => {
+                stream.await_writable(awaits);
+                Ok(())
+            }
             _ => {
-                let _ = (poller, token, awaits);
+                let _ = (poller, token);
                 Ok(())
             }
         }

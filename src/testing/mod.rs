@@ -70,9 +70,12 @@
 //! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).
 //!
+//! Unix streams have no network between them, and no files: [`unix_peer`](Network::unix_peer) connects to one, and loops
+//! listen and connect as usual. Unix datagrams are not simulated.
+//!
 //! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns
 //! `None`, the loop's own `AsFd` panics and says why. It takes nothing that others have made: listening on a socket that
-//! listens already, `attach` and `register` fail with `Unsupported`, and so do Unix sockets. The guide's page on testing has
+//! listens already, `attach` and `register` fail with `Unsupported`, and so do Unix datagrams. The guide's page on testing has
 //! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
 //!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::HostId;
 use crate::sys::memory::{Datagram as _, Stream as _};
@@ -28,13 +28,10 @@ impl Peer {
         self.stream.peer_addr().is_ok()
     }
 
-    /// The address of this end.
-    ///
-    /// # Panics
-    ///
-    /// Never for a peer that is held; the network knows its socket as long.
+    /// The address of this end. A Unix stream has none: that is `0.0.0.0:0` here.
     pub fn local_addr(&self) -> SocketAddr {
-        self.stream.local_addr().ok().and_then(|address| address.as_inet()).expect("its socket is held")
+        let address = self.stream.local_addr().ok().and_then(|address| address.as_inet());
+        address.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
     }
 
     /// Sends, as its kernel takes it: now what finds room, and the rest when there is some again, with no further call. It

@@ -4,9 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::*;
+use crate::filter::{Filter, Flow};
 use crate::sys::script::Call;
-use crate::{Address, Context, DatagramProtocol, DatagramTransport, SourceAction};
+use crate::{Address, Connect, Context, DatagramProtocol, DatagramTransport, SourceAction};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 struct Explosive;
 
@@ -174,4 +177,63 @@ fn c3_a_protocol_that_is_set_at_the_loss_is_dropped_by_itself_and_nothing_else_w
     assert_eq!(log.take(), ["lost: aborted by us", "lost: aborted by us"]);
     assert_eq!(scene.event_loop.context().counters().panics, 1);
     assert_eq!(scene.event_loop.context().connection_ids().len(), 0);
+}
+
+/// A filter, or what a maker of filters has captured, that tells whether it was dropped within a call of the user's.
+struct Watched(Arc<[AtomicU32; 2]>);
+
+static IN_A_CALL: AtomicU32 = AtomicU32::new(0);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0[IN_A_CALL.load(Relaxed) as usize].fetch_add(1, Relaxed);
+    }
+}
+
+impl Filter for Watched {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        data.len()
+    }
+}
+
+#[test]
+fn c3_filters_and_what_makes_them_are_dropped_behind_the_call() {
+    let mut scene = Scene::new();
+    let (dropped, log) = (Arc::new([AtomicU32::new(0), AtomicU32::new(0)]), Log::default());
+    let taken = || [dropped[0].swap(0, Relaxed), dropped[1].swap(0, Relaxed)];
+    let in_a_call = |scene: &mut Scene, call: &mut dyn FnMut(&mut Context<'_>) -> bool| {
+        IN_A_CALL.store(1, Relaxed);
+        let is_done = call(&mut scene.event_loop.context());
+        IN_A_CALL.store(0, Relaxed);
+        scene.turn();
+        is_done
+    };
+    let mut connects = |context: &mut Context<'_>| {
+        let (watched, noted) = (Watched(dropped.clone()), dropped.clone());
+        let connect = Connect::to(SocketAddr::from(([127, 0, 0, 1], 7))).filter(move || {
+            let _ = &watched;
+            Watched(noted.clone())
+        });
+        context.connect(connect, protocol(&log, idle)).is_ok()
+    };
+    scene.world.connect_fails(io::ErrorKind::NetworkUnreachable.into());
+    assert!(!in_a_call(&mut scene, &mut connects));
+    assert_eq!(taken(), [2, 0], "the filter and its maker");
+    // One that is refused in the middle of a stream.
+    let (id, _peer) = scene.accept(&log, idle);
+    scene.tell(id, |transport| transport.shutdown_write());
+    assert!(!in_a_call(&mut scene, &mut |context| {
+        context.connection(id).unwrap().set_filter(Watched(dropped.clone()))
+    }));
+    assert_eq!(taken(), [1, 0]);
+    // A loop that ends refuses to connect.
+    scene.event_loop.context().shutdown(SECOND);
+    assert!(!in_a_call(&mut scene, &mut connects));
+    assert_eq!(taken(), [1, 0], "no filter was made");
 }

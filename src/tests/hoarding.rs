@@ -1,6 +1,7 @@
 //! Rule W4: at the cap of the whole loop, those end that hoard, and not those that are written to next.
 
 use super::*;
+use crate::filter::{Filter, Flow};
 use crate::sys::script::Call;
 
 const HOARDED: &str = "lost: too much output queued in the whole loop";
@@ -115,6 +116,45 @@ fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_r
     assert!(!has_ended(&download));
     assert_eq!(stuck.each_ref().map(has_ended).iter().filter(|ended| **ended).count(), 1);
     assert_eq!(download.1.take_sent().len(), 6000, "it was sent to before it was judged");
+}
+
+/// Changes a bit of each byte.
+struct Masked;
+
+impl Filter for Masked {
+    fn receive(&mut self, data: &mut [u8], _: &mut Flow<'_>) -> usize {
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(&data.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>());
+        data.len()
+    }
+}
+
+#[test]
+fn w4_a_download_through_a_filter_is_tried_before_it_is_judged_too() {
+    let mut scene = capped(400_000);
+    let log = Log::default();
+    let (id, peer) = scene.accept(&log, idle);
+    peer.set_room(1000);
+    scene.tell(id, |transport| {
+        assert!(transport.set_filter(Masked));
+        transport.write(&[b'x'; 250_000]);
+    });
+    let download = (id, peer, log);
+    let stuck = [(); 2].map(|()| hoarder(&mut scene, 0, 100_000));
+    scene.pass(2 * SECOND);
+    download.1.set_room(150_000);
+    assert!(is_served(&mut scene));
+    assert!(!has_ended(&download));
+    assert_eq!(stuck.each_ref().map(has_ended).iter().filter(|ended| **ended).count(), 1);
+    let sent = download.1.take_sent();
+    assert_eq!(sent.len(), 151_000, "more than stood filtered");
+    assert!(sent.iter().all(|byte| *byte == b'y'), "all of it went through the filter");
+    // What is left goes on as before.
+    scene.make_room(&download.1, usize::MAX);
+    assert_eq!(download.1.take_sent().len(), 99_000);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
 };
 
-use crate::support::{PATIENCE, any_port, event_loop, pattern, turn_until};
+use crate::support::{PATIENCE, any_port, event_loop, pattern, turn_until, uninterrupted};
 
 /// Datagrams, and where they came from.
 type Received = Rc<RefCell<Vec<(Vec<u8>, Address)>>>;
@@ -108,7 +108,7 @@ fn u1_datagrams_are_echoed_the_empty_and_the_longest_too() {
         let count = log.datagrams.borrow().len();
         turn_until(&mut event_loop, |_| log.datagrams.borrow().len() > count);
         let mut back = vec![0; 65_536];
-        let (length, from) = client.recv_from(&mut back).unwrap();
+        let (length, from) = uninterrupted(|| client.recv_from(&mut back)).unwrap();
         assert!(&back[..length] == data && from == to);
     }
     assert_eq!(log.datagrams.borrow()[0].1, client.local_addr().unwrap());
@@ -129,7 +129,7 @@ fn u1_one_byte_too_many_is_an_error_and_the_socket_lives() {
         transport.send_to(&pattern(65_507), &to);
     }
     let mut back = vec![0; 65_536];
-    assert_eq!(client.recv(&mut back).unwrap(), 65_507);
+    assert_eq!(uninterrupted(|| client.recv(&mut back)).unwrap(), 65_507);
     turn_until(&mut event_loop, |_| !log.lines.borrow().is_empty());
     assert!(log.lines.borrow()[0].starts_with("send "), "{:?}", log.lines);
 }
@@ -167,7 +167,7 @@ fn u1_a_refusal_comes_as_an_error_costs_one_turn_and_the_socket_lives() {
     here.set_read_timeout(Some(PATIENCE)).unwrap();
     event_loop.context().datagram(id).unwrap().send(b"hello");
     let mut back = [0; 100];
-    let (count, from) = here.recv_from(&mut back).unwrap();
+    let (count, from) = uninterrupted(|| here.recv_from(&mut back)).unwrap();
     assert_eq!(&back[..count], b"hello");
     here.send_to(b"answer", from).unwrap();
     client().send_to(b"of a stranger", from).unwrap();
@@ -186,7 +186,7 @@ fn u1_an_answered_datagram_costs_no_wake_up_when_it_has_left() {
     for _ in 0..10 {
         client.send_to(b"message", to).unwrap();
         event_loop.turn(Some(PATIENCE)).unwrap();
-        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
+        assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 7);
         let start = Instant::now();
         event_loop.turn(Some(Duration::from_millis(5))).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(5), "woken without a reason");
@@ -299,7 +299,7 @@ fn u1_ipv4_peers_of_a_dual_stack_socket_are_given_and_answered_as_ipv4() {
     client.send_to(b"hello", (Ipv4Addr::LOCALHOST, port)).unwrap();
     turn_until(&mut event_loop, |_| !log.texts().is_empty());
     assert_eq!(log.datagrams.borrow()[0].1, client.local_addr().unwrap());
-    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 5);
 }
 
 #[test]
@@ -317,15 +317,15 @@ fn u1_a_mapped_address_is_bound_as_ipv6_and_its_peers_are_given_as_ipv4() {
     client.send_to(b"hello", to).unwrap();
     turn_until(&mut event_loop, |_| !log.texts().is_empty());
     assert_eq!(log.datagrams.borrow()[0].1, client.local_addr().unwrap());
-    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 5);
     // A socket of IPv4 sends to one that is mapped, and connects to it.
     let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), client.local_addr().unwrap().port());
     let (id, _) = bind(&mut event_loop, recorder(&log));
     event_loop.context().datagram(id).unwrap().send_to(b"mapped", &mapped.into());
-    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 6);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 6);
     let id = event_loop.context().connect_datagram(mapped, recorder(&log)).unwrap();
     event_loop.context().datagram(id).unwrap().send(b"connected");
-    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 9);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 9);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn u1_ipv6_serves_ipv6_alone() {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to(b"hello", (Ipv6Addr::LOCALHOST, port)).unwrap();
     turn_until(&mut event_loop, |_| !log.texts().is_empty());
-    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 5);
     let to = Address::from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     event_loop.context().datagram(id).unwrap().send_to(b"of the other kind", &to);
     turn_until(&mut event_loop, |_| !log.lines.borrow().is_empty());

@@ -19,6 +19,8 @@ mod embedding;
 #[cfg(feature = "testing")]
 mod exchanging;
 mod feeding;
+#[cfg(feature = "server")]
+mod filtered;
 mod from_python;
 #[cfg(feature = "workers")]
 mod grouping;
@@ -66,6 +68,8 @@ mod simulated_connecting;
 mod simulated_names;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
+#[cfg(all(unix, feature = "testing"))]
+mod simulated_unix;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;

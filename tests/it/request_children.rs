@@ -10,7 +10,7 @@ use switchboard::server::{Requests, Serving, SocketServer};
 use switchboard::{EventLoop, Listen, UnixAddress};
 
 use crate::request_handlers::{Errors, ask, tcp};
-use crate::support::{PATIENCE, any_port, connect, event_loop, read_all, serve_while, turn_until};
+use crate::support::{PATIENCE, any_port, connect, event_loop, read_all, serve_while, turn_until, uninterrupted};
 
 /// A script in `sh` for each request, at most `count` at a time.
 fn script(count: usize, script: &'static str) -> Requests {
@@ -34,7 +34,7 @@ fn ask_udp(address: SocketAddr, data: &[u8]) -> Vec<u8> {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to(data, address).unwrap();
     let mut answer = vec![0; 65_536];
-    let count = client.recv(&mut answer).unwrap();
+    let count = uninterrupted(|| client.recv(&mut answer)).unwrap();
     answer.truncate(count);
     answer
 }
@@ -106,7 +106,7 @@ fn x5_children_that_end_by_a_signal_of_their_own_reset_their_client_and_answer_n
     client.send_to(b"?", address).unwrap();
     turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
     client.set_nonblocking(true).unwrap();
-    assert_eq!(client.recv(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
 
 #[test]

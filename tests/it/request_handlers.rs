@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use switchboard::filter::{Filter, Flow};
 use switchboard::server::{Request, RequestError, RequestHandler, Requests, Serving, SocketServer};
-use switchboard::{Address, AnyId, Context, EventLoop, Limits, Listen, LoopLimits};
+use switchboard::{Address, AnyId, Context, EventLoop, Limits, LoopLimits};
 
-use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until};
+use crate::support::{
+    Echo, PATIENCE, any_port, connect, event_loop, join, read_all, serve_while, turn_until, uninterrupted,
+};
 
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
@@ -253,35 +254,6 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
     }
 }
 
-/// Passes all on as it is.
-struct Through;
-
-impl Filter for Through {
-    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
-        flow.up().push(data);
-        data.len()
-    }
-
-    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        flow.down().push(data);
-        data.len()
-    }
-}
-
-#[test]
-fn handlers_are_given_no_connection_that_has_filters_and_the_owner_is_told() {
-    let errors = Errors::default();
-    let requests = Requests::threads(count(1), || capitals).on_error(errors.hook());
-    let mut event_loop = event_loop();
-    let at = Listen::at(any_port()).filter(|_| Some(Through));
-    let serving = requests.listen(&mut event_loop.context(), at).unwrap();
-    let mut client = connect(serving.local_addr().as_inet().unwrap());
-    turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
-    assert_eq!(errors.take(), ["a connection with filters cannot be given to a handler that blocks"]);
-    turn_until(&mut event_loop, |_| serving.in_progress() == 0);
-    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-}
-
 /// One wait for the client may be bounded by itself: the handler goes on, and can say so.
 #[test]
 fn handlers_may_bound_each_wait_and_still_answer() {
@@ -470,7 +442,7 @@ fn handlers_answer_datagrams_and_what_comes_while_all_are_busy_waits_in_the_syst
             let mut answers: Vec<_> = (0..20)
                 .map(|_| {
                     let mut answer = [0; 100];
-                    let (count, from) = client.recv_from(&mut answer).unwrap();
+                    let (count, from) = uninterrupted(|| client.recv_from(&mut answer)).unwrap();
                     assert_eq!(from, address);
                     String::from_utf8(answer[..count].to_vec()).unwrap()
                 })
@@ -498,7 +470,7 @@ fn handlers_answer_an_empty_datagram_by_an_empty_one_and_others_only_if_they_wri
             ["", "silence", "x"].iter().for_each(|data| assert!(client.send_to(data.as_bytes(), address).is_ok()));
             for answer in ["", "x"] {
                 let mut heard = [0; 100];
-                let count = client.recv(&mut heard).unwrap();
+                let count = uninterrupted(|| client.recv(&mut heard)).unwrap();
                 assert_eq!(&heard[..count], answer.as_bytes());
             }
         });
@@ -526,7 +498,7 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
                 client.send_to(data.as_bytes(), address).unwrap();
             }
             let mut answer = [0; 100];
-            let count = client.recv(&mut answer).unwrap();
+            let count = uninterrupted(|| client.recv(&mut answer)).unwrap();
             answer[..count].to_vec()
         });
         assert_eq!(heard, b"HEARD");

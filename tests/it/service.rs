@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use switchboard::filter::{Filter, Flow};
 use switchboard::service::Service;
 use switchboard::signals::Signal;
-use switchboard::{Endpoint, EventLoop, Protocol, Transport};
+use switchboard::{Endpoint, EventLoop, Listen, Protocol, Transport};
 
 use crate::process::{Process, send, wait_until};
-use crate::support::{PATIENCE, any_port, connect};
+use crate::support::{PATIENCE, any_port, connect, uninterrupted};
 
 const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
 
@@ -107,6 +108,46 @@ fn the_child_of_services() {
     std::process::exit(0);
 }
 
+/// Changes one bit of every byte.
+struct Masked;
+
+const MASK: u8 = 0x80;
+
+impl Filter for Masked {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        data.iter_mut().for_each(|byte| *byte ^= MASK);
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        let masked: Vec<u8> = data.iter().map(|byte| byte ^ MASK).collect();
+        flow.down().push(&masked);
+        data.len()
+    }
+}
+
+/// The same, at a client.
+impl Read for Unmasked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        buffer[..count].iter_mut().for_each(|byte| *byte ^= MASK);
+        Ok(count)
+    }
+}
+
+struct Unmasked(TcpStream);
+
+impl Write for Unmasked {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(&data.iter().map(|byte| byte ^ MASK).collect::<Vec<u8>>())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn serve(takes_over: bool) -> io::Result<()> {
     if let Ok(descriptors) = std::env::var(DESCRIPTORS) {
         let (_, maximum) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -122,7 +163,14 @@ fn serve(takes_over: bool) -> io::Result<()> {
     let mut addresses = Vec::new();
     for endpoint in std::env::var(ENDPOINTS).unwrap().lines() {
         let endpoint: Endpoint = endpoint.parse().unwrap();
-        let listener = service.listen(&mut event_loop.context(), &endpoint, |_, _| Some(Tells))?;
+        let mut context = event_loop.context();
+        let listener = match std::env::var_os(CHILD).is_some_and(|scene| scene == "serves masked") {
+            true => {
+                let masked = |listen: Listen| listen.filter(|_| Some(Masked));
+                service.listen_with(&mut context, &endpoint, masked, |_, _| Some(Tells))?
+            }
+            false => service.listen(&mut context, &endpoint, |_, _| Some(Tells))?,
+        };
         addresses.extend(event_loop.context().listener(listener).unwrap().local_addrs()?);
     }
     service.start(&mut event_loop.context())?;
@@ -224,7 +272,7 @@ fn service_restart_that_fails_changes_nothing() {
 
 fn hear(notified: &UnixDatagram) -> String {
     let mut message = [0; 4096];
-    let count = notified.recv(&mut message).unwrap();
+    let count = uninterrupted(|| notified.recv(&mut message)).unwrap();
     String::from_utf8(message[..count].to_vec()).unwrap()
 }
 
@@ -245,7 +293,7 @@ fn service_watchdog_is_told_by_the_loop_itself() {
     connect(address).write_all(b"stuck\n").unwrap();
     // What it has told before it was stuck may still be there; then nothing comes.
     notified.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let silent = wait_until(|| notified.recv(&mut [0; 100]).err());
+    let silent = wait_until(|| uninterrupted(|| notified.recv(&mut [0; 100])).err());
     assert_eq!(silent.kind(), ErrorKind::WouldBlock);
 }
 
@@ -389,6 +437,23 @@ fn service_listens_on_all_sockets_of_a_name_and_a_restart_hands_on_all_of_them()
     assert_eq!(process.end().code(), Some(0));
     let successors = addresses.map(|address| which(&mut connect(address)));
     assert_eq!(successors, [successors[0]; 3]);
+    assert_ne!(successors[0], process.child.id());
+    send(successors[0], Signal::TERM);
+}
+
+#[test]
+fn service_has_filters_at_sockets_that_were_handed_over_and_behind_a_restart() {
+    let web = TcpListener::bind(any_port()).unwrap();
+    let address = web.local_addr().unwrap();
+    let mut process = start("serves masked", &["systemd:web", "tcp:127.0.0.1:0"], vec![("web", web.into())], |_| {});
+    process.line();
+    let addresses = [(); 2].map(|()| process.address());
+    assert_eq!(addresses[0], address);
+    assert_eq!(addresses.map(|address| which(&mut Unmasked(connect(address)))), [process.child.id(); 2]);
+    process.send(Signal::USR2);
+    assert_eq!(process.end().code(), Some(0));
+    let successors = addresses.map(|address| which(&mut Unmasked(connect(address))));
+    assert_eq!(successors[0], successors[1]);
     assert_ne!(successors[0], process.child.id());
     send(successors[0], Signal::TERM);
 }

@@ -1,7 +1,7 @@
 //! What the tests share.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
@@ -48,6 +48,17 @@ pub(crate) fn serve_while<T: Send + 'static>(
 /// What a finished thread answered; its panic becomes the test's.
 pub(crate) fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Calls again what a signal has interrupted: after one, or after the process was stopped, the kernel does not resume a receive
+/// that has a timeout (signal(7)).
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Connects, with bounds on how long reads and writes may take.

@@ -72,9 +72,15 @@ fn kit_what_a_simulated_loop_has_not_fails_as_unsupported() {
     use mio::Interest;
     use switchboard::signals::shutdown_on_signals;
     use switchboard::testing::{Faults, Network};
-    use switchboard::{Address, Listen, SourceAction, UnixAddress};
+    use switchboard::{Address, DatagramProtocol, DatagramTransport, Listen, SourceAction, UnixAddress};
 
     use crate::support::Echo;
+
+    struct Deaf;
+
+    impl DatagramProtocol for Deaf {
+        fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
+    }
 
     fn unsupported<T: std::fmt::Debug>(outcome: io::Result<T>) {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -86,8 +92,7 @@ fn kit_what_a_simulated_loop_has_not_fails_as_unsupported() {
     let path = std::env::temp_dir().join(format!("switchboard.none.{}", std::process::id()));
     let unix = Address::from(UnixAddress::Path(path.clone()));
     let mut context = network.context(host);
-    unsupported(context.listen(unix.clone(), |_, _| Some(Echo)));
-    unsupported(context.connect(unix, Echo));
+    unsupported(context.bind_datagram(unix, Deaf));
     unsupported(context.listen(Listen::from(address).reuse_port(true), |_, _| Some(Echo)));
     unsupported(shutdown_on_signals(&mut context, Duration::ZERO));
     let (_, receiver) = mio::unix::pipe::new().unwrap();

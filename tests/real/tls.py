@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """TLS with others: the echo server of companions/tls with OpenSSL's s_client, Python's ssl and gnutls-cli, and its client with
 OpenSSL's s_server and Python's ssl.  Both versions, resumption, names, ends that are said and ends that are not.
+
+    python3 tests/real/tls.py          that
+    python3 tests/real/tls.py --long   what takes some minutes: thousands of handshakes that never finish, testssl.sh, a browser
 """
 
 import contextlib
@@ -11,15 +14,18 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import harness
+import tls_attacks
 from certificates import make_certificate, make_ec_certificate, server_context
 from harness import WAIT_S, Checks, Server, connect, name_of, receive, require
 
 LIMIT_S = 150
+LONG_LIMIT_S = 900
 PROGRAM = ("tls_echo", "cargo build --package switchboard-tls --examples")
 LARGE = bytes(range(256)) * 4096
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -343,7 +349,28 @@ def check_clients(checks, server, ca, how):
     checks.run(f"openssl s_client asks for a renegotiation, {how}", openssl_does_not_renegotiate, server, ca)
 
 
+def python_is_served(server, ca):
+    """In short, and whatever number its descriptor has."""
+    with python_client(server, ca, "1.3") as client:
+        client.sendall(b"hello")
+        require(receive(client, 5) == b"hello", "no echo")
+        client.unwrap()
+
+
+def check_at_length():
+    checks = Checks(LONG_LIMIT_S)
+    with tempfile.TemporaryDirectory(prefix="tls-") as folder:
+        ec = make_certificate(folder, ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        tls_attacks.check(
+            checks, lambda: Server([program(), "127.0.0.1:0", "--cert", ec["cert"], "--key", ec["key"]]), ec["cert"], folder,
+            context_for(ec["cert"], "1.3"), lambda server: python_is_served(server, ec["cert"]))
+    checks.finish()
+
+
 def main():
+    if sys.argv[1:] == ["--long"]:
+        check_at_length()
+        return
     checks = Checks(LIMIT_S)
     with tempfile.TemporaryDirectory(prefix="tls-") as folder:
         own = os.path.join(folder, "own.pem")

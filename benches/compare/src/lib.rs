@@ -1,5 +1,8 @@
 //! What the peers that are written in Rust share: their arguments, a listening socket, and bytes that wait to be sent.
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -54,6 +54,8 @@ pub(crate) struct Records {
 /// What a step has come to.
 enum Step<'c, Data> {
     More,
+    /// The same, records of data having been put up.
+    Delivered,
     /// Nothing more can be done before something comes.
     Blocked,
     /// The same, and something can be written.
@@ -74,8 +76,13 @@ impl Records {
             let (discarded, step) = self.step(connection, &mut data[taken..], flow);
             taken += discarded;
             match step {
-                Step::More if flow.up_room() > 0 => {}
-                Step::More => {
+                Step::Delivered if taken == data.len() => {
+                    // rustls has nothing else to say then: it processes no record before the last one was taken.
+                    self.needed = 0;
+                    return taken;
+                }
+                Step::More | Step::Delivered if flow.up_room() > 0 => {}
+                Step::More | Step::Delivered => {
                     // A record was delivered, which is never one in the middle of a message.
                     self.needed = 0;
                     return taken;
@@ -118,7 +125,7 @@ impl Records {
         let mut stands_for_needed = vec![0; self.needed];
         loop {
             match self.step(connection, &mut stands_for_needed, flow).1 {
-                Step::More => {}
+                Step::More | Step::Delivered => {}
                 Step::Blocked => return,
                 Step::Writable(mut traffic) => {
                     if let Err(error) = code(&mut traffic, flow.down()) {
@@ -142,7 +149,7 @@ impl Records {
         let step = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 self.set_ready(flow);
-                let mut step = Step::More;
+                let mut step = Step::Delivered;
                 while let Some(record) = traffic.next_record() {
                     match record {
                         Ok(record) => {

@@ -19,6 +19,7 @@ pub(crate) enum Errno {
     NoBuffers,
     NoMemory,
     NotConnected,
+    NotFound,
     Permission,
     Protocol,
     TimedOut,
@@ -49,6 +50,7 @@ fn number(errno: Errno) -> i32 {
         Errno::NoBuffers => libc::ENOBUFS,
         Errno::NoMemory => libc::ENOMEM,
         Errno::NotConnected => libc::ENOTCONN,
+        Errno::NotFound => libc::ENOENT,
         Errno::Permission => libc::EPERM,
         Errno::Protocol => libc::EPROTO,
         Errno::TimedOut => libc::ETIMEDOUT,
@@ -60,6 +62,7 @@ fn number(errno: Errno) -> i32 {
 #[cfg(not(unix))]
 fn number(errno: Errno) -> i32 {
     match errno {
+        Errno::NotFound => 2,
         Errno::Interrupted => 10004,
         Errno::Permission => 10013,
         Errno::FilesPerProcess | Errno::FilesPerSystem => 10024,

@@ -50,6 +50,16 @@ impl Poller {
         Ok(Stream { world: self.world.clone(), id })
     }
 
+    pub(crate) fn listen_named(&self, name: &Address, backlog: u32) -> io::Result<Listener> {
+        let id = lock(&self.world).listen_named(self.host, name.clone(), backlog)?;
+        Ok(Listener { world: self.world.clone(), id })
+    }
+
+    pub(crate) fn connect_named(&self, own: Address, name: &Address, is_path: bool) -> io::Result<Stream> {
+        let id = lock(&self.world).connect_named(self.host, (own, name.clone()), is_path)?;
+        Ok(Stream { world: self.world.clone(), id })
+    }
+
     pub(crate) fn bind_datagram(&self, address: SocketAddr) -> io::Result<Datagram> {
         let id = lock(&self.world).bind_datagram(self.host, address)?;
         Ok(Datagram { world: self.world.clone(), id })
@@ -87,6 +97,14 @@ impl memory::Poller for Poller {
 
     fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Box<dyn memory::Stream>> {
         Ok(Box::new(Poller::connect(self, address, local)?))
+    }
+
+    fn listen_named(&self, name: &Address, backlog: u32) -> io::Result<Box<dyn memory::Listener>> {
+        Ok(Box::new(Poller::listen_named(self, name, backlog)?))
+    }
+
+    fn connect_named(&self, own: Address, name: &Address, is_path: bool) -> io::Result<Box<dyn memory::Stream>> {
+        Ok(Box::new(Poller::connect_named(self, own, name, is_path)?))
     }
 
     fn bind_datagram(&self, address: SocketAddr) -> io::Result<Box<dyn memory::Datagram>> {
@@ -148,7 +166,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let (id, peer) = lock(&self.world).accept(self.id)?;
-        Ok((Stream { world: self.world.clone(), id }, Address::of_socket(peer)))
+        Ok((Stream { world: self.world.clone(), id }, peer))
     }
 }
 
@@ -165,7 +183,7 @@ impl memory::Listener for Listener {
     fn local_addr(&self) -> io::Result<Address> {
         let mut world = lock(&self.world);
         let listener = world.listener(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Address::of_socket(listener.local))
+        Ok(listener.name.clone().unwrap_or(Address::of_socket(listener.local)))
     }
 }
 
@@ -206,6 +224,10 @@ impl memory::Stream for Stream {
         Ok(())
     }
 
+    fn await_writable(&mut self, awaits: bool) {
+        lock(&self.world).await_room(self.id, awaits);
+    }
+
     fn tell_again(&mut self) {
         lock(&self.world).wake(self.id);
     }
@@ -239,11 +261,11 @@ impl memory::Stream for Stream {
     }
 
     fn local_addr(&self) -> io::Result<Address> {
-        lock(&self.world).local_addr(self.id).map(Address::of_socket)
+        lock(&self.world).own_address(self.id)
     }
 
     fn peer_addr(&self) -> io::Result<Address> {
-        lock(&self.world).peer_addr(self.id).map(Address::of_socket)
+        lock(&self.world).address_of_peer(self.id)
     }
 }
 

@@ -105,6 +105,10 @@ impl World {
         not_before: Duration,
         packet: Packet,
     ) -> Duration {
+        if self.is_named(sender) {
+            self.hand_over(packet);
+            return self.now;
+        }
         let sending = Sending { sender, from, to, packet, attempt: 0, waited: Duration::ZERO, first: None };
         if sending.packet.keeps_order() {
             if let Some(line) = self.links.lines.get_mut(&sender) {
@@ -162,7 +166,7 @@ impl World {
         }
     }
 
-    fn arrive_at(&mut self, at: Duration, packet: Packet) -> Duration {
+    pub(super) fn arrive_at(&mut self, at: Duration, packet: Packet) -> Duration {
         let key = (at, self.sequence());
         self.due.insert(key, Due::Arrives(packet));
         at

@@ -7,10 +7,13 @@ use std::net::SocketAddr;
 use super::tcp::Phase;
 use super::world::{HostIndex, Kind, Port, SocketId, World, address_of};
 use super::{Call, Errno};
+use crate::Address;
 use crate::sys::Readiness;
 
 pub(super) struct ListenerSocket {
     pub(super) local: SocketAddr,
+    /// What a Unix socket has in its place.
+    pub(super) name: Option<Address>,
     pub(super) backlog: usize,
     /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<SocketId>,
@@ -21,6 +24,11 @@ pub(super) struct ListenerSocket {
 }
 
 impl ListenerSocket {
+    pub(super) fn new(local: SocketAddr, name: Option<Address>, backlog: u32) -> ListenerSocket {
+        let (queue, failures) = (VecDeque::new(), VecDeque::new());
+        ListenerSocket { local, name, backlog: backlog as usize, queue, embryos: 0, failures }
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
         match self.queue.is_empty() && self.failures.is_empty() {
             true => Readiness::default(),
@@ -52,16 +60,7 @@ impl World {
     pub(super) fn listen(&mut self, host: HostIndex, address: SocketAddr, backlog: u32) -> io::Result<SocketId> {
         self.check_opening(host, Call::Listen)?;
         let local = self.bind(true, host, address)?;
-        let id = self.insert(
-            host,
-            Kind::Listener(ListenerSocket {
-                local,
-                backlog: backlog as usize,
-                queue: VecDeque::new(),
-                embryos: 0,
-                failures: VecDeque::new(),
-            }),
-        );
+        let id = self.insert(host, Kind::Listener(ListenerSocket::new(local, None, backlog)));
         self.bound.insert(port_of(true, host, local), id);
         self.note(format_args!("s{id} of host {host} listens on {local}"));
         Ok(id)
@@ -82,7 +81,7 @@ impl World {
         }
     }
 
-    pub(super) fn accept(&mut self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
+    pub(super) fn accept(&mut self, id: SocketId) -> io::Result<(SocketId, Address)> {
         self.begin_call();
         if let Some(host) = self.sockets.get(&id).map(|socket| socket.host) {
             self.check_opening(host, Call::Accept)?;
@@ -104,7 +103,10 @@ impl World {
             return Err(errno.into());
         }
         let Some(accepted) = listener.queue.pop_front() else { return Err(Errno::WouldBlock.into()) };
-        let remote = self.tcp(accepted).map(|tcp| tcp.remote);
+        let remote = self.tcp(accepted).map(|tcp| match &tcp.names {
+            Some(names) => names.peer.clone(),
+            None => Address::of_socket(tcp.remote),
+        });
         self.progress += 1;
         self.note(format_args!("s{id} accepts s{accepted}"));
         remote.map(|remote| (accepted, remote)).ok_or_else(|| Errno::ConnectionAborted.into())
@@ -113,18 +115,25 @@ impl World {
     /// Closes a listener; who waits at it is reset.
     pub(super) fn close_listener(&mut self, id: SocketId) {
         let Some(listener) = self.listener(id) else { return };
-        let local = listener.local;
+        let (local, name) = (listener.local, listener.name.take());
         let mut waiting: Vec<_> = listener.queue.drain(..).collect();
         waiting.extend(self.sockets.iter().filter_map(|(&embryo, socket)| match &socket.kind {
             Kind::Tcp(tcp) if tcp.phase == Phase::Embryo(id) => Some(embryo),
             _ => None,
         }));
         if let Some(socket) = self.sockets.remove(&id) {
-            self.bound.remove(&port_of(true, socket.host, local));
+            match name {
+                Some(name) => self.named.remove(&(socket.host, name.to_string())),
+                None => self.bound.remove(&port_of(true, socket.host, local)),
+            };
         }
         self.note(format_args!("s{id} is closed"));
         for id in waiting {
-            self.reset(id);
+            if self.is_named(id) {
+                self.close_named(id, true);
+            } else {
+                self.reset(id);
+            }
         }
         self.settle();
     }

@@ -12,6 +12,7 @@ mod faults;
 mod handles;
 mod links;
 mod listener;
+mod named;
 mod names;
 mod packet;
 mod process;

@@ -308,7 +308,7 @@ impl World {
     // The stream.
 
     fn deliver_data(&mut self, to: SocketId, from: SocketId, bytes: Vec<u8>, urgent: bool) {
-        let stalls = self.random.hits(self.faults.stalls_permille);
+        let stalls = self.random.hits(self.faults.stalls_permille) && !self.is_named(to);
         let Some(tcp) = self.tcp(to) else { return self.reset_unknown(from) };
         tcp.in_flight = tcp.in_flight.saturating_sub(bytes.len());
         if tcp.orphan {
@@ -335,12 +335,16 @@ impl World {
             self.set_stalled(to, true);
             self.set_alarm(time, Alarm::EndStall(to));
         }
-        self.send_back(to, Packet::Ack { to: from, count });
+        // Of a Unix stream it lies in its sender's memory until it is read.
+        if !self.is_named(to) {
+            self.send_back(to, Packet::Ack { to: from, count });
+        }
     }
 
     fn deliver_ack(&mut self, to: SocketId, count: usize) {
         let Some(tcp) = self.tcp(to) else { return };
-        if tcp.acknowledged(count) {
+        let is_awaited = tcp.names.is_none() || tcp.awaits_writable;
+        if tcp.acknowledged(count) && (is_awaited || !self.is_registered(to)) {
             self.wake(to);
         }
         self.has_room(to);

@@ -166,6 +166,7 @@ impl World {
         self.drop_held(id);
         self.sockets.remove(&id);
         self.bound.retain(|_, bound| *bound != id);
+        self.named.retain(|_, named| *named != id);
     }
 
     /// Lets a packet arrive at its host, unless that is dark. What its sender sends again waits there then.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::by_hand::Queue;
 use super::listener::port_of;
+use super::named::Names;
 use super::packet::Packet;
 use super::world::{HostIndex, Kind, SocketId, World, address_of};
 use super::{Call, Errno};
@@ -28,6 +29,10 @@ pub(super) enum Phase {
 pub(super) struct Tcp {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    /// What a Unix stream has in their place.
+    pub(super) names: Option<Box<Names>>,
+    /// Whether the loop of a Unix stream wants to be told of room: of TCP it always is.
+    pub(super) awaits_writable: bool,
     pub(super) remote_host: Option<HostIndex>,
     pub(super) peer: Option<SocketId>,
     pub(super) phase: Phase,
@@ -75,6 +80,8 @@ impl Tcp {
         Tcp {
             local,
             remote,
+            names: None,
+            awaits_writable: false,
             remote_host,
             peer: None,
             phase: Phase::Connecting,
@@ -121,7 +128,9 @@ impl Tcp {
             if self.urgent.is_some() {
                 readiness = readiness.and(Readiness::PRIORITY).and(Readiness::READABLE);
             }
-            if self.write_shut || closed || self.has_space() {
+            if self.names.is_some() && !self.awaits_writable {
+                // Nobody asks.
+            } else if self.write_shut || closed || self.has_space() {
                 readiness = readiness.and(Readiness::WRITABLE);
             } else {
                 self.no_space = true;
@@ -156,7 +165,11 @@ impl Tcp {
 
     /// Whether it counts as writable: not with the first byte that is free, but with a third of the buffer.
     fn has_space(&self) -> bool {
-        self.free() > 0 && self.free() >= self.used() / 2
+        match self.names {
+            // Of a Unix stream it is three quarters.
+            Some(_) => self.free() > 0 && 4 * self.used() <= self.sent_max,
+            None => self.free() > 0 && self.free() >= self.used() / 2,
+        }
     }
 
     /// Whether what is written may still be sent.
@@ -175,7 +188,8 @@ impl Tcp {
     }
 
     fn window(&self) -> usize {
-        match (self.orphan || self.phase == Phase::Closed, self.stalled) {
+        let is_boundless = self.orphan || self.phase == Phase::Closed || self.names.is_some();
+        match (is_boundless, self.stalled) {
             (true, _) => usize::MAX,
             (_, true) => 0,
             _ => self.received_max.saturating_sub(self.received.len() + self.in_flight),
@@ -193,6 +207,17 @@ impl Tcp {
     pub(super) fn acknowledged(&mut self, count: usize) -> bool {
         self.unacknowledged = self.unacknowledged.saturating_sub(count);
         self.phase == Phase::Open && self.has_space() && std::mem::take(&mut self.no_space)
+    }
+
+    /// The peer of this Unix stream has closed. An error is told before the end, once.
+    pub(super) fn is_hung_up(&mut self, error: Option<Errno>) {
+        self.error = self.error.or(error);
+        self.fin_received = false;
+        self.phase = Phase::Closed;
+        self.write_shut = true;
+        self.queue.clear();
+        self.unsent.clear();
+        self.unacknowledged = 0;
     }
 
     pub(super) fn fail(&mut self, error: Errno) {
@@ -297,7 +322,10 @@ impl World {
             // If it is played by hand it may be read on, though nothing else happens.
             self.wake(id);
         }
-        self.open_window(id);
+        match self.tcp(id).and_then(|tcp| tcp.peer) {
+            Some(peer) if self.is_named(id) => self.hand_over(Packet::Ack { to: peer, count }),
+            _ => self.open_window(id),
+        }
         self.settle();
         Ok(count)
     }
@@ -337,7 +365,9 @@ impl World {
             return Err(Errno::WouldBlock.into());
         }
         if tcp.write_shut || tcp.error.is_some() {
-            let error = tcp.error.take().unwrap_or(Errno::BrokenPipe);
+            // Of a Unix stream a write does not take the error: that is for a read.
+            let error = if tcp.names.is_some() { None } else { tcp.error.take() };
+            let error = error.unwrap_or(Errno::BrokenPipe);
             self.progress += 1;
             self.note(format_args!("s{id} writes: {error:?}"));
             return Err(error.into());
@@ -405,7 +435,7 @@ impl World {
     }
 
     fn send_segment(&mut self, id: SocketId, peer: SocketId, count: usize) {
-        if self.random.hits(self.faults.resets_permille) {
+        if self.random.hits(self.faults.resets_permille) && !self.is_named(id) {
             self.note(format_args!("something between s{id} and s{peer} resets both"));
             self.send_in_order(id, Packet::Reset { to: peer });
             self.send_in_order(peer, Packet::Reset { to: id });
@@ -449,8 +479,9 @@ impl World {
         if sends.is_some_and(|tcp| tcp.queue.end_behind()) {
             return Ok(());
         }
+        let named = self.is_named(id);
         let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else {
-            return Err(Errno::NotConnected.into());
+            return if named { Ok(()) } else { Err(Errno::NotConnected.into()) };
         };
         if !std::mem::replace(&mut tcp.write_shut, true) {
             self.progress += 1;
@@ -470,6 +501,9 @@ impl World {
         self.settle();
         #[cfg(test)]
         self.note_abandoned(id);
+        if self.is_named(id) {
+            return self.close_named(id, false);
+        }
         let Some(tcp) = self.tcp(id) else { return };
         if !tcp.received.is_empty() && tcp.phase == Phase::Open {
             return self.reset(id);
@@ -500,6 +534,9 @@ impl World {
         self.settle();
         #[cfg(test)]
         self.note_abandoned(id);
+        if self.is_named(id) {
+            return self.close_named(id, false);
+        }
         let Some(tcp) = self.tcp(id) else { return };
         let phase = tcp.phase;
         let over = tcp.fin_received && tcp.fin_sent && tcp.unsent.is_empty();
@@ -539,10 +576,6 @@ impl World {
         let error = tcp.error.take().map(io::Error::from).or_else(|| tcp.queue.take_error());
         self.progress += u64::from(error.is_some());
         error
-    }
-
-    pub(super) fn local_addr(&mut self, id: SocketId) -> io::Result<SocketAddr> {
-        self.tcp(id).map(|tcp| tcp.local).ok_or_else(|| Errno::NotConnected.into())
     }
 
     pub(super) fn peer_addr(&mut self, id: SocketId) -> io::Result<SocketAddr> {

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) sockets: BTreeMap<SocketId, Socket>,
     next_socket: SocketId,
     pub(super) bound: BTreeMap<Port, SocketId>,
+    /// Unix listeners, by host and name.
+    pub(super) named: BTreeMap<(HostIndex, String), SocketId>,
     pub(super) due: BTreeMap<(Duration, u64), Due>,
     alarms: BTreeMap<(Duration, u64), Alarm>,
     next_sequence: u64,
@@ -122,6 +124,7 @@ impl World {
             sockets: BTreeMap::new(),
             next_socket: 1,
             bound: BTreeMap::new(),
+            named: BTreeMap::new(),
             due: BTreeMap::new(),
             alarms: BTreeMap::new(),
             next_sequence: 0,

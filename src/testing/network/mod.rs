@@ -198,6 +198,40 @@ impl Network {
         Peer::new(stream.expect("a port of its own is always free"))
     }
 
+    /// Connects a [`Peer`] to a Unix listener of a host, by one of its own on the same host.
+    ///
+    /// ```
+    /// # use switchboard::{Protocol, Transport};
+    /// # struct Echo;
+    /// # impl Protocol for Echo {
+    /// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+    /// #         transport.write(data);
+    /// #         data.len()
+    /// #     }
+    /// # }
+    /// use switchboard::UnixAddress;
+    /// use switchboard::testing::{Faults, Network};
+    ///
+    /// let mut network = Network::new(0, Faults::none());
+    /// let host = network.host();
+    /// let name = UnixAddress::path("/run/echo.sock"); // nothing is made there: the simulation has no files
+    /// network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
+    /// let mut peer = network.unix_peer(host, &name).unwrap();
+    /// peer.queue(b"hello");
+    /// network.run_until_rest();
+    /// assert_eq!(peer.read(), b"hello");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or `ConnectionRefused` for an abstract name, where nobody listens; `WouldBlock` where the backlog is full.
+    #[cfg(unix)]
+    pub fn unix_peer(&mut self, host: HostId, to: &crate::UnixAddress) -> io::Result<Peer> {
+        let (own, is_path) = (crate::UnixAddress::Unnamed.into(), to.as_path().is_some());
+        let stream = self.sim.poller(host.0).connect_named(own, &to.clone().into(), is_path)?;
+        Ok(Peer::new(stream))
+    }
+
     /// Listens where peers are, for tests of clients.
     ///
     /// # Errors

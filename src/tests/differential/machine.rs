@@ -15,8 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Address;
+#[cfg(unix)]
+use crate::UnixAddress;
 use crate::sys::{Clock, Datagram, Events, Listener, Poller, Readiness, Stream, Wait};
 
 pub(super) struct Machine {
@@ -25,12 +30,21 @@ pub(super) struct Machine {
     events: Events,
     sockets: BTreeMap<String, Socket>,
     /// Where sockets are or were.
-    addresses: BTreeMap<String, SocketAddr>,
+    addresses: BTreeMap<String, Address>,
+    family: Family,
     /// Names by token.
     names: Vec<String>,
     /// Those that have ended their half.
     shut: BTreeSet<String>,
     bound: Vec<socket2::Socket>,
+}
+
+/// What streams and their listeners are.
+pub(super) enum Family {
+    Tcp,
+    /// Unix sockets, by paths in a folder of their own.
+    #[cfg(unix)]
+    Unix(PathBuf),
 }
 
 enum Socket {
@@ -42,7 +56,7 @@ enum Socket {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Machine {
-    pub(super) fn new(poller: Poller, clock: Clock) -> Machine {
+    pub(super) fn new(poller: Poller, clock: Clock, family: Family) -> Machine {
         let events = poller.events();
         let (sockets, addresses) = (BTreeMap::new(), BTreeMap::new());
         Machine {
@@ -51,6 +65,7 @@ impl Machine {
             events,
             sockets,
             addresses,
+            family,
             names: Vec::new(),
             shut: BTreeSet::new(),
             bound: Vec::new(),
@@ -88,9 +103,9 @@ impl Machine {
             ["connect", name, to] => self.connect(name, to),
             ["accept", name, new] => {
                 let (stream, peer) = self.listener(name).accept()?;
-                self.addresses.insert(new.to_owned(), self.addresses[name]);
+                self.addresses.insert(new.to_owned(), self.addresses[name].clone());
                 self.register(new, Socket::Stream(stream))?;
-                Ok(format!("from {}", self.name_of(peer.as_inet().unwrap())))
+                Ok(format!("from {}", self.name_of(&peer)))
             }
             ["write", name, text] => Ok(self.stream(name).write(text.as_bytes())?.to_string()),
             ["urgent", name, byte] => self.urgent(name, byte.as_bytes()[0]),
@@ -118,12 +133,12 @@ impl Machine {
                 Ok(error.map_or("none".into(), |error| format!("{:?}", error.kind())))
             }
             ["peer", name] => {
-                let peer = self.stream(name).peer_addr()?.as_inet().unwrap();
-                Ok(format!("is {}", self.name_of(peer)))
+                let peer = self.stream(name).peer_addr()?;
+                Ok(format!("is {}", self.name_of(&peer)))
             }
             ["local", name] => {
-                let local = self.stream(name).local_addr()?.as_inet().unwrap();
-                Ok(format!("is {}", self.name_of(local)))
+                let local = self.stream(name).local_addr()?;
+                Ok(format!("is {}", self.name_of(&local)))
             }
             ["poll"] => Ok(self.poll(&mut BTreeMap::new(), None)),
             _ => self.datagram_step(words),
@@ -134,21 +149,21 @@ impl Machine {
         match *words {
             ["bind", name] => self.bind(name),
             ["join", name, to] => {
-                let to = self.addresses[to];
-                self.datagram(name).connect(&to.into()).map(|()| "joined".into())
+                let to = self.addresses[to].clone();
+                self.datagram(name).connect(&to).map(|()| "joined".into())
             }
             ["send", name, text] => Ok(self.datagram(name).send(text.trim_matches('_').as_bytes())?.to_string()),
             ["big", name, length] => Ok(self.datagram(name).send(&vec![7; length.parse().unwrap()])?.to_string()),
             ["sendto", name, to, text] => {
-                let to = self.addresses[to];
-                Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), &to.into())?.to_string())
+                let to = self.addresses[to].clone();
+                Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), &to)?.to_string())
             }
             ["recv", name, most] => {
                 let mut buffer = vec![0; most.parse().unwrap()];
                 let received = self.datagram(name).recv_from(&mut buffer)?;
                 let text = String::from_utf8_lossy(&buffer[..received.count.min(20)]).into_owned();
                 let cut = if received.count == buffer.len() { ", perhaps cut" } else { "" };
-                Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(received.from.as_inet().unwrap())))
+                Ok(format!("{} from {}: {text}{cut}", received.count, self.name_of(&received.from)))
             }
             _ => panic!("no such step: {words:?}"),
         }
@@ -169,8 +184,14 @@ impl Machine {
     }
 
     fn listen(&mut self, name: &str, backlog: u32) -> io::Result<String> {
-        let listener = Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog, false)?;
-        let address = listener.local_addr()?.as_inet().unwrap();
+        let listener = match &self.family {
+            Family::Tcp => Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog, false)?,
+            #[cfg(unix)]
+            Family::Unix(folder) => {
+                Listener::bind_unix(&self.poller, &UnixAddress::path(folder.join(name)), None, backlog)?
+            }
+        };
+        let address = listener.local_addr()?;
         self.addresses.insert(name.to_owned(), address);
         self.register(name, Socket::Listener(listener))?;
         Ok("listens".into())
@@ -203,15 +224,23 @@ impl Machine {
     }
 
     fn connect(&mut self, name: &str, to: &str) -> io::Result<String> {
-        let stream = match to {
-            "nobody" => {
+        let stream = match (to, &self.family) {
+            #[cfg(unix)]
+            ("nobody", Family::Unix(folder)) => {
+                Stream::connect_unix(&self.poller, &UnixAddress::path(folder.join(to)))?
+            }
+            ("nobody", _) => {
                 let nobody = self.unanswered_address()?;
                 Stream::connect(&self.poller, nobody, None)?
             }
-            "self" => self.connect_to_itself()?,
-            name => Stream::connect(&self.poller, self.addresses[name], None)?,
+            ("self", _) => self.connect_to_itself()?,
+            (name, _) => match &self.addresses[name] {
+                Address::Inet(address) => Stream::connect(&self.poller, *address, None)?,
+                #[cfg(unix)]
+                Address::Unix(address) => Stream::connect_unix(&self.poller, address)?,
+            },
         };
-        let address = stream.local_addr()?.as_inet().unwrap();
+        let address = stream.local_addr()?;
         self.addresses.insert(name.to_owned(), address);
         self.register(name, Socket::Stream(stream))?;
         Ok("begun".into())
@@ -219,7 +248,7 @@ impl Machine {
 
     fn bind(&mut self, name: &str) -> io::Result<String> {
         let socket = Datagram::bind(&self.poller, &SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        self.addresses.insert(name.to_owned(), socket.local_addr()?.as_inet().unwrap());
+        self.addresses.insert(name.to_owned(), socket.local_addr()?);
         self.register(name, Socket::Datagram(socket))?;
         Ok("bound".into())
     }
@@ -245,8 +274,12 @@ impl Machine {
         }
     }
 
-    fn name_of(&self, address: SocketAddr) -> &str {
-        let found = self.addresses.iter().find(|&(_, &of)| of == address);
+    fn name_of(&self, address: &Address) -> &str {
+        #[cfg(unix)]
+        if *address == Address::Unix(UnixAddress::Unnamed) {
+            return "nameless";
+        }
+        let found = self.addresses.iter().find(|&(_, of)| of == address);
         found.map_or("somebody", |(name, _)| name)
     }
 

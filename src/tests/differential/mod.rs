@@ -9,16 +9,40 @@ mod scripts;
 
 use std::sync::Arc;
 
-use self::machine::Machine;
+use self::machine::{Family, Machine};
 use crate::sys::sim::{Faults, Network};
 use crate::sys::{Clock, Poller};
 
 fn compare(name: &str, script: &str) {
+    compare_by(name, script, || Family::Tcp);
+}
+
+/// Whether a script has no step that streams of the network alone have, and goes on with no socket whose connect fails: that of
+/// a Unix socket does so at once.
+#[cfg(unix)]
+fn is_for_unix(script: &str) -> bool {
+    let of_the_network = ["bind", "urgent", "self", "nobody"];
+    let has = |step: &str| script.split([';', ' ', '\n']).any(|word| word == step);
+    let connects_late = script.split_once("close L").is_some_and(|(_, behind)| behind.contains("connect"));
+    !of_the_network.into_iter().any(has) && !connects_late
+}
+
+/// The same on Unix sockets.
+#[cfg(unix)]
+fn compare_unix(name: &str, script: &str) {
+    let folder = std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let compared = std::panic::catch_unwind(|| compare_by(name, script, || Family::Unix(folder.clone())));
+    std::fs::remove_dir_all(&folder).unwrap();
+    compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
     let network = Network::new(0, Faults::none());
     let host = network.add_host();
-    let mut simulated =
-        Machine::new(Poller::Memory(Box::new(network.poller(host))), Clock::Memory(Arc::new(network.clock(host))));
-    let mut real = Machine::new(Poller::new().unwrap(), Clock::System);
+    let (poller, clock) = (network.poller(host), network.clock(host));
+    let mut simulated = Machine::new(Poller::Memory(Box::new(poller)), Clock::Memory(Arc::new(clock)), family());
+    let mut real = Machine::new(Poller::new().unwrap(), Clock::System, family());
     let steps = script.split(';').map(str::trim).filter(|step| !step.is_empty());
     for (number, step) in steps.enumerate() {
         let words: Vec<_> = step.split_whitespace().collect();
@@ -43,6 +67,32 @@ macro_rules! compare_scripts {
                 super::compare(stringify!($name), $script);
             }
         )*
+
+        /// Those that are about streams, on Unix sockets.
+        #[cfg(unix)]
+        mod unix {
+            #[test]
+            fn k1_a_connect_to_a_unix_socket_fails_at_once() {
+                for (name, script) in [
+                    ("nobody", "connect a nobody"),
+                    ("closed", "listen L; connect a L; poll; close L; poll; error a; read a 9; error a; write a x; connect b L"),
+                    ("full", "listen L 1; connect a L; connect b L; connect c L; accept L d; connect e L; poll"),
+                    ("again", "listen L; listen L"),
+                    ("anew", "listen L; close L; listen L; connect a L; accept L b; write a x; read b 9"),
+                ] {
+                    super::super::compare_unix(name, script);
+                }
+            }
+
+            $(
+                #[test]
+                fn $name() {
+                    if super::super::is_for_unix($script) {
+                        super::super::compare_unix(stringify!($name), $script);
+                    }
+                }
+            )*
+        }
 
         #[test]
         fn there_are_scripts_of_every_group_of_rules_that_is_about_sockets() {

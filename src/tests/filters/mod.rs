@@ -1,8 +1,11 @@
 //! Rules Y1 to Y11: what stands between a socket and a protocol.
 
+mod again;
+mod costs;
 mod ends;
 pub(crate) mod kinds;
 mod later;
+mod leaving;
 mod orders;
 mod ready;
 mod stubborn;

@@ -216,3 +216,36 @@ fn y5_a_read_rate_and_a_low_mark_hold_for_filtered_input() {
     wire.network.run_for(10 * SECOND);
     assert_eq!(wire.log.take(), ["data onetwothree", "eof"]);
 }
+
+#[test]
+fn j2_one_whose_filter_is_not_ready_is_waited_for_whenever_it_was_joined() {
+    for is_early in [true, false] {
+        let mut wire = plain(stays);
+        let mut peer = wire.peer();
+        let mut server = wire.network.peer_listener(80, 1).unwrap();
+        let connect = Connect::to(server.local_addr()).filter(|| Sealed::client(KEY, 10_000));
+        let mut context = wire.network.context(wire.host);
+        let id = context.connection_ids()[0];
+        let other = context.connect(connect, crate::Relay::new(id)).unwrap();
+        if is_early {
+            context.join(id, other).unwrap();
+        }
+        wire.rest();
+        let mut onward = server.accept().unwrap();
+        assert_eq!(onward.read(), [b'H', KEY]);
+        if !is_early {
+            wire.network.context(wire.host).join(id, other).unwrap();
+        }
+        peer.queue(&vec![b'x'; 2 << 20]);
+        wire.network.run_for(5 * SECOND);
+        let queued = wire.network.context(wire.host).connection(other).unwrap().queued_bytes();
+        assert!(queued <= 128 * KIB, "{is_early}: {queued}");
+        wire.send(&mut onward, b"S\0");
+        let mut got = 0;
+        for _ in 0..40 {
+            wire.network.run_for(SECOND / 2);
+            got += onward.read().iter().filter(|byte| **byte == b'x' ^ KEY).count();
+        }
+        assert!(got >= 2 << 20, "{is_early}: {got} of {}", 2 << 20);
+    }
+}

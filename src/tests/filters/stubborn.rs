@@ -41,13 +41,13 @@ fn y2_a_filter_that_says_with_each_call_that_it_is_ready_is_not_called_for_ever(
 }
 
 /// Takes nothing from above before `!` has come from below, as one does that waits for new keys.
-struct Waits {
+pub(super) struct Waits {
     is_open: bool,
     calls: usize,
 }
 
 impl Waits {
-    fn new() -> Waits {
+    pub(super) fn new() -> Waits {
         Waits { is_open: false, calls: 0 }
     }
 }
@@ -101,7 +101,7 @@ fn y2_what_a_lower_filter_does_not_take_waits_until_something_has_come() {
 }
 
 /// Takes all that comes in one call, and fails at `!`, behind an alert.
-struct Greedy;
+pub(super) struct Greedy;
 
 impl Filter for Greedy {
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
@@ -132,6 +132,81 @@ fn y4_what_came_in_one_call_with_a_failure_is_delivered_before_it() {
         assert_eq!(wire.log.take(), ["made", "data fine", "lost: protocol error: a wrong byte"], "{low_mark}");
         assert_eq!((peer.read(), peer.error().is_none()), (b"alert".to_vec(), true));
     }
+}
+
+#[test]
+fn y4_a_failure_that_came_with_data_waits_behind_that_where_the_protocol_has_paused() {
+    const LOST: &str = "lost: protocol error: a wrong byte";
+    let pauses = |event: Event<'_>, transport: &mut Transport<'_>| {
+        if let Event::Made = event {
+            transport.pause_reading();
+        }
+        by_default(&event, transport)
+    };
+    let acts: [fn(&mut Transport<'_>); 3] = [resume_reading, |transport| transport.write(b"x"), close];
+    let told = [&["data fine", LOST][..], &[LOST], &["lost: closed by us"]];
+    for (act, told) in acts.into_iter().zip(told) {
+        // What has come is there when the connection is made.
+        let limits = Limits::default().with_filter_timeout(None);
+        let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Late(Greedy))), pauses);
+        let mut peer = wire.peer();
+        wire.send(&mut peer, b"fine!worse");
+        assert_eq!((wire.log.take(), peer.read()), (vec!["made".to_owned()], b"alert".to_vec()));
+        wire.tell(act);
+        wire.network.run_for(3 * SECOND);
+        assert_eq!((wire.log.take(), peer.read()), (told.iter().map(|&event| event.into()).collect(), vec![]));
+        assert!(peer.saw_end() && peer.error().is_none());
+        peer.close();
+        wire.rest();
+        assert_eq!((wire.connections(), wire.timers()), (0, 0));
+    }
+}
+
+/// Is not ready before something has come.
+struct Late(Greedy);
+
+impl Filter for Late {
+    fn begin(&mut self, _: &mut Flow<'_>) {}
+
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.set_ready();
+        self.0.receive(data, flow)
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        self.0.send(data, flow)
+    }
+}
+
+#[test]
+fn y1_a_filter_that_becomes_ready_and_fails_in_one_call_has_its_protocol_told_of_both() {
+    for timeout in [None, Some(SECOND)] {
+        let limits = Limits::default().with_filter_timeout(timeout);
+        let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Late(Greedy))), idle);
+        let mut peer = wire.peer();
+        wire.send(&mut peer, b"fine!worse");
+        assert_eq!(wire.log.take(), ["made", "data fine", "lost: protocol error: a wrong byte"]);
+        assert_eq!(wire.network.context(wire.host).counters().handshakes_failed, 0);
+        peer.close();
+        assert_eq!(wire.timers(), 0);
+    }
+}
+
+#[test]
+fn y4_what_the_protocol_left_is_offered_to_it_again_before_a_failure_that_came_with_it() {
+    let limits = Limits::default().with_queue_bytes_high(100).with_queue_bytes_low(50);
+    let act = |event: Event<'_>, transport: &mut Transport<'_>| match event {
+        Event::Data(_) => {
+            transport.write_owned(vec![b'x'; 1 << 20]);
+            1
+        }
+        event => by_default(&event, transport),
+    };
+    let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Greedy)), act);
+    let mut peer = wire.peer();
+    wire.send(&mut peer, b"abc!worse");
+    assert_eq!(wire.log.take(), ["made", "data abc", "data bc", "data c", "lost: protocol error: a wrong byte"]);
+    assert_eq!(peer.read(), b"alert");
 }
 
 /// Replies to all that comes, and passes it on.
@@ -210,4 +285,29 @@ fn y5_an_end_that_came_with_data_waits_where_that_paused_reading() {
     peer.end();
     wire.rest();
     assert_eq!((wire.log.take(), wire.connections(), wire.timers()), (vec!["lost: closed by the peer".into()], 0, 0));
+}
+
+#[test]
+fn y3_a_stream_that_always_waits_for_the_rest_of_a_record_takes_no_more_and_more_memory() {
+    let stack = |listen: Listen| {
+        listen.filter(|_| Some(Masked { key: 0, step: 1000 })).filter(|_| Some(Sealed::server(KEY, 100)))
+    };
+    for stacked in [false, true] {
+        let one = |listen: Listen| listen.filter(|_| Some(Sealed::server(KEY, 100)));
+        let mut wire = Wire::new(Limits::default(), if stacked { stack } else { one }, stays);
+        let mut peer = wire.shaken();
+        let whole = record(&[b'x'; 100]);
+        let (first, second) = whole.split_at(50);
+        peer.send(first);
+        for _ in 0..2000 {
+            peer.send(&[second, first].concat());
+            wire.network.run_for(MS);
+        }
+        assert_eq!(wire.log.take().len(), 2000);
+        let context = wire.network.context(wire.host);
+        let id = context.connection_ids()[0];
+        let chain = wire.network.event_loop(wire.host).core.parts.slots.connection(id.0).unwrap().chain();
+        let capacity = chain.unwrap().capacity();
+        assert!(capacity < 2000, "{capacity} bytes for 50");
+    }
 }

@@ -108,6 +108,10 @@ fn a_peer_may_leave_behind_every_byte_of_a_handshake() {
             between.world.rest();
             assert_eq!(between.world.connections().0, 0, "{version:?}, behind {count} bytes");
             assert_eq!((between.world.events().0.len(), between.world.errors.borrow().len()), (0, 1));
+            (between.to_server, between.to_client) = (None, None);
+            between.world.rest();
+            assert_eq!(between.world.connections(), (0, 0));
+            assert_eq!(between.world.network.sockets(), 1, "the listener's");
         }
         // And a server.
         let all = Between::new(version, idle, idle).pass(false, usize::MAX);

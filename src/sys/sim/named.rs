@@ -1,0 +1,128 @@
+//! Simulated Unix streams: sockets of one host that go by names, and have no network between them.
+//!
+//! They are [`Tcp`] sockets in what they do with bytes. What is different was read from Linux, and is compared with it by the
+//! differential tests: a connect succeeds or fails at once, nothing is under way, a close is seen at once by both halves of the
+//! peer, and a reset is a close.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::listener::ListenerSocket;
+use super::packet::Packet;
+use super::tcp::{Phase, Tcp};
+use super::world::{HostIndex, Kind, SocketId, World};
+use super::{Call, Errno};
+use crate::Address;
+
+/// The names of a Unix stream: its own and its peer's.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) own: Address,
+    pub(super) peer: Address,
+}
+
+/// What a socket has in place of an address that has a name.
+const NONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl World {
+    pub(super) fn listen_named(&mut self, host: HostIndex, name: Address, backlog: u32) -> io::Result<SocketId> {
+        self.check_opening(host, Call::Listen)?;
+        if self.named.contains_key(&(host, name.to_string())) {
+            return Err(Errno::AddressInUse.into());
+        }
+        let id = self.insert(host, Kind::Listener(ListenerSocket::new(NONE, Some(name.clone()), backlog)));
+        self.named.insert((host, name.to_string()), id);
+        self.note(format_args!("s{id} of host {host} listens on {name}"));
+        Ok(id)
+    }
+
+    /// Connects, or fails: `own` is the name of the new end, which has none.
+    pub(super) fn connect_named(
+        &mut self,
+        host: HostIndex,
+        (own, name): (Address, Address),
+        is_path: bool,
+    ) -> io::Result<SocketId> {
+        self.begin_call();
+        self.check_opening(host, Call::Connect)?;
+        let Some(&at) = self.named.get(&(host, name.to_string())) else {
+            let error = if is_path { Errno::NotFound } else { Errno::ConnectionRefused };
+            return Err(error.into());
+        };
+        // Linux takes one more than the backlog says.
+        if self.listener(at).is_none_or(|listener| listener.queue.len() > listener.backlog) {
+            return Err(Errno::WouldBlock.into());
+        }
+        let mut ends = [(&own, &name), (&name, &own)].map(|(own, peer)| {
+            let mut tcp = Tcp::new(NONE, NONE, Some(host), self);
+            tcp.names = Some(Box::new(Names { own: own.clone(), peer: peer.clone() }));
+            tcp.phase = Phase::Open;
+            self.insert(host, Kind::Tcp(Box::new(tcp)))
+        });
+        for _ in 0..2 {
+            if let Some(tcp) = self.tcp(ends[0]) {
+                tcp.peer = Some(ends[1]);
+            }
+            ends.reverse();
+        }
+        let [id, accepted] = ends;
+        self.note(format_args!("s{id} of host {host} connects to {name}: s{accepted} waits at s{at}"));
+        if let Some(listener) = self.listener(at) {
+            listener.queue.push_back(accepted);
+        }
+        self.wake(at);
+        self.settle();
+        Ok(id)
+    }
+
+    /// The loop of a Unix stream wants to be told when there is room, at once if there is, or not any more.
+    pub(super) fn await_room(&mut self, id: SocketId, awaits: bool) {
+        if let Some(tcp) = self.tcp(id).filter(|tcp| tcp.names.is_some() && tcp.awaits_writable != awaits) {
+            tcp.awaits_writable = awaits;
+            self.wake(id);
+        }
+    }
+
+    pub(super) fn is_named(&self, id: SocketId) -> bool {
+        self.is_tcp(id, |tcp| tcp.names.is_some())
+    }
+
+    /// Nothing is between the ends: what is sent has arrived.
+    pub(super) fn hand_over(&mut self, packet: Packet) {
+        let now = self.now;
+        self.arrive_at(now, packet);
+    }
+
+    /// Closes one: what it had written is its peer's already, and both halves are over. The peer hears of a reset where input was left
+    /// unread, or where nobody had accepted it.
+    pub(super) fn close_named(&mut self, id: SocketId, was_waiting: bool) {
+        let Some(tcp) = self.tcp(id) else { return };
+        let peer = tcp.peer;
+        let resets = was_waiting || tcp.unread() > 0;
+        self.progress += 1;
+        self.note(format_args!("s{id} is closed"));
+        self.deregister(id);
+        self.remove_tcp(id);
+        if let Some(tcp) = peer.and_then(|peer| self.tcp(peer)) {
+            tcp.is_hung_up(resets.then_some(Errno::ConnectionReset));
+        }
+        if let Some(peer) = peer {
+            self.wake(peer);
+        }
+        self.settle();
+    }
+
+    pub(super) fn own_address(&mut self, id: SocketId) -> io::Result<Address> {
+        let tcp = self.tcp(id).ok_or(Errno::NotConnected)?;
+        Ok(tcp.names.as_ref().map_or(Address::of_socket(tcp.local), |names| names.own.clone()))
+    }
+
+    pub(super) fn address_of_peer(&mut self, id: SocketId) -> io::Result<Address> {
+        let names = self.tcp(id).and_then(|tcp| tcp.names.clone());
+        match names {
+            // It is the peer's whether that is there still or not.
+            Some(names) => Ok(names.peer),
+            None => self.peer_addr(id).map(Address::of_socket),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What filters cost: no call of the system, and no memory, more than without them (Y2).
+
+use super::*;
+use crate::filter::{Filter, Flow};
+use crate::sys::script::Call;
+
+/// Takes and gives all as it is.
+struct Through;
+
+impl Filter for Through {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        flow.up().push(data);
+        data.len()
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        flow.down().push(data);
+        data.len()
+    }
+}
+
+/// Is ready when something has come, and answers that by itself, as a server does to the end of a handshake.
+struct Greets(bool);
+
+impl Filter for Greets {
+    fn begin(&mut self, _: &mut Flow<'_>) {}
+
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        if !std::mem::replace(&mut self.0, true) {
+            flow.down().push(b"ticket ");
+            flow.set_ready();
+        }
+        Through.receive(data, flow)
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Through.send(data, flow)
+    }
+}
+
+/// Takes four bytes at a time.
+struct Fours;
+
+impl Filter for Fours {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        let count = data.len().min(4);
+        if count == 4 { Through.receive(&mut data[..4], flow) } else { 0 }
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Through.send(data, flow)
+    }
+}
+
+/// Takes seven bytes at a time of what is written.
+struct Sevens;
+
+impl Filter for Sevens {
+    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
+        Through.receive(data, flow)
+    }
+
+    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
+        Through.send(&data[..data.len().min(7)], flow)
+    }
+}
+
+/// A connection with a filter, which has come to rest; it does to data what `act` does.
+fn filtered(filter: impl Filter, act: fn(&mut Transport<'_>, &[u8])) -> (Scene, ConnectionId, Peer) {
+    let mut scene = Scene::new();
+    let mut filter = Some(filter);
+    let (id, peer) = scene.accept(&Log::default(), move |event, transport| {
+        match (&event, filter.take()) {
+            (Event::Made, Some(filter)) => assert!(transport.set_filter(filter)),
+            (Event::Data(data), _) => act(transport, data),
+            _ => {}
+        }
+        by_default(&event, transport)
+    });
+    scene.settle();
+    peer.take_calls();
+    (scene, id, peer)
+}
+
+fn kept_bytes(scene: &Scene, id: ConnectionId) -> usize {
+    scene.event_loop.core.parts.slots.connection(id.0).unwrap().chain().unwrap().kept_bytes()
+}
+
+#[test]
+fn y2_what_a_callback_writes_through_a_filter_is_one_send() {
+    let (mut scene, _, peer) = filtered(Through, |transport, _| (0..100).for_each(|_| transport.write(b"line\n")));
+    scene.receive(&peer, "x");
+    assert_eq!(peer.take_calls(), [Call::Read, Call::Write(500)]);
+}
+
+#[test]
+fn y2_large_pieces_through_a_filter_are_one_send() {
+    let act = |transport: &mut Transport<'_>, _: &[u8]| (0..3).for_each(|_| transport.write(&[b'x'; 20 * KIB]));
+    let (mut scene, _, peer) = filtered(Through, act);
+    scene.receive(&peer, "x");
+    assert_eq!(peer.take_calls(), [Call::Read, Call::Write(60 * KIB)]);
+}
+
+#[test]
+fn y2_what_a_filter_says_and_the_answer_behind_it_are_one_send() {
+    for begins_anew in [false, true] {
+        let mut scene = Scene::new();
+        let (_, peer) = scene.accept(&Log::default(), move |event, transport| {
+            if let Event::Made = event {
+                assert!(transport.set_filter(Greets(false)));
+                if begins_anew {
+                    // Is told that it is made when the filter is ready, right before what came with that.
+                    transport.start_protocol(protocol(&Log::default(), echo));
+                }
+            }
+            echo(event, transport)
+        });
+        scene.settle();
+        peer.take_calls();
+        scene.receive(&peer, "hello");
+        assert_eq!(peer.take_calls(), [Call::Read, Call::Write("ticket hello".len())]);
+        assert_eq!(peer.take_sent(), b"ticket hello");
+    }
+}
+
+#[test]
+fn y2_what_the_kernel_does_not_take_waits_in_order_behind_a_filter() {
+    for room in [0, 1, 300, 499] {
+        let (mut scene, id, peer) = filtered(Through, |transport, data| transport.write(&data.repeat(100)));
+        peer.set_room(room);
+        scene.receive(&peer, "12345");
+        scene.receive(&peer, "67890");
+        scene.make_room(&peer, usize::MAX);
+        assert_eq!(peer.take_sent(), [b"12345".repeat(100), b"67890".repeat(100)].concat(), "{room}");
+        let connection = scene.event_loop.core.parts.slots.connection(id.0).unwrap();
+        assert!(!connection.has_output(), "nothing counts as queued any more");
+    }
+}
+
+#[test]
+fn y2_what_a_filter_takes_in_parts_goes_out_once_and_in_order() {
+    let (mut scene, _, peer) = filtered(Sevens, |transport, data| transport.write(data));
+    for text in ["abcdef", "abcdefg", "abcdefghijklmnopqrstuvwxyz", "!"] {
+        scene.receive(&peer, text);
+        assert_eq!(peer.take_sent(), text.as_bytes());
+    }
+}
+
+#[test]
+fn y2_what_a_filter_has_left_stays_before_what_comes_though_an_event_brings_nothing() {
+    for quiet_events in 0..3 {
+        let (mut scene, _, peer) = filtered(Fours, |transport, data| transport.write(data));
+        for byte in b"abcdefgh" {
+            scene.receive(&peer, [*byte]);
+            for _ in 0..quiet_events {
+                scene.world.event(&peer, Readiness::READABLE);
+                scene.settle();
+            }
+        }
+        assert_eq!(peer.take_sent(), b"abcdefgh");
+    }
+}
+
+#[test]
+fn y2_an_idle_connection_keeps_no_memory_for_its_filters() {
+    let (mut scene, id, peer) = filtered(Through, |transport, data| transport.write(data));
+    for count in [1, 60 * KIB, 1] {
+        scene.receive(&peer, vec![b'x'; count]);
+        assert_eq!(peer.take_sent().len(), count);
+        assert_eq!(kept_bytes(&scene, id), 0, "{count}");
+    }
+}
