@@ -309,6 +309,8 @@ fn limits(random: &mut Random) -> Limits {
         .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
         .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
         .with_filter_timeout(Some(Duration::from_secs(600)))
+        // A relay whose other side has filters of a byte a step takes nothing for longer than a close waits by itself.
+        .with_close_timeout(Duration::from_secs(30))
         .with_input_bytes_max(1 << 20);
     limits.pause_reading_over_high = false;
     limits
