@@ -174,12 +174,14 @@
 //! | at the loop's cap a datagram is dropped | 30 |
 //! | a protocol is told of the crash of its own host | 30 |
 
+mod capturing;
 mod cuts;
 mod harness;
 mod network;
 mod peer;
 mod seeds;
 
+pub use capturing::Capturing;
 pub use cuts::every_cut;
 pub use harness::Harness;
 pub use network::{HostId, Network, RuleId, Unread};

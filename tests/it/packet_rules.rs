@@ -1,14 +1,16 @@
 //! The test kit: rules for packets, links that lose, that are narrow or open one way only, and captures.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use switchboard::testing::{Fate, Faults, HostId, Network, Packet, PacketKind, Peer, seeds};
-use switchboard::{CloseReason, Protocol, Transport};
+use switchboard::testing::{Capturing, Fate, Faults, HostId, Network, Packet, PacketKind, Peer, seeds};
+use switchboard::{CloseReason, Listen, Protocol, Transport};
 
-use crate::support::{Echo, pattern};
+use crate::support::{Echo, address_of, any_port, connect, event_loop, pattern, serve_while};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -391,4 +393,65 @@ fn kit_a_capture_has_datagrams_and_resets() {
     assert_eq!((packets[0].protocol, packets[0].ends, &packets[0].payload[..]), (17, (1, 2), &b"odd"[..]));
     assert_ne!(packets.last().unwrap().flags & 4, 0);
     assert!(Network::new(0, Faults::none()).captured().is_empty());
+}
+
+/// A file that several hold; full at some length.
+#[derive(Clone)]
+struct File(Arc<Mutex<Vec<u8>>>, usize);
+
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self.0.lock().unwrap();
+        if file.len() + bytes.len() > self.1 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn kit_a_filter_captures_a_real_connection_and_lets_it_pass() {
+    for most in [usize::MAX, 200] {
+        let file = File(Arc::default(), most);
+        let mut event_loop = event_loop();
+        let (of_filter, own) = (file.clone(), SocketAddr::from(([127, 0, 0, 1], 7)));
+        let listen = Listen::at(any_port())
+            .filter(move |peer| Some(Capturing::new(of_filter.clone(), own, peer.as_inet().unwrap())));
+        let listener = event_loop.context().listen(listen, |_, _| Some(Echo)).unwrap();
+        let address = address_of(&mut event_loop.context(), listener);
+        let bytes = pattern(100_000);
+        let (sent, port) = serve_while(&mut event_loop, move || {
+            let mut client = connect(address);
+            let port = client.local_addr().unwrap().port();
+            let mut sender = client.try_clone().unwrap();
+            let sending = std::thread::spawn(move || {
+                sender.write_all(&bytes).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).unwrap();
+            sending.join().unwrap();
+            (received, port)
+        });
+        assert!(sent == pattern(100_000));
+        let file = file.0.lock().unwrap();
+        if most == 200 {
+            assert!((24..=200).contains(&file.len()));
+            continue;
+        }
+        let packets = read(&file);
+        assert!(stream(&packets, port) == sent && stream(&packets, 7) == sent);
+        let begins: Vec<_> = packets[..3].iter().map(|packet| (packet.ends.0, packet.flags)).collect();
+        assert_eq!(begins, [(port, 2), (7, 0x12), (port, 0x10)]);
+        for from in [port, 7] {
+            let mut ends = packets.iter().filter(|packet| packet.ends.0 == from && packet.flags & 1 != 0);
+            assert_eq!(ends.next().unwrap().number, 100_001);
+            assert!(ends.next().is_none());
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod listener;
 mod named;
 mod names;
 mod packet;
+pub(crate) mod pcap;
 mod process;
 mod random;
 mod rules;
