@@ -32,6 +32,8 @@ mod rates;
 mod receive;
 mod send;
 mod shutdown;
+#[cfg(unix)]
+mod simulated;
 mod slots;
 pub(crate) mod source;
 mod timeouts;

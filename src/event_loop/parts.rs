@@ -159,8 +159,7 @@ impl Parts {
             Ok(id) => id,
             Err(error) => return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error)),
         };
-        let registry = self.poller.registry();
-        if let Err(error) = registry.and_then(|r| r.register(&mut source, mio::Token(id.token()), interest)) {
+        if let Err(error) = self.poller.register_source(&mut source, id.token(), interest) {
             self.slots.remove(id);
             return Err(self.refuse(Discarded::Source(Box::new(Registered { source, handler })), error));
         }
@@ -173,7 +172,7 @@ impl Parts {
     pub(crate) fn reregister(&mut self, id: Id, interest: Interest) -> io::Result<()> {
         let slot = self.slots.source_mut(id).ok_or(io::ErrorKind::NotFound)?;
         match &mut slot.source {
-            Some(source) => source.reregister(self.poller.registry()?, mio::Token(id.token()), interest),
+            Some(source) => source.reregister(&self.poller, id.token(), interest),
             None => {
                 slot.interest = Some(interest);
                 Ok(())
@@ -295,7 +294,7 @@ impl Parts {
     }
 
     pub(super) fn end_source(&mut self, source: &mut dyn AnySource) {
-        if let Err(error) = self.poller.registry().and_then(|registry| source.deregister(registry)) {
+        if let Err(error) = source.deregister(&self.poller) {
             log::warn!("cannot deregister a source: {error}");
         }
     }

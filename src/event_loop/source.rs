@@ -1,10 +1,10 @@
 //! Anything else that mio can wait for.
 
+use mio::Interest;
 use mio::event::Source;
-use mio::{Interest, Registry, Token};
 
 use crate::Context;
-use crate::sys::Readiness;
+use crate::sys::{Poller, Readiness};
 
 /// What a source's handler answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub enum SourceAction {
 pub(crate) trait AnySource {
     fn ready(&mut self, context: &mut Context<'_>, readiness: Readiness) -> SourceAction;
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> std::io::Result<()>;
+    fn reregister(&mut self, poller: &Poller, token: usize, interest: Interest) -> std::io::Result<()>;
 
     /// Sources that are not owners of a descriptor outlive their registration: it must be undone.
-    fn deregister(&mut self, registry: &Registry) -> std::io::Result<()>;
+    fn deregister(&mut self, poller: &Poller) -> std::io::Result<()>;
 }
 
 pub(crate) struct Registered<S, H> {
@@ -35,19 +35,19 @@ pub(crate) struct Registered<S, H> {
 
 impl<S, H> AnySource for Registered<S, H>
 where
-    S: Source,
+    S: Source + 'static,
     H: FnMut(&mut Context<'_>, &mut S, Readiness) -> SourceAction,
 {
     fn ready(&mut self, context: &mut Context<'_>, readiness: Readiness) -> SourceAction {
         (self.handler)(context, &mut self.source, readiness)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> std::io::Result<()> {
-        self.source.reregister(registry, token, interest)
+    fn reregister(&mut self, poller: &Poller, token: usize, interest: Interest) -> std::io::Result<()> {
+        poller.reregister_source(&mut self.source, token, interest)
     }
 
-    fn deregister(&mut self, registry: &Registry) -> std::io::Result<()> {
-        self.source.deregister(registry)
+    fn deregister(&mut self, poller: &Poller) -> std::io::Result<()> {
+        poller.deregister_source(&mut self.source)
     }
 }
 

@@ -60,15 +60,30 @@ pub fn add_signal_handler(
     signals: impl IntoIterator<Item = Signal>,
     mut handler: impl FnMut(&mut Context<'_>, Signal) + 'static,
 ) -> io::Result<SourceId> {
-    let source = SignalSource::new(signals.into_iter().collect())?;
-    let id = context.register(source, Interest::READABLE, move |context, source, _| match source.take() {
-        // One at a time: the handler may remove itself.
-        Some(signal) => {
+    let signals: Vec<Signal> = signals.into_iter().collect();
+    if signals.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no signal to wait for"));
+    }
+    let numbers: Vec<_> = signals.iter().map(|signal| signal.as_raw()).collect();
+    let handler = Box::new(move |context: &mut Context<'_>, number| {
+        if let Some(signal) = Signal::from_raw(number) {
             handler(context, signal);
-            SourceAction::Again
         }
-        None => SourceAction::Wait,
-    })?;
+    });
+    let id = match context.simulated_signals(&numbers, handler) {
+        Ok(id) => id?,
+        Err(mut handler) => {
+            let source = SignalSource::new(signals)?;
+            context.register(source, Interest::READABLE, move |context, source, _| match source.take() {
+                // One at a time: the handler may remove itself.
+                Some(signal) => {
+                    handler(context, signal.as_raw());
+                    SourceAction::Again
+                }
+                None => SourceAction::Wait,
+            })?
+        }
+    };
     context.keep_after_panic(id);
     context.set_background(id, true);
     Ok(id)
@@ -119,9 +134,6 @@ struct SignalSource {
 
 impl SignalSource {
     fn new(wanted: Vec<Signal>) -> io::Result<SignalSource> {
-        if wanted.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no signal to wait for"));
-        }
         // For lack of a descriptor it fails before anything has changed.
         let signals = Signals::new([0; 0])?;
         for signal in &wanted {

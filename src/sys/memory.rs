@@ -2,6 +2,7 @@
 //!
 //! The enums of `sys` have one arm for both. It holds a trait object: neither has to be fast.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -54,6 +55,24 @@ pub(crate) trait Poller {
     /// Looks a name up, of those that are known in memory.
     fn look_up(&self, _name: &str, _port: u16, answer: Answer) {
         answer(Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set")));
+    }
+
+    /// Registers a source of the user's, if it is one that is simulated.
+    fn register_source(&self, _source: &mut dyn Any, _token: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn reregister_source(&self, _source: &mut dyn Any) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn deregister_source(&self, _source: &mut dyn Any) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What signals of these kinds come by.
+    fn signals(&self, _signals: &[i32], _nameless: &Address) -> io::Result<Box<dyn Any>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Listens on a Unix socket.

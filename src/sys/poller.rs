@@ -122,6 +122,43 @@ impl Poller {
         self.registry()?.deregister(source)
     }
 
+    /// Registers a source of the user's.
+    pub(crate) fn register_source<S: Source + 'static>(
+        &self,
+        source: &mut S,
+        token: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Poller::Mio(poll) => poll.registry().register(source, Token(token), interest),
+            Poller::Memory(poller) => poller.register_source(source, token),
+        }
+    }
+
+    pub(crate) fn reregister_source<S: Source + 'static>(
+        &self,
+        source: &mut S,
+        token: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Poller::Mio(poll) => poll.registry().reregister(source, Token(token), interest),
+            Poller::Memory(poller) => poller.reregister_source(source),
+        }
+    }
+
+    pub(crate) fn deregister_source<S: Source + 'static>(&self, source: &mut S) -> io::Result<()> {
+        match self {
+            Poller::Mio(poll) => poll.registry().deregister(source),
+            Poller::Memory(poller) => poller.deregister_source(source),
+        }
+    }
+
+    /// What the test of a simulated loop sends signals of these kinds by.
+    pub(crate) fn signals(&self, signals: &[i32], nameless: &crate::Address) -> io::Result<Box<dyn std::any::Any>> {
+        self.memory()?.signals(signals, nameless)
+    }
+
     /// Where all others register.
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {

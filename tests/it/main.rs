@@ -66,6 +66,8 @@ mod simulated;
 mod simulated_connecting;
 #[cfg(feature = "testing")]
 mod simulated_names;
+#[cfg(all(unix, feature = "signals", feature = "testing"))]
+mod simulated_pipes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]

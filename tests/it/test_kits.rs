@@ -63,14 +63,11 @@ fn guide_what_is_compared_with_linux_names_scripts_that_are_there() {
     }
 }
 
-#[cfg(all(unix, feature = "signals", feature = "testing"))]
+#[cfg(all(unix, feature = "testing"))]
 #[test]
 fn kit_what_a_simulated_loop_has_not_fails_as_unsupported() {
-    use std::io::{self, ErrorKind};
-    use std::time::Duration;
-
     use mio::Interest;
-    use switchboard::signals::shutdown_on_signals;
+    use std::io::{self, ErrorKind};
     use switchboard::testing::{Faults, Network};
     use switchboard::{Address, DatagramProtocol, DatagramTransport, Listen, SourceAction, UnixAddress};
 
@@ -94,7 +91,6 @@ fn kit_what_a_simulated_loop_has_not_fails_as_unsupported() {
     let mut context = network.context(host);
     unsupported(context.bind_datagram(unix, Deaf));
     unsupported(context.listen(Listen::from(address).reuse_port(true), |_, _| Some(Echo)));
-    unsupported(shutdown_on_signals(&mut context, Duration::ZERO));
     let (_, receiver) = mio::unix::pipe::new().unwrap();
     unsupported(context.register(receiver, Interest::READABLE, |_, _, _| SourceAction::Wait));
     assert!(!path.exists(), "nothing is left behind");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::world::{HostIndex, SocketId};
-use super::{Errno, Network, Shared, lock};
+use super::{Errno, Network, Shared, SimulatedPipe, lock};
 use crate::Address;
 use crate::sys::memory::{self, Batch};
 use crate::sys::names::Answer;
@@ -97,6 +97,25 @@ impl memory::Poller for Poller {
 
     fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Box<dyn memory::Stream>> {
         Ok(Box::new(Poller::connect(self, address, local)?))
+    }
+
+    fn register_source(&self, source: &mut dyn Any, token: usize) -> io::Result<()> {
+        let pipe = source.downcast_mut::<SimulatedPipe>().ok_or(io::ErrorKind::Unsupported)?;
+        pipe.register_at(self, token)
+    }
+
+    fn reregister_source(&self, source: &mut dyn Any) -> io::Result<()> {
+        let pipe = source.downcast_mut::<SimulatedPipe>().ok_or(io::ErrorKind::Unsupported)?;
+        pipe.register_again();
+        Ok(())
+    }
+
+    fn deregister_source(&self, source: &mut dyn Any) -> io::Result<()> {
+        source.downcast_mut::<SimulatedPipe>().ok_or(io::ErrorKind::Unsupported)?.deregister_at()
+    }
+
+    fn signals(&self, signals: &[i32], nameless: &Address) -> io::Result<Box<dyn Any>> {
+        Ok(Box::new(self.pipe_of_signals(signals, nameless)?))
     }
 
     fn listen_named(&self, name: &Address, backlog: u32) -> io::Result<Box<dyn memory::Listener>> {
@@ -199,6 +218,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    pub(super) fn of(world: &Shared, id: SocketId) -> Stream {
+        Stream { world: world.clone(), id }
+    }
+
     /// Writes these bytes as the kernel takes them, with no further call.
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
         lock(&self.world).queue(self.id, bytes);

@@ -5,11 +5,10 @@
 //! peer, and a reset is a close.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use super::listener::ListenerSocket;
 use super::packet::Packet;
-use super::tcp::{Phase, Tcp};
+use super::tcp::{NO_ADDRESS, Phase, Tcp};
 use super::world::{HostIndex, Kind, SocketId, World};
 use super::{Call, Errno};
 use crate::Address;
@@ -21,16 +20,13 @@ pub(super) struct Names {
     pub(super) peer: Address,
 }
 
-/// What a socket has in place of an address that has a name.
-const NONE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
 impl World {
     pub(super) fn listen_named(&mut self, host: HostIndex, name: Address, backlog: u32) -> io::Result<SocketId> {
         self.check_opening(host, Call::Listen)?;
         if self.named.contains_key(&(host, name.to_string())) {
             return Err(Errno::AddressInUse.into());
         }
-        let id = self.insert(host, Kind::Listener(ListenerSocket::new(NONE, Some(name.clone()), backlog)));
+        let id = self.insert(host, Kind::Listener(ListenerSocket::new(NO_ADDRESS, Some(name.clone()), backlog)));
         self.named.insert((host, name.to_string()), id);
         self.note(format_args!("s{id} of host {host} listens on {name}"));
         Ok(id)
@@ -54,8 +50,7 @@ impl World {
             return Err(Errno::WouldBlock.into());
         }
         let mut ends = [(&own, &name), (&name, &own)].map(|(own, peer)| {
-            let mut tcp = Tcp::new(NONE, NONE, Some(host), self);
-            tcp.names = Some(Box::new(Names { own: own.clone(), peer: peer.clone() }));
+            let mut tcp = Tcp::nameless(self, host, Names { own: own.clone(), peer: peer.clone() });
             tcp.phase = Phase::Open;
             self.insert(host, Kind::Tcp(Box::new(tcp)))
         });

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::by_hand::Queue;
@@ -72,8 +72,11 @@ pub(super) struct Tcp {
     /// It behaves as those of other platforms than Linux.
     pub(super) portable: bool,
     /// Its port was asked for, and is free again when it closes.
-    bound: bool,
+    pub(super) bound: bool,
 }
+
+/// What a socket has in place of an address that has a name.
+pub(super) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Tcp {
     pub(super) fn new(local: SocketAddr, remote: SocketAddr, remote_host: Option<HostIndex>, world: &mut World) -> Tcp {
@@ -110,6 +113,18 @@ impl Tcp {
         }
     }
 
+    /// A Unix stream, or a pipe.
+    pub(super) fn nameless(world: &mut World, host: HostIndex, names: Names) -> Tcp {
+        let mut tcp = Tcp::new(NO_ADDRESS, NO_ADDRESS, Some(host), world);
+        tcp.names = Some(Box::new(names));
+        tcp
+    }
+
+    /// Whether this byte is among those that nobody has read.
+    pub(super) fn holds(&self, byte: u8) -> bool {
+        self.received.contains(&byte)
+    }
+
     /// What `epoll_wait` would say of it, as mio hands it on.
     pub(super) fn readiness(&mut self) -> Readiness {
         let mut readiness = Readiness::default();
@@ -140,6 +155,11 @@ impl Tcp {
             readiness = readiness.and(Readiness::ERROR).and(Readiness::WRITE_CLOSED);
         }
         readiness
+    }
+
+    /// Whether both its halves have ended, and all that it had to send is out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.fin_received && self.fin_sent && self.unsent.is_empty()
     }
 
     /// How many bytes no reader was given yet.
@@ -345,7 +365,7 @@ impl World {
     }
 
     /// Tells the peer that there is room again, if it waits for that.
-    fn open_window(&mut self, id: SocketId) {
+    pub(super) fn open_window(&mut self, id: SocketId) {
         let Some(peer) = self.tcp(id).and_then(|tcp| tcp.peer) else { return };
         if self.tcp(peer).is_some_and(|peer| !peer.unsent.is_empty()) {
             self.send_back(id, Packet::Window { to: peer });
@@ -470,104 +490,6 @@ impl World {
         let Some(remote) = self.tcp(id).and_then(|tcp| tcp.remote_host) else { return };
         let host = self.sockets[&id].host;
         self.transmit(id, (host, remote), Duration::ZERO, packet);
-    }
-
-    pub(super) fn shutdown_write(&mut self, id: SocketId) -> io::Result<()> {
-        self.begin_call();
-        // What is queued for a connection that is not established goes out when it is, and its end behind it.
-        let sends = self.tcp(id).filter(|tcp| matches!(tcp.phase, Phase::Connecting | Phase::Open));
-        if sends.is_some_and(|tcp| tcp.queue.end_behind()) {
-            return Ok(());
-        }
-        let named = self.is_named(id);
-        let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else {
-            return if named { Ok(()) } else { Err(Errno::NotConnected.into()) };
-        };
-        if !std::mem::replace(&mut tcp.write_shut, true) {
-            self.progress += 1;
-        }
-        self.note(format_args!("s{id} ends its half"));
-        // Linux wakes what polls the socket, for its own doing. A test that plays it by hand knows.
-        if self.is_registered(id) {
-            self.wake(id);
-        }
-        self.pump(id);
-        self.settle();
-        Ok(())
-    }
-
-    /// Closes a socket, as dropping it does: with input unread by a reset, else by an end behind all that was written.
-    pub(super) fn close(&mut self, id: SocketId) {
-        self.settle();
-        #[cfg(test)]
-        self.note_abandoned(id);
-        if self.is_named(id) {
-            return self.close_named(id, false);
-        }
-        let Some(tcp) = self.tcp(id) else { return };
-        if !tcp.received.is_empty() && tcp.phase == Phase::Open {
-            return self.reset(id);
-        }
-        tcp.orphan = true;
-        tcp.write_shut = true;
-        tcp.queue.clear();
-        // What comes from here on is not kept but answered, by a reset: there is room for that.
-        let stalled = std::mem::take(&mut tcp.stalled);
-        let begun = matches!(tcp.phase, Phase::Open | Phase::Embryo(_));
-        self.progress += 1;
-        self.note(format_args!("s{id} is closed"));
-        self.deregister(id);
-        if stalled {
-            self.open_window(id);
-        }
-        if begun {
-            self.pump(id);
-        } else {
-            self.remove_tcp(id);
-        }
-        self.reap(id);
-        self.settle();
-    }
-
-    /// Closes a socket by a reset, whatever is unsent or unread.
-    pub(super) fn reset(&mut self, id: SocketId) {
-        self.settle();
-        #[cfg(test)]
-        self.note_abandoned(id);
-        if self.is_named(id) {
-            return self.close_named(id, false);
-        }
-        let Some(tcp) = self.tcp(id) else { return };
-        let phase = tcp.phase;
-        let over = tcp.fin_received && tcp.fin_sent && tcp.unsent.is_empty();
-        let peer = tcp.peer;
-        self.progress += 1;
-        self.note(format_args!("s{id} is closed by a reset"));
-        if let (Phase::Open | Phase::Embryo(_), false, Some(peer)) = (phase, over, peer) {
-            self.send_in_order(id, Packet::Reset { to: peer });
-        }
-        self.remove_tcp(id);
-        self.settle();
-    }
-
-    /// Notes what nobody will read, of a socket that a loop holds.
-    #[cfg(test)]
-    fn note_abandoned(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else { return };
-        if let (Some(registration), Kind::Tcp(tcp)) = (&socket.registration, &socket.kind) {
-            if tcp.unread() > 0 {
-                self.abandoned.push((socket.host, registration.token, tcp.unread()));
-            }
-        }
-    }
-
-    pub(super) fn remove_tcp(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.remove(&id) else { return };
-        if let Kind::Tcp(tcp) = socket.kind {
-            if tcp.bound {
-                self.bound.remove(&port_of(true, socket.host, tcp.local));
-            }
-        }
     }
 
     pub(super) fn take_error(&mut self, id: SocketId) -> Option<io::Error> {

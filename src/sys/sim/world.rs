@@ -17,6 +17,7 @@ use super::links::{Due, Links};
 use super::listener::ListenerSocket;
 use super::names::Names;
 use super::packet::{Alarm, Packet};
+use super::pipe::Wanted;
 use super::process::Process;
 use super::rules::Rules;
 use super::tcp::Tcp;
@@ -86,6 +87,8 @@ pub(super) struct Host {
     pub(super) woken: Arc<AtomicBool>,
     next_port: u16,
     pub(super) process: Process,
+    /// Who of its loop waits for signals.
+    pub(super) signals: Vec<Wanted>,
 }
 
 pub(super) struct Socket {

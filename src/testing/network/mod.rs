@@ -4,6 +4,8 @@ mod exchanging;
 mod links;
 mod looking;
 mod names;
+#[cfg(unix)]
+mod pipes;
 mod processes;
 mod running;
 

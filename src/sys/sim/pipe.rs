@@ -1,0 +1,137 @@
+//! Simulated pipes: what stands for standard input, a pipe or a device in a simulated loop; and signals, which come by one.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+
+use super::handles::{Poller, Stream};
+use super::named::Names;
+use super::tcp::{Phase, Tcp};
+use super::world::{HostIndex, Kind, SocketId, World};
+use super::{Errno, Network, lock};
+use crate::Address;
+use crate::sys::memory::Stream as _;
+
+/// What a simulated loop can wait for by [`register`](crate::Context::register) in place of standard input, a pipe or a device;
+/// its other end is a [`Peer`](crate::testing::Peer). [`Network::pipe`](crate::testing::Network::pipe) makes both.
+///
+/// It reads and writes as a descriptor does that does not block.
+pub struct SimulatedPipe(pub(super) Stream);
+
+impl SimulatedPipe {
+    pub(super) fn register_at(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        self.0.register(poller, token)
+    }
+
+    pub(super) fn register_again(&mut self) {
+        self.0.tell_again();
+    }
+
+    pub(super) fn deregister_at(&mut self) -> io::Result<()> {
+        self.0.deregister()
+    }
+}
+
+impl Read for SimulatedPipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for SimulatedPipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A real poller cannot wait for it.
+impl Source for SimulatedPipe {
+    fn register(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn reregister(&mut self, _: &Registry, _: Token, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl fmt::Debug for SimulatedPipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimulatedPipe")
+    }
+}
+
+/// Who waits for signals, and the end where they are written.
+pub(super) struct Wanted {
+    signals: Vec<i32>,
+    at: SocketId,
+}
+
+impl World {
+    /// Two ends that are connected with each other, of one host.
+    pub(super) fn pair(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
+        let names = Names { own: nameless.clone(), peer: nameless.clone() };
+        let ends = [(); 2].map(|()| {
+            let mut tcp = Tcp::nameless(self, host, names.clone());
+            tcp.phase = Phase::Open;
+            // Who waits for a pipe waits for room, too.
+            tcp.awaits_writable = true;
+            self.insert(host, Kind::Tcp(Box::new(tcp)))
+        });
+        for [one, other] in [ends, [ends[1], ends[0]]] {
+            if let Some(tcp) = self.tcp(one) {
+                tcp.peer = Some(other);
+            }
+        }
+        ends
+    }
+}
+
+impl Network {
+    /// A pipe of a host: the end that its loop waits for, and that which is played by hand.
+    pub(crate) fn pipe(&self, host: HostIndex, nameless: &Address) -> (SimulatedPipe, Stream) {
+        let [one, other] = lock(&self.0).pair(host, nameless);
+        (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
+    }
+
+    /// Writes a signal to all that wait for it on a host, once for each kind that is not read yet. Returns whether anybody does.
+    pub(crate) fn raise(&self, host: HostIndex, signal: i32) -> bool {
+        let world = &mut *lock(&self.0);
+        world.note(format_args!("host {host} gets signal {signal}"));
+        let wanted = std::mem::take(&mut world.hosts[host].signals);
+        let (alive, mut any) = (|world: &World, of: &Wanted| world.is_tcp(of.at, Tcp::can_send), false);
+        let wanted: Vec<_> = wanted.into_iter().filter(|of| alive(world, of)).collect();
+        for of in wanted.iter().filter(|of| of.signals.contains(&signal)) {
+            any = true;
+            let reader = world.tcp(of.at).and_then(|tcp| tcp.peer);
+            if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.holds(signal as u8))) {
+                let _ = world.write(of.at, &[io::IoSlice::new(&[signal as u8])]);
+            }
+        }
+        world.hosts[host].signals = wanted;
+        any
+    }
+}
+
+impl Poller {
+    /// What signals of these kinds come by.
+    pub(super) fn pipe_of_signals(&self, signals: &[i32], nameless: &Address) -> io::Result<SimulatedPipe> {
+        let world = &mut *lock(&self.world);
+        if signals.iter().any(|&signal| u8::try_from(signal).is_err()) {
+            return Err(Errno::NotFound.into());
+        }
+        let [one, other] = world.pair(self.host, nameless);
+        world.hosts[self.host].signals.push(Wanted { signals: signals.to_vec(), at: other });
+        Ok(SimulatedPipe(Stream::of(&self.world, one)))
+    }
+}
