@@ -71,6 +71,7 @@ SMTP = "examples/smtp/session.rs"
 CHAT = "examples/chat.rs"
 RELAY = "examples/relay.rs"
 KITS = "src/guide/test_kits.md"
+FAULTS = "tests/faults.md"
 EXCHANGING = "src/testing/network/exchanging.rs"
 TLS = "companions/tls/src/"
 
@@ -153,6 +154,10 @@ BUGS = [
     ("guide", KITS, "| `an_hour_of_timers_takes_no_time` |", "| `an_hour_takes_no_time` |"),
     ("guide", KITS, "| `kit_the_kth_call_fails_and_no_other` |", "| \u2014 |"),
     ("guide", "src/guide/testing.md", "`k1_a_refused_connect`", "`k1_a_refused_call`"),
+    ("guide", FAULTS, "| A17 |", "| A18 |"),
+    ("guide", FAULTS, "`a2_the_log_is_told_once_a_second` |", "`a2_the_log_is_told_once_a_week` |"),
+    ("guide", FAULTS, "| not held: every socket is opened", "| `t1_no_timer_is_early`: every socket is opened"),
+    ("guide", FAULTS, "`tests/real/datagrams.py` |", "`tests/real/datagram.py` |"),
     ("chat", CHAT, " || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())", ""),
     ("chat", CHAT, "!(1..=20).contains", "!(0..=20).contains"),
     ("chat", CHAT, "!(1..=20).contains", "!(1..20).contains"),

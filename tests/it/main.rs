@@ -18,6 +18,7 @@ mod echoing;
 mod embedding;
 #[cfg(feature = "testing")]
 mod exchanging;
+mod faults;
 mod feeding;
 #[cfg(feature = "server")]
 mod filtered;

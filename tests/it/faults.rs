@@ -1,0 +1,98 @@
+//! The page of what goes wrong: its rows are numbered without gaps, and each names tests that exist or says why there are none.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use crate::tidy::{is_packed, read, rust_files};
+
+const PAGE: &str = "tests/faults.md";
+
+/// The parts of the page, and for each how many rows it has and how many of them no test holds. A change is made on purpose.
+const PARTS: [(&str, usize, usize); 2] = [("Faults", 126, 12), ("Scenarios", 122, 6)];
+
+/// How the last cell of a row begins that no test holds. The reason follows.
+const NOT_HELD: &str = "not held: ";
+
+struct Row {
+    section: String,
+    number: usize,
+    cells: Vec<String>,
+}
+
+/// The rows of a part whose first cell is a section and a number, such as `A1` or `L-1`.
+fn rows(part: &str) -> Vec<Row> {
+    let page = read(PAGE);
+    let begin = format!("\n## {part}\n");
+    let text = page.split_once(&begin).unwrap_or_else(|| panic!("{PAGE} has no part {part}")).1;
+    let text = text.split("\n## ").next().unwrap();
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows = cells.map(|row| row.split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    let numbered = rows.filter_map(|cells| {
+        let digits = cells[0].find(|c: char| c.is_ascii_digit())?;
+        let (section, number) = cells[0].split_at(digits);
+        let number = number.parse().unwrap_or_else(|error| panic!("{PAGE}: {}: {error}", cells[0]));
+        Some(Row { section: section.to_owned(), number, cells })
+    });
+    numbered.collect()
+}
+
+/// The names of all functions that are tests.
+fn tests() -> HashSet<String> {
+    let mut found = HashSet::new();
+    for file in ["src", "tests", "companions", "examples"].into_iter().flat_map(rust_files) {
+        let mut is_test = false;
+        for line in read(&file).lines().map(str::trim_start) {
+            if let Some((name, _)) = line.strip_prefix("fn ").and_then(|rest| rest.split_once('(')) {
+                found.extend(is_test.then(|| name.to_owned()));
+            }
+            is_test = line == "#[test]" || is_test && line.starts_with("#[");
+        }
+    }
+    found
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn is_script(name: &str) -> bool {
+    let path = Path::new(name);
+    let is_python = path.extension().is_some_and(|extension| extension == "py");
+    path.starts_with("tests/real") && is_python && Path::new(env!("CARGO_MANIFEST_DIR")).join(path).is_file()
+}
+
+#[test]
+fn guide_every_fault_has_its_number_and_all_that_is_not_held_is_counted() {
+    if is_packed() {
+        return;
+    }
+    for (part, count, not_held) in PARTS {
+        let rows = rows(part);
+        let sections: BTreeSet<_> = rows.iter().map(|row| &row.section).collect();
+        for section in sections {
+            let numbers: Vec<_> = rows.iter().filter(|row| row.section == *section).map(|row| row.number).collect();
+            assert!(numbers.iter().copied().eq(1..=numbers.len()), "{PAGE}: section {section} has {numbers:?}");
+        }
+        let open: Vec<_> = rows.iter().filter(|row| row.cells.last().unwrap().starts_with(NOT_HELD)).collect();
+        let open: Vec<_> = open.iter().map(|row| row.cells[0].as_str()).collect();
+        println!("{part}: {} rows, not held: {open:?}", rows.len());
+        assert_eq!((rows.len(), open.len()), (count, not_held), "{PAGE}: {part}: not held are {open:?}");
+    }
+}
+
+#[test]
+fn guide_every_fault_is_held_by_tests_that_exist_or_says_why_not() {
+    if is_packed() {
+        return;
+    }
+    let tests = tests();
+    for row in PARTS.iter().flat_map(|(part, ..)| rows(part)) {
+        let (number, held_by) = (&row.cells[0], row.cells.last().unwrap());
+        assert!(row.cells.iter().all(|cell| !cell.is_empty()), "{PAGE}: {number} has an empty cell");
+        assert!(quoted(held_by).next().is_some() || held_by.starts_with(NOT_HELD), "{PAGE}: {number} names no test");
+        for name in quoted(held_by) {
+            assert!(tests.contains(name) || is_script(name), "{PAGE}: {number}: there is no {name}");
+        }
+    }
+}
