@@ -440,17 +440,10 @@ impl Chain {
     }
 
     /// Returns how much memory it keeps for bytes, those that it holds included.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "testing"))]
     pub(crate) fn kept_bytes(&self) -> usize {
         let layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
         self.plain.capacity() + self.net.capacity() + layers.sum::<usize>()
-    }
-
-    /// Returns how much memory its buffers have.
-    #[cfg(all(test, feature = "testing"))]
-    pub(crate) fn capacity(&self) -> usize {
-        let of_layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
-        self.plain.capacity() + self.net.capacity() + of_layers.sum::<usize>()
     }
 
     // The filters themselves.
