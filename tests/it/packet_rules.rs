@@ -375,6 +375,10 @@ fn kit_a_capture_has_every_packet_with_headers_that_are_right() {
                 assert!(with(1, from).all(|packet| packet.number as usize == bytes.len() + 1), "the end of {from}");
                 assert_ne!(with(1, from).count(), 0);
             }
+            // The end counts as a byte: what the client acknowledges behind its own has the number after that.
+            let mut behind =
+                packets.iter().filter(|packet| packet.ends.0 == port && packet.number as usize == bytes.len() + 2);
+            assert!(behind.next().is_some_and(|packet| packet.payload.is_empty()));
         }
     }
 }
