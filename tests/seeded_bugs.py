@@ -92,7 +92,7 @@ BUGS = [
     ("kit", PIPE, "of.signals.contains(&signal)", "true"),
     ("kit", PIPE, "if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.holds(signal as u8))) {", "if true {"),
     ("kit", PIPE, "self.0.tell_again();", ""),
-    ("kit", PIPE, "tcp.awaits_writable = true;", ""),
+    ("kit", PIPE, "nameless.clone()), true)", "nameless.clone()), false)"),
     ("kit", "src/testing/network/pipes.rs", "if !is_wanted && !does_nothing {", "if !is_wanted {"),
     ("kit", NAMED, "let resets = was_waiting || tcp.unread() > 0;", "let resets = was_waiting;"),
     ("kit", NAMED, "let error = if is_path { Errno::NotFound } else", "let error = if true { Errno::NotFound } else"),

@@ -259,7 +259,7 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let plain = chain.take_plain();
     let count = deliver_plain(core, id, plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
-    // A protocol that has paused reading is not told of the end either: the end is behind what is kept for it.
+    // A protocol that has paused reading is not told of the end either: the end comes after the data that it has not seen.
     let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;

@@ -518,8 +518,8 @@ impl Chain {
     }
 }
 
-/// What takes the place of a filter that has left.
-struct Passing;
+/// Takes and gives all as it is: what takes the place of a filter that has left.
+pub(crate) struct Passing;
 
 impl Filter for Passing {
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {

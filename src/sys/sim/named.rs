@@ -49,18 +49,7 @@ impl World {
         if self.listener(at).is_none_or(|listener| listener.queue.len() > listener.backlog) {
             return Err(Errno::WouldBlock.into());
         }
-        let mut ends = [(&own, &name), (&name, &own)].map(|(own, peer)| {
-            let mut tcp = Tcp::nameless(self, host, Names { own: own.clone(), peer: peer.clone() });
-            tcp.phase = Phase::Open;
-            self.insert(host, Kind::Tcp(Box::new(tcp)))
-        });
-        for _ in 0..2 {
-            if let Some(tcp) = self.tcp(ends[0]) {
-                tcp.peer = Some(ends[1]);
-            }
-            ends.reverse();
-        }
-        let [id, accepted] = ends;
+        let [id, accepted] = self.pair(host, (own, name.clone()), false);
         self.note(format_args!("s{id} of host {host} connects to {name}: s{accepted} waits at s{at}"));
         if let Some(listener) = self.listener(at) {
             listener.queue.push_back(accepted);
@@ -68,6 +57,29 @@ impl World {
         self.wake(at);
         self.settle();
         Ok(id)
+    }
+
+    /// Two ends of one host that are connected with each other, by their names. Whether their loops are told of room from the
+    /// beginning.
+    pub(super) fn pair(
+        &mut self,
+        host: HostIndex,
+        (one, other): (Address, Address),
+        awaits_writable: bool,
+    ) -> [SocketId; 2] {
+        let names = [(one.clone(), other.clone()), (other, one)].map(|(own, peer)| Names { own, peer });
+        let ends = names.map(|names| {
+            let mut tcp = Tcp::named(self, host, names);
+            tcp.phase = Phase::Open;
+            tcp.awaits_writable = awaits_writable;
+            self.insert(host, Kind::Tcp(Box::new(tcp)))
+        });
+        for [id, peer] in [ends, [ends[1], ends[0]]] {
+            if let Some(tcp) = self.tcp(id) {
+                tcp.peer = Some(peer);
+            }
+        }
+        ends
     }
 
     /// The loop of a Unix stream wants to be told when there is room, at once if there is, or not any more.
@@ -88,8 +100,8 @@ impl World {
         self.arrive_at(now, packet);
     }
 
-    /// Closes one: what it had written is its peer's already, and both halves are over. The peer hears of a reset where input was left
-    /// unread, or where nobody had accepted it.
+    /// Closes one: what it had written is its peer's already, and both halves are over. The peer hears of a reset where input
+    /// was left unread, or where nobody had accepted it.
     pub(super) fn close_named(&mut self, id: SocketId, was_waiting: bool) {
         let Some(tcp) = self.tcp(id) else { return };
         let peer = tcp.peer;

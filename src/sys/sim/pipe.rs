@@ -7,9 +7,8 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use super::handles::{Poller, Stream};
-use super::named::Names;
-use super::tcp::{Phase, Tcp};
-use super::world::{HostIndex, Kind, SocketId, World};
+use super::tcp::Tcp;
+use super::world::{HostIndex, SocketId, World};
 use super::{Errno, Network, lock};
 use crate::Address;
 use crate::sys::memory::Stream as _;
@@ -78,29 +77,16 @@ pub(super) struct Wanted {
 }
 
 impl World {
-    /// Two ends that are connected with each other, of one host.
-    pub(super) fn pair(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
-        let names = Names { own: nameless.clone(), peer: nameless.clone() };
-        let ends = [(); 2].map(|()| {
-            let mut tcp = Tcp::nameless(self, host, names.clone());
-            tcp.phase = Phase::Open;
-            // Who waits for a pipe waits for room, too.
-            tcp.awaits_writable = true;
-            self.insert(host, Kind::Tcp(Box::new(tcp)))
-        });
-        for [one, other] in [ends, [ends[1], ends[0]]] {
-            if let Some(tcp) = self.tcp(one) {
-                tcp.peer = Some(other);
-            }
-        }
-        ends
+    /// Who waits for a pipe waits for room, too.
+    fn pair_of_pipe(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
+        self.pair(host, (nameless.clone(), nameless.clone()), true)
     }
 }
 
 impl Network {
     /// A pipe of a host: the end that its loop waits for, and that which is played by hand.
     pub(crate) fn pipe(&self, host: HostIndex, nameless: &Address) -> (SimulatedPipe, Stream) {
-        let [one, other] = lock(&self.0).pair(host, nameless);
+        let [one, other] = lock(&self.0).pair_of_pipe(host, nameless);
         (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
     }
 
@@ -130,7 +116,7 @@ impl Poller {
         if signals.iter().any(|&signal| u8::try_from(signal).is_err()) {
             return Err(Errno::NotFound.into());
         }
-        let [one, other] = world.pair(self.host, nameless);
+        let [one, other] = world.pair_of_pipe(self.host, nameless);
         world.hosts[self.host].signals.push(Wanted { signals: signals.to_vec(), at: other });
         Ok(SimulatedPipe(Stream::of(&self.world, one)))
     }

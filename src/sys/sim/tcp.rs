@@ -114,7 +114,7 @@ impl Tcp {
     }
 
     /// A Unix stream, or a pipe.
-    pub(super) fn nameless(world: &mut World, host: HostIndex, names: Names) -> Tcp {
+    pub(super) fn named(world: &mut World, host: HostIndex, names: Names) -> Tcp {
         let mut tcp = Tcp::new(NO_ADDRESS, NO_ADDRESS, Some(host), world);
         tcp.names = Some(Box::new(names));
         tcp

@@ -1,23 +1,9 @@
 //! What filters cost: no call of the system, and no memory, more than without them (Y2).
 
 use super::*;
+use crate::filter::chain::Passing;
 use crate::filter::{Filter, Flow};
 use crate::sys::script::Call;
-
-/// Takes and gives all as it is.
-struct Through;
-
-impl Filter for Through {
-    fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
-        flow.up().push(data);
-        data.len()
-    }
-
-    fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        flow.down().push(data);
-        data.len()
-    }
-}
 
 /// Is ready when something has come, and answers that by itself, as a server does to the end of a handshake.
 struct Greets(bool);
@@ -30,11 +16,11 @@ impl Filter for Greets {
             flow.down().push(b"ticket ");
             flow.set_ready();
         }
-        Through.receive(data, flow)
+        Passing.receive(data, flow)
     }
 
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        Through.send(data, flow)
+        Passing.send(data, flow)
     }
 }
 
@@ -44,11 +30,11 @@ struct Fours;
 impl Filter for Fours {
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
         let count = data.len().min(4);
-        if count == 4 { Through.receive(&mut data[..4], flow) } else { 0 }
+        if count == 4 { Passing.receive(&mut data[..4], flow) } else { 0 }
     }
 
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        Through.send(data, flow)
+        Passing.send(data, flow)
     }
 }
 
@@ -57,11 +43,11 @@ struct Sevens;
 
 impl Filter for Sevens {
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
-        Through.receive(data, flow)
+        Passing.receive(data, flow)
     }
 
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize {
-        Through.send(&data[..data.len().min(7)], flow)
+        Passing.send(&data[..data.len().min(7)], flow)
     }
 }
 
@@ -88,7 +74,7 @@ fn kept_bytes(scene: &Scene, id: ConnectionId) -> usize {
 
 #[test]
 fn y2_what_a_callback_writes_through_a_filter_is_one_send() {
-    let (mut scene, _, peer) = filtered(Through, |transport, _| (0..100).for_each(|_| transport.write(b"line\n")));
+    let (mut scene, _, peer) = filtered(Passing, |transport, _| (0..100).for_each(|_| transport.write(b"line\n")));
     scene.receive(&peer, "x");
     assert_eq!(peer.take_calls(), [Call::Read, Call::Write(500)]);
 }
@@ -96,7 +82,7 @@ fn y2_what_a_callback_writes_through_a_filter_is_one_send() {
 #[test]
 fn y2_large_pieces_through_a_filter_are_one_send() {
     let act = |transport: &mut Transport<'_>, _: &[u8]| (0..3).for_each(|_| transport.write(&[b'x'; 20 * KIB]));
-    let (mut scene, _, peer) = filtered(Through, act);
+    let (mut scene, _, peer) = filtered(Passing, act);
     scene.receive(&peer, "x");
     assert_eq!(peer.take_calls(), [Call::Read, Call::Write(60 * KIB)]);
 }
@@ -126,7 +112,7 @@ fn y2_what_a_filter_says_and_the_answer_behind_it_are_one_send() {
 #[test]
 fn y2_what_the_kernel_does_not_take_waits_in_order_behind_a_filter() {
     for room in [0, 1, 300, 499] {
-        let (mut scene, id, peer) = filtered(Through, |transport, data| transport.write(&data.repeat(100)));
+        let (mut scene, id, peer) = filtered(Passing, |transport, data| transport.write(&data.repeat(100)));
         peer.set_room(room);
         scene.receive(&peer, "12345");
         scene.receive(&peer, "67890");
@@ -163,7 +149,7 @@ fn y2_what_a_filter_has_left_stays_before_what_comes_though_an_event_brings_noth
 
 #[test]
 fn y2_an_idle_connection_keeps_no_memory_for_its_filters() {
-    let (mut scene, id, peer) = filtered(Through, |transport, data| transport.write(data));
+    let (mut scene, id, peer) = filtered(Passing, |transport, data| transport.write(data));
     for count in [1, 60 * KIB, 1] {
         scene.receive(&peer, vec![b'x'; count]);
         assert_eq!(peer.take_sent().len(), count);
