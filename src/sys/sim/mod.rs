@@ -21,6 +21,9 @@ mod pipe;
 mod process;
 mod random;
 mod rules;
+// Nothing sends signals where nobody can wait for them.
+#[cfg_attr(not(all(unix, feature = "signals")), allow(dead_code))]
+mod signals;
 mod tcp;
 mod world;
 
@@ -38,8 +41,6 @@ pub use self::random::Random;
 pub(crate) use self::rules::Judge;
 pub use self::rules::{Fate, Packet, PacketKind};
 pub(crate) use self::world::HostIndex;
-#[cfg(test)]
-use self::world::Socket;
 use self::world::{Kind, World};
 use super::memory::{self, shared};
 
@@ -234,7 +235,7 @@ impl Network {
     #[cfg(test)]
     pub(crate) fn inspected(&self) -> Vec<Inspected> {
         let world = &mut *lock(&self.0);
-        let token = |socket: &Socket| Some((socket.host, socket.registration.as_ref()?.token));
+        let token = |socket: &world::Socket| Some((socket.host, socket.registration.as_ref()?.token));
         let sockets = world.sockets.values().filter_map(|socket| Some((token(socket)?, &socket.kind)));
         let inspected = sockets.map(|((host, token), kind)| match kind {
             Kind::Tcp(tcp) => tcp.inspected(host, token),

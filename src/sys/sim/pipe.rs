@@ -1,4 +1,4 @@
-//! Simulated pipes: what stands for standard input, a pipe or a device in a simulated loop; and signals, which come by one.
+//! Simulated pipes: what stands for standard input, a pipe or a device in a simulated loop.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -7,9 +7,8 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use super::handles::{Poller, Stream};
-use super::tcp::Tcp;
 use super::world::{HostIndex, SocketId, World};
-use super::{Errno, Network, lock};
+use super::{Network, lock};
 use crate::Address;
 use crate::sys::memory::Stream as _;
 
@@ -70,15 +69,9 @@ impl fmt::Debug for SimulatedPipe {
     }
 }
 
-/// Who waits for signals, and the end where they are written.
-pub(super) struct Wanted {
-    signals: Vec<i32>,
-    at: SocketId,
-}
-
 impl World {
     /// Who waits for a pipe waits for room, too.
-    fn pair_of_pipe(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
+    pub(super) fn pair_of_pipe(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
         self.pair(host, (nameless.clone(), nameless.clone()), true)
     }
 }
@@ -88,36 +81,5 @@ impl Network {
     pub(crate) fn pipe(&self, host: HostIndex, nameless: &Address) -> (SimulatedPipe, Stream) {
         let [one, other] = lock(&self.0).pair_of_pipe(host, nameless);
         (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
-    }
-
-    /// Writes a signal to all that wait for it on a host, once for each kind that is not read yet. Returns whether anybody does.
-    pub(crate) fn raise(&self, host: HostIndex, signal: i32) -> bool {
-        let world = &mut *lock(&self.0);
-        world.note(format_args!("host {host} gets signal {signal}"));
-        let wanted = std::mem::take(&mut world.hosts[host].signals);
-        let (alive, mut any) = (|world: &World, of: &Wanted| world.is_tcp(of.at, Tcp::can_send), false);
-        let wanted: Vec<_> = wanted.into_iter().filter(|of| alive(world, of)).collect();
-        for of in wanted.iter().filter(|of| of.signals.contains(&signal)) {
-            any = true;
-            let reader = world.tcp(of.at).and_then(|tcp| tcp.peer);
-            if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.holds(signal as u8))) {
-                let _ = world.write(of.at, &[io::IoSlice::new(&[signal as u8])]);
-            }
-        }
-        world.hosts[host].signals = wanted;
-        any
-    }
-}
-
-impl Poller {
-    /// What signals of these kinds come by.
-    pub(super) fn pipe_of_signals(&self, signals: &[i32], nameless: &Address) -> io::Result<SimulatedPipe> {
-        let world = &mut *lock(&self.world);
-        if signals.iter().any(|&signal| u8::try_from(signal).is_err()) {
-            return Err(Errno::NotFound.into());
-        }
-        let [one, other] = world.pair_of_pipe(self.host, nameless);
-        world.hosts[self.host].signals.push(Wanted { signals: signals.to_vec(), at: other });
-        Ok(SimulatedPipe(Stream::of(&self.world, one)))
     }
 }

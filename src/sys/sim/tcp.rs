@@ -39,7 +39,7 @@ pub(super) struct Tcp {
     /// What the next call is to be told of, once.
     error: Option<Errno>,
     // Receiving.
-    received: VecDeque<u8>,
+    pub(super) received: VecDeque<u8>,
     received_max: usize,
     /// How many of the received bytes come before the urgent one.
     urgent: Option<usize>,
@@ -118,11 +118,6 @@ impl Tcp {
         let mut tcp = Tcp::new(NO_ADDRESS, NO_ADDRESS, Some(host), world);
         tcp.names = Some(Box::new(names));
         tcp
-    }
-
-    /// Whether this byte is among those that nobody has read.
-    pub(super) fn holds(&self, byte: u8) -> bool {
-        self.received.contains(&byte)
     }
 
     /// What `epoll_wait` would say of it, as mio hands it on.
