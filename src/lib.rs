@@ -74,6 +74,8 @@
 //! not been run.
 
 #![forbid(unsafe_code)]
+// docs.rs says of each item which feature brings it: an attribute of nightly's, which only docs.rs asks for.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Companions name the crate as their users do, and `tests/outsider` compiles them: what is private to it fails there.
 extern crate self as switchboard;
