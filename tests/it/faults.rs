@@ -1,4 +1,5 @@
-//! The page of what goes wrong: its rows are numbered without gaps, and each names tests that exist or says why there are none.
+//! The page of what goes wrong: its rows are numbered without gaps, and each names tests that exist or says why there are none;
+//! and what a peer can cost, by SECURITY.md.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -95,4 +96,26 @@ fn guide_every_fault_is_held_by_tests_that_exist_or_says_why_not() {
             assert!(tests.contains(name) || is_script(name), "{PAGE}: {number}: there is no {name}");
         }
     }
+}
+
+#[test]
+fn guide_what_a_peer_can_cost_is_held_by_tests_that_exist() {
+    if is_packed() {
+        return;
+    }
+    let (page, tests) = (read("SECURITY.md"), tests());
+    let section =
+        page.split("\n## What one peer can cost\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).skip(2);
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<_> = row.split(" | ").collect();
+        assert!(cells.len() == 5 && quoted(cells[4]).next().is_some(), "SECURITY.md: {} names no test", cells[0]);
+        for name in quoted(cells[4]) {
+            assert!(tests.contains(name) || is_script(name), "SECURITY.md: {}: there is no {name}", cells[0]);
+        }
+        count += 1;
+    }
+    println!("{count} rows");
+    assert!(count > 15, "SECURITY.md has only {count} rows of what a peer can cost");
 }
