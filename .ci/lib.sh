@@ -96,6 +96,7 @@ LONG=(
   "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
   "TLS: 64 MB both ways at once|300|cargo test --package switchboard-tls --test it -- --ignored"
   "every variant is measured|14400|python3 benches/variants.py"
+  "tests in each restricted setting|3600|python3 tests/real/restricted.py --long"
   "every set of features compiles without a warning|1800|.ci/with_tool cargo-hack 0.6.46 env RUSTFLAGS=-Dwarnings cargo hack check --feature-powerset --no-dev-deps --package switchboard --target-dir target/features"
   "licences, duplicates and sources of all crates|1800|.ci/with_tool cargo-deny 0.20.2 cargo deny --workspace check licenses bans sources"
 )

@@ -113,15 +113,17 @@ fn options() -> Result<Options, Failure> {
 }
 
 fn requests(way: &Way, thanks: &'static str) -> io::Result<Requests> {
-    let this_program = std::env::current_exe()?;
     Ok(match way {
         Way::Threads(threads) => Requests::threads(*threads, || handle),
-        Way::Processes(processes) => Requests::processes(*processes, move |client| {
-            greet(client);
-            let mut command = Command::new(&this_program);
-            command.arg(thanks);
-            command
-        }),
+        Way::Processes(processes) => {
+            let this_program = std::env::current_exe()?;
+            Requests::processes(*processes, move |client| {
+                greet(client);
+                let mut command = Command::new(&this_program);
+                command.arg(thanks);
+                command
+            })
+        }
     })
 }
 

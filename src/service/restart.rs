@@ -1,12 +1,12 @@
 //! What the signals of a service do: it drains, or is taken over by a new process.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,7 +38,8 @@ impl Program {
     pub(super) fn this() -> io::Result<Program> {
         let mut arguments = env::args_os();
         let name = arguments.next();
-        Ok(Program { path: env::current_exe()?, name, arguments: arguments.collect() })
+        let path = env::current_exe().or_else(|error| named(name.as_deref()).ok_or(error))?;
+        Ok(Program { path, name, arguments: arguments.collect() })
     }
 
     /// Starts it anew, with these sockets. What is answered beside the process is the stream on which it says that it is
@@ -63,6 +64,16 @@ impl Program {
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         Ok((command.spawn()?, ours))
     }
+}
+
+/// The program by the name that it was started by: where there is no `/proc`, Linux does not say which it is.
+fn named(name: Option<&OsStr>) -> Option<PathBuf> {
+    let name = Path::new(name.filter(|name| !name.is_empty())?);
+    // One without a slash is looked for in PATH, as it was before.
+    if name.components().count() == 1 && !name.is_absolute() {
+        return Some(name.to_owned());
+    }
+    std::path::absolute(name).ok()
 }
 
 /// Tells the process that this one takes over from.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use switchboard::workers::{EventLoopGroup, LoopFailure, WorkError, WorkerPool};
 use switchboard::{ConnectError, Context, Protocol, Transport};
 
-use crate::support::{event_loop, turn_until};
+use crate::support::{event_loop, this_program, turn_until};
 
 /// What std reads for the size of the stacks of its threads.
 const STACK: (&str, &str) = ("RUST_MIN_STACK", "1152921504606846976");
@@ -20,7 +20,7 @@ const STACK: (&str, &str) = ("RUST_MIN_STACK", "1152921504606846976");
 /// Runs a test of this file in a process of its own, in which no thread can be started.
 #[track_caller]
 fn run_without_threads(test: &str) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(this_program());
     command.args(["--exact", &format!("no_threads::{test}"), "--ignored", "--test-threads=1"]).env(STACK.0, STACK.1);
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[cfg(feature = "signals")]
 use switchboard::signals::Signal;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, this_program};
 
 /// Ended with the test, whatever becomes of that.
 pub(crate) struct Process {
@@ -21,7 +21,7 @@ pub(crate) struct Process {
 impl Process {
     /// What runs the test of this name alone.
     pub(crate) fn command(test: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(this_program());
         command.args(["--exact", test, "--nocapture"]);
         command
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchboard::{CloseReason, Detached, Protocol, Transport};
 
-use crate::support::{connect, event_loop, listen, turn_until};
+use crate::support::{connect, event_loop, listen, this_program, turn_until};
 
 const CHILD: &str = "SWITCHBOARD_TEST_SIGPIPE_CHILD";
 
@@ -41,7 +41,7 @@ impl Protocol for WriteOn {
 #[test]
 fn w7_no_write_raises_sigpipe_though_the_program_would_die_of_it() {
     // In a process of its own: the signal's disposition belongs to all of a process.
-    let status = Command::new(std::env::current_exe().unwrap())
+    let status = Command::new(this_program())
         .args(["--exact", "sigpipe::the_child_of_w7", "--nocapture"])
         .env(CHILD, "1")
         .status()

@@ -11,7 +11,7 @@ use mio::Interest;
 use mio::unix::{SourceFd, pipe};
 use switchboard::{EventLoop, Readiness, SourceAction};
 
-use crate::support::{event_loop, turn_until};
+use crate::support::{event_loop, this_program, turn_until};
 
 /// Reads one byte a call, and answers whether there may be more.
 fn read_one(receiver: &mut pipe::Receiver, into: &RefCell<Vec<u8>>) -> SourceAction {
@@ -175,7 +175,7 @@ const CHILD: &str = "SWITCHBOARD_TEST_STDIN_CHILD";
 #[test]
 fn standard_input_is_a_source_until_its_end() {
     // In a process of its own, since this one's input is not ours.
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(this_program())
         .args(["--exact", "sources::the_child_that_reads_standard_input", "--nocapture"])
         .env(CHILD, "1")
         .stdin(Stdio::piped())
