@@ -182,6 +182,8 @@ mod harness;
 mod network;
 mod peer;
 mod seeds;
+#[cfg(unix)]
+mod unix_datagram_peer;
 
 pub use capturing::Capturing;
 pub use cuts::every_cut;
@@ -189,6 +191,8 @@ pub use harness::Harness;
 pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_of, seeds_with};
+#[cfg(unix)]
+pub use unix_datagram_peer::UnixDatagramPeer;
 
 pub use crate::sys::sim::SimulatedPipe;
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};

@@ -180,7 +180,7 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// A listener without a loop: for tests of clients.
+/// A listener without a loop: for tests of clients, or to be left to one.
 pub struct PeerListener {
     pub(super) listener: sim::Listener,
     pub(super) host: HostId,
@@ -193,7 +193,7 @@ impl PeerListener {
         self.host
     }
 
-    /// The address it listens on.
+    /// The address it listens on. A Unix listener has none: that is `0.0.0.0:0` here.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -228,7 +228,7 @@ impl DatagramPeer {
     ///
     /// None that the simulation knows.
     pub fn connect(&mut self, to: SocketAddr) -> io::Result<()> {
-        self.socket.connect(to)
+        self.socket.connect(&to.into())
     }
 
     /// Sends a datagram; to whom it is connected where `to` is `None`.
@@ -238,7 +238,7 @@ impl DatagramPeer {
     /// As a real socket: too long, no destination, no buffers, an error that came back before.
     pub fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match to {
-            Some(to) => self.socket.send_to(bytes, to),
+            Some(to) => self.socket.send_to(bytes, &to.into()),
             None => self.socket.send(bytes),
         }
         .map(|_| ())
@@ -253,7 +253,10 @@ impl DatagramPeer {
         let mut buffer = vec![0; 65_536];
         loop {
             match self.socket.recv_from(&mut buffer) {
-                Ok((count, from)) => return Ok(Some((buffer[..count].to_vec(), from))),
+                Ok((count, from)) => {
+                    let from = from.as_inet().ok_or(io::ErrorKind::InvalidData)?;
+                    return Ok(Some((buffer[..count].to_vec(), from)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

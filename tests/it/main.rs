@@ -75,6 +75,8 @@ mod simulated_processes;
 mod simulated_unix;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
+#[cfg(all(unix, feature = "testing"))]
+mod simulated_unix_datagrams;
 mod slow_peers;
 mod sources;
 mod support;

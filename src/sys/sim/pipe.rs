@@ -90,6 +90,12 @@ impl Network {
         (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
     }
 
+    /// A pair of Unix streams of a host.
+    pub(crate) fn unix_pair(&self, host: HostIndex, nameless: &Address) -> (Stream, Stream) {
+        let [one, other] = lock(&self.0).pair(host, (nameless.clone(), nameless.clone()), false);
+        (Stream::of(&self.0, one), Stream::of(&self.0, other))
+    }
+
     /// Writes a signal to all that wait for it on a host, once for each kind that is not read yet. Returns whether anybody does.
     pub(crate) fn raise(&self, host: HostIndex, signal: i32) -> bool {
         let world = &mut *lock(&self.0);

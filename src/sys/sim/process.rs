@@ -128,6 +128,10 @@ impl World {
         self.settle();
         self.note(format_args!("host {host} crashes: {how:?}"));
         self.hosts[host].process.dark |= how == Crash::Silent;
+        let names = self.named.keys().chain(self.named_datagrams.keys());
+        let paths: Vec<_> = names.filter(|(of, name)| *of == host && name.is_path()).cloned().collect();
+        // Nobody removes them. Where a name is taken it counts for more.
+        self.left_paths.extend(paths);
         // Listeners reset what waits at them.
         for is_listener in [true, false] {
             for id in self.sockets_of(host, is_listener) {
@@ -155,6 +159,7 @@ impl World {
         match self.sockets.get(&id).map(|socket| &socket.kind) {
             Some(Kind::Listener(_)) => self.close_listener(id),
             Some(Kind::Datagram(_)) => self.close_datagram(id),
+            Some(Kind::NamedDatagram(_)) => self.close_named_datagram(id, false),
             Some(Kind::Tcp(_)) if how == Crash::Reset => self.reset(id),
             Some(Kind::Tcp(tcp)) if !tcp.orphan => self.close(id),
             _ => {}
@@ -167,6 +172,7 @@ impl World {
         self.sockets.remove(&id);
         self.bound.retain(|_, bound| *bound != id);
         self.named.retain(|_, named| *named != id);
+        self.named_datagrams.retain(|_, named| *named != id);
     }
 
     /// Lets a packet arrive at its host, unless that is dark. What its sender sends again waits there then.
@@ -273,7 +279,7 @@ impl World {
         }
         let has = |id: &SocketId, kind: &Kind| match kind {
             Kind::Tcp(tcp) => !tcp.orphan && !matches!(tcp.phase, Phase::Embryo(_)) && !waiting.contains(id),
-            Kind::Listener(_) | Kind::Datagram(_) => true,
+            Kind::Listener(_) | Kind::Datagram(_) | Kind::NamedDatagram(_) => true,
         };
         of().filter(|(id, socket)| has(id, &socket.kind)).count()
     }

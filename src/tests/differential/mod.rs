@@ -6,6 +6,7 @@
 
 mod machine;
 mod scripts;
+mod unix_datagrams;
 
 use std::sync::Arc;
 
@@ -55,6 +56,11 @@ fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
             network.trace()
         );
     }
+}
+
+/// On Unix sockets by abstract names, which nobody else has.
+fn compare_abstract(name: &str, script: &str) {
+    compare_by(name, script, || Family::Abstract(format!("switchboard {} {name}", std::process::id())));
 }
 
 /// Each script has a name that begins with the rules it is about.
