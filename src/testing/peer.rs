@@ -5,8 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::HostId;
+use crate::listener::listen::Target;
 use crate::sys::memory::{Datagram as _, Stream as _};
 use crate::sys::{self, sim};
+use crate::{Detached, Listen};
 
 /// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
 ///
@@ -174,6 +176,35 @@ impl Peer {
     }
 }
 
+/// For [`Context::attach`](crate::Context::attach): a stream that somebody else has made, or accepted, is left to the loop of its
+/// host. What is queued and its kernel has not taken goes along, and is sent by the loop.
+///
+/// ```
+/// # use switchboard::{Protocol, Transport};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         transport.write(data);
+/// #         data.len()
+/// #     }
+/// # }
+/// use switchboard::testing::{Faults, Network};
+///
+/// let mut network = Network::new(0, Faults::none());
+/// let host = network.host();
+/// let mut listener = network.listener_on(host, 7, 8).unwrap();
+/// let mut peer = network.peer(listener.local_addr());
+/// let accepted = network.accept(&mut listener).unwrap();
+/// network.context(host).attach(accepted, Echo).unwrap();
+/// assert_eq!(network.exchange(&mut peer, b"hello", |answer| answer.len() == 5), b"hello");
+/// ```
+impl From<Peer> for Detached {
+    fn from(mut peer: Peer) -> Detached {
+        let unsent = peer.stream.take_queued();
+        Detached::new(sys::Stream::Memory(Box::new(peer.stream)), None, Vec::new(), unsent)
+    }
+}
+
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer").field("ended", &self.ended).field("error", &self.error).finish_non_exhaustive()
@@ -207,6 +238,33 @@ impl PeerListener {
                 _ => return None,
             }
         }
+    }
+}
+
+/// For [`Context::listen`](crate::Context::listen): a listener that somebody else has made, such as a service manager, is left to
+/// the loop of its host, with who waits at it.
+///
+/// ```
+/// # use switchboard::{Protocol, Transport};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         transport.write(data);
+/// #         data.len()
+/// #     }
+/// # }
+/// use switchboard::testing::{Faults, Network};
+///
+/// let mut network = Network::new(0, Faults::none());
+/// let host = network.host();
+/// let listener = network.listener_on(host, 7, 8).unwrap();
+/// let mut early = network.peer(listener.local_addr());
+/// network.context(host).listen(listener, |_, _| Some(Echo)).unwrap();
+/// assert_eq!(network.exchange(&mut early, b"hello", |answer| answer.len() == 5), b"hello");
+/// ```
+impl From<PeerListener> for Listen {
+    fn from(listener: PeerListener) -> Listen {
+        Listen::of(Target::Simulated(listener.listener))
     }
 }
 

@@ -66,6 +66,8 @@ mod simulated;
 #[cfg(feature = "testing")]
 mod simulated_connecting;
 #[cfg(feature = "testing")]
+mod simulated_handing;
+#[cfg(feature = "testing")]
 mod simulated_names;
 #[cfg(all(unix, feature = "signals", feature = "testing"))]
 mod simulated_pipes;
@@ -73,10 +75,10 @@ mod simulated_pipes;
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix;
-#[cfg(unix)]
-#[cfg(target_os = "linux")]
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix_datagrams;
+#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod slow_peers;
 mod sources;
 mod support;

@@ -71,7 +71,11 @@ impl Poller {
 pub(super) fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
     let poller: Option<&Poller> = poller.as_any().and_then(|poller| poller.downcast_ref());
     let poller = poller.filter(|poller| Arc::ptr_eq(world, &poller.world)).ok_or(io::ErrorKind::Unsupported)?;
-    lock(world).register(id, poller.host, token);
+    let world = &mut *lock(world);
+    if world.sockets.get(&id).is_some_and(|socket| socket.host != poller.host) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket of another host"));
+    }
+    world.register(id, poller.host, token);
     Ok(())
 }
 
@@ -186,6 +190,12 @@ pub(crate) struct Listener {
     id: SocketId,
 }
 
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Listener {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let (id, peer) = lock(&self.world).accept(self.id)?;
@@ -198,6 +208,12 @@ impl memory::Listener for Listener {
         register(poller, &self.world, self.id, token)
     }
 
+    fn set_unlinks(&mut self, unlinks: bool) {
+        if let Some(listener) = lock(&self.world).listener(self.id) {
+            listener.leaves_path = !unlinks;
+        }
+    }
+
     fn accept(&mut self) -> io::Result<(Box<dyn memory::Stream>, Address)> {
         let (stream, peer) = Listener::accept(self)?;
         Ok((Box::new(stream), peer))
@@ -208,12 +224,6 @@ impl memory::Listener for Listener {
         let listener = world.listener(self.id).ok_or(io::ErrorKind::NotConnected)?;
         Ok(listener.name.clone().unwrap_or(Address::of_socket(listener.local)))
     }
-    fn set_unlinks(&mut self, unlinks: bool) {
-        if let Some(listener) = lock(&self.world).listener(self.id) {
-            listener.leaves_path = !unlinks;
-        }
-    }
-
 }
 
 impl Drop for Listener {
@@ -235,6 +245,11 @@ impl Stream {
     /// Writes these bytes as the kernel takes them, with no further call.
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
         lock(&self.world).queue(self.id, bytes);
+    }
+
+    /// Takes those back that the kernel has not taken, unless the half ends behind them.
+    pub(crate) fn take_queued(&mut self) -> Vec<u8> {
+        lock(&self.world).take_queued(self.id)
     }
 
     /// How many of those the kernel has not taken.
