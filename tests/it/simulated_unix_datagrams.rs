@@ -22,10 +22,13 @@ fn path(name: &str) -> UnixAddress {
     UnixAddress::path(format!("/run/{name}.sock"))
 }
 
+/// Datagrams and their senders, in order.
+type Received = Rc<RefCell<Vec<(Vec<u8>, Address)>>>;
+
 /// What a protocol is told.
 #[derive(Clone, Default)]
 struct Notes {
-    received: Rc<RefCell<Vec<(Vec<u8>, Address)>>>,
+    received: Received,
     told: Rc<RefCell<Vec<String>>>,
 }
 

@@ -97,7 +97,8 @@ faults! {
     /// small that it would be slower, its packets are under way for less time. 0 is no bound.
     bytes_per_second_min / with_bytes_per_second_min: usize = 0, 8192;
     /// The smallest kernel buffer, in bytes. The seed picks a size for the whole network, and for each of a socket's two
-    /// buffers up to four times that: one that is far larger than its peer's would drain so slowly that deadlines pass.
+    /// buffers up to four times that: one that is far larger than its peer's would drain so slowly that deadlines pass. A
+    /// Unix datagram socket takes one datagram more than that has bytes, and eleven at most.
     buffer_bytes_min / with_buffer_bytes_min: usize = 256 * 1024, 1;
     /// The largest kernel buffer.
     buffer_bytes_max / with_buffer_bytes_max: usize = 256 * 1024, 16 * 1024;

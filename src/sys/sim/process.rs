@@ -12,7 +12,8 @@ use super::tcp::Phase;
 use super::world::{HostIndex, Kind, SocketId, World};
 use super::{Errno, Network, lock};
 
-/// How a host crashes, and so what its peers see of that.
+/// How a host crashes, and so what its peers see of that. The paths of its Unix sockets are left behind, as files are: who goes
+/// there is refused, until somebody is bound there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Crash {
