@@ -20,9 +20,6 @@ pub(crate) enum Datagram {
     Memory(memory::Boxed<dyn memory::Datagram>),
 }
 
-/// More than any system sends from a Unix socket. (Linux 6.18 sends 4.2 MB, 8 MiB fail with ENOBUFS.)
-pub(super) const UNIX_BYTES_MAX: usize = 8 << 20;
-
 /// What a receive returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -130,11 +127,12 @@ impl Datagram {
         }
     }
 
-    /// The longest datagram that can arrive: the limit of UDP, and for Unix sockets more than any system sends.
+    /// The longest datagram that can arrive: the limit of UDP, and for Unix sockets more than any system sends. (Linux
+    /// 6.18 sends 4.2 MB, 8 MiB fail with ENOBUFS.)
     pub(crate) fn datagram_bytes_max(&self) -> usize {
         match self {
             #[cfg(unix)]
-            Datagram::Unix(_) => UNIX_BYTES_MAX,
+            Datagram::Unix(_) => 8 << 20,
             Datagram::Memory(socket) => socket.bytes_max(),
             Datagram::Udp { .. } => 65_535,
         }

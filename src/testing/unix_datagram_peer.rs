@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::sys::memory::Datagram as _;
-use crate::sys::sim;
+use crate::sys::memory;
 use crate::{Address, UnixAddress};
 
 /// A Unix datagram socket without a loop. [`Network::unix_datagram_peer`](crate::testing::Network::unix_datagram_peer) makes it.
@@ -12,7 +11,7 @@ use crate::{Address, UnixAddress};
 /// Dropping it closes it, and leaves its path behind, as a program does that does not remove it: until somebody binds to that,
 /// who sends there is refused.
 pub struct UnixDatagramPeer {
-    pub(super) socket: sim::NamedDatagramHandle,
+    pub(super) socket: Box<dyn memory::Datagram>,
     pub(super) address: Address,
 }
 
@@ -57,7 +56,7 @@ impl UnixDatagramPeer {
     ///
     /// `ConnectionReset` where it was connected with one that has connected to another socket since.
     pub fn receive(&mut self) -> io::Result<Option<(Vec<u8>, UnixAddress)>> {
-        let mut buffer = vec![0; sim::UNIX_DATAGRAM_BYTES_MAX];
+        let mut buffer = vec![0; self.socket.bytes_max()];
         loop {
             match self.socket.recv_from(&mut buffer) {
                 Ok((count, Address::Unix(from))) => return Ok(Some((buffer[..count].to_vec(), from))),

@@ -134,7 +134,7 @@ impl memory::Poller for Poller {
     fn bind_datagram(&self, address: &Address) -> io::Result<Box<dyn memory::Datagram>> {
         match address.as_inet() {
             Some(address) => Ok(Box::new(Poller::bind_datagram(self, address)?)),
-            None => Ok(Box::new(self.bind_named_datagram(address)?)),
+            None => self.bind_named_datagram(address, false),
         }
     }
 

@@ -33,7 +33,6 @@ use std::time::Duration;
 use self::errno::Errno;
 pub use self::faults::Faults;
 pub(crate) use self::handles::{Clock, Datagram, Listener, Poller, Stream};
-pub(crate) use self::named_datagram::{DATAGRAM_BYTES_MAX as UNIX_DATAGRAM_BYTES_MAX, NamedDatagramHandle};
 pub use self::pipe::SimulatedPipe;
 pub use self::process::{Call, Crash};
 pub use self::random::Random;

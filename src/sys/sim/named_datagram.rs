@@ -10,7 +10,6 @@ use super::handles::{Poller, register};
 use super::world::{HostIndex, Kind, SocketId, World};
 use super::{Call, Errno, Shared, lock};
 use crate::Address;
-use crate::sys::datagram::UNIX_BYTES_MAX;
 use crate::sys::{Readiness, memory};
 
 pub(super) struct NamedDatagram {
@@ -44,7 +43,7 @@ const RECEIVED_MAX: usize = 10;
 const SEND_BUFFER_BYTES: usize = 212_992;
 
 /// The longest one: all of that, but for what Linux keeps.
-pub(crate) const DATAGRAM_BYTES_MAX: usize = SEND_BUFFER_BYTES - 32;
+const DATAGRAM_BYTES_MAX: usize = SEND_BUFFER_BYTES - 32;
 
 /// What a datagram takes of its sender's memory beside its bytes, about.
 const OVERHEAD_BYTES: usize = 768;
@@ -317,24 +316,21 @@ impl World {
 }
 
 /// A Unix datagram socket of a host.
-pub(crate) struct NamedDatagramHandle {
+struct NamedDatagramHandle {
     world: Shared,
     id: SocketId,
     leaves_path: bool,
 }
 
 impl Poller {
-    /// Binds one to a name, or to none.
-    pub(crate) fn bind_named_datagram(&self, name: &Address) -> io::Result<NamedDatagramHandle> {
+    /// Binds one to a name, or to none. Whether dropping it leaves its path, as a program does that does not remove it.
+    pub(crate) fn bind_named_datagram(
+        &self,
+        name: &Address,
+        leaves_path: bool,
+    ) -> io::Result<Box<dyn memory::Datagram>> {
         let id = lock(&self.world).bind_named_datagram(self.host, name.clone())?;
-        Ok(NamedDatagramHandle { world: self.world.clone(), id, leaves_path: false })
-    }
-}
-
-impl NamedDatagramHandle {
-    /// Dropping it leaves its path, as a program does that does not remove it.
-    pub(crate) fn leave_path(&mut self) {
-        self.leaves_path = true;
+        Ok(Box::new(NamedDatagramHandle { world: self.world.clone(), id, leaves_path }))
     }
 }
 
@@ -352,7 +348,7 @@ impl memory::Datagram for NamedDatagramHandle {
     }
 
     fn bytes_max(&self) -> usize {
-        UNIX_BYTES_MAX
+        DATAGRAM_BYTES_MAX
     }
 
     fn connect(&self, address: &Address) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{HostId, Network};
 use crate::UnixAddress;
-use crate::sys::memory::{Datagram as _, Listener as _};
+use crate::sys::memory::Listener as _;
 use crate::sys::sim;
 use crate::testing::{Peer, PeerListener, UnixDatagramPeer};
 
@@ -93,9 +93,8 @@ impl Network {
     ///
     /// `AddrInUse` where the name is taken.
     pub fn unix_datagram_peer(&mut self, host: HostId, name: &UnixAddress) -> io::Result<UnixDatagramPeer> {
-        let mut socket = self.sim.poller(host.0).bind_named_datagram(&name.clone().into())?;
-        socket.leave_path();
-        let address = socket.local_addr()?;
+        let address = name.clone().into();
+        let socket = self.sim.poller(host.0).bind_named_datagram(&address, true)?;
         Ok(UnixDatagramPeer { socket, address })
     }
 }

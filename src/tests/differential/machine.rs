@@ -287,7 +287,7 @@ impl Machine {
         match (&self.poller, &at) {
             (Poller::Memory(poller), _) => {
                 let poller: &sim::Poller = poller.as_any().and_then(|poller| poller.downcast_ref()).unwrap();
-                poller.bind_named_datagram(&at)?.leave_path();
+                drop(poller.bind_named_datagram(&at, true)?);
             }
             (_, Address::Unix(UnixAddress::Path(path))) => drop(std::os::unix::net::UnixDatagram::bind(path)?),
             _ => panic!("{at} leaves nothing behind"),
