@@ -177,7 +177,8 @@ impl Peer {
 }
 
 /// For [`Context::attach`](crate::Context::attach): a stream that somebody else has made, or accepted, is left to the loop of its
-/// host. What is queued and its kernel has not taken goes along, and is sent by the loop.
+/// host. What is queued and its kernel has not taken goes along, and is sent by the loop; behind an [`end`](Peer::end) its kernel
+/// goes on sending it.
 ///
 /// ```
 /// # use switchboard::{Protocol, Transport};

@@ -62,7 +62,7 @@ struct Connect {
 pub struct Unread {
     /// The loop's host.
     pub host: HostId,
-    /// The socket's own address.
+    /// The socket's own address; `0.0.0.0:0` for a Unix socket.
     pub local: SocketAddr,
     /// Its peer's address; `None` for a listener.
     pub remote: Option<SocketAddr>,
