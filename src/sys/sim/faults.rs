@@ -97,11 +97,16 @@ faults! {
     /// small that it would be slower, its packets are under way for less time. 0 is no bound.
     bytes_per_second_min / with_bytes_per_second_min: usize = 0, 8192;
     /// The smallest kernel buffer, in bytes. The seed picks a size for the whole network, and for each of a socket's two
-    /// buffers up to four times that: one that is far larger than its peer's would drain so slowly that deadlines pass. A
-    /// Unix datagram socket takes one datagram more than that has bytes, and eleven at most.
+    /// buffers up to four times that: one that is far larger than its peer's would drain so slowly that deadlines pass.
     buffer_bytes_min / with_buffer_bytes_min: usize = 256 * 1024, 1;
     /// The largest kernel buffer.
     buffer_bytes_max / with_buffer_bytes_max: usize = 256 * 1024, 16 * 1024;
+    /// A Unix datagram socket is full with more datagrams than this, at least: the seed picks a number for each. Who sends to
+    /// it waits then.
+    unix_datagrams_min / with_unix_datagrams_min: usize = 10, 0;
+    /// It is full with more datagrams than this. Linux has 10 unless it is set up otherwise (`net.unix.max_dgram_qlen`); where
+    /// systemd runs it is 512, and the memory of each sender counts first.
+    unix_datagrams_max / with_unix_datagrams_max: usize = 10, 10;
     /// What is sent arrives in small pieces.
     tiny_segments_permille / with_tiny_segments_permille: u32 = 0, 200;
     /// A packet arrives early, in the middle of a turn: between any two calls of the loop.

@@ -36,17 +36,20 @@ struct Message {
     bytes: Vec<u8>,
 }
 
-/// A receiver that holds more than so many is full (Linux, `max_dgram_qlen`).
-const RECEIVED_MAX: usize = 10;
-
 /// A datagram that finds so much of its sender's memory in use has to wait (Linux, `wmem_default`).
 const SEND_BUFFER_BYTES: usize = 212_992;
 
 /// The longest one: all of that, but for what Linux keeps.
 const DATAGRAM_BYTES_MAX: usize = SEND_BUFFER_BYTES - 32;
 
-/// What a datagram takes of its sender's memory beside its bytes, about.
-const OVERHEAD_BYTES: usize = 768;
+/// What Linux keeps with the bytes of a datagram, and beside them.
+const KEPT_WITH_BYTES: usize = 320;
+const KEPT_BESIDE_BYTES: usize = 256;
+
+/// What a datagram of so many bytes takes of its sender's memory.
+fn memory_of(bytes: usize) -> usize {
+    (bytes + KEPT_WITH_BYTES).next_power_of_two() + KEPT_BESIDE_BYTES
+}
 
 impl NamedDatagram {
     pub(super) fn unread(&self) -> usize {
@@ -76,13 +79,14 @@ impl World {
         if name.is_name() {
             self.take_name(host, &name, false)?;
         }
+        let (low, high) = (self.faults.unix_datagrams_min, self.faults.unix_datagrams_max);
+        let received_max = self.random.between(low as u64, high as u64) as usize;
         let socket = NamedDatagram {
             name: name.clone(),
             peer: None,
             was_connected: false,
             received: VecDeque::new(),
-            // Where buffers are small it is full sooner.
-            received_max: self.pick_buffer().min(RECEIVED_MAX),
+            received_max,
             sent_bytes: 0,
             error: None,
             awaits_writable: false,
@@ -103,7 +107,12 @@ impl World {
         let socket = self.named_datagram(id)?;
         socket.waits_for = None;
         socket.was_connected = true;
-        if let Some(before) = socket.peer.replace(other).filter(|&before| before != other) {
+        let before = socket.peer.replace(other);
+        if before.is_some() && socket.awaits_writable {
+            // It may have waited for that one.
+            self.wake(id);
+        }
+        if let Some(before) = before.filter(|&before| before != other) {
             self.forget_peer(id, before);
         }
         Ok(())
@@ -125,7 +134,7 @@ impl World {
             return;
         }
         self.release(held);
-        self.wake_who_waits_for(id);
+        self.wake_who_waits_for(id, true);
         if let Some(before) = self.named_datagram(peer).ok().filter(|before| before.peer == Some(id)) {
             before.error = Some(Errno::ConnectionReset);
             self.wake(peer);
@@ -143,9 +152,6 @@ impl World {
         }
         let no_buffers = self.random.hits(self.faults.out_of_buffers_permille);
         let socket = self.named_datagram(id)?;
-        if to.is_none() && socket.peer.is_none() {
-            return Err(Errno::NotConnected.into());
-        }
         if bytes.len() > DATAGRAM_BYTES_MAX {
             return Err(Errno::MessageSize.into());
         }
@@ -162,7 +168,7 @@ impl World {
             return Err(Errno::NoBuffers.into());
         }
         let sent = self.hand_to(id, bytes, to);
-        if sent.is_err() && self.named_datagram(id)?.awaits_writable {
+        if sent.is_err() && self.named_datagram(id).is_ok_and(|of| of.awaits_writable && of.has_memory()) {
             // It had taken memory for it, and gives that back.
             self.wake(id);
         }
@@ -193,7 +199,7 @@ impl World {
             return Err(Errno::WouldBlock);
         }
         let sender = self.named_datagram(id)?;
-        sender.sent_bytes += bytes.len() + OVERHEAD_BYTES;
+        sender.sent_bytes += memory_of(bytes.len());
         let message = Message { sender: id, from: sender.name.clone(), bytes: bytes.to_vec() };
         self.named_datagram(other)?.received.push_back(message);
         self.progress += 1;
@@ -207,7 +213,7 @@ impl World {
         for Message { sender, bytes, .. } in messages {
             let by_hand = !self.is_registered(sender);
             let Ok(socket) = self.named_datagram(sender) else { continue };
-            socket.sent_bytes -= bytes.len() + OVERHEAD_BYTES;
+            socket.sent_bytes -= memory_of(bytes.len());
             let waits = match by_hand {
                 true => socket.waits_for == Some(sender),
                 false => socket.awaits_writable && socket.has_memory(),
@@ -219,14 +225,16 @@ impl World {
         }
     }
 
-    /// A receiver has room again, or is gone. Who sends to it by name is not told, unless that is a player.
-    fn wake_who_waits_for(&mut self, id: SocketId) {
+    /// A receiver has room again, or has none that could be waited for: then Linux wakes whatever was asked for. Who sends to it
+    /// by name is not told, unless that is a player.
+    fn wake_who_waits_for(&mut self, id: SocketId, wakes_all: bool) {
         let waits = |kind: &Kind| matches!(kind, Kind::NamedDatagram(of) if of.waits_for == Some(id));
-        let waiting: Vec<_> = self.sockets.iter().filter(|(_, of)| waits(&of.kind)).map(|(&of, _)| of).collect();
+        let waiting = self.sockets.iter().filter(|&(&of, socket)| of != id && waits(&socket.kind));
+        let waiting: Vec<_> = waiting.map(|(&of, _)| of).collect();
         for sender in waiting {
             let Ok(socket) = self.named_datagram(sender) else { continue };
             socket.waits_for = None;
-            let is_told = socket.awaits_writable && socket.peer == Some(id);
+            let is_told = (wakes_all || socket.awaits_writable) && socket.peer == Some(id);
             if is_told || !self.is_registered(sender) {
                 self.wake(sender);
             }
@@ -288,7 +296,7 @@ impl World {
         self.progress += 1;
         self.note(format_args!("s{id} receives {count} of {} bytes", message.bytes.len()));
         self.release([message]);
-        self.wake_who_waits_for(id);
+        self.wake_who_waits_for(id, false);
         self.settle();
         Ok((count, from))
     }
@@ -309,7 +317,7 @@ impl World {
         }
         self.progress += 1;
         self.note(format_args!("s{id} is closed"));
-        self.wake_who_waits_for(id);
+        self.wake_who_waits_for(id, true);
         self.release(datagram.received);
         self.settle();
     }
