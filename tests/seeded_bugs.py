@@ -115,6 +115,7 @@ BUGS = [
     ("kit", DATAGRAM, "is_ok_and(|socket| socket.was_connected)", "is_ok()"),
     ("kit", DATAGRAM, "self.random.between(low as u64, high as u64) as usize", "low.max(high) * 100"),
     ("kit", PROCESS, "self.left_paths.extend(paths);", "drop(paths);"),
+    ("kit", "src/datagram/mod.rs", "earlier.map(DatagramError::Socket).into_iter().chain([sent])", "[sent].into_iter().chain(earlier.map(DatagramError::Socket))"),
     ("kit", HANDLES, "socket.host != poller.host", "false"),
     ("kit", HANDLES, "listener.leaves_path = !unlinks;", "let _ = (listener, unlinks);"),
     ("kit", "src/testing/peer.rs", "let unsent = peer.stream.take_queued();", "let unsent = Vec::new();\n        let _ = &mut peer;"),
