@@ -69,6 +69,26 @@ impl Address {
         }
     }
 
+    /// Whether it is the path of a Unix socket.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_path(&self) -> bool {
+        match self {
+            Address::Inet(_) => false,
+            #[cfg(unix)]
+            Address::Unix(address) => address.as_path().is_some(),
+        }
+    }
+
+    /// Whether it is a name by which a Unix socket can be reached.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_name(&self) -> bool {
+        match self {
+            Address::Inet(_) => false,
+            #[cfg(unix)]
+            Address::Unix(address) => *address != UnixAddress::Unnamed,
+        }
+    }
+
     /// What a socket is bound to that has to reach this one, and to be reached by nobody else.
     pub(crate) fn any_of_its_kind(&self) -> Address {
         match self {

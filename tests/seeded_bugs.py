@@ -50,7 +50,10 @@ FILTERING = LOOP + "filtering.rs"
 CHAIN = "src/filter/chain.rs"
 LINKS = "src/sys/sim/links.rs"
 NAMED = "src/sys/sim/named.rs"
+DATAGRAM = "src/sys/sim/named_datagram.rs"
+HANDLES = "src/sys/sim/handles.rs"
 PIPE = "src/sys/sim/pipe.rs"
+RAISED = "src/sys/sim/signals.rs"
 CAPTURE = "src/sys/sim/capture.rs"
 THROUGH = "src/connection/through.rs"
 FILTERED = "src/connection/filtered.rs"
@@ -89,14 +92,36 @@ BUGS = [
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
     ("guide", ".ci/run", " embed_poll embed_thread", " embed_thread"),
-    ("kit", PIPE, "of.signals.contains(&signal)", "true"),
-    ("kit", PIPE, "if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.holds(signal as u8))) {", "if true {"),
+    ("kit", RAISED, "of.signals.contains(&signal)", "true"),
+    ("kit", RAISED, "if !reader.is_some_and(|reader| world.is_tcp(reader, |tcp| tcp.received.contains(&(signal as u8)))) {", "if true {"),
     ("kit", PIPE, "self.0.tell_again();", ""),
     ("kit", PIPE, "nameless.clone()), true)", "nameless.clone()), false)"),
     ("kit", "src/testing/network/pipes.rs", "if !is_wanted && !does_nothing {", "if !is_wanted {"),
     ("kit", NAMED, "let resets = was_waiting || tcp.unread() > 0;", "let resets = was_waiting;"),
-    ("kit", NAMED, "let error = if is_path { Errno::NotFound } else", "let error = if true { Errno::NotFound } else"),
-    ("kit", NAMED, "if self.named.contains_key(&(host, name.to_string())) {", "if false {"),
+    ("kit", NAMED, "None if !name.is_path() || self.left_paths.contains(&key) => Err", "None if self.left_paths.contains(&key) => Err"),
+    ("kit", NAMED, "None if !name.is_path() || self.left_paths.contains(&key) => Err", "None if !name.is_path() => Err"),
+    ("u1", NAMED, "(name.is_path() && other.contains_key(&key))", "other.contains_key(&key)"),
+    ("u1", NAMED, "None if other.contains_key(&key) => Err(Errno::Prototype),", ""),
+    ("kit", NAMED, "if leaves_path && key.1.is_path() {", "if false && leaves_path {"),
+    ("u1", DATAGRAM, "Ok(Some(peer)) if peer != id => Err", "Ok(Some(peer)) if peer != id && false => Err"),
+    ("u1", DATAGRAM, "receiver.is_full() && other != id && receiver.peer != Some(id)", "receiver.is_full() && other != id"),
+    ("kit", DATAGRAM, "receiver.is_full() && other != id && receiver.peer != Some(id)", "false"),
+    ("u1", DATAGRAM, "self.named_datagram(id)?.peer = None;", ""),
+    ("u1", DATAGRAM, "before.error = Some(Errno::ConnectionReset);", "let _ = before;"),
+    ("u1", DATAGRAM, "        socket.waits_for = full.or(socket.waits_for);\n", ""),
+    ("u1", DATAGRAM, "            self.named_datagram(id)?.waits_for = Some(other);\n", ""),
+    ("u1", DATAGRAM, "(wakes_all || socket.awaits_writable)", "socket.awaits_writable"),
+    ("u1", DATAGRAM, "|&(&of, socket)| of != id && waits(&socket.kind)", "|&(_, socket)| waits(&socket.kind)"),
+    ("u1", DATAGRAM, "before.is_some() && socket.awaits_writable", "false"),
+    ("kit", DATAGRAM, "is_ok_and(|socket| socket.was_connected)", "is_ok()"),
+    ("kit", DATAGRAM, "self.random.between(low as u64, high as u64) as usize", "low.max(high) * 100"),
+    ("kit", PROCESS, "self.left_paths.extend(paths);", "drop(paths);"),
+    ("kit", "src/datagram/mod.rs", "earlier.map(DatagramError::Socket).into_iter().chain([sent])", "[sent].into_iter().chain(earlier.map(DatagramError::Socket))"),
+    ("kit", HANDLES, "socket.host != poller.host", "false"),
+    ("kit", HANDLES, "listener.leaves_path = !unlinks;", "let _ = (listener, unlinks);"),
+    ("kit", "src/testing/peer.rs", "let unsent = peer.stream.take_queued();", "let unsent = Vec::new();\n        let _ = &mut peer;"),
+    ("kit", NAMED, "self.take_name(host, &name, true)?;", ""),
+    ("kit", DATAGRAM, "self.take_name(host, &name, false)?;", ""),
     ("kit", NAMED, "listener.queue.len() > listener.backlog", "false"),
     ("kit", "src/sys/sim/links.rs", "if self.is_named(sender) {", "if false {"),
     ("kit", LINKS, "Some(line) => line.push_back(next),", "Some(_) => at = self.dispatch(next, at),"),

@@ -308,11 +308,12 @@ impl DatagramSocket {
                 // Told by this call, it has kept this datagram from being tried.
                 Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
                 Err(error) => {
-                    if earlier.as_ref().map(io::Error::kind) == Some(error.kind()) {
-                        // Twice the same: it was this one's.
-                        earlier = None;
+                    // Twice the same: it was this one's.
+                    let earlier = earlier.take().filter(|earlier| earlier.kind() != error.kind());
+                    let sent = DatagramError::Send { to: to.cloned(), error };
+                    for error in earlier.map(DatagramError::Socket).into_iter().chain([sent]) {
+                        push_error(&mut self.errors, &mut self.dropped, error);
                     }
-                    push_error(&mut self.errors, &mut self.dropped, DatagramError::Send { to: to.cloned(), error });
                     break true;
                 }
             }

@@ -134,6 +134,7 @@ impl Context<'_> {
     /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
     /// socket is given the options that [`Listen`] names. [Filters](crate::filter) that it was detached with come with it, and go
     /// on; what a [`BlockingStream`](crate::BlockingStream) was told of their end or of a failure the protocol is told as well.
+    /// A simulated loop takes a `testing::Peer` of its host in place of a stream of the system (feature `testing`).
     ///
     /// # Errors
     ///
@@ -507,8 +508,7 @@ impl Context<'_> {
         self.core.parts.counters
     }
 
-    /// Whether the loop stands in memory, and not on the system. Not part of the public interface.
-    #[doc(hidden)]
+    /// Whether the loop stands in memory, as [`EventLoop::is_simulated`](crate::EventLoop::is_simulated) does.
     pub fn is_simulated(&self) -> bool {
         self.core.parts.poller.is_in_memory()
     }

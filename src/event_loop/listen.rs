@@ -133,6 +133,9 @@ fn open_one(poller: &Poller, target: Target, backlog: u32, shares_port: bool) ->
         Target::Unix(address, mode) => sys::Listener::bind_unix(poller, &address, mode, backlog),
         #[cfg(unix)]
         Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
+        // It registers with a poller of its own network alone.
+        #[cfg(feature = "testing")]
+        Target::Simulated(listener) => Ok(sys::Listener::Memory(Box::new(listener))),
         Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
     }
 }

@@ -271,13 +271,20 @@ impl EventLoop {
     pub fn time_to_next(&self) -> Option<Duration> {
         self.core.parts.time_to_next()
     }
+
+    /// Whether it stands in memory, on the network of a test (feature `testing`), and not on the system. Then there are no
+    /// descriptors: `AsFd` of this panics, and [`Transport::socket`](crate::Transport::socket) returns `None`.
+    pub fn is_simulated(&self) -> bool {
+        self.core.parts.poller.is_in_memory()
+    }
 }
 
 /// The poller's descriptor: readable when the loop has events to fetch.
 ///
 /// # Panics
 ///
-/// That of a simulated loop, which has none.
+/// That of a simulated loop, which has none, and `AsFd` no error to say so by: ask [`is_simulated`](EventLoop::is_simulated)
+/// first where a loop may be one.
 #[cfg(any(
     target_os = "linux",
     target_os = "android",

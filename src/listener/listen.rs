@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[cfg(unix)]
 use crate::UnixAddress;
 use crate::filter::{AcceptFilter, Filter, MakeForPeer};
-#[cfg(feature = "workers")]
+#[cfg(any(feature = "workers", feature = "testing"))]
 use crate::sys;
 use crate::{Address, Limits};
 
@@ -24,6 +24,7 @@ const BACKLOG: u32 = 1024;
 /// | `SocketAddr`, [`Address`], [`UnixAddress`](crate::UnixAddress) | that address |
 /// | `[SocketAddr; N]`, `Vec<SocketAddr>`, `&[SocketAddr]` | each of them, as one listener |
 /// | [`TcpListener`], [`UnixListener`](std::os::unix::net::UnixListener) | a socket that listens already |
+/// | `testing::PeerListener` (feature `testing`) | one of a simulated host that listens already |
 /// | [`Endpoint`](crate::Endpoint) | what it says |
 ///
 /// Names are not looked up. What it is made from can be combined by [`and`](Listen::and): however many addresses and
@@ -77,6 +78,9 @@ pub(crate) enum Target {
     Unix(UnixAddress, Option<u32>),
     #[cfg(unix)]
     UnixSocket(UnixListener),
+    /// One of a simulated host, which listens already.
+    #[cfg(feature = "testing")]
+    Simulated(sys::sim::Listener),
     /// None can be made from what was given.
     Refused(io::ErrorKind, &'static str),
 }
@@ -187,7 +191,7 @@ impl Listen {
         self
     }
 
-    fn of(target: Target) -> Listen {
+    pub(crate) fn of(target: Target) -> Listen {
         Listen::new(vec![target])
     }
 

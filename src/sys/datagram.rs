@@ -36,9 +36,7 @@ impl Datagram {
             (Poller::Mio(_), Address::Unix(address)) => {
                 super::unix_datagram::UnixDatagram::bind(address).map(Datagram::Unix)
             }
-            (Poller::Memory(poller), &Address::Inet(address)) => poller.bind_datagram(address).map(Datagram::Memory),
-            #[cfg(unix)]
-            (Poller::Memory(_), Address::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
+            (Poller::Memory(poller), address) => poller.bind_datagram(address).map(Datagram::Memory),
         }
     }
 
@@ -95,7 +93,8 @@ impl Datagram {
         match self {
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.is_connected(),
-            _ => true,
+            Datagram::Memory(socket) => socket.tells_when_writable(),
+            Datagram::Udp { .. } => true,
         }
     }
 
@@ -106,7 +105,7 @@ impl Datagram {
             Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.connect(address),
-            Datagram::Memory(socket) => socket.connect(inet(address, false)?),
+            Datagram::Memory(socket) => socket.connect(address),
         }
     }
 
@@ -115,7 +114,7 @@ impl Datagram {
             Datagram::Udp { socket, is_ipv6 } => socket.send_to(bytes, inet(to, *is_ipv6)?),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.send_to(bytes, to),
-            Datagram::Memory(socket) => socket.send_to(bytes, inet(to, false)?),
+            Datagram::Memory(socket) => socket.send_to(bytes, to),
         }
     }
 
@@ -134,7 +133,8 @@ impl Datagram {
         match self {
             #[cfg(unix)]
             Datagram::Unix(_) => 8 << 20,
-            _ => 65_535,
+            Datagram::Memory(socket) => socket.bytes_max(),
+            Datagram::Udp { .. } => 65_535,
         }
     }
 
@@ -147,7 +147,10 @@ impl Datagram {
                 let (count, from) = socket.recv_from(buffer)?;
                 return Ok(Received { count, from });
             }
-            Datagram::Memory(socket) => socket.recv_from(buffer)?,
+            Datagram::Memory(socket) => {
+                let (count, from) = socket.recv_from(buffer)?;
+                return Ok(Received { count, from });
+            }
         };
         Ok(Received { count, from: Address::of_socket(from) })
     }
@@ -159,7 +162,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.take_error(),
             Datagram::Memory(socket) => Ok(socket.take_error()),
             #[cfg(unix)]
-            Datagram::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Datagram::Unix(socket) => socket2::SockRef::from(&socket.as_fd()).take_error(),
         }
     }
 
@@ -168,7 +171,7 @@ impl Datagram {
             Datagram::Udp { socket, .. } => socket.local_addr().map(Address::of_socket),
             #[cfg(unix)]
             Datagram::Unix(socket) => socket.local_addr(),
-            Datagram::Memory(socket) => socket.local_addr().map(Address::of_socket),
+            Datagram::Memory(socket) => socket.local_addr(),
         }
     }
 
@@ -199,7 +202,7 @@ impl Datagram {
 }
 
 /// An address in the socket's family: IPv4 addresses are mapped for one of IPv6, and mapped ones unmapped for one of IPv4.
-fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
+pub(super) fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
     match address.as_inet().map(Address::unmapped) {
         Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),
         Some(address) => Ok(address),

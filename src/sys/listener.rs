@@ -252,6 +252,10 @@ impl Listener {
     pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match self {
             Listener::Unix(listener) => listener.set_unlinks(unlinks),
+            Listener::Memory(listener) => {
+                listener.set_unlinks(unlinks);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -48,7 +48,7 @@ pub(crate) trait Poller {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn bind_datagram(&self, _address: SocketAddr) -> io::Result<Boxed<dyn Datagram>> {
+    fn bind_datagram(&self, _address: &Address) -> io::Result<Boxed<dyn Datagram>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -81,7 +81,7 @@ pub(crate) trait Poller {
     }
 
     /// Connects to a Unix socket, by a new one of this name.
-    fn connect_named(&self, _own: Address, _name: &Address, _is_path: bool) -> io::Result<Boxed<dyn Stream>> {
+    fn connect_named(&self, _own: Address, _name: &Address) -> io::Result<Boxed<dyn Stream>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -153,6 +153,9 @@ pub(crate) trait Listener {
 
     fn accept(&mut self) -> io::Result<(Boxed<dyn Stream>, Address)>;
 
+    /// Whether the path of a Unix socket is removed when this is closed.
+    fn set_unlinks(&mut self, _unlinks: bool) {}
+
     fn local_addr(&self) -> io::Result<Address>;
 }
 
@@ -161,18 +164,27 @@ pub(crate) trait Datagram {
 
     fn await_writable(&mut self, awaits: bool);
 
-    fn connect(&self, address: SocketAddr) -> io::Result<()>;
+    fn tells_when_writable(&self) -> bool {
+        true
+    }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize>;
+    /// The longest datagram that can arrive.
+    fn bytes_max(&self) -> usize {
+        65_535
+    }
+
+    fn connect(&self, address: &Address) -> io::Result<()>;
+
+    fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize>;
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)>;
 
     #[cfg(all(test, feature = "testing"))]
     fn take_error(&self) -> Option<io::Error>;
 
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<Address>;
 }
 
 #[cfg(any(test, feature = "testing"))]

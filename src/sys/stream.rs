@@ -109,9 +109,8 @@ impl Stream {
     #[cfg(unix)]
     pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
         if let Poller::Memory(poller) = poller {
-            let is_path = address.as_path().is_some();
             let (own, name) = (UnixAddress::Unnamed.into(), address.clone().into());
-            return poller.connect_named(own, &name, is_path).map(Stream::Memory);
+            return poller.connect_named(own, &name).map(Stream::Memory);
         }
         super::unix_stream::UnixStream::connect(address).map(Stream::Unix)
     }

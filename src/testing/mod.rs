@@ -70,14 +70,16 @@
 //! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).
 //!
-//! Unix streams have no network between them, and no files: [`unix_peer`](Network::unix_peer) connects to one, and loops
-//! listen and connect as usual. A [`pipe`](Network::pipe) stands for standard input and the like, and with the feature
-//! `signals` a test sends them by `Network::raise`. Unix datagrams are not simulated.
+//! Unix streams and datagrams have no network between them, and no files: [`unix_peer`](Network::unix_peer) connects to a
+//! stream, [`unix_datagram_peer`](Network::unix_datagram_peer) plays a datagram socket, and loops listen, connect and bind as
+//! usual. A [`pipe`](Network::pipe) stands for standard input and the like, and with the feature
+//! `signals` a test sends them by `Network::raise`.
 //!
 //! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns
-//! `None`, the loop's own `AsFd` panics and says why. It takes nothing that others have made: listening on a socket that
-//! listens already, `attach`, and `register` of anything else than a pipe of its network fail with `Unsupported`, and so do
-//! Unix datagrams. The guide's page on testing has
+//! `None`, the loop's own `AsFd` panics and says why ([`is_simulated`](crate::EventLoop::is_simulated) asks first). It takes
+//! nothing that is the system's: listening on a socket that
+//! listens already, `attach`, and `register` of anything else than a pipe of its network fail with `Unsupported`. What of its
+//! host somebody else has made it takes: a [`Peer`] by `attach`, a [`PeerListener`] by `listen`. The guide's page on testing has
 //! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
 //!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
@@ -182,6 +184,8 @@ mod harness;
 mod network;
 mod peer;
 mod seeds;
+#[cfg(unix)]
+mod unix_datagram_peer;
 
 pub use capturing::Capturing;
 pub use cuts::every_cut;
@@ -189,6 +193,8 @@ pub use harness::Harness;
 pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_of, seeds_with};
+#[cfg(unix)]
+pub use unix_datagram_peer::UnixDatagramPeer;
 
 pub use crate::sys::sim::SimulatedPipe;
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};

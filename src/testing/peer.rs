@@ -5,8 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::HostId;
+use crate::listener::listen::Target;
 use crate::sys::memory::{Datagram as _, Stream as _};
 use crate::sys::{self, sim};
+use crate::{Detached, Listen};
 
 /// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
 ///
@@ -174,13 +176,43 @@ impl Peer {
     }
 }
 
+/// For [`Context::attach`](crate::Context::attach): a stream that somebody else has made, or accepted, is left to the loop of its
+/// host. What is queued and its kernel has not taken goes along, and is sent by the loop; behind an [`end`](Peer::end) its kernel
+/// goes on sending it.
+///
+/// ```
+/// # use switchboard::{Protocol, Transport};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         transport.write(data);
+/// #         data.len()
+/// #     }
+/// # }
+/// use switchboard::testing::{Faults, Network};
+///
+/// let mut network = Network::new(0, Faults::none());
+/// let host = network.host();
+/// let mut listener = network.listener_on(host, 7, 8).unwrap();
+/// let mut peer = network.peer(listener.local_addr());
+/// let accepted = network.accept(&mut listener).unwrap();
+/// network.context(host).attach(accepted, Echo).unwrap();
+/// assert_eq!(network.exchange(&mut peer, b"hello", |answer| answer.len() == 5), b"hello");
+/// ```
+impl From<Peer> for Detached {
+    fn from(mut peer: Peer) -> Detached {
+        let unsent = peer.stream.take_queued();
+        Detached::new(sys::Stream::Memory(Box::new(peer.stream)), None, Vec::new(), unsent)
+    }
+}
+
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer").field("ended", &self.ended).field("error", &self.error).finish_non_exhaustive()
     }
 }
 
-/// A listener without a loop: for tests of clients.
+/// A listener without a loop: for tests of clients, or to be left to one.
 pub struct PeerListener {
     pub(super) listener: sim::Listener,
     pub(super) host: HostId,
@@ -193,7 +225,7 @@ impl PeerListener {
         self.host
     }
 
-    /// The address it listens on.
+    /// The address it listens on. A Unix listener has none: that is `0.0.0.0:0` here.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -207,6 +239,33 @@ impl PeerListener {
                 _ => return None,
             }
         }
+    }
+}
+
+/// For [`Context::listen`](crate::Context::listen): a listener that somebody else has made, such as a service manager, is left to
+/// the loop of its host, with who waits at it.
+///
+/// ```
+/// # use switchboard::{Protocol, Transport};
+/// # struct Echo;
+/// # impl Protocol for Echo {
+/// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+/// #         transport.write(data);
+/// #         data.len()
+/// #     }
+/// # }
+/// use switchboard::testing::{Faults, Network};
+///
+/// let mut network = Network::new(0, Faults::none());
+/// let host = network.host();
+/// let listener = network.listener_on(host, 7, 8).unwrap();
+/// let mut early = network.peer(listener.local_addr());
+/// network.context(host).listen(listener, |_, _| Some(Echo)).unwrap();
+/// assert_eq!(network.exchange(&mut early, b"hello", |answer| answer.len() == 5), b"hello");
+/// ```
+impl From<PeerListener> for Listen {
+    fn from(listener: PeerListener) -> Listen {
+        Listen::of(Target::Simulated(listener.listener))
     }
 }
 
@@ -228,7 +287,7 @@ impl DatagramPeer {
     ///
     /// None that the simulation knows.
     pub fn connect(&mut self, to: SocketAddr) -> io::Result<()> {
-        self.socket.connect(to)
+        self.socket.connect(&to.into())
     }
 
     /// Sends a datagram; to whom it is connected where `to` is `None`.
@@ -238,7 +297,7 @@ impl DatagramPeer {
     /// As a real socket: too long, no destination, no buffers, an error that came back before.
     pub fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match to {
-            Some(to) => self.socket.send_to(bytes, to),
+            Some(to) => self.socket.send_to(bytes, &to.into()),
             None => self.socket.send(bytes),
         }
         .map(|_| ())
@@ -253,7 +312,10 @@ impl DatagramPeer {
         let mut buffer = vec![0; 65_536];
         loop {
             match self.socket.recv_from(&mut buffer) {
-                Ok((count, from)) => return Ok(Some((buffer[..count].to_vec(), from))),
+                Ok((count, from)) => {
+                    let from = from.as_inet().ok_or(io::ErrorKind::InvalidData)?;
+                    return Ok(Some((buffer[..count].to_vec(), from)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -66,6 +66,8 @@ mod simulated;
 #[cfg(feature = "testing")]
 mod simulated_connecting;
 #[cfg(feature = "testing")]
+mod simulated_handing;
+#[cfg(feature = "testing")]
 mod simulated_names;
 #[cfg(all(unix, feature = "signals", feature = "testing"))]
 mod simulated_pipes;
@@ -73,6 +75,8 @@ mod simulated_pipes;
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix;
+#[cfg(all(unix, feature = "testing"))]
+mod simulated_unix_datagrams;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;

@@ -80,6 +80,14 @@ impl World {
         self.settle();
     }
 
+    pub(super) fn take_queued(&mut self, id: SocketId) -> Vec<u8> {
+        self.settle();
+        match self.tcp(id) {
+            Some(tcp) if !tcp.queue.ends => std::mem::take(&mut tcp.queue.bytes).into(),
+            _ => Vec::new(),
+        }
+    }
+
     pub(super) fn queued(&mut self, id: SocketId) -> usize {
         self.settle();
         self.tcp(id).map_or(0, |tcp| tcp.queue.bytes.len())

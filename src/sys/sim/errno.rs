@@ -22,6 +22,7 @@ pub(crate) enum Errno {
     NotFound,
     Permission,
     Protocol,
+    Prototype,
     TimedOut,
     WouldBlock,
 }
@@ -53,6 +54,7 @@ fn number(errno: Errno) -> i32 {
         Errno::NotFound => libc::ENOENT,
         Errno::Permission => libc::EPERM,
         Errno::Protocol => libc::EPROTO,
+        Errno::Prototype => libc::EPROTOTYPE,
         Errno::TimedOut => libc::ETIMEDOUT,
         Errno::WouldBlock => libc::EAGAIN,
     }
@@ -69,6 +71,7 @@ fn number(errno: Errno) -> i32 {
         Errno::WouldBlock => 10035,
         Errno::DestinationRequired => 10039,
         Errno::MessageSize => 10040,
+        Errno::Prototype => 10041,
         Errno::AddressInUse => 10048,
         Errno::AddressNotAvailable => 10049,
         Errno::ConnectionAborted => 10053,

@@ -101,6 +101,12 @@ faults! {
     buffer_bytes_min / with_buffer_bytes_min: usize = 256 * 1024, 1;
     /// The largest kernel buffer.
     buffer_bytes_max / with_buffer_bytes_max: usize = 256 * 1024, 16 * 1024;
+    /// A Unix datagram socket is full with more datagrams than this, at least: the seed picks a number for each. Who sends to
+    /// it waits then.
+    unix_datagrams_min / with_unix_datagrams_min: usize = 10, 0;
+    /// It is full with more datagrams than this. Linux has 10 unless it is set up otherwise (`net.unix.max_dgram_qlen`); where
+    /// systemd runs it is 512, and the memory of each sender counts first.
+    unix_datagrams_max / with_unix_datagrams_max: usize = 10, 10;
     /// What is sent arrives in small pieces.
     tiny_segments_permille / with_tiny_segments_permille: u32 = 0, 200;
     /// A packet arrives early, in the middle of a turn: between any two calls of the loop.

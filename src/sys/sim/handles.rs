@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, SimulatedPipe, lock};
 use crate::Address;
+use crate::sys::datagram::inet;
 use crate::sys::memory::{self, Batch};
 use crate::sys::names::Answer;
 
@@ -55,8 +56,8 @@ impl Poller {
         Ok(Listener { world: self.world.clone(), id })
     }
 
-    pub(crate) fn connect_named(&self, own: Address, name: &Address, is_path: bool) -> io::Result<Stream> {
-        let id = lock(&self.world).connect_named(self.host, (own, name.clone()), is_path)?;
+    pub(crate) fn connect_named(&self, own: Address, name: &Address) -> io::Result<Stream> {
+        let id = lock(&self.world).connect_named(self.host, (own, name.clone()))?;
         Ok(Stream { world: self.world.clone(), id })
     }
 
@@ -67,10 +68,14 @@ impl Poller {
 }
 
 /// Registers a socket of a world at the poller of one of its hosts.
-fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
+pub(super) fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
     let poller: Option<&Poller> = poller.as_any().and_then(|poller| poller.downcast_ref());
     let poller = poller.filter(|poller| Arc::ptr_eq(world, &poller.world)).ok_or(io::ErrorKind::Unsupported)?;
-    lock(world).register(id, poller.host, token);
+    let world = &mut *lock(world);
+    if world.sockets.get(&id).is_some_and(|socket| socket.host != poller.host) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket of another host"));
+    }
+    world.register(id, poller.host, token);
     Ok(())
 }
 
@@ -122,12 +127,15 @@ impl memory::Poller for Poller {
         Ok(Box::new(Poller::listen_named(self, name, backlog)?))
     }
 
-    fn connect_named(&self, own: Address, name: &Address, is_path: bool) -> io::Result<Box<dyn memory::Stream>> {
-        Ok(Box::new(Poller::connect_named(self, own, name, is_path)?))
+    fn connect_named(&self, own: Address, name: &Address) -> io::Result<Box<dyn memory::Stream>> {
+        Ok(Box::new(Poller::connect_named(self, own, name)?))
     }
 
-    fn bind_datagram(&self, address: SocketAddr) -> io::Result<Box<dyn memory::Datagram>> {
-        Ok(Box::new(Poller::bind_datagram(self, address)?))
+    fn bind_datagram(&self, address: &Address) -> io::Result<Box<dyn memory::Datagram>> {
+        match address.as_inet() {
+            Some(address) => Ok(Box::new(Poller::bind_datagram(self, address)?)),
+            None => self.bind_named_datagram(address, false),
+        }
     }
 
     /// If nothing is ready the world moves on, to when something is or to the end of the wait. It never does for a wait of
@@ -182,6 +190,12 @@ pub(crate) struct Listener {
     id: SocketId,
 }
 
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Listener {
     pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
         let (id, peer) = lock(&self.world).accept(self.id)?;
@@ -192,6 +206,12 @@ impl Listener {
 impl memory::Listener for Listener {
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
+    }
+
+    fn set_unlinks(&mut self, unlinks: bool) {
+        if let Some(listener) = lock(&self.world).listener(self.id) {
+            listener.leaves_path = !unlinks;
+        }
     }
 
     fn accept(&mut self) -> io::Result<(Box<dyn memory::Stream>, Address)> {
@@ -225,6 +245,11 @@ impl Stream {
     /// Writes these bytes as the kernel takes them, with no further call.
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
         lock(&self.world).queue(self.id, bytes);
+    }
+
+    /// Takes those back that the kernel has not taken, unless the half ends behind them.
+    pub(crate) fn take_queued(&mut self) -> Vec<u8> {
+        lock(&self.world).take_queued(self.id)
     }
 
     /// How many of those the kernel has not taken.
@@ -308,11 +333,13 @@ impl memory::Datagram for Datagram {
         register(poller, &self.world, self.id, token)
     }
 
-    fn connect(&self, address: SocketAddr) -> io::Result<()> {
+    fn connect(&self, address: &Address) -> io::Result<()> {
+        let address = inet(address, false)?;
         lock(&self.world).connect_datagram(self.id, address)
     }
 
-    fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+    fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
+        let to = inet(to, false)?;
         lock(&self.world).send_datagram(self.id, bytes, Some(to))
     }
 
@@ -320,8 +347,9 @@ impl memory::Datagram for Datagram {
         lock(&self.world).send_datagram(self.id, bytes, None)
     }
 
-    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        lock(&self.world).receive_datagram(self.id, buffer)
+    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
+        let (count, from) = lock(&self.world).receive_datagram(self.id, buffer)?;
+        Ok((count, Address::of_socket(from)))
     }
 
     #[cfg(test)]
@@ -333,8 +361,8 @@ impl memory::Datagram for Datagram {
         lock(&self.world).await_datagram_room(self.id, awaits);
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        lock(&self.world).datagram_local(self.id)
+    fn local_addr(&self) -> io::Result<Address> {
+        lock(&self.world).datagram_local(self.id).map(Address::of_socket)
     }
 }
 

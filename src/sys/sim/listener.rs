@@ -14,6 +14,8 @@ pub(super) struct ListenerSocket {
     pub(super) local: SocketAddr,
     /// What a Unix socket has in its place.
     pub(super) name: Option<Address>,
+    /// Its path is not removed when it is closed.
+    pub(super) leaves_path: bool,
     pub(super) backlog: usize,
     /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<SocketId>,
@@ -26,7 +28,7 @@ pub(super) struct ListenerSocket {
 impl ListenerSocket {
     pub(super) fn new(local: SocketAddr, name: Option<Address>, backlog: u32) -> ListenerSocket {
         let (queue, failures) = (VecDeque::new(), VecDeque::new());
-        ListenerSocket { local, name, backlog: backlog as usize, queue, embryos: 0, failures }
+        ListenerSocket { local, name, leaves_path: false, backlog: backlog as usize, queue, embryos: 0, failures }
     }
 
     pub(super) fn readiness(&self) -> Readiness {
@@ -115,7 +117,7 @@ impl World {
     /// Closes a listener; who waits at it is reset.
     pub(super) fn close_listener(&mut self, id: SocketId) {
         let Some(listener) = self.listener(id) else { return };
-        let (local, name) = (listener.local, listener.name.take());
+        let (local, name, leaves_path) = (listener.local, listener.name.take(), listener.leaves_path);
         let mut waiting: Vec<_> = listener.queue.drain(..).collect();
         waiting.extend(self.sockets.iter().filter_map(|(&embryo, socket)| match &socket.kind {
             Kind::Tcp(tcp) if tcp.phase == Phase::Embryo(id) => Some(embryo),
@@ -123,9 +125,9 @@ impl World {
         }));
         if let Some(socket) = self.sockets.remove(&id) {
             match name {
-                Some(name) => self.named.remove(&(socket.host, name.to_string())),
-                None => self.bound.remove(&port_of(true, socket.host, local)),
-            };
+                Some(name) => self.give_name_back(socket.host, name, leaves_path),
+                None => drop(self.bound.remove(&port_of(true, socket.host, local))),
+            }
         }
         self.note(format_args!("s{id} is closed"));
         for id in waiting {

@@ -14,6 +14,7 @@ mod handles;
 mod links;
 mod listener;
 mod named;
+mod named_datagram;
 mod names;
 mod packet;
 pub(crate) mod pcap;
@@ -40,6 +41,7 @@ pub use self::process::{Call, Crash};
 pub use self::random::Random;
 pub(crate) use self::rules::Judge;
 pub use self::rules::{Fate, Packet, PacketKind};
+pub(crate) use self::tcp::NO_ADDRESS;
 pub(crate) use self::world::HostIndex;
 use self::world::{Kind, World};
 use super::memory::{self, shared};
@@ -225,6 +227,7 @@ impl Network {
                 Kind::Listener(listener) => (listener.local, None, listener.queue.len()),
                 Kind::Tcp(tcp) => (tcp.local, Some(tcp.remote), tcp.unread()),
                 Kind::Datagram(datagram) => (datagram.local, None, datagram.unread()),
+                Kind::NamedDatagram(datagram) => (NO_ADDRESS, None, datagram.unread()),
             };
             Unread { host: socket.host, local, remote, count }
         });
@@ -241,6 +244,7 @@ impl Network {
             Kind::Tcp(tcp) => tcp.inspected(host, token),
             Kind::Listener(listener) => Inspected { host, token, unread: listener.queue.len(), ..Inspected::default() },
             Kind::Datagram(datagram) => Inspected { host, token, unread: datagram.unread(), ..Inspected::default() },
+            Kind::NamedDatagram(of) => Inspected { host, token, unread: of.unread(), ..Inspected::default() },
         });
         inspected.collect()
     }

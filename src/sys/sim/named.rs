@@ -4,6 +4,7 @@
 //! differential tests: a connect succeeds or fails at once, nothing is under way, a close is seen at once by both halves of the
 //! peer, and a reset is a close.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::listener::ListenerSocket;
@@ -20,31 +21,27 @@ pub(super) struct Names {
     pub(super) peer: Address,
 }
 
+/// Who has which name, by host.
+pub(super) type Named = BTreeMap<(HostIndex, Address), SocketId>;
+
 impl World {
     pub(super) fn listen_named(&mut self, host: HostIndex, name: Address, backlog: u32) -> io::Result<SocketId> {
         self.check_opening(host, Call::Listen)?;
-        if self.named.contains_key(&(host, name.to_string())) {
-            return Err(Errno::AddressInUse.into());
+        if !name.is_name() {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
+        self.take_name(host, &name, true)?;
         let id = self.insert(host, Kind::Listener(ListenerSocket::new(NO_ADDRESS, Some(name.clone()), backlog)));
-        self.named.insert((host, name.to_string()), id);
+        self.named.insert((host, name.clone()), id);
         self.note(format_args!("s{id} of host {host} listens on {name}"));
         Ok(id)
     }
 
     /// Connects, or fails: `own` is the name of the new end, which has none.
-    pub(super) fn connect_named(
-        &mut self,
-        host: HostIndex,
-        (own, name): (Address, Address),
-        is_path: bool,
-    ) -> io::Result<SocketId> {
+    pub(super) fn connect_named(&mut self, host: HostIndex, (own, name): (Address, Address)) -> io::Result<SocketId> {
         self.begin_call();
         self.check_opening(host, Call::Connect)?;
-        let Some(&at) = self.named.get(&(host, name.to_string())) else {
-            let error = if is_path { Errno::NotFound } else { Errno::ConnectionRefused };
-            return Err(error.into());
-        };
+        let at = self.find_named(host, &name, true)?;
         // Linux takes one more than the backlog says.
         if self.listener(at).is_none_or(|listener| listener.queue.len() > listener.backlog) {
             return Err(Errno::WouldBlock.into());
@@ -57,6 +54,47 @@ impl World {
         self.wake(at);
         self.settle();
         Ok(id)
+    }
+
+    /// Sees to it that nobody has this name: of listeners, or of datagram sockets. A path that was left behind is replaced.
+    pub(super) fn take_name(&mut self, host: HostIndex, name: &Address, of_listener: bool) -> Result<(), Errno> {
+        let key = (host, name.clone());
+        let (same, other) = self.names_of(of_listener);
+        // Of abstract names each kind of socket has its own.
+        if same.contains_key(&key) || (name.is_path() && other.contains_key(&key)) {
+            return Err(Errno::AddressInUse);
+        }
+        self.left_paths.remove(&key);
+        Ok(())
+    }
+
+    /// The listener, or the datagram socket, of this name.
+    pub(super) fn find_named(&self, host: HostIndex, name: &Address, listener: bool) -> Result<SocketId, Errno> {
+        let key = (host, name.clone());
+        let (same, other) = self.names_of(listener);
+        match same.get(&key) {
+            Some(&id) => Ok(id),
+            None if !name.is_path() || self.left_paths.contains(&key) => Err(Errno::ConnectionRefused),
+            None if other.contains_key(&key) => Err(Errno::Prototype),
+            None => Err(Errno::NotFound),
+        }
+    }
+
+    /// A listener of this name is closed. Its path is removed, unless it is left behind.
+    pub(super) fn give_name_back(&mut self, host: HostIndex, name: Address, leaves_path: bool) {
+        let key = (host, name);
+        self.named.remove(&key);
+        if leaves_path && key.1.is_path() {
+            self.left_paths.insert(key);
+        }
+    }
+
+    /// The names of that kind of socket, and those of the other one.
+    fn names_of(&self, listeners: bool) -> (&Named, &Named) {
+        match listeners {
+            true => (&self.named, &self.named_datagrams),
+            false => (&self.named_datagrams, &self.named),
+        }
     }
 
     /// Two ends of one host that are connected with each other, by their names. Whether their loops are told of room from the

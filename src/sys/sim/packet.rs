@@ -272,7 +272,7 @@ impl World {
         let bound = match &self.sockets.get(&id)?.kind {
             Kind::Listener(listener) => listener.local,
             Kind::Datagram(datagram) => datagram.local,
-            Kind::Tcp(_) => return None,
+            Kind::Tcp(_) | Kind::NamedDatagram(_) => return None,
         };
         is_meant(bound, to, host, from).then_some(id)
     }

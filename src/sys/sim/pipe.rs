@@ -82,4 +82,10 @@ impl Network {
         let [one, other] = lock(&self.0).pair_of_pipe(host, nameless);
         (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
     }
+
+    /// A pair of Unix streams of a host.
+    pub(crate) fn unix_pair(&self, host: HostIndex, nameless: &Address) -> (Stream, Stream) {
+        let [one, other] = lock(&self.0).pair(host, (nameless.clone(), nameless.clone()), false);
+        (Stream::of(&self.0, one), Stream::of(&self.0, other))
+    }
 }

@@ -12,7 +12,8 @@ use super::tcp::Phase;
 use super::world::{HostIndex, Kind, SocketId, World};
 use super::{Errno, Network, lock};
 
-/// How a host crashes, and so what its peers see of that.
+/// How a host crashes, and so what its peers see of that. The paths of its Unix sockets are left behind, as files are: who goes
+/// there is refused, until somebody is bound there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Crash {
@@ -128,6 +129,10 @@ impl World {
         self.settle();
         self.note(format_args!("host {host} crashes: {how:?}"));
         self.hosts[host].process.dark |= how == Crash::Silent;
+        let names = self.named.keys().chain(self.named_datagrams.keys());
+        let paths: Vec<_> = names.filter(|(of, name)| *of == host && name.is_path()).cloned().collect();
+        // Nobody removes them. Where a name is taken it counts for more.
+        self.left_paths.extend(paths);
         // Listeners reset what waits at them.
         for is_listener in [true, false] {
             for id in self.sockets_of(host, is_listener) {
@@ -155,6 +160,7 @@ impl World {
         match self.sockets.get(&id).map(|socket| &socket.kind) {
             Some(Kind::Listener(_)) => self.close_listener(id),
             Some(Kind::Datagram(_)) => self.close_datagram(id),
+            Some(Kind::NamedDatagram(_)) => self.close_named_datagram(id, false),
             Some(Kind::Tcp(_)) if how == Crash::Reset => self.reset(id),
             Some(Kind::Tcp(tcp)) if !tcp.orphan => self.close(id),
             _ => {}
@@ -167,6 +173,7 @@ impl World {
         self.sockets.remove(&id);
         self.bound.retain(|_, bound| *bound != id);
         self.named.retain(|_, named| *named != id);
+        self.named_datagrams.retain(|_, named| *named != id);
     }
 
     /// Lets a packet arrive at its host, unless that is dark. What its sender sends again waits there then.
@@ -273,7 +280,7 @@ impl World {
         }
         let has = |id: &SocketId, kind: &Kind| match kind {
             Kind::Tcp(tcp) => !tcp.orphan && !matches!(tcp.phase, Phase::Embryo(_)) && !waiting.contains(id),
-            Kind::Listener(_) | Kind::Datagram(_) => true,
+            Kind::Listener(_) | Kind::Datagram(_) | Kind::NamedDatagram(_) => true,
         };
         of().filter(|(id, socket)| has(id, &socket.kind)).count()
     }

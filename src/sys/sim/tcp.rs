@@ -76,7 +76,7 @@ pub(super) struct Tcp {
 }
 
 /// What a socket has in place of an address that has a name.
-pub(super) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Tcp {
     pub(super) fn new(local: SocketAddr, remote: SocketAddr, remote_host: Option<HostIndex>, world: &mut World) -> Tcp {

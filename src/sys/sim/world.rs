@@ -3,7 +3,7 @@
 //! Nothing here waits and nothing runs by itself: its driver moves its time, and every call on a socket
 //! has what is due by then happen first and after.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -15,6 +15,8 @@ use super::capture::Capture;
 use super::datagram::DatagramSocket;
 use super::links::{Due, Links};
 use super::listener::ListenerSocket;
+use super::named::Named;
+use super::named_datagram::NamedDatagram;
 use super::names::Names;
 use super::packet::{Alarm, Packet};
 use super::process::Process;
@@ -22,8 +24,8 @@ use super::rules::Rules;
 use super::signals::Wanted;
 use super::tcp::Tcp;
 use super::{Faults, Random};
-use crate::CloseReason;
 use crate::sys::{Clock, Readiness};
+use crate::{Address, CloseReason};
 
 /// Which host of a network.
 pub(crate) type HostIndex = usize;
@@ -43,7 +45,10 @@ pub(super) struct World {
     next_socket: SocketId,
     pub(super) bound: BTreeMap<Port, SocketId>,
     /// Unix listeners, by host and name.
-    pub(super) named: BTreeMap<(HostIndex, String), SocketId>,
+    pub(super) named: Named,
+    pub(super) named_datagrams: Named,
+    /// Paths whose sockets were closed without removing them: a file is there, and nobody has it.
+    pub(super) left_paths: BTreeSet<(HostIndex, Address)>,
     pub(super) due: BTreeMap<(Duration, u64), Due>,
     alarms: BTreeMap<(Duration, u64), Alarm>,
     next_sequence: u64,
@@ -101,6 +106,7 @@ pub(super) enum Kind {
     Listener(ListenerSocket),
     Tcp(Box<Tcp>),
     Datagram(DatagramSocket),
+    NamedDatagram(NamedDatagram),
 }
 
 /// What a poller knows of a socket.
@@ -127,7 +133,9 @@ impl World {
             sockets: BTreeMap::new(),
             next_socket: 1,
             bound: BTreeMap::new(),
-            named: BTreeMap::new(),
+            named: Named::new(),
+            named_datagrams: Named::new(),
+            left_paths: BTreeSet::new(),
             due: BTreeMap::new(),
             alarms: BTreeMap::new(),
             next_sequence: 0,
@@ -328,6 +336,7 @@ impl World {
             Some(Kind::Listener(listener)) => listener.readiness(),
             Some(Kind::Tcp(tcp)) => tcp.readiness(),
             Some(Kind::Datagram(datagram)) => datagram.readiness(),
+            Some(Kind::NamedDatagram(_)) => self.readiness_of_named(id),
             None => Readiness::default(),
         }
     }

@@ -8,6 +8,8 @@ mod names;
 mod pipes;
 mod processes;
 mod running;
+#[cfg(unix)]
+mod unix;
 
 pub use links::RuleId;
 
@@ -60,7 +62,7 @@ struct Connect {
 pub struct Unread {
     /// The loop's host.
     pub host: HostId,
-    /// The socket's own address.
+    /// The socket's own address; `0.0.0.0:0` for a Unix socket.
     pub local: SocketAddr,
     /// Its peer's address; `None` for a listener.
     pub remote: Option<SocketAddr>,
@@ -196,42 +198,18 @@ impl Network {
     /// Never; what becomes of the connect, the peer tells.
     pub fn peer(&mut self, to: SocketAddr) -> Peer {
         let outside = self.outside();
-        let stream = self.sim.poller(outside.0).connect(to, None);
-        Peer::new(stream.expect("a port of its own is always free"))
+        self.peer_on(outside, to).expect("nothing keeps peers from connecting")
     }
 
-    /// Connects a [`Peer`] to a Unix listener of a host, by one of its own on the same host.
-    ///
-    /// ```
-    /// # use switchboard::{Protocol, Transport};
-    /// # struct Echo;
-    /// # impl Protocol for Echo {
-    /// #     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-    /// #         transport.write(data);
-    /// #         data.len()
-    /// #     }
-    /// # }
-    /// use switchboard::UnixAddress;
-    /// use switchboard::testing::{Faults, Network};
-    ///
-    /// let mut network = Network::new(0, Faults::none());
-    /// let host = network.host();
-    /// let name = UnixAddress::path("/run/echo.sock"); // nothing is made there: the simulation has no files
-    /// network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
-    /// let mut peer = network.unix_peer(host, &name).unwrap();
-    /// peer.queue(b"hello");
-    /// network.run_until_rest();
-    /// assert_eq!(peer.read(), b"hello");
-    /// ```
+    /// As [`peer`](Network::peer), from this host: so it can be left to that one's loop, by
+    /// [`attach`](crate::Context::attach).
     ///
     /// # Errors
     ///
-    /// `NotFound`, or `ConnectionRefused` for an abstract name, where nobody listens; `WouldBlock` where the backlog is full.
-    #[cfg(unix)]
-    pub fn unix_peer(&mut self, host: HostId, to: &crate::UnixAddress) -> io::Result<Peer> {
-        let (own, is_path) = (crate::UnixAddress::Unnamed.into(), to.as_path().is_some());
-        let stream = self.sim.poller(host.0).connect_named(own, &to.clone().into(), is_path)?;
-        Ok(Peer::new(stream))
+    /// What the host's calls fail with, as for want of [descriptors](Network::set_descriptors_max). What becomes of the connect,
+    /// the peer tells.
+    pub fn peer_on(&mut self, host: HostId, to: SocketAddr) -> io::Result<Peer> {
+        self.sim.poller(host.0).connect(to, None).map(Peer::new)
     }
 
     /// Listens where peers are, for tests of clients.
@@ -241,6 +219,16 @@ impl Network {
     /// `AddrInUse` where the port is taken; 0 lets the network choose one.
     pub fn peer_listener(&mut self, port: u16, backlog: u32) -> io::Result<PeerListener> {
         let host = self.outside();
+        self.listener_on(host, port, backlog)
+    }
+
+    /// As [`peer_listener`](Network::peer_listener), on this host: so it can be left to that one's loop, by
+    /// [`listen`](crate::Context::listen), as a service manager does with a socket that listens already.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    pub fn listener_on(&mut self, host: HostId, port: u16, backlog: u32) -> io::Result<PeerListener> {
         let listener = self.sim.poller(host.0).listen(self.address(host, port), backlog)?;
         let address = listener.local_addr()?.as_inet().ok_or(io::ErrorKind::NotConnected)?;
         Ok(PeerListener { listener, host, address })
@@ -254,7 +242,7 @@ impl Network {
     pub fn datagram_peer(&mut self, port: u16) -> io::Result<DatagramPeer> {
         let host = self.outside();
         let socket = self.sim.poller(host.0).bind_datagram(self.address(host, port))?;
-        let address = socket.local_addr()?;
+        let address = socket.local_addr()?.as_inet().ok_or(io::ErrorKind::NotConnected)?;
         Ok(DatagramPeer { socket, address })
     }
 

@@ -10,7 +10,10 @@
 //! | `shutdown a`, `close a`, `reset a` | ends |
 //! | `error a`, `peer a`, `local a` | asks |
 //! | `poll` | all that the poller tells since the last time, per socket |
-//! | `bind u`, `bind6 u`, `join u v`, `send u text`, `sendto u v text`, `big u n`, `recv u n` | datagrams |
+//! | `bind u`, `bind u nameless`, `join u v`, `send u text`, `sendto u v text`, `big u n`, `recv u n` | datagrams |
+//! | `flood u v`, `empty u` | sends to v until that fails; receives all |
+//! | `await u`, `await u not` | wants to be told of room, or not any more |
+//! | `leave v` | leaves a path without a socket behind |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,6 +25,7 @@ use std::time::Duration;
 use crate::Address;
 #[cfg(unix)]
 use crate::UnixAddress;
+use crate::sys::sim;
 use crate::sys::{Clock, Datagram, Events, Listener, Poller, Readiness, Stream, Wait};
 
 pub(super) struct Machine {
@@ -45,6 +49,8 @@ pub(super) enum Family {
     /// Unix sockets, by paths in a folder of their own.
     #[cfg(unix)]
     Unix(PathBuf),
+    /// Unix sockets, by abstract names that begin so.
+    Abstract(String),
 }
 
 enum Socket {
@@ -147,15 +153,21 @@ impl Machine {
 
     fn datagram_step(&mut self, words: &[&str]) -> io::Result<String> {
         match *words {
-            ["bind", name] => self.bind(name),
+            ["bind", name] => self.bind(name, false),
+            ["bind", name, "nameless"] => self.bind(name, true),
+            ["leave", name] => self.leave(name),
+            ["await", name] => self.await_room(name, true),
+            ["await", name, "not"] => self.await_room(name, false),
+            ["flood", name, to] => self.flood(name, to),
+            ["empty", name] => self.empty(name),
             ["join", name, to] => {
-                let to = self.addresses[to].clone();
+                let to = self.address_of(to);
                 self.datagram(name).connect(&to).map(|()| "joined".into())
             }
             ["send", name, text] => Ok(self.datagram(name).send(text.trim_matches('_').as_bytes())?.to_string()),
             ["big", name, length] => Ok(self.datagram(name).send(&vec![7; length.parse().unwrap()])?.to_string()),
             ["sendto", name, to, text] => {
-                let to = self.addresses[to].clone();
+                let to = self.address_of(to);
                 Ok(self.datagram(name).send_to(text.trim_matches('_').as_bytes(), &to)?.to_string())
             }
             ["recv", name, most] => {
@@ -187,9 +199,10 @@ impl Machine {
         let listener = match &self.family {
             Family::Tcp => Listener::bind(&self.poller, ([127, 0, 0, 1], 0).into(), backlog, false)?,
             #[cfg(unix)]
-            Family::Unix(folder) => {
-                Listener::bind_unix(&self.poller, &UnixAddress::path(folder.join(name)), None, backlog)?
-            }
+            _ => match self.address_of(name) {
+                Address::Unix(address) => Listener::bind_unix(&self.poller, &address, None, backlog)?,
+                Address::Inet(_) => unreachable!("its family is another one"),
+            },
         };
         let address = listener.local_addr()?;
         self.addresses.insert(name.to_owned(), address);
@@ -225,19 +238,15 @@ impl Machine {
 
     fn connect(&mut self, name: &str, to: &str) -> io::Result<String> {
         let stream = match (to, &self.family) {
-            #[cfg(unix)]
-            ("nobody", Family::Unix(folder)) => {
-                Stream::connect_unix(&self.poller, &UnixAddress::path(folder.join(to)))?
-            }
-            ("nobody", _) => {
+            ("nobody", Family::Tcp) => {
                 let nobody = self.unanswered_address()?;
                 Stream::connect(&self.poller, nobody, None)?
             }
             ("self", _) => self.connect_to_itself()?,
-            (name, _) => match &self.addresses[name] {
-                Address::Inet(address) => Stream::connect(&self.poller, *address, None)?,
+            (name, _) => match self.address_of(name) {
+                Address::Inet(address) => Stream::connect(&self.poller, address, None)?,
                 #[cfg(unix)]
-                Address::Unix(address) => Stream::connect_unix(&self.poller, address)?,
+                Address::Unix(address) => Stream::connect_unix(&self.poller, &address)?,
             },
         };
         let address = stream.local_addr()?;
@@ -246,11 +255,54 @@ impl Machine {
         Ok("begun".into())
     }
 
-    fn bind(&mut self, name: &str) -> io::Result<String> {
-        let socket = Datagram::bind(&self.poller, &SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    /// Where a socket of this name is, or would be.
+    fn address_of(&self, name: &str) -> Address {
+        match (&self.family, self.addresses.get(name)) {
+            (_, Some(known)) => known.clone(),
+            (Family::Tcp, None) => panic!("{name} was nowhere"),
+            #[cfg(unix)]
+            (Family::Unix(folder), None) => UnixAddress::path(folder.join(name)).into(),
+            (Family::Abstract(prefix), None) => UnixAddress::abstract_name(format!("{prefix} {name}")).into(),
+        }
+    }
+
+    fn bind(&mut self, name: &str, nameless: bool) -> io::Result<String> {
+        let at = match &self.family {
+            Family::Tcp => SocketAddr::from(([127, 0, 0, 1], 0)).into(),
+            #[cfg(unix)]
+            _ if nameless => UnixAddress::Unnamed.into(),
+            #[cfg(unix)]
+            _ => self.address_of(name),
+        };
+        let socket = Datagram::bind(&self.poller, &at)?;
         self.addresses.insert(name.to_owned(), socket.local_addr()?);
         self.register(name, Socket::Datagram(socket))?;
         Ok("bound".into())
+    }
+
+    /// As a program does that ends, and removes nothing.
+    fn leave(&mut self, name: &str) -> io::Result<String> {
+        let at = self.address_of(name);
+        #[cfg(unix)]
+        match (&self.poller, &at) {
+            (Poller::Memory(poller), _) => {
+                let poller: &sim::Poller = poller.as_any().and_then(|poller| poller.downcast_ref()).unwrap();
+                drop(poller.bind_named_datagram(&at, true)?);
+            }
+            (_, Address::Unix(UnixAddress::Path(path))) => drop(std::os::unix::net::UnixDatagram::bind(path)?),
+            _ => panic!("{at} leaves nothing behind"),
+        }
+        self.addresses.insert(name.to_owned(), at);
+        Ok("left".into())
+    }
+
+    fn await_room(&mut self, name: &str, awaits: bool) -> io::Result<String> {
+        let token = self.names.iter().rposition(|of| of == name).unwrap();
+        match self.sockets.get_mut(name) {
+            Some(Socket::Datagram(datagram)) => datagram.await_writable(&self.poller, token, awaits)?,
+            _ => panic!("{name} is no datagram socket"),
+        }
+        Ok("awaits".into())
     }
 
     fn listener(&mut self, name: &str) -> &mut Listener {
@@ -315,6 +367,28 @@ impl Machine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok("full".into()),
                 result => result?,
             };
+        }
+    }
+
+    /// How many are taken is the kernel's business.
+    fn flood(&mut self, name: &str, to: &str) -> io::Result<String> {
+        let to = self.address_of(to);
+        loop {
+            match self.datagram(name).send_to(b"x", &to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok("full".into()),
+                result => result?,
+            };
+        }
+    }
+
+    fn empty(&mut self, name: &str) -> io::Result<String> {
+        let (mut buffer, mut any) = ([0; 9], "nothing");
+        loop {
+            match self.datagram(name).recv_from(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(format!("{any} was there")),
+                result => result?,
+            };
+            any = "something";
         }
     }
 

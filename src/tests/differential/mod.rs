@@ -6,6 +6,7 @@
 
 mod machine;
 mod scripts;
+mod unix_datagrams;
 
 use std::sync::Arc;
 
@@ -37,8 +38,15 @@ fn compare_unix(name: &str, script: &str) {
     compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
+/// How many datagrams a receiver of this machine holds before it is full: a setting.
+fn unix_datagrams_max() -> usize {
+    let setting = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
+    setting.ok().and_then(|setting| setting.trim().parse().ok()).unwrap_or(10)
+}
+
 fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
-    let network = Network::new(0, Faults::none());
+    let full = unix_datagrams_max();
+    let network = Network::new(0, Faults::none().with_unix_datagrams_min(full).with_unix_datagrams_max(full));
     let host = network.add_host();
     let (poller, clock) = (network.poller(host), network.clock(host));
     let mut simulated = Machine::new(Poller::Memory(Box::new(poller)), Clock::Memory(Arc::new(clock)), family());
@@ -55,6 +63,11 @@ fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
             network.trace()
         );
     }
+}
+
+/// On Unix sockets by abstract names, which nobody else has.
+fn compare_abstract(name: &str, script: &str) {
+    compare_by(name, script, || Family::Abstract(format!("switchboard {} {name}", std::process::id())));
 }
 
 /// Each script has a name that begins with the rules it is about.

@@ -1,0 +1,76 @@
+//! Unix datagram sockets that a test plays by hand.
+
+use std::fmt;
+use std::io;
+
+use crate::sys::memory;
+use crate::{Address, UnixAddress};
+
+/// A Unix datagram socket without a loop. [`Network::unix_datagram_peer`](crate::testing::Network::unix_datagram_peer) makes it.
+///
+/// Dropping it closes it, and leaves its path behind, as a program does that does not remove it: until somebody binds to that,
+/// who sends there is refused.
+pub struct UnixDatagramPeer {
+    pub(super) socket: Box<dyn memory::Datagram>,
+    pub(super) address: Address,
+}
+
+impl UnixDatagramPeer {
+    /// What it is bound to.
+    pub fn local_addr(&self) -> &Address {
+        &self.address
+    }
+
+    /// Connects it: it hears nobody else from here on.
+    ///
+    /// # Errors
+    ///
+    /// As a real socket: `NotFound` or `ConnectionRefused` where no socket is bound to that, `PermissionDenied` where the one
+    /// that is hears somebody else alone.
+    pub fn connect(&mut self, to: &UnixAddress) -> io::Result<()> {
+        self.socket.connect(&to.clone().into())
+    }
+
+    /// Sends a datagram; to whom it is connected where `to` is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As a real socket: those of [`connect`](UnixDatagramPeer::connect); `WouldBlock` where the receiver is full, which holds
+    /// eleven, or this one's memory is; too long, not connected, no buffers, an error that came back before.
+    pub fn send(&mut self, bytes: &[u8], to: Option<&UnixAddress>) -> io::Result<()> {
+        loop {
+            let sent = match to {
+                Some(to) => self.socket.send_to(bytes, &to.clone().into()),
+                None => self.socket.send(bytes),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent.map(|_| ()),
+            }
+        }
+    }
+
+    /// Receives the next datagram whole, with its sender's name; `None` where none is there.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` where it was connected with one that has connected to another socket since.
+    pub fn receive(&mut self) -> io::Result<Option<(Vec<u8>, UnixAddress)>> {
+        let mut buffer = vec![0; self.socket.bytes_max()];
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((count, Address::Unix(from))) => return Ok(Some((buffer[..count].to_vec(), from))),
+                Ok((_, Address::Inet(_))) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for UnixDatagramPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixDatagramPeer").field("address", &self.address).finish_non_exhaustive()
+    }
+}
