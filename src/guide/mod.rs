@@ -11,6 +11,7 @@
 //! 9. [Limits](limits/index.html), and a server on the open network
 //! 10. [TLS and other filters](filters/index.html) between a socket and a protocol
 //! 11. [Embedding](embedding/index.html) in a program that waits by itself
+//! 12. [Questions](questions/index.html) that are asked about sockets in Rust, each with a few lines that do it
 //!
 //! [Coming from Python](from_python/index.html) is a table of what everything is called. The [rules] are there to be looked
 //! up. (All but these are in the documentation that is made with all features, as on docs.rs.) The pages are compiled into the
@@ -101,6 +102,11 @@ with_features! {
     ///
     #[doc = include_str!("filters.md")]
     pub mod filters {}
+
+    /// Questions that are asked about sockets in Rust, and a few lines for each.
+    ///
+    #[doc = include_str!("questions.md")]
+    pub mod questions {}
 
     /// Coming from Python: every name of its sockets, servers and reactors, and what it is here.
     ///
