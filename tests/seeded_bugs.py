@@ -74,6 +74,7 @@ KITS = "src/guide/test_kits.md"
 FAULTS = "tests/faults.md"
 EXCHANGING = "src/testing/network/exchanging.rs"
 TLS = "companions/tls/src/"
+PROPERTIES = "src/tests/properties/"
 
 # Rules whose tests are an example's.
 EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay"}
@@ -1147,6 +1148,9 @@ BUGS = [
     ("proxy", HEADER, "words.next().is_none().then_some", "true.then_some"),
     ("proxy", HEADER, "word.iter().all(u8::is_ascii_digit) && (", "("),
     ("proxy", HEADER, "(word.len() == 1 || word.first() != Some(&b'0'))", "true"),
+    ("kit", PROPERTIES + "runner.rs", "listed: seeds_in(&file), file,", "listed: Vec::new(), file,"),
+    ("kit", PROPERTIES + "runner.rs", "match self.listed.contains(&seed) || self.traced {", "match true {"),
+    ("kit", PROPERTIES + "runner.rs", "Some(seed) => *seed,", "Some(_) => index,"),
     ("proxy", HEADER, "if bytes > bytes_max {", "if bytes > bytes_max && data.len() >= bytes {"),
     ("proxy", HEADER, "if length < family.address_bytes() {", "if data.len() < FIXED_BYTES + family.address_bytes() {"),
     ("proxy", HEADER, "(0, ..) => Ok(Family::Unknown),", ""),
@@ -1326,6 +1330,14 @@ def seed_bug(tree, edits):
     return texts, ""
 
 
+def forget_seeds(tree):
+    """Takes the seeds away that are kept: a bug is to be found within the first so many. Answers how to bring them back."""
+    texts = {path: path.read_text() for path in (tree / PROPERTIES / "seeds").iterdir()}
+    for path in texts:
+        path.write_text("")
+    return texts
+
+
 def chosen(arguments):
     if arguments[:1] == ["--some"]:
         count = int(arguments[1])
@@ -1372,6 +1384,8 @@ def main():
             texts, outcome = seed_bug(tree, edits)
             output = ""
             if texts is not None:
+                if rule == "properties":
+                    texts |= forget_seeds(tree)
                 outcome, output = run(tree, target, rule, seeds, test)
                 for path, text in texts.items():
                     path.write_text(text)

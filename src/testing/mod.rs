@@ -190,6 +190,9 @@ pub use network::{HostId, Network, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_of, seeds_with};
 
+#[cfg(test)]
+pub(crate) use seeds::seeds_in;
+
 pub use crate::sys::sim::SimulatedPipe;
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.
