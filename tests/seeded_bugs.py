@@ -43,6 +43,7 @@ BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
 OWN_TIMERS = LOOP + "own_timers.rs"
 POOL = "src/workers/pool.rs"
+SEEMING = "src/workers/simulated.rs"
 PROTOCOL = "src/protocol.rs"
 JOINING = "src/event_loop/joining.rs"
 SERVER = "src/server/"
@@ -423,7 +424,8 @@ BUGS = [
     ("workers", POOL, "timer.map(|timer| context.cancel_timer(timer));\n            done(", "done("),
     ("workers", POOL, "fn drop(&mut self) {\n        drop(self.shared.close());", "fn drop(&mut self) {"),
     ("workers", POOL, "pop_first()", "pop_last()"),
-    ("workers", POOL, "if state.closed {", "if false {"),
+    ("workers", POOL, "if state.closed {\n            return Err(WorkError::Dropped);\n        }\n        let free", "if false {\n            return Err(WorkError::Dropped);\n        }\n        let free"),
+    ("workers", POOL, "if state.closed {\n            return Err(WorkError::Dropped);\n        }\n        let begins", "if false {\n            return Err(WorkError::Dropped);\n        }\n        let begins"),
     ("workers", POOL, "|state| state.threads > 0", "|_| false"),
     ("model", MAILBOX, "let queue = self.lock();\n        if queue.reader == Reader::Gone {\n"
      "            return Err(PostError::Gone(()));\n        }\n",
@@ -832,10 +834,20 @@ BUGS = [
     ("g1", LOOP + "completions.rs", "if self.is_completion(call) {", "if true {"),
     ("g1", LOOP + "completions.rs", "if self.is_completion(call) {", "if !self.is_completion(call) {"),
     ("workers", POOL, "            Err(why) => answer.give(Err(why)),", "            Err(_) => {}"),
-    ("workers", POOL, "        self.0.withdraw();\n    }\n}\n\n/// Why", "    }\n}\n\n/// Why"),
+    ("workers", POOL, "        self.0.withdraw();\n    }\n}\n\nimpl WorkerPool", "    }\n}\n\nimpl WorkerPool"),
     ("workers", POOL, "        timer.map(|timer| transport.context().set_background(timer, true));\n", ""),
     ("workers", POOL, "match context.is_simulated() {", "match false {"),
-    ("workers", POOL, "        if task.is_wanted() {", "        if true {"),
+    ("workers", POOL, "            if !task.is_wanted() {", "            if false {"),
+    ("workers", POOL, " && are_idle {", " {"),
+    ("workers", SEEMING, "if self.busy < threads_max {", "if true {"),
+    ("workers", SEEMING, "if self.waiting.len() >= queue_max {", "if false {"),
+    ("workers", SEEMING, "self.waiting.pop_first()", "self.waiting.pop_last()"),
+    ("workers", SEEMING, "Err(mut busy) => busy.0 = None,", "Err(_) => return,"),
+    ("workers", SEEMING, "context.call_later(time, |_| end());", "context.call_later(time * 0, |_| end());"),
+    ("workers", SEEMING, "        drop(busy);\n        answer();", "        answer();\n        std::mem::forget(busy);"),
+    ("workers", SEEMING, "self.waiting.remove(&number)", "None.filter(|_: &Start| number == 0)"),
+    ("workers", "src/sys/sim/process.rs", "Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64))",
+     "low.max(high)"),
     ("c6", LOOP + "timers.rs", "            _ => false,", "            Due::Own(..) => true,\n            _ => false,"),
     ("x3", LOOP + "slots.rs", "self.background_connections + usize::from(background) - usize::from(was_background);", "self.background_connections + usize::from(background);"),
     ("l5", LOOP + "slots.rs", "let was_background = std::mem::replace(&mut slot.background, background);", "let was_background = std::mem::replace(&mut slot.background, true);"),

@@ -73,6 +73,8 @@ mod simulated_pipes;
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix;
+#[cfg(all(feature = "testing", feature = "workers"))]
+mod simulated_workers;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;
