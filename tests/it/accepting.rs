@@ -3,15 +3,23 @@
 use std::cell::RefCell;
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
 use switchboard::{Address, Context};
 
 use crate::support::{
     Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, read_all, serve_while, turn_until,
 };
+#[cfg(target_os = "linux")]
+use crate::support::{PATIENCE, join};
 
 #[test]
 fn a_port_in_use_is_an_error_and_leaves_nothing_behind() {
@@ -52,6 +60,43 @@ fn a4_a_backlog_of_0_serves() {
         });
         assert_eq!(back, b"served");
     }
+}
+
+/// Whom the kernel has no room for it does not answer: a client tries again, after a second first.
+#[cfg(target_os = "linux")]
+#[test]
+fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
+    let mut event_loop = event_loop();
+    let at = switchboard::Listen::at(any_port()).backlog(1);
+    let listener = event_loop.context().listen(at, |_, _| Some(Echo)).unwrap();
+    let address = address_of(&mut event_loop.context(), listener);
+    let clients = [(); 8].map(|()| {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let error = client.connect(&address.into()).err();
+        assert!(error.is_none_or(|error| error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32)));
+        client
+    });
+    // The handshakes of those that there is room for are made within the calls.
+    let standing = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
+    assert!((1..8).contains(&standing), "{standing} of 8 have found room");
+    let echoes = serve_while(&mut event_loop, move || {
+        let threads = clients.map(|client| {
+            std::thread::spawn(move || {
+                // It waits until that is made or has failed.
+                let mut descriptor = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
+                assert_eq!(poll(&mut descriptor, PollTimeout::from(10_000_u16)), Ok(1), "it is not let in");
+                client.set_nonblocking(false).unwrap();
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut client = std::net::TcpStream::from(client);
+                client.write_all(b"served").unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                read_all(&mut client)
+            })
+        });
+        threads.map(join)
+    });
+    assert!(echoes.iter().all(|echo| echo == b"served"), "{echoes:?}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ mod no_threads;
 mod odd_sockets;
 #[cfg(unix)]
 mod options;
+#[cfg(target_os = "linux")]
+mod own_descriptors;
 #[cfg(feature = "testing")]
 mod packet_rules;
 #[cfg(feature = "testing")]

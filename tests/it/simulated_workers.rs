@@ -109,27 +109,39 @@ fn workers_in_a_simulation_are_free_again_when_their_host_is_gone() {
     network.run_for(30 * SECOND);
     assert_eq!(told.take(), [(11 * SECOND, Ok(3)), (21 * SECOND, Ok(4))]);
     assert_eq!(begun.load(Ordering::Relaxed), 3, "what waited there is gone");
+    // However much has waited: none of it is gone by way of the one before.
+    let pool = self::pool(1, usize::MAX);
+    let gone = network.host();
+    for number in 0..50_000 {
+        submit((&mut network, gone), &pool, None, (&told, &begun), number);
+    }
+    submit((&mut network, other), &pool, None, (&told, &begun), 5);
+    network.crash(gone, Crash::Silent);
+    network.run_for(11 * SECOND);
+    assert_eq!(told.take(), [(10 * SECOND, Ok(5))]);
 }
 
 #[test]
 fn workers_in_a_simulation_that_are_cancelled_or_shut_down() {
     let mut network = network(0, 3 * SECOND, 3 * SECOND);
-    let (host, pool, told, begun) = (network.host(), pool(1, 10), Told::default(), Arc::default());
+    let (host, pool, told, begun) = (network.host(), pool(1, 3), Told::default(), Arc::default());
     let jobs = [0, 1, 2, 3].map(|number| submit((&mut network, host), &pool, None, (&told, &begun), number));
     network.run_for(SECOND);
     assert!(jobs[0].cancel(&mut network.context(host)) && jobs[1].cancel(&mut network.context(host)));
+    submit((&mut network, host), &pool, None, (&told, &begun), 4);
     network.run_for(SECOND);
+    assert!(told.borrow().is_empty(), "what is cancelled leaves its place in the queue");
     assert_eq!(begun.load(Ordering::Relaxed), 1, "what has begun keeps its thread");
     network.run_for(2 * SECOND);
     assert_eq!(begun.load(Ordering::Relaxed), 2, "and what is cancelled never begins");
     assert_eq!(pool.shutdown(SECOND), Ended::CutOff, "one is at work, and no time passes");
-    submit((&mut network, host), &pool, None, (&told, &begun), 4);
+    submit((&mut network, host), &pool, None, (&told, &begun), 5);
     network.run_for(5 * SECOND);
     let told = told.take();
     let of = |number: Result<u32, WorkError>| told.iter().find(|(_, result)| *result == number).map(|(time, _)| *time);
     assert_eq!(of(Ok(2)), Some(6 * SECOND));
-    assert_eq!(told.iter().filter(|(_, result)| *result == Err(WorkError::Dropped)).count(), 2);
-    assert_eq!((told.len(), begun.load(Ordering::Relaxed)), (3, 2));
+    assert_eq!(told.iter().filter(|(_, result)| *result == Err(WorkError::Dropped)).count(), 3);
+    assert_eq!((told.len(), begun.load(Ordering::Relaxed)), (4, 2));
     assert_eq!(pool.shutdown(Duration::ZERO), Ended::Clean);
 }
 
