@@ -1,12 +1,18 @@
 //! Listeners on real sockets.
 
 use std::cell::RefCell;
+#[cfg(target_os = "linux")]
+use std::io::Read;
 use std::io::{ErrorKind, Write};
+#[cfg(target_os = "linux")]
+use std::net::TcpStream;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 #[cfg(target_os = "linux")]
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -62,7 +68,8 @@ fn a4_a_backlog_of_0_serves() {
     }
 }
 
-/// Whom the kernel has no room for it does not answer: a client tries again, after a second first.
+/// Those that the kernel has no room for get no answer: their systems try again after a second. Where several come at once then,
+/// Linux may let in more than it has room for, and resets them as soon as they send.
 #[cfg(target_os = "linux")]
 #[test]
 fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
@@ -70,7 +77,7 @@ fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
     let at = switchboard::Listen::at(any_port()).backlog(1);
     let listener = event_loop.context().listen(at, |_, _| Some(Echo)).unwrap();
     let address = address_of(&mut event_loop.context(), listener);
-    let clients = [(); 8].map(|()| {
+    let clients = [(); 5].map(|()| {
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_nonblocking(true).unwrap();
         let error = client.connect(&address.into()).err();
@@ -79,24 +86,42 @@ fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
     });
     // The handshakes of those that there is room for are made within the calls.
     let standing = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
-    assert!((1..8).contains(&standing), "{standing} of 8 have found room");
-    let echoes = serve_while(&mut event_loop, move || {
+    assert!((1..5).contains(&standing), "{standing} of 5 have found room");
+    let tries = serve_while(&mut event_loop, move || {
         let threads = clients.map(|client| {
             std::thread::spawn(move || {
-                // It waits until that is made or has failed.
+                // It waits until it is let in, or its system gives up.
                 let mut descriptor = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
                 assert_eq!(poll(&mut descriptor, PollTimeout::from(10_000_u16)), Ok(1), "it is not let in");
                 client.set_nonblocking(false).unwrap();
                 client.set_read_timeout(Some(PATIENCE)).unwrap();
-                let mut client = std::net::TcpStream::from(client);
-                client.write_all(b"served").unwrap();
-                client.shutdown(std::net::Shutdown::Write).unwrap();
-                read_all(&mut client)
+                let (start, mut tries, mut client) = (Instant::now(), 1, TcpStream::from(client));
+                while let Err(error) = ask(&mut client) {
+                    // The kernel has let more in than it then had room for.
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                    assert!(start.elapsed() < PATIENCE, "reset {tries} times");
+                    tries += 1;
+                    client = connect(address);
+                }
+                tries
             })
         });
         threads.map(join)
     });
-    assert!(echoes.iter().all(|echo| echo == b"served"), "{echoes:?}");
+    println!("{standing} of 5 have found room; served after so many tries: {tries:?}");
+    let counters = event_loop.context().counters();
+    assert_eq!((counters.connections_made, counters.accept_errors), (counters.accepts, 0));
+    assert!(counters.accepts >= 5);
+}
+
+#[cfg(target_os = "linux")]
+fn ask(client: &mut TcpStream) -> std::io::Result<()> {
+    client.write_all(b"served")?;
+    client.shutdown(std::net::Shutdown::Write)?;
+    let mut back = Vec::new();
+    client.read_to_end(&mut back)?;
+    assert_eq!(back, b"served");
+    Ok(())
 }
 
 #[test]
