@@ -513,6 +513,12 @@ impl Context<'_> {
         self.core.parts.poller.is_in_memory()
     }
 
+    /// Picks how much virtual time some work takes that a simulated loop has a pool do. Not part of the public interface.
+    #[doc(hidden)]
+    pub fn pick_work_time(&mut self) -> Duration {
+        self.core.parts.poller.pick_work_time()
+    }
+
     /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
     /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
     pub fn warn(&mut self, what: impl fmt::Display) {

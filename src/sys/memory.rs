@@ -57,6 +57,11 @@ pub(crate) trait Poller {
         answer(Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set")));
     }
 
+    /// Picks how much time some work of a pool takes.
+    fn pick_work_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Registers a source of the user's, if it is one that is simulated.
     fn register_source(&self, _source: &mut dyn Any, _token: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())

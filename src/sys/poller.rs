@@ -86,6 +86,14 @@ impl Poller {
         !matches!(self, Poller::Mio(_))
     }
 
+    /// Picks how much time some work of a pool takes, where that passes in memory.
+    pub(crate) fn pick_work_time(&self) -> Duration {
+        match self {
+            Poller::Mio(_) => Duration::ZERO,
+            Poller::Memory(poller) => poller.pick_work_time(),
+        }
+    }
+
     /// Looks a name up, of those that are known in memory; no other poller is asked.
     pub(crate) fn look_up(&self, name: &str, port: u16, answer: Answer) {
         if let Poller::Memory(poller) = self {

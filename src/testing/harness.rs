@@ -157,6 +157,12 @@ impl Harness {
         self.settle();
     }
 
+    /// How long what the loop has a [pool of workers](crate::workers::WorkerPool) do takes from now on, in virtual time. It
+    /// takes none, unless told otherwise; what has begun is not changed.
+    pub fn set_work_time(&mut self, time: Duration) {
+        self.network.set_faults(Faults::none().with_work_min(time).with_work_max(time));
+    }
+
     /// How long until the loop has something to do by itself: the next timer, the protocol's or one of its own. `None`
     /// where none is set.
     pub fn time_to_next(&mut self) -> Option<Duration> {

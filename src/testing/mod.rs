@@ -196,6 +196,9 @@ pub use seeds::{seeds, seeds_of, seeds_with};
 #[cfg(unix)]
 pub use unix_datagram_peer::UnixDatagramPeer;
 
+#[cfg(test)]
+pub(crate) use seeds::seeds_in;
+
 pub use crate::sys::sim::SimulatedPipe;
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};
 // For the tests of the crate: nobody's seeds are to hang on its numbers.

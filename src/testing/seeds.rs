@@ -125,7 +125,7 @@ fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Pan
 /// When `test` does, when the file cannot be read or has something else than numbers, and as [`seeds`].
 pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
     let file = file.as_ref();
-    let listed = listed(file);
+    let listed = seeds_in(file);
     let first = if is_replayed() { &[][..] } else { &listed };
     for seed in first.iter().copied().chain(asked()) {
         let replay = Replay(seed);
@@ -136,7 +136,7 @@ pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
 }
 
 /// The seeds of a file, in its order.
-fn listed(file: &Path) -> Vec<u64> {
+pub(crate) fn seeds_in(file: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let number = |line: &str| line.parse().unwrap_or_else(|_| panic!("{}: {line:?} is no seed", file.display()));

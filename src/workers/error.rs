@@ -1,11 +1,11 @@
-//! How a group of loops can fail.
+//! How a group of loops can fail, and how work.
 
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-use switchboard::Counters;
+use switchboard::{Counters, escape};
 
 /// A loop of a group has failed: which, how, and what all of them had counted.
 #[derive(Debug)]
@@ -117,3 +117,37 @@ pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
     message.unwrap_or("(not a message)").to_owned()
 }
+
+/// Why there is no result of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// It panicked with this message.
+    Panic(String),
+    /// It was not done within its timeout.
+    TimedOut,
+    /// The pool ended before the work began.
+    Dropped,
+    /// The pool has not taken it, for this reason: too much work is waiting, or no thread can be started.
+    Refused(String),
+}
+
+impl WorkError {
+    /// As much is waiting as may.
+    pub(super) fn too_much() -> WorkError {
+        WorkError::Refused("too much work is waiting".to_owned())
+    }
+}
+
+impl fmt::Display for WorkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorkError::Panic(message) => fmt::write(f, format_args!("it panicked: {}", escape(message.as_bytes()))),
+            WorkError::TimedOut => f.write_str("it was not done in time"),
+            WorkError::Dropped => f.write_str("its pool ended before it began"),
+            WorkError::Refused(why) => fmt::write(f, format_args!("its pool has refused it: {why}")),
+        }
+    }
+}
+
+impl Error for WorkError {}

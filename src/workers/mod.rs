@@ -9,10 +9,11 @@ mod group_handle;
 mod listen;
 mod member;
 mod pool;
+mod simulated;
 
-pub use error::{GroupError, LoopFailure};
+pub use error::{GroupError, LoopFailure, WorkError};
 pub use group::{EventLoopGroup, GroupBuilder};
 pub use group_handle::GroupHandle;
 pub use listen::{Distribution, GroupListen, GroupListener};
 pub use member::WhenLoopFails;
-pub use pool::{Job, WorkError, WorkerPool};
+pub use pool::{Job, WorkerPool};

@@ -1,7 +1,6 @@
 //! Work off the loop's thread: a bounded pool of threads, whose results come back as calls on the loop.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -12,7 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::error::{cannot_start_thread, panic_message};
+use super::error::{WorkError, cannot_start_thread, panic_message};
+use super::simulated::{self, Busy, SimulatedThreads, Start, Threads};
 use switchboard::{Completion, Context, Ended, TimerId, Transport, escape};
 
 /// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
@@ -73,6 +73,8 @@ struct State {
     /// How many of them have nothing to do, or are about to look for it.
     idle: usize,
     closed: bool,
+    /// For loops that are simulated.
+    simulated: SimulatedThreads,
 }
 
 /// Work and its answer, of whatever type.
@@ -114,20 +116,6 @@ impl Drop for Withdrawal {
     }
 }
 
-/// Why there is no result of work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WorkError {
-    /// It panicked with this message.
-    Panic(String),
-    /// It was not done within its timeout.
-    TimedOut,
-    /// The pool ended before the work began.
-    Dropped,
-    /// The pool has not taken it, for this reason: too much work is waiting, or no thread can be started.
-    Refused(String),
-}
-
 impl WorkerPool {
     /// A pool of at most `threads_max` threads, for which at most `queue_max` jobs wait (0: work is taken only while a
     /// thread is free). None is started yet.
@@ -153,7 +141,10 @@ impl WorkerPool {
     /// is not called then. (Only a loop with no slot left for it, of some billions, logs an error and calls neither.)
     ///
     /// It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going until `done` was called. Costs a lock and a few
-    /// allocations. In a simulated loop `work` is done on the loop's thread, between callbacks, and takes no time.
+    /// allocations.
+    ///
+    /// In a simulated loop `work` is done on the loop's thread, between callbacks, once one of `threads_max` threads would be
+    /// free for it. It takes as much virtual time as its network's [`Faults`](crate::testing::Faults) say.
     pub fn submit<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
@@ -258,7 +249,7 @@ impl WorkerPool {
         }
         let task = Box::new(Work { work: Some(work), result: None, answer: answer.clone() });
         let queued = match context.is_simulated() {
-            true => Ok(run_here(context, task)),
+            true => self.owners.shared.enqueue_simulated(context, job.number, task).map(|()| None),
             false => self.owners.shared.enqueue(job.number, task),
         };
         match queued {
@@ -270,7 +261,8 @@ impl WorkerPool {
 
     /// Ends the pool, for all its clones: takes no more work, drops what has not begun, and waits for the threads to end,
     /// at most `grace`. Returns [`CutOff`](Ended::CutOff) if some have not; those end when their work returns. Called by a
-    /// thread of the pool, it waits in vain for that one.
+    /// thread of the pool, it waits in vain for that one. For work of simulated loops it does not wait, since no time passes in
+    /// it.
     pub fn shutdown(&self, grace: Duration) -> Ended {
         let shared = &self.owners.shared;
         drop(shared.close());
@@ -279,13 +271,19 @@ impl WorkerPool {
         if timeout.timed_out() {
             return Ended::CutOff;
         }
-        let handles = mem::take(&mut state.handles);
+        let (handles, are_idle) = (mem::take(&mut state.handles), state.simulated.are_idle());
         drop(state);
         // They have nothing left to do but to end.
-        match handles.into_iter().all(|handle| handle.join().is_ok()) {
+        match handles.into_iter().all(|handle| handle.join().is_ok()) && are_idle {
             true => Ended::Clean,
             false => Ended::CutOff,
         }
+    }
+}
+
+impl Threads for PoolInner {
+    fn next(&self) -> Option<Start> {
+        self.lock().simulated.next()
     }
 }
 
@@ -309,7 +307,7 @@ impl PoolInner {
         }
         let free = state.idle + (self.threads_max - state.threads);
         if state.queue.len() >= self.queue_max.saturating_add(free) {
-            return Err(WorkError::Refused("too much work is waiting".to_owned()));
+            return Err(WorkError::too_much());
         }
         let needs_thread = state.idle <= state.queue.len() && state.threads < self.threads_max;
         let not_started = if needs_thread { self.start_thread(&mut state).err() } else { None };
@@ -320,6 +318,34 @@ impl PoolInner {
         drop(state);
         self.work.notify_one();
         Ok(not_started)
+    }
+
+    /// Has a task done on its loop's own thread, as if it was one of the pool's.
+    fn enqueue_simulated(
+        self: &Arc<PoolInner>,
+        context: &mut Context<'_>,
+        number: u64,
+        mut task: Box<dyn Task>,
+    ) -> Result<(), WorkError> {
+        let work = move || {
+            if !task.is_wanted() {
+                return None;
+            }
+            task.run();
+            Some(Box::new(move || task.answer()) as Box<dyn FnOnce()>)
+        };
+        let start = simulated::start(context, Box::new(work)).map_err(|error| WorkError::Refused(error.to_string()))?;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(WorkError::Dropped);
+        }
+        let begins = state.simulated.admit((number, start), self.threads_max, self.queue_max);
+        drop(state);
+        if let Some(start) = begins.map_err(|_| WorkError::too_much())? {
+            // The loop is there: it is this one.
+            let _ = start.complete(Busy::new(self.clone()));
+        }
+        Ok(())
     }
 
     /// One more thread.
@@ -356,30 +382,17 @@ impl PoolInner {
     }
 
     /// Takes out what has not begun, for the caller to drop.
-    fn withdraw(&self, number: u64) -> Option<Box<dyn Task>> {
-        self.lock().queue.remove(&number)
+    fn withdraw(&self, number: u64) -> (Option<Box<dyn Task>>, Option<Start>) {
+        let mut state = self.lock();
+        (state.queue.remove(&number), state.simulated.withdraw(number))
     }
 
     /// No more work is taken; answers what has not begun, for the caller to drop.
-    fn close(&self) -> BTreeMap<u64, Box<dyn Task>> {
+    fn close(&self) -> (BTreeMap<u64, Box<dyn Task>>, BTreeMap<u64, Start>) {
         let mut state = self.lock();
         state.closed = true;
         self.work.notify_all();
-        mem::take(&mut state.queue)
-    }
-}
-
-/// Does a task on the thread of a loop that is simulated, by way of its queue.
-fn run_here(context: &mut Context<'_>, mut task: Box<dyn Task>) -> Option<io::Error> {
-    let call = context.completion(move |_, _: Option<()>| {
-        if task.is_wanted() {
-            task.run();
-            task.answer();
-        }
-    });
-    match call {
-        Ok(call) => call.complete(()).err().map(|()| io::ErrorKind::NotConnected.into()),
-        Err(error) => Some(error),
+        (mem::take(&mut state.queue), state.simulated.withdraw_all())
     }
 }
 
@@ -455,22 +468,9 @@ impl Job {
     }
 
     fn withdraw(&self) {
-        drop(self.shared.upgrade().and_then(|shared| shared.withdraw(self.number)));
+        drop(self.shared.upgrade().map(|shared| shared.withdraw(self.number)));
     }
 }
-
-impl fmt::Display for WorkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WorkError::Panic(message) => fmt::write(f, format_args!("it panicked: {}", escape(message.as_bytes()))),
-            WorkError::TimedOut => f.write_str("it was not done in time"),
-            WorkError::Dropped => f.write_str("its pool ended before it began"),
-            WorkError::Refused(why) => fmt::write(f, format_args!("its pool has refused it: {why}")),
-        }
-    }
-}
-
-impl Error for WorkError {}
 
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

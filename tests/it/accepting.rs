@@ -1,17 +1,31 @@
 //! Listeners on real sockets.
 
 use std::cell::RefCell;
+#[cfg(target_os = "linux")]
+use std::io::Read;
 use std::io::{ErrorKind, Write};
+#[cfg(target_os = "linux")]
+use std::net::TcpStream;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
+#[cfg(target_os = "linux")]
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
 use switchboard::{Address, Context};
 
 use crate::support::{
     Echo, Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, read_all, serve_while, turn_until,
 };
+#[cfg(target_os = "linux")]
+use crate::support::{PATIENCE, join};
 
 #[test]
 fn a_port_in_use_is_an_error_and_leaves_nothing_behind() {
@@ -52,6 +66,62 @@ fn a4_a_backlog_of_0_serves() {
         });
         assert_eq!(back, b"served");
     }
+}
+
+/// Those that the kernel has no room for get no answer: their systems try again after a second. Where several come at once then,
+/// Linux may let in more than it has room for, and resets them as soon as they send.
+#[cfg(target_os = "linux")]
+#[test]
+fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
+    let mut event_loop = event_loop();
+    let at = switchboard::Listen::at(any_port()).backlog(1);
+    let listener = event_loop.context().listen(at, |_, _| Some(Echo)).unwrap();
+    let address = address_of(&mut event_loop.context(), listener);
+    let clients = [(); 5].map(|()| {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let error = client.connect(&address.into()).err();
+        assert!(error.is_none_or(|error| error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32)));
+        client
+    });
+    // The handshakes of those that there is room for are made within the calls.
+    let standing = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
+    assert!((1..5).contains(&standing), "{standing} of 5 have found room");
+    let tries = serve_while(&mut event_loop, move || {
+        let threads = clients.map(|client| {
+            std::thread::spawn(move || {
+                // It waits until it is let in, or its system gives up.
+                let mut descriptor = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
+                assert_eq!(poll(&mut descriptor, PollTimeout::from(10_000_u16)), Ok(1), "it is not let in");
+                client.set_nonblocking(false).unwrap();
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                let (start, mut tries, mut client) = (Instant::now(), 1, TcpStream::from(client));
+                while let Err(error) = ask(&mut client) {
+                    // The kernel has let more in than it then had room for.
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                    assert!(start.elapsed() < PATIENCE, "reset {tries} times");
+                    tries += 1;
+                    client = connect(address);
+                }
+                tries
+            })
+        });
+        threads.map(join)
+    });
+    println!("{standing} of 5 have found room; served after so many tries: {tries:?}");
+    let counters = event_loop.context().counters();
+    assert_eq!((counters.connections_made, counters.accept_errors), (counters.accepts, 0));
+    assert!(counters.accepts >= 5);
+}
+
+#[cfg(target_os = "linux")]
+fn ask(client: &mut TcpStream) -> std::io::Result<()> {
+    client.write_all(b"served")?;
+    client.shutdown(std::net::Shutdown::Write)?;
+    let mut back = Vec::new();
+    client.read_to_end(&mut back)?;
+    assert_eq!(back, b"served");
+    Ok(())
 }
 
 #[test]

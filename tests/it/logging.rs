@@ -1,7 +1,7 @@
 //! What the loop logs, as the embedding program's logger gets it.
 
-use std::cell::RefCell;
-use std::io::Write;
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,7 @@ use switchboard::{EventLoop, LoopLimits, Protocol, Transport};
 
 #[cfg(unix)]
 use crate::process::Process;
-#[cfg(unix)]
-use crate::support::event_loop;
-use crate::support::{connect, listen, turn_until};
+use crate::support::{connect, event_loop, listen, turn_until};
 
 #[cfg(unix)]
 const CHILD: &str = "SWITCHBOARD_TEST_LOGGING_CHILD";
@@ -20,6 +18,8 @@ const CHILD: &str = "SWITCHBOARD_TEST_LOGGING_CHILD";
 thread_local! {
     /// What was logged by this thread, which is this test.
     static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// How long a line takes to be logged.
+    static SLOWNESS: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 struct ToThread;
@@ -32,6 +32,8 @@ impl Log for ToThread {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             LOGGED.with_borrow_mut(|logged| logged.push(record.args().to_string()));
+            // Only where a line is meant to be slow: for nothing that is waited for.
+            std::thread::sleep(SLOWNESS.get());
         }
     }
 
@@ -74,6 +76,42 @@ fn slow_callbacks_are_warned_of_once_a_second_with_their_names() {
     let expected = format!("data_received of connection {} took ", id.to_string().trim_start_matches('c'));
     assert!(logged[0].starts_with(&expected), "{logged:?}");
     assert!(logged.len() <= 2, "{logged:?}");
+}
+
+/// Complains of each byte.
+struct Complains;
+
+impl Protocol for Complains {
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        for byte in data {
+            transport.context().warn(format_args!("{byte} is no good"));
+        }
+        transport.write(data);
+        data.len()
+    }
+}
+
+#[test]
+fn faults_a_slow_logger_holds_the_loop_up_for_a_few_lines_and_no_more() {
+    const SLOW: Duration = Duration::from_millis(100);
+    start_logging();
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Complains);
+    let mut clients: Vec<_> = (0..20).map(|_| connect(address)).collect();
+    SLOWNESS.set(SLOW);
+    let start = Instant::now();
+    // A logger of this kind would take ten seconds for each round of these.
+    for round in 1..=5 {
+        clients.iter_mut().for_each(|client| client.write_all(&[b'x'; 5]).unwrap());
+        turn_until(&mut event_loop, |context| context.counters().bytes_received == round * 100);
+    }
+    let (took, logged) = (start.elapsed(), LOGGED.take());
+    SLOWNESS.set(Duration::ZERO);
+    assert!(logged[0].contains("120 is no good"), "{logged:?}");
+    // Of each kind a line a second: of complaints, and of callbacks that were slow since one was logged.
+    let most = 2 * (1 + took.as_secs() as usize);
+    assert!(logged.len() <= most, "{} lines in {took:?}: {logged:?}", logged.len());
+    clients.iter_mut().for_each(|client| client.read_exact(&mut [0; 25]).unwrap());
 }
 
 /// In a process of its own: how much is logged is the same for all of one.

@@ -38,6 +38,8 @@ mod no_threads;
 mod odd_sockets;
 #[cfg(unix)]
 mod options;
+#[cfg(target_os = "linux")]
+mod own_descriptors;
 #[cfg(feature = "testing")]
 mod packet_rules;
 #[cfg(feature = "testing")]
@@ -77,6 +79,8 @@ mod simulated_processes;
 mod simulated_unix;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix_datagrams;
+#[cfg(all(feature = "testing", feature = "workers"))]
+mod simulated_workers;
 #[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;

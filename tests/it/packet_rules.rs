@@ -1,6 +1,7 @@
 //! The test kit: rules for packets, links that lose, that are narrow or open one way only, and captures.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -343,6 +344,18 @@ fn stream(packets: &[Captured], from: u16) -> Vec<u8> {
     bytes
 }
 
+/// However often an acknowledgement is sent: its number is that of the next byte.
+fn assert_acknowledgements_are_behind_what_was_sent(packets: &[Captured]) {
+    let mut next = BTreeMap::new();
+    for packet in packets.iter().filter(|packet| packet.protocol == 6) {
+        let next = next.entry(packet.ends.0).or_insert(1);
+        let is_acknowledgement = packet.flags == 0x10 && packet.payload.is_empty();
+        assert!(!is_acknowledgement || packet.number == *next, "{} in place of {next}", packet.number);
+        let end = packet.number + packet.payload.len() as u32 + u32::from(packet.flags & 3 != 0);
+        *next = end.max(*next);
+    }
+}
+
 #[test]
 fn kit_a_capture_has_every_packet_with_headers_that_are_right() {
     for ipv6 in [false, true] {
@@ -354,8 +367,9 @@ fn kit_a_capture_has_every_packet_with_headers_that_are_right() {
             let to = if ipv6 { address } else { served.address };
             let mut lost = 0;
             served.network.add_rule("each third is lost", move |packet| {
-                lost += u32::from(packet.kind == PacketKind::Data);
-                (packet.kind == PacketKind::Data && lost % 3 == 0).then_some(Fate::Drop)
+                let is_meant = [PacketKind::Data, PacketKind::Ack].contains(&packet.kind);
+                lost += u32::from(is_meant);
+                (is_meant && lost % 3 == 0).then_some(Fate::Drop)
             });
             let mut peer = served.network.peer(to);
             let bytes = pattern(40_000);
@@ -370,6 +384,7 @@ fn kit_a_capture_has_every_packet_with_headers_that_are_right() {
                 packets.iter().filter(move |packet| packet.ends.0 == from && packet.flags & flag != 0)
             };
             assert!(with(2, port).count() >= 1 && with(2, to.port()).count() >= 1);
+            assert_acknowledgements_are_behind_what_was_sent(&packets);
             // The end stands behind all bytes, and is acknowledged.
             for from in [port, to.port()] {
                 assert!(with(1, from).all(|packet| packet.number as usize == bytes.len() + 1), "the end of {from}");

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -91,7 +92,7 @@ fn a_source_can_be_deregistered_by_anybody_and_by_its_own_handler() {
 #[test]
 fn a_source_is_waited_for_in_another_way_from_outside_and_by_its_own_handler() {
     let mut event_loop = event_loop();
-    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     let said = Rc::new(RefCell::new(Vec::new()));
     let (into, own_id) = (said.clone(), Rc::new(std::cell::Cell::new(None)));
@@ -168,6 +169,48 @@ fn inotify_is_a_source_and_a_regular_file_is_refused() {
     let refused = event_loop.context().register(Described(file), Interest::READABLE, |_, _, _| SourceAction::Wait);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::PermissionDenied, "a file is always ready");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// One descriptor in two sources.
+#[cfg(target_os = "linux")]
+#[test]
+fn faults_a_descriptor_that_is_waited_for_already_is_refused_and_nothing_is_lost() {
+    let mut event_loop = event_loop();
+    let (mut sender, receiver) = UnixStream::pair().unwrap();
+    let receiver = Rc::new(receiver);
+    let received = Rc::new(RefCell::new(Vec::new()));
+    let register = |context: &mut switchboard::Context<'_>, name: &'static str| {
+        let into = received.clone();
+        let dropped = Rc::new(());
+        let kept = Rc::downgrade(&dropped);
+        // The descriptor is waited for by edges, and read from once for each.
+        let handler = move |_: &mut switchboard::Context<'_>, source: &mut Described<Rc<UnixStream>>, _| {
+            let _ = &dropped;
+            let mut bytes = [0; 64];
+            let count = (&*source.0).read(&mut bytes).unwrap();
+            into.borrow_mut().push((name, bytes[..count].to_vec()));
+            SourceAction::Wait
+        };
+        (context.register(Described(receiver.clone()), Interest::READABLE, handler), kept)
+    };
+    let first = register(&mut event_loop.context(), "first").0.unwrap();
+    for _ in 0..3 {
+        let (refused, handler) = register(&mut event_loop.context(), "second");
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        event_loop.turn(Some(std::time::Duration::ZERO)).unwrap();
+        assert!(handler.upgrade().is_none(), "its handler is dropped");
+    }
+    sender.write_all(b"for the first").unwrap();
+    turn_until(&mut event_loop, |_| !received.borrow().is_empty());
+    assert_eq!(received.take(), [("first", b"for the first".to_vec())]);
+    assert!(event_loop.context().deregister(first));
+    // Nothing else is left to wait for.
+    event_loop.run_until_idle().unwrap();
+    let second = register(&mut event_loop.context(), "second").0.unwrap();
+    sender.write_all(b"for the second").unwrap();
+    turn_until(&mut event_loop, |_| !received.borrow().is_empty());
+    assert_eq!(received.take(), [("second", b"for the second".to_vec())]);
+    assert!(event_loop.context().deregister(second));
 }
 
 const CHILD: &str = "SWITCHBOARD_TEST_STDIN_CHILD";

@@ -333,11 +333,11 @@ fn workers_answer_no_protocol_that_has_ended_and_do_not_begin_for_it() {
 
 #[test]
 fn workers_of_a_simulated_loop_work_on_its_thread_and_take_no_time() {
-    let pool = pool(1, 0);
+    let pool = pool(2, 0);
     let mut harness = Harness::new(Squares::new(&pool));
     harness.feed(&[4, 5]);
     let squares = harness.with_protocol(|of: &mut Squares, _| of.squares.clone());
-    assert_eq!(squares, Ok(vec![Ok(16), Ok(25)]), "none is refused, since none has to wait");
+    assert_eq!(squares, Ok(vec![Ok(16), Ok(25)]));
     let (here, there) = (thread::current().id(), Rc::new(RefCell::new(Vec::new())));
     let (notes, mut context) = (there.clone(), harness.context());
     let timeout = Some(Duration::from_millis(1));

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -289,8 +290,49 @@ def relay_passes_failures_on():
                 pass
 
 
+FEW_PORTS = "--few-ports"  # Runs the check alone that needs a network of its own.
+PORTS = (40000, 40001)  # All that outgoing connections may have there.
+
+
+def in_a_network_of_few_ports():
+    """This script once more, in a network of its own."""
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    set_up = "ip link set lo up && echo %d %d >/proc/sys/net/ipv4/ip_local_port_range" % PORTS
+    command = ["unshare", *as_root, "--net", "sh", "-c", set_up + ' && exec "$0" "$@"']
+    own = [sys.executable, os.path.abspath(__file__), FEW_PORTS]
+    told = {**os.environ, "RUST_LOG": "warn"}
+    done = subprocess.run([*command, *own], env=told, capture_output=True, text=True, timeout=3 * WAIT_S, check=False)
+    require(done.returncode == 0, f"{done.stdout}{done.stderr}")
+
+
+def without_a_port():
+    """All ports to one server are taken: the relay is told so, resets its client, rests, and goes on once one is free."""
+    relay = [harness.example("relay"), "127.0.0.1:20000", "127.0.0.1:20001"]
+    with socket.create_server(("127.0.0.1", 20000)) as upstream, Server(relay) as relay:
+        holders = [socket.create_connection(upstream.getsockname(), WAIT_S) for _ in PORTS]
+        require({holder.getsockname()[1] for holder in holders} == set(PORTS), "other ports")
+        theirs = [upstream.accept()[0] for _ in PORTS]
+        try:
+            with connect(relay.address) as client:
+                require(client.recv(1) == b"never", "an end in order, though nobody was reached")
+        except ConnectionResetError:
+            pass
+        relay.wait(lambda: any(b"cannot connect" in line and b"os error 99" in line for line in relay.errors), "why")
+        relay.require_idle(1.0)
+        harness.reset(holders.pop())
+        with connect(relay.address) as client, upstream.accept()[0] as served:
+            client.sendall(b"there is one")
+            served.settimeout(WAIT_S)
+            require(served.recv(64) == b"there is one", "what was sent")
+        for one in [*holders, *theirs]:
+            one.close()
+
+
 def main():
     checks = Checks(LIMIT_S)
+    if sys.argv[1:] == [FEW_PORTS]:
+        checks.run("no port", without_a_port)
+        checks.finish()
     checks.run("byebye and hihi, one socket and two", greets)
     checks.run("our client, the tutorial's server", python_greets)
     checks.run("a refused connect and a bad address end with code 1", fails)
@@ -302,6 +344,7 @@ def main():
     checks.run("the relay connects to a name", relays_to_a_name)
     checks.run("the relay's memory is bounded", relay_is_bounded)
     checks.run("the relay resets whom it cannot connect on", relay_passes_failures_on)
+    checks.run("no port is left for the relay's connects", in_a_network_of_few_ports)
     checks.finish()
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The example of two loops in one `poll(2)`: each serves its own clients, at the same time, and neither spins."""
+"""The example of two loops in one `poll(2)`: each serves its own clients, at the same time, and neither spins; and the one in
+which a loop is a guest of calloop's."""
 
 import contextlib
 import os
@@ -64,6 +65,22 @@ def ends(number):
             require(talker.recv(1) == b"" and listener.recv(1) == b"", "no orderly end")
 
 
+def guest_of_calloop():
+    """The same crowd, and a rest in which only the host's timer ticks."""
+    with Server([harness.outsider("in_calloop"), "127.0.0.1:0"]) as server:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(connect(server.address)) for _ in range(200)]
+            for number in range(10):
+                for client in clients:
+                    client.sendall(b"%05d" % number)
+                require(all(receive(client, 5) == b"%05d" % number for client in clients), "no echo")
+        server.wait_until(lambda: server.descriptors() == server.descriptors_at_start, "all descriptors are closed")
+        # One wait a second for its timer, and one of ours.
+        server.require_idle(seconds=2.0, polls_max=12)
+        require(server.end(signal.SIGTERM) == 0, "another exit code")
+        require(server.count(rb"[1-9]\d* s") == 1, f"the host's seconds were not counted{server.tail()}")
+
+
 def main():
     checks = Checks(LIMIT_S)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,6 +94,7 @@ def main():
         else:
             checks.run(f"{CROWD} at once", more_than_a_poll_brings, server)
         checks.run("idle afterwards", rests, server)
+    checks.run("a guest of calloop's loop", guest_of_calloop)
     for number in (signal.SIGINT, signal.SIGTERM):
         checks.run(f"{number.name} ends both, and their connections in order", ends, number)
     checks.finish()

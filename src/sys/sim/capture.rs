@@ -67,7 +67,11 @@ impl Capture {
             }
             (None, None) => Stream::default(),
         };
-        let first = *sending.first.get_or_insert(next);
+        // What has bytes has the same numbers each time that it is sent. An acknowledgement has those of when it is sent.
+        let first = match length {
+            0 => next,
+            _ => *sending.first.get_or_insert(next),
+        };
         if first == next {
             if let Some(id) = of {
                 self.stream(id).next = next.wrapping_add(length);

@@ -123,6 +123,10 @@ faults! {
     urgent_would_blocks_permille / with_urgent_would_blocks_permille: u32 = 0, 300;
     /// A call is interrupted (EINTR).
     interrupted_permille / with_interrupted_permille: u32 = 0, 20;
+    /// How long what a loop has a pool of workers do takes at least.
+    work_min / with_work_min: Duration = Duration::ZERO, Duration::ZERO;
+    /// How long it takes at most. Where that is nothing at all, it answers in the order in which it was asked for.
+    work_max / with_work_max: Duration = Duration::ZERO, Duration::from_millis(50);
     /// A send finds the kernel out of buffers (ENOBUFS).
     out_of_buffers_permille / with_out_of_buffers_permille: u32 = 0, 20;
     /// A wait brings an event that nothing caused.

@@ -104,6 +104,10 @@ impl memory::Poller for Poller {
         Ok(Box::new(Poller::connect(self, address, local)?))
     }
 
+    fn pick_work_time(&self) -> Duration {
+        lock(&self.world).pick_work_time(self.host)
+    }
+
     fn register_source(&self, source: &mut dyn Any, token: usize) -> io::Result<()> {
         let pipe = source.downcast_mut::<SimulatedPipe>().ok_or(io::ErrorKind::Unsupported)?;
         pipe.register_at(self, token)

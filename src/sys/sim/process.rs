@@ -118,6 +118,17 @@ fn duration(ns: u128) -> Duration {
 }
 
 impl World {
+    /// Picks how long some work takes that a loop of this host has a pool do.
+    pub(super) fn pick_work_time(&mut self, host: HostIndex) -> Duration {
+        let (low, high) = (self.faults.work_min, self.faults.work_max);
+        if high.max(low).is_zero() {
+            return Duration::ZERO;
+        }
+        let time = Duration::from_micros(self.random.between(low.as_micros() as u64, high.as_micros() as u64));
+        self.note(format_args!("host {host} has work done for {time:?}"));
+        time
+    }
+
     pub(super) fn loop_number(&self, host: HostIndex) -> u64 {
         self.hosts[host].process.number.unwrap_or(host as u64)
     }

@@ -1,7 +1,8 @@
 //! The guarantees, over random programs of peers and of callbacks, with every fault: one seed is one run.
 //!
 //! `SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features properties` runs so many; the line that a failing
-//! one prints runs it again, with its trace.
+//! one prints runs it again, with its trace. Seeds that have failed are kept in files of `seeds/`, one for each test, and are
+//! run before all others.
 //!
 //! A run is a few loops on a simulated network, and steps that a seed chooses: connect, write, stall, cut, let time pass
 //! (`actions.rs`, `peers.rs`). Protocols choose too, within their callbacks (`program.rs`). All that happens is entered in one
@@ -43,10 +44,10 @@ const SEEDS: u64 = 300;
 /// How many of those over crowds are run where nobody says: each takes some ten times as long.
 const SEEDS_OF_CROWDS: u64 = 30;
 
-/// Runs seeds, `default` of them where nobody says, and sees that in so many all of this happens, and nothing else.
+/// Runs the seeds that a file of `seeds/` lists and then `default` others, where nobody says how many, and sees that in so many all of this happens, and nothing else.
 #[track_caller]
-fn check_seeds(default: u64, expected: &[&'static str], run: fn(u64, bool) -> Result<Coverage, String>) {
-    let (seeds, coverage) = runner::run_all(default, run);
+fn check_seeds(file: &str, default: u64, expected: &[&'static str], run: fn(u64, bool) -> Result<Coverage, String>) {
+    let (seeds, coverage) = runner::run_all(file, default, run);
     let unexpected = coverage.unexpected(expected);
     assert!(unexpected.is_empty(), "these are not expected: {unexpected:?}");
     let missing = coverage.missing(expected);
@@ -55,30 +56,30 @@ fn check_seeds(default: u64, expected: &[&'static str], run: fn(u64, bool) -> Re
 
 #[test]
 fn every_guarantee_holds_for_every_seed() {
-    check_seeds(SEEDS, coverage::EXPECTED, system::run);
+    check_seeds("programs.txt", SEEDS, coverage::EXPECTED, system::run);
 }
 
 #[test]
 fn a_peer_that_takes_64_kib_within_each_deadline_is_never_judged() {
-    check_seeds(SEEDS_OF_CROWDS, slow_peers::EXPECTED, slow_peers::run);
+    check_seeds("slow_peers.txt", SEEDS_OF_CROWDS, slow_peers::EXPECTED, slow_peers::run);
 }
 
 #[test]
 fn what_goes_through_a_pair_comes_through_whole_however_it_is_joined() {
-    check_seeds(SEEDS_OF_CROWDS, joined::EXPECTED, joined::run);
+    check_seeds("joined.txt", SEEDS_OF_CROWDS, joined::EXPECTED, joined::run);
 }
 
 #[test]
 fn y9_what_goes_through_filters_comes_through_as_without_them() {
-    check_seeds(3 * SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run);
+    check_seeds("filtered.txt", 3 * SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run);
 }
 
 #[test]
 fn whatever_befalls_hosts_bytes_come_in_order_and_all_is_told_once() {
-    check_seeds(SEEDS_OF_CROWDS, crashing::EXPECTED, crashing::run);
+    check_seeds("crashing.txt", SEEDS_OF_CROWDS, crashing::EXPECTED, crashing::run);
 }
 
 #[test]
 fn at_the_loop_s_cap_hoarders_end_and_those_that_read_are_served() {
-    check_seeds(SEEDS_OF_CROWDS, hoards::EXPECTED, hoards::run);
+    check_seeds("hoards.txt", SEEDS_OF_CROWDS, hoards::EXPECTED, hoards::run);
 }
