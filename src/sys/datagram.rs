@@ -153,7 +153,7 @@ impl Datagram {
     }
 
     /// The socket's pending error, which no call has reported yet.
-    #[cfg(all(test, feature = "testing"))]
+    #[cfg(all(test, feature = "testing", target_os = "linux"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Datagram::Udp { socket, .. } => socket.take_error(),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::errno;
+
 /// What an error of `accept` means for the listener (rule A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
@@ -42,28 +44,12 @@ fn of_os_error(code: i32) -> AcceptError {
     }
 }
 
-#[cfg(windows)]
-fn of_os_error(code: i32) -> AcceptError {
-    match code {
-        10024 | 10055 => AcceptError::Overload,                // WSAEMFILE, WSAENOBUFS
-        10050 => AcceptError::Skip,                            // WSAENETDOWN
-        10009 | 10014 | 10022 | 10038 => AcceptError::Invalid, // WSAEBADF, WSAEFAULT, WSAEINVAL, WSAENOTSOCK
-        _ => AcceptError::Unknown,
-    }
-}
-
-#[cfg(not(any(unix, windows)))]
-fn of_os_error(_: i32) -> AcceptError {
-    AcceptError::Unknown
-}
+#[cfg(not(unix))]
+use errno::winsock::accept_error as of_os_error;
 
 /// Whether an error of `connect` only means that it is under way.
 pub(super) fn is_begun(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EINPROGRESS) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
+    error.raw_os_error() == Some(errno::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Whether an error of a send only means that the kernel is full, and what ends that (rule W6).
@@ -85,15 +71,8 @@ pub(crate) enum Blocked {
 }
 
 /// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
-#[cfg(unix)]
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
-}
-
-/// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
-#[cfg(not(unix))]
-pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(10055) // WSAENOBUFS
+    matches!(error.raw_os_error(), Some(errno::ENOBUFS | errno::ENOMEM))
 }
 
 /// Whether an error of a send may be about an earlier datagram, so that this one was not sent.
@@ -102,10 +81,27 @@ pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a1_every_error_of_winsocks_accept_has_its_class() {
+        use errno::winsock::*;
+        let classes = [
+            (AcceptError::Unknown, &[EIO, EPERM, EOPNOTSUPP, 0][..]),
+            (AcceptError::Skip, &[ENETDOWN]),
+            (AcceptError::Overload, &[EMFILE, ENFILE, ENOBUFS, ENOMEM, 8]),
+            (AcceptError::Invalid, &[EBADF, EINVAL, ENOTSOCK, EFAULT]),
+        ];
+        for (class, codes) in classes {
+            for &code in codes {
+                assert_eq!(accept_error(code), class, "error {code}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a1_every_error_of_accept_has_its_class() {
         let classes = [

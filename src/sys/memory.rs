@@ -28,6 +28,7 @@ pub(crate) trait Clock: fmt::Debug {
     fn now(&self) -> Instant;
 }
 
+#[cfg_attr(not(unix), allow(dead_code))] // Signals and Unix sockets.
 pub(crate) trait Poller {
     /// A number for its loop, which is the same in each run.
     fn loop_number(&self) -> u64 {
@@ -169,7 +170,7 @@ pub(crate) trait Datagram {
 
     fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
 
-    #[cfg(all(test, feature = "testing"))]
+    #[cfg(all(test, feature = "testing", target_os = "linux"))]
     fn take_error(&self) -> Option<io::Error>;
 
     fn local_addr(&self) -> io::Result<SocketAddr>;

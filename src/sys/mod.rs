@@ -6,6 +6,7 @@
 
 mod clock;
 mod datagram;
+pub(crate) mod errno;
 mod errors;
 mod fed;
 mod held;
@@ -14,6 +15,7 @@ pub(crate) mod memory;
 mod names;
 mod options;
 mod poller;
+#[cfg_attr(not(unix), allow(dead_code))] // Unix streams put off.
 mod put_off;
 mod readiness;
 #[cfg(test)]

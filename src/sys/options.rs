@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::errno;
+
 /// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
 /// option for that in place of a flag.
 #[cfg(all(unix, not(target_vendor = "apple")))]
@@ -45,10 +47,7 @@ pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
-    #[cfg(not(unix))]
-    const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
+    const CODES: [i32; 3] = [errno::ENOPROTOOPT, errno::EOPNOTSUPP, errno::ENOTSUP];
     let code = error.raw_os_error();
     CODES.iter().any(|of| code == Some(*of))
 }
@@ -78,16 +77,16 @@ pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn limit_orphan(_: &SockRef<'_>, _: Duration) {}
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn r6_only_an_option_that_is_not_supported_is_left_out() {
-        for code in [libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
+        for code in [errno::ENOPROTOOPT, errno::EOPNOTSUPP] {
             assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_ok());
         }
-        for code in [libc::EINVAL, libc::EBADF, libc::EPERM, libc::ENOBUFS] {
+        for code in [errno::EINVAL, errno::ENOTCONN, errno::EPERM, errno::ENOBUFS] {
             assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_err());
         }
     }

@@ -324,11 +324,10 @@ fn w6_a_send_that_takes_nothing_is_an_error() {
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
 }
 
-#[cfg(unix)]
 #[test]
 fn w6_without_buffers_a_send_is_tried_again_by_time_and_nothing_is_lost() {
     const MS: Duration = Duration::from_millis(1);
-    for code in [libc::ENOBUFS, libc::ENOMEM] {
+    for code in [errno::ENOBUFS, errno::ENOMEM] {
         let mut scene = Scene::new();
         let log = Log::default();
         let (id, peer) = scene.accept(&log, idle);
@@ -347,13 +346,12 @@ fn w6_without_buffers_a_send_is_tried_again_by_time_and_nothing_is_lost() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn w6_a_connection_that_ends_while_it_waits_for_buffers_leaves_nothing_behind() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    peer.write_answers(Err(os_error(libc::ENOBUFS)));
+    peer.write_answers(Err(os_error(errno::ENOBUFS)));
     scene.tell(id, |transport| transport.write(b"abc"));
     scene.tell(id, abort);
     scene.pass(Duration::from_secs(3));

@@ -73,9 +73,9 @@ mod simulated_pipes;
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_unix;
-#[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;
+#[cfg(unix)]
 mod sources;
 mod support;
 mod test_kits;

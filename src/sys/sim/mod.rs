@@ -4,6 +4,8 @@
 //! It behaves as Linux does on a network of its own: the differential tests run the same scripts on both. Nothing in it
 //! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
 
+#![cfg_attr(not(unix), allow(dead_code))] // Nothing asks for Unix sockets, signals and their pipes.
+
 mod by_hand;
 mod capture;
 mod datagram;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{Log, MS, SECOND};
 use crate::testing::{DatagramPeer, Faults, HostId, Network, seeds};
 use crate::{
-    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
-    LoopLimits, PanicPolicy,
+    Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, Limits, LoopLimits,
+    PanicPolicy,
 };
 
 /// What came to a datagram protocol.
@@ -421,6 +421,7 @@ fn u1_it_can_be_connected_to_one_peer_after_another() {
 #[cfg(target_os = "linux")]
 #[test]
 fn w3_the_buffer_for_longer_datagrams_is_there_where_it_is_asked_for_and_given_back_when_it_is_not_used() {
+    use crate::EventLoop;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
