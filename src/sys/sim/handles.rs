@@ -324,7 +324,7 @@ impl memory::Datagram for Datagram {
         lock(&self.world).receive_datagram(self.id, buffer)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     fn take_error(&self) -> Option<io::Error> {
         lock(&self.world).take_datagram_error(self.id).map(io::Error::from)
     }
