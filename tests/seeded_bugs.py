@@ -969,7 +969,7 @@ BUGS = [
     ("n1", LOOP + "confirm.rs", "PutOff::Waits {\n                self.carry_over(id);\n", "PutOff::Waits {\n"),
     ("r6", "src/sys/unix_stream.rs", "super::options::if_supported(socket.set_out_of_band_inline(true))?;", ""),
     ("r6", "src/sys/unix_stream.rs", "return Interest::READABLE | Interest::PRIORITY;", "return Interest::READABLE;"),
-    ("r6", "src/sys/stream.rs", "Stream::NotTcp(_) => false,", "Stream::NotTcp(_) => SHORT_READ_EMPTIES_TCP,"),
+    ("r6", "src/sys/stream.rs", "Stream::NotTcp(_) => false,", "Stream::NotTcp(_) => HERE.short_read_empties_tcp,"),
     ("r6", "src/sys/stream.rs", "if !is_tcp(&SockRef::from(&stream)) =>", "if false =>"),
     ("r6", "src/sys/options.rs", "Err(error) if is_unsupported(&error) => Ok(()),", ""),
     ("r6", "src/sys/fed.rs", "Ok(Fed { stream: Held::new(stream,",

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::habits::HERE;
 use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
 use super::{Poller, Stream, memory};
 use crate::Address;
@@ -77,7 +78,7 @@ impl Listener {
 
     /// Binds and listens, as [`bind`](Listener::bind) does.
     pub(crate) fn bind_tcp(address: SocketAddr, backlog: u32, shares_port: bool) -> io::Result<std::net::TcpListener> {
-        if shares_port && !Listener::SHARES_PORTS {
+        if shares_port && !HERE.spreads_shared_ports {
             let why = "this system does not spread connections among sockets that share a port";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
@@ -87,7 +88,7 @@ impl Listener {
             socket.set_only_v6(Address::unmapped(address).is_ipv6())?;
         }
         // Elsewhere the option lets a second program take the address away.
-        if cfg!(unix) {
+        if HERE.reuse_is_safe {
             socket.set_reuse_address(true)?;
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -99,9 +100,6 @@ impl Listener {
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     }
-
-    /// Whether the system spreads connections evenly among sockets that listen on the same address.
-    pub(crate) const SHARES_PORTS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     /// Binds and listens on a Unix socket (rule N1).
     #[cfg(unix)]

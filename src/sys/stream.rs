@@ -8,6 +8,7 @@ use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::errors::is_begun;
+use super::habits::HERE;
 use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
 use super::{Poller, PutOff, memory};
 use crate::Address;
@@ -22,9 +23,6 @@ pub(crate) enum Stream {
     Unix(super::unix_stream::UnixStream),
     Memory(memory::Boxed<dyn memory::Stream>),
 }
-
-/// Whether a read that stops short has emptied a TCP socket: known to hold on Linux only.
-pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
 
 impl Stream {
     /// Gives a stream that was made elsewhere the options that every stream of a loop has. Until then it is only held.
@@ -136,7 +134,7 @@ impl Stream {
     pub(super) fn from_accepted(stream: mio::net::TcpStream) -> Stream {
         // On Linux it has inherited the listener's options. Elsewhere they are set again; an error here is the
         // connection's own: its first read or write reports it.
-        if !cfg!(any(target_os = "linux", target_os = "android")) {
+        if !HERE.accepted_inherits_options {
             let _ = set_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
@@ -226,7 +224,7 @@ impl Stream {
     /// would-block tells. (Of three messages that have arrived on an MPTCP socket a read returns the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
-            Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
+            Stream::Tcp(_) => HERE.short_read_empties_tcp,
             Stream::NotTcp(_) => false,
             #[cfg(unix)]
             Stream::Unix(_) => false,
@@ -286,7 +284,7 @@ impl Stream {
     #[inline]
     pub(crate) fn short_read_empties_open(stream: &Option<Stream>) -> bool {
         match stream {
-            Some(Stream::Tcp(_)) => SHORT_READ_EMPTIES_TCP,
+            Some(Stream::Tcp(_)) => HERE.short_read_empties_tcp,
             Some(other) => other.short_read_empties(),
             None => false,
         }

@@ -7,10 +7,8 @@ use std::os::unix::net::SocketAddr;
 
 use socket2::SockAddr;
 
+use super::habits::HERE;
 use crate::UnixAddress;
-
-/// The longest path that the system takes, without the zero byte at its end.
-const PATH_BYTES_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
 /// Converts an address to the standard library's type. Fails if a path or a name is too long for the system, and for an
 /// abstract name on systems that have none.
@@ -21,9 +19,9 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty path"))
         }
         UnixAddress::Path(path) => SocketAddr::from_pathname(path).map_err(|error| match path.as_os_str().len() {
-            length if length > PATH_BYTES_MAX => {
-                let what =
-                    format!("the path of a Unix socket is too long: {length} bytes, of {PATH_BYTES_MAX} at most");
+            length if length > HERE.unix_path_bytes_max => {
+                let most = HERE.unix_path_bytes_max;
+                let what = format!("the path of a Unix socket is too long: {length} bytes, of {most} at most");
                 io::Error::new(error.kind(), what)
             }
             _ => error,

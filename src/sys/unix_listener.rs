@@ -8,9 +8,10 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::habits::HERE;
 use super::options::backlog_length;
 use super::unix_address::{named, unix_address};
-use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
+use super::unix_path::{Inode, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
 
@@ -43,7 +44,8 @@ impl UnixListener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let inode = match address {
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, REFUSAL_IS_STALE)?),
+            // One that refuses twice is stale where no busy server refuses.
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, !HERE.full_backlog_refuses)?),
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;
                 None

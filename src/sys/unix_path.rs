@@ -13,10 +13,6 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// refuses too.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Whether nobody listens on a stream socket that refuses twice. On Linux a connect blocks while the backlog is full;
-/// on BSD and macOS it is refused, so there the socket may be that of a busy server.
-pub(super) const REFUSAL_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
 /// A path, and the inode that was there when this was made.
 #[derive(PartialEq, Eq)]
 pub(super) struct Inode {

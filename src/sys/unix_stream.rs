@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mio::Interest;
 use socket2::SockRef;
 
+use super::habits::HERE;
 use super::options::{SEND_FLAGS, set_no_sigpipe};
 use super::unix_address::unix_address;
 use super::{Poller, PutOff};
@@ -79,7 +80,7 @@ impl UnixStream {
     /// carried descriptors or, where those are asked for, other credentials than the one before. No event tells of the
     /// latter two.
     pub(super) fn put_off_reading(&mut self) -> Option<PutOff> {
-        cfg!(any(target_os = "linux", target_os = "android")).then(|| self.put_off.renew())
+        HERE.puts_off_unix_reads.then(|| self.put_off.renew())
     }
 
     /// The moment is over for which a read was put off. Returns the state before.

@@ -186,7 +186,7 @@ mod seeds;
 pub use capturing::Capturing;
 pub use cuts::every_cut;
 pub use harness::Harness;
-pub use network::{HostId, Network, RuleId, Unread};
+pub use network::{HostId, Network, Platform, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_of, seeds_with};
 

@@ -256,7 +256,8 @@ impl memory::Stream for Stream {
     }
 
     fn short_read_empties(&self) -> bool {
-        lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
+        let world = lock(&self.world);
+        world.habits(self.id).short_read_empties_tcp && world.is_tcp(self.id, |tcp| !tcp.portable)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -43,6 +43,7 @@ pub(crate) use self::world::HostIndex;
 #[cfg(test)]
 use self::world::Socket;
 use self::world::{Kind, World};
+use super::habits::Habits;
 use super::memory::{self, shared};
 
 type Shared = memory::Shared<World>;
@@ -89,6 +90,11 @@ impl Network {
 
     pub(crate) fn add_host(&self) -> HostIndex {
         lock(&self.0).add_host()
+    }
+
+    /// From now on the sockets of a host behave as those of another system.
+    pub(crate) fn set_habits(&self, host: HostIndex, habits: &'static Habits) {
+        lock(&self.0).hosts[host].habits = habits;
     }
 
     pub(crate) fn address(&self, host: HostIndex, ipv6: bool) -> IpAddr {

@@ -23,6 +23,7 @@ use super::rules::Rules;
 use super::tcp::Tcp;
 use super::{Faults, Random};
 use crate::CloseReason;
+use crate::sys::habits::Habits;
 use crate::sys::{Clock, Readiness};
 
 /// Which host of a network.
@@ -81,7 +82,6 @@ pub(super) struct Port {
     pub(super) port: u16,
 }
 
-#[derive(Default)]
 pub(super) struct Host {
     pub(super) ready: VecDeque<SocketId>,
     pub(super) woken: Arc<AtomicBool>,
@@ -89,6 +89,8 @@ pub(super) struct Host {
     pub(super) process: Process,
     /// Who of its loop waits for signals.
     pub(super) signals: Vec<Wanted>,
+    /// Which system it runs: Linux, unless told otherwise.
+    pub(super) habits: &'static Habits,
 }
 
 pub(super) struct Socket {
@@ -177,7 +179,14 @@ impl World {
     pub(super) fn add_host(&mut self) -> HostIndex {
         let span = u64::from(EPHEMERAL.end() - EPHEMERAL.start());
         let next_port = EPHEMERAL.start() + self.random.below(span) as u16;
-        self.hosts.push(Host { next_port, ..Host::default() });
+        self.hosts.push(Host {
+            ready: VecDeque::new(),
+            woken: Arc::default(),
+            next_port,
+            process: Process::default(),
+            signals: Vec::new(),
+            habits: &Habits::LINUX,
+        });
         self.hosts.len() - 1
     }
 
@@ -206,6 +215,11 @@ impl World {
             },
         };
         number.checked_sub(1).filter(|&index| index < self.hosts.len())
+    }
+
+    /// What the system does differently of the host that has a socket.
+    pub(super) fn habits(&self, id: SocketId) -> &'static Habits {
+        self.sockets.get(&id).map_or(&Habits::LINUX, |socket| self.hosts[socket.host].habits)
     }
 
     // Sockets.

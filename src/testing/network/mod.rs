@@ -6,10 +6,12 @@ mod looking;
 mod names;
 #[cfg(unix)]
 mod pipes;
+mod platform;
 mod processes;
 mod running;
 
 pub use links::RuleId;
+pub use platform::Platform;
 
 use std::fmt;
 use std::io;
