@@ -10,7 +10,6 @@
 #[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
 
-use std::error::Error;
 use std::io::{self, BufRead, Read, Write};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -28,7 +27,7 @@ const PIECE_BYTES: u64 = 4096;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// For each request, in whatever thread.
-fn handle(request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn handle(request: &mut Request) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     greet(request.peer_addr());
     if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
         request.write_all(&packet)?;
