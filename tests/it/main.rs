@@ -9,6 +9,7 @@
 mod accepting;
 #[cfg(feature = "workers")]
 mod acceptor;
+#[cfg(not(all(windows, target_env = "gnu")))] // Where allocations can be counted.
 mod allocations;
 mod circles;
 mod closing;
