@@ -26,6 +26,9 @@ pub(crate) struct Habits {
     pub(crate) invalid_once_over: bool,
     /// A send to a connection that is going down may fail with EPROTOTYPE.
     pub(crate) going_down_is_prototype: bool,
+    /// Each call that would block arms a TCP stream again for all that it is registered for (mio on Windows): one that is
+    /// registered for writing has an event behind each message.
+    pub(crate) rearms_all: bool,
     // Unix sockets.
     /// A connect is refused while the backlog of its listener is full, as it is if nobody listens.
     pub(crate) full_backlog_refuses: bool,
@@ -50,6 +53,7 @@ impl Habits {
         accepts_without_address: false,
         invalid_once_over: false,
         going_down_is_prototype: false,
+        rearms_all: false,
         full_backlog_refuses: false,
         hang_up_by_writing: false,
         puts_off_unix_reads: true,
@@ -69,6 +73,7 @@ impl Habits {
         accepts_without_address: false,
         invalid_once_over: false,
         going_down_is_prototype: false,
+        rearms_all: false,
         full_backlog_refuses: true,
         hang_up_by_writing: true,
         puts_off_unix_reads: false,
@@ -93,6 +98,7 @@ impl Habits {
     /// Without Unix sockets, which the loop does not have there.
     pub(crate) const WINDOWS: Habits = Habits {
         reuse_is_safe: false,
+        rearms_all: true,
         full_backlog_refuses: false,
         hang_up_by_writing: false,
         full_receiver_lacks_buffers: false,

@@ -195,6 +195,7 @@ struct StreamState {
     calls: Vec<Call>,
     closed: bool,
     connecting: bool,
+    awaits_writable: bool,
     address: Address,
     local_address: Address,
 }
@@ -222,6 +223,7 @@ impl Stream {
             calls: Vec::new(),
             closed: false,
             connecting: false,
+            awaits_writable: false,
             address: Address::Inet(([127, 0, 0, 1], 1).into()),
             local_address: Address::Inet(([127, 0, 0, 1], 2).into()),
         });
@@ -246,6 +248,10 @@ impl memory::Stream for Stream {
     fn deregister(&mut self) -> io::Result<()> {
         lock(&self.0).token = None;
         Ok(())
+    }
+
+    fn await_writable(&mut self, awaits: bool) {
+        lock(&self.0).awaits_writable = awaits;
     }
 
     fn tell_again(&mut self) {
@@ -337,6 +343,11 @@ impl Peer {
     /// The connect that is under way is established.
     pub(crate) fn answers(&self) {
         lock(&self.0).connecting = false;
+    }
+
+    /// Whether the loop waits for the connect to be over, or for room.
+    pub(crate) fn awaits_writable(&self) -> bool {
+        lock(&self.0).awaits_writable
     }
 
     /// The loop's end has this address.

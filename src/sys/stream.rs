@@ -8,7 +8,7 @@ use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::errors::is_begun;
-use super::habits::HERE;
+use super::habits::{HERE, Habits};
 use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
 use super::{Poller, PutOff, memory};
 use crate::Address;
@@ -152,7 +152,9 @@ impl Stream {
     #[inline]
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => poller.registry()?.register(stream, mio::Token(token), stream_interest()),
+            Stream::Tcp(stream) => {
+                poller.registry()?.register(stream, mio::Token(token), stream_interest(&HERE, false))
+            }
             other => other.register_other(poller, token),
         }
     }
@@ -160,7 +162,9 @@ impl Stream {
     #[inline(never)]
     fn register_other(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.register(stream, token, stream_interest()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
+                poller.register(stream, token, stream_interest(&HERE, false))
+            }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.register(poller, token),
             Stream::Memory(stream) => stream.register(poller.memory()?, token),
@@ -177,9 +181,17 @@ impl Stream {
         }
     }
 
-    /// Asks for an event when a blocked send can go on or, with `false`, stops asking. TCP streams are registered for
-    /// that all the time.
+    /// Asks for an event when a connect is over or a blocked send can go on or, with `false`, stops asking. Where that costs
+    /// nothing, TCP streams are registered for it all the time.
+    #[inline]
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
+        match self {
+            Stream::Tcp(_) if !HERE.rearms_all => Ok(()),
+            other => other.await_writable_by_interest(poller, token, awaits),
+        }
+    }
+
+    fn await_writable_by_interest(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.await_writable(poller, token, awaits),
@@ -187,17 +199,19 @@ impl Stream {
                 stream.await_writable(awaits);
                 Ok(())
             }
-            _ => {
-                let _ = (poller, token);
-                Ok(())
+            Stream::Tcp(stream) | Stream::NotTcp(stream) if HERE.rearms_all => {
+                poller.reregister(stream, token, stream_interest(&HERE, awaits))
             }
+            Stream::Tcp(_) | Stream::NotTcp(_) => Ok(()),
         }
     }
 
     /// Makes the poller report again what the stream is ready for, without a new edge.
     pub(crate) fn tell_again(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.reregister(stream, token, stream_interest()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
+                poller.reregister(stream, token, stream_interest(&HERE, true))
+            }
             // Would-block is reliable there, even while a signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),
@@ -432,9 +446,12 @@ fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     set_no_sigpipe(socket)
 }
 
-/// What every TCP stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
-fn stream_interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
+/// What a TCP stream is registered for. On most systems that is for both, once: no further call is needed to write or to stop
+/// (edge-triggered).
+#[inline]
+fn stream_interest(habits: &Habits, awaits_writable: bool) -> Interest {
+    let is_for_writing = awaits_writable || !habits.rearms_all;
+    let interest = if is_for_writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
     // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = interest | Interest::PRIORITY;
@@ -487,5 +504,24 @@ mod tests {
         let name = format!("switchboard odd {}", std::process::id());
         let odd = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(name).unwrap()).unwrap();
         Listener::from_std(&Poller::new().unwrap(), OwnedFd::from(odd).into()).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod interests {
+    use super::*;
+
+    #[test]
+    fn k1_where_each_would_block_arms_all_a_stream_is_registered_for_writing_only_while_it_waits_for_that() {
+        for (habits, awaits, for_writing) in [
+            (Habits::LINUX, false, true),
+            (Habits::LINUX, true, true),
+            (Habits::APPLE, false, true),
+            (Habits::WINDOWS, false, false),
+            (Habits::WINDOWS, true, true),
+        ] {
+            let interest = stream_interest(&habits, awaits);
+            assert_eq!((interest.is_readable(), interest.is_writable()), (true, for_writing), "{habits:?}");
+        }
     }
 }
