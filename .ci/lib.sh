@@ -95,6 +95,7 @@ LONG=(
   "load of others, in full|3600|python3 benches/load_of_others.py"
   "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
   "TLS: 64 MB both ways at once|300|cargo test --package switchboard-tls --test it -- --ignored"
+  "other systems: compiled, and run under Wine and qemu|3600|.ci/platforms"
   "every variant is measured|14400|python3 benches/variants.py"
 )
 

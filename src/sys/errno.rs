@@ -1,6 +1,6 @@
 //! The numbers that the system's calls fail with, by the names that Unix has for them.
 //!
-//! [`winsock`] is compiled into the tests of every system: what it says is held where it does not run, too.
+//! Those of Winsock every build has: what is made of them is held by tests where they do not come.
 
 #[cfg(unix)]
 #[allow(unused_imports)] // One build needs more of them than another.
@@ -15,21 +15,8 @@ pub(crate) use libc::{
 pub(crate) use self::winsock::*;
 
 /// Winsock's: the nearest one where it has none of that name.
-#[cfg(any(test, not(unix)))]
 #[allow(dead_code)] // The same.
 pub(crate) mod winsock {
-    use super::super::AcceptError;
-
-    /// What an error of `accept` means that std knows no kind for.
-    pub(crate) fn accept_error(code: i32) -> AcceptError {
-        match code {
-            EMFILE | ENOBUFS | ENOMEM => AcceptError::Overload,
-            ENETDOWN => AcceptError::Skip,
-            EBADF | EFAULT | EINVAL | ENOTSOCK => AcceptError::Invalid,
-            _ => AcceptError::Unknown,
-        }
-    }
-
     // ERROR_FILE_NOT_FOUND and ERROR_NOT_ENOUGH_MEMORY, which is WSA_NOT_ENOUGH_MEMORY.
     pub(crate) const ENOENT: i32 = 2;
     pub(crate) const ENOMEM: i32 = 8;

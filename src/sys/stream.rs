@@ -473,6 +473,20 @@ mod tests {
         OwnedFd::from(UnixStream::pair().unwrap().0).into()
     }
 
+    #[test]
+    fn k1_where_each_would_block_arms_all_a_stream_is_registered_for_writing_only_while_it_waits_for_that() {
+        for (habits, awaits, for_writing) in [
+            (Habits::LINUX, false, true),
+            (Habits::LINUX, true, true),
+            (Habits::APPLE, false, true),
+            (Habits::WINDOWS, false, false),
+            (Habits::WINDOWS, true, true),
+        ] {
+            let interest = stream_interest(&habits, awaits);
+            assert_eq!((interest.is_readable(), interest.is_writable()), (true, for_writing), "{habits:?}");
+        }
+    }
+
     fn prepared(stream: impl Into<Stream>) -> Stream {
         let stream = stream.into();
         stream.prepare().unwrap();
@@ -504,24 +518,5 @@ mod tests {
         let name = format!("switchboard odd {}", std::process::id());
         let odd = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(name).unwrap()).unwrap();
         Listener::from_std(&Poller::new().unwrap(), OwnedFd::from(odd).into()).unwrap();
-    }
-}
-
-#[cfg(test)]
-mod interests {
-    use super::*;
-
-    #[test]
-    fn k1_where_each_would_block_arms_all_a_stream_is_registered_for_writing_only_while_it_waits_for_that() {
-        for (habits, awaits, for_writing) in [
-            (Habits::LINUX, false, true),
-            (Habits::LINUX, true, true),
-            (Habits::APPLE, false, true),
-            (Habits::WINDOWS, false, false),
-            (Habits::WINDOWS, true, true),
-        ] {
-            let interest = stream_interest(&habits, awaits);
-            assert_eq!((interest.is_readable(), interest.is_writable()), (true, for_writing), "{habits:?}");
-        }
     }
 }

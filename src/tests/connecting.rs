@@ -59,24 +59,6 @@ impl Scene {
 // K1
 
 #[test]
-fn k1_a_stream_waits_for_room_while_it_connects_and_while_a_send_is_blocked_and_at_no_other_time() {
-    let (mut scene, log) = (Scene::new(), Log::default());
-    let peer = scene.world.connect_begins();
-    let id = scene.begin(&log, server(), idle).unwrap();
-    assert!(peer.awaits_writable());
-    scene.stands(&peer);
-    assert!(!peer.awaits_writable());
-    peer.set_room(3);
-    scene.tell(id, |transport| transport.write(b"more than that"));
-    assert!(peer.awaits_writable());
-    peer.set_room(KIB);
-    scene.event(&peer, WRITABLE);
-    assert!(!peer.awaits_writable());
-    let (_, accepted) = scene.accept(&log, idle);
-    assert!(!accepted.awaits_writable());
-}
-
-#[test]
 fn k1_a_connection_is_made_at_the_first_writable_event_that_finds_a_peer() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let (id, peer) = scene.connecting(&log);

@@ -402,3 +402,25 @@ fn w1_what_is_written_when_it_is_made_goes_out_at_once_and_to_nobody_else() {
         assert_eq!(peer.take_sent(), text);
     }
 }
+
+#[test]
+fn k1_a_stream_waits_for_room_while_it_connects_and_while_a_send_is_blocked_and_at_no_other_time() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peer = scene.world.connect_begins();
+    let id = {
+        let to = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        scene.event_loop.context().connect(to, protocol(&log, idle)).unwrap()
+    };
+    assert!(peer.awaits_writable());
+    scene.stands(&peer);
+    assert!(!peer.awaits_writable());
+    peer.set_room(3);
+    scene.tell(id, |transport| transport.write(b"more than that"));
+    assert!(peer.awaits_writable());
+    peer.set_room(KIB);
+    scene.world.event(&peer, Readiness::WRITABLE);
+    scene.settle();
+    assert!(!peer.awaits_writable());
+    let (_, accepted) = scene.accept(&log, idle);
+    assert!(!accepted.awaits_writable());
+}
