@@ -27,7 +27,7 @@ pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
             _ => error,
         }),
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        UnixAddress::Abstract(name) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name),
+        UnixAddress::Abstract(name) => <SocketAddr as crate::address::SocketAddrExt>::from_abstract_name(name),
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         UnixAddress::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
         UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket without a name")),

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use switchboard::workers::{
     Distribution, EventLoopGroup, GroupBuilder, GroupListen, GroupListener, LoopFailure, WhenLoopFails,
 };
-use switchboard::{
-    Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull,
-};
+use switchboard::{Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport};
 
 use crate::support::{PATIENCE, any_port, connect, read_all};
 
@@ -148,7 +146,7 @@ fn group_gives_a_new_connection_to_the_loop_that_has_the_fewest() {
 #[test]
 fn group_has_one_port_for_all_and_each_listener_has_its_loops_limits() {
     let group = group(3);
-    let limits = Limits::default().with_connections_max(1).with_when_full(WhenFull::Refuse);
+    let limits = Limits::default().with_connections_max(1).with_when_full(switchboard::WhenFull::Refuse);
     let listener =
         listen(&group, GroupListen::at(Listen::at(any_port()).limits(limits)).distribution(Distribution::ReusePort));
     let (address, ids) = (listener.local_addr().clone(), listener.listeners().to_vec());
