@@ -1,4 +1,4 @@
-# What .ci/run and .ci/long share: steps with a name and a limit, and what the second does beside the first.
+# What .ci/run, .ci/long and .ci/platforms share: steps with a name and a limit, and what the second does beside the first.
 
 # Where rustup puts its programs; not every shell looks there.
 export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
@@ -8,12 +8,14 @@ export PYTHONDONTWRITEBYTECODE=1
 scratch=$(mktemp -d)
 running= # The process id of the step under way.
 name=start
+at_end=: # What ends whatever would outlive the script.
 
 finish() {
   local code=$?
   if [ -n "$running" ] && kill "$running" 2>/dev/null; then
     wait "$running" || true
   fi
+  $at_end || true
   rm -rf "$scratch"
   if [ "$code" -eq 0 ]; then
     printf '\n== all passed, %d s in total\n' "$SECONDS"
