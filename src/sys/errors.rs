@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::habits::Habits;
+
 /// What an error of `accept` means for the listener (rule A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
@@ -9,6 +11,8 @@ pub(crate) enum AcceptError {
     Drained,
     /// That one connection is gone, or the call was interrupted; the next accept may succeed.
     Skip,
+    /// That one connection is gone, and the system has given its socket away: one waits less, as after a success.
+    Gone,
     /// Descriptors or memory ran out. Waiting connections still wait.
     Overload,
     /// It is not a socket, or does not listen: it will never accept again.
@@ -18,6 +22,16 @@ pub(crate) enum AcceptError {
 }
 
 impl AcceptError {
+    /// What it means where the system has these habits.
+    pub(super) fn of_accept(error: &io::Error, habits: &Habits) -> AcceptError {
+        // Of an address without a family neither the standard library nor mio makes one, and no call has failed.
+        let lacks_address = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+        match lacks_address && habits.accepts_without_address {
+            true => AcceptError::Gone,
+            false => AcceptError::of(error),
+        }
+    }
+
     pub(crate) fn of(error: &io::Error) -> AcceptError {
         match error.kind() {
             io::ErrorKind::WouldBlock => AcceptError::Drained,
@@ -95,6 +109,21 @@ pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     error.raw_os_error() == Some(10055) // WSAENOBUFS
 }
+
+/// The error of a send, as it is meant: on macOS one to a connection that is going down may say that its protocol is of
+/// the wrong type. Trying again tells of a broken pipe after a moment or, with some VPNs, says the same for ever.
+pub(crate) fn of_send(error: io::Error) -> io::Error {
+    // No other send of a connected stream says so, on any system.
+    match error.raw_os_error() {
+        Some(PROTOTYPE) => io::ErrorKind::ConnectionReset.into(),
+        _ => error,
+    }
+}
+
+#[cfg(unix)]
+const PROTOTYPE: i32 = libc::EPROTOTYPE;
+#[cfg(not(unix))]
+const PROTOTYPE: i32 = 10041; // WSAEPROTOTYPE
 
 /// Whether an error of a send may be about an earlier datagram, so that this one was not sent.
 pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {

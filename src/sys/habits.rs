@@ -24,11 +24,17 @@ pub(crate) struct Habits {
     /// Options of a socket, and the address of its peer, are invalid (EINVAL) once both of its halves are over, whatever
     /// it still has to be read.
     pub(crate) invalid_once_over: bool,
+    /// Events hint at urgent data.
+    pub(crate) tells_urgent_data: bool,
+    /// What a socket is ready to read, and to write, comes as an event each.
+    pub(crate) event_per_filter: bool,
     /// A send to a connection that is going down may fail with EPROTOTYPE.
     pub(crate) going_down_is_prototype: bool,
     // Unix sockets.
     /// A connect is refused while the backlog of its listener is full, as it is if nobody listens.
     pub(crate) full_backlog_refuses: bool,
+    /// A Unix stream whose peer has closed has no peer's address any more.
+    pub(crate) forgets_unix_peer: bool,
     /// Only what is registered for writing is told that its peer has closed both halves of a Unix stream.
     pub(crate) hang_up_by_writing: bool,
     /// The read that would tell whether a short one has emptied a Unix stream can be put off.
@@ -49,8 +55,11 @@ impl Habits {
         reuse_is_safe: true,
         accepts_without_address: false,
         invalid_once_over: false,
+        tells_urgent_data: true,
+        event_per_filter: false,
         going_down_is_prototype: false,
         full_backlog_refuses: false,
+        forgets_unix_peer: false,
         hang_up_by_writing: false,
         puts_off_unix_reads: true,
         full_receiver_lacks_buffers: false,
@@ -68,8 +77,11 @@ impl Habits {
         reuse_is_safe: true,
         accepts_without_address: false,
         invalid_once_over: false,
+        tells_urgent_data: false,
+        event_per_filter: true,
         going_down_is_prototype: false,
         full_backlog_refuses: true,
+        forgets_unix_peer: true,
         hang_up_by_writing: true,
         puts_off_unix_reads: false,
         full_receiver_lacks_buffers: true,
@@ -84,6 +96,7 @@ impl Habits {
     /// illumos and Solaris. Their events are those of epoll or of event ports.
     pub(crate) const SOLARISH: Habits = Habits {
         invalid_once_over: true,
+        event_per_filter: false,
         hang_up_by_writing: false,
         full_receiver_lacks_buffers: false,
         unix_path_bytes_max: 107,
@@ -93,7 +106,9 @@ impl Habits {
     /// Without Unix sockets, which the loop does not have there.
     pub(crate) const WINDOWS: Habits = Habits {
         reuse_is_safe: false,
+        event_per_filter: false,
         full_backlog_refuses: false,
+        forgets_unix_peer: false,
         hang_up_by_writing: false,
         full_receiver_lacks_buffers: false,
         ..Habits::BSD

@@ -10,6 +10,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::habits::Habits;
 use super::names::Answer;
 use super::{PutOff, Readiness};
 use crate::Address;
@@ -103,6 +104,16 @@ pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 
 /// As the sockets of the system are. A [`Detached`](crate::Detached), which holds one, is `Send`.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
+    /// Whether it stands for a Unix stream.
+    fn is_unix(&self) -> bool {
+        false
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn deregister(&mut self) -> io::Result<()>;
@@ -149,6 +160,11 @@ pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
 }
 
 pub(crate) trait Listener {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn accept(&mut self) -> io::Result<(Boxed<dyn Stream>, Address)>;

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use mio::Interest;
 use socket2::SockRef;
 
 /// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
@@ -21,6 +22,13 @@ pub(super) fn set_no_sigpipe(socket: &SockRef<'_>) -> io::Result<()> {
 #[cfg(not(target_vendor = "apple"))]
 pub(super) fn set_no_sigpipe(_: &SockRef<'_>) -> io::Result<()> {
     Ok(())
+}
+
+/// That, and hints at urgent data, on systems that have them.
+pub(super) fn with_urgent_data(interest: Interest) -> Interest {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
 }
 
 /// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.

@@ -8,8 +8,10 @@ use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::errors::is_begun;
-use super::habits::HERE;
-use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
+use super::habits::{HERE, Habits};
+use super::options::{
+    SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options, with_urgent_data,
+};
 use super::{Poller, PutOff, memory};
 use crate::Address;
 #[cfg(unix)]
@@ -208,12 +210,42 @@ impl Stream {
         }
     }
 
-    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
-    /// H3).
-    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+    /// Whether it is one of a Unix socket.
+    fn is_unix(&self) -> bool {
         match self {
             #[cfg(unix)]
             Stream::Unix(_) => true,
+            Stream::Memory(stream) => stream.is_unix(),
+            _ => false,
+        }
+    }
+
+    fn habits(&self) -> &'static Habits {
+        match self {
+            Stream::Memory(stream) => stream.habits(),
+            _ => &HERE,
+        }
+    }
+
+    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
+    /// H3).
+    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+        self.is_unix()
+    }
+
+    /// Whether nobody is told of that hang-up who has not asked for an event when a send can go on.
+    pub(crate) fn hangs_up_by_writing(&self) -> bool {
+        self.habits().hang_up_by_writing && self.is_unix()
+    }
+
+    /// Whether this error, of asking for its peer's address, says that its peer has come and gone. Then only what it
+    /// still has to be read, or its error, tells what has become of it.
+    pub(crate) fn has_lost_peer(&self, error: &io::Error) -> bool {
+        let habits = self.habits();
+        match error.kind() {
+            io::ErrorKind::InvalidInput => habits.invalid_once_over,
+            // A Unix stream is connected at once, or never.
+            io::ErrorKind::NotConnected => habits.forgets_unix_peer && self.is_unix(),
             _ => false,
         }
     }
@@ -434,11 +466,8 @@ fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// What every TCP stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
 fn stream_interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
     // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
+    with_urgent_data(Interest::READABLE | Interest::WRITABLE)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -8,7 +8,7 @@ use mio::Interest;
 use socket2::SockRef;
 
 use super::habits::HERE;
-use super::options::{SEND_FLAGS, set_no_sigpipe};
+use super::options::{SEND_FLAGS, set_no_sigpipe, with_urgent_data};
 use super::unix_address::unix_address;
 use super::{Poller, PutOff};
 use crate::{Address, UnixAddress};
@@ -138,8 +138,5 @@ fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
 /// What reading is registered for. A read stops short before an urgent byte, and only the hint at that byte tells that
 /// it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
 fn read_interest() -> Interest {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    return Interest::READABLE | Interest::PRIORITY;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    return Interest::READABLE;
+    with_urgent_data(Interest::READABLE)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, SimulatedPipe, lock};
 use crate::Address;
+use crate::sys::habits::Habits;
 use crate::sys::memory::{self, Batch};
 use crate::sys::names::Answer;
 
@@ -190,6 +191,10 @@ impl Listener {
 }
 
 impl memory::Listener for Listener {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }
@@ -238,6 +243,14 @@ impl Stream {
 }
 
 impl memory::Stream for Stream {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
+    fn is_unix(&self) -> bool {
+        lock(&self.world).is_named(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }
