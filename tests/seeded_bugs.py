@@ -39,6 +39,7 @@ import property_bugs
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIFE = "src/connection/life.rs"
 ERRORS = "src/sys/errors.rs"
+OPTIONS = "src/sys/options.rs"
 LOOP = "src/event_loop/"
 BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
@@ -968,11 +969,11 @@ BUGS = [
     ("r6", "src/sys/put_off.rs", "{ PutOff::Waits } else { PutOff::Renewed }", "{ PutOff::Waits } else { PutOff::Waits }"),
     ("r6", LOOP + "quick.rs", "if self.parts.confirms_later(id) {\n            return self.flush(id);\n        }", ""),
     ("n1", LOOP + "confirm.rs", "PutOff::Waits {\n                self.carry_over(id);\n", "PutOff::Waits {\n"),
-    ("r6", "src/sys/unix_stream.rs", "super::options::if_supported(socket.set_out_of_band_inline(true))?;", ""),
+    ("r6", OPTIONS, "if HERE.tells_urgent_data {", "if false {"),
     ("r6", "src/sys/unix_stream.rs", "with_urgent_data(Interest::READABLE)", "Interest::READABLE"),
     ("r6", "src/sys/stream.rs", "Stream::NotTcp(_) => false,", "Stream::NotTcp(_) => HERE.short_read_empties_tcp,"),
     ("r6", "src/sys/stream.rs", "if !is_tcp(&SockRef::from(&stream)) =>", "if false =>"),
-    ("r6", "src/sys/options.rs", "Err(error) if is_unsupported(&error) => Ok(()),", ""),
+    ("r6", OPTIONS, "is_unsupported(&error) || is_over", "is_over"),
     ("r6", "src/sys/fed.rs", "Ok(Fed { stream: Held::new(stream,",
      "let stream = if let Stream::NotTcp(odd) = stream { Stream::Tcp(odd) } else { stream };\n        Ok(Fed { stream: Held::new(stream,"),
     ("r6", "src/sys/listener.rs", "Gives::OldOnesFirst | Gives::Unknown => Ok((Stream::from_unknown(stream)", "Gives::OldOnesFirst | Gives::Unknown => Ok((Stream::from_accepted(stream)"),
@@ -1273,6 +1274,12 @@ BUGS = [
     ("k1", "src/sys/stream.rs", "habits.forgets_unix_peer && self.is_unix()", "false"),
     ("k1", "src/connect/attempts.rs", "Ok(None) => Looked::Established(attempt.address.clone()),\n                Ok(Some(error)) | Err(error) => Looked::Failed(error)", "_ => Looked::Established(attempt.address.clone())"),
     ("w1", ERRORS, "Some(PROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_"),
+    ("k1", "src/sys/stream.rs", "        set_tcp_options(&SockRef::from(&socket))?;\n        Ok(socket)", "        Ok(socket)"),
+    ("k1", "src/sys/unix_stream.rs", "set_unix_options(&SockRef::from(&socket))?;", ""),
+    ("r4", OPTIONS, "io::ErrorKind::InvalidInput => habits.invalid_once_over,", "io::ErrorKind::InvalidInput => false,"),
+    ("r4", OPTIONS, "kind => kind == io::ErrorKind::ConnectionReset,", "_ => false,"),
+    ("w7", OPTIONS, "result = result.and(set());", "result = result.and_then(|()| set());"),
+    ("n1", "src/sys/unix_address.rs", "UnixAddress::Abstract(_) if !habits.abstract_names =>", "UnixAddress::Abstract(_) if false && !habits.abstract_names =>"),
     ("n1", NAMED, "if refuses {", "if false && refuses {"),
 ]
 

@@ -111,6 +111,7 @@ impl Listener {
         backlog: u32,
     ) -> io::Result<Listener> {
         if let Poller::Memory(poller) = poller {
+            super::unix_address::check(address, poller.habits())?;
             // It has no file, so it has no mode.
             return poller.listen_named(&address.clone().into(), backlog.max(1)).map(Listener::Memory);
         }

@@ -30,6 +30,11 @@ pub(crate) trait Clock: fmt::Debug {
 }
 
 pub(crate) trait Poller {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
     /// A number for its loop, which is the same in each run.
     fn loop_number(&self) -> u64 {
         0

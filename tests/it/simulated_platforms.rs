@@ -197,6 +197,29 @@ fn w1_a_send_to_a_connection_that_is_going_down_is_told_as_a_reset() {
 
 #[cfg(unix)]
 #[test]
+fn n1_an_abstract_name_is_an_error_that_says_so_where_there_are_none() {
+    for platform in PLATFORMS {
+        let (mut network, host) = network_on(platform);
+        let name = UnixAddress::abstract_name("echo");
+        let listens = network.context(host).listen(name.clone(), |_, _| Some(Echo)).map(|_| ());
+        let connects = network.context(host).connect(name, Noted::default()).map(|_| ());
+        for result in [listens, connects] {
+            match platform {
+                Platform::Linux => result.unwrap(),
+                _ => {
+                    let error = result.unwrap_err();
+                    assert!(
+                        error.kind() == ErrorKind::Unsupported && error.to_string().contains("abstract"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn n1_a_full_backlog_of_a_unix_socket_refuses_on_bsd_and_would_block_on_linux() {
     for platform in PLATFORMS {
         let (mut network, host) = network_on(platform);

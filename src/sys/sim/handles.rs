@@ -76,6 +76,10 @@ fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: us
 }
 
 impl memory::Poller for Poller {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).hosts[self.host].habits
+    }
+
     fn loop_number(&self) -> u64 {
         lock(&self.world).loop_number(self.host)
     }
