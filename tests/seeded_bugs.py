@@ -1280,6 +1280,11 @@ BUGS = [
     ("r4", OPTIONS, "kind => kind == io::ErrorKind::ConnectionReset,", "_ => false,"),
     ("w7", OPTIONS, "result = result.and(set());", "result = result.and_then(|()| set());"),
     ("n1", "src/sys/unix_address.rs", "UnixAddress::Abstract(_) if !habits.abstract_names =>", "UnixAddress::Abstract(_) if false && !habits.abstract_names =>"),
+    ("u1", "src/datagram/mod.rs", "&& socket.full_receiver_lacks_buffers()", "&& false"),
+    ("u1", "src/datagram/mod.rs", "self.no_room_tries += 1;", ""),
+    ("u1", "src/datagram/mod.rs", "self.no_room_tries = 0;", ""),
+    ("u1", "src/datagram/mod.rs", "sys::is_out_of_buffers(&error)\n                        && socket", "sys::is_out_of_buffers(&error) || socket"),
+    ("u1", "src/sys/datagram.rs", "_ => !self.full_receiver_lacks_buffers(),", "_ => true,"),
     ("n1", NAMED, "if refuses {", "if false && refuses {"),
 ]
 

@@ -178,6 +178,11 @@ pub(crate) trait Listener {
 }
 
 pub(crate) trait Datagram {
+    /// Whether it stands for a Unix socket on a system where a receiver without room lacks buffers.
+    fn full_receiver_lacks_buffers(&self) -> bool {
+        false
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn await_writable(&mut self, awaits: bool);

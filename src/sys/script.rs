@@ -3,6 +3,8 @@
 //! Nothing happens by itself: a test says what each read, write and accept returns, which events come, and finds out
 //! what the loop did with them. Waiting moves the clock.
 
+mod datagram;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::datagram::{Datagram, Receiver};
 use super::habits::Habits;
 use super::memory::{self, Batch, Shared, lock, shared};
 use super::{PutOff, Readiness};
