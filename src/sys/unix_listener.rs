@@ -46,8 +46,7 @@ impl UnixListener {
         // On macOS every stream inherits it, also one whose peer is gone by then.
         set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
-            // One that refuses twice is stale where no busy server refuses.
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, !HERE.full_backlog_refuses)?),
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, &HERE)?),
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;
                 None
