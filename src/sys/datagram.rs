@@ -103,10 +103,8 @@ impl Datagram {
     /// Whether a send finds the kernel out of buffers where it is its receiver that has no room, which no event tells of.
     pub(crate) fn full_receiver_lacks_buffers(&self) -> bool {
         match self {
-            Datagram::Udp { .. } => false,
-            #[cfg(unix)]
-            Datagram::Unix(_) => HERE.full_receiver_lacks_buffers,
             Datagram::Memory(socket) => socket.full_receiver_lacks_buffers(),
+            other => HERE.full_receiver_lacks_buffers && !matches!(other, Datagram::Udp { .. }),
         }
     }
 

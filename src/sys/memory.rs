@@ -196,7 +196,9 @@ pub(crate) trait Datagram {
     fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
 
     #[cfg(all(test, feature = "testing"))]
-    fn take_error(&self) -> Option<io::Error>;
+    fn take_error(&self) -> Option<io::Error> {
+        None
+    }
 
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }

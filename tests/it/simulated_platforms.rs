@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::testing::{Faults, HostId, Network, Platform};
+use switchboard::testing::{Faults, HostId, Network, Platform, seeds};
 use switchboard::{CloseReason, ConnectError, Protocol, Transport};
 #[cfg(unix)]
 use switchboard::{Listen, UnixAddress};
 
-use crate::support::Echo;
+use crate::support::{Echo, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PLATFORMS: [Platform; 4] = [Platform::Linux, Platform::MacOs, Platform::Bsd, Platform::Windows];
@@ -232,4 +232,49 @@ fn n1_a_full_backlog_of_a_unix_socket_refuses_on_bsd_and_would_block_on_linux() 
         };
         assert_eq!(network.unix_peer(host, &name).unwrap_err().kind(), expected, "{platform:?}");
     }
+}
+
+/// Sends something when it is made, and ends its half; keeps what comes.
+#[cfg(unix)]
+struct Client {
+    sends: Vec<u8>,
+    got: Rc<RefCell<Vec<u8>>>,
+    told: Noted,
+}
+
+#[cfg(unix)]
+impl Protocol for Client {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        transport.write(&self.sends);
+        transport.shutdown_write();
+    }
+
+    fn data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
+        self.got.borrow_mut().extend_from_slice(data);
+        data.len()
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        self.told.note(format!("lost: {reason}"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn kit_an_echo_over_a_unix_stream_loses_nothing_on_any_system() {
+    seeds(|seed| {
+        let mut network = Network::new(seed, Faults::fatal());
+        let (host, name) = (network.host(), UnixAddress::path("/run/echo"));
+        network.set_platform(host, PLATFORMS[seed as usize % PLATFORMS.len()]);
+        network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
+        let bytes = pattern((seed as usize * 97) % 20_000);
+        let (got, told) = (Rc::default(), Noted::default());
+        let client = Client { sends: bytes.clone(), got: Rc::clone(&got), told: told.clone() };
+        network.context(host).connect(name, client).unwrap();
+        network.run_for(600 * SECOND);
+        assert_eq!(told.take(), ["lost: closed by the peer"], "{}", network.trace());
+        assert!(*got.borrow() == bytes, "{} of {} bytes came back", got.borrow().len(), bytes.len());
+        assert_eq!((network.sockets(), network.unread().is_empty()), (1, true), "only the listener is left");
+        assert!(network.turns_without_progress_most() < 10, "{}", network.turns_without_progress_most());
+    });
 }

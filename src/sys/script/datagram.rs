@@ -69,11 +69,6 @@ impl memory::Datagram for Datagram {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    #[cfg(feature = "testing")]
-    fn take_error(&self) -> Option<io::Error> {
-        None
-    }
-
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(([127, 0, 0, 1], 2).into())
     }

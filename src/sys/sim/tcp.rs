@@ -370,6 +370,8 @@ impl World {
     fn would_block_at_mark(&mut self, id: SocketId) -> bool {
         let may =
             self.is_registered(id) && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
+        // On Linux alone.
+        let may = may && self.habits(id).tells_urgent_data;
         let denies = may && self.random.hits(self.faults.urgent_would_blocks_permille);
         if let Some(tcp) = self.tcp(id) {
             tcp.denied = denies;
