@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::habits::HERE;
 use super::{Poller, memory};
 use crate::Address;
 
@@ -94,8 +95,16 @@ impl Datagram {
     pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
             #[cfg(unix)]
-            Datagram::Unix(socket) => socket.is_connected(),
-            _ => true,
+            Datagram::Unix(socket) => socket.is_connected() && !HERE.full_receiver_lacks_buffers,
+            _ => !self.full_receiver_lacks_buffers(),
+        }
+    }
+
+    /// Whether a send finds the kernel out of buffers where it is its receiver that has no room, which no event tells of.
+    pub(crate) fn full_receiver_lacks_buffers(&self) -> bool {
+        match self {
+            Datagram::Memory(socket) => socket.full_receiver_lacks_buffers(),
+            other => HERE.full_receiver_lacks_buffers && !matches!(other, Datagram::Udp { .. }),
         }
     }
 

@@ -7,7 +7,7 @@
 pub(crate) use libc::{
     EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EINPROGRESS, EINTR,
     EINVAL, EIO, EMFILE, EMSGSIZE, ENETDOWN, ENFILE, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT, ENOTCONN, ENOTSUP,
-    EOPNOTSUPP, EPERM, EPIPE, EPROTO, ETIMEDOUT,
+    EOPNOTSUPP, EPERM, EPIPE, EPROTO, EPROTOTYPE, ETIMEDOUT,
 };
 
 #[cfg(not(unix))]
@@ -33,6 +33,7 @@ pub(crate) mod winsock {
     pub(crate) const ENOTSOCK: i32 = 10038;
     pub(crate) const EDESTADDRREQ: i32 = 10039;
     pub(crate) const EMSGSIZE: i32 = 10040;
+    pub(crate) const EPROTOTYPE: i32 = 10041;
     pub(crate) const ENOPROTOOPT: i32 = 10042;
     pub(crate) const EOPNOTSUPP: i32 = 10045;
     pub(crate) const ENOTSUP: i32 = EOPNOTSUPP;

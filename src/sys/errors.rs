@@ -3,6 +3,7 @@
 use std::io;
 
 use super::errno;
+use super::habits::Habits;
 
 /// What an error of `accept` means for the listener (rule A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) enum AcceptError {
     Drained,
     /// That one connection is gone, or the call was interrupted; the next accept may succeed.
     Skip,
+    /// That one connection is gone, and the system has given its socket away: one waits less, as after a success.
+    Gone,
     /// Descriptors or memory ran out. Waiting connections still wait.
     Overload,
     /// It is not a socket, or does not listen: it will never accept again.
@@ -20,6 +23,16 @@ pub(crate) enum AcceptError {
 }
 
 impl AcceptError {
+    /// What it means where the system has these habits.
+    pub(super) fn of_accept(error: &io::Error, habits: &Habits) -> AcceptError {
+        // Of an address without a family neither the standard library nor mio makes one, and no call has failed.
+        let lacks_address = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+        match lacks_address && habits.accepts_without_address {
+            true => AcceptError::Gone,
+            false => AcceptError::of(error),
+        }
+    }
+
     pub(crate) fn of(error: &io::Error) -> AcceptError {
         match error.kind() {
             io::ErrorKind::WouldBlock => AcceptError::Drained,
@@ -85,6 +98,16 @@ pub(crate) enum Blocked {
 /// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(errno::ENOBUFS | errno::ENOMEM))
+}
+
+/// The error of a send, as it is meant: on macOS one to a connection that is going down may say that its protocol is of
+/// the wrong type. Trying again tells of a broken pipe after a moment or, with some VPNs, says the same for ever.
+pub(crate) fn of_send(error: io::Error) -> io::Error {
+    // No other send of a connected stream says so, on any system.
+    match error.raw_os_error() {
+        Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),
+        _ => error,
+    }
 }
 
 /// Whether an error of a send may be about an earlier datagram, so that this one was not sent.

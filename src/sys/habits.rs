@@ -24,6 +24,10 @@ pub(crate) struct Habits {
     /// Options of a socket, and the address of its peer, are invalid (EINVAL) once both of its halves are over, whatever
     /// it still has to be read.
     pub(crate) invalid_once_over: bool,
+    /// Events hint at urgent data.
+    pub(crate) tells_urgent_data: bool,
+    /// What a socket is ready to read, and to write, comes as an event each.
+    pub(crate) event_per_filter: bool,
     /// A send to a connection that is going down may fail with EPROTOTYPE.
     pub(crate) going_down_is_prototype: bool,
     /// Each call that would block arms a TCP stream again for all that it is registered for (mio on Windows): one that is
@@ -32,6 +36,8 @@ pub(crate) struct Habits {
     // Unix sockets.
     /// A connect is refused while the backlog of its listener is full, as it is if nobody listens.
     pub(crate) full_backlog_refuses: bool,
+    /// A Unix stream whose peer has closed has no peer's address any more.
+    pub(crate) forgets_unix_peer: bool,
     /// Only what is registered for writing is told that its peer has closed both halves of a Unix stream.
     pub(crate) hang_up_by_writing: bool,
     /// The read that would tell whether a short one has emptied a Unix stream can be put off.
@@ -52,9 +58,12 @@ impl Habits {
         reuse_is_safe: true,
         accepts_without_address: false,
         invalid_once_over: false,
+        tells_urgent_data: true,
+        event_per_filter: false,
         going_down_is_prototype: false,
         rearms_all: false,
         full_backlog_refuses: false,
+        forgets_unix_peer: false,
         hang_up_by_writing: false,
         puts_off_unix_reads: true,
         full_receiver_lacks_buffers: false,
@@ -72,9 +81,12 @@ impl Habits {
         reuse_is_safe: true,
         accepts_without_address: false,
         invalid_once_over: false,
+        tells_urgent_data: false,
+        event_per_filter: true,
         going_down_is_prototype: false,
         rearms_all: false,
         full_backlog_refuses: true,
+        forgets_unix_peer: true,
         hang_up_by_writing: true,
         puts_off_unix_reads: false,
         full_receiver_lacks_buffers: true,
@@ -89,6 +101,7 @@ impl Habits {
     /// illumos and Solaris. Their events are those of epoll or of event ports.
     pub(crate) const SOLARISH: Habits = Habits {
         invalid_once_over: true,
+        event_per_filter: false,
         hang_up_by_writing: false,
         full_receiver_lacks_buffers: false,
         unix_path_bytes_max: 107,
@@ -99,7 +112,9 @@ impl Habits {
     pub(crate) const WINDOWS: Habits = Habits {
         reuse_is_safe: false,
         rearms_all: true,
+        event_per_filter: false,
         full_backlog_refuses: false,
+        forgets_unix_peer: false,
         hang_up_by_writing: false,
         full_receiver_lacks_buffers: false,
         ..Habits::BSD

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::habits::HERE;
+use super::errors::AcceptError;
+use super::habits::{HERE, Habits};
 use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
 use super::{Poller, Stream, memory};
 use crate::Address;
@@ -110,6 +111,7 @@ impl Listener {
         backlog: u32,
     ) -> io::Result<Listener> {
         if let Poller::Memory(poller) = poller {
+            super::unix_address::check(address, poller.habits())?;
             // It has no file, so it has no mode.
             return poller.listen_named(&address.clone().into(), backlog.max(1)).map(Listener::Memory);
         }
@@ -165,7 +167,19 @@ impl Listener {
     }
 
     /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).
-    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
+    #[inline]
+    pub(crate) fn accept(&mut self) -> Result<(Stream, Address), (AcceptError, io::Error)> {
+        self.accept_one().map_err(|error| (AcceptError::of_accept(&error, self.habits()), error))
+    }
+
+    fn habits(&self) -> &'static Habits {
+        match self {
+            Listener::Memory(listener) => listener.habits(),
+            _ => &HERE,
+        }
+    }
+
+    fn accept_one(&mut self) -> io::Result<(Stream, Address)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;

@@ -38,7 +38,7 @@ mod waits;
 
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received};
-pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may_be_of_an_earlier_one};
+pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may_be_of_an_earlier_one, of_send};
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
 pub(crate) use habits::HERE;
 pub(crate) use held::Held;

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::errors::is_begun;
 use super::habits::{HERE, Habits};
-use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
+use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_tcp_options, with_urgent_data};
 use super::{Poller, PutOff, memory};
 use crate::Address;
 #[cfg(unix)]
@@ -33,7 +33,7 @@ impl Stream {
                 socket.set_nonblocking(true)?;
                 // A close that waits would hold up the loop.
                 if_supported(socket.set_linger(None))?;
-                set_options(&socket)
+                set_tcp_options(&socket)
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.prepare(),
@@ -107,6 +107,7 @@ impl Stream {
     #[cfg(unix)]
     pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
         if let Poller::Memory(poller) = poller {
+            super::unix_address::check(address, poller.habits())?;
             let is_path = address.as_path().is_some();
             let (own, name) = (UnixAddress::Unnamed.into(), address.clone().into());
             return poller.connect_named(own, &name, is_path).map(Stream::Memory);
@@ -115,19 +116,25 @@ impl Stream {
     }
 
     fn connect_tcp(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        let socket = Stream::unconnected(address, local)?;
+        match socket.connect(&address.into()) {
+            Err(error) if !is_begun(&error) => return Err(error),
+            _ => {}
+        }
+        let stream = mio::net::TcpStream::from_std(socket.into());
+        // The system may be set up to make MPTCP sockets in place of TCP's.
+        Ok(Stream::Tcp(stream).classified())
+    }
+
+    /// A socket to connect with. It has its options before: of a connection that is over at once, macOS takes none.
+    fn unconnected(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         if let Some(local) = local {
             socket.bind(&local.into())?;
         }
-        match socket.connect(&address.into()) {
-            Err(error) if !is_begun(&error) => return Err(error),
-            _ => {}
-        }
-        set_options(&SockRef::from(&socket))?;
-        let stream = mio::net::TcpStream::from_std(socket.into());
-        // The system may be set up to make MPTCP sockets in place of TCP's.
-        Ok(Stream::Tcp(stream).classified())
+        set_tcp_options(&SockRef::from(&socket))?;
+        Ok(socket)
     }
 
     /// Takes a stream that `accept` returned.
@@ -135,7 +142,7 @@ impl Stream {
         // On Linux it has inherited the listener's options. Elsewhere they are set again; an error here is the
         // connection's own: its first read or write reports it.
         if !HERE.accepted_inherits_options {
-            let _ = set_options(&SockRef::from(&stream));
+            let _ = set_tcp_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
     }
@@ -143,7 +150,7 @@ impl Stream {
     /// Takes a stream that `accept` returned, of a listener that did not have our options or is not one of TCP.
     pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
         let socket = SockRef::from(&stream);
-        let _ = set_options(&socket);
+        let _ = set_tcp_options(&socket);
         let _ = socket.set_linger(None);
         Stream::Tcp(stream).classified()
     }
@@ -222,12 +229,42 @@ impl Stream {
         }
     }
 
-    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
-    /// H3).
-    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+    /// Whether it is one of a Unix socket.
+    fn is_unix(&self) -> bool {
         match self {
             #[cfg(unix)]
             Stream::Unix(_) => true,
+            Stream::Memory(stream) => stream.is_unix(),
+            _ => false,
+        }
+    }
+
+    fn habits(&self) -> &'static Habits {
+        match self {
+            Stream::Memory(stream) => stream.habits(),
+            _ => &HERE,
+        }
+    }
+
+    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
+    /// H3).
+    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+        self.is_unix()
+    }
+
+    /// Whether nobody is told of that hang-up who has not asked for an event when a send can go on.
+    pub(crate) fn hangs_up_by_writing(&self) -> bool {
+        self.habits().hang_up_by_writing && self.is_unix()
+    }
+
+    /// Whether this error, of asking for its peer's address, says that its peer has come and gone. Then only what it
+    /// still has to be read, or its error, tells what has become of it.
+    pub(crate) fn has_lost_peer(&self, error: &io::Error) -> bool {
+        let habits = self.habits();
+        match error.kind() {
+            io::ErrorKind::InvalidInput => habits.invalid_once_over,
+            // A Unix stream is connected at once, or never.
+            io::ErrorKind::NotConnected => habits.forgets_unix_peer && self.is_unix(),
             _ => false,
         }
     }
@@ -440,12 +477,6 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     }
 }
 
-/// The options of every TCP stream.
-fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
-    set_tcp_options(socket)?;
-    set_no_sigpipe(socket)
-}
-
 /// What a TCP stream is registered for. On most systems that is for both, once: no further call is needed to write or to stop
 /// (edge-triggered).
 #[inline]
@@ -453,9 +484,7 @@ fn stream_interest(habits: &Habits, awaits_writable: bool) -> Interest {
     let is_for_writing = awaits_writable || !habits.rearms_all;
     let interest = if is_for_writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
     // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
+    with_urgent_data(interest)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -511,6 +540,14 @@ mod tests {
         };
         let (stream, ..) = fed.into_parts();
         assert!(matches!(stream, Stream::NotTcp(_)));
+    }
+
+    #[test]
+    fn k1_a_socket_has_its_options_before_it_connects() {
+        let tcp = Stream::unconnected(([127, 0, 0, 1], 1).into(), None).unwrap();
+        assert!(tcp.tcp_nodelay().unwrap() && tcp.out_of_band_inline().unwrap() && tcp.peer_addr().is_err());
+        let unix = super::super::unix_stream::unconnected().unwrap();
+        assert!(unix.out_of_band_inline().unwrap() && unix.nonblocking().unwrap() && unix.peer_addr().is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::habits::HERE;
-use super::options::backlog_length;
+use super::options::{backlog_length, set_no_sigpipe};
 use super::unix_address::{named, unix_address};
 use super::unix_path::{Inode, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
@@ -43,9 +43,10 @@ impl UnixListener {
         unix_address(address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
+        // On macOS every stream inherits it, also one whose peer is gone by then.
+        set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
-            // One that refuses twice is stale where no busy server refuses.
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, !HERE.full_backlog_refuses)?),
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, &HERE)?),
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;
                 None

@@ -80,6 +80,9 @@
 //! Unix datagrams. The guide's page on testing has
 //! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
 //!
+//! Hosts run Linux unless told otherwise ([`set_platform`](Network::set_platform)): then they have the habits of macOS, BSD or
+//! Windows.
+//!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
 //! on the order of a hash map, or on other threads.
 //!
@@ -175,6 +178,7 @@
 //! | at the loop's cap the shortest queue goes first | 30 |
 //! | at the loop's cap a datagram is dropped | 30 |
 //! | a protocol is told of the crash of its own host | 30 |
+//! | a send to a connection that is going down is no reset on macOS | 300 |
 
 mod capturing;
 mod cuts;

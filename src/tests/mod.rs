@@ -385,6 +385,7 @@ mod own_calls;
 #[cfg(feature = "testing")]
 mod own_timers;
 mod panics;
+mod platforms;
 mod producing;
 #[cfg(feature = "testing")]
 mod properties;

@@ -70,6 +70,8 @@ mod simulated_connecting;
 mod simulated_names;
 #[cfg(all(unix, feature = "signals", feature = "testing"))]
 mod simulated_pipes;
+#[cfg(feature = "testing")]
+mod simulated_platforms;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]

@@ -16,6 +16,7 @@ pub(crate) enum Errno {
     FilesPerProcess,
     FilesPerSystem,
     Interrupted,
+    Invalid,
     Io,
     MessageSize,
     NoBuffers,
@@ -24,6 +25,7 @@ pub(crate) enum Errno {
     NotFound,
     Permission,
     Protocol,
+    Prototype,
     TimedOut,
     WouldBlock,
 }
@@ -50,6 +52,7 @@ fn number(errno: Errno) -> i32 {
         Errno::FilesPerProcess => errno::EMFILE,
         Errno::FilesPerSystem => errno::ENFILE,
         Errno::Interrupted => errno::EINTR,
+        Errno::Invalid => errno::EINVAL,
         Errno::Io => errno::EIO,
         Errno::MessageSize => errno::EMSGSIZE,
         Errno::NoBuffers => errno::ENOBUFS,
@@ -58,6 +61,7 @@ fn number(errno: Errno) -> i32 {
         Errno::NotFound => errno::ENOENT,
         Errno::Permission => errno::EPERM,
         Errno::Protocol => errno::EPROTO,
+        Errno::Prototype => errno::EPROTOTYPE,
         Errno::TimedOut => errno::ETIMEDOUT,
         Errno::WouldBlock => errno::EAGAIN,
     }

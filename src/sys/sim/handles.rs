@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, SimulatedPipe, lock};
 use crate::Address;
+use crate::sys::habits::Habits;
 use crate::sys::memory::{self, Batch};
 use crate::sys::names::Answer;
 
@@ -75,6 +76,10 @@ fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: us
 }
 
 impl memory::Poller for Poller {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).hosts[self.host].habits
+    }
+
     fn loop_number(&self) -> u64 {
         lock(&self.world).loop_number(self.host)
     }
@@ -190,6 +195,10 @@ impl Listener {
 }
 
 impl memory::Listener for Listener {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }
@@ -238,6 +247,14 @@ impl Stream {
 }
 
 impl memory::Stream for Stream {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
+    fn is_unix(&self) -> bool {
+        lock(&self.world).is_named(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }

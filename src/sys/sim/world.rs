@@ -297,10 +297,21 @@ impl World {
                 self.progress += 1;
                 let told = self.tamper(id, readiness);
                 self.note(format_args!("host {host} is told of s{id}: {told:?}"));
-                events.push((token, told));
+                self.push_events(host, token, told, events);
             }
         }
         self.invent_event(host, events);
+    }
+
+    /// Tells a loop what a socket is ready for, at once or with an event for each direction.
+    fn push_events(&self, host: HostIndex, token: usize, told: Readiness, events: &mut Vec<(usize, Readiness)>) {
+        let writing = Readiness::WRITABLE.and(Readiness::WRITE_CLOSED);
+        let (reads, writes) = (told.without(writing), told.without(Readiness::READ_CLOSED.and(Readiness::READABLE)));
+        let is_apart = self.hosts[host].habits.event_per_filter && reads != Readiness::default() && told.is_writable();
+        match is_apart {
+            true => events.extend([(token, writes), (token, reads)]),
+            false => events.push((token, told)),
+        }
     }
 
     /// What of an event its loop gets to see.
@@ -338,9 +349,10 @@ impl World {
     }
 
     pub(super) fn readiness(&mut self, id: SocketId) -> Readiness {
+        let habits = self.habits(id);
         match self.sockets.get_mut(&id).map(|socket| &mut socket.kind) {
             Some(Kind::Listener(listener)) => listener.readiness(),
-            Some(Kind::Tcp(tcp)) => tcp.readiness(),
+            Some(Kind::Tcp(tcp)) => tcp.readiness(habits),
             Some(Kind::Datagram(datagram)) => datagram.readiness(),
             None => Readiness::default(),
         }
