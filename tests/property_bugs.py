@@ -206,5 +206,5 @@ BUGS = [
     ("a protocol is told of the crash of its own host", 30, [
         ("src/testing/network/processes.rs", "            event_loop.crash();\n", "            drop(event_loop);\n")], CRASHING),
     ("a send to a connection that is going down is no reset on macOS", 300, [
-        ("src/sys/errors.rs", "Some(PROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_")], OTHERS),
+        ("src/sys/errors.rs", "Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_")], OTHERS),
 ]

@@ -1282,7 +1282,7 @@ BUGS = [
     ("k1", "src/sys/stream.rs", "io::ErrorKind::InvalidInput => habits.invalid_once_over,", ""),
     ("k1", "src/sys/stream.rs", "habits.forgets_unix_peer && self.is_unix()", "false"),
     ("k1", "src/connect/attempts.rs", "Ok(None) => Looked::Established(attempt.address.clone()),\n                Ok(Some(error)) | Err(error) => Looked::Failed(error)", "_ => Looked::Established(attempt.address.clone())"),
-    ("w1", ERRORS, "Some(PROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_"),
+    ("w1", ERRORS, "Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_"),
     ("k1", "src/sys/stream.rs", "        set_tcp_options(&SockRef::from(&socket))?;\n        Ok(socket)", "        Ok(socket)"),
     ("k1", "src/sys/unix_stream.rs", "set_unix_options(&SockRef::from(&socket))?;", ""),
     ("r4", OPTIONS, "io::ErrorKind::InvalidInput => habits.invalid_once_over,", "io::ErrorKind::InvalidInput => false,"),
