@@ -50,6 +50,7 @@ pub(super) fn set_tcp_options(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// The options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured with
 /// 6.18).
+#[allow(dead_code)] // Not every system has these sockets.
 pub(super) fn set_unix_options(socket: &SockRef<'_>) -> io::Result<()> {
     set_all(&[
         &|| set_no_sigpipe(socket),

@@ -47,7 +47,7 @@ fn sender() -> (Scene, Log, DatagramId, Receiver) {
 }
 
 fn out_of_buffers() -> io::Error {
-    os_error(libc::ENOBUFS)
+    os_error(errno::ENOBUFS)
 }
 
 #[test]

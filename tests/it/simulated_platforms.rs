@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use switchboard::testing::{Faults, HostId, Network, Platform, seeds};
+use switchboard::testing::{Faults, HostId, Network, Platform};
 use switchboard::{CloseReason, ConnectError, Protocol, Transport};
 #[cfg(unix)]
 use switchboard::{Listen, UnixAddress};
 
-use crate::support::{Echo, pattern};
+use crate::support::Echo;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PLATFORMS: [Platform; 4] = [Platform::Linux, Platform::MacOs, Platform::Bsd, Platform::Windows];
@@ -262,12 +262,12 @@ impl Protocol for Client {
 #[cfg(unix)]
 #[test]
 fn kit_an_echo_over_a_unix_stream_loses_nothing_on_any_system() {
-    seeds(|seed| {
+    switchboard::testing::seeds(|seed| {
         let mut network = Network::new(seed, Faults::fatal());
         let (host, name) = (network.host(), UnixAddress::path("/run/echo"));
         network.set_platform(host, PLATFORMS[seed as usize % PLATFORMS.len()]);
         network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
-        let bytes = pattern((seed as usize * 97) % 20_000);
+        let bytes = crate::support::pattern((seed as usize * 97) % 20_000);
         let (got, told) = (Rc::default(), Noted::default());
         let client = Client { sends: bytes.clone(), got: Rc::clone(&got), told: told.clone() };
         network.context(host).connect(name, client).unwrap();
