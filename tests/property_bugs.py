@@ -8,7 +8,6 @@ LOOP = "src/event_loop/"
 SLOW_PEERS = "a_peer_that_takes_64_kib"
 HOARDS = "at_the_loop_s_cap"
 JOINED = "what_goes_through_a_pair"
-OTHERS = "other_systems_keep_every_guarantee"
 CRASHING = "whatever_befalls_hosts"
 CONNECTION = "src/connection/"
 
@@ -205,6 +204,4 @@ BUGS = [
         (LOOP + "datagrams.rs", "self.keep_below_cap(Some(id));\n", "")], HOARDS),
     ("a protocol is told of the crash of its own host", 30, [
         ("src/testing/network/processes.rs", "            event_loop.crash();\n", "            drop(event_loop);\n")], CRASHING),
-    ("a send to a connection that is going down is no reset on macOS", 300, [
-        ("src/sys/errors.rs", "Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_")], OTHERS),
 ]

@@ -1287,6 +1287,7 @@ BUGS = [
     ("k1", "src/sys/unix_stream.rs", "set_unix_options(&SockRef::from(&socket))?;", ""),
     ("r4", OPTIONS, "io::ErrorKind::InvalidInput => habits.invalid_once_over,", "io::ErrorKind::InvalidInput => false,"),
     ("r4", OPTIONS, "kind => kind == io::ErrorKind::ConnectionReset,", "_ => false,"),
+    ("r4", "src/connection/detached.rs", "Err(error) if stream.is_unix() && stream.has_lost", "Err(error) if false && stream.has_lost"),
     ("w7", OPTIONS, "result = result.and(set());", "result = result.and_then(|()| set());"),
     ("n1", "src/sys/unix_address.rs", "UnixAddress::Abstract(_) if !habits.abstract_names =>", "UnixAddress::Abstract(_) if false && !habits.abstract_names =>"),
     ("u1", "src/datagram/mod.rs", "&& socket.full_receiver_lacks_buffers()", "&& false"),

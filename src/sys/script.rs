@@ -203,6 +203,7 @@ struct StreamState {
     address: Address,
     local_address: Address,
     habits: &'static Habits,
+    is_unix: bool,
     /// The error that it meets when it is asked for its peer, and is over.
     ends_when_asked: Option<io::Error>,
 }
@@ -234,6 +235,7 @@ impl Stream {
             address: Address::Inet(([127, 0, 0, 1], 1).into()),
             local_address: Address::Inet(([127, 0, 0, 1], 2).into()),
             habits: &Habits::LINUX,
+            is_unix: false,
             ends_when_asked: None,
         });
         (Stream(state.clone()), Peer(state))
@@ -247,6 +249,10 @@ impl Stream {
 impl memory::Stream for Stream {
     fn habits(&self) -> &'static Habits {
         lock(&self.0).habits
+    }
+
+    fn is_unix(&self) -> bool {
+        lock(&self.0).is_unix
     }
 
     fn register(&mut self, _: &dyn memory::Poller, token: usize) -> io::Result<()> {
@@ -385,6 +391,12 @@ impl Peer {
     /// It is a socket of a system with these habits.
     pub(crate) fn set_habits(&self, habits: &'static Habits) {
         lock(&self.0).habits = habits;
+    }
+
+    /// It is a Unix socket, whose peer has closed.
+    pub(crate) fn is_closed_by_unix_peer(&self) {
+        let mut state = lock(&self.0);
+        (state.is_unix, state.connecting) = (true, true);
     }
 
     /// Both halves end, by this error, when it is asked for its peer next: that is invalid from then on.

@@ -230,7 +230,7 @@ impl Stream {
     }
 
     /// Whether it is one of a Unix socket.
-    fn is_unix(&self) -> bool {
+    pub(crate) fn is_unix(&self) -> bool {
         match self {
             #[cfg(unix)]
             Stream::Unix(_) => true,

@@ -178,7 +178,6 @@
 //! | at the loop's cap the shortest queue goes first | 30 |
 //! | at the loop's cap a datagram is dropped | 30 |
 //! | a protocol is told of the crash of its own host | 30 |
-//! | a send to a connection that is going down is no reset on macOS | 300 |
 
 mod capturing;
 mod cuts;

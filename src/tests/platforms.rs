@@ -22,6 +22,27 @@ fn k1_a_connect_that_ends_while_it_is_looked_at_tells_why_and_not_that_it_cannot
     }
 }
 
+#[test]
+fn r4_a_unix_stream_whose_peer_the_system_has_forgotten_is_taken_and_what_that_has_sent_is_read() {
+    for (habits, is_known) in [(&Habits::BSD, true), (&Habits::APPLE, true), (&Habits::LINUX, false)] {
+        let (mut scene, log) = (Scene::new(), Log::default());
+        let (stream, peer) = Stream::pair();
+        peer.set_habits(habits);
+        peer.is_closed_by_unix_peer();
+        peer.sends("at once");
+        let mut detached = Detached::new(sys::Stream::Memory(Box::new(stream)), None, Vec::new(), Vec::new());
+        let address = detached.prepare();
+        assert_eq!(address.is_ok(), is_known);
+        if is_known {
+            scene.event_loop.core.parts.attach(detached, protocol(&log, idle)).unwrap();
+            scene.turn();
+            scene.world.event(&peer, Readiness::READABLE);
+            scene.settle();
+            assert_eq!(log.take(), ["made", "data at once"]);
+        }
+    }
+}
+
 /// Notes which datagrams could not be sent, and when, in milliseconds from now.
 struct Sender(Log, std::time::Instant);
 
