@@ -1,4 +1,4 @@
-# What .ci/run and .ci/long share: steps with a name and a limit, and what the second does beside the first.
+# What .ci/run, .ci/long and .ci/platforms share: steps with a name and a limit, and what the second does beside the first.
 
 # Where rustup puts its programs; not every shell looks there.
 export PATH="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin:$PATH"
@@ -8,12 +8,14 @@ export PYTHONDONTWRITEBYTECODE=1
 scratch=$(mktemp -d)
 running= # The process id of the step under way.
 name=start
+at_end=: # What ends whatever would outlive the script.
 
 finish() {
   local code=$?
   if [ -n "$running" ] && kill "$running" 2>/dev/null; then
     wait "$running" || true
   fi
+  $at_end || true
   rm -rf "$scratch"
   if [ "$code" -eq 0 ]; then
     printf '\n== all passed, %d s in total\n' "$SECONDS"
@@ -95,6 +97,7 @@ LONG=(
   "load of others, in full|3600|python3 benches/load_of_others.py"
   "TLS: thousands that never finish, testssl.sh, a browser|900|python3 tests/real/tls.py --long"
   "TLS: 64 MB both ways at once|300|cargo test --package switchboard-tls --test it -- --ignored"
+  "other systems: compiled, and run under Wine and qemu|3600|.ci/platforms"
   "every variant is measured|14400|python3 benches/variants.py"
   "tests in each restricted setting|3600|python3 tests/real/restricted.py --long"
   "every set of features compiles without a warning|1800|.ci/with_tool cargo-hack 0.6.46 env RUSTFLAGS=-Dwarnings cargo hack check --feature-powerset --no-dev-deps --package switchboard --target-dir target/features"

@@ -9,6 +9,7 @@
 //! over, so a turn that leaves something undone is followed by another one; nothing is lost, and neither loop keeps the
 //! other waiting.
 
+#[cfg(unix)]
 mod support;
 
 #[cfg(unix)]

@@ -17,6 +17,7 @@ use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, TimerId, Trans
 
 const MESSAGE_BYTES: usize = 16 << 20;
 /// What the system is asked to keep of it; small, for each send to take a part only.
+#[cfg(unix)]
 const SYSTEM_BYTES: usize = 32 << 10;
 const PERIOD: Duration = Duration::from_millis(100);
 

@@ -10,15 +10,13 @@
 #[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
 
-use std::error::Error;
 use std::io::{self, BufRead, Read, Write};
 use std::num::NonZeroUsize;
-use std::process::Command;
 use std::time::Duration;
 
 use support::{Failure, on_signals, say};
+use switchboard::Address;
 use switchboard::server::{Request, Requests, SocketServer};
-use switchboard::{Address, UnixAddress};
 
 const THANKS: &[u8] = b"Thank you for connecting\n";
 
@@ -29,7 +27,7 @@ const PIECE_BYTES: u64 = 4096;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// For each request, in whatever thread.
-fn handle(request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn handle(request: &mut Request) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     greet(request.peer_addr());
     if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
         request.write_all(&packet)?;
@@ -112,26 +110,29 @@ fn options() -> Result<Options, Failure> {
     Ok(options)
 }
 
-fn requests(way: &Way, thanks: &'static str) -> io::Result<Requests> {
-    Ok(match way {
-        Way::Threads(threads) => Requests::threads(*threads, || handle),
-        Way::Processes(processes) => {
-            let this_program = std::env::current_exe()?;
-            Requests::processes(*processes, move |client| {
-                greet(client);
-                let mut command = Command::new(&this_program);
-                command.arg(thanks);
-                command
-            })
-        }
-    })
+#[cfg(unix)]
+fn by_processes(processes: NonZeroUsize, thanks: &'static str) -> io::Result<Requests> {
+    let this_program = std::env::current_exe()?;
+    Ok(Requests::processes(processes, move |client| {
+        greet(client);
+        let mut command = std::process::Command::new(&this_program);
+        command.arg(thanks);
+        command
+    }))
+}
+
+#[cfg(not(unix))]
+fn by_processes(_: NonZeroUsize, _: &str) -> io::Result<Requests> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn serve(options: &Options) -> Result<SocketServer, Failure> {
     let is_stream = matches!(options.kind, Kind::Tcp | Kind::Unix);
-    let requests = requests(&options.way, if is_stream { "--child" } else { "--child-datagram" })?;
+    let requests = match options.way {
+        Way::Threads(threads) => Requests::threads(threads, || handle),
+        Way::Processes(processes) => by_processes(processes, if is_stream { "--child" } else { "--child-datagram" })?,
+    };
     let address = options.address.as_deref().unwrap_or("127.0.0.1:1234");
-    let path = || UnixAddress::path(address);
     let inet = || {
         let parsed = address.parse::<std::net::SocketAddr>();
         parsed.map_err(|_| Failure::new(format!("{address:?} is not an address to listen on")))
@@ -139,8 +140,12 @@ fn serve(options: &Options) -> Result<SocketServer, Failure> {
     let server = match options.kind {
         Kind::Tcp => SocketServer::listen(inet()?, requests),
         Kind::Udp => SocketServer::bind_datagram(inet()?, requests),
-        Kind::Unix => SocketServer::listen(path(), requests),
-        Kind::UnixDatagram => SocketServer::bind_datagram(path(), requests),
+        #[cfg(unix)]
+        Kind::Unix => SocketServer::listen(switchboard::UnixAddress::path(address), requests),
+        #[cfg(unix)]
+        Kind::UnixDatagram => SocketServer::bind_datagram(switchboard::UnixAddress::path(address), requests),
+        #[cfg(not(unix))]
+        Kind::Unix | Kind::UnixDatagram => Err(io::ErrorKind::Unsupported.into()),
     };
     server.map_err(|error| Failure::new(format!("cannot listen on {address}: {error}")))
 }

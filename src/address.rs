@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(target_os = "android")]
+pub(crate) use std::os::android::net::SocketAddrExt;
+#[cfg(target_os = "linux")]
+pub(crate) use std::os::linux::net::SocketAddrExt;
 
 /// The address of one end of a connection, or of a listener.
 ///
@@ -130,7 +134,7 @@ impl From<std::os::unix::net::SocketAddr> for Address {
             return Address::Unix(UnixAddress::Path(path.to_owned()));
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(&address) {
+        if let Some(name) = SocketAddrExt::as_abstract_name(&address) {
             return Address::Unix(UnixAddress::Abstract(name.into()));
         }
         Address::Unix(UnixAddress::Unnamed)

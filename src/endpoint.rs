@@ -1,7 +1,9 @@
 //! Where a server listens, as a string: for arguments and configuration files.
 
 use std::error::Error;
-use std::fmt::{self, Write};
+use std::fmt;
+#[cfg(unix)]
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 

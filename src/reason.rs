@@ -144,10 +144,10 @@ impl CloseReason {
     /// The reason that an error of a socket gives.
     pub(crate) fn from_error(error: io::Error) -> CloseReason {
         match error.kind() {
-            // The latter two are what calls say after the one that was told of the reset.
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
-                CloseReason::Reset
-            }
+            // What Windows says where its own side found the connection broken: a reset that came while data was under way.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => CloseReason::Reset,
+            // What calls say after the one that was told of the reset.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => CloseReason::Reset,
             _ => CloseReason::Io(Arc::new(error)),
         }
     }

@@ -39,6 +39,8 @@ import property_bugs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIFE = "src/connection/life.rs"
+ERRORS = "src/sys/errors.rs"
+OPTIONS = "src/sys/options.rs"
 LOOP = "src/event_loop/"
 BACKLOG = "src/threads/backlog.rs"
 MAILBOX = "src/threads/mailbox.rs"
@@ -360,10 +362,19 @@ BUGS = [
     ("x5", "src/connection/blocking.rs", "self.stream.set_short(result.is_err());", ""),
     ("x5", LOOP + "accept.rs", "(Some((_, unsent)), _) if !unsent.is_empty() => socket.reset(),", ""),
     ("x5", LOOP + "accept.rs", "None => self.admission.take_orphaned_rest(),", "None => None,"),
-    ("x5", LOOP + "connect.rs", "stream.reset();\n                return", "drop(stream);\n                return"),
+    ("x5", LOOP + "connect.rs", "stream.reset();\n            return", "drop(stream);\n                return"),
     ("c7", LOOP + "accept.rs", "None => self.parts.restore_orphaned(id),", "None => {}"),
     ("c7", LOOP + "accept.rs", "listener.take_rest().unwrap_or_default();", "Default::default();"),
     ("a1", LOOP + "accept.rs", "if class != AcceptError::Skip {", "if true {"),
+    ("a1", "src/sys/errors.rs", "EMFILE | ENOBUFS | ENOMEM => AcceptError::Overload,", "EMFILE | ENOBUFS => AcceptError::Overload,"),
+    ("c7", "src/reason.rs", "io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted =>", "io::ErrorKind::ConnectionReset =>"),
+    ("handlers", SERVER + "request.rs", "io::ErrorKind::TimedOut if on_windows", "io::ErrorKind::TimedOut if on_windows && false"),
+    ("handlers", SERVER + "request.rs", "io::ErrorKind::TimedOut if on_windows", "io::ErrorKind::TimedOut if on_windows || true"),
+    ("k1", LOOP + "connect.rs", "Some(_) => stream.await_writable(&self.poller, token, true),", "Some(_) => Ok(()),"),
+    ("k1", LOOP + "connect.rs", "None => stream.await_writable(poller, id.token(), false),", "None => Ok(()),"),
+    ("k1", "src/sys/stream.rs", "awaits_writable || !habits.rearms_all", "!habits.rearms_all"),
+    ("k1", "src/sys/stream.rs", "awaits_writable || !habits.rearms_all", "awaits_writable || !habits.rearms_all || true"),
+    ("proxy", HEADER, "if matches!(family, Family::Unknown) { &[] }", "if matches!(family, Family::Unknown | Family::Unix) { &[] }"),
     ("a2", LOOP + "parts.rs", "self.work.add_loss(Loss { id, reason, handover });\n        self.descriptor_closed();",
      "self.work.add_loss(Loss { id, reason, handover });"),
     ("a3", LOOP + "accept.rs", "_ => self.parts.carry_over(id),\n        }\n    }\n\n    /// Makes a connection of",
@@ -820,7 +831,7 @@ BUGS = [
     ("service", "src/service/handed_over.rs", "std::iter::from_fn(|| self.take_first(name)).fold(first, Listen::and)", "first"),
     ("service", "src/service/restart.rs", "for socket in listener.sockets() {", "for socket in listener.sockets().take(1) {"),
     ("a3", "src/listener/sockets.rs", "accepted => return accepted,", "accepted => {\n                    self.next = 0;\n                    return accepted;\n                }"),
-    ("a3", "src/listener/sockets.rs", "Err(error) if AcceptError::of(&error) == AcceptError::Drained => one.readable = false,", ""),
+    ("a3", "src/listener/sockets.rs", "Err((AcceptError::Drained, _)) => one.readable = false,", ""),
     ("a3", LOOP + "turn.rs", "listener.note_readable(id);\n                        if", "if"),
     ("c3", LOOP + "work.rs", "Reverse((id.generation.get(), id))", "Reverse((0, id))"),
     ("c3", LOOP + "mod.rs", "if untold_of_drain > 0 {\n            self.core.tell_of_drain(untold_of_drain);", "{\n            self.core.tell_of_drain(99);"),
@@ -1007,11 +1018,11 @@ BUGS = [
     ("r6", "src/sys/put_off.rs", "{ PutOff::Waits } else { PutOff::Renewed }", "{ PutOff::Waits } else { PutOff::Waits }"),
     ("r6", LOOP + "quick.rs", "if self.parts.confirms_later(id) {\n            return self.flush(id);\n        }", ""),
     ("n1", LOOP + "confirm.rs", "PutOff::Waits {\n                self.carry_over(id);\n", "PutOff::Waits {\n"),
-    ("r6", "src/sys/unix_stream.rs", "super::options::if_supported(socket.set_out_of_band_inline(true))?;", ""),
-    ("r6", "src/sys/unix_stream.rs", "return Interest::READABLE | Interest::PRIORITY;", "return Interest::READABLE;"),
-    ("r6", "src/sys/stream.rs", "Stream::NotTcp(_) => false,", "Stream::NotTcp(_) => SHORT_READ_EMPTIES_TCP,"),
+    ("r6", OPTIONS, "if HERE.tells_urgent_data {", "if false {"),
+    ("r6", "src/sys/unix_stream.rs", "with_urgent_data(Interest::READABLE)", "Interest::READABLE"),
+    ("r6", "src/sys/stream.rs", "Stream::NotTcp(_) => false,", "Stream::NotTcp(_) => HERE.short_read_empties_tcp,"),
     ("r6", "src/sys/stream.rs", "if !is_tcp(&SockRef::from(&stream)) =>", "if false =>"),
-    ("r6", "src/sys/options.rs", "Err(error) if is_unsupported(&error) => Ok(()),", ""),
+    ("r6", OPTIONS, "is_unsupported(&error) || is_over", "is_over"),
     ("r6", "src/sys/fed.rs", "Ok(Fed { stream: Held::new(stream,",
      "let stream = if let Stream::NotTcp(odd) = stream { Stream::Tcp(odd) } else { stream };\n        Ok(Fed { stream: Held::new(stream,"),
     ("r6", "src/sys/listener.rs", "Gives::OldOnesFirst | Gives::Unknown => Ok((Stream::from_unknown(stream)", "Gives::OldOnesFirst | Gives::Unknown => Ok((Stream::from_accepted(stream)"),
@@ -1313,6 +1324,30 @@ BUGS = [
     ("handlers", SERVER + "admission.rs", "self.ended.set(self.ended.get() + 1);\n        self.let_in(context);", "self.ended.set(self.ended.get() + 1);"),
     ("handlers", SERVER + "requests.rs", "        self.shared.admission.turn_away(context);\n", ""),
     ("children", SERVER + "streams.rs", "if detached.has_filters() && !shared.takes_filters() {", "if false {"),
+    # What other systems than Linux do.
+    ("a1", ERRORS, "lacks_address && habits.accepts_without_address", "false"),
+    ("a1", LOOP + "accept.rs", "accepted_any = true;\n                }\n                Accepted::Failed(class", "}\n                Accepted::Failed(class"),
+    ("h3", LOOP + "send.rs", " || connection.awaits_hang_up();", ";"),
+    ("h3", LOOP + "receive.rs", "        await_hang_up(&mut self.parts, id);", ""),
+    ("h3", LOOP + "quick.rs", "        await_hang_up(&mut self.parts, id);", ""),
+    ("k1", "src/sys/stream.rs", "io::ErrorKind::InvalidInput => habits.invalid_once_over,", ""),
+    ("k1", "src/sys/stream.rs", "habits.forgets_unix_peer && self.is_unix()", "false"),
+    ("k1", "src/connect/attempts.rs", "Ok(None) => Looked::Established(attempt.address.clone()),\n                Ok(Some(error)) | Err(error) => Looked::Failed(error)", "_ => Looked::Established(attempt.address.clone())"),
+    ("w1", ERRORS, "Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),\n        _", "_"),
+    ("k1", "src/sys/stream.rs", "        set_tcp_options(&SockRef::from(&socket))?;\n        Ok(socket)", "        Ok(socket)"),
+    ("k1", "src/sys/unix_stream.rs", "set_unix_options(&SockRef::from(&socket))?;", ""),
+    ("r4", OPTIONS, "io::ErrorKind::InvalidInput => habits.invalid_once_over,", "io::ErrorKind::InvalidInput => false,"),
+    ("r4", OPTIONS, "kind => kind == io::ErrorKind::ConnectionReset,", "_ => false,"),
+    ("r4", "src/connection/detached.rs", "Err(error) if stream.is_unix() && stream.has_lost", "Err(error) if false && stream.has_lost"),
+    ("w7", OPTIONS, "result = result.and(set());", "result = result.and_then(|()| set());"),
+    ("n1", "src/sys/unix_address.rs", "UnixAddress::Abstract(_) if !habits.abstract_names =>", "UnixAddress::Abstract(_) if false && !habits.abstract_names =>"),
+    ("u1", "src/datagram/mod.rs", "&& socket.full_receiver_lacks_buffers()", "&& false"),
+    ("u1", "src/datagram/mod.rs", "self.no_room_tries += 1;", ""),
+    ("u1", "src/datagram/mod.rs", "self.no_room_tries = 0;", ""),
+    ("u1", "src/datagram/mod.rs", "sys::is_out_of_buffers(&error)\n                        && socket", "sys::is_out_of_buffers(&error) || socket"),
+    ("u1", "src/sys/datagram.rs", "socket.tells_when_writable() && !socket.full_receiver_lacks_buffers()", "socket.tells_when_writable()"),
+    ("kit", DATAGRAM, "if lacks_buffers && receiver.is_full() && other != id {", "if false {"),
+    ("n1", NAMED, "if refuses {", "if false && refuses {"),
 ]
 
 

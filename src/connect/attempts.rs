@@ -111,7 +111,8 @@ impl Connector {
         !self.has_untried() && self.under_way.is_empty() && self.full.is_none()
     }
 
-    /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer.
+    /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer, or has
+    /// had one.
     pub(crate) fn look(&self, slot: Option<Id>) -> Looked {
         let Some(attempt) = self.under_way.iter().find(|attempt| attempt.slot == slot) else { return Looked::Pending };
         match attempt.stream.take_error() {
@@ -119,6 +120,11 @@ impl Connector {
             Ok(Some(error)) | Err(error) => return Looked::Failed(error),
         }
         match attempt.stream.peer_addr() {
+            // Both halves may have ended between the two calls.
+            Err(error) if attempt.stream.has_lost_peer(&error) => match attempt.stream.take_error() {
+                Ok(None) => Looked::Established(attempt.address.clone()),
+                Ok(Some(error)) | Err(error) => Looked::Failed(error),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Looked::Pending,
             Err(error) => Looked::Failed(error),
             Ok(peer) if is_itself(&attempt.stream, &peer) => Looked::Failed(met_itself()),

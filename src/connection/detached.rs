@@ -100,7 +100,14 @@ impl Detached {
         let stream = self.stream.get();
         match &self.peer {
             Some(peer) => Ok(peer.clone()),
-            None => stream.peer_addr(),
+            None => match stream.peer_addr() {
+                // What that has sent is still to be read.
+                #[cfg(unix)]
+                Err(error) if stream.is_unix() && stream.has_lost_peer(&error) => {
+                    Ok(crate::UnixAddress::Unnamed.into())
+                }
+                found => found,
+            },
         }
     }
 

@@ -35,7 +35,7 @@ use crate::connection::detached::{Detached, Receiver};
 use crate::connection::input::Input;
 use crate::connection::output::OutputQueue;
 use crate::ids::Id;
-use crate::sys::{Blocked, Readiness, SHORT_READ_EMPTIES_TCP, Stream};
+use crate::sys::{Blocked, HERE, Readiness, Stream};
 use crate::time::idle::Idle;
 use crate::{Address, Limits, Protocol};
 
@@ -377,7 +377,7 @@ impl Connection {
         match Stream::tcp_mut(&mut self.socket) {
             Some(stream) => {
                 let result = stream.read(buffer);
-                self.arrived(result, buffer, SHORT_READ_EMPTIES_TCP)
+                self.arrived(result, buffer, HERE.short_read_empties_tcp)
             }
             None => self.receive_from_other(buffer),
         }

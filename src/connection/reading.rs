@@ -323,6 +323,12 @@ impl Connection {
         socket.take_error().unwrap_or_else(Some).map(CloseReason::from_error)
     }
 
+    /// Whether an event that a send can go on is asked for though none waits: only that tells that the peer, which has
+    /// ended its half, has closed the other one too (H3).
+    pub(crate) fn awaits_hang_up(&self) -> bool {
+        self.state() == State::ReadClosed && self.socket.as_ref().is_some_and(Stream::hangs_up_by_writing)
+    }
+
     pub(crate) fn has_error_hint(&self) -> bool {
         self.flags.has(Flag::Errored)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Connection, Flag, GATHERED_BYTES_MAX, Mark, Note, READ_BYTES_MAX, Sent, State};
 use crate::connection::output::{CHUNK_OVERHEAD_BYTES, GATHER_MAX, LARGE_BYTES, Piece, Pool};
-use crate::sys::{Blocked, is_blocked};
+use crate::sys::{Blocked, is_blocked, of_send};
 use crate::time::ns_of;
 
 /// How much was queued, and how much had gone out, before something was written or sent.
@@ -444,6 +444,6 @@ pub(super) fn taken(result: io::Result<usize>) -> Taken {
         Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),
         Ok(count) => Taken::Bytes(count),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Bytes(0),
-        Err(error) => is_blocked(&error).map_or(Taken::Failed(error), Taken::Nothing),
+        Err(error) => is_blocked(&error).map_or_else(|| Taken::Failed(of_send(error)), Taken::Nothing),
     }
 }

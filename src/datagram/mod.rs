@@ -38,6 +38,8 @@ pub(crate) struct DatagramSocket {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     sending: Sending,
+    /// How often the first that waits has found no room at its receiver.
+    no_room_tries: u32,
     /// An event was asked for, for when a blocked send can go on.
     pub(crate) awaits_event: bool,
     /// A timer is set that tries a blocked send again.
@@ -102,6 +104,10 @@ const OVERHEAD_BYTES: usize = 64;
 /// So many receives in a row may fail before the next one waits.
 const FAILURES_AT_ONCE_MAX: u32 = 16;
 
+/// So often, 10 ms apart, a datagram is tried again whose receiver has no room for it, on systems that say no more of that
+/// than of one that it will never have room for.
+const NO_ROOM_TRIES_MAX: u32 = 500;
+
 /// How many errors are kept until they are told.
 const ERRORS_MAX: usize = 64;
 
@@ -128,6 +134,7 @@ impl DatagramSocket {
             queue: VecDeque::new(),
             queued_bytes: 0,
             sending: Sending::Possible,
+            no_room_tries: 0,
             awaits_event: false,
             sends_later: false,
             paused: false,
@@ -305,6 +312,15 @@ impl DatagramSocket {
                     self.sending = Sending::Blocked;
                     break false;
                 }
+                Err(error)
+                    if sys::is_out_of_buffers(&error)
+                        && socket.full_receiver_lacks_buffers()
+                        && self.no_room_tries < NO_ROOM_TRIES_MAX =>
+                {
+                    self.no_room_tries += 1;
+                    self.sending = Sending::Blocked;
+                    break false;
+                }
                 // Told by this call, it has kept this datagram from being tried.
                 Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
                 Err(error) => {
@@ -318,6 +334,9 @@ impl DatagramSocket {
                 }
             }
         };
+        if sent {
+            self.no_room_tries = 0;
+        }
         if let Some(error) = earlier {
             self.note_error(DatagramError::Socket(error));
         }

@@ -71,6 +71,10 @@ impl Core {
                     return;
                 }
                 Accepted::Failed(AcceptError::Overload, _) if self.parts.give_up_lingering() => {}
+                Accepted::Failed(AcceptError::Gone, _) => {
+                    self.parts.counters.accept_errors += 1;
+                    accepted_any = true;
+                }
                 Accepted::Failed(class, error) => {
                     self.parts.counters.accept_errors += 1;
                     if class != AcceptError::Skip {

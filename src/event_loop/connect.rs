@@ -96,13 +96,14 @@ impl Core {
         else {
             return;
         };
-        if slot.is_some() {
-            let moved = stream.deregister(&self.parts.poller);
-            let moved = moved.and_then(|()| stream.register(&self.parts.poller, id.token()));
-            if let Err(error) = moved {
-                stream.reset();
-                return self.parts.attempt_failed(id, slot, address, error);
-            }
+        let poller = &self.parts.poller;
+        let moved = match slot {
+            Some(_) => stream.deregister(poller).and_then(|()| stream.register(poller, id.token())),
+            None => stream.await_writable(poller, id.token(), false),
+        };
+        if let Err(error) = moved {
+            stream.reset();
+            return self.parts.attempt_failed(id, slot, address, error);
         }
         self.parts.work.free_any(slot);
         let Some(connector) =
@@ -200,7 +201,13 @@ impl Parts {
         if let Some(slot) = slot {
             self.slots.set_background(slot, true);
         }
-        if let Err(error) = stream.register(&self.poller, slot.unwrap_or(id).token()) {
+        let token = slot.unwrap_or(id).token();
+        let registered = stream.register(&self.poller, token).and_then(|()| match address.as_inet() {
+            Some(_) => stream.await_writable(&self.poller, token, true),
+            // It is established at once, or fails.
+            None => Ok(()),
+        });
+        if let Err(error) = registered {
             self.work.free_any(slot);
             return Err(error);
         }

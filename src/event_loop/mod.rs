@@ -292,6 +292,7 @@ impl EventLoop {
     target_os = "netbsd",
     target_os = "openbsd",
     target_os = "dragonfly",
+    target_os = "illumos",
     target_vendor = "apple"
 ))]
 impl std::os::fd::AsFd for EventLoop {

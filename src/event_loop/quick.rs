@@ -8,6 +8,7 @@
 
 use std::thread;
 
+use super::send::await_hang_up;
 use super::{Core, filtering};
 use crate::connection::{Arrival, CheckedOut, Flag, GATHERED_BYTES_MAX, READ_BYTES_MAX, Read};
 use crate::health::About;
@@ -101,6 +102,7 @@ impl Core {
             }
         }
         self.end_slowly(id, out.protocol, result);
+        await_hang_up(&mut self.parts, id);
     }
 
     /// A callback has returned, and there is more to do than to put its protocol back.

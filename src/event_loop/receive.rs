@@ -1,5 +1,6 @@
 //! Input: how a ready connection is served.
 
+use super::send::await_hang_up;
 use super::work::Discarded;
 use super::{Core, Parts, filtering};
 use crate::connection::input::Input;
@@ -376,6 +377,7 @@ impl Core {
         if looks_again {
             self.parts.carry_over(id);
         }
+        await_hang_up(&mut self.parts, id);
     }
 
     /// Reads and drops what a lingering connection's peer still sends (X1).

@@ -313,7 +313,7 @@ impl Parts {
     #[cold]
     pub(super) fn note_sent(&mut self, id: Id, sent: Sent) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
-        let awaits = matches!(sent, Sent::Blocked(Blocked::UntilEvent));
+        let awaits = matches!(sent, Sent::Blocked(Blocked::UntilEvent)) || connection.awaits_hang_up();
         let asked = match connection.socket_mut() {
             Some(socket) => socket.await_writable(&self.poller, id.token(), awaits),
             None => Ok(()),
@@ -376,5 +376,17 @@ impl Parts {
         self.set_linger_deadline(id);
         self.carry_over(id);
         self.one_lingers(listener);
+    }
+}
+
+/// The peer has ended its half: has the poller tell when it closes the other one too, where it does not by itself (H3).
+pub(super) fn await_hang_up(parts: &mut Parts, id: Id) {
+    let Some(connection) = parts.slots.alive_mut(id) else { return };
+    if !connection.awaits_hang_up() {
+        return;
+    }
+    let asked = connection.socket_mut().map(|socket| socket.await_writable(&parts.poller, id.token(), true));
+    if let Some(Err(error)) = asked {
+        parts.fail_sending(id, CloseReason::from_error(error));
     }
 }

@@ -226,7 +226,7 @@ impl Listen {
     #[doc(hidden)]
     pub fn into_shares(self, loops: usize) -> io::Result<Result<Vec<Listen>, Listen>> {
         let addresses: Option<Vec<_>> = self.targets.iter().map(Target::inet).collect();
-        let Some(mut addresses) = addresses.filter(|_| sys::Listener::SHARES_PORTS) else { return Ok(Err(self)) };
+        let Some(mut addresses) = addresses.filter(|_| sys::HERE.spreads_shared_ports) else { return Ok(Err(self)) };
         let mut shares = Vec::new();
         for _ in 0..loops {
             let (limits, refusal, filters) = (self.limits.clone(), self.refusal.clone(), self.filters.clone());

@@ -144,8 +144,7 @@ impl Listener {
                 self.retry.reset();
                 Accepted::Connection(socket, peer)
             }
-            Err(error) => {
-                let class = AcceptError::of(&error);
+            Err((class, error)) => {
                 if class == AcceptError::Drained {
                     self.retry.reset();
                 }

@@ -87,12 +87,12 @@ impl Sockets {
 
     /// Accepts one connection from the next socket that has one; would-block where none of them has.
     #[inline]
-    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
+    pub(crate) fn accept(&mut self) -> Result<(Stream, Address), (AcceptError, io::Error)> {
         if self.others.is_empty() { self.first.socket.accept() } else { self.accept_in_turn() }
     }
 
     #[cold]
-    fn accept_in_turn(&mut self) -> io::Result<(Stream, Address)> {
+    fn accept_in_turn(&mut self) -> Result<(Stream, Address), (AcceptError, io::Error)> {
         for _ in 0..self.len() {
             let index = self.next;
             self.next = (index + 1) % self.len();
@@ -101,11 +101,11 @@ impl Sockets {
                 continue;
             }
             match one.socket.accept() {
-                Err(error) if AcceptError::of(&error) == AcceptError::Drained => one.readable = false,
+                Err((AcceptError::Drained, _)) => one.readable = false,
                 accepted => return accepted,
             }
         }
-        Err(io::ErrorKind::WouldBlock.into())
+        Err((AcceptError::Drained, io::ErrorKind::WouldBlock.into()))
     }
 
     /// The only one that there is but for listeners on several addresses; of those, the first.

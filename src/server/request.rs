@@ -158,7 +158,7 @@ impl BufRead for Request {
             }
         }
         match &mut self.channel {
-            Channel::Stream { stream, .. } => stream.fill_buf().map_err(late),
+            Channel::Stream { stream, .. } => stream.fill_buf().map_err(|error| late(error, cfg!(windows))),
             Channel::Datagram { data, .. } => data.fill_buf(),
             Channel::Taken => Ok(&[]),
         }
@@ -203,17 +203,18 @@ impl Write for Request {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => left = &left[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(late(error)),
+                Err(error) => return Err(late(error, cfg!(windows))),
             }
         }
         Ok(())
     }
 }
 
-/// A socket whose time is up says would-block.
-fn late(error: io::Error) -> io::Error {
+/// A socket whose time is up says would-block or, on Windows, what else says that the connection itself has timed out.
+fn late(error: io::Error, on_windows: bool) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => timed_out(),
+        io::ErrorKind::TimedOut if on_windows => timed_out(),
         _ => error,
     }
 }
@@ -225,5 +226,25 @@ pub(super) fn timed_out() -> io::Error {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_hear_that_their_time_is_up_whatever_the_system_calls_that() {
+        let text = timed_out().to_string();
+        for (kind, on_windows, is_up) in [
+            (io::ErrorKind::WouldBlock, false, true),
+            (io::ErrorKind::WouldBlock, true, true),
+            (io::ErrorKind::TimedOut, true, true),
+            // There it is the connection that has timed out.
+            (io::ErrorKind::TimedOut, false, false),
+            (io::ErrorKind::ConnectionReset, true, false),
+        ] {
+            assert_eq!(late(kind.into(), on_windows).to_string() == text, is_up, "{kind} {on_windows}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::habits::HERE;
 use super::{Poller, memory};
 use crate::Address;
 
@@ -92,9 +93,17 @@ impl Datagram {
     pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
             #[cfg(unix)]
-            Datagram::Unix(socket) => socket.is_connected(),
-            Datagram::Memory(socket) => socket.tells_when_writable(),
+            Datagram::Unix(socket) => socket.is_connected() && !HERE.full_receiver_lacks_buffers,
+            Datagram::Memory(socket) => socket.tells_when_writable() && !socket.full_receiver_lacks_buffers(),
             Datagram::Udp { .. } => true,
+        }
+    }
+
+    /// Whether a send finds the kernel out of buffers where it is its receiver that has no room, which no event tells of.
+    pub(crate) fn full_receiver_lacks_buffers(&self) -> bool {
+        match self {
+            Datagram::Memory(socket) => socket.full_receiver_lacks_buffers(),
+            other => HERE.full_receiver_lacks_buffers && !matches!(other, Datagram::Udp { .. }),
         }
     }
 
@@ -156,7 +165,7 @@ impl Datagram {
     }
 
     /// The socket's pending error, which no call has reported yet.
-    #[cfg(all(test, feature = "testing"))]
+    #[cfg(all(test, feature = "testing", target_os = "linux"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Datagram::Udp { socket, .. } => socket.take_error(),

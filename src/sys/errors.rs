@@ -2,6 +2,9 @@
 
 use std::io;
 
+use super::errno;
+use super::habits::Habits;
+
 /// What an error of `accept` means for the listener (rule A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
@@ -9,6 +12,8 @@ pub(crate) enum AcceptError {
     Drained,
     /// That one connection is gone, or the call was interrupted; the next accept may succeed.
     Skip,
+    /// That one connection is gone, and the system has given its socket away: one waits less, as after a success.
+    Gone,
     /// Descriptors or memory ran out. Waiting connections still wait.
     Overload,
     /// It is not a socket, or does not listen: it will never accept again.
@@ -18,6 +23,16 @@ pub(crate) enum AcceptError {
 }
 
 impl AcceptError {
+    /// What it means where the system has these habits.
+    pub(super) fn of_accept(error: &io::Error, habits: &Habits) -> AcceptError {
+        // Of an address without a family neither the standard library nor mio makes one, and no call has failed.
+        let lacks_address = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+        match lacks_address && habits.accepts_without_address {
+            true => AcceptError::Gone,
+            false => AcceptError::of(error),
+        }
+    }
+
     pub(crate) fn of(error: &io::Error) -> AcceptError {
         match error.kind() {
             io::ErrorKind::WouldBlock => AcceptError::Drained,
@@ -42,28 +57,24 @@ fn of_os_error(code: i32) -> AcceptError {
     }
 }
 
-#[cfg(windows)]
-fn of_os_error(code: i32) -> AcceptError {
+#[cfg(not(unix))]
+use of_winsock as of_os_error;
+
+/// By Winsock's numbers. (A system that has neither these nor Unix's knows no error.)
+#[allow(dead_code)] // Held by a test on other systems.
+fn of_winsock(code: i32) -> AcceptError {
+    use errno::winsock::{EBADF, EFAULT, EINVAL, EMFILE, ENETDOWN, ENOBUFS, ENOMEM, ENOTSOCK};
     match code {
-        10024 | 10055 => AcceptError::Overload,                // WSAEMFILE, WSAENOBUFS
-        10050 => AcceptError::Skip,                            // WSAENETDOWN
-        10009 | 10014 | 10022 | 10038 => AcceptError::Invalid, // WSAEBADF, WSAEFAULT, WSAEINVAL, WSAENOTSOCK
+        EMFILE | ENOBUFS | ENOMEM => AcceptError::Overload,
+        ENETDOWN => AcceptError::Skip,
+        EBADF | EFAULT | EINVAL | ENOTSOCK => AcceptError::Invalid,
         _ => AcceptError::Unknown,
     }
 }
 
-#[cfg(not(any(unix, windows)))]
-fn of_os_error(_: i32) -> AcceptError {
-    AcceptError::Unknown
-}
-
 /// Whether an error of `connect` only means that it is under way.
 pub(super) fn is_begun(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    if error.raw_os_error() == Some(libc::EINPROGRESS) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::WouldBlock
+    error.raw_os_error() == Some(errno::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Whether an error of a send only means that the kernel is full, and what ends that (rule W6).
@@ -85,15 +96,18 @@ pub(crate) enum Blocked {
 }
 
 /// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
-#[cfg(unix)]
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+    matches!(error.raw_os_error(), Some(errno::ENOBUFS | errno::ENOMEM))
 }
 
-/// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
-#[cfg(not(unix))]
-pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(10055) // WSAENOBUFS
+/// The error of a send, as it is meant: on macOS one to a connection that is going down may say that its protocol is of
+/// the wrong type. Trying again tells of a broken pipe after a moment or, with some VPNs, says the same for ever.
+pub(crate) fn of_send(error: io::Error) -> io::Error {
+    // No other send of a connected stream says so, on any system.
+    match error.raw_os_error() {
+        Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),
+        _ => error,
+    }
 }
 
 /// Whether an error of a send may be about an earlier datagram, so that this one was not sent.
@@ -102,10 +116,27 @@ pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a1_every_error_of_winsocks_accept_has_its_class() {
+        use errno::winsock::*;
+        let classes = [
+            (AcceptError::Unknown, &[EIO, EPERM, EOPNOTSUPP, 0][..]),
+            (AcceptError::Skip, &[ENETDOWN]),
+            (AcceptError::Overload, &[EMFILE, ENFILE, ENOBUFS, ENOMEM, 8]),
+            (AcceptError::Invalid, &[EBADF, EINVAL, ENOTSOCK, EFAULT]),
+        ];
+        for (class, codes) in classes {
+            for &code in codes {
+                assert_eq!(of_winsock(code), class, "error {code}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a1_every_error_of_accept_has_its_class() {
         let classes = [

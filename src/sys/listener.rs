@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::errors::AcceptError;
+use super::habits::{HERE, Habits};
 use super::options::{backlog_length, if_supported, is_tcp, set_tcp_options};
 use super::{Poller, Stream, memory};
 use crate::Address;
@@ -77,7 +79,7 @@ impl Listener {
 
     /// Binds and listens, as [`bind`](Listener::bind) does.
     pub(crate) fn bind_tcp(address: SocketAddr, backlog: u32, shares_port: bool) -> io::Result<std::net::TcpListener> {
-        if shares_port && !Listener::SHARES_PORTS {
+        if shares_port && !HERE.spreads_shared_ports {
             let why = "this system does not spread connections among sockets that share a port";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
@@ -87,7 +89,7 @@ impl Listener {
             socket.set_only_v6(Address::unmapped(address).is_ipv6())?;
         }
         // Elsewhere the option lets a second program take the address away.
-        if cfg!(unix) {
+        if HERE.reuse_is_safe {
             socket.set_reuse_address(true)?;
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -100,9 +102,6 @@ impl Listener {
         Ok(socket.into())
     }
 
-    /// Whether the system spreads connections evenly among sockets that listen on the same address.
-    pub(crate) const SHARES_PORTS: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
     /// Binds and listens on a Unix socket (rule N1).
     #[cfg(unix)]
     pub(crate) fn bind_unix(
@@ -112,6 +111,7 @@ impl Listener {
         backlog: u32,
     ) -> io::Result<Listener> {
         if let Poller::Memory(poller) = poller {
+            super::unix_address::check(address, poller.habits())?;
             // It has no file, so it has no mode.
             return poller.listen_named(&address.clone().into(), backlog.max(1)).map(Listener::Memory);
         }
@@ -167,7 +167,19 @@ impl Listener {
     }
 
     /// Accepts one connection, with the address that `accept` returned: asking later fails if the peer has reset (C8).
-    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Address)> {
+    #[inline]
+    pub(crate) fn accept(&mut self) -> Result<(Stream, Address), (AcceptError, io::Error)> {
+        self.accept_one().map_err(|error| (AcceptError::of_accept(&error, self.habits()), error))
+    }
+
+    fn habits(&self) -> &'static Habits {
+        match self {
+            Listener::Memory(listener) => listener.habits(),
+            _ => &HERE,
+        }
+    }
+
+    fn accept_one(&mut self) -> io::Result<(Stream, Address)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;

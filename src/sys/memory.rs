@@ -10,6 +10,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::habits::Habits;
 use super::names::Answer;
 use super::{PutOff, Readiness};
 use crate::Address;
@@ -28,7 +29,13 @@ pub(crate) trait Clock: fmt::Debug {
     fn now(&self) -> Instant;
 }
 
+#[cfg_attr(not(unix), allow(dead_code))] // Signals and Unix sockets.
 pub(crate) trait Poller {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
     /// A number for its loop, which is the same in each run.
     fn loop_number(&self) -> u64 {
         0
@@ -108,6 +115,16 @@ pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
 
 /// As the sockets of the system are. A [`Detached`](crate::Detached), which holds one, is `Send`.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
+    /// Whether it stands for a Unix stream.
+    fn is_unix(&self) -> bool {
+        false
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn deregister(&mut self) -> io::Result<()>;
@@ -154,6 +171,11 @@ pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
 }
 
 pub(crate) trait Listener {
+    /// What the system that it stands for does differently.
+    fn habits(&self) -> &'static Habits {
+        &Habits::LINUX
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn accept(&mut self) -> io::Result<(Boxed<dyn Stream>, Address)>;
@@ -165,6 +187,11 @@ pub(crate) trait Listener {
 }
 
 pub(crate) trait Datagram {
+    /// Whether it stands for a Unix socket on a system where a receiver without room lacks buffers.
+    fn full_receiver_lacks_buffers(&self) -> bool {
+        false
+    }
+
     fn register(&mut self, poller: &dyn Poller, token: usize) -> io::Result<()>;
 
     fn await_writable(&mut self, awaits: bool);
@@ -186,8 +213,10 @@ pub(crate) trait Datagram {
 
     fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)>;
 
-    #[cfg(all(test, feature = "testing"))]
-    fn take_error(&self) -> Option<io::Error>;
+    #[cfg(all(test, feature = "testing", target_os = "linux"))]
+    fn take_error(&self) -> Option<io::Error> {
+        None
+    }
 
     fn local_addr(&self) -> io::Result<Address>;
 }

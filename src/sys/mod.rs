@@ -6,14 +6,17 @@
 
 mod clock;
 mod datagram;
+pub(crate) mod errno;
 mod errors;
 mod fed;
+pub(crate) mod habits;
 mod held;
 mod listener;
 pub(crate) mod memory;
 mod names;
 mod options;
 mod poller;
+#[cfg_attr(not(unix), allow(dead_code))] // Unix streams put off.
 mod put_off;
 mod readiness;
 #[cfg(test)]
@@ -35,15 +38,16 @@ mod waits;
 
 pub(crate) use clock::{Clock, deadline_after};
 pub(crate) use datagram::{Datagram, Received};
-pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may_be_of_an_earlier_one};
+pub(crate) use errors::{AcceptError, Blocked, is_blocked, is_out_of_buffers, may_be_of_an_earlier_one, of_send};
 pub(crate) use fed::{Backlog, Fed, FedListener, Rest};
+pub(crate) use habits::HERE;
 pub(crate) use held::Held;
 pub(crate) use listener::Listener;
 pub(crate) use names::{Found, look_up};
 pub(crate) use poller::{Events, Poller, Wait, Waker};
 pub(crate) use put_off::PutOff;
 pub use readiness::Readiness;
-pub(crate) use stream::{SHORT_READ_EMPTIES_TCP, Stream};
+pub(crate) use stream::Stream;
 #[cfg(unix)]
 pub use unix_path::remove_stale_socket;
 pub(crate) use waits::Waits;

@@ -3,7 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use mio::Interest;
 use socket2::SockRef;
+
+use super::errno;
+use super::habits::{HERE, Habits};
 
 /// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
 /// option for that in place of a flag.
@@ -15,7 +19,7 @@ pub(super) const SEND_FLAGS: i32 = 0;
 /// Does by an option what [`SEND_FLAGS`] do elsewhere.
 #[cfg(target_vendor = "apple")]
 pub(super) fn set_no_sigpipe(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.set_nosigpipe(true)
+    if_supported(socket.set_nosigpipe(true))
 }
 
 #[cfg(not(target_vendor = "apple"))]
@@ -23,32 +27,70 @@ pub(super) fn set_no_sigpipe(_: &SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// That, and hints at urgent data, on systems that have them.
+pub(super) fn with_urgent_data(interest: Interest) -> Interest {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let interest = interest | Interest::PRIORITY;
+    interest
+}
+
 /// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
 pub(super) fn backlog_length(backlog: u32) -> i32 {
     i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
 }
 
-/// No delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. On Linux an
-/// accepted stream inherits both from its listener, which saves two calls a connection.
+/// No SIGPIPE, no delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. An
+/// accepted stream inherits from its listener, where that has them: on Linux both, which saves two calls a connection, and
+/// on macOS the first one, which cannot be set any more once the peer has reset.
 pub(super) fn set_tcp_options(socket: &SockRef<'_>) -> io::Result<()> {
-    if_supported(socket.set_tcp_nodelay(true))?;
-    if_supported(socket.set_out_of_band_inline(true))
+    set_all(&[&|| set_no_sigpipe(socket), &|| if_supported(socket.set_tcp_nodelay(true)), &|| {
+        if_supported(socket.set_out_of_band_inline(true))
+    }])
+}
+
+/// The options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured with
+/// 6.18).
+#[allow(dead_code)] // Not every system has these sockets.
+pub(super) fn set_unix_options(socket: &SockRef<'_>) -> io::Result<()> {
+    set_all(&[
+        &|| set_no_sigpipe(socket),
+        // Only there they have urgent bytes.
+        &|| if HERE.tells_urgent_data { if_supported(socket.set_out_of_band_inline(true)) } else { Ok(()) },
+    ])
+}
+
+/// Sets each of these, whether or not one before it fails, and returns the first error.
+fn set_all(options: &[&dyn Fn() -> io::Result<()>]) -> io::Result<()> {
+    let mut result = Ok(());
+    for set in options {
+        result = result.and(set());
+    }
+    result
 }
 
 /// The result of setting an option. One that the socket does not support is left out: MPTCP has no urgent data, and a
-/// Unix socket no delay.
+/// Unix socket no delay. So is one of a connection that is over: what it still has to be read, or its error, tells more.
 pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
+    if_needed(set, &HERE)
+}
+
+fn if_needed(set: io::Result<()>, habits: &Habits) -> io::Result<()> {
     match set {
-        Err(error) if is_unsupported(&error) => Ok(()),
+        Err(error) if is_unsupported(&error) || is_over(&error, habits) => Ok(()),
         set => set,
     }
 }
 
+/// Whether an option cannot be set since the connection is over. FreeBSD calls it reset then.
+fn is_over(error: &io::Error, habits: &Habits) -> bool {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => habits.invalid_once_over,
+        kind => kind == io::ErrorKind::ConnectionReset,
+    }
+}
+
 fn is_unsupported(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    const CODES: [i32; 3] = [libc::ENOPROTOOPT, libc::EOPNOTSUPP, libc::ENOTSUP];
-    #[cfg(not(unix))]
-    const CODES: [i32; 2] = [10042, 10045]; // WSAENOPROTOOPT, WSAEOPNOTSUPP
+    const CODES: [i32; 3] = [errno::ENOPROTOOPT, errno::EOPNOTSUPP, errno::ENOTSUP];
     let code = error.raw_os_error();
     CODES.iter().any(|of| code == Some(*of))
 }
@@ -78,17 +120,41 @@ pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn limit_orphan(_: &SockRef<'_>, _: Duration) {}
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn r6_only_an_option_that_is_not_supported_is_left_out() {
-        for code in [libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
+        for code in [errno::ENOPROTOOPT, errno::EOPNOTSUPP] {
             assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_ok());
         }
-        for code in [libc::EINVAL, libc::EBADF, libc::EPERM, libc::ENOBUFS] {
-            assert!(if_supported(Err(io::Error::from_raw_os_error(code))).is_err());
+        for code in [errno::EINVAL, errno::ENOTCONN, errno::EPERM, errno::ENOBUFS] {
+            assert!(if_needed(Err(io::Error::from_raw_os_error(code)), &Habits::LINUX).is_err());
         }
+    }
+
+    #[test]
+    fn r4_an_option_that_cannot_be_set_since_the_connection_is_over_ends_nothing() {
+        let (invalid, reset) = (errno::EINVAL, errno::ECONNRESET);
+        for (code, habits) in [(invalid, &Habits::APPLE), (invalid, &Habits::SOLARISH), (reset, &Habits::BSD)] {
+            assert!(if_needed(Err(io::Error::from_raw_os_error(code)), habits).is_ok());
+        }
+        assert!(if_needed(Err(io::Error::from_raw_os_error(errno::EPERM)), &Habits::APPLE).is_err());
+    }
+
+    #[test]
+    fn w7_an_option_that_fails_leaves_none_of_the_others_unset() {
+        let set = Cell::new(0);
+        let fails = |kind: io::ErrorKind| move || Err(kind.into());
+        let sets = || {
+            set.set(set.get() + 1);
+            Ok(())
+        };
+        let (first, later) = (fails(io::ErrorKind::PermissionDenied), fails(io::ErrorKind::NotFound));
+        let result = set_all(&[&sets, &first, &sets, &later, &sets]);
+        assert_eq!((result.unwrap_err().kind(), set.get()), (io::ErrorKind::PermissionDenied, 3));
     }
 }

@@ -163,6 +163,7 @@ impl Poller {
     }
 
     /// What the test of a simulated loop sends signals of these kinds by.
+    #[cfg_attr(not(unix), allow(dead_code))]
     pub(crate) fn signals(&self, signals: &[i32], nameless: &crate::Address) -> io::Result<Box<dyn std::any::Any>> {
         self.memory()?.signals(signals, nameless)
     }

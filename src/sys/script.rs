@@ -3,6 +3,8 @@
 //! Nothing happens by itself: a test says what each read, write and accept returns, which events come, and finds out
 //! what the loop did with them. Waiting moves the clock.
 
+mod datagram;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::datagram::{Datagram, Receiver};
+use super::habits::Habits;
 use super::memory::{self, Batch, Shared, lock, shared};
 use super::{PutOff, Readiness};
 use crate::Address;
@@ -195,8 +199,13 @@ struct StreamState {
     calls: Vec<Call>,
     closed: bool,
     connecting: bool,
+    awaits_writable: bool,
     address: Address,
     local_address: Address,
+    habits: &'static Habits,
+    is_unix: bool,
+    /// The error that it meets when it is asked for its peer, and is over.
+    ends_when_asked: Option<io::Error>,
 }
 
 /// The loop's end of a scripted stream.
@@ -222,8 +231,12 @@ impl Stream {
             calls: Vec::new(),
             closed: false,
             connecting: false,
+            awaits_writable: false,
             address: Address::Inet(([127, 0, 0, 1], 1).into()),
             local_address: Address::Inet(([127, 0, 0, 1], 2).into()),
+            habits: &Habits::LINUX,
+            is_unix: false,
+            ends_when_asked: None,
         });
         (Stream(state.clone()), Peer(state))
     }
@@ -234,6 +247,14 @@ impl Stream {
 }
 
 impl memory::Stream for Stream {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.0).habits
+    }
+
+    fn is_unix(&self) -> bool {
+        lock(&self.0).is_unix
+    }
+
     fn register(&mut self, _: &dyn memory::Poller, token: usize) -> io::Result<()> {
         let mut state = lock(&self.0);
         if state.refuses_registration {
@@ -246,6 +267,10 @@ impl memory::Stream for Stream {
     fn deregister(&mut self) -> io::Result<()> {
         lock(&self.0).token = None;
         Ok(())
+    }
+
+    fn await_writable(&mut self, awaits: bool) {
+        lock(&self.0).awaits_writable = awaits;
     }
 
     fn tell_again(&mut self) {
@@ -313,7 +338,11 @@ impl memory::Stream for Stream {
     }
 
     fn peer_addr(&self) -> io::Result<Address> {
-        let state = lock(&self.0);
+        let mut state = lock(&self.0);
+        if let Some(error) = state.ends_when_asked.take() {
+            state.error = Some(error);
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         if state.connecting { Err(io::ErrorKind::NotConnected.into()) } else { Ok(state.address.clone()) }
     }
 }
@@ -339,6 +368,11 @@ impl Peer {
         lock(&self.0).connecting = false;
     }
 
+    /// Whether the loop waits for the connect to be over, or for room.
+    pub(crate) fn awaits_writable(&self) -> bool {
+        lock(&self.0).awaits_writable
+    }
+
     /// The loop's end has this address.
     pub(crate) fn set_local_address(&self, address: SocketAddr) {
         lock(&self.0).local_address = address.into();
@@ -352,6 +386,22 @@ impl Peer {
     /// The socket meets an error that only asking for it tells of, as a reset behind the end of the stream is.
     pub(crate) fn meets(&self, error: io::Error) {
         lock(&self.0).error = Some(error);
+    }
+
+    /// It is a socket of a system with these habits.
+    pub(crate) fn set_habits(&self, habits: &'static Habits) {
+        lock(&self.0).habits = habits;
+    }
+
+    /// It is a Unix socket, whose peer has closed.
+    pub(crate) fn is_closed_by_unix_peer(&self) {
+        let mut state = lock(&self.0);
+        (state.is_unix, state.connecting) = (true, true);
+    }
+
+    /// Both halves end, by this error, when it is asked for its peer next: that is invalid from then on.
+    pub(crate) fn ends_when_asked(&self, error: io::Error) {
+        lock(&self.0).ends_when_asked = Some(error);
     }
 
     /// The next write returns this; calling it again says what the one after returns.

@@ -8,7 +8,8 @@ use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::errors::is_begun;
-use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_no_sigpipe, set_tcp_options};
+use super::habits::{HERE, Habits};
+use super::options::{SEND_FLAGS, if_supported, is_tcp, limit_orphan, set_tcp_options, with_urgent_data};
 use super::{Poller, PutOff, memory};
 use crate::Address;
 #[cfg(unix)]
@@ -23,9 +24,6 @@ pub(crate) enum Stream {
     Memory(memory::Boxed<dyn memory::Stream>),
 }
 
-/// Whether a read that stops short has emptied a TCP socket: known to hold on Linux only.
-pub(crate) const SHORT_READ_EMPTIES_TCP: bool = cfg!(target_os = "linux");
-
 impl Stream {
     /// Gives a stream that was made elsewhere the options that every stream of a loop has. Until then it is only held.
     pub(crate) fn prepare(&self) -> io::Result<()> {
@@ -35,7 +33,7 @@ impl Stream {
                 socket.set_nonblocking(true)?;
                 // A close that waits would hold up the loop.
                 if_supported(socket.set_linger(None))?;
-                set_options(&socket)
+                set_tcp_options(&socket)
             }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.prepare(),
@@ -109,6 +107,7 @@ impl Stream {
     #[cfg(unix)]
     pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
         if let Poller::Memory(poller) = poller {
+            super::unix_address::check(address, poller.habits())?;
             let (own, name) = (UnixAddress::Unnamed.into(), address.clone().into());
             return poller.connect_named(own, &name).map(Stream::Memory);
         }
@@ -116,27 +115,33 @@ impl Stream {
     }
 
     fn connect_tcp(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
+        let socket = Stream::unconnected(address, local)?;
+        match socket.connect(&address.into()) {
+            Err(error) if !is_begun(&error) => return Err(error),
+            _ => {}
+        }
+        let stream = mio::net::TcpStream::from_std(socket.into());
+        // The system may be set up to make MPTCP sockets in place of TCP's.
+        Ok(Stream::Tcp(stream).classified())
+    }
+
+    /// A socket to connect with. It has its options before: of a connection that is over at once, macOS takes none.
+    fn unconnected(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         if let Some(local) = local {
             socket.bind(&local.into())?;
         }
-        match socket.connect(&address.into()) {
-            Err(error) if !is_begun(&error) => return Err(error),
-            _ => {}
-        }
-        set_options(&SockRef::from(&socket))?;
-        let stream = mio::net::TcpStream::from_std(socket.into());
-        // The system may be set up to make MPTCP sockets in place of TCP's.
-        Ok(Stream::Tcp(stream).classified())
+        set_tcp_options(&SockRef::from(&socket))?;
+        Ok(socket)
     }
 
     /// Takes a stream that `accept` returned.
     pub(super) fn from_accepted(stream: mio::net::TcpStream) -> Stream {
         // On Linux it has inherited the listener's options. Elsewhere they are set again; an error here is the
         // connection's own: its first read or write reports it.
-        if !cfg!(any(target_os = "linux", target_os = "android")) {
-            let _ = set_options(&SockRef::from(&stream));
+        if !HERE.accepted_inherits_options {
+            let _ = set_tcp_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
     }
@@ -144,7 +149,7 @@ impl Stream {
     /// Takes a stream that `accept` returned, of a listener that did not have our options or is not one of TCP.
     pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
         let socket = SockRef::from(&stream);
-        let _ = set_options(&socket);
+        let _ = set_tcp_options(&socket);
         let _ = socket.set_linger(None);
         Stream::Tcp(stream).classified()
     }
@@ -153,7 +158,9 @@ impl Stream {
     #[inline]
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => poller.registry()?.register(stream, mio::Token(token), stream_interest()),
+            Stream::Tcp(stream) => {
+                poller.registry()?.register(stream, mio::Token(token), stream_interest(&HERE, false))
+            }
             other => other.register_other(poller, token),
         }
     }
@@ -161,7 +168,9 @@ impl Stream {
     #[inline(never)]
     fn register_other(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.register(stream, token, stream_interest()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
+                poller.register(stream, token, stream_interest(&HERE, false))
+            }
             #[cfg(unix)]
             Stream::Unix(stream) => stream.register(poller, token),
             Stream::Memory(stream) => stream.register(poller.memory()?, token),
@@ -178,9 +187,17 @@ impl Stream {
         }
     }
 
-    /// Asks for an event when a blocked send can go on or, with `false`, stops asking. TCP streams are registered for
-    /// that all the time.
+    /// Asks for an event when a connect is over or a blocked send can go on or, with `false`, stops asking. Where that costs
+    /// nothing, TCP streams are registered for it all the time.
+    #[inline]
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
+        match self {
+            Stream::Tcp(_) if !HERE.rearms_all => Ok(()),
+            other => other.await_writable_by_interest(poller, token, awaits),
+        }
+    }
+
+    fn await_writable_by_interest(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.await_writable(poller, token, awaits),
@@ -188,17 +205,19 @@ impl Stream {
                 stream.await_writable(awaits);
                 Ok(())
             }
-            _ => {
-                let _ = (poller, token);
-                Ok(())
+            Stream::Tcp(stream) | Stream::NotTcp(stream) if HERE.rearms_all => {
+                poller.reregister(stream, token, stream_interest(&HERE, awaits))
             }
+            Stream::Tcp(_) | Stream::NotTcp(_) => Ok(()),
         }
     }
 
     /// Makes the poller report again what the stream is ready for, without a new edge.
     pub(crate) fn tell_again(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) | Stream::NotTcp(stream) => poller.reregister(stream, token, stream_interest()),
+            Stream::Tcp(stream) | Stream::NotTcp(stream) => {
+                poller.reregister(stream, token, stream_interest(&HERE, true))
+            }
             // Would-block is reliable there, even while a signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),
@@ -209,12 +228,42 @@ impl Stream {
         }
     }
 
-    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
-    /// H3).
-    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+    /// Whether it is one of a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
         match self {
             #[cfg(unix)]
             Stream::Unix(_) => true,
+            Stream::Memory(stream) => stream.is_unix(),
+            _ => false,
+        }
+    }
+
+    fn habits(&self) -> &'static Habits {
+        match self {
+            Stream::Memory(stream) => stream.habits(),
+            _ => &HERE,
+        }
+    }
+
+    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
+    /// H3).
+    pub(crate) fn hang_up_is_both_halves(&self) -> bool {
+        self.is_unix()
+    }
+
+    /// Whether nobody is told of that hang-up who has not asked for an event when a send can go on.
+    pub(crate) fn hangs_up_by_writing(&self) -> bool {
+        self.habits().hang_up_by_writing && self.is_unix()
+    }
+
+    /// Whether this error, of asking for its peer's address, says that its peer has come and gone. Then only what it
+    /// still has to be read, or its error, tells what has become of it.
+    pub(crate) fn has_lost_peer(&self, error: &io::Error) -> bool {
+        let habits = self.habits();
+        match error.kind() {
+            io::ErrorKind::InvalidInput => habits.invalid_once_over,
+            // A Unix stream is connected at once, or never.
+            io::ErrorKind::NotConnected => habits.forgets_unix_peer && self.is_unix(),
             _ => false,
         }
     }
@@ -225,7 +274,7 @@ impl Stream {
     /// would-block tells. (Of three messages that have arrived on an MPTCP socket a read returns the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
-            Stream::Tcp(_) => SHORT_READ_EMPTIES_TCP,
+            Stream::Tcp(_) => HERE.short_read_empties_tcp,
             Stream::NotTcp(_) => false,
             #[cfg(unix)]
             Stream::Unix(_) => false,
@@ -285,7 +334,7 @@ impl Stream {
     #[inline]
     pub(crate) fn short_read_empties_open(stream: &Option<Stream>) -> bool {
         match stream {
-            Some(Stream::Tcp(_)) => SHORT_READ_EMPTIES_TCP,
+            Some(Stream::Tcp(_)) => HERE.short_read_empties_tcp,
             Some(other) => other.short_read_empties(),
             None => false,
         }
@@ -427,19 +476,14 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     }
 }
 
-/// The options of every TCP stream.
-fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
-    set_tcp_options(socket)?;
-    set_no_sigpipe(socket)
-}
-
-/// What every TCP stream is registered for, once: no further call is needed to write or to stop (edge-triggered).
-fn stream_interest() -> Interest {
-    let interest = Interest::READABLE | Interest::WRITABLE;
+/// What a TCP stream is registered for. On most systems that is for both, once: no further call is needed to write or to stop
+/// (edge-triggered).
+#[inline]
+fn stream_interest(habits: &Habits, awaits_writable: bool) -> Interest {
+    let is_for_writing = awaits_writable || !habits.rearms_all;
+    let interest = if is_for_writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
     // Urgent data raises no readable edge of its own, and a read stops short at its mark (rule R6).
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let interest = interest | Interest::PRIORITY;
-    interest
+    with_urgent_data(interest)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -455,6 +499,20 @@ mod tests {
     /// A Unix socket in the type of a TCP one: any kernel has it, and it does not support most options of TCP.
     fn odd() -> TcpStream {
         OwnedFd::from(UnixStream::pair().unwrap().0).into()
+    }
+
+    #[test]
+    fn k1_where_each_would_block_arms_all_a_stream_is_registered_for_writing_only_while_it_waits_for_that() {
+        for (habits, awaits, for_writing) in [
+            (Habits::LINUX, false, true),
+            (Habits::LINUX, true, true),
+            (Habits::APPLE, false, true),
+            (Habits::WINDOWS, false, false),
+            (Habits::WINDOWS, true, true),
+        ] {
+            let interest = stream_interest(&habits, awaits);
+            assert_eq!((interest.is_readable(), interest.is_writable()), (true, for_writing), "{habits:?}");
+        }
     }
 
     fn prepared(stream: impl Into<Stream>) -> Stream {
@@ -481,6 +539,14 @@ mod tests {
         };
         let (stream, ..) = fed.into_parts();
         assert!(matches!(stream, Stream::NotTcp(_)));
+    }
+
+    #[test]
+    fn k1_a_socket_has_its_options_before_it_connects() {
+        let tcp = Stream::unconnected(([127, 0, 0, 1], 1).into(), None).unwrap();
+        assert!(tcp.tcp_nodelay().unwrap() && tcp.out_of_band_inline().unwrap() && tcp.peer_addr().is_err());
+        let unix = super::super::unix_stream::unconnected().unwrap();
+        assert!(unix.out_of_band_inline().unwrap() && unix.nonblocking().unwrap() && unix.peer_addr().is_err());
     }
 
     #[test]

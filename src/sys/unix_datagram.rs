@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::habits::HERE;
 use super::options::{SEND_FLAGS, set_no_sigpipe};
 use super::unix_address::{named, unix_address};
 use super::unix_path::{Inode, bind_to_path};
@@ -26,7 +27,7 @@ impl UnixDatagram {
             UnixAddress::Path(path) => {
                 // Refuses what cannot be a path.
                 unix_address(address)?;
-                Some(bind_to_path(&socket, path, Type::DGRAM, true)?)
+                Some(bind_to_path(&socket, path, Type::DGRAM, &HERE)?)
             }
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;

@@ -8,9 +8,10 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::options::backlog_length;
+use super::habits::HERE;
+use super::options::{backlog_length, set_no_sigpipe};
 use super::unix_address::{named, unix_address};
-use super::unix_path::{Inode, REFUSAL_IS_STALE, bind_to_path, not_a_socket};
+use super::unix_path::{Inode, bind_to_path, not_a_socket};
 use super::unix_stream::UnixStream;
 use crate::{Address, UnixAddress};
 
@@ -42,8 +43,10 @@ impl UnixListener {
         unix_address(address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
+        // On macOS every stream inherits it, also one whose peer is gone by then.
+        set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
-            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, REFUSAL_IS_STALE)?),
+            UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, &HERE)?),
             UnixAddress::Abstract(_) => {
                 socket.bind(&named(address)?)?;
                 None

@@ -9,13 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::habits::Habits;
+
 /// How long to wait before asking a socket that has refused once more: one that is bound and does not listen yet
 /// refuses too.
 const MOMENT: Duration = Duration::from_millis(50);
-
-/// Whether nobody listens on a stream socket that refuses twice. On Linux a connect blocks while the backlog is full;
-/// on BSD and macOS it is refused, so there the socket may be that of a busy server.
-pub(super) const REFUSAL_IS_STALE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A path, and the inode that was there when this was made.
 #[derive(PartialEq, Eq)]
@@ -92,12 +90,18 @@ fn is_recent(claim: &Path, now: SystemTime) -> bool {
     now.as_secs().saturating_sub(u64::try_from(found.ctime()).unwrap_or_default()) <= 1
 }
 
-/// Binds a socket of this type to a path. With `replaces`, a socket that nobody has open any more is replaced.
-pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, replaces: bool) -> io::Result<Inode> {
+/// Binds a socket of this type to a path, on a system with these habits. A socket that nobody has open any more is
+/// replaced where that can be told: if it refuses twice, and no busy server would. A datagram socket never does, but for one
+/// that is gone.
+///
+/// Asking more often proves nothing of a busy server, whose backlog may stay full, and a lock file beside the path is none
+/// of a server of somebody else's.
+pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, habits: &Habits) -> io::Result<Inode> {
+    let refusal_is_stale = kind == Type::DGRAM || !habits.full_backlog_refuses;
     let address = SockAddr::unix(path)?;
     match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if replaces {
+            if refusal_is_stale {
                 remove_stale(path, kind, &wait_a_moment)?;
             } else if let Some(_refusing) = refusing(path, kind)? {
                 let what = "the socket at this path refuses: it is stale (see remove_stale_socket), or it is busy";
@@ -304,7 +308,7 @@ mod tests {
         let place = Place::new("asked");
         let bind = || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-            bind_to_path(&socket, &place.0, Type::STREAM, false)
+            bind_to_path(&socket, &place.0, Type::STREAM, &Habits::BSD)
         };
         let stale = place.leave_stale(Type::STREAM);
         let error = bind().err().unwrap();
@@ -318,7 +322,11 @@ mod tests {
         let _alive = UnixListener::bind(&place.0).unwrap();
         assert!(is_in_use(remove_stale_socket(&place.0)) && is_in_use(bind()) && place.0.exists());
         fs::remove_file(&place.0).unwrap();
-        let _of_another_kind = UnixDatagram::bind(&place.0).unwrap();
+        let of_another_kind = UnixDatagram::bind(&place.0).unwrap();
         assert!(is_in_use(remove_stale_socket(&place.0)) && place.0.exists());
+        drop(of_another_kind);
+        // Of datagrams none is refused for being one too many.
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
+        bind_to_path(&socket, &place.0, Type::DGRAM, &Habits::BSD).unwrap();
     }
 }

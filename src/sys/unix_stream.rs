@@ -5,10 +5,11 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::Interest;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
-use super::options::{SEND_FLAGS, set_no_sigpipe};
-use super::unix_address::unix_address;
+use super::habits::HERE;
+use super::options::{SEND_FLAGS, set_unix_options, with_urgent_data};
+use super::unix_address::{named, unix_address};
 use super::{Poller, PutOff};
 use crate::{Address, UnixAddress};
 
@@ -28,15 +29,19 @@ impl UnixStream {
 
     pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
         // An error here is the connection's own: its first read or write reports it.
-        let _ = set_options(&stream);
+        let _ = set_unix_options(&SockRef::from(&stream));
         UnixStream { stream, awaits_writable: false, put_off: PutOff::No }
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
-        let stream = mio::net::UnixStream::connect_addr(&unix_address(address)?)?;
-        let stream = UnixStream { stream, awaits_writable: false, put_off: PutOff::No };
-        stream.prepare()?;
-        Ok(stream)
+        // Refuses what cannot be an address: too long, no name at all.
+        unix_address(address)?;
+        let socket = unconnected()?;
+        match socket.connect(&named(address)?) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            result => result?,
+        }
+        Ok(UnixStream::from_std(OwnedFd::from(socket).into()))
     }
 
     pub(super) fn into_std(self) -> std::os::unix::net::UnixStream {
@@ -45,7 +50,7 @@ impl UnixStream {
 
     pub(super) fn prepare(&self) -> io::Result<()> {
         SockRef::from(&self.stream).set_nonblocking(true)?;
-        set_options(&self.stream)
+        set_unix_options(&SockRef::from(&self.stream))
     }
 
     pub(super) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
@@ -79,7 +84,7 @@ impl UnixStream {
     /// carried descriptors or, where those are asked for, other credentials than the one before. No event tells of the
     /// latter two.
     pub(super) fn put_off_reading(&mut self) -> Option<PutOff> {
-        cfg!(any(target_os = "linux", target_os = "android")).then(|| self.put_off.renew())
+        HERE.puts_off_unix_reads.then(|| self.put_off.renew())
     }
 
     /// The moment is over for which a read was put off. Returns the state before.
@@ -124,21 +129,16 @@ impl UnixStream {
     }
 }
 
-/// The options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured with
-/// 6.18).
-fn set_options(stream: &mio::net::UnixStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    // Urgent bytes in line with the rest, on systems where Unix sockets have them.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    super::options::if_supported(socket.set_out_of_band_inline(true))?;
-    set_no_sigpipe(&socket)
+/// A socket to connect with. It has its options before: of a connection that is over at once, macOS takes none.
+pub(super) fn unconnected() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    set_unix_options(&SockRef::from(&socket))?;
+    Ok(socket)
 }
 
 /// What reading is registered for. A read stops short before an urgent byte, and only the hint at that byte tells that
 /// it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
 fn read_interest() -> Interest {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    return Interest::READABLE | Interest::PRIORITY;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    return Interest::READABLE;
+    with_urgent_data(Interest::READABLE)
 }

@@ -82,6 +82,9 @@
 //! host somebody else has made it takes: a [`Peer`] by `attach`, a [`PeerListener`] by `listen`. The guide's page on testing has
 //! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
 //!
+//! Hosts run Linux unless told otherwise ([`set_platform`](Network::set_platform)): then they have the habits of macOS, BSD or
+//! Windows.
+//!
 //! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
 //! on the order of a hash map, or on other threads.
 //!
@@ -190,7 +193,7 @@ mod unix_datagram_peer;
 pub use capturing::Capturing;
 pub use cuts::every_cut;
 pub use harness::Harness;
-pub use network::{HostId, Network, RuleId, Unread};
+pub use network::{HostId, Network, Platform, RuleId, Unread};
 pub use peer::{DatagramPeer, Peer, PeerListener};
 pub use seeds::{seeds, seeds_of, seeds_with};
 #[cfg(unix)]

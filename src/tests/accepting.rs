@@ -58,6 +58,7 @@ fn a1_would_block_is_no_error() {
     assert_eq!(scene.event_loop.time_to_next(), None);
 }
 
+#[cfg(unix)]
 #[test]
 fn a1_errors_of_one_connection_do_not_keep_the_next_one_waiting() {
     let mut codes = vec![libc::EINTR, libc::ECONNABORTED, libc::EPROTO, libc::EPERM];
@@ -78,7 +79,7 @@ fn a1_errors_of_one_connection_do_not_keep_the_next_one_waiting() {
 fn a1_a_batch_of_nothing_but_errors_counts_as_overload() {
     let mut scene = Scene::with_limits(Limits::default().with_accepts_per_turn_max(3));
     let (log, told) = (Log::default(), hook(&mut scene));
-    knock_behind(&mut scene, &log, [libc::ECONNABORTED; 3]);
+    knock_behind(&mut scene, &log, [errno::ECONNABORTED; 3]);
     assert_eq!(scene.settle(), 1, "it does not spin");
     assert_eq!((log.take().len(), told.take()), (0, vec!["overloaded at 0".to_owned()]));
     scene.pass(10 * MS);
@@ -89,15 +90,15 @@ fn a1_a_batch_of_nothing_but_errors_counts_as_overload() {
 fn a1_a_batch_with_one_success_is_no_overload() {
     let mut scene = Scene::with_limits(Limits::default().with_accepts_per_turn_max(3));
     let (log, told) = (Log::default(), hook(&mut scene));
-    knock_behind(&mut scene, &log, [libc::ECONNABORTED; 2]);
-    knock_behind(&mut scene, &log, [libc::ECONNABORTED; 2]);
+    knock_behind(&mut scene, &log, [errno::ECONNABORTED; 2]);
+    knock_behind(&mut scene, &log, [errno::ECONNABORTED; 2]);
     scene.settle();
     assert_eq!((log.take().len(), told.take().len()), (2, 0));
 }
 
 #[test]
 fn a1_overload_is_told_and_tried_again_by_timer() {
-    for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+    for code in [errno::EMFILE, errno::ENFILE, errno::ENOBUFS, errno::ENOMEM] {
         let mut scene = Scene::new();
         let (log, told) = (Log::default(), hook(&mut scene));
         knock_behind(&mut scene, &log, [code]);
@@ -109,6 +110,7 @@ fn a1_overload_is_told_and_tried_again_by_timer() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a1_an_unknown_error_is_told_and_tried_again_by_timer() {
     for code in [libc::EIO, libc::ENOSPC] {
@@ -121,6 +123,7 @@ fn a1_an_unknown_error_is_told_and_tried_again_by_timer() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a1_an_invalid_listener_ends_alone_and_its_owner_is_told() {
     for code in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {

@@ -243,13 +243,12 @@ fn x1_lingering_connections_are_given_up_first_at_the_cap() {
     assert_eq!(last_call(&lingering), Some(Call::Close));
 }
 
-#[cfg(unix)]
 #[test]
 fn x1_lingering_connections_are_given_up_first_on_overload() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (_, lingering) = linger(&mut scene, &log);
-    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.backlog.accept_fails(os_error(errno::EMFILE));
     scene.accept(&log, idle);
     assert!(lingering.is_closed());
     assert_eq!(log.take(), ["made", "lost: closed by us"]);
@@ -284,7 +283,7 @@ fn x1_of_lingering_connections_the_one_is_given_up_that_would_end_first() {
     // That one is over by itself, and in nobody's way.
     scene.pass(SECOND);
     assert_eq!([&last, &first, &second].map(Peer::is_closed), [false, true, false]);
-    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.backlog.accept_fails(os_error(errno::EMFILE));
     scene.accept(&log, idle);
     assert_eq!([&last, &second].map(Peer::is_closed), [false, true]);
 }

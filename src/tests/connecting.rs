@@ -536,7 +536,6 @@ fn e1_connect_failed_can_do_what_any_callback_can() {
 
 // Descriptors
 
-#[cfg(unix)]
 #[test]
 fn a2_a_lingering_connection_gives_its_descriptor_up_for_a_connect() {
     let (mut scene, log) = (Scene::new(), Log::default());
@@ -544,15 +543,15 @@ fn a2_a_lingering_connection_gives_its_descriptor_up_for_a_connect() {
     lingering.sends("still sending");
     scene.tell(id, close);
     assert!(!lingering.is_closed());
-    scene.world.connect_fails(os_error(libc::EMFILE));
+    scene.world.connect_fails(os_error(errno::EMFILE));
     let peer = scene.world.connect_begins();
     scene.begin(&log, server(), idle).unwrap();
     assert!(lingering.is_closed());
     scene.stands(&peer);
     assert_eq!(log.take(), ["made"]);
     // With nobody to give up, it is told.
-    scene.world.connect_fails(os_error(libc::EMFILE));
-    assert_eq!(scene.begin(&log, server(), idle).unwrap_err().raw_os_error(), Some(libc::EMFILE));
+    scene.world.connect_fails(os_error(errno::EMFILE));
+    assert_eq!(scene.begin(&log, server(), idle).unwrap_err().raw_os_error(), Some(errno::EMFILE));
 }
 
 // Growth

@@ -216,6 +216,21 @@ fn x5_whatever_ends_it_for_a_local_reason_ends_it_by_reset() {
 }
 
 #[test]
+fn c7_whatever_says_that_the_connection_is_broken_the_reason_is_a_reset() {
+    // The last one as Winsock has it, by the number on its own system and by the kind on the others.
+    let aborted = [io::Error::from(io::ErrorKind::ConnectionAborted), os_error(errno::ECONNABORTED)];
+    let broken = [errno::ECONNRESET, errno::EPIPE, errno::ENOTCONN].map(os_error).into_iter().chain(aborted);
+    for error in broken {
+        let (mut scene, log, text) = (Scene::new(), Log::default(), error.to_string());
+        let (_, peer) = scene.accept(&log, idle);
+        peer.read_fails(error);
+        scene.world.event(&peer, Readiness::READABLE);
+        scene.settle();
+        assert_eq!(log.take(), ["made", "lost: reset by the peer"], "{text}");
+    }
+}
+
+#[test]
 fn x5_a_failing_call_of_ours_ends_it_by_reset() {
     for read in [true, false] {
         let mut scene = Scene::new();

@@ -5,7 +5,7 @@ use crate::sys::script::Call;
 
 /// What the kernel says when it is short of memory.
 fn short_of_memory() -> io::Error {
-    io::Error::from_raw_os_error(if cfg!(windows) { 10055 } else { 12 })
+    os_error(errno::ENOMEM)
 }
 
 fn reads(peer: &Peer) -> usize {

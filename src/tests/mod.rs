@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::listener::sockets::Sockets;
 use crate::sys::script::{Backlog, Listener, Peer, Stream, World};
-use crate::sys::{self, Readiness};
+use crate::sys::{self, Readiness, errno};
 use crate::{
     CloseReason, ConnectError, ConnectionId, Detached, EventLoop, Limits, ListenerId, LoopLimits, PanicPolicy,
     Protocol, Rate, Timeout, Transport,
@@ -346,12 +346,10 @@ pub(crate) fn abort(transport: &mut Transport<'_>) {
 }
 
 /// An error with a code of the system.
-#[cfg(unix)]
 pub(crate) fn os_error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }
 
-#[cfg(unix)]
 mod accepting;
 #[cfg(feature = "testing")]
 mod backlog;
@@ -387,6 +385,7 @@ mod own_calls;
 #[cfg(feature = "testing")]
 mod own_timers;
 mod panics;
+mod platforms;
 mod producing;
 #[cfg(feature = "testing")]
 mod properties;
@@ -397,7 +396,6 @@ mod reaching;
 mod reading;
 mod reconnecting;
 mod reentering;
-#[cfg(unix)]
 mod refusing;
 mod repeating;
 #[cfg(all(unix, feature = "signals"))]

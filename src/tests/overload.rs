@@ -9,14 +9,14 @@ use crate::sys::script::Call;
 fn a2_accepting_backs_off_from_10_ms_to_1_s_and_begins_anew_after_a_success() {
     let mut scene = Scene::new();
     let (log, told) = (Log::default(), hook(&mut scene));
-    knock_behind(&mut scene, &log, [libc::EMFILE; 10]);
+    knock_behind(&mut scene, &log, [errno::EMFILE; 10]);
     scene.pass(3999 * MS);
     let times = [0, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270];
     assert_eq!(told.take(), times.map(|ms| format!("overloaded at {ms}")));
     assert_eq!(scene.backlog.take_calls(), 10, "nothing but the timer makes it try");
     scene.pass(1000 * MS);
     assert_eq!(log.take(), ["made"]);
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     scene.settle();
     assert_eq!(scene.event_loop.time_to_next(), Some(10 * MS));
 }
@@ -25,7 +25,7 @@ fn a2_accepting_backs_off_from_10_ms_to_1_s_and_begins_anew_after_a_success() {
 fn a2_accepting_does_not_try_before_its_time_whatever_the_poller_says() {
     let mut scene = Scene::new();
     let log = Log::default();
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     scene.settle();
     scene.backlog.take_calls();
     for _ in 0..9 {
@@ -55,7 +55,7 @@ fn a2_accepting_tries_again_at_once_when_the_loop_has_closed_a_descriptor() {
         let (id, peer) = scene.accept(&Log::default(), echo);
         let (other, _backlog) = scene.listen(|_, _| None);
         // Long enough without success that it waits for a whole second.
-        knock_behind(&mut scene, &log, [libc::EMFILE; 9]);
+        knock_behind(&mut scene, &log, [errno::EMFILE; 9]);
         scene.pass(2300 * MS);
         assert_eq!((log.take().len(), told.take().len()), (0, 9));
         let start = scene.world.now();
@@ -70,10 +70,10 @@ fn a2_every_listener_that_backs_off_tries_again_when_a_descriptor_was_closed() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, _peer) = scene.accept(&Log::default(), echo);
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     let noted = log.clone();
     let (_, other) = scene.listen(move |_, _| Some(protocol(&noted, echo)));
-    other.accept_fails(os_error(libc::ENFILE));
+    other.accept_fails(os_error(errno::ENFILE));
     other.connect();
     scene.world.event(&other, Readiness::READABLE);
     scene.settle();
@@ -89,7 +89,7 @@ fn a2_a_refusal_by_another_listener_s_factory_closes_a_descriptor_too() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (_, other_backlog) = scene.listen(|_, _| None);
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     scene.settle();
     other_backlog.connect();
     scene.world.event(&other_backlog, Readiness::READABLE);
@@ -106,7 +106,7 @@ fn a2_a_hook_that_makes_room_is_answered_at_once() {
         context.connection(idle).unwrap().abort();
     });
     let start = scene.world.now();
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     scene.settle();
     assert_eq!((log.take(), scene.world.now()), (vec!["made".to_owned()], start));
 }
@@ -131,7 +131,7 @@ fn a2_a_hook_may_close_pause_or_re_hook_its_own_listener() {
             }
         });
         let errors = if what == "hook" { 2 } else { 1 };
-        knock_behind(&mut scene, &log, std::iter::repeat_n(libc::EMFILE, errors));
+        knock_behind(&mut scene, &log, std::iter::repeat_n(errno::EMFILE, errors));
         scene.pass(5000 * MS);
         assert_eq!(scene.event_loop.time_to_next(), None, "{what}: no timer is left");
         match what {
@@ -152,7 +152,7 @@ fn a2_overload_leaves_those_who_are_served_alone() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (_, peer) = scene.accept(&log, echo);
-    knock_behind(&mut scene, &Log::default(), [libc::EMFILE; 100]);
+    knock_behind(&mut scene, &Log::default(), [errno::EMFILE; 100]);
     for n in 0..50 {
         scene.receive(&peer, "x");
         assert_eq!(peer.take_sent(), b"x", "message {n}");
@@ -163,7 +163,7 @@ fn a2_overload_leaves_those_who_are_served_alone() {
 #[test]
 fn a2_a_listener_closed_while_it_backs_off_leaves_no_timer() {
     let mut scene = Scene::new();
-    knock_behind(&mut scene, &Log::default(), [libc::EMFILE]);
+    knock_behind(&mut scene, &Log::default(), [errno::EMFILE]);
     scene.settle();
     assert_eq!(scene.event_loop.time_to_next(), Some(10 * MS));
     scene.event_loop.context().listener(scene.listener).unwrap().close();
@@ -177,7 +177,7 @@ fn a2_lingering_connections_are_given_up_first_on_overload() {
     let (log, told) = (Log::default(), hook(&mut scene));
     let lingering = [linger(&mut scene, &Log::default()), linger(&mut scene, &Log::default())];
     let start = scene.world.now();
-    knock_behind(&mut scene, &log, [libc::EMFILE]);
+    knock_behind(&mut scene, &log, [errno::EMFILE]);
     scene.settle();
     assert_eq!((log.take(), told.take().len(), scene.world.now()), (vec!["made".to_owned()], 0, start));
     assert!(lingering[0].is_closed() && !lingering[1].is_closed(), "the older one, and no more than needed");
@@ -384,11 +384,11 @@ fn a4_where_newcomers_are_refused_a_lingering_connection_makes_room_too() {
 fn a2_a_would_block_ends_an_overload() {
     let mut scene = Scene::new();
     for _ in 0..9 {
-        scene.backlog.accept_fails(os_error(libc::EMFILE));
+        scene.backlog.accept_fails(os_error(errno::EMFILE));
     }
     scene.world.event(&scene.backlog, Readiness::READABLE);
     scene.pass(Duration::from_secs(10));
-    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.backlog.accept_fails(os_error(errno::EMFILE));
     scene.world.event(&scene.backlog, Readiness::READABLE);
     scene.settle();
     assert_eq!(scene.event_loop.time_to_next(), Some(Duration::from_millis(10)));
@@ -401,7 +401,7 @@ fn a2_a_full_listener_that_refuses_closes_a_descriptor_too() {
     let (other, backlog) = scene.listen(|_, _| None);
     let limits = Limits::default().with_connections_max(0).with_when_full(WhenFull::Refuse);
     scene.event_loop.context().listener(other).unwrap().set_limits(limits);
-    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.backlog.accept_fails(os_error(errno::EMFILE));
     scene.knock(Some(protocol(&log, echo)));
     scene.settle();
     backlog.connect();
@@ -415,7 +415,7 @@ fn a2_a_socket_that_cannot_be_registered_closes_a_descriptor_too() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (_, backlog) = scene.listen(|_, _| Some(protocol(&Log::default(), echo)));
-    scene.backlog.accept_fails(os_error(libc::EMFILE));
+    scene.backlog.accept_fails(os_error(errno::EMFILE));
     scene.knock(Some(protocol(&log, echo)));
     scene.settle();
     backlog.connect().refuse_registration();

@@ -303,7 +303,6 @@ fn a5_a_panic_in_a_factory_closes_that_socket_and_the_listener_goes_on() {
 }
 
 #[test]
-#[cfg(unix)]
 fn e1_a_panic_in_the_hook_of_a_listener_is_caught_and_the_hook_stays() {
     let mut scene = Scene::new();
     scene.event_loop.set_panic_policy(PanicPolicy::Isolate);
@@ -315,7 +314,7 @@ fn e1_a_panic_in_the_hook_of_a_listener_is_caught_and_the_hook_stays() {
     });
     let accepted = Log::default();
     for _ in 0..2 {
-        scene.backlog.accept_fails(os_error(libc::EMFILE));
+        scene.backlog.accept_fails(os_error(errno::EMFILE));
     }
     scene.knock(Some(protocol(&accepted, echo)));
     scene.pass(Duration::from_secs(1));

@@ -128,7 +128,7 @@ fn a2_without_descriptors_the_refused_are_closed_first_and_then_those_that_linge
     let lingering = linger(&mut scene, &Log::default());
     let log = Log::default();
     for (refused_is_closed, lingers) in [(true, true), (true, false)] {
-        scene.backlog.accept_fails(os_error(libc::EMFILE));
+        scene.backlog.accept_fails(os_error(errno::EMFILE));
         scene.knock(Some(protocol(&log, idle)));
         scene.settle();
         assert_eq!((refused.is_closed(), !lingering.is_closed()), (refused_is_closed, lingers));

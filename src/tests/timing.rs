@@ -160,6 +160,7 @@ fn t2_a_timer_cancelled_by_an_event_of_the_turn_in_which_it_is_due_never_comes()
     assert_eq!(log.take(), [""; 0]);
 }
 
+#[cfg(not(all(windows, target_env = "gnu")))] // Where allocations can be counted.
 #[test]
 fn t2_a_burst_of_cancelled_timers_leaves_no_memory_behind() {
     let mut scene = Scene::new();
@@ -406,7 +407,7 @@ fn w6_a_send_that_waits_for_buffers_has_one_timer_however_often_it_was_tried() {
     let mut scene = Scene::new();
     let (_, peer) = scene.accept(&Log::default(), echo);
     for _ in 0..10_000 {
-        peer.write_answers(Err(os_error(libc::ENOBUFS)));
+        peer.write_answers(Err(os_error(errno::ENOBUFS)));
     }
     for _ in 0..9 {
         scene.receive(&peer, "x");
@@ -432,7 +433,6 @@ fn w6_a_large_send_that_takes_nothing_is_an_error_too() {
     assert_eq!(log.take(), ["made".into(), format!("lost: I/O error: {error}")]);
 }
 
-#[cfg(unix)]
 #[test]
 fn w6_however_often_it_was_written_to_without_buffers_there_is_one_try_each_10_ms() {
     const MS: Duration = Duration::from_millis(1);
@@ -440,7 +440,7 @@ fn w6_however_often_it_was_written_to_without_buffers_there_is_one_try_each_10_m
     let (id, peer) = scene.accept(&Log::default(), idle);
     // Ten writes, ten more tries.
     for _ in 0..20 {
-        peer.write_answers(Err(os_error(libc::ENOBUFS)));
+        peer.write_answers(Err(os_error(errno::ENOBUFS)));
     }
     for _ in 0..10 {
         scene.tell(id, |transport| transport.write(b"x"));

@@ -324,11 +324,10 @@ fn w6_a_send_that_takes_nothing_is_an_error() {
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
 }
 
-#[cfg(unix)]
 #[test]
 fn w6_without_buffers_a_send_is_tried_again_by_time_and_nothing_is_lost() {
     const MS: Duration = Duration::from_millis(1);
-    for code in [libc::ENOBUFS, libc::ENOMEM] {
+    for code in [errno::ENOBUFS, errno::ENOMEM] {
         let mut scene = Scene::new();
         let log = Log::default();
         let (id, peer) = scene.accept(&log, idle);
@@ -347,13 +346,12 @@ fn w6_without_buffers_a_send_is_tried_again_by_time_and_nothing_is_lost() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn w6_a_connection_that_ends_while_it_waits_for_buffers_leaves_nothing_behind() {
     let mut scene = Scene::new();
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
-    peer.write_answers(Err(os_error(libc::ENOBUFS)));
+    peer.write_answers(Err(os_error(errno::ENOBUFS)));
     scene.tell(id, |transport| transport.write(b"abc"));
     scene.tell(id, abort);
     scene.pass(Duration::from_secs(3));
@@ -403,4 +401,26 @@ fn w1_what_is_written_when_it_is_made_goes_out_at_once_and_to_nobody_else() {
     for (peer, text) in peers {
         assert_eq!(peer.take_sent(), text);
     }
+}
+
+#[test]
+fn k1_a_stream_waits_for_room_while_it_connects_and_while_a_send_is_blocked_and_at_no_other_time() {
+    let (mut scene, log) = (Scene::new(), Log::default());
+    let peer = scene.world.connect_begins();
+    let id = {
+        let to = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        scene.event_loop.context().connect(to, protocol(&log, idle)).unwrap()
+    };
+    assert!(peer.awaits_writable());
+    scene.stands(&peer);
+    assert!(!peer.awaits_writable());
+    peer.set_room(3);
+    scene.tell(id, |transport| transport.write(b"more than that"));
+    assert!(peer.awaits_writable());
+    peer.set_room(KIB);
+    scene.world.event(&peer, Readiness::WRITABLE);
+    scene.settle();
+    assert!(!peer.awaits_writable());
+    let (_, accepted) = scene.accept(&log, idle);
+    assert!(!accepted.awaits_writable());
 }

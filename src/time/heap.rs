@@ -176,10 +176,9 @@ impl<T> Timers<T> {
     fn ns(&self, time: Instant) -> i64 {
         let origin = self.origin.unwrap_or(time);
         let ns = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
-        match time.checked_duration_since(origin) {
-            Some(after) => ns(after),
-            None => -ns(origin - time),
-        }
+        // Compared, not subtracted: on Windows a time that is less than a tick of the clock before another one is none before
+        // it, and a timer would be early.
+        if time >= origin { ns(time - origin) } else { -ns(origin - time) }
     }
 
     fn time(&self, order: Order) -> Option<Instant> {

@@ -1,13 +1,13 @@
 //! Bytes in, bytes out: many clients, large amounts, small buffers.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use socket2::SockRef;
 use switchboard::Protocol;
 
-use crate::support::{Echo, connect, event_loop, listen, pattern, read_all, serve_while, turn_until};
+use crate::support::{Echo, any_port, connect, event_loop, listen, pattern, read_all, serve_while, turn_until};
 
 #[test]
 fn many_clients_at_once_each_get_their_own_bytes_back_and_a_silent_one_blocks_nobody() {
@@ -30,6 +30,30 @@ fn many_clients_at_once_each_get_their_own_bytes_back_and_a_silent_one_blocks_no
     });
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
     assert_eq!(event_loop.context().counters().connections_lost, 31);
+}
+
+/// On systems where a socket is registered anew for each message, what it is registered for beside would be told each time.
+#[test]
+fn k1_a_message_costs_one_wait_whichever_side_has_connected() {
+    const MESSAGES: u64 = 500;
+    fn ask(mut stream: TcpStream) {
+        for number in 0..MESSAGES {
+            stream.write_all(&[number as u8]).unwrap();
+            let mut back = [0];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, [number as u8]);
+        }
+    }
+    let mut event_loop = event_loop();
+    let address = listen(&mut event_loop, || Echo);
+    serve_while(&mut event_loop, move || ask(connect(address)));
+    let accepted = event_loop.context().counters().polls;
+    let listener = TcpListener::bind(any_port()).unwrap();
+    event_loop.context().connect(listener.local_addr().unwrap(), Echo).unwrap();
+    serve_while(&mut event_loop, move || ask(listener.accept().unwrap().0));
+    let connected = event_loop.context().counters().polls - accepted;
+    println!("{accepted} waits for {MESSAGES} messages where it has accepted, {connected} where it has connected");
+    assert!(accepted.max(connected) <= MESSAGES * 5 / 4, "{accepted} and {connected}");
 }
 
 /// Sends `bytes` while reading what comes back.

@@ -2,9 +2,7 @@
 
 use std::io::{Read, Write};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use switchboard::{EventLoop, Limits};
+use std::time::Duration;
 
 use crate::support::{Echo, connect, event_loop, join, listen};
 
@@ -85,6 +83,7 @@ fn l5_work_that_is_carried_over_is_told_by_the_time() {
 
     use mio::unix::SourceFd;
     use mio::{Events, Interest, Poll, Token};
+    use switchboard::{EventLoop, Limits};
 
     let mut event_loop = EventLoop::with_limits(Limits::default().with_read_bytes_per_turn_max(1)).unwrap();
     let address = listen(&mut event_loop, || Echo);
@@ -100,7 +99,7 @@ fn l5_work_that_is_carried_over_is_told_by_the_time() {
     });
     let mut events = Events::with_capacity(4);
     let mut waits_without_event = 0;
-    let start = Instant::now();
+    let start = std::time::Instant::now();
     while event_loop.context().counters().connections_lost == 0 {
         let wait = event_loop.time_to_next().unwrap_or(crate::support::PATIENCE);
         outer.poll(&mut events, Some(wait)).unwrap();

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use switchboard::workers::{
     Distribution, EventLoopGroup, GroupBuilder, GroupListen, GroupListener, LoopFailure, WhenLoopFails,
 };
-use switchboard::{
-    Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport, WhenFull,
-};
+use switchboard::{Address, CloseReason, Context, Limits, Listen, LoopLimits, PanicPolicy, Protocol, Transport};
 
 use crate::support::{PATIENCE, any_port, connect, read_all};
 
-const BOTH: [Distribution; 2] = [Distribution::ReusePort, Distribution::Acceptor];
+/// How connections can be spread here.
+const WAYS: &[Distribution] = match cfg!(target_os = "linux") {
+    true => &[Distribution::ReusePort, Distribution::Acceptor],
+    false => &[Distribution::Acceptor],
+};
 
 /// Says which loop it is on, echoes, panics at a `!`, and tells why it ended.
 struct Member {
@@ -100,7 +102,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 #[test]
 fn group_spreads_connections_over_all_loops_and_sums_what_they_count() {
     const CLIENTS: usize = 60;
-    for distribution in BOTH {
+    for &distribution in WAYS {
         let group = group(2);
         let listener = listen(&group, GroupListen::at(any_port()).distribution(distribution));
         assert_eq!((listener.distribution(), listener.listeners().len()), (distribution, 2));
@@ -140,10 +142,11 @@ fn group_gives_a_new_connection_to_the_loop_that_has_the_fewest() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn group_has_one_port_for_all_and_each_listener_has_its_loops_limits() {
     let group = group(3);
-    let limits = Limits::default().with_connections_max(1).with_when_full(WhenFull::Refuse);
+    let limits = Limits::default().with_connections_max(1).with_when_full(switchboard::WhenFull::Refuse);
     let listener =
         listen(&group, GroupListen::at(Listen::at(any_port()).limits(limits)).distribution(Distribution::ReusePort));
     let (address, ids) = (listener.local_addr().clone(), listener.listeners().to_vec());
@@ -201,7 +204,7 @@ fn telling(group: &EventLoopGroup, target: impl Into<GroupListen>) -> (SocketAdd
 
 #[test]
 fn group_stops_all_loops_at_once_and_tells_every_connection() {
-    for distribution in BOTH {
+    for &distribution in WAYS {
         let group = group(2);
         let (address, ends) = telling(&group, GroupListen::at(any_port()).distribution(distribution));
         let clients: Vec<_> = (0..10).map(|_| client(address)).collect();
@@ -279,7 +282,7 @@ fn group_shutdown_has_one_deadline_which_can_be_brought_nearer() {
 
 #[test]
 fn group_drain_lets_connections_end_by_themselves_on_every_loop() {
-    for distribution in BOTH {
+    for &distribution in WAYS {
         let group = group(2);
         let listener = listen(&group, GroupListen::at(any_port()).distribution(distribution));
         let mut clients = one_on_each(inet(&listener));
@@ -374,7 +377,7 @@ fn group_ends_in_order_though_its_callbacks_panic_at_the_end_too() {
 fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
     let plan = builder(2).panic_policy(PanicPolicy::Propagate).when_loop_fails(WhenLoopFails::GoOn);
     let group = plan.start().unwrap();
-    for distribution in BOTH {
+    for &distribution in WAYS {
         // What the first has accepted for all ends with it; so let it be the other one's.
         listen(&group, GroupListen::at(any_port()).distribution(distribution));
     }
@@ -430,7 +433,7 @@ fn group_does_not_start_where_a_setup_fails_and_leaves_nothing() {
 fn group_listens_on_all_loops_or_on_none() {
     let group = group(2);
     // The second loop's factory cannot be made.
-    for distribution in BOTH {
+    for &distribution in WAYS {
         let reserved = TcpListener::bind(any_port()).unwrap();
         let address = reserved.local_addr().unwrap();
         drop(reserved);
@@ -444,7 +447,7 @@ fn group_listens_on_all_loops_or_on_none() {
     }
     // Somebody has the address.
     let taken = TcpListener::bind(any_port()).unwrap();
-    for distribution in BOTH {
+    for &distribution in WAYS {
         let target = GroupListen::at(taken.local_addr().unwrap()).distribution(distribution);
         assert_eq!(group.listen(target, |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
@@ -552,7 +555,7 @@ mod in_a_process_of_its_own {
         let plan = builder(2).panic_policy(PanicPolicy::Propagate);
         let group = plan.setup(move |_, _| if round % 4 == 3 { Err(ErrorKind::Other.into()) } else { Ok(()) }).start();
         let Ok(group) = group else { return };
-        let listener = listen(&group, GroupListen::at(any_port()).distribution(BOTH[round % 2]));
+        let listener = listen(&group, GroupListen::at(any_port()).distribution(WAYS[round % WAYS.len()]));
         let mut clients: Vec<_> = (0..4).map(|_| client(inet(&listener))).collect();
         clients.iter_mut().for_each(|(client, _)| echoes(client, b"hello"));
         match round % 4 {

@@ -9,6 +9,7 @@
 mod accepting;
 #[cfg(feature = "workers")]
 mod acceptor;
+#[cfg(not(all(windows, target_env = "gnu")))] // Where allocations can be counted.
 mod allocations;
 mod circles;
 mod closing;
@@ -73,6 +74,8 @@ mod simulated_handing;
 mod simulated_names;
 #[cfg(all(unix, feature = "signals", feature = "testing"))]
 mod simulated_pipes;
+#[cfg(feature = "testing")]
+mod simulated_platforms;
 #[cfg(all(unix, feature = "testing"))]
 mod simulated_processes;
 #[cfg(all(unix, feature = "testing"))]
@@ -81,9 +84,9 @@ mod simulated_unix;
 mod simulated_unix_datagrams;
 #[cfg(all(feature = "testing", feature = "workers"))]
 mod simulated_workers;
-#[cfg(unix)]
 #[cfg(target_os = "linux")]
 mod slow_peers;
+#[cfg(unix)]
 mod sources;
 mod support;
 mod test_kits;

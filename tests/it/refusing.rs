@@ -1,11 +1,9 @@
 //! What refused peers are told, on real sockets.
 
 use std::io::{Read, Write};
-use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::num::NonZeroUsize;
 
-use socket2::SockRef;
 use switchboard::workers::{Distribution, EventLoopGroup, GroupListen};
 use switchboard::{EventLoop, Limits, Listen, WhenFull};
 
@@ -52,6 +50,10 @@ fn a4_who_is_refused_reads_why_whatever_it_has_sent() {
 #[test]
 #[cfg(unix)]
 fn a4_who_is_refused_at_a_unix_socket_reads_why_too() {
+    use std::mem::MaybeUninit;
+
+    use socket2::SockRef;
+
     let path = std::env::temp_dir().join(format!("switchboard-refusing-{}", std::process::id()));
     let mut event_loop = EventLoop::with_limits(for_one()).unwrap();
     let at = Listen::at(switchboard::UnixAddress::Path(path.clone())).refusal(WORDS);

@@ -2,7 +2,6 @@
 //!
 //! What is of a process is seen in a child; under load, and with systemd's own program, tests/real/service.py sees it.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -346,7 +345,7 @@ fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> 
 /// How many descriptors a child holds back: the largest number of those that are one and the same socket.
 #[cfg(target_os = "linux")]
 fn held_back(process: &Process) -> usize {
-    let mut counts = HashMap::new();
+    let mut counts = std::collections::HashMap::new();
     let folder = fs::read_dir(format!("/proc/{}/fd", process.child.id())).unwrap();
     for socket in folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()) {
         *counts.entry(socket).or_insert(0) += 1;

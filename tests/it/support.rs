@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use switchboard::{CloseReason, Context, EventLoop, Inner, ListenerId, PanicPolicy, Protocol, Transport};
 
 /// Nothing that is awaited takes so long on a working loop.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+// Wine does in a minute what others do in seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(if cfg!(windows) { 60 } else { 10 });
 
 /// A port of the system's choice.
 pub(crate) fn any_port() -> SocketAddr {

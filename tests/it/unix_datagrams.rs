@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, Limits,
     UnixAddress,

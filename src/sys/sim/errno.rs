@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::sys::errno;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Errno {
     AddressInUse,
@@ -14,6 +16,7 @@ pub(crate) enum Errno {
     FilesPerProcess,
     FilesPerSystem,
     Interrupted,
+    Invalid,
     Io,
     MessageSize,
     NoBuffers,
@@ -29,57 +32,37 @@ pub(crate) enum Errno {
 
 impl From<Errno> for io::Error {
     fn from(errno: Errno) -> io::Error {
-        io::Error::from_raw_os_error(number(errno))
+        match errno {
+            // Winsock's number for it is one that std does not know as this, since no call of ours is interrupted there.
+            Errno::Interrupted => io::ErrorKind::Interrupted.into(),
+            _ => io::Error::from_raw_os_error(number(errno)),
+        }
     }
 }
 
-#[cfg(unix)]
 fn number(errno: Errno) -> i32 {
     match errno {
-        Errno::AddressInUse => libc::EADDRINUSE,
-        Errno::AddressNotAvailable => libc::EADDRNOTAVAIL,
-        Errno::BrokenPipe => libc::EPIPE,
-        Errno::ConnectionAborted => libc::ECONNABORTED,
-        Errno::ConnectionRefused => libc::ECONNREFUSED,
-        Errno::ConnectionReset => libc::ECONNRESET,
-        Errno::DestinationRequired => libc::EDESTADDRREQ,
-        Errno::FilesPerProcess => libc::EMFILE,
-        Errno::FilesPerSystem => libc::ENFILE,
-        Errno::Interrupted => libc::EINTR,
-        Errno::Io => libc::EIO,
-        Errno::MessageSize => libc::EMSGSIZE,
-        Errno::NoBuffers => libc::ENOBUFS,
-        Errno::NoMemory => libc::ENOMEM,
-        Errno::NotConnected => libc::ENOTCONN,
-        Errno::NotFound => libc::ENOENT,
-        Errno::Permission => libc::EPERM,
-        Errno::Protocol => libc::EPROTO,
-        Errno::Prototype => libc::EPROTOTYPE,
-        Errno::TimedOut => libc::ETIMEDOUT,
-        Errno::WouldBlock => libc::EAGAIN,
-    }
-}
-
-/// Those of Winsock, the nearest one where it has none of that name.
-#[cfg(not(unix))]
-fn number(errno: Errno) -> i32 {
-    match errno {
-        Errno::NotFound => 2,
-        Errno::Interrupted => 10004,
-        Errno::Permission => 10013,
-        Errno::FilesPerProcess | Errno::FilesPerSystem => 10024,
-        Errno::WouldBlock => 10035,
-        Errno::DestinationRequired => 10039,
-        Errno::MessageSize => 10040,
-        Errno::Prototype => 10041,
-        Errno::AddressInUse => 10048,
-        Errno::AddressNotAvailable => 10049,
-        Errno::ConnectionAborted => 10053,
-        Errno::ConnectionReset | Errno::BrokenPipe => 10054,
-        Errno::NoBuffers | Errno::NoMemory => 10055,
-        Errno::NotConnected => 10057,
-        Errno::TimedOut => 10060,
-        Errno::ConnectionRefused => 10061,
-        Errno::Io | Errno::Protocol => 10050,
+        Errno::AddressInUse => errno::EADDRINUSE,
+        Errno::AddressNotAvailable => errno::EADDRNOTAVAIL,
+        Errno::BrokenPipe => errno::EPIPE,
+        Errno::ConnectionAborted => errno::ECONNABORTED,
+        Errno::ConnectionRefused => errno::ECONNREFUSED,
+        Errno::ConnectionReset => errno::ECONNRESET,
+        Errno::DestinationRequired => errno::EDESTADDRREQ,
+        Errno::FilesPerProcess => errno::EMFILE,
+        Errno::FilesPerSystem => errno::ENFILE,
+        Errno::Interrupted => errno::EINTR,
+        Errno::Invalid => errno::EINVAL,
+        Errno::Io => errno::EIO,
+        Errno::MessageSize => errno::EMSGSIZE,
+        Errno::NoBuffers => errno::ENOBUFS,
+        Errno::NoMemory => errno::ENOMEM,
+        Errno::NotConnected => errno::ENOTCONN,
+        Errno::NotFound => errno::ENOENT,
+        Errno::Permission => errno::EPERM,
+        Errno::Protocol => errno::EPROTO,
+        Errno::Prototype => errno::EPROTOTYPE,
+        Errno::TimedOut => errno::ETIMEDOUT,
+        Errno::WouldBlock => errno::EAGAIN,
     }
 }

@@ -12,6 +12,7 @@ use super::world::{HostIndex, SocketId};
 use super::{Errno, Network, Shared, SimulatedPipe, lock};
 use crate::Address;
 use crate::sys::datagram::inet;
+use crate::sys::habits::Habits;
 use crate::sys::memory::{self, Batch};
 use crate::sys::names::Answer;
 
@@ -80,6 +81,10 @@ pub(super) fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId
 }
 
 impl memory::Poller for Poller {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).hosts[self.host].habits
+    }
+
     fn loop_number(&self) -> u64 {
         lock(&self.world).loop_number(self.host)
     }
@@ -208,6 +213,10 @@ impl Listener {
 }
 
 impl memory::Listener for Listener {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }
@@ -267,6 +276,14 @@ impl Stream {
 }
 
 impl memory::Stream for Stream {
+    fn habits(&self) -> &'static Habits {
+        lock(&self.world).habits(self.id)
+    }
+
+    fn is_unix(&self) -> bool {
+        lock(&self.world).is_named(self.id)
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }
@@ -285,7 +302,8 @@ impl memory::Stream for Stream {
     }
 
     fn short_read_empties(&self) -> bool {
-        lock(&self.world).is_tcp(self.id, |tcp| !tcp.portable)
+        let world = lock(&self.world);
+        world.habits(self.id).short_read_empties_tcp && world.is_tcp(self.id, |tcp| !tcp.portable)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -356,7 +374,7 @@ impl memory::Datagram for Datagram {
         Ok((count, Address::of_socket(from)))
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     fn take_error(&self) -> Option<io::Error> {
         lock(&self.world).take_datagram_error(self.id).map(io::Error::from)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use super::tcp::Phase;
+use super::tcp::{Phase, Tcp};
 use super::world::{HostIndex, Kind, Port, SocketId, World, address_of};
 use super::{Call, Errno};
 use crate::Address;
@@ -105,6 +105,12 @@ impl World {
             return Err(errno.into());
         }
         let Some(accepted) = listener.queue.pop_front() else { return Err(Errno::WouldBlock.into()) };
+        if self.habits(id).accepts_without_address && self.is_tcp(accepted, Tcp::is_over) && !self.is_named(accepted) {
+            self.progress += 1;
+            self.note(format_args!("s{id} accepts s{accepted}, which has no address any more"));
+            self.close(accepted);
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let remote = self.tcp(accepted).map(|tcp| match &tcp.names {
             Some(names) => names.peer.clone(),
             None => Address::of_socket(tcp.remote),

@@ -4,6 +4,8 @@
 //! It behaves as Linux does on a network of its own: the differential tests run the same scripts on both. Nothing in it
 //! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
 
+#![cfg_attr(not(unix), allow(dead_code))] // Nothing asks for Unix sockets, signals and their pipes.
+
 mod by_hand;
 mod capture;
 mod datagram;
@@ -44,6 +46,7 @@ pub use self::rules::{Fate, Packet, PacketKind};
 pub(crate) use self::tcp::NO_ADDRESS;
 pub(crate) use self::world::HostIndex;
 use self::world::{Kind, World};
+use super::habits::Habits;
 use super::memory::{self, shared};
 
 type Shared = memory::Shared<World>;
@@ -90,6 +93,11 @@ impl Network {
 
     pub(crate) fn add_host(&self) -> HostIndex {
         lock(&self.0).add_host()
+    }
+
+    /// From now on the sockets of a host behave as those of another system.
+    pub(crate) fn set_habits(&self, host: HostIndex, habits: &'static Habits) {
+        lock(&self.0).hosts[host].habits = habits;
     }
 
     pub(crate) fn address(&self, host: HostIndex, ipv6: bool) -> IpAddr {

@@ -44,7 +44,8 @@ impl World {
         let at = self.find_named(host, &name, true)?;
         // Linux takes one more than the backlog says.
         if self.listener(at).is_none_or(|listener| listener.queue.len() > listener.backlog) {
-            return Err(Errno::WouldBlock.into());
+            let refuses = self.hosts[host].habits.full_backlog_refuses;
+            return Err(if refuses { Errno::ConnectionRefused } else { Errno::WouldBlock }.into());
         }
         let [id, accepted] = self.pair(host, (own, name.clone()), false);
         self.note(format_args!("s{id} of host {host} connects to {name}: s{accepted} waits at s{at}"));
@@ -165,8 +166,8 @@ impl World {
     pub(super) fn address_of_peer(&mut self, id: SocketId) -> io::Result<Address> {
         let names = self.tcp(id).and_then(|tcp| tcp.names.clone());
         match names {
-            // It is the peer's whether that is there still or not.
-            Some(names) => Ok(names.peer),
+            // On Linux it is the peer's whether that is there still or not.
+            Some(names) => self.check_over(id).map(|()| names.peer),
             None => self.peer_addr(id).map(Address::of_socket),
         }
     }

@@ -192,7 +192,11 @@ impl World {
             (None, None) => return Err(Errno::NotConnected),
         };
         self.check_takes_from(other, id)?;
+        let lacks_buffers = self.habits(id).full_receiver_lacks_buffers;
         let receiver = self.named_datagram(other)?;
+        if lacks_buffers && receiver.is_full() && other != id {
+            return Err(Errno::NoBuffers);
+        }
         // Of those that are connected with each other none waits for the other.
         if receiver.is_full() && other != id && receiver.peer != Some(id) {
             self.named_datagram(id)?.waits_for = Some(other);
@@ -343,6 +347,10 @@ impl Poller {
 }
 
 impl memory::Datagram for NamedDatagramHandle {
+    fn full_receiver_lacks_buffers(&self) -> bool {
+        lock(&self.world).habits(self.id).full_receiver_lacks_buffers
+    }
+
     fn register(&mut self, poller: &dyn memory::Poller, token: usize) -> io::Result<()> {
         register(poller, &self.world, self.id, token)
     }

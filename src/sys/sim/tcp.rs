@@ -15,6 +15,7 @@ use super::packet::Packet;
 use super::world::{HostIndex, Kind, SocketId, World, address_of};
 use super::{Call, Errno};
 use crate::sys::Readiness;
+use crate::sys::habits::Habits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -120,8 +121,18 @@ impl Tcp {
         tcp
     }
 
-    /// What `epoll_wait` would say of it, as mio hands it on.
-    pub(super) fn readiness(&mut self) -> Readiness {
+    /// What the poller of a system with these habits would say of it, as mio hands it on.
+    pub(super) fn readiness(&mut self, habits: &Habits) -> Readiness {
+        let all = self.readiness_by_epoll();
+        let is_deaf = habits.hang_up_by_writing && self.names.is_some() && !self.awaits_writable;
+        match (is_deaf, habits.tells_urgent_data) {
+            (true, _) => all.without(Readiness::WRITE_CLOSED.and(Readiness::PRIORITY)),
+            (false, true) => all,
+            (false, false) => all.without(Readiness::PRIORITY),
+        }
+    }
+
+    fn readiness_by_epoll(&mut self) -> Readiness {
         let mut readiness = Readiness::default();
         let closed = self.phase == Phase::Closed;
         let read_shut = self.fin_received || closed;
@@ -185,6 +196,11 @@ impl Tcp {
             Some(_) => self.free() > 0 && 4 * self.used() <= self.sent_max,
             None => self.free() > 0 && self.free() >= self.used() / 2,
         }
+    }
+
+    /// Whether both its halves are over.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Closed || (self.fin_received && self.write_shut)
     }
 
     /// Whether what is written may still be sent.
@@ -349,6 +365,8 @@ impl World {
     fn would_block_at_mark(&mut self, id: SocketId) -> bool {
         let may =
             self.is_registered(id) && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
+        // On Linux alone.
+        let may = may && self.habits(id).tells_urgent_data;
         let denies = may && self.random.hits(self.faults.urgent_would_blocks_permille);
         if let Some(tcp) = self.tcp(id) {
             tcp.denied = denies;
@@ -375,6 +393,7 @@ impl World {
         }
         let partial = self.random.hits(self.faults.partial_writes_permille);
         let no_buffers = self.random.hits(self.faults.out_of_buffers_permille);
+        let is_prototype = self.habits(id).going_down_is_prototype;
         let Some(tcp) = self.tcp(id) else { return Err(Errno::NotConnected.into()) };
         if matches!(tcp.phase, Phase::Connecting | Phase::Embryo(_)) {
             return Err(Errno::WouldBlock.into());
@@ -382,7 +401,10 @@ impl World {
         if tcp.write_shut || tcp.error.is_some() {
             // Of a Unix stream a write does not take the error: that is for a read.
             let error = if tcp.names.is_some() { None } else { tcp.error.take() };
-            let error = error.unwrap_or(Errno::BrokenPipe);
+            let error = match error.unwrap_or(Errno::BrokenPipe) {
+                Errno::ConnectionReset if is_prototype => Errno::Prototype,
+                error => error,
+            };
             self.progress += 1;
             self.note(format_args!("s{id} writes: {error:?}"));
             return Err(error.into());
@@ -495,8 +517,19 @@ impl World {
         error
     }
 
+    /// Whether its peer can be asked for.
+    pub(super) fn check_over(&self, id: SocketId) -> io::Result<()> {
+        let habits = self.habits(id);
+        match self.is_tcp(id, Tcp::is_over) {
+            true if habits.invalid_once_over => Err(Errno::Invalid.into()),
+            true if habits.forgets_unix_peer && self.is_named(id) => Err(Errno::NotConnected.into()),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn peer_addr(&mut self, id: SocketId) -> io::Result<SocketAddr> {
         self.begin_call();
+        self.check_over(id)?;
         let tcp = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open);
         tcp.map(|tcp| tcp.remote).ok_or_else(|| Errno::NotConnected.into())
     }

@@ -24,6 +24,7 @@ use super::rules::Rules;
 use super::signals::Wanted;
 use super::tcp::Tcp;
 use super::{Faults, Random};
+use crate::sys::habits::Habits;
 use crate::sys::{Clock, Readiness};
 use crate::{Address, CloseReason};
 
@@ -86,7 +87,6 @@ pub(super) struct Port {
     pub(super) port: u16,
 }
 
-#[derive(Default)]
 pub(super) struct Host {
     pub(super) ready: VecDeque<SocketId>,
     pub(super) woken: Arc<AtomicBool>,
@@ -94,6 +94,8 @@ pub(super) struct Host {
     pub(super) process: Process,
     /// Who of its loop waits for signals.
     pub(super) signals: Vec<Wanted>,
+    /// Which system it runs: Linux, unless told otherwise.
+    pub(super) habits: &'static Habits,
 }
 
 pub(super) struct Socket {
@@ -185,7 +187,14 @@ impl World {
     pub(super) fn add_host(&mut self) -> HostIndex {
         let span = u64::from(EPHEMERAL.end() - EPHEMERAL.start());
         let next_port = EPHEMERAL.start() + self.random.below(span) as u16;
-        self.hosts.push(Host { next_port, ..Host::default() });
+        self.hosts.push(Host {
+            ready: VecDeque::new(),
+            woken: Arc::default(),
+            next_port,
+            process: Process::default(),
+            signals: Vec::new(),
+            habits: &Habits::LINUX,
+        });
         self.hosts.len() - 1
     }
 
@@ -214,6 +223,11 @@ impl World {
             },
         };
         number.checked_sub(1).filter(|&index| index < self.hosts.len())
+    }
+
+    /// What the system does differently of the host that has a socket.
+    pub(super) fn habits(&self, id: SocketId) -> &'static Habits {
+        self.sockets.get(&id).map_or(&Habits::LINUX, |socket| self.hosts[socket.host].habits)
     }
 
     // Sockets.
@@ -291,10 +305,21 @@ impl World {
                 self.progress += 1;
                 let told = self.tamper(id, readiness);
                 self.note(format_args!("host {host} is told of s{id}: {told:?}"));
-                events.push((token, told));
+                self.push_events(host, token, told, events);
             }
         }
         self.invent_event(host, events);
+    }
+
+    /// Tells a loop what a socket is ready for, at once or with an event for each direction.
+    fn push_events(&self, host: HostIndex, token: usize, told: Readiness, events: &mut Vec<(usize, Readiness)>) {
+        let writing = Readiness::WRITABLE.and(Readiness::WRITE_CLOSED);
+        let (reads, writes) = (told.without(writing), told.without(Readiness::READ_CLOSED.and(Readiness::READABLE)));
+        let is_apart = self.hosts[host].habits.event_per_filter && reads != Readiness::default() && told.is_writable();
+        match is_apart {
+            true => events.extend([(token, writes), (token, reads)]),
+            false => events.push((token, told)),
+        }
     }
 
     /// What of an event its loop gets to see.
@@ -332,9 +357,10 @@ impl World {
     }
 
     pub(super) fn readiness(&mut self, id: SocketId) -> Readiness {
+        let habits = self.habits(id);
         match self.sockets.get_mut(&id).map(|socket| &mut socket.kind) {
             Some(Kind::Listener(listener)) => listener.readiness(),
-            Some(Kind::Tcp(tcp)) => tcp.readiness(),
+            Some(Kind::Tcp(tcp)) => tcp.readiness(habits),
             Some(Kind::Datagram(datagram)) => datagram.readiness(),
             Some(Kind::NamedDatagram(_)) => self.readiness_of_named(id),
             None => Readiness::default(),

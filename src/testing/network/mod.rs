@@ -6,12 +6,14 @@ mod looking;
 mod names;
 #[cfg(unix)]
 mod pipes;
+mod platform;
 mod processes;
 mod running;
 #[cfg(unix)]
 mod unix;
 
 pub use links::RuleId;
+pub use platform::Platform;
 
 use std::fmt;
 use std::io;

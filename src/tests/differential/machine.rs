@@ -108,7 +108,7 @@ impl Machine {
             ["listen", name, backlog] => self.listen(name, backlog.parse().unwrap()),
             ["connect", name, to] => self.connect(name, to),
             ["accept", name, new] => {
-                let (stream, peer) = self.listener(name).accept()?;
+                let (stream, peer) = self.listener(name).accept().map_err(|(_, error)| error)?;
                 self.addresses.insert(new.to_owned(), self.addresses[name].clone());
                 self.register(new, Socket::Stream(stream))?;
                 Ok(format!("from {}", self.name_of(&peer)))

@@ -196,8 +196,8 @@ fn y2_what_the_kernel_lacked_buffers_for_in_a_handshake_is_sent_by_time() {
     let (id, peer) = scene.accept(&log, echo);
     // It refuses: an alert goes out, though no protocol was told of the connection.
     // Tried when it is read, and at the turn's end.
-    peer.write_answers(Err(os_error(libc::ENOBUFS)));
-    peer.write_answers(Err(os_error(libc::ENOBUFS)));
+    peer.write_answers(Err(os_error(errno::ENOBUFS)));
+    peer.write_answers(Err(os_error(errno::ENOBUFS)));
     scene.receive(&peer, "nonsense");
     assert_eq!(peer.take_sent(), b"");
     scene.pass(20 * MS);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::coverage::Coverage;
+use crate::sys::errno;
 use crate::testing::{Call, Crash, Faults, HostId, Network, Random};
 use crate::{CloseReason, Connect, ConnectError, Limits, LoopLimits, Protocol, Timeout, Transport};
 
@@ -394,11 +395,11 @@ impl Run {
     fn fail_a_call(&mut self, id: HostId) {
         self.hit("call fails");
         let (call, error) = match self.random.below(5) {
-            0 => (Call::Accept, libc::EMFILE),
-            1 => (Call::Connect, libc::ENOBUFS),
-            2 => (Call::Read, libc::ENOMEM),
-            3 => (Call::Read, libc::ETIMEDOUT),
-            _ => (Call::Write, libc::ENOBUFS),
+            0 => (Call::Accept, errno::EMFILE),
+            1 => (Call::Connect, errno::ENOBUFS),
+            2 => (Call::Read, errno::ENOMEM),
+            3 => (Call::Read, errno::ETIMEDOUT),
+            _ => (Call::Write, errno::ENOBUFS),
         };
         let kth = self.random.between(1, 10);
         self.network.fail_call(id, call, kth, io::Error::from_raw_os_error(error));

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::coverage::{Coverage, name};
-use crate::testing::{Faults, HostId, Network, Random};
+use super::system::OTHER_PLATFORMS;
+use crate::testing::{Faults, HostId, Network, Platform, Random};
 use crate::tests::filters::kinds::{Masked, Sealed};
 use crate::{
     Address, CloseReason, Connect, ConnectError, Context, Limits, Listen, LoopLimits, Protocol, Rate, Relay, Transport,
@@ -281,6 +282,15 @@ struct Run {
 }
 
 pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
+    run_on(seed, traced, &[Platform::Linux])
+}
+
+/// The same on hosts that run other systems than Linux: each its own.
+pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String> {
+    run_on(seed, traced, &OTHER_PLATFORMS)
+}
+
+fn run_on(seed: u64, traced: bool, platforms: &[Platform]) -> Result<Coverage, String> {
     let mut coverage = Coverage::default();
     let mut random = Random::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let count = [0, 1, 1, 1, 2, 3][random.below(6) as usize];
@@ -295,6 +305,9 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
         coverage.hit("put in later");
     }
     let mut run = Run::new(&mut random, &kinds, is_later, traced);
+    for (number, &host) in (seed as usize..).zip(&run.hosts) {
+        run.network.set_platform(host, platforms[number % platforms.len()]);
+    }
     run.finish(&mut coverage).map_err(|what| match traced {
         true => format!("{}\n{kinds:?}, later: {is_later}: {what}", run.network.trace()),
         false => format!("{kinds:?}, later: {is_later}: {what}"),

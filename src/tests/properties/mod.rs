@@ -60,6 +60,11 @@ fn every_guarantee_holds_for_every_seed() {
 }
 
 #[test]
+fn other_systems_keep_every_guarantee() {
+    check_seeds("programs.txt", SEEDS, coverage::EXPECTED, system::run_elsewhere);
+}
+
+#[test]
 fn a_peer_that_takes_64_kib_within_each_deadline_is_never_judged() {
     check_seeds("slow_peers.txt", SEEDS_OF_CROWDS, slow_peers::EXPECTED, slow_peers::run);
 }
@@ -72,6 +77,11 @@ fn what_goes_through_a_pair_comes_through_whole_however_it_is_joined() {
 #[test]
 fn y9_what_goes_through_filters_comes_through_as_without_them() {
     check_seeds("filtered.txt", 3 * SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run);
+}
+
+#[test]
+fn y9_what_goes_through_filters_comes_through_on_other_systems() {
+    check_seeds("filtered.txt", 3 * SEEDS_OF_CROWDS, filtered::EXPECTED, filtered::run_elsewhere);
 }
 
 #[test]

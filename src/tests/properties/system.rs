@@ -13,13 +13,29 @@ use super::ledger::{Ledger, Side, with};
 use super::peers::Client;
 use super::program::{Program, delay};
 use super::story::Story;
-use crate::testing::{Faults, HostId, Network, Random};
+use crate::testing::{Faults, HostId, Network, Platform, Random};
 use crate::{Limits, LoopLimits, PanicPolicy, WhenFull};
 
 /// Runs a seed: what has happened, or what did not hold, with the trace if it was asked for.
 pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
+    run_system(System::new(seed, traced))
+}
+
+/// The same on hosts that run other systems than Linux: each its own.
+pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String> {
+    let mut system = System::new(seed, traced);
+    for (number, &host) in (seed as usize..).zip(&system.hosts) {
+        system.network.set_platform(host, OTHER_PLATFORMS[number % OTHER_PLATFORMS.len()]);
+    }
+    run_system(system)
+}
+
+/// Each has habits that Linux has not.
+pub(super) const OTHER_PLATFORMS: [Platform; 3] = [Platform::MacOs, Platform::Bsd, Platform::Windows];
+
+fn run_system(system: System) -> Result<Coverage, String> {
     // After a failure it is not dropped: what a bug has left broken could panic again within that.
-    let mut system = ManuallyDrop::new(System::new(seed, traced));
+    let mut system = ManuallyDrop::new(system);
     for _ in 0..system.moves {
         system.move_on();
         if system.has_failed() {

@@ -127,6 +127,8 @@ fn proxy_what_is_no_header_is_reset_however_it_is_cut() {
         (v2(0x21, 0x00, b"\x01\0\x02a"), "a PROXY header with an extension that goes beyond its end"),
         (v2(0x21, 0x00, &checksum), "a PROXY header whose checksum is wrong"),
         (v2_tcp4(&checksum), "a PROXY header whose checksum is wrong"),
+        // Where Unix sockets have no addresses, too.
+        (v2(0x21, 0x31, &[&[0; 216][..], &checksum].concat()), "a PROXY header whose checksum is wrong"),
         (v2_tcp4(&[3, 0, 0]), "a PROXY header whose checksum is wrong"),
     ] {
         let check = |pieces: &[&[u8]]| {
