@@ -70,9 +70,9 @@
 //!
 //! # Platforms
 //!
-//! Developed and tested on Linux, with 64 and 32 bits; unit tests run in an emulator of a big-endian machine, too. As a Windows
-//! program it is tested under Wine, and it compiles for macOS, FreeBSD, illumos and Android. It has been run on none of these
-//! systems themselves. What they do otherwise is data where it can be, so that it is tested on Linux, and else behind `cfg`.
+//! Developed and tested on Linux, with 64 and 32 bits. As a Windows program it is tested under Wine, and it compiles for macOS,
+//! FreeBSD, illumos, Android and a big-endian Linux. It has been run on none of these systems themselves. What they do otherwise
+//! is data where it can be, so that it is tested on Linux, and else behind `cfg`.
 //!
 //! On Windows there are no Unix sockets, and another program may take the address of a listener by `SO_REUSEADDR`: against
 //! that the system has an option, `SO_EXCLUSIVEADDRUSE`, which no safe interface sets. Set it on a socket of your own and

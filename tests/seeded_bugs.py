@@ -366,6 +366,7 @@ BUGS = [
     ("c7", LOOP + "accept.rs", "None => self.parts.restore_orphaned(id),", "None => {}"),
     ("c7", LOOP + "accept.rs", "listener.take_rest().unwrap_or_default();", "Default::default();"),
     ("a1", LOOP + "accept.rs", "if class != AcceptError::Skip {", "if true {"),
+    ("group", "src/workers/listen.rs", "Err(gone) => drop(gone),", "Err(gone) => std::mem::forget(gone),"),
     ("a1", "src/sys/errors.rs", "EMFILE | ENOBUFS | ENOMEM => AcceptError::Overload,", "EMFILE | ENOBUFS => AcceptError::Overload,"),
     ("c7", "src/reason.rs", "io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted =>", "io::ErrorKind::ConnectionReset =>"),
     ("handlers", SERVER + "request.rs", "io::ErrorKind::TimedOut if on_windows", "io::ErrorKind::TimedOut if on_windows && false"),

@@ -394,6 +394,7 @@ impl Peer {
     }
 
     /// It is a Unix socket, whose peer has closed.
+    #[allow(dead_code)] // Where there are Unix sockets.
     pub(crate) fn is_closed_by_unix_peer(&self) {
         let mut state = lock(&self.0);
         (state.is_unix, state.connecting) = (true, true);

@@ -22,6 +22,7 @@ fn k1_a_connect_that_ends_while_it_is_looked_at_tells_why_and_not_that_it_cannot
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn r4_a_unix_stream_whose_peer_the_system_has_forgotten_is_taken_and_what_that_has_sent_is_read() {
     for (habits, is_known) in [(&Habits::BSD, true), (&Habits::APPLE, true), (&Habits::LINUX, false)] {

@@ -180,9 +180,12 @@ fn ask_one<T: Send + 'static>(
         let _ = answer.send(question(context));
     });
     match posted {
-        Err(PostError::Full(_)) => Err(io::ErrorKind::WouldBlock.into()),
-        _ => answers.recv().unwrap_or_else(|_| Err(ended())),
+        Ok(()) => {}
+        Err(PostError::Full(_)) => return Err(io::ErrorKind::WouldBlock.into()),
+        // A loop that has ended gives the question back: kept, it would be waited for.
+        Err(gone) => drop(gone),
     }
+    answers.recv().unwrap_or_else(|_| Err(ended()))
 }
 
 /// What every loop has made; or an error, and those that some have made are closed.

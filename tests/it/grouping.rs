@@ -397,7 +397,10 @@ fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
     // All that the first one counted is in the sum.
     let counters = group.handle().counters(PATIENCE).unwrap();
     assert_eq!((counters.connections_made, counters.panics), (7, 1));
-    assert_eq!(group.listen(any_port(), |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::NotConnected);
+    for &distribution in WAYS {
+        let target = GroupListen::at(any_port()).distribution(distribution);
+        assert_eq!(group.listen(target, |_, _| None::<Member>).unwrap_err().kind(), ErrorKind::NotConnected);
+    }
     group.stop();
     assert_eq!(group.join().unwrap_err().loop_index(), 0);
 }
