@@ -74,7 +74,6 @@ impl Listener<'_> {
     /// # Errors
     ///
     /// Where it is turned on and no socket stands at the path.
-    #[cfg(unix)]
     pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         let listener = self.core.parts.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
         for index in 0..listener.sockets.len() {

@@ -260,9 +260,9 @@ impl Listener {
     }
 
     /// Sets whether the path of a Unix socket is removed when this is closed; does nothing to others.
-    #[cfg(unix)]
     pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match self {
+            #[cfg(unix)]
             Listener::Unix(listener) => listener.set_unlinks(unlinks),
             Listener::Memory(listener) => {
                 listener.set_unlinks(unlinks);

@@ -157,7 +157,7 @@ impl Harness {
         self.settle();
     }
 
-    /// How long what the loop has a [pool of workers](crate::workers::WorkerPool) do takes from now on, in virtual time. It
+    /// How long what the loop has a pool of workers (feature `workers`) do takes from now on, in virtual time. It
     /// takes none, unless told otherwise; what has begun is not changed.
     pub fn set_work_time(&mut self, time: Duration) {
         self.network.set_faults(Faults::none().with_work_min(time).with_work_max(time));

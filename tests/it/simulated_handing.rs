@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use switchboard::testing::{Faults, Network, seeds};
-use switchboard::{Detached, EventLoop, Listen, Protocol, Transport};
+use switchboard::{EventLoop, Listen, Protocol, Transport};
 
 use crate::support::{Echo, pattern};
 
@@ -125,7 +125,7 @@ fn kit_either_end_of_a_unix_pair_is_attached() {
     // Both, and something that was read before.
     let (one, other) = network.unix_pair(host);
     let got = Rc::new(RefCell::new(Vec::new()));
-    network.context(host).attach(Detached::with_unread(one, b"hello"), Echo).unwrap();
+    network.context(host).attach(switchboard::Detached::with_unread(one, b"hello"), Echo).unwrap();
     network.context(host).attach(other, Client(got.clone())).unwrap();
     network.run_for(10 * SECOND);
     assert_eq!(String::from_utf8_lossy(&got.borrow()), "hello, world");

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -137,14 +136,16 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 }
 
 /// The program that runs these tests. Where there is no `/proc`, by the name that it was started by.
-pub(crate) fn this_program() -> PathBuf {
-    let name = || std::env::args_os().next().map(PathBuf::from);
+#[cfg(unix)]
+pub(crate) fn this_program() -> std::path::PathBuf {
+    let name = || std::env::args_os().next().map(std::path::PathBuf::from);
     std::env::current_exe().ok().or_else(name).unwrap()
 }
 
 /// Whether the kernel can be asked by `/proc`; says so where a test is left out for that.
+#[cfg(target_os = "linux")]
 pub(crate) fn has_proc() -> bool {
-    let has = Path::new("/proc/self").exists();
+    let has = std::path::Path::new("/proc/self").exists();
     if !has {
         eprintln!("left out: there is no /proc");
     }

@@ -383,7 +383,7 @@ impl memory::Datagram for NamedDatagramHandle {
         lock(&self.world).receive_named(self.id, buffer)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     fn take_error(&self) -> Option<io::Error> {
         lock(&self.world).named_datagram(self.id).ok()?.error.take().map(io::Error::from)
     }

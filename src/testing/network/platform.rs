@@ -5,7 +5,7 @@ use crate::sys::habits::Habits;
 
 /// Which system a host of a [`Network`] runs.
 ///
-/// The guide's page on [testing](crate::guide::testing) has a table of what is modelled of each.
+/// The guide's page on testing has a table of what is modelled of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Platform {
