@@ -173,6 +173,9 @@ fn kit_a_full_unix_receiver_has_its_senders_wait_and_then_takes_all() {
         assert!(network.context(host).datagram(id).unwrap().queued_bytes() > 64 * 1024);
         network.run_for(SECOND);
         assert_eq!(*noted.told.borrow(), ["pause"]);
+        let mut other = network.unix_datagram_peer(host, &UnixAddress::Unnamed).unwrap();
+        let full = other.send(b"too many", Some(&server)).unwrap_err();
+        assert_eq!(full.kind() == ErrorKind::WouldBlock, platform == Platform::Linux, "{full}");
         let mut received = receive_all(&mut peer);
         assert_eq!(received.len(), 11, "as many as Linux holds");
         let began = network.now();
