@@ -20,7 +20,7 @@ use switchboard::signals::Signal;
 use switchboard::{Endpoint, EventLoop, Listen, Protocol, Transport};
 
 use crate::process::{Process, send, wait_until};
-use crate::support::{PATIENCE, any_port, connect, has_proc, uninterrupted};
+use crate::support::{PATIENCE, any_port, connect, uninterrupted};
 
 const CHILD: &str = "SWITCHBOARD_TEST_SERVICE_CHILD";
 
@@ -356,7 +356,7 @@ fn held_back(process: &Process) -> usize {
 #[test]
 #[cfg(target_os = "linux")]
 fn service_watchdog_is_told_though_peers_hold_all_descriptors() {
-    if !has_proc() {
+    if !crate::support::has_proc() {
         return;
     }
     let folder = Folder::new("watchdog-peers");
@@ -375,7 +375,7 @@ fn service_watchdog_is_told_though_peers_hold_all_descriptors() {
 #[test]
 #[cfg(target_os = "linux")]
 fn service_restart_works_though_peers_hold_all_descriptors_however_often_it_has_failed() {
-    if !has_proc() {
+    if !crate::support::has_proc() {
         return;
     }
     let folder = Folder::new("restart-peers");
