@@ -25,9 +25,7 @@ use std::process::ExitCode;
 use client::Outcome;
 use printer::Printer;
 use support::Failure;
-use switchboard::{
-    CloseReason, Connect, ConnectError, ConnectionId, Context, EventLoop, Protocol, Transport, escape,
-};
+use switchboard::{CloseReason, Connect, ConnectError, ConnectionId, Context, EventLoop, Protocol, Transport, escape};
 use typed::Typed;
 
 struct Client {

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use handlers::{Echo, THANKS, greet, run_child, thank};
 use support::{Failure, complain, on_signals, say};
-use switchboard::server::{Requests, SocketServer};
 use switchboard::UnixAddress;
+use switchboard::server::{Requests, SocketServer};
 
 /// How long requests under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(5);
