@@ -17,7 +17,7 @@ pub(super) fn copy(context: &mut Context<'_>, pool: &WorkerPool, file: File, cli
             Ok((bytes, stream)) => {
                 tell(peer.as_ref(), bytes, "copied by a thread");
                 // Back in the loop, which closes it in order, also where the client has said something that nobody read.
-                context.attach(stream, Leaves).map_or_else(|error| complain(error), drop);
+                context.attach(stream, Leaves).map_or_else(complain, drop);
             }
             Err(error) => tell(peer.as_ref(), 0, &format!("not copied: {error}")),
         }
