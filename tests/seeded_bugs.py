@@ -19,7 +19,7 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp", "http", "smtp", "chat" and "relay" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "properties" stands for the bugs of property_bugs.py, which random programs must find within a number of seeds.
@@ -79,7 +79,7 @@ EXCHANGING = "src/testing/network/exchanging.rs"
 TLS = "companions/tls/src/"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay", "ping": "ping"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -186,6 +186,10 @@ BUGS = [
     ("guide", FAULTS, "`a2_the_log_is_told_once_a_second` |", "`a2_the_log_is_told_once_a_week` |"),
     ("guide", FAULTS, "| not held: every socket is opened", "| `t1_no_timer_is_early`: every socket is opened"),
     ("guide", FAULTS, "`tests/real/datagrams.py` |", "`tests/real/datagram.py` |"),
+    ("ping", "examples/ping/icmp.rs", "!fold(fold(words.iter().sum()))", "!fold(words.iter().sum())"),
+    ("ping", "examples/ping/icmp.rs", "self.id.is_none_or(|ours| ours == id)", "true"),
+    ("ping", "examples/ping/icmp.rs", "usize::from(first & 15) * 4", "20"),
+    ("ping", "examples/ping/icmp.rs", "asked.and_then(Option::take)", "asked.and_then(|time| *time)"),
     ("chat", CHAT, " || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())", ""),
     ("chat", CHAT, "!(1..=20).contains", "!(0..=20).contains"),
     ("chat", CHAT, "!(1..=20).contains", "!(1..20).contains"),

@@ -28,6 +28,7 @@ pub(crate) enum Typed {
 
 impl Typed {
     /// Asks for one more piece.
+    #[cfg_attr(not(unix), allow(unused_variables))] // A thread needs no loop for that.
     pub(crate) fn read_more(&self, context: &mut Context<'_>) {
         match self {
             // Events are edges, and one piece is read for each: so it is told anew of what is there already.

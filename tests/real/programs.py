@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The examples of one subject each: framings, options, reconnecting, rates, files, multicast, the simulated network."""
+"""The examples of one subject each: framings, options, reconnecting, rates, files, multicast, a raw socket, the simulated
+network."""
 
 import os
 import re
@@ -368,6 +369,30 @@ def members_find_each_other():
         require(run("multicast", argument)[0] == 1, f"{argument} is taken")
 
 
+# ------------------------------------------------------------------------------------------------ a raw socket
+
+
+def asks_by_icmp():
+    """The same machine answers at each of its addresses, and other packets disturb nobody."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as other:
+        other.bind(("127.0.0.3", 0))
+        process = harness.start([harness.example("ping"), "--count=2", "127.0.0.3"], stdout=subprocess.PIPE)
+        try:
+            first = process.stdout.readline()
+            # What nobody has asked for, and the beginning of an answer.
+            for packet in (b"\0" * 8, b"\0\0\xff\xff" + struct.pack(">HH", process.pid & 0xFFFF, 7), b"\0\0"):
+                other.sendto(packet, ("127.0.0.1", 0))
+            # What it sends has the right sum, or the machine would not answer.
+            printed = (first + process.communicate(timeout=WAIT_S)[0]).decode().splitlines()
+        finally:
+            harness.end(process)
+    expected = [rf"8 bytes from 127\.0\.0\.3: number {number}, after [\d.]+[µm]?s" for number in (0, 1)]
+    require(len(printed) == 3 and all(map(re.fullmatch, [*expected, "2 of 2 were answered"], printed)), f"{printed}")
+    require(process.returncode == 0, f"{process.returncode}")
+    for argument in ("--count=0", "localhost", "::1"):
+        require(run("ping", argument)[0] == 1, f"{argument} is taken")
+
+
 # --------------------------------------------------------------------------------------------------- simulated
 
 
@@ -399,6 +424,12 @@ def main():
     for way in WAYS:
         checks.run(f"files: {way}", gives_files, way)
     checks.run("members of a group find each other", members_find_each_other)
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    except PermissionError as error:
+        checks.skip("asks by ICMP", error)
+    else:
+        checks.run("asks by ICMP", asks_by_icmp)
     checks.run("an hour of a bad network", an_hour_is_always_the_same)
     checks.finish()
 
