@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use bounds::Bounds;
 use http::{Answers, Heading, Request, Skipped, Status, Then};
-use switchboard::{EventLoop, Limits, Protocol, Timeout, Transport};
+use switchboard::{EventLoop, Limits, Listen, Protocol, Timeout, Transport};
 
 /// From the first byte of a head to its last, and from there to the last one of the body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,6 +141,9 @@ impl Protocol for Client {
     }
 }
 
+/// So many clients may come at once, as those of a load generator do; the system may allow fewer.
+const BACKLOG: u32 = 4096;
+
 pub(crate) fn limits(bounds: &Bounds) -> Limits {
     bounds.limits().with_input_bytes_max(INPUT_BYTES_MAX)
 }
@@ -151,7 +154,8 @@ fn main() -> Result<(), support::Failure> {
     let address = support::listening_address_in(arguments, &bounds::FLAGS)?;
     let mut event_loop = EventLoop::with_limits(limits(&bounds))?;
     let answers = Rc::new(RefCell::new(Answers::new(SystemTime::now())));
-    let listener = event_loop.context().listen(address, move |_, _| Some(Client::new(answers.clone())));
+    let listen = Listen::at(address).backlog(BACKLOG);
+    let listener = event_loop.context().listen(listen, move |_, _| Some(Client::new(answers.clone())));
     let listener = listener.map_err(support::cannot_listen(address))?;
     support::shut_down_on_signals(&mut event_loop)?;
     support::announce(&mut event_loop, listener)?;

@@ -5,75 +5,36 @@
 //! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
 //! a datagram is just sent back. `--once` serves one request and ends.
 //!
+//! `--echo` is the tutorial's echo handler, which prints what it hears; `cargo run --example echo_client` is its client.
+//! `--refuse=ADDRESS` has clients of that IP address turned away. A request that goes wrong is told on stderr.
+//!
 //! Ctrl-C stops listening and gives requests under way five seconds to finish; a second one ends them at once.
 
 #[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
 mod support;
 
-use std::io::{self, BufRead, Read, Write};
+#[path = "socket_server/handlers.rs"]
+mod handlers;
+
+use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use support::{Failure, on_signals, say};
-use switchboard::Address;
-use switchboard::server::{Request, Requests, SocketServer};
-
-const THANKS: &[u8] = b"Thank you for connecting\n";
-
-/// Longer lines are sent back in pieces of so many bytes.
-const PIECE_BYTES: u64 = 4096;
+use handlers::{Echo, THANKS, run_child, thank};
+use support::{Failure, complain, on_signals, say};
+use switchboard::server::{Requests, SocketServer};
 
 /// How long requests under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// For each request, in whatever thread.
-fn handle(request: &mut Request) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    greet(request.peer_addr());
-    if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
-        request.write_all(&packet)?;
-        return Ok(());
-    }
-    request.write_all(THANKS)?;
-    let mut line = Vec::new();
-    while request.take(PIECE_BYTES).read_until(b'\n', &mut line)? > 0 {
-        request.write_all(&line)?;
-        line.clear();
-    }
-    Ok(())
-}
-
-fn greet(client: &Address) {
-    say(format_args!("Got connection from {client}"));
-}
-
-/// The same in a process of its own, which has the connection as its input and output.
-fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    output.write_all(thanks)?;
-    io::copy(&mut io::stdin().lock(), &mut output)?;
-    output.flush()
-}
-
-/// A child that has failed ends by a signal, which resets its client: half an answer must not look like the whole. One
-/// whose client is gone has nobody to tell.
-fn run_child(thanks: &[u8]) -> Result<(), Failure> {
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!("{panic}");
-        std::process::abort();
-    }));
-    match handle_stdio(thanks) {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            panic!("a request has failed: {error}")
-        }
-        result => Ok(result?),
-    }
-}
 
 /// How it serves, from the command line.
 struct Options {
     way: Way,
     kind: Kind,
     once: bool,
+    echo: bool,
+    refused: Vec<IpAddr>,
     address: Option<String>,
 }
 
@@ -93,7 +54,8 @@ fn options() -> Result<Options, Failure> {
     // One at a time, in a thread and not by `Requests::one_at_a_time`: that has the loop's own thread wait for a client, and
     // a loop that waits for one who is silent hears no signal.
     let one_at_a_time = Way::Threads(NonZeroUsize::MIN);
-    let mut options = Options { way: one_at_a_time, kind: Kind::Tcp, once: false, address: None };
+    let (way, refused) = (one_at_a_time, Vec::new());
+    let mut options = Options { way, kind: Kind::Tcp, once: false, echo: false, refused, address: None };
     for argument in std::env::args().skip(1) {
         let wrong = || Failure::new(format!("{argument:?} is not understood: see the first lines of this example"));
         match argument.split_once('=').unwrap_or((&argument, "")) {
@@ -103,18 +65,25 @@ fn options() -> Result<Options, Failure> {
             ("--unix", "") => options.kind = Kind::Unix,
             ("--unix-datagram", "") => options.kind = Kind::UnixDatagram,
             ("--once", "") => options.once = true,
+            ("--echo", "") => options.echo = true,
+            ("--refuse", address) => options.refused.push(address.parse().map_err(|_| wrong())?),
             (flag, _) if flag.starts_with('-') || options.address.is_some() => return Err(wrong()),
             _ => options.address = Some(argument),
         }
     }
-    Ok(options)
+    match (&options.way, &options.kind) {
+        (Way::Threads(_), Kind::Tcp | Kind::Unix) => Ok(options),
+        // What a child prints is its answer.
+        _ if options.echo => Err(Failure::new("--echo is for connections, and in threads".to_owned())),
+        _ => Ok(options),
+    }
 }
 
 #[cfg(unix)]
 fn by_processes(processes: NonZeroUsize, thanks: &'static str) -> io::Result<Requests> {
     let this_program = std::env::current_exe()?;
     Ok(Requests::processes(processes, move |client| {
-        greet(client);
+        handlers::greet(client);
         let mut command = std::process::Command::new(&this_program);
         command.arg(thanks);
         command
@@ -126,12 +95,20 @@ fn by_processes(_: NonZeroUsize, _: &str) -> io::Result<Requests> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+fn requests(options: &Options, thanks: &'static str) -> io::Result<Requests> {
+    let requests = match &options.way {
+        Way::Threads(threads) if options.echo => Requests::threads(*threads, Echo::default),
+        Way::Threads(threads) => Requests::threads(*threads, || thank),
+        Way::Processes(processes) => by_processes(*processes, thanks)?,
+    };
+    let refused = options.refused.clone();
+    let verified = requests.verify(move |client| client.as_inet().is_none_or(|client| !refused.contains(&client.ip())));
+    Ok(verified.on_error(|_, client, error| complain(format_args!("a request of {client} went wrong: {error}"))))
+}
+
 fn serve(options: &Options) -> Result<SocketServer, Failure> {
     let is_stream = matches!(options.kind, Kind::Tcp | Kind::Unix);
-    let requests = match options.way {
-        Way::Threads(threads) => Requests::threads(threads, || handle),
-        Way::Processes(processes) => by_processes(processes, if is_stream { "--child" } else { "--child-datagram" })?,
-    };
+    let requests = requests(options, if is_stream { "--child" } else { "--child-datagram" })?;
     let address = options.address.as_deref().unwrap_or("127.0.0.1:1234");
     let inet = || {
         let parsed = address.parse::<std::net::SocketAddr>();

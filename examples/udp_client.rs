@@ -13,7 +13,7 @@ mod client;
 mod support;
 
 use std::cell::Cell;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn main() -> Result<(), Failure> {
     let client = Client { to: to.into(), broadcasts, answers: answers.clone() };
     let mut context = event_loop.context();
     if broadcasts {
-        context.bind_datagram(SocketAddr::from(([0, 0, 0, 0], 0)), client)?;
+        context.bind_datagram(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), client)?;
     } else {
         context.connect_datagram(to, client)?;
     }

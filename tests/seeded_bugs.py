@@ -19,7 +19,7 @@ The rule "model" stands for what only some interleavings of threads show, which 
 The rule "adapters" stands for what reaches a protocol through an adapter of another crate, and "errors" for what their texts
 say, whose tests are in tests/outsider.
 The rule "proxy" stands for what the module `proxy` promises, whose tests begin with that word.
-The rules "resp", "http", "smtp", "chat" and "relay" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
+The rules "resp", "http", "smtp", "chat", "relay" and "ping" stand for what the parts of these examples promise, in tests of their own, and "fetch" for
 those of the package in companions/fetch; "tls" for all of that in companions/tls, "starttls" for its mail server.
 The rule "guide" stands for what is promised of the guide, of the table of Python's names, and of the examples.
 The rule "faults" stands for what tests/faults.md lists and no numbered rule is about, whose tests begin with this word.
@@ -84,7 +84,7 @@ TLS = "companions/tls/src/"
 PROPERTIES = "src/tests/properties/"
 
 # Rules whose tests are an example's.
-EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay"}
+EXAMPLES = {"resp": "resp_server", "http": "http_server", "smtp": "smtp_server", "chat": "chat", "relay": "relay", "ping": "ping"}
 
 # (rule, file, the source, the bug)
 BUGS = [
@@ -93,6 +93,9 @@ BUGS = [
     ("guide", TABLE, "| `greeting_server`, `two_sockets_client` |", "| |"),
     ("guide", TABLE, "| `gethostname` | \u2014 | `names` | Not the loop's:", "| `gethostname` | \u2014 | `names` | Elsewhere:"),
     ("guide", TABLE, "| `unix_echo` | A path", "| `unix_ecko` | A path"),
+    ("guide", TABLE, "| `framings` | The handler is asked", "| `line_logger` | The handler is asked"),
+    ("guide", TABLE, "| `socket_server`, `echo_client` |", "| `socket_server`, `names` |"),
+    ("guide", TABLE, "| `asyncore.loop` |", "| `asyncore` |"),
     ("guide", "src/guide/life_of_a_connection.svg", ">connect_failed<", ">failed<"),
     ("guide", "examples/README.md", "### `peek`", "### peek"),
     ("guide", "src/guide/rules.md", '<a id="l1"></a>**L1**', '<a id="l7"></a>**L7**'),
@@ -189,6 +192,10 @@ BUGS = [
     ("guide", FAULTS, "`a2_the_log_is_told_once_a_second` |", "`a2_the_log_is_told_once_a_week` |"),
     ("guide", FAULTS, "| not held: a test must not set", "| `t1_no_timer_is_early`: every socket is opened"),
     ("guide", FAULTS, "`tests/real/datagrams.py` |", "`tests/real/datagram.py` |"),
+    ("ping", "examples/ping/icmp.rs", "!fold(fold(words.iter().sum()))", "!fold(words.iter().sum())"),
+    ("ping", "examples/ping/icmp.rs", "self.id.is_none_or(|ours| ours == id)", "true"),
+    ("ping", "examples/ping/icmp.rs", "usize::from(first & 15) * 4", "20"),
+    ("ping", "examples/ping/icmp.rs", "asked.and_then(Option::take)", "asked.and_then(|time| *time)"),
     ("chat", CHAT, " || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())", ""),
     ("chat", CHAT, "!(1..=20).contains", "!(0..=20).contains"),
     ("chat", CHAT, "!(1..=20).contains", "!(1..20).contains"),
@@ -1166,6 +1173,12 @@ BUGS = [
     ("fetch", FETCHED, "vec![httparse::EMPTY_HEADER; lines]", "vec![httparse::EMPTY_HEADER; lines.min(128)]"),
     ("fetch", FETCHED, "searched.saturating_sub(2)", "*searched"),
     ("fetch", FETCHED, "format!(\"%{byte:02X}\")", "char::from(*byte).to_string()"),
+    ("fetch", "companions/fetch/src/credentials.rs", "self.origin == url.origin()", "self.origin.ascii_serialization() == url.origin().ascii_serialization().replacen(\":81\", \"\", 1)"),
+    ("fetch", "companions/fetch/src/credentials.rs", "*credentials = credentials.take().filter(|credentials| credentials.are_for(url));\n", ""),
+    ("fetch", "companions/fetch/src/credentials.rs", "    *credentials = credentials.take().filter(|credentials| credentials.are_for(url));\n    let line = |credentials: &Credentials| format!(\"Authorization: {}\\r\\n\", credentials.value);\n    credentials.as_ref()", "    let line = |credentials: &Credentials| format!(\"Authorization: {}\\r\\n\", credentials.value);\n    credentials.as_ref().filter(|credentials| credentials.are_for(url))"),
+    ("fetch", "companions/fetch/src/credentials.rs", " || text.contains(|character: char| character.is_control())", ""),
+    ("fetch", "companions/fetch/src/links.rs", "Ok(Token::EndTag(tag)) if tag.name[..] == b\"a\"[..] => is_within = false,", ""),
+    ("fetch", "companions/fetch/src/links.rs", ".join(\" \").to_lowercase()", ".join(\" \")"),
     ("fetch", TRUST, '("https", "http") => Err("it leaves https:"),', '("https", "http") => Ok(()),'),
     ("fetch", TRUST, "if let Some(path) = &self.ca {", "if let Some(path) = self.ca.as_ref().filter(|_| false) {"),
     ("fetch", TRUST, "Ok(ServerName::IpAddress(IpAddr::V4(*ip).into()))", '"localhost".try_into().map_err(|_| ip.to_string())'),

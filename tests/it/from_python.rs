@@ -2,11 +2,11 @@
 //!
 //! That what the rows link to is there, rustdoc says, for which a broken link is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::tidy::{is_packed, programs};
+use crate::tidy::{code, is_packed, programs, read};
 
 /// All that the tutorial names: its functions, constants, classes and methods.
 const IDEAS: &str = "
@@ -25,12 +25,24 @@ const IDEAS: &str = "
     reactor reactor.run reactor.listenTCP Protocol connectionMade dataReceived connectionLost Factory transport
     transport.write transport.client LineReceiver lineReceived rawDataReceived
     urlopen read readline readlines urlretrieve urlcleanup
+    IPPROTO_TCP TCP_NODELAY SO_LINGER asyncore.dispatcher asyncore.loop asynchat.async_chat set_terminator
+    IMAP POP3 SMTP NNTP IRC DNS FTP Telnet deferToThread
+    HTTPBasicAuthHandler HTTPDigestAuthHandler HTTPCookieProcessor
 ";
 
 /// What it teaches beside, in words.
 const WORDS: &[&str] = &[
     "a UDP socket connected",
     "asynchronous I/O",
+    "the count that send returns",
+    "the bound of recv(n)",
+    "a mail server in threads",
+    "twistd --pidfile",
+    "twistd --logfile",
+    "twistd --nodaemon",
+    "twistd --uid",
+    "urlretrieve without a name",
+    "a link found by its text",
     "a chat room",
     "timeout none",
     "timeout zero",
@@ -135,4 +147,63 @@ fn guide_every_example_that_a_row_names_exists() {
             assert!(programs.contains(name) || is_left_out, "{}: no example {name}", row.there);
         }
     }
+}
+
+/// A row's example shows what the row links: its code has one of those names.
+#[test]
+fn guide_every_example_that_a_row_names_uses_what_the_row_links() {
+    let programs: BTreeMap<_, _> = programs().into_iter().collect();
+    let mut seen = 0;
+    for row in rows() {
+        let linked = linked(&row.here);
+        for name in row.examples.iter().filter(|_| !linked.is_empty()) {
+            let Some(file) = programs.get(name) else { continue };
+            let code: String = modules(file).iter().map(|file| code(file) + "\n").collect();
+            let words: BTreeSet<_> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            // What sets a field is named `with_` and the field.
+            let is_used = |name: &&String| words.contains(name.as_str()) || words.contains(&*format!("with_{name}"));
+            assert!(linked.iter().any(|name| is_used(&name)), "{}: {name} has none of {linked:?}", row.there);
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} were looked at");
+}
+
+/// The last names of what a cell links, such as `write` of `crate::Transport::write`.
+fn linked(cell: &str) -> Vec<String> {
+    let targets = cell.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter_map(|target| target.rsplit("::").next()).map(|name| name.trim_end_matches('(').to_owned()).collect()
+}
+
+/// A program's own file and those of its modules, but for its tests.
+fn modules(file: &str) -> BTreeSet<String> {
+    let (mut found, mut next) = (BTreeSet::new(), vec![PathBuf::from(file)]);
+    while let Some(file) = next.pop() {
+        if found.insert(file.to_str().expect("names are plain").replace('\\', "/")) {
+            next.extend(modules_of(&file));
+        }
+    }
+    found
+}
+
+/// Those that a file itself declares, wherever they are.
+fn modules_of(file: &Path) -> Vec<PathBuf> {
+    let (folder, below) = (file.parent().expect("it is in one"), file.with_extension(""));
+    let (text, mut found) = (read(file), Vec::new());
+    let (mut path, mut is_test) = (None, false);
+    for line in text.lines().filter(|line| !line.starts_with("//")) {
+        if let Some(attribute) = line.strip_prefix("#[") {
+            is_test |= attribute.starts_with("cfg(") && attribute.contains("test");
+            path = attribute.strip_prefix("path = \"").and_then(|path| path.split('"').next()).or(path);
+            continue;
+        }
+        if let Some(name) = line.split_once("mod ").and_then(|(_, name)| name.strip_suffix(';')) {
+            let file = format!("{name}.rs");
+            let unnamed = [folder.join(&file), folder.join(name).join("mod.rs"), below.join(&file)];
+            let candidates = path.map_or(unnamed.to_vec(), |path| vec![folder.join(path)]);
+            found.extend(candidates.into_iter().find(|file| !is_test && root().join(file).exists()));
+        }
+        (path, is_test) = (None, false);
+    }
+    found
 }

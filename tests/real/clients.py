@@ -4,6 +4,7 @@
 import hashlib
 import itertools
 import os
+import pty
 import random
 import signal
 import socket
@@ -184,6 +185,199 @@ def an_answer_waits_for_a_slow_reader():
                 harness.end(process)
 
 
+def echoes_what_the_tutorial_says():
+    """Program 5: the handler that tells what it hears, one request, and its client."""
+    with Server([harness.example("socket_server"), "--echo", "--once", "127.0.0.1:0"]) as server:
+        code, printed, _ = run("echo_client", at(server.address))
+        require((code, printed) == (0, "Hello!\nI like Tuesdays!\n"), f"{code}, {printed!r}")
+        require(server.process.wait(WAIT_S) == 0, "it has not ended after one request")
+        heard = [line for line in server.lines if not line.startswith(b"listening")]
+        peer = heard[0].removeprefix(b"Got connection from ")
+        require(heard[1:] == [b"Received: Hello!", b"Received: I like Tuesdays!",
+                              b"Done with connection from " + peer + b": 22 bytes"], f"{heard}")
+    # An answer in two halves is one, and another one is none.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer(*pieces):
+            with listener.accept()[0] as client:
+                require(client.recv(1000) == b"x\x1b", "other words")
+                for piece in pieces:
+                    client.sendall(piece)
+                    harness.left_alone(0.1)  # So that each is read alone.
+
+        for pieces, code, printed in [((b"x", b"\x1b"), 0, "x\\x1b\n"), ((b"y", b"z"), 1, "yz\n"), ((b"x",), 1, "")]:
+            thread = threading.Thread(target=answer, args=pieces, daemon=True)
+            thread.start()
+            done = run("echo_client", at(listener.getsockname()), "x\x1b")
+            thread.join(WAIT_S)
+            require(done[:2] == (code, printed), f"{pieces}: {done}")
+
+
+def typing(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE):
+    return harness.start([harness.example("line_client"), *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def ended(client):
+    """The exit code and the complaint of a client that ends by itself."""
+    try:
+        code = client.wait(WAIT_S)
+        return code, client.stderr.read().decode()
+    finally:
+        harness.end(client)
+        for stream in (client.stdin, client.stdout, client.stderr):
+            if stream:
+                stream.close()
+
+
+def types_into(kind):
+    """What is typed comes back, a line at a time; the end of the input ends what is sent, and the rest still comes."""
+    with Server([harness.example("echo_server"), "127.0.0.1:0"]) as server, tempfile.TemporaryDirectory() as folder:
+        if kind in ("file", "/dev/null"):
+            path = os.path.join(folder, "typed") if kind == "file" else kind
+            said = b"one\ntwo\n" * 100_000 if kind == "file" else b""
+            if kind == "file":
+                with open(path, "wb") as file:
+                    file.write(said)
+            with open(path, "rb") as file:
+                client = typing(at(server.address), stdin=file)
+                printed = client.stdout.read()
+            require(printed == said, f"{len(printed)} bytes of {len(said)}")
+        elif kind == "pipe":
+            client = typing(at(server.address))
+            for line in (b"hello\n", b"caf\xc3\xa9 \x1b[2J\n"):
+                client.stdin.write(line)
+                client.stdin.flush()
+                printed = client.stdout.readline()
+                require(printed == line.replace(b"\x1b", b"\\x1b"), f"{printed!r}")
+            client.stdin.close()
+            client.stdin = None
+            require(client.stdout.read() == b"", "more")
+        else:
+            parent, child = pty.openpty()
+            client = typing(at(server.address), stdin=child)
+            os.close(child)
+            # Two lines at once, of which a terminal gives one for each read.
+            os.write(parent, b"one\ntwo\n")
+            printed = [client.stdout.readline() for _ in range(2)]
+            require(printed == [b"one\n", b"two\n"], f"{printed}")
+            os.write(parent, b"half\x04")
+            require(client.stdout.read(4) == b"half", "half a line is not sent by the key for the end of input")
+            os.write(parent, b"\x04")
+            require(client.stdout.read() == b"", "more")
+        require(ended(client) == (0, ""), "another exit code than 0")
+        if kind == "terminal":
+            os.close(parent)
+
+
+def prints_as_told():
+    """Line ends, characters that come in halves, what steers a terminal, bytes that are no text."""
+    pieces = [b"a\r", b"\nb\rc\n", b"\xe2\x82", b"\xac \xf0\x9f\x98", b"\x80 \x1b[2J\\ \xff\n", b"last\xc3"]
+    shown = "a\nb\\rc\n\N{EURO SIGN} \N{GRINNING FACE} \\x1b[2J\\\\ \\xff\nlast\\xc3".encode()
+    for flags, expected in ([], shown), (["--raw"], b"".join(pieces)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(WAIT_S)
+            client = typing(*flags, "--crlf", at(listener.getsockname()))
+            with listener.accept()[0] as peer:
+                client.stdin.write(b"one\ntwo")
+                client.stdin.close()
+                client.stdin = None
+                said = b"".join(iter(lambda: peer.recv(100), b""))
+                require(said == b"one\r\ntwo", f"sent {said!r}")
+                # Its half is closed, and it still prints what comes, each piece as soon as it can be shown.
+                for piece in pieces:
+                    peer.sendall(piece)
+                    harness.left_alone(0.05)
+            printed = client.stdout.read()
+            require(printed == expected, f"{flags}: {printed!r}")
+            require(ended(client) == (0, ""), "another exit code than 0")
+
+
+def types_no_faster_than_it_is_read():
+    """A server that reads nothing holds up the input, from a pipe and from a file; a stuck stdout holds up the server."""
+    chunk = bytes(range(256)) * 256
+    with tempfile.TemporaryFile() as file:
+        for _ in range(64):
+            file.write(chunk)  # 16 MiB, offered as 4 MiB of each kind at least.
+        file.flush()
+        for kind in ("pipe", "file"):
+            file.seek(0)
+            stdin = subprocess.PIPE if kind == "pipe" else file
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.settimeout(WAIT_S)
+                client = typing("--raw", at(listener.getsockname()), stdin=stdin)
+                with listener.accept()[0] as peer:
+                    if kind == "pipe":
+                        feeder = threading.Thread(target=lambda: feed(client, chunk, 64), daemon=True)
+                        feeder.start()
+                    settle = [-1]
+                    peak = lambda: private_kib(client.pid)
+                    while settle[-1] != settle[0] or len(settle) < 20:  # Its memory stands still.
+                        settle = [*settle[-19:], peak()]
+                        harness.left_alone(0.02)
+                    require(peak() < 4096, f"{peak()} KiB are kept of what nobody reads")
+                    got = bytearray()
+                    peer.settimeout(WAIT_S)
+                    while data := peer.recv(1 << 20):
+                        got += data
+                    require(got == chunk * 64, f"{kind}: {len(got)} bytes, or others")
+                    # And the other way: nobody takes what it prints.
+                    peer.settimeout(0.5)
+                    sent = 0
+                    try:
+                        while sent < 64 << 20:
+                            sent += peer.send(chunk)
+                    except TimeoutError:
+                        pass
+                    require(sent < 64 << 20, "all was taken, though nobody reads it")
+                    require(peak() < 4096, f"{peak()} KiB are kept of what is not printed")
+                    peer.close()
+                printed = 0
+                while data := os.read(client.stdout.fileno(), 1 << 20):
+                    printed += len(data)
+                require(printed == sent, f"{printed} of {sent} bytes are printed")
+                require(ended(client) == (0, ""), "another exit code than 0")
+
+
+def feed(client, chunk, count):
+    for _ in range(count):
+        client.stdin.write(chunk)
+    client.stdin.close()
+    client.stdin = None
+
+
+def typing_ends():
+    """By a signal, by the server, by nobody there, by a stdout that is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(WAIT_S)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            client = typing(at(listener.getsockname()))
+            with listener.accept()[0] as peer:
+                peer.sendall(b"hello\n")
+                require(client.stdout.readline() == b"hello\n", "not printed")
+                client.send_signal(number)
+                peer.settimeout(WAIT_S)
+                require(peer.recv(1) == b"", "no end in order")
+                peer.close()
+            require(ended(client) == (0, ""), f"another exit code than 0 after signal {number}")
+        client = typing(at(listener.getsockname()))
+        with listener.accept()[0] as peer:
+            peer.sendall(b"bye\n")
+        require(client.stdout.read() == b"bye\n", "not printed")
+        require(ended(client) == (0, ""), "another exit code than 0, though the server has hung up in order")
+        client = typing(at(listener.getsockname()))
+        with listener.accept()[0] as peer:
+            client.stdout.close()
+            client.stdout = None
+            peer.sendall(b"hello\n")
+            code, complaint = ended(client)
+            require(code == 1 and complaint.startswith("cannot write: Broken pipe"), f"{code}, {complaint!r}")
+        address = at(listener.getsockname())
+    code, complaint = ended(typing(address))
+    require(code == 1 and "refused" in complaint, f"{code}, {complaint!r}")
+    code, complaint = ended(typing())
+    require(code == 1 and "usage" in complaint, f"{code}, {complaint!r}")
+
+
 def private_kib(pid):
     """Memory that a process has to itself and has written to, without the pages of its program."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rows:
@@ -340,6 +534,12 @@ def main():
     checks.run("16 MiB in one write, each send partial", sends_all)
     checks.run("echo over Unix sockets, by path and abstract, stale and alive", echoes_over_unix)
     checks.run("an answer and a slow reader", an_answer_waits_for_a_slow_reader)
+    checks.run("what the tutorial's echo handler and its client say", echoes_what_the_tutorial_says)
+    for kind in ("terminal", "pipe", "file", "/dev/null"):
+        checks.run(f"what one types: {kind}", types_into, kind)
+    checks.run("what comes, escaped and raw", prints_as_told)
+    checks.run("neither side of what one types is read faster than the other takes it", types_no_faster_than_it_is_read)
+    checks.run("typing ends", typing_ends)
     checks.run("an echo through the relay", relays_an_echo)
     checks.run("the relay connects to a name", relays_to_a_name)
     checks.run("the relay's memory is bounded", relay_is_bounded)

@@ -430,6 +430,94 @@ def finds_links():
         gives(f"{server.url}/deep/x\n".encode(), "--links", f"{server.url}/based")
 
 
+def finds_a_link_by_its_text():
+    """As the tutorial's pattern does, and where that does not: other words beside it, tags in it, entities."""
+    page = b"""<a href="/doc/">Documentation</a> <a href=other>Documents</a>
+    <A class=x HREF='more'>all the <b>docu</b>menta&#116;ion\n there is</A> Documentation"""
+    with Scripted({"/": with_length(page)}) as server, tempfile.TemporaryDirectory() as folder:
+        pattern = re.search('<a href="([^"]+)">Documentation</a>', page.decode(), re.IGNORECASE)
+        gives(f"{server.url}{pattern[1]}\n{server.url}/more\n".encode(), "--find=Documentation", f"{server.url}/")
+        gives(f"{server.url}/more\n".encode(), "--find=documentation  there", f"{server.url}/")
+        path = os.path.join(folder, "saved")
+        fails('no link says "Documentation of"', "--find=Documentation of", f"{server.url}/", path, partial=b"")
+        with open(path, "rb") as file:
+            require(file.read() == page, "it is not saved")
+
+
+def retrieves():
+    """Without a name: a file of the system's choice, which stays, and the headers, as urllib gives both."""
+    with tempfile.TemporaryDirectory() as folder, Scripted({
+        "/": with_length(BIG, "X-Odd: a\u202eb", "Content-Type: text/html"),
+        "/moved": redirect_to("/"),
+        "/short": with_length(b"half", length=8),
+    }) as server:
+        options = {"env": {**os.environ, "TMPDIR": folder}}
+        for path in ("/", "/moved"):
+            code, got, complaint = run("--retrieve", server.url + path, **options)
+            name, *headers = got.decode().splitlines()
+            require((code, complaint) == (0, "") and os.path.dirname(name) == folder, f"{code}, {complaint!r}, {name}")
+            expected = ["X-Odd: a\\u{202e}b", "Content-Type: text/html", f"Content-Length: {len(BIG)}"]
+            require(headers == expected, f"{headers}")
+            with open(name, "rb") as file:
+                require(file.read() == BIG, "another file")
+            require(os.stat(name).st_mode & 0o777 == 0o600, "others can read it")
+            theirs, message = urllib.request.urlretrieve(server.url + path)
+            require([value for _, value in message.items()][1:] == ["text/html", str(len(BIG))], f"{message}")
+            os.unlink(theirs)
+            os.unlink(name)
+        # What is not whole is gone, and so is what nobody was told of.
+        require(run("--retrieve", f"{server.url}/short", **options)[0] == 1, "half is the whole")
+        client = harness.start([harness.package("fetch"), "--retrieve", f"{server.url}/"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, **options)
+        client.stdout.close()
+        code, complaint = client.wait(WAIT_S), client.stderr.read()
+        client.stderr.close()
+        require(code == 1 and complaint.startswith(b"cannot write: Broken pipe"), f"{code}, {complaint!r}")
+        require(os.listdir(folder) == [], f"left over: {os.listdir(folder)}")
+    for more in (["--links"], ["--find=x"]):
+        fails(".*--retrieve takes no FILE.*", "--retrieve", *more, "http://127.0.0.1/")
+    fails(".*--retrieve takes no FILE.*", "--retrieve", "http://127.0.0.1/", "x")
+
+
+def authenticates():
+    """Basic, to the server that was named, as urllib does; and to no other one that it leads to."""
+
+    def guarded(connection, server):
+        words = server.requests[-1].split(b"\r\n")
+        is_known = b"Authorization: Basic bWU6cGFzczp3b3Jk" in words  # me:pass:word
+        connection.sendall(with_length(b"the secret") if is_known else
+                           b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n')
+
+    def said(server):
+        return [b"authorization" in head.lower() for head in server.requests]
+
+    with tempfile.TemporaryDirectory() as folder, Scripted({"/": with_length(b"public"), "/a": None}) as other:
+        with Scripted({"/": guarded, "/moved": redirect_to("/"), "/away": redirect_to(f"{other.url}/"),
+                       "/there": redirect_to(f"{other.url}/back")}) as server:
+            other.answers["/back"] = redirect_to(f"{server.url}/")
+            manager = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+            manager.add_password(None, server.url, "me", "pass:word")
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(manager))
+            with opener.open(f"{server.url}/", timeout=WAIT_S) as answer:
+                require(answer.read() == b"the secret", "urllib gets something else")
+            path = os.path.join(folder, "user")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("me:pass:word\nanother line\n")
+            for user in ("--user=me:pass:word", f"--user=@{path}"):
+                gives(b"the secret", user, f"{server.url}/")
+                gives(b"the secret", user, f"{server.url}/moved")
+            fails("the server says 401 Unauthorized", "--user=me:pass", f"{server.url}/", partial=b"")
+            fails("the server says 401 Unauthorized", f"{server.url}/", partial=b"")
+            require(not said(other), "the other server was asked")
+            # Another port is another server; and what that leads back to is asked without.
+            gives(b"public", "--user=me:pass:word", f"{server.url}/away")
+            fails("the server says 401 Unauthorized", "--user=me:pass:word", f"{server.url}/there", partial=b"")
+            require(said(other) == [False, False], "the other server was told who asks")
+            require(said(server)[-3:] == [True, True, False], f"{said(server)}")
+    for user in ("me", "", "me:\n", "@/no/such"):
+        fails("a user is NAME:PASSWORD.*|cannot read .*", f"--user={user}", "http://127.0.0.1/")
+
+
 def chunked_at_every_cut():
     answers = {f"/{cut}": in_pieces(CHUNKED, [cut]) for cut in range(1, len(CHUNKED))}
     with Scripted(answers) as server:
@@ -803,6 +891,9 @@ def main():
     checks.run("https, and what is cut off", what_is_cut_off_over_tls)
     checks.run("file:", reads_files)
     checks.run("links", finds_links)
+    checks.run("a link by its text", finds_a_link_by_its_text)
+    checks.run("a file without a name, and headers", retrieves)
+    checks.run("who asks", authenticates)
     checks.run("links and a slow reader", links_wait_for_a_slow_reader)
     checks.run("chunked, at every cut", chunked_at_every_cut)
     checks.run("a byte at a time", dribbles)

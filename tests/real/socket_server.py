@@ -8,6 +8,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -144,6 +145,26 @@ def others_wait(way):
         clients[0].close()
         late.settimeout(harness.WAIT_S)
         require(harness.receive(late, len(THANKS)) == THANKS, "who waited is not served")
+
+
+def refuses_and_tells():
+    """Who is not wanted is turned away unheard, and a request that goes wrong is told, with its handler finished."""
+    with Server([harness.example("socket_server"), "--echo", "--refuse=127.0.0.2", "--threads=2", "127.0.0.1:0"]) as server:
+        for host, is_wanted in [("127.0.0.2", False), ("127.0.0.1", True)]:
+            with socket.create_connection(server.address, harness.WAIT_S, source_address=(host, 0)) as client:
+                client.sendall(b"hello\n")
+                with contextlib.suppress(ConnectionResetError):
+                    require(client.recv(100) == (b"hello\n" if is_wanted else b""), f"another answer to {host}")
+                if is_wanted:
+                    peer = "%s:%d" % client.getsockname()
+                    harness.reset(client)
+        server.wait_for_text(f"Done with connection from {peer}: 6 bytes")
+        server.wait(lambda: server.errors, "what went wrong")
+        require(re.fullmatch(f"a request of {peer} went wrong: .*reset.*".encode(), server.errors[0]), f"{server.errors}")
+        require(server.count(rb"Got connection from 127.0.0.2.*") == 0, "who is refused is served")
+    for flags in (["--processes=2"], ["--udp"]):
+        done = subprocess.run([harness.example("socket_server"), "--echo", *flags], capture_output=True, timeout=harness.WAIT_S)
+        require(done.returncode == 1 and b"--echo is for connections" in done.stderr, f"{done}")
 
 
 def sigchld_is_ignored(kind):
@@ -341,6 +362,7 @@ def main():
     for way in WAYS:
         checks.run(f"others wait: {way}", others_wait, way)
         checks.run(f"--once: {way}", once, way)
+    checks.run("some are refused, and what goes wrong is told", refuses_and_tells)
     for way in WAYS:
         checks.begin(f"SIGINT beside an idle client: {way}", ends_beside_an_idle_client, way, 1)
         checks.run(f"SIGINT twice beside an idle client: {way}", ends_beside_an_idle_client, way, 2)

@@ -1,6 +1,7 @@
 // The head of an answer, and what it says of the body (RFC 9112, section 6.3).
 
 use crate::body::Body;
+use switchboard::escape;
 
 pub(crate) struct Head {
     /// How long it is.
@@ -8,6 +9,8 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) reason: String,
     pub(crate) location: Option<String>,
+    /// Its fields, one a line, made fit to be shown.
+    pub(crate) shown: String,
     /// Of HTTP 1.`minor`.
     minor: u8,
     lengths: Vec<String>,
@@ -40,11 +43,13 @@ impl Head {
             status: response.code.unwrap_or_default(),
             reason: response.reason.unwrap_or_default().to_owned(),
             location: None,
+            shown: String::new(),
             minor: response.version.unwrap_or_default(),
             lengths: Vec::new(),
             codings: Vec::new(),
         };
         for field in response.headers.iter() {
+            head.shown += &format!("{}: {}\n", field.name, escape(&unfold(field.value)));
             match field.name.to_ascii_lowercase().as_str() {
                 "location" => head.location = Some(location(&unfold(field.value))),
                 "content-length" => head.lengths.extend(list(field.value)),

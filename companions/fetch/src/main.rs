@@ -4,7 +4,10 @@
 //! the page goes to stdout; a file appears under its name only when it is whole, and what was fetched of it is gone
 //! otherwise, so there is nothing to clean up (but after SIGKILL). On a terminal a bar shows how far it is.
 //!
-//! `--links` prints the links of the page instead, as whole URLs, one a line. `--max-bytes=N` and `--timeout=SECONDS` say
+//! `--links` prints the links of the page instead, as whole URLs, one a line; `--find=TEXT` those whose text has this in it.
+//! `--retrieve` saves to a temporary file, as `urlretrieve` does without a name, and prints where it is and the headers of the
+//! answer; the file stays. `--user=NAME:PASSWORD`, or `--user=@FILE` with that in the file's first line, is Basic
+//! authentication: for the server of the URL, and for none that a redirect leads to. `--max-bytes=N` and `--timeout=SECONDS` say
 //! what is too much (1 GiB and 300 s, of a page for its links 16 MiB). `file:` URLs are read, `http:` and `https:` ones asked
 //! for; of redirects ten are followed, none of them to a file or from `https:` to `http:`. Whatever goes wrong is one line,
 //! and exit code 1.
@@ -20,6 +23,7 @@
 #[path = "../../../examples/http/body.rs"] // A part of the example `http_server`, too.
 #[allow(dead_code)] // What is of requests.
 mod body;
+mod credentials;
 mod head;
 mod links;
 mod options;
@@ -31,6 +35,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use body::Body;
+use credentials::Credentials;
 use head::Head;
 use links::find_links;
 use options::Options;
@@ -52,6 +57,10 @@ struct Fetch {
     /// Where the page is, after the redirects so far.
     url: RefCell<Url>,
     redirects: Cell<u32>,
+    /// Until a redirect leads away from whom they are for: what comes back from there has no more of them.
+    credentials: RefCell<Option<Credentials>>,
+    /// The fields of the answer.
+    headers: RefCell<String>,
     /// The page, where its links are wanted; or what went wrong first.
     outcome: RefCell<Option<Result<Vec<u8>, String>>>,
 }
@@ -84,9 +93,10 @@ impl Fetch {
             server = server.filter(self.trust.filter(&host)?);
         }
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: switchboard-fetch\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: switchboard-fetch\r\nAccept: */*\r\nConnection: close\r\n{}\r\n",
             &url[Position::BeforePath..Position::AfterQuery],
             &url[Position::BeforeHost..Position::AfterPort],
+            credentials::header(&mut self.credentials.borrow_mut(), url),
         );
         let answer = Answer { fetch: self.clone(), request, state: State::Head { searched: 0 }, bytes: 0 };
         context.connect(server, answer).map_err(|error| format!("cannot connect: {error}"))?;
@@ -109,12 +119,22 @@ impl Fetch {
         self.output.submit(context, Work::End, move |context, result| fetch.finish(context, result));
     }
 
-    fn print_links(self: &Rc<Self>, context: &mut Context<'_>, page: &[u8]) {
-        let links = find_links(page, &self.url.borrow());
-        let lines: String = links.iter().map(|link| format!("{}\n", escape(link.as_bytes()))).collect();
+    fn print(self: &Rc<Self>, context: &mut Context<'_>, lines: String) {
         let fetch = self.clone();
         self.output
             .submit(context, Work::Print(lines.into_bytes()), move |context, result| fetch.finish(context, result));
+    }
+
+    /// The links of the page that say this.
+    fn links(&self, page: &[u8], text: &str) -> Result<String, String> {
+        let links = find_links(page, &self.url.borrow());
+        let lines =
+            links.iter().filter(|link| link.says(text)).map(|link| format!("{}\n", escape(link.url.as_bytes())));
+        let lines: String = lines.collect();
+        match lines.is_empty() && !text.is_empty() {
+            true => Err(format!("no link says {text:?}")),
+            false => Ok(lines),
+        }
     }
 
     fn take_outcome(&self) -> Result<Vec<u8>, String> {
@@ -177,6 +197,7 @@ impl Answer {
                     self.fetch.output.expect(length);
                 }
                 let is_over = body.is_over();
+                self.fetch.headers.borrow_mut().clone_from(&head.shown);
                 self.state = State::Body(body);
                 if is_over {
                     self.end(transport);
@@ -297,15 +318,21 @@ impl Protocol for Answer {
 
 fn fetch(options: Options) -> Result<(), String> {
     let system = |error: std::io::Error| error.to_string();
-    let saved = options.file.as_deref().map(SavedFile::begin).transpose()?;
-    let output = Output::start(Destination::new(saved.as_ref(), options.links)?)?;
+    let bytes_max = options.bytes_max();
+    let saved = match options.retrieve {
+        true => Some(SavedFile::temporary()?),
+        false => options.file.as_deref().map(SavedFile::begin).transpose()?,
+    };
+    let output = Output::start(Destination::new(saved.as_ref(), options.links.is_some())?)?;
     let mut event_loop = EventLoop::new().map_err(system)?;
     let fetch = Rc::new(Fetch {
         output,
-        bytes_max: options.bytes_max(),
+        bytes_max,
         trust: Trust::new(options.ca),
         url: RefCell::new(options.url),
         redirects: Cell::new(0),
+        credentials: RefCell::new(options.credentials),
+        headers: RefCell::new(String::new()),
         outcome: RefCell::new(None),
     });
     let mut context = event_loop.context();
@@ -318,14 +345,22 @@ fn fetch(options: Options) -> Result<(), String> {
     let outcome = fetch.take_outcome();
     fetch.output.hide_progress();
     let page = outcome?;
+    // The loop goes on while something is printed: a reader may take its time, and signals are heard.
+    let tell = |event_loop: &mut EventLoop, told: String| {
+        fetch.print(&mut event_loop.context(), told);
+        event_loop.run().map_err(system)?;
+        fetch.take_outcome()
+    };
     if let Some(saved) = saved {
+        if options.retrieve {
+            // Where nobody is told of it, it is gone.
+            let told = format!("{}\n{}", saved.temporary_path().display(), fetch.headers.borrow());
+            tell(&mut event_loop, told)?;
+        }
         saved.keep()?;
     }
-    if options.links {
-        // The loop goes on meanwhile: a reader may take its time, and signals are heard.
-        fetch.print_links(&mut event_loop.context(), &page);
-        event_loop.run().map_err(system)?;
-        fetch.take_outcome()?;
+    if let Some(text) = options.links {
+        tell(&mut event_loop, fetch.links(&page, &text)?)?;
     }
     Ok(())
 }

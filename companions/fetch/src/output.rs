@@ -173,10 +173,18 @@ fn set_style(bar: &ProgressBar, template: &str) {
 /// removed where this is dropped.
 pub(crate) struct SavedFile {
     temporary: NamedTempFile,
-    path: PathBuf,
+    /// None for one that keeps the name that it has.
+    path: Option<PathBuf>,
 }
 
 impl SavedFile {
+    /// A file of the system's choice, that no other user can read.
+    pub(crate) fn temporary() -> Result<SavedFile, String> {
+        let temporary = tempfile::Builder::new().prefix("fetch-").tempfile();
+        let temporary = temporary.map_err(|error| format!("cannot make a temporary file: {error}"))?;
+        Ok(SavedFile { temporary, path: None })
+    }
+
     pub(crate) fn begin(path: &Path) -> Result<SavedFile, String> {
         // Where it is a link, what that leads to is replaced, and not the link.
         let path = follow_links(path)?;
@@ -191,12 +199,23 @@ impl SavedFile {
         builder.permissions(permissions);
         let temporary = builder.prefix(".fetch-").tempfile_in(folder);
         let temporary = temporary.map_err(|error| format!("cannot write to {folder:?}: {error}"))?;
-        Ok(SavedFile { temporary, path })
+        Ok(SavedFile { temporary, path: Some(path) })
     }
 
+    /// Where it is until it is kept and, if it is temporary, from then on.
+    pub(crate) fn temporary_path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Gives it the name that it is to have.
     pub(crate) fn keep(self) -> Result<(), String> {
-        let kept = self.temporary.persist(&self.path);
-        kept.map(drop).map_err(|error| format!("cannot write {:?}: {}", self.path, error.error))
+        match self.path {
+            Some(path) => {
+                let kept = self.temporary.persist(&path);
+                kept.map(drop).map_err(|error| format!("cannot write {path:?}: {}", error.error))
+            }
+            None => self.temporary.keep().map(drop).map_err(|error| format!("cannot keep the file: {error}")),
+        }
     }
 }
 

@@ -1,0 +1,163 @@
+//! A client that sends what you type and prints what comes: a small telnet, for any server here.
+//!
+//! Run `cargo run --example line_client -- localhost:1234` beside a server, such as
+//! `cargo run --example echo_server`, and type. The end of the input (Ctrl-D) ends what is sent, and the program ends once
+//! the server has said the rest. What comes is escaped, since it could clear your screen or forge a line: `--raw` prints the
+//! bytes as they are, as for `line_client --raw localhost:1234 <question >answer`. `--crlf` sends each line end as CRLF.
+//!
+//! Where the input is a terminal, a pipe or a socket it is a source of the loop (`Context::register`). A thread reads it
+//! where it cannot be one: a file or `/dev/null`, which epoll refuses and of whose end kqueue does not tell; a terminal that
+//! kqueue refuses, as that of macOS does for some, such as `/dev/tty`; and everything on Windows, where nothing waits for
+//! a console and sockets at once. Neither side is read faster than the other one takes it.
+
+#[path = "support/client.rs"]
+#[allow(dead_code)] // It also has what clients need that have no other arguments.
+mod client;
+#[path = "line_client/printer.rs"]
+mod printer;
+#[allow(dead_code)] // It also has what servers need.
+mod support;
+#[path = "line_client/typed.rs"]
+mod typed;
+
+use std::process::ExitCode;
+
+use client::Outcome;
+use printer::Printer;
+use support::Failure;
+use switchboard::{CloseReason, Connect, ConnectError, ConnectionId, Context, EventLoop, Protocol, Transport, escape};
+use typed::Typed;
+
+struct Client {
+    raw: bool,
+    crlf: bool,
+    typed: Option<Typed>,
+    /// The server does not take what is sent: nothing more is read from the input meanwhile.
+    is_held_up: bool,
+    printer: Printer,
+    outcome: Outcome,
+}
+
+/// What was typed has come; nothing is its end.
+fn give(context: &mut Context<'_>, id: ConnectionId, data: &[u8]) {
+    // A connection that has ended needs none of it.
+    let _ = context.with_protocol(id, |client: &mut Client, transport| client.send(transport, data));
+}
+
+impl Client {
+    fn send(&mut self, transport: &mut Transport<'_>, data: &[u8]) {
+        if data.is_empty() {
+            return transport.shutdown_write();
+        }
+        for line in data.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n").filter(|_| self.crlf) {
+                Some(text) => [text, b"\r\n"].iter().for_each(|part| transport.write(part)),
+                None => transport.write(line),
+            }
+        }
+        self.go_on(&mut transport.context());
+    }
+
+    /// Reads on, unless the server is slow.
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        if let Some(typed) = self.typed.as_ref().filter(|_| !self.is_held_up) {
+            typed.read_more(context);
+        }
+    }
+
+    fn print(&mut self, transport: &mut Transport<'_>, data: &[u8]) {
+        let shown = if self.raw { data.to_vec() } else { show(data) };
+        if let Err(error) = self.printer.print(transport, shown, &self.outcome) {
+            self.outcome.failed(&error);
+            transport.abort();
+        }
+    }
+}
+
+/// Line by line, since a line end is the one control character that may stay.
+fn show(data: &[u8]) -> Vec<u8> {
+    let line = |line: &[u8]| match line.strip_suffix(b"\n") {
+        Some(text) => format!("{}\n", escape(text.strip_suffix(b"\r").unwrap_or(text))),
+        None => escape(line).to_string(),
+    };
+    data.split_inclusive(|byte| *byte == b'\n').map(line).collect::<String>().into_bytes()
+}
+
+/// How much of it can be shown: not the beginning of a character, or of a CRLF, whose rest may still come.
+fn whole_bytes(data: &[u8]) -> usize {
+    let is_begun = |back: &usize| {
+        let wanted = match data[data.len() - back] {
+            b'\r' | 0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 0,
+        };
+        wanted > *back
+    };
+    data.len() - (1..=data.len().min(3)).find(is_begun).unwrap_or(0)
+}
+
+impl Protocol for Client {
+    fn connection_made(&mut self, transport: &mut Transport<'_>) {
+        let id = transport.id();
+        match typed::begin(&mut transport.context(), id, give) {
+            Ok(typed) => self.typed = Some(typed),
+            Err(error) => {
+                self.outcome.failed(&format_args!("{error:?}"));
+                transport.abort();
+            }
+        }
+    }
+
+    fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
+        let count = if self.raw { data.len() } else { whole_bytes(data) };
+        if count > 0 {
+            self.print(transport, &data[..count]);
+        }
+        count
+    }
+
+    fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.print(transport, rest);
+        }
+        transport.close();
+    }
+
+    fn pause_writing(&mut self, _: &mut Transport<'_>) {
+        self.is_held_up = true;
+    }
+
+    fn resume_writing(&mut self, transport: &mut Transport<'_>) {
+        self.is_held_up = false;
+        self.go_on(&mut transport.context());
+    }
+
+    fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
+        self.outcome.failed(&error);
+    }
+
+    fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
+        let is_in_order = matches!(reason, CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown);
+        if !is_in_order && !matches!(reason, CloseReason::Aborted) {
+            self.outcome.failed(&reason);
+        }
+    }
+}
+
+fn main() -> Result<ExitCode, Failure> {
+    support::show_log();
+    let (flags, servers): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    let has = |name: &str| flags.iter().any(|flag| flag == name);
+    let [server] = &servers[..] else { return Err(Failure::new("usage: [--raw] [--crlf] SERVER".to_owned())) };
+    let server = client::name_and_port(server).map_err(Failure::new)?;
+    let mut event_loop = EventLoop::new()?;
+    support::shut_down_on_signals(&mut event_loop)?;
+    let outcome = Outcome::default();
+    let (raw, crlf, printer) = (has("--raw"), has("--crlf"), Printer::start()?);
+    let client = Client { raw, crlf, typed: None, is_held_up: false, printer, outcome: outcome.clone() };
+    event_loop.context().connect(Connect::to(server), client)?;
+    // Until the connection has ended, and what came by it is printed.
+    event_loop.run_until_idle()?;
+    Ok(outcome.code())
+}

@@ -1,0 +1,92 @@
+// What is done with a request: by the handler that thanks, by the one that tells what it hears, and by a child process.
+
+use std::error::Error;
+use std::io::{self, BufRead, Read, Write};
+
+use super::support::{Failure, say};
+use switchboard::server::{Request, RequestHandler};
+use switchboard::{Address, escape};
+
+pub(crate) const THANKS: &[u8] = b"Thank you for connecting\n";
+
+/// Longer lines are sent back in pieces of so many bytes.
+const PIECE_BYTES: u64 = 4096;
+
+type Handled = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// Thanks, and sends back each line. A function is a handler, too.
+pub(crate) fn thank(request: &mut Request) -> Handled {
+    greet(request.peer_addr());
+    if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
+        request.write_all(&packet)?;
+        return Ok(());
+    }
+    request.write_all(THANKS)?;
+    let mut line = Vec::new();
+    while request.take(PIECE_BYTES).read_until(b'\n', &mut line)? > 0 {
+        request.write_all(&line)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+pub(crate) fn greet(client: &Address) {
+    say(format_args!("Got connection from {client}"));
+}
+
+/// The tutorial's `EchoRequestHandler`, made anew for each request. What comes may be half of what was sent, as there; it is
+/// printed as it comes, and sent back so.
+#[derive(Default)]
+pub(crate) struct Echo {
+    bytes: usize,
+}
+
+impl RequestHandler for Echo {
+    fn setup(&mut self, request: &mut Request) -> Handled {
+        greet(request.peer_addr());
+        Ok(())
+    }
+
+    fn handle(&mut self, request: &mut Request) -> Handled {
+        loop {
+            let heard = request.fill_buf()?.to_vec();
+            if heard.is_empty() {
+                return Ok(());
+            }
+            request.consume(heard.len());
+            self.bytes += heard.len();
+            say(format_args!("Received: {}", escape(heard.trim_ascii_end())));
+            // It is sent before more is waited for.
+            request.write_all(&heard)?;
+        }
+    }
+
+    /// Also where `handle` has failed.
+    fn finish(&mut self, request: &mut Request) -> Handled {
+        say(format_args!("Done with connection from {}: {} bytes", request.peer_addr(), self.bytes));
+        Ok(())
+    }
+}
+
+/// The same as `thank`, in a process of its own, which has the connection as its input and output.
+fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(thanks)?;
+    io::copy(&mut io::stdin().lock(), &mut output)?;
+    output.flush()
+}
+
+/// A child that has failed ends by a signal, which resets its client: half an answer must not look like the whole. One
+/// whose client is gone has nobody to tell.
+pub(crate) fn run_child(thanks: &[u8]) -> Result<(), Failure> {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
+    match handle_stdio(thanks) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            panic!("a request has failed: {error}")
+        }
+        result => Ok(result?),
+    }
+}
