@@ -5,8 +5,8 @@
 //! - Without a flag it is read piece by piece, as the client takes it: 128 KiB of memory for each client at most. A slow disk
 //!   would hold up the loop.
 //! - `--shared` reads it once: one copy in memory for all clients, however many, and no disk. For files of up to 16 MiB.
-//! - `--threads=N` takes the connection out of the loop, and has one of N threads copy the file into it. On Linux that is
-//!   `sendfile`: the bytes never come to this program. While all threads serve slow clients, others wait.
+//! - `--threads=N` takes the connection out of the loop, and has one of N threads copy the file into it, which may wait
+//!   for a slow disk and for the client, and could call `sendfile`. While all threads serve slow clients, others wait.
 //!
 //! A client that takes nothing for a minute is reset, as is one that would take half a file for the whole.
 
