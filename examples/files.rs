@@ -2,11 +2,11 @@
 //!
 //! Run `cargo run --example files --features workers -- Cargo.lock`, then `nc 127.0.0.1 1234 | cmp - Cargo.lock`.
 //!
-//! - Without a flag it is read piece by piece, as the client takes it: 256 KiB of memory for each client at most. A slow disk
+//! - Without a flag it is read piece by piece, as the client takes it: 128 KiB of memory for each client at most. A slow disk
 //!   would hold up the loop.
 //! - `--shared` reads it once: one copy in memory for all clients, however many, and no disk. For files of up to 16 MiB.
-//! - `--threads=N` takes the connection out of the loop, and has one of N threads copy the file into it. On Linux that is
-//!   `sendfile`: the bytes never come to this program. While all threads serve slow clients, others wait.
+//! - `--threads=N` takes the connection out of the loop, and has one of N threads copy the file into it, which may wait
+//!   for a slow disk and for the client, and could call `sendfile`. While all threads serve slow clients, others wait.
 //!
 //! A client that takes nothing for a minute is reset, as is one that would take half a file for the whole.
 
@@ -29,9 +29,10 @@ use switchboard::workers::WorkerPool;
 use switchboard::{Address, CloseReason, Context, EventLoop, Limits, Protocol, Timeout, Transport};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is kept for a client, and when it is read on.
-const HIGH_BYTES: usize = 256 << 10;
+/// A piece is read while no more than this waits for the client.
 const LOW_BYTES: usize = 64 << 10;
+/// And no more than takes it to this.
+const HIGH_BYTES: usize = 128 << 10;
 /// So many clients wait for a thread at most.
 const WAITING_MAX: usize = 1000;
 

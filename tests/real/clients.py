@@ -19,6 +19,7 @@ from harness import WAIT_S, Checks, Server, connect, require
 
 LIMIT_S = 300
 OFFERED_BYTES = 1 << 30
+CHUNKS = 512  # Of 64 KiB, which is three times what two kernels' buffers hold.
 OFFERED_S = 3.0  # How long it is offered in vain to a peer that does not read.
 # What examples/relay.rs states for a pair: 64 KiB and one read (64 KiB) in each direction; and what an allocator may keep
 # beside, since a buffer that grows is copied, and what was freed is not given back to the system at once.
@@ -296,8 +297,8 @@ def types_no_faster_than_it_is_read():
     """A server that reads nothing holds up the input, from a pipe and from a file; a stuck stdout holds up the server."""
     chunk = bytes(range(256)) * 256
     with tempfile.TemporaryFile() as file:
-        for _ in range(64):
-            file.write(chunk)  # 16 MiB, offered as 4 MiB of each kind at least.
+        for _ in range(CHUNKS):
+            file.write(chunk)
         file.flush()
         for kind in ("pipe", "file"):
             file.seek(0)
@@ -307,7 +308,7 @@ def types_no_faster_than_it_is_read():
                 client = typing("--raw", at(listener.getsockname()), stdin=stdin)
                 with listener.accept()[0] as peer:
                     if kind == "pipe":
-                        feeder = threading.Thread(target=lambda: feed(client, chunk, 64), daemon=True)
+                        feeder = threading.Thread(target=lambda: feed(client, chunk), daemon=True)
                         feeder.start()
                     settle = [-1]
                     peak = lambda: private_kib(client.pid)
@@ -319,7 +320,7 @@ def types_no_faster_than_it_is_read():
                     peer.settimeout(WAIT_S)
                     while data := peer.recv(1 << 20):
                         got += data
-                    require(got == chunk * 64, f"{kind}: {len(got)} bytes, or others")
+                    require(got == chunk * CHUNKS, f"{kind}: {len(got)} bytes, or others")
                     # And the other way: nobody takes what it prints.
                     peer.settimeout(0.5)
                     sent = 0
@@ -338,8 +339,8 @@ def types_no_faster_than_it_is_read():
                 require(ended(client) == (0, ""), "another exit code than 0")
 
 
-def feed(client, chunk, count):
-    for _ in range(count):
+def feed(client, chunk):
+    for _ in range(CHUNKS):
         client.stdin.write(chunk)
     client.stdin.close()
     client.stdin = None
