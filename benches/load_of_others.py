@@ -3,7 +3,7 @@
 
     python3 benches/load_of_others.py                   builds, measures, prints
     python3 benches/load_of_others.py --short           the same in a few seconds: whether it works, and no more
-    python3 benches/load_of_others.py --write-readme    also writes the table into README.md, or the file named
+    python3 benches/load_of_others.py --write-readme    also writes the table into benches/README.md, or the file named
     python3 benches/load_of_others.py --rounds 21 redis-benchmark    more rounds, and one of the two loads only
 
 Linux, two cores, with redis-server, redis-tools, wrk, nginx and util-linux installed. All servers run on one core, and who
@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--short", action="store_true", help="one round, of little load")
     parser.add_argument("--rounds", type=int, default=None, metavar="N", help=f"{ROUNDS} if not given")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the order of turns")
-    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md", metavar="FILE")
+    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "benches" / "README.md", metavar="FILE")
     arguments = parser.parse_args()
     if set(arguments.parts) - set(PARTS):
         parser.error(f"loads are {', '.join(PARTS)}")

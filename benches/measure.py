@@ -6,7 +6,7 @@
     python3 benches/measure.py tls                  the same over TLS, which is measured where it is asked for
     python3 benches/measure.py --check              also fails where a figure is over its bound in bounds.toml
     python3 benches/measure.py --breakdown          also prints which functions the instructions are spent in
-    python3 benches/measure.py --write-readme       also writes the table of figures into README.md, or the file named
+    python3 benches/measure.py --write-readme       also writes the table of figures into benches/README.md, or the file named
 
 Linux, with valgrind and strace installed. What is measured is benches/measured/server.rs, in a process of its own;
 the clients are here.
@@ -426,7 +426,7 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}, {', '.join(MORE_PARTS)}; all but the last if none is given")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--breakdown", action="store_true")
-    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md", metavar="FILE")
+    parser.add_argument("--write-readme", nargs="?", type=pathlib.Path, const=ROOT / "benches" / "README.md", metavar="FILE")
     arguments = parser.parse_args()
     for part in arguments.parts:
         if part not in {**PARTS, **MORE_PARTS}:

@@ -5,9 +5,9 @@
     python3 tests/package.py contents   only what is in it
 
 In a folder of its own, with nothing of the repository around it, the two commands of README.md are run: an example,
-which must end cleanly on Ctrl-C without a feature for it, and the tests. README.md's first programs are pasted into packages
-of their own, as it says, and run. Then every dependency is taken at the lowest version
-that Cargo.toml promises, and all must compile, with the oldest Rust too where that is /usr/bin/rustc.
+which must end cleanly on Ctrl-C without a feature for it, and the tests. The first programs of README.md and
+examples/README.md are pasted into packages of their own, as these say, and run. Then every dependency is taken at the
+lowest version that Cargo.toml promises, and all must compile, with the oldest Rust too where that is /usr/bin/rustc.
 """
 
 import os
@@ -50,7 +50,7 @@ def unpacked(scratch):
 
 def check_contents(folder):
     """What README.md shows and links to is there, and no script that needs the repository."""
-    for page in ("README.md", "examples/README.md"):
+    for page in ("README.md", "examples/README.md", "benches/README.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", (folder / page).read_text()):
             is_there = "://" in link or (folder / page).parent.joinpath(link).exists()
             require(is_there, f"{page} links to {link}, which is not in the package")
@@ -93,9 +93,13 @@ def check_example(folder, target):
 def check_first_programs(folder, scratch, target):
     """A server, a client and a timer, each a package with the manifest that README.md gives, beside the crate."""
     (scratch / "switchboard").symlink_to(folder)
-    section = (folder / "README.md").read_text().split("\n## A first program\n")[1].split("\n## ")[0]
-    (dependencies,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
-    programs = dict(zip(("server", "client", "timer"), re.findall(r"```rust\n(.*?)```", section, re.DOTALL), strict=True))
+    def section(page, title):
+        return (folder / page).read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+    first, more = section("README.md", "A first program"), section("examples/README.md", "Two more programs")
+    (dependencies,) = re.findall(r"```toml\n(.*?)```", first, re.DOTALL)
+    texts = re.findall(r"```rust\n(.*?)```", first + more, re.DOTALL)
+    programs = dict(zip(("server", "client", "timer"), texts, strict=True))
     for name, text in programs.items():
         package = scratch / name
         (package / "src").mkdir(parents=True)

@@ -5,7 +5,7 @@
     python3 benches/compare/compare.py epoll tokio --workloads 'unix-*' fanout-100
     python3 benches/compare/compare.py --pair                           only this crate and the loop by hand, more rounds
     python3 benches/compare/compare.py --curves                         also how cost grows (curves.py)
-    python3 benches/compare/compare.py --write-readme                   all of it, written into README.md
+    python3 benches/compare/compare.py --write-readme                   all of it, written into the pages
     python3 benches/compare/compare.py --short                          for CI: whether all of it works, not how fast
 
 Linux, two cores; see README.md beside this file for the packages that the peers need. All servers are up at once, on one
@@ -43,6 +43,7 @@ from report import machine, write_between_marks  # noqa: E402
 
 LOAD = table.TARGET / "release" / "load"
 RESULTS = HERE / "results.json"
+FRONT, PAGE = ROOT / "README.md", ROOT / "benches" / "README.md"  # What is shown in short, and in full.
 PICTURE = HERE.parent / "compared.svg"  # Where it is in the package, as the README that shows it.
 
 # Many short turns: what a machine does to a server for a while is in them and in those of its neighbours alike. Longer
@@ -367,19 +368,22 @@ def write_json(results, file):
     print(f"written: {file}", flush=True)
 
 
-def write_page(results, page, file, picture):
+def write_pages(results, front, page, file, picture):
     write_json(results, file)
     # In the environment that has what it draws with, be Python's peers chosen or not.
     table.build_python([])
     table.run([table.PYTHON, HERE / "picture.py", file, picture])
     write_between_marks(page, "compared", tables.for_readme(results, os.path.relpath(picture, page.parent)))
+    write_between_marks(front, "summary", tables.summary(results, os.path.relpath(picture, front.parent)))
 
 
 def check_that_it_can_be_shown(results):
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
-        page, file, picture = (pathlib.Path(folder) / name for name in ("README.md", "results.json", "results.svg"))
-        page.write_text((ROOT / "README.md").read_text())
-        write_page(results, page, file, picture)
+        names = ("README.md", "figures.md", "results.json", "results.svg")
+        front, page, file, picture = (pathlib.Path(folder) / name for name in names)
+        front.write_text(FRONT.read_text())
+        page.write_text(PAGE.read_text())
+        write_pages(results, front, page, file, picture)
         text = page.read_text()
         for row in results["compared"]["workloads"]:
             require(f"| {row['label']}" in text, f"no row for {row['label']} in the page")
@@ -409,7 +413,7 @@ def main():
     if arguments.json:
         write_json(results, arguments.json)
     if arguments.write_readme:
-        write_page(results, ROOT / "README.md", RESULTS, PICTURE)
+        write_pages(results, FRONT, PAGE, RESULTS, PICTURE)
     elif arguments.short:
         check_that_it_can_be_shown(results)
 

@@ -118,6 +118,27 @@ def speed(found):
     return f"{number(found['p50_us'])} / {number(found['p99_us'])}, {rate(found['messages_per_s'])}"
 
 
+# What the front page shows: of each kind of load one row, and the peers that readers ask for.
+SUMMED_UP = ("tcp-echo-50", "tcp-echo-1000", "tcp-pipelined", "tcp-connect", "fanout-1000")
+ASKED_FOR = ("switchboard", "mio", "tokio", "calloop", "libuv", "go", "asyncio")
+
+
+def summary(results, picture):
+    """Five rows and the picture."""
+    compared = results["compared"]
+    by_name = {row["name"]: row for row in compared["workloads"]}
+    names = [name for name in ASKED_FOR if name in compared["peers"]]
+    rows = []
+    for row in (by_name[name] for name in SUMMED_UP if name in by_name):
+        rows.append([row["label"], *(cost(row["peers"].get(name), name, compared) for name in names)])
+    return (
+        f"![CPU time of the server beside its peers, and how cost grows]({picture})\n\n"
+        f"CPU time of the server, as a ratio to a loop by hand on epoll ({compared['date']}, `{COMMAND}`; medians, with"
+        " quartiles for this crate):\n\n"
+        f"{markdown(['', *names], rows)}"
+    )
+
+
 def for_readme(results, picture):
     compared = results["compared"]
     widest = max(
