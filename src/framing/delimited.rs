@@ -13,8 +13,8 @@ pub struct Delimited {
 }
 
 impl Delimited {
-    /// Creates a framing with this delimiter and frames of up to 16,384 bytes, not counting the delimiter, which is
-    /// copied.
+    /// Creates a framing whose frames end with `delimiter`, and have up to 16,384 bytes without it. Copies the
+    /// delimiter.
     ///
     /// # Panics
     ///

@@ -14,14 +14,15 @@ pub trait Framer: 'static {
     /// need not be looked at again.
     fn find(&self, data: &[u8], scanned: usize, frame_bytes_max: usize) -> Found;
 
-    /// The maximum length of a frame, unless its handler sets another. The default implementation returns 16,384.
+    /// Returns the maximum length of a frame, unless its handler sets another. The default implementation returns
+    /// 16,384.
     fn frame_bytes_max(&self) -> usize {
         FRAME_BYTES_MAX
     }
 
-    /// The maximum size of a whole frame whose content has up to `frame_bytes_max` bytes, including, for example, its
-    /// delimiter. This, or what [`Found::Partial`] asks for, bounds the memory for a connection's input. The default
-    /// implementation returns `frame_bytes_max`.
+    /// Returns the maximum size of a whole frame whose content has up to `frame_bytes_max` bytes, including, for
+    /// example, its delimiter. This, or what [`Found::Partial`] asks for, bounds the memory for a connection's input.
+    /// The default implementation returns `frame_bytes_max`.
     fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
         frame_bytes_max
     }
@@ -51,7 +52,7 @@ pub enum Found {
     Broken(FramingError),
 }
 
-/// The handler of a [`Framed`]; only `frame_received` is required.
+/// What [`Framed`] makes a [`Protocol`] from; only `frame_received` is required.
 pub trait FrameHandler: 'static {
     /// Called with the content of each frame.
     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]);

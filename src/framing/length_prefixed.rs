@@ -24,27 +24,28 @@ enum Prefix {
 }
 
 impl LengthPrefixed {
-    /// A length of one byte.
+    /// Creates a framing with a length of one byte.
     pub const fn u8() -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U8, frame_bytes_max: u8::MAX as usize }
     }
 
-    /// A big-endian length of two bytes. Frames have up to `frame_bytes_max` bytes, not counting the length.
+    /// Creates a framing with a big-endian length of two bytes. Frames have up to `frame_bytes_max` bytes, not counting
+    /// the length.
     pub const fn u16_be(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U16Be, frame_bytes_max }
     }
 
-    /// A little-endian length of two bytes.
+    /// Creates a framing with a little-endian length of two bytes.
     pub const fn u16_le(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U16Le, frame_bytes_max }
     }
 
-    /// A big-endian length of four bytes.
+    /// Creates a framing with a big-endian length of four bytes.
     pub const fn u32_be(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U32Be, frame_bytes_max }
     }
 
-    /// A little-endian length of four bytes.
+    /// Creates a framing with a little-endian length of four bytes.
     pub const fn u32_le(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U32Le, frame_bytes_max }
     }

@@ -8,7 +8,7 @@ use switchboard::{Limit, Protocol, Transport};
 /// After a line of this many bytes, the end of the next one is not expected to be near.
 const NEAR_BYTES: usize = 256;
 
-/// The handler of a [`LineReceiver`]; only `line_received` is required.
+/// What [`LineReceiver`] makes a [`Protocol`] from; only `line_received` is required.
 pub trait LineHandler: 'static {
     /// Called with each line, without its ending.
     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]);
@@ -52,9 +52,8 @@ pub trait LineHandler: 'static {
     }
 
     /// Called with raw data. Returns how many bytes of it were consumed, as
-    /// [`Protocol::data_received`](crate::Protocol::data_received) does. If the handler then
-    /// [`is_raw`](LineHandler::is_raw) no longer, the rest is treated as lines. The default implementation consumes
-    /// everything.
+    /// [`Protocol::data_received`](crate::Protocol::data_received) does. If [`is_raw`](LineHandler::is_raw) then
+    /// returns `false`, the rest is treated as lines. The default implementation consumes everything.
     fn raw_data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let _ = transport;
         data.len()
@@ -369,7 +368,7 @@ impl<H: LineHandler> Protocol for LineReceiver<H> {
                     match next {
                         Next::Line { bytes, next } => (bytes, next),
                         Next::Done(count) => {
-                            // If this is more than there was, the loop reports it.
+                            // If this is more than there was, the loop treats it as an error.
                             consumed = consumed.saturating_add(count);
                             if !transport.is_reading() {
                                 break;

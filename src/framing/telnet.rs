@@ -104,7 +104,7 @@ impl<H: LineHandler> Telnet<H> {
         }
         let count = self.lines.data_received(transport, &data[..end]);
         if count > end {
-            return Some(usize::MAX); // the loop reports it
+            return Some(usize::MAX); // the loop treats this as an error
         }
         if count > 0 {
             self.after_return = data[count - 1] == b'\r';
@@ -175,7 +175,7 @@ impl<H: LineHandler> Telnet<H> {
             }
         }
         if done > begun.len() {
-            return usize::MAX; // the loop reports it
+            return usize::MAX; // the loop treats this as an error
         }
         if done > 0 {
             self.after_return = begun[done - 1] == b'\r';

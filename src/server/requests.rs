@@ -87,7 +87,7 @@ impl Requests {
     /// any child: a handler that does nothing is then installed, permanently.
     ///
     /// Each child leads its own process group, so an interrupt typed at the terminal (Ctrl-C) reaches only the server,
-    /// and requests in progress can finish. If the server is killed, its children stay, and end with their input.
+    /// and requests in progress can finish. If the server is killed, its children keep running until their input ends.
     #[cfg(unix)]
     pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Requests {
         let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Children::new());

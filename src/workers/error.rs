@@ -37,7 +37,7 @@ impl GroupError {
         self
     }
 
-    /// Returns the index of the loop that has failed; the lowest, if several have.
+    /// Returns the index of the loop that has failed, counted from 0; the lowest, if several have.
     pub fn loop_index(&self) -> usize {
         self.loop_index
     }

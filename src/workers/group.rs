@@ -174,8 +174,8 @@ impl EventLoopGroup {
         self.handle.drain(grace);
     }
 
-    /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits until
-    /// they have ended.
+    /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits
+    /// until they have ended.
     pub fn shutdown(&self, grace: Duration) {
         self.handle.shutdown(grace);
     }

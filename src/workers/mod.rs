@@ -1,4 +1,4 @@
-//! Work in other threads, and loops in several (feature `workers`).
+//! Worker threads, and event loops on several threads (feature `workers`).
 //!
 //! [`WorkerPool`] runs work that would block a loop. [`EventLoopGroup`] runs several loops, each on a thread of its
 //! own, to use more than one core, and spreads the connections of its listeners among them.

@@ -1,4 +1,4 @@
-//! Work off the loop's thread: a bounded pool of threads, whose results come back as calls on the loop.
+//! A bounded pool of threads for blocking work, whose results come back as calls on the loop.
 
 use std::collections::BTreeMap;
 use std::fmt;
