@@ -93,7 +93,7 @@ impl GroupListener {
         &self.listeners
     }
 
-    /// Returns the index of the loop that accepts for all, and its listening listener.
+    /// Returns the index of the loop that accepts for all, and the listener that accepts.
     pub fn acceptor(&self) -> Option<(usize, ListenerId)> {
         self.acceptor
     }
