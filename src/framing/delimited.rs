@@ -1,12 +1,11 @@
-//! Frames before a delimiter.
+//! Frames that end with a delimiter.
 
 use memchr::memmem::Finder;
 
 use super::{FRAME_BYTES_MAX, Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
-/// Frames that each end with the same bytes, whatever these are. For lines there is
-/// [`LineReceiver`](crate::framing::LineReceiver).
+/// Frames that each end with the same bytes. For lines there is [`LineReceiver`](crate::framing::LineReceiver).
 #[derive(Clone, Debug)]
 pub struct Delimited {
     finder: Finder<'static>,
@@ -14,28 +13,29 @@ pub struct Delimited {
 }
 
 impl Delimited {
-    /// Frames that end with `delimiter`, of up to 16,384 bytes without it. Costs a copy of it.
+    /// Creates a framing whose frames end with `delimiter`, and have up to 16,384 bytes without it. Copies the
+    /// delimiter.
     ///
     /// # Panics
     ///
-    /// Where the delimiter is empty.
+    /// Panics if the delimiter is empty.
     pub fn new(delimiter: &[u8]) -> Delimited {
         assert!(!delimiter.is_empty(), "an empty delimiter is everywhere");
         Delimited { finder: Finder::new(delimiter).into_owned(), frame_bytes_max: FRAME_BYTES_MAX }
     }
 
-    /// Sets how long a frame may be without its delimiter.
+    /// Sets the maximum length of a frame, not counting its delimiter.
     #[must_use]
     pub fn frame_bytes_max(mut self, bytes: usize) -> Delimited {
         self.frame_bytes_max = bytes;
         self
     }
 
-    /// Writes a frame and the delimiter. That the frame does not contain it is up to the caller.
+    /// Writes a frame and the delimiter. The caller must make sure that the frame does not contain the delimiter.
     ///
     /// # Errors
     ///
-    /// [`FramingError::LengthOverMax`] if it is longer than the maximum; nothing is written then.
+    /// [`FramingError::LengthOverMax`] if the frame is longer than the maximum; nothing is written then.
     pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
         check_sent(frame, self.frame_bytes_max)?;
         transport.write(frame);
@@ -47,10 +47,11 @@ impl Delimited {
 impl Framer for Delimited {
     fn find(&self, data: &[u8], scanned: usize, frame_bytes_max: usize) -> Found {
         let delimiter_bytes = self.finder.needle().len();
-        // A frame of the maximum ends in here. What is behind does not count, so that cuts make no difference.
+        // A frame of the maximum length ends within the window. Bytes after it do not count, so that splits make no
+        // difference.
         let window_max = self.input_bytes_max(frame_bytes_max);
         let window = data.len().min(window_max);
-        // More was scanned than there may be now where the maximum has fallen.
+        // If the maximum was lowered, more may have been scanned than the window holds.
         match data.get(scanned..window).and_then(|rest| self.finder.find(rest)) {
             Some(found) => {
                 let end = scanned + found;

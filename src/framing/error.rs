@@ -1,41 +1,42 @@
-//! What breaks a framing.
+//! Framing errors.
 
 use std::error::Error;
 use std::fmt;
 
-/// How a peer broke the framing (rule [F4](crate::guide::rules#f4)), or what is to be sent would break it.
+/// How a peer violated the framing (rule [F4](crate::guide::rules#f4)), or why a frame cannot be sent.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FramingError {
-    /// The length in front of a frame is over the maximum.
+    /// The length of a frame is over the maximum.
     LengthOverMax {
-        /// What the peer announced, or was to be sent; of a netstring that comes, as far as its digits were read.
+        /// The length that the peer announced, or of the frame to be sent; for a received netstring, the digits read so
+        /// far.
         bytes: u64,
-        /// What is allowed.
+        /// The maximum.
         bytes_max: usize,
     },
-    /// A frame that is to be sent is shorter than all frames are ([`FixedSize`](crate::framing::FixedSize)).
+    /// A frame to be sent is shorter than the fixed size ([`FixedSize`](crate::framing::FixedSize)).
     LengthNotReached {
-        /// What was to be sent.
+        /// The length of the frame to be sent.
         bytes: usize,
-        /// What all frames have.
+        /// The size of all frames.
         bytes_wanted: usize,
     },
-    /// More came than a frame may have, and no delimiter.
+    /// More bytes arrived than a frame may have, without a delimiter.
     NoDelimiter {
-        /// What is allowed.
+        /// The maximum.
         bytes_max: usize,
     },
-    /// The length of a netstring is empty, has a leading zero, or another character than digits.
+    /// The length of a netstring is empty, has a leading zero, or contains something other than digits.
     BadNetstringLength,
     /// No comma follows a netstring.
     NoNetstringComma,
     /// A telnet subnegotiation is too long.
     SubnegotiationTooLong {
-        /// What is allowed.
+        /// The maximum.
         bytes_max: usize,
     },
-    /// An error of another [`Framer`](crate::framing::Framer): what it found, and where.
+    /// An error of another [`Framer`](crate::framing::Framer), which says what it found and where.
     Other(Box<dyn Error + Send + Sync>),
 }
 

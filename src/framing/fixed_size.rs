@@ -10,11 +10,11 @@ pub struct FixedSize {
 }
 
 impl FixedSize {
-    /// Frames of so many bytes.
+    /// Creates a framing with frames of this many bytes.
     ///
     /// # Panics
     ///
-    /// Where that is none.
+    /// Panics if `bytes` is 0.
     pub const fn new(bytes: usize) -> FixedSize {
         assert!(bytes > 0, "frames of no bytes would never end");
         FixedSize { bytes }
@@ -24,7 +24,7 @@ impl FixedSize {
     ///
     /// # Errors
     ///
-    /// [`FramingError::LengthOverMax`] if it is longer than all frames are, [`FramingError::LengthNotReached`] if it is
+    /// [`FramingError::LengthOverMax`] if it is longer than the fixed size, [`FramingError::LengthNotReached`] if it is
     /// shorter; nothing is written then.
     pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
         check_sent(frame, self.bytes)?;

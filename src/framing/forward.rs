@@ -1,70 +1,70 @@
-//! The callbacks of [`Protocol`](crate::Protocol) that adapters only pass on: each is written once, here.
+//! The callbacks of [`Protocol`](crate::Protocol) that adapters only forward, each written once.
 
-/// The callbacks that a handler has in common with a protocol, with the same defaults: for the body of its trait.
+/// The callbacks that a handler shares with a protocol, with the same defaults: for the body of a handler trait.
 macro_rules! passed_on {
     () => {
-        /// As [`Protocol::connection_made`](crate::Protocol::connection_made).
+        /// See [`Protocol::connection_made`](crate::Protocol::connection_made).
         fn connection_made(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
-        /// As [`Protocol::eof_received`](crate::Protocol::eof_received): `rest` is the beginning of a frame whose end
-        /// did not come.
+        /// See [`Protocol::eof_received`](crate::Protocol::eof_received). `rest` is the beginning of an incomplete
+        /// frame.
         fn eof_received(&mut self, transport: &mut switchboard::Transport<'_>, rest: &[u8]) {
             let _ = rest;
             transport.close();
         }
 
-        /// As [`Protocol::pause_writing`](crate::Protocol::pause_writing).
+        /// See [`Protocol::pause_writing`](crate::Protocol::pause_writing).
         fn pause_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
-        /// As [`Protocol::resume_writing`](crate::Protocol::resume_writing).
+        /// See [`Protocol::resume_writing`](crate::Protocol::resume_writing).
         fn resume_writing(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
-        /// As [`Protocol::produce`](crate::Protocol::produce).
+        /// See [`Protocol::produce`](crate::Protocol::produce).
         fn produce(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
-        /// As [`Protocol::timed_out`](crate::Protocol::timed_out).
+        /// See [`Protocol::timed_out`](crate::Protocol::timed_out).
         fn timed_out(&mut self, transport: &mut switchboard::Transport<'_>, timeout: switchboard::Timeout) {
             transport.end_on_timeout(timeout);
         }
 
-        /// As [`Protocol::timer`](crate::Protocol::timer).
+        /// See [`Protocol::timer`](crate::Protocol::timer).
         fn timer(&mut self, transport: &mut switchboard::Transport<'_>, key: u16) {
             let _ = (transport, key);
         }
 
-        /// As [`Protocol::draining`](crate::Protocol::draining).
+        /// See [`Protocol::draining`](crate::Protocol::draining).
         fn draining(&mut self, transport: &mut switchboard::Transport<'_>) {
             let _ = transport;
         }
 
-        /// As [`Protocol::connect_failed`](crate::Protocol::connect_failed).
+        /// See [`Protocol::connect_failed`](crate::Protocol::connect_failed).
         fn connect_failed(&mut self, transport: &mut switchboard::Transport<'_>, error: switchboard::ConnectError) {
             let _ = (transport, error);
         }
 
-        /// As [`Protocol::connection_lost`](crate::Protocol::connection_lost).
+        /// See [`Protocol::connection_lost`](crate::Protocol::connection_lost).
         fn connection_lost(&mut self, transport: &mut switchboard::Transport<'_>, reason: switchboard::CloseReason) {
             let _ = (transport, reason);
         }
 
-        /// The peer broke the framing. The connection is closed when this returns, with
-        /// [`CloseReason::Protocol`](crate::CloseReason::Protocol) of the error as its reason (rule
-        /// [F4](crate::guide::rules#f4)): what is written here still goes out.
+        /// Called when the peer violates the framing. The connection is closed when this returns, with the error as its
+        /// reason ([`CloseReason::Protocol`](crate::CloseReason::Protocol), rule [F4](crate::guide::rules#f4)). What is
+        /// written here is still sent.
         fn framing_error(&mut self, transport: &mut switchboard::Transport<'_>, error: &super::FramingError) {
             let _ = (transport, error);
         }
     };
 }
 
-/// The callbacks that a protocol passes on to one of its fields as they are: for the body of its `impl Protocol`. An
+/// The callbacks that a protocol forwards unchanged to one of its fields: for the body of its `impl Protocol`. An
 /// adapter adds `data_received` and `eof_received`.
 macro_rules! pass_on_to {
     ($field:ident) => {

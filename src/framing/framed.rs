@@ -1,64 +1,65 @@
-//! Frames of any kind: one adapter, and what finds the frames.
+//! Frames of any kind: one adapter, and the trait that finds the frames.
 
 use super::{FRAME_BYTES_MAX, FramingError, Room};
 use switchboard::{Protocol, Transport};
 
-/// Finds frames in bytes: a description of a framing, without state.
+/// Finds frames in bytes: a stateless description of a framing.
 pub trait Framer: 'static {
-    /// Looks for the frame that `data` begins with; `data` is never empty.
+    /// Looks for the frame at the beginning of `data`, which is never empty.
     ///
-    /// `frame_bytes_max` is how many bytes it may have, by [`FrameHandler::frame_bytes_max`]; one with more is
-    /// [`Found::Broken`] by [`FramingError::LengthOverMax`] or the like, as soon as its length is known.
+    /// `frame_bytes_max` is the maximum length of a frame, by [`FrameHandler::frame_bytes_max`]. For a longer one,
+    /// returns [`Found::Broken`] with [`FramingError::LengthOverMax`] or the like, as soon as its length is known.
     ///
-    /// `scanned` is what the last [`Found::Partial`] answered for the same beginning of a frame, 0 for a new one: so much
+    /// `scanned` is what the last [`Found::Partial`] returned for the same frame, or 0 for a new one: that many bytes
     /// need not be looked at again.
     fn find(&self, data: &[u8], scanned: usize, frame_bytes_max: usize) -> Found;
 
-    /// How many bytes a frame may have unless its handler says otherwise. The default implementation returns 16,384.
+    /// Returns the maximum length of a frame, unless its handler sets another. The default implementation returns
+    /// 16,384.
     fn frame_bytes_max(&self) -> usize {
         FRAME_BYTES_MAX
     }
 
-    /// The most bytes that a whole frame of up to `frame_bytes_max` bytes takes, with all that belongs to it, such as a
-    /// delimiter. Memory for input of a connection is bounded by it, or by what [`Found::Partial`] says to be needed. The
-    /// default implementation returns `frame_bytes_max`.
+    /// Returns the maximum size of a whole frame whose content has up to `frame_bytes_max` bytes, including, for
+    /// example, its delimiter. This, or what [`Found::Partial`] asks for, bounds the memory for a connection's input.
+    /// The default implementation returns `frame_bytes_max`.
     fn input_bytes_max(&self, frame_bytes_max: usize) -> usize {
         frame_bytes_max
     }
 }
 
-/// What a [`Framer`] has found.
+/// The result of [`Framer::find`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// A frame.
+    /// A whole frame.
     Frame {
-        /// Where its content begins.
+        /// Where the content begins.
         start: usize,
-        /// Where its content ends.
+        /// Where the content ends.
         end: usize,
-        /// Where the next frame begins: more than 0, and at most what there is.
+        /// Where the next frame begins: more than 0, and at most the length of the data.
         next: usize,
     },
     /// Only the beginning of a frame.
     Partial {
-        /// So many bytes need not be looked at again.
+        /// How many bytes need not be looked at again.
         scanned: usize,
-        /// As long as there are fewer bytes there is no sense in looking; 0 where that is not known.
+        /// How many bytes must have arrived before it is worth looking again; 0 if that is not known.
         needed_bytes: usize,
     },
-    /// No frame.
+    /// Not a frame.
     Broken(FramingError),
 }
 
-/// What [`Framed`] makes a [`Protocol`] from: only `frame_received` must be written.
+/// What [`Framed`] makes a [`Protocol`] from; only `frame_received` is required.
 pub trait FrameHandler: 'static {
-    /// A frame has come, without what marks it as one.
+    /// Called with the content of each frame.
     fn frame_received(&mut self, transport: &mut Transport<'_>, frame: &[u8]);
 
-    /// How many bytes a frame may have; `set` is the framer's own [maximum](Framer::frame_bytes_max), which the default
-    /// implementation returns. Asked before each frame, and again whenever more of its beginning is looked at: for
-    /// protocols that allow little before a login.
+    /// Returns the maximum length of a frame. `set` is the framer's own [maximum](Framer::frame_bytes_max), which the
+    /// default implementation returns. Called before each frame, and again each time more of a partial frame is looked
+    /// at. Useful for protocols that allow only short frames before a login.
     ///
     /// ```
     /// use switchboard::Transport;
@@ -88,7 +89,7 @@ pub trait FrameHandler: 'static {
     passed_on!();
 }
 
-/// A protocol that receives frames: a [`Framer`] says what they are, a [`FrameHandler`] what becomes of them.
+/// A protocol that receives frames: the [`Framer`] finds them, the [`FrameHandler`] handles them.
 ///
 /// ```
 /// use switchboard::Transport;
@@ -113,20 +114,20 @@ pub trait FrameHandler: 'static {
 pub struct Framed<F, H> {
     framer: F,
     handler: H,
-    /// How much of the beginning of a frame was looked at in vain.
+    /// How many bytes of a partial frame were already searched.
     scanned: usize,
-    /// The low mark that was set.
+    /// The low mark that is set.
     low_bytes: usize,
     room: Room,
 }
 
 impl<F: Framer, H: FrameHandler> Framed<F, H> {
-    /// A protocol that hands the frames that `framer` finds to `handler`.
+    /// Creates a protocol that passes the frames that `framer` finds to `handler`.
     pub fn new(framer: F, handler: H) -> Framed<F, H> {
         Framed { framer, handler, scanned: 0, low_bytes: 0, room: Room::default() }
     }
 
-    /// No call before there is so much.
+    /// Defers the next call until this many bytes are available.
     fn set_low_mark(&mut self, transport: &mut Transport<'_>, bytes: usize) {
         if self.low_bytes != bytes {
             transport.set_input_low_bytes(bytes);

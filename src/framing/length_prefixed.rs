@@ -1,13 +1,13 @@
-//! Frames behind their length.
+//! Frames that are preceded by their length.
 
 use super::{Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
-/// Frames behind their length, which is a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
+/// Frames that are preceded by their length, a number of 8, 16 or 32 bits. Twisted calls them `Int8StringReceiver`,
 /// `Int16StringReceiver` and `Int32StringReceiver`.
 ///
-/// A length over the maximum breaks the framing as soon as it is read: nothing is reserved for such a frame (rule
-/// [F3](crate::guide::rules#f3)). Nor is it for others before they come.
+/// A length over the maximum breaks the framing as soon as it is read, without allocating anything for the frame (rule
+/// [F3](crate::guide::rules#f3)). Nor is memory reserved for other frames before they arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LengthPrefixed {
     prefix: Prefix,
@@ -24,37 +24,38 @@ enum Prefix {
 }
 
 impl LengthPrefixed {
-    /// A length of one byte.
+    /// Creates a framing with a length of one byte.
     pub const fn u8() -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U8, frame_bytes_max: u8::MAX as usize }
     }
 
-    /// A length of two bytes, the high one first; frames of up to `frame_bytes_max` bytes, the length not counted.
+    /// Creates a framing with a big-endian length of two bytes. Frames have up to `frame_bytes_max` bytes, not counting
+    /// the length.
     pub const fn u16_be(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U16Be, frame_bytes_max }
     }
 
-    /// A length of two bytes, the low one first.
+    /// Creates a framing with a little-endian length of two bytes.
     pub const fn u16_le(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U16Le, frame_bytes_max }
     }
 
-    /// A length of four bytes, the highest one first.
+    /// Creates a framing with a big-endian length of four bytes.
     pub const fn u32_be(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U32Be, frame_bytes_max }
     }
 
-    /// A length of four bytes, the lowest one first.
+    /// Creates a framing with a little-endian length of four bytes.
     pub const fn u32_le(frame_bytes_max: usize) -> LengthPrefixed {
         LengthPrefixed { prefix: Prefix::U32Le, frame_bytes_max }
     }
 
-    /// Writes a frame with its length before it.
+    /// Writes a frame, preceded by its length.
     ///
     /// # Errors
     ///
-    /// [`FramingError::LengthOverMax`] if it is longer than the maximum or than the prefix can express; nothing is written
-    /// then.
+    /// [`FramingError::LengthOverMax`] if the frame is longer than the maximum or than the prefix can express; nothing
+    /// is written then.
     pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
         let fits_prefix = usize::try_from(self.length_max()).unwrap_or(usize::MAX);
         check_sent(frame, self.frame_bytes_max.min(fits_prefix))?;
@@ -86,7 +87,7 @@ impl LengthPrefixed {
         }
     }
 
-    /// The length that data begins with, if all of it is there.
+    /// Returns the length at the beginning of `data`, if all of it has arrived.
     fn length(&self, data: &[u8]) -> Option<u32> {
         match (self.prefix, data) {
             (Prefix::U8, &[a, ..]) => Some(a.into()),
@@ -105,7 +106,7 @@ impl Framer for LengthPrefixed {
         let Some(bytes) = self.length(data) else {
             return Found::Partial { scanned: 0, needed_bytes: start };
         };
-        // Judged before it is added to: on no platform can it wrap.
+        // Compared before it is added to, so that it cannot overflow on any platform.
         if u64::from(bytes) > frame_bytes_max as u64 {
             return Found::Broken(FramingError::LengthOverMax { bytes: bytes.into(), bytes_max: frame_bytes_max });
         }

@@ -5,25 +5,25 @@ use memchr::memchr;
 use super::{FRAME_BYTES_MAX, TelnetCommand, raise_input_bytes_max};
 use switchboard::{Limit, Protocol, Transport};
 
-/// After a line of so many bytes, the next one's end is not taken to be near.
+/// After a line of this many bytes, the end of the next one is not expected to be near.
 const NEAR_BYTES: usize = 256;
 
-/// What [`LineReceiver`] makes a [`Protocol`] from: only `line_received` must be written.
+/// What [`LineReceiver`] makes a [`Protocol`] from; only `line_received` is required.
 pub trait LineHandler: 'static {
-    /// A line has come, without what ends it.
+    /// Called with each line, without its ending.
     fn line_received(&mut self, transport: &mut Transport<'_>, line: &[u8]);
 
-    /// Whether what comes next is not lines but raw data, as after the header of a message. Asked before each line and
-    /// each piece of raw data, so that it changes in the middle of what was read, there and back.
+    /// Returns whether the next bytes are raw data instead of lines, as after the header of a message. Called before
+    /// each line and each piece of raw data, so a handler can switch back and forth in the middle of what was read.
     ///
-    /// A handler answers by what it knows already, such as how much of a body is missing, rather than by a flag of its
-    /// own.
+    /// A handler should derive this from state that it has anyway, such as how much of a body is missing, rather than
+    /// keep a flag for it.
     ///
     /// ```
     /// use switchboard::Transport;
     /// use switchboard::framing::LineHandler;
     ///
-    /// /// Each line is a number, and so many raw bytes follow it.
+    /// /// Each line is a number, and that many raw bytes follow it.
     /// struct Bodies {
     ///     bytes_missing: usize,
     /// }
@@ -43,7 +43,7 @@ pub trait LineHandler: 'static {
     ///     fn raw_data_received(&mut self, _: &mut Transport<'_>, data: &[u8]) -> usize {
     ///         let taken = data.len().min(self.bytes_missing);
     ///         self.bytes_missing -= taken;
-    ///         taken // what is left is lines again
+    ///         taken // the rest is lines again
     ///     }
     /// }
     /// ```
@@ -51,18 +51,18 @@ pub trait LineHandler: 'static {
         false
     }
 
-    /// Raw data has come; answers how many bytes of it were consumed, as
-    /// [`Protocol::data_received`](crate::Protocol::data_received) does. What is left is looked at as lines where the
-    /// handler [`is_raw`](LineHandler::is_raw) no longer. The default implementation consumes everything.
+    /// Called with raw data. Returns how many bytes of it were consumed, as
+    /// [`Protocol::data_received`](crate::Protocol::data_received) does. If [`is_raw`](LineHandler::is_raw) then
+    /// returns `false`, the rest is treated as lines. The default implementation consumes everything.
     fn raw_data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let _ = transport;
         data.len()
     }
 
-    /// How many bytes a line may have without what ends it; `set` is the receiver's
-    /// [`line_bytes_max`](LineReceiver::line_bytes_max), which the default implementation returns. Asked before each line,
-    /// as [`is_raw`](LineHandler::is_raw) is, and again while only the beginning of one is there: for protocols that allow
-    /// commands less than text.
+    /// Returns the maximum length of a line, not counting its ending. `set` is the receiver's
+    /// [`line_bytes_max`](LineReceiver::line_bytes_max), which the default implementation returns. Called before each
+    /// line, as [`is_raw`](LineHandler::is_raw) is, and again while only a part of one has arrived. Useful for
+    /// protocols that allow shorter commands than text.
     ///
     /// ```
     /// use switchboard::Transport;
@@ -86,15 +86,15 @@ pub trait LineHandler: 'static {
         set
     }
 
-    /// A line is longer than [`line_bytes_max`](LineHandler::line_bytes_max) allows; told once for each, as
-    /// soon as that is sure. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason
-    /// (rule [F2](crate::guide::rules#f2)). Where it does not, the line is skipped, and the next one received.
+    /// Called once for each line that is longer than [`line_bytes_max`](LineHandler::line_bytes_max), as soon as that
+    /// is certain. The default implementation aborts the connection with [`Limit::LineBytes`] as the reason (rule
+    /// [F2](crate::guide::rules#f2)). If the handler does not abort, the line is skipped and the next one received.
     fn line_too_long(&mut self, transport: &mut Transport<'_>) {
         transport.abort_over_limit(Limit::LineBytes);
     }
 
-    /// Under [`Telnet`](crate::framing::Telnet), a command has come, in its place among the lines. Does nothing as it is
-    /// given here.
+    /// Called for each telnet command under [`Telnet`](crate::framing::Telnet), in order with the lines. The default
+    /// implementation does nothing.
     fn telnet_command(&mut self, transport: &mut Transport<'_>, command: TelnetCommand) {
         let _ = (transport, command);
     }
@@ -117,8 +117,8 @@ pub enum LineEnding {
 
 /// A protocol that receives lines: Twisted's `LineReceiver`.
 ///
-/// Lines end with CRLF or LF unless told otherwise, and are bytes: any but the line ending can be in them. An
-/// unfinished line at the peer's end of stream is what `eof_received` is handed as its rest, without a `line_received`.
+/// By default, lines end with CRLF or LF. They are bytes, and may contain any but the line ending. If the peer ends its
+/// stream within a line, the unfinished line is passed to `eof_received` as `rest`, not to `line_received`.
 #[derive(Debug)]
 pub struct LineReceiver<H> {
     handler: H,
@@ -127,51 +127,51 @@ pub struct LineReceiver<H> {
     scan: Scan,
 }
 
-/// What is known of what comes next.
+/// What the next bytes are.
 #[derive(Clone, Copy, Debug)]
 enum Scan {
-    /// A line, of which so many bytes were looked at in vain.
+    /// A line, of which this many bytes were searched already.
     Line(usize),
-    /// The rest of a line that is too long already.
+    /// The rest of a line that is too long.
     TooLong,
 }
 
-/// What was found.
+/// The result of a search for a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// A line of `bytes`; the next one begins at `next`.
+    /// A line of this many `bytes`; the next one begins at `next`.
     Line { bytes: usize, next: usize },
     /// A line that is too long.
     TooLong { next: usize },
-    /// More of a line that was found too long before.
+    /// More of a line that was already reported as too long.
     Skipped { next: usize },
     /// The beginning of a line.
     Partial,
 }
 
-/// What `data_received` goes on with.
+/// How `data_received` continues.
 enum Next {
-    /// A line of `bytes`; what follows it begins at `next`.
+    /// A line of this many `bytes`; the next one begins at `next`.
     Line { bytes: usize, next: usize },
-    /// So many bytes are done with.
+    /// This many bytes were consumed.
     Done(usize),
-    /// Nothing, until more has come.
+    /// Nothing to do until more data arrives.
     Wait,
 }
 
-/// How the end of a line is looked for.
+/// How to look for the end of a line.
 #[derive(Clone, Copy)]
 enum Search {
-    /// It is taken to be near.
+    /// The end is probably near.
     Near,
-    /// It is not.
+    /// The end is probably far.
     Far,
-    /// With regard to what is known of the line already, and to what ends it.
+    /// With regard to what was scanned already, and to the line ending.
     Careful,
 }
 
 impl<H: LineHandler> LineReceiver<H> {
-    /// A protocol that hands the lines it receives to `handler`.
+    /// Creates a protocol that passes the lines it receives to `handler`.
     pub fn new(handler: H) -> LineReceiver<H> {
         LineReceiver { handler, ending: LineEnding::default(), line_bytes_max: FRAME_BYTES_MAX, scan: Scan::Line(0) }
     }
@@ -183,8 +183,8 @@ impl<H: LineHandler> LineReceiver<H> {
         self
     }
 
-    /// Sets how many bytes a line may have without what ends it, unless the handler
-    /// [says otherwise](LineHandler::line_bytes_max). Default 16,384.
+    /// Sets the maximum length of a line, not counting its ending, unless the handler [sets
+    /// another](LineHandler::line_bytes_max). Default 16,384.
     #[must_use]
     pub fn line_bytes_max(mut self, bytes: usize) -> LineReceiver<H> {
         self.line_bytes_max = bytes;
@@ -195,7 +195,7 @@ impl<H: LineHandler> LineReceiver<H> {
         &mut self.handler
     }
 
-    /// Whether a line is skipped that is too long.
+    /// Returns whether a line that is too long is being skipped.
     pub(super) fn is_skipping(&self) -> bool {
         matches!(self.scan, Scan::TooLong)
     }
@@ -223,8 +223,8 @@ impl<H: LineHandler> LineReceiver<H> {
         Found::Partial
     }
 
-    /// A line is too long. Where its end lies farther than a line may reach, it counts as not there yet, so that cuts
-    /// make no difference.
+    /// Handles a line that is too long. An end that is farther than a line may reach counts as not there yet, so that
+    /// splits make no difference.
     #[cold]
     fn over_max(&mut self, data: &[u8], end: usize) -> Found {
         let window = self.window_bytes_max();
@@ -236,7 +236,7 @@ impl<H: LineHandler> LineReceiver<H> {
         Found::TooLong { next: self.skipped(&data[..window]) }
     }
 
-    /// Skips what is left of a line that is too long.
+    /// Skips the rest of a line that is too long.
     #[cold]
     fn skip(&mut self, data: &[u8]) -> Found {
         match self.find_ending(data, 0) {
@@ -248,12 +248,13 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
-    /// How much of a line without an end can be skipped: not the carriage return that may be half of what ends it.
+    /// Returns how much of an unfinished line can be skipped: not a final carriage return that may be half of the
+    /// ending.
     fn skipped(&self, data: &[u8]) -> usize {
         data.len() - usize::from(self.ending == LineEnding::CrLf && data.ends_with(b"\r"))
     }
 
-    /// Where the line feed is that ends the line, if it is there.
+    /// Returns the position of the line feed that ends the line, if there is one.
     #[inline]
     fn find_ending(&self, data: &[u8], mut scanned: usize) -> Option<usize> {
         loop {
@@ -265,18 +266,18 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
-    /// How many bytes the next line may have.
+    /// Returns the maximum length of the next line.
     #[inline]
     fn bytes_max(&self) -> usize {
         self.handler.line_bytes_max(self.line_bytes_max)
     }
 
-    /// A line of the maximum and its ending.
+    /// The length of a line of the maximum with its ending.
     fn window_bytes_max(&self) -> usize {
         self.bytes_max().saturating_add(if self.ending == LineEnding::Lf { 1 } else { 2 })
     }
 
-    /// How the end of what comes next is looked for.
+    /// Returns how to look for the end of the next line.
     #[inline]
     fn search(&self) -> Search {
         match (self.scan, self.ending) {
@@ -285,8 +286,9 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
-    /// How many bytes the line has that `data` begins with, and where the next one begins, if it is all there and neither
-    /// too long nor looked for with care: the common case of [`next`](LineReceiver::next), in line and without a state.
+    /// Returns the length of the line at the beginning of `data` and where the next one begins, if all of it is there,
+    /// it is not too long and needs no [`Careful`](Search::Careful) search. This is the common case of
+    /// [`next`](LineReceiver::next), inlined and stateless.
     #[inline]
     fn next_quickly(&mut self, data: &[u8], search: &mut Search) -> Option<(usize, usize)> {
         let found = match search {
@@ -295,7 +297,7 @@ impl<H: LineHandler> LineReceiver<H> {
             Search::Careful => return None,
         };
         let Some(end) = found else {
-            // All of it was looked at, and need not be again.
+            // All of it was searched, and need not be again.
             let scanned = data.len();
             self.scan = Scan::Line(scanned);
             return None;
@@ -305,7 +307,7 @@ impl<H: LineHandler> LineReceiver<H> {
         (bytes <= self.bytes_max()).then_some((bytes, end + 1))
     }
 
-    /// What is to be done with what `data` begins with. What needs no line is done.
+    /// Decides how to continue with `data`. What is not a complete line is handled here.
     #[cold]
     #[inline(never)]
     fn next(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Next {
@@ -327,7 +329,7 @@ impl<H: LineHandler> LineReceiver<H> {
         }
     }
 
-    /// Hands raw data over, whose handler may wait for more of it.
+    /// Passes raw data to the handler, which may wait for more of it.
     fn hand_over_raw(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Next {
         self.scan = Scan::Line(0);
         match self.handler.raw_data_received(transport, data) {
@@ -337,8 +339,9 @@ impl<H: LineHandler> LineReceiver<H> {
     }
 }
 
-/// Where the first line feed is, which is taken to be near: looked for with what every processor of the target has, since
-/// that needs no call. The widest that this one has costs two or three. `benches/line_search.rs` compares the two.
+/// Returns the position of the first line feed, which is expected to be near. Searches with the instructions that every
+/// processor of the target has, as that needs no call; the widest that this processor has would cost two or three
+/// calls. `benches/line_search.rs` compares the two.
 #[inline]
 fn find_near(data: &[u8]) -> Option<usize> {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -365,7 +368,7 @@ impl<H: LineHandler> Protocol for LineReceiver<H> {
                     match next {
                         Next::Line { bytes, next } => (bytes, next),
                         Next::Done(count) => {
-                            // More than there was is for the loop to judge.
+                            // If this is more than there was, the loop treats it as an error.
                             consumed = consumed.saturating_add(count);
                             if !transport.is_reading() {
                                 break;
@@ -385,7 +388,7 @@ impl<H: LineHandler> Protocol for LineReceiver<H> {
         consumed
     }
 
-    /// Of a line that is too long nothing is passed on.
+    /// Passes on nothing of a line that is too long.
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
         match self.scan {
             Scan::Line(_) => self.handler.eof_received(transport, rest),
@@ -394,10 +397,10 @@ impl<H: LineHandler> Protocol for LineReceiver<H> {
     }
 }
 
-/// Writes a line and CRLF, which receivers of either line ending take. That the line contains no line feed is up to the
-/// caller.
+/// Writes a line and CRLF, which receivers of either line ending accept. The caller must make sure that the line
+/// contains no line feed.
 ///
-/// Allocates nothing: both are gathered with what else its callback writes.
+/// Allocates nothing: both are gathered with the other writes of the callback.
 #[inline]
 pub fn send_line(transport: &mut Transport<'_>, line: &[u8]) {
     transport.write(line);

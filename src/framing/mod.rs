@@ -1,6 +1,6 @@
-//! Framing: protocols that are handed lines or frames in place of bytes.
+//! Framing: protocols that receive lines or frames instead of bytes.
 //!
-//! Each adapter here is a [`Protocol`](crate::Protocol) made from a smaller trait, of which one method must be written:
+//! Each adapter here is a [`Protocol`](crate::Protocol) made from a smaller trait with one required method:
 //!
 //! ```
 //! use switchboard::Transport;
@@ -18,29 +18,29 @@
 //! # drop(protocol);
 //! ```
 //!
-//! | adapter | what a frame is | what is handed to the user |
+//! | adapter | frame | passed to |
 //! | --- | --- | --- |
 //! | [`LineReceiver`] | a line | [`LineHandler::line_received`] |
-//! | [`Telnet`] | a line, among telnet's control bytes | the same |
-//! | [`Framed`] on [`LengthPrefixed`] | a length of 8, 16 or 32 bits, and so many bytes | [`FrameHandler::frame_received`] |
+//! | [`Telnet`] | a line, without telnet's control bytes | the same |
+//! | [`Framed`] on [`LengthPrefixed`] | a length of 8, 16 or 32 bits and as many bytes | [`FrameHandler::frame_received`] |
 //! | [`Framed`] on [`Netstring`] | `5:hello,` | the same |
-//! | [`Framed`] on [`Delimited`] | what stands before a delimiter | the same |
-//! | [`Framed`] on [`FixedSize`] | so many bytes | the same |
-//! | [`Framed`] on a [`Framer`] of your own | what that finds | the same |
+//! | [`Framed`] on [`Delimited`] | the bytes before a delimiter | the same |
+//! | [`Framed`] on [`FixedSize`] | a fixed number of bytes | the same |
+//! | [`Framed`] on a [`Framer`] of your own | what it finds | the same |
 //!
-//! What is handed over is a slice of what was read: nothing is copied or buffered here, the loop keeps the beginning of
-//! a frame until the rest of it comes. Only [`Telnet`] copies, and only frames that control bytes stand in. How the
-//! bytes were cut on their way makes no difference (rule [F1](crate::guide::rules#f1)): to the callbacks, nor, by more
-//! than a constant factor, to the cost.
+//! A frame is passed on as a slice of what was read. Nothing is copied or buffered here: the loop keeps the beginning
+//! of a frame until the rest of it arrives. Only [`Telnet`] copies, and only lines that contain control bytes. How the
+//! bytes were split on their way makes no difference to the callbacks, nor, by more than a constant factor, to the cost
+//! (rule [F1](crate::guide::rules#f1)).
 //!
-//! All frames that are complete are handed over in one go, until the handler pauses, closes, fails or replaces its
-//! protocol: what is left then stays with the loop, for later or for the new protocol.
+//! All complete frames are passed on in one go, until the handler pauses, closes, fails or replaces its protocol: the
+//! remaining bytes then stay with the loop, for later or for the new protocol.
 //!
-//! A crate that frames by itself, on a `Read + Write` that it owns, is given a [`Pipe`].
+//! For a crate that does its own framing, on a `Read + Write` that it owns, there is [`Pipe`].
 //!
-//! Where a frame may be longer than [`input_bytes_max`](crate::Limits::input_bytes_max), the adapter raises that limit of
-//! its connection to its own; [`Framed`] lowers it again when the frame has come. Adapters use
-//! [`set_input_low_bytes`](crate::Transport::set_input_low_bytes) themselves; a handler that does so gets in their way.
+//! If a frame may be longer than [`input_bytes_max`](crate::Limits::input_bytes_max), the adapter raises its
+//! connection's limit to its own maximum; [`Framed`] lowers it again once the frame has arrived. Adapters use
+//! [`set_input_low_bytes`](crate::Transport::set_input_low_bytes) themselves, so a handler should not set it.
 
 #[macro_use]
 mod forward;
@@ -69,18 +69,18 @@ pub use telnet_command::TelnetCommand;
 
 use switchboard::Transport;
 
-/// How long a frame may be unless told otherwise, as for lines (rule F2).
+/// The default maximum length of a frame, as for lines (rule F2).
 const FRAME_BYTES_MAX: usize = 16_384;
 
-/// Lets a connection keep the `bytes` that the beginning of a frame needs, where its limit is lower: then up to the
-/// framing's own maximum.
+/// If a connection's limit is below the `bytes` that the beginning of a frame needs, raises it to the framing's own
+/// maximum.
 fn raise_input_bytes_max(transport: &mut Transport<'_>, bytes: usize, max: usize) {
     if transport.input_bytes_max() < bytes {
         transport.set_input_bytes_max(max);
     }
 }
 
-/// Refuses to send a frame of more than `bytes_max` bytes.
+/// Returns an error if a frame to be sent has more than `bytes_max` bytes.
 fn check_sent(frame: &[u8], bytes_max: usize) -> Result<(), FramingError> {
     match frame.len() <= bytes_max {
         true => Ok(()),
@@ -88,16 +88,16 @@ fn check_sent(frame: &[u8], bytes_max: usize) -> Result<(), FramingError> {
     }
 }
 
-/// A connection's limit of kept input, raised while the beginning of a longer frame is kept.
+/// A connection's limit of buffered input, raised while the beginning of a longer frame is buffered.
 #[derive(Debug, Default)]
 struct Room {
     from_bytes: usize,
-    /// 0 where it is not raised.
+    /// 0 if it is not raised.
     to_bytes: usize,
 }
 
 impl Room {
-    /// Lets a connection keep `bytes`, as [`raise_input_bytes_max`] does.
+    /// Raises the limit if `bytes` need it, as [`raise_input_bytes_max`] does.
     fn raise(&mut self, transport: &mut Transport<'_>, bytes: usize, max: usize) {
         let from_bytes = transport.input_bytes_max();
         raise_input_bytes_max(transport, bytes, max);
@@ -106,7 +106,7 @@ impl Room {
         }
     }
 
-    /// Undoes that, unless the limit was set by somebody else meanwhile.
+    /// Restores the old limit, unless it was set by someone else meanwhile.
     fn lower(&mut self, transport: &mut Transport<'_>) {
         let Room { from_bytes, to_bytes } = std::mem::take(self);
         if to_bytes > 0 && transport.input_bytes_max() == to_bytes {

@@ -5,17 +5,18 @@ use std::io::Write;
 use super::{FRAME_BYTES_MAX, Found, Framer, FramingError, check_sent};
 use switchboard::Transport;
 
-/// Netstrings: a length in decimal digits, a colon, so many bytes, a comma, as in `5:hello,`.
+/// Netstrings: a length in decimal digits, a colon, that many bytes, and a comma, as in `5:hello,`.
 ///
-/// The length has no leading zeros (nothing is `0:,`). One over the maximum breaks the framing as soon as that is sure,
-/// so its digits are bounded, and before anything is reserved (rule [F3](crate::guide::rules#f3)).
+/// The length has no leading zeros (the empty netstring is `0:,`). A length over the maximum breaks the framing as soon
+/// as that is certain, so the number of digits is bounded, and before anything is allocated (rule
+/// [F3](crate::guide::rules#f3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Netstring {
     frame_bytes_max: usize,
 }
 
 impl Netstring {
-    /// Netstrings with a content of up to so many bytes.
+    /// Creates a framing for netstrings with a content of up to `frame_bytes_max` bytes.
     pub const fn new(frame_bytes_max: usize) -> Netstring {
         Netstring { frame_bytes_max }
     }
@@ -27,14 +28,15 @@ impl Netstring {
     /// [`FramingError::LengthOverMax`] if its content is longer than the maximum; nothing is written then.
     pub fn send(&self, transport: &mut Transport<'_>, frame: &[u8]) -> Result<(), FramingError> {
         check_sent(frame, self.frame_bytes_max)?;
-        // A transport takes everything.
+        // Writing to a transport cannot fail.
         let _ = write!(transport, "{}:", frame.len());
         transport.write(frame);
         transport.write(b",");
         Ok(())
     }
 
-    /// Reads a length of up to `bytes_max`: how long the content is and where it begins, or what there is in its place.
+    /// Reads a length of up to `bytes_max`. Returns the length of the content and where it begins, or else what was
+    /// found.
     fn length(data: &[u8], bytes_max: usize) -> Result<(usize, usize), Found> {
         let over_max = |bytes| Found::Broken(FramingError::LengthOverMax { bytes, bytes_max });
         let mut bytes: u64 = 0;
@@ -47,7 +49,7 @@ impl Netstring {
                 }
                 _ => return Err(Found::Broken(FramingError::BadNetstringLength)),
             }
-            // Without leading zeros, this bounds the digits too.
+            // As there are no leading zeros, this bounds the digits too.
             if bytes > bytes_max as u64 {
                 return Err(over_max(bytes));
             }
@@ -56,7 +58,7 @@ impl Netstring {
     }
 }
 
-/// Of up to 16,384 bytes.
+/// A maximum of 16,384 bytes.
 impl Default for Netstring {
     fn default() -> Netstring {
         Netstring::new(FRAME_BYTES_MAX)

@@ -1,32 +1,32 @@
-//! A stream in memory, for what wants one.
+//! A stream in memory, for code that requires a stream.
 
 use std::io::{self, Read, Write};
 
 use switchboard::Transport;
 
-/// What is consumed is given back once it is more than this, and more than what is left.
+/// Consumed input is freed once there is more of it than this, and more than there is unread.
 const KEPT_BYTES: usize = 4096;
 
-/// A stream in memory, for a crate that reads and writes by itself and wants a `Read + Write`: a protocol puts in what it
-/// receives, has the crate go on, and sends what that has written.
+/// A stream in memory, for a crate that does its own reading and writing on a `Read + Write`. A protocol puts in what
+/// it receives, lets the crate run, and sends what the crate has written.
 ///
-/// A read returns what was put in, and would block where there is nothing. All that is written is kept until it is
-/// [sent](Pipe::send). Neither is bounded here: the crate bounds what it reads before it is done with a message, and the marks
-/// of the connection hold back a peer that takes no answers.
+/// A read returns what was put in, and would block if there is nothing. Everything written is kept until it is
+/// [sent](Pipe::send). Neither is bounded here: the crate must bound what it reads before a message is complete, and
+/// the connection's marks hold back a peer that does not read its answers.
 ///
 /// ```
 /// use std::io::{BufRead, BufReader, Write};
 /// use switchboard::framing::Pipe;
 /// use switchboard::{Protocol, Transport};
 ///
-/// /// Stands for a crate that owns its stream. It says hello to each name.
+/// /// Stands in for a crate that owns its stream. It says hello to each name.
 /// struct Greeter {
 ///     stream: BufReader<Pipe>,
 ///     name: String,
 /// }
 ///
 /// impl Greeter {
-///     /// Goes on until that would block.
+///     /// Runs until it would block.
 ///     fn go_on(&mut self) -> std::io::Result<()> {
 ///         while self.stream.read_line(&mut self.name)? > 0 {
 ///             write!(self.stream.get_mut(), "hello, {}", self.name)?;
@@ -58,34 +58,34 @@ const KEPT_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Pipe {
     input: Vec<u8>,
-    /// How much of it was read.
+    /// How many bytes of it were read.
     read_bytes: usize,
     output: Vec<u8>,
     has_ended: bool,
 }
 
 impl Pipe {
-    /// An empty one.
+    /// Creates an empty pipe.
     pub fn new() -> Pipe {
         Pipe::default()
     }
 
-    /// Adds what was received, to be read.
+    /// Adds received data, to be read.
     pub fn put(&mut self, data: &[u8]) {
         self.input.extend_from_slice(data);
     }
 
-    /// The peer has ended its half: reads return 0 behind what was put in.
+    /// Marks the end of the input: reads return 0 once everything that was put in was read.
     pub fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// How many bytes were put in and not read.
+    /// Returns how many bytes were put in and not read yet.
     pub fn unread_bytes(&self) -> usize {
         self.input.len() - self.read_bytes
     }
 
-    /// Writes all that was written to it to the connection.
+    /// Writes everything that was written to the pipe to the connection.
     pub fn send(&mut self, transport: &mut Transport<'_>) {
         if !self.output.is_empty() {
             transport.write_owned(std::mem::take(&mut self.output));
@@ -120,7 +120,7 @@ impl Write for Pipe {
         Ok(data.len())
     }
 
-    /// Does nothing: what was written is sent by [`send`](Pipe::send).
+    /// Does nothing: written data is sent by [`send`](Pipe::send).
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Write for Pipe {
 mod tests {
     use super::*;
 
-    /// However input is cut and read, it comes whole and in order, and what was read is not kept.
+    /// However the input is split and read, it arrives whole and in order, and little of what was read is kept.
     #[test]
     fn pipe_gives_what_was_put_in_and_keeps_little_of_what_was_read() {
         let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();

@@ -1,11 +1,11 @@
-//! Telnet's control bytes, as a filter under the lines.
+//! Telnet's control bytes, as a filter below the lines.
 
 use memchr::memchr2;
 
 use super::{FramingError, LineHandler, LineReceiver, TelnetCommand};
 use switchboard::{Inner, Limit, Protocol, Transport};
 
-/// How long a subnegotiation may be. What is heard of are tens of bytes.
+/// The maximum length of a subnegotiation. Those in use have tens of bytes.
 const SUBNEGOTIATION_BYTES_MAX: usize = 1024;
 
 // RFC 854.
@@ -26,11 +26,11 @@ const IAC: u8 = 255;
 
 /// Lines from a telnet client: a [`LineReceiver`] without telnet's control bytes (RFC 854).
 ///
-/// Every option that the client offers or asks for is refused, so it stays the plain terminal that works by lines;
-/// subnegotiations are skipped, up to 1,024 bytes each; commands reach [`LineHandler::telnet_command`], in their place
-/// among the lines; a byte 255 that is meant as one, which comes as two, is handed on as one. CR NUL ends a line as CRLF
-/// does (RFC 1123, 3.3.1), unless the handler takes raw data. Clients that speak no
-/// telnet, such as netcat, are served as well, as long as they send no byte 255, which is no part of UTF-8.
+/// Every option that the client offers or asks for is refused, so the client stays a plain line-based terminal.
+/// Subnegotiations are skipped, up to 1,024 bytes each. Commands are passed to [`LineHandler::telnet_command`], in
+/// order with the lines. A doubled byte 255 is passed on as a single data byte. CR NUL ends a line as CRLF does (RFC
+/// 1123, 3.3.1), unless the handler takes raw data. Clients that do not speak telnet, such as netcat, are served as
+/// well, as long as they do not send byte 255, which does not occur in UTF-8.
 ///
 /// ```
 /// use switchboard::Transport;
@@ -54,41 +54,41 @@ const IAC: u8 = 255;
 /// # drop(protocol);
 /// ```
 ///
-/// What is written is not escaped: a byte 255 must be written twice.
+/// Output is not escaped: to send a byte 255, write it twice.
 #[derive(Debug)]
 pub struct Telnet<H> {
     lines: LineReceiver<H>,
     state: State,
-    /// So many bytes of what was left with the loop are known to be text.
+    /// How many of the bytes that were left with the loop are known to be text.
     clean_bytes: usize,
-    /// The beginning of a line in which a control byte stood: what came before that.
+    /// The beginning of a line that contains a control byte: the text before that.
     begun: Vec<u8>,
-    /// The last byte that the lines took was a carriage return.
+    /// Whether the last byte that the lines consumed was a carriage return.
     after_return: bool,
 }
 
-/// Where in a command the last byte was.
+/// The state after the last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Text,
-    /// Behind an IAC.
+    /// After an IAC.
     Command,
-    /// Behind WILL, WONT, DO or DONT.
+    /// After WILL, WONT, DO or DONT.
     Option(u8),
-    /// In a subnegotiation, of which so many bytes have come.
+    /// In a subnegotiation, of which this many bytes have arrived.
     Subnegotiation(usize),
-    /// Behind an IAC in one.
+    /// After an IAC in a subnegotiation.
     SubnegotiationCommand(usize),
 }
 
 impl<H: LineHandler> Telnet<H> {
-    /// Takes telnet's control bytes out of what `lines` receives.
+    /// Creates a protocol that removes telnet's control bytes from what `lines` receives.
     pub fn new(lines: LineReceiver<H>) -> Telnet<H> {
         Telnet { lines, state: State::Text, clean_bytes: 0, begun: Vec::new(), after_return: false }
     }
 
-    /// Hands on the text that data begins with, up to the next command or CR NUL. Returns how much of data is done with, or
-    /// `None` if there must be more of it.
+    /// Passes on the text at the beginning of `data`, up to the next command or CR NUL. Returns how many bytes were
+    /// consumed, or `None` if more data is needed.
     fn receive_text(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Option<usize> {
         let known = std::mem::take(&mut self.clean_bytes);
         let end = self.end_of_text(data, known);
@@ -104,22 +104,23 @@ impl<H: LineHandler> Telnet<H> {
         }
         let count = self.lines.data_received(transport, &data[..end]);
         if count > end {
-            return Some(usize::MAX); // for the loop to judge
+            return Some(usize::MAX); // the loop treats this as an error
         }
         if count > 0 {
             self.after_return = data[count - 1] == b'\r';
         }
         if count == 0 && end < data.len() && transport.is_reading() {
-            // A line is cut by the command that comes now, and so must be put together here.
+            // The command that follows splits a line, so its parts must be joined here.
             self.begun.extend_from_slice(&data[..end]);
             return Some(end);
         }
-        // The loop keeps it, as it does where there is no filter.
+        // The loop keeps it, as it does without a filter.
         self.clean_bytes = end - count;
         (count > 0).then_some(count)
     }
 
-    /// Where an IAC is, or a NUL behind a carriage return; so many bytes are known to be text.
+    /// Returns the position of the first IAC, or of a NUL after a carriage return. The first `known` bytes are known to
+    /// be text.
     fn end_of_text(&self, data: &[u8], known: usize) -> usize {
         let mut from = known;
         while let Some(found) = memchr2(IAC, NUL, &data[from..]) {
@@ -137,7 +138,7 @@ impl<H: LineHandler> Telnet<H> {
         data.len()
     }
 
-    /// Takes a NUL behind a carriage return: the end of the line that has the latter, or a byte like others.
+    /// Handles a NUL after a carriage return: it ends the line that contains the latter, or is a byte like any other.
     fn receive_nul(&mut self, transport: &mut Transport<'_>) -> usize {
         let is_in_line = !self.begun.is_empty() || self.lines.is_skipping();
         if self.lines.handler().is_raw() || !is_in_line {
@@ -150,19 +151,20 @@ impl<H: LineHandler> Telnet<H> {
         }
         let count = self.complete_begun(transport, b"\n");
         if count == 0 {
-            // It is still to be looked at.
+            // The NUL has still to be looked at.
             self.clean_bytes = 0;
         }
         count
     }
 
-    /// Hands on text behind the beginning of a line that was put aside; answers how much of the text is done with.
+    /// Passes on `text` together with the beginning of the line that was put aside; returns how much of `text` was
+    /// consumed.
     fn complete_begun(&mut self, transport: &mut Transport<'_>, text: &[u8]) -> usize {
         let mut begun = std::mem::take(&mut self.begun);
         let before = begun.len();
         begun.extend_from_slice(text);
         let mut done = 0;
-        // Only who takes raw data can take less than was put aside.
+        // Only a handler that takes raw data can consume less than was put aside.
         while done < before {
             match self.lines.data_received(transport, &begun[done..]) {
                 0 => break,
@@ -173,7 +175,7 @@ impl<H: LineHandler> Telnet<H> {
             }
         }
         if done > begun.len() {
-            return usize::MAX; // for the loop to judge
+            return usize::MAX; // the loop treats this as an error
         }
         if done > 0 {
             self.after_return = begun[done - 1] == b'\r';
@@ -193,19 +195,19 @@ impl<H: LineHandler> Telnet<H> {
         taken
     }
 
-    /// Takes the next byte of a command; answers how many bytes are done with.
+    /// Handles the next byte of a command; returns how many bytes were consumed.
     fn receive_command(&mut self, transport: &mut Transport<'_>, byte: u8) -> usize {
         let state = std::mem::replace(&mut self.state, State::Text);
         match (state, byte) {
             (State::Command, IAC) => {
-                // The second one is text.
+                // The second IAC is text.
                 self.clean_bytes = 1;
                 return 0;
             }
             (State::Command, WILL | WONT | DO | DONT) => self.state = State::Option(byte),
             (State::Command, SB) => self.state = State::Subnegotiation(0),
             (State::Command, _) => self.obey(transport, byte),
-            // What is refused needs no further answer; what is agreed to be off, none at all.
+            // A refusal needs no further reply, and agreeing that an option is off needs none at all.
             (State::Option(WILL), option) => transport.write(&[IAC, DONT, option]),
             (State::Option(DO), option) => transport.write(&[IAC, WONT, option]),
             (State::Option(_) | State::Text, _) | (State::SubnegotiationCommand(_), SE) => {}
@@ -224,13 +226,13 @@ impl<H: LineHandler> Telnet<H> {
             ARE_YOU_THERE => TelnetCommand::AreYouThere,
             ERASE_CHARACTER => TelnetCommand::EraseCharacter,
             ERASE_LINE => TelnetCommand::EraseLine,
-            // No-operation, go-ahead, the mark of urgent data, what nobody knows.
+            // No-operation, go-ahead, the urgent data mark, and unknown commands.
             _ => return,
         };
         self.lines.handler().telnet_command(transport, command);
     }
 
-    /// A subnegotiation has come to have so many bytes.
+    /// Records that a subnegotiation now has this many bytes.
     fn skip(&mut self, transport: &mut Transport<'_>, bytes: usize) {
         self.state = State::Subnegotiation(bytes);
         if bytes > SUBNEGOTIATION_BYTES_MAX {

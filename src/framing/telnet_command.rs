@@ -1,19 +1,20 @@
-//! What a telnet client can say beside its text.
+//! Commands from a telnet client.
 
-/// What a telnet client can say beside its text; see [`LineHandler::telnet_command`](super::LineHandler::telnet_command).
+/// A command that a telnet client sends among its text; see
+/// [`LineHandler::telnet_command`](super::LineHandler::telnet_command).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TelnetCommand {
     /// The break key.
     Break,
-    /// The interrupt key: what is running should end.
+    /// The interrupt key: stop what is running.
     Interrupt,
-    /// What is being written should not be shown.
+    /// Do not show the output that is being written.
     AbortOutput,
-    /// Is anybody there? Any line is an answer.
+    /// Is anybody there? Any line will do as a reply.
     AreYouThere,
-    /// The last character should be taken back.
+    /// Erase the last character.
     EraseCharacter,
-    /// The line under way should be taken back.
+    /// Erase the current line.
     EraseLine,
 }

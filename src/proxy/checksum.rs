@@ -1,6 +1,6 @@
-//! The checksum that a header may carry: CRC32c, as RFC 4960 has it.
+//! The checksum that a header may carry: CRC32c, as in RFC 4960.
 
-/// Computes the checksum of pieces in a row. Bit by bit: a header is short, few carry one, and it is read once.
+/// Computes the checksum of consecutive pieces. Bit by bit: a header is short, few carry one, and it is read once.
 pub(super) fn crc32c<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let step = |crc: u32| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ POLYNOMIAL };

@@ -1,38 +1,38 @@
-//! What can be wrong with a header.
+//! Errors in a header.
 
 use std::error::Error;
 use std::fmt;
 
-/// What is wrong with a header. It ends its connection, as [`CloseReason::Protocol`](crate::CloseReason::Protocol).
+/// What is wrong with a header. Ends the connection with [`CloseReason::Protocol`](crate::CloseReason::Protocol).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The connection does not begin with a header: with neither version's first bytes.
+    /// The connection begins with neither version's first bytes.
     NoHeader,
     /// Version 1: the line does not end within 107 bytes.
     LineTooLong,
-    /// Version 1: the line is not what it must be.
+    /// Version 1: the line is invalid.
     BadLine,
-    /// Version 2: another version in its place.
+    /// Version 2: the version field has another value.
     BadVersion(u8),
-    /// Version 2: neither LOCAL nor PROXY.
+    /// Version 2: the command is neither LOCAL nor PROXY.
     BadCommand(u8),
-    /// Version 2: a family or a transport that there is none of.
+    /// Version 2: the family or the transport is unknown.
     BadFamily(u8),
-    /// Version 2: too short for the addresses of its family.
+    /// Version 2: the header is too short for the addresses of its family.
     AddressesTooShort,
-    /// Version 2: longer than is allowed.
+    /// Version 2: the header is longer than the maximum.
     TooLong {
-        /// What is announced, in all.
+        /// The announced length of the whole header.
         bytes: usize,
-        /// What is allowed.
+        /// The maximum.
         bytes_max: usize,
     },
-    /// Version 2: what follows the addresses is no row of types, lengths and values.
+    /// Version 2: what follows the addresses is not a sequence of types, lengths and values.
     BadTlv,
-    /// Version 2: it carries a checksum, which is not its own.
+    /// Version 2: the checksum is wrong.
     BadChecksum,
-    /// It is a good one, and what it carries is not accepted ([`ProxyHeader::admit`](super::ProxyHeader::admit)).
+    /// The header is valid, but [`ProxyHeader::admit`](super::ProxyHeader::admit) rejected it.
     NotAdmitted,
 }
 

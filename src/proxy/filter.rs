@@ -1,4 +1,4 @@
-//! The header as a filter, that leaves when it has been read.
+//! The header as a filter, which leaves once the header was read.
 
 use std::fmt;
 
@@ -9,17 +9,18 @@ use super::receiver::HEADER_BYTES_MAX;
 use switchboard::Address;
 use switchboard::filter::{Filter, Flow};
 
-/// Looks at what a header has carried, and says whether its client is served.
+/// Looks at the header, and returns whether its client is served.
 type Admit = Box<dyn FnOnce(&Carried) -> bool + Send>;
 
-/// Reads the header below everything else, and leaves: for a listener whose connections go on with TLS or another
-/// [filter](crate::filter), or whose protocols are made without regard to the header.
+/// Reads the header below everything else, and leaves: for a listener whose connections continue with TLS or another
+/// [filter](crate::filter), or whose protocols do not depend on the header.
 ///
-/// The protocol is made when the connection is accepted, by its usual factory, and is told of it
-/// ([`connection_made`](crate::Protocol::connection_made)) once the header is there and the filters above are ready;
-/// [`Transport::peer_addr`](crate::Transport::peer_addr) is the client's address from there on. No protocol hears of a
-/// connection that does not come so far. What has to be known of the header beyond that goes to
-/// [`admit`](ProxyHeader::admit); [`AcceptProxy`](super::AcceptProxy) is for servers that choose the protocol by it.
+/// The protocol is made by its usual factory when the connection is accepted. Its
+/// [`connection_made`](crate::Protocol::connection_made) is called once the header was read and the filters above are
+/// ready; [`Transport::peer_addr`](crate::Transport::peer_addr) returns the client's address from then on. If a
+/// connection does not get that far, its protocol is told nothing. For anything else in the header, use
+/// [`admit`](ProxyHeader::admit); servers that choose the protocol by the header use
+/// [`AcceptProxy`](super::AcceptProxy).
 ///
 /// ```no_run
 /// use switchboard::proxy::ProxyHeader;
@@ -38,16 +39,16 @@ type Admit = Box<dyn FnOnce(&Carried) -> bool + Send>;
 ///
 /// let listen = Listen::at(std::net::SocketAddr::from(([0, 0, 0, 0], 1234)))
 ///     .filter(|proxy| is_ours(proxy).then(|| ProxyHeader::new(proxy)));
-/// // What is added now is above it, as TLS would be.
+/// // Filters that are added now are above it, as TLS would be.
 /// let mut event_loop = EventLoop::new()?;
 /// event_loop.context().listen(listen, |_, _| Some(Echo))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It has to be the first filter of its listener. Its deadline is that of all filters
-/// ([`Limits::filter_timeout`](crate::Limits::filter_timeout), 10 s). A header that is none, or no good one, ends the
-/// connection with a [`HeaderError`]; that, the deadline, and a peer that leaves before the end of its header are told to
-/// the hook of [`Listener::on_error`](crate::Listener::on_error), and counted
+/// It must be the first filter of its listener. Its deadline is that of all filters
+/// ([`Limits::filter_timeout`](crate::Limits::filter_timeout), 10 s). A missing or invalid header ends the connection
+/// with a [`HeaderError`]. That, the deadline, and a peer that leaves before the end of its header are reported to the
+/// hook of [`Listener::on_error`](crate::Listener::on_error), and counted
 /// ([`Counters::handshakes_failed`](crate::Counters::handshakes_failed)).
 pub struct ProxyHeader {
     header_bytes_max: usize,
@@ -56,22 +57,22 @@ pub struct ProxyHeader {
 }
 
 impl ProxyHeader {
-    /// For a connection from this proxy: a header of either version, of up to 4,096 bytes.
+    /// Creates a filter for a connection from this proxy: accepts headers of both versions, of up to 4,096 bytes.
     pub fn new(proxy: &Address) -> ProxyHeader {
         ProxyHeader { header_bytes_max: HEADER_BYTES_MAX, proxy: proxy.clone(), admit: None }
     }
 
-    /// How many bytes a header of version 2 may have in all; see
-    /// [`AcceptProxy::header_bytes_max`](super::AcceptProxy::header_bytes_max). No
-    /// header can have more than 65,551.
+    /// Sets the maximum size of a header of version 2; see
+    /// [`AcceptProxy::header_bytes_max`](super::AcceptProxy::header_bytes_max). No header can have more than 65,551
+    /// bytes.
     #[must_use]
     pub fn header_bytes_max(mut self, bytes: usize) -> ProxyHeader {
         self.header_bytes_max = bytes;
         self
     }
 
-    /// Called once, with what the header has carried. Returns whether the client is served; one that is not is ended with
-    /// [`HeaderError::NotAdmitted`].
+    /// Sets a function that is called once, with the content of the header, and returns whether the client is served.
+    /// If not, the connection ends with [`HeaderError::NotAdmitted`].
     #[must_use]
     pub fn admit(mut self, admit: impl FnOnce(&Carried) -> bool + Send + 'static) -> ProxyHeader {
         self.admit = Some(Box::new(admit));
@@ -109,7 +110,7 @@ impl Filter for ProxyHeader {
         }
     }
 
-    /// Not called: it is ready when it leaves.
+    /// Not called: this filter leaves when it is ready.
     fn send(&mut self, _: &[u8], _: &mut Flow<'_>) -> usize {
         0
     }

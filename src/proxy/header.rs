@@ -1,16 +1,16 @@
-//! Reads a header out of the first bytes of a connection.
+//! Parses the header at the beginning of a connection.
 //!
-//! By hand, since of the parsers that there are none does what is asked of it here (seen by trying, in the versions of
-//! November 2026). `ppp` 2.3 takes a whole line with words missing for an incomplete one, refuses UNKNOWN with more
-//! than four words behind it and LOCAL with a family that it does not know, takes `+80` for a port, and brings six
-//! crates, a procedural macro among them. `proxy-header` 0.1.3 takes `PROXY_TCP4`, `UNKNOWNX`, ports like `080` and
-//! lines of any length, drops the addresses of Unix sockets, and takes a header that is too short for its addresses for
-//! an incomplete one. `haproxy-protocol` 0.0.4 refuses UNKNOWN with anything behind it, and drops Unix addresses and
-//! extensions. `proxy-protocol-codec` 0.3 refuses input behind the header; `proxyproto` 0.2 and `proxy-protocol-rs` 0.8
-//! need a newer Rust than ours.
+//! Written by hand, since none of the available parsers meets the requirements (tested in the versions of November
+//! 2026). `ppp` 2.3 treats a whole line with missing words as incomplete, rejects UNKNOWN with more than four words
+//! after it and LOCAL with a family that it does not know, accepts `+80` as a port, and brings six crates, including a
+//! procedural macro. `proxy-header` 0.1.3 accepts `PROXY_TCP4`, `UNKNOWNX`, ports like `080` and lines of any length,
+//! drops the addresses of Unix sockets, and treats a header that is too short for its addresses as incomplete.
+//! `haproxy-protocol` 0.0.4 rejects UNKNOWN with anything after it, and drops Unix addresses and extensions.
+//! `proxy-protocol-codec` 0.3 rejects input after the header; `proxyproto` 0.2 and `proxy-protocol-rs` 0.8 need a newer
+//! Rust than this crate does.
 //!
-//! What is found depends on the bytes alone, not on how they were cut: where some bytes are only the beginning of a
-//! header, more may follow, and what is wrong with some bytes is wrong with them whatever follows.
+//! The result depends only on the bytes, not on how they were split: the beginning of a header is partial until the
+//! rest arrives, and an error in some bytes is an error whatever follows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::{FromStr, from_utf8};
@@ -22,13 +22,13 @@ use switchboard::Address;
 #[cfg(unix)]
 use switchboard::UnixAddress;
 
-/// A line of version 1 has no more bytes than this, its end included.
+/// The maximum length of a line of version 1, including its end.
 pub(super) const LINE_BYTES_MAX: usize = 107;
 
 const SIGNATURE_V1: &[u8] = b"PROXY ";
 const SIGNATURE_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What stands before the addresses in version 2: signature, command, family, length.
+/// The length of everything before the addresses in version 2: signature, command, family, length.
 const FIXED_BYTES: usize = SIGNATURE_V2.len() + 4;
 
 /// What the first bytes of a connection are.
@@ -43,10 +43,10 @@ pub(super) enum Found<'a> {
 /// A whole header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header<'a> {
-    /// What follows so many bytes is no part of it.
+    /// The length of the header.
     pub(super) bytes: usize,
     pub(super) version: Version,
-    /// From where to where; none where the connection's own addresses stand.
+    /// Source and destination; `None` if the connection's own addresses apply.
     pub(super) ends: Option<(Address, Address)>,
     pub(super) tlvs: &'a [u8],
 }
@@ -77,12 +77,12 @@ fn find_v1(data: &[u8]) -> Result<Option<Header<'_>>, HeaderError> {
     Ok(Some(Header { bytes: end + 2, version: Version::V1, ends, tlvs: &[] }))
 }
 
-/// Reads what is behind the signature in a line. `None` where it is wrong.
+/// Parses a line after its signature. Returns `None` if it is invalid.
 fn read_line(line: &[u8]) -> Option<Option<(Address, Address)>> {
     let mut words = line.split(|&byte| byte == b' ');
     let kind = words.next()?;
     if kind == b"UNKNOWN" {
-        // What follows may be anything.
+        // Anything may follow.
         return Some(None);
     }
     let [source, destination, source_port, destination_port] = [(); 4].map(|()| words.next());
@@ -102,18 +102,18 @@ fn read_word<Ip: FromStr + Into<IpAddr>>(word: &[u8]) -> Option<IpAddr> {
     from_utf8(word).ok()?.parse::<Ip>().ok().map(Into::into)
 }
 
-/// A port in decimal digits, without leading zeros; a sign, which `parse` would take, is none.
+/// Parses a port: decimal digits, without leading zeros. A sign, which `parse` would accept, is invalid.
 fn read_port(word: &[u8]) -> Option<u16> {
     let is_canonical = word.iter().all(u8::is_ascii_digit) && (word.len() == 1 || word.first() != Some(&b'0'));
     from_utf8(word).ok().filter(|_| is_canonical)?.parse().ok()
 }
 
-/// What the addresses of a header of version 2 are.
+/// The kind of addresses in a header of version 2.
 #[derive(Clone, Copy)]
 enum Family {
-    /// Not known, or not to be looked at, so nobody knows where extensions would begin.
+    /// Not known, or to be ignored, so it is not known where extensions would begin.
     Unknown,
-    /// No addresses at all: only extensions follow.
+    /// No addresses: only extensions follow.
     Unspecified,
     Inet,
     Inet6,
@@ -121,16 +121,16 @@ enum Family {
 }
 
 impl Family {
-    /// By the bytes of command and family.
+    /// Returns the family by the command and family bytes.
     fn of(command: u8, family: u8) -> Result<Family, HeaderError> {
         match (command & 0xf, family >> 4, family & 0xf) {
-            // LOCAL: whatever follows, the family too, is to be discarded.
+            // LOCAL: whatever follows, including the family, is to be discarded.
             (0, ..) => Ok(Family::Unknown),
             (_, 4.., _) | (_, _, 3..) => Err(HeaderError::BadFamily(family)),
             (_, 1, 1..) => Ok(Family::Inet),
             (_, 2, 1..) => Ok(Family::Inet6),
             (_, 3, 1..) => Ok(Family::Unix),
-            // Of an unknown transport, as of an unknown family, nothing is known.
+            // With an unknown transport or family, nothing is known about the rest.
             (_, 0, 0) => Ok(Family::Unspecified),
             _ => Ok(Family::Unknown),
         }
@@ -145,7 +145,7 @@ impl Family {
         }
     }
 
-    /// Reads so many bytes. `None` where they say nothing.
+    /// Parses the address bytes. Returns `None` if they have no meaning.
     fn read(self, bytes: &[u8]) -> Option<(Address, Address)> {
         match self {
             Family::Unknown | Family::Unspecified => None,
@@ -159,7 +159,7 @@ impl Family {
     }
 }
 
-/// Two addresses of `N` bytes, then two ports.
+/// Parses two addresses of `N` bytes, then two ports.
 fn read_inet<const N: usize>(bytes: &[u8]) -> Option<(Address, Address)>
 where
     IpAddr: From<[u8; N]>,
@@ -171,7 +171,7 @@ where
     Some((end(source, [source_high, source_low]), end(destination, [destination_high, destination_low])))
 }
 
-/// What `sun_path` has: a path up to the first zero, or a name behind one; zeros behind the name fill it up.
+/// Parses a `sun_path`: a path up to the first zero, or a name after a zero; zeros after the name are padding.
 #[cfg(unix)]
 fn read_unix(bytes: &[u8]) -> Address {
     use std::ffi::OsStr;
@@ -186,8 +186,8 @@ fn read_unix(bytes: &[u8]) -> Address {
     })
 }
 
-/// Each byte is judged as soon as it is there: in the order of the bytes, so that the verdict does not depend on how many
-/// have come.
+/// Each byte is checked as soon as it has arrived, in order, so that the result does not depend on how many have
+/// arrived.
 fn find_v2(data: &[u8], bytes_max: usize) -> Result<Option<Header<'_>>, HeaderError> {
     let Some(&command) = data.get(12) else { return Ok(None) };
     match (command >> 4, command & 0xf) {
@@ -214,7 +214,7 @@ fn find_v2(data: &[u8], bytes_max: usize) -> Result<Option<Header<'_>>, HeaderEr
     Ok(Some(Header { bytes, version: Version::V2, ends, tlvs }))
 }
 
-/// Checks that the extensions at the end of a header are whole, and its checksum if it has one.
+/// Checks that the extensions at the end of a header are complete, and its checksum if it has one.
 fn check_tlvs(whole: &[u8], tlvs: &[u8]) -> Result<(), HeaderError> {
     let mut tlvs = Tlvs { rest: tlvs };
     if !tlvs.is_whole() {
@@ -223,7 +223,7 @@ fn check_tlvs(whole: &[u8], tlvs: &[u8]) -> Result<(), HeaderError> {
     let Some((_, value)) = tlvs.find(|&(kind, _)| kind == tlv::CRC32C) else { return Ok(()) };
     let after = tlvs.rest;
     let before = &whole[..whole.len() - after.len() - value.len()];
-    // It was computed with zeros in its own place.
+    // The checksum is computed with zeros in its own place.
     let expected = crc32c([before, &[0; 4], after]).to_be_bytes();
     if value == expected { Ok(()) } else { Err(HeaderError::BadChecksum) }
 }

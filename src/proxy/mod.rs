@@ -1,11 +1,12 @@
-//! The PROXY protocol, versions 1 and 2, inbound: who connected to the proxy in front of this server (feature `proxy`).
+//! The PROXY protocol, versions 1 and 2, inbound: the client's address behind a proxy (feature `proxy`).
 //!
-//! A proxy in front of a server (HAProxy, nginx, a cloud's load balancer) hides its clients: the server sees connections
-//! from the proxy alone. So the proxy sends a header first, with the addresses of the client's connection. [`AcceptProxy`]
-//! reads it, and makes the protocol proper only then: its [`connection_made`](crate::Protocol::connection_made) comes
-//! after the header, [`Transport::peer_addr`](crate::Transport::peer_addr) tells the client's address from there on, and
-//! what came behind the header, in the same segment or not, is its input. From there on nothing stands between: a message
-//! costs what it costs without a proxy.
+//! A proxy in front of a server (HAProxy, nginx, a cloud's load balancer) hides the clients: the server only sees
+//! connections from the proxy. So the proxy first sends a header with the addresses of the client's connection.
+//! [`AcceptProxy`] reads it, and only then makes the application protocol: its
+//! [`connection_made`](crate::Protocol::connection_made) is called after the header,
+//! [`Transport::peer_addr`](crate::Transport::peer_addr) returns the client's address from then on, and the bytes after
+//! the header are its input, whether they arrived in the same segment or not. After the header nothing is in between: a
+//! message costs the same as without a proxy.
 //!
 //! ```no_run
 //! # struct Echo;
@@ -30,30 +31,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where TLS or another [filter](crate::filter) comes next on the wire, the header is the first of the listener's filters:
-//! [`ProxyHeader`].
+//! If TLS or another [filter](crate::filter) follows on the wire, make [`ProxyHeader`] the first filter of the
+//! listener.
 //!
-//! # What is held to
+//! # Guarantees and limits
 //!
-//! - It is configured, never guessed: with [`AcceptProxy`] or [`ProxyHeader`] every connection begins with a header,
-//!   without them none does. A listener that took both would let every client choose its address.
-//! - Everyone who can connect can claim to be anybody. Let nobody but proxies reach the listener, or name them by
+//! - The header is configured, never guessed: with [`AcceptProxy`] or [`ProxyHeader`] every connection begins with a
+//!   header, without them none does. A listener that accepted both would let every client choose its address.
+//! - Anyone who can connect can claim to be anybody. Let only proxies reach the listener, or list them with
 //!   [`AcceptProxy::trusted`].
-//! - A header has a bound (107 bytes in version 1, [`header_bytes_max`](AcceptProxy::header_bytes_max) in version 2,
-//!   where a longer one is found out by its first 16 bytes) and a deadline ([`timeout`](AcceptProxy::timeout)).
-//! - To `AcceptProxy` a header that is none, or no good one, ends the connection by a reset, with a [`HeaderError`] as its reason; so does
-//!   the deadline, with [`Timeout::Total`](crate::Timeout::Total). Both are counted
-//!   ([`Counters::losses`](crate::Counters::losses)) and logged, at most once a second. A peer that leaves before the end
-//!   of its header, as checks of "does it accept?" do, is no more than that. In all these cases the protocol proper is
-//!   never made, so it is told nothing.
+//! - A header has a maximum size (107 bytes in version 1, [`header_bytes_max`](AcceptProxy::header_bytes_max) in
+//!   version 2, where its first 16 bytes tell its length) and a deadline ([`timeout`](AcceptProxy::timeout)).
+//! - With `AcceptProxy`, a missing or invalid header resets the connection, with a [`HeaderError`] as the reason; so
+//!   does the deadline, with [`Timeout::Total`](crate::Timeout::Total). Both are counted
+//!   ([`Counters::losses`](crate::Counters::losses)) and logged, at most once a second. A peer that leaves before the
+//!   end of its header, as health checks that only connect do, is not treated as an error. In all these cases the
+//!   application protocol is never made, so none of its callbacks is called.
 //! - With LOCAL (version 2; a proxy's own health checks), UNKNOWN (version 1) and an unspecified family (version 2) the
-//!   connection is served, with the proxy's own address. The extensions of the last of these are checked, as those of a
-//!   header with addresses are; those of LOCAL are not looked at.
+//!   connection is served, with the proxy's own address. The extensions of a header with an unspecified family are
+//!   checked, as those of a header with addresses are; those of LOCAL are ignored.
 //!
-//! What goes by the socket goes by the proxy's address, since that is who connects:
-//! [`connections_per_peer_max`](crate::Limits::connections_per_peer_max), and what a firewall does. A connection counts
-//! as one of its listener's from accept on, its header read or not. Timeouts of [`Limits`](crate::Limits) count from the
-//! protocol's `connection_made`; an idle timeout runs before that, too.
+//! Whatever depends on the socket sees the proxy's address, since that is what connects:
+//! [`connections_per_peer_max`](crate::Limits::connections_per_peer_max), and a firewall. A connection counts as one of
+//! its listener's from accept on, whether its header was read or not. Timeouts of [`Limits`](crate::Limits) count from
+//! the protocol's `connection_made`; an idle timeout runs before that, too.
 
 mod carried;
 mod checksum;

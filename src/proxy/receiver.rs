@@ -1,4 +1,4 @@
-//! What reads the header, and makes the protocol proper.
+//! Reads the header, and then makes the application protocol.
 
 use std::fmt;
 use std::rc::Rc;
@@ -8,23 +8,23 @@ use super::carried::Carried;
 use super::header::{self, Found, Header, LINE_BYTES_MAX};
 use switchboard::{Address, Context, IntoProtocol, Protocol, Timeout, Transport};
 
-/// How long a header of version 2 may be unless told otherwise.
+/// The default maximum size of a header of version 2.
 pub(super) const HEADER_BYTES_MAX: usize = 4096;
 
-/// How long it may take to come unless told otherwise.
+/// The default time for the header to arrive.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why somebody is refused.
+/// Why a connection is refused.
 const NOT_TRUSTED: &str = "it is none of the proxies that are trusted";
 
-/// Whether an address is that of a proxy.
+/// Returns whether an address is that of a proxy.
 type Trust = Rc<dyn Fn(&Address) -> bool>;
 
-/// Makes the protocol proper; `None` refuses the client.
+/// Makes the application protocol; `None` refuses the client.
 type Make = Box<dyn FnOnce(&mut Context<'_>, &Carried) -> Option<Box<dyn Protocol>>>;
 
-/// Has connections begin with the header of a proxy, as HAProxy's `accept-proxy` does; see [the module](super) for an
-/// example and for what it holds to.
+/// Makes connections begin with the header of a proxy, as HAProxy's `accept-proxy` does; see [the module](super) for an
+/// example and for what is guaranteed.
 #[must_use = "does nothing until it is given a protocol"]
 #[derive(Clone)]
 pub struct AcceptProxy {
@@ -34,37 +34,36 @@ pub struct AcceptProxy {
 }
 
 impl AcceptProxy {
-    /// Headers of both versions, of up to 4,096 bytes, within 5 s, from anybody.
+    /// Accepts headers of both versions, of up to 4,096 bytes, within 5 s, from any address.
     pub fn new() -> AcceptProxy {
         AcceptProxy { header_bytes_max: HEADER_BYTES_MAX, timeout: TIMEOUT, is_trusted: None }
     }
 
-    /// How many bytes a header of version 2 may have in all. Without extensions it has 28 or 52 for Internet addresses and
-    /// 232 for Unix ones; a client's TLS certificate can make it some hundred bytes longer. Those of version 1 have 107
-    /// at most in any case.
+    /// Sets the maximum size of a header of version 2. Without extensions it has 28 or 52 bytes for Internet addresses
+    /// and 232 for Unix ones; a client's TLS certificate can add some hundred bytes. Headers of version 1 always have
+    /// at most 107 bytes.
     pub fn header_bytes_max(mut self, bytes: usize) -> AcceptProxy {
         self.header_bytes_max = bytes;
         self
     }
 
-    /// How long it may take from accept until the header is there, however its bytes trickle in. Less than 3 s would
-    /// leave no time for a segment that is lost.
+    /// Sets the time from accept until the whole header must have arrived, however its bytes trickle in. Less than 3 s
+    /// would leave no time for a lost segment.
     pub fn timeout(mut self, timeout: Duration) -> AcceptProxy {
         self.timeout = timeout;
         self
     }
 
-    /// Which addresses are those of proxies; a connection from any other is refused, before anything is read, and
-    /// that is logged, at most once a second. On a Unix socket the address says nothing of who connects: let its
-    /// permissions decide.
+    /// Sets which addresses are those of proxies. A connection from any other is refused before anything is read, and
+    /// logged, at most once a second. On a Unix socket the address does not tell who connects: use its permissions.
     pub fn trusted(mut self, is_trusted: impl Fn(&Address) -> bool + 'static) -> AcceptProxy {
         self.is_trusted = Some(Rc::new(is_trusted));
         self
     }
 
-    /// What to give to [`listen`](Context::listen) and its like: a factory whose connections begin with a header.
-    /// `factory` then makes the protocol proper, or answers `None` to refuse the client: that ends the connection by a
-    /// reset, without a callback. A panic of it does the same (see [`PanicPolicy`](crate::PanicPolicy)).
+    /// Returns a factory for [`listen`](Context::listen) and the like, whose connections begin with a header. `factory`
+    /// then makes the application protocol, or returns `None` to refuse the client: that resets the connection, without
+    /// a callback. A panic in it does the same (see [`PanicPolicy`](crate::PanicPolicy)).
     pub fn factory<F, P>(
         mut self,
         factory: F,
@@ -74,7 +73,7 @@ impl AcceptProxy {
         P: IntoProtocol,
     {
         let factory = Rc::new(factory);
-        // A peer that is not trusted costs no slot.
+        // A peer that is not trusted takes up no slot.
         let is_trusted = self.is_trusted.take();
         move |context, proxy| {
             if is_trusted.as_ref().is_some_and(|is_trusted| !is_trusted(proxy)) {
@@ -86,7 +85,8 @@ impl AcceptProxy {
         }
     }
 
-    /// The same for one connection, as to [attach](Context::attach) a stream that somebody else has accepted.
+    /// Like [`factory`](AcceptProxy::factory) for one connection, for example to [attach](Context::attach) a stream
+    /// that was accepted elsewhere.
     pub fn protocol<F, P>(self, factory: F) -> impl Protocol
     where
         F: FnOnce(&mut Context<'_>, &Carried) -> Option<P> + 'static,
@@ -113,10 +113,10 @@ impl fmt::Debug for AcceptProxy {
     }
 }
 
-/// A protocol that reads the header and then gives way to the one proper.
+/// A protocol that reads the header and is then replaced by the application protocol.
 struct HeaderReceiver {
     accept: AcceptProxy,
-    /// None once it was called.
+    /// `None` once it was called.
     factory: Option<Make>,
 }
 
@@ -148,7 +148,7 @@ impl Protocol for HeaderReceiver {
             warn(transport, &NOT_TRUSTED);
             return transport.abort();
         }
-        // No limit of the protocol proper may cut a header short.
+        // No limit of the application protocol may cut a header short.
         let needed_bytes = self.accept.header_bytes_max.max(LINE_BYTES_MAX);
         if transport.input_bytes_max() < needed_bytes {
             transport.set_input_bytes_max(needed_bytes);
@@ -177,7 +177,7 @@ impl Protocol for HeaderReceiver {
         transport.abort_on_timeout(timeout);
     }
 
-    /// Nobody has been told anything, and nobody waits for an answer yet.
+    /// The application protocol does not exist yet, and no peer waits for an answer.
     fn draining(&mut self, transport: &mut Transport<'_>) {
         transport.close();
     }

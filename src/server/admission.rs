@@ -1,4 +1,4 @@
-//! How many requests are in progress, and whether one more is let in.
+//! Counts the requests in progress, and decides whether another is let in.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -12,20 +12,20 @@ pub(super) enum Gate {
     Datagrams(DatagramId),
 }
 
-/// Shared, on one thread, by what lets requests in and what learns of their end.
+/// Shared, on one thread, by the code that lets requests in and the code that learns of their end.
 pub(super) struct Admission {
-    /// Known once it listens.
+    /// Set once it listens.
     gate: Cell<Option<Gate>>,
     parallel_max: usize,
-    /// How many more are to be let in at all.
+    /// How many more requests to let in at all.
     quota: Cell<usize>,
     in_progress: Cell<usize>,
     ended: Cell<u64>,
-    /// Connections that were accepted while the gate was open, and whose filters were ready when it was shut.
+    /// Connections that were accepted while the gate was open, but whose filters became ready after it was shut.
     waiting: Cell<VecDeque<(ConnectionId, LetIn)>>,
 }
 
-/// Lets a connection in that waits for it or, with `false`, turns it away.
+/// Lets in a connection that waits or, with `false`, turns it away.
 pub(super) type LetIn = fn(&mut Context<'_>, ConnectionId, bool);
 
 impl Admission {
@@ -58,26 +58,26 @@ impl Admission {
         self.in_progress.get()
     }
 
-    /// How many have come to their end, those that were refused included.
+    /// Returns how many requests have ended, including refused ones.
     pub(super) fn ended(&self) -> u64 {
         self.ended.get()
     }
 
-    /// One request is let in.
+    /// Records that a request is let in.
     pub(super) fn admit(&self, context: &mut Context<'_>) {
         self.in_progress.set(self.in_progress.get() + 1);
         self.count_down();
         self.regulate(context);
     }
 
-    /// One was turned away.
+    /// Records that a request was turned away.
     pub(super) fn refuse(&self, context: &mut Context<'_>) {
         self.ended.set(self.ended.get() + 1);
         self.count_down();
         self.regulate(context);
     }
 
-    /// One that was let in has come to its end.
+    /// Records that a request that was let in has ended.
     pub(super) fn end(&self, context: &mut Context<'_>) {
         self.in_progress.set(self.in_progress.get() - 1);
         self.ended.set(self.ended.get() + 1);
@@ -85,12 +85,12 @@ impl Admission {
         self.regulate(context);
     }
 
-    /// Whether one more request may be let in.
+    /// Returns whether another request may be let in.
     pub(super) fn has_room(&self) -> bool {
         self.quota.get() > 0 && self.in_progress.get() < self.parallel_max
     }
 
-    /// This connection is let in, in its turn, once there is room.
+    /// Queues a connection, to be let in when there is room.
     pub(super) fn wait(&self, id: ConnectionId, let_in: LetIn) {
         let mut waiting = self.waiting.take();
         waiting.push_back((id, let_in));
@@ -104,7 +104,7 @@ impl Admission {
         }
     }
 
-    /// Turns away those that wait: nobody is let in any more.
+    /// Turns away the connections that wait: none is let in any more.
     pub(super) fn turn_away(&self, context: &mut Context<'_>) {
         while let Some((id, let_in)) = self.next_waiting() {
             let_in(context, id, false);
@@ -124,7 +124,7 @@ impl Admission {
         }
     }
 
-    /// Opens or shuts the gate; who comes while it is shut waits in the system.
+    /// Opens or shuts the gate; while it is shut, new clients wait in the kernel.
     fn regulate(&self, context: &mut Context<'_>) {
         let opens = self.has_room();
         match self.gate.get() {

@@ -1,4 +1,4 @@
-//! Requests in child processes, as inetd has them.
+//! Requests in child processes, as with inetd.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use super::task::{Outcome, Task};
 use switchboard::workers::{WorkError, WorkerPool};
 use switchboard::{Address, BlockingStream, Context, Detached};
 
-/// The children that run, so that they can be killed: a thread waits for each.
+/// The running children, so that they can be killed: a thread waits for each.
 #[derive(Default)]
 pub(super) struct Children(Mutex<State>);
 
@@ -31,11 +31,11 @@ struct State {
 enum Child {
     Starting,
     Running(Arc<SharedChild>),
-    /// It was to be killed before it ran.
+    /// Killed before it ran.
     Doomed,
 }
 
-/// A request for a child that is not there yet.
+/// A request for a child that is not started yet.
 pub(super) struct Spawn {
     pub(super) command: Command,
     pub(super) task: Task,
@@ -51,7 +51,7 @@ impl Children {
         Arc::default()
     }
 
-    /// Has a thread of `pool` start the child and wait for it.
+    /// Makes a thread of `pool` start the child and wait for it.
     pub(super) fn begin(
         self: &Arc<Children>,
         context: &mut Context<'_>,
@@ -86,11 +86,11 @@ impl Children {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of the user's runs under it.
+        // No user code runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for a child that will be there.
+    /// Returns a number for a child that will be started.
     fn expect(&self) -> u64 {
         let mut state = self.lock();
         let number = state.next_number;
@@ -102,7 +102,7 @@ impl Children {
     fn started(&self, number: u64, child: &Arc<SharedChild>) {
         match self.lock().children.insert(number, Child::Running(child.clone())) {
             Some(Child::Starting) => {}
-            // Its time was up, or nobody waits for it any more.
+            // Its time was up, or its result is no longer wanted.
             _ => kill(child),
         }
     }
@@ -117,7 +117,8 @@ impl Children {
         self.lock().children.values_mut().for_each(Child::kill);
     }
 
-    /// The connection is the child's standard input and output. It stays open here, so that its end is an orderly one.
+    /// The connection is the child's standard input and output. It stays open here, so that it can be closed in an
+    /// orderly way.
     fn serve_stream(&self, number: u64, mut command: Command, stream: BlockingStream) -> Outcome {
         let stdio = duplicate(&stream).and_then(|input| Ok((input, duplicate(&stream)?)));
         let status = stdio.and_then(|(input, output)| wait(&*self.run(number, &mut command, input, output)?));
@@ -125,7 +126,7 @@ impl Children {
             Ok(status) if status.signal().is_none() => {
                 Outcome { connection: Some((stream, None)), error: failure(status), ..Outcome::default() }
             }
-            // Nobody must take half an answer for the whole.
+            // The client must not take half an answer for a whole one.
             Ok(status) => {
                 Detached::from(stream).abort();
                 Outcome { error: failure(status), ..Outcome::default() }
@@ -137,8 +138,8 @@ impl Children {
         }
     }
 
-    /// The datagram is the child's standard input, what it puts out the answer. Both go by a pair of sockets and not by
-    /// pipes: those have no timeout, and whatever a killed child has started may keep them open.
+    /// The datagram is the child's standard input, and its output the answer. Both use a socket pair instead of pipes:
+    /// pipes have no timeout, and processes that a killed child has started may keep them open.
     fn serve_datagram(
         &self,
         number: u64,
@@ -148,7 +149,7 @@ impl Children {
     ) -> io::Result<Outcome> {
         let (ours, theirs) = UnixStream::pair()?;
         let child = self.run(number, &mut command, theirs.as_fd().try_clone_to_owned()?, theirs.into())?;
-        // What it holds of the pair would keep the answer from having an end.
+        // The command holds one end of the pair, so the answer would have no end.
         drop(command);
         let answered = talk(ours, data, deadline);
         if answered.is_err() {
@@ -163,8 +164,8 @@ impl Children {
     }
 
     fn run(&self, number: u64, command: &mut Command, input: OwnedFd, output: OwnedFd) -> io::Result<Arc<SharedChild>> {
-        // A terminal sends its interrupt to the whole process group. It is meant for the server, which decides about its
-        // requests.
+        // A terminal sends its interrupt to the whole process group. It is meant for the server, which decides what
+        // happens to its requests.
         command.process_group(0).stdin(Stdio::from(input)).stdout(Stdio::from(output));
         let child = Arc::new(SharedChild::spawn(command)?);
         self.started(number, &child);
@@ -187,7 +188,7 @@ fn kill(child: &SharedChild) {
     }
 }
 
-/// Waits for a child's end.
+/// Waits for a child to end.
 fn wait(child: &SharedChild) -> io::Result<ExitStatus> {
     let status = child.wait();
     if status.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD)) {
@@ -199,8 +200,8 @@ fn wait(child: &SharedChild) -> io::Result<ExitStatus> {
     status
 }
 
-/// Whether the system keeps no status of children that end: a process inherits that, from `trap '' CHLD` for one. `false`
-/// where it cannot be known.
+/// Returns whether the system discards the status of children that end: a process inherits this, for example from `trap
+/// '' CHLD`. Returns `false` if it cannot be known.
 fn is_sigchld_ignored() -> bool {
     let status = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status") } else { return false };
     let ignored = status.ok().and_then(|status| {
@@ -210,7 +211,8 @@ fn is_sigchld_ignored() -> bool {
     ignored.is_some_and(|mask| mask & (1 << (libc::SIGCHLD - 1)) != 0)
 }
 
-/// Has SIGCHLD ignored no more: a handler that does nothing keeps the status of children, and is reset in the child.
+/// Makes sure that SIGCHLD is not ignored: a handler that does nothing preserves the status of children, and is reset
+/// in the child.
 fn hear_sigchld() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -220,16 +222,16 @@ fn hear_sigchld() {
     });
 }
 
-/// Sends a child its input and reads what it puts out.
+/// Sends a child its input and reads its output.
 fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Result<Vec<u8>> {
     let mut stream = Detached::from(stream).into_blocking(None)?;
     arm(&stream, deadline)?;
     match stream.write_all(data) {
-        // It need not read it.
+        // A child need not read its input.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         result => result?,
     }
-    // It may have ended already.
+    // The child may have ended already.
     let _ = stream.shutdown_write();
     let mut answer = Vec::new();
     let mut buffer = [0; 8192];
@@ -239,7 +241,7 @@ fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Resul
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // It has ended without having read its input.
+            // The child has ended without reading its input.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(answer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(timed_out()),
             Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Datagrams, on their way from the loop to a handler.
+//! Datagrams on their way from the loop to a handler.
 
 use std::io;
 use std::rc::Rc;
@@ -27,20 +27,20 @@ impl DatagramProtocol for Datagrams {
         }
     }
 
-    /// An answer that could not be sent; that nobody was there for one is no news.
+    /// Reports answers that could not be sent. That an answer was not received is only logged for debugging.
     fn error_received(&mut self, transport: &mut DatagramTransport<'_>, error: &DatagramError) {
         match error {
             DatagramError::Send { to: Some(to), error } => {
                 self.shared.tell(&mut transport.context(), to, &RequestError::Io(same(error)));
             }
-            // Nobody knows any more whose answers they were.
+            // It is not known whose answers they were.
             DatagramError::Dropped(count) => log::warn!("{count} answers to datagrams were dropped unsent"),
             other => log::debug!("a datagram server: {other}"),
         }
     }
 }
 
-/// An error of the system's once more.
+/// Copies an error of the system.
 fn same(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),

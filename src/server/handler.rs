@@ -1,4 +1,4 @@
-//! What users implement for requests, and how it may go wrong.
+//! The trait of request handlers, and how a request may fail.
 
 use std::error::Error;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use super::Request;
 use switchboard::escape;
 
-/// What is done with a request: `socketserver`'s `BaseRequestHandler`. Each request has one of its own; a closure that
-/// takes `&mut Request` is one, too.
+/// Handles a request: `socketserver`'s `BaseRequestHandler`. Each request has a handler of its own. Closures that take
+/// `&mut Request` are handlers too.
 ///
-/// `setup`, `handle` and `finish` are called in this order; `finish` also where `handle` has failed, and neither after a
-/// failed `setup`. Then what was written is sent, and the connection closed in an orderly way. An error, of whatever type, or a
-/// panic drops what was not sent and resets the connection, so that no client takes half an answer for the whole.
+/// `setup`, `handle` and `finish` are called in this order; `finish` even if `handle` failed, but neither if `setup`
+/// failed. Then the output is sent and the connection closed in an orderly way. An error of any type, or a panic, drops
+/// unsent output and resets the connection, so that no client takes half an answer for a whole one.
 pub trait RequestHandler {
-    /// Before the request is handled.
+    /// Called before the request is handled.
     ///
     /// # Errors
     ///
@@ -28,14 +28,14 @@ pub trait RequestHandler {
     ///
     /// # Errors
     ///
-    /// As [`setup`](RequestHandler::setup).
+    /// Ends the request, as for [`setup`](RequestHandler::setup).
     fn handle(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>>;
 
-    /// After the request was handled.
+    /// Called after the request was handled.
     ///
     /// # Errors
     ///
-    /// As [`setup`](RequestHandler::setup).
+    /// Ends the request, as for [`setup`](RequestHandler::setup).
     fn finish(&mut self, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
         let _ = request;
         Ok(())
@@ -48,7 +48,7 @@ impl<F: FnMut(&mut Request) -> Result<(), Box<dyn Error + Send + Sync>>> Request
     }
 }
 
-/// One request, from its beginning to its end.
+/// Runs a request from beginning to end.
 pub(super) fn run(handler: &mut dyn RequestHandler, request: &mut Request) -> Result<(), Box<dyn Error + Send + Sync>> {
     handler.setup(request)?;
     let handled = handler.handle(request);
@@ -58,17 +58,17 @@ pub(super) fn run(handler: &mut dyn RequestHandler, request: &mut Request) -> Re
     Ok(())
 }
 
-/// How a request went wrong; for [`Requests::on_error`](super::Requests::on_error).
+/// How a request failed; see [`Requests::on_error`](super::Requests::on_error).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// What the system said to reading and writing, or an I/O error of its handler's. `TimedOut`: its time was up.
+    /// A read or write error, or an I/O error that the handler returned. `TimedOut`: its time was up.
     Io(io::Error),
-    /// Any other error that its handler returned.
+    /// Any other error that the handler returned.
     Handler(Box<dyn Error + Send + Sync>),
-    /// Its handler panicked with this message.
+    /// The handler panicked with this message.
     Panic(String),
-    /// Its child process ended with another status than success; by a signal where it took too long.
+    /// The child process ended with a status other than success; by a signal if it took too long.
     Child(std::process::ExitStatus),
 }
 

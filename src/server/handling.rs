@@ -1,4 +1,4 @@
-//! How requests are handled, and how many are: what a listener and a datagram socket that let them in have in common.
+//! How requests are handled, shared by the listener or datagram socket that they come from.
 
 use std::io;
 #[cfg(unix)]
@@ -28,7 +28,7 @@ pub(super) enum Way {
     Processes(WorkerPool, Box<dyn Fn(&Address) -> Command>, Arc<Children>),
 }
 
-/// How requests are handled that come by a listener or a datagram socket.
+/// How the requests of a listener or a datagram socket are handled.
 pub(super) struct Handling {
     pub(super) way: Way,
     pub(super) admission: Admission,
@@ -38,7 +38,7 @@ pub(super) struct Handling {
 }
 
 impl Handling {
-    /// Whether a client may come in; one that may not is counted.
+    /// Returns whether a client may come in; one that may not is counted.
     pub(super) fn admits(&self, context: &mut Context<'_>, client: &Address) -> bool {
         let admitted = self.verify.as_ref().is_none_or(|verify| verify(client));
         if !admitted {
@@ -47,7 +47,7 @@ impl Handling {
         admitted
     }
 
-    /// Whether a connection may have filters: a child process is given the bare socket.
+    /// Returns whether a connection may have filters: a child process gets the bare socket.
     pub(super) fn takes_filters(&self) -> bool {
         match &self.way {
             Way::Here(_) | Way::Threads(..) => true,
@@ -56,7 +56,7 @@ impl Handling {
         }
     }
 
-    /// Has a request handled that was admitted.
+    /// Starts handling a request that was admitted.
     pub(super) fn begin(self: &Rc<Handling>, context: &mut Context<'_>, task: Task, client: Address) {
         let deadline = self.timeout.and_then(|timeout| context.now().checked_add(timeout));
         let begun = match &self.way {
@@ -79,7 +79,7 @@ impl Handling {
         }
     }
 
-    /// By way of the queue: a handler is called by nobody's callback.
+    /// Goes through the queue, so that the handler does not run within another callback.
     fn begin_here(
         self: &Rc<Handling>,
         context: &mut Context<'_>,
@@ -93,7 +93,7 @@ impl Handling {
             let outcome = caught(|| task.run(&mut *make(), client, deadline));
             end(context, outcome);
         })?;
-        // It is this loop's own.
+        // The call is this loop's own, so it cannot fail.
         let _ = call.complete(());
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Handling {
         move |context, outcome| shared.end(context, outcome.unwrap_or_else(Outcome::of_error), &client)
     }
 
-    /// A request has ended: another one may begin, and what is left to do for its client is done.
+    /// Ends a request: lets in another one, and sends the answer or hands over the connection.
     pub(super) fn end(&self, context: &mut Context<'_>, outcome: Outcome, client: &Address) {
         self.admission.end(context);
         let Outcome { connection, answer, error } = outcome;
@@ -137,8 +137,8 @@ impl Handling {
         }
     }
 
-    /// Ends what still runs as far as that is possible. Returns whether all has ended after `grace`, which is not waited
-    /// for a handler that is still at work: nothing ends it.
+    /// Ends what still runs as far as possible. Returns whether all has ended within `grace`. Does not wait for a
+    /// handler that is still at work: nothing ends it.
     pub(super) fn shutdown(&self, grace: Duration) -> bool {
         match &self.way {
             Way::Here(_) => true,
@@ -154,7 +154,7 @@ impl Handling {
     }
 }
 
-/// Whether an error is the client's doing, who could fill a log with it.
+/// Returns whether an error is the client's doing: a client could fill a log with these.
 fn is_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -167,7 +167,8 @@ fn is_clients(error: &io::Error) -> bool {
     )
 }
 
-/// A connection whose request was handled: the loop sees to its orderly end, for which no handler need wait (rule X1).
+/// A connection whose request was handled: the loop closes it in an orderly way, so no handler has to wait for that
+/// (rule X1).
 pub(super) struct Closing;
 
 impl Protocol for Closing {

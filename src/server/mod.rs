@@ -1,5 +1,5 @@
-//! Request handlers, as Python's `socketserver` has them: code that reads, writes and waits, one call for each connection
-//! or datagram, while a loop accepts and sees to the orderly end.
+//! Request handlers, as in Python's `socketserver`: blocking code that is called once for each connection or datagram,
+//! while a loop accepts connections and closes them in an orderly way.
 //!
 //! | socketserver | here |
 //! | --- | --- |
@@ -13,12 +13,14 @@
 //! | `serve_forever`, `handle_request`, `shutdown` | the same names on [`SocketServer`] |
 //! | `server_address`, `client_address` | [`SocketServer::local_addr`], [`Request::peer_addr`] |
 //!
-//! TLS, or whatever else is a [filter](crate::filter), stands between the socket and the handlers by
-//! [`Listen::filter`](crate::Listen::filter), as it does for protocols: a handler is given a connection whose filters are
-//! ready, reads and writes through them, and can ask them ([`BlockingStream::filter`](crate::BlockingStream::filter)). How
-//! it has their errors and ends, the page on [filters](crate::guide::filters) says. A child process cannot have any.
+//! TLS, or any other [filter](crate::filter), is placed between the socket and the handlers by
+//! [`Listen::filter`](crate::Listen::filter), as for protocols. A handler gets a connection whose filters are ready,
+//! reads and writes through them, and can query them ([`BlockingStream::filter`](crate::BlockingStream::filter)). The
+//! page on [filters](crate::guide::filters) says how it sees their errors and ends. A connection with filters cannot be
+//! handled by a child process.
 //!
-//! A [`Requests`] can also live in a loop beside whatever else it has: [`Requests::listen`] and its like.
+//! A [`Requests`] can also run in a loop that does other things: see [`Requests::listen`] and
+//! [`Requests::bind_datagram`].
 //!
 //! ```
 //! use std::io::{BufRead, Write};
@@ -27,7 +29,7 @@
 //! use switchboard::server::{Request, Requests, SocketServer};
 //!
 //! # fn main() -> std::io::Result<()> {
-//! // Answers one line in capitals; four clients at a time, the others wait.
+//! // Answers one line in capitals; serves four clients at a time, the others wait.
 //! let requests = Requests::threads(NonZeroUsize::new(4).unwrap(), || {
 //!     |request: &mut Request| {
 //!         let mut line = String::new();

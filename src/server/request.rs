@@ -1,4 +1,4 @@
-//! One request: a connection, or a datagram and what is answered to it.
+//! A request: a connection, or a datagram and the answer to it.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
@@ -6,31 +6,31 @@ use std::time::{Duration, Instant};
 
 use switchboard::{Address, BlockingStream, Detached, IntoProtocol, Protocol};
 
-/// So much output is gathered before it is sent.
+/// Output is sent once this much is buffered.
 const OUTPUT_BYTES: usize = 8 * 1024;
 
-/// What goes into one datagram over IPv4, and so into an answer.
+/// The maximum size of a datagram over IPv4, and so of an answer.
 pub(super) const ANSWER_BYTES_MAX: usize = 65_507;
 
-/// Makes the protocol of a connection that goes back to the loop, there.
+/// Makes the protocol of a connection that is given back to the loop, on the loop's thread.
 pub(super) type GiveBack = Box<dyn FnOnce() -> Box<dyn Protocol> + Send>;
 
-/// A request, for its [`RequestHandler`](super::RequestHandler): `BufRead` for what the client sends, `Write` for what it
-/// is answered.
+/// A request, for its [`RequestHandler`](super::RequestHandler): `BufRead` for what the client sends, `Write` for the
+/// answer.
 ///
-/// Of a connection, reading waits for the client; what was written before is sent first, so nobody waits for what still
-/// stands in a buffer. Beside that, output is gathered and goes out with [`flush`](Write::flush) and at the end. Once the
-/// request's time is up ([`Requests::request_timeout`](super::Requests::request_timeout)) reading and writing fail with
-/// `TimedOut`.
+/// For a connection, reading waits for the client. Buffered output is sent first, so that the client does not wait for
+/// output that is still in the buffer. Otherwise output is buffered until [`flush`](Write::flush) or the end. Once the
+/// request's time is up ([`Requests::request_timeout`](super::Requests::request_timeout)), reading and writing fail
+/// with `TimedOut`.
 ///
-/// Of a datagram, reading gives its bytes and then the end, and what is written becomes one datagram in answer, of 65,507
-/// bytes at most. Where nothing is written, nothing is answered; but an empty datagram is answered by an empty one, which
-/// is what an echo writes.
+/// For a datagram, reading returns its bytes and then the end. The output becomes one datagram, of at most 65,507
+/// bytes. If nothing is written, no answer is sent; but an empty datagram is answered by an empty one, since that is
+/// what an echo writes.
 pub struct Request {
     client: Address,
-    /// `None`: it has none.
+    /// `None`: no deadline.
     deadline: Option<Instant>,
-    /// How long one call on the socket may wait.
+    /// The longest wait of one call on the socket.
     timeout: Option<Duration>,
     channel: Channel,
     give_back: Option<GiveBack>,
@@ -45,7 +45,7 @@ enum Channel {
         data: io::Cursor<Vec<u8>>,
         answer: Vec<u8>,
     },
-    /// It is over.
+    /// The request is over.
     Taken,
 }
 
@@ -60,12 +60,12 @@ impl Request {
         Request { client, deadline, timeout: None, channel, give_back: None }
     }
 
-    /// The client's address, as accept, or the datagram, gave it.
+    /// Returns the client's address, as reported by accept or with the datagram.
     pub fn peer_addr(&self) -> &Address {
         &self.client
     }
 
-    /// The datagram, if it is one.
+    /// Returns the datagram, if the request is one.
     pub fn datagram(&self) -> Option<&[u8]> {
         match &self.channel {
             Channel::Datagram { data, .. } => Some(data.get_ref()),
@@ -73,7 +73,8 @@ impl Request {
         }
     }
 
-    /// The connection, if it is one, for its options and its filters. What is written to it directly goes out before what is gathered.
+    /// Returns the connection, if the request is one, for its options and its filters. What is written to it directly
+    /// is sent before buffered output.
     pub fn stream(&self) -> Option<&BlockingStream> {
         match &self.channel {
             Channel::Stream { stream, .. } => Some(stream),
@@ -81,25 +82,25 @@ impl Request {
         }
     }
 
-    /// How much time is left for it; `None` if it may take for ever.
+    /// Returns how much time is left for the request; `None` if it has no limit.
     pub fn time_left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Sets how long each read and write waits for the client, as `timeout` of Python's `StreamRequestHandler` does; `None`,
-    /// the default, as long as there is time for the request. One that waits for longer fails with `TimedOut`, and the handler
-    /// may still tell the client why it ends.
+    /// Sets how long each read and write waits for the client, as `timeout` of Python's `StreamRequestHandler` does.
+    /// With `None`, the default, that is as long as there is time for the request. A call that takes longer fails with
+    /// `TimedOut`, and the handler can still tell the client why it ends.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
-    /// Lets the connection go back to the loop when the handler has finished without an error, instead of being closed:
-    /// to the protocol that `make` makes, on the loop's thread, with all that was not read. Does nothing of a datagram.
+    /// Gives the connection back to the loop when the handler finishes without an error, instead of closing it. It goes
+    /// to the protocol that `make` makes on the loop's thread, with all unread input. Does nothing for a datagram.
     pub fn give_back<P: IntoProtocol>(&mut self, make: impl FnOnce() -> P + Send + 'static) {
         self.give_back = Some(Box::new(move || make().into_protocol()));
     }
 
-    /// A timeout for the next call on the socket; an error once there is no time left.
+    /// Sets the timeout of the next call on the socket; returns an error if no time is left.
     fn arm(&self) -> io::Result<()> {
         let left = self.time_left();
         match &self.channel {
@@ -109,7 +110,7 @@ impl Request {
         }
     }
 
-    /// The connection, with what was not read; to whom it goes.
+    /// Returns the connection, with its unread input, and the protocol to give it back to.
     pub(super) fn into_connection(mut self) -> Option<(BlockingStream, Option<GiveBack>)> {
         match std::mem::replace(&mut self.channel, Channel::Taken) {
             Channel::Stream { stream, .. } => Some((stream, self.give_back.take())),
@@ -117,7 +118,7 @@ impl Request {
         }
     }
 
-    /// What is answered to a datagram.
+    /// Returns the answer to a datagram.
     pub(super) fn into_answer(mut self) -> Option<Vec<u8>> {
         match std::mem::replace(&mut self.channel, Channel::Taken) {
             Channel::Datagram { answer, data } => answer_to(data.get_ref(), answer),
@@ -126,13 +127,14 @@ impl Request {
     }
 }
 
-/// What a handler has written, as an answer to its datagram. `write_all` of nothing writes nothing, so an echo of an empty
-/// datagram cannot be told from silence: that one is answered.
+/// Returns what a handler has written, as the answer to its datagram. `write_all` of nothing writes nothing, so an echo
+/// of an empty datagram looks like no answer: an empty datagram is always answered.
 pub(super) fn answer_to(data: &[u8], written: Vec<u8>) -> Option<Vec<u8>> {
     (!written.is_empty() || data.is_empty()).then_some(written)
 }
 
-/// Where nobody has taken the connection the handler has failed or panicked: nobody must take half an answer for the whole.
+/// If the connection was not taken, the handler has failed or panicked. It is reset, so that the client does not take
+/// half an answer for a whole one.
 impl Drop for Request {
     fn drop(&mut self) {
         if let Channel::Stream { stream, .. } = std::mem::replace(&mut self.channel, Channel::Taken) {
@@ -191,7 +193,7 @@ impl Write for Request {
         Ok(data.len())
     }
 
-    /// Sends what was written; a datagram's answer waits for the end all the same.
+    /// Sends the buffered output; the answer to a datagram is still sent only at the end.
     fn flush(&mut self) -> io::Result<()> {
         let Channel::Stream { output, .. } = &mut self.channel else { return Ok(()) };
         let gathered = std::mem::take(output);
@@ -210,7 +212,8 @@ impl Write for Request {
     }
 }
 
-/// A socket whose time is up says would-block or, on Windows, what else says that the connection itself has timed out.
+/// When a socket times out, the system reports would-block or, on Windows, the same error as for a connection that has
+/// timed out.
 fn late(error: io::Error, on_windows: bool) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => timed_out(),
@@ -240,7 +243,7 @@ mod tests {
             (io::ErrorKind::WouldBlock, false, true),
             (io::ErrorKind::WouldBlock, true, true),
             (io::ErrorKind::TimedOut, true, true),
-            // There it is the connection that has timed out.
+            // Here it is the connection that has timed out.
             (io::ErrorKind::TimedOut, false, false),
             (io::ErrorKind::ConnectionReset, true, false),
         ] {

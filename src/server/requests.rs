@@ -1,4 +1,4 @@
-//! What is done with requests, and where: on the loop's thread, in threads, in processes.
+//! How requests are handled: on the loop's thread, in threads, or in processes.
 
 use std::fmt;
 use std::io;
@@ -19,11 +19,11 @@ use super::{RequestError, RequestHandler};
 use switchboard::workers::WorkerPool;
 use switchboard::{Address, AnyId, Context, Listen};
 
-/// How requests are handled, before it is known where they come from; see the [module](super).
+/// How to handle requests, to be bound to a listener or a datagram socket; see the [module](super).
 ///
-/// Each handles a bounded number at a time. While it is at the bound, nothing is accepted: who comes waits in the
-/// listener's backlog, or in the system's buffer of the datagram socket. Connections with filters that were accepted before and
-/// are ready only then wait in the loop, unread, and are the next to be handled.
+/// Each `Requests` handles a bounded number of requests at a time. At the bound, nothing is accepted: new clients wait
+/// in the listener's backlog, or in the kernel's buffer of the datagram socket. Connections that were accepted before,
+/// but whose filters become ready only then, wait in the loop, unread, and are handled next.
 #[must_use = "does nothing until it is bound to a listener or a datagram socket"]
 pub struct Requests {
     way: Way,
@@ -33,7 +33,7 @@ pub struct Requests {
     timeout: Option<Duration>,
 }
 
-/// How long a request may take, unless it is said otherwise.
+/// The default time for a request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Requests {
@@ -41,18 +41,19 @@ impl Requests {
         Requests { way, parallel_max, verify: None, on_error: None, timeout: Some(TIMEOUT) }
     }
 
-    /// One request after the other, on the loop's own thread, which does nothing else meanwhile: `socketserver` without a
-    /// mix-in. For trying things out, and where nobody else waits. `make` makes a handler for each request.
+    /// Handles one request after the other, on the loop's own thread, which does nothing else meanwhile: `socketserver`
+    /// without a mix-in. For experiments, and if no other clients wait. `make` makes a handler for each request.
     ///
-    /// While a handler waits for its client the loop runs no timer, hears no signal and does not stop, for as long as
-    /// [`request_timeout`](Requests::request_timeout). A program that is to end while a client is silent has one request
-    /// at a time handled by [`threads`](Requests::threads), with one thread.
+    /// While a handler waits for its client, the loop runs no timers, handles no signals and does not stop, for up to
+    /// the [`request_timeout`](Requests::request_timeout). If the program must be able to end while a client is silent,
+    /// use [`threads`](Requests::threads) with one thread instead.
     pub fn one_at_a_time<H: RequestHandler + 'static>(make: impl Fn() -> H + 'static) -> Requests {
         Requests::new(Way::Here(Rc::new(move || Box::new(make()) as Box<dyn RequestHandler>)), 1)
     }
 
-    /// At most `threads` requests at a time, each in a thread: `ThreadingMixIn`, with a bound. The threads are their
-    /// own, are started as they are needed and stay. `make` makes a handler for each request, in its thread.
+    /// Handles at most `threads` requests at a time, each in a thread: `ThreadingMixIn`, with a bound. The threads
+    /// serve only these requests, are started as they are needed, and are kept. `make` makes a handler for each
+    /// request, on its thread.
     pub fn threads<H: RequestHandler + 'static>(
         threads: NonZeroUsize,
         make: impl Fn() -> H + Send + Sync + 'static,
@@ -61,70 +62,72 @@ impl Requests {
         Requests::new(Way::Threads(WorkerPool::new(threads, 0), make), threads.get())
     }
 
-    /// At most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command` says which
-    /// program, for a client. It is given the bare socket, so a connection that has [filters](crate::filter) is reset, and
-    /// [`on_error`](Requests::on_error) told.
+    /// Handles at most `processes` requests at a time, each in a child process: `ForkingMixIn`, without fork. `command`
+    /// returns the program to run for a client. The child gets the bare socket, so a connection that has
+    /// [filters](crate::filter) is reset, and reported to [`on_error`](Requests::on_error).
     ///
-    /// A connection is the child's standard input and output, as inetd does it; of a datagram, the packet is its input,
-    /// and its output the answer, as [`Request`](super::Request) says. `REMOTE_ADDR` and `REMOTE_PORT` tell it the
-    /// client's Internet address. Once its time is up it is killed; its own children are not, and keep the connection
-    /// open if they have it. Each is waited for by a thread.
+    /// A connection is the child's standard input and output, as with inetd; for a datagram, the packet is its input
+    /// and its output the answer, as [`Request`](super::Request) describes. `REMOTE_ADDR` and `REMOTE_PORT` are set to
+    /// the client's Internet address. When its time is up, the child is killed; its own children are not, and keep the
+    /// connection open if they have it. A thread waits for each child.
+    ///
     /// | the child | the connection | the datagram |
     /// | --- | --- | --- |
     /// | exits, with whatever status | is closed in an orderly way | is answered |
     /// | is ended by a signal, or killed when its time is up | is reset | is not answered |
     /// | cannot be started or waited for | is reset | is not answered |
     ///
-    /// A status other than success is an error for [`on_error`](Requests::on_error), but its output counts as whole: many
-    /// programs exit with one behind a complete answer, and Python's `socketserver` closes in order whatever happens. So a
-    /// child that knows that its answer is cut, by an error or a panic, ends by a signal
-    /// ([`abort`](std::process::abort)), and its client is told by the reset, as a failing handler's is.
+    /// An exit status other than success is reported to [`on_error`](Requests::on_error), but the output counts as
+    /// complete: many programs exit with such a status after a complete answer, and Python's `socketserver` always
+    /// closes in an orderly way. So a child that knows that its answer is incomplete, because of an error or a panic,
+    /// should end by a signal ([`abort`](std::process::abort)): its client then sees a reset, as for a handler that
+    /// fails.
     ///
-    /// If this process has inherited that SIGCHLD is ignored, as behind `trap '' CHLD`, no child could be waited for: a
-    /// handler that does nothing is set then, for good.
+    /// If this process has inherited that SIGCHLD is ignored, for example from `trap '' CHLD`, it could not wait for
+    /// any child: a handler that does nothing is then installed, permanently.
     ///
-    /// Each child leads a process group of its own, so an interrupt typed at the terminal (Ctrl-C) reaches the server alone,
-    /// and requests under way can finish. A server that is killed leaves its children behind: they end with their input.
+    /// Each child leads its own process group, so an interrupt typed at the terminal (Ctrl-C) reaches only the server,
+    /// and requests in progress can finish. If the server is killed, its children keep running until their input ends.
     #[cfg(unix)]
     pub fn processes(processes: NonZeroUsize, command: impl Fn(&Address) -> Command + 'static) -> Requests {
         let way = Way::Processes(WorkerPool::new(processes, 0), Box::new(command), Children::new());
         Requests::new(way, processes.get())
     }
 
-    /// Asks `verify` about each client: where it answers `false` the connection is closed, the datagram dropped.
+    /// Calls `verify` for each client: if it returns `false`, the connection is closed or the datagram dropped.
     pub fn verify(self, verify: impl Fn(&Address) -> bool + 'static) -> Requests {
         Requests { verify: Some(Box::new(verify)), ..self }
     }
 
-    /// Has `hook` called, on the loop's thread, for each request that went wrong. It is logged in any case, as a warning;
-    /// where the client is to blame, for debugging.
+    /// Calls `hook` on the loop's thread for each request that failed. Failures are also logged, as a warning, or for
+    /// debugging if the client is to blame.
     pub fn on_error(self, hook: impl Fn(&mut Context<'_>, &Address, &RequestError) + 'static) -> Requests {
         Requests { on_error: Some(Box::new(hook)), ..self }
     }
 
-    /// How long a request may take in all, from when it is accepted; 60 s unless it is said here, `None` for ever. Then
-    /// reading and writing fail, and a child is killed. A handler that does neither is not stopped.
+    /// Sets the total time for a request, from when it is accepted. Default 60 s; `None` for no limit. When the time is
+    /// up, reading and writing fail, and a child is killed. A handler that neither reads nor writes is not stopped.
     pub fn request_timeout(self, timeout: Option<Duration>) -> Requests {
         Requests { timeout, ..self }
     }
 
-    /// Serves connections, in a loop that may do other things too; see [`Context::listen`].
+    /// Serves connections, in a loop that may also do other things; see [`Context::listen`].
     ///
     /// # Errors
     ///
-    /// As [`Context::listen`].
+    /// Those of [`Context::listen`].
     pub fn listen(self, context: &mut Context<'_>, at: impl Into<Listen>) -> io::Result<Serving> {
         let shared = self.shared();
         let id = context.listen(at, Incoming::factory(shared.clone()))?;
         Serving::begin(context, shared, Gate::Listener(id))
     }
 
-    /// Serves datagrams: UDP, or Unix ones; see [`Context::bind_datagram`]. One that is longer than
+    /// Serves UDP or Unix datagrams; see [`Context::bind_datagram`]. A datagram longer than
     /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max) is dropped.
     ///
     /// # Errors
     ///
-    /// As [`Context::bind_datagram`].
+    /// Those of [`Context::bind_datagram`].
     pub fn bind_datagram(self, context: &mut Context<'_>, address: impl Into<Address>) -> io::Result<Serving> {
         let shared = self.shared();
         let id = context.bind_datagram(address, Datagrams::new(shared.clone()))?;
@@ -137,7 +140,7 @@ impl Requests {
     }
 }
 
-/// A [`Requests`] that has a listener or a datagram socket in a loop. Dropping this ends nothing.
+/// A [`Requests`] bound to a listener or a datagram socket in a loop. Dropping this ends nothing.
 pub struct Serving {
     pub(super) shared: Rc<Handling>,
     gate: Gate,
@@ -155,12 +158,12 @@ impl Serving {
         Ok(Serving { shared, gate, address })
     }
 
-    /// The address it serves, with the port that the system chose.
+    /// Returns the address that it serves, with the port that the system chose.
     pub fn local_addr(&self) -> &Address {
         &self.address
     }
 
-    /// The id of its listener or datagram socket.
+    /// Returns the id of its listener or datagram socket.
     pub fn id(&self) -> AnyId {
         match self.gate {
             Gate::Listener(id) => id.into(),
@@ -168,13 +171,13 @@ impl Serving {
         }
     }
 
-    /// How many requests are being handled.
+    /// Returns how many requests are being handled.
     pub fn in_progress(&self) -> usize {
         self.shared.admission.in_progress()
     }
 
-    /// Lets nobody in any more, beginning now: closes its listener, and lets its datagram socket hear nothing. What is in
-    /// progress goes on, and is answered.
+    /// Accepts no more requests, beginning now: closes its listener, or stops its datagram socket from reading.
+    /// Requests in progress continue, and are answered.
     pub fn close(&self, context: &mut Context<'_>) {
         self.shared.admission.set_quota(context, 0);
         self.shared.admission.turn_away(context);

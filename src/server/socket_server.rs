@@ -1,4 +1,4 @@
-//! Requests in a loop of their own.
+//! Requests with a loop of their own.
 
 use std::fmt;
 use std::io;
@@ -19,26 +19,27 @@ impl SocketServer {
     ///
     /// # Errors
     ///
-    /// As [`Context::listen`], and where no loop can be made.
+    /// Those of [`Context::listen`], and those of creating a loop.
     pub fn listen(at: impl Into<Listen>, requests: Requests) -> io::Result<SocketServer> {
         SocketServer::listen_with(LoopLimits::default(), at, requests)
     }
 
-    /// Serves datagrams: `UDPServer` and `UnixDatagramServer`. Unix clients that are bound to nothing cannot be answered.
+    /// Serves datagrams: `UDPServer` and `UnixDatagramServer`. Unix clients that are not bound to an address cannot be
+    /// answered.
     ///
     /// # Errors
     ///
-    /// As [`Context::bind_datagram`], and where no loop can be made.
+    /// Those of [`Context::bind_datagram`], and those of creating a loop.
     pub fn bind_datagram(address: impl Into<Address>, requests: Requests) -> io::Result<SocketServer> {
         SocketServer::bind_datagram_with(LoopLimits::default(), address, requests)
     }
 
-    /// Like [`listen`](SocketServer::listen), in a loop that has these limits. Those in [`each`](LoopLimits::each) are the
-    /// listener's, unless it has its own ([`Listen::limits`]).
+    /// Like [`listen`](SocketServer::listen), in a loop with these limits. Those in [`each`](LoopLimits::each) apply to
+    /// the listener, unless it has its own ([`Listen::limits`]).
     ///
     /// # Errors
     ///
-    /// As [`listen`](SocketServer::listen).
+    /// Those of [`listen`](SocketServer::listen).
     pub fn listen_with(
         limits: impl Into<LoopLimits>,
         at: impl Into<Listen>,
@@ -47,12 +48,12 @@ impl SocketServer {
         SocketServer::new(limits.into(), |context| requests.listen(context, at))
     }
 
-    /// Like [`bind_datagram`](SocketServer::bind_datagram), in a loop that has these limits. Those in
-    /// [`each`](LoopLimits::each) are the socket's.
+    /// Like [`bind_datagram`](SocketServer::bind_datagram), in a loop with these limits. Those in
+    /// [`each`](LoopLimits::each) apply to the socket.
     ///
     /// # Errors
     ///
-    /// As [`bind_datagram`](SocketServer::bind_datagram).
+    /// Those of [`bind_datagram`](SocketServer::bind_datagram).
     pub fn bind_datagram_with(
         limits: impl Into<LoopLimits>,
         address: impl Into<Address>,
@@ -70,38 +71,38 @@ impl SocketServer {
         Ok(SocketServer { event_loop, serving })
     }
 
-    /// The address it serves, with the port that the system chose.
+    /// Returns the address that it serves, with the port that the system chose.
     pub fn local_addr(&self) -> &Address {
         self.serving.local_addr()
     }
 
-    /// Returns the id of its listener or datagram socket, to reach that by its [`context`](SocketServer::context).
+    /// Returns the id of its listener or datagram socket, for use with its [`context`](SocketServer::context).
     pub fn id(&self) -> AnyId {
         self.serving.id()
     }
 
-    /// Its loop, for whatever else it is to do.
+    /// Returns the context of its loop, for anything else that the loop is to do.
     pub fn context(&mut self) -> Context<'_> {
         self.event_loop.context()
     }
 
-    /// For other threads: [`stop`](Handle::stop) lets [`serve_forever`](SocketServer::serve_forever) and
-    /// [`handle_request`](SocketServer::handle_request) return.
+    /// Returns a handle for other threads: [`stop`](Handle::stop) makes [`serve_forever`](SocketServer::serve_forever)
+    /// and [`handle_request`](SocketServer::handle_request) return.
     pub fn handle(&mut self) -> Handle {
         self.event_loop.context().handle()
     }
 
-    /// How many requests are being handled.
+    /// Returns how many requests are being handled.
     pub fn in_progress(&self) -> usize {
         self.serving.in_progress()
     }
 
-    /// Serves until it is stopped; what is in progress then goes on with the next call, or ends by
+    /// Serves until it is stopped. Requests in progress continue with the next call, or end by
     /// [`shutdown`](SocketServer::shutdown).
     ///
     /// # Errors
     ///
-    /// As [`EventLoop::run`].
+    /// Those of [`EventLoop::run`].
     pub fn serve_forever(&mut self) -> io::Result<()> {
         self.admit(usize::MAX);
         let result = self.event_loop.run();
@@ -109,12 +110,12 @@ impl SocketServer {
         result
     }
 
-    /// Serves one request and returns when it was answered, or its client refused; who else comes waits for the next call.
-    /// Returns `false` where nobody came for `timeout` (`None`: it waits for ever), or where it was stopped.
+    /// Serves one request, and returns when it was answered or its client refused; other clients wait for the next
+    /// call. Returns `false` if no client came for `timeout` (`None`: no limit), or if it was stopped.
     ///
     /// # Errors
     ///
-    /// As [`EventLoop::turn`].
+    /// Those of [`EventLoop::turn`].
     pub fn handle_request(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let ended = self.serving.shared.admission.ended() + 1;
         self.admit(1);
@@ -123,22 +124,22 @@ impl SocketServer {
         });
         self.admit(0);
         result?;
-        // With it the connection has its end.
+        // This turn closes the connection, too.
         self.event_loop.turn(Some(Duration::ZERO))?;
         Ok(self.serving.shared.admission.ended() >= ended)
     }
 
-    /// Stops listening, blocks until what is in progress is done, for `grace` at most, and then ends what is left as far as that
-    /// is possible: child processes are killed and waited for, their connections reset; a handler that does not return keeps
-    /// its thread and its connection until the process ends. Returns [`Clean`](Ended::Clean) if all was answered and no thread is
-    /// left.
+    /// Stops listening, waits for the requests in progress, for at most `grace`, and then ends the others as far as
+    /// possible: child processes are killed and waited for, and their connections reset; a handler that does not return
+    /// keeps its thread and its connection until the process ends. Returns [`Clean`](Ended::Clean) if all requests were
+    /// answered and no thread is left.
     ///
-    /// [`stop`](Handle::stop), or [`Context::stop`], ends the grace at once. So a program whose signal handlers stop the
-    /// loop ends [`serve_forever`](SocketServer::serve_forever) with the first signal and this wait with the second.
+    /// [`stop`](Handle::stop) or [`Context::stop`] ends the grace at once. So if a program's signal handlers stop the
+    /// loop, the first signal ends [`serve_forever`](SocketServer::serve_forever) and the second one this wait.
     ///
     /// # Errors
     ///
-    /// As [`EventLoop::turn`].
+    /// Those of [`EventLoop::turn`].
     pub fn shutdown(mut self, grace: Duration) -> io::Result<Ended> {
         self.serving.close(&mut self.event_loop.context());
         let end = self.event_loop.context().now().checked_add(grace);
@@ -151,7 +152,7 @@ impl SocketServer {
         Ok(if answered && ended { Ended::Clean } else { Ended::CutOff })
     }
 
-    /// Ends the connections whose requests were answered; one more stop ends them at once.
+    /// Ends the connections whose requests were answered; another stop ends them at once.
     fn end_connections(&mut self, grace: Duration) -> io::Result<()> {
         self.event_loop.context().shutdown(grace);
         while self.event_loop.context().is_draining() {
@@ -167,7 +168,8 @@ impl SocketServer {
         self.serving.shared.admission.set_quota(&mut self.event_loop.context(), quota);
     }
 
-    /// Turns until `done`, which is told whether `timeout` has passed, or until it is stopped. Returns whether it was.
+    /// Runs turns until `done`, which is told whether `timeout` has passed, or until it is stopped. Returns whether it
+    /// was stopped.
     fn turn_until(
         &mut self,
         timeout: Option<Duration>,
@@ -188,7 +190,7 @@ impl SocketServer {
     }
 }
 
-/// How long idle threads and killed children are waited for: they have nothing to do but end.
+/// How long idle threads and killed children are waited for: all that is left for them to do is to end.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for SocketServer {

@@ -1,4 +1,4 @@
-//! Connections, on their way from the loop to a handler.
+//! Connections on their way from the loop to a handler.
 
 use std::io;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use super::handling::Handling;
 use super::task::{Accepted, Task};
 use switchboard::{Address, BlockingStream, CloseReason, ConnectionId, Context, Detached, Protocol, Transport};
 
-/// A connection that was accepted: leaves the loop at once, or once there is room for it.
+/// A connection that was accepted: it leaves the loop at once, or when there is room for it.
 pub(super) struct Incoming {
     shared: Rc<Handling>,
     client: Address,
@@ -38,7 +38,7 @@ impl Incoming {
     }
 
     fn let_in(context: &mut Context<'_>, id: ConnectionId, is_in: bool) {
-        // It may have ended meanwhile, so that there is nobody to reach.
+        // The connection may have ended meanwhile.
         let _ = context.with_protocol(id, |incoming: &mut Incoming, transport| match is_in {
             true => incoming.begin(transport),
             false => transport.abort(),
@@ -47,8 +47,8 @@ impl Incoming {
 }
 
 impl Protocol for Incoming {
-    /// Before the next one is accepted: the gate may shut behind this one. Of those with filters more may have been accepted
-    /// before the first of them was ready.
+    /// Runs before the next connection is accepted, so the gate may shut after this one. With filters, several may have
+    /// been accepted before the first of them was ready.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         match self.shared.admission.has_room() {
             true => self.begin(transport),
@@ -70,7 +70,7 @@ impl Protocol for Incoming {
     }
 }
 
-/// A stream for a handler: one without filters, if that is a child process.
+/// Returns a stream for a handler; fails if the stream has filters and the handler is a child process.
 fn blocking(shared: &Handling, detached: Detached) -> io::Result<BlockingStream> {
     if detached.has_filters() && !shared.takes_filters() {
         detached.abort();

@@ -1,4 +1,4 @@
-//! One request to be handled, and what has become of it.
+//! A request to be handled, and its outcome.
 
 use std::io;
 use std::mem;
@@ -11,23 +11,23 @@ use super::{Request, RequestError, RequestHandler};
 use switchboard::workers::WorkError;
 use switchboard::{Address, BlockingStream, Detached, escape};
 
-/// A request that nobody has begun to handle.
+/// A request whose handling has not begun.
 pub(super) enum Task {
     Stream(Accepted),
     Datagram(Vec<u8>),
 }
 
-/// What has become of a request.
+/// The outcome of a request.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// It is closed in an orderly way, unless it goes back to a protocol.
+    /// Closed in an orderly way, unless it is given back to a protocol.
     pub(super) connection: Option<(BlockingStream, Option<GiveBack>)>,
-    /// To a datagram: none if its handler failed or wrote nothing.
+    /// The answer to a datagram: none if the handler failed or wrote nothing.
     pub(super) answer: Option<Vec<u8>>,
     pub(super) error: Option<RequestError>,
 }
 
-/// A connection that nobody has begun to handle: reset where nobody will.
+/// A connection whose handling has not begun; reset if it never does.
 pub(super) struct Accepted(pub(super) Option<BlockingStream>);
 
 impl Accepted {
@@ -87,14 +87,14 @@ impl From<RequestError> for Outcome {
     }
 }
 
-/// Handles a request on the loop's own thread, and has a panic be what has become of it, as the threads of a pool do.
+/// Handles a request on the loop's own thread. A panic becomes its outcome, as in the threads of a pool.
 pub(super) fn caught(work: impl FnOnce() -> Outcome) -> Result<Outcome, WorkError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message =
             payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
         let message = message.unwrap_or("(not a message)").to_owned();
         log::error!("a handler panicked: {}", escape(message.as_bytes()));
-        // The destructor of what was thrown may panic, too.
+        // The payload's destructor may panic too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(mem::forget);
         WorkError::Panic(message)
     })

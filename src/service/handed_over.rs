@@ -1,4 +1,4 @@
-//! Sockets that were handed to this process, by systemd's protocol.
+//! Sockets that were handed over to this process, by systemd's protocol.
 
 use std::env;
 use std::io;
@@ -8,13 +8,14 @@ use std::os::unix::net::UnixStream;
 use listenfd::ListenFd;
 use switchboard::Listen;
 
-/// The name under which a process that is taken over hands the stream on which it waits. No endpoint's name is this.
+/// The name under which the process that is being replaced hands over the stream on which it waits. No endpoint has
+/// this name.
 pub(super) const PREDECESSOR: &str = "%predecessor";
 
-/// The name of a descriptor that was given none.
+/// The name of a descriptor that was given no name.
 const UNNAMED: &str = "unknown";
 
-/// More than any service has, and no more than can be asked about at once.
+/// More than any service has, and few enough that all can be checked at once.
 const COUNT_MAX: usize = 4096;
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl HandedOver {
         let mut handed_over = HandedOver { listeners: Vec::new(), udp: Vec::new(), predecessor: None };
         let stated = stated_count()?;
         let names = env::var("LISTEN_FDNAMES").ok();
-        // Returns none where they are meant for another process.
+        // Returns none if they are meant for another process.
         let mut descriptors = ListenFd::from_env();
         if descriptors.len() == 0 {
             return Ok(handed_over);
@@ -58,7 +59,7 @@ impl HandedOver {
             self.predecessor = stream.ok().flatten();
             return Ok(());
         }
-        // Each of these leaves what is of another type where it is, and marks what it takes to be closed on exec.
+        // Each of these leaves a descriptor of another type alone, and marks the one that it takes as close-on-exec.
         if let Ok(Some(listener)) = descriptors.take_tcp_listener(index) {
             if !listens(&listener)? {
                 return wrong("is a TCP socket that does not listen: a socket unit must have Accept=no");
@@ -88,11 +89,11 @@ impl HandedOver {
         Some(self.listeners.remove(index).1)
     }
 
-    /// Takes all of them.
+    /// Takes all listeners of this name.
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none.
+    /// `NotFound` if there is none.
     pub(super) fn take_all(&mut self, name: &str) -> io::Result<Option<Listen>> {
         let first = self.take_first(name).ok_or_else(|| self.not_found())?;
         Ok(Some(std::iter::from_fn(|| self.take_first(name)).fold(first, Listen::and)))
@@ -103,7 +104,7 @@ impl HandedOver {
         Some(self.udp.remove(index).1)
     }
 
-    /// Why there is no listener of a name.
+    /// Returns the error for a name that has no listener.
     fn not_found(&self) -> io::Error {
         let names: Vec<_> = self.listeners.iter().map(|(name, _)| name).collect();
         let text = match names[..] {
@@ -113,13 +114,13 @@ impl HandedOver {
         io::Error::new(io::ErrorKind::NotFound, text)
     }
 
-    /// The process that waits until this one is ready.
+    /// The stream to the process that waits until this one is ready.
     pub(super) fn predecessor(self) -> Option<UnixStream> {
         self.predecessor
     }
 }
 
-/// What `LISTEN_FDS` says; `None` where it does not.
+/// Returns the count in `LISTEN_FDS`, or `None` if it is not set.
 fn stated_count() -> io::Result<Option<usize>> {
     let Ok(text) = env::var("LISTEN_FDS") else { return Ok(None) };
     match text.parse() {
@@ -132,7 +133,7 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// Whether a socket listens, where the system can be asked.
+/// Returns whether a socket listens; on systems that cannot tell, whether its address can be read.
 fn listens(socket: &impl std::os::fd::AsFd) -> io::Result<bool> {
     let socket = socket2::SockRef::from(socket);
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

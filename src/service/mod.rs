@@ -1,8 +1,8 @@
-//! A server that is run by a service manager (feature `service`, Unix): Twisted's application.
+//! A server that runs under a service manager (feature `service`, Unix): Twisted's application.
 //!
-//! A [`Service`] listens where [`Endpoint`]s say, on sockets that were handed over where there are such; tells the service
-//! manager that it is ready, that it is alive, and that it ends; drains on SIGTERM; and on SIGUSR2 hands its listeners to a
-//! new process of the same program, without a moment in which nobody listens.
+//! A [`Service`] listens on [`Endpoint`]s, and uses the sockets that were handed over to the process where there are
+//! any. It tells the service manager when it is ready, that it is alive, and when it stops; drains on SIGTERM; and on
+//! SIGUSR2 hands its listeners to a new process of the same program, so that there is always a process listening.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -30,7 +30,8 @@
 //! }
 //! ```
 //!
-//! Nothing of it needs a service manager: from a terminal the same program listens by itself, and Ctrl-C drains it.
+//! A service manager is not required: started from a terminal, the same program opens its own sockets, and Ctrl-C
+//! drains it.
 //!
 //! # Under systemd
 //!
@@ -44,34 +45,37 @@
 #![doc = include_str!("../../examples/service/switchboard.service")]
 //! ```
 //!
-//! - **Sockets** come by systemd's protocol (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`); `systemd:web` listens on
-//!   what the socket unit names so (`FileDescriptorName=web`), all of it, as a unit with several `ListenStream=` has them.
-//!   What is no listening socket is an error at the start.
-//!   systemd has the sockets too, so that `systemctl restart` refuses nobody: who comes meanwhile waits.
-//! - **Readiness**: `READY=1` once all listens, `STOPPING=1` when a signal ends the service (`Type=notify`).
-//! - **The watchdog**: with `WatchdogSec=`, a timer of the loop says `WATCHDOG=1` twice in that time; a loop that is stuck
-//!   does not, and is restarted.
-//! - **Where it is told**: at the path or the abstract name that `NOTIFY_SOCKET` has. Of any other address, such as `vsock:`,
-//!   which systemd sets for no service, one line of the log says that nothing is told, and the service goes on.
-//! - **SIGTERM and SIGINT** drain, for the [grace](Service::grace) at the most; the second one ends at once. Let
-//!   `TimeoutStopSec=` be longer than the grace and the loop's [`close_timeout`](crate::Limits::close_timeout) together.
+//! - **Sockets** are passed by systemd's protocol (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`). `systemd:web` listens
+//!   on every socket that the socket unit names `web` (`FileDescriptorName=web`); a unit with several `ListenStream=`
+//!   has several. A descriptor that is not a listening socket is an error at the start. systemd keeps the sockets open
+//!   too, so `systemctl restart` refuses no connection: clients that connect meanwhile wait.
+//! - **Readiness**: `READY=1` once all endpoints listen, `STOPPING=1` when a signal ends the service (`Type=notify`).
+//! - **The watchdog**: with `WatchdogSec=`, a timer of the loop sends `WATCHDOG=1` twice in that time; a loop that is
+//!   stuck does not, and systemd restarts the service.
+//! - **The notification socket** is the path or the abstract name in `NOTIFY_SOCKET`. Any other address, such as
+//!   `vsock:`, which systemd sets for no service, is not supported: this is logged once, and the service runs without
+//!   notifying.
+//! - **SIGTERM and SIGINT** drain, for up to the [grace](Service::grace); a second signal ends the service at once. Set
+//!   `TimeoutStopSec=` to more than the grace and the loop's [`close_timeout`](crate::Limits::close_timeout) together.
 //!
 //! # The restart without a gap
 //!
-//! At SIGUSR2 the process starts the program anew, with its own arguments, from the path that it was started from (so put
-//! the new version there first). The new process has the same listeners: those of its endpoints that read as the old one's
-//! are taken over, port 0 included. Once it says that it is ready, the old one stops listening and drains. Should it end
-//! before, or not become ready within [the time that it has](Service::start_timeout), it is killed, and the old one
-//! goes on as if nothing had been. No connection is refused, and no answer is cut that is given within the grace.
+//! On SIGUSR2 the process starts its program again with the same arguments, from the path that it was started from (so
+//! install the new version there first). The new process inherits the listeners: an endpoint that is written as in the
+//! old process takes over that socket, port 0 included. Once the new process reports that it is ready, the old one
+//! stops listening and drains. If the new process exits first, or is not ready within the [start
+//! timeout](Service::start_timeout), it is killed and the old one carries on unchanged. No connection is refused, and
+//! no response that is written within the grace is cut off.
 //!
-//! systemd is told `RELOADING=1`, and then of the new main process: `systemctl reload` does all of it by
-//! `ExecReload=/bin/kill -USR2 $MAINPID`. Where systemd itself has the sockets, both ways work.
+//! systemd is sent `RELOADING=1`, and then the id of the new main process: `systemctl reload` does all of it with
+//! `ExecReload=/bin/kill -USR2 $MAINPID`. If systemd holds the sockets itself, both ways work.
 //!
-//! - Descriptors for it are held back from the start, two for each listening socket and six, so that it works though clients
-//!   hold all others. Where the process may have too few for that, a warning is logged.
-//! - One restart at a time: SIGUSR2 during one, or during a drain, is ignored.
-//! - Only listeners of [`Service::listen`] and [`Service::listen_with`] are handed on, no connections and no datagram sockets.
-//! - The start of a process takes some milliseconds of the loop's time.
+//! - Descriptors for a restart are reserved from the start, two for each listening socket and six more, so that it
+//!   works even if clients hold all others. If the process may have too few for that, a warning is logged.
+//! - There is one restart at a time: SIGUSR2 during a restart or a drain is ignored.
+//! - Only the listeners of [`Service::listen`] and [`Service::listen_with`] are handed on; connections and datagram
+//!   sockets are not.
+//! - Starting a process blocks the loop for some milliseconds.
 
 mod handed_over;
 mod notify;
@@ -90,12 +94,12 @@ use self::restart::{Handover, Program, Supervisor};
 use switchboard::signals::{Signal, add_signal_handler};
 use switchboard::{Address, Context, Endpoint, EventLoop, IntoProtocol, Listen, ListenerId};
 
-/// A server as a service manager runs it; the module's page says what it does.
+/// A server that runs under a service manager; see the [module documentation](self).
 #[must_use = "does nothing until it is run"]
 #[derive(Debug)]
 pub struct Service {
     handed_over: HandedOver,
-    /// What is to be handed on: each listener, and under which name.
+    /// The listeners to hand on, each with the name that it is handed on by.
     listeners: Vec<(String, ListenerId)>,
     program: Program,
     grace: Duration,
@@ -103,15 +107,16 @@ pub struct Service {
 }
 
 impl Service {
-    /// Takes what was handed over to this process: by a service manager, or by the process that it takes over from.
+    /// Takes the descriptors that were handed over to this process by a service manager or by the process that it
+    /// replaces.
     ///
-    /// Call it once, first thing in `main`: it changes the environment, which must not be done once there are threads, and
-    /// makes the descriptors its own.
+    /// Call this once, first thing in `main`: it changes the environment, which must not be done once there are
+    /// threads, and takes ownership of the descriptors.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` where the environment makes no sense, or where a descriptor is not what it should be: a listening TCP
-    /// or Unix socket, or a UDP socket.
+    /// `InvalidInput` if the environment variables are inconsistent, or if a descriptor is neither a listening TCP or
+    /// Unix socket nor a UDP socket.
     pub fn from_env() -> io::Result<Service> {
         Ok(Service {
             handed_over: HandedOver::from_env()?,
@@ -122,34 +127,34 @@ impl Service {
         })
     }
 
-    /// How long connections may go on when the service ends or is taken over; 30 s by default.
+    /// Sets how long connections may continue when the service stops or is taken over. Default 30 s.
     pub fn grace(mut self, grace: Duration) -> Service {
         self.grace = grace;
         self
     }
 
-    /// How long a new process may take until it is ready; 30 s by default.
+    /// Sets how long a new process may take to become ready. Default 30 s.
     pub fn start_timeout(mut self, start_timeout: Duration) -> Service {
         self.start_timeout = start_timeout;
         self
     }
 
-    /// The names of what was handed over and has not been taken yet.
+    /// Returns the names of the sockets that were handed over and have not been taken yet.
     pub fn names(&self) -> Vec<&str> {
         self.handed_over.names().collect()
     }
 
-    /// Listens at an endpoint: on the socket that was handed over for it, if there is one, else as [`Context::listen`] does.
-    /// At a `systemd:` endpoint it listens on every socket that was handed over under its name, as one listener: a socket
-    /// unit with several `ListenStream=` has as many of one name.
+    /// Listens on an endpoint: on the socket that was handed over for it, if there is one, else as [`Context::listen`]
+    /// does. A `systemd:` endpoint listens on every socket that was handed over under its name, as one listener: a
+    /// socket unit with several `ListenStream=` passes several sockets of one name.
     ///
-    /// The path of a Unix socket that a service manager has made is left alone when the listener is closed, that of one
+    /// The path of a Unix socket that a service manager created is left alone when the listener is closed; that of one
     /// taken over from another process is removed.
     ///
     /// # Errors
     ///
-    /// Those of [`Context::listen`], with the endpoint in their text; `NotFound` for a `systemd:` endpoint of whose name
-    /// nothing was handed over, or nothing that can be listened on.
+    /// Those of [`Context::listen`], with the endpoint in their text; `NotFound` for a `systemd:` endpoint if no
+    /// listening socket was handed over under its name.
     pub fn listen<F, P>(&mut self, context: &mut Context<'_>, endpoint: &Endpoint, factory: F) -> io::Result<ListenerId>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
@@ -158,8 +163,8 @@ impl Service {
         self.listen_with(context, endpoint, |listen| listen, factory)
     }
 
-    /// Like [`listen`](Service::listen), with what else a listener can have: `set` is given what it listens on, and returns it
-    /// with [limits](Listen::limits), a [refusal](Listen::refusal) or a [filter](Listen::filter) such as TLS.
+    /// Like [`listen`](Service::listen), with the listener's other settings: `set` is given the [`Listen`] and returns
+    /// it with [limits](Listen::limits), a [refusal](Listen::refusal) or a [filter](Listen::filter) such as TLS.
     ///
     /// ```no_run
     /// # use switchboard::{Context, Endpoint, Limits, ListenerId, Protocol, Transport};
@@ -199,7 +204,7 @@ impl Service {
             .listen(set(listen), factory)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {endpoint}: {error}")))?;
         if let (true, Some(mut listening)) = (is_taken_over, context.listener(listener)) {
-            // It was not systemd that made it. Where its path is gone there is nothing to remove.
+            // The socket was not created by systemd. If its path is gone, there is nothing to remove.
             if let Err(error) = listening.set_unlinks(true) {
                 log::warn!("{endpoint} is not removed in the end: {error}");
             }
@@ -208,21 +213,21 @@ impl Service {
         Ok(listener)
     }
 
-    /// A UDP socket that was handed over under this name, for [`Context::attach_datagram`]. Where there are several, each
-    /// call gives the next one.
+    /// Takes a UDP socket that was handed over under this name, for [`Context::attach_datagram`]. If there are several,
+    /// each call returns the next one.
     pub fn take_udp_socket(&mut self, name: &str) -> Option<UdpSocket> {
         self.handed_over.take_udp(name)
     }
 
-    /// Begins: tells that all listens, sees to signals and to the watchdog. For programs that turn the loop themselves;
-    /// [`run`](Service::run) does it else.
+    /// Starts the service: reports that it is ready, and handles signals and the watchdog. For programs that turn the
+    /// loop themselves; otherwise use [`run`](Service::run).
     ///
-    /// What was handed over and not taken is closed, and logged: nobody would answer there.
+    /// Sockets that were handed over but not taken are closed, with a warning: nothing would serve their clients.
     ///
     /// # Errors
     ///
-    /// Those of [`add_signal_handler`]. That a service manager cannot be told something is logged, no more; at an address of
-    /// a kind that is not supported, once.
+    /// Those of [`add_signal_handler`]. If the service manager cannot be notified, that is only logged; for an address
+    /// of an unsupported kind, once.
     pub fn start(self, context: &mut Context<'_>) -> io::Result<()> {
         for name in self.handed_over.names() {
             log::warn!("the socket {name:?} was handed over, but nothing listens on it: it is closed");
@@ -242,7 +247,7 @@ impl Service {
         Ok(())
     }
 
-    /// [`start`](Service::start)s, and runs the loop until it has drained, or was stopped.
+    /// [`start`](Service::start)s the service, and runs the loop until it has drained or was stopped.
     ///
     /// # Errors
     ///
@@ -253,7 +258,7 @@ impl Service {
     }
 }
 
-/// Under which name the socket of an endpoint is handed over: names are separated by colons, so there is none in it.
+/// Returns the name that an endpoint's socket is handed over by: names are separated by colons, so it contains none.
 fn name_of(endpoint: &Endpoint) -> String {
     match endpoint.systemd_name() {
         Some(name) => name.to_owned(),

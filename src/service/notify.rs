@@ -1,4 +1,4 @@
-//! What a service manager is told.
+//! Notifications to the service manager.
 
 use std::env;
 use std::ffi::OsStr;
@@ -19,21 +19,21 @@ use switchboard::{Context, TimerId};
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// The service manager, where there is one that can be told something.
+/// The service manager, if there is one that can be notified.
 #[derive(Debug)]
 pub(super) struct Manager(Option<Line>);
 
-/// Where it listens, and the socket by which it is told.
+/// The manager's address, and the socket to send from.
 #[derive(Debug)]
 struct Line {
     address: SocketAddr,
-    /// Open from the start: when clients hold all descriptors there would be none for it, and a manager that hears nothing
-    /// from the watchdog ends the service.
+    /// Open from the start: later, clients may hold all descriptors, and a manager that hears nothing from the watchdog
+    /// ends the service.
     sender: UnixDatagram,
 }
 
 impl Manager {
-    /// That there is one which cannot be told anything is logged, once.
+    /// Logs once if there is a manager that cannot be notified.
     pub(super) fn from_env() -> Manager {
         let Some(name) = env::var_os(SOCKET) else { return Manager(None) };
         let address = address(&name);
@@ -50,10 +50,10 @@ impl Manager {
         }
     }
 
-    /// Tells the service manager, where there is one. A failure is logged.
+    /// Notifies the service manager, if there is one. A failure is logged.
     ///
-    /// `sd_notify` spells the message, but does not send it: it would wait for a manager that does not read, and with it the
-    /// loop; and it knows no abstract names.
+    /// `sd_notify` formats the message, but does not send it: it would block the loop on a manager that does not read,
+    /// and does not support abstract names.
     pub(super) fn notify(&self, states: &[NotifyState<'_>]) {
         let Some(Line { address, sender }) = &self.0 else { return };
         let message: String = states.iter().map(|state| format!("{state}\n")).collect();
@@ -62,7 +62,7 @@ impl Manager {
         }
     }
 
-    /// Says that a reload has begun, which systemd wants to know the time of.
+    /// Tells the manager that a reload has begun; systemd wants the time as well.
     pub(super) fn reloading(&self) {
         match clock_gettime(ClockId::CLOCK_MONOTONIC) {
             Ok(now) => {
@@ -73,7 +73,7 @@ impl Manager {
         }
     }
 
-    /// Has the service manager told twice in the time it asks for that the loop turns.
+    /// Tells the service manager, twice in the time that it asks for, that the loop is turning.
     pub(super) fn start_watchdog(self: &Rc<Manager>, context: &mut Context<'_>) -> Option<TimerId> {
         self.0.as_ref()?;
         let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())?;
@@ -85,10 +85,10 @@ impl Manager {
     }
 }
 
-/// Where the service manager listens: at a path, or an abstract name.
+/// Returns the address that the service manager listens on: a path, or an abstract name.
 ///
-/// sd_notify(3) has a third kind, `vsock:`, by which the first process of a virtual machine tells its host; a service in one
-/// has a socket of that process. No connecting to a host within a callback is worth it.
+/// sd_notify(3) has a third kind, `vsock:`, by which the first process of a virtual machine notifies its host; a
+/// service in that machine gets a socket of that process. It is not worth connecting to a host from within a callback.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -104,7 +104,8 @@ fn open() -> io::Result<UnixDatagram> {
     Ok(sender)
 }
 
-/// `sd_notify` multiplies in the system's own number, which on 32 bits holds 35 minutes and 47 seconds of these.
+/// `sd_notify` multiplies in the system's own integer type; 32 bits hold only 35 minutes and 47 seconds in
+/// microseconds.
 fn microseconds(seconds: impl Into<i128>, nanoseconds: impl Into<i128>) -> i128 {
     seconds.into() * 1_000_000 + nanoseconds.into() / 1_000
 }
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn service_tells_the_time_of_a_machine_that_is_up_for_long() {
-        // A second more than 32 bits hold, and what else they hold of seconds.
+        // One second more than 32 bits hold in microseconds, and the most seconds that they hold.
         for (seconds, expected) in [(2_148, 2_148_000_005), (i32::MAX, 2_147_483_647_000_005)] {
             assert_eq!(microseconds(seconds, 5_999), expected);
         }

@@ -1,39 +1,39 @@
-//! Descriptors that are held back for a restart, which must be possible when clients hold all others.
+//! Descriptors that are reserved for a restart, which must work even if clients hold all others.
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
-/// What a start takes beside the copies of the sockets: both ends of the stream to the new process, a copy of one of
-/// them, the pipe that tells why the program cannot be executed, and one to spare.
+/// What a start takes besides the copies of the sockets: both ends of the stream to the new process, a copy of one of
+/// them, the pipe that reports why the program cannot be executed, and one to spare.
 const FOR_A_START: usize = 6;
 
-/// Descriptors that are open and do nothing, to be closed where others are to be opened.
+/// Open descriptors that serve no other purpose than to be closed when others must be opened.
 pub(super) struct Reserve {
     size: usize,
     held: Cell<Vec<OwnedFd>>,
 }
 
 impl Reserve {
-    /// Holds what a restart with so many listening sockets needs: each is copied once here, and once more between fork and exec,
-    /// where the number that it is to have may be in use.
+    /// Reserves what a restart with so many listening sockets needs: each is duplicated once here, and once more
+    /// between fork and exec if the descriptor number that it is to have is in use.
     pub(super) fn for_sockets(sockets: usize) -> Reserve {
         let reserve = Reserve { size: 2 * sockets + FOR_A_START, held: Cell::default() };
         if let Err(error) = reserve.fill() {
-            // All of them here would leave none for clients.
+            // Keeping all that could be opened would leave none for clients.
             reserve.release();
             log::warn!("no descriptors are held back for a restart: {error}");
         }
         reserve
     }
 
-    /// Closes what is held.
+    /// Closes the reserved descriptors.
     pub(super) fn release(&self) {
         self.held.take();
     }
 
-    /// Holds as many as before again, or as many as there are.
+    /// Reopens as many as before, or as many as are available.
     pub(super) fn fill(&self) -> io::Result<()> {
         let mut held = self.held.take();
         let mut outcome = Ok(());

@@ -1,4 +1,4 @@
-//! What the signals of a service do: it drains, or is taken over by a new process.
+//! How a service handles signals: it drains, or is taken over by a new process.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Asked when the program begins: later its file may have been replaced.
+    /// Read when the program starts: later its file may have been replaced.
     pub(super) fn this() -> io::Result<Program> {
         let mut arguments = env::args_os();
         let name = arguments.next();
@@ -42,8 +42,8 @@ impl Program {
         Ok(Program { path, name, arguments: arguments.collect() })
     }
 
-    /// Starts it anew, with these sockets. What is answered beside the process is the stream on which it says that it is
-    /// ready.
+    /// Starts it again, with these sockets. The stream that is returned with the process is the one on which it reports
+    /// that it is ready.
     fn start(&self, sockets: Vec<(String, OwnedFd)>) -> io::Result<(Child, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -55,7 +55,8 @@ impl Program {
             command.arg0(name);
         }
         command.args(&self.arguments).env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-        // Its process id is not known before it runs: without one, any process with the environment is meant.
+        // The id of the new process is not known before it runs. Without `LISTEN_PID`, the descriptors are meant for
+        // whatever process has the environment.
         for variable in ["LISTEN_PID", "LISTEN_FDS_FIRST_FD", "WATCHDOG_PID"] {
             command.env_remove(variable);
         }
@@ -66,17 +67,17 @@ impl Program {
     }
 }
 
-/// The program by the name that it was started by: where there is no `/proc`, Linux does not say which it is.
+/// Finds the program by the name that it was started by: without `/proc`, Linux does not tell the path.
 fn named(name: Option<&OsStr>) -> Option<PathBuf> {
     let name = Path::new(name.filter(|name| !name.is_empty())?);
-    // One without a slash is looked for in PATH, as it was before.
+    // A name without a slash is looked up in PATH, as it was before.
     if name.components().count() == 1 && !name.is_absolute() {
         return Some(name.to_owned());
     }
     std::path::absolute(name).ok()
 }
 
-/// Tells the process that this one takes over from.
+/// Tells the process that this one replaces that this one is ready.
 pub(super) fn say_ready(predecessor: &UnixStream) {
     // A plain write could raise SIGPIPE.
     let socket = socket2::SockRef::from(predecessor);
@@ -85,25 +86,26 @@ pub(super) fn say_ready(predecessor: &UnixStream) {
     }
 }
 
-/// Apple's systems have an option of the socket in its place, which `UnixStream::pair` sets.
+/// Apple's systems have a socket option instead, which `UnixStream::pair` sets.
 #[cfg(not(target_vendor = "apple"))]
 const MSG_NOSIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const MSG_NOSIGNAL: i32 = 0;
 
-/// What signals do, and what that needs.
+/// The signal handler's state.
 pub(super) struct Supervisor {
     handover: Rc<Handover>,
     program: Program,
     reserve: Rc<Reserve>,
     start_timeout: Duration,
-    /// A signal has told it to drain.
+    /// Whether a signal has started a drain.
     is_stopping: bool,
-    /// A new process that was started: where it says that it is ready, and what it is until then, or until it has ended.
+    /// A new process that was started: the source on which it reports that it is ready, and its state until it is ready
+    /// or has exited.
     starting: Option<(SourceId, Successor)>,
 }
 
-/// What is to be done once another process is ready.
+/// What to do once another process is ready.
 pub(super) struct Handover {
     listeners: Vec<(String, ListenerId)>,
     manager: Rc<Manager>,
@@ -126,7 +128,7 @@ impl Supervisor {
     }
 
     fn stop(&mut self, context: &mut Context<'_>, signal: Signal) {
-        // A loop that has drained may be run anew.
+        // A loop that has drained may be run again.
         self.is_stopping &= context.is_draining();
         if self.is_stopping {
             log::info!("{signal} once more: ending at once");
@@ -152,10 +154,11 @@ impl Supervisor {
         }
         log::info!("SIGUSR2: starting a new process");
         self.handover.manager.reloading();
-        // Nobody takes what is closed here: the loop accepts no one before this has returned.
+        // No connection can take the descriptors that are closed here: the loop does not accept before this has
+        // returned.
         self.reserve.release();
         let started = self.start(context);
-        // What the new process and its stream take is missing until they are gone.
+        // The reserve lacks what the new process and its stream take, until they are gone.
         let _ = self.reserve.fill();
         match started {
             Ok(starting) => self.starting = Some(starting),
@@ -202,13 +205,13 @@ impl Handover {
         Handover { listeners, manager, watchdog, grace }
     }
 
-    /// A restart has failed, and this process goes on.
+    /// Reports that a restart has failed and that this process goes on.
     fn stays(&self, why: &str) {
         log::error!("{why}; this process goes on");
         self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);
     }
 
-    /// The sockets to hand on, those of closed listeners aside.
+    /// Returns the sockets to hand on, except those of closed listeners.
     fn sockets(&self, context: &mut Context<'_>) -> io::Result<Vec<(String, OwnedFd)>> {
         let mut sockets = Vec::new();
         for (name, id) in &self.listeners {
@@ -220,7 +223,7 @@ impl Handover {
         Ok(sockets)
     }
 
-    /// Another process listens: this one only ends what it has begun.
+    /// Another process listens now: this one finishes what it has begun.
     fn hand_over(&self, context: &mut Context<'_>, process: u32) {
         log::info!("process {process} is ready: draining");
         for (_, id) in &self.listeners {

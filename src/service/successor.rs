@@ -1,4 +1,4 @@
-//! A new process that is starting, to take over from this one.
+//! A new process that is starting and will take over from this one.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -14,53 +14,53 @@ use mio::{Interest, Registry, Token};
 use super::reserve::Reserve;
 use switchboard::Context;
 
-/// What a new process says to the one that it takes over from.
+/// What a new process writes to the one that it replaces.
 pub(super) const READY: &[u8] = b"READY=1\n";
 
-/// When a process that was killed is looked at first. It mostly has ended by then.
+/// How long after a process was killed it is first checked. It has mostly ended by then.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 
-/// Each time after that waits twice as long as the one before, up to this.
+/// The longest time between two checks: each waits twice as long as the one before.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// How often it is looked at where there is no loop to wait in.
+/// How many times it is checked if there is no loop to wait in.
 const LOOKS_AT_LAST: u32 = 100;
 
-/// A new process until it is ready, or has ended; shared by all that wait for one of these. As a source it is the stream on
-/// which the process says that it is ready.
+/// A new process until it is ready or has exited; shared by everything that waits for either. As a source it is the
+/// stream on which the process reports that it is ready.
 #[derive(Clone)]
 pub(super) struct Successor(Rc<Cell<Option<Starting>>>);
 
-/// The process itself. Killed when it is dropped before it is ready.
+/// The process itself. It is killed if this is dropped before it is ready.
 struct Starting {
     child: Child,
     stream: mio::net::UnixStream,
     said: Vec<u8>,
     is_ready: bool,
-    /// The last field: it is dropped when the stream is closed.
+    /// The last field, so that it is dropped after the stream is closed.
     _refill: Refill,
 }
 
-/// Fills the reserve when it is dropped, with the descriptor that has become free just now, before a client has it.
+/// Refills the reserve when it is dropped, with the descriptor that has just become free, before a client can take it.
 struct Refill(Rc<Reserve>);
 
 pub(super) enum Heard {
     Nothing,
     /// The process with this id is ready.
     Ready(u32),
-    /// It has ended, or closed the stream, which comes to the same: it will never say that it is ready.
+    /// It has exited or closed the stream; either way it will never report that it is ready.
     End,
 }
 
 impl Successor {
-    /// `stream` does not block.
+    /// `stream` must be non-blocking.
     pub(super) fn new(child: Child, stream: UnixStream, reserve: Rc<Reserve>) -> Successor {
         let stream = mio::net::UnixStream::from_std(stream);
         let starting = Starting { child, stream, said: Vec::new(), is_ready: false, _refill: Refill(reserve) };
         Successor(Rc::new(Cell::new(Some(starting))))
     }
 
-    /// `None` where it is ready, or has ended.
+    /// Returns `None` if the process is ready or has exited.
     fn with<R>(&self, call: impl FnOnce(&mut Starting) -> R) -> Option<R> {
         let mut starting = self.0.take()?;
         let result = call(&mut starting);
@@ -68,7 +68,7 @@ impl Successor {
         Some(result)
     }
 
-    /// Whether it is neither ready, nor has ended.
+    /// Returns whether the process is neither ready nor has exited.
     pub(super) fn is_starting(&self) -> bool {
         self.with(|_| ()).is_some()
     }
@@ -81,17 +81,17 @@ impl Successor {
         heard
     }
 
-    /// It is not waited for any longer.
+    /// Stops waiting for the process.
     pub(super) fn give_up(&self, context: &mut Context<'_>) {
         match self.listen() {
-            // It may have become ready just now, and serve somebody.
+            // It may have become ready just now, and be serving a client.
             Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
             Heard::Nothing | Heard::End => self.end(context, |_| ()),
         }
     }
 
-    /// Ends the process, if it has not ended by itself, and then calls `told` with how it ended. It has not been ready, so
-    /// nobody is served by it.
+    /// Kills the process, unless it has exited by itself, and then calls `told` with how it ended. It was not ready, so
+    /// it serves no clients.
     pub(super) fn end(&self, context: &mut Context<'_>, told: impl FnOnce(&str) + 'static) {
         if let Some(Err(error)) = self.with(|starting| starting.child.kill()) {
             log::error!("cannot end a process that was not ready: {error}");
@@ -101,8 +101,8 @@ impl Successor {
         self.look_for_end(context, Box::new(told), FIRST_LOOK);
     }
 
-    /// Looks whether it has ended, and once more after a while if not: a process that waits for a disk, or is traced, ends
-    /// some time after it was killed, and the loop has others to serve meanwhile.
+    /// Checks whether the process has exited, and if not, again after a while: a process that waits for a disk or is
+    /// traced exits some time after it was killed, and the loop must serve others meanwhile.
     fn look_for_end(&self, context: &mut Context<'_>, told: Box<dyn FnOnce(&str)>, next_look: Duration) {
         let end = match self.with(|starting| starting.child.try_wait()) {
             Some(Ok(None)) => {
@@ -131,7 +131,7 @@ impl Source for Successor {
         self.with(|starting| starting.stream.reregister(registry, token, interests)).unwrap_or(Ok(()))
     }
 
-    /// Closing the stream has done it before.
+    /// Does nothing if the stream was closed, which has deregistered it.
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.with(|starting| starting.stream.deregister(registry)).unwrap_or(Ok(()))
     }
@@ -158,7 +158,7 @@ impl Drop for Starting {
         if self.is_ready || self.child.kill().is_err() {
             return;
         }
-        // The loop is gone, or the process could not be registered in it. Waiting this long seldom leaves a zombie.
+        // The loop is gone, or the process could not be registered in it. Waiting this long rarely leaves a zombie.
         for _ in 0..LOOKS_AT_LAST {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;

@@ -1,4 +1,4 @@
-//! How a group of loops can fail, and how work.
+//! Errors of loop groups and of work.
 
 use std::any::Any;
 use std::error::Error;
@@ -7,12 +7,12 @@ use std::io;
 
 use switchboard::{Counters, escape};
 
-/// A loop of a group has failed: which, how, and what all of them had counted.
+/// A loop of a group has failed: which one, how, and the counters of all loops.
 #[derive(Debug)]
 pub struct GroupError {
     loop_index: usize,
     failure: LoopFailure,
-    /// In a box, since an error is moved about where all goes well too.
+    /// Boxed, since errors are also moved around in results that are `Ok`.
     counters: Box<Counters>,
 }
 
@@ -37,27 +37,27 @@ impl GroupError {
         self
     }
 
-    /// Which loop has failed, counted from 0; the first of them, if it was several.
+    /// Returns the index of the loop that has failed, counted from 0; the lowest, if several have.
     pub fn loop_index(&self) -> usize {
         self.loop_index
     }
 
-    /// How it has failed.
+    /// Returns how it failed.
     pub fn failure(&self) -> &LoopFailure {
         &self.failure
     }
 
-    /// What all loops had counted when they had ended, the failed one included.
+    /// Returns the counters of all loops when they had ended, including the failed one.
     pub fn counters(&self) -> Counters {
         *self.counters
     }
 }
 
 impl LoopFailure {
-    /// What a thread that panicked has left.
+    /// Returns the failure of a thread that panicked with this payload.
     pub(super) fn of_panic(payload: Box<dyn Any + Send>) -> LoopFailure {
         let message = panic_message(&*payload);
-        // Its destructor may be the user's, and could panic here.
+        // The payload's destructor may be user code, and could panic here.
         std::mem::forget(payload);
         LoopFailure::Panic(message)
     }
@@ -69,7 +69,7 @@ impl fmt::Display for GroupError {
     }
 }
 
-/// A panic's message is shown escaped as [`escape`](crate::escape) does, since it may quote a peer.
+/// The message of a panic is [escaped](crate::escape), since it may quote a peer.
 impl fmt::Display for LoopFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,7 +96,7 @@ impl Error for LoopFailure {
     }
 }
 
-/// For programs that end by whatever error there is.
+/// For programs that return any error from `main`.
 impl From<GroupError> for io::Error {
     fn from(error: GroupError) -> io::Error {
         let kind = match &error.failure {
@@ -107,18 +107,18 @@ impl From<GroupError> for io::Error {
     }
 }
 
-/// The error of a thread that cannot be started, with what the system says.
+/// Returns the error for a thread that cannot be started, with the system's reason.
 pub(super) fn cannot_start_thread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
 }
 
-/// The message of a panic, if it has one.
+/// Returns the message of a panic, if it has one.
 pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
     message.unwrap_or("(not a message)").to_owned()
 }
 
-/// Why there is no result of work.
+/// Why work has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkError {
@@ -128,12 +128,12 @@ pub enum WorkError {
     TimedOut,
     /// The pool ended before the work began.
     Dropped,
-    /// The pool has not taken it, for this reason: too much work is waiting, or no thread can be started.
+    /// The pool did not accept it, for this reason: too much work is waiting, or no thread can be started.
     Refused(String),
 }
 
 impl WorkError {
-    /// As much is waiting as may.
+    /// The error for a queue that is full.
     pub(super) fn too_much() -> WorkError {
         WorkError::Refused("too much work is waiting".to_owned())
     }

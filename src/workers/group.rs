@@ -13,17 +13,18 @@ use super::listen::{self, GroupListen, GroupListener, Make};
 use super::member::{self, Plan, Start, WhenLoopFails};
 use switchboard::{Address, Context, Counters, IntoProtocol, LoopLimits, PanicPolicy};
 
-/// Loops on several threads, for more than one core: one loop each, and what the group listens on is shared among them.
+/// Event loops on several threads, to use more than one core: one loop per thread, with the connections of the group's
+/// listeners spread among them.
 ///
-/// A connection stays with its loop, so protocols need not be `Send`, and loops share nothing but what the program has
-/// them share; to reach another loop's connections, post to its [`Handle`](crate::Handle). How connections are spread is
-/// the business of [`Distribution`](super::Distribution). Which core a thread runs on is the system's business: nothing
-/// is pinned.
+/// A connection stays with its loop, so protocols need not be `Send`, and loops share only what the program makes them
+/// share; to reach another loop's connections, post to its [`Handle`](crate::Handle).
+/// [`Distribution`](super::Distribution) says how connections are spread. Threads are not pinned: the system decides
+/// which core each runs on.
 ///
-/// All loops begin and end together. They end when one of them is stopped, by [`stop`](EventLoopGroup::stop) or by its
-/// own [`Context::stop`], when they are shut down by [`shutdown`](EventLoopGroup::shutdown), or when one of them fails,
-/// see [`WhenLoopFails`]. (A loop's own [`Context::shutdown`] drains that loop alone, and stops the others when it is
-/// done.) Dropping the group stops it and waits for its threads; a callback that does not return is waited for.
+/// All loops start and end together. They end when one of them is stopped, by [`stop`](EventLoopGroup::stop) or by its
+/// own [`Context::stop`], when they are shut down by [`shutdown`](EventLoopGroup::shutdown), or when one of them fails
+/// (see [`WhenLoopFails`]). A loop's own [`Context::shutdown`] drains that loop alone, and stops the others when it is
+/// done. Dropping the group stops it and waits for its threads, so it waits for callbacks to return.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -45,18 +46,18 @@ use switchboard::{Address, Context, Counters, IntoProtocol, LoopLimits, PanicPol
 /// let listener = group.listen(address, |_, _| Some(Echo))?;
 /// println!("listening on {}", listener.local_addr());
 /// # group.stop();
-/// let counters = group.join()?; // until somebody stops it
+/// let counters = group.join()?; // until it is stopped
 /// println!("{} connections", counters.connections_made);
 /// # Ok(())
 /// # }
 /// ```
 pub struct EventLoopGroup {
     handle: GroupHandle,
-    /// Taken where they are joined.
+    /// Empty once they were joined.
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
-/// How a group is made, by [`EventLoopGroup::builder`].
+/// Configures a group; created by [`EventLoopGroup::builder`].
 #[must_use]
 pub struct GroupBuilder {
     loops: NonZeroUsize,
@@ -65,18 +66,18 @@ pub struct GroupBuilder {
 }
 
 impl EventLoopGroup {
-    /// Starts a group of so many loops, with what [`builder`](EventLoopGroup::builder) begins with. One for each core is
-    /// [`std::thread::available_parallelism`].
+    /// Starts a group of this many loops, with the defaults of [`builder`](EventLoopGroup::builder). For one loop per
+    /// core, use [`std::thread::available_parallelism`].
     ///
     /// # Errors
     ///
-    /// As [`GroupBuilder::start`].
+    /// Those of [`GroupBuilder::start`].
     pub fn new(loops: NonZeroUsize) -> Result<EventLoopGroup, GroupError> {
         EventLoopGroup::builder(loops).start()
     }
 
-    /// A group of so many loops that is still to be started: with the default [`LoopLimits`], panics isolated, and all
-    /// stopped when one fails.
+    /// Returns a builder for a group of this many loops. By default it has the default [`LoopLimits`], isolates panics,
+    /// and stops all loops when one fails.
     pub fn builder(loops: NonZeroUsize) -> GroupBuilder {
         GroupBuilder {
             loops,
@@ -90,17 +91,17 @@ impl EventLoopGroup {
         }
     }
 
-    /// Listens on an address, or on more, see [`GroupListen`]; `factory` makes a protocol for every peer, on the thread of
-    /// the loop that serves it, or returns `None` to refuse it. All loops use the one `factory`: for state of each loop's
-    /// own see [`listen_each`](EventLoopGroup::listen_each).
+    /// Listens on one or more addresses, see [`GroupListen`]. `factory` makes a protocol for each peer, on the thread
+    /// of the loop that serves it, or returns `None` to refuse the peer. All loops share the one `factory`; for state
+    /// per loop see [`listen_each`](EventLoopGroup::listen_each).
     ///
-    /// Waits until every loop has its listener, so not before each of them has come to the end of the callback it is in.
-    /// Nobody is accepted before all have.
+    /// Waits until every loop has its listener, so at least until each has returned from the callback that it is in. No
+    /// connection is accepted before all listen.
     ///
     /// # Errors
     ///
-    /// As [`Context::listen`], and as [`GroupListen`] says; nothing listens then. `NotConnected` where the group has ended,
-    /// `WouldBlock` where the queue of a loop is full, `Deadlock` on the thread of a loop of this very group.
+    /// Those of [`Context::listen`] and [`GroupListen`]; nothing listens then. `NotConnected` if the group has ended,
+    /// `WouldBlock` if the queue of a loop is full, `Deadlock` on the thread of a loop of this group.
     pub fn listen<F, P>(&self, target: impl Into<GroupListen>, factory: F) -> io::Result<GroupListener>
     where
         F: Fn(&mut Context<'_>, &Address) -> Option<P> + Send + Sync + 'static,
@@ -113,8 +114,9 @@ impl EventLoopGroup {
         })
     }
 
-    /// Like [`listen`](EventLoopGroup::listen), with a factory for each loop: `make` is called once on each one's thread,
-    /// with the loop's index, and what it answers stays there. So a loop's protocols may share an `Rc`:
+    /// Like [`listen`](EventLoopGroup::listen), with a factory for each loop: `make` is called once on each loop's
+    /// thread, with the loop's index, and the factory that it returns stays there. So the protocols of a loop can share
+    /// an `Rc`:
     ///
     /// ```
     /// # use std::{cell::Cell, net::SocketAddr, num::NonZeroUsize, rc::Rc};
@@ -137,7 +139,8 @@ impl EventLoopGroup {
     ///
     /// # Errors
     ///
-    /// As [`listen`](EventLoopGroup::listen). Where `make` panics the panic is the loop's, and this an error.
+    /// Those of [`listen`](EventLoopGroup::listen). If `make` panics, the loop handles that as any panic, and this
+    /// returns an error.
     pub fn listen_each<M, F, P>(&self, target: impl Into<GroupListen>, make: M) -> io::Result<GroupListener>
     where
         M: Fn(usize, &mut Context<'_>) -> F + Send + Sync + 'static,
@@ -155,33 +158,33 @@ impl EventLoopGroup {
         listen::listen(&self.handle, target.into(), make)
     }
 
-    /// A handle for other threads, and for callbacks.
+    /// Returns a handle for other threads and for callbacks.
     pub fn handle(&self) -> &GroupHandle {
         &self.handle
     }
 
-    /// Ends all loops; see [`GroupHandle::stop`]. [`join`](EventLoopGroup::join) waits until they have.
+    /// Stops all loops; see [`GroupHandle::stop`]. [`join`](EventLoopGroup::join) waits until they have ended.
     pub fn stop(&self) {
         self.handle.stop();
     }
 
-    /// Drains all loops within one deadline; see [`GroupHandle::drain`]. [`join`](EventLoopGroup::join) waits until they
-    /// are done.
+    /// Drains all loops within one deadline; see [`GroupHandle::drain`]. [`join`](EventLoopGroup::join) waits until
+    /// they have ended.
     pub fn drain(&self, grace: Duration) {
         self.handle.drain(grace);
     }
 
-    /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits until
-    /// they have ended.
+    /// Shuts all loops down within one deadline; see [`GroupHandle::shutdown`]. [`join`](EventLoopGroup::join) waits
+    /// until they have ended.
     pub fn shutdown(&self, grace: Duration) {
         self.handle.shutdown(grace);
     }
 
-    /// Waits until all loops have ended, and answers what they have counted together. Does not stop them.
+    /// Waits until all loops have ended, and returns the sum of their counters. Does not stop them.
     ///
     /// # Errors
     ///
-    /// A loop has failed; where several have, the first by index, and the others are in the log.
+    /// A loop has failed. If several have, this is the one with the lowest index, and the others are logged.
     pub fn join(mut self) -> Result<Counters, GroupError> {
         self.join_all()
     }
@@ -216,8 +219,8 @@ impl EventLoopGroup {
     }
 }
 
-/// Stops the group, and waits for its threads. A failure is logged. On the thread of one of its own loops that one is not
-/// waited for.
+/// Stops the group, and waits for its threads. A failure is logged. On the thread of one of its own loops, that thread
+/// is not waited for.
 impl Drop for EventLoopGroup {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
@@ -236,33 +239,33 @@ impl fmt::Debug for EventLoopGroup {
 }
 
 impl GroupBuilder {
-    /// What the threads are called, each with its loop's index behind it: `name-0`. Default `event-loop`.
+    /// Sets the name of the threads; each adds its loop's index: `name-0`. Default `event-loop`.
     pub fn name(mut self, name: impl Into<String>) -> GroupBuilder {
         self.name = name.into();
         self
     }
 
-    /// The limits of each loop. Those that a loop has as a whole hold for each of them, not for their sum.
+    /// Sets the limits of each loop. Loop-wide limits also hold for each loop, not for their sum.
     pub fn limits(mut self, limits: impl Into<LoopLimits>) -> GroupBuilder {
         self.plan.limits = limits.into();
         self
     }
 
-    /// What happens when a callback panics. Under [`PanicPolicy::Propagate`] its loop fails, see
+    /// Sets what happens when a callback panics. Under [`PanicPolicy::Propagate`] its loop fails, see
     /// [`when_loop_fails`](GroupBuilder::when_loop_fails).
     pub fn panic_policy(mut self, policy: PanicPolicy) -> GroupBuilder {
         self.plan.panic_policy = policy;
         self
     }
 
-    /// What becomes of the others when a loop fails.
+    /// Sets what happens to the other loops when one fails.
     pub fn when_loop_fails(mut self, what: WhenLoopFails) -> GroupBuilder {
         self.plan.when_loop_fails = what;
         self
     }
 
-    /// What is called once on each loop's thread, with the loop's index, before any of them runs: for timers and sources
-    /// of each loop's own.
+    /// Sets a function that is called once on each loop's thread, with the loop's index, before any of the loops runs:
+    /// for timers and sources of each loop.
     pub fn setup(
         mut self,
         setup: impl Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync + 'static,
@@ -271,12 +274,12 @@ impl GroupBuilder {
         self
     }
 
-    /// Starts the threads and their loops; answers when every setup has returned.
+    /// Starts the threads and their loops; returns when every setup has returned.
     ///
     /// # Errors
     ///
-    /// A thread cannot be started, no descriptor is left, or a setup fails or panics; `InvalidInput` where the
-    /// [name](GroupBuilder::name) has a NUL in it. Whatever had started has ended by then.
+    /// A thread cannot be started, no descriptor is left, or a setup fails or panics; `InvalidInput` if the
+    /// [name](GroupBuilder::name) contains a NUL. Loops that had started have ended by then.
     pub fn start(self) -> Result<EventLoopGroup, GroupError> {
         if self.name.contains('\0') {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread has no NUL in it");
@@ -306,7 +309,7 @@ impl GroupBuilder {
         drop(started);
         let mut handles: Vec<_> = all.iter().collect();
         if handles.len() < loops.get() {
-            // Those that have started are told so by the end of what they wait for.
+            // Dropping the senders tells the loops that have started to end.
             drop(begin);
             let joined = group.join_all();
             let unknown = || GroupError::new(0, LoopFailure::Io(io::ErrorKind::Other.into()));

@@ -1,4 +1,4 @@
-//! A group of loops as other threads see it, and what its threads share.
+//! The handle of a group of loops, and the state that its threads share.
 
 use std::fmt;
 use std::io;
@@ -11,26 +11,26 @@ use switchboard::{Context, Counters, Handle, PostError};
 
 /// A handle to a group of loops: `Clone + Send + Sync`. It does not keep the group alive.
 ///
-/// All of its methods may be called from the loops' own callbacks too, those aside that wait.
+/// All of its methods may be called from the loops' own callbacks too, except those that wait.
 #[derive(Clone)]
 pub struct GroupHandle {
     pub(super) shared: Arc<GroupState>,
 }
 
-/// What the threads of a group share with its handles.
+/// The state that the threads of a group share with its handles.
 pub(super) struct GroupState {
     /// Set once all loops have started.
     handles: OnceLock<Box<[Handle]>>,
     /// When the group was made.
     made: Instant,
-    /// Until when connections may end by themselves, in nanoseconds since then; `NEVER` before a drain.
+    /// The deadline for connections to end by themselves, in nanoseconds since then; `NEVER` before a drain.
     drain_by_ns: AtomicU64,
-    /// When what is left is to be aborted, likewise; `NEVER` before a shutdown.
+    /// When the remaining connections are aborted, likewise; `NEVER` before a shutdown.
     shut_down_by_ns: AtomicU64,
     stopped: AtomicBool,
-    /// How many listeners have had one loop accept for all.
+    /// How many listeners use one loop that accepts for all.
     acceptors: AtomicUsize,
-    /// What each loop had counted when it ended.
+    /// The counters of each loop when it ended.
     counters: Box<[OnceLock<Counters>]>,
 }
 
@@ -66,17 +66,17 @@ impl GroupState {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// The earliest deadline of a drain that was ordered, and `NEVER` before that.
+    /// Returns the earliest deadline of all drains so far, or `NEVER`.
     pub(super) fn drain_by_ns(&self) -> u64 {
         self.drain_by_ns.load(Ordering::Acquire)
     }
 
-    /// That of a shutdown.
+    /// Returns the earliest deadline of all shutdowns so far, or `NEVER`.
     pub(super) fn shut_down_by_ns(&self) -> u64 {
         self.shut_down_by_ns.load(Ordering::Acquire)
     }
 
-    /// How long until then.
+    /// Returns the time left until a deadline.
     pub(super) fn time_until(&self, deadline_ns: u64) -> Duration {
         Duration::from_nanos(deadline_ns).saturating_sub(self.age())
     }
@@ -85,7 +85,7 @@ impl GroupState {
         self.made.elapsed()
     }
 
-    /// The loop that is to accept for all: of several listeners not always the same.
+    /// Returns the loop that is to accept for all: several listeners take turns.
     pub(super) fn next_acceptor(&self) -> usize {
         self.acceptors.fetch_add(1, Ordering::Relaxed) % self.handles().len()
     }
@@ -100,27 +100,28 @@ impl GroupState {
 }
 
 impl GroupHandle {
-    /// The handles of the loops, by their indices: to post to a given one.
+    /// Returns the handles of the loops, by index, for posting to a particular loop.
     pub fn handles(&self) -> &[Handle] {
         self.shared.handles()
     }
 
-    /// Ends all loops after their current turns, with what they have: connections get `connection_lost(Shutdown)`, and
-    /// output that the kernel does not take at once is lost; who waits to be accepted is reset. Never fails, does not wait, and overtakes posted closures.
+    /// Stops all loops after their current turns: connections get `connection_lost(Shutdown)`, output that the kernel
+    /// does not take at once is lost, and connections in the backlog are reset. Never fails, does not wait, and
+    /// overtakes posted closures.
     pub fn stop(&self) {
         self.shared.stop();
     }
 
-    /// Shuts all loops down as [`Context::shutdown`] does, with one deadline for all of them, counted from now; each ends
-    /// when it is done. Called again, it can only bring the deadline nearer. Never fails, does not wait, and overtakes
-    /// posted closures.
+    /// Shuts all loops down as [`Context::shutdown`] does, with one deadline for all of them, counted from now; each
+    /// loop ends when it is done. Calling it again can only bring the deadline nearer. Never fails, does not wait, and
+    /// overtakes posted closures.
     pub fn shutdown(&self, grace: Duration) {
         self.order(&self.shared.shut_down_by_ns, grace);
     }
 
     /// Drains all loops as [`Context::drain`] does, with one deadline for all of them, counted from now: they stop
-    /// listening, connections end by themselves, and what is left then is closed; each loop ends when it is done. Called
-    /// again, it can only bring the deadline nearer. Never fails, does not wait, and overtakes posted closures.
+    /// listening, and connections end by themselves, or are closed at the deadline; each loop ends when it is done.
+    /// Calling it again can only bring the deadline nearer. Never fails, does not wait, and overtakes posted closures.
     pub fn drain(&self, grace: Duration) {
         self.order(&self.shared.drain_by_ns, grace);
     }
@@ -129,17 +130,17 @@ impl GroupHandle {
         let deadline = self.shared.age().saturating_add(grace).as_nanos();
         let ordered_ns = u64::try_from(deadline).unwrap_or(NEVER).min(NEVER - 1);
         if ordered_ns < deadline_ns.fetch_min(ordered_ns, Ordering::AcqRel) {
-            // Each looks at it in its next turn.
+            // Each loop checks the deadline in its next turn.
             self.shared.handles().iter().for_each(Handle::wake);
         }
     }
 
-    /// What all loops have counted, those included that have ended. Costs a posted closure a loop; the loops themselves
-    /// count without regard to each other.
+    /// Returns the sum of the counters of all loops, including those that have ended. Costs one posted closure per
+    /// loop; the loops themselves count independently of each other.
     ///
     /// # Errors
     ///
-    /// As [`ask_each`](GroupHandle::ask_each).
+    /// Those of [`ask_each`](GroupHandle::ask_each).
     pub fn counters(&self, timeout: Duration) -> io::Result<Counters> {
         let answers = self.ask_each(timeout, |_, context| context.counters())?;
         let of_ended = |index: usize| self.shared.counters[index].get().copied();
@@ -147,14 +148,14 @@ impl GroupHandle {
         Ok(each.map(Option::unwrap_or_default).sum())
     }
 
-    /// Asks each loop something, such as its [`health`](Context::health): `question` runs once on each one's thread, with
-    /// the loop's index. Waits until all have answered; the answers are in the order of the loops, with `None` where one
-    /// has ended, or where `question` panicked.
+    /// Asks each loop something, such as its [`health`](Context::health): `question` runs once on each loop's thread,
+    /// with the loop's index. Waits until all have answered. The answers are in the order of the loops, with `None` for
+    /// a loop that has ended or whose `question` panicked.
     ///
     /// # Errors
     ///
-    /// `TimedOut` where a loop does not come to it within `timeout`: it is in a callback that takes long, or it is the very
-    /// one whose callback asks. `WouldBlock` where the queue of one is full; others may have been asked then.
+    /// `TimedOut` if a loop does not answer within `timeout`: it is in a long callback, or it is the loop whose
+    /// callback asks. `WouldBlock` if the queue of a loop is full; others may have been asked then.
     pub fn ask_each<T, Q>(&self, timeout: Duration, question: Q) -> io::Result<Vec<Option<T>>>
     where
         T: Send + 'static,
@@ -162,7 +163,7 @@ impl GroupHandle {
     {
         let question = move |index, context: &mut Context<'_>, ()| question(index, context);
         let mut answers = Answers::ask(self.handles(), iter::repeat(()), question)?;
-        // It is never sent anything: it ends when every closure has run, or was dropped.
+        // Nothing is ever sent on it: it ends when every closure was run or dropped.
         match answers.all_ended.recv_timeout(timeout) {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "a loop has not answered in time"))
@@ -171,7 +172,7 @@ impl GroupHandle {
         }
     }
 
-    /// As [`ask_each`](GroupHandle::ask_each), for as long as it takes.
+    /// Like [`ask_each`](GroupHandle::ask_each), without a timeout.
     pub(super) fn ask_each_patiently<T, Q>(&self, question: Q) -> io::Result<Vec<Option<T>>>
     where
         T: Send + 'static,
@@ -181,7 +182,7 @@ impl GroupHandle {
         self.hand_each(parcels, move |index, context, ()| question(index, context))
     }
 
-    /// The same, with something for each loop.
+    /// Like `ask_each_patiently`, and moves one of `parcels` to each loop.
     pub(super) fn hand_each<P, T, Q>(&self, parcels: Vec<P>, question: Q) -> io::Result<Vec<Option<T>>>
     where
         P: Send + 'static,
@@ -194,7 +195,7 @@ impl GroupHandle {
     }
 }
 
-/// Answers that are on their way.
+/// Answers that have yet to arrive.
 struct Answers<T> {
     count: usize,
     answers: mpsc::Receiver<(usize, T)>,
@@ -213,7 +214,7 @@ impl<T: Send + 'static> Answers<T> {
         for ((index, handle), parcel) in handles.iter().enumerate().zip(parcels) {
             let (question, answer, end) = (question.clone(), answer.clone(), end.clone());
             let posted = handle.post(move |context| {
-                // Dropped when all else is done, and on a panic.
+                // Dropped after everything else, and on a panic.
                 let _end = end;
                 let _ = answer.send((index, question(index, context, parcel)));
             });

@@ -1,4 +1,4 @@
-//! What a group of loops listens on, and how connections are spread among them.
+//! The listeners of a group, and how connections are spread among its loops.
 
 use std::fmt;
 use std::io;
@@ -11,30 +11,31 @@ use switchboard::{Address, Context, Listen, ListenerId, PostError, Protocol, Sha
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Distribution {
-    /// Each loop has a socket of its own on the same TCP address (`SO_REUSEPORT`), and the kernel chooses among them by a
-    /// hash of the peer's address and port: nothing passes between threads, many connections are spread evenly, few may
-    /// not be. On Linux.
+    /// Each loop has its own socket on the same TCP address (`SO_REUSEPORT`), and the kernel chooses among them by a
+    /// hash of the peer's address and port. Nothing passes between threads. Many connections are spread evenly, few may
+    /// not be. Linux only.
     ///
-    /// Two things to know. A second program of the same user that does the same on the same address does not get
-    /// `AddrInUse`: it gets a share of the connections. And a connection in the socket of a loop that is busy waits though
-    /// other loops are idle; when that socket is closed, it is reset.
+    /// Note that a second program of the same user that does the same on the same address does not get `AddrInUse`: it
+    /// gets a share of the connections. And a connection in the backlog of a busy loop waits even if other loops are
+    /// idle, and is reset when that socket is closed.
     ReusePort,
-    /// One of the loops accepts, and each connection is served by the loop that has the fewest of them, in turn where several
-    /// have. Even for few connections, for any kind of socket, on any system; a connection costs some microseconds more.
+    /// One of the loops accepts, and each connection is served by the loop that has the fewest, in turn among equals.
+    /// Spreads evenly even for few connections, for any kind of socket, on any system; a connection costs some
+    /// microseconds more.
     ///
-    /// A loop that has all the connections it may have, or whose listener is paused, is passed over. While none has room,
-    /// nothing is accepted: newcomers wait in the kernel's backlog, and are served as soon as any loop has room again.
+    /// A loop that is at its limit of connections, or whose listener is paused, is skipped. While none has room,
+    /// nothing is accepted: new connections wait in the kernel's backlog until any loop has room again.
     Acceptor,
 }
 
-/// What a group listens on, and how its connections are spread: made from all that [`Listen`] is made from.
+/// What a group listens on, and how its connections are spread: made from anything that [`Listen`] can be made from.
 ///
-/// The limits of a [`Listen`] hold for the listener of each loop, not for their sum: `connections_max` is that of one loop.
+/// The limits of a [`Listen`] hold for each loop's listener, not for their sum: `connections_max` is per loop.
 ///
 /// # Errors
 ///
-/// Of listening on it, beside those of [`Context::listen`]: `Unsupported` for [`Distribution::ReusePort`] where there is no
-/// such thing.
+/// Listening on it fails as [`Context::listen`] does, and with `Unsupported` for [`Distribution::ReusePort`] where that
+/// is not available.
 #[derive(Debug)]
 #[must_use]
 pub struct GroupListen {
@@ -43,12 +44,12 @@ pub struct GroupListen {
 }
 
 impl GroupListen {
-    /// Listens on this.
+    /// Creates a `GroupListen` from what to listen on.
     pub fn at(target: impl Into<GroupListen>) -> GroupListen {
         target.into()
     }
 
-    /// How connections are spread. Default: [`Distribution::ReusePort`] for TCP addresses on Linux, else
+    /// Sets how connections are spread. Default: [`Distribution::ReusePort`] for TCP addresses on Linux, else
     /// [`Distribution::Acceptor`].
     pub fn distribution(mut self, distribution: Distribution) -> GroupListen {
         self.distribution = Some(distribution);
@@ -62,8 +63,8 @@ impl<T: Into<Listen>> From<T> for GroupListen {
     }
 }
 
-/// What a group listens on, by [`EventLoopGroup::listen`](super::EventLoopGroup::listen). Dropping it changes nothing: to
-/// pause or close it, post that to the loops, by these ids.
+/// A listener of a group, returned by [`EventLoopGroup::listen`](super::EventLoopGroup::listen). Dropping it changes
+/// nothing: to pause or close it, post to the loops, with the ids here.
 #[derive(Clone, Debug)]
 pub struct GroupListener {
     addresses: Vec<Address>,
@@ -72,27 +73,27 @@ pub struct GroupListener {
 }
 
 impl GroupListener {
-    /// The address, with the port that the system chose; of several, the first.
+    /// Returns the address, with the port that the system chose; the first, if there are several.
     pub fn local_addr(&self) -> &Address {
         &self.addresses[0]
     }
 
-    /// The addresses, in the order in which they were given, with the ports that the system chose.
+    /// Returns the addresses in the order in which they were given, with the ports that the system chose.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// How connections are spread.
+    /// Returns how connections are spread.
     pub fn distribution(&self) -> Distribution {
         if self.acceptor.is_some() { Distribution::Acceptor } else { Distribution::ReusePort }
     }
 
-    /// The listener of each loop, by the loop's index; with an acceptor those that are given their connections by it.
+    /// Returns the listener of each loop, by the loop's index; with an acceptor, those that it passes connections to.
     pub fn listeners(&self) -> &[ListenerId] {
         &self.listeners
     }
 
-    /// The index of the loop that accepts for all, and its listener that does.
+    /// Returns the index of the loop that accepts for all, and the listener that accepts.
     pub fn acceptor(&self) -> Option<(usize, ListenerId)> {
         self.acceptor
     }
@@ -104,7 +105,7 @@ type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Proto
 /// Makes the factory of each loop, on its thread.
 pub(super) type Make = Arc<dyn Fn(usize, &mut Context<'_>) -> Factory + Send + Sync>;
 
-/// Listens for a group.
+/// Opens the listeners of a group.
 pub(super) fn listen(group: &GroupHandle, target: GroupListen, make: Make) -> io::Result<GroupListener> {
     let GroupListen { listen, distribution } = target;
     if distribution == Some(Distribution::Acceptor) {
@@ -124,8 +125,8 @@ fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "a loop of the group has ended, or its factory could not be made")
 }
 
-/// Sockets for each loop. All of them listen before the first is accepted from: else the early connections would be one
-/// loop's.
+/// Opens a socket on each loop. All of them listen before any connection is accepted: otherwise one loop would get all
+/// early connections.
 fn reuse_port(group: &GroupHandle, shares: Vec<Listen>, make: Make) -> io::Result<GroupListener> {
     let made = group.hand_each(shares, move |index, context, share| {
         let factory = make(index, context);
@@ -136,11 +137,11 @@ fn reuse_port(group: &GroupHandle, shares: Vec<Listen>, make: Make) -> io::Resul
     Ok(GroupListener { addresses: addresses.swap_remove(0), listeners, acceptor: None })
 }
 
-/// Sockets for one loop, and a backlog that all of them take from.
+/// Opens the sockets on one loop, with a backlog that all loops take connections from.
 fn accept_for_all(group: &GroupHandle, listen: Listen, make: Make) -> io::Result<GroupListener> {
     let index = group.shared.next_acceptor();
     let backlog = SharedBacklog::new(group.handles().len(), &listen);
-    // Nobody is accepted before all can be given theirs; until then the factory is asked for nothing.
+    // Nothing is accepted before every loop can be passed connections; until then the factory is not called.
     let (acceptor, addresses) = ask_one(group, index, move |context| {
         let id = context.listen(listen, |_, _| None::<Box<dyn Protocol>>)?;
         context.listener(id).ok_or(io::ErrorKind::NotConnected)?.pause();
@@ -169,7 +170,7 @@ fn addresses_of(context: &mut Context<'_>, id: ListenerId) -> io::Result<Vec<Add
     context.listener(id).ok_or(io::ErrorKind::NotConnected)?.local_addrs()
 }
 
-/// Has one loop do something, and waits for what comes of it.
+/// Runs a closure on one loop, and waits for its result.
 fn ask_one<T: Send + 'static>(
     group: &GroupHandle,
     index: usize,
@@ -182,13 +183,13 @@ fn ask_one<T: Send + 'static>(
     match posted {
         Ok(()) => {}
         Err(PostError::Full(_)) => return Err(io::ErrorKind::WouldBlock.into()),
-        // A loop that has ended gives the question back: kept, it would be waited for.
+        // A loop that has ended returns the closure. It is dropped here, or its answer would be waited for.
         Err(gone) => drop(gone),
     }
     answers.recv().unwrap_or_else(|_| Err(ended()))
 }
 
-/// What every loop has made; or an error, and those that some have made are closed.
+/// Returns what every loop has made; on an error, closes the listeners that some have made.
 fn all_or_none<T>(
     group: &GroupHandle,
     made: Vec<Option<io::Result<T>>>,
@@ -210,7 +211,7 @@ fn all_or_none<T>(
 }
 
 fn close(group: &GroupHandle, index: usize, listener: ListenerId) {
-    // A loop that has ended has closed it.
+    // If the loop has ended, the listener is closed already.
     let posted = group.handles()[index].post(move |context| {
         if let Some(mut listening) = context.listener(listener) {
             listening.close();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::group_handle::{GroupState, NEVER};
 use switchboard::{Context, EventLoop, Handle, LoopLimits, PanicPolicy};
 
-/// What each loop of a group is made with.
+/// What each loop of a group is created with.
 pub(super) struct Plan {
     pub(super) limits: LoopLimits,
     pub(super) panic_policy: PanicPolicy,
@@ -18,22 +18,22 @@ pub(super) struct Plan {
 
 type Setup = Box<dyn Fn(usize, &mut Context<'_>) -> io::Result<()> + Send + Sync>;
 
-/// What becomes of the others when a loop of a group fails: when its thread panics, under
-/// [`PanicPolicy::Propagate`], or its poller does.
+/// What happens to the other loops when a loop of a group fails: its thread panics, under [`PanicPolicy::Propagate`],
+/// or its poller fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenLoopFails {
-    /// They are stopped: a clear end, to be started anew, instead of a server at half its strength.
+    /// They are stopped: the program ends and can be restarted, instead of serving at reduced capacity.
     #[default]
     StopAll,
-    /// They go on. [`join`](super::EventLoopGroup::join) tells of the failure when they have ended too. Connections
-    /// that waited in the failed loop's share of a reuse-port address are reset by the system. Those that were accepted
-    /// for it and that it had not taken yet are served by the others. If it was the one that accepts for all, nothing
-    /// is accepted any more.
+    /// They keep running. [`join`](super::EventLoopGroup::join) returns the failure when they have ended too.
+    /// Connections in the failed loop's share of a reuse-port address are reset by the kernel. Those that were accepted
+    /// for the failed loop, but not taken by it yet, are served by the others. If it was the loop that accepts for all,
+    /// nothing is accepted any more.
     GoOn,
 }
 
-/// One loop of a group. However it ends, dropping it tells the others.
+/// One loop of a group. However it ends, dropping it informs the others.
 pub(super) struct Member {
     event_loop: EventLoop,
     index: usize,
@@ -45,23 +45,23 @@ pub(super) struct Member {
 /// How a loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Until it is known to have ended otherwise.
+    /// The initial value, for a loop that ends in any other way.
     Failed,
     Stopped,
-    /// It was shut down, or drained, with all the others, and is done. They may not be yet.
+    /// It was shut down or drained with all the others, and is done; the others may not be.
     ShutDown,
 }
 
-/// What a thread is handed beside its plan: where to tell that its loop has started, and when all have.
+/// What a thread gets besides its plan: where to report that its loop has started, and when all have.
 pub(super) struct Start {
     pub(super) index: usize,
     pub(super) shared: Arc<GroupState>,
     pub(super) started: Sender<(usize, Handle)>,
-    /// Ends without a word where another loop could not start.
+    /// Disconnected without a message if another loop could not start.
     pub(super) all_started: Receiver<()>,
 }
 
-/// What the thread does: makes its loop, and runs it once all have theirs.
+/// The body of the thread: creates its loop, and runs it once all loops have started.
 pub(super) fn run(plan: &Plan, start: Start) -> io::Result<()> {
     let Start { index, shared, started, all_started } = start;
     let mut event_loop = EventLoop::with_limits(plan.limits.clone())?;
@@ -70,7 +70,7 @@ pub(super) fn run(plan: &Plan, start: Start) -> io::Result<()> {
     (plan.setup)(index, &mut member.event_loop.context())?;
     let handle = member.event_loop.context().handle();
     let _ = started.send((index, handle));
-    // The thread that starts the group waits until every thread has dropped its own.
+    // The thread that starts the group waits until every thread has dropped its sender.
     drop(started);
     member.end = match all_started.recv() {
         Ok(()) => member.serve()?,
@@ -80,7 +80,7 @@ pub(super) fn run(plan: &Plan, start: Start) -> io::Result<()> {
 }
 
 impl Member {
-    /// Turns until stopped, drained, or shut down.
+    /// Runs turns until the loop is stopped, drained or shut down.
     fn serve(&mut self) -> io::Result<End> {
         let (mut drain_by_ns, mut shut_down_by_ns) = (NEVER, NEVER);
         loop {
@@ -103,7 +103,7 @@ impl Member {
     }
 }
 
-/// Also while the thread unwinds: no callback of the user's may panic through here, so they are isolated.
+/// Also runs while the thread unwinds: a panic in a user's callback must not pass through here, so panics are isolated.
 impl Drop for Member {
     fn drop(&mut self) {
         match (self.end, self.when_loop_fails) {
@@ -111,7 +111,7 @@ impl Drop for Member {
             (End::Stopped, _) | (End::Failed, WhenLoopFails::StopAll) => self.shared.stop(),
         }
         self.event_loop.set_panic_policy(PanicPolicy::Isolate);
-        // As dropping the loop does, but what it counts of that is still to be had.
+        // Dropping the loop would do this too, but its counters can still be read here.
         if let Err(error) = self.event_loop.shutdown(Duration::ZERO) {
             log::error!("loop {} of the group cannot end in order: {error}", self.index);
         }

@@ -1,7 +1,7 @@
-//! Work in other threads, and loops in several (feature `workers`).
+//! Worker threads, and event loops on several threads (feature `workers`).
 //!
-//! [`WorkerPool`] runs what would block the loop. [`EventLoopGroup`] runs one loop on each of some threads, for more than
-//! one core, and shares what it listens on among them.
+//! [`WorkerPool`] runs work that would block a loop. [`EventLoopGroup`] runs several loops, each on a thread of its
+//! own, to use more than one core, and spreads the connections of its listeners among them.
 
 mod error;
 mod group;

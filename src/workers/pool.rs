@@ -1,4 +1,4 @@
-//! Work off the loop's thread: a bounded pool of threads, whose results come back as calls on the loop.
+//! A bounded pool of threads for blocking work, whose results come back as calls on the loop.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +15,16 @@ use super::error::{WorkError, cannot_start_thread, panic_message};
 use super::simulated::{self, Busy, SimulatedThreads, Start, Threads};
 use switchboard::{Completion, Context, Ended, TimerId, Transport, escape};
 
-/// A bounded number of threads for what would block a loop: work goes there, and its result comes back as a call on the
-/// loop's thread, as Twisted's `deferToThread` and asyncio's `run_in_executor` do it.
+/// A bounded pool of threads for work that would block a loop. The result comes back as a call on the loop's thread, as
+/// with Twisted's `deferToThread` and asyncio's `run_in_executor`.
 ///
-/// One pool may serve several loops; a clone is the same pool. Threads are started as they are needed, and stay. At most
-/// `queue_max` jobs wait for one; one more is refused.
+/// One pool can serve several loops; clones share the pool. Threads are started as they are needed, and kept. At most
+/// `queue_max` jobs wait for a thread; any more are refused.
 ///
-/// Work that has begun cannot be stopped: after its timeout, or when it is [cancelled](Job::cancel), the loop stops waiting
-/// for it, and its thread is free again when it returns. Nobody waits for it unasked: neither a loop's end nor that of the
-/// pool's last clone, with which what has not begun is dropped. [`shutdown`](WorkerPool::shutdown) waits.
+/// Work that has begun cannot be stopped: after its timeout, or when it is [cancelled](Job::cancel), the loop stops
+/// waiting for it, and its thread becomes free when the work returns. Neither the end of a loop nor dropping the pool's
+/// last clone waits for running work; the latter drops the work that has not begun. [`shutdown`](WorkerPool::shutdown)
+/// waits.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -46,16 +47,16 @@ pub struct WorkerPool {
     owners: Arc<Owners>,
 }
 
-/// Ends the pool when the last clone is dropped.
+/// Closes the pool when the last clone is dropped.
 struct Owners {
     shared: Arc<PoolInner>,
 }
 
 struct PoolInner {
     state: Mutex<State>,
-    /// Told when there is work for an idle thread, or none will come any more.
+    /// Notified when there is work for an idle thread, and when the pool is closed.
     work: Condvar,
-    /// Told when a thread has ended.
+    /// Notified when a thread has ended.
     ended: Condvar,
     next_number: AtomicU64,
     threads_max: usize,
@@ -64,22 +65,22 @@ struct PoolInner {
 
 #[derive(Default)]
 struct State {
-    /// What has not begun, by its number: the lowest is the next.
+    /// Work that has not begun, by number: the lowest is next.
     queue: BTreeMap<u64, Box<dyn Task>>,
-    /// Of every thread that was started. They stay until the pool ends.
+    /// The handles of all threads that were started. Threads stay until the pool ends.
     handles: Vec<JoinHandle<()>>,
-    /// How many of them have not ended.
+    /// How many of the threads have not ended.
     threads: usize,
-    /// How many of them have nothing to do, or are about to look for it.
+    /// How many of the threads are idle, or about to look for work.
     idle: usize,
     closed: bool,
-    /// For loops that are simulated.
+    /// The threads that simulated loops use.
     simulated: SimulatedThreads,
 }
 
-/// Work and its answer, of whatever type.
+/// Work and where its result goes, of any type.
 trait Task: Send {
-    /// Returns whether somebody waits for it still.
+    /// Returns whether the result is still wanted.
     fn is_wanted(&self) -> bool;
     fn run(&mut self);
     fn answer(self: Box<Self>);
@@ -91,15 +92,15 @@ struct Work<T: Send + 'static, W> {
     answer: Arc<Answer<T>>,
 }
 
-/// Where the result of one job goes: to the loop, once.
+/// Where the result of a job is sent: to the loop, once.
 struct Answer<T: Send + 'static>(Mutex<Option<Completion<Result<T, WorkError>>>>);
 
-/// The same of whatever type, for its [`Job`].
+/// An [`Answer`] of any type, for its [`Job`].
 trait Withdraw: Send + Sync {
     fn withdraw(&self, context: &mut Context<'_>) -> bool;
 }
 
-/// Work that was handed to a [`WorkerPool`]; a clone is the same work.
+/// Work that was submitted to a [`WorkerPool`]; clones refer to the same work.
 #[derive(Clone)]
 pub struct Job {
     number: u64,
@@ -107,7 +108,7 @@ pub struct Job {
     answer: Weak<dyn Withdraw>,
 }
 
-/// Has work never begin once its answer is not wanted any more.
+/// Withdraws a job when it is dropped, so that the work does not begin once its result is no longer wanted.
 struct Withdrawal(Job);
 
 impl Drop for Withdrawal {
@@ -117,8 +118,8 @@ impl Drop for Withdrawal {
 }
 
 impl WorkerPool {
-    /// A pool of at most `threads_max` threads, for which at most `queue_max` jobs wait (0: work is taken only while a
-    /// thread is free). None is started yet.
+    /// Creates a pool of at most `threads_max` threads, with a queue of at most `queue_max` jobs (0: work is accepted
+    /// only while a thread is free). No thread is started yet.
     pub fn new(threads_max: NonZeroUsize, queue_max: usize) -> WorkerPool {
         let shared = PoolInner {
             state: Mutex::default(),
@@ -131,20 +132,20 @@ impl WorkerPool {
         WorkerPool { owners: Arc::new(Owners { shared: Arc::new(shared) }) }
     }
 
-    /// Has `work` done by one of the threads, and then `done` called on this loop's thread, once: with what `work`
-    /// returned, or why there is nothing. After `timeout` at the latest (`None`: it may take for ever) `done` is
-    /// called with [`WorkError::TimedOut`]; work that has not begun by then never will, and what it returns later is
-    /// dropped.
+    /// Runs `work` on one of the pool's threads, and then calls `done` on this loop's thread, once, with what `work`
+    /// returned or with an error. If the result is not there within `timeout` (`None`: no limit), `done` is called with
+    /// [`WorkError::TimedOut`]; work that has not begun by then never does, and a later result is dropped.
     ///
-    /// `done` is called in any case, and never by this method: with [`WorkError::Refused`] if `queue_max` jobs are waiting or
-    /// not one thread can be started, with [`WorkError::Dropped`] if the pool was [shut down](WorkerPool::shutdown). `work`
-    /// is not called then. (Only a loop with no slot left for it, of some billions, logs an error and calls neither.)
+    /// `done` is called in any case, but never from within this method: with [`WorkError::Refused`] if `queue_max` jobs
+    /// are waiting or no thread can be started, and with [`WorkError::Dropped`] if the pool was [shut
+    /// down](WorkerPool::shutdown). `work` is not called then. (Only a loop that has no slot left, out of some
+    /// billions, logs an error and calls neither.)
     ///
-    /// It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going until `done` was called. Costs a lock and a few
-    /// allocations.
+    /// [`run_until_idle`](crate::EventLoop::run_until_idle) keeps running until `done` was called. Costs a lock and a
+    /// few allocations.
     ///
-    /// In a simulated loop `work` is done on the loop's thread, between callbacks, once one of `threads_max` threads would be
-    /// free for it. It takes as much virtual time as its network's [`Faults`](crate::testing::Faults) say.
+    /// In a simulated loop, `work` runs on the loop's thread, between callbacks, once one of `threads_max` threads
+    /// would be free for it. It takes as much virtual time as the network's [`Faults`](crate::testing::Faults) say.
     pub fn submit<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
@@ -161,20 +162,21 @@ impl WorkerPool {
         job
     }
 
-    /// As [`submit`](WorkerPool::submit), for a connection: `done` is called with its protocol, between callbacks. `P` is the
-    /// protocol's type, or that of what it wraps, as of [`Transport::with_protocol`]; a method of it does well as `done`.
+    /// Like [`submit`](WorkerPool::submit), for a connection: `done` is called with its protocol, between callbacks.
+    /// `P` is the type of the protocol, or of the one that it wraps, as in [`Transport::with_protocol`]; `done` can be
+    /// one of its methods.
     ///
-    /// It belongs to the protocol, as its [timers](Transport::set_timer) do. When another protocol takes its place, or an end
-    /// of the connection begins, `done` is dropped, and work that has not begun never will. Before
-    /// [`connection_made`](crate::Protocol::connection_made), and once the connection is closing, this does nothing. If the
-    /// protocol is no `P` an error is logged, and the result dropped.
+    /// The job belongs to the protocol, as its [timers](Transport::set_timer) do. When the protocol is replaced, or the
+    /// connection begins to end, `done` is dropped, and work that has not begun never does. Before
+    /// [`connection_made`](crate::Protocol::connection_made), and once the connection is closing, this does nothing. If
+    /// the protocol is not a `P`, an error is logged and the result dropped.
     ///
     /// ```
     /// use switchboard::workers::{WorkError, WorkerPool};
     /// use switchboard::{Protocol, Transport};
     ///
     /// struct Squares {
-    ///     pool: WorkerPool, // a clone is the same pool
+    ///     pool: WorkerPool, // clones share the pool
     /// }
     ///
     /// impl Squares {
@@ -202,7 +204,7 @@ impl WorkerPool {
         done: impl FnOnce(&mut P, &mut Transport<'_>, Result<T, WorkError>) + 'static,
     ) -> Job {
         let (job, answer, timer) = self.begin(&mut transport.context(), timeout);
-        // The loop waits for the call; once that is cancelled, for nothing.
+        // The completion keeps the loop running, not the timer: once the completion is cancelled, nothing does.
         timer.map(|timer| transport.context().set_background(timer, true));
         let withdrawal = Withdrawal(job.clone());
         let completion = transport.completion(move |protocol: &mut P, transport, result: Option<_>| {
@@ -214,7 +216,7 @@ impl WorkerPool {
         job
     }
 
-    /// A job that is not queued yet, where its answer will go, and the timer that ends the wait for it.
+    /// Creates a job that is not queued yet, its answer, and the timer for its timeout.
     fn begin<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
@@ -229,7 +231,7 @@ impl WorkerPool {
         (job, answer, timer)
     }
 
-    /// Queues a job, or has its answer say why not.
+    /// Queues a job, or answers why it cannot be queued.
     fn queue<T: Send + 'static>(
         &self,
         context: &mut Context<'_>,
@@ -259,10 +261,10 @@ impl WorkerPool {
         }
     }
 
-    /// Ends the pool, for all its clones: takes no more work, drops what has not begun, and waits for the threads to end,
-    /// at most `grace`. Returns [`CutOff`](Ended::CutOff) if some have not; those end when their work returns. Called by a
-    /// thread of the pool, it waits in vain for that one. For work of simulated loops it does not wait, since no time passes in
-    /// it.
+    /// Ends the pool, for all its clones: accepts no more work, drops the work that has not begun, and waits for the
+    /// threads to end, for at most `grace`. Returns [`CutOff`](Ended::CutOff) if some have not ended; those end when
+    /// their work returns. If a thread of the pool calls this, it waits in vain for itself. Work of simulated loops is
+    /// not waited for, since no virtual time passes during this call.
     pub fn shutdown(&self, grace: Duration) -> Ended {
         let shared = &self.owners.shared;
         drop(shared.close());
@@ -273,7 +275,7 @@ impl WorkerPool {
         }
         let (handles, are_idle) = (mem::take(&mut state.handles), state.simulated.are_idle());
         drop(state);
-        // They have nothing left to do but to end.
+        // All that is left for them to do is to end.
         match handles.into_iter().all(|handle| handle.join().is_ok()) && are_idle {
             true => Ended::Clean,
             false => Ended::CutOff,
@@ -295,11 +297,11 @@ impl Drop for Owners {
 
 impl PoolInner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of the user's runs under it, so no panic can have left it half changed.
+        // No user code runs under the lock, so no panic can have left the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a task. If one more thread for it cannot be started, and there are others, returns why.
+    /// Queues a task. If another thread for it cannot be started, but there are others, returns the error.
     fn enqueue(self: &Arc<PoolInner>, number: u64, task: Box<dyn Task>) -> Result<Option<io::Error>, WorkError> {
         let mut state = self.lock();
         if state.closed {
@@ -320,7 +322,7 @@ impl PoolInner {
         Ok(not_started)
     }
 
-    /// Has a task done on its loop's own thread, as if it was one of the pool's.
+    /// Runs a task on its loop's own thread, as if it were one of the pool's.
     fn enqueue_simulated(
         self: &Arc<PoolInner>,
         context: &mut Context<'_>,
@@ -342,13 +344,13 @@ impl PoolInner {
         let begins = state.simulated.admit((number, start), self.threads_max, self.queue_max);
         drop(state);
         if let Some(start) = begins.map_err(|_| WorkError::too_much())? {
-            // The loop is there: it is this one.
+            // The loop cannot be gone: it is this one.
             let _ = start.complete(Busy::new(self.clone()));
         }
         Ok(())
     }
 
-    /// One more thread.
+    /// Starts one more thread.
     fn start_thread(self: &Arc<PoolInner>, state: &mut State) -> io::Result<()> {
         let shared = self.clone();
         let thread = thread::Builder::new().name("switchboard work".to_owned());
@@ -359,7 +361,7 @@ impl PoolInner {
         Ok(())
     }
 
-    /// The life of a thread, which begins as an idle one.
+    /// The body of a thread, which starts out idle.
     fn work(&self) {
         let mut state = self.lock();
         loop {
@@ -369,9 +371,9 @@ impl PoolInner {
             let Some((_, mut task)) = state.queue.pop_first() else { break };
             state.idle -= 1;
             drop(state);
-            // Also what destructors of the user's throw must not end the thread.
+            // Panics in the user's destructors must not end the thread either.
             guarded(|| task.run());
-            // Before it answers: a caller that is told that it is done finds the thread free.
+            // Before answering, so that a caller that hears of the result finds the thread free.
             self.lock().idle += 1;
             guarded(|| task.answer());
             state = self.lock();
@@ -381,13 +383,13 @@ impl PoolInner {
         self.ended.notify_all();
     }
 
-    /// Takes out what has not begun, for the caller to drop.
+    /// Removes work that has not begun, for the caller to drop.
     fn withdraw(&self, number: u64) -> (Option<Box<dyn Task>>, Option<Start>) {
         let mut state = self.lock();
         (state.queue.remove(&number), state.simulated.withdraw(number))
     }
 
-    /// No more work is taken; answers what has not begun, for the caller to drop.
+    /// Accepts no more work; returns the work that has not begun, for the caller to drop.
     fn close(&self) -> (BTreeMap<u64, Box<dyn Task>>, BTreeMap<u64, Start>) {
         let mut state = self.lock();
         state.closed = true;
@@ -396,7 +398,7 @@ impl PoolInner {
     }
 }
 
-/// Does work that may panic.
+/// Runs work that may panic.
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message = panic_message(&*payload);
@@ -409,7 +411,7 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
 fn guarded(code: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
         log::error!("a destructor in a pool's thread panicked: {}", escape(panic_message(&*payload).as_bytes()));
-        // Its own destructor may panic, too.
+        // The payload's destructor may panic too.
         mem::forget(payload);
     }
 }
@@ -434,11 +436,11 @@ impl<T: Send + 'static> Answer<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers, if nobody has before.
+    /// Sends the result, unless one was sent before.
     fn give(&self, result: Result<T, WorkError>) {
         let completion = self.lock().take();
         if let Some(completion) = completion {
-            // Once the loop is gone, nobody wants to know.
+            // If the loop is gone, the result is not wanted.
             let _ = completion.complete(result);
         }
     }
@@ -452,8 +454,8 @@ impl<T: Send + 'static> Withdraw for Answer<T> {
 }
 
 impl Job {
-    /// Stops waiting for it: `done` is not called, and work that has not begun never will. `false` where `done` was called
-    /// already or is about to be. `context` is that of the loop which submitted it.
+    /// Stops waiting for the job: `done` is not called, and work that has not begun never does. Returns `false` if
+    /// `done` was called already or is about to be. `context` must be that of the loop which submitted the job.
     pub fn cancel(&self, context: &mut Context<'_>) -> bool {
         let cancelled = self.answer.upgrade().is_some_and(|answer| answer.withdraw(context));
         self.withdraw();

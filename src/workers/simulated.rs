@@ -1,4 +1,4 @@
-//! Work of simulated loops: on the loop's own thread, and as long as the seed says, in virtual time.
+//! Work of simulated loops: runs on the loop's own thread, and takes virtual time as the seed says.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,47 +7,47 @@ use std::time::Duration;
 
 use switchboard::{Completion, Context};
 
-/// The threads of a pool as simulated loops use them: none of them is real.
+/// The threads of a pool as simulated loops see them: none of them is real.
 #[derive(Default)]
 pub(super) struct SimulatedThreads {
-    /// How many have something to do.
+    /// How many are busy.
     busy: usize,
-    /// What has not begun, by its number: the lowest is the next.
+    /// Work that has not begun, by number: the lowest is next.
     waiting: BTreeMap<u64, Start>,
 }
 
-/// Begins work on its loop, which holds that until then. Where this is dropped it never begins.
+/// Begins work on its loop, which holds the work until then. If this is dropped, the work never begins.
 pub(super) type Start = Completion<Busy>;
 
-/// A thread that has something to do. Dropped, it is free for the next work.
+/// A busy thread. When this is dropped, it is free for the next work.
 pub(super) struct Busy(Option<Arc<dyn Threads>>);
 
-/// Who has the threads.
+/// The owner of the threads.
 pub(super) trait Threads: Send + Sync {
-    /// As [`SimulatedThreads::next`].
+    /// See [`SimulatedThreads::next`].
     fn next(&self) -> Option<Start>;
 }
 
-/// Does work, and returns what answers; `None` where nobody wants it any more.
+/// Runs the work, and returns a closure that answers; `None` if the result is no longer wanted.
 pub(super) type Work = Box<dyn FnOnce() -> Option<Box<dyn FnOnce()>>>;
 
-/// What begins work on a loop.
+/// Prepares work on a loop; completing what this returns begins it.
 pub(super) fn start(context: &mut Context<'_>, work: Work) -> io::Result<Start> {
     let start = context.completion(move |context, busy: Option<Busy>| {
         if let Some(busy) = busy {
             do_work(context, work, busy);
         }
     })?;
-    // The loop waits for the answer, if for anything.
+    // The loop waits for the answer, if at all.
     context.set_background(start.id(), true);
     Ok(start)
 }
 
-/// Does it at once, and answers when its time has passed, as if it had taken so long.
+/// Runs the work at once, and answers after a virtual time, as if it had taken that long.
 fn do_work(context: &mut Context<'_>, work: Work, busy: Busy) {
     let Some(answer) = work() else { return };
     let end = move || {
-        // Before it answers: a caller that is told that it is done finds the thread free.
+        // Before answering, so that a caller that hears of the result finds the thread free.
         drop(busy);
         answer();
     };
@@ -61,16 +61,16 @@ fn do_work(context: &mut Context<'_>, work: Work, busy: Busy) {
 }
 
 impl SimulatedThreads {
-    /// Whether none has anything to do.
+    /// Returns whether no thread is busy.
     pub(super) fn are_idle(&self) -> bool {
         self.busy == 0
     }
 
-    /// Has work wait if all have something to do; gives it back if one of them can begin it.
+    /// Queues work if all threads are busy; otherwise returns it, to be begun.
     ///
     /// # Errors
     ///
-    /// With the work: as much is waiting as may.
+    /// Returns the work if the queue is full.
     pub(super) fn admit(
         &mut self,
         (number, start): (u64, Start),
@@ -88,19 +88,19 @@ impl SimulatedThreads {
         Ok(None)
     }
 
-    /// What a thread does next that has come to the end of something; where nothing waits, it is idle.
+    /// Returns the next work for a thread that has finished; if none is waiting, the thread is idle.
     pub(super) fn next(&mut self) -> Option<Start> {
         let next = self.waiting.pop_first().map(|(_, start)| start);
         self.busy -= usize::from(next.is_none());
         next
     }
 
-    /// Takes out what has not begun.
+    /// Removes work that has not begun.
     pub(super) fn withdraw(&mut self, number: u64) -> Option<Start> {
         self.waiting.remove(&number)
     }
 
-    /// Takes out all that has not begun.
+    /// Removes all work that has not begun.
     pub(super) fn withdraw_all(&mut self) -> BTreeMap<u64, Start> {
         std::mem::take(&mut self.waiting)
     }
@@ -118,7 +118,7 @@ impl Drop for Busy {
         while let Some(start) = threads.next() {
             match start.complete(Busy::new(threads.clone())) {
                 Ok(()) => return,
-                // Its loop is gone, and the work with it: the thread is for what waits behind.
+                // Its loop is gone, and the work with it: use the thread for the next in the queue.
                 Err(mut busy) => busy.0 = None,
             }
         }
