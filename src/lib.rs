@@ -78,8 +78,8 @@
 //!
 //! On Windows there are no Unix sockets, and another program can take over the address of a listener by means of
 //! `SO_REUSEADDR`. The system's protection against that, `SO_EXCLUSIVEADDRUSE`, cannot be set through any safe
-//! interface: where untrusted programs run on the machine, set it on a socket of your own and [pass that to the
-//! listener](Listen::at).
+//! interface: where untrusted programs run on the machine, set it on a socket of your own and
+//! [listen on that](Listen::at).
 
 #![forbid(unsafe_code)]
 // docs.rs shows for each item which feature enables it; the attribute is nightly-only, and only docs.rs asks for it.

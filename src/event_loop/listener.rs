@@ -55,7 +55,8 @@ impl Listener<'_> {
     /// it is closed, and if it is simulated. Options that must be set before a socket is bound need a socket that
     /// listens already, see [`Listen`](crate::Listen).
     ///
-    /// Accepting through one goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
+    /// Accepting through one goes behind the loop's back. With `SO_LINGER` set, closing an accepted
+    /// connection blocks the loop.
     #[cfg(unix)]
     pub fn sockets(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
         self.listener().into_iter().flat_map(|listener| listener.sockets.each()).filter_map(|socket| socket.as_fd())

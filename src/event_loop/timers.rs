@@ -364,8 +364,8 @@ impl Parts {
         self.admission.begin_lingering(deadline, timer, id);
     }
 
-    /// Gives up the oldest of the peers that were refused or, if there are none, the oldest lingering connection. Returns
-    /// `false` if there is none of these either.
+    /// Gives up the oldest refused peer or, if there is none, the oldest lingering connection. Returns `false` if there is
+    /// none of these either.
     pub(super) fn give_up_lingering(&mut self) -> bool {
         if self.admission.refused.give_up() {
             return true;
