@@ -28,7 +28,7 @@
 //! }
 //! ```
 //!
-//! The README shows a client, a timer, what to write into `Cargo.toml`, and a table of the features.
+//! The README shows what to write into `Cargo.toml`, has a table of the features, and links to a client and a timer.
 //!
 //! # What is where
 //!
