@@ -287,8 +287,8 @@ impl Transport<'_> {
     /// nor held back by queued output, and the callback under way has not replaced its protocol.
     ///
     /// For protocols that handle several frames in one call: check after each, and if this returns `false`, return what
-    /// was consumed so far. The rest is offered when it is wanted again, to the protocol that it is meant for then.
-    /// Costs a few instructions as long as `data_received` has done nothing but write a little.
+    /// was consumed so far. The rest is offered when it is wanted again, to the protocol that is in place by then. Costs
+    /// a few instructions as long as `data_received` has done nothing but write a little.
     #[inline]
     pub fn is_reading(&self) -> bool {
         self.core.parts.outbox.gathered.is_undisturbed(self.id) || self.core.parts.wants_input(self.id)
@@ -499,8 +499,8 @@ impl Transport<'_> {
     /// is called with the socket, the unconsumed input and the unsent output. From here on nothing is delivered, and
     /// writing does nothing.
     ///
-    /// Its [filters](crate::filter) go with it, along with the data between them: only what the kernel takes is
-    /// filtered on its way out.
+    /// Its [filters](crate::filter) go with it, along with the data between them: queued output is filtered only
+    /// as far as the kernel takes it.
     ///
     /// Returns `false`, and drops `receiver` without a call, if the connection is not established yet, is closing, has
     /// its write half shut down, has a filter that is not ready, or is gone. `receiver` is also dropped if the
