@@ -2,8 +2,8 @@
 //!
 //! You write a [`Protocol`] with a few callbacks; an [`EventLoop`] owns listeners and connections, waits until one of
 //! them is ready, and calls back. One loop is one thread. There is no `async`, no runtime, no thread that you did not
-//! start, and no `unsafe`. It is not an executor and no HTTP framework. TLS is a [filter] in a package of
-//! its own, `switchboard-tls`.
+//! start, and no `unsafe`. It is neither an executor nor an HTTP framework. TLS is a [filter] in a separate package,
+//! `switchboard-tls`.
 //!
 //! ```no_run
 //! use std::io;
@@ -28,61 +28,64 @@
 //! }
 //! ```
 //!
-//! A client, a timer, what to write into `Cargo.toml`, and a table of the features are in the README.
+//! The README shows what to write into `Cargo.toml`, has a table of the features, and links to a client and a timer.
 //!
 //! # What is where
 //!
-//! The [guide](guide/index.html) explains all of it page by page, and [says](guide/from_python/index.html) what
-//! everything is called that Python's `socket`, `socketserver`, `select`, Twisted and asyncio have. (Its pages are in
-//! the documentation that is made with all features, as on docs.rs.) The rules that the documentation cites by their
-//! numbers are on [a page](guide::rules) of it, with or without features.
+//! The [guide](guide/index.html) explains all of it page by page, and [lists](guide/from_python/index.html) the
+//! counterparts of what Python's `socket`, `socketserver`, `select`, Twisted and asyncio offer. (Its pages are part of
+//! the documentation built with all features, as on docs.rs.) The rules that the documentation cites by number are on
+//! [one of its pages](guide::rules), which is built with or without features.
 //! - [What the compiler says](guide/compiler/index.html) to newcomers, and what to write instead.
-//! - [`EventLoop`]: makes, turns and drops a loop; its page says what one turn does, in which order.
+//! - [`EventLoop`]: makes, turns and drops a loop; its page lists what one turn does, in order.
 //! - [`Protocol`]: what you implement; its page has the order in which callbacks come.
-//! - [`Transport`]: the connection that a callback is handed: write, close, pause.
+//! - [`Transport`]: the connection that is passed to a callback: write, close, pause.
 //! - [`Context`]: the rest of the loop, from any callback: listen, timers, other connections by id, other sources.
 //! - [`Listen`]: what to listen on, and how: one address or socket, or several as one listener.
-//! - [`Connect`] and [`Reconnect`]: what to connect to, and how; again and again.
+//! - [`Connect`] and [`Reconnect`]: what to connect to, and how, once or repeatedly.
 //! - [`Handle`]: the loop from other threads: post a closure, write, close, stop.
-//! - [`LoopLimits`] and [`Limits`]: the bounds of everything, with their defaults.
-//! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and for Unix datagrams.
-//! - [`Endpoint`]: where a server listens, as a string of a configuration.
-//! - `framing`: protocols by lines, length prefixes and the like, made from a smaller trait.
-//! - `proxy`: who is behind the proxy in front of a server (feature `proxy`).
-//! - `signals`: signals as events of the loop, and a clean end on SIGTERM (feature `signals`).
-//! - `service`: a server run by systemd, and the restart without a gap (feature `service`).
-//! - [`CloseReason`]: why a connection ended; it is told exactly once.
+//! - [`LoopLimits`] and [`Limits`]: every limit, with its default.
+//! - [`DatagramProtocol`] and [`DatagramTransport`]: the same for UDP and Unix datagrams.
+//! - [`Endpoint`]: where a server listens, as a string in a configuration file.
+//! - `framing`: protocols based on lines, length prefixes and the like, built from a smaller trait.
+//! - `proxy`: the real client behind a proxy in front of a server (feature `proxy`).
+//! - `signals`: signals as events of the loop, and a clean exit on SIGTERM (feature `signals`).
+//! - `service`: a server run by systemd, and restarts without a gap (feature `service`).
+//! - [`CloseReason`]: why a connection ended; reported exactly once.
 //!
 //! # What is promised
 //!
-//! - A callback is never called from within another one, nor from within a method of the loop: so a `RefCell` that is borrowed
-//!   across a call into the loop is never found borrowed. It ends at [`with_protocol`](Context::with_protocol), which calls the
-//!   closure that it is given, at once: what is borrowed around that must not be borrowed in it.
+//! - A callback is never called from within another one, nor from within a method of the loop, so a `RefCell` that is
+//!   borrowed across a call into the loop is never found borrowed. The exception is
+//!   [`with_protocol`](Context::with_protocol), which calls its closure at once: what is borrowed around that call must
+//!   not be borrowed in the closure.
 //! - `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it.
-//! - Bytes go out in the order of the writes, or the connection ends and says why; a peer that takes nothing, sends
-//!   too much, resets, or sends urgent data costs a bounded amount of memory, and nobody else notices.
-//! - Who keeps making work for himself starves nobody: reading, accepting, commands and timers have a budget for each turn, and
-//!   what they leave is carried over.
-//! - A panic of a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
-//! - Errors of peers end their connections; a turn fails only when the poller itself does.
-//! - An error's text includes the text of the error that it wraps, and its `source` is what is below that one: each text of a
-//!   chain is printed once.
+//! - Bytes go out in the order of the writes, or the connection ends and reports why. A peer that reads nothing, sends
+//!   too much, resets, or sends urgent data costs a bounded amount of memory, and other connections do not notice.
+//! - No peer can starve the others: reading, accepting, commands and timers have a budget for each turn, and the rest
+//!   is carried over to the next.
+//! - A panic in a callback ends that connection, see [`PanicPolicy`]. With `panic = "abort"` it ends the process.
+//! - Errors of peers end their connections; a turn fails only if the poller itself does.
+//! - An error's text includes the text of the error that it wraps, and its `source` is the one below that, so each text
+//!   of a chain is printed once.
 //!
 //! # Platforms
 //!
-//! Developed and tested on Linux, with 64 and 32 bits. As a Windows program it is tested under Wine, and it compiles for macOS,
-//! FreeBSD, illumos, Android and a big-endian Linux. It has been run on none of these systems themselves. What they do otherwise
-//! is data where it can be, so that it is tested on Linux, and else behind `cfg`.
+//! Developed and tested on Linux, 32-bit and 64-bit. The Windows build is tested under Wine, and the crate compiles for
+//! macOS, FreeBSD, illumos, Android and a big-endian Linux. It has not been run on any of these systems themselves.
+//! Where they behave differently, the difference is data if possible, so that it is tested on Linux, and behind `cfg`
+//! otherwise.
 //!
-//! On Windows there are no Unix sockets, and another program may take the address of a listener by `SO_REUSEADDR`: against
-//! that the system has an option, `SO_EXCLUSIVEADDRUSE`, which no safe interface sets. Set it on a socket of your own and
-//! [hand that over](Listen::at) where programs of others run on the machine.
+//! On Windows there are no Unix sockets, and another program can take over the address of a listener by means of
+//! `SO_REUSEADDR`. The system's protection against that, `SO_EXCLUSIVEADDRUSE`, cannot be set through any safe
+//! interface: where untrusted programs run on the machine, set it on a socket of your own and
+//! [listen on that](Listen::at).
 
 #![forbid(unsafe_code)]
-// docs.rs says of each item which feature brings it: an attribute of nightly's, which only docs.rs asks for.
+// docs.rs shows for each item which feature enables it; the attribute is nightly-only, and only docs.rs asks for it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// Companions name the crate as their users do, and `tests/outsider` compiles them: what is private to it fails there.
+// Companions name the crate as users do, and `tests/outsider` compiles them, so using a private item fails there.
 extern crate self as switchboard;
 
 mod address;
@@ -122,9 +125,9 @@ mod time;
 #[cfg(feature = "workers")]
 pub mod workers;
 
-/// The mio whose [`Interest`](mio::Interest) and [`event::Source`](mio::event::Source) are in the signatures of this crate,
-/// as of [`Context::register`]. A source must be one of this mio's; by this name a program has it, whatever mio it depends on
-/// itself, or if it depends on none.
+/// The mio whose [`Interest`](mio::Interest) and [`event::Source`](mio::event::Source) appear in the signatures of this
+/// crate, such as [`Context::register`]. A source must implement the trait of this mio; the re-export provides it to
+/// programs that depend on another version of mio, or on none.
 #[doc(no_inline)]
 pub use ::mio;
 pub use address::Address;
@@ -162,7 +165,8 @@ pub use threads::completion::Completion;
 pub use threads::handle::Handle;
 pub use threads::mailbox::PostError;
 
-// What companions need beside the public names. Nothing is promised of these; they may change or go at any time.
+// What companions need beside the public names. These items carry no stability guarantee: they may change or go at any
+// time.
 #[cfg(feature = "workers")]
 #[doc(hidden)]
 pub use listener::feeder::SharedBacklog;

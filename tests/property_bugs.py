@@ -21,8 +21,8 @@ BUGS = [
     ("a used-up read budget carries nothing over", 300, [
         (LOOP + "receive.rs", "read_bytes_per_turn_max {\n            self.parts.carry_over(id);", "read_bytes_per_turn_max {")]),
     ("a used-up accept budget carries nothing over", 300, [
-        (LOOP + "accept.rs", "_ => self.parts.carry_over(id),\n        }\n    }\n\n    /// Makes a connection of",
-         "_ => {}\n        }\n    }\n\n    /// Makes a connection of")]),
+        (LOOP + "accept.rs", "_ => self.parts.carry_over(id),\n        }\n    }\n\n    /// Makes a connection from",
+         "_ => {}\n        }\n    }\n\n    /// Makes a connection from")]),
     ("a resumed reader tries no read", 300, [
         (LOOP + "parts.rs", "self.run_idle(id);\n            }\n            self.carry_over(id);", "self.run_idle(id);\n            }")]),
     ("a hint does not make it read on", 300, [
@@ -66,7 +66,7 @@ BUGS = [
         (LOOP + "send.rs", "Some(connection) if connection.can_write() => self.keep_below_cap(None),\n", "")]),
     ("the sum of the queues drifts", 1000, [
         (LOOP + "send.rs", "self.outbox.count(connection.queued_cost(), 0);\n        if self.outbox.gathered.is(id) {\n"
-         "            self.outbox.gathered.set_room(0);\n            // It stands behind what was not sent.\n            self.outbox.gathered.bytes.clear();\n        }\n        match", "match")]),
+         "            self.outbox.gathered.set_room(0);\n            // It comes after what was not sent.\n            self.outbox.gathered.bytes.clear();\n        }\n        match", "match")]),
     ("datagrams that are queued at an end are not told", 300, [
         ("src/datagram/mod.rs", "self.dropped += self.queue.len() as u64;\n", "")]),
     ("a callback that closes loses the errors behind the one it is told", 3000, [

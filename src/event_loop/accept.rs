@@ -23,7 +23,7 @@ use crate::threads::backlog::Wake;
 use crate::{Address, Context, Detached, ListenerError, ListenerId};
 
 impl Core {
-    /// Accepts who is waiting, up to the batch of a turn (A3).
+    /// Accepts waiting connections, up to the batch of a turn (A3).
     pub(super) fn accept(&mut self, id: Id) {
         let Some(mut factory) = self.parts.slots.listener_mut(id).and_then(|listener| listener.factory.take()) else {
             return;
@@ -31,7 +31,7 @@ impl Core {
         self.accept_batch(id, &mut factory);
         match self.parts.slots.listener_mut(id) {
             Some(listener) => listener.factory = Some(factory),
-            // It has closed its own listener.
+            // The factory has closed its own listener.
             None => self.drop_guarded(Discarded::Factory(factory)),
         }
     }
@@ -85,13 +85,13 @@ impl Core {
             }
         }
         match last_error {
-            // A batch of nothing but errors would come again at once, and again.
+            // A batch of nothing but errors would repeat at once, again and again.
             Some(error) if !accepted_any => self.accept_failed(id, AcceptError::Overload, error),
             _ => self.parts.carry_over(id),
         }
     }
 
-    /// Makes a connection of an accepted socket, if the factory wants it (A5).
+    /// Makes a connection from an accepted socket, if the factory wants it (A5).
     #[inline]
     fn admit(&mut self, id: Id, factory: &mut Factory, socket: sys::Stream, peer: Address) {
         let is_loop_full = self.parts.admission.is_full();
@@ -126,7 +126,7 @@ impl Core {
         }
     }
 
-    /// Gives an accepted connection to who takes them in place of the factory.
+    /// Passes an accepted connection to the receiver that replaces the factory.
     #[cold]
     fn give_away(&mut self, id: Id, mut receiver: AcceptHook, connection: Detached) {
         let mut connection = Some(connection);
@@ -137,7 +137,7 @@ impl Core {
         });
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.receiver.is_none() => listener.receiver = Some(receiver),
-            // It was replaced, or its listener closed.
+            // The receiver was replaced, or its listener closed.
             _ => self.drop_guarded(Discarded::AcceptHook(receiver)),
         }
     }
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Accepting has failed in a way that the next try would meet again (A1, A2).
+    /// Handles an accept error that the next try would meet again (A1, A2).
     fn accept_failed(&mut self, id: Id, class: AcceptError, error: io::Error) {
         let error = match class {
             AcceptError::Invalid => ListenerError::Closed(error),
@@ -195,13 +195,13 @@ impl Core {
         let _ = self.guard_each("a listener's hook", call);
         match self.parts.slots.listener_mut(id) {
             Some(listener) if listener.hook.is_none() => listener.hook = Some(hook),
-            // It was replaced, or its listener closed.
+            // The hook was replaced, or its listener closed.
             _ => self.drop_guarded(Discarded::Hook(hook)),
         }
     }
 }
 
-/// A connection of a listener begins that counts peers, is fed or has filters. Returns whether its filters begin with it.
+/// Begins a connection of a listener that counts peers, is fed or has filters. Returns whether it begins with filters.
 #[cold]
 fn begin_specially(core: &mut Core, listener: Id, id: Id) -> bool {
     let makers = match core.parts.slots.listener(listener) {
@@ -215,7 +215,8 @@ fn begin_specially(core: &mut Core, listener: Id, id: Id) -> bool {
     !makers.is_empty()
 }
 
-/// The owner of a listener is told that a connection of it ended before its filters were ready, as often as is logged.
+/// Tells the owner of a listener that one of its connections ended before its filters were ready, as often as that is
+/// logged.
 pub(super) fn tell_of_handshake(core: &mut Core, id: Id, error: &ListenerError) {
     if core.parts.report(id, error) {
         core.tell_owner(id, error);
@@ -223,7 +224,7 @@ pub(super) fn tell_of_handshake(core: &mut Core, id: Id, error: &ListenerError) 
 }
 
 impl Parts {
-    /// A listener was fed, or the one that feeds others may go on: it has its turn, as after an event.
+    /// A listener was fed, or the one that feeds others may go on: it is served as after an event.
     pub(super) fn look_at_listener(&mut self, id: Id) {
         if let Some(listener) = self.slots.listener_mut(id) {
             listener.sockets.first().look();
@@ -232,13 +233,13 @@ impl Parts {
         }
     }
 
-    /// A listener has accepted for those that take from this backlog. Where none of them has room for one more, it stops
-    /// accepting until it is woken.
+    /// Puts an accepted connection into the backlog that other listeners take from. If none of them has room for one
+    /// more, the listener stops accepting until it is woken.
     #[cfg(feature = "workers")]
     pub(crate) fn feed(&mut self, id: Id, backlog: &Backlog, wake: &Wake, connection: Detached) {
         let Detached { stream, peer: Some(peer), unread, unsent, .. } = connection else { return };
         if let Err(error) = feeder::push(backlog, stream.take(), peer, (unread, unsent)) {
-            // None of them is left that could serve this one, or any other.
+            // There is none left that could serve this one, or any other.
             error.into_inner().abort();
             return self.close_listener(id);
         }
@@ -255,8 +256,8 @@ impl Parts {
         }
     }
 
-    /// Whether a listener may accept one more though it is full (A4): in place of a lingering one, or to refuse it. Otherwise
-    /// it is looked at again once there is room.
+    /// Returns whether a full listener may accept one more (A4), either in place of a lingering connection or to refuse
+    /// it. If not, it is looked at again once there is room.
     fn accepts_though_full(&mut self, id: Id) -> bool {
         let Some(listener) = self.slots.listener(id) else { return false };
         if listener.settings.limits.when_full == WhenFull::Refuse || self.lingering_in_the_way(id).is_some() {
@@ -270,7 +271,7 @@ impl Parts {
         false
     }
 
-    /// Tells the backlog that a listener is fed by how much room it has now.
+    /// Tells the backlog that feeds a listener how much room the listener has now.
     #[cold]
     pub(crate) fn tell_room(&mut self, id: Id) {
         let listener = match self.slots.listener(id) {
@@ -278,7 +279,7 @@ impl Parts {
             _ => return,
         };
         listener.sockets.first().set_room(self.admission.room(listener));
-        // Only what ends in the loop brings it back.
+        // Only a connection that ends in the loop makes room again.
         self.admission.wait_if_full(id);
     }
 
@@ -289,7 +290,8 @@ impl Parts {
         self.admission.lingering_in_the_way(self.slots.listener(id)?, &is_its_own)
     }
 
-    /// Whether a peer has all the connections of a listener that it may have, lingering ones aside, which are given up.
+    /// Returns whether a peer has as many connections of a listener as it may have. Lingering ones do not count: they
+    /// are given up.
     #[cold]
     fn peer_is_at_cap(&mut self, id: Id, peer: &Address) -> bool {
         let Some(listener) = self.slots.listener(id) else { return true };
@@ -317,7 +319,7 @@ impl Parts {
         count(self) >= max
     }
 
-    /// How many connections of a listener each peer has: counted once, and kept from then on.
+    /// Counts the connections of a listener by peer. Done once; the counts are kept up to date from then on.
     fn count_peers(&self, id: Id) -> Peers {
         let mut peers = Peers::default();
         for connection in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
@@ -332,14 +334,14 @@ impl Parts {
         peers
     }
 
-    /// A connection has come to a full listener: a lingering one makes room for it.
+    /// Gives up a lingering connection to make room for one that has come to a full listener.
     fn give_up_for(&mut self, id: Id) {
         if let Some(lingering) = self.lingering_in_the_way(id) {
             self.finish_begun(lingering);
         }
     }
 
-    /// A connection has begun to linger: a newcomer may have its place, at its listener or, in a full loop, at any.
+    /// A connection has begun to linger: a new one may take its place, at its listener or, in a full loop, at any.
     pub(super) fn one_lingers(&mut self, listener: Option<Id>) {
         if let Some(of) = listener.and_then(|id| self.slots.listener_mut(id)) {
             of.lingering += 1;
@@ -350,8 +352,8 @@ impl Parts {
         self.loop_has_room();
     }
 
-    /// Closes the socket of a peer that is refused; by a reset where it was fed with output unsent (X5). Where a cap is the
-    /// reason, and its listener has something to say to that, it is told first.
+    /// Closes the socket of a refused peer, by a reset if it was fed with output unsent (X5). If a cap is the reason,
+    /// and the listener has a refusal message, the peer is sent that first.
     #[cold]
     fn turn_away(&mut self, id: Id, socket: sys::Stream, is_capped: bool) {
         self.counters.connections_refused += 1;
@@ -377,7 +379,7 @@ impl Parts {
         self.descriptor_closed();
     }
 
-    /// A connection of a listener begins that counts peers or is fed.
+    /// Notes that a connection begins at a listener that counts peers or is fed.
     #[cold]
     fn note_begun(&mut self, listener: Id, id: Id) {
         self.tell_room(listener);
@@ -396,15 +398,14 @@ impl Parts {
         self.restore_rest(id, rest);
     }
 
-    /// Gives a connection what it was fed with.
+    /// Gives a connection the data it was fed with.
     fn restore_rest(&mut self, id: Id, rest: Option<Rest>) {
         if let Some((unread, unsent)) = rest {
             self.restore(id, &unread, unsent, None);
         }
     }
 
-    /// Logs what went wrong with a listener, at most once a second.
-    /// Returns whether it did.
+    /// Logs a problem of a listener, at most once a second. Returns whether it was logged.
     fn report(&mut self, id: Id, what: &dyn fmt::Display) -> bool {
         let now = self.time.now();
         let withheld = self.slots.listener_mut(id).and_then(|listener| listener.report(now));
@@ -416,7 +417,7 @@ impl Parts {
         withheld.is_some()
     }
 
-    /// The back-off of a listener is over: it tries again. Under edge triggering no event would tell it to.
+    /// Ends the back-off of a listener: it tries again. With edge triggering no event would tell it to.
     pub(super) fn accept_again(&mut self, id: Id) {
         self.admission.end_back_off(id);
         if let Some(listener) = self.slots.listener_mut(id) {
@@ -425,7 +426,7 @@ impl Parts {
         }
     }
 
-    /// This loop has closed a descriptor: listeners that wait for one try again at once (A2).
+    /// This loop has closed a descriptor: listeners that wait for a free one try again at once (A2).
     #[inline]
     pub(super) fn descriptor_closed(&mut self) {
         if self.admission.has_backing_off() {
@@ -445,7 +446,7 @@ impl Parts {
         }
     }
 
-    /// Counts the peer of a connection, or counts it no more, where its listener counts those.
+    /// Adds or removes the peer of a connection in the counts of its listener, if that counts peers.
     #[cold]
     fn count_peer(&mut self, id: Id, connection: Id, count: impl Fn(&mut Peers, &Address)) {
         let peer = self.slots.connection(connection).and_then(|connection| connection.neighbour().cloned());
@@ -455,7 +456,7 @@ impl Parts {
         }
     }
 
-    /// The loop has one connection less: listeners that wait for that go on.
+    /// The loop has one connection fewer: listeners that wait for that go on.
     #[inline]
     pub(super) fn one_less_in_loop(&mut self) {
         if self.admission.one_less() {
@@ -480,7 +481,7 @@ impl Parts {
         }
     }
 
-    /// A connection has ended of a listener that was full, counts peers or is fed.
+    /// Notes the end of a connection whose listener was full, counts peers or is fed.
     #[cold]
     fn note_ended(&mut self, id: Id, connection: Id) {
         self.tell_room(id);
@@ -502,7 +503,7 @@ impl Parts {
         }
     }
 
-    /// Has a listener look again whether it may accept: after a pause, or with other limits.
+    /// Makes a listener check again whether it may accept: after a pause, or with other limits.
     pub(crate) fn look_again(&mut self, id: Id) {
         let Some(listener) = self.slots.listener_mut(id) else { return };
         if listener.accepting == Accepting::Full {

@@ -1,12 +1,12 @@
-//! One payload to many connections: what each of them is to get stands in one log, and goes out from there.
+//! One payload for many connections: everything that they are to be sent is in one log, and is sent from there.
 //!
-//! It is to the receivers as if each was written to, one after the other. A share of the log comes behind what is queued
-//! for its connection, and before what a callback under way has gathered for it; its connection is made, may be written to,
-//! is far from its cap, and stands on the list of those that were written to. Whatever else is done to a connection that
-//! concerns its output queues its share first: that is copied behind what is queued.
+//! To the receivers it looks as if each was written to, one after the other. A share of the log comes after what is
+//! queued for its connection, and before what a callback under way has gathered for it. A connection with a share is
+//! established, may be written to, is far from its cap, and is on the list of those that were written to. Any other
+//! operation that concerns a connection's output queues its share first: it is copied behind what is queued.
 //!
-//! What is written to one connection after another is recognised by its bytes, so that a loop over many ids is much the
-//! same.
+//! Identical data that is written to one connection after another is recognised by its bytes, so a loop over many ids
+//! costs much the same.
 
 use super::Parts;
 use crate::CloseReason;
@@ -16,9 +16,9 @@ use crate::connection::{Connection, Sent};
 use crate::ids::Id;
 
 impl Parts {
-    /// Writes `data` to each of `ids`, and answers to how many of them.
+    /// Writes `data` to each of `ids`, and returns how many of them it was written to.
     ///
-    /// `ids` is code of the user's, which may panic: between two of them everything is as it should be.
+    /// `ids` is user code, which may panic: the state is consistent between any two of them.
     #[inline]
     pub(crate) fn broadcast(&mut self, ids: impl Iterator<Item = Id>, data: &[u8]) -> usize {
         if data.len() >= LARGE_BYTES || data.is_empty() {
@@ -44,8 +44,8 @@ impl Parts {
         self.outbox.log_payload(data)
     }
 
-    /// A small write to a connection whose callback does not run. What was just written to another one is not copied
-    /// again. `false` where more is to be seen to.
+    /// Handles a small write to a connection whose callback is not running. Data that was just written to another one
+    /// is not copied again. Returns `false` if the general path is needed.
     #[inline]
     pub(super) fn write_by_log(&mut self, id: Id, data: &[u8]) -> bool {
         if let Some(span) = self.outbox.repeated(id, data) {
@@ -68,7 +68,7 @@ impl Parts {
         is_done || self.slots.connection(id).is_some_and(Connection::can_write) && self.broadcast_slowly(id, data, span)
     }
 
-    /// Copies a small piece behind others that wait for the turn's end.
+    /// Copies a small piece behind others that are held until the end of the turn.
     fn write_behind(&mut self, id: Id, data: &[u8]) -> bool {
         self.queue_share(id);
         let is_done = self.slots.connection_mut(id).is_some_and(|connection| connection.write_behind(data));
@@ -76,7 +76,8 @@ impl Parts {
         is_done
     }
 
-    /// Of one that has no share, or one that ends before this payload: gives it a share, or writes to it.
+    /// Gives a share to a connection that has none, or whose share ends before this payload; if it cannot have one,
+    /// writes to it.
     #[inline(never)]
     fn broadcast_slowly(&mut self, id: Id, data: &[u8], span: Span) -> bool {
         if !self.slots.connection(id).is_some_and(Connection::can_write) {
@@ -85,7 +86,7 @@ impl Parts {
         let is_own = self.outbox.gathered.is(id);
         let is_behind_gathered = is_own && !self.outbox.gathered.bytes.is_empty();
         if is_behind_gathered || !self.outbox.extend_share(id, span, data.len()) {
-            // It has missed one, is named twice, or has none.
+            // It has missed a payload, is named twice, or has no share.
             self.queue_share(id);
             let may_share = self.slots.connection(id).is_some_and(Connection::may_share);
             if is_behind_gathered || !may_share || self.outbox.is_over_cap() {
@@ -105,7 +106,7 @@ impl Parts {
         true
     }
 
-    /// It is closing, or over.
+    /// The connection is closing, or over.
     #[cold]
     fn broadcast_late(&mut self, id: Id) -> bool {
         let is_alive = self.slots.connection(id).is_some_and(Connection::is_alive);
@@ -113,12 +114,12 @@ impl Parts {
         false
     }
 
-    /// Of a large payload each of them gets as much as its socket takes; one copy is kept for all that take less.
+    /// Sends each connection as much of a large payload as its socket takes; one copy is kept for all that take less.
     fn broadcast_large(&mut self, ids: impl Iterator<Item = Id>, data: &[u8]) -> usize {
         if data.is_empty() {
             return 0;
         }
-        // What they are to get before it needs no copy then.
+        // Data that precedes the payload then needs no copy.
         self.send_shares();
         let (mut reached, mut kept) = (0, None);
         for id in ids {
@@ -143,14 +144,14 @@ impl Parts {
     #[inline(never)]
     fn queue_share_slowly(&mut self, id: Id) {
         if self.slots.connection(id).is_some_and(|connection| !connection.has_output()) {
-            // It begins to wait for its peer.
+            // From here on the connection waits for its peer.
             self.time.look_at_clock();
         }
         self.outbox.queue_share(id, self.slots.connection_mut(id), self.time.now_ns());
     }
 
-    /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
-    /// queued. `None` where it has no share, or something stands in its way: then it is queued.
+    /// Sends a connection's share directly from the log, behind what is queued for it; what the kernel does not take is
+    /// queued. Returns `None` if it has no share, or if it cannot be sent now: the share is then queued.
     pub(super) fn send_share(&mut self, id: Id) -> Option<Sent> {
         let connection = match self.slots.connection_mut(id) {
             Some(connection) if connection.sends_at_will() => connection,
@@ -169,13 +170,13 @@ impl Parts {
         Some(sent)
     }
 
-    /// Sends all shares, before the log grows too long or what must not come before them is sent.
+    /// Sends all shares, before the log grows too long or before data is sent that must not overtake them.
     #[cold]
     pub(super) fn send_shares(&mut self) {
         let mut slot = 0;
         while let Some(id) = self.outbox.next_sharer(slot) {
             slot = id.slot as usize + 1;
-            // They stay on the list of those that were written to: what else follows a send comes with the flush.
+            // They stay on the list of those that were written to: whatever else follows a send is done by the flush.
             if let Some(Sent::Failed(error)) = self.send_share(id) {
                 self.fail_sending(id, CloseReason::from_error(error));
             }

@@ -1,4 +1,4 @@
-//! What handles in other threads ask for (rule G1).
+//! Commands from handles on other threads (rule G1).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::threads::backlog::Wake;
 use crate::threads::handle::{Command, Inbox};
 use crate::{Context, Handle, ListenerId};
 
-/// The list of a phase keeps room for so many commands; what a burst has made of it beyond is given back at once.
+/// The list of a phase keeps room for this many commands; memory that a burst has added beyond that is freed at once.
 const KEPT_COMMANDS: usize = 1024;
 
-/// What other threads reach of the loop, and what waits for them.
+/// The parts of the loop that other threads reach, and what waits for them.
 pub(crate) struct Threads {
     inbox: Arc<Inbox>,
-    /// What the commands phase takes its batch into; empty outside of it.
+    /// The batch that a commands phase runs; empty outside of it.
     batch: VecDeque<Command>,
-    /// How many a phase runs.
+    /// How many commands a phase runs.
     commands_per_turn_max: usize,
     pub(super) lookups: Lookups,
 }
@@ -34,13 +34,13 @@ impl Threads {
         Handle::new(self.inbox.clone())
     }
 
-    /// Returns what has a listener looked at again, from any thread.
+    /// Returns a function that makes the loop look at a listener again, callable from any thread.
     pub(crate) fn wake_of(&self, listener: Id) -> Wake {
         let handle = self.handle();
         Arc::new(move || handle.look_again(ListenerId(listener)))
     }
 
-    /// Returns whether commands are waiting. One load, and no lock.
+    /// Returns whether commands are waiting. Costs one load, and takes no lock.
     #[inline]
     pub(super) fn has_commands(&self) -> bool {
         self.inbox.mailbox.is_occupied()
@@ -52,7 +52,7 @@ impl Threads {
         batch
     }
 
-    /// Puts the emptied batch back, so that its memory serves the next one.
+    /// Puts the emptied batch back, to reuse its memory for the next one.
     fn reuse_batch(&mut self, emptied: VecDeque<Command>) {
         if emptied.capacity() <= KEPT_COMMANDS {
             self.batch = emptied;
@@ -64,7 +64,7 @@ impl Threads {
         self.inbox.take_stop()
     }
 
-    /// Refuses commands from here on. Returns those that wait.
+    /// Refuses commands from here on. Returns those that are waiting.
     fn close(&self) -> VecDeque<Command> {
         self.inbox.mailbox.close()
     }
@@ -76,7 +76,7 @@ impl Threads {
 }
 
 impl Core {
-    /// Phase: commands. Those that were queued before it began, up to a limit.
+    /// Phase: commands. Runs those that were queued before it began, up to a limit.
     #[inline]
     pub(super) fn run_commands(&mut self) {
         if self.parts.threads.has_commands() {
@@ -121,7 +121,7 @@ impl Core {
         }
     }
 
-    /// The loop is being dropped: what is waiting is dropped with it, each by itself and guarded.
+    /// Drops the waiting commands together with the loop, each separately and guarded.
     pub(super) fn drop_commands(&mut self) {
         for command in self.parts.threads.close() {
             self.drop_guarded(command);

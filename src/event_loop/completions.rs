@@ -10,14 +10,14 @@ use crate::connection::Connection;
 use crate::ids::Id;
 use crate::{Completion, CompletionId, ConnectionId, Context, Transport};
 
-/// What another thread gives, of whatever type; `None` where it gave up.
+/// The value that another thread provides, of whatever type; `None` if it gave up.
 pub(crate) type Value = Option<Box<dyn Any + Send>>;
 
-/// A call that waits for it.
+/// A call that waits for a value.
 pub(crate) type Waiting = Box<dyn FnOnce(&mut Context<'_>, Value)>;
 
 impl Core {
-    /// Another thread has given a value; the call may have been cancelled.
+    /// Makes the call that waits for a value which another thread has provided, unless it was cancelled.
     pub(super) fn completed(&mut self, id: Id, value: Value) {
         match self.parts.slots.take_completion(id) {
             Some(waiting) => {
@@ -28,7 +28,7 @@ impl Core {
     }
 }
 
-/// What makes a call with a value of its own type, which is the only one that its [`Completion`] sends.
+/// Wraps a call with a value of its own type, which is the only type that its [`Completion`] sends.
 fn waiting<T: Send + 'static>(call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static) -> Waiting {
     let value = |value: Value| value.and_then(|value| value.downcast().ok()).map(|value| *value);
     Box::new(move |context, given| call(context, value(given)))
@@ -36,11 +36,11 @@ fn waiting<T: Send + 'static>(call: impl FnOnce(&mut Context<'_>, Option<T>) + '
 
 /// # Values from other threads
 impl Context<'_> {
-    /// A call that waits for a value from another thread: `call` is made with what [`Completion::complete`] is given, or
-    /// with `None` where the other end is dropped without. Unlike what is [posted](crate::Handle::post), `call` stays on this
-    /// thread, so it can hold what is not `Send`. It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going,
-    /// unless it is marked as background. Costs a slot and two allocations. For what a connection's protocol waits for there
-    /// is [`Transport::completion`].
+    /// Makes a call that waits for a value from another thread: `call` is called with the value passed to
+    /// [`Completion::complete`], or with `None` if the other end is dropped without one. Unlike a
+    /// [posted](crate::Handle::post) closure, `call` stays on this thread, so it can hold values that are not `Send`.
+    /// It keeps [`run_until_idle`](crate::EventLoop::run_until_idle) running, unless it is marked as background. Costs
+    /// a slot and two allocations. For a value that a connection's protocol waits for, use [`Transport::completion`].
     ///
     /// ```
     /// # let mut event_loop = switchboard::EventLoop::new()?;
@@ -56,7 +56,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `StorageFull` with no slot left.
+    /// `StorageFull` if no slot is left.
     pub fn completion<T: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut Context<'_>, Option<T>) + 'static,
@@ -65,7 +65,7 @@ impl Context<'_> {
         Ok(Completion::new(self.core.parts.threads.handle(), CompletionId(id)))
     }
 
-    /// A value has come for a protocol. Where both halves of its connection have ended, only its loss still comes.
+    /// Delivers a value to a protocol. If both halves of its connection have ended, only its loss is still delivered.
     fn deliver<P: 'static>(&mut self, id: ConnectionId, call: impl FnOnce(&mut P, &mut Transport<'_>)) {
         if !self.core.parts.slots.connection(id.0).is_some_and(Connection::may_wait) {
             return;
@@ -78,13 +78,13 @@ impl Context<'_> {
 
 /// # Values from other threads
 impl Transport<'_> {
-    /// A call with this connection's protocol that waits for a value from another thread. `call` is made with what
-    /// [`Completion::complete`] is given, or with `None` if the other end is dropped without. It is made on the loop's thread
-    /// and between callbacks, also if the value is given within one. `P` is the protocol's type, or that of what it wraps, as
-    /// of [`with_protocol`](Transport::with_protocol).
+    /// Makes a call with this connection's protocol that waits for a value from another thread. `call` is called with
+    /// the value passed to [`Completion::complete`], or with `None` if the other end is dropped without one. It is
+    /// called on the loop's thread and between callbacks, even if the value is provided within one. `P` is the type of
+    /// the protocol, or of one that it wraps, as for [`with_protocol`](Transport::with_protocol).
     ///
-    /// It belongs to the protocol, as a [timer](Transport::set_timer) does: it is cancelled when another protocol takes its
-    /// place, and when an end of the connection begins. If there is no `P` an error is logged, and the value dropped.
+    /// It belongs to the protocol, as a [timer](Transport::set_timer) does: it is cancelled when the protocol is
+    /// replaced, and when the connection begins to end. If there is no `P`, an error is logged and the value dropped.
     ///
     /// ```
     /// use switchboard::{Protocol, Transport};
@@ -114,7 +114,7 @@ impl Transport<'_> {
     /// # Errors
     ///
     /// `NotConnected` before [`connection_made`](crate::Protocol::connection_made), and once the connection is closing.
-    /// `StorageFull` with no slot left. `call` is dropped then.
+    /// `StorageFull` if no slot is left. `call` is then dropped.
     pub fn completion<P: 'static, T: Send + 'static>(
         &mut self,
         call: impl FnOnce(&mut P, &mut Transport<'_>, Option<T>) + 'static,
@@ -142,7 +142,7 @@ impl Slots {
                     calls.push(call);
                 }
             }
-            // As much room as is taken, so that looking through them costs each call a constant.
+            // Reserve as much room as is in use, so that looking through them costs each call a constant.
             calls.reserve(calls.len() + 1);
         }
         calls.push(call);

@@ -1,11 +1,11 @@
-//! What a read says of what is left, where it is not believed at once (rule R6).
+//! Reads whose result does not prove that nothing is left, and is not believed at once (rule R6).
 //!
-//! A short read of a Unix stream. There only would-block tells that nothing is left: a read stops short behind a message
-//! that carried descriptors, and no event tells of what follows it. To read twice for each message costs a system call
-//! each; so the second read is put off. While messages come, the next one brings what was left; where none comes for a
-//! moment, the read is done.
+//! The first case is a short read of a Unix stream. There only would-block proves that nothing is left: a read stops
+//! short behind a message that carried descriptors, and no event announces what follows it. Reading twice for each
+//! message would cost a system call each, so the second read is postponed. While messages keep coming, the next one
+//! brings what was left; if none comes for a moment, the read is done.
 //!
-//! A read that would block, urgent data having been hinted at: `connection/urgent.rs` has the reason.
+//! The second is a read that would block after urgent data has been hinted at: `connection/urgent.rs` explains why.
 
 use std::time::Duration;
 
@@ -16,18 +16,19 @@ use crate::connection::{Ask, Connection, State};
 use crate::ids::Id;
 use crate::sys::PutOff;
 
-/// A short read is confirmed if nothing has come for so long, or up to twice that: what a peer sent behind descriptors, and
-/// nothing after it, is late by as much. With 10 ms, half of the messages of 1,000 busy connections cost a second read.
+/// A short read is confirmed if nothing has come for this long, or up to twice as long: data that a peer sends behind
+/// descriptors, with nothing after it, is delayed by as much. With 10 ms, half of the messages of 1,000 busy
+/// connections cost a second read.
 const MOMENT: Duration = Duration::from_millis(50);
 
 impl Core {
-    /// A read would block, and that is not believed: the poller is asked to tell again what there is. Its event comes with
-    /// the next wait, and hints at urgent data for as long as some is unread.
+    /// A read would block, and that is not believed: asks the poller to report again what there is. Its event comes
+    /// with the next wait, and hints at urgent data for as long as some is unread.
     #[cold]
     pub(super) fn confirm_would_block(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
-            // It was confirmed as well as it can be: perhaps no event comes any more.
+            // It was confirmed as well as it can be: perhaps no more events come.
             return self.end_failing(id);
         }
         match connection.doubt_would_block() {
@@ -37,7 +38,7 @@ impl Core {
         }
     }
 
-    /// A moment is over: the poller is asked once more.
+    /// A moment has passed: asks the poller once more.
     pub(super) fn ask_again(&mut self, id: Id) {
         if let Some(connection) = self.parts.slots.connection_mut(id) {
             connection.set_asked();
@@ -54,7 +55,7 @@ impl Core {
 }
 
 impl Parts {
-    /// Whether the read that would confirm a short one is put off.
+    /// Returns whether the read that would confirm a short one is postponed.
     pub(super) fn confirms_later(&mut self, id: Id) -> bool {
         let Some(before) = self.slots.connection_mut(id).and_then(Connection::put_off_reading) else { return false };
         if before == PutOff::No && self.work.put_off(id) {
@@ -63,7 +64,7 @@ impl Parts {
         true
     }
 
-    /// A moment is over: who has been quiet is read from in the next turn.
+    /// A moment has passed: connections that have been quiet are read in the next turn.
     pub(super) fn confirm_reads(&mut self) {
         let mut unconfirmed = self.work.take_unconfirmed();
         unconfirmed.retain(|&id| {

@@ -1,4 +1,4 @@
-//! Connecting: how the attempts of a connect are begun, looked at and ended (rules K1 to K7).
+//! Connecting: how the attempts of a connect are begun, checked and ended (rules K1 to K7).
 
 use std::io;
 use std::rc::Rc;
@@ -17,11 +17,11 @@ use crate::ids::Id;
 use crate::sys::{AcceptError, Readiness, Stream};
 use crate::{Address, CloseReason, Connect, ConnectError, Protocol};
 
-/// So long after an address the next one is tried, if it has not answered by then (K3).
+/// The next address is tried this long after the previous one, if that has not responded by then (K3).
 const STAGGER: Duration = Duration::from_millis(250);
 
 impl Core {
-    /// Begins to connect. What fails at once is answered, and then the protocol is dropped without a call.
+    /// Begins to connect. A failure that is known at once is returned, and the protocol is dropped without a call.
     pub(crate) fn connect(&mut self, connect: Connect, protocol: Box<dyn Protocol>) -> io::Result<Id> {
         let Connect { target, local, timeout, limits, filters } = connect;
         if let Err(error) = self.parts.life.check_open() {
@@ -68,14 +68,14 @@ impl Core {
         Ok(id)
     }
 
-    /// An attempt that has a token of its own was told of.
+    /// Handles an event of an attempt that has a token of its own.
     pub(super) fn on_attempt_event(&mut self, id: Id, slot: Id, readiness: Readiness) {
         if readiness.is_writable() || readiness.is_error() {
             self.look_at_attempt(id, Some(slot));
         }
     }
 
-    /// Looks whether an attempt stands, and does what follows (K1).
+    /// Checks whether an attempt is established or has failed, and acts on it (K1).
     pub(super) fn look_at_attempt(&mut self, id: Id, slot: Option<Id>) {
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
         match connector.look(slot) {
@@ -83,14 +83,14 @@ impl Core {
             Looked::Established(peer) => self.attempt_succeeded(id, slot, peer),
             Looked::Failed(error) => {
                 let Some(Attempt { address, stream, slot }) = connector.take(slot) else { return };
-                // By reset: a socket that has met itself would keep its port from a server for a minute (K4).
+                // By reset: a socket that is connected to itself would keep its port from a server for a minute (K4).
                 stream.reset();
                 self.parts.attempt_failed(id, slot, address, error);
             }
         }
     }
 
-    /// An attempt stands: it wins, and what else is under way is closed (K3).
+    /// An attempt is established: it wins, and the others under way are closed (K3).
     fn attempt_succeeded(&mut self, id: Id, slot: Option<Id>, peer: Address) {
         let Some(Attempt { address, mut stream, slot }) = self.parts.slots.connector_mut(id).and_then(|c| c.take(slot))
         else {
@@ -123,7 +123,7 @@ impl Core {
 
     /// The deadline of a connect has passed (K2).
     pub(super) fn connect_timed_out(&mut self, id: Id) {
-        // One may be established by now, though no event has told of it yet.
+        // One may be established by now, though no event has reported it yet.
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
         for slot in connector.slots_under_way() {
             self.look_at_attempt(id, slot);
@@ -157,7 +157,8 @@ impl Parts {
         connection.take_connector().map_or(io::ErrorKind::NotConnected.into(), |connector| connector.into_io_error())
     }
 
-    /// Begins the next attempt, and has the one after it begun in time. Does not fail where all have: the caller asks.
+    /// Begins the next attempt, and sets a timer for the one after it. Does not fail if all attempts have: the caller
+    /// checks.
     fn begin_attempts(&mut self, id: Id) {
         loop {
             let Some(connector) = self.slots.connector_mut(id) else { return };
@@ -196,7 +197,7 @@ impl Parts {
         let local = connector.local;
         let own_token_is_free = connector.own_token_is_free();
         let mut stream = self.open(address, local)?;
-        // An attempt beside another one has a token of its own. It does not count as one more to be waited for.
+        // An attempt beside another one has a token of its own. It does not count as something else to wait for.
         let slot = if own_token_is_free { None } else { Some(self.slots.insert(Tenant::Further(id))?) };
         if let Some(slot) = slot {
             self.slots.set_background(slot, true);
@@ -214,7 +215,7 @@ impl Parts {
         if let Some(connector) = self.slots.connector_mut(id) {
             connector.begun(Attempt { address: address.clone(), stream, slot });
         }
-        // One that stands already has raised its edge, or never will: it is looked at without one.
+        // One that is established already has raised its edge, or never will: it is checked without an event.
         if address.as_inet().is_none() {
             if let Some(connection) = self.slots.connection_mut(id) {
                 connection.set_may_be_established();
@@ -224,7 +225,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Opens a socket and begins to connect it. Where descriptors have run out, lingering connections are given up for it.
+    /// Opens a socket and begins to connect it. If descriptors have run out, lingering connections are given up for it.
     fn open(&mut self, address: &Address, local: Option<std::net::SocketAddr>) -> io::Result<Stream> {
         loop {
             let opened = match address {
@@ -265,7 +266,7 @@ impl Parts {
         }
     }
 
-    /// The next address has its turn; where there is none and nothing is under way, it has failed.
+    /// Tries the next address; if there is none and nothing is under way, the connect has failed.
     pub(super) fn connect_next(&mut self, id: Id) {
         self.begin_attempts(id);
         match self.slots.connector_mut(id) {
@@ -284,7 +285,7 @@ impl Parts {
     }
 }
 
-/// Makes the filters of a connection that begins. The caller is user code, and so is what makes them.
+/// Makes the filters of a new connection. Both the caller and the functions that make the filters are user code.
 fn make_filters(parts: &mut Parts, makers: Vec<ConnectFilter>) -> Vec<Box<dyn Filter>> {
     let mut made = Vec::new();
     for ConnectFilter(make) in &makers {
@@ -296,7 +297,7 @@ fn make_filters(parts: &mut Parts, makers: Vec<ConnectFilter>) -> Vec<Box<dyn Fi
     made
 }
 
-/// Whether a Unix socket has no room for one more that connects, as Linux says it. (Other systems refuse.)
+/// Returns whether the error means that a Unix socket's backlog is full, as reported by Linux. (Other systems refuse.)
 fn is_backlog_full(address: &Address, error: &io::Error) -> bool {
     address.as_inet().is_none() && error.kind() == io::ErrorKind::WouldBlock
 }

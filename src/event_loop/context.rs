@@ -22,11 +22,11 @@ use crate::{
     RateGroupId, SourceId, TimerId, Transport,
 };
 
-/// The loop as callbacks see it: all of it, but for running, turning or replacing it.
+/// The loop as callbacks see it: all of it, except for running, turning or replacing it.
 ///
-/// What a method costs, unless it says otherwise: one that makes, takes in or changes a socket or a source some system calls
-/// and, where it is a new one, a slot and a few allocations; one that finds something by its id, or asks for something to be
-/// done later, a look at a table; one that ends the loop, O(n) of what it has.
+/// Unless a method says otherwise: making, adopting or changing a socket or a source costs some system calls, and for a
+/// new one also a slot and a few allocations; finding something by its id, or asking for something to be done later,
+/// costs a table lookup; ending the loop costs O(n) of what it holds.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -67,16 +67,16 @@ impl<'a> Context<'a> {
 
 /// # Listening and connecting
 impl Context<'_> {
-    /// Listens on an address, on several, or on sockets that listen already, see [`Listen`]; `factory` makes a protocol for
-    /// every peer, or returns `None` to refuse it. What it returns is any [`IntoProtocol`], whose page has what to write where
-    /// the compiler cannot tell its type.
+    /// Listens on one or several addresses, or on sockets that listen already, see [`Listen`]; `factory` makes a
+    /// protocol for every peer, or returns `None` to refuse it. It returns any [`IntoProtocol`], whose page shows what
+    /// to write where the compiler cannot infer the type.
     ///
     /// # Errors
     ///
-    /// What the system says, such as `AddrInUse`; nothing is left behind then, and sockets that listened are closed. Of a
-    /// Unix address, `AddrInUse` where somebody listens there, or where the path is anything else than a socket, which is
-    /// left alone, and `InvalidInput` where the path is too long for the system. `InvalidInput` for an empty list.
-    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
+    /// Any error of the system, such as `AddrInUse`; nothing is left behind then, and sockets that were passed in are
+    /// closed. For a Unix address, `AddrInUse` if another process listens there, or if the path exists and is not a
+    /// socket, which is left alone, and `InvalidInput` if the path is too long for the system. `InvalidInput` for an
+    /// empty list, `NotConnected` while the loop drains or shuts down, `StorageFull` if no slot is left.
     pub fn listen<F, P>(&mut self, at: impl Into<Listen>, factory: F) -> io::Result<ListenerId>
     where
         F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
@@ -85,14 +85,14 @@ impl Context<'_> {
         self.core.parts.listen(at.into(), boxed(factory)).map(ListenerId)
     }
 
-    /// Makes a listener without a socket, which is given its connections: by the [`Feeder`], which any thread may hold.
-    /// For what somebody else accepts ([`Listener::on_accept`]) and this loop is to serve as a listener of its own would.
-    /// `address` is what [`Listener::local_addr`] then says. `backlog` connections at most wait (0 counts as 1); those that
-    /// wait when the listener is closed are reset. Not part of the public interface.
+    /// Makes a listener without a socket, which is fed its connections through the [`Feeder`], from any thread: for
+    /// connections that are accepted elsewhere ([`Listener::on_accept`]) and served by this loop as if by a listener of
+    /// its own. [`Listener::local_addr`] then returns `address`. At most `backlog` connections wait (0 counts as 1);
+    /// those still waiting when the listener is closed are reset. Not part of the public interface.
     ///
     /// # Errors
     ///
-    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
+    /// `NotConnected` while the loop drains or shuts down, `StorageFull` if no slot is left.
     #[doc(hidden)]
     pub fn listen_fed<F, P>(&mut self, address: Address, backlog: usize, factory: F) -> io::Result<Feeder>
     where
@@ -102,25 +102,26 @@ impl Context<'_> {
         Feeder::listen(self, address, backlog, boxed(factory))
     }
 
-    /// Begins to connect: to an address, to the first of a list that answers, or to a name and a port; see [`Connect`].
-    /// The id names the connection from here on. What is written to it before it stands goes out when it does; closing or
-    /// aborting it cancels the connect.
+    /// Begins to connect: to an address, to the first of a list that accepts, or to a name and a port; see [`Connect`].
+    /// The id identifies the connection from here on. Data written before it is established is sent once it is; closing
+    /// or aborting it cancels the connect.
     ///
-    /// Comes to [`connection_made`](crate::Protocol::connection_made), or to one
+    /// Results in [`connection_made`](crate::Protocol::connection_made), or in one
     /// [`connect_failed`](crate::Protocol::connect_failed) and nothing else.
     ///
     /// # Errors
     ///
-    /// What fails at once, such as a network that cannot be reached, a Unix path on which nobody listens, or no
-    /// descriptor left; of several addresses only if all do. `InvalidInput` for an empty list, `NotConnected` while the
-    /// loop shuts down, `StorageFull` with no slot left. The protocol is dropped without a call then.
+    /// Any failure that is known at once, such as an unreachable network, a Unix path on which nobody listens, or no
+    /// descriptor left; for several addresses only if all of them fail. `InvalidInput` for an empty list,
+    /// `NotConnected` while the loop shuts down, `StorageFull` if no slot is left. The protocol is then dropped without
+    /// a call.
     pub fn connect(&mut self, target: impl Into<Connect>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
         self.core.connect(target.into(), protocol.into_protocol()).map(ConnectionId)
     }
 
-    /// Sets what looks up names, in place of the system's resolver: `(name, port)` to addresses. It is called in threads
-    /// of its own, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated loop, which knows the
-    /// names of its network until then, on the loop's thread.
+    /// Sets the function that resolves names, from `(name, port)` to addresses, in place of the system's resolver. It
+    /// is called on separate threads, at most [`lookups_max`](crate::LoopLimits::lookups_max) at a time; in a simulated
+    /// loop, which resolves the names of its network until this is set, it is called on the loop's thread.
     pub fn set_resolver(
         &mut self,
         resolver: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -128,19 +129,19 @@ impl Context<'_> {
         self.core.parts.threads.lookups.resolver = Some(std::sync::Arc::new(resolver));
     }
 
-    /// Takes a connection into the loop: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
-    /// [`UnixStream`](std::os::unix::net::UnixStream) that somebody else made, or one that was
-    /// [`Detached`]. `connection_made` comes with the next turn; what was left unread follows it, what was unsent goes
-    /// out: it counts towards the loop's cap of queued bytes, but is not refused for it, since it was held before. The
-    /// socket is given the options that [`Listen`] names. [Filters](crate::filter) that it was detached with come with it, and go
-    /// on; what a [`BlockingStream`](crate::BlockingStream) was told of their end or of a failure the protocol is told as well.
-    /// A simulated loop takes a `testing::Peer` of its host in place of a stream of the system (feature `testing`).
+    /// Adopts a connection: a connected [`TcpStream`](std::net::TcpStream) or, on Unix,
+    /// [`UnixStream`](std::os::unix::net::UnixStream) that was made elsewhere, or one that was [`Detached`].
+    /// `connection_made` comes in the next turn, followed by the unread input; unsent output is sent. It counts towards
+    /// the loop's cap of queued bytes, but is not refused because of it, since the program held it before. The socket
+    /// gets the options that [`Listen`] names. [Filters](crate::filter) that it was detached with stay in place; their
+    /// end or failure, if a [`BlockingStream`](crate::BlockingStream) was told of it, is reported to the protocol as
+    /// well. A simulated loop takes a `testing::Peer` of its host in place of a system stream (feature `testing`).
     ///
     /// # Errors
     ///
-    /// What the system says: `NotConnected` where the peer has reset it already, or while the loop shuts down,
-    /// `StorageFull` with no slot left. The stream is closed then, by a reset if output was unsent, and the protocol
-    /// dropped without a call.
+    /// Any error of the system: `NotConnected` if the peer has reset the connection already, or while the loop shuts
+    /// down, `StorageFull` if no slot is left. The stream is then closed, by a reset if output was unsent, and the
+    /// protocol dropped without a call.
     pub fn attach(&mut self, connection: impl Into<Detached>, protocol: impl IntoProtocol) -> io::Result<ConnectionId> {
         self.core.parts.attach(connection.into(), protocol.into_protocol()).map(ConnectionId)
     }
@@ -149,16 +150,17 @@ impl Context<'_> {
 /// # Datagrams
 impl Context<'_> {
     /// Binds a datagram socket: to an Internet address for UDP, or, on Unix, to a [`UnixAddress`](crate::UnixAddress):
-    /// a path, an abstract name, or none. On a path a socket that nobody has open any more is replaced, for which this
-    /// blocks 50 ms, nothing else is, and it is removed again on close. `connection_made` comes with the next turn.
+    /// a path, an abstract name, or none. A stale socket file, which no process has open any more, is replaced; that
+    /// blocks for 50 ms. The path is removed again on close, and anything else at the path is left alone.
+    /// `connection_made` comes in the next turn.
     ///
-    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves IPv6 alone,
-    /// unless it is one that IPv4 is mapped to.
+    /// Port 0 lets the system choose one, see [`DatagramTransport::local_addr`]. An IPv6 address serves only IPv6,
+    /// unless it is an IPv4-mapped one.
     ///
     /// # Errors
     ///
-    /// What the system says, such as `AddrInUse`. `NotConnected` while the loop shuts down, `StorageFull` with no slot
-    /// left. The protocol is dropped without a call then.
+    /// Any error of the system, such as `AddrInUse`. `NotConnected` while the loop shuts down, `StorageFull` if no slot
+    /// is left. The protocol is then dropped without a call.
     pub fn bind_datagram(
         &mut self,
         address: impl Into<Address>,
@@ -169,12 +171,12 @@ impl Context<'_> {
         self.core.parts.add_datagram(socket, None, Box::new(protocol)).map(DatagramId)
     }
 
-    /// Makes a datagram socket with an address of the system's choice, and connects it to a peer, as
-    /// [`DatagramTransport::connect`] does.
+    /// Makes a datagram socket, with an address chosen by the system, and connects it to a peer, like
+    /// [`DatagramTransport::connect`].
     ///
     /// # Errors
     ///
-    /// As [`bind_datagram`](Context::bind_datagram), and where there is no way to the peer.
+    /// See [`bind_datagram`](Context::bind_datagram); also fails if there is no route to the peer.
     pub fn connect_datagram(
         &mut self,
         peer: impl Into<Address>,
@@ -190,12 +192,12 @@ impl Context<'_> {
         self.core.parts.add_datagram(socket, Some(peer), Box::new(protocol)).map(DatagramId)
     }
 
-    /// Takes a UDP socket into the loop that somebody else made, as to set options before it is bound. It is made
+    /// Adopts a UDP socket that was made elsewhere, for example to set options before binding it. It is made
     /// non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`bind_datagram`](Context::bind_datagram); the socket is closed then.
+    /// See [`bind_datagram`](Context::bind_datagram); the socket is then closed.
     pub fn attach_datagram(
         &mut self,
         socket: std::net::UdpSocket,
@@ -207,7 +209,7 @@ impl Context<'_> {
         self.core.parts.add_datagram(socket, peer, Box::new(protocol)).map(DatagramId)
     }
 
-    /// A datagram socket, by its id; `None` once it has ended.
+    /// Returns a datagram socket by its id; `None` once it has ended.
     pub fn datagram(&mut self, id: DatagramId) -> Option<DatagramTransport<'_>> {
         self.core.parts.slots.datagram(id.0)?.is_alive().then(|| DatagramTransport::new(self.core, id.0))
     }
@@ -215,31 +217,32 @@ impl Context<'_> {
 
 /// # What there is, by id
 impl Context<'_> {
-    /// A connection, by its id; `None` once it has ended.
+    /// Returns a connection by its id; `None` once it has ended.
     pub fn connection(&mut self, id: ConnectionId) -> Option<Transport<'_>> {
         self.core.parts.slots.connection(id.0)?.is_alive().then(|| Transport::new(self.core, id.0))
     }
 
-    /// Calls `call` with the protocol of a connection, at once, and returns what it returns. That is how one connection
-    /// reaches what another one knows, or code outside of all callbacks does. `P` is the type of the protocol, or of
-    /// anything that it wraps ([`inner`](crate::Protocol::inner)): a handler of lines, for instance, or the receiver
-    /// around it. The outermost that has the type is found.
+    /// Calls `call` with the protocol of a connection, at once, and returns its result. This is how one connection, or
+    /// code outside of all callbacks, accesses the state of another. `P` is the type of the protocol, or of anything
+    /// that it wraps ([`inner`](crate::Protocol::inner)): a handler of lines, for instance, or the receiver around it.
+    /// The outermost one of that type is used.
     ///
-    /// A connection that is not established yet is reached, too. What `call` writes goes out before the loop sleeps.
+    /// This also works for a connection that is not established yet. Data that `call` writes is sent before the loop
+    /// sleeps.
     ///
-    /// This is the one method that calls something, and it calls nothing but `call`. A `RefCell` that is borrowed around it
-    /// must not be borrowed by `call` as well.
+    /// This is the only method that calls user code, and it calls nothing but `call`. A `RefCell` that is borrowed
+    /// around it must not be borrowed by `call` as well.
     ///
     /// # Errors
     ///
     /// [`Gone`](NotReached::Gone) if the connection has ended. [`Busy`](NotReached::Busy) if this is called from within
-    /// that very protocol: by its callback, or by what `with_protocol` calls with it. [`OtherType`](NotReached::OtherType)
-    /// if it is no `P` and wraps none. `call` is dropped then.
+    /// that very protocol: by its callback, or by a closure that `with_protocol` calls with it.
+    /// [`OtherType`](NotReached::OtherType) if the protocol is not a `P` and wraps none. `call` is then dropped.
     ///
     /// # Panics
     ///
-    /// If `call` panics. That ends the connection, and unwinding goes on into the caller: a callback, whose own connection
-    /// it ends as well.
+    /// If `call` panics. That ends the connection, and the panic unwinds into the caller: if that is a callback, its
+    /// own connection ends as well.
     ///
     /// ```
     /// use switchboard::{ConnectionId, Protocol, Transport};
@@ -274,17 +277,18 @@ impl Context<'_> {
         Ok(result.expect("it was found by its type"))
     }
 
-    /// Writes `data` to each of these connections, as [`Transport::write`] to one after the other would, with the same
-    /// order, marks and limits, but before the loop sleeps to all of them. Returns to how many: those that have ended are
-    /// left out, and those that are closing ([`Counters::late_writes`](crate::Counters::late_writes)).
+    /// Writes `data` to each of these connections, like one [`Transport::write`] after the other, with the same order,
+    /// marks and limits, but sends it to all of them before the loop sleeps. Returns the number of connections written
+    /// to: those that have ended are left out, and so are those that are closing
+    /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
-    /// The payload is copied once for all; what a turn has for one of them is sent from where it stands, in one call, and
-    /// only what the kernel does not take is copied for it. Costs each some ten instructions. From 16 KiB on it is sent at
-    /// once, and what the kernel does not take is kept once for all.
+    /// The payload is copied once for all; each connection's share of a turn is sent from that copy, in one call, and
+    /// only what the kernel does not take is copied per connection. Costs some ten instructions per connection. From 16
+    /// KiB on the data is sent at once, and what the kernel does not take is kept once for all.
     ///
     /// # Panics
     ///
-    /// Where `ids` does; those that came before have been written to.
+    /// If the iterator `ids` panics; the connections before that have been written to.
     pub fn broadcast<I>(&mut self, ids: I, data: &[u8]) -> usize
     where
         I: IntoIterator,
@@ -293,19 +297,19 @@ impl Context<'_> {
         self.core.parts.broadcast(ids.into_iter().map(|id| id.borrow().0), data)
     }
 
-    /// A listener, by its id; `None` once it is closed.
+    /// Returns a listener by its id; `None` once it is closed.
     pub fn listener(&mut self, id: ListenerId) -> Option<Listener<'_>> {
         self.core.parts.slots.listener(id.0)?;
         Some(Listener { core: self.core, id: id.0 })
     }
 
-    /// How many connections the loop has, those included that do not stand yet, or whose `connection_lost` is still to
-    /// come.
+    /// Returns how many connections the loop has, including those that are not established yet and those whose
+    /// `connection_lost` is still to come.
     pub fn connection_count(&self) -> usize {
         self.core.parts.slots.connections()
     }
 
-    /// The ids of all connections that have not ended, in no order. Costs O(n) of the loop's slots.
+    /// Returns the ids of all connections that have not ended, in no particular order. Costs O(n) of the loop's slots.
     pub fn connection_ids(&self) -> Vec<ConnectionId> {
         let mut ids = Vec::new();
         for (id, tenant) in self.core.parts.slots.iter() {
@@ -316,8 +320,8 @@ impl Context<'_> {
         ids
     }
 
-    /// Says whether something is background: [`run_until_idle`](crate::EventLoop::run_until_idle) waits for what is not, as all
-    /// is at first. Returns `false` where it is gone already.
+    /// Sets whether something counts as background, which [`run_until_idle`](crate::EventLoop::run_until_idle) does not
+    /// wait for. By default nothing does. Returns `false` if it is gone already.
     pub fn set_background(&mut self, id: impl Into<AnyId>, background: bool) -> bool {
         self.core.parts.set_background(id.into(), background)
     }
@@ -325,28 +329,29 @@ impl Context<'_> {
 
 /// # Timers
 impl Context<'_> {
-    /// Calls `call` once `delay` has passed: never early, counted from the real now. Costs O(log n).
+    /// Calls `call` once `delay` has passed, counted from the actual time of this call, and never early. Costs O(log
+    /// n).
     ///
-    /// Equal deadlines are called in the order they were set. A timer that is set by a timer is not called in the same
-    /// turn, however short it is.
+    /// Timers with equal deadlines are called in the order in which they were set. A timer that is set by a timer is
+    /// not called in the same turn, however short its delay.
     pub fn call_later(&mut self, delay: Duration, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
         TimerId(self.core.parts.time.set_after(delay, Due::once(Box::new(call))))
     }
 
-    /// Like [`call_later`](Context::call_later), at a time; one that has passed counts as now.
+    /// Like [`call_later`](Context::call_later), at the given time; a time in the past counts as now.
     pub fn call_at(&mut self, deadline: Instant, call: impl FnOnce(&mut Context<'_>) + 'static) -> TimerId {
-        // One that has passed counts as now: nothing is set before the time of the phase that may be under way.
+        // A time in the past counts as now: nothing is set before the time of the phase that may be under way.
         let deadline = deadline.max(self.now());
         TimerId(self.core.parts.time.set(deadline, Due::once(Box::new(call))))
     }
 
-    /// Calls `call` each time that `period` has passed, beginning after the first. Costs O(log n) a call.
+    /// Calls `call` every `period`, for the first time after one `period`. Costs O(log n) a call.
     ///
-    /// Ticks are counted from the time that each was due, not from when it was called, so that they do not drift. Those
-    /// that have passed when it is called are skipped: how many, it gets as its second argument, and the next call comes
-    /// with the next tick that lies ahead. A period of zero means once in every turn, and keeps the loop from sleeping.
+    /// Ticks are counted from when each was due, not from when it was called, so they do not drift. Ticks that were
+    /// missed are skipped: their number is passed as the second argument, and the next call comes at the next tick that
+    /// lies ahead. A period of zero means once in every turn, and keeps the loop from sleeping.
     ///
-    /// It goes on until it is cancelled, which `call` itself may do, or until `call` panics: that is logged, and ends it.
+    /// It repeats until it is cancelled, which `call` itself may do, or until `call` panics, which is logged.
     /// [`reset_timer`](Context::reset_timer) moves its next tick, and with it those that follow.
     ///
     /// ```
@@ -364,20 +369,21 @@ impl Context<'_> {
         TimerId(self.core.parts.time.set_after(period, Due::every(period, Box::new(call))))
     }
 
-    /// Sets a timer anew, to be called once `delay` has passed from the real now, earlier or later than it would have
-    /// been; its id stays. Among equal deadlines it counts as set now. `false` where it was called or cancelled already;
-    /// a repeating one may do it from its own call. Costs O(log n), less than cancelling it and setting another.
+    /// Restarts a timer, to be called once `delay` has passed from the actual time of this call, earlier or later than
+    /// before; its id stays. Among equal deadlines it counts as set now. Returns `false` if it was called or cancelled
+    /// already; a repeating timer may be reset from its own call. Costs O(log n), less than cancelling it and setting
+    /// another.
     pub fn reset_timer(&mut self, id: TimerId, delay: Duration) -> bool {
         self.core.parts.time.reset(id.0, self.core.parts.time.after(delay))
     }
 
-    /// Cancels a timer; `false` where it was called or cancelled already. Costs O(log n), and gives its memory back; its
-    /// closure is dropped at the turn's end.
+    /// Cancels a timer. Returns `false` if it was called or cancelled already. Costs O(log n), and frees its memory;
+    /// its closure is dropped at the end of the turn.
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
         self.core.parts.cancel(id)
     }
 
-    /// The time, read from the loop's clock now.
+    /// Returns the current time of the loop's clock.
     pub fn now(&self) -> Instant {
         self.core.parts.time.now()
     }
@@ -385,15 +391,16 @@ impl Context<'_> {
 
 /// # Sources
 impl Context<'_> {
-    /// Waits for anything that mio can wait for, by the types of [`switchboard::mio`](crate::mio). `handler` is called when it is ready, with the source, and answers
-    /// whether to wait for the next event, to be called again, or to be removed.
+    /// Registers any other event source, using the types of [`switchboard::mio`](crate::mio). `handler` is called with
+    /// the source when it is ready, and returns whether to wait for the next event, to be called again, or to be
+    /// removed.
     ///
-    /// Events are edge-triggered: a handler reads until would-block, or answers [`SourceAction::Again`] where it
-    /// stopped early.
+    /// Events are edge-triggered: a handler must read until it would block, or return [`SourceAction::Again`] if it
+    /// stops early.
     ///
     /// # Errors
     ///
-    /// What the system says; `NotConnected` while the loop shuts down, `StorageFull` with no slot left.
+    /// Any error of the system; `NotConnected` while the loop shuts down, `StorageFull` if no slot is left.
     pub fn register<S, H>(&mut self, source: S, interest: Interest, handler: H) -> io::Result<SourceId>
     where
         S: Source + 'static,
@@ -402,17 +409,18 @@ impl Context<'_> {
         self.core.parts.register(source, interest, handler).map(SourceId)
     }
 
-    /// Changes what a source is waited for. Whatever it is ready for already is told of again. From within its own
-    /// handler this takes effect when that returns.
+    /// Changes the interest of a source. Anything that it is ready for already is reported again. If called from its
+    /// own handler, this takes effect when the handler returns.
     ///
     /// # Errors
     ///
-    /// `NotFound` where it is gone, and what the system says; from within its own handler that is logged instead.
+    /// `NotFound` if it is gone, and any error of the system; if called from its own handler, the latter is logged
+    /// instead.
     pub fn reregister(&mut self, id: SourceId, interest: Interest) -> io::Result<()> {
         self.core.parts.reregister(id.0, interest)
     }
 
-    /// Removes a source and drops it with its handler; `false` where it is gone already.
+    /// Removes a source and drops it with its handler. Returns `false` if it is gone already.
     pub fn deregister(&mut self, id: SourceId) -> bool {
         self.core.parts.deregister(id.0)
     }
@@ -420,15 +428,15 @@ impl Context<'_> {
 
 /// # Rates for several connections
 impl Context<'_> {
-    /// Makes a group of connections that are read from no faster than this together. Connections join it by
-    /// [`Transport::set_rate_group`], and those that find nothing left have their turns in order. It costs nothing while it
-    /// is empty, and stays until it is removed.
+    /// Makes a group of connections that together are read from no faster than `rate`. Connections join it with
+    /// [`Transport::set_rate_group`]; those that find the budget used up take turns in order. An empty group costs
+    /// nothing, and stays until it is removed.
     pub fn add_rate_group(&mut self, rate: Rate) -> RateGroupId {
         let bucket = TokenBucket::new(rate, self.now());
         self.core.parts.rate_groups.add(bucket)
     }
 
-    /// Removes a group; its connections are held back by it no more. `false` where it is gone already.
+    /// Removes a group; its connections are no longer held back by it. Returns `false` if it is gone already.
     pub fn remove_rate_group(&mut self, group: RateGroupId) -> bool {
         self.core.parts.remove_rate_group(group)
     }
@@ -436,13 +444,13 @@ impl Context<'_> {
 
 /// # Other threads
 impl Context<'_> {
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> Handle {
         self.core.parts.threads.handle()
     }
 
-    /// Cancels a call that waits for another thread; `false` where it was made or cancelled already. The value, should it
-    /// still come, is dropped.
+    /// Cancels a call that waits for another thread. Returns `false` if it was made or cancelled already. A value that
+    /// still arrives is dropped.
     pub fn cancel_completion(&mut self, id: CompletionId) -> bool {
         self.core.parts.cancel_completion(id.0)
     }
@@ -450,42 +458,42 @@ impl Context<'_> {
 
 /// # The end of the loop
 impl Context<'_> {
-    /// Lets [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
+    /// Makes [`run`](crate::EventLoop::run) return after this turn. Connections stay, and the next `run` goes on with
     /// them.
     pub fn stop(&mut self) {
         self.core.parts.life.request_stop();
     }
 
-    /// Begins to shut down: listeners are closed, connections and datagram sockets too, each after its output has gone
-    /// out; after `grace` what is left is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns. Meanwhile
-    /// `listen`, `connect`, `attach`, `register` and their like for datagrams are refused. Called again, it can only
-    /// bring the deadline nearer.
+    /// Begins to shut down: closes listeners, connections and datagram sockets, the latter two once their output has
+    /// been sent; what is left after `grace` is aborted. Once all have ended, [`run`](crate::EventLoop::run) returns.
+    /// Meanwhile `listen`, `connect`, `attach`, `register` and their datagram counterparts are refused. Calling it
+    /// again can only bring the deadline nearer.
     pub fn shutdown(&mut self, grace: Duration) {
         self.core.parts.begin_shutdown(grace, true);
     }
 
-    /// Begins to drain: listeners are closed, connections go on until they end by themselves. Once no connection is left,
-    /// or after `grace`, what there still is is closed as [`shutdown`](Context::shutdown) does it, with the loop's
-    /// [`close_timeout`](crate::Limits::close_timeout) as its grace; then [`run`](crate::EventLoop::run) returns. So no answer is
-    /// cut that its protocol gives within `grace`.
+    /// Begins to drain: closes listeners, while connections go on until they end by themselves. Once no connection is
+    /// left, or after `grace`, whatever is left is closed as by [`shutdown`](Context::shutdown), with the loop's
+    /// [`close_timeout`](crate::Limits::close_timeout) as its grace; then [`run`](crate::EventLoop::run) returns. So an
+    /// answer that its protocol gives within `grace` is never cut off.
     ///
-    /// - Who waits in a listener's backlog is reset by the system, unless another process has that socket too.
-    /// - Each connection is told, with the next turn ([`draining`](crate::Protocol::draining)).
-    /// - A protocol that would keep its connection after an answer asks [`is_draining`](Context::is_draining), and closes
-    ///   it then; one that idles meanwhile is closed at the end.
-    /// - It does not wait for connections that were marked as background ([`set_background`](Context::set_background)), nor for those that
-    ///   were detached.
+    /// - Connections still in a listener's backlog are reset by the kernel, unless another process shares the socket.
+    /// - Each connection is notified in the next turn ([`draining`](crate::Protocol::draining)).
+    /// - A protocol that would keep its connection open after an answer checks [`is_draining`](Context::is_draining)
+    ///   and closes it instead; one that idles meanwhile is closed at the end.
+    /// - Connections marked as background ([`set_background`](Context::set_background)) and those that were detached
+    ///   are not waited for.
     /// - Datagram sockets stay open until no connection is left.
-    /// - `listen` and its like are refused. `connect`, `attach`, `register` and those for datagrams are not, since an answer
-    ///   may need them.
+    /// - `listen` and its like are refused. `connect`, `attach`, `register` and those for datagrams are not, since an
+    ///   answer may need them.
     ///
-    /// Called again, it can only bring the deadline nearer. [`shutdown`](Context::shutdown) meanwhile closes all at once,
-    /// and never later than the drain would have been over.
+    /// Calling it again can only bring the deadline nearer. Calling [`shutdown`](Context::shutdown) meanwhile closes
+    /// everything at once, and never later than the end of the drain.
     pub fn drain(&mut self, grace: Duration) {
         self.core.parts.begin_drain(grace, true);
     }
 
-    /// Whether the loop drains or shuts down.
+    /// Returns whether the loop drains or shuts down.
     pub fn is_draining(&self) -> bool {
         self.core.parts.life.is_ending()
     }
@@ -493,7 +501,7 @@ impl Context<'_> {
 
 /// # Looking at the loop
 impl Context<'_> {
-    /// How well the loop keeps up.
+    /// Returns how well the loop keeps up.
     pub fn health(&self) -> Health {
         self.core.parts.watch.health
     }
@@ -503,24 +511,26 @@ impl Context<'_> {
         &self.core.parts.limits
     }
 
-    /// What the loop has counted since it was made.
+    /// Returns what the loop has counted since it was made.
     pub fn counters(&self) -> Counters {
         self.core.parts.counters
     }
 
-    /// Whether the loop stands in memory, as [`EventLoop::is_simulated`](crate::EventLoop::is_simulated) does.
+    /// Returns whether the loop runs in memory, see [`EventLoop::is_simulated`](crate::EventLoop::is_simulated).
     pub fn is_simulated(&self) -> bool {
         self.core.parts.poller.is_in_memory()
     }
 
-    /// Picks how much virtual time some work takes that a simulated loop has a pool do. Not part of the public interface.
+    /// Picks how much virtual time a piece of work takes that a simulated loop hands to a pool. Not part of the public
+    /// interface.
     #[doc(hidden)]
     pub fn pick_work_time(&mut self) -> Duration {
         self.core.parts.poller.pick_work_time()
     }
 
-    /// Logs a warning of what a peer did, at most once a second for the whole loop, so that no peer can fill the log: the
-    /// next one says how many were withheld. It is shown as it is: [`escape`](crate::escape) what comes from a peer.
+    /// Logs a warning about a peer, at most once a second for the whole loop, so that no peer can fill the log: the
+    /// next one says how many were suppressed. It is logged unchanged: [`escape`](crate::escape) anything that comes
+    /// from a peer.
     pub fn warn(&mut self, what: impl fmt::Display) {
         let now = self.core.parts.time.now();
         self.core.parts.watch.warn(&what, now);

@@ -1,4 +1,4 @@
-//! What callbacks reach of the loop: all of it but the events of the turn that is under way.
+//! The part of the loop that callbacks reach: everything except the events of the turn that is under way.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use super::guard::Panics;
 use crate::LoopLimits;
 use crate::sys::{Clock, Poller};
 
-/// The loop as a whole. Only its methods can call callbacks, by those of `guard.rs`; all that can be done without stands on
-/// [`Parts`].
+/// The loop as a whole. Only its methods can call callbacks, by means of those in `guard.rs`; everything that needs no
+/// callback is a method of [`Parts`].
 pub(crate) struct Core {
     pub(crate) parts: Parts,
     /// How many connections have a follower.

@@ -1,4 +1,4 @@
-//! What a datagram protocol sends by.
+//! What a datagram protocol sends with.
 
 use std::fmt;
 use std::io;
@@ -13,8 +13,8 @@ use crate::{Address, CloseReason, Context, DatagramId, Limits, sys};
 ///
 /// None of its methods blocks or calls a callback. Once the socket has ended, sending does nothing.
 ///
-/// What a method costs, unless it says otherwise: a look at the loop's table; one that sends, connects or sets an option of
-/// the socket, a system call.
+/// Unless a method says otherwise, it costs a table lookup; one that sends, connects or sets an option of the socket
+/// costs a system call.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -46,23 +46,23 @@ impl<'a> DatagramTransport<'a> {
         DatagramTransport { core, id }
     }
 
-    /// The socket's name in its loop.
+    /// Returns the socket's id in its loop.
     pub fn id(&self) -> DatagramId {
         DatagramId(self.id)
     }
 
-    /// The rest of the loop, from within a callback.
+    /// Returns the rest of the loop, for use within a callback.
     pub fn context(&mut self) -> Context<'_> {
         Context::new(self.core)
     }
 
     // Sending.
 
-    /// Sends `data`, which may be empty, as one datagram: at once, or after those that wait already. Costs a system
-    /// call, and a copy where it must wait.
+    /// Sends `data`, which may be empty, as one datagram: at once, or after those that are queued already. Costs a
+    /// system call, and a copy if it has to be queued.
     ///
-    /// What goes wrong is told later, as [`error_received`](crate::DatagramProtocol::error_received). A datagram that
-    /// finds more than [`queue_bytes_max`](crate::Limits::queue_bytes_max) waiting is dropped; see there. After
+    /// Errors are reported later, through [`error_received`](crate::DatagramProtocol::error_received). A datagram is
+    /// dropped if more than [`queue_bytes_max`](crate::Limits::queue_bytes_max) is queued; see there. After
     /// [`close`](DatagramTransport::close) or the end nothing is sent, and that is counted
     /// ([`Counters::late_writes`](crate::Counters::late_writes)).
     ///
@@ -71,24 +71,24 @@ impl<'a> DatagramTransport<'a> {
         self.core.parts.send_datagram(self.id, data, Some(to));
     }
 
-    /// Like [`send_to`](DatagramTransport::send_to), to whom the socket is connected to.
+    /// Like [`send_to`](DatagramTransport::send_to), to the peer that the socket is connected to.
     pub fn send(&mut self, data: &[u8]) {
         self.core.parts.send_datagram(self.id, data, None);
     }
 
-    /// How many bytes wait to be sent.
+    /// Returns how many bytes are queued.
     pub fn queued_bytes(&self) -> usize {
         self.core.parts.slots.datagram(self.id).map_or(0, DatagramSocket::queued_bytes)
     }
 
-    /// Returns the marks of this socket, in bytes, in the order in which
-    /// [`set_write_marks`](DatagramTransport::set_write_marks) takes them: the high one, and the low one that holds.
+    /// Returns the write marks of this socket, in bytes, in the order in which
+    /// [`set_write_marks`](DatagramTransport::set_write_marks) takes them: the high one, and the low one in effect.
     pub fn write_marks(&self) -> (usize, usize) {
         self.limits().marks()
     }
 
-    /// Sets the marks of this socket, in bytes, and checks both (rule [W2](crate::guide::rules#w2)). A low mark above
-    /// the high one counts as that.
+    /// Sets the write marks of this socket, in bytes, and checks the queue against both (rule
+    /// [W2](crate::guide::rules#w2)). A low mark above the high one is lowered to that.
     pub fn set_write_marks(&mut self, high_bytes: usize, low_bytes: usize) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.limits.queue_bytes_high = high_bytes;
@@ -99,23 +99,23 @@ impl<'a> DatagramTransport<'a> {
 
     // Receiving.
 
-    /// Sets what the longest datagram is that is received whole, in bytes; see
-    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max). It holds for the next one already.
+    /// Sets the length, in bytes, of the longest datagram that is received whole; see
+    /// [`datagram_bytes_max`](crate::Limits::datagram_bytes_max). Applies from the next datagram on.
     pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.limits.datagram_bytes_max = bytes;
         }
     }
 
-    /// Receives nothing until [`resume_reading`](DatagramTransport::resume_reading). What comes meanwhile waits in the
-    /// system, as much as it keeps; what is more it drops.
+    /// Receives nothing until [`resume_reading`](DatagramTransport::resume_reading). What arrives meanwhile waits in
+    /// the system's receive buffer, which drops what does not fit.
     pub fn pause_reading(&mut self) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.reading_paused = true;
         }
     }
 
-    /// Takes [`pause_reading`](DatagramTransport::pause_reading) back, beginning with the loop's next turn.
+    /// Undoes [`pause_reading`](DatagramTransport::pause_reading), beginning with the loop's next turn.
     pub fn resume_reading(&mut self) {
         if let Some(datagram) = self.core.parts.slots.datagram_mut(self.id) {
             datagram.reading_paused = false;
@@ -123,70 +123,72 @@ impl<'a> DatagramTransport<'a> {
         }
     }
 
-    /// Returns whether datagrams are delivered: not while reading is paused, nor once the socket is closing.
+    /// Returns whether datagrams are delivered: `false` while reading is paused, and once the socket is closing.
     pub fn is_reading(&self) -> bool {
         self.core.parts.slots.datagram(self.id).is_some_and(|datagram| datagram.is_open() && !datagram.reading_paused)
     }
 
     // The socket.
 
-    /// Connects it to a peer: from here on it hears nobody else, [`send`](DatagramTransport::send) goes there, and it is
-    /// told where nobody is there. Can be called again, with another peer. What has arrived before may still come.
+    /// Connects it to a peer: from here on it receives only from that peer, [`send`](DatagramTransport::send) sends to
+    /// it, and an error is reported if nobody listens there. Can be called again, with another peer. Datagrams that
+    /// arrived before may still be delivered.
     ///
-    /// There is no way back here, since no safe call of the standard library, mio or socket2 names "no address".
-    /// `rustix::net::connect_unspec(transport.socket()?)` does it on Unix: the socket then hears everybody again, and
-    /// [`send_to`](DatagramTransport::send_to) reaches anybody; a port that the system has chosen may become another one,
-    /// and [`peer_addr`](DatagramTransport::peer_addr) still gives the last peer. Closing it and binding another one does
-    /// it everywhere.
+    /// There is no way to disconnect here, since no safe call of the standard library, mio or socket2 can pass "no
+    /// address". On Unix, `rustix::net::connect_unspec(transport.socket()?)` does it: the socket then receives from
+    /// everybody again, and [`send_to`](DatagramTransport::send_to) reaches anybody; a port that the system has chosen
+    /// may change, and [`peer_addr`](DatagramTransport::peer_addr) still returns the last peer. Closing it and binding
+    /// another one works everywhere.
     ///
     /// # Errors
     ///
-    /// What the system says; `NotConnected` once the socket is closed.
+    /// `NotConnected` once the socket is closed, and any error of the system.
     pub fn connect(&mut self, to: impl Into<Address>) -> io::Result<()> {
         self.core.parts.slots.datagram_mut(self.id).ok_or(io::ErrorKind::NotConnected)?.connect(&to.into())
     }
 
-    /// Whether it may send to broadcast addresses. At first it may not.
+    /// Sets whether it may send to broadcast addresses. By default it may not.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where it is no UDP socket or simulated, `NotConnected` once it is closed, and what the system says.
+    /// `Unsupported` if it is not a UDP socket or is simulated, `NotConnected` once it is closed, and any error of the
+    /// system.
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
         self.sys_socket()?.udp()?.set_broadcast(broadcast)
     }
 
-    /// Hears a multicast group, on the interface that has this address, or, with 0.0.0.0, on one of the system's choice.
+    /// Joins a multicast group, on the interface with this address, or, with 0.0.0.0, on one that the system chooses.
     ///
     /// # Errors
     ///
-    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    /// See [`set_broadcast`](DatagramTransport::set_broadcast).
     pub fn join_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.sys_socket()?.udp()?.join_multicast_v4(&group, &interface)
     }
 
-    /// Takes [`join_multicast_v4`](DatagramTransport::join_multicast_v4) back.
+    /// Leaves a group joined by [`join_multicast_v4`](DatagramTransport::join_multicast_v4).
     ///
     /// # Errors
     ///
-    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    /// See [`set_broadcast`](DatagramTransport::set_broadcast).
     pub fn leave_multicast_v4(&self, group: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {
         self.sys_socket()?.udp()?.leave_multicast_v4(&group, &interface)
     }
 
-    /// Hears a multicast group, on the interface with this index, or, with 0, on one of the system's choice.
+    /// Joins a multicast group, on the interface with this index, or, with 0, on one that the system chooses.
     ///
     /// # Errors
     ///
-    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    /// See [`set_broadcast`](DatagramTransport::set_broadcast).
     pub fn join_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.sys_socket()?.udp()?.join_multicast_v6(&group, interface)
     }
 
-    /// Takes [`join_multicast_v6`](DatagramTransport::join_multicast_v6) back.
+    /// Leaves a group joined by [`join_multicast_v6`](DatagramTransport::join_multicast_v6).
     ///
     /// # Errors
     ///
-    /// As [`set_broadcast`](DatagramTransport::set_broadcast).
+    /// See [`set_broadcast`](DatagramTransport::set_broadcast).
     pub fn leave_multicast_v6(&self, group: Ipv6Addr, interface: u32) -> io::Result<()> {
         self.sys_socket()?.udp()?.leave_multicast_v6(&group, interface)
     }
@@ -198,14 +200,14 @@ impl<'a> DatagramTransport<'a> {
 
     // Ending.
 
-    /// Closes it: nothing is delivered any more, what is queued goes out, for
-    /// [`close_timeout`](crate::Limits::close_timeout) at most. How many could not go out by then is told as
-    /// [`DatagramError::Dropped`](crate::DatagramError::Dropped), before `connection_lost`.
+    /// Closes it: nothing more is delivered, and queued datagrams are sent for at most
+    /// [`close_timeout`](crate::Limits::close_timeout). The number of those that could not be sent by then is reported
+    /// as [`DatagramError::Dropped`](crate::DatagramError::Dropped), before `connection_lost`.
     pub fn close(&mut self) {
         self.core.parts.close_datagram(self.id, CloseReason::Closed);
     }
 
-    /// Closes it now: what is queued is dropped, and its number is told as
+    /// Closes it at once: queued datagrams are dropped, and their number is reported as
     /// [`DatagramError::Dropped`](crate::DatagramError::Dropped).
     pub fn abort(&mut self) {
         self.core.parts.finish_datagram(self.id, Some(CloseReason::Aborted));
@@ -213,32 +215,32 @@ impl<'a> DatagramTransport<'a> {
 
     // Looking.
 
-    /// Returns whether the end of the socket has begun: it was closed or aborted, or it has ended.
+    /// Returns whether the socket has begun to end: it was closed or aborted, or it has ended.
     pub fn is_closing(&self) -> bool {
         !self.core.parts.slots.datagram(self.id).is_some_and(DatagramSocket::is_open)
     }
 
-    /// Returns the limits of this socket: those of the loop, with what was set for it since.
+    /// Returns the limits of this socket: those of the loop, with any changes made since for this socket.
     pub fn limits(&self) -> &Limits {
         self.core.parts.slots.datagram(self.id).map_or(&self.core.parts.settings.limits, |datagram| &datagram.limits)
     }
 
-    /// Whom it is connected to.
+    /// Returns the peer that it is connected to.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.core.parts.slots.datagram(self.id)?.peer()
     }
 
-    /// Our own address, with the port that the system chose; a system call.
+    /// Returns our own address, with the port that the system chose; makes a system call.
     ///
     /// # Errors
     ///
-    /// `NotConnected` once the socket is closed, and what the system says.
+    /// `NotConnected` once the socket is closed, and any error of the system.
     pub fn local_addr(&self) -> io::Result<Address> {
         self.sys_socket()?.local_addr()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None` once it
-    /// is closed, and where it is simulated.
+    /// Returns the socket, for options that have no method here (`socket2::SockRef::from(&fd)` has all of them). `None`
+    /// once it is closed, and if it is simulated.
     ///
     /// Sending, receiving or connecting through it goes behind the loop's back.
     #[cfg(unix)]
@@ -246,8 +248,8 @@ impl<'a> DatagramTransport<'a> {
         self.core.parts.slots.datagram(self.id)?.socket()?.as_fd()
     }
 
-    /// The socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them). `None` once
-    /// it is closed, and where it is simulated.
+    /// Returns the socket, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them).
+    /// `None` once it is closed, and if it is simulated.
     ///
     /// Sending, receiving or connecting through it goes behind the loop's back.
     #[cfg(windows)]

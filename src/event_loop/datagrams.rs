@@ -16,8 +16,8 @@ use crate::{Address, CloseReason, DatagramError, DatagramProtocol, DatagramTrans
 type Callback<'a> = &'a mut dyn FnMut(&mut dyn DatagramProtocol, &mut DatagramTransport<'_>);
 
 impl Core {
-    /// Serves a datagram socket: makes it known, sends what waits, receives what its budget allows, tells what went
-    /// wrong.
+    /// Serves a datagram socket: calls `connection_made` first, sends what is queued, receives within its budget, and
+    /// reports errors.
     pub(super) fn serve_datagram(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(datagram) = self.parts.slots.alive_datagram_mut(id) else { return };
         if !std::mem::replace(&mut datagram.made, true) {
@@ -44,7 +44,8 @@ impl Core {
         }
     }
 
-    /// Receives into a buffer that is large enough: the loop's own, or one for those who ask for longer datagrams.
+    /// Receives into a buffer that is large enough: the loop's own, or a larger one for sockets that accept longer
+    /// datagrams.
     fn receive_whole(&mut self, id: Id, buffer: &mut [u8]) {
         let needed = self.parts.slots.datagram(id).map_or(0, DatagramSocket::buffer_bytes);
         if needed <= buffer.len() {
@@ -56,7 +57,7 @@ impl Core {
         self.parts.start_decay_of_large_buffer();
     }
 
-    /// Receives and delivers, up to the budget of a turn.
+    /// Receives and delivers datagrams, up to the budget of a turn.
     fn receive_datagrams(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
         let mut bytes_left = datagram.limits.read_bytes_per_turn_max;
@@ -98,15 +99,15 @@ impl Core {
         });
     }
 
-    /// Tells what went wrong before this began, and how the queue stands to its marks. What this causes comes in the
-    /// next turn: who sends again in `error_received` starves nobody.
+    /// Reports the errors that occurred before this began, and crossed write marks. Errors that this causes are
+    /// reported in the next turn, so a protocol that sends again in `error_received` cannot starve others.
     fn tell_datagram(&mut self, id: Id) {
         let errors = match self.parts.slots.datagram(id) {
             Some(datagram) if datagram.has_news() => datagram.errors(),
             _ => return,
         };
         for _ in 0..errors {
-            // Looked up each time: what is left when a callback has closed it is told at its end.
+            // Looked up each time: if a callback has closed it, the remaining errors are reported at its end.
             let error = match self.parts.slots.datagram_mut(id) {
                 Some(datagram) if datagram.is_open() => datagram.take_error(),
                 _ => break,
@@ -126,7 +127,7 @@ impl Core {
     pub(super) fn deliver_datagram_loss(&mut self, id: Id, reason: CloseReason) {
         let Some(datagram) = self.parts.slots.datagram_mut(id) else { return };
         if datagram.made {
-            // Nobody takes for sent what was not (U1).
+            // Unsent datagrams are reported, so that nobody takes them for sent (U1).
             while let Some(error) = self.parts.slots.datagram_mut(id).and_then(DatagramSocket::take_error) {
                 tell_error(self, id, &error);
             }
@@ -150,7 +151,7 @@ fn tell_error(core: &mut Core, id: Id, error: &DatagramError) {
 }
 
 impl Parts {
-    /// Puts a datagram socket into a slot and registers it. `connection_made` comes with the next turn.
+    /// Puts a datagram socket into a slot and registers it. `connection_made` comes in the next turn.
     pub(crate) fn add_datagram(
         &mut self,
         socket: io::Result<sys::Datagram>,
@@ -172,7 +173,7 @@ impl Parts {
         Ok(id)
     }
 
-    /// Receiving goes on failing: to try again at once would spin, and tell of each try.
+    /// Receiving keeps failing: trying again at once would spin, and report each try.
     #[cold]
     fn receive_later(&mut self, id: Id) {
         let now = self.time.now();
@@ -188,7 +189,7 @@ impl Parts {
         }
     }
 
-    /// Sends what waits. Returns whether it goes on at once: that has its budget too.
+    /// Sends what is queued. Returns whether sending can go on at once: it has a budget too.
     fn flush_datagram(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         let before = datagram.queued_cost();
@@ -197,7 +198,7 @@ impl Parts {
         goes_on
     }
 
-    /// Sees to what must come after a socket was served or sent to: its end, an event, another turn.
+    /// Arranges what must come after a socket was served or sent to: its end, an event, or another turn.
     fn finish_serving_datagram(&mut self, id: Id, goes_on: bool) {
         let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         if datagram.is_flushed() {
@@ -216,7 +217,7 @@ impl Parts {
         }
     }
 
-    /// A send would block: an event tells when to go on, or time where no event does. Or none blocks any more.
+    /// If a send would block, waits for an event, or for a timer where no event comes; otherwise stops waiting.
     fn await_room(&mut self, id: Id) {
         let Some(datagram) = self.slots.datagram_mut(id) else { return };
         let blocked = datagram.sending() == Sending::Blocked;
@@ -234,7 +235,7 @@ impl Parts {
                 self.time.set_after(SEND_RETRY, Due::of(Purpose::Send, id));
             }
         } else if !asked {
-            // What blocked was dropped, and nobody tells any more when another one would not.
+            // The datagram that blocked was dropped, and no event will report when another one can be sent.
             datagram.try_again();
         }
     }
@@ -264,8 +265,8 @@ impl Parts {
         }
     }
 
-    /// Drops what a datagram socket has queued, for what others are to queue; it is told how many. `false` where there is no
-    /// such socket.
+    /// Drops the queue of a datagram socket, to make room for others; the socket is told how many datagrams were
+    /// dropped. Returns `false` if there is no such socket.
     pub(super) fn drop_queued_datagrams(&mut self, id: Id) -> bool {
         let Some(datagram) = self.slots.datagram_mut(id) else { return false };
         self.outbox.count(datagram.queued_cost(), 0);
@@ -281,7 +282,7 @@ impl Parts {
         }
     }
 
-    /// The one way to a datagram socket's end. `None`: for the reason with which its end began.
+    /// The only way in which a datagram socket ends. `None`: for the reason that its end began with.
     pub(crate) fn finish_datagram(&mut self, id: Id, reason: Option<CloseReason>) {
         let Some(datagram) = self.slots.alive_datagram_mut(id) else { return };
         self.outbox.count(datagram.queued_cost(), 0);

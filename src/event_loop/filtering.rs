@@ -1,6 +1,7 @@
-//! Filters: how bytes pass between a socket and a protocol, and what follows from what filters say (rules Y1 to Y8).
+//! Filters: how bytes pass between a socket and a protocol, and how the loop acts on what filters report (rules Y1 to
+//! Y8).
 //!
-//! Filters are user code: they are called from here alone, out of their connection meanwhile, and guarded (Y10).
+//! Filters are user code: they are called only from here, are out of their connection meanwhile, and are guarded (Y10).
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::reason::{Limit, Timeout};
 use crate::sys::deadline_after;
 use crate::{CloseReason, ConnectError, ListenerError, Transport};
 
-/// What came behind the bytes with which a filter was to begin, and before it had.
+/// Data that arrived after the bytes that a filter was to begin with, but before the filter had begun.
 #[derive(Debug)]
 struct InputBehind;
 
@@ -32,7 +33,7 @@ impl fmt::Display for InputBehind {
 
 impl Error for InputBehind {}
 
-/// The reason of an end where input was left that no filter has seen.
+/// Returns the close reason for a connection with leftover input that no filter has seen.
 pub(super) fn input_behind() -> CloseReason {
     CloseReason::Protocol(Arc::new(InputBehind))
 }
@@ -41,14 +42,15 @@ pub(super) fn input_behind() -> CloseReason {
 
 /// # Filters
 impl Transport<'_> {
-    /// Puts a [filter](crate::filter) in, above those that are there: what was written before goes out below it, and what is
-    /// written or received from here on goes through it. Returns `false`, and drops it, where the connection is not
-    /// established, our half was shut down or its end has begun.
+    /// Puts a [filter](crate::filter) in, above the existing ones: data written before is sent below it, and data
+    /// written or received from here on goes through it. Returns `false`, and drops the filter, if the connection is
+    /// not established, our half was shut down or the connection has begun to end.
     ///
-    /// No input is delivered before the filter is ready ([`is_reading`](Transport::is_reading) is false). Input that this
-    /// callback leaves unconsumed came before the filter had begun, so it cannot be meant for it, and may be an attacker's: it
-    /// ends the connection by [`CloseReason::Protocol`] (rule [Y6](crate::guide::rules#y6)). `connection_made` is not called
-    /// again, unless [`start_protocol`](Transport::start_protocol) is called too: then once the filter is ready.
+    /// No input is delivered before the filter is ready ([`is_reading`](Transport::is_reading) is false). Input that
+    /// this callback leaves unconsumed arrived before the filter had begun, so it cannot be meant for the filter, and
+    /// may be an attacker's: it ends the connection with [`CloseReason::Protocol`] (rule [Y6](crate::guide::rules#y6)).
+    /// `connection_made` is not called again, unless [`start_protocol`](Transport::start_protocol) is called too: then
+    /// it is, once the filter is ready.
     pub fn set_filter(&mut self, filter: impl Filter) -> bool {
         let stands = self.core.parts.slots.connection(self.id).is_some_and(Connection::takes_filter);
         match stands {
@@ -58,13 +60,13 @@ impl Transport<'_> {
         stands
     }
 
-    /// Returns the filter of this type that the connection has; the one that is nearest to the protocol, if there are several.
+    /// Returns the connection's filter of this type; if there are several, the one nearest to the protocol.
     pub fn filter<F: Filter>(&self) -> Option<&F> {
         self.core.parts.slots.connection(self.id)?.chain()?.find()
     }
 }
 
-/// Puts the filters of its listener into a connection. Returns `false` where it is turned away.
+/// Puts the filters of its listener into a connection. Returns `false` if a filter refuses the connection.
 #[cold]
 pub(super) fn put_in_accepted(core: &mut Core, id: Id, makers: &[AcceptFilter]) -> bool {
     for AcceptFilter(make) in makers {
@@ -88,7 +90,7 @@ pub(super) fn put_in_accepted(core: &mut Core, id: Id, makers: &[AcceptFilter]) 
     true
 }
 
-/// Puts a filter into a connection, above those that are there. It begins when what was written before is on its way.
+/// Puts a filter into a connection, above the existing ones. It begins once the data written before is on its way.
 pub(super) fn put_in(parts: &mut Parts, id: Id, filter: Box<dyn Filter>) {
     parts.queue_share(id);
     if parts.outbox.gathered.is(id) {
@@ -101,7 +103,7 @@ pub(super) fn put_in(parts: &mut Parts, id: Id, filter: Box<dyn Filter>) {
     parts.carry_over(id);
 }
 
-/// Begins with the filters that have not begun. Nothing where the connection is not established.
+/// Begins the filters that have not begun. Does nothing if the connection is not established.
 #[cold]
 pub(super) fn begin(core: &mut Core, id: Id) {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return };
@@ -121,17 +123,17 @@ pub(super) fn begin(core: &mut Core, id: Id) {
     if run(core, id, Way::Down, &mut |chain, _, now| chain.begin(now)) {
         heed(core, id);
     }
-    // No event comes for what is there already.
+    // No event comes for data that is there already.
     core.parts.carry_over(id);
 }
 
-/// The time for the handshake of its filters is over.
+/// The time for the handshake of a connection's filters has run out.
 pub(super) fn timed_out(core: &mut Core, id: Id) {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return };
     let ends = connection.has_begun_to_end();
     let Some(chain) = connection.chain_mut() else { return };
     chain.timer = None;
-    // One that is ending has its reason, and a deadline for it.
+    // A connection that is ending has its reason, and a deadline for it.
     if !chain.is_ready() && !ends {
         core.parts.finish(id, CloseReason::Timeout(Timeout::Handshake));
     }
@@ -139,7 +141,7 @@ pub(super) fn timed_out(core: &mut Core, id: Id) {
 
 // Coming in.
 
-/// Delivers what a read has brought: what filters make of it, if there are any.
+/// Delivers the result of a read, passed through the filters if there are any.
 #[inline]
 pub(super) fn deliver(core: &mut Core, id: Id, data: &mut [u8]) {
     match core.parts.slots.connection(id).is_some_and(Connection::is_filtered) {
@@ -148,7 +150,7 @@ pub(super) fn deliver(core: &mut Core, id: Id, data: &mut [u8]) {
     }
 }
 
-/// The stream from the network has ended.
+/// Handles the end of the stream from the network.
 pub(super) fn deliver_end(core: &mut Core, id: Id) {
     match core.parts.slots.connection(id).is_some_and(Connection::is_filtered) {
         true => receive_end(core, id),
@@ -156,8 +158,8 @@ pub(super) fn deliver_end(core: &mut Core, id: Id) {
     }
 }
 
-/// Gives filters what a read has brought, or what they have left before, for as long as there is somebody to take what comes
-/// of it; the protocol is told that.
+/// Passes the result of a read, or what filters left before, to the filters, for as long as the result is wanted, and
+/// delivers that to the protocol.
 pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
     let mut rest = data;
     let mut delivered = 0;
@@ -165,7 +167,7 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         let Some(connection) = core.parts.slots.connection_mut(id) else { return };
         let budget = connection.settings.limits.read_bytes_per_turn_max;
         if !connection.is_filtered() {
-            // The last of them has left. There may be nothing behind what it took.
+            // The last filter has left. There may be nothing behind the input it took.
             if !rest.is_empty() {
                 core.deliver(id, rest);
             }
@@ -194,13 +196,13 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
         }
         rest = &mut std::mem::take(&mut rest)[answer.0..];
         if let Some(chain) = core.parts.slots.connection_mut(id).and_then(may_leave_when_made) {
-            // What one read brings is never too much.
+            // The result of one read is never too much.
             chain.keep(rest);
             rest = &mut [];
         }
         delivered += heed(core, id);
         if rest.is_empty() && !core.parts.slots.connection(id).is_some_and(Connection::has_unfiltered_input) {
-            // They have taken all there is: another call would bring nothing.
+            // The filters have taken everything: another call would bring nothing.
             return;
         }
         if !answer.1 {
@@ -213,8 +215,8 @@ pub(super) fn receive(core: &mut Core, id: Id, data: &mut [u8]) {
     }
 }
 
-/// Returns the filters of a connection whose protocol is about to be told that it is made, and may have it detached at once: with
-/// all that has come.
+/// Returns the filters of a connection whose protocol is about to be told `connection_made`, and may detach it at once,
+/// with all input that has arrived.
 fn may_leave_when_made(connection: &mut Connection) -> Option<&mut Chain> {
     let is_made = connection.flags.has(Flag::Made);
     connection.chain_mut().filter(|chain| !is_made && chain.is_ready())
@@ -225,7 +227,7 @@ fn receive_end(core: &mut Core, id: Id) {
         return;
     }
     let Some(chain) = core.parts.slots.connection_mut(id).and_then(Connection::chain_mut) else { return };
-    // A peer that ends before the filters are ready has not even begun with what it was to say.
+    // A peer that closes before the filters are ready has not even begun to send its data.
     let is_cut = !chain.is_ready() | chain.said.failure.take().is_some();
     heed(core, id);
     if is_cut {
@@ -233,7 +235,7 @@ fn receive_end(core: &mut Core, id: Id) {
     }
 }
 
-/// Does what follows from what filters have said and put up. Returns how many bytes the protocol was given.
+/// Acts on what filters have reported and delivers their output to the protocol. Returns how many bytes that was.
 fn heed(core: &mut Core, id: Id) -> usize {
     let Some(connection) = core.parts.slots.alive_mut(id) else { return 0 };
     let is_made = connection.flags.has(Flag::Made);
@@ -250,7 +252,7 @@ fn heed(core: &mut Core, id: Id) -> usize {
     core.parts.time.cancel(timer);
     if is_ready && !is_made && core.parts.slots.connection(id).is_some_and(|connection| connection.state().is_timed()) {
         if core.parts.slots.connection_mut(id).is_some_and(|connection| connection.notes.take(Note::BeginsFiltered)) {
-            // To who follows it, it is made when it is to its protocol.
+            // Its follower is told that it is established when its protocol is.
             core.tell_follower_of_made(id);
         }
         core.call_made(id);
@@ -259,7 +261,8 @@ fn heed(core: &mut Core, id: Id) -> usize {
     let plain = chain.take_plain();
     let count = deliver_plain(core, id, plain);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return count };
-    // A protocol that has paused reading is not told of the end either: the end comes after the data that it has not seen.
+    // A protocol that has paused reading is not told of the end either, since the end comes after data that it has not
+    // seen.
     let (delivers, is_told) = (connection.state().delivers_input(), connection.wants_input());
     let Some(chain) = connection.chain_mut() else { return count };
     let has_ended = chain.said.end && is_told;
@@ -270,7 +273,7 @@ fn heed(core: &mut Core, id: Id) -> usize {
     count
 }
 
-/// Delivers what has passed the filters. Returns how much that is.
+/// Delivers data that has passed the filters. Returns how many bytes that was.
 fn deliver_plain(core: &mut Core, id: Id, plain: Bytes) -> usize {
     let count = plain.len();
     if count > 0 {
@@ -280,10 +283,10 @@ fn deliver_plain(core: &mut Core, id: Id, plain: Bytes) -> usize {
     count
 }
 
-/// Acts on the failure of a filter, behind the data that came before. Returns whether there is one.
+/// Acts on the failure of a filter, after the data that came before it. Returns whether there is one.
 ///
-/// A protocol that has paused reading is told when it resumes, as of a peer's reset (R4), unless something is being sent: that
-/// has failed then. A connection that is being detached takes it along.
+/// A protocol that has paused reading is told when it resumes, as with a peer's reset (R4), unless something is being
+/// sent: then the send has failed. A connection that is being detached takes the failure with it.
 fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
     let connection = core.parts.slots.connection_mut(id).filter(|of| of.state() != State::Detaching);
     let Some(connection) = connection else { return false };
@@ -294,7 +297,7 @@ fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
     }
     let failure = chain.said.failure.take();
     if let Some(failure) = failure {
-        // What it has put down still goes out, and what it has not taken does not.
+        // Data that the filter has output is still sent; data that it has not taken is not.
         core.offer_withheld(id);
         core.parts.close_for(id, CloseReason::of_protocol(failure));
     }
@@ -303,8 +306,8 @@ fn heed_failure(core: &mut Core, id: Id, is_sending: bool) -> bool {
 
 // Going out.
 
-/// Sends what filters have put down, and has them take what was written, as much as the kernel has room for (Y2). Returns
-/// `false` if nothing follows from that: the common case.
+/// Sends the output of filters, and makes them take written data, as much as the kernel has room for (Y2). Returns
+/// `false` in the common case, in which there is nothing else to do.
 pub(super) fn pump(core: &mut Core, id: Id) -> bool {
     if filter_gathered(core, id) {
         return false;
@@ -314,26 +317,27 @@ pub(super) fn pump(core: &mut Core, id: Id) -> bool {
     while send_beneath(&mut core.parts, id) && filter_more(core, id) {}
     if let Some(connection) = core.parts.slots.connection_mut(id) {
         if connection.dissolve_filters() {
-            // What was left to it by the last of them goes the common way from here on.
+            // Data that the last filter left takes the usual path from here on.
             core.parts.carry_over(id);
         }
     }
     true
 }
 
-/// A connection is over at both ends, as its protocol sees it, and its peer may still send what is for its filters. To close
-/// it now might have the kernel answer that with a reset, which can destroy our last bytes before the peer has read them (X1).
+/// The protocol sees both ends of a connection as closed, but its peer may still send data for its filters. If it were
+/// closed now, the kernel might answer that data with a reset, which can destroy our last bytes before the peer has
+/// read them (X1).
 #[cold]
 pub(super) fn linger(parts: &mut Parts, id: Id) {
     let Some(connection) = parts.slots.connection_mut(id) else { return };
     connection.ending_record();
-    // An error here means that the peer is gone: reading tells.
+    // An error here means that the peer is gone, which reading reports.
     let _ = connection.send_fin();
     parts.linger(id, 0);
 }
 
-/// Gathers a large piece that a callback writes to its own connection, where filters will take it from there when that returns.
-/// Without filters the kernel takes it at once. Only far from all caps.
+/// Gathers a large piece that a callback writes to its own connection, if filters will take it from there when the
+/// callback returns. Without filters the kernel takes it at once. Done only far from all caps.
 pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
     let takes = |connection: &Connection| connection.is_filtered() && connection.gathers_large();
     let is_roomy = parts.outbox.gathered.is(id) && parts.outbox.room() == GATHERED_BYTES_MAX;
@@ -341,8 +345,9 @@ pub(super) fn gather_large(parts: &mut Parts, id: Id, data: &[u8]) -> bool {
     takes && parts.outbox.gathered.gather_large(id, data)
 }
 
-/// Gives filters what a callback has gathered, from where it stands, and sends what they make of it, where nothing waits before
-/// that. Returns whether all of it is out, and nothing else is to be done. It does nothing that the general way does not.
+/// Passes what a callback has gathered to the filters, without copying it, and sends their output, if nothing is queued
+/// before it. Returns whether everything was sent and nothing else is to be done. It does nothing that the general path
+/// does not.
 fn filter_gathered(core: &mut Core, id: Id) -> bool {
     let goes = |connection: &mut Connection| connection.filters_at_once();
     if core.parts.outbox.gathered.bytes.is_empty() || !core.parts.slots.alive_mut(id).is_some_and(goes) {
@@ -371,7 +376,7 @@ fn filter_gathered(core: &mut Core, id: Id) -> bool {
     send_beneath(&mut core.parts, id) && is_all
 }
 
-/// Sends what filters have put down. Returns whether all of that is out.
+/// Sends the output of filters. Returns whether all of it was sent.
 pub(super) fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     let Some(connection) = parts.slots.alive_mut(id) else { return false };
     let had_output = connection.has_output();
@@ -391,7 +396,7 @@ pub(super) fn send_beneath(parts: &mut Parts, id: Id) -> bool {
     is_out && parts.slots.connection(id).is_some_and(Connection::is_filtered)
 }
 
-/// Has filters take more of what was written, or say our end. Returns whether they may have put something down.
+/// Makes filters take more of the written data, or announce our end. Returns whether they may have produced output.
 fn filter_more(core: &mut Core, id: Id) -> bool {
     let Some(connection) = core.parts.slots.connection_mut(id) else { return false };
     let Some(chain) = connection.chain() else { return false };
@@ -401,13 +406,13 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
         }
         let Some(connection) = core.parts.slots.connection(id) else { return false };
         if connection.is_closing() || connection.chain().is_some_and(Chain::has_failed) {
-            // It closes without their end, and so without what they have not taken.
+            // It closes without the filters' end of stream, and so without the data that they have not taken.
             drop_unfiltered(&mut core.parts, id);
         }
         return false;
     }
     if chain.outward_bytes() > 0 {
-        // A filter does not take what the one above it has put down. It is asked again when something has come.
+        // A filter does not take the output of the one above it. It is asked again when something has arrived.
         return false;
     }
     let (has_more, finishes) = (!connection.unfiltered().is_empty(), connection.finishes_filters());
@@ -427,7 +432,7 @@ fn filter_more(core: &mut Core, id: Id) -> bool {
         return false;
     }
     heed_sending(core, id);
-    // A filter that has taken nothing is asked again when something has come.
+    // A filter that has taken nothing is asked again when something has arrived.
     let Some(connection) = core.parts.slots.connection(id) else { return false };
     taken > 0 || connection.chain().is_some_and(|chain| chain.outward_bytes() > 0)
 }
@@ -437,18 +442,18 @@ fn drop_unfiltered(parts: &mut Parts, id: Id) {
     parts.outbox.change(connection, parts.time.now_ns(), |connection, _, pool| connection.drop_unfiltered(pool));
 }
 
-/// Does what follows from what filters have said when they were given something to send.
+/// Acts on what filters have reported when they were given something to send.
 fn heed_sending(core: &mut Core, id: Id) {
     heed_failure(core, id, true);
     let Some(connection) = core.parts.slots.connection_mut(id) else { return };
     if connection.chain().is_some_and(Chain::has_input) {
-        // Not from within a flush, which may come in the middle of what is being delivered.
+        // Not from within a flush, which may come in the middle of a delivery.
         connection.flags.set(Flag::OfferAgain, true);
         core.parts.carry_over(id);
     }
 }
 
-/// Calls filters of a connection, and counts what they have put down as queued. Returns `false` where that has ended it.
+/// Calls filters of a connection, and counts their output as queued. Returns `false` if that has ended the connection.
 fn run(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let runs = call(core, id, way, code);
     if runs {
@@ -457,7 +462,7 @@ fn run(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut 
     runs
 }
 
-/// What the filters of a connection have put down counts as queued.
+/// Counts the output of a connection's filters as queued.
 fn count_beneath(parts: &mut Parts, id: Id) {
     let Some(connection) = parts.slots.connection_mut(id) else { return };
     if connection.counts_beneath() {
@@ -465,7 +470,7 @@ fn count_beneath(parts: &mut Parts, id: Id) {
     }
 }
 
-/// Calls filters of a connection, which are out of it meanwhile. Returns `false` where that has ended it.
+/// Calls filters of a connection, which are out of it meanwhile. Returns `false` if that has ended the connection.
 fn call(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut Connection, Instant)) -> bool {
     let now = core.parts.time.now();
     let extras = core.parts.slots.alive_mut(id).and_then(|connection| connection.extras.as_mut());
@@ -488,7 +493,8 @@ fn call(core: &mut Core, id: Id, way: Way, code: &mut dyn FnMut(&mut Chain, &mut
     true
 }
 
-/// A connection has ended before its filters were ready. If we have begun it its protocol is told, else its listener's owner.
+/// A connection has ended before its filters were ready. Tells its protocol if it is an outgoing one, otherwise its
+/// listener's owner.
 pub(super) fn tell_of_end(core: &mut Core, id: Id, reason: CloseReason) {
     let Some(connection) = core.parts.slots.connection(id) else { return };
     let Some(listener) = connection.settings.listener else {

@@ -1,6 +1,6 @@
-//! Following a connection: what becomes of it is told, whatever protocol it has by then (rule K5).
+//! Following a connection: reporting what becomes of it, whatever its protocol is by then (rule K5).
 //!
-//! A protocol that wraps another one would not do: it is dropped where the inner one puts a third in its place.
+//! A protocol that wraps another one would not do: it is dropped if the inner one puts a third in its place.
 
 use super::work::Loss;
 use super::{Core, Parts};
@@ -10,8 +10,8 @@ use crate::reason::{ConnectionEnd, Followed};
 use crate::{CloseReason, ConnectionId, Context};
 
 impl Context<'_> {
-    /// Has `follower` told what becomes of a connection that was begun and is not established yet. It has one at most.
-    /// Not part of the public interface.
+    /// Makes the loop tell `follower` what becomes of a connection that was begun and is not established yet. A
+    /// connection has at most one follower. Not part of the public interface.
     #[doc(hidden)]
     pub fn follow(&mut self, id: ConnectionId, follower: impl FnMut(&mut Context<'_>, Followed) + 'static) {
         if let Some(connection) = self.core.parts.slots.alive_mut(id.0) {
@@ -20,7 +20,7 @@ impl Context<'_> {
         }
     }
 
-    /// How often the loop has begun to shut down. Not part of the public interface.
+    /// Returns how often the loop has begun to shut down. Not part of the public interface.
     #[doc(hidden)]
     pub fn shutdowns(&self) -> u64 {
         self.core.parts.life.shutdowns()
@@ -28,19 +28,19 @@ impl Context<'_> {
 }
 
 impl Core {
-    /// A connection that we have begun is established, and its filters are ready.
+    /// An outgoing connection is established, and its filters are ready.
     pub(super) fn tell_follower_of_made(&mut self, id: Id) {
         let follower = self.parts.slots.connection_mut(id).and_then(Connection::take_follower);
         let Some(mut follower) = follower else { return };
         call(self, &mut follower, Followed::Made);
-        // It has its place back, even if another one was set meanwhile.
+        // It is put back, even if another one was set meanwhile.
         if let Some(connection) = self.parts.slots.connection_mut(id) {
             let replaced = connection.extras_mut().follower.replace(follower);
             self.followers -= usize::from(replaced.is_some());
         }
     }
 
-    /// The followers of connections that have ended. They are told after the connections' protocols.
+    /// Takes the followers of connections that have ended. They are told after the connections' protocols.
     #[cold]
     pub(super) fn take_followers_of(&mut self, lost: &[Loss]) -> Vec<(Follower, ConnectionEnd)> {
         let mut followers = Vec::new();

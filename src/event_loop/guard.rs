@@ -1,4 +1,4 @@
-//! Calls into user code, and what becomes of its panics (rule E1).
+//! Calls into user code, and the handling of its panics (rule E1).
 
 use std::any::{Any, TypeId};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,8 +16,8 @@ use crate::{CloseReason, NotReached, Protocol, Transport};
 use crate::{Context, SourceAction, SourceId};
 
 impl Context<'_> {
-    /// Has a source stay that is there for several things, when its handler panics at one of them. The handler must have
-    /// taken that one before, so that it is not called for it again. Not part of the public interface.
+    /// Keeps a source that serves several things when its handler panics at one of them. The handler must have taken
+    /// that one out before, so that it is not called for it again. Not part of the public interface.
     #[doc(hidden)]
     pub fn keep_after_panic(&mut self, id: SourceId) {
         if let Some(slot) = self.core.parts.slots.source_mut(id.0) {
@@ -25,9 +25,10 @@ impl Context<'_> {
         }
     }
 
-    /// Calls `call` with what has the type `wanted` of a connection's protocol, which is out of its slot meanwhile.
+    /// Calls `call` with the part of a connection's protocol that has the type `wanted`. The protocol is out of its
+    /// slot meanwhile.
     ///
-    /// The caller is user code, so nothing of what that has gathered is touched, and a panic goes on into it.
+    /// The caller is user code, so nothing that it has gathered is touched, and a panic unwinds into it.
     pub(super) fn reach(
         &mut self,
         id: Id,
@@ -57,15 +58,15 @@ impl Context<'_> {
     }
 }
 
-/// How a protocol is called, where that is not for each message.
+/// A call of a protocol, for callbacks that are not called for each message.
 pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Protocol, &mut Transport<'_>);
 
-/// Does something with the error of a protocol, which may be of the user's own type and run its code.
+/// Uses the error of a protocol, which may be of a user type and so run user code.
 pub(super) fn guard_error(core: &mut Core, code: &mut dyn FnMut(&mut Core)) {
     let _ = core.guard_each("the error of a protocol", code);
 }
 
-/// What holds a value of a type that who drops it does not know.
+/// Holds a value of a type that the code dropping it does not know.
 trait Clear {
     fn clear(&mut self);
 }
@@ -76,7 +77,7 @@ impl<T> Clear for Option<T> {
     }
 }
 
-/// What becomes of panics.
+/// The panic policy, and the panic to resume.
 #[derive(Default)]
 pub(super) struct Panics {
     pub(super) policy: PanicPolicy,
@@ -85,7 +86,7 @@ pub(super) struct Panics {
 }
 
 impl Panics {
-    /// Goes on with the first panic of the turn, if there was one.
+    /// Resumes the first panic of the turn, if there was one.
     pub(super) fn rethrow(&mut self) {
         if let Some(payload) = self.first.take() {
             resume_unwind(payload);
@@ -94,7 +95,7 @@ impl Panics {
 }
 
 impl Core {
-    /// Calls a protocol, which is out of its slot meanwhile. It is not called where the connection is gone.
+    /// Calls a protocol, which is out of its slot meanwhile. Does nothing if the connection is gone.
     ///
     /// What it writes to its own connection is gathered; the caller flushes afterwards. Compiled once for all callbacks
     /// that are not called for each message.
@@ -106,7 +107,8 @@ impl Core {
         }
     }
 
-    /// Like [`call`](Core::call), for callers that already hold the connection. `None` where the protocol panicked.
+    /// Like [`call`](Core::call), for callers that already hold the connection. Returns `None` if the protocol
+    /// panicked.
     #[inline]
     pub(super) fn call_checked_out<R>(
         &mut self,
@@ -119,7 +121,7 @@ impl Core {
         self.end_call(id, out.protocol, result)
     }
 
-    /// Calls a protocol that is out of its slot, and leaves it there.
+    /// Calls a protocol that is out of its slot, and leaves it out.
     #[inline]
     pub(super) fn call_out<R>(
         &mut self,
@@ -136,7 +138,7 @@ impl Core {
         result
     }
 
-    /// Runs user code, and notes how long it took, if that is asked for.
+    /// Runs user code, and records how long it took, if that is enabled.
     #[inline]
     pub(super) fn catch_timed<R>(
         &mut self,
@@ -161,13 +163,13 @@ impl Core {
         self.parts.watch.note(name, about, began, self.parts.time.now());
     }
 
-    /// Runs user code. The one place where it can panic.
+    /// Runs user code. This is the only place where it can panic.
     #[inline]
     pub(super) fn catch<R>(&mut self, code: impl FnOnce(&mut Core) -> R) -> thread::Result<R> {
         catch_unwind(AssertUnwindSafe(|| code(self)))
     }
 
-    /// Puts a protocol back into its slot. `None` where it panicked, or the connection is gone.
+    /// Puts a protocol back into its slot. Returns `None` if it panicked, or the connection is gone.
     #[inline(always)]
     pub(super) fn end_call<R>(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<R>) -> Option<R> {
         if let Err(replaced) = self.parts.slots.put_back(id, protocol) {
@@ -199,18 +201,18 @@ impl Core {
         });
     }
 
-    /// Calls a closure of the user's, with all that callbacks reach.
+    /// Calls a closure of the user with the context that callbacks get.
     pub(super) fn guard_call(&mut self, what: &'static str, call: Box<dyn FnOnce(&mut Context<'_>)>) {
         self.guard(what, |core| call(&mut Context::new(core)));
     }
 
-    /// What `guard` does, compiled once for all that is guarded. A panic's message is the error.
+    /// Does what `guard` does, compiled once for everything that is guarded. A panic's message is the error.
     pub(super) fn guard_each(&mut self, what: &'static str, code: &mut dyn FnMut(&mut Core)) -> Result<(), String> {
         let result = self.catch_timed(what, About::Nobody, code);
         self.unless_caught(what, result)
     }
 
-    /// As [`guard`](Core::guard), a few instructions faster, for what is done for each connection.
+    /// Like [`guard`](Core::guard), a few instructions faster, for what is done for each connection.
     pub(super) fn guard_often<R>(&mut self, what: &'static str, code: impl FnOnce(&mut Core) -> R) -> Option<R> {
         let result = self.catch_timed(what, About::Nobody, code);
         self.unless_caught(what, result).ok()
@@ -226,14 +228,14 @@ impl Core {
         self.drop_each(&mut Some(value));
     }
 
-    /// What `drop_guarded` does, compiled once for all that is dropped.
+    /// Does what `drop_guarded` does, compiled once for everything that is dropped.
     fn drop_each(&mut self, value: &mut dyn Clear) {
         if let Err(payload) = self.catch(|_| value.clear()) {
             self.caught("a destructor", payload);
         }
     }
 
-    /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and answers its message.
+    /// Counts and logs a panic, keeps the first one for [`PanicPolicy::Propagate`], and returns its message.
     #[cold]
     fn caught(&mut self, what: &str, payload: Box<dyn Any + Send>) -> String {
         self.parts.counters.panics += 1;
@@ -242,7 +244,7 @@ impl Core {
         if self.panics.policy == PanicPolicy::Propagate && self.panics.first.is_none() {
             self.panics.first = Some(payload);
         } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // A payload whose destructor panics: leaking what that one threw is the one way out.
+            // The payload's destructor panicked too: leaking what it threw is the only way out.
             std::mem::forget(again);
         }
         message

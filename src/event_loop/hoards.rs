@@ -1,7 +1,7 @@
-//! The cap of what is queued in the whole loop, and what goes when that is met (rule W4).
+//! The cap on the output queued in the whole loop, and what is dropped when it is reached (rule W4).
 //!
-//! Those go whose peers have others pay for what they do not take, and not those that happen to be written to next: a few
-//! peers that ask for much and read nothing must not have everybody else's answers reset.
+//! Queues are dropped whose peers make others pay for what they do not take, not those that happen to be written to
+//! next: a few peers that request much and read nothing must not cause everybody else's answers to be reset.
 
 use std::cmp::Reverse;
 
@@ -13,24 +13,24 @@ use crate::connection::{Connection, Sent};
 use crate::ids::Id;
 use crate::reason::Limit;
 
-/// How urgently a queue goes, the least first.
+/// How urgently a queue is to be dropped, the most urgent first.
 #[derive(Clone, Copy)]
 enum Urgency {
     /// Its peer has taken nothing for a while.
     Stuck,
     /// It is longer than its low mark.
     Long,
-    /// Its peer takes what it is sent: it was told to write on, or never to pause.
+    /// Its peer takes what it is sent: its protocol was told to resume writing, or was never told to pause.
     Short,
 }
 
-/// A peer that has taken nothing for so long hoards what is queued for it.
+/// A peer that has taken nothing for this long hoards what is queued for it.
 const STUCK_NS: u64 = 1_000_000_000;
 
 impl Parts {
-    /// Where more is queued in the loop than its cap allows, has some queues go, until they are an eighth below it: to look
-    /// at them all is too much for each write. A datagram socket that is about to send loses no queue, nor does anybody whose
-    /// turn would come after it: what it sends is dropped then.
+    /// If more is queued in the loop than its cap allows, drops some queues, until the sum is an eighth below the cap:
+    /// looking at all of them would be too much for each write. A datagram socket that is about to send does not lose
+    /// its queue, and neither does any that would come after it: what it sends is dropped instead.
     #[inline]
     pub(super) fn keep_below_cap(&mut self, sends: Option<Id>) {
         if self.outbox.is_over_cap() {
@@ -43,7 +43,7 @@ impl Parts {
     fn end_hoards(&mut self, sends: Option<Id>) {
         let goal = self.outbox.queued_bytes_max() / 8 * 7;
         self.send_to_stuck();
-        // Few of them go, so not all are sorted.
+        // Only a few are dropped, so not all of them are sorted.
         let mut queues = self.rank_queues();
         while let Some(Reverse((_, id))) = queues.pop() {
             if self.outbox.queued() <= goal || sends == Some(id) {
@@ -55,7 +55,7 @@ impl Parts {
         }
     }
 
-    /// What is queued in the whole loop, counted anew (test): the sum that is kept must be this.
+    /// Checks the sum of what is queued in the whole loop by counting it afresh (test).
     #[cfg(test)]
     pub(super) fn check_sums(&self) {
         let of_one = |(id, tenant): (Id, &Tenant)| match tenant {
@@ -66,7 +66,7 @@ impl Parts {
         assert_eq!(self.outbox.queued(), self.slots.iter().map(of_one).sum::<usize>(), "what is queued in all");
     }
 
-    /// Tries a send to each peer that seems to take nothing: no event tells of little room.
+    /// Tries a send to each peer that seems to take nothing, since no event reports a little room.
     fn send_to_stuck(&mut self) {
         self.time.look_at_clock_anyway();
         let now_ns = self.time.now_ns();
@@ -76,13 +76,13 @@ impl Parts {
         }
     }
 
-    /// Sends what is queued for a connection, perhaps from within another one's callback: what follows, such as the marks,
-    /// comes with the turn's flush.
+    /// Sends what is queued for a connection, perhaps from within another one's callback: whatever follows, such as the
+    /// marks, is left to the flush at the end of the turn.
     fn send_queued(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.look_for_room();
         if connection.is_filtered() {
-            // What filters have put down can go out without a call of them, and the flush goes on with the rest.
+            // The output of filters can be sent without calling them, and the flush goes on with the rest.
             filtering::send_beneath(self, id);
             return self.mark_written_to(id);
         }
@@ -95,7 +95,7 @@ impl Parts {
         self.note_sent(id, sent);
     }
 
-    /// All queues that could go, by when they would.
+    /// Returns all queues that could be dropped, in the order in which they would be.
     fn rank_queues(&self) -> Ranked {
         let now_ns = self.time.now_ns();
         let mut queues = Ranked::new();
@@ -128,7 +128,7 @@ fn urgency(connection: &Connection, now_ns: u64) -> Urgency {
     }
 }
 
-/// Among equally urgent queues the longest goes first.
+/// Returns the rank of a queue: of equally urgent ones the longest is dropped first.
 fn rank(urgency: Urgency, cost: usize) -> u64 {
     const COST_MAX: u64 = u64::MAX >> 2;
     (urgency as u64) << 62 | (COST_MAX - COST_MAX.min(cost as u64))

@@ -1,4 +1,4 @@
-//! What the tests of the guarantees look at: what a loop holds, and what is left in one that should hold nothing.
+//! For the tests of the guarantees: what a loop holds, and what is left in one that should hold nothing.
 
 use std::time::Instant;
 
@@ -15,7 +15,8 @@ impl Core {
         self.parts.time.counts().0
     }
 
-    /// What is held beyond so many listening sockets, by its name: between turns of a loop without connections, nothing.
+    /// Returns the names of what is held besides `listening` listening sockets: between turns of a loop without
+    /// connections, nothing.
     pub(crate) fn leftovers(&self, listening: usize) -> Vec<String> {
         let (timers, awaited) = self.parts.time.counts();
         let held = [

@@ -1,4 +1,4 @@
-//! Joining two connections: what comes on the one goes out on the other (rules J1 to J3).
+//! Joining two connections: what arrives on one is sent on the other (rules J1 to J3).
 
 use std::error::Error;
 use std::fmt;
@@ -8,40 +8,41 @@ use crate::connection::{Connection, State};
 use crate::ids::Id;
 use crate::{CloseReason, ConnectError, ConnectionId, Context, Protocol, Timeout, Transport};
 
-/// What [`Context::join`] makes of a connection: one end of a pair, which passes on to the other end all that comes.
+/// The protocol that [`Context::join`] gives to a connection: one end of a pair, which passes everything on to the
+/// other end.
 ///
-/// - Input is written to the other end, and the peer's end of stream ends our half of the other one behind it.
-/// - While more than the high mark is queued on the other end, this one is not read from.
-/// - A timeout resets both ends, and so does a connect that fails: nobody must take a part for the whole.
-/// - Where the other end was [closed by its peer](CloseReason::PeerClosed), closed or shut down, this one is closed, behind
-///   what is queued; where it was lost in any other way, it is reset.
+/// - Input is written to the other end, and the peer's end of stream closes our half of the other end behind it.
+/// - While more than the high mark is queued on the other end, this one is not read.
+/// - A timeout resets both ends, and so does a failed connect, so that no peer takes a part for the whole.
+/// - If the other end was [closed by its peer](CloseReason::PeerClosed), closed or shut down, this one is closed,
+///   behind its queued output; if it was lost in any other way, this one is reset.
 ///
-/// A connection that is begun for a pair can have it from the start, as in the example of [`Context::join`]. To change some
-/// of it, put a protocol in its place that [wraps](Protocol::inner) one, after the join.
+/// A connection that is made for a pair can have it from the start, as in the example of [`Context::join`]. To change
+/// part of its behaviour, replace it after the join with a protocol that [wraps](Protocol::inner) one.
 #[derive(Debug)]
 pub struct Relay {
     other: ConnectionId,
 }
 
 impl Relay {
-    /// Passes on to `other`. By itself that is not all of a [join](Context::join).
+    /// Makes a relay that passes everything on to `other`. By itself that is only part of a [join](Context::join).
     pub fn new(other: ConnectionId) -> Relay {
         Relay { other }
     }
 
-    /// Whether an end for this reason is one in order for the other end too.
+    /// Returns whether an end for this reason closes the other end gracefully.
     pub(super) fn is_in_order(reason: &CloseReason) -> bool {
         matches!(reason, CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Shutdown)
     }
 
-    /// The other end, if that is still there.
+    /// Returns the other end, if it still exists.
     fn other<'a>(&self, transport: &'a mut Transport<'_>) -> Option<Transport<'a>> {
         transport.connection(self.other)
     }
 }
 
 impl Protocol for Relay {
-    /// It may have waited for this.
+    /// The other end may have waited for this.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         self.resume_writing(transport);
     }
@@ -118,24 +119,24 @@ impl Error for NotJoined {}
 
 /// # Joining two connections
 impl Context<'_> {
-    /// Joins two connections: from here on what comes on either goes out on the other, and their protocols, replaced by a
-    /// [`Relay`] each, get no callback any more and are dropped at the turn's end (rules [J1](crate::guide::rules#j1) to
-    /// [J3](crate::guide::rules#j3)).
+    /// Joins two connections: from here on what arrives on either is sent on the other. Their protocols are each
+    /// replaced by a [`Relay`], get no more callbacks and are dropped at the end of the turn (rules
+    /// [J1](crate::guide::rules#j1) to [J3](crate::guide::rules#j3)).
     ///
-    /// - Input that the protocols have not consumed is passed on first, that of the callback under way included: it returns
-    ///   how much of it was its own. An end of stream that was read before is passed on, too; what
-    ///   [`eof_received`](Protocol::eof_received) was handed with it is written by the protocol, before the join.
-    /// - While more than the high mark is queued on the one, the other is not read from; what was queued before counts.
+    /// - Input that the protocols have not consumed is passed on first. That includes input of the callback under way,
+    ///   which returns how much of it it consumed itself. An end of stream that was read before is passed on, too; what
+    ///   [`eof_received`](Protocol::eof_received) was passed with it must be written by the protocol, before the join.
+    /// - While more than the high mark is queued on one of them, the other is not read; output queued before counts.
     ///   Neither is held back by its own queue any more
-    ///   ([`pause_reading_over_high`](crate::Limits::pause_reading_over_high)), since two ends that each wait for both would
-    ///   wait for ever, and a pause of reading from before is over.
-    /// - Ends of stream are passed on one by one, so each direction lasts as long as its peers want; a reset, a timeout and
-    ///   a connect that fails become a reset of the other.
-    /// - One that is not established yet is waited for: until then the other is not read from.
+    ///   ([`pause_reading_over_high`](crate::Limits::pause_reading_over_high)), since two ends that each wait for both
+    ///   would wait for ever, and an earlier pause of reading is lifted.
+    /// - Ends of stream are passed on separately, so each direction lasts as long as its peers want; a reset, a timeout
+    ///   or a failed connect resets the other end.
+    /// - If one is not established yet, the other is not read until it is.
     /// - Timeouts, read rates and all other limits stay as they are.
     ///
-    /// They may be of different kinds, such as TCP and a Unix socket. A connection that was joined before leaves its other
-    /// end behind, which goes on writing to it until that is given another protocol, or ends.
+    /// They may be of different kinds, such as TCP and a Unix socket. If one was joined before, its former partner goes
+    /// on writing to it until the partner gets another protocol or ends.
     ///
     /// ```
     /// use switchboard::{Protocol, Relay, Transport};
@@ -164,13 +165,14 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// [`NotJoined`]: one of them has ended, is closing, or has its sending half shut, or both are the same.
+    /// [`NotJoined`]: one of them has ended, is closing, or has its write half shut down, or both are the same.
     pub fn join(&mut self, a: ConnectionId, b: ConnectionId) -> Result<(), NotJoined> {
         join(&mut self.core.parts, a.0, b.0)
     }
 }
 
-/// A connection has ended that its protocol was not told of. Where that is a relay, the other end is told all the same.
+/// Handles a connection that ended without its protocol being told. If that is a relay, the other end is told all the
+/// same.
 pub(super) fn pass_untold_end_on(parts: &mut Parts, protocol: &mut dyn Protocol, is_in_order: bool) {
     match protocol.as_any().downcast_ref::<Relay>() {
         Some(relay) if is_in_order => parts.close(relay.other.0),
@@ -189,7 +191,7 @@ fn join(parts: &mut Parts, a: Id, b: Id) -> Result<(), NotJoined> {
             Some(connection) if connection.is_alive() => connection,
             _ => return Err(NotJoined::Gone),
         };
-        // One whose send has failed is lost soon: the other one is told so.
+        // One whose send has failed will be lost soon, and the other one is told so.
         if !connection.can_write() && connection.state() != State::Failing {
             return Err(NotJoined::Closing);
         }

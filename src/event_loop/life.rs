@@ -1,6 +1,6 @@
-//! The life of the loop itself, from running to its end, and whom it takes in meanwhile.
+//! The life of the loop itself, from running to its end, and what it admits meanwhile.
 //!
-//! It only says what stage the loop is at: `shutdown.rs` does what leads from one to the next.
+//! This only tracks the stage that the loop is in: `shutdown.rs` implements the transitions between them.
 
 use std::io;
 
@@ -11,9 +11,9 @@ use crate::{Ended, LoopError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Running,
-    /// Nobody new is accepted; connections go on until they end by themselves, or its deadline.
+    /// No new connections are accepted; existing ones go on until they end by themselves, or until the deadline.
     Draining(End),
-    /// All are closed: until none is left, or its deadline.
+    /// All are being closed: until none is left, or until the deadline.
     ShuttingDown(End),
     /// Being dropped.
     Dropping,
@@ -23,7 +23,7 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) deadline: Key,
-    /// Whether `run` returns then.
+    /// Whether `run` then returns.
     pub(super) stops: bool,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Life {
     /// How often the loop has begun to shut down.
     shutdowns: u64,
     stop_requested: bool,
-    /// How the drain or the shutdown goes that is under way, or how the last one went.
+    /// The result of the drain or shutdown that is under way, or of the last one.
     ended: Ended,
 }
 
@@ -59,7 +59,7 @@ impl Life {
         self.shutdowns += 1;
     }
 
-    /// The grace was over before all had ended.
+    /// The grace period ended before all had ended.
     pub(super) fn cut_off(&mut self) {
         self.ended = Ended::CutOff;
     }
@@ -68,7 +68,7 @@ impl Life {
         self.ended
     }
 
-    /// The shutdown is over, and the loop can be used anew.
+    /// The shutdown is over, and the loop can be used again.
     pub(super) fn end(&mut self, stops: bool) {
         self.stage = Stage::Running;
         self.stop_requested |= stops;
@@ -90,7 +90,7 @@ impl Life {
         std::mem::take(&mut self.stop_requested)
     }
 
-    /// Returns whether newcomers are taken in.
+    /// Returns whether anything new is admitted.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Running | Stage::Draining(_))
@@ -101,7 +101,8 @@ impl Life {
         matches!(self.stage, Stage::Draining(_) | Stage::ShuttingDown(_))
     }
 
-    /// Refuses newcomers while the loop shuts down (C6). One that drains takes them: an answer may need another connection.
+    /// Refuses anything new while the loop shuts down (C6). A draining loop admits it: an answer may need another
+    /// connection.
     pub(super) fn check_open(&self) -> io::Result<()> {
         match self.is_open() {
             true => Ok(()),
@@ -109,7 +110,7 @@ impl Life {
         }
     }
 
-    /// Refuses new listeners while the loop drains, too.
+    /// Also refuses new listeners while the loop drains.
     pub(crate) fn check_listens(&self) -> io::Result<()> {
         self.check_open()?;
         match self.stage {

@@ -1,4 +1,4 @@
-//! Listening: how a listener comes to be, and how it is closed.
+//! Listening: how a listener is made and closed.
 
 use std::io;
 use std::rc::Rc;
@@ -54,7 +54,7 @@ impl Parts {
         Ok(id)
     }
 
-    /// A listener without a socket, which takes from a backlog under a number.
+    /// Adds a listener without a socket, which takes connections from a backlog, under a number.
     pub(crate) fn add_fed_listener(
         &mut self,
         backlog: Arc<Backlog>,
@@ -84,7 +84,8 @@ impl Parts {
                 self.admission.end_back_off(id);
             }
             if listener.factory.is_none() {
-                // Its factory runs, and closes it: the connection that it is asked about still needs this.
+                // Its factory is running, and closes it: the connection that the factory is asked about still needs
+                // this.
                 self.admission.keep_orphaned_rest(listener.sockets.first_mut().take_rest());
             }
             self.work.discard_any(listener.factory.take().map(Discarded::Factory));
@@ -97,7 +98,7 @@ impl Parts {
                 if let Err(error) = sockets.get_mut(index).deregister(&self.poller) {
                     log::warn!("cannot deregister the listener {id}: {error}");
                 }
-                // A further one; its own is free already.
+                // A further slot; the listener's own is free already.
                 self.slots.remove(slot);
             }
         }
@@ -105,7 +106,7 @@ impl Parts {
     }
 }
 
-/// Makes the sockets that are to listen: all of them or, on an error, none.
+/// Opens the sockets to listen on: all of them or, on an error, none.
 fn open(poller: &Poller, listen: Listen) -> io::Result<Sockets> {
     let (targets, backlog, shares_port) = listen.into_targets()?;
     let is_one_of_several = targets.len() > 1;
@@ -133,14 +134,14 @@ fn open_one(poller: &Poller, target: Target, backlog: u32, shares_port: bool) ->
         Target::Unix(address, mode) => sys::Listener::bind_unix(poller, &address, mode, backlog),
         #[cfg(unix)]
         Target::UnixSocket(listener) => sys::Listener::from_std_unix(poller, listener),
-        // It registers with a poller of its own network alone.
+        // It only registers with a poller of its own network.
         #[cfg(feature = "testing")]
         Target::Simulated(listener) => Ok(sys::Listener::Memory(Box::new(listener))),
         Target::Refused(kind, why) => Err(io::Error::new(kind, why)),
     }
 }
 
-/// Registers the sockets of a new listener. Those behind the first have slots of their own, in the background: they stay as
+/// Registers the sockets of a new listener. All but the first have slots of their own, in the background: they stay as
 /// long as the listener's.
 fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
     let listener = slots.listener_mut(id).expect("it was just inserted");
@@ -150,7 +151,7 @@ fn register(slots: &mut Slots, poller: &Poller, id: Id) -> io::Result<()> {
         let sockets = &mut slots.listener_mut(id).expect("it was just inserted").sockets;
         let registered = slot.and_then(|slot| sockets.set_slot(index, slot).register(poller, slot.token()));
         if let Err(error) = registered {
-            // It is closed as any listener is, but for this socket, which nothing waits for.
+            // The listener is closed in the usual way, except for this socket, which nothing waits for.
             match sockets.take_slot(index) {
                 Some(slot) if slot != id => drop(slots.remove(slot)),
                 _ => {}

@@ -10,32 +10,33 @@ use crate::event_loop::work::Discarded;
 use crate::ids::Id;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
 
-/// A listener as callbacks see it, by [`Context::listener`].
+/// A listener as callbacks see it, see [`Context::listener`].
 pub struct Listener<'a> {
     pub(super) core: &'a mut Core,
     pub(super) id: Id,
 }
 
 impl Listener<'_> {
-    /// The listener's name in its loop.
+    /// Returns the listener's id in its loop.
     pub fn id(&self) -> ListenerId {
         ListenerId(self.id)
     }
 
-    /// The address it listens on, with the port that the system chose; of several, the first.
+    /// Returns the address it listens on, with the port that the system chose; of several, the first.
     ///
     /// # Errors
     ///
-    /// What the system says; `NotConnected` once it is closed.
+    /// `NotConnected` once it is closed, and any error of the system.
     pub fn local_addr(&self) -> io::Result<Address> {
         self.listener()?.sockets.first().local_addr()
     }
 
-    /// The addresses it listens on, in the order in which they were given, with the ports that the system chose.
+    /// Returns the addresses it listens on, in the order in which they were given, with the ports that the system
+    /// chose.
     ///
     /// # Errors
     ///
-    /// As [`local_addr`](Listener::local_addr).
+    /// See [`local_addr`](Listener::local_addr).
     pub fn local_addrs(&self) -> io::Result<Vec<Address>> {
         let mut addresses = Vec::new();
         let sockets = &self.listener()?.sockets;
@@ -49,31 +50,32 @@ impl Listener<'_> {
         self.core.parts.slots.listener(self.id).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// The sockets, in the order of [`local_addrs`](Listener::local_addrs), for options that have no method here
-    /// (`socket2::SockRef::from(&fd)` has all of them); many are handed on to what is accepted. None once it is closed,
-    /// and where it is simulated. What has to be set before a socket is bound is for a socket that listens already, see
-    /// [`Listen`](crate::Listen).
+    /// Returns the sockets, in the order of [`local_addrs`](Listener::local_addrs), for options that have no method
+    /// here (`socket2::SockRef::from(&fd)` has all of them); many options are inherited by accepted sockets. Empty once
+    /// it is closed, and if it is simulated. Options that must be set before a socket is bound need a socket that
+    /// listens already, see [`Listen`](crate::Listen).
     ///
-    /// Accepting through one goes behind the loop's back. With `SO_LINGER` set, closing what it accepts blocks the loop.
+    /// Accepting through one goes behind the loop's back. With `SO_LINGER` set, closing an accepted
+    /// connection blocks the loop.
     #[cfg(unix)]
     pub fn sockets(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
         self.listener().into_iter().flat_map(|listener| listener.sockets.each()).filter_map(|socket| socket.as_fd())
     }
 
-    /// The sockets, for options that have no method here; `socket2::SockRef::from(&socket)` has all of them.
+    /// Returns the sockets, for options that have no method here (`socket2::SockRef::from(&socket)` has all of them).
     #[cfg(windows)]
     pub fn sockets(&self) -> impl Iterator<Item = std::os::windows::io::BorrowedSocket<'_>> {
         self.listener().into_iter().flat_map(|listener| listener.sockets.each()).filter_map(|socket| socket.as_socket())
     }
 
-    /// Whether the paths of Unix sockets are removed when the listener is closed, if they are still its own. They are by
-    /// default where the loop has made the sockets. Who hands the socket to another process turns it off, and that one
-    /// may turn it on: the socket that stands at the path then is taken for this one. For others than paths it means
-    /// nothing.
+    /// Sets whether the paths of Unix sockets are removed when the listener is closed, if they still belong to it. By
+    /// default they are if the loop made the sockets. A process that passes the socket to another one turns this off,
+    /// and the other may turn it on: the socket at the path is then taken to be this one. Has no effect on addresses
+    /// that are not paths.
     ///
     /// # Errors
     ///
-    /// Where it is turned on and no socket stands at the path.
+    /// If it is turned on and there is no socket at the path.
     pub fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         let listener = self.core.parts.slots.listener_mut(self.id).ok_or(io::ErrorKind::NotConnected)?;
         for index in 0..listener.sockets.len() {
@@ -82,12 +84,12 @@ impl Listener<'_> {
         Ok(())
     }
 
-    /// Accepts nothing until [`resume`](Listener::resume); who comes meanwhile waits in the backlog.
+    /// Accepts nothing until [`resume`](Listener::resume); meanwhile new connections wait in the backlog.
     pub fn pause(&mut self) {
         self.core.parts.pause_listener(self.id);
     }
 
-    /// Takes [`pause`](Listener::pause) back, beginning with the loop's next turn.
+    /// Undoes [`pause`](Listener::pause), beginning with the loop's next turn.
     pub fn resume(&mut self) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             listener.paused = false;
@@ -95,18 +97,18 @@ impl Listener<'_> {
         }
     }
 
-    /// Returns whether it was [paused](Listener::pause) and not resumed since. One that waits because it is full, or because
-    /// accepting fails, is not paused.
+    /// Returns whether it was [paused](Listener::pause) and not resumed since. A listener that is full, or that waits
+    /// after a failed accept, is not paused.
     pub fn is_paused(&self) -> bool {
         self.core.parts.slots.listener(self.id).is_some_and(|listener| listener.paused)
     }
 
-    /// Closes all its sockets; who waits in the backlog is reset by the system. Its connections stay.
+    /// Closes all its sockets; connections in the backlog are reset by the kernel. Its established connections stay.
     pub fn close(&mut self) {
         self.core.parts.close_listener(self.id);
     }
 
-    /// Sets the limits of the listener and of what it accepts from now on.
+    /// Sets the limits of the listener and of the connections that it accepts from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             listener.settings = Rc::new(Settings::new(limits, Some(self.id)));
@@ -114,21 +116,21 @@ impl Listener<'_> {
         }
     }
 
-    /// Returns the limits of the listener and of what it accepts; those of the loop once it is closed.
+    /// Returns the limits of the listener and of the connections that it accepts; those of the loop once it is closed.
     pub fn limits(&self) -> &Limits {
         let settings = self.core.parts.slots.listener(self.id).map(|listener| &listener.settings);
         &settings.unwrap_or(&self.core.parts.settings).limits
     }
 
-    /// Returns how many connections it has that are established.
+    /// Returns how many established connections it has.
     pub fn connection_count(&self) -> usize {
         self.core.parts.slots.listener(self.id).map_or(0, |listener| listener.live)
     }
 
-    /// Has what it accepts from now on given to `receiver`, as connections that no loop has, in place of asking the
-    /// factory: for a loop in another thread ([`Feeder::feed`](crate::Feeder::feed)), or for a thread that reads and waits.
-    /// It counts none of them, so its caps do not hold; pausing does, from within `receiver` too. Not part of the public
-    /// interface.
+    /// Passes the connections that it accepts from now on to `receiver`, as connections that belong to no loop, instead
+    /// of calling the factory: for a loop on another thread ([`Feeder::feed`](crate::Feeder::feed)), or for a thread
+    /// that does blocking reads. They are not counted, so the listener's caps do not apply; pausing does, also from
+    /// within `receiver`. Not part of the public interface.
     #[doc(hidden)]
     pub fn on_accept(&mut self, receiver: impl FnMut(&mut Context<'_>, Detached) + 'static) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
@@ -138,8 +140,8 @@ impl Listener<'_> {
         }
     }
 
-    /// Sets what is called when accepting fails (rules [A1](crate::guide::rules#a1) and [A2](crate::guide::rules#a2)).
-    /// It is logged in any case, at most once a second.
+    /// Sets a function to call when accepting fails (rules [A1](crate::guide::rules#a1) and
+    /// [A2](crate::guide::rules#a2)). The failure is logged in any case, at most once a second.
     pub fn on_error(&mut self, hook: impl FnMut(&mut Context<'_>, ListenerId, &ListenerError) + 'static) {
         if let Some(listener) = self.core.parts.slots.listener_mut(self.id) {
             let replaced = listener.hook.replace(Box::new(hook));

@@ -1,4 +1,4 @@
-//! Names are looked up off the loop's thread (rule K7).
+//! Name look-ups, which run off the loop's thread (rule K7).
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,18 +11,18 @@ use crate::reason::cannot_start_thread;
 use crate::sys::{Found, Poller, look_up};
 use crate::{Address, Completion, Context};
 
-/// What looks names up; blocks, for as long as it takes.
+/// Looks names up; blocks for as long as that takes.
 pub(crate) type Resolver = Arc<dyn Fn(&str, u16) -> Found + Send + Sync>;
 
-/// The look-ups of a loop. The system's cannot be cancelled: one that hangs keeps its thread, and counts, until it
-/// returns. Nobody waits for it, the loop's end included.
+/// The look-ups of a loop. Those of the system cannot be cancelled: one that hangs keeps its thread, and counts, until
+/// it returns. Nothing waits for it, not even the end of the loop.
 pub(crate) struct Lookups {
-    /// None where names are looked up in memory.
+    /// None if names are looked up in memory.
     pub(crate) resolver: Option<Resolver>,
     under_way: usize,
-    /// How many may be, of which there is always one.
+    /// How many may be under way; at least one.
     most: usize,
-    /// Connects whose names wait to be looked up. Some may have ended meanwhile.
+    /// Connects whose names are waiting to be looked up. Some may have ended meanwhile.
     waiting: VecDeque<Id>,
 }
 
@@ -62,20 +62,20 @@ impl Core {
             self.parts.poller.look_up(&name, port, Box::new(move |answer| drop(found.complete(answer))));
             return Ok(());
         };
-        // Where it panics, `found` is dropped, which tells so.
+        // If it panics, `found` is dropped, which reports that.
         let look_up = move || drop(found.complete(resolver(&name, port)));
         if self.parts.poller.is_in_memory() {
             self.guard("a resolver", |_| look_up());
         } else if let Err(error) = thread::Builder::new().name("switchboard name".to_owned()).spawn(look_up) {
             self.parts.threads.lookups.under_way -= 1;
             self.parts.cancel_completion(completion.0);
-            // Told like any other, in a turn to come.
+            // Reported like any other failure, in a later turn.
             drop(self.await_lookup(id)?.complete(Err(cannot_start_thread(error))));
         }
         Ok(())
     }
 
-    /// A look-up is under way. The loop does not wait for it: the connect that wants it may end before.
+    /// Counts a look-up as under way. The loop does not wait for it: the connect that wants it may end before.
     fn await_lookup(&mut self, id: Id) -> io::Result<Completion<Found>> {
         let completion = Context::new(self).completion(move |context, found| context.core.looked_up(id, found))?;
         self.parts.slots.set_background(completion.id().0, true);
@@ -83,7 +83,7 @@ impl Core {
         Ok(completion)
     }
 
-    /// A name was looked up; the connect that wanted it may be gone.
+    /// Handles the result of a look-up; the connect that wanted it may be gone.
     fn looked_up(&mut self, id: Id, found: Option<Found>) {
         self.parts.threads.lookups.under_way -= 1;
         self.start_lookups();

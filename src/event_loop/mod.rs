@@ -1,5 +1,5 @@
-//! The owner of everything, and what it is made of: the core that callbacks reach, its turn, and how it serves
-//! connections and listeners.
+//! The loop and what it is made of: the core that callbacks reach, its turn, and how it serves connections and
+//! listeners.
 
 mod accept;
 mod broadcast;
@@ -53,46 +53,47 @@ pub(crate) use self::slots::Tenant;
 use crate::sys::{Clock, Events, Poller};
 use crate::{Context, Ended, LoopLimits};
 
-/// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither: the process
-/// ends.
+/// What happens when a callback panics (rule [E1](crate::guide::rules#e1)). With `panic = "abort"` neither applies: the
+/// process ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PanicPolicy {
-    /// It ends its connection, by reset, with [`CloseReason::Panic`](crate::CloseReason::Panic); a listener, a timer or
-    /// a source whose call panicked is logged, and the source removed. (Handlers of signals stay, so that SIGTERM is still
-    /// heard.) The loop goes on.
+    /// The connection is reset, with [`CloseReason::Panic`](crate::CloseReason::Panic). A panic in the callback of a
+    /// listener, a timer or a source is logged, and the source is removed. (Signal handlers stay, so that SIGTERM is
+    /// still handled.) The loop goes on.
     #[default]
     Isolate,
-    /// As `Isolate`, but the turn then ends by that panic: it comes out of `turn` and `run`, after all else the turn
-    /// had to do, and the loop can still be used. For tests, so that an `assert!` in a callback fails them.
+    /// Like `Isolate`, but the panic resumes at the end of the turn: it unwinds out of `turn` or `run` after everything
+    /// else the turn had to do, and the loop stays usable. For tests, so that an `assert!` in a callback fails them.
     Propagate,
 }
 
 /// The loop: owns listeners, connections, sources and timers, waits for readiness, and calls back.
 ///
-/// One loop is one thread; a program may have many. What it owns is reached through its [`Context`]: from outside by
-/// [`context`](EventLoop::context), in callbacks by the one they are handed.
+/// One loop is one thread; a program may have many. Everything that it owns is reached through its [`Context`]:
+/// [`context`](EventLoop::context) returns one for use outside of callbacks, and each callback is passed one.
 ///
 /// # A turn
 ///
-/// [`turn`](EventLoop::turn) does the following, once and in this order; what a step causes for itself or for an
-/// earlier one waits for the next turn, which then does not sleep. So nobody who keeps making work for himself starves
-/// the others (rules [L1](crate::guide::rules#l1) and [L2](crate::guide::rules#l2)).
+/// [`turn`](EventLoop::turn) does the following, once and in this order. Work that a step causes for itself or for an
+/// earlier one waits for the next turn, which then does not sleep, so no peer can starve the others (rules
+/// [L1](crate::guide::rules#l1) and [L2](crate::guide::rules#l2)).
 ///
-/// 1. **Wait** for events: not at all if work was carried over, else until the next timer or `max_wait`.
+/// 1. **Wait** for events: not at all if work was carried over, otherwise until the next timer or for `max_wait`.
 /// 2. **Events**: each connection that became ready is read from and written to, each listener accepts, each source's
 ///    handler is called.
-/// 3. **Carried over**: what stopped early in the turn before, by its budget or by a call such as `resume_reading`; and
-///    protocols that produce output, each once.
-///    Before that, at the beginning of a drain, those are told of it that stand.
+/// 3. **Carried over**: what stopped early in the previous turn, because of its budget or a call such as
+///    `resume_reading`; and protocols that produce output, each once. At the beginning of a drain, established
+///    connections are notified first.
 /// 4. **Commands** of [`Handle`](crate::Handle)s, up to a limit; the rest is carried over.
 /// 5. **Timers** that are due.
-/// 6. **Losses**: `connection_lost`, for each connection that ended, or `connect_failed`. Their sockets are closed already.
-/// 7. **Flush**: what callbacks wrote to connections other than their own goes out.
-/// 8. **Free**: the slots of what is gone.
+/// 6. **Losses**: `connection_lost` for each connection that ended, or `connect_failed`. Their sockets are closed
+///    already.
+/// 7. **Flush**: sends what callbacks wrote to connections other than their own.
+/// 8. **Free**: frees the slots of everything that has ended.
 ///
-/// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with output unsent is reset. Commands
-/// that are still waiting are dropped unrun before that, and counted in their handles.
+/// Dropping the loop ends every connection with `connection_lost(Shutdown)`; one with unsent output is reset. Commands
+/// that are still queued are dropped before that without being run, and counted in their handles.
 ///
 /// ```
 /// use std::time::Duration;
@@ -119,16 +120,16 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// What the system says, such as having no descriptor left.
+    /// Any error of the system, such as running out of descriptors.
     pub fn new() -> io::Result<EventLoop> {
         EventLoop::with_limits(LoopLimits::default())
     }
 
-    /// Makes a loop with limits of its own.
+    /// Makes a loop with the given limits.
     ///
     /// # Errors
     ///
-    /// As [`new`](EventLoop::new).
+    /// See [`new`](EventLoop::new).
     pub fn with_limits(limits: impl Into<LoopLimits>) -> io::Result<EventLoop> {
         EventLoop::on(Poller::new()?, Clock::System, limits.into())
     }
@@ -138,7 +139,7 @@ impl EventLoop {
         Ok(EventLoop { core: Core::new(poller, clock, limits)?, events })
     }
 
-    /// What callbacks are handed, for use between turns.
+    /// Returns the [`Context`] that callbacks are passed, for use between turns.
     pub fn context(&mut self) -> Context<'_> {
         Context::new(&mut self.core)
     }
@@ -148,16 +149,16 @@ impl EventLoop {
         self.core.panics.policy = policy;
     }
 
-    /// Turns until stopped: by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or a finished
-    /// [`Context::drain`] or [`Context::shutdown`]. A stop from before the call counts. Can be called again.
+    /// Runs turns until stopped by [`Context::stop`], [`Handle::stop`](crate::Handle::stop), or the end of a
+    /// [`Context::drain`] or [`Context::shutdown`]. A stop requested before the call counts. Can be called again.
     ///
     /// # Errors
     ///
-    /// Only when the poller itself fails; errors of peers end their connections, no more.
+    /// Only if the poller itself fails; errors of peers merely end their connections.
     ///
     /// # Panics
     ///
-    /// With [`PanicPolicy::Propagate`], when a callback does.
+    /// With [`PanicPolicy::Propagate`], if a callback panics.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.core.parts.take_stop() {
             self.turn(None)?;
@@ -166,17 +167,17 @@ impl EventLoop {
     }
 
     /// Like [`run`](EventLoop::run), and also returns when nothing is left to wait for: no listener, connection,
-    /// datagram socket, source, timer or completion, those aside that were marked as background ([`Context::set_background`]). Handles do not
-    /// count, but commands that they have queued are run before it returns; a drain or a shutdown that has begun is seen
-    /// through.
+    /// datagram socket, source, timer or completion, except those marked as background ([`Context::set_background`]).
+    /// Handles do not count, but commands that they have queued are run before it returns; a drain or a shutdown that
+    /// has begun is completed.
     ///
     /// # Errors
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     ///
     /// # Panics
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     pub fn run_until_idle(&mut self) -> io::Result<()> {
         while !self.core.parts.take_stop() && (self.core.parts.life.is_ending() || !self.core.parts.is_idle()) {
             self.turn(None)?;
@@ -184,33 +185,34 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Shuts down, and blocks until all connections and datagram sockets have ended, after `grace` at the latest; see
-    /// [`Context::shutdown`], which begins one and returns. Returns [`CutOff`](Ended::CutOff) if some had not ended by then
-    /// and were aborted. The loop can be used anew afterwards.
+    /// Shuts down, and blocks until all connections and datagram sockets have ended, for at most `grace`; see
+    /// [`Context::shutdown`], which begins a shutdown without blocking. Returns [`CutOff`](Ended::CutOff) if some had
+    /// not ended by then and were aborted. The loop can be used again afterwards.
     ///
     /// # Errors
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     ///
     /// # Panics
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     pub fn shutdown(&mut self, grace: Duration) -> io::Result<Ended> {
         self.core.parts.begin_shutdown(grace, false);
         self.see_the_end()
     }
 
     /// Drains, and blocks until all connections have ended by themselves, or were closed at the end of `grace`; see
-    /// [`Context::drain`], which begins one and returns. Returns [`CutOff`](Ended::CutOff) if some were closed then that the
-    /// drain waits for, or if closing what it left took too long. The loop can be used anew afterwards.
+    /// [`Context::drain`], which begins a drain without blocking. Returns [`CutOff`](Ended::CutOff) if connections that
+    /// the drain waits for had to be closed then, or if closing the remaining ones took too long. The loop can be used
+    /// again afterwards.
     ///
     /// # Errors
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     ///
     /// # Panics
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     pub fn drain(&mut self, grace: Duration) -> io::Result<Ended> {
         self.core.parts.begin_drain(grace, false);
         self.see_the_end()
@@ -223,22 +225,22 @@ impl EventLoop {
         Ok(self.core.parts.life.ended())
     }
 
-    /// Does one turn, waiting for at most `max_wait` (`None`: until something happens). May return before without
-    /// having done anything.
+    /// Does one turn, waiting for at most `max_wait` (`None`: until something happens). May return early without having
+    /// done anything.
     ///
-    /// For driving the loop from another one: wait for its descriptor ([`AsFd`](std::os::fd::AsFd), where the platform
-    /// has one) to be readable or for [`time_to_next`](EventLoop::time_to_next) to pass, then turn with
+    /// To drive the loop from another one, wait for its descriptor ([`AsFd`](std::os::fd::AsFd), where the platform has
+    /// one) to become readable or for [`time_to_next`](EventLoop::time_to_next) to pass, then call this with
     /// `Some(Duration::ZERO)`.
     ///
     /// # Errors
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     ///
     /// # Panics
     ///
-    /// As [`run`](EventLoop::run).
+    /// See [`run`](EventLoop::run).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
-        // What is on the ready list now is carried over; what comes on it from here on waits for the next turn.
+        // What is on the ready list now is carried over; what is added from here on waits for the next turn.
         let carried_over = self.core.parts.work.carried_over();
         let untold_of_drain = self.core.parts.work.untold_of_drain();
         self.core.parts.wait(&mut self.events, max_wait)?;
@@ -259,21 +261,22 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether it was asked to stop since this, or [`run`](EventLoop::run), last answered to that: for whoever calls
-    /// [`turn`](EventLoop::turn) in a loop of its own.
+    /// Returns whether a stop was requested since this method or [`run`](EventLoop::run) last reported one, and resets
+    /// that. For programs that call [`turn`](EventLoop::turn) in a loop of their own.
     #[must_use]
     pub fn take_stop(&mut self) -> bool {
         self.core.parts.take_stop()
     }
 
-    /// How long until the loop needs a turn though no event comes: zero if work was carried over, `None` if only an
-    /// event can give it anything to do.
+    /// Returns how long until the loop needs a turn even if no event arrives: zero if work was carried over, `None` if
+    /// only an event can give it anything to do.
     pub fn time_to_next(&self) -> Option<Duration> {
         self.core.parts.time_to_next()
     }
 
-    /// Whether it stands in memory, on the network of a test (feature `testing`), and not on the system. Then there are no
-    /// descriptors: `AsFd` of this panics, and [`Transport::socket`](crate::Transport::socket) returns `None`.
+    /// Returns whether the loop runs in memory, on the simulated network of a test (feature `testing`), rather than on
+    /// the system. Such a loop has no descriptors: its `AsFd` panics, and
+    /// [`Transport::socket`](crate::Transport::socket) returns `None`.
     pub fn is_simulated(&self) -> bool {
         self.core.parts.poller.is_in_memory()
     }
@@ -283,8 +286,8 @@ impl EventLoop {
 ///
 /// # Panics
 ///
-/// That of a simulated loop, which has none, and `AsFd` no error to say so by: ask [`is_simulated`](EventLoop::is_simulated)
-/// first where a loop may be one.
+/// If the loop is simulated: it has no descriptor, and `AsFd` cannot return an error. Check
+/// [`is_simulated`](EventLoop::is_simulated) first where a loop may be one.
 #[cfg(any(
     target_os = "linux",
     target_os = "android",

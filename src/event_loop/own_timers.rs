@@ -1,4 +1,4 @@
-//! Timers of protocols, which name them by keys and are told by `timer` (rules C1, C7, and T1 to T3).
+//! Timers of protocols, which are named by keys and reported through `timer` (rules C1, C7, and T1 to T3).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::ids::Id;
 use crate::time::deadlines::Deadlines;
 
 impl Slots {
-    /// A timer of a connection's protocol is due, which is set no more. Returns whether the protocol is to be told.
+    /// Removes a timer of a connection's protocol that is due. Returns whether the protocol is to be told.
     pub(super) fn take_due(&mut self, id: Id, key: u16) -> bool {
         let Some(connection) = self.connection_mut(id) else { return false };
         if let Some(extras) = &mut connection.extras {
@@ -20,7 +20,7 @@ impl Slots {
 }
 
 impl Deadlines<Due> {
-    /// Sets the timer of a connection's protocol that has this key, in place of the one that had it.
+    /// Sets a timer of a connection's protocol, replacing the one with the same key.
     pub(super) fn set_own(&mut self, id: Id, connection: &mut Connection, key: u16, after: Duration) {
         if !connection.may_wait() {
             return;
@@ -33,7 +33,7 @@ impl Deadlines<Due> {
         }
     }
 
-    /// Returns whether there was one that would have come.
+    /// Cancels the timer with this key. Returns whether there was one that would have fired.
     pub(super) fn cancel_own(&mut self, connection: &mut Connection, key: u16) -> bool {
         let timer = connection.extras.as_mut().and_then(|extras| extras.own.timers.take(key));
         timer.is_some_and(|timer| self.remove(timer).is_some()) && connection.may_wait()

@@ -1,8 +1,9 @@
-//! The parts of a loop, and what needs several of them.
+//! The parts of a loop, and operations that need several of them.
 //!
-//! None of it can call a callback: those are handed the whole loop, which these methods do not have. So no method that a
-//! callback uses can lead to another one (rule C3), and what is the user's is put aside to be dropped at the turn's end. Only a
-//! source's own registration is called from here, by the method that was asked for it.
+//! None of them can call a callback: callbacks take the whole loop, which these methods do not have. So no method that
+//! a callback uses can lead to another callback (rule C3), and values that belong to the user are set aside and dropped
+//! at the end of the turn. The only user code called from here is a source's own registration, by the method that asks
+//! for it.
 
 use std::io;
 use std::rc::Rc;
@@ -35,18 +36,18 @@ use crate::{CloseReason, Context, Counters, LoopLimits, Protocol};
 pub(crate) struct Parts {
     pub(crate) poller: Poller,
     pub(crate) slots: Slots,
-    /// What attached connections begin with, and listeners.
+    /// Initial settings of attached connections and listeners.
     pub(crate) settings: Rc<Settings>,
-    /// Those of connections that we have begun.
+    /// Initial settings of outgoing connections.
     pub(super) settings_of_clients: Rc<Settings>,
-    /// What it was made with.
+    /// What the loop was made with.
     pub(super) limits: Box<LoopLimits>,
     pub(crate) counters: Counters,
     pub(crate) watch: Watch,
     pub(super) time: Deadlines<Due>,
     pub(super) work: Work,
     pub(super) admission: Admission,
-    /// Those that share a rate of reading.
+    /// Groups of connections that share a read rate.
     pub(super) rate_groups: RateGroups,
 
     pub(crate) buffers: Buffers,
@@ -81,13 +82,14 @@ impl Parts {
 
     // Coming in.
 
-    /// What could not come in is dropped at the turn's end: its destructor is user code, which no method runs (C3).
+    /// Sets aside what was refused, to be dropped at the end of the turn: its destructor is user code, which no method
+    /// runs (C3).
     pub(super) fn refuse(&mut self, refused: Discarded, error: io::Error) -> io::Error {
         self.work.discard(refused);
         error
     }
 
-    /// Puts a connection into a slot and registers its socket. Where that fails the socket is reset (X5).
+    /// Puts a connection into a slot and registers its socket. If that fails the socket is reset (X5).
     #[inline(always)]
     pub(super) fn add_connection(&mut self, connection: Connection) -> io::Result<Id> {
         let id = self.slots.insert_connection(connection)?;
@@ -134,7 +136,8 @@ impl Parts {
         Ok(id)
     }
 
-    /// Gives a new connection what it had before it was detached. It has its turn though no event comes.
+    /// Gives a new connection the data it had before it was detached. It is served in the next turn even if no event
+    /// arrives.
     pub(super) fn restore(&mut self, id: Id, unread: &[u8], unsent: Vec<u8>, chain: Option<Box<Chain>>) {
         if let Some(connection) = self.slots.connection_mut(id) {
             connection.restore(unread, unsent, chain, self.outbox.pool());
@@ -182,8 +185,8 @@ impl Parts {
 
     // Leaving.
 
-    /// The one way to a connection's end, whatever its cause (C5): closes the socket, and lets `connection_lost` be
-    /// called later, once. Does nothing for one that has ended.
+    /// The only way in which a connection ends, whatever the cause (C5): closes the socket, and queues the one call of
+    /// `connection_lost`. Does nothing if it has ended already.
     pub(crate) fn finish(&mut self, id: Id, reason: CloseReason) {
         self.queue_share(id);
         let Some(mut connection) = self.slots.alive_mut(id) else {
@@ -209,7 +212,7 @@ impl Parts {
         self.one_less_in_loop();
     }
 
-    /// A connection ends that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
+    /// Ends a connection that has more to it than a socket and a protocol. Returns who gets it, if it is detached.
     #[cold]
     fn end_specially(&mut self, id: Id, reason: &CloseReason) -> Option<Box<Handover>> {
         let connection = self.slots.connection_mut(id)?;
@@ -252,7 +255,7 @@ impl Parts {
             if let (Some(ending), CloseReason::Detached) = (&mut extras.ending, reason) {
                 handover = ending.handover.take();
             }
-            // It is told once the protocols of all that have ended are.
+            // It is told after the protocols of all connections that have ended.
             if let Some(follower) = extras.follower.take() {
                 connection.extras_mut().follower = Some(follower);
             }
@@ -263,7 +266,7 @@ impl Parts {
         handover
     }
 
-    /// Cancels what a protocol waits for: it is replaced, or its connection ends.
+    /// Cancels what a protocol waits for, when it is replaced or its connection ends.
     fn cancel_own(&mut self, own: Own) {
         for &(_, timer) in own.timers.all() {
             self.time.remove(timer);
@@ -273,7 +276,7 @@ impl Parts {
         }
     }
 
-    /// Ends a connection for the reason with which its end began.
+    /// Ends a connection for the reason that its end began with.
     pub(super) fn finish_begun(&mut self, id: Id) {
         let Some(connection) = self.slots.alive_mut(id) else { return };
         if let Some(reason) = connection.take_begun() {
@@ -301,7 +304,7 @@ impl Parts {
 
     // Lists of work.
 
-    /// Has something served in the next turn though no event comes.
+    /// Schedules something to be served in the next turn even if no event arrives.
     pub(crate) fn carry_over(&mut self, id: Id) {
         let stands_there = match self.slots.tenant_mut(id) {
             Some(Tenant::Connection(connection)) => connection.flags.replace(Flag::CarriedOver, true),
@@ -315,7 +318,7 @@ impl Parts {
         }
     }
 
-    /// Has a connection flushed before the loop sleeps.
+    /// Schedules a connection to be flushed before the loop sleeps.
     pub(crate) fn mark_written_to(&mut self, id: Id) {
         if let Some(connection) = self.slots.connection_mut(id) {
             self.outbox.mark_written_to(id, connection);
@@ -353,16 +356,17 @@ impl Parts {
 
     pub(crate) fn set_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         let connection = match self.slots.connection_mut(id) {
-            // One that was told of the loss needs none.
+            // One that was told of the loss needs no other protocol.
             Some(connection) if connection.state() != State::Gone => connection,
             _ => return self.work.discard(Discarded::Protocol(protocol)),
         };
         self.outbox.gathered.disturb(id);
         connection.flags.set(Flag::OfferAgain, true);
-        // The low mark was the old one's, and so was what it produced.
+        // The low mark belonged to the old protocol, and so did producing.
         connection.set_input_low_bytes(0);
         connection.flags.set(Flag::Produces, false);
-        // Its own data_received has what there is in its hands, and what it leaves is offered to the new one.
+        // If this is called in data_received, the input is passed to that call, and what it leaves is offered to the
+        // new one.
         let offers = connection.has_input();
         let own = connection.take_own();
         if let Some(old) = connection.protocol.replace(protocol) {
@@ -391,7 +395,7 @@ impl Parts {
     pub(crate) fn close_for(&mut self, id: Id, reason: CloseReason) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.is_alive() && connection.after(Event::Close) == State::Lost {
-            // There is nobody to send to, or nobody left: a failed send is the reason.
+            // Either there is nobody to send to yet, or not any more: then a failed send is the reason.
             let reason = connection.take_begun().unwrap_or(reason);
             self.finish(id, reason);
         } else if connection.close(reason) {
@@ -429,8 +433,8 @@ impl Parts {
         }
     }
 
-    /// From here on no write of its callback counts; what it wrote before is flushed, at the callback's end or the
-    /// turn's.
+    /// From here on writes of its callback do not count; what it wrote before is flushed at the end of the callback or
+    /// of the turn.
     fn see_to_end(&mut self, id: Id) {
         self.queue_share(id);
         if self.outbox.gathered.is(id) {
@@ -446,7 +450,7 @@ impl Parts {
         self.threads.take_stop() | self.life.take_stop()
     }
 
-    /// Whether nothing is left to wait for, nor to do for a handle.
+    /// Returns whether nothing is left to wait for, nor to do for a handle.
     pub(crate) fn is_idle(&self) -> bool {
         self.slots.foreground() == 0 && !self.time.has_awaited() && !self.threads.has_commands()
     }

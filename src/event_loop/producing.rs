@@ -1,7 +1,7 @@
 //! Producing: a protocol is called for more output as its peer takes what there is (rule W8).
 //!
-//! Whenever a connection has room for output that its protocol is to produce, it stands on the ready list. So a protocol
-//! is called once a turn, and its turn comes after those of others.
+//! A connection is on the ready list whenever it has room for output that its protocol is to produce. So a protocol is
+//! called once a turn, and waits for the others on the list.
 
 use super::guard::Callback;
 use super::{Core, Parts};
@@ -9,8 +9,8 @@ use crate::connection::{Connection, Flag};
 use crate::ids::Id;
 
 impl Core {
-    /// Serves a connection of the ready list whose protocol produces output: reads, then calls for more. What that writes goes
-    /// out with what the callbacks before it wrote.
+    /// Serves a connection of the ready list whose protocol produces output: reads, then calls for more. The result is
+    /// sent together with what earlier callbacks wrote.
     #[cold]
     pub(super) fn serve_producer(&mut self, id: Id) {
         let mut buffer = std::mem::take(&mut self.parts.buffers.read);
@@ -27,7 +27,7 @@ impl Core {
             let result = self.call_out(id, &mut out, "produce", produce);
             let wrote_nothing = written_bytes(&self.parts, id).0 == written;
             match self.parts.slots.connection_mut(id) {
-                // Where another protocol is in its place, producing is that one's to end.
+                // If the protocol was replaced, it is up to the new one to stop producing.
                 Some(connection) if wrote_nothing && connection.protocol.is_none() => {
                     connection.flags.set(Flag::Produces, false);
                 }
@@ -35,25 +35,26 @@ impl Core {
             }
             self.end_call(id, out.protocol, result);
         }
-        // It stands on the list again after this, if there is room still.
+        // This puts it on the list again if there is still room.
         self.flush(id);
     }
 }
 
-/// How many bytes were written to a connection that is being served, and how many of them are not in its queue yet.
+/// Returns how many bytes were written to a connection that is being served, and how many of them are not in its queue
+/// yet.
 fn written_bytes(parts: &Parts, id: Id) -> (u64, usize) {
     let waiting = parts.outbox.gathered.bytes.len() + parts.outbox.share_bytes(id);
     (parts.slots.connection(id).map_or(0, Connection::written_bytes) + waiting as u64, waiting)
 }
 
-/// Has the protocol of a connection called in the next turn, if it produces output and there is room.
+/// Schedules a call of the protocol of a connection for the next turn, if it produces output and there is room.
 pub(super) fn produce_later(parts: &mut Parts, id: Id) {
     if parts.slots.connection(id).is_some_and(|connection| connection.has_room_to_produce(0)) {
         parts.carry_over(id);
     }
 }
 
-/// Whether its protocol is to produce output from now on.
+/// Sets whether a connection's protocol is to produce output.
 pub(super) fn set_producing(parts: &mut Parts, id: Id, produces: bool) {
     if let Some(connection) = parts.slots.connection_mut(id) {
         connection.flags.set(Flag::Produces, produces);

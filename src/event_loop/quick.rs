@@ -1,10 +1,10 @@
-//! The common case in one piece: an event of a connection that has nothing kept, nothing queued and nothing due, whose
-//! protocol takes all of what a read brings, and whose answer the kernel takes at once.
+//! The common case in one piece: an event of a connection that has nothing buffered, nothing queued and nothing due,
+//! whose protocol consumes everything that a read brings, and whose answer the kernel takes at once.
 //!
-//! It does what `receive.rs`, `guard.rs` and `send.rs` would do, at two looks at the slot. Whether it applies, only
-//! `Connection::is_quick` says. Wherever anything else than the above happens, it hands over to the functions of those
-//! files, and does not come back: there is nothing that only this path can do. The tests in `tests/quick.rs` hold the two
-//! to the same callbacks and bytes.
+//! It does what `receive.rs`, `guard.rs` and `send.rs` would do, with two slot look-ups. Only `Connection::is_quick`
+//! decides whether it applies. If anything else than the above happens, it hands over to the functions of those files,
+//! and does not come back: this path does nothing that they do not. The tests in `tests/quick.rs` check that both make
+//! the same callbacks and send the same bytes.
 
 use std::thread;
 
@@ -16,7 +16,7 @@ use crate::ids::Id;
 use crate::{CloseReason, Protocol, Transport};
 
 impl Core {
-    /// Serves a connection that was quick when this arrived.
+    /// Serves a connection for which `is_quick` held when this arrived.
     #[inline]
     pub(super) fn serve_quickly(&mut self, id: Id, arrival: Arrival, buffer: &mut [u8; READ_BYTES_MAX]) {
         let (count, mut protocol) = match arrival {
@@ -33,7 +33,7 @@ impl Core {
         self.end_quickly(id, buffer, count, protocol, result);
     }
 
-    /// What follows the callback.
+    /// Continues after the callback.
     #[inline(always)]
     fn end_quickly(
         &mut self,
@@ -69,7 +69,7 @@ impl Core {
         }
     }
 
-    /// The callback is to be timed, which costs more than all the rest.
+    /// Times the callback, which costs more than everything else here.
     #[cold]
     fn serve_timed(&mut self, id: Id, buffer: &mut [u8], count: usize, mut protocol: Box<dyn Protocol>) {
         let data = &buffer[..count];
@@ -79,8 +79,8 @@ impl Core {
         self.end_quickly(id, buffer, count, protocol, result);
     }
 
-    /// Serves a connection that is quick but for the hint that its peer may have ended its stream. Where it has, and the
-    /// protocol closes with nothing left to send, as most do, it is over.
+    /// Serves a connection that is quick except for the hint that its peer may have ended its stream. If it has, and
+    /// the protocol closes with nothing left to send, as most do, the connection is over.
     #[inline(never)]
     pub(super) fn serve_end(&mut self, id: Id, buffer: &mut [u8; READ_BYTES_MAX]) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
@@ -91,7 +91,7 @@ impl Core {
             read => return self.receive_other(id, buffer, read, 0),
         };
         let Some(protocol) = protocol else { return };
-        // Of which `call_out` takes off what its share has.
+        // `call_out` deducts the bytes of the connection's share from this.
         let mut out = CheckedOut { protocol, room: GATHERED_BYTES_MAX };
         let tell = |protocol: &mut dyn Protocol, transport: &mut Transport<'_>| protocol.eof_received(transport, &[]);
         let result = self.call_out(id, &mut out, "eof_received", tell);
@@ -105,14 +105,14 @@ impl Core {
         await_hang_up(&mut self.parts, id);
     }
 
-    /// A callback has returned, and there is more to do than to put its protocol back.
+    /// Continues after a callback if there is more to do than to put its protocol back.
     #[cold]
     pub(super) fn end_slowly(&mut self, id: Id, protocol: Box<dyn Protocol>, result: thread::Result<()>) {
         self.end_call(id, protocol, result);
         self.flush(id);
     }
 
-    /// What a read has brought is more than the first bytes, or none.
+    /// Handles a read that brought something else than the first bytes.
     #[cold]
     fn receive_other(&mut self, id: Id, buffer: &mut [u8], read: Read, mut received: usize) {
         let mut more = false;
@@ -131,7 +131,7 @@ impl Core {
         self.receive_slowly(id, buffer, more, received);
     }
 
-    /// The callback did something, or left something.
+    /// Continues after a callback that did something other than write, or left input unconsumed.
     #[cold]
     fn deliver_slowly(
         &mut self,
@@ -143,7 +143,7 @@ impl Core {
     ) {
         let mut more = false;
         if let Some(connection) = self.parts.slots.connection_mut(id) {
-            // As it was before the callback, which may have asked for another read itself.
+            // As it was before the callback, which may have requested another read itself.
             more = !connection.is_emptied_by(count, buffer.len());
             if let Some(idle) = &mut connection.idle {
                 idle.touch_by_input(self.parts.time.now_ns());
@@ -155,7 +155,7 @@ impl Core {
         self.receive_slowly(id, buffer, more, count);
     }
 
-    /// A read may find more, or that there is none: of Unix sockets only would-block tells.
+    /// Reads again if there may be more: for Unix sockets only would-block proves that there is none.
     fn receive_more(&mut self, id: Id, buffer: &mut [u8], received: usize) {
         if self.parts.confirms_later(id) {
             return self.flush(id);

@@ -1,4 +1,4 @@
-//! Reading no faster than was asked for: connections that wait for a bucket to fill.
+//! Read rates: connections that wait for a token bucket to fill.
 
 use super::Parts;
 use super::timers::{Due, Purpose};
@@ -8,7 +8,7 @@ use crate::rate::{Rate, RateGroupId, ReadRate, TokenBucket, Wait};
 use crate::sys::deadline_after;
 
 impl Parts {
-    /// Gives a connection the rate that its limits ask for; before `connection_made`, which may change it.
+    /// Sets the read rate of a connection's limits; called before `connection_made`, which may change it.
     pub(super) fn start_read_rate(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let rate = connection.settings.limits.read_rate;
@@ -40,7 +40,8 @@ impl Parts {
         }
     }
 
-    /// The connection begins anew, or has no rate any more. In the queue of its group its id is stale.
+    /// Removes a connection's read rate when it starts again or has no rate any more. Its id in the queue of its group
+    /// is then stale.
     pub(super) fn drop_read_rate(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::Rated, false);
@@ -50,7 +51,7 @@ impl Parts {
         }
     }
 
-    /// How much a connection may read: nothing where it must wait, for which it has a timer or its group has one.
+    /// Returns how many bytes a connection may read: zero if it must wait, for which it or its group has a timer.
     pub(super) fn allow_reading(&mut self, id: Id) -> usize {
         let now = self.time.now();
         let now_ns = self.time.ns(now);
@@ -64,7 +65,7 @@ impl Parts {
             None => {}
         }
         if allowed == 0 {
-            // The peer is kept from sending: it is not idle by its own will (T5).
+            // The peer is kept from sending, so it is not idle by choice (T5).
             if let Some(idle) = self.slots.connection_mut(id).and_then(|connection| connection.idle.as_mut()) {
                 idle.pause(now_ns);
             }
@@ -72,7 +73,7 @@ impl Parts {
         allowed
     }
 
-    /// A connection that waited may look again whether it may read.
+    /// Lets a connection that waited check again whether it may read.
     pub(super) fn end_waiting(&mut self, id: Id) {
         let rate = self.slots.connection_mut(id).and_then(Connection::rate_mut);
         let Some(timer) = rate.and_then(ReadRate::end_wait) else { return };
@@ -109,7 +110,7 @@ impl Parts {
         }
     }
 
-    /// The bucket of a group has something again: those that have waited longest get their shares.
+    /// The bucket of a group has tokens again: those that have waited longest get their shares.
     pub(super) fn grant_shares(&mut self, name: RateGroupId) {
         let Some(mut shares) = self.rate_groups.shares(name, self.time.now()) else { return };
         while !shares.are_given() {

@@ -10,14 +10,14 @@ use crate::reason::Limit;
 use crate::{CloseReason, Protocol, Timeout, Transport};
 
 impl Core {
-    /// Serves a connection: makes it known to its protocol, reads what its budget allows, sends what that caused.
+    /// Serves a connection: calls `connection_made` if it is due, reads within its budget, sends what that caused.
     pub(super) fn serve(&mut self, id: Id) {
         let mut buffer = std::mem::take(&mut self.parts.buffers.read);
         self.serve_with(id, buffer.get());
         self.parts.buffers.read = buffer;
     }
 
-    /// As [`serve`](Core::serve), with the loop's read buffer in hand.
+    /// Like [`serve`](Core::serve), for callers that already hold the loop's read buffer.
     pub(super) fn serve_with(&mut self, id: Id, buffer: &mut [u8]) {
         self.receive(id, buffer, 0);
         self.flush(id);
@@ -48,7 +48,7 @@ impl Core {
         }
         let is_quiet = result.is_ok() && self.parts.outbox.gathered.bytes.is_empty();
         match self.parts.slots.connection_mut(id) {
-            // A flush follows what has made its filters ready, and by then what came in the same read is answered.
+            // A flush follows whatever made its filters ready, and by then the rest of the same read has been handled.
             Some(connection) if is_quiet && connection.is_out_and_filtered() => {
                 connection.protocol = Some(out.protocol);
             }
@@ -56,14 +56,14 @@ impl Core {
         }
     }
 
-    /// Reads and delivers, up to the budget of a turn (R5), of which so much is `received` already.
+    /// Reads and delivers, up to the budget of a turn (R5), of which `received` bytes are used up already.
     pub(super) fn receive(&mut self, id: Id, buffer: &mut [u8], mut received: usize) {
         let mut looked_after = false;
         loop {
-            // One look at the slot for each read: everything that is rare hides behind one question.
+            // One slot look-up for each read: all rare cases are behind a single check.
             let Some(connection) = self.parts.slots.connection_mut(id) else { return };
             if connection.needs_preparation() {
-                // What is kept for another protocol comes before what is still to be read, but in another turn.
+                // Input kept for another protocol comes before anything still to be read, but in another turn.
                 if looked_after || !self.prepare_reading(id, buffer) {
                     return;
                 }
@@ -102,7 +102,7 @@ impl Core {
         }
     }
 
-    /// Whether reading goes on in this turn, `received` bytes having come and more being there.
+    /// Returns whether reading goes on in this turn, after `received` bytes and with more to read.
     pub(super) fn reads_on(&mut self, id: Id, received: usize) -> bool {
         let Some(connection) = self.parts.slots.connection(id) else { return false };
         if received >= connection.settings.limits.read_bytes_per_turn_max {
@@ -113,7 +113,7 @@ impl Core {
         true
     }
 
-    /// Reads once, as much as the connection's rate allows; what is left carries over.
+    /// Reads once, as much as the connection's rate allows; the rest is carried over.
     #[cold]
     fn receive_at_rate(&mut self, id: Id, buffer: &mut [u8]) {
         let allowed = self.parts.allow_reading(id);
@@ -140,7 +140,7 @@ impl Core {
         }
     }
 
-    /// A read has brought no bytes.
+    /// Handles a read that has brought no bytes.
     pub(super) fn receive_nothing(&mut self, id: Id, read: Read) {
         match read {
             Read::Data(_) | Read::Blocked => self.end_failing(id),
@@ -151,7 +151,7 @@ impl Core {
         }
     }
 
-    /// Does what must come before a connection is read from. `false` where it is not to be read from.
+    /// Does what must be done before a connection is read. Returns `false` if it is not to be read.
     #[cold]
     fn prepare_reading(&mut self, id: Id, buffer: &mut [u8]) -> bool {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return false };
@@ -179,7 +179,7 @@ impl Core {
         self.parts.slots.connection(id).is_some_and(reads)
     }
 
-    /// A connection that could not send any more has delivered what had arrived, or cannot: now it ends.
+    /// Ends a connection on which sending has failed, once it has delivered what had arrived, or cannot.
     pub(super) fn end_failing(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
@@ -190,7 +190,7 @@ impl Core {
         }
     }
 
-    /// Offers what a low mark has withheld, at an end that no `eof_received` tells of (R4).
+    /// Offers input that a low mark has withheld, at an end that no `eof_received` reports (R4).
     pub(super) fn offer_withheld(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.withholds_input() {
@@ -199,7 +199,7 @@ impl Core {
         }
     }
 
-    /// A read has failed. Where a send had failed before, that was the first error, and is the reason (W1).
+    /// Handles a failed read. If a send had failed before, that was the first error, and is the reason (W1).
     pub(super) fn fail_reading(&mut self, id: Id, reason: CloseReason) {
         self.offer_withheld(id);
         match self.parts.slots.connection(id).map(Connection::state) {
@@ -208,7 +208,7 @@ impl Core {
         }
     }
 
-    /// Delivers what is for the protocol, behind what the connection has kept.
+    /// Delivers data to the protocol, after what the connection has buffered.
     pub(super) fn deliver(&mut self, id: Id, data: &[u8]) {
         let kept = self.parts.slots.connection_mut(id).and_then(Connection::take_input);
         match kept {
@@ -223,7 +223,7 @@ impl Core {
         }
     }
 
-    /// As [`deliver`](Core::deliver), of what the protocol was called for already: it gave this answer.
+    /// Like [`deliver`](Core::deliver), for data that the protocol was called with already, with this result.
     pub(super) fn deliver_on(&mut self, id: Id, data: &[u8], answer: Option<usize>) {
         let (mut consumed, goes_on) = self.judge(id, data.len(), answer);
         if goes_on {
@@ -240,7 +240,7 @@ impl Core {
         }
     }
 
-    /// Offers what the connection has kept, as was asked for: after resuming, to a new protocol.
+    /// Offers buffered input, as requested: after resuming, or to a new protocol.
     fn offer_kept(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::OfferAgain, false);
@@ -270,7 +270,7 @@ impl Core {
                 return consumed;
             }
             if rest.len() < connection.input_low_bytes() {
-                // It has been seen to: reading goes on, and only more of it is offered again.
+                // This has been dealt with: reading goes on, and it is offered again only together with more input.
                 connection.flags.set(Flag::OfferAgain, false);
                 return consumed;
             }
@@ -288,7 +288,8 @@ impl Core {
         }
     }
 
-    /// How much of `given` bytes is done with after an answer to them, and whether the rest is offered at once.
+    /// Returns how many of the `given` bytes are done with, given the result of a call, and whether the rest is offered
+    /// at once.
     fn judge(&mut self, id: Id, given: usize, answer: Option<usize>) -> (usize, bool) {
         let was_held_back = self.parts.outbox.gathered.take_held_input_back();
         match answer {
@@ -305,15 +306,16 @@ impl Core {
         }
     }
 
-    /// Whether what is left is offered again at once, after a call that consumed `count` bytes; it may have been told that
-    /// it is held back, for what it has written.
+    /// Returns whether the rest is offered again at once, after a call that consumed `count` bytes. In that call the
+    /// protocol may have been told that its input is held back, because of what it has written.
     fn goes_on(&mut self, id: Id, count: usize, was_held_back: bool) -> bool {
         if count == 0 && was_held_back {
             self.offer_again_unless_held_back(id);
         }
         let Some(connection) = self.parts.slots.connection_mut(id) else { return false };
         if count == 0 {
-            // To another protocol it is offered, but in the next turn: two that only pass it on would never end.
+            // Another protocol is offered it, but in the next turn: two that only pass it to each other would never
+            // end.
             if connection.flags.has(Flag::OfferAgain) {
                 self.parts.carry_over(id);
             }
@@ -327,8 +329,8 @@ impl Core {
         true
     }
 
-    /// The protocol has consumed nothing, and was told that no more is wanted, for what it has written: it is sent now, and
-    /// where the peer has taken it the input is wanted again.
+    /// The protocol has consumed nothing, and was told that no more is wanted, because of what it has written. That is
+    /// sent now, and if the peer has taken it, the input is wanted again.
     #[cold]
     fn offer_again_unless_held_back(&mut self, id: Id) {
         self.hold_back(id);
@@ -338,7 +340,7 @@ impl Core {
         }
     }
 
-    /// Where the answers so far may hold the reading back, they are sent now, and the mark is told.
+    /// If the answers so far may hold back reading, sends them now, and reports the mark.
     #[inline]
     fn hold_back(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection(id) else { return };
@@ -349,11 +351,11 @@ impl Core {
         }
     }
 
-    /// Keeps what was left unconsumed, up to the limit.
+    /// Buffers unconsumed input, up to the limit.
     fn keep(&mut self, id: Id, input: Box<Input>) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        // Where reading is paused, or it is offered again, the protocol may not have looked at all of it: it is judged when
-        // it has.
+        // If reading is paused, or the input is offered again, the protocol may not have seen all of it: the limit is
+        // checked once it has.
         let is_looked_at = connection.wants_input() && !connection.flags.has(Flag::OfferAgain);
         let too_much = input.rest().len() > connection.settings.limits.input_bytes_max && is_looked_at;
         connection.keep_input(input);
@@ -362,7 +364,7 @@ impl Core {
         }
     }
 
-    /// Delivers the peer's end of stream, with what was left unconsumed (H1, H3).
+    /// Delivers the peer's end of stream, with the unconsumed input (H1, H3).
     pub(super) fn deliver_end(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         if connection.state() == State::Failing {
@@ -380,7 +382,7 @@ impl Core {
         await_hang_up(&mut self.parts, id);
     }
 
-    /// Reads and drops what a lingering connection's peer still sends (X1).
+    /// Reads and discards what the peer of a lingering connection still sends (X1).
     fn discard(&mut self, id: Id, buffer: &mut [u8]) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         let mut budget = connection.settings.limits.read_bytes_per_turn_max;
@@ -401,7 +403,7 @@ impl Core {
 }
 
 impl Parts {
-    /// A connection is made that has timeouts or a rate, is made anew, or is logged.
+    /// Prepares `connection_made` for a connection that has timeouts or a rate, starts again, or is logged.
     #[cold]
     fn begin_specially(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
@@ -417,16 +419,16 @@ impl Parts {
         self.start_timeouts(id);
     }
 
-    /// A protocol that was started in place of another one is offered what is left of that one's input.
+    /// Makes the loop offer the old protocol's unconsumed input to the protocol that was started in its place.
     fn begin_anew(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         connection.flags.set(Flag::Anew, false);
         connection.flags.set(Flag::OfferAgain, true);
     }
 
-    /// Like [`set_protocol`](Parts::set_protocol), for one that is told that the connection is made: next turn, before
-    /// anything else. That it is not made until then keeps all else from it. It inherits nothing (C7): its timeouts and its
-    /// read rate begin with it.
+    /// Like [`set_protocol`](Parts::set_protocol), for a protocol that gets `connection_made`: in the next turn, before
+    /// anything else. Until then the connection does not count as made, which holds back everything else. The protocol
+    /// inherits nothing (C7): its timeouts and its read rate begin with it.
     pub(crate) fn start_protocol(&mut self, id: Id, protocol: Box<dyn Protocol>) {
         self.queue_share(id);
         if !self.slots.connection_mut(id).is_some_and(Connection::begin_anew) {
@@ -443,7 +445,8 @@ impl Parts {
         }
     }
 
-    /// Whether the protocol would be given data now, as far as it can be told before what it has written is sent.
+    /// Returns whether the protocol would be given data now, as far as that is known before what it has written is
+    /// sent.
     #[inline(never)]
     pub(crate) fn wants_input(&self, id: Id) -> bool {
         let Some(connection) = self.slots.connection(id) else { return false };
@@ -451,7 +454,7 @@ impl Parts {
         if is_replaced || !connection.wants_input() {
             return false;
         }
-        // Over the mark, what is gathered is sent first: only then is it known whether reading is held back.
+        // Over the mark, gathered data is sent first: only then is it known whether reading is held back.
         let queued = self.outbox.waiting_bytes(id) + connection.queued_cost();
         let limits = &connection.settings.limits;
         let over_high = queued > limits.queue_bytes_high && limits.pause_reading_over_high;

@@ -1,4 +1,4 @@
-//! Output: what is written, sent, and done once it has gone out.
+//! Output: how it is written and sent, and what is done once it has been sent.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use crate::reason::Limit;
 use crate::sys::Blocked;
 
 impl Core {
-    /// Sends what is queued for a connection and what its callback has gathered, and does what then is to be done. Where
-    /// others have written to it the turn's end does that, in one call for what they write meanwhile too.
+    /// Sends what is queued for a connection and what its callback has gathered, and does what is due then. If others
+    /// have written to the connection, that is left to the end of the turn, in one call together with whatever they
+    /// still write.
     pub(super) fn flush(&mut self, id: Id) {
         let connection = match self.parts.slots.connection_mut(id) {
             Some(connection) if connection.has_no_duties() => connection,
@@ -36,7 +37,7 @@ impl Core {
     }
 
     fn flush_or_defer(&mut self, id: Id) {
-        // What is held waits for the callback only: a write that meets the loop's cap later would not find it.
+        // Held data waits only for the callback: a write that reaches the loop's cap later would not find it.
         let may_wait =
             self.parts.outbox.gathered.take_held() != Some(id) && self.parts.outbox.room() == GATHERED_BYTES_MAX;
         match self.parts.slots.connection(id) {
@@ -45,7 +46,7 @@ impl Core {
         }
     }
 
-    /// Like [`flush`](Core::flush), even if others have written to it.
+    /// Like [`flush`](Core::flush), even if others have written to the connection.
     pub(super) fn flush_now(&mut self, id: Id) {
         self.parts.queue_share(id);
         let Some(connection) = self.parts.slots.connection_mut(id) else {
@@ -64,7 +65,7 @@ impl Core {
         }
     }
 
-    /// The kernel did not take all.
+    /// Continues when the kernel did not take everything.
     #[cold]
     pub(super) fn send_slowly(&mut self, id: Id, first: io::Result<usize>) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
@@ -79,13 +80,13 @@ impl Core {
         self.after_send(id);
     }
 
-    /// What follows a send: FIN or the end, if that was waiting for it, and the marks.
+    /// Does what follows a send: FIN or the end, if that was waiting for it, and the marks.
     #[cold]
     fn after_send(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         let is_out = connection.queued_bytes() == 0 && !connection.owes_an_end();
         match connection.state() {
-            // An error here means that the peer is gone: reading tells.
+            // An error here means that the peer is gone, which reading reports.
             State::FinQueued if is_out => drop(connection.send_fin()),
             State::FlushingAfterEnd if is_out && connection.awaits_end_of_network() => {
                 return filtering::linger(&mut self.parts, id);
@@ -100,8 +101,8 @@ impl Core {
         produce_later(&mut self.parts, id);
     }
 
-    /// Tells the protocol when its queue has crossed a mark (W2): once, and if what it wrote then has crossed the other,
-    /// that comes in the next turn.
+    /// Tells the protocol when its queue has crossed a mark (W2): once. If what it then writes crosses the other mark,
+    /// that is reported in the next turn.
     fn tell_mark(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         let Some(mark) = connection.cross_mark() else { return };
@@ -121,11 +122,11 @@ impl Core {
             }
             self.parts.send(id);
         }
-        // The other mark, the end, and reading that was held back: all of it is looked at again.
+        // The other mark, the end, and reading that was held back are all checked again.
         self.parts.carry_over(id);
     }
 
-    /// Phase: flush. Those that were written to before it began.
+    /// Phase: flush. Sends to the connections that were written to before it began.
     pub(super) fn flush_written_to(&mut self) {
         if !self.parts.outbox.has_written_to() {
             return;
@@ -135,7 +136,7 @@ impl Core {
         for id in written_to.drain(..) {
             let Some(connection) = self.parts.slots.connection_mut(id) else { continue };
             connection.flags.set(Flag::WrittenTo, false);
-            // One that is not made yet is flushed when it is, but for what its filters say.
+            // One that is not made yet is flushed when it is, except for what its filters send.
             if !connection.flags.has(Flag::Made) && (connection.is_connecting() || !connection.is_filtered()) {
                 continue;
             }
@@ -153,7 +154,7 @@ impl Core {
 }
 
 impl Parts {
-    /// A write that is not simply gathered: to another connection, a large one, one that finds no room.
+    /// Handles a write that is not simply gathered: to another connection, a large one, or one that finds no room.
     pub(crate) fn write(&mut self, id: Id, piece: Piece<'_>) {
         if piece.bytes().is_empty() {
             return;
@@ -170,7 +171,7 @@ impl Parts {
             self.send_gathered(id);
         }
         match self.slots.connection(id) {
-            // Judged by what the write finds, not by what it makes of it: so a write is never cut in two (W4).
+            // Judged by the queue as the write finds it, not as it leaves it, so a write is never cut in two (W4).
             Some(connection) if connection.can_write() && connection.is_over_cap() => {
                 return self.finish(id, CloseReason::Limit(Limit::QueueBytes));
             }
@@ -200,7 +201,7 @@ impl Parts {
         });
         self.counters.bytes_sent += taken;
         let (room_of_connection, is_emptied) = (connection.room(), was_queued && !connection.has_output());
-        // What the callback under way may still gather without a look at the queues.
+        // How much the callback under way may still gather without checking the queues.
         let room = self.outbox.room();
         self.outbox.gathered.lower_room(if self.outbox.gathered.is(id) { room.min(room_of_connection) } else { room });
         if let Sent::Failed(error) = sent {
@@ -215,8 +216,8 @@ impl Parts {
         }
     }
 
-    /// Like [`write`](Parts::write), for writes from within a callback. Many small pieces to many connections are the
-    /// common case of it, far from all limits.
+    /// Like [`write`](Parts::write), for writes from within a callback. Its common case is many small pieces to many
+    /// connections, far from all limits.
     #[inline(never)]
     pub(crate) fn write_borrowed(&mut self, id: Id, data: &[u8]) {
         if !self.write_small(id, data) && !filtering::gather_large(self, id, data) {
@@ -224,7 +225,7 @@ impl Parts {
         }
     }
 
-    /// The same of a payload that is shared.
+    /// Like [`write_borrowed`](Parts::write_borrowed), for a shared payload.
     #[inline(never)]
     pub(crate) fn write_shared(&mut self, id: Id, data: Arc<[u8]>) {
         if !self.write_small(id, &data) {
@@ -239,8 +240,8 @@ impl Parts {
         is_common && self.write_by_log(id, data)
     }
 
-    /// Whether a large piece goes out in one call with what the callback of `id` has gathered, rather than behind it: only
-    /// far from all caps, which what waits might have others meet.
+    /// Returns whether a large piece is sent in one call with what the callback of `id` has gathered, rather than after
+    /// it. Only far from all caps, which others might otherwise reach because of the held data.
     fn joins(&self, id: Id, length: usize) -> bool {
         let is_worth_it =
             length >= LARGE_BYTES && self.outbox.gathered.is(id) && self.outbox.gathered.bytes.len() < LARGE_BYTES;
@@ -252,8 +253,8 @@ impl Parts {
                 .is_some_and(|connection| connection.can_write() && connection.is_far_from_cap())
     }
 
-    /// Where the loop is over its cap perhaps only since the turn, or the callback, has not come to its end: sends what waits
-    /// for that.
+    /// If the loop is over its cap, perhaps only because data is held until the end of the turn or of the callback,
+    /// sends that data.
     #[inline]
     pub(super) fn send_what_only_waits(&mut self) {
         if self.outbox.is_over_cap() {
@@ -265,14 +266,14 @@ impl Parts {
         }
     }
 
-    /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come behind it.
+    /// Sends or queues what the callback of `id`, if it runs, has gathered: before anything that must come after it.
     fn send_gathered(&mut self, id: Id) {
         if self.outbox.gathered.is(id) && !self.outbox.gathered.bytes.is_empty() {
             self.send(id);
         }
     }
 
-    /// Puts what a callback has gathered behind what is queued.
+    /// Queues what a callback has gathered behind what is queued already.
     fn queue_gathered(&mut self, id: Id) {
         if self.outbox.gathered.bytes.is_empty() {
             return;
@@ -297,7 +298,7 @@ impl Parts {
             return;
         };
         if connection.is_filtered() {
-            // It has to pass filters, which nothing calls from here.
+            // It has to pass through filters, which are never called from here.
             self.push_gathered(id);
             return self.mark_written_to(id);
         }
@@ -309,7 +310,7 @@ impl Parts {
         }
     }
 
-    /// What is rare about a send: it failed, it was blocked, it had a queue to work on.
+    /// Handles the rare results of a send: it failed, it was blocked, or there was a queue.
     #[cold]
     pub(super) fn note_sent(&mut self, id: Id, sent: Sent) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
@@ -327,14 +328,14 @@ impl Parts {
         }
     }
 
-    /// A send has failed: the first error of it is the reason of the end (W1), once what had arrived is delivered (R4).
+    /// Handles a failed send: the first error is the reason of the end (W1), once what had arrived is delivered (R4).
     pub(super) fn fail_sending(&mut self, id: Id, reason: CloseReason) {
         self.queue_share(id);
         let Some(connection) = self.slots.connection_mut(id) else { return };
         self.outbox.count(connection.queued_cost(), 0);
         if self.outbox.gathered.is(id) {
             self.outbox.gathered.set_room(0);
-            // It stands behind what was not sent.
+            // It comes after what was not sent.
             self.outbox.gathered.bytes.clear();
         }
         match connection.begin_failing(reason, self.outbox.pool()) {
@@ -343,20 +344,20 @@ impl Parts {
         }
     }
 
-    /// A closed connection has nothing left to send, and its peer's end was not seen (X1).
+    /// Ends a closed connection that has nothing left to send, and whose peer's end was not seen (X1).
     ///
-    /// Where the peer may still be sending, closing the socket at once would make the kernel answer with a reset, which
+    /// If the peer may still be sending, closing the socket at once would make the kernel answer with a reset, which
     /// can destroy our last answer before the peer has read it.
     fn end_flushed(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if connection.is_cut_short() {
             return self.finish_begun(id);
         }
-        // An error here means that both ends are over already, or that the peer is gone: reading tells which.
+        // An error here means that both halves have ended already, or that the peer is gone: reading tells which.
         let _ = connection.send_fin();
         let mut probe = [0; 1024];
         match connection.read(&mut probe) {
-            // A filter's peer answers an end with one of its own, and may have more to say by itself.
+            // A filter's peer replies to an end with one of its own, and may have more to send before that.
             Read::Blocked | Read::Unconfirmed if connection.awaits_answer() => self.linger(id, 0),
             Read::Blocked | Read::Unconfirmed | Read::End => self.finish_begun(id),
             Read::Failed(error) => self.finish(id, CloseReason::from_error(error)),
@@ -366,7 +367,7 @@ impl Parts {
         }
     }
 
-    /// Discards what its peer still sends, of which so many bytes have come already.
+    /// Begins to discard what the peer still sends, of which `count` bytes have arrived already.
     pub(super) fn linger(&mut self, id: Id, count: usize) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.begin_lingering(count) {
@@ -379,7 +380,8 @@ impl Parts {
     }
 }
 
-/// The peer has ended its half: has the poller tell when it closes the other one too, where it does not by itself (H3).
+/// The peer has closed its half: makes the poller report when it closes the other one too, if it does not by itself
+/// (H3).
 pub(super) fn await_hang_up(parts: &mut Parts, id: Id) {
     let Some(connection) = parts.slots.alive_mut(id) else { return };
     if !connection.awaits_hang_up() {

@@ -15,12 +15,12 @@ use crate::sys::deadline_after;
 const TOLD_PER_TURN: usize = 1024;
 
 impl Core {
-    /// Phase: those connections are told of a drain that are still to be told, the oldest first.
+    /// Phase: drain. Tells the connections that have not been told of it yet, the oldest first.
     #[cold]
     pub(super) fn tell_of_drain(&mut self, count: usize) {
         for _ in 0..count.min(TOLD_PER_TURN) {
             let Some(id) = self.parts.work.next_untold_of_drain() else { return };
-            // One that is made anew meanwhile asks by itself; one that closes is told of its end alone.
+            // One whose protocol starts again meanwhile checks by itself; one that is closing is only told of its end.
             let is_told = |of: &Connection| of.flags.has(Flag::Made) && of.state().is_timed();
             if self.parts.slots.connection(id).is_some_and(is_told) {
                 self.call(id, "draining", &mut |protocol, transport| protocol.draining(transport));
@@ -29,7 +29,7 @@ impl Core {
         }
     }
 
-    /// The end of the loop itself: every connection is told, all that is the user's is dropped.
+    /// Ends the loop itself: every connection is told, and all user values are dropped.
     pub(super) fn end_all(&mut self) {
         self.parts.life.drop();
         self.panics.policy = PanicPolicy::Isolate;
@@ -52,7 +52,7 @@ impl Core {
 }
 
 impl Parts {
-    /// `drain`: see [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
+    /// Implements [`Context::drain`](crate::Context::drain). With `stops`, `run` returns once it is done.
     pub(crate) fn begin_drain(&mut self, grace: Duration, stops: bool) {
         let end = self.time.after(grace);
         match self.life.stage() {
@@ -63,19 +63,18 @@ impl Parts {
                 self.work.tell_of_drain(self.slots.ids(&is_made));
             }
             Stage::Draining(of) => self.time.bring_nearer(of.deadline, end),
-            // It does more already.
+            // These do more already.
             Stage::ShuttingDown(_) | Stage::Dropping => {}
         }
     }
 
-    /// `shutdown`: see [`Context::shutdown`](crate::Context::shutdown).
-    /// With `stops`, `run` returns once it is done.
+    /// Implements [`Context::shutdown`](crate::Context::shutdown). With `stops`, `run` returns once it is done.
     pub(crate) fn begin_shutdown(&mut self, grace: Duration, stops: bool) {
         let end = self.time.after(grace);
         match self.life.stage() {
             Stage::Running => self.close_all(end, stops),
             Stage::Draining(of) => {
-                // What was promised of the drain's end holds.
+                // What was promised about the end of the drain still holds.
                 let latest = self.time.deadline(of.deadline).map(|deadline| self.end_of_closing(deadline));
                 self.time.remove(of.deadline);
                 self.close_all(latest.map_or(end, |latest| end.min(latest)), of.stops);
@@ -85,8 +84,8 @@ impl Parts {
         }
     }
 
-    /// When closing is over that begins at this time: then the last peer has not taken anything for long enough, or has
-    /// taken it slowly for as long.
+    /// Returns the deadline of a close that begins at this time: by then the last peer has taken nothing for long
+    /// enough, or has taken data slowly for as long.
     fn end_of_closing(&self, begin: Instant) -> Instant {
         deadline_after(begin, self.settings.limits.close_timeout)
     }
@@ -108,7 +107,7 @@ impl Parts {
         }
     }
 
-    /// Whether a drain or a shutdown has got as far as it wanted, which the turn's end will notice.
+    /// Returns whether a drain or a shutdown has reached its goal, which the end of the turn will notice.
     pub(super) fn has_ended(&self) -> bool {
         match self.life.stage() {
             Stage::Draining(_) => self.slots.foreground_connections() == 0,
@@ -117,7 +116,7 @@ impl Parts {
         }
     }
 
-    /// Goes from a drain to a shutdown, and from that to its end, where each has got as far as it wanted.
+    /// Goes from a drain to a shutdown, and from that to its end, if the current one has reached its goal.
     pub(super) fn go_on_ending(&mut self) {
         if let (Stage::Draining(of), true) = (self.life.stage(), self.has_ended()) {
             self.time.remove(of.deadline);
@@ -129,7 +128,7 @@ impl Parts {
         }
     }
 
-    /// The grace of a drain or a shutdown is over.
+    /// The grace period of a drain or a shutdown is over.
     pub(super) fn end_of_grace(&mut self) {
         if !self.has_ended() {
             self.life.cut_off();
@@ -145,7 +144,7 @@ impl Parts {
         self.close_all(self.end_of_closing(self.time.now()), of.stops);
     }
 
-    /// Ends every connection now.
+    /// Ends every connection at once.
     fn abandon_connections(&mut self) {
         for id in self.slots.ids(&|tenant| matches!(tenant, Tenant::Connection(_))) {
             self.finish(id, CloseReason::Shutdown);

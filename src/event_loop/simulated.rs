@@ -1,16 +1,16 @@
-//! What comes to a simulated loop in place of what the system would send: signals.
+//! What a simulated loop receives in place of what the system would send: signals.
 
 use std::any::Any;
 use std::io;
 
 use crate::{Context, SourceId, UnixAddress};
 
-/// Is called with a signal's number.
+/// Called with the number of a signal.
 type SignalHandler = Box<dyn FnMut(&mut Context<'_>, i32)>;
 
 impl Context<'_> {
-    /// Has the handler called when the test of a simulated loop raises one of these signals; gives it back in any other loop.
-    /// Not part of the public interface.
+    /// Makes the loop call the handler when the test of a simulated loop raises one of these signals. In any other
+    /// loop, returns the handler. Not part of the public interface.
     #[doc(hidden)]
     pub fn simulated_signals(
         &mut self,
@@ -47,7 +47,7 @@ fn wait_for(context: &mut Context<'_>, pipe: Box<dyn Any>, mut handler: SignalHa
     })
 }
 
-/// Nothing is simulated in this build.
+/// This build does not include simulation.
 #[cfg(not(feature = "testing"))]
 fn wait_for(_: &mut Context<'_>, _: Box<dyn Any>, _: SignalHandler) -> io::Result<SourceId> {
     Err(io::ErrorKind::Unsupported.into())

@@ -1,4 +1,4 @@
-//! The table of all that lives in a loop.
+//! The table of everything in a loop.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -14,12 +14,12 @@ use crate::ids::{Id, Range, SLOT_MAX, slot_of};
 use crate::listener::Listener;
 use crate::{LoopError, Protocol};
 
-/// The table of slots: found by id or by token in O(1); a stale one of either finds nothing.
+/// The table of slots: found by id or by token in O(1); a stale id or token finds nothing.
 pub(crate) struct Slots {
     slab: Slab<Slot>,
     next_generation: NonZeroU64,
     connections: usize,
-    /// How many of them are background.
+    /// How many connections are background.
     background_connections: usize,
     datagrams: usize,
     /// How many tenants are not background.
@@ -38,7 +38,7 @@ pub(crate) enum Tenant {
     Connection(Connection),
     Listener(Box<Listener>),
     Source(SourceSlot),
-    /// A further socket, of the connection (an attempt of several) or the listener that has this slot.
+    /// A further socket of the connection (one of several attempts) or the listener in the slot with this id.
     Further(Id),
     Datagram(Box<DatagramSocket>),
     Completion(Waiting),
@@ -56,12 +56,12 @@ impl Slots {
         }
     }
 
-    /// Finds room for a tenant; [`LoopError::Full`] where no token could name its slot.
+    /// Inserts a tenant; fails with [`LoopError::Full`] if no token could name its slot.
     pub(crate) fn insert(&mut self, tenant: Tenant) -> io::Result<Id> {
         self.place(tenant)
     }
 
-    /// As [`insert`](Slots::insert), built where it stays: a connection is too large to be handed around.
+    /// Like [`insert`](Slots::insert), but builds the connection in place: it is too large to be moved around.
     #[inline(always)]
     pub(crate) fn insert_connection(&mut self, connection: Connection) -> io::Result<Id> {
         self.place(Tenant::Connection(connection))
@@ -83,7 +83,7 @@ impl Slots {
         Ok(id)
     }
 
-    /// A slot for a further socket of a listener: in the background, since the listener's own counts.
+    /// Inserts a slot for a further socket of a listener: in the background, since the listener's own slot counts.
     pub(crate) fn insert_further(&mut self, of: Id) -> io::Result<Id> {
         let id = self.insert(Tenant::Further(of))?;
         self.set_background(id, true);
@@ -98,7 +98,7 @@ impl Slots {
         Some(slot.tenant)
     }
 
-    /// As [`remove`](Slots::remove), dropping a connection where it is found: it is too large to be handed around.
+    /// Like [`remove`](Slots::remove), but drops a connection in place: it is too large to be moved around.
     #[inline]
     pub(crate) fn free(&mut self, id: Id) {
         match self.slot(id) {
@@ -120,7 +120,7 @@ impl Slots {
         self.foreground -= usize::from(!is_background);
     }
 
-    /// Whose token this is, if it is anybody's.
+    /// Returns the tenant with this token, if there is one.
     #[inline]
     pub(crate) fn by_token(&mut self, token: usize) -> Option<(Id, &mut Tenant)> {
         let slot = slot_of(token);
@@ -129,7 +129,7 @@ impl Slots {
         id.has_token(token).then_some((id, &mut found.tenant))
     }
 
-    /// The same, where it is a connection's.
+    /// Returns the connection with this token, if it is a connection's.
     #[inline]
     pub(crate) fn connection_by_token(&mut self, token: usize) -> Option<(Id, &mut Connection)> {
         let slot = slot_of(token);
@@ -158,7 +158,7 @@ impl Slots {
         }
     }
 
-    // What is asked for rarely is not copied to where that is: it takes some of the crate's build time.
+    // Functions that are rarely called are not inlined: that would add to the crate's build time.
 
     #[inline(never)]
     pub(crate) fn tenant_mut(&mut self, id: Id) -> Option<&mut Tenant> {
@@ -212,7 +212,7 @@ impl Slots {
         }
     }
 
-    /// Returns a connection for which timeouts mean anything still: one that is closing has a deadline of its own.
+    /// Returns a connection to which timeouts still apply: one that is closing has a deadline of its own.
     #[inline(never)]
     pub(crate) fn judged_mut(&mut self, id: Id) -> Option<&mut Connection> {
         match self.connection_mut(id) {
@@ -284,7 +284,7 @@ impl Slots {
         self.slot(id).is_some_and(|slot| matches!(slot.tenant, Tenant::Completion(_)))
     }
 
-    /// Says whether a tenant is background; `false` where it is gone.
+    /// Sets whether a tenant is background. Returns `false` if it is gone.
     pub(crate) fn set_background(&mut self, id: Id, background: bool) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
         let is_connection = matches!(slot.tenant, Tenant::Connection(_));
@@ -313,12 +313,12 @@ impl Slots {
         self.foreground
     }
 
-    /// Everybody, by their slots.
+    /// Iterates over all tenants, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Tenant)> {
         self.slab.iter().map(|(slot, of)| (Id { slot: slot as u32, generation: of.generation }, &of.tenant))
     }
 
-    /// The ids of all tenants that `matches` picks.
+    /// Returns the ids of all tenants that `matches` selects.
     pub(crate) fn ids(&self, matches: &dyn Fn(&Tenant) -> bool) -> Vec<Id> {
         let mut ids = Vec::new();
         for (id, tenant) in self.iter() {

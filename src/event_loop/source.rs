@@ -6,13 +6,13 @@ use mio::event::Source;
 use crate::Context;
 use crate::sys::{Poller, Readiness};
 
-/// What a source's handler answers.
+/// What a source's handler returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceAction {
-    /// It found would-block: it is called with the next event.
+    /// It read until it would block: it is called at the next event.
     Wait,
-    /// It stopped early: it is called again in the next turn, which does not sleep before.
+    /// It stopped early: it is called again in the next turn, and the loop does not sleep before that.
     Again,
     /// It is done: source and handler are dropped.
     Remove,
@@ -24,7 +24,7 @@ pub(crate) trait AnySource {
 
     fn reregister(&mut self, poller: &Poller, token: usize, interest: Interest) -> std::io::Result<()>;
 
-    /// Sources that are not owners of a descriptor outlive their registration: it must be undone.
+    /// Sources that do not own a descriptor outlive their registration, so it must be undone.
     fn deregister(&mut self, poller: &Poller) -> std::io::Result<()>;
 }
 
@@ -51,15 +51,15 @@ where
     }
 }
 
-/// A source's place in the table.
+/// A source's entry in the table.
 pub(crate) struct SourceSlot {
     /// None while its handler runs.
     pub(crate) source: Option<Box<dyn AnySource>>,
-    /// What its last events said; kept for a handler that answered `Again`.
+    /// The readiness of its last events, kept for a handler that returned `Again`.
     pub(crate) readiness: Readiness,
     pub(crate) carried_over: bool,
-    /// What its handler, which runs, wants it to be registered for.
+    /// The interest that its handler, which is running, wants it to be registered with.
     pub(crate) interest: Option<Interest>,
-    /// What a handler that panics counts as having returned.
+    /// What a handler that panics is treated as having returned.
     pub(crate) after_panic: SourceAction,
 }

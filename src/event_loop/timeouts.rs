@@ -11,7 +11,7 @@ use crate::reason::Timeout;
 use crate::sys::deadline_after;
 
 impl Core {
-    /// The timer of an idle timeout has fired: bytes may have come or gone meanwhile, or wait to be read or sent.
+    /// Handles the timer of an idle timeout: bytes may have come or gone meanwhile, or wait to be read or sent.
     pub(super) fn check_idle(&mut self, id: Id, now: Instant) {
         self.parts.queue_share(id);
         self.parts.time.look_at_clock();
@@ -24,7 +24,7 @@ impl Core {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
         let is_read = !is_over(connection, Timeout::Idle, now_ns);
         let timeout = if is_read { Timeout::ReadIdle } else { Timeout::Idle };
-        // Where the loop was busy when its time was over, it has one wait to speak in.
+        // If the loop was busy when the timeout expired, the peer gets one more wait in which to send something.
         let has_waited = !is_read && connection.queued_bytes() > 0 || is_over(connection, timeout, waited_until_ns);
         let is_over = is_over(connection, timeout, now_ns);
         let idle = match &mut connection.idle {
@@ -44,8 +44,8 @@ impl Core {
         self.parts.run_idle(id);
     }
 
-    /// Looks for what no event has told of, before a peer is judged: where output is queued, a send is tried; if it is to be
-    /// judged by what it sends, and its time is over, a read.
+    /// Checks for activity that no event has reported, before a peer is judged: if output is queued, tries a send; if
+    /// the peer is judged by what it sends, and the timeout has expired, tries a read.
     fn look_for_life(&mut self, id: Id, now_ns: u64) {
         let Some(connection) = self.parts.slots.judged_mut(id) else { return };
         let has_output = connection.queued_bytes() > 0;
@@ -61,11 +61,11 @@ impl Core {
         }
     }
 
-    /// The time for the handshake is over. What is readable by then is read before that is told, and where the loop was busy
-    /// when it was over, the peer has one wait to speak in: what comes may be the end of the handshake.
+    /// The time for the handshake has expired. Whatever is readable by then is read before that is reported, and if the
+    /// loop was busy when it expired, the peer gets one more wait: what arrives may be the end of the handshake.
     pub(super) fn check_handshake(&mut self, id: Id, deadline: Option<Instant>) {
         let Some(connection) = self.parts.slots.connection_mut(id) else { return };
-        // It stands until it is told: the protocol may take it away meanwhile, or set it again.
+        // The timer stays set until the timeout is reported: the protocol may remove it meanwhile, or set it again.
         let timer = self.parts.time.set(self.parts.time.now(), Due::of(Purpose::Handshake, id));
         connection.move_timer(Timeout::Handshake, timer);
         if deadline.is_some_and(|deadline| deadline > self.parts.time.turn_began()) {
@@ -100,7 +100,7 @@ impl Core {
 }
 
 impl Parts {
-    /// Starts the timeouts that a connection's limits give it; before `connection_made`, which may change them.
+    /// Starts the timeouts of a connection's limits; called before `connection_made`, which may change them.
     pub(super) fn start_timeouts(&mut self, id: Id) {
         let Some(connection) = self.slots.connection(id) else { return };
         let limits = &connection.settings.limits;
@@ -128,7 +128,7 @@ impl Parts {
             Timeout::Close => {
                 connection.limits_mut().close_timeout = after.unwrap_or(Duration::MAX);
             }
-            // They begin when it is made.
+            // They begin with `connection_made`.
             _ if connection.is_to_be_made() => {
                 let limits = connection.limits_mut();
                 match timeout {
@@ -149,7 +149,7 @@ impl Parts {
         }
     }
 
-    /// One that nothing resets.
+    /// Sets a timeout that nothing resets.
     fn set_fixed_timeout(&mut self, id: Id, timeout: Timeout, now: Instant, after: Option<Duration>) {
         let purpose = if timeout == Timeout::Handshake { Purpose::Handshake } else { Purpose::Total };
         let due = |after| deadline_after(now, after);
@@ -159,15 +159,15 @@ impl Parts {
         self.time.cancel(replaced);
     }
 
-    /// Sets the timer of the idle timeouts, where one of them runs and it is not set. With output queued it comes before the
-    /// deadline, too.
+    /// Sets the timer of the idle timeouts, if one of them runs and the timer is not set. With output queued it also
+    /// fires before the deadline.
     pub(super) fn run_idle(&mut self, id: Id) {
         let Some(connection) = self.slots.judged_mut(id) else { return };
         let read_at = connection.read_idle_deadline_ns().map(|deadline_ns| self.time.instant(deadline_ns));
         let (deadline_ns, has_output) = (connection.idle_deadline_ns(), connection.queued_bytes() > 0);
         let Some(idle) = &mut connection.idle else { return };
         match (idle.timer, read_at) {
-            // It was set when only the other one ran.
+            // The timer was set when only the other one ran.
             (Some(timer), Some(read_at)) => self.time.bring_nearer(timer, read_at),
             (Some(_), None) => {}
             (None, _) => {
@@ -180,8 +180,8 @@ impl Parts {
         }
     }
 
-    /// What a timeout does unless its protocol does something else (X4). Half an answer must not be taken for the whole, so
-    /// where some is unsent it is a reset. Otherwise that would only destroy what the kernel still holds for a slow peer.
+    /// The default action of a timeout (X4). Half an answer must not be taken for the whole, so this is a reset if some
+    /// of it is unsent. Otherwise a reset would only destroy what the kernel still holds for a slow peer.
     pub(crate) fn end_after(&mut self, id: Id, timeout: Timeout) {
         let unsent = self.outbox.waiting_bytes(id);
         let Some(connection) = self.slots.connection(id) else { return };
@@ -195,7 +195,7 @@ impl Parts {
     }
 }
 
-/// Whether an idle timeout is over.
+/// Returns whether an idle timeout has expired.
 fn is_over(connection: &Connection, timeout: Timeout, now_ns: u64) -> bool {
     let deadline_ns = match timeout {
         Timeout::Idle => connection.idle_deadline_ns(),

@@ -14,27 +14,28 @@ use crate::time::deadlines::Awaited;
 use crate::time::heap::Key;
 use crate::{CloseReason, Context, TimerId};
 
-/// What a timer is for. Small, since most timers are timeouts, of which each connection may have some.
+/// The purpose of a timer. Small, since most timers are timeouts, of which each connection may have several.
 pub(super) enum Due {
-    /// The user's.
+    /// A timer of the user.
     Once(Box<Once>),
-    /// The user's, and repeating.
+    /// A repeating timer of the user.
     Every(Box<Every>),
-    /// Something of a connection or a listener: its id lies open, so that all fits into 16 bytes.
+    /// A timer of a connection or a listener: its id is stored as separate fields, so that everything fits into 16
+    /// bytes.
     Of(Purpose, u32, NonZeroU64),
-    /// A protocol's own, by its key; of a connection whose id lies open as well.
+    /// A protocol's own timer, by its key; the connection's id is stored as separate fields as well.
     Own(u16, u32, NonZeroU64),
-    /// Connections of a group have read fast enough, and may read on.
+    /// The connections of a group may be read again.
     RateGroup(RateGroupId),
-    /// The grace of a drain or a shutdown is over.
+    /// The grace period of a drain or a shutdown is over.
     Shutdown,
-    /// Buffers that are out of use are given back.
+    /// Unused buffers are freed.
     Decay,
-    /// Reads that were put off are done.
+    /// Postponed reads are done.
     Confirm,
-    /// Reads for which the kernel lacked memory are done again.
+    /// Reads for which the kernel lacked memory are tried again.
     Read,
-    /// Peers that were refused and told so have had the time to read it.
+    /// Refused peers that were sent a message have had the time to read it.
     Refused,
 }
 
@@ -52,26 +53,26 @@ pub(super) struct Every {
     background: bool,
 }
 
-/// What a repeating timer calls, with the number of ticks that were missed.
+/// The closure of a repeating timer, called with the number of ticks that were missed.
 pub(super) type Repeated = dyn FnMut(&mut Context<'_>, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    /// A closing connection is looked at: whether its peer takes something, or has not for too long.
+    /// A closing connection is checked: whether its peer takes something, or has not for too long.
     Close,
     /// A lingering connection has discarded input for long enough.
     Linger,
-    /// A connection may have been idle for long enough.
+    /// A connection may have been idle for too long.
     Idle,
-    /// A protocol has had time enough to become ready.
+    /// The time for a protocol's handshake has expired.
     Handshake,
-    /// The filters of a connection have had time enough to become ready.
+    /// The time for the handshake of a connection's filters has expired.
     Filter,
-    /// A connection has lasted for long enough.
+    /// A connection has lasted for too long.
     Total,
-    /// A connection that has read fast enough may read on.
+    /// A connection that was read at its full rate may be read again.
     ReadRate,
-    /// A send that only time unblocks is tried again.
+    /// A send that no event will unblock is tried again.
     Send,
     /// The poller is asked again what a connection is ready for.
     Ask,
@@ -100,7 +101,7 @@ impl Due {
 }
 
 impl Awaited for Due {
-    /// Returns whether it is the user's and not background.
+    /// Returns whether it is a timer of the user and not background.
     fn is_awaited(&self) -> bool {
         match self {
             Due::Once(once) => !once.background,
@@ -125,11 +126,11 @@ pub(super) const SEND_RETRY: Duration = Duration::from_millis(10);
 /// How long until reads are tried again for which the kernel had no memory.
 const READ_RETRY: Duration = Duration::from_millis(10);
 
-/// Buffers that were out of use for this long are given back (W3): after a burst, within twice this time.
+/// Buffers that were unused for this long are freed (W3): after a burst, within twice this time.
 const DECAY: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Phase: timers. Those that were set before it began.
+    /// Phase: timers. Fires those that were set before it began.
     #[inline]
     pub(super) fn fire_timers(&mut self) {
         if !self.parts.time.has_timers() {
@@ -196,7 +197,8 @@ impl Core {
         }
     }
 
-    /// Peers that were refused have had the time to read why. Out of line, as is what it calls: each poll would pay for it.
+    /// Releases refused peers that have had the time to read why. Not inlined, and neither is what it calls: each poll
+    /// would pay for it.
     #[cold]
     #[inline(never)]
     fn release_refused(&mut self, now: Instant) {
@@ -205,10 +207,10 @@ impl Core {
         self.parts.descriptor_closed();
     }
 
-    /// Calls a repeating timer (T4). It is set for its next tick before, so that it can be cancelled and set from within
-    /// its own call; its closure is out of it meanwhile.
+    /// Calls a repeating timer (T4). Its next tick is set before that, so that it can be cancelled and reset from
+    /// within its own call; its closure is taken out meanwhile.
     fn fire_repeating(&mut self, key: Key) {
-        // Read afresh: what was called before it in this phase may have been slow.
+        // Read again: what was called before it in this phase may have been slow.
         let now = self.parts.time.now();
         let Some(scheduled) = self.parts.time.deadline(key) else { return };
         let Some(Due::Every(every)) = self.parts.time.get_mut(key) else { return };
@@ -227,8 +229,8 @@ impl Core {
         }
     }
 
-    /// The kernel lacks memory for a read. What has arrived stays there, so nobody is lost for it, and time tells when it can
-    /// be read. One that cannot be sent to either has nothing to wait for.
+    /// The kernel lacks memory for a read. What has arrived stays there, so no connection is lost because of it, and
+    /// the read is tried again after a while. A connection on which sending has failed too has nothing to wait for.
     #[cold]
     pub(super) fn read_later(&mut self, id: Id) {
         if self.parts.slots.connection(id).is_some_and(|connection| connection.state() == State::Failing) {
@@ -239,8 +241,8 @@ impl Core {
         }
     }
 
-    /// A closing connection is looked at: its peer may have taken something, and another send go through. It is judged only
-    /// behind that.
+    /// Checks a closing connection: its peer may have taken something, so that another send goes through. It is judged
+    /// only after that.
     fn look_at_closing(&mut self, id: Id) {
         let Some(connection) = self.parts.slots.connection_mut(id) else {
             return self.parts.datagram_close_timed_out(id);
@@ -258,8 +260,8 @@ impl Core {
         }
     }
 
-    /// A connection has lingered for long enough. What has come meanwhile is discarded first: to close over it would make the
-    /// kernel send a reset.
+    /// Ends a connection that has lingered for long enough. What has arrived meanwhile is discarded first: closing with
+    /// unread input would make the kernel send a reset.
     fn end_lingering(&mut self, id: Id) {
         if let Some(connection) = self.parts.slots.connection_mut(id) {
             if let Some(ending) = connection.ending_mut() {
@@ -279,7 +281,7 @@ impl Parts {
         true
     }
 
-    /// How long the next poll may wait.
+    /// Returns how long the next poll may wait.
     pub(super) fn next_wait(&self, max_wait: Option<Duration>) -> Wait {
         if self.has_work() || max_wait == Some(Duration::ZERO) {
             return Wait::Not;
@@ -305,7 +307,7 @@ impl Parts {
 
     // Deadlines of connections.
 
-    /// The kernel has no buffers for a send, and will not tell when it has: time must (W6).
+    /// The kernel has no buffers for a send, and will not report when it has: a timer tries again (W6).
     pub(super) fn send_later(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         if !connection.flags.replace(Flag::SendsLater, true) {
@@ -328,8 +330,8 @@ impl Parts {
         }
     }
 
-    /// A closing connection could not send all. Sets the timer that looks at it again, where none is set: at its deadline,
-    /// which begins anew with every byte that its peer takes (X1), and at times before, for which see
+    /// A closing connection could not send everything. Sets the timer that checks it again, if none is set: at its
+    /// deadline, which starts again with every byte that its peer takes (X1), and at times before, for which see
     /// [`next_look`](Core::next_look).
     pub(super) fn set_close_deadline(&mut self, id: Id) {
         let now_ns = self.time.clock_ns();
@@ -349,7 +351,7 @@ impl Parts {
         }
     }
 
-    /// A closed connection whose peer is still sending: what comes is discarded, for so long (X1).
+    /// Sets the deadline until which a closed connection discards what its peer still sends (X1).
     pub(super) fn set_linger_deadline(&mut self, id: Id) {
         let Some(connection) = self.slots.connection_mut(id) else { return };
         let deadline = deadline_after(self.time.now(), connection.settings.limits.linger_timeout);
@@ -362,8 +364,8 @@ impl Parts {
         self.admission.begin_lingering(deadline, timer, id);
     }
 
-    /// Gives up the oldest of the peers that were refused or, if there are none, the oldest lingering connection. Returns
-    /// `false` if there is none of these either.
+    /// Gives up the oldest refused peer or, if there is none, the oldest lingering connection. Returns `false` if there is
+    /// none of these either.
     pub(super) fn give_up_lingering(&mut self) -> bool {
         if self.admission.refused.give_up() {
             return true;
@@ -375,7 +377,7 @@ impl Parts {
 
     // Buffers.
 
-    /// Has buffers given back after a while, if there are any that could be.
+    /// Arranges for buffers to be freed after a while, if there are any that could be.
     pub(super) fn start_decay(&mut self) {
         if (self.outbox.holds_memory() || self.buffers.filters.holds_memory()) && self.buffers.begin_decay() {
             self.time.set_after(DECAY, Due::Decay);
@@ -389,7 +391,7 @@ impl Parts {
         self.start_decay_of_large_buffer();
     }
 
-    /// Apart from the others, since so few loops have one.
+    /// Separate from the others, since so few loops have one.
     pub(super) fn start_decay_of_large_buffer(&mut self) {
         if self.buffers.large.holds_memory() && self.buffers.begin_decay() {
             self.time.set_after(DECAY, Due::Decay);
@@ -397,7 +399,8 @@ impl Parts {
     }
 }
 
-/// Of a repeating timer that is `late`: how many further ticks have passed meanwhile, and how long it is to the next.
+/// Returns, for a repeating timer that is `late`, how many further ticks have passed meanwhile, and how long it is to
+/// the next.
 fn next_tick(late: Duration, period: Duration) -> (u64, Duration) {
     if period.is_zero() {
         // It ticks once in every turn, and misses none.
@@ -409,7 +412,7 @@ fn next_tick(late: Duration, period: Duration) -> (u64, Duration) {
     (u64::try_from(missed).unwrap_or(u64::MAX), wait)
 }
 
-/// The earlier of two deadlines, of which there may be one or none.
+/// Returns the earlier of two deadlines, either of which may be missing.
 pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) if other < one => Some(other),

@@ -14,11 +14,11 @@ use crate::ids::Id;
 use crate::sys::{Events, Readiness};
 use crate::{CloseReason, Context, Protocol, Transport};
 
-/// A byte may be stamped by so much too early: a batch that takes less is not stamped anew.
+/// How much too early a byte's time stamp may be: a batch that takes less time than this is not stamped again.
 const STAMP_ERROR_NS_MAX: u64 = 1_000_000;
 
 impl Core {
-    /// Phase: events. The batch is its own snapshot: what callbacks cause comes with a later one.
+    /// Phase: events. The batch is a snapshot: events that callbacks cause come in a later one.
     #[inline(never)]
     pub(super) fn dispatch(&mut self, events: &Events) {
         let mut buffer = std::mem::take(&mut self.parts.buffers.read);
@@ -94,12 +94,12 @@ impl Core {
                     self.serve_datagram(id, buffer);
                 }
             }
-            // `on_event` has the one served; the other has no socket.
+            // Connections are handled by `on_event`, and completions have no socket.
             Tenant::Connection(_) | Tenant::Completion(_) => {}
         }
     }
 
-    /// Phase: what is carried over, as much as there was when the turn began.
+    /// Phase: carried over. Serves as many entries as there were when the turn began.
     pub(super) fn serve_carried_over(&mut self, count: usize) {
         for _ in 0..count {
             let Some(id) = self.parts.work.next_carried_over() else { return };
@@ -140,7 +140,7 @@ impl Core {
             answer = Some(source.ready(&mut Context::new(core), readiness));
         });
         let Some(slot) = self.parts.slots.source_mut(id) else {
-            // It was deregistered by itself.
+            // The handler has deregistered its own source.
             return self.drop_source(source);
         };
         match answer.unwrap_or(slot.after_panic) {
@@ -161,14 +161,14 @@ impl Core {
         }
     }
 
-    /// Drops a source that is in no slot.
+    /// Drops a source that is not in a slot.
     fn drop_source(&mut self, mut source: Box<dyn AnySource>) {
         self.parts.end_source(&mut *source);
         self.drop_guarded(Discarded::Source(source));
         self.parts.descriptor_closed();
     }
 
-    /// Phase: losses. Each connection that ended is told why, once.
+    /// Phase: losses. Tells each connection that ended why, once.
     pub(super) fn deliver_losses(&mut self) {
         if !self.parts.work.has_lost() {
             return;
@@ -196,7 +196,8 @@ impl Core {
         }
     }
 
-    /// A connection has ended whose protocol was not told that it is made. It is told so if the connection never stood.
+    /// Handles the end of a connection whose protocol was not told `connection_made`. If the connection was never
+    /// established, the protocol is told that.
     #[cold]
     fn deliver_untold_loss(&mut self, id: Id, reason: CloseReason) {
         let is_in_order = Relay::is_in_order(&reason);
@@ -211,7 +212,8 @@ impl Core {
         self.drop_guarded(protocol);
     }
 
-    /// Nobody is told of this end. It counts where a protocol before this one was told that the connection is made.
+    /// Handles an end that no protocol is told of. It counts if an earlier protocol of the connection was told
+    /// `connection_made`.
     fn note_untold_loss(&mut self, id: Id, reason: CloseReason) {
         if self.parts.slots.connection(id).is_some_and(|connection| connection.notes.has(Note::BeginsFiltered)) {
             return filtering::tell_of_end(self, id, reason);
@@ -245,7 +247,7 @@ impl Core {
         self.drop_guarded(out.protocol);
     }
 
-    /// Gives a detached connection to its receiver, after its protocol was told and dropped.
+    /// Passes a detached connection to its receiver, after its protocol was told and dropped.
     fn hand_over(&mut self, Handover { receiver, detached }: Handover) {
         match detached {
             Some(detached) => {
@@ -255,7 +257,7 @@ impl Core {
         }
     }
 
-    /// Phase: free. Only now are slots given to others, so that no event of this turn can mean a successor.
+    /// Phase: free. Slots are not reused before this, so that no event of this turn can refer to a successor.
     pub(super) fn free_slots(&mut self) {
         for id in self.parts.work.gone() {
             self.parts.slots.free(id);
@@ -282,9 +284,9 @@ impl Parts {
         result
     }
 
-    /// Bytes count as of when they were read (T5). To look at the clock for each of them would cost as much as the rest of
-    /// the loop does, so they are stamped with the end of the wait; where the batch took long, its connections are stamped
-    /// with the end of that instead.
+    /// Updates the time at which bytes count as read (T5). Looking at the clock for each of them would cost as much as
+    /// the rest of the loop does, so they are stamped with the end of the wait; if the batch took long, its connections
+    /// are stamped again with the end of the batch.
     fn stamp_anew(&mut self, events: &Events) {
         let before_ns = self.time.now_ns();
         self.time.look_at_clock();
@@ -299,7 +301,7 @@ impl Parts {
         }
     }
 
-    /// Does what a handler asked for while it ran.
+    /// Applies the interest that a handler requested while it ran.
     fn reregister_as_wanted(&mut self, id: Id) {
         let Some(interest) = self.slots.source_mut(id).and_then(|slot| slot.interest.take()) else { return };
         if let Err(error) = self.reregister(id, interest) {

@@ -1,6 +1,6 @@
-//! What is left to do: lists that methods add to, and that phases of the turn take from.
+//! Pending work: lists that methods add to, and that the phases of a turn take from.
 //!
-//! They hold full ids: what these name may be gone by then.
+//! They hold full ids: what an id names may be gone by then.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,35 +18,36 @@ use crate::listener::{AcceptHook, Hook};
 use crate::protocol::Factory;
 use crate::{CloseReason, DatagramProtocol, Protocol};
 
-/// The list of what is discarded keeps room for so many: cancelling a million timers must not leave a million-entry buffer.
+/// The list of discarded values keeps room for this many: cancelling a million timers must not leave a million-entry
+/// buffer.
 const KEPT_DISCARDED: usize = 1024;
 
-/// The list of reads that are put off keeps room for so many.
+/// The list of postponed reads keeps room for this many.
 const KEPT_UNCONFIRMED: usize = 1024;
 
-/// Ids by their ranks: the least is the first that is taken out, and of several with one rank the id that is less.
+/// Ids by rank: the lowest rank is taken out first, and among equal ranks the lowest id.
 pub(super) type Ranked = BinaryHeap<Reverse<(u64, Id)>>;
 
 #[derive(Default)]
 pub(super) struct Work {
-    /// What is served in the next turn though no event comes. Each stands here once.
+    /// Served in the next turn even if no event arrives. Each id is in it once.
     ready: VecDeque<Id>,
-    /// Connections that are to be told that the loop drains, by their ages.
+    /// Connections that are to be told that the loop drains, by age.
     untold_of_drain: Ranked,
-    /// Connections of which a read is put off. Each stands here once.
+    /// Connections with a postponed read. Each is in it once.
     unconfirmed: Vec<Id>,
-    /// Connections of which a read has failed for lack of memory. One that events come for may stand here several times.
+    /// Connections of which a read has failed for lack of memory. One that receives events may be in it several times.
     read_later: Vec<Id>,
     /// Connections whose `connection_lost` is due.
     lost: Vec<Loss>,
     /// Connections whose slots are to be freed.
     gone: Vec<Id>,
-    /// What is the user's and not needed any more.
+    /// User values that are not needed any more.
     discarded: Vec<Discarded>,
 }
 
-/// What is the user's and not needed any more: dropped at the turn's end, each by itself and guarded, and never within
-/// a call of the user's, who may hold borrowed what a destructor wants to borrow (C3).
+/// User values that are not needed any more. They are dropped at the end of the turn, separately and guarded, and never
+/// within a call from user code, which may hold a borrow of something that a destructor wants to borrow (C3).
 #[allow(dead_code)] // It is held only to be dropped.
 pub(super) enum Discarded {
     Protocol(Box<dyn Protocol>),
@@ -64,11 +65,11 @@ pub(super) enum Discarded {
     Completion(Waiting),
 }
 
-/// A connection that has ended, and what is to be told of it.
+/// A connection that has ended, and what is to be reported of it.
 pub(super) struct Loss {
     pub(super) id: Id,
     pub(super) reason: CloseReason,
-    /// Who gets it, if it was detached.
+    /// The receiver of the connection, if it was detached.
     pub(super) handover: Option<Box<Handover>>,
 }
 
@@ -92,9 +93,9 @@ impl Work {
         self.ready.pop_front()
     }
 
-    // Who is to be told of a drain.
+    // Connections to be told of a drain.
 
-    /// The loop begins to drain; those of an earlier drain that have not been told are told of this one.
+    /// The loop begins to drain; connections that have not been told of an earlier drain are told of this one.
     pub(super) fn tell_of_drain(&mut self, connections: Vec<Id>) {
         self.untold_of_drain = Ranked::new();
         for id in connections {
@@ -112,9 +113,9 @@ impl Work {
         Some(id)
     }
 
-    // Reads that are put off.
+    // Postponed reads.
 
-    /// A read of a connection is put off. Returns whether no other one was.
+    /// Notes that a read of a connection is postponed. Returns whether it is the only one.
     pub(super) fn put_off(&mut self, id: Id) -> bool {
         self.unconfirmed.push(id);
         self.unconfirmed.len() == 1
@@ -124,14 +125,14 @@ impl Work {
         std::mem::take(&mut self.unconfirmed)
     }
 
-    /// Puts back those that are to be put off again. Returns whether there are any.
+    /// Puts back those that are to be postponed again. Returns whether there are any.
     pub(super) fn put_off_again(&mut self, mut unconfirmed: Vec<Id>) -> bool {
         unconfirmed.shrink_to(KEPT_UNCONFIRMED);
         self.unconfirmed = unconfirmed;
         !self.unconfirmed.is_empty()
     }
 
-    /// A connection is read from again once there may be memory for it. Returns whether no other one waits for that.
+    /// Notes that a connection is to be read once there may be memory for it. Returns whether it is the only one.
     pub(super) fn read_later(&mut self, id: Id) -> bool {
         self.read_later.push(id);
         self.read_later.len() == 1
@@ -141,7 +142,7 @@ impl Work {
         std::mem::take(&mut self.read_later)
     }
 
-    // What has ended.
+    // Ended connections.
 
     #[inline]
     pub(super) fn add_loss(&mut self, loss: Loss) {
@@ -156,14 +157,14 @@ impl Work {
         std::mem::take(&mut self.lost)
     }
 
-    /// Puts the emptied list back, so that its memory serves the next turn.
+    /// Puts the emptied list back, to reuse its memory in the next turn.
     pub(super) fn reuse_lost(&mut self, emptied: Vec<Loss>) {
         if self.lost.is_empty() {
             self.lost = emptied;
         }
     }
 
-    /// A slot is free once the turn is over.
+    /// Frees a slot once the turn is over.
     #[inline]
     pub(super) fn free(&mut self, id: Id) {
         self.gone.push(id);
@@ -180,7 +181,7 @@ impl Work {
         self.gone.drain(..)
     }
 
-    // What is discarded.
+    // Discarded values.
 
     pub(super) fn discard(&mut self, value: Discarded) {
         self.discarded.push(value);
@@ -200,7 +201,7 @@ impl Work {
         std::mem::take(&mut self.discarded)
     }
 
-    /// Puts the emptied list back, so that its memory serves the next turn.
+    /// Puts the emptied list back, to reuse its memory in the next turn.
     pub(super) fn reuse_discarded(&mut self, mut emptied: Vec<Discarded>) {
         emptied.shrink_to(KEPT_DISCARDED);
         if self.discarded.is_empty() {
@@ -209,7 +210,7 @@ impl Work {
     }
 }
 
-/// What the tests of the guarantees look at.
+/// For the tests of the guarantees.
 #[cfg(all(test, feature = "testing"))]
 impl Work {
     pub(super) fn counts(&self) -> [(&'static str, usize); 6] {
