@@ -42,7 +42,7 @@ fn w1_what_is_broadcast_goes_out_in_one_call_to_each_before_the_loop_sleeps() {
         scene.turn();
         for peer in &peers {
             assert_eq!(peer.take_sent(), b"line 0\nline 1\nline 2\nline 3\nline 4\n", "round {round}");
-            // Its own line does not take a send of its own either.
+            // Its own line does not take a separate send either.
             assert_eq!(peer.take_calls(), [Call::Read, Call::Write(35)], "round {round}");
         }
         assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);

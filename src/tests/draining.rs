@@ -151,7 +151,7 @@ fn x3_a_shutdown_within_a_drain_closes_all_and_ends_no_later() {
         scene.event_loop.context().shutdown(grace);
         scene.settle();
         assert_eq!(logs[0].take(), ["made", "lost: the loop was shut down"], "it does not drain on");
-        // This drain has a shorter deadline than the one under way.
+        // A drain is a weaker request than the shutdown under way, and changes nothing.
         scene.event_loop.context().drain(Duration::ZERO);
         scene.event_loop.run().unwrap();
         assert_eq!(scene.world.now() - start, took);

@@ -184,7 +184,7 @@ fn x5_whatever_ends_it_for_a_local_reason_ends_it_by_reset() {
         }),
         ("too much output queued", |event, transport| {
             if let Event::Data(_) = event {
-                // More than the queued data.
+                // Two writes: the first is queued, the second exceeds the cap.
                 transport.write(&[0; 20 * KIB]);
                 transport.write(&[0; 20 * KIB]);
             }

@@ -51,7 +51,7 @@ impl Pair {
     }
 }
 
-/// The calls that sent FIN and closed the socket.
+/// Takes the calls that send FIN or close the socket.
 fn ends(peer: &Peer) -> Vec<Call> {
     let ends = [Call::ShutdownWrite, Call::Reset, Call::Close];
     peer.take_calls().into_iter().filter(|call| ends.contains(call)).collect()
@@ -436,7 +436,7 @@ fn j3_what_cannot_be_joined_is_left_as_it_is() {
     for (end, error) in endings {
         let mut pair = Pair::new(Limits::default());
         let (a, b) = (pair.a.0, pair.b.0);
-        // When it is tried, nothing of its end has gone out.
+        // Nothing of its end has gone out when the join is tried.
         pair.a.1.set_room(0);
         let mut context = pair.scene.event_loop.context();
         context.connection(a).unwrap().write(b"queued");

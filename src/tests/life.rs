@@ -3,8 +3,7 @@
 use super::*;
 use crate::sys::script::Call;
 
-/// The id and the peer of a connection that closes on command, in a callback of its own that is caused by what it is
-/// sent.
+/// Accepts a connection that does, in a callback of its own, what it is sent as a command. Returns its id and its peer.
 pub(super) fn obedient(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     scene.accept(log, |event, transport| {
         if let Event::Data(data) = event {

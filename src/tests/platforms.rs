@@ -100,7 +100,7 @@ fn u1_a_datagram_that_its_receiver_never_has_room_for_holds_up_the_others_for_fi
     }
     scene.pass(6 * SECOND);
     assert_eq!((log.take(), receiver.take_sent()), (vec!["not sent at 5000".to_owned()], vec![b"b".to_vec()]));
-    // Each one gets all of them.
+    // Each datagram gets the full number of tries.
     receiver.refuses(500, out_of_buffers);
     scene.event_loop.context().datagram(id).unwrap().send_to(b"c", &to);
     scene.pass(6 * SECOND);
