@@ -438,7 +438,7 @@ fn w6_however_often_it_was_written_to_without_buffers_there_is_one_try_each_10_m
     const MS: Duration = Duration::from_millis(1);
     let mut scene = Scene::new();
     let (id, peer) = scene.accept(&Log::default(), idle);
-    // Ten answers for the writes, and ten for later tries.
+    // The answers for ten writes, and for ten more tries.
     for _ in 0..20 {
         peer.write_answers(Err(os_error(errno::ENOBUFS)));
     }
