@@ -43,8 +43,9 @@
 //! [`exchange`](Network::exchange) and its like send a request and wait for the answer.
 //!
 //! [`seeds`] runs a test with many seeds, and prints how to replay one that fails; [`seeds_with`] also finds out with
-//! how few faults it still fails; [`seeds_of`] tries the seeds listed in a file first. A replayed test prints the
-//! trace, and with `SWITCHBOARD_PCAP=FILE` a failing test writes its packets to a file for tcpdump and Wireshark.
+//! how few faults it still fails; [`seeds_of`] tries the seeds listed in a file first. A replayed failure
+//! prints the trace, and with `SWITCHBOARD_PCAP=FILE` a failing test writes its packets to a file for tcpdump and
+//! Wireshark.
 //!
 //! ```
 //! use switchboard::testing::{Faults, Network, seeds};
@@ -65,9 +66,9 @@
 //! });
 //! ```
 //!
-//! Hosts can fail, too. They look up names, which the test sets and changes ([`set_name`](Network::set_name)); they
+//! Hosts look up names, which the test sets and changes ([`set_name`](Network::set_name)). They can fail, too: they
 //! [crash](Network::crash), with a reset or silently, and are [restarted](Network::restart); they can be paused
-//! ([`pause`](Network::pause)), slow ([`slow_host`](Network::slow_host)), have wrong clocks
+//! ([`pause`](Network::pause)) or slow ([`slow_host`](Network::slow_host)), have wrong clocks
 //! ([`set_clock_rate`](Network::set_clock_rate)) and run out of descriptors
 //! ([`set_descriptors_max`](Network::set_descriptors_max)); and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).

@@ -13,8 +13,8 @@ use crate::{Detached, Listen};
 /// One end of a simulated connection without a loop: the other end belongs to a loop, or to another peer.
 ///
 /// Each method but [`queue`](Peer::queue) is one thing that a program does to its socket. Nothing happens at the other
-/// end before the network is run; without latency it then happens with no time in between. Dropping a peer closes it,
-/// as dropping a socket does.
+/// end before the network is run, unless there is no latency in between. Dropping a peer closes it, as dropping a
+/// socket does.
 pub struct Peer {
     stream: sim::Stream,
     ended: bool,

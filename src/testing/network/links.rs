@@ -85,8 +85,8 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// If the rule panics, or calls into the network, such as through a [`Peer`](crate::testing::Peer): when a packet
-    /// is sent.
+    /// Sending a packet panics if the rule panics, or if it calls into the network, such as through a
+    /// [`Peer`](crate::testing::Peer).
     pub fn add_rule(&mut self, name: &str, rule: impl FnMut(&Packet<'_>) -> Option<Fate> + Send + 'static) -> RuleId {
         RuleId(self.sim.add_rule(name, Box::new(rule)))
     }

@@ -72,7 +72,7 @@ pub struct Unread {
     pub count: usize,
 }
 
-/// Names the file for the packets of a network whose test fails.
+/// The environment variable that names a file for the packets of a network whose test fails.
 const CAPTURE: &str = "SWITCHBOARD_PCAP";
 
 impl Network {

@@ -58,7 +58,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if the name is taken, `InvalidInput` if the socket has no name.
+    /// `AddrInUse` if the name is taken, `InvalidInput` if there is no name.
     pub fn unix_listener(&mut self, host: HostId, name: &UnixAddress, backlog: u32) -> io::Result<PeerListener> {
         let mut listener = self.sim.poller(host.0).listen_named(&name.clone().into(), backlog)?;
         // As a program does that leaves its path behind.
