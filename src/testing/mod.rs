@@ -43,9 +43,8 @@
 //! [`exchange`](Network::exchange) and its like send a request and wait for the answer.
 //!
 //! [`seeds`] runs a test with many seeds, and prints how to replay one that fails; [`seeds_with`] also finds out with
-//! how few faults it still fails; [`seeds_of`] tries the seeds listed in a file first. A replayed failure
-//! prints the trace, and with `SWITCHBOARD_PCAP=FILE` a failing test writes its packets to a file for tcpdump and
-//! Wireshark.
+//! how few faults it still fails; [`seeds_of`] tries the seeds listed in a file first. A replayed failure prints the
+//! trace, and with `SWITCHBOARD_PCAP=FILE` a failing test writes its packets to a file for tcpdump and Wireshark.
 //!
 //! ```
 //! use switchboard::testing::{Faults, Network, seeds};
