@@ -1,4 +1,4 @@
-//! What goes over one connection, in a file for tcpdump and Wireshark.
+//! Capturing a connection's data in a file for tcpdump and Wireshark.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use std::time::Instant;
 use crate::filter::{Filter, Flow};
 use crate::sys::sim::pcap::{ACK, FIN, PSH, Pcap, SYN, Segment};
 
-/// A filter that writes what goes over its connection to a file of packets that tcpdump and Wireshark open (pcap), and lets it
-/// pass: of real connections as well as simulated ones. Below TLS it has records, above it what is in them.
+/// A filter that writes a connection's data to a packet file that tcpdump and Wireshark open (pcap), and passes it on
+/// unchanged: of real connections as well as simulated ones. Below TLS it captures records, above TLS their plaintext.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -25,11 +25,11 @@ use crate::sys::sim::pcap::{ACK, FIN, PSH, Pcap, SYN, Segment};
 /// });
 /// ```
 ///
-/// The headers are made up: a connection that begins when the filter does, numbers from 0, nothing lost, one packet of at most
-/// 32 KiB for what passes at once, and the loop's clock, which begins at 0 too. Where writing fails it ends, with a line in the
-/// log, and the connection goes on.
+/// The headers are made up: the connection begins when the filter does, sequence numbers start at 0, nothing is lost,
+/// data that passes at once is one packet of at most 32 KiB, and times are the loop's clock, which begins at 0, too. If
+/// writing fails, the capture ends with a line in the log, and the connection goes on.
 pub struct Capturing<W> {
-    /// None once writing to it has failed.
+    /// None after a write to it has failed.
     to: Option<W>,
     pcap: Pcap,
     own: Half,
@@ -37,20 +37,21 @@ pub struct Capturing<W> {
     began: Option<Instant>,
 }
 
-/// One end, and the number of the byte that it sends next.
+/// One end, and the sequence number of the byte that it sends next.
 struct Half {
     address: SocketAddr,
     next: u32,
 }
 
 impl<W: Write + Send + 'static> Capturing<W> {
-    /// For a connection between our address and the peer's. Each write to `to` is of whole packets; it should be quick.
+    /// Makes a capture of the connection between our address and the peer's. Each write to `to` consists of whole
+    /// packets; writing should be quick.
     pub fn new(to: W, own: SocketAddr, peer: SocketAddr) -> Capturing<W> {
         let [own, peer] = [own, peer].map(|address| Half { address, next: 0 });
         Capturing { to: Some(to), pcap: Pcap::new(), own, peer, began: None }
     }
 
-    /// Notes a packet, of ours or of the peer's.
+    /// Records a packet, ours or the peer's.
     fn note(&mut self, is_ours: bool, flags: u8, payload: &[u8], now: Instant) {
         let (from, to) = if is_ours { (&mut self.own, &mut self.peer) } else { (&mut self.peer, &mut self.own) };
         let at = now - *self.began.get_or_insert(now);
@@ -73,7 +74,7 @@ impl<W: Write + Send + 'static> Capturing<W> {
 
 impl<W: Write + Send + 'static> Filter for Capturing<W> {
     fn begin(&mut self, flow: &mut Flow<'_>) {
-        // As if the peer had connected, which with a listener it has.
+        // As if the peer had connected, which is true for a listener's connections.
         for (is_ours, flags) in [(false, SYN), (true, SYN | ACK), (false, ACK)] {
             self.note(is_ours, flags, &[], flow.now());
         }

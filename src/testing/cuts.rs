@@ -1,19 +1,19 @@
-//! Inputs cut in all ways.
+//! Cutting an input into pieces in all ways.
 
 use std::thread;
 
 use super::Random;
 
-/// Up to this length an input is cut in all ways.
+/// Inputs up to this length are cut in all ways.
 const ALL_WAYS_BYTES_MAX: usize = 14;
 
-/// How many ways a longer one is cut in at random.
+/// In how many random ways a longer input is cut.
 const RANDOM_WAYS: u64 = 1000;
 
-/// Calls `test` with an input that is cut into pieces: in all 2^(n-1) ways up to 14 bytes; a longer one whole, byte by
-/// byte, once at each place, and in 1,000 ways at random, the same ones each time.
+/// Calls `test` with an input that is cut into pieces: up to 14 bytes in all 2^(n-1) ways; a longer one whole, byte by
+/// byte, once at each place, and in 1,000 random ways, the same ones each time.
 ///
-/// The pieces are never empty; an empty input has none. Where `test` panics, the cut is printed.
+/// The pieces are never empty; an empty input has none. If `test` panics, the cut is printed.
 pub fn every_cut(input: &[u8], mut test: impl FnMut(&[&[u8]])) {
     if input.len() <= ALL_WAYS_BYTES_MAX {
         let places = input.len().saturating_sub(1);
@@ -48,7 +48,7 @@ fn run(input: &[u8], places: impl IntoIterator<Item = usize>, test: &mut impl Fn
     drop(shown);
 }
 
-/// Shows the pieces if it is dropped by a panic.
+/// Prints the pieces if it is dropped during a panic.
 struct Shown<'a>(&'a [&'a [u8]]);
 
 impl Drop for Shown<'_> {

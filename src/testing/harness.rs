@@ -10,8 +10,8 @@ use crate::{CloseReason, ConnectionId, Context, EventLoop, IntoProtocol, LoopLim
 
 /// One protocol under test: on a real loop, with a simulated connection whose other end is the test.
 ///
-/// No time passes but by [`advance`](Harness::advance). After every call all that it causes has happened: the protocol's
-/// callbacks, and what they wrote. A panic in a callback comes out of the call that caused it.
+/// Time passes only in [`advance`](Harness::advance). When a method returns, everything that it causes has happened:
+/// the protocol's callbacks, and what they wrote. A panic in a callback propagates out of the call that caused it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct Harness {
     network: Network,
     host: HostId,
     id: Id,
-    /// None once it has gone.
+    /// None once the peer has closed or reset the connection.
     peer: Option<Peer>,
     written: Vec<u8>,
     reads: bool,
@@ -55,12 +55,12 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Makes a connection for the protocol; its `connection_made` has been called then.
+    /// Makes a connection for the protocol and calls its `connection_made`.
     pub fn new(protocol: impl IntoProtocol) -> Harness {
         Harness::with_limits(protocol, LoopLimits::default())
     }
 
-    /// As [`new`](Harness::new), in a loop that has limits of its own.
+    /// Like [`new`](Harness::new), in a loop with the given limits.
     pub fn with_limits(protocol: impl IntoProtocol, limits: impl Into<LoopLimits>) -> Harness {
         let mut network = Network::new(0, Faults::none());
         let host = network.host_with_limits(limits);
@@ -82,30 +82,30 @@ impl Harness {
 
     // What the peer does.
 
-    /// The peer sends. What finds no room, since the protocol has paused reading, goes out later.
+    /// Sends bytes from the peer. Bytes that find no room, because the protocol has paused reading, are sent later.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.with_peer(|peer| peer.queue(bytes));
     }
 
-    /// The peer sends one byte as urgent, unless something that was fed still waits for room.
+    /// Sends one urgent byte from the peer, unless bytes that were fed before still wait for room.
     pub fn feed_urgent(&mut self, byte: u8) {
         self.with_peer(|peer| {
             peer.send_urgent(byte);
         });
     }
 
-    /// The peer ends its stream, behind all that it was told to send.
+    /// Ends the peer's stream, after everything that was fed.
     pub fn end(&mut self) {
         self.with_peer(Peer::end);
     }
 
-    /// The peer closes both halves; what the protocol writes then is answered by a reset.
+    /// Closes both halves of the peer's end; anything that the protocol writes afterwards is answered with a reset.
     pub fn hang_up(&mut self) {
         self.peer = None;
         self.settle();
     }
 
-    /// The peer resets the connection.
+    /// Resets the connection from the peer's end.
     pub fn reset(&mut self) {
         if let Some(peer) = self.peer.take() {
             peer.reset();
@@ -113,8 +113,8 @@ impl Harness {
         self.settle();
     }
 
-    /// Whether the peer reads what is written; it does, unless told otherwise. Where it does not, what is written fills
-    /// the buffers of both kernels and then the protocol's queue.
+    /// Sets whether the peer reads what is written; it does by default. If it does not, what is written fills the
+    /// buffers of both kernels and then the protocol's queue.
     pub fn set_reading(&mut self, reads: bool) {
         self.reads = reads;
         self.settle();
@@ -129,65 +129,66 @@ impl Harness {
 
     // What the protocol did.
 
-    /// Takes what the peer has read of what the protocol wrote since the last call.
+    /// Takes what the protocol wrote and the peer has read since the last call.
     pub fn take_written(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.written)
     }
 
-    /// Whether the peer has read an end of stream.
+    /// Returns whether the peer has read the end of the stream.
     pub fn saw_end(&self) -> bool {
         self.saw_end
     }
 
-    /// Whether the peer has met a reset.
+    /// Returns whether the peer has seen a reset.
     pub fn saw_reset(&self) -> bool {
         self.saw_reset
     }
 
-    /// Why the connection ended, once `connection_lost` was called.
+    /// Returns why the connection ended, once `connection_lost` was called.
     pub fn lost(&self) -> Option<&CloseReason> {
         self.lost.as_ref()
     }
 
     // Time, and the loop.
 
-    /// Lets time pass.
+    /// Lets virtual time pass.
     pub fn advance(&mut self, time: Duration) {
         self.network.run_for(time);
         self.settle();
     }
 
-    /// How long what the loop has a pool of workers (feature `workers`) do takes from now on, in virtual time. It
-    /// takes none, unless told otherwise; what has begun is not changed.
+    /// Sets how long each job that the loop hands to a pool of workers (feature `workers`) takes from now on, in
+    /// virtual time. Jobs take no time by default; those that have begun are not changed.
     pub fn set_work_time(&mut self, time: Duration) {
         self.network.set_faults(Faults::none().with_work_min(time).with_work_max(time));
     }
 
-    /// How long until the loop has something to do by itself: the next timer, the protocol's or one of its own. `None`
-    /// where none is set.
+    /// Returns how long until the loop has something to do by itself: the next timer, the protocol's or one of its own.
+    /// Returns `None` if no timer is set.
     pub fn time_to_next(&mut self) -> Option<Duration> {
         self.event_loop().time_to_next()
     }
 
-    /// The connection's name.
+    /// Returns the connection's id.
     pub fn id(&self) -> ConnectionId {
         ConnectionId(self.id)
     }
 
-    /// The connection as callbacks see it; `None` once it has ended. What is done to it has happened after the next
-    /// call of another method.
+    /// Returns the connection as callbacks see it, or `None` once it has ended. What is done to it takes effect by the
+    /// end of the next call of another method.
     pub fn transport(&mut self) -> Option<Transport<'_>> {
         let id = self.id;
         let connection = self.event_loop().core.parts.slots.connection(id)?;
         connection.is_alive().then(|| Transport::new(&mut self.network.event_loop(self.host).core, id))
     }
 
-    /// Calls `call` with the protocol, or with what it wraps: what a protocol knows is looked at so, without an
-    /// `Rc<RefCell<_>>` that it shares with its test. See [`Context::with_protocol`]; what it causes has happened then.
+    /// Calls `call` with the protocol, or with what it wraps: a way to look at a protocol's state without an
+    /// `Rc<RefCell<_>>` that it shares with its test. See [`Context::with_protocol`]. When it returns, everything that
+    /// `call` causes has happened.
     ///
     /// # Errors
     ///
-    /// As of [`Context::with_protocol`]; nobody is busy here.
+    /// Those of [`Context::with_protocol`], except that the protocol is never busy here.
     ///
     /// # Panics
     ///
@@ -227,17 +228,17 @@ impl Harness {
         result
     }
 
-    /// The loop as callbacks see it.
+    /// Returns the loop as callbacks see it.
     pub fn context(&mut self) -> Context<'_> {
         self.network.context(self.host)
     }
 
-    /// The loop.
+    /// Returns the loop.
     pub fn event_loop(&mut self) -> &mut EventLoop {
         self.network.event_loop(self.host)
     }
 
-    /// Has everything happen that can without time passing.
+    /// Runs the loop until nothing more can happen without time passing.
     pub fn settle(&mut self) {
         loop {
             self.network.run_until_rest();

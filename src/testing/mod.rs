@@ -1,14 +1,14 @@
-//! The way to test a protocol that is built on this crate: without sockets, without sleeping, and again and again the
-//! same (feature `testing`).
+//! Testing a protocol that is built on this crate: without sockets, without sleeping, and reproducibly (feature
+//! `testing`).
 //!
-//! The loop is the real one, and so are the protocols; sockets, poller and clock beneath it are simulated, after the
-//! model of Linux.
+//! The loop and the protocols are the real ones; the sockets, the poller and the clock below them are simulated,
+//! modelled on Linux.
 //!
 //! # One protocol
 //!
-//! [`Harness`] feeds bytes to one protocol, shows what it wrote, moves the clock, and tells its end. [`every_cut`] cuts
-//! an input into pieces in all ways there are, since that is what a network does. This protocol has a bug that one cut
-//! alone shows:
+//! [`Harness`] feeds bytes to one protocol, shows what it wrote, moves the clock, and tells how the connection ended.
+//! [`every_cut`] cuts an input into pieces in every possible way, as a network may. This protocol has a bug that only
+//! one cut shows:
 //!
 //! ```should_panic
 //! use switchboard::testing::{Harness, every_cut};
@@ -20,7 +20,7 @@
 //!     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
 //!         let lines = data.windows(2).filter(|pair| pair == b"\r\n").count();
 //!         transport.write(&b"|".repeat(lines));
-//!         data.len() // the bug: a line's end that is cut in two is consumed, and not seen
+//!         data.len() // the bug: a line ending that is cut in two is consumed, but not counted
 //!     }
 //! }
 //!
@@ -35,14 +35,16 @@
 //!
 //! # Systems
 //!
-//! [`Network`] has several hosts, each with a loop of its own, and [`Peer`]s that a test plays by hand. A seed decides
-//! in which order the loops are turned, how long packets take, and which [`Faults`] happen when. Links are cut, healed
-//! and slowed, lose packets and are narrow; [rules](Network::add_rule) say of a single packet what becomes of it;
+//! [`Network`] has several hosts, each with its own loop, and [`Peer`]s that a test plays by hand. A seed decides in
+//! which order the loops are turned, how long packets take, and which [`Faults`] happen when. Links can be cut, healed,
+//! slowed and narrowed, and can lose packets; [rules](Network::add_rule) decide what happens to single packets;
 //! [`run_for`](Network::run_for) and [`run_until`](Network::run_until) let virtual time pass; the
-//! [`trace`](Network::trace) tells what happened, byte for byte the same for the same seed. [`seeds`] runs a test with
-//! many seeds, and prints how to replay the one that fails; [`seeds_with`] finds out with how few faults it still does;
-//! [`seeds_of`] tries those of a file first. [`exchange`](Network::exchange) and its like ask and wait for an answer.
-//! Replayed, it prints the trace, and `SWITCHBOARD_PCAP=FILE` has its packets written to a file for tcpdump and Wireshark.
+//! [`trace`](Network::trace) tells what happened, byte for byte the same for the same seed.
+//! [`exchange`](Network::exchange) and its like send a request and wait for the answer.
+//!
+//! [`seeds`] runs a test with many seeds, and prints how to replay one that fails; [`seeds_with`] also finds out with
+//! how few faults it still fails; [`seeds_of`] tries the seeds listed in a file first. A replayed failure prints the
+//! trace, and with `SWITCHBOARD_PCAP=FILE` a failing test writes its packets to a file for tcpdump and Wireshark.
 //!
 //! ```
 //! use switchboard::testing::{Faults, Network, seeds};
@@ -63,36 +65,36 @@
 //! });
 //! ```
 //!
-//! Hosts have trouble of their own. They look names up that the test sets, and changes
-//! ([`set_name`](Network::set_name)); they [crash](Network::crash), by a reset or in silence, and are
-//! [restarted](Network::restart); they stand still ([`pause`](Network::pause)), are slow
-//! ([`slow_host`](Network::slow_host)), have clocks that are wrong ([`set_clock_rate`](Network::set_clock_rate)), run out of
-//! descriptors ([`set_descriptors_max`](Network::set_descriptors_max)), and their calls fail on demand
+//! Hosts look up names, which the test sets and changes ([`set_name`](Network::set_name)). They can fail, too: they
+//! [crash](Network::crash), with a reset or silently, and are [restarted](Network::restart); they can be paused
+//! ([`pause`](Network::pause)) or slow ([`slow_host`](Network::slow_host)), have wrong clocks
+//! ([`set_clock_rate`](Network::set_clock_rate)) and run out of descriptors
+//! ([`set_descriptors_max`](Network::set_descriptors_max)); and their calls fail on demand
 //! ([`fail_call`](Network::fail_call)).
 //!
-//! Unix streams and datagrams have no network between them, and no files: [`unix_peer`](Network::unix_peer) connects to a
-//! stream, [`unix_datagram_peer`](Network::unix_datagram_peer) plays a datagram socket, and loops listen, connect and bind as
-//! usual. A [`pipe`](Network::pipe) stands for standard input and the like, and with the feature
-//! `signals` a test sends them by `Network::raise`.
+//! Unix streams and datagrams use neither the network nor files: [`unix_peer`](Network::unix_peer) connects to a
+//! stream, [`unix_datagram_peer`](Network::unix_datagram_peer) plays a datagram socket, and loops listen, connect and
+//! bind as usual. A [`pipe`](Network::pipe) takes the place of standard input and the like, and with the feature
+//! `signals` a test sends signals with `Network::raise`.
 //!
-//! A simulated loop has no descriptors that could be handed out: [`Transport::socket`](crate::Transport::socket) returns
-//! `None`, the loop's own `AsFd` panics and says why ([`is_simulated`](crate::EventLoop::is_simulated) asks first). It takes
-//! nothing that is the system's: listening on a socket that
-//! listens already, `attach`, and `register` of anything else than a pipe of its network fail with `Unsupported`. What of its
-//! host somebody else has made it takes: a [`Peer`] by `attach`, a [`PeerListener`] by `listen`. The guide's page on testing has
-//! a table of what runs in a simulation, what of Linux is modelled and compared with it, and what not.
+//! A simulated loop has no descriptors: [`Transport::socket`](crate::Transport::socket) returns `None`, and the loop's
+//! own `AsFd` panics and says why (check [`is_simulated`](crate::EventLoop::is_simulated) first). It does not accept
+//! the system's objects: listening on an existing listening socket, `attach`, and `register` of anything but a pipe of
+//! its network fail with `Unsupported`. It does accept what was made on its simulated host: a [`Peer`] with `attach`,
+//! and a [`PeerListener`] with `listen`. The guide's page on testing has a table of what runs in a simulation, what of
+//! Linux is modelled and compared with it, and what is not.
 //!
-//! Hosts run Linux unless told otherwise ([`set_platform`](Network::set_platform)): then they have the habits of macOS, BSD or
+//! Hosts run Linux by default. [`set_platform`](Network::set_platform) gives them the behaviour of macOS, BSD or
 //! Windows.
 //!
-//! Two runs are the same only if the program is: what it does must not depend on the real clock, on addresses in memory,
-//! on the order of a hash map, or on other threads.
+//! Two runs are the same only if the program is deterministic: what it does must not depend on the real clock, on
+//! addresses in memory, on the order of a hash map, or on other threads.
 //!
 //! # What it finds
 //!
-//! This crate proves its own guarantees with it: random programs of peers and of callbacks, with every fault, against a
-//! ledger that knows nothing of the loop; one seed is one program, and one core runs some 900 of them in a second. A
-//! bug was put into the loop for each guarantee, and is found within so many of them:
+//! This crate tests its own guarantees with it: random programs of peers and callbacks, with every fault, are checked
+//! against a ledger that knows nothing of the loop. One seed is one program, and one core runs some 900 of them in a
+//! second. For each guarantee a bug was put into the loop, and was found within this many seeds:
 //!
 //! | the bug | found within so many seeds |
 //! | --- | --- |
@@ -204,6 +206,6 @@ pub(crate) use seeds::seeds_in;
 
 pub use crate::sys::sim::SimulatedPipe;
 pub use crate::sys::sim::{Call, Crash, Fate, Faults, Packet, PacketKind};
-// For the tests of the crate: nobody's seeds are to hang on its numbers.
+// For the crate's own tests. It is hidden so that no user's seeds depend on its numbers.
 #[doc(hidden)]
 pub use crate::sys::sim::Random;

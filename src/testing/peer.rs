@@ -10,10 +10,11 @@ use crate::sys::memory::{Datagram as _, Stream as _};
 use crate::sys::{self, sim};
 use crate::{Detached, Listen};
 
-/// One end of a simulated connection without a loop: its other end is a loop's, or another peer's.
+/// One end of a simulated connection without a loop: the other end belongs to a loop, or to another peer.
 ///
-/// Each method but [`queue`](Peer::queue) is one thing that a program does to its socket. Nothing happens at the other end before the network is
-/// run, but with no latency in between. Dropping it closes it, as dropping a socket does.
+/// Each method but [`queue`](Peer::queue) is one thing that a program does to its socket. Nothing happens at the other
+/// end before the network is run, unless there is no latency in between. Dropping a peer closes it, as dropping a
+/// socket does.
 pub struct Peer {
     stream: sim::Stream,
     ended: bool,
@@ -25,19 +26,20 @@ impl Peer {
         Peer { stream, ended: false, error: None }
     }
 
-    /// Whether the connection stands: not before the other end has answered, nor after a reset.
+    /// Returns whether the connection is established: `false` before the other end has answered, and after a reset.
     pub fn is_connected(&self) -> bool {
         self.stream.peer_addr().is_ok()
     }
 
-    /// The address of this end. A Unix stream has none: that is `0.0.0.0:0` here.
+    /// Returns the address of this end: `0.0.0.0:0` for a Unix stream, which has none.
     pub fn local_addr(&self) -> SocketAddr {
         let address = self.stream.local_addr().ok().and_then(|address| address.as_inet());
         address.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
     }
 
-    /// Sends, as its kernel takes it: now what finds room, and the rest when there is some again, with no further call. It
-    /// goes behind what is queued already. Nothing is queued behind [`end`](Peer::end) or an error.
+    /// Sends as its kernel takes the bytes: at once those that find room, and the rest when there is room again, with
+    /// no further call. They are sent after anything queued before. Nothing is queued after [`end`](Peer::end) or an
+    /// error.
     ///
     /// ```
     /// use switchboard::testing::{Faults, Network};
@@ -59,13 +61,13 @@ impl Peer {
         self.stream.queue(bytes);
     }
 
-    /// How many of the queued bytes its kernel has not taken.
+    /// Returns how many of the queued bytes its kernel has not taken.
     pub fn queued(&self) -> usize {
         self.stream.queued()
     }
 
-    /// Sends what its kernel takes now, and returns how many bytes that is: 0 if it is full, if something is queued, or if
-    /// all is over.
+    /// Sends what its kernel takes now, and returns the number of bytes: 0 if the kernel is full, if something is
+    /// queued, or if the connection is over.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         if self.queued() > 0 {
             return 0;
@@ -85,7 +87,8 @@ impl Peer {
         sent
     }
 
-    /// Sends one byte as urgent; `false` if its kernel is full, if something is queued, or if all is over.
+    /// Sends one urgent byte. Returns `false` if its kernel is full, if something is queued, or if the connection is
+    /// over.
     pub fn send_urgent(&mut self, byte: u8) -> bool {
         if self.queued() > 0 {
             return false;
@@ -102,7 +105,7 @@ impl Peer {
         }
     }
 
-    /// Reads all that has arrived.
+    /// Reads everything that has arrived.
     pub fn read(&mut self) -> Vec<u8> {
         self.read_up_to(usize::MAX)
     }
@@ -130,18 +133,18 @@ impl Peer {
     }
 
     fn note(&mut self, error: io::Error) {
-        // A kernel that is out of buffers is no end either.
+        // A kernel that is out of buffers does not end the connection either.
         if sys::is_blocked(&error).is_none() && self.error.is_none() {
             self.error = Some(error);
         }
     }
 
-    /// Whether a read has come to the end of what the other one sent.
+    /// Returns whether a read has reached the end of what the other end sent.
     pub fn saw_end(&self) -> bool {
         self.ended
     }
 
-    /// The first error that its socket met, such as a reset; looks for one that no call was told of.
+    /// Returns the first error on its socket, such as a reset; includes a pending error that no call has returned yet.
     pub fn error(&mut self) -> Option<&io::Error> {
         if self.error.is_none() {
             self.error = self.stream.take_error();
@@ -149,36 +152,37 @@ impl Peer {
         self.error.as_ref()
     }
 
-    /// Ends its half, as `shutdown` does: the other one reads an end behind what was sent, and behind what is queued.
+    /// Ends its half, as `shutdown` does: the other end reads the end of the stream after what was sent and what is
+    /// queued.
     pub fn end(&mut self) {
         if let Err(error) = self.stream.shutdown_write() {
             self.note(error);
         }
     }
 
-    /// Closes: by a reset if something has arrived that it has not read, as a real kernel does. What is queued is dropped.
+    /// Closes the connection: with a reset if unread data has arrived, as a real kernel does. Queued bytes are dropped.
     pub fn close(self) {}
 
-    /// Closes by a reset.
+    /// Closes the connection with a reset.
     pub fn reset(self) {
         self.stream.reset();
     }
 
-    /// Its kernel takes nothing more, as of a host that hangs: its window is closed until [`unstall`](Peer::unstall). One
-    /// that closes answers what comes then by a reset, as any other does.
+    /// Makes its kernel take no more data, as on a host that hangs: its window is closed until
+    /// [`unstall`](Peer::unstall). A stalled peer that closes still answers later data with a reset, as any other does.
     pub fn stall(&mut self) {
         self.stream.set_stalled(true);
     }
 
-    /// Takes [`stall`](Peer::stall) back.
+    /// Undoes [`stall`](Peer::stall).
     pub fn unstall(&mut self) {
         self.stream.set_stalled(false);
     }
 }
 
-/// For [`Context::attach`](crate::Context::attach): a stream that somebody else has made, or accepted, is left to the loop of its
-/// host. What is queued and its kernel has not taken goes along, and is sent by the loop; behind an [`end`](Peer::end) its kernel
-/// goes on sending it.
+/// For [`Context::attach`](crate::Context::attach): hands a stream that was connected or accepted elsewhere to the loop
+/// of its host. Queued bytes that its kernel has not taken move along, and are sent by the loop; after an
+/// [`end`](Peer::end) its kernel goes on sending them.
 ///
 /// ```
 /// # use switchboard::{Protocol, Transport};
@@ -212,7 +216,7 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// A listener without a loop: for tests of clients, or to be left to one.
+/// A listener without a loop: for tests of clients, or to be handed to a loop.
 pub struct PeerListener {
     pub(super) listener: sim::Listener,
     pub(super) host: HostId,
@@ -220,17 +224,17 @@ pub struct PeerListener {
 }
 
 impl PeerListener {
-    /// The host it is on, for cutting links to it.
+    /// Returns the host it is on, for cutting links to it.
     pub fn host(&self) -> HostId {
         self.host
     }
 
-    /// The address it listens on. A Unix listener has none: that is `0.0.0.0:0` here.
+    /// Returns the address it listens on: `0.0.0.0:0` for a Unix listener, which has none.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts who is waiting, if somebody is.
+    /// Accepts a waiting connection, if there is one.
     pub fn accept(&mut self) -> Option<Peer> {
         loop {
             match self.listener.accept() {
@@ -242,8 +246,8 @@ impl PeerListener {
     }
 }
 
-/// For [`Context::listen`](crate::Context::listen): a listener that somebody else has made, such as a service manager, is left to
-/// the loop of its host, with who waits at it.
+/// For [`Context::listen`](crate::Context::listen): hands a listener that was made elsewhere, such as by a service
+/// manager, to the loop of its host, along with the connections waiting in its backlog.
 ///
 /// ```
 /// # use switchboard::{Protocol, Transport};
@@ -276,25 +280,25 @@ pub struct DatagramPeer {
 }
 
 impl DatagramPeer {
-    /// The address it is bound to.
+    /// Returns the address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Connects it: it hears nobody else from here on, and is told where nobody is there.
+    /// Connects it: from now on it receives from `to` alone, and gets an error if nobody is bound there.
     ///
     /// # Errors
     ///
-    /// None that the simulation knows.
+    /// None in the simulation.
     pub fn connect(&mut self, to: SocketAddr) -> io::Result<()> {
         self.socket.connect(&to.into())
     }
 
-    /// Sends a datagram; to whom it is connected where `to` is `None`.
+    /// Sends a datagram to `to`, or to the connected address if `to` is `None`.
     ///
     /// # Errors
     ///
-    /// As a real socket: too long, no destination, no buffers, an error that came back before.
+    /// Those of a real socket: too long, no destination, no buffers, or a pending error from an earlier datagram.
     pub fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match to {
             Some(to) => self.socket.send_to(bytes, &to.into()),
@@ -303,11 +307,11 @@ impl DatagramPeer {
         .map(|_| ())
     }
 
-    /// Receives the next datagram whole, with its sender's address; `None` where none is there.
+    /// Receives the next datagram whole, with its sender's address. Returns `None` if none has arrived.
     ///
     /// # Errors
     ///
-    /// `ConnectionRefused` where it is connected and nobody was there.
+    /// `ConnectionRefused` if it is connected and nobody was bound there.
     pub fn receive(&mut self) -> io::Result<Option<(Vec<u8>, SocketAddr)>> {
         let mut buffer = vec![0; 65_536];
         loop {

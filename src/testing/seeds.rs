@@ -1,4 +1,4 @@
-//! Many seeds, how to run one of them again, and with how few faults it still fails.
+//! Running a test with many seeds, replaying one of them, and finding the fewest faults with which it still fails.
 
 use std::any::Any;
 use std::env;
@@ -8,18 +8,19 @@ use std::thread;
 
 use super::Faults;
 
-/// How many seeds are run where nobody says.
+/// How many seeds are run by default.
 const SEEDS: u64 = 100;
 
-/// Calls `test` with one seed after the other: 100 of them, `SWITCHBOARD_SEEDS=N` of them, or with
-/// `SWITCHBOARD_SEED=x` that one alone.
+/// Calls `test` with one seed after the other: with 100 of them, with `SWITCHBOARD_SEEDS=N` of them, or with
+/// `SWITCHBOARD_SEED=x` alone.
 ///
-/// Where `test` panics, the line is printed that runs this seed again. A [`Network`](super::Network) prints its trace then
-/// when it is dropped, and writes its packets to the file that `SWITCHBOARD_PCAP` names, if it does.
+/// If `test` panics, prints the command that runs this seed again. When a [`Network`](super::Network) is then dropped,
+/// it prints its trace if the seed is being replayed, and writes its packets to the file that `SWITCHBOARD_PCAP` names,
+/// if it is set.
 ///
 /// # Panics
 ///
-/// When `test` does, and when one of these variables is no number.
+/// If `test` does, or if one of these variables is not a number.
 pub fn seeds(mut test: impl FnMut(u64)) {
     for seed in asked() {
         let replay = Replay(seed);
@@ -28,8 +29,9 @@ pub fn seeds(mut test: impl FnMut(u64)) {
     }
 }
 
-/// Calls `test` with one seed after the other, and these faults, as [`seeds`] does. Where it panics, it is called again with
-/// that seed and fewer faults, as long as it panics still; the line that is printed runs it with those that are left.
+/// Calls `test` with one seed after the other and these faults, as [`seeds`] does. If it panics, it is called again
+/// with the same seed and fewer faults, as long as it still panics; the command that is printed runs it with the
+/// remaining faults.
 ///
 /// ```should_panic
 /// use switchboard::testing::{Faults, Network, seeds_with};
@@ -39,7 +41,7 @@ pub fn seeds(mut test: impl FnMut(u64)) {
 ///
 /// impl Protocol for OneAnswer {
 ///     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-///         transport.write(b"ok"); // the bug: one answer for what came at once, and not for what was asked
+///         transport.write(b"ok"); // the bug: one answer for each piece that arrives, instead of one for each question
 ///         data.len()
 ///     }
 /// }
@@ -60,8 +62,8 @@ pub fn seeds(mut test: impl FnMut(u64)) {
 ///
 /// # Panics
 ///
-/// When `test` does; when `SWITCHBOARD_SEED` or `SWITCHBOARD_SEEDS` is no number, or `SWITCHBOARD_FAULTS` names something
-/// else than [`Faults`] has.
+/// If `test` does; if `SWITCHBOARD_SEED` or `SWITCHBOARD_SEEDS` is not a number, or if `SWITCHBOARD_FAULTS` names
+/// something that [`Faults`] does not have.
 pub fn seeds_with(faults: Faults, mut test: impl FnMut(u64, Faults)) {
     let faults = match env::var("SWITCHBOARD_FAULTS") {
         Ok(names) => faults.only(&names.split(',').collect::<Vec<_>>()),
@@ -78,15 +80,16 @@ pub fn seeds_with(faults: Faults, mut test: impl FnMut(u64, Faults)) {
     }
 }
 
-/// What a panic carries.
+/// The payload of a panic.
 type Panic = Box<dyn Any + Send>;
 
-/// The fewest faults with which `test` still panics, and how; nothing where it does not with those that are given.
+/// Returns the fewest faults with which `test` still panics, and that panic; `None` if it does not panic with the given
+/// faults.
 fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Panic)> {
     let mut run = |faults: &Faults| catch_unwind(AssertUnwindSafe(|| test(faults.clone()))).err();
     let mut panic = run(&faults)?;
     let mut least = faults;
-    // One that could not go may go when another one is gone.
+    // A fault that could not be removed before may be removable once another one is gone.
     let mut goes_on = true;
     while std::mem::take(&mut goes_on) {
         for name in least.names() {
@@ -99,12 +102,12 @@ fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Pan
     Some((least, panic))
 }
 
-/// Calls `test` as [`seeds`] does, but first with the seeds that a file lists: those that failed once and are worth keeping.
-/// When a seed fails that is not listed, the command that adds it is printed.
+/// Calls `test` as [`seeds`] does, but first with the seeds that a file lists: those that failed once and are worth
+/// keeping. If a seed fails that is not listed, prints the command that adds it.
 ///
-/// The file has one number a line; a `#` begins a comment, for what the seed has found. The file is only read: it belongs to
-/// the sources, and is changed by hand. A relative path begins where tests run, which under cargo is the folder of the
-/// package.
+/// The file has one number per line; a `#` begins a comment, for what the seed has found. The file is only read: it
+/// belongs to the sources, and is edited by hand. A relative path is relative to where the tests run, which under cargo
+/// is the folder of the package.
 ///
 /// ```
 /// # use switchboard::testing::seeds_of;
@@ -122,7 +125,7 @@ fn smallest(faults: Faults, mut test: impl FnMut(Faults)) -> Option<(Faults, Pan
 ///
 /// # Panics
 ///
-/// When `test` does, when the file cannot be read or has something else than numbers, and as [`seeds`].
+/// If `test` does, if the file cannot be read or contains anything but numbers, and those of [`seeds`].
 pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
     let file = file.as_ref();
     let listed = seeds_in(file);
@@ -135,7 +138,7 @@ pub fn seeds_of(file: impl AsRef<Path>, mut test: impl FnMut(u64)) {
     }
 }
 
-/// The seeds of a file, in its order.
+/// Returns the seeds of a file, in its order.
 pub(crate) fn seeds_in(file: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
@@ -143,7 +146,7 @@ pub(crate) fn seeds_in(file: &Path) -> Vec<u64> {
     lines.filter(|line| !line.is_empty()).map(number).collect()
 }
 
-/// The seeds that are to be run.
+/// Returns the seeds to run.
 fn asked() -> impl Iterator<Item = u64> {
     let (first, count) = match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
         (Some(seed), _) => (seed, 1),
@@ -157,12 +160,12 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, and is {value:?}")))
 }
 
-/// Whether one seed alone is run, as somebody does who looks for a fault.
+/// Returns whether a single seed is being replayed, which is how one looks for a bug.
 pub(super) fn is_replayed() -> bool {
     env::var_os("SWITCHBOARD_SEED").is_some()
 }
 
-/// Says how to run a seed again, if it is dropped by a panic.
+/// Prints how to run a seed again, if it is dropped during a panic.
 struct Replay(u64);
 
 impl Drop for Replay {
@@ -173,10 +176,10 @@ impl Drop for Replay {
     }
 }
 
-/// Says what to add to a file of seeds, if it is dropped by a panic.
+/// Prints what to add to a file of seeds, if it is dropped during a panic.
 struct Unlisted<'a> {
     seed: u64,
-    /// None where it is there already.
+    /// None if the seed is listed already.
     file: Option<&'a Path>,
 }
 
@@ -189,7 +192,7 @@ impl Drop for Unlisted<'_> {
 }
 
 fn replay_line(seed: u64, faults: Option<&str>) -> String {
-    // The test harness names threads after their tests, and cargo tells which package is tested.
+    // The test harness names threads after their tests, and cargo tells which package is being tested.
     let name = thread::current().name().unwrap_or_default().to_owned();
     let features = match env::var("CARGO_PKG_NAME") {
         Ok(package) if package == env!("CARGO_PKG_NAME") => " --all-features",
@@ -242,7 +245,8 @@ mod tests {
 
     #[test]
     fn kit_a_failure_is_made_smaller_by_fault_until_none_can_go() {
-        // It takes two of them, and a third one hides it: which may go only when the others have gone.
+        // The failure needs two of them, and a third fault hides it, which can be removed only after the others have
+        // gone.
         let fails = |faults: &Faults| {
             let two = faults.tiny_segments_permille > 0 && faults.interrupted_permille > 0;
             two && (faults.stalls_permille == 0 || faults.late_hints_permille > 0)

@@ -6,37 +6,39 @@ use std::io;
 use crate::sys::memory;
 use crate::{Address, UnixAddress};
 
-/// A Unix datagram socket without a loop. [`Network::unix_datagram_peer`](crate::testing::Network::unix_datagram_peer) makes it.
+/// A Unix datagram socket without a loop, made by
+/// [`Network::unix_datagram_peer`](crate::testing::Network::unix_datagram_peer).
 ///
-/// Dropping it closes it, and leaves its path behind, as a program does that does not remove it: until somebody binds to that,
-/// who sends there is refused.
+/// Dropping it closes it and leaves its path behind, as a program does that does not remove it: sending there is
+/// refused until another socket is bound to that path.
 pub struct UnixDatagramPeer {
     pub(super) socket: Box<dyn memory::Datagram>,
     pub(super) address: Address,
 }
 
 impl UnixDatagramPeer {
-    /// What it is bound to.
+    /// Returns the address it is bound to.
     pub fn local_addr(&self) -> &Address {
         &self.address
     }
 
-    /// Connects it: it hears nobody else from here on.
+    /// Connects it: from now on it receives from `to` alone.
     ///
     /// # Errors
     ///
-    /// As a real socket: `NotFound` or `ConnectionRefused` where no socket is bound to that, `PermissionDenied` where the one
-    /// that is hears somebody else alone.
+    /// Those of a real socket: `NotFound` or `ConnectionRefused` if no socket is bound to that name, `PermissionDenied`
+    /// if the socket there is connected to another one.
     pub fn connect(&mut self, to: &UnixAddress) -> io::Result<()> {
         self.socket.connect(&to.clone().into())
     }
 
-    /// Sends a datagram; to whom it is connected where `to` is `None`.
+    /// Sends a datagram to `to`, or to the connected address if `to` is `None`.
     ///
     /// # Errors
     ///
-    /// As a real socket: those of [`connect`](UnixDatagramPeer::connect); `WouldBlock` where the receiver is full, which holds
-    /// eleven, or this one's memory is; too long, not connected, no buffers, an error that came back before.
+    /// Those of a real socket: those of [`connect`](UnixDatagramPeer::connect); `WouldBlock` if the receiver is full,
+    /// which holds eleven datagrams, or if this socket's own memory is; too long, not connected, no buffers, or a
+    /// pending error.
     pub fn send(&mut self, bytes: &[u8], to: Option<&UnixAddress>) -> io::Result<()> {
         loop {
             let sent = match to {
@@ -50,11 +52,11 @@ impl UnixDatagramPeer {
         }
     }
 
-    /// Receives the next datagram whole, with its sender's name; `None` where none is there.
+    /// Receives the next datagram whole, with its sender's name. Returns `None` if none has arrived.
     ///
     /// # Errors
     ///
-    /// `ConnectionReset` where it was connected with one that has connected to another socket since.
+    /// `ConnectionReset` if the socket it was connected to has since been connected to another one.
     pub fn receive(&mut self) -> io::Result<Option<(Vec<u8>, UnixAddress)>> {
         let mut buffer = vec![0; self.socket.bytes_max()];
         loop {

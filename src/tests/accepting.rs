@@ -6,7 +6,7 @@ use crate::Listen;
 use crate::sys::script::Call;
 use crate::{Listener, ListenerError};
 
-/// Notes what the hook of the scene's listener is told, and when, in milliseconds from now.
+/// Logs what the hook of the scene's listener is told, and when, in milliseconds from now.
 pub(super) fn hook(scene: &mut Scene) -> Log {
     let log = Log::default();
     let (noted, start, listener) = (log.clone(), scene.world.now(), scene.listener);
@@ -23,7 +23,7 @@ pub(super) fn hook(scene: &mut Scene) -> Log {
     log
 }
 
-/// Somebody connects behind this many errors, and waits to be accepted.
+/// Queues this many accept errors, and behind them a connection that waits to be accepted.
 pub(super) fn knock_behind(scene: &mut Scene, log: &Log, errors: impl IntoIterator<Item = i32>) -> Peer {
     for code in errors {
         scene.backlog.accept_fails(os_error(code));
@@ -31,7 +31,7 @@ pub(super) fn knock_behind(scene: &mut Scene, log: &Log, errors: impl IntoIterat
     scene.knock(Some(protocol(log, echo)))
 }
 
-/// A connection that was closed while its peer was still sending: what comes is discarded.
+/// A connection that was closed while its peer was still sending: its input is discarded.
 pub(super) fn linger(scene: &mut Scene, log: &Log) -> Peer {
     let (_, peer) = scene.accept(log, |event, transport| {
         if let Event::Data(_) = event {
@@ -135,7 +135,7 @@ fn a1_an_invalid_listener_ends_alone_and_its_owner_is_told() {
         scene.settle();
         assert_eq!(told.take(), ["closed at 0"], "error {code}");
         assert!(scene.backlog.is_closed() && scene.event_loop.context().listener(scene.listener).is_none());
-        // Others live: its own connection, and another listener.
+        // The others live on: its own connection, and another listener.
         scene.receive(&established, "x");
         assert_eq!(log.take(), ["made", "data x"]);
         let refused = other_backlog.connect();
@@ -209,7 +209,7 @@ fn a5_who_is_refused_by_the_factory_is_closed_without_a_callback() {
     assert_eq!(scene.event_loop.context().connection_count(), 1);
 }
 
-/// A listener whose factory does this on the second call. It takes everybody.
+/// A listener whose factory does this on the second call. It accepts every connection.
 fn acts_on_second(
     scene: &mut Scene,
     log: &Log,
@@ -257,7 +257,7 @@ fn a6_a_listener_paused_by_its_own_factory_goes_on_when_it_is_resumed() {
     scene.world.event(&backlog, Readiness::READABLE);
     scene.settle();
     assert_eq!((log.take().len(), backlog.waiting()), (0, 3));
-    // Resumed by a timer; no event comes.
+    // A timer resumes it; no event comes.
     scene.event_loop.context().call_later(MS, move |context| context.listener(listener).unwrap().resume());
     scene.pass(MS);
     assert_eq!((log.take().len(), backlog.waiting()), (3, 0));
@@ -322,7 +322,7 @@ fn a6_a_listener_can_be_closed_by_a_protocol_a_timer_and_another_factory() {
         }
         by_default(&event, transport)
     });
-    // It is closed before its own event of the same batch comes.
+    // It is closed before its own event of the same batch is handled.
     peer.sends("x");
     scene.world.event(&peer, Readiness::READABLE);
     scene.knock(Some(protocol(&log, echo)));
@@ -368,7 +368,7 @@ fn x5_nothing_is_left_of_a_listener_that_is_closed_or_of_which_one_socket_fails(
     let mut event_loop = EventLoop::new().unwrap();
     let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     for before in 0..3 {
-        // The system waits for no ordinary file.
+        // The system cannot poll an ordinary file.
         let file = UnixListener::from(OwnedFd::from(
             std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap(),
         ));

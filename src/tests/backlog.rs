@@ -1,11 +1,11 @@
-//! Rule A4: the backlog that several listeners take from, by itself.
+//! Rule A4: the backlog that several listeners share, tested by itself.
 
 use std::sync::{Arc, Mutex};
 
 use crate::testing::Random;
 use crate::threads::backlog::{Backlog, NotTaken, Room, Wake};
 
-/// Who was woken: takers by their numbers, and the acceptor.
+/// What was woken: takers by their numbers, and the acceptor.
 type Woken = Arc<Mutex<Vec<usize>>>;
 
 const ACCEPTOR: usize = usize::MAX;
@@ -36,7 +36,7 @@ fn backlog(rooms: &[Room]) -> (Backlog<usize>, Woken) {
 fn a4_each_is_for_the_listener_with_the_fewest_and_among_equals_in_turn() {
     let (backlog, woken) = backlog(&[room(2, 9, 9), room(0, 9, 9), room(0, 9, 9)]);
     (0..8).for_each(|number| assert!(backlog.push(number).is_ok()));
-    // Each is woken once, though it is to take several.
+    // Each is woken once, though it is to take several connections.
     assert_eq!(take_woken(&woken), [1, 2, 0]);
     let each = [0, 1, 2].map(|taker| std::iter::from_fn(|| backlog.take(taker)).count());
     assert_eq!(each, [2, 3, 3]);
@@ -69,7 +69,7 @@ fn a4_a_backlog_holds_so_many_and_gives_back_what_is_one_too_many_or_for_nobody(
     assert_eq!(backlog.waiting(), 0);
 }
 
-/// A listener as the loop has it: what is true of it, and not what it has told.
+/// A listener's actual state, as opposed to what it has reported.
 #[derive(Default)]
 struct Truth {
     live: usize,
@@ -78,7 +78,7 @@ struct Truth {
     left: bool,
 }
 
-/// A random life of some listeners and of the one that accepts for them.
+/// A random life of some listeners and of the acceptor that serves them.
 struct Life {
     backlog: Backlog<usize>,
     woken: Woken,
@@ -109,7 +109,7 @@ impl Life {
         );
     }
 
-    /// What the loop of a listener does when it was woken, or comes to look: it takes all that it may.
+    /// Does what a listener's loop does when it is woken, or looks by itself: it takes everything it may.
     fn look(&mut self, number: usize, random: &mut Random) {
         if self.listeners[number].left {
             return;
@@ -121,7 +121,7 @@ impl Life {
             }
             self.taken += 1;
             if random.hits(200) {
-                continue; // Its factory has refused it.
+                continue; // Its factory has refused the connection.
             }
             let listener = &mut self.listeners[number];
             if listener.live == self.connections_max {
@@ -169,7 +169,7 @@ impl Life {
         self.tell(number);
     }
 
-    /// Those that were woken look, one after the other.
+    /// Has those that were woken look, one after the other.
     fn wake_some(&mut self, random: &mut Random) {
         for who in take_woken(&self.woken) {
             match who {

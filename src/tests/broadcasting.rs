@@ -1,4 +1,4 @@
-//! One payload to many connections: to each of them as if it was written to, for all that the others see.
+//! Broadcasts: for each connection as if the payload had been written to it alone, as far as anyone else can see.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use super::*;
 use crate::connection::output::LARGE_BYTES;
 use crate::sys::script::Call;
 
-/// Sends what comes to all of a room.
+/// Sends whatever arrives to everyone in a room.
 fn talker(room: &Rc<RefCell<Vec<ConnectionId>>>, event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event {
         transport.context().broadcast(room.borrow().iter(), data);
@@ -16,7 +16,7 @@ fn talker(room: &Rc<RefCell<Vec<ConnectionId>>>, event: Event<'_>, transport: &m
     by_default(&event, transport)
 }
 
-/// A room of so many, all of whom talk.
+/// A room with `count` members, all of which talk.
 fn room(scene: &mut Scene, count: usize) -> (Rc<RefCell<Vec<ConnectionId>>>, Vec<Peer>) {
     let room = Rc::new(RefCell::new(Vec::new()));
     let mut peers = Vec::new();
@@ -42,7 +42,7 @@ fn w1_what_is_broadcast_goes_out_in_one_call_to_each_before_the_loop_sleeps() {
         scene.turn();
         for peer in &peers {
             assert_eq!(peer.take_sent(), b"line 0\nline 1\nline 2\nline 3\nline 4\n", "round {round}");
-            // Its own line is no send of its own either.
+            // Its own line does not take a separate send either.
             assert_eq!(peer.take_calls(), [Call::Read, Call::Write(35)], "round {round}");
         }
         assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
@@ -67,7 +67,7 @@ fn w1_the_same_written_to_one_after_the_other_goes_out_in_one_call_to_each() {
         ids.borrow_mut().push(id);
         peers.push(peer);
     }
-    // The same line of all of them is still a line of each.
+    // The same line from all of them is still one line from each.
     for lines in [["one\n", "two\n", "three\n", "four\n", "five\n"], ["same\n"; 5]] {
         for (peer, line) in peers.iter().zip(lines) {
             peer.sends(line);
@@ -77,24 +77,24 @@ fn w1_the_same_written_to_one_after_the_other_goes_out_in_one_call_to_each() {
         for (n, peer) in peers.iter().enumerate() {
             assert_eq!(String::from_utf8(peer.take_sent()).unwrap(), lines.concat(), "to {n}");
             let sends = peer.take_calls().into_iter().filter(|call| matches!(call, Call::Write(_))).count();
-            // Nobody had written to the first one yet when its own callback returned.
+            // When the first one's own callback returned, nobody had written to it yet.
             assert_eq!(sends, if n == 0 { 2 } else { 1 }, "to {n}");
         }
         assert_eq!(scene.event_loop.core.parts.outbox.queued(), 0);
     }
 }
 
-/// How a payload comes to many.
+/// How a payload is written to many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Broadcast,
-    /// By id, where that the payload is the same is recognised.
+    /// By id, so that the loop recognises the same payload.
     Writes,
-    /// By id, where it is not.
+    /// By id, so that it does not.
     WritesOwned,
 }
 
-/// A protocol that writes to any of a room, and now and then closes or aborts one, or panics.
+/// A protocol that writes to members of a room, and now and then closes or aborts one, or panics.
 fn member(log: &Log, room: &Rc<RefCell<Vec<ConnectionId>>>, seed: u64, way: Way) -> Box<dyn Protocol> {
     let (mut choices, room) = (Numbers(seed), room.clone());
     protocol(log, move |event, transport| {
@@ -105,7 +105,7 @@ fn member(log: &Log, room: &Rc<RefCell<Vec<ConnectionId>>>, seed: u64, way: Way)
         for _ in 0..choices.below(4) {
             let size = [1, 5, 50, 300, 20_000][choices.below(5) as usize];
             let payload = vec![b'a' + choices.below(20) as u8; size];
-            // Most get most; some get it twice.
+            // Most get it; some get it twice.
             let most = choices.below(10);
             let mut ids: Vec<_> = room.iter().copied().filter(|_| choices.below(10) >= most / 3).collect();
             ids.extend(room.get(choices.below(20) as usize));
@@ -139,7 +139,8 @@ fn member(log: &Log, room: &Rc<RefCell<Vec<ConnectionId>>>, seed: u64, way: Way)
     })
 }
 
-/// What is seen of a random scene: by each of five members after each step, what was sent to each in all, the counters.
+/// What is seen of a random scene: by each of five members after each step, what was sent to each in total, and the
+/// counters.
 struct Story {
     entries: Vec<Vec<String>>,
     sent: Vec<Vec<u8>>,
@@ -161,7 +162,7 @@ fn tell(seed: u64, way: Way, sends_fail: bool) -> Story {
     scene.settle();
     let (mut entries, mut sent) = (Vec::new(), vec![Vec::new(); lives.len()]);
     for _ in 0..60 {
-        // Several in one turn, and one to whom anything happens.
+        // Several in one turn, and one to which anything happens.
         for _ in 0..numbers.below(4) {
             let (_, peer) = &lives[numbers.below(lives.len() as u64) as usize];
             if !peer.is_closed() {
@@ -205,14 +206,15 @@ fn w1_a_broadcast_and_a_write_to_each_cannot_be_told_apart_whatever_happens() {
         for (n, (broadcast, written)) in broadcast.sent.iter().zip(&written.sent).enumerate() {
             let cuts = |entry: &String| entry.starts_with("lost") && !entry.contains("closed");
             let is_cut_off = entries.iter().skip(n).step_by(5).flatten().any(cuts);
-            // How much had gone out before it was cut off is a matter of when in the turn that was, what had is not.
+            // How much went out before it was cut off depends on when in the turn that was; which bytes they are does
+            // not.
             let count = if is_cut_off { broadcast.len().min(written.len()) } else { usize::MAX };
             let first = |bytes: &[u8]| bytes[..count.min(bytes.len())].to_vec();
             assert!(first(broadcast) == first(written), "to {n} of seed {seed}");
         }
         let (broadcast, written) = (broadcast.counters, written.counters);
         assert_eq!(broadcast.losses, written.losses, "seed {seed}");
-        // That a send fails is known from when in the turn it is tried: what is written from there on is late.
+        // When a failing send is noticed depends on when in the turn it is tried; writes after that are late.
         assert!(sends_fail || broadcast.late_writes == written.late_writes, "seed {seed}");
     }
 }
@@ -225,7 +227,7 @@ fn w4_a_room_whose_turn_is_longer_than_the_cap_of_the_loop_is_cut_off_nowhere() 
     for _ in 0..60 {
         assert_eq!(scene.event_loop.context().broadcast(room.borrow().iter(), &payload), 10);
     }
-    // All of it and what each counts is within the cap, though the turn has not come to its end.
+    // All of it, with its overhead, is within the cap, although the turn has not ended yet.
     assert!(scene.event_loop.core.parts.outbox.queued() <= 100 * KIB + 10 * (10 * KIB + 64));
     scene.settle();
     for peer in &peers {
@@ -261,7 +263,7 @@ fn w5_a_broadcast_leaves_out_who_is_closing_or_gone() {
     assert_eq!(context.broadcast(&ids, b"1"), 3);
     context.connection(ids[1]).unwrap().close();
     context.connection(ids[2]).unwrap().shutdown_write();
-    // Behind what it was sent before: that goes out, this is too late.
+    // What it was sent before goes out first; this comes too late.
     assert_eq!((context.broadcast(&ids, b"2"), context.counters().late_writes), (1, 2));
     assert_eq!(context.broadcast(&ids, b""), 0);
     scene.settle();
@@ -292,7 +294,7 @@ fn w3_what_broadcasts_have_grown_is_given_back() {
     for _ in 0..20 {
         scene.event_loop.context().broadcast(room.borrow().iter(), &[b'x'; 10 * KIB]);
     }
-    // The log is bounded meanwhile, and gone soon after.
+    // The log stays bounded meanwhile, and is gone soon after.
     assert!(scene.event_loop.core.parts.outbox.log().holds_memory());
     scene.pass(4 * SECOND);
     assert!(!scene.event_loop.core.parts.outbox.log().holds_memory());
@@ -323,7 +325,7 @@ fn w1_what_stands_behind_a_share_that_could_not_be_sent_is_not_sent_either() {
             let id = transport.id();
             transport.context().broadcast([id], b"shared");
             transport.write(b"own");
-            // It sends all shares.
+            // This sends all shares.
             transport.context().broadcast(std::iter::empty::<ConnectionId>(), &[0; LARGE_BYTES]);
         }
         by_default(&event, transport)
@@ -361,7 +363,7 @@ fn w4_near_its_cap_nobody_s_own_writes_wait_for_the_turn_s_end() {
             scene.world.event(peer, Readiness::READABLE);
         }
         scene.settle();
-        // In one turn it is more than the cap, but its peer takes all.
+        // In one turn it is more than the cap, but its peer takes everything.
         assert_eq!((of_one.take(), peer.take_sent().len()), (vec!["made".into(), "data x".into()], 55_002));
     }
 }
@@ -427,7 +429,7 @@ fn x3_what_was_broadcast_before_the_loop_ends_goes_out_first() {
             room.borrow_mut().push(id);
             peers.push(peer);
         }
-        // One takes it bit by bit.
+        // One peer takes it bit by bit.
         peers[3].set_room(3);
         scene.receive(&peers[0], "the last words");
         scene.make_room(&peers[3], 100);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sys::script::Call;
 
-/// One that has answered and closed, and lingers since there was input unread.
+/// A connection that has answered and closed, and lingers because there was unread input.
 fn linger(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     let (id, peer) = scene.accept(log, idle);
     peer.sends("unread");
@@ -15,7 +15,7 @@ fn linger(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     (id, peer)
 }
 
-/// One that cannot send its answer and closes.
+/// A connection that cannot send its answer and closes.
 fn flush_slowly(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     let (id, peer) = scene.accept(log, idle);
     peer.set_room(0);
@@ -55,7 +55,7 @@ fn x1_with_nothing_unread_the_write_half_is_shut_a_read_is_tried_twice_and_the_c
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
     scene.tell(id, close);
-    // Twice: the first would block as well at an urgent byte that no event has told of yet (R6).
+    // Two reads: the first would also block at an urgent byte that no event has announced yet (R6).
     assert_eq!(peer.take_calls(), [Call::ShutdownWrite, Call::Read, Call::Read, Call::Close]);
     assert_eq!(log.take(), ["made", "lost: closed by us"]);
 }
@@ -280,7 +280,7 @@ fn x1_of_lingering_connections_the_one_is_given_up_that_would_end_first() {
         linger(scene, &log).1
     };
     let [last, first, second] = [9, 1, 5].map(|after| linger_for(&mut scene, after * SECOND));
-    // That one is over by itself, and in nobody's way.
+    // That one ends by itself and delays nothing.
     scene.pass(SECOND);
     assert_eq!([&last, &first, &second].map(Peer::is_closed), [false, true, false]);
     scene.backlog.accept_fails(os_error(errno::EMFILE));

@@ -1,4 +1,4 @@
-//! Rule G1: what handles ask of the loop.
+//! Rule G1: commands that handles send to the loop.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,12 +9,12 @@ use super::*;
 use crate::sys::script::Call;
 use crate::{Completion, Context, Handle, PostError};
 
-/// What was run, in order; closures of other threads need one that is `Send`.
+/// The commands that were run, in order; closures of other threads need one that is `Send`.
 #[derive(Clone, Default)]
 struct Ran(Arc<Mutex<Vec<usize>>>);
 
 impl Ran {
-    /// A command that notes `number`.
+    /// A command that logs `number`.
     fn notes(&self, number: usize) -> impl FnOnce(&mut Context<'_>) + Send + 'static {
         let ran = self.clone();
         move |_| ran.0.lock().unwrap().push(number)
@@ -148,7 +148,7 @@ fn g1_a_full_queue_gives_the_command_back() {
     assert_eq!(handle.abort(id), Err(PostError::Full(id)));
     scene.settle();
     assert_eq!(ran.take(), [0, 1]);
-    // There is room again, and what was given back is whole.
+    // There is room again, and the returned command is intact.
     handle.post(refused.into_inner()).unwrap();
     scene.settle();
     assert_eq!(ran.take(), [2]);
@@ -222,7 +222,7 @@ fn g1_wakes_coalesce_to_one_until_the_loop_looks() {
         assert_eq!(scene.world.take_wakes(), 1);
         scene.turn();
     }
-    // A loop that has left some over does not sleep, so nobody needs to wake it.
+    // A loop that carries commands over does not sleep, so it need not be woken.
     for _ in 0..150 {
         handle.post(|_| ()).unwrap();
     }
@@ -363,7 +363,7 @@ fn g1_a_panic_of_a_posted_closure_is_logged_and_the_others_run() {
     assert_eq!(ran.take(), [0, 1]);
     assert_eq!(scene.event_loop.context().counters().panics, 1);
     assert_eq!(commands_run(&mut scene), 3);
-    // Or it comes out of the turn, after all the others.
+    // Or it propagates out of the turn, after all the others have run.
     scene.event_loop.set_panic_policy(PanicPolicy::Propagate);
     handle.post(|_| panic!("in a command")).unwrap();
     handle.post(ran.notes(2)).unwrap();
@@ -415,7 +415,7 @@ fn g1_a_handle_drains_and_shuts_down_behind_commands_however_full_the_queue_is()
         let start = scene.world.now();
         scene.event_loop.run().unwrap();
         assert!(scene.world.now() - start <= 10 * MS, "the least grace counts");
-        // A loop that has ended so can be used again, and so can its handle.
+        // A loop that ended this way can be used again, and so can its handle.
         order(&handle, Duration::MAX);
         scene.turn();
         assert_eq!(commands_run(&mut scene), 3);
@@ -445,13 +445,13 @@ fn g1_what_a_burst_made_the_queue_grow_to_is_given_back() {
     }
     scene.settle();
     assert!(scene.event_loop.core.parts.threads.batch_capacity() <= 1024);
-    // What the queue kept shows when it is swapped out once more.
+    // The capacity that the queue kept is seen when it is swapped out once more.
     handle.post(|_| ()).unwrap();
     scene.settle();
     assert!(scene.event_loop.core.parts.threads.batch_capacity() <= 1024);
 }
 
-/// Notes what a completion gave.
+/// Makes a completion, and logs what it delivers.
 fn noted<T: Send + std::fmt::Debug + 'static>(scene: &mut Scene) -> (Completion<T>, Rc<RefCell<Vec<String>>>) {
     let given = Rc::new(RefCell::new(Vec::new()));
     let notes = given.clone();
@@ -501,7 +501,7 @@ fn g1_a_cancelled_completion_makes_no_call_and_drops_what_both_ends_hold() {
     assert!(!context.set_background(id, true));
     scene.turn();
     assert_eq!(drops.load(Ordering::Relaxed), 1, "the closure, at the turn's end");
-    // Its slot has somebody else by now, who is not meant.
+    // Its slot belongs to another call by now, which must not get the value.
     let (other, given) = noted::<u32>(&mut scene);
     assert!(completion.complete(Counted(drops.clone())).is_ok());
     scene.settle();

@@ -15,7 +15,7 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Where most tests connect to.
+/// The address most tests connect to.
 pub(super) fn server() -> SocketAddr {
     address("10.0.0.1:80")
 }
@@ -43,13 +43,13 @@ impl Scene {
         self.settle();
     }
 
-    /// The other end has answered, and the poller says so.
+    /// The other end accepts the connection, and the poller reports it.
     pub(super) fn stands(&mut self, peer: &Peer) {
         peer.answers();
         self.event(peer, WRITABLE);
     }
 
-    /// The connect is refused, and the poller says so.
+    /// The connect is refused, and the poller reports it.
     fn is_refused(&mut self, peer: &Peer) {
         peer.meets(io::ErrorKind::ConnectionRefused.into());
         self.event(peer, WRITABLE | Readiness::ERROR | Readiness::WRITE_CLOSED);
@@ -293,7 +293,7 @@ fn k3_the_next_is_tried_at_once_when_one_has_failed() {
     scene.begin(&log, four(), idle).unwrap();
     scene.is_refused(&first);
     assert_eq!(scene.world.take_connected_to().len(), 3, "the second one failed at once, too");
-    // The 250 ms begin anew with each.
+    // The 250 ms start over with each attempt.
     scene.pass(249 * MS);
     assert_eq!(scene.world.take_connected_to(), []);
     scene.stands(&third);
@@ -307,7 +307,7 @@ fn k3_when_all_have_failed_one_error_lists_each() {
     scene.world.connect_fails(io::ErrorKind::HostUnreachable.into());
     scene.begin(&log, four()[..3].to_vec(), idle).unwrap();
     scene.pass(250 * MS);
-    // The second fails first, and the third at once.
+    // The second attempt fails first, and the third one at once.
     scene.is_refused(&peers[1]);
     assert!(log.take().is_empty());
     scene.is_refused(&peers[0]);
@@ -549,7 +549,7 @@ fn a2_a_lingering_connection_gives_its_descriptor_up_for_a_connect() {
     assert!(lingering.is_closed());
     scene.stands(&peer);
     assert_eq!(log.take(), ["made"]);
-    // With nobody to give up, it is told.
+    // With no connection to give up, the error is reported.
     scene.world.connect_fails(os_error(errno::EMFILE));
     assert_eq!(scene.begin(&log, server(), idle).unwrap_err().raw_os_error(), Some(errno::EMFILE));
 }

@@ -1,10 +1,10 @@
-//! Rule R1: what protocols consume, and what becomes of the rest.
+//! Rule R1: what protocols consume, and what happens to the rest.
 
 use std::cell::Cell;
 
 use super::*;
 
-/// The length of what came, and how often something came.
+/// The length of each input, and how many there were.
 #[derive(Clone, Default)]
 struct Tally(Rc<Cell<(usize, usize)>>);
 
@@ -14,7 +14,7 @@ impl Tally {
         self.0.set((calls + 1, sum + bytes));
     }
 
-    /// How many calls there were, and how many bytes they were offered together.
+    /// The number of calls, and of bytes offered in all of them.
     fn calls_and_bytes(&self) -> (usize, usize) {
         self.0.get()
     }
@@ -28,7 +28,7 @@ fn leaves_all(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     }
 }
 
-/// Consumes all.
+/// Consumes everything.
 fn takes_all(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     by_default(&event, transport)
 }
@@ -302,7 +302,7 @@ fn r1_what_a_low_mark_withholds_from_a_resumed_reader_does_not_hide_the_end_behi
     peer.sends("four");
     scene.end(&peer);
     assert_eq!(log.take(), ["made"]);
-    // Reading begins anew, with no event to come: it must go on behind what is withheld.
+    // Reading starts over without an event: it must go on after the withheld input.
     scene.tell(id, resume_reading);
     assert_eq!(log.take(), ["eof four", "lost: closed by the peer"]);
 }

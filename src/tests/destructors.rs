@@ -1,4 +1,4 @@
-//! Rules E1 and C3: destructors of what is the user's, which may panic as well, and borrow what a caller has borrowed.
+//! Rules E1 and C3: destructors of the user's values, which may panic, too, and may borrow what a caller has borrowed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -63,7 +63,7 @@ fn e1_a_reason_whose_destructor_panics_loses_no_connection() {
     let mut transport = context.connection(id).unwrap();
     transport.write(b"never taken");
     transport.close_for(Explosive);
-    // Its close times out, so that another reason takes the place of that one.
+    // Its close times out, so another reason replaces that one.
     let result = catch_unwind(AssertUnwindSafe(|| scene.pass(Duration::from_secs(6))));
     scene.settle();
     assert_eq!(log.take(), ["made", "lost: the peer did not take what was left in time"]);
@@ -101,7 +101,7 @@ fn e1_what_a_callback_wrote_before_it_panicked_never_looks_whole() {
         by_default(&event, transport)
     });
     scene.receive(&peer, "x");
-    // A large piece goes out at once; a reset follows it, and what was only gathered is dropped.
+    // A large piece goes out at once; a reset follows it, and what was merely gathered is dropped.
     assert_eq!(peer.take_sent().len(), 20_000);
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
 }
@@ -179,7 +179,7 @@ fn c3_a_protocol_that_is_set_at_the_loss_is_dropped_by_itself_and_nothing_else_w
     assert_eq!(scene.event_loop.context().connection_ids().len(), 0);
 }
 
-/// A filter, or what a maker of filters has captured, that tells whether it was dropped within a call of the user's.
+/// A filter, or what a maker of filters has captured, which records whether it was dropped within a user's call.
 struct Watched(Arc<[AtomicU32; 2]>);
 
 static IN_A_CALL: AtomicU32 = AtomicU32::new(0);
@@ -225,14 +225,14 @@ fn c3_filters_and_what_makes_them_are_dropped_behind_the_call() {
     scene.world.connect_fails(io::ErrorKind::NetworkUnreachable.into());
     assert!(!in_a_call(&mut scene, &mut connects));
     assert_eq!(taken(), [2, 0], "the filter and its maker");
-    // One that is refused in the middle of a stream.
+    // A filter that is refused in the middle of a stream.
     let (id, _peer) = scene.accept(&log, idle);
     scene.tell(id, |transport| transport.shutdown_write());
     assert!(!in_a_call(&mut scene, &mut |context| {
         context.connection(id).unwrap().set_filter(Watched(dropped.clone()))
     }));
     assert_eq!(taken(), [1, 0]);
-    // A loop that ends refuses to connect.
+    // A loop that is ending refuses to connect.
     scene.event_loop.context().shutdown(SECOND);
     assert!(!in_a_call(&mut scene, &mut connects));
     assert_eq!(taken(), [1, 0], "no filter was made");

@@ -1,4 +1,5 @@
-//! Rule C7, of connections that are detached: the socket, what was unread and what was unsent go to who asked.
+//! Rule C7, for detached connections: the socket, unread input and unsent output go to the receiver that asked for
+//! them.
 
 use super::*;
 use crate::sys::script::Call;
@@ -111,7 +112,7 @@ fn c7_much_output_before_a_detach_loses_neither_input_nor_order() {
     let receiver = given.clone();
     let (_, peer) = scene.accept(&log, move |event, transport| match event {
         Event::Data(_) => {
-            // More than the high mark, so that it is sent while the input is still in hand.
+            // More than the high mark, so that it is sent while the input is still being handled.
             (0..20).for_each(|n| transport.write(&[n; 8 * KIB]));
             transport.detach(to(&receiver));
             1
@@ -189,7 +190,7 @@ fn x5_what_is_detached_and_cannot_be_attached_or_made_blocking_is_reset() {
             peer.refuse_registration();
             scene.event_loop.context().attach(detached, protocol(&log, idle)).unwrap_err();
         } else {
-            // A scripted stream cannot be.
+            // A scripted stream cannot be made blocking.
             detached.into_blocking(None).unwrap_err();
         }
         assert_eq!(peer.take_calls(), [Call::Reset]);

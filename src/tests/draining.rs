@@ -1,13 +1,13 @@
-//! Rules X3 and C6: a drain, which lets connections end by themselves.
+//! Rules X3 and C6: drains, which let connections end by themselves.
 
 use super::*;
 use crate::SourceAction;
 use crate::sys::script::Call;
 
-/// Somewhere to listen; nothing ever does.
+/// An address to listen on; nothing ever does.
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
-/// Longer than anything here takes that ends by itself.
+/// Longer than anything takes that ends by itself here.
 const GRACE: Duration = Duration::from_secs(100);
 
 fn logged<const N: usize>(entries: [&str; N]) -> Vec<String> {
@@ -23,7 +23,7 @@ fn says_goodbye(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     by_default(&event, transport)
 }
 
-/// Answers a line once it is whole, and goes on unless the loop drains.
+/// Answers each complete line, and goes on unless the loop drains.
 fn answers_lines(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event {
         let Some(end) = data.iter().position(|&byte| byte == b'\n') else { return 0 };
@@ -65,7 +65,7 @@ fn x3_a_drain_waits_for_the_answers_that_are_due_and_then_ends_run() {
     assert_eq!(logs[0].take(), ["data half a line\n", "lost: closed by us"]);
     assert_eq!(logs[1].take(), ["eof", "lost: closed by the peer"]);
     assert!(scene.world.now() - start < 10 * SECOND, "it does not wait for its deadline");
-    // Anew.
+    // And once more.
     assert!(!scene.event_loop.context().is_draining());
     let log = Log::default();
     let (_, peer) = scene.attach(&log, echo);
@@ -151,7 +151,7 @@ fn x3_a_shutdown_within_a_drain_closes_all_and_ends_no_later() {
         scene.event_loop.context().shutdown(grace);
         scene.settle();
         assert_eq!(logs[0].take(), ["made", "lost: the loop was shut down"], "it does not drain on");
-        // A drain asks for less than what is under way.
+        // A drain is a weaker request than the shutdown under way, and changes nothing.
         scene.event_loop.context().drain(Duration::ZERO);
         scene.event_loop.run().unwrap();
         assert_eq!(scene.world.now() - start, took);
@@ -181,7 +181,7 @@ fn c6_while_it_drains_the_loop_refuses_listeners_and_nobody_else() {
     scene.receive(&attached, "x");
     assert_eq!(log.take(), ["made", "made", "data x"]);
     assert_eq!(attached.take_sent(), b"x");
-    // The scripted poller takes no sources, and says so to whoever is not refused before.
+    // The scripted poller takes no sources, and reports that if the source is not refused before.
     let source = mio::net::UdpSocket::bind(NOWHERE.into()).unwrap();
     let answer = scene.event_loop.context().register(source, mio::Interest::READABLE, |_, _, _| SourceAction::Wait);
     assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::Unsupported);
@@ -291,7 +291,7 @@ fn c3_a_drain_is_told_with_the_next_turn_once_and_the_oldest_first() {
     };
     let ((first, peer), (second, _)) = (told(&mut scene, "first"), told(&mut scene, "second"));
     let (third, _) = told(&mut scene, "third");
-    // The fourth has the slot of the second, and is younger than the third.
+    // The fourth one has the slot of the second, and is younger than the third.
     scene.tell(second, abort);
     let (fourth, _) = told(&mut scene, "fourth");
     assert_eq!(fourth.0.slot, second.0.slot);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::sys::script::Call;
 
-/// Takes all data, and stays at the peer's end.
+/// Consumes all data, and does not close at the peer's end.
 fn stays(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     match event {
         Event::Eof(_) => 0,
@@ -13,7 +13,7 @@ fn stays(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     }
 }
 
-/// One that has answered and closed, and lingers since there was input unread.
+/// A connection that has answered and closed, and lingers because there was unread input.
 fn linger(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     let (id, peer) = scene.accept(log, idle);
     peer.sends("unread");
@@ -133,7 +133,7 @@ fn x3_a_shutdown_from_a_callback_flushes_its_answer_refuses_newcomers_and_ends_t
     assert_eq!(scene.world.now(), start);
     assert_eq!(log.take(), ["made", "data x", "the loop is shutting down", "lost: the loop was shut down"]);
     assert_eq!(peer.take_sent(), b"goodbye");
-    // It can be used anew.
+    // The loop can be used again.
     let (_, peer) = scene.attach(&log, echo);
     scene.turn();
     scene.receive(&peer, "again");
@@ -184,7 +184,7 @@ fn x5_whatever_ends_it_for_a_local_reason_ends_it_by_reset() {
         }),
         ("too much output queued", |event, transport| {
             if let Event::Data(_) = event {
-                // More than the one that is queued.
+                // Two writes: the first is queued, the second exceeds the cap.
                 transport.write(&[0; 20 * KIB]);
                 transport.write(&[0; 20 * KIB]);
             }
@@ -217,7 +217,7 @@ fn x5_whatever_ends_it_for_a_local_reason_ends_it_by_reset() {
 
 #[test]
 fn c7_whatever_says_that_the_connection_is_broken_the_reason_is_a_reset() {
-    // The last one as Winsock has it, by the number on its own system and by the kind on the others.
+    // The last one is as on Winsock: by number on Windows, and by kind on the other systems.
     let aborted = [io::Error::from(io::ErrorKind::ConnectionAborted), os_error(errno::ECONNABORTED)];
     let broken = [errno::ECONNRESET, errno::EPIPE, errno::ENOTCONN].map(os_error).into_iter().chain(aborted);
     for error in broken {

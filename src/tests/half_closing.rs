@@ -3,7 +3,7 @@
 use super::*;
 use crate::sys::script::Call;
 
-/// Takes all data, and stays at the peer's end.
+/// Consumes all data, and does not close at the peer's end.
 fn stays(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     match event {
         Event::Eof(_) => 0,
@@ -131,7 +131,7 @@ fn h2_fin_goes_out_at_once_where_nothing_is_queued_and_only_once() {
 
 #[test]
 fn h2_both_halves_shut_is_lost_in_every_order() {
-    // Ours before the peer's, with and without output in the way; and the peer's before ours.
+    // Our end before the peer's, with and without output in the way; and the peer's before ours.
     for (room, ours_first) in [(usize::MAX, true), (0, true), (usize::MAX, false), (0, false)] {
         let mut scene = Scene::new();
         let log = Log::default();

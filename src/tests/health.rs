@@ -1,4 +1,4 @@
-//! What the loop tells of itself: counters, the longest callback, its lag, and each connection's figures.
+//! What the loop reports about itself: counters, the longest callback, its lag, and each connection's figures.
 
 use super::*;
 use crate::Losses;
@@ -21,7 +21,7 @@ fn every_counter_counts_what_it_says() {
     let of_it = (counters.accepts, counters.connections_made, counters.connections_refused, counters.connections_lost);
     assert_eq!(of_it, (2, 1, 1, 1));
     assert_eq!((counters.bytes_received, counters.bytes_sent), (5, 5));
-    // The listener's twice, the data, the stale one and the end.
+    // Two events of the listener, the data, the stale one and the end.
     assert_eq!((counters.events, counters.stale_events), (5, 1));
     assert_eq!(counters.polls, counters.turns + 1, "a signal interrupted one wait");
     assert_eq!(counters.timers_fired, 1);
@@ -43,7 +43,7 @@ fn losses_are_counted_by_reason() {
     assert_eq!(losses, Losses { aborted: 1, panic: 1, detached: 1, ..Losses::default() });
 }
 
-/// A protocol whose data takes as long as it says, in milliseconds.
+/// A protocol that takes as many milliseconds for its data as the data says.
 fn slow(scene: &Scene) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
     let world = scene.world.clone();
     move |event, transport| {

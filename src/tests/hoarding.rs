@@ -1,4 +1,4 @@
-//! Rule W4: at the cap of the whole loop, those end that hoard, and not those that are written to next.
+//! Rule W4: at the cap of the whole loop, connections that hoard end, not those that are written to next.
 
 use super::*;
 use crate::filter::{Filter, Flow};
@@ -10,7 +10,7 @@ fn capped(bytes: usize) -> Scene {
     Scene::with_limits(LoopLimits::default().with_loop_queue_bytes_max(bytes))
 }
 
-/// A connection whose peer takes so much, and for which this is written.
+/// A connection whose peer takes `room` bytes, and to which `bytes` are written.
 fn hoarder(scene: &mut Scene, room: usize, bytes: usize) -> (ConnectionId, Peer, Log) {
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
@@ -19,7 +19,7 @@ fn hoarder(scene: &mut Scene, room: usize, bytes: usize) -> (ConnectionId, Peer,
     (id, peer, log)
 }
 
-/// A connection whose peer takes all, and for which a byte is written: whether it lasts.
+/// Writes a byte to a connection whose peer takes everything, and returns whether the connection survives.
 fn is_served(scene: &mut Scene) -> bool {
     let (_, peer, log) = hoarder(scene, usize::MAX, 1);
     peer.take_sent() == b"x" && log.take() == ["made"]
@@ -46,7 +46,7 @@ fn w4_a_few_peers_that_ask_for_much_and_read_nothing_do_not_deny_the_service_to_
 
 #[test]
 fn w4_5_000_small_queues_do_not_deny_the_service_either_and_are_not_looked_at_for_each_write() {
-    // Each counts 64 bytes more than it has.
+    // Each one counts 64 bytes more than its data.
     let cap = 5000 * 1064 - 1;
     let mut scene = capped(cap);
     let mut hoarders: Vec<_> = (0..5000).map(|_| hoarder(&mut scene, 0, 1000)).collect();
@@ -55,7 +55,7 @@ fn w4_5_000_small_queues_do_not_deny_the_service_either_and_are_not_looked_at_fo
         peer.take_calls();
     }
     assert!(is_served(&mut scene));
-    // An eighth has gone, and until that is filled again nobody else does.
+    // An eighth has been freed, and until that is filled again no other connection ends.
     let tries: usize = hoarders.iter().map(|(_, peer, _)| peer.take_calls().len()).sum();
     hoarders.retain(|hoarder| !has_ended(hoarder));
     let left = cap / 8 * 7 / 1064;
@@ -72,12 +72,12 @@ fn w4_first_go_those_whose_peers_have_taken_nothing_for_a_second_the_largest_fir
     let mut scene = capped(100_000);
     let stuck = [30_000, 40_000, 20_000].map(|bytes| hoarder(&mut scene, 0, bytes));
     scene.pass(SECOND);
-    // Larger, but it has taken something a moment ago.
+    // This one is larger, but its peer has taken something a moment ago.
     let download = hoarder(&mut scene, 1000, 60_000);
     assert!(is_served(&mut scene));
     assert_eq!(stuck.each_ref().map(has_ended), [true, true, false]);
     assert!(!has_ended(&download));
-    // With nobody stuck, the largest goes.
+    // If no peer is stuck, the largest one goes.
     let mut scene = capped(100_000);
     let long = [50_000, 60_000].map(|bytes| hoarder(&mut scene, 1000, bytes));
     assert!(is_served(&mut scene));
@@ -109,7 +109,7 @@ fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_r
     let mut scene = capped(100_000);
     let download = hoarder(&mut scene, 1000, 60_000);
     let stuck = [(); 2].map(|()| hoarder(&mut scene, 0, 30_000));
-    // Its peer reads on, but its kernel does not tell of so little.
+    // Its peer goes on reading, but its kernel does not report so little room.
     scene.pass(2 * SECOND);
     download.1.set_room(5000);
     assert!(is_served(&mut scene));
@@ -118,7 +118,7 @@ fn w4_a_large_download_that_is_taken_lasts_though_no_event_tells_that_there_is_r
     assert_eq!(download.1.take_sent().len(), 6000, "it was sent to before it was judged");
 }
 
-/// Changes a bit of each byte.
+/// Flips a bit of each byte.
 struct Masked;
 
 impl Filter for Masked {
@@ -152,7 +152,7 @@ fn w4_a_download_through_a_filter_is_tried_before_it_is_judged_too() {
     let sent = download.1.take_sent();
     assert_eq!(sent.len(), 151_000, "more than stood filtered");
     assert!(sent.iter().all(|byte| *byte == b'y'), "all of it went through the filter");
-    // What is left goes on as before.
+    // The remaining ones go on as before.
     scene.make_room(&download.1, usize::MAX);
     assert_eq!(download.1.take_sent().len(), 99_000);
 }
@@ -163,12 +163,12 @@ fn w4_time_goes_on_for_those_that_are_judged_though_no_timer_is_set() {
     let download = hoarder(&mut scene, 1000, 60_000);
     let writer = hoarder(&mut scene, 0, 30_000);
     scene.pass(10 * SECOND);
-    // Both have taken something a moment ago.
+    // Both peers have taken something a moment ago.
     scene.make_room(&download.1, 100);
     scene.make_room(&writer.1, 100);
     assert_eq!(scene.event_loop.time_to_next(), None, "a timer would have the clock looked at");
     download.1.take_sent();
-    // Two seconds pass within one turn, and the kernel does not tell of so little room.
+    // Two seconds pass within one turn, and the kernel does not report so little room.
     scene.world.advance(2 * SECOND);
     download.1.set_room(5000);
     let mut context = scene.event_loop.context();

@@ -1,9 +1,9 @@
-//! Large pieces that a callback hands over: they wait for it to return (rules W1, W4, R1).
+//! Large pieces that a callback hands over: they wait until it returns (rules W1, W4, R1).
 
 use super::*;
 use crate::sys::script::Call;
 
-/// A protocol that does this at each delivery of data, and consumes all of it.
+/// A protocol that calls `act` at each delivery of data, and consumes all of it.
 fn on_data(mut act: impl FnMut(&mut Transport<'_>) + 'static) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize {
     move |event, transport| {
         if let Event::Data(_) = event {
@@ -13,7 +13,7 @@ fn on_data(mut act: impl FnMut(&mut Transport<'_>) + 'static) -> impl FnMut(Even
     }
 }
 
-/// A scene with a cap for the whole loop, one connection that takes nothing and one that takes all.
+/// A scene with a cap for the whole loop, a connection whose peer takes nothing, and one whose peer takes everything.
 struct Capped {
     scene: Scene,
     slow: ConnectionId,
@@ -33,7 +33,7 @@ impl Capped {
         Capped { scene, slow, other, other_peer, log }
     }
 
-    /// One that has so much queued for the slow one, and then writes to the other one.
+    /// A callback that queues this many bytes for the slow connection, and then writes to the other one.
     fn fills_the_loop(&self, bytes: usize) -> impl Fn(&mut Transport<'_>) + use<> {
         let (slow, other) = (self.slow, self.other);
         move |transport| {
@@ -42,7 +42,7 @@ impl Capped {
         }
     }
 
-    /// Nobody has met the cap.
+    /// Asserts that no connection has met the cap.
     #[track_caller]
     fn check_that_it_fits(&mut self) {
         assert_eq!(self.scene.event_loop.context().counters().losses.limit, 0);
@@ -59,7 +59,7 @@ fn w1_large_pieces_of_a_callback_go_out_in_one_call_too() {
         scene.receive(&peer, "x");
         peer.take_calls()
     };
-    // Handed over: when it returns, with what was written between them.
+    // Handed over: sent when the callback returns, along with what was written between the pieces.
     let handed_over = calls(|transport| {
         for _ in 0..4 {
             transport.write(b"head");
@@ -69,7 +69,7 @@ fn w1_large_pieces_of_a_callback_go_out_in_one_call_too() {
         transport.write(b"tail");
     });
     assert_eq!(handed_over, [Call::Read, Call::Write(8 * 20 * KIB + 20)]);
-    // Lent: it cannot wait, but what is before it can.
+    // Borrowed: this piece cannot wait, but what was written before it can.
     let lent = calls(|transport| {
         transport.write(b"head");
         transport.write(&[0; 20 * KIB]);

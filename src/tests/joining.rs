@@ -1,10 +1,10 @@
-//! Rules J1 to J3: two connections that are joined.
+//! Rules J1 to J3: joined connections.
 
 use super::*;
 use crate::sys::script::Call;
 use crate::{Inner, NotJoined, Relay};
 
-/// Two connections of one loop, and what came to the protocols that they have before they are joined.
+/// Two connections of one loop, and what reached their protocols before they were joined.
 struct Pair {
     scene: Scene,
     log: Log,
@@ -12,7 +12,7 @@ struct Pair {
     b: (ConnectionId, Peer),
 }
 
-/// Leaves all input, and does not close at the peer's end.
+/// Consumes nothing, and does not close at the peer's end.
 fn leaves(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     match event {
         Event::Data(_) | Event::Eof(_) => 0,
@@ -41,7 +41,7 @@ impl Pair {
         assert_eq!(self.log.take(), [""; 0], "the old ones get no callback any more");
     }
 
-    /// Where each of the two has got to: what was sent to its peer, and how it ended.
+    /// Returns what was sent to each of the two peers.
     fn sent(&self) -> (Vec<u8>, Vec<u8>) {
         (self.a.1.take_sent(), self.b.1.take_sent())
     }
@@ -51,7 +51,7 @@ impl Pair {
     }
 }
 
-/// Whether FIN was sent, and how the socket was closed.
+/// Takes the calls that send FIN or close the socket.
 fn ends(peer: &Peer) -> Vec<Call> {
     let ends = [Call::ShutdownWrite, Call::Reset, Call::Close];
     peer.take_calls().into_iter().filter(|call| ends.contains(call)).collect()
@@ -83,7 +83,7 @@ fn j1_what_was_not_consumed_is_passed_on_and_what_was_is_not() {
         Event::Data(data) if data.len() >= 10 => {
             let id = transport.id();
             transport.context().join(id, b).unwrap();
-            // The rest of it stands in the buffer of the read that is under way.
+            // The rest of it is in the buffer of the read that is under way.
             5
         }
         event => leaves(event, transport),
@@ -164,7 +164,7 @@ fn j3_a_reset_is_passed_on() {
         let mut pair = Pair::joined(Limits::default());
         pair.scene.receive(&pair.a.1, "unanswered");
         if writes {
-            // A send meets it.
+            // A send runs into it.
             pair.b.1.write_answers(Err(io::ErrorKind::BrokenPipe.into()));
             pair.scene.receive(&pair.a.1, "more");
         } else {
@@ -249,7 +249,7 @@ fn j2_two_that_are_both_full_do_not_wait_for_each_other() {
     }
     assert_eq!(pair.log.take(), ["pause", "pause"]);
     pair.join();
-    // One of them reads: that the other one does not does not hold its own input back.
+    // One peer reads: that the other one does not must not hold its own input back.
     for _ in 0..10 {
         pair.scene.make_room(&pair.b.1, 2000);
     }
@@ -270,7 +270,7 @@ fn j2_a_pause_from_before_is_over() {
     assert_eq!(pair.sent().1, b"waited");
 }
 
-/// One that was accepted, joined to one that connects.
+/// An accepted connection, joined to one that connects onward.
 fn onward() -> (Scene, Log, (ConnectionId, Peer), (ConnectionId, Peer)) {
     let (mut scene, log) = (Scene::new(), Log::default());
     let a = scene.accept(&log, leaves);
@@ -324,7 +324,7 @@ fn j3_a_connect_that_fails_resets_the_other_one() {
     assert_eq!(scene.event_loop.context().connection_count(), 0);
 }
 
-/// A relay in somebody's own protocol, which may want to say more of a failure than it does.
+/// A relay within a user's protocol, which may want to say more about a failure than the relay does.
 struct Wrapped(Relay);
 
 impl Protocol for Wrapped {
@@ -436,7 +436,7 @@ fn j3_what_cannot_be_joined_is_left_as_it_is() {
     for (end, error) in endings {
         let mut pair = Pair::new(Limits::default());
         let (a, b) = (pair.a.0, pair.b.0);
-        // Nothing of its end has gone out when it is tried.
+        // Nothing of its end has gone out when the join is tried.
         pair.a.1.set_room(0);
         let mut context = pair.scene.event_loop.context();
         context.connection(a).unwrap().write(b"queued");

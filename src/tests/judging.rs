@@ -1,20 +1,20 @@
-//! Rules X1, X4 and T5: peers are judged by what they really did, and not by what the loop has noticed of it.
+//! Rules X1, X4 and T5: peers are judged by what they really did, not by what the loop has noticed of it.
 
 use super::*;
 use crate::Connect;
 use crate::Limit;
 use crate::sys::script::Call;
 
-/// How much of a deadline is over, in ten-thousandths of it, when a kernel that was full takes something again, and how
-/// much it takes then, where the peer takes 64 KiB within each deadline; 66,660 bytes within the first, which its kernel does
-/// not show before. Measured on Linux over loopback.
+/// How much of a deadline, in ten-thousandths, is over when a full kernel takes data again, and how much it then takes,
+/// if the peer takes 64 KiB within each deadline; within the first one 66,660 bytes, which its kernel does not show
+/// before. Measured on Linux over loopback.
 const STEPS_OF_A_KERNEL: [(u32, usize); 6] =
     [(9_990, 95_232), (19_773, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232), (14_532, 95_232)];
 
 const CLOSE_TIMEOUT: &str = "lost: the peer did not take what was left in time";
 const IDLE: [&str; 2] = ["timed out: Idle", "lost: idle for too long"];
 
-/// Lets time pass, and then there is room for so much, of which no event tells.
+/// Lets time pass, and then makes room for `bytes`, which no event reports.
 fn room_comes(scene: &mut Scene, peer: &Peer, after: Duration, bytes: usize) {
     scene.pass(after);
     peer.set_room(bytes);
@@ -24,7 +24,7 @@ fn has_reset(peer: &Peer) -> bool {
     peer.take_calls().contains(&Call::Reset)
 }
 
-/// One that has written so much, for which there is no more room than this.
+/// A connection that has written `bytes`, of which its peer has room for no more than `room`.
 fn blocked(scene: &mut Scene, log: &Log, room: usize, bytes: usize) -> (ConnectionId, Peer) {
     let (id, peer) = scene.accept(log, idle);
     peer.set_room(room);
@@ -65,7 +65,7 @@ fn t5_with_output_queued_a_peer_that_takes_64_kib_within_each_timeout_is_not_idl
 
 #[test]
 fn x1_a_peer_that_takes_nothing_is_given_twice_the_time_after_large_steps_and_only_then() {
-    // How much was sent at once, and how much it has taken since.
+    // How much was sent at once, and how much the peer has taken since.
     for (room, step, time) in [(0, 64 * KIB - 1, 5000), (64 * KIB, 32 * KIB - 1, 5000), (64 * KIB, 32 * KIB, 10_000)] {
         let (mut scene, log) = (Scene::new(), Log::default());
         let (id, peer) = blocked(&mut scene, &log, room, 1000 * KIB);
@@ -88,7 +88,8 @@ fn x1_sends_are_tried_a_few_times_within_the_deadline() {
     scene.pass(4999 * MS);
     let tries = peer.take_calls();
     assert_eq!(tries, vec![Call::Write(0); 3], "at a quarter, a half, three quarters of it");
-    // What is taken after the last of them is found before it is judged, and only the rest of it is waited for then.
+    // Data taken after the last of them is noticed before the peer is judged, and only the rest of the deadline is
+    // waited for.
     peer.set_room(1);
     scene.pass(MS);
     assert_eq!((log.take(), peer.take_sent().len()), (vec![], 2));
@@ -126,7 +127,7 @@ fn x1_what_comes_at_the_end_of_lingering_is_discarded_before_the_close() {
 
 // X4
 
-/// What becomes of one that does `act` and is then idle: its last calls, and the callbacks.
+/// Runs a connection that does `act` and is then idle. Returns its last calls, and its callbacks.
 fn after_a_timeout(act: impl Fn(&mut Transport<'_>) + 'static) -> (Vec<Call>, Vec<String>) {
     let mut scene = Scene::with_limits(Limits::default().with_idle_timeout(Some(10 * SECOND)));
     let log = Log::default();
@@ -255,9 +256,9 @@ fn x5_a_shutdown_in_the_middle_of_an_answer_is_a_reset_at_its_end() {
     }
 }
 
-// T5: nobody is judged by a stale clock.
+// T5: no peer is judged by a stale clock.
 
-/// Keeps its loop busy for a second and a half with whatever it receives.
+/// Keeps its loop busy for a second and a half with each input.
 fn slow(scene: &Scene) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + use<> {
     let world = scene.world.clone();
     move |event, transport| {
@@ -424,7 +425,7 @@ fn k2_what_the_loop_allows_its_clients_is_no_limit_of_what_it_connects_to() {
     scene.receive(&peer, "all of it");
     scene.pass(100 * SECOND);
     assert_eq!(log.take(), ["made", "data all of it"]);
-    // Those that it is given for itself hold.
+    // Limits given for the connection itself take precedence.
     let peer = connected(&mut scene, Connect::to(server).limits(limits));
     scene.receive(&peer, "ab");
     scene.pass(10 * SECOND);

@@ -1,9 +1,9 @@
-//! Rules C1, C2 and C8: the order of callbacks, and who the peer is.
+//! Rules C1, C2 and C8: the order of callbacks, and the peer's address.
 
 use super::*;
 use crate::sys::script::Call;
 
-/// The id and the peer of a connection that closes on command, by what it is sent: a callback of its own does it.
+/// Accepts a connection that does, in a callback of its own, what it is sent as a command. Returns its id and its peer.
 pub(super) fn obedient(scene: &mut Scene, log: &Log) -> (ConnectionId, Peer) {
     scene.accept(log, |event, transport| {
         if let Event::Data(data) = event {
@@ -27,7 +27,7 @@ pub(super) fn lost(log: &Log) -> Vec<String> {
     log.take().into_iter().filter(|entry| entry.starts_with("lost")).collect()
 }
 
-/// Checks the grammar of C1, and that the marks alternate.
+/// Checks that callbacks follow the grammar of C1, and that the marks alternate.
 fn check_grammar(entries: &[String]) {
     assert_eq!(entries.first().map(String::as_str), Some("made"));
     let (mut ended, mut paused) = (false, false);
@@ -54,7 +54,7 @@ fn c1_the_whole_grammar_in_one_life() {
             transport.write(&[0; 100]);
             data.len()
         }
-        // Goes on writing.
+        // Keeps writing.
         Event::Eof(_) => {
             transport.write(&[0; 100]);
             0
@@ -83,7 +83,7 @@ impl Numbers {
     }
 }
 
-/// One of the things that a callback may do to a connection, whoever it is.
+/// One of the things that a callback may do to a connection, its own or another.
 fn do_something(numbers: &mut Numbers, transport: &mut Transport<'_>) {
     match numbers.below(24) {
         0 => transport.close(),
@@ -101,7 +101,7 @@ fn do_something(numbers: &mut Numbers, transport: &mut Transport<'_>) {
     }
 }
 
-/// Bounds so tight that all of them are met.
+/// Bounds so tight that all of them are reached.
 fn tight() -> Limits {
     Limits::default()
         .with_queue_bytes_high(300)
@@ -117,7 +117,7 @@ fn tight() -> Limits {
 pub(super) fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, seed: u64) -> Box<dyn Protocol> {
     let mut choices = Numbers(seed);
     protocol(log, move |event, transport| {
-        // Borrowed across whatever it does: C3.
+        // Borrowed across everything it does: C3.
         let mut known = known.borrow_mut();
         if let Event::Made = event {
             known.push(transport.id());
@@ -135,16 +135,16 @@ pub(super) fn does_anything(log: &Log, known: Rc<RefCell<Vec<ConnectionId>>>, se
     })
 }
 
-/// Anything that a peer or the system can do.
+/// Does one of the things that a peer or the system can do.
 pub(super) fn let_something_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers) {
     let what = if peer.is_closed() { 11 } else { numbers.below(12) };
     let_this_happen(scene, peer, numbers, what);
 }
 
-/// That one by which the next send to the peer fails.
+/// The one that makes the next send to the peer fail.
 pub(super) const SEND_FAILS: u64 = 8;
 
-/// One of them.
+/// Does the given one of them.
 pub(super) fn let_this_happen(scene: &mut Scene, peer: &Peer, numbers: &mut Numbers, what: u64) {
     match what {
         0..=3 => scene.receive(peer, vec![b'x'; 1 + numbers.below(100) as usize]),
@@ -182,7 +182,7 @@ fn c1_the_grammar_holds_and_nothing_is_left_behind_whatever_happens() {
             scene.pass(Duration::from_millis(100 * numbers.below(10)));
         }
         let accepted = lives.len() - scene.backlog.waiting();
-        // Whoever is still there is ended, and all that is set runs out.
+        // Connections that are left are ended, and all timers run out.
         scene.event_loop.shutdown(Duration::from_secs(1)).unwrap();
         scene.pass(Duration::from_secs(20));
         for (n, (peer, log)) in lives.iter().enumerate() {
@@ -202,7 +202,7 @@ fn c1_the_grammar_holds_and_nothing_is_left_behind_whatever_happens() {
     }
 }
 
-/// A way to a connection's end, and the reason that is told of it.
+/// A way for a connection to end, and the reason that is reported for it.
 type Path = (&'static str, fn(&mut Scene, ConnectionId, &Peer));
 
 const PATHS: [Path; 19] = [
@@ -260,7 +260,7 @@ const PATHS: [Path; 19] = [
         scene.receive(peer, "shutdown_write");
         scene.end(peer);
     }),
-    // It lingers until its time is over.
+    // It lingers until its time is up.
     ("closed by us", |scene, _, peer| {
         peer.sends("close");
         scene.receive(peer, "more");
@@ -282,7 +282,7 @@ fn c7_every_path_to_the_end_tells_its_reason_once() {
         scene.settle();
         assert_eq!(lost(&log), [format!("lost: {reason}")], "path {n}");
         assert!(peer.is_closed(), "path {n}");
-        // However often it ends, and whatever comes then.
+        // It ends only once, whatever happens afterwards.
         assert!(scene.event_loop.context().connection(id).is_none(), "path {n}");
         scene.world.event(&peer, Readiness::READABLE | Readiness::WRITABLE | Readiness::ERROR);
         scene.pass(Duration::from_secs(60));
@@ -410,7 +410,7 @@ fn c8_the_peer_s_address_is_known_from_accept_to_the_last_callback() {
         noted.push(transport.peer_addr().unwrap().to_string());
         by_default(&event, transport)
     });
-    // It was reset before it was accepted, so that asking its socket would fail.
+    // It was reset before it was accepted, so asking its socket for the peer would fail.
     peer.read_fails(io::ErrorKind::ConnectionReset.into());
     scene.world.event(&peer, Readiness::READABLE | Readiness::ERROR);
     scene.settle();

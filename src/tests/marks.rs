@@ -45,7 +45,7 @@ fn w2_by_default_the_marks_are_at_64_and_16_kib() {
 fn w2_marks_alternate_strictly_whatever_is_written_and_sent() {
     let mut scene = Scene::with_limits(marks(300, 100));
     let log = Log::default();
-    // Writes from within both callbacks, so that each crosses the other mark at times.
+    // Writes from within both callbacks, so that each sometimes crosses the other mark.
     let (id, peer) = scene.accept(&log, |event, transport| {
         match event {
             Event::Pause => transport.write(&[1; 50]),
@@ -225,7 +225,7 @@ fn w2_whoever_does_not_read_is_not_read_from_over_the_high_mark() {
     scene.world.event(&peer, Readiness::READABLE);
     assert_eq!(scene.settle(), 1);
     assert_eq!(peer.unread(), 850);
-    // No event comes for what is there already.
+    // No event comes for bytes that have arrived already.
     scene.make_room(&peer, 150);
     assert_eq!(peer.unread(), 700);
     scene.make_room(&peer, usize::MAX);
@@ -327,7 +327,7 @@ fn w4_a_write_that_finds_the_queue_over_the_cap_ends_the_connection() {
     let (id, peer) = scene.accept(&log, idle);
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(&[1; 936]));
-    // Exactly at the cap: the write is taken as a whole, however large it is.
+    // Exactly at the cap: the write is accepted as a whole, however large it is.
     scene.tell(id, |transport| transport.write(&[2; 5000]));
     assert_eq!(log.take(), ["made"]);
     scene.tell(id, |transport| transport.write(&[3]));
@@ -398,7 +398,7 @@ fn w4_the_whole_loop_has_a_cap_too_and_what_has_gone_out_no_longer_counts() {
     assert_eq!(peer.take_sent(), b"fits again");
     scene.tell(slow, |transport| transport.write(&[0; 5000]));
     assert_eq!(log.take(), [""; 0]);
-    // The next write finds it over its cap: not the one that is written to ends, but the one that hoards.
+    // The next write finds the loop over its cap: the connection that hoards ends, not the one being written to.
     scene.tell(id, |transport| transport.write(b"fits too"));
     assert_eq!(
         (log.take(), peer.take_sent()),
@@ -447,7 +447,7 @@ fn w4_each_small_write_of_a_callback_finds_what_the_ones_before_have_queued() {
     });
     peer.set_room(0);
     scene.receive(&peer, "x");
-    // The third one finds 1200 and an overhead.
+    // The third write finds 1200 bytes and their overhead.
     assert_eq!(log.take(), ["made", "data x", "lost: too much output queued"]);
 }
 
@@ -482,7 +482,7 @@ fn w2_small_answers_behind_a_queue_hold_the_next_frames_back() {
     scene.receive(&peer, "1");
     assert_eq!(log.take(), ["made", "data 1"]);
     scene.receive(&peer, "23");
-    // 600 are queued and 600 gathered: over the mark, though neither alone is.
+    // 600 bytes are queued and 600 gathered: over the mark, though neither alone is.
     assert_eq!(log.take(), ["data 23", "pause"]);
 }
 

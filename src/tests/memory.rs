@@ -1,9 +1,9 @@
-//! Reads for which the kernel lacks memory (rule R6): that passes, and ends nobody.
+//! Reads for which the kernel lacks memory (rule R6): the shortage passes, and no connection ends.
 
 use super::*;
 use crate::sys::script::Call;
 
-/// What the kernel says when it is short of memory.
+/// The kernel's error when it is short of memory.
 fn short_of_memory() -> io::Error {
     os_error(errno::ENOMEM)
 }
@@ -40,7 +40,7 @@ fn r6_reads_that_go_on_failing_for_lack_of_memory_do_not_add_up() {
         scene.world.event(&peer, Readiness::READABLE);
         scene.pass(MS);
     }
-    // Each event has it tried.
+    // Each event triggers another try.
     assert!((100..120).contains(&reads(&peer)));
     scene.pass(SECOND);
     assert!((99..102).contains(&reads(&peer)));

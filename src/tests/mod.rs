@@ -1,6 +1,7 @@
-//! The rules of the loop, tested in memory: the whole loop, on scripted sockets and a clock that only waiting moves.
+//! The rules of the loop, tested in memory: the whole loop runs on scripted sockets and a clock that only waiting
+//! moves.
 //!
-//! One file for each group of rules; each test's name begins with the rule it proves.
+//! There is one file for each group of rules; each test's name begins with the rule it tests.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const KIB: usize = 1024;
 
-/// What came to a protocol.
+/// A call to a protocol.
 pub(crate) enum Event<'a> {
     Made,
     Data(&'a [u8]),
@@ -54,7 +55,7 @@ impl Event<'_> {
     }
 }
 
-/// The callbacks of one protocol, in order.
+/// The calls to one protocol, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -63,14 +64,14 @@ impl Log {
         self.0.borrow_mut().push(entry.into());
     }
 
-    /// What was noted since the last call.
+    /// Takes the entries since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
 }
 
-/// A protocol that notes what comes and does what a closure tells it to. The closure answers how much of the data was
-/// consumed; for other events its answer does not matter.
+/// A protocol that logs its calls and does what a closure tells it to. The closure returns how much of the data was
+/// consumed; for other events its result does not matter.
 struct Recorder<F> {
     log: Log,
     act: F,
@@ -129,7 +130,7 @@ impl<F: FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static> Protocol for Re
     }
 }
 
-/// A protocol that does what `act` says, and notes all in the log.
+/// A protocol that does what `act` says, and logs every call.
 pub(crate) fn protocol(
     log: &Log,
     act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static,
@@ -137,7 +138,7 @@ pub(crate) fn protocol(
     Box::new(Recorder { log: log.clone(), act })
 }
 
-/// What most protocols do: consume all data, and close at the peer's end.
+/// What most protocols do: consume all data, and close when the peer has ended.
 pub(crate) fn by_default(event: &Event<'_>, transport: &mut Transport<'_>) -> usize {
     match event {
         Event::Data(data) => return data.len(),
@@ -153,7 +154,7 @@ pub(crate) fn idle(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     by_default(&event, transport)
 }
 
-/// Echoes, and else does the default.
+/// Echoes data, and otherwise does the default.
 pub(crate) fn echo(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event {
         transport.write(data);
@@ -195,7 +196,7 @@ impl Scene {
         Scene { event_loop, world, backlog, listener, protocols }
     }
 
-    /// Somebody connects and waits in the backlog; the factory will answer with this protocol.
+    /// A peer connects and waits in the backlog; the factory will return this protocol for it.
     pub(crate) fn knock(&mut self, protocol: Option<Box<dyn Protocol>>) -> Peer {
         self.protocols.borrow_mut().push_back(protocol);
         let peer = self.backlog.connect();
@@ -203,7 +204,7 @@ impl Scene {
         peer
     }
 
-    /// Somebody connects, and is accepted.
+    /// A peer connects, and is accepted.
     pub(crate) fn accept(
         &mut self,
         log: &Log,
@@ -215,7 +216,7 @@ impl Scene {
         (ConnectionId(id), peer)
     }
 
-    /// A stream is attached; `connection_made` comes with the next turn.
+    /// Attaches a stream; `connection_made` is called in the next turn.
     pub(crate) fn attach(
         &mut self,
         log: &Log,
@@ -228,7 +229,7 @@ impl Scene {
         (ConnectionId(id), peer)
     }
 
-    /// Listens once more, with a factory of its own.
+    /// Makes a second listener, with its own factory.
     pub(crate) fn listen(
         &mut self,
         factory: impl FnMut(&mut crate::Context<'_>, &crate::Address) -> Option<Box<dyn Protocol>> + 'static,
@@ -254,7 +255,8 @@ impl Scene {
         self.event_loop.turn(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Turns until nothing is carried over; as many as that took. More than a thousand is a spin.
+    /// Turns until nothing is carried over, and returns how many turns that took. More than a thousand mean that the
+    /// loop spins.
     pub(crate) fn settle(&mut self) -> usize {
         for turns in 1..1000 {
             self.turn();
@@ -265,7 +267,7 @@ impl Scene {
         panic!("the loop does not come to rest");
     }
 
-    /// Lets time pass: every timer that is due by then is called at its time.
+    /// Lets time pass: every timer that is due by then fires at its time.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.world.now() + time;
         loop {
@@ -279,21 +281,21 @@ impl Scene {
         self.settle();
     }
 
-    /// The peer has sent something, and the poller says so.
+    /// The peer sends something, and the poller reports it.
     pub(crate) fn receive(&mut self, peer: &Peer, bytes: impl AsRef<[u8]>) {
         peer.sends(bytes);
         self.world.event(peer, Readiness::READABLE);
         self.settle();
     }
 
-    /// The peer has ended its stream, and the poller says so.
+    /// The peer ends its stream, and the poller reports it.
     pub(crate) fn end(&mut self, peer: &Peer) {
         peer.sends([]);
         self.world.event(peer, Readiness::READABLE | Readiness::READ_CLOSED);
         self.settle();
     }
 
-    /// There is room for so much, and the poller says so.
+    /// Makes room for this many bytes, and the poller reports it.
     pub(crate) fn make_room(&mut self, peer: &Peer, bytes: usize) {
         peer.set_room(bytes);
         self.world.event(peer, Readiness::WRITABLE);
@@ -301,7 +303,7 @@ impl Scene {
     }
 }
 
-/// Tests write down what events say; users have no readiness to put together.
+/// Tests write down what events say; users never need to combine readiness.
 impl std::ops::BitOr for Readiness {
     type Output = Readiness;
 
@@ -310,7 +312,7 @@ impl std::ops::BitOr for Readiness {
     }
 }
 
-/// What a timer does that ends `run`.
+/// A timer callback that ends `run`.
 pub(crate) fn stop(context: &mut crate::Context<'_>) {
     context.stop();
 }
@@ -345,7 +347,7 @@ pub(crate) fn abort(transport: &mut Transport<'_>) {
     transport.abort();
 }
 
-/// An error with a code of the system.
+/// An error with this code of the system.
 pub(crate) fn os_error(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }

@@ -1,4 +1,4 @@
-//! Rules A2 and A4: a listener without descriptors, and one with all the connections it may have.
+//! Rules A2 and A4: a listener that is out of descriptors, and one that has all the connections it may have.
 
 use super::accepting::{hook, knock_behind, linger};
 use super::*;
@@ -54,7 +54,7 @@ fn a2_accepting_tries_again_at_once_when_the_loop_has_closed_a_descriptor() {
         let (log, told) = (Log::default(), hook(&mut scene));
         let (id, peer) = scene.accept(&Log::default(), echo);
         let (other, _backlog) = scene.listen(|_, _| None);
-        // Long enough without success that it waits for a whole second.
+        // Long enough without success for it to wait a whole second.
         knock_behind(&mut scene, &log, [errno::EMFILE; 9]);
         scene.pass(2300 * MS);
         assert_eq!((log.take().len(), told.take().len()), (0, 9));
@@ -308,7 +308,7 @@ fn a4_a_lowered_cap_refuses_nobody_though_somebody_lingers() {
     assert!(!waiting.is_closed(), "it waits in the backlog");
 }
 
-/// A connection of this listener that lingers from now on.
+/// Makes this connection of the listener linger.
 fn begin_lingering(scene: &mut Scene, id: ConnectionId, peer: &Peer) {
     peer.sends("unread");
     scene.tell(id, close);
@@ -352,7 +352,7 @@ fn a4_a_lingering_connection_of_another_listener_makes_no_room_at_a_listener_s_o
     let waiting = scene.knock(Some(protocol(&log, idle)));
     scene.event_loop.context().listener(scene.listener).unwrap().resume();
     scene.settle();
-    // Giving the other one up would not help: it waits, and neither of them is closed for it.
+    // Giving the other one up would not help: it waits, and neither connection is closed for it.
     assert_eq!((waiting.is_closed(), lingering.is_closed(), log.take()), (false, false, vec![]));
     scene.event_loop.context().connection(served).unwrap().abort();
     scene.settle();

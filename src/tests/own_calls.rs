@@ -1,9 +1,9 @@
-//! Rules C3, C7 and G1, of the values that a protocol waits for.
+//! Rules C3, C7 and G1, for the values that a protocol waits for.
 
 use super::*;
 use crate::Completion;
 
-/// Waits for values, and notes them.
+/// Waits for values, and logs them.
 struct Asker {
     log: Log,
     /// What it does with each input.
@@ -24,7 +24,7 @@ impl Protocol for Asker {
         data.len()
     }
 
-    /// It does not close.
+    /// Does not close.
     fn eof_received(&mut self, _: &mut Transport<'_>, _: &[u8]) {
         self.log.push("end");
     }

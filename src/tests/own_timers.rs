@@ -1,8 +1,8 @@
-//! Rules C1, C7 and T1 to T3, of the timers that a protocol names by keys.
+//! Rules C1, C7 and T1 to T3, for a protocol's own timers, which are named by keys.
 
 use super::*;
 
-/// Does what it is told when it is made, and nothing else.
+/// Does what it is told in `connection_made`, and nothing else.
 fn on_made(
     mut act: impl FnMut(&mut Transport<'_>) + 'static,
 ) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {

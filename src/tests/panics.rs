@@ -8,12 +8,12 @@ use crate::sys::script::Call;
 
 const POLICIES: [PanicPolicy; 2] = [PanicPolicy::Isolate, PanicPolicy::Propagate];
 
-/// A turn, and what comes out of it.
+/// Runs one turn, and returns what propagates out of it.
 fn turn(scene: &mut Scene) -> Result<(), Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(|| scene.turn()))
 }
 
-/// Turns until nothing is carried over; the panics that came out.
+/// Turns until nothing is carried over, and returns the panics that propagated.
 fn settle(scene: &mut Scene) -> Vec<Box<dyn Any + Send>> {
     let mut panics = Vec::new();
     for _ in 0..1000 {
@@ -72,7 +72,7 @@ fn e1_a_panic_in_any_callback_ends_that_connection_and_no_other() {
             let other = scene.knock(Some(protocol(&other_log, echo)));
             peer.set_room(0);
             let mut panics = settle(&mut scene);
-            // Each time both are ready, and the one that panics comes first.
+            // Both are ready each time, and the one that panics comes first.
             type Act = fn(&Peer);
             let acts: [Act; 3] = [|peer| peer.sends("x"), |peer| peer.set_room(1000), |peer| peer.sends("")];
             for act in acts {
@@ -102,7 +102,7 @@ fn e1_a_panic_in_any_callback_ends_that_connection_and_no_other() {
             let counters = scene.event_loop.context().counters();
             assert_eq!((counters.panics, counters.connections_lost), (1, 1), "{place}");
             assert_eq!(scene.event_loop.context().connection_count(), 1, "its slot was freed");
-            // The loop goes on, its listener too.
+            // The loop goes on, and so does its listener.
             let (_, newcomer) = scene.accept(&other_log, echo);
             scene.receive(&newcomer, "z");
             assert_eq!(newcomer.take_sent(), b"z");
@@ -157,7 +157,7 @@ fn e1_a_panic_does_not_lose_who_stands_behind_it_on_the_lists_of_work() {
                 by_default(&event, transport)
             })
         });
-        // On the list of those that others wrote to, or on the ready list.
+        // On the list of connections that others wrote to, or on the ready list.
         let flushed = policy == PanicPolicy::Isolate;
         for (id, peer) in [(first, &first_peer), (second, &second_peer)] {
             let mut context = scene.event_loop.context();
@@ -328,7 +328,7 @@ fn e1_destructors_that_panic_end_nothing_more() {
         let mut scene = Scene::new();
         scene.event_loop.set_panic_policy(policy);
         let log = Log::default();
-        // Of a protocol that was lost.
+        // A protocol of a lost connection.
         let peer = scene.knock(Some(explosive()));
         assert!(settle(&mut scene).is_empty());
         let (replaced, _replaced_peer) = scene.accept(&log, echo);
@@ -340,16 +340,16 @@ fn e1_destructors_that_panic_end_nothing_more() {
         scene.world.event(&bystander, Readiness::READABLE);
         let mut panics = settle(&mut scene);
         assert_eq!(log.take(), ["data x"]);
-        // Of one that was replaced.
+        // A protocol that was replaced.
         for _ in 0..2 {
             scene.event_loop.context().connection(replaced).unwrap().set_protocol(explosive());
         }
         panics.extend(settle(&mut scene));
-        // Of a timer that was called.
+        // A timer that was called.
         let bomb = Bomb("in a destructor");
         scene.event_loop.context().call_later(Duration::ZERO, move |_| drop(bomb));
         panics.extend(settle(&mut scene));
-        // Of a factory.
+        // A factory.
         let bomb = Bomb("in a destructor");
         let (listener, _backlog) = scene.listen(move |_, _| {
             let _ = &bomb;
@@ -365,7 +365,7 @@ fn e1_destructors_that_panic_end_nothing_more() {
         }
         scene.receive(&bystander, "y");
         assert_eq!(log.take(), ["data y"]);
-        // And of the last one, which goes with the loop.
+        // And the last one, which is dropped with the loop.
         drop(scene);
         assert_eq!(log.take(), ["lost: the loop was shut down"]);
     }

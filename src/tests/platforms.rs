@@ -1,4 +1,4 @@
-//! What other systems than this one do, on scripted sockets that have their habits.
+//! What other systems do, on scripted sockets that behave like theirs.
 
 use std::io;
 
@@ -44,7 +44,7 @@ fn r4_a_unix_stream_whose_peer_the_system_has_forgotten_is_taken_and_what_that_h
     }
 }
 
-/// Notes which datagrams could not be sent, and when, in milliseconds from now.
+/// Logs which datagrams could not be sent, and when, in milliseconds from now.
 struct Sender(Log, std::time::Instant);
 
 impl DatagramProtocol for Sender {
@@ -100,7 +100,7 @@ fn u1_a_datagram_that_its_receiver_never_has_room_for_holds_up_the_others_for_fi
     }
     scene.pass(6 * SECOND);
     assert_eq!((log.take(), receiver.take_sent()), (vec!["not sent at 5000".to_owned()], vec![b"b".to_vec()]));
-    // Each has all of them.
+    // Each datagram gets the full number of tries.
     receiver.refuses(500, out_of_buffers);
     scene.event_loop.context().datagram(id).unwrap().send_to(b"c", &to);
     scene.pass(6 * SECOND);

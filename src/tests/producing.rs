@@ -1,4 +1,4 @@
-//! Rule W8: protocols that produce their output as there is room for it.
+//! Rule W8: protocols that produce output as there is room for it.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -11,7 +11,7 @@ fn marks(high: usize, low: usize) -> Limits {
     Limits::default().with_queue_bytes_high(high).with_queue_bytes_low(low)
 }
 
-/// Starts when it is made, and writes `pieces` pieces of so many bytes, one a call.
+/// Starts producing when it is made, and writes `pieces` pieces of `bytes` bytes, one in each call.
 fn producer(pieces: usize, bytes: usize) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize {
     let mut left = pieces;
     move |event, transport| {
@@ -79,7 +79,7 @@ fn w8_no_more_than_the_low_mark_is_queued_when_it_comes() {
     assert_eq!(log.take(), [""; 0], "a byte over the low mark");
     scene.make_room(&peer, 1);
     assert_eq!(log.take(), ["produce"]);
-    // The marks may change meanwhile.
+    // The marks may be changed meanwhile.
     scene.tell(id, |transport| transport.set_write_marks(2000, 1500));
     assert_eq!(log.take(), ["produce"]);
 }
@@ -92,7 +92,7 @@ fn w8_a_peer_that_takes_all_at_once_has_it_go_on() {
     peer.set_room(0);
     scene.settle();
     assert_eq!(log.take(), ["made", "produce"]);
-    // Nothing is left after the send, and nothing else is to be done for it.
+    // Nothing is left after the send, and nothing more is done for it.
     for left in [2, 3, 4, 5] {
         scene.make_room(&peer, 1500);
         assert_eq!(log.take(), ["produce"], "piece {left}");
@@ -111,7 +111,7 @@ fn w8_a_share_of_a_broadcast_that_goes_out_makes_room_too() {
         peer.set_room(0);
         scene.settle();
         assert_eq!(log.take(), ["made", "produce"]);
-        // It is told of its queue in the turn's end, with what others have written to it.
+        // At the turn's end it is told of its queue, including what others have written to it.
         peer.set_room(usize::MAX);
         scene.world.event(&peer, Readiness::WRITABLE);
         scene.event_loop.context().broadcast([id], &vec![b'b'; bytes]);
@@ -270,7 +270,7 @@ fn c7_producing_is_the_protocol_s_own_and_a_start_behind_a_change_is_the_new_one
             scene.accept(&log, move |event, transport| {
                 match event {
                     Event::Made => transport.start_producing(),
-                    // It writes nothing: that ends its own producing, and not the new one's.
+                    // It writes nothing: that ends its own producing, but not that of the new protocol.
                     Event::Produce => {
                         change(transport, protocol(&log_of_new, idle));
                         if starts_again {
@@ -368,7 +368,7 @@ fn e1_a_panic_in_produce_ends_its_connection() {
 
 // What is read from a reader.
 
-/// Gives so many bytes, in reads as long as is asked for, and notes how long they were.
+/// Yields this many bytes, in reads as long as asked for, and logs how long they were.
 struct Source {
     left: usize,
     longest: Rc<Cell<usize>>,

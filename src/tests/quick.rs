@@ -1,13 +1,13 @@
-//! The quick path does what the general one does: the same scenes with it and without it, and no difference.
+//! The quick path behaves as the general one: the same scenes, played with it and without it, make no difference.
 //!
-//! `event_loop/quick.rs` is there for its speed alone, so nothing may tell that it was taken. Each test plays a scene twice on
-//! scripted sockets: once as it is, and once in a loop that is told never to take the quick path (`Outbox::set_quick`). What
-//! is compared is all that anybody can see: the callbacks in their order with their bytes, the system calls, what the peers
-//! were sent, and the counters.
+//! `event_loop/quick.rs` exists for speed alone, so nothing may reveal that it was taken. Each test plays a scene twice
+//! on scripted sockets: once as it is, and once in a loop that is told never to take the quick path
+//! (`Outbox::set_quick`). The tests compare all that anyone can see: the callbacks in their order with their bytes, the
+//! system calls, what the peers were sent, and the counters.
 //!
-//! The scenes with fixed steps name one thing each that must leave the quick path: a pause, a write to somebody else, a panic,
-//! an end that comes along. The random ones have protocols that do anything (`life.rs`), so that what nobody thought of is
-//! played too; a seed is one scene, and a failing one is run again by its number.
+//! The scenes with fixed steps cover one thing each that must leave the quick path: a pause, a write to another
+//! connection, a panic, an end that arrives with the data. The random ones have protocols that do anything (`life.rs`),
+//! to cover what nobody thought of; a seed is one scene, and a failing one is run again by its number.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use crate::sys::Readiness;
 use crate::sys::script::{Call, Peer};
 use crate::{ConnectionId, Limits, LoopLimits, PanicPolicy};
 
-/// Marks so low that all of them are met, and nothing that keeps connections from the quick path.
+/// Marks so low that all of them are crossed, and nothing that keeps connections from the quick path.
 fn limits() -> LoopLimits {
     let each = Limits::default()
         .with_queue_bytes_high(300)
@@ -29,7 +29,7 @@ fn limits() -> LoopLimits {
     LoopLimits::from(each).with_loop_queue_bytes_max(400_000)
 }
 
-/// The same, and every second scene with an idle timeout that is met.
+/// The same, but every second scene has an idle timeout that expires.
 fn limits_of(seed: u64) -> LoopLimits {
     let mut limits = limits();
     limits.each.idle_timeout = (seed % 2 == 1).then_some(Duration::from_millis(1200));
@@ -45,7 +45,7 @@ fn scene(quick: bool, limits: impl Into<LoopLimits>) -> Scene {
     scene
 }
 
-/// What can be seen of a connection: its callbacks; its system calls; what was sent, as how much of which byte.
+/// What can be seen of a connection: its callbacks; its system calls; and what it was sent, as runs of equal bytes.
 type Seen = (Vec<String>, Vec<Call>, Vec<(usize, u8)>);
 
 fn seen(log: &Log, peer: &Peer) -> Seen {
@@ -53,7 +53,7 @@ fn seen(log: &Log, peer: &Peer) -> Seen {
     (log.take(), peer.take_calls(), sent.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect())
 }
 
-/// A scene of a few connections to which anything happens, told step by step.
+/// Plays a scene of a few connections to which anything happens, and records it step by step.
 fn tell(seed: u64, quick: bool) -> Vec<Seen> {
     let mut scene = scene(quick, limits_of(seed));
     let ids = Rc::new(RefCell::new(Vec::<ConnectionId>::new()));
@@ -62,7 +62,7 @@ fn tell(seed: u64, quick: bool) -> Vec<Seen> {
     for n in 0..4 {
         let log = Log::default();
         let peer = match n {
-            // One that only echoes is not ended by itself, and meets whatever the others do to it.
+            // A connection that only echoes does not end by itself, and gets whatever the others do to it.
             0 => scene.accept(&log, echo).1,
             _ => scene.knock(Some(does_anything(&log, ids.clone(), seed * 100 + n))),
         };
@@ -74,7 +74,7 @@ fn tell(seed: u64, quick: bool) -> Vec<Seen> {
     for _ in 0..80 {
         let (_, peer) = &lives[numbers.below(lives.len() as u64) as usize];
         match numbers.below(8) {
-            // Several reads at one event, and one that fills the buffer.
+            // Several reads for one event, and one that fills the buffer.
             0 => (0..numbers.below(4)).for_each(|_| peer.sends([b'y'; 7])),
             1 if !peer.is_closed() => scene.receive(peer, vec![b'z'; 70_000]),
             _ => {}
@@ -145,7 +145,7 @@ fn acts() -> [(&'static str, Act); 18] {
     ]
 }
 
-/// One read, and what a callback does meanwhile.
+/// One read, and what a callback does during it.
 #[test]
 fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
     for (name, act) in acts() {
@@ -156,7 +156,8 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
                     let mut calls = 0;
                     let (id, peer) = scene.accept(&log, move |event, transport| match event {
                         Event::Data(data) => {
-                            // Whoever resumes and consumes nothing is offered it again, and again.
+                            // A protocol that resumes reading and consumes nothing is offered the same data again and
+                            // again.
                             calls += 1;
                             if calls <= 2 {
                                 act(transport);
@@ -181,7 +182,7 @@ fn each_thing_that_a_callback_can_do_leaves_the_quick_path() {
     }
 }
 
-/// An end of a stream, with data before it or without, and what the callback that tells of it does.
+/// The end of a stream, with data before it or without, and what the callback that reports it does.
 #[test]
 fn h1_each_thing_that_can_come_with_an_end_of_stream_leaves_the_quick_path() {
     let hints = [Readiness::default(), Readiness::WRITE_CLOSED, Readiness::ERROR, Readiness::PRIORITY];
@@ -195,7 +196,7 @@ fn h1_each_thing_that_can_come_with_an_end_of_stream_leaves_the_quick_path() {
                         if let Event::Eof(_) = event {
                             act(transport);
                         }
-                        // Nothing is consumed, so that the end comes with what is left.
+                        // Nothing is consumed, so the end is reported with the remaining input.
                         if closes && !matches!(event, Event::Data(_)) { by_default(&event, transport) } else { 0 }
                     });
                     peer.set_room(room);

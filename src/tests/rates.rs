@@ -1,4 +1,4 @@
-//! How fast is read and from how many, in virtual time.
+//! How fast the loop reads, and from how many connections, in virtual time.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::{
     WhenFull,
 };
 
-/// What a server knows of one connection.
+/// What a server has seen of one connection.
 #[derive(Clone, Default)]
 struct Seen {
     id: Rc<Cell<Option<ConnectionId>>>,
@@ -98,7 +98,7 @@ impl World {
         self.seen.borrow().iter().filter(|seen| seen.end.borrow().is_none()).count()
     }
 
-    /// How many turns a second takes, while the peers send all they can.
+    /// Returns how many turns a second takes while the peers send all they can.
     fn run_second(&mut self, peers: &mut [&mut Peer]) -> u64 {
         let before = self.network.turns();
         for _ in 0..100 {
@@ -129,7 +129,7 @@ fn r5_a_connection_is_read_no_faster_than_its_rate_and_without_spinning() {
     assert!(turns <= 350, "{turns}");
     world.run_second(&mut [&mut peer]);
     assert!((24_800..=25_000).contains(&world.bytes(0)), "{}", world.bytes(0));
-    // A pause fills the bucket again, up to the brim.
+    // A pause fills the bucket up again, to the brim.
     let sent = world.bytes(0);
     world.with(0, |transport| transport.pause_reading());
     world.network.run_for(10 * SECOND);
@@ -205,11 +205,11 @@ fn r5_a_group_shares_its_rate_and_nobody_in_it_goes_short() {
     assert!((990_000..=1_003_000).contains(&world.total()), "{shares:?}");
     assert!(shares.iter().all(|share| (180_000..=220_000).contains(share)), "{shares:?}");
     assert!(turns < 6000, "{turns}");
-    // Who is not in it is not held back.
+    // A connection outside the group is not held back.
     assert_eq!(free.send(&[7; 50_000]), 50_000);
     world.network.run_for(MS);
     assert_eq!(world.bytes(5), 50_000);
-    // One that does not read leaves its share to the others.
+    // A connection that does not read leaves its share to the others.
     world.with(0, |transport| transport.pause_reading());
     let before = world.total();
     let mut senders: Vec<_> = peers.iter_mut().collect();
@@ -253,7 +253,7 @@ fn a4_a_peer_has_so_many_connections_and_others_are_not_concerned() {
     world.network.connect(other, world.address, Counting { seen: Seen::default(), group: None });
     world.network.run_until_rest();
     assert_eq!(world.alive(), 3);
-    // Who leaves makes room.
+    // A connection that ends makes room.
     first.end();
     world.network.run_until_rest();
     let _fourth = world.peer();
@@ -312,7 +312,7 @@ fn a4_the_loop_has_so_many_connections_whatever_the_listener() {
         };
         world.network.context(world.host).listen(second, factory).unwrap();
         let (mut one, _two) = (world.peer(), world.peer());
-        // It waits at another listener than the one that has somebody leave.
+        // It waits at a different listener from the one whose connection ends.
         let mut third = world.network.peer(second);
         world.network.run_until_rest();
         assert_eq!(world.alive(), 2);

@@ -1,11 +1,11 @@
-//! Rules C3 and E1, of what reaches another connection's protocol at once.
+//! Rules C3 and E1, for reaching another connection's protocol at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::{Inner, NotReached};
 
-/// Knows something, and notes its end.
+/// Has a state, and logs its end.
 struct Member {
     log: Log,
     knows: usize,

@@ -11,7 +11,7 @@ fn leaves_all(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     }
 }
 
-/// Consumes all.
+/// Consumes everything.
 fn takes_all(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     by_default(&event, transport)
 }
@@ -305,7 +305,7 @@ fn r5_a_turn_reads_as_much_as_the_budget_and_the_next_one_does_not_sleep() {
     scene.event_loop.turn(None).unwrap();
     assert_eq!(log.take(), ["data abcd"]);
     assert_eq!(scene.event_loop.time_to_next(), Some(Duration::ZERO));
-    // Under edge triggering no event comes for the rest.
+    // With edge-triggered polling no event comes for the rest.
     scene.event_loop.turn(None).unwrap();
     assert_eq!(log.take(), ["data e"]);
     scene.event_loop.turn(None).unwrap();
@@ -427,7 +427,7 @@ fn r6_a_short_read_at_the_urgent_mark_strands_nothing() {
     scene.settle();
     assert_eq!(log.take(), ["made", "data before", "data !", "data behind"]);
     peer.take_calls();
-    // Nor is it spun on.
+    // Nor does the loop spin on it.
     scene.world.event(&peer, Readiness::PRIORITY);
     assert_eq!(scene.settle(), 1);
     assert_eq!(peer.take_calls(), [Call::Read]);
@@ -499,7 +499,7 @@ fn r6_while_messages_come_each_costs_one_read_and_the_last_of_them_one_more() {
     scene.receive(&peer, "6");
     scene.tell(id, |transport| transport.abort());
     scene.pass(Duration::from_millis(50));
-    // Nobody reads for one that is gone.
+    // A connection that is gone is not read from.
     assert_eq!(peer.take_calls().iter().filter(|call| **call == Call::Read).count(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! K5: connecting again and again.
+//! K5: reconnecting.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::*;
 use crate::{Backoff, Reconnect, Reconnecting};
 
-/// Ten tries at most, one second apart, then two, four, …
+/// At most ten tries: the delays are one second, then two, four, …
 fn start(scene: &mut Scene, log: &Log) {
     let backoff = Backoff::new(SECOND).factor(2.0).jitter(0.0);
     let mut tries: VecDeque<_> = (0..10).map(|_| protocol(log, idle)).collect();
@@ -33,7 +33,7 @@ impl Scene {
         !self.world.take_connected_to().is_empty()
     }
 
-    /// How long it takes until it is tried again.
+    /// Returns how long it takes until the next try.
     fn next_try(&mut self) -> Duration {
         for after in 1..1000 {
             self.pass(100 * MS);
@@ -55,12 +55,12 @@ fn k5_the_delays_grow_and_begin_anew_only_once_the_link_has_stayed_up() {
     assert_eq!(scene.next_try(), SECOND);
     scene.refuses(&peers[1]);
     assert_eq!(scene.next_try(), 2 * SECOND);
-    // It stands, but not for long.
+    // It is established, but not for long.
     scene.answers(&peers[2]);
     scene.pass(9 * SECOND);
     scene.end(&peers[2]);
     assert_eq!(scene.next_try(), 4 * SECOND);
-    // That it took long to answer does not count.
+    // Taking long to answer does not count as staying up.
     scene.pass(20 * SECOND);
     scene.answers(&peers[3]);
     scene.end(&peers[3]);
@@ -102,7 +102,7 @@ fn k5_it_ends_when_the_factory_says_so() {
     let (mut scene, log) = (Scene::new(), Log::default());
     let listener = scene.listener;
     scene.event_loop.context().listener(listener).unwrap().close();
-    start(&mut scene, &log); // Nothing is scripted: each of the ten fails at once.
+    start(&mut scene, &log); // Nothing is scripted: each of the ten tries fails at once.
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(scene.world.take_connected_to().len(), 10);
 }
@@ -125,7 +125,7 @@ fn k5_it_ends_when_it_is_cancelled_or_the_loop_is_shut_down() {
             }
             scene.pass(60 * SECOND);
             let tried = scene.world.take_connected_to().len();
-            // Closing one that stands ends that connection, not the trying.
+            // Closing an established connection ends that connection, not the retrying.
             assert_eq!(tried > 1, stands && !shuts_down);
         }
     }
@@ -172,7 +172,7 @@ fn k5_every_callback_reaches_the_protocol() {
     assert!(made.borrow().is_some());
 }
 
-/// Reconnects with protocols that do this, for as long as somebody is scripted to answer.
+/// Reconnects with protocols that do `act`, for as long as a server is scripted to answer.
 fn start_with(scene: &mut Scene, log: &Log, act: impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + Clone + 'static) {
     let backoff = Backoff::new(SECOND).factor(2.0).jitter(0.0);
     let log = log.clone();
@@ -219,7 +219,7 @@ fn k5_a_detach_that_comes_to_nothing_ends_nothing() {
     assert_eq!(scene.next_try(), SECOND);
 }
 
-/// How one protocol takes the place of another.
+/// How one protocol replaces another.
 #[derive(Clone, Copy)]
 enum Way {
     Set,
@@ -254,7 +254,7 @@ fn k5_a_protocol_that_puts_another_in_its_place_takes_the_reconnecting_with_it()
             }
             by_default(&event, transport)
         });
-        // Over and over, and by whatever it ends.
+        // Over and over, however the connection ends.
         for (number, peer) in peers.iter().enumerate() {
             assert!(scene.has_tried());
             scene.answers(peer);
@@ -268,7 +268,7 @@ fn k5_a_protocol_that_puts_another_in_its_place_takes_the_reconnecting_with_it()
             }
             scene.world.event(peer, Readiness::READABLE | Readiness::READ_CLOSED);
             scene.settle();
-            // The delays grow as ever: none of them stayed up.
+            // The delays grow as usual: none of the connections stayed up.
             scene.pass(SECOND * (1 << number) - 100 * MS);
             assert!(!scene.has_tried());
             scene.pass(100 * MS);
@@ -297,7 +297,7 @@ fn k5_a_protocol_that_is_replaced_from_outside_or_before_it_is_made_changes_noth
             if !is_made {
                 scene.answers(&peer);
             }
-            // Of that one it is known, too, that it has stayed up.
+            // The loop also notices that a connection with a replaced protocol has stayed up.
             scene.pass(10 * SECOND);
             scene.has_tried();
             scene.end(&peer);
@@ -310,7 +310,8 @@ fn k5_a_protocol_that_is_replaced_from_outside_or_before_it_is_made_changes_noth
 
 #[test]
 fn k5_a_link_whose_end_is_seen_late_has_not_stayed_up() {
-    // The server accepts and closes at once. Meanwhile the loop is held by a slow callback: its own, or somebody's.
+    // The server accepts and closes at once. Meanwhile a slow callback holds the loop: the connection's own, or
+    // another's.
     for is_its_own in [true, false] {
         let (mut scene, log) = (Scene::new(), Log::default());
         let peers: Vec<_> = (0..2).map(|_| scene.world.connect_begins()).collect();
@@ -410,7 +411,7 @@ fn k5_a_factory_that_panics_ends_it_and_the_loop_goes_on() {
     assert_eq!(log.take().last().map(String::as_str), Some("made"));
 }
 
-/// Starts what is cancelled later: one second between two tries.
+/// Starts a link that is cancelled later, with one second between two tries.
 fn link(scene: &mut Scene, log: &Log) -> Reconnecting {
     let log = log.clone();
     let factory = move |_: &mut crate::Context<'_>| Some(protocol(&log, idle));

@@ -1,10 +1,10 @@
-//! Rules C3, C4 and C5: callbacks that reach into the loop, ids that outlive what they name, ends that meet.
+//! Rules C3, C4 and C5: callbacks that reach into the loop, ids that outlive what they name, ends that coincide.
 
 use super::*;
 
 #[test]
 fn c3_no_method_calls_back_while_user_code_holds_its_state_borrowed() {
-    // All of them share one state, which every callback borrows for as long as it runs.
+    // All members share one state, which every callback borrows for as long as it runs.
     let mut scene = Scene::with_limits(Limits::default().with_queue_bytes_high(100).with_queue_bytes_low(10));
     let state = Rc::new(RefCell::new(Vec::<ConnectionId>::new()));
     let log = Log::default();
@@ -18,7 +18,7 @@ fn c3_no_method_calls_back_while_user_code_holds_its_state_borrowed() {
                 Event::Data(data) => {
                     let context = &mut transport.context();
                     for (n, &member) in members.iter().enumerate() {
-                        // To itself and to the others: over every mark, to its end, and to replace it.
+                        // To itself and to the others: cross every mark, end it, and replace it.
                         let Some(mut member) = context.connection(member) else { continue };
                         member.write(&[0; 1000]);
                         member.write_owned(vec![0; 20_000]);
@@ -45,7 +45,7 @@ fn c3_no_method_calls_back_while_user_code_holds_its_state_borrowed() {
         peer.set_room(500);
         peers.push(peer);
     }
-    // What was asked for while nobody could be called back still comes, to all of them.
+    // What was requested while no callback could be called still happens, for all of them.
     for peer in &peers {
         scene.receive(peer, "x");
         scene.make_room(peer, usize::MAX);
@@ -128,7 +128,7 @@ fn c3_callbacks_that_cause_each_other_for_ever_come_one_a_phase_and_never_nest()
     for _ in 0..1000 {
         scene.turn();
         let came = log.take();
-        // Of what is carried over, and of the flush.
+        // From what is carried over, and from the flush.
         assert!((1..=2).contains(&came.len()));
         callbacks.extend(came);
     }
@@ -191,7 +191,7 @@ fn c4_a_slot_is_not_reused_within_the_turn_and_its_events_hit_nobody() {
         }
         by_default(&event, transport)
     });
-    // In one batch: the victim is ended, somebody else comes, and then there are events for the victim.
+    // In one batch: the victim is ended, another connection comes, and then there are events for the victim.
     killer.sends("x");
     scene.world.event(&killer, Readiness::READABLE);
     let newcomer = scene.knock(Some(protocol(&newcomer_log, echo)));
@@ -203,7 +203,7 @@ fn c4_a_slot_is_not_reused_within_the_turn_and_its_events_hit_nobody() {
     assert_eq!(newcomer_log.take(), ["made"]);
     let slot = |peer: &Peer| crate::ids::slot_of(sys::script::Registered::token(peer));
     assert_ne!(slot(&newcomer), slot(&victim_peer));
-    // The next one has that slot. A late event of the victim is none of his.
+    // The next connection has that slot. A late event for the victim must not reach it.
     let successor_log = Log::default();
     let (successor, successor_peer) = scene.accept(&successor_log, echo);
     assert_eq!(slot(&successor_peer), slot(&victim_peer));
@@ -240,7 +240,7 @@ fn c4_stale_ids_reach_nobody() {
             && !context.set_background(old_listener, true)
             && !context.set_background(timer, true)
     );
-    // A listener's id, read as a connection's or a source's, names neither.
+    // A listener's id, used as a connection's or a source's, names neither.
     assert!(context.connection(ConnectionId(scene.listener.0)).is_none());
     assert!(!context.deregister(crate::SourceId(scene.listener.0)));
     assert!(!peer.is_closed());
@@ -339,7 +339,7 @@ fn c5_two_that_end_each_other_in_one_batch_are_lost_once_each() {
     assert_eq!(second_log.take(), ["made", "lost: aborted by us"], "no data after it was ended");
 }
 
-/// Clears the list when it goes.
+/// Clears the list when it is dropped.
 struct Member(Rc<RefCell<Vec<u32>>>);
 
 impl Drop for Member {

@@ -1,4 +1,4 @@
-//! Rule A4: what a peer is told that a cap refuses.
+//! Rule A4: what a peer is told if a cap refuses it.
 
 use super::accepting::linger;
 use super::*;
@@ -8,7 +8,7 @@ use crate::{Listen, WhenFull};
 
 const WORDS: &[u8] = b"421 too many connections\r\n";
 
-/// A listener that has all the connections it may have, tells so who comes, and has such limits beside.
+/// A listener that has all the connections it may have and tells newcomers so, with these limits besides.
 fn full(limits: Limits) -> Scene {
     let mut scene = Scene::with_limits(limits.with_connections_max(1).with_when_full(WhenFull::Refuse));
     scene.event_loop.core.parts.slots.listener_mut(scene.listener.0).unwrap().refusal = WORDS.to_vec();
@@ -34,7 +34,7 @@ fn a4_a_peer_that_a_cap_refuses_is_told_so_and_has_the_time_to_read_it() {
         (WORDS.to_vec(), vec![Call::Write(WORDS.len()), Call::ShutdownWrite])
     );
     scene.pass(1999 * MS);
-    // More that would have the kernel send a reset.
+    // More input, which would make the kernel send a reset.
     peer.sends([b'x'; 10_000]);
     assert!(!peer.is_closed());
     scene.pass(MS);
@@ -86,7 +86,7 @@ fn a4_what_a_refused_peer_is_told_is_whole_or_it_is_reset() {
     peer.set_room(5);
     scene.settle();
     assert_eq!((peer.take_sent().len(), peer.take_calls().last()), (5, Some(&Call::Reset)));
-    // One that is gone, or takes nothing at all, is closed.
+    // A peer that is gone, or that takes nothing at all, is closed.
     let peer = scene.knock(None);
     peer.set_room(0);
     scene.settle();

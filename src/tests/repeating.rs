@@ -1,10 +1,10 @@
-//! Rule T4: timers that repeat; and timers that are set anew.
+//! Rule T4: timers that repeat, and timers that are reset.
 
 use super::*;
 use crate::{Context, TimerId};
 
-/// Sets a repeating timer that notes when it was called, in milliseconds from now, and how many ticks it missed; then it
-/// does something else.
+/// Sets a repeating timer that logs when it was called, in milliseconds from now, and how many ticks it missed, and
+/// then does something else.
 fn every(
     scene: &mut Scene,
     log: &Log,
@@ -18,7 +18,7 @@ fn every(
     })
 }
 
-/// A repeating timer that does with its own id what it is told to.
+/// A repeating timer that does to its own id what it is told.
 fn every_with_id(
     scene: &mut Scene,
     log: &Log,
@@ -50,7 +50,7 @@ fn t4_late_calls_and_slow_ones_make_no_drift() {
     let start = scene.world.now();
     every(&mut scene, &log, 10 * MS, |_, world| world.advance(3 * MS));
     for n in 1..=1000 {
-        // Each turn is late too, by up to 6 ms.
+        // Each turn is late, too, by up to 6 ms.
         let at = start + 10 * n * MS + n % 7 * MS;
         scene.world.advance(at - scene.world.now());
         scene.turn();
@@ -150,7 +150,7 @@ fn t4_setting_it_anew_moves_the_next_tick_and_those_that_follow() {
     assert!(scene.event_loop.context().reset_timer(id, MS));
     scene.pass(15 * MS);
     assert_eq!(log.take(), ["61, 0 missed", "71, 0 missed"]);
-    // Set for now from within itself it comes in the next turn.
+    // Reset to fire now from within its own call, it is called in the next turn.
     let mut resets = 3;
     scene.event_loop.context().cancel_timer(id);
     every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
@@ -176,7 +176,7 @@ fn t4_a_period_of_zero_ticks_once_a_turn_and_stops_no_input() {
     for _ in 0..10 {
         peer.sends("x");
         scene.world.event(&peer, Readiness::READABLE);
-        // With no limit to the wait: it does not sleep.
+        // Without a limit to the wait: the loop does not sleep.
         scene.event_loop.turn(None).unwrap();
         assert_eq!(peer.take_sent(), b"x");
         assert_eq!(log.take(), ["0, 0 missed"]);
@@ -240,7 +240,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     });
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["10, 0 missed", "20, 0 missed", "30, 0 missed"]);
-    // Made background by itself, or from outside.
+    // Put in the background by itself, or from outside.
     every_with_id(&mut scene, &log, 10 * MS, move |context, own| {
         assert!(context.set_background(own, true) && context.set_background(own, true));
     });
@@ -251,7 +251,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), [""; 0]);
     assert!(scene.event_loop.context().cancel_timer(outside));
-    // One that panics is not waited for either.
+    // A timer that panics is not waited for either.
     let mut calls = 0;
     every(&mut scene, &Log::default(), MS, move |context, _| {
         calls += 1;
@@ -265,7 +265,7 @@ fn t4_run_until_idle_waits_for_it_unless_it_is_background() {
     assert!(scene.event_loop.core.parts.is_idle());
 }
 
-/// Sets a timer that notes when it was called, in milliseconds from now.
+/// Sets a timer that logs when it was called, in milliseconds from now.
 fn once(scene: &mut Scene, log: &Log, delay: Duration, what: &'static str) -> TimerId {
     let (noted, start) = (log.clone(), scene.world.now());
     scene.event_loop.context().call_later(delay, move |context| {

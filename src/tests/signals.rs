@@ -1,6 +1,6 @@
-//! Rule G2: what a handler of signals that panics takes with it, in loops on the real system.
+//! Rule G2: what a panicking signal handler affects, in loops on the real system.
 //!
-//! A signal belongs to all of a process, so no other unit test uses these.
+//! A signal goes to the whole process, so no other unit test uses these.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::signals::{Signal, add_signal_handler};
 use crate::{EventLoop, PanicPolicy};
 
-/// It has been handled when this returns: it is sent to this very thread.
+/// Raises a signal, which has been handled when this returns: it is sent to this very thread.
 fn raise(signal: Signal) {
     signal_hook::low_level::raise(signal.as_raw()).unwrap();
 }
 
-/// A loop whose handler notes what comes, and panics at the first of these.
+/// A loop whose handler logs signals, and panics at the first one of `signals`.
 fn panicking(policy: PanicPolicy, signals: [Signal; 2]) -> (EventLoop, Rc<RefCell<Vec<Signal>>>) {
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.set_panic_policy(policy);
@@ -29,7 +29,7 @@ fn panicking(policy: PanicPolicy, signals: [Signal; 2]) -> (EventLoop, Rc<RefCel
     (event_loop, told)
 }
 
-/// Turns, requires that so many have been told, and returns how many of the turns ended by a panic.
+/// Turns the loop, requires that `count` signals have been reported, and returns how many of the turns panicked.
 #[track_caller]
 fn turn_and_count_panics(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>, count: usize) -> usize {
     let mut panics = 0;
@@ -42,11 +42,11 @@ fn turn_and_count_panics(event_loop: &mut EventLoop, told: &RefCell<Vec<Signal>>
 
 #[test]
 fn g2_a_handler_that_panics_hears_the_other_signals_and_its_own_again() {
-    // By default neither does anything. Of those that are there the one with the lower number is told first.
+    // By default neither signal does anything. Of pending signals the one with the lower number is reported first.
     let (bad, good) = (Signal::CONT, Signal::WINCH);
     for (policy, comes_out) in [(PanicPolicy::Isolate, 0), (PanicPolicy::Propagate, 1)] {
         let (mut event_loop, told) = panicking(policy, [bad, good]);
-        // Both are there when it panics.
+        // Both are pending when it panics.
         raise(bad);
         raise(good);
         assert_eq!(turn_and_count_panics(&mut event_loop, &told, 2), comes_out, "{policy:?}");

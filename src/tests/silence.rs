@@ -1,4 +1,4 @@
-//! Rule T5: the timeout that only the peer's bytes reset, and which runs only while input is wanted.
+//! Rule T5: the timeout that only the peer's bytes reset, and that runs only while input is wanted.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn silent_for_10_s() -> Scene {
 
 const SILENT: [&str; 2] = ["timed out: ReadIdle", "lost: silent for too long"];
 
-/// Nothing happens until so much time is over, and then the timeout is told.
+/// Checks that nothing happens until `left` has passed, and that the timeout is reported then.
 fn is_told_after(scene: &mut Scene, log: &Log, left: Duration) {
     scene.pass(left - MS);
     assert_eq!(log.take(), [""; 0]);
@@ -45,7 +45,7 @@ fn t5_a_read_idle_timeout_is_reset_by_what_comes_and_not_by_what_goes_out() {
         });
         scene.pass(9 * SECOND);
         scene.receive(&peer, "x");
-        // Output that goes out before the timer fires must not hide when that came.
+        // Output that goes out before the timer fires must not hide when the last byte came.
         scene.tell(id, |transport| transport.write(b"z"));
         scene.pass(9 * SECOND);
         assert_eq!(log.take(), ["made", "data x"], "way {n}");
@@ -145,7 +145,7 @@ fn t5_a_read_idle_timeout_stands_still_while_reading_is_paused_whatever_is_queue
     }
 }
 
-/// One whose output goes over the high mark after 8 s, and to the low one after 1,000 more.
+/// A connection whose output goes over the high mark after 8 s, and down to the low one 1,000 s later.
 fn held_back(limits: Limits, meanwhile: impl FnOnce(&mut Scene, ConnectionId)) -> (Scene, Log) {
     let (mut scene, log) = (Scene::with_limits(limits), Log::default());
     let (id, peer) = scene.accept(&log, idle);
@@ -166,7 +166,7 @@ fn t5_a_read_idle_timeout_stands_still_while_a_full_queue_keeps_the_peer_from_se
     let (mut scene, log) = held_back(limits.clone(), |_, _| ());
     assert_eq!(log.take(), ["resume"]);
     is_told_after(&mut scene, &log, 2 * SECOND);
-    // What else keeps it from sending begins and ends meanwhile.
+    // Something else that keeps it from sending begins and ends meanwhile.
     let (mut scene, log) = held_back(limits.clone(), |scene, id| {
         scene.tell(id, pause_reading);
         scene.pass(100 * SECOND);
@@ -174,13 +174,13 @@ fn t5_a_read_idle_timeout_stands_still_while_a_full_queue_keeps_the_peer_from_se
     });
     assert_eq!(log.take(), ["resume"]);
     is_told_after(&mut scene, &log, 2 * SECOND);
-    // Set meanwhile, it begins then.
+    // A timeout that is set meanwhile begins then.
     let (mut scene, log) = held_back(limits.clone(), |scene, id| {
         scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, Some(5 * SECOND)));
     });
     assert_eq!(log.take(), ["resume"]);
     is_told_after(&mut scene, &log, 5 * SECOND);
-    // Where the peer may send meanwhile, it is judged.
+    // If the peer may send meanwhile, it is judged.
     let (_, log) = held_back(limits.with_pause_reading_over_high(false), |scene, _| scene.pass(SECOND));
     assert_eq!(log.take(), SILENT);
 }
@@ -208,18 +208,18 @@ fn t5_a_read_idle_timeout_stands_still_while_a_rate_keeps_the_peer_from_sending(
         });
         scene.receive(&peer, "abcd");
         scene.pass(1200 * MS);
-        // What else keeps it from sending begins and ends meanwhile, and it is set anew.
+        // Something else that keeps it from sending begins and ends meanwhile, and the timeout is reset.
         scene.tell(id, pause_reading);
         scene.tell(id, resume_reading);
         scene.pass(10 * MS);
         scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, Some(500 * MS)));
         scene.pass(2000 * MS);
         assert_eq!(log.take(), ["made", "data a", "data b", "data c", "data d"], "in a group: {in_group}");
-        // A timeout that begins while the rate waits stands still as well.
+        // A timeout that begins while the rate waits stands still, too.
         for after in [None, Some(500 * MS)] {
             scene.tell(id, |transport| transport.set_timeout(Timeout::ReadIdle, after));
         }
-        // Only with the next byte that it may read does the loop know that there is none.
+        // Only with the next byte that it may read does the loop learn that there is none.
         is_told_after(&mut scene, &log, 1290 * MS);
     }
 }
@@ -247,7 +247,7 @@ fn t5_a_read_idle_timeout_ends_with_the_peers_end() {
     }
 }
 
-// Both of them have one timer.
+// Both timeouts share one timer.
 
 #[test]
 fn t5_with_both_idle_timeouts_each_is_told_at_its_own_time() {
@@ -264,7 +264,7 @@ fn t5_with_both_idle_timeouts_each_is_told_at_its_own_time() {
     scene.receive(&peer, "x");
     scene.pass(10 * SECOND);
     assert_eq!(log.take(), ["made", "data x", "timed out: Idle", "lost: idle for too long"]);
-    // One that is taken away or set anew leaves the other as it was.
+    // Removing or resetting one of them leaves the other as it was.
     let (id, _) = scene.accept(&log, idle);
     scene.pass(9 * SECOND);
     scene.tell(id, |transport| transport.set_timeout(Timeout::Idle, None));

@@ -1,11 +1,11 @@
-//! A protocol that takes over from another one and begins at the beginning, and a peer that is another one than it seems.
+//! A protocol that takes over from another one and starts from the beginning, and a peer that is not the one it seems.
 
 use std::net::SocketAddr;
 
 use super::*;
 use crate::sys::script::Call;
 
-/// Takes one byte, for which it starts a protocol that notes all with "new " before it; keeps other input back.
+/// Takes one byte, and starts a protocol that logs everything with the prefix "new "; leaves other input in the buffer.
 fn starts(new: &Log, also: fn(&mut Transport<'_>)) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
     let new = new.clone();
     move |event, transport| match event {
@@ -41,7 +41,7 @@ fn c2_a_protocol_that_is_started_is_made_before_what_has_come_already() {
     let mut scene = Scene::new();
     let (old, new) = (Log::default(), Log::default());
     let (_, peer) = scene.accept(&old, starts(&new, nothing));
-    // All in one event: more data behind what is left, and the end behind that.
+    // All in one event: more data after the remaining input, and the end after that.
     peer.set_short_read_empties(false);
     peer.sends("ab");
     peer.sends("c");
@@ -89,7 +89,7 @@ fn c1_a_protocol_is_not_started_on_a_connection_that_is_closing() {
 
 #[test]
 fn c1_nothing_comes_between_the_start_of_a_protocol_and_its_connection_made() {
-    // An idle timeout that is over by then, judged by output that the peer does not take.
+    // An idle timeout that has expired by then; it is judged by output that the peer does not take.
     let limits = Limits::default().with_idle_timeout(Some(SECOND)).with_total_timeout(Some(5 * SECOND));
     let mut scene = Scene::with_limits(limits);
     let (old, new) = (Log::default(), Log::default());
@@ -104,7 +104,7 @@ fn c1_nothing_comes_between_the_start_of_a_protocol_and_its_connection_made() {
     scene.world.advance(10 * SECOND);
     scene.turn();
     assert_eq!(new.take(), ["made"]);
-    // Both timeouts have begun anew with it.
+    // Both timeouts have started over with it.
     scene.pass(900 * MS);
     assert_eq!(new.take(), [""; 0]);
     scene.pass(200 * MS);
@@ -170,12 +170,12 @@ fn x2_abort_for_resets_and_says_why() {
     scene.tell(id, |transport| transport.abort_for("no such thing"));
     assert_eq!(log.take(), ["made", "lost: protocol error: no such thing"]);
     assert_eq!(peer.take_calls().last(), Some(&Call::Reset));
-    // Without an abort a broken protocol ends in order (F4).
+    // Without an abort, a protocol error closes in order (F4).
     let (id, peer) = scene.accept(&log, idle);
     scene.tell(id, |transport| transport.close_for("no such thing"));
     assert_eq!(log.take(), ["made", "lost: protocol error: no such thing"]);
     assert_eq!(peer.take_calls().last(), Some(&Call::Close));
-    // Upgrades a close.
+    // An abort upgrades a close.
     let (id, peer) = scene.accept(&log, idle);
     peer.set_room(0);
     scene.tell(id, |transport| transport.write(b"stays"));
@@ -232,9 +232,9 @@ fn a4_peers_beyond_a_proxy_are_counted_as_that() {
     }
 }
 
-// C7: a protocol that is started inherits nothing of the one before.
+// C7: a protocol that is started inherits nothing from the one before.
 
-/// A connection whose first protocol did this to it, and whose second one, with `idle`'s ways, is made by now.
+/// A connection whose first protocol did this to it, and whose second one, which behaves as `idle`, has been made.
 fn started_after(limits: Limits, old_does: fn(&mut Transport<'_>)) -> (Scene, Log, ConnectionId, Peer) {
     let mut scene = Scene::with_limits(limits);
     let new = Log::default();
@@ -278,7 +278,7 @@ fn c7_a_protocol_that_is_started_is_not_paused_by_the_one_before_and_gets_what_t
     assert_eq!(new.take(), ["made", "data bc"]);
     scene.receive(&peer, "d");
     assert_eq!(new.take(), ["data d"]);
-    // A pause that is asked for after it is the new one's.
+    // A pause that is requested afterwards belongs to the new protocol.
     let mut scene = Scene::new();
     let (old, new) = (Log::default(), Log::default());
     let (id, peer) = scene.accept(&old, starts(&new, pause_reading));
@@ -323,7 +323,7 @@ fn c7_a_protocol_that_is_started_has_no_read_rate_of_the_one_before() {
         scene.receive(&peer, format!("{n}{n}"));
     }
     assert_eq!(new.take(), ["made", "data bc", "data 00", "data 11", "data 22"]);
-    // That of its limits begins anew, with all of its burst.
+    // The rate of the connection's limits starts over, with all of its burst.
     let limits = Limits::default().with_read_rate(Some(Rate::new(1).burst(3)));
     let (mut scene, new, _, peer) = started_after(limits, |transport| transport.set_read_rate(None));
     scene.receive(&peer, "defghi");

@@ -1,8 +1,8 @@
-//! The table of a connection's states (`connection/life.rs`): each cell of it, against a live loop.
+//! The table of a connection's states (`connection/life.rs`): each of its cells, against a live loop.
 //!
-//! A loop is brought into the state, the event is caused as a peer or a program would, and what the connection enters first is
-//! compared with the table. Where the table says that a connection stays, the event must make no difference to what a turn
-//! without it leads to.
+//! A loop is brought into the state, the event is caused as a peer or a program would cause it, and the state that the
+//! connection enters first is compared with the table. If the table says that a connection stays in its state, the
+//! event must make no difference to where a turn without it leads.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ fn detach(transport: &mut Transport<'_>) {
     transport.detach(|_, _| ());
 }
 
-/// A connection of this thread has gone from one state to another.
+/// Records that a connection of this thread has gone from one state to another.
 pub(crate) fn note(before: State, event: Cause, after: State) {
     STEPS.with_borrow_mut(|steps| steps.push((before, event, after)));
 }
@@ -36,7 +36,7 @@ struct At {
     peer: Peer,
 }
 
-/// Consumes all, and leaves the end to the test.
+/// Consumes everything, and leaves the end to the test.
 fn passive(event: Event<'_>, _: &mut Transport<'_>) -> usize {
     if let Event::Data(data) = event { data.len() } else { 0 }
 }
@@ -55,14 +55,14 @@ impl At {
         At { scene, id, peer }
     }
 
-    /// Asks something of the connection, and gives the loop no turn.
+    /// Asks the connection for something, without turning the loop.
     fn ask(&mut self, act: impl FnOnce(&mut Transport<'_>)) {
         if let Some(mut transport) = self.scene.event_loop.context().connection(self.id) {
             act(&mut transport);
         }
     }
 
-    /// Something is queued that the peer does not take.
+    /// Queues something that the peer does not take.
     fn queue(&mut self) {
         self.peer.set_room(0);
         self.ask(|transport| transport.write(b"queued"));
@@ -90,7 +90,7 @@ impl At {
         self.scene.event_loop.core.parts.slots.connection(self.id.0).expect("it is there").state()
     }
 
-    /// A connection in this state, between two turns.
+    /// Brings a connection into this state, between two turns.
     fn reach(state: State) -> At {
         let mut at = if state.is_connecting() { At::connecting() } else { At::open() };
         match state {
@@ -122,7 +122,7 @@ impl At {
             State::Lost => at.ask(abort),
             State::Gone => unreachable!("it is not seen between two turns"),
         }
-        // In these a turn leads on.
+        // From these states a turn would lead to another one.
         if !matches!(state, State::Failing | State::Detaching | State::Lost) {
             at.scene.settle();
         }
@@ -131,7 +131,7 @@ impl At {
         at
     }
 
-    /// Causes an event. Returns whether it came with a turn.
+    /// Causes an event. Returns whether it was caused with a turn.
     fn cause(&mut self, event: Cause) -> bool {
         match event {
             Cause::Established => {
@@ -159,20 +159,20 @@ impl At {
     }
 }
 
-/// Whether nothing can cause an event in a state.
+/// Returns whether nothing can cause an event in a state.
 fn cannot_happen(state: State, event: Cause) -> bool {
     let has_ended = !state.is_alive();
     match event {
-        // No attempt is under way, or no socket is there.
+        // No attempt is under way, or there is no socket.
         Cause::Established => !state.is_connecting(),
         Cause::AllSent => state.is_connecting() || has_ended,
-        // It was read already.
+        // The end has been read already.
         Cause::PeerEnded => {
             matches!(state, State::ReadClosed | State::FlushingAfterEnd) || state.is_connecting() || has_ended
         }
-        // Only a flush at the end looks for it.
+        // Only a flush at the end looks for unread input.
         Cause::InputLeft => state != State::Flushing,
-        // Nothing is sent.
+        // Nothing is being sent.
         Cause::SendFailed => {
             matches!(state, State::WriteClosed | State::Failing | State::Lingering)
                 || state.is_connecting()
@@ -184,7 +184,7 @@ fn cannot_happen(state: State, event: Cause) -> bool {
     }
 }
 
-/// What a turn leads to by itself.
+/// Returns the state that a turn leads to by itself.
 fn by_itself(state: State) -> State {
     let mut at = At::reach(state);
     at.scene.turn();
@@ -197,7 +197,7 @@ fn c5_each_event_leads_from_each_state_to_where_the_table_says() {
         for event in Cause::ALL {
             let expected = state.after(event);
             if (state, event) == (State::FlushingAfterEnd, Cause::InputLeft) {
-                // Where it is filters that have told of the peer's end: tests/filters/ends.rs.
+                // For ends that filters report, see tests/filters/ends.rs.
                 continue;
             }
             if cannot_happen(state, event) {
@@ -242,7 +242,8 @@ fn x1_a_connection_says_whether_its_end_has_begun() {
     }
 }
 
-/// The table as ARCHITECTURE.md has it: each row is a state, each column an event; empty where the state stays.
+/// The table as in ARCHITECTURE.md: each row is a state, each column an event; a cell is empty if the state does not
+/// change.
 fn page() -> String {
     let mut page = String::from("| state |");
     for event in Cause::ALL {

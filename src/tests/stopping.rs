@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::sys::script::Call;
 use crate::{Context, Ended, LoopError};
 
-/// Somewhere to listen; nothing ever does.
+/// An address to listen on; nothing ever does.
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
 #[test]
@@ -27,9 +27,9 @@ fn c6_stop_keeps_the_connections_and_the_next_run_goes_on_with_them() {
     assert!(scene.event_loop.context().connection(id).is_some());
 }
 
-/// What newcomers are told while the loop ends.
+/// Checks that newcomers are refused while the loop ends.
 fn newcomers_are_refused(context: &mut Context<'_>) {
-    /// Was it registered, that would be `Unsupported` here.
+    /// If this were registered, the error would be `Unsupported`.
     struct Nothing;
     impl mio::event::Source for Nothing {
         fn register(&mut self, _: &mio::Registry, _: mio::Token, _: mio::Interest) -> io::Result<()> {
@@ -50,13 +50,13 @@ fn newcomers_are_refused(context: &mut Context<'_>) {
     assert_eq!(refused.kind(), io::ErrorKind::NotConnected);
 }
 
-/// Notes whether newcomers are refused in the last callback.
+/// Logs whether newcomers are refused in the last callback.
 fn tries_newcomers(log: &Log) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
     let log = log.clone();
     move |event, transport| {
         if let Event::Lost(_) = event {
             newcomers_are_refused(&mut transport.context());
-            // Only where nothing above has panicked.
+            // Reached only if nothing above has panicked.
             log.push("refused");
         }
         by_default(&event, transport)
@@ -69,7 +69,7 @@ fn c6_shutdown_tells_each_once_and_refuses_newcomers() {
     let logs = [Log::default(), Log::default()];
     let [(_, first), (id, second)] = [0, 1].map(|n| scene.accept(&logs[n], tries_newcomers(&logs[n])));
     let peers = [first, second];
-    // One can be ended at once, the other takes nothing.
+    // One can be ended at once; the other one's peer takes nothing.
     peers[1].set_room(0);
     scene.receive(&peers[1], "x");
     let noted = logs[1].clone();
@@ -107,7 +107,7 @@ fn c6_a_shutdown_asked_for_by_a_callback_ends_run_and_the_loop_can_be_used_anew(
     scene.event_loop.run().unwrap();
     assert_eq!(log.take(), ["made", "data x", "lost: the loop was shut down"]);
     assert_eq!(peer.take_sent(), b"good bye");
-    // Anew.
+    // And once more.
     let (_, peer) = scene.attach(&log, echo);
     let (_, backlog) = scene.listen(|_, _| None);
     scene.receive(&peer, "y");
@@ -279,13 +279,13 @@ fn x3_an_end_says_whether_anything_was_cut_off() {
     let mut scene = Scene::new();
     let log = Log::default();
     assert_eq!(scene.event_loop.drain(SECOND).unwrap(), Ended::Clean, "there is nobody");
-    // Closed in order, within its time.
+    // This one is closed in order, within its time.
     scene.attach(&log, echo);
     assert_eq!(scene.event_loop.shutdown(SECOND).unwrap(), Ended::Clean);
-    // It outlasts the drain, and is closed.
+    // This one outlasts the drain, and is closed.
     scene.attach(&log, echo);
     assert_eq!(scene.event_loop.drain(SECOND).unwrap(), Ended::CutOff);
-    // One that a drain does not wait for takes nothing.
+    // The peer of a connection that a drain does not wait for takes nothing.
     for (grace, ended) in [(SECOND, Ended::Clean), (Duration::ZERO, Ended::CutOff)] {
         let (id, peer) = scene.attach(&log, echo);
         scene.settle();

@@ -146,7 +146,7 @@ fn t5_what_is_readable_at_the_deadline_is_read_before_it_is_judged_though_no_eve
     let log = Log::default();
     let (_, peer) = scene.accept(&log, idle);
     scene.pass(9 * SECOND);
-    // It arrives between the wait and the timers of the turn.
+    // It arrives after the wait and before the turn's timers.
     peer.sends("just in time");
     scene.pass(SECOND);
     assert_eq!(log.take(), ["made", "data just in time"]);
@@ -271,7 +271,7 @@ fn x4_a_peer_that_is_not_ready_in_time_is_ended_whatever_comes_and_goes() {
     let honest = scene.accept(&log, ready).1;
     scene.receive(&honest, "ready");
     log.take();
-    // A byte each three seconds keeps them from being idle, and does not help.
+    // A byte every three seconds keeps them from being idle, but does not help.
     for _ in 0..4 {
         scene.pass(3 * SECOND);
         dribblers.iter().chain([&honest]).for_each(|peer| scene.receive(peer, "x"));
@@ -311,14 +311,14 @@ fn x4_handshake_and_total_timeout_are_apart_and_a_protocol_may_give_more_time() 
     assert_eq!(log.take(), [""; 0]);
     scene.pass(MS);
     assert_eq!(log.take(), ["timed out: Total", "lost: connected for too long"]);
-    // Who ends before leaves no timer.
+    // A connection that ends before leaves no timer.
     let (id, peer) = scene.accept(&log, idle);
     scene.tell(id, abort);
     assert!(peer.is_closed());
     assert_eq!(scene.event_loop.time_to_next(), None);
 }
 
-/// Each kind, as it is read back.
+/// Reads back each kind of timeout.
 fn read_back(transport: &Transport<'_>) -> [Option<Duration>; 5] {
     [Timeout::Idle, Timeout::ReadIdle, Timeout::Handshake, Timeout::Total, Timeout::Close]
         .map(|timeout| transport.timeout(timeout))
@@ -350,7 +350,7 @@ fn x4_timeouts_are_read_back_as_they_were_set() {
     transport.set_input_bytes_max(7);
     assert_eq!(transport.limits().input_bytes_max, 7);
     assert_eq!(context.limits().each, limits, "those of the loop stay");
-    // One that is over has ended.
+    // A timeout that has expired is over.
     scene.pass(20 * SECOND);
     assert_eq!(log.take(), ["made", "timed out: Total", "timed out: Handshake"]);
     let left = read_back(&scene.event_loop.context().connection(id).unwrap());

@@ -1,9 +1,9 @@
-//! Rules T: timers, through the loop; and when the loop has nothing left to wait for.
+//! Rules T: timers, as seen through the loop; and when the loop has nothing left to wait for.
 
 use super::*;
 use crate::{Context, TimerId};
 
-/// Sets a timer that notes this, and when it was called, in milliseconds from now.
+/// Sets a timer that logs `what`, and when it was called, in milliseconds from now.
 fn set(scene: &mut Scene, log: &Log, delay: Duration, what: &'static str) -> TimerId {
     let (noted, start) = (log.clone(), scene.world.now());
     scene.event_loop.context().call_later(delay, move |context| {
@@ -101,7 +101,7 @@ fn t2_cancel_is_exact_gives_the_memory_back_and_is_harmless_when_repeated() {
     for fired in [first, third] {
         assert!(!scene.event_loop.context().cancel_timer(fired));
     }
-    // A stale name means nobody, also not the next one.
+    // A stale id names nothing, not even the next timer.
     let next = set(&mut scene, &log, MS, "next");
     assert!(!scene.event_loop.context().cancel_timer(second));
     assert_ne!(next, second);
@@ -168,7 +168,7 @@ fn t2_a_burst_of_cancelled_timers_leaves_no_memory_behind() {
     let counted = allocation_counter::measure(|| {
         let mut context = scene.event_loop.context();
         let mut ids: Vec<_> = (0..200_000u64).map(|n| context.call_later(SECOND, move |_| assert!(n > 0))).collect();
-        // In another order.
+        // In a different order.
         for n in 0..100_000 {
             ids.swap(2 * n, 199_999 - n);
         }
@@ -183,7 +183,7 @@ fn t2_a_burst_of_cancelled_timers_leaves_no_memory_behind() {
     assert!(counted.bytes_max > 20_000_000 && counted.bytes_current < 65_536, "{counted:?}");
 }
 
-/// A timer that sets itself again at once, for ever.
+/// A timer that sets itself again at once, forever.
 fn again(log: &Log, context: &mut Context<'_>) {
     log.push("again");
     let log = log.clone();
@@ -293,7 +293,7 @@ fn l5_run_until_idle_returns_when_nothing_is_left_to_wait_for() {
     scene.event_loop.context().call_later(5 * MS, move |context| context.listener(listener).unwrap().close());
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer", "timer at 10"]);
-    // And at once the next time, handles or not.
+    // And the next time at once, whether or not there are handles.
     let handle = scene.event_loop.context().handle();
     scene.world.take_waits();
     scene.event_loop.run_until_idle().unwrap();
@@ -355,7 +355,7 @@ fn l5_what_is_in_the_background_still_works_and_its_end_changes_nothing() {
     scene.event_loop.run_until_idle().unwrap();
     assert_eq!(log.take(), ["made", "eof", "lost: closed by the peer", "called at 1", "waited for at 10"]);
     assert!(scene.event_loop.core.parts.is_idle());
-    // Who comes through a background listener is not in the background.
+    // A connection accepted by a background listener is not in the background.
     scene.accept(&log, echo);
     assert!(!scene.event_loop.core.parts.is_idle());
 }
@@ -366,7 +366,7 @@ fn l5_run_until_idle_does_not_wait_for_what_the_loop_sets_for_itself() {
     let log = Log::default();
     let listener = scene.listener;
     let (_, peer) = scene.accept(&log, echo);
-    // A burst, after which the loop would give its buffers back.
+    // A burst, after which the loop would return its buffers.
     peer.set_room(0);
     scene.receive(&peer, "x");
     scene.make_room(&peer, 1000);
@@ -390,7 +390,7 @@ fn l5_run_until_idle_can_be_stopped() {
 
 #[test]
 fn t1_equal_times_come_in_the_order_they_were_set() {
-    // On the real clock, which moves between two looks at it.
+    // On the real clock, which moves between two readings.
     let mut event_loop = EventLoop::new().unwrap();
     let order = Rc::new(RefCell::new(Vec::new()));
     let deadline = std::time::Instant::now() + Duration::from_millis(20);
@@ -438,7 +438,7 @@ fn w6_however_often_it_was_written_to_without_buffers_there_is_one_try_each_10_m
     const MS: Duration = Duration::from_millis(1);
     let mut scene = Scene::new();
     let (id, peer) = scene.accept(&Log::default(), idle);
-    // Ten writes, ten more tries.
+    // The answers for ten writes, and for ten more tries.
     for _ in 0..20 {
         peer.write_answers(Err(os_error(errno::ENOBUFS)));
     }

@@ -6,11 +6,11 @@ use super::*;
 use crate::Handle;
 
 thread_local! {
-    /// The log of a test, for commands: they are `Send`, and it is not.
+    /// The log of a test, for commands: they must be `Send`, and it is not.
     static COMMANDS: RefCell<Log> = RefCell::default();
 }
 
-/// Whoever receives data notes this.
+/// Logs `what` when data arrives.
 fn notes(order: &Log, what: &'static str) -> impl FnMut(Event<'_>, &mut Transport<'_>) -> usize + 'static {
     let order = order.clone();
     move |event, transport| {
@@ -21,7 +21,7 @@ fn notes(order: &Log, what: &'static str) -> impl FnMut(Event<'_>, &mut Transpor
     }
 }
 
-/// The peer has sent something; the loop has not been told to turn.
+/// The peer sends something; the loop is not turned.
 fn send(scene: &Scene, peer: &Peer, bytes: &str) {
     peer.sends(bytes);
     scene.world.event(peer, Readiness::READABLE);
@@ -32,7 +32,7 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
     let mut scene = Scene::new();
     let (order, quiet) = (Log::default(), Log::default());
     let noted = order.clone();
-    // Is flushed: it cannot send all, and is told of its mark by the flush.
+    // This connection is flushed: it cannot send everything, and the flush tells it of its mark.
     let (flushed, flushed_peer) = scene.accept(&quiet, move |event, transport| {
         if let Event::Pause = event {
             noted.push(format!("flush, {} connections", transport.context().connection_count()));
@@ -64,7 +64,7 @@ fn l1_a_turn_goes_through_its_phases_in_the_documented_order() {
     flushed_peer.take_calls();
     scene.world.take_waits();
 
-    // The other way round than they are to come.
+    // In the opposite order to that in which they are to be called.
     let noted = order.clone();
     scene.event_loop.context().call_later(Duration::ZERO, move |_| noted.push("timer"));
     COMMANDS.set(order.clone());
@@ -244,7 +244,7 @@ fn l2_an_end_that_a_flush_finds_is_told_in_the_next_turn_which_does_not_sleep() 
 fn l2_a_callback_that_queues_itself_for_ever_starves_nobody() {
     let mut scene = Scene::new();
     let log = Log::default();
-    // Consumes nothing, and has the same offered again and again.
+    // Consumes nothing, and makes the loop offer the same data again.
     let (_, greedy) = scene.accept(&Log::default(), |event, transport| match event {
         Event::Data(_) => {
             transport.pause_reading();
@@ -395,7 +395,7 @@ fn l4_stop_before_run_counts_once_however_often_it_was_asked_for() {
         }
         scene.event_loop.run().unwrap();
         assert!(scene.world.take_waits().is_empty(), "it returns at once");
-        // And then it is forgotten: the next run goes on until the next stop.
+        // After that the stop is forgotten: the next run goes on until the next stop.
         scene.event_loop.context().call_later(MS, stop);
         scene.event_loop.run().unwrap();
         assert_eq!(scene.event_loop.time_to_next(), None);
@@ -514,7 +514,7 @@ fn l5_another_loop_can_drive_this_one_without_it_ever_waiting() {
     scene.event_loop.context().call_later(100 * MS, move |_| noted.push("timer"));
     scene.world.take_waits();
     send(&scene, &peer, "x");
-    // The other loop sees our descriptor readable; then it waits for as long as we say.
+    // The other loop sees our descriptor readable; then it waits for as long as this one says.
     scene.turn();
     assert_eq!(log.take(), ["made", "data x"]);
     while let Some(time) = scene.event_loop.time_to_next() {

@@ -1,9 +1,9 @@
-//! Rule R6: a would-block at the urgent mark, and when it is believed.
+//! Rule R6: when a would-block at the urgent mark is believed.
 
 use super::*;
 use crate::sys::script::Call;
 
-/// A read of the urgent byte would block, and no edge comes for it.
+/// Makes a read of the urgent byte block, without an edge for it.
 fn would_block_at_mark(peer: &Peer) {
     peer.read_fails(io::ErrorKind::WouldBlock.into());
     peer.sends("!");
@@ -20,12 +20,12 @@ fn r6_a_would_block_at_the_urgent_mark_is_not_believed_while_that_is_hinted_at()
         scene.world.event(&peer, Readiness::READABLE | Readiness::PRIORITY);
         assert_eq!(scene.settle(), 1);
         assert_eq!(peer.take_calls(), [Call::Read, Call::TellAgain]);
-        // What the poller says then.
+        // What the poller reports then.
         scene.world.event(&peer, Readiness::READABLE | Readiness::WRITABLE | Readiness::PRIORITY);
         scene.settle();
         assert_eq!(log.take(), ["data !"]);
         assert_eq!(peer.take_calls(), [Call::Read, Call::Read, Call::TellAgain]);
-        // Without that hint the last would-block was a true one, and all is as before.
+        // Without that hint the last would-block was genuine, and everything is as before.
         scene.world.event(&peer, Readiness::WRITABLE);
         scene.settle();
         scene.receive(&peer, "more");
@@ -41,7 +41,7 @@ fn r6_an_urgent_byte_that_cannot_be_read_is_asked_for_a_few_times_a_second() {
     let log = Log::default();
     let (id, peer) = scene.accept(&log, idle);
     let mut asked = 0;
-    // The hint stands, since what comes before that byte is missing.
+    // The hint stays, since the data before that byte is missing.
     let mut answer = |scene: &mut Scene| {
         scene.world.event(&peer, Readiness::WRITABLE | Readiness::PRIORITY);
         assert!(scene.settle() < 3);
@@ -54,7 +54,7 @@ fn r6_an_urgent_byte_that_cannot_be_read_is_asked_for_a_few_times_a_second() {
         scene.pass(MS);
     }
     assert!((10..=22).contains(&asked), "asked {asked} times in a second");
-    // It comes at last.
+    // The data arrives at last.
     scene.receive(&peer, "before!");
     assert_eq!(log.take(), ["made", "data before!"]);
     scene.tell(id, |transport| transport.abort());
@@ -93,7 +93,7 @@ fn urgent_behind_a_failed_send(tries: usize) {
         }
         by_default(&event, transport)
     })));
-    // It fails before any event has told of what has arrived.
+    // The send fails before any event has reported the data that has arrived.
     peer.write_answers(Err(io::ErrorKind::TimedOut.into()));
     for _ in 0..tries {
         peer.read_fails(io::ErrorKind::WouldBlock.into());

@@ -1,4 +1,4 @@
-//! What most tests do with a network: listen, ask, and wait for the answer.
+//! What most tests do with a network: listen, send a request, and wait for the answer.
 
 use std::net::SocketAddr;
 
@@ -8,11 +8,12 @@ use crate::{Address, Context, IntoProtocol};
 
 /// # Questions and answers
 ///
-/// Each method runs the network until it has what it waits for, or until nothing more can come: the peer has seen the end or
-/// an error, or [`run_until`](Network::run_until) gives up. It returns what has come by then, for an `assert_eq!` to compare.
+/// Each method runs the network until it has what it waits for, or until nothing more can come: the peer has seen the
+/// end or an error, or [`run_until`](Network::run_until) gives up. It returns what has arrived by then, for an
+/// `assert_eq!` to compare.
 impl Network {
-    /// Adds a host that listens on this port, and returns the address. [`host`](Network::host) and
-    /// [`context`](Network::context) do the same where a test needs more of the host.
+    /// Adds a host that listens on this port, and returns the address. Use [`host`](Network::host) and
+    /// [`context`](Network::context) instead if a test needs more of the host.
     ///
     /// ```
     /// use switchboard::testing::{Faults, Network};
@@ -42,41 +43,42 @@ impl Network {
         let host = self.host();
         let address = self.address(host, port);
         let listener = self.context(host).listen(address, factory).expect("a new host has nothing on this port");
-        // Port 0 has the network choose one.
+        // For port 0 the network chooses one.
         let own = self.context(host).listener(listener).and_then(|listener| listener.local_addr().ok()?.as_inet());
         own.unwrap_or(address)
     }
 
-    /// Sends `bytes` from the peer, and reads until `done` returns `true` for all that this call has read. What arrives with
-    /// the last of it is read as well.
+    /// Sends `bytes` from the peer, and reads until `done` returns `true` for everything that this call has read. Bytes
+    /// that arrive together with the last of it are read as well.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn exchange(&mut self, peer: &mut Peer, bytes: &[u8], done: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         peer.queue(bytes);
         self.read_until(peer, done)
     }
 
-    /// Reads until `done` returns `true` for all that this call has read. What arrives with the last of it is read as well.
+    /// Reads until `done` returns `true` for everything that this call has read. Bytes that arrive together with the
+    /// last of it are read as well.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn read_until(&mut self, peer: &mut Peer, mut done: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         self.read_in_pieces(peer, |read| if done(read) { 0 } else { usize::MAX })
     }
 
-    /// Reads `count` bytes. What follows them is left for the next read.
+    /// Reads `count` bytes, and leaves what follows for the next read.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn read_exactly(&mut self, peer: &mut Peer, count: usize) -> Vec<u8> {
         self.read_in_pieces(peer, |read| count - read.len())
     }
 
-    /// Reads a line, up to and including its `\n`. What follows it is left for the next read.
+    /// Reads a line, up to and including its `\n`, and leaves what follows for the next read.
     ///
     /// ```
     /// # use switchboard::testing::{Faults, Network};
@@ -100,7 +102,7 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn read_line(&mut self, peer: &mut Peer) -> Vec<u8> {
         self.read_in_pieces(peer, |read| usize::from(!read.ends_with(b"\n")))
     }
@@ -109,7 +111,7 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn read_to_end(&mut self, peer: &mut Peer) -> Vec<u8> {
         self.read_in_pieces(peer, |_| usize::MAX)
     }
@@ -118,7 +120,7 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn accept(&mut self, listener: &mut PeerListener) -> Option<Peer> {
         let mut peer = None;
         self.run_until(|_| {
@@ -128,7 +130,8 @@ impl Network {
         peer
     }
 
-    /// Reads as many bytes as `most` says for what has been read, until that is 0 or nothing more can come.
+    /// Reads as many bytes at a time as `most` returns for what has been read, until that is 0 or nothing more can
+    /// come.
     fn read_in_pieces(&mut self, peer: &mut Peer, mut most: impl FnMut(&[u8]) -> usize) -> Vec<u8> {
         let mut read = Vec::new();
         self.run_until(|_| {

@@ -31,23 +31,23 @@ use crate::{Address, Context, Detached, EventLoop, IntoProtocol, LoopLimits, Pan
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(usize);
 
-/// A simulated network: hosts with a loop each, peers that are played by hand, links between them, and one clock.
+/// A simulated network: hosts with a loop each, peers that a test plays by hand, links between them, and one clock.
 ///
-/// Time is virtual and passes only in [`run_for`](Network::run_for), [`run_until`](Network::run_until),
-/// [`run_until_rest`](Network::run_until_rest) and [`step`](Network::step), and in those only when nothing is left to
-/// do at the time it is. Hosts are numbered from 10.0.0.1 and `fd00::1`; 127.0.0.1 and `::1` are each host's own.
+/// Time is virtual. It passes only in [`run_for`](Network::run_for), [`run_until`](Network::run_until),
+/// [`run_until_rest`](Network::run_until_rest) and [`step`](Network::step), and only when nothing is left to do at the
+/// current time. Hosts are numbered from 10.0.0.1 and `fd00::1`; 127.0.0.1 and `::1` are local to each host.
 ///
 /// Loops are made with [`PanicPolicy::Propagate`], so that an `assert!` in a callback fails the test.
 pub struct Network {
     sim: sim::Network,
-    /// One for each host; none for those that only peers live on.
+    /// One for each host; none for hosts with only peers.
     hosts: Vec<Option<EventLoop>>,
     processes: Vec<Process>,
     outside: Option<HostId>,
     connects: Vec<Connect>,
     failed_connects: Vec<io::Error>,
     turns: u64,
-    /// How many turns of a host in a row have brought about nothing, and the most that ever were.
+    /// How many turns of a host in a row have made no progress, and the most that ever did not.
     idle_turns: Vec<u64>,
     idle_turns_most: u64,
 }
@@ -58,7 +58,7 @@ struct Connect {
     protocol: Box<dyn Protocol>,
 }
 
-/// A socket of a loop that holds something which the loop has not taken.
+/// A loop's socket that holds something which the loop has not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unread {
@@ -68,15 +68,15 @@ pub struct Unread {
     pub local: SocketAddr,
     /// Its peer's address; `None` for a listener.
     pub remote: Option<SocketAddr>,
-    /// How many bytes, or how many peers that wait to be accepted.
+    /// The number of bytes, or of peers waiting to be accepted.
     pub count: usize,
 }
 
-/// Where the packets of a network go whose test fails.
+/// The environment variable that names a file for the packets of a network whose test fails.
 const CAPTURE: &str = "SWITCHBOARD_PCAP";
 
 impl Network {
-    /// Makes a network without hosts. The seed decides all that is left to chance.
+    /// Makes a network without hosts. The seed decides everything that is left to chance.
     pub fn new(seed: u64, faults: Faults) -> Network {
         let sim = sim::Network::new(seed, faults);
         if std::env::var_os(CAPTURE).is_some() {
@@ -102,7 +102,7 @@ impl Network {
         self.host_with_limits(LoopLimits::default())
     }
 
-    /// Adds a host with a loop that has limits of its own.
+    /// Adds a host with a loop that has the given limits.
     ///
     /// # Panics
     ///
@@ -129,48 +129,49 @@ impl Network {
         HostId(self.sim.add_host())
     }
 
-    /// An address of a host, with a port.
+    /// Returns the address of a host, with a port.
     pub fn address(&self, host: HostId, port: u16) -> SocketAddr {
         (self.sim.address(host.0, false), port).into()
     }
 
-    /// The IPv6 address of a host, with a port.
+    /// Returns the IPv6 address of a host, with a port.
     pub fn address_v6(&self, host: HostId, port: u16) -> SocketAddr {
         (self.sim.address(host.0, true), port).into()
     }
 
-    /// The loop of a host. Turning it by hand lets no time pass that it does not wait for; other loops stand still then.
+    /// Returns the loop of a host. Turning it by hand lets only the time pass that it waits for; other loops do not run
+    /// meanwhile.
     ///
     /// # Panics
     ///
-    /// For a host that has no loop: the one that peers are on, and one that has crashed.
+    /// If the host has no loop: it is the one that peers are on, or it has crashed.
     pub fn event_loop(&mut self, host: HostId) -> &mut EventLoop {
         self.hosts[host.0].as_mut().expect("peers have no loop, nor has a host that has crashed")
     }
 
-    /// What callbacks of a host's loop are handed, for use between steps.
+    /// Returns the [`Context`] of a host's loop, as callbacks get it, for use between steps.
     ///
     /// # Panics
     ///
-    /// As [`event_loop`](Network::event_loop).
+    /// Those of [`event_loop`](Network::event_loop).
     pub fn context(&mut self, host: HostId) -> Context<'_> {
         self.event_loop(host).context()
     }
 
-    /// Drops the loop of a host, as the end of its thread does: its connections are told. [`crash`](Network::crash) tells
-    /// nobody.
+    /// Drops the loop of a host, as the end of its thread does: its connections are told, unlike after a
+    /// [`crash`](Network::crash).
     pub fn drop_loop(&mut self, host: HostId) {
         self.hosts[host.0] = None;
     }
 
     // Connections.
 
-    /// Connects from a host; `protocol` is attached to its loop once the connection stands. Where it fails the protocol
-    /// is dropped without a call, and [`failed_connects`](Network::failed_connects) tells.
+    /// Connects from a host; `protocol` is attached to its loop once the connection is established. If that fails, the
+    /// protocol is dropped without a call, and the error is added to [`failed_connects`](Network::failed_connects).
     ///
     /// # Panics
     ///
-    /// As [`event_loop`](Network::event_loop).
+    /// Those of [`event_loop`](Network::event_loop).
     pub fn connect(&mut self, host: HostId, to: SocketAddr, protocol: impl IntoProtocol) {
         match sys::Stream::connect(&self.event_loop(host).core.parts.poller, to, None) {
             Ok(stream) => self.connects.push(Connect { host, stream, protocol: protocol.into_protocol() }),
@@ -178,12 +179,12 @@ impl Network {
         }
     }
 
-    /// Why connects have failed, in order.
+    /// Returns the errors of failed connects, in order.
     pub fn failed_connects(&self) -> &[io::Error] {
         &self.failed_connects
     }
 
-    /// The host that peers are on, for cutting links to it.
+    /// Returns the host that peers are on, for cutting links to it.
     pub fn outside(&mut self) -> HostId {
         if let Some(outside) = self.outside {
             return outside;
@@ -197,50 +198,50 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// Never; what becomes of the connect, the peer tells.
+    /// Never; the peer tells whether the connect succeeded.
     pub fn peer(&mut self, to: SocketAddr) -> Peer {
         let outside = self.outside();
         self.peer_on(outside, to).expect("nothing keeps peers from connecting")
     }
 
-    /// As [`peer`](Network::peer), from this host: so it can be left to that one's loop, by
+    /// Like [`peer`](Network::peer), from the given host, so that it can be handed to that host's loop with
     /// [`attach`](crate::Context::attach).
     ///
     /// # Errors
     ///
-    /// What the host's calls fail with, as for want of [descriptors](Network::set_descriptors_max). What becomes of the connect,
-    /// the peer tells.
+    /// Errors of the host's calls, such as running out of [descriptors](Network::set_descriptors_max). The peer tells
+    /// whether the connect succeeded.
     pub fn peer_on(&mut self, host: HostId, to: SocketAddr) -> io::Result<Peer> {
         self.sim.poller(host.0).connect(to, None).map(Peer::new)
     }
 
-    /// Listens where peers are, for tests of clients.
+    /// Listens on the host that peers are on, for tests of clients.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    /// `AddrInUse` if the port is taken; for port 0 the network chooses one.
     pub fn peer_listener(&mut self, port: u16, backlog: u32) -> io::Result<PeerListener> {
         let host = self.outside();
         self.listener_on(host, port, backlog)
     }
 
-    /// As [`peer_listener`](Network::peer_listener), on this host: so it can be left to that one's loop, by
-    /// [`listen`](crate::Context::listen), as a service manager does with a socket that listens already.
+    /// Like [`peer_listener`](Network::peer_listener), on the given host, so that it can be handed to that host's loop
+    /// with [`listen`](crate::Context::listen), as a service manager does with a socket that is listening already.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    /// `AddrInUse` if the port is taken; for port 0 the network chooses one.
     pub fn listener_on(&mut self, host: HostId, port: u16, backlog: u32) -> io::Result<PeerListener> {
         let listener = self.sim.poller(host.0).listen(self.address(host, port), backlog)?;
         let address = listener.local_addr()?.as_inet().ok_or(io::ErrorKind::NotConnected)?;
         Ok(PeerListener { listener, host, address })
     }
 
-    /// Binds a datagram socket where peers are.
+    /// Binds a datagram socket on the host that peers are on.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` where the port is taken; 0 lets the network choose one.
+    /// `AddrInUse` if the port is taken; for port 0 the network chooses one.
     pub fn datagram_peer(&mut self, port: u16) -> io::Result<DatagramPeer> {
         let host = self.outside();
         let socket = self.sim.poller(host.0).bind_datagram(self.address(host, port))?;
@@ -248,25 +249,26 @@ impl Network {
         Ok(DatagramPeer { socket, address })
     }
 
-    /// The next accept of the listener at this address fails so, with those that were told before.
+    /// Makes the next accept of the listener at this address fail with `error`, after any failures requested before.
     ///
     /// # Errors
     ///
-    /// `AddrNotAvailable` where nobody listens there.
+    /// `AddrNotAvailable` if nobody listens there.
     pub fn fail_accept(&mut self, address: SocketAddr, error: io::Error) -> io::Result<()> {
         self.sim.fail_accept(address, error)
     }
 
-    /// The next receive of the datagram socket at this address fails so, with those that were told before.
+    /// Makes the next receive of the datagram socket at this address fail with `error`, after any failures requested
+    /// before.
     ///
     /// # Errors
     ///
-    /// `AddrNotAvailable` where none is bound there.
+    /// `AddrNotAvailable` if no socket is bound there.
     pub fn fail_receive(&mut self, address: SocketAddr, error: io::Error) -> io::Result<()> {
         self.sim.fail_receive(address, error)
     }
 
-    /// A connected pair: one end in the loop of a host, the other one a peer's.
+    /// Makes a connected pair: one end in the loop of a host, the other one a peer's.
     pub(super) fn attached(&mut self, host: HostId, protocol: Box<dyn Protocol>) -> (crate::ids::Id, Peer) {
         let address = self.address(host, 0);
         let mut listener = self.sim.poller(host.0).listen(address, 1).expect("a port is free");
@@ -283,7 +285,7 @@ impl Network {
     }
 }
 
-/// Who looks for the reason of a failure is told what has happened.
+/// Shows what has happened when a test fails, to help find the reason.
 impl Drop for Network {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -301,7 +303,7 @@ impl Drop for Network {
     }
 }
 
-/// A connection that no loop has yet.
+/// Wraps a connection that no loop has yet.
 fn held(stream: sys::Stream, peer: Address) -> Detached {
     Detached::new(stream, Some(peer), Vec::new(), Vec::new())
 }

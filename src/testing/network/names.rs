@@ -1,4 +1,4 @@
-//! The names that a network knows.
+//! Simulated name resolution.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,16 +8,15 @@ use super::{HostId, Network};
 
 /// # Names
 ///
-/// What connects to a name asks the network for it, unless its loop was given
-/// [a resolver](crate::Context::set_resolver) of its own. A question and its answer are lines of the
-/// [`trace`](Network::trace). They do not go over links, so that nothing which is cut or slow delays them.
+/// Connecting to a name asks the network for its addresses, unless the loop was given [a
+/// resolver](crate::Context::set_resolver) of its own. A look-up and its answer are lines of the
+/// [`trace`](Network::trace). They do not use links, so cut or slow links do not delay them.
 impl Network {
-    /// Gives a name its addresses, in the order in which those who look it up are told of them, in place of those that it
-    /// had. They need not be addresses of hosts. A name with none is known, and has no address. Names are not
-    /// case-sensitive.
+    /// Sets the addresses of a name, in the order in which look-ups return them, in place of those it had. They need
+    /// not be addresses of hosts. A name with an empty list exists, but has no address. Names are not case-sensitive.
     ///
-    /// Nothing is kept of an answer: [`Reconnect`](crate::Reconnect) asks before each connect, and goes where a name then
-    /// leads.
+    /// Answers are not cached: [`Reconnect`](crate::Reconnect) asks before each connect, and goes where the name leads
+    /// at that time.
     ///
     /// ```
     /// # use switchboard::{Protocol, Transport};
@@ -40,28 +39,28 @@ impl Network {
         self.sim.set_name(name, Some(addresses.into_iter().collect()));
     }
 
-    /// Has nobody know a name any more: looking it up fails with `NotFound`.
+    /// Removes a name: looking it up fails with `NotFound`.
     pub fn remove_name(&mut self, name: &str) {
         self.sim.set_name(name, None);
     }
 
-    /// How long it takes to look a name up, from now on; no time unless told otherwise. The answer is what the name means at
-    /// the end of that time.
+    /// Sets how long it takes to look up a name, from now on; look-ups take no time by default. The answer is what the
+    /// name means at the end of that time.
     pub fn name_latency(&mut self, least: Duration, most: Duration) {
         self.sim.set_name_latency(least, most);
     }
 
-    /// The next so many look-ups of a name fail by this, in place of what was to fail before. 0 ends it.
+    /// Makes the next `times` look-ups of a name fail with `error`, in place of failures requested before. 0 ends that.
     pub fn fail_name(&mut self, name: &str, error: io::ErrorKind, times: u32) {
         self.sim.fail_name(name, error, times);
     }
 
-    /// The IPv4 address of a host.
+    /// Returns the IPv4 address of a host.
     pub fn ip(&self, host: HostId) -> IpAddr {
         self.sim.address(host.0, false)
     }
 
-    /// The IPv6 address of a host.
+    /// Returns the IPv6 address of a host.
     pub fn ip_v6(&self, host: HostId) -> IpAddr {
         self.sim.address(host.0, true)
     }

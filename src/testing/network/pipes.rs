@@ -1,4 +1,4 @@
-//! What comes to a host from elsewhere than the network: pipes, standard input, signals.
+//! What reaches a host other than over the network: pipes, standard input, signals.
 
 use super::{HostId, Network};
 use crate::UnixAddress;
@@ -6,8 +6,9 @@ use crate::testing::{Peer, SimulatedPipe};
 
 /// # Pipes and signals
 impl Network {
-    /// Makes a pipe of a host, both ways: what its loop waits for ([`register`](crate::Context::register)) in place of standard
-    /// input, a pipe to a child process or a device, and the other end, which a test plays by hand.
+    /// Makes a two-way pipe on a host. Returns the end that its loop waits for with
+    /// [`register`](crate::Context::register), in place of standard input, a pipe to a child process or a device, and
+    /// the other end, which the test plays by hand.
     ///
     /// ```
     /// use std::io::Read;
@@ -44,14 +45,15 @@ impl Network {
         (pipe, Peer::new(end))
     }
 
-    /// Sends a signal to the process of a host. The handlers of [`signals`](crate::signals) that wait for it are told by the
-    /// loop, once for each kind that comes before it looks. Where nobody waits for it, it does what it does by default: most end
-    /// the process, as [`crash`](Network::crash) does with [`Crash::Killed`](crate::testing::Crash::Killed), and nothing comes of those that are ignored, or
-    /// that stop a process and have it go on. Returns whether somebody waits for it.
+    /// Sends a signal to the process of a host, and returns whether anything waits for it. The loop tells the handlers
+    /// of [`signals`](crate::signals) that wait for it, once for each kind that arrives before it looks. If none waits,
+    /// the signal has its default effect: most end the process, as [`crash`](Network::crash) does with
+    /// [`Crash::Killed`](crate::testing::Crash::Killed); those that are ignored, or that stop and continue a process,
+    /// have none.
     ///
     /// # Panics
     ///
-    /// For the host that peers are on.
+    /// If the host is the one that peers are on.
     #[cfg(feature = "signals")]
     pub fn raise(&mut self, host: HostId, signal: crate::signals::Signal) -> bool {
         use crate::signals::Signal;

@@ -1,18 +1,18 @@
-//! Hosts that run another system than Linux.
+//! Hosts that run a system other than Linux.
 
 use super::{HostId, Network};
 use crate::sys::habits::Habits;
 
-/// Which system a host of a [`Network`] runs.
+/// The system that a host of a [`Network`] runs.
 ///
 /// The guide's page on testing has a table of what is modelled of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Platform {
-    /// What hosts run unless told otherwise.
+    /// The default.
     #[default]
     Linux,
-    /// macOS, and what else is Apple's.
+    /// macOS and Apple's other systems.
     MacOs,
     /// FreeBSD, NetBSD, OpenBSD, DragonFly.
     Bsd,
@@ -32,9 +32,9 @@ impl Platform {
 }
 
 impl Network {
-    /// Has the sockets of a host behave as those of another system do, from now on.
+    /// Makes the sockets of a host behave as on another system, from now on.
     ///
-    /// The numbers of errors stay those of the system that the test runs on.
+    /// Error numbers remain those of the system that the test runs on.
     pub fn set_platform(&mut self, host: HostId, platform: Platform) {
         self.sim.set_habits(host.0, platform.habits());
     }

@@ -1,4 +1,4 @@
-//! What befalls the process of a host, and its machine.
+//! What can happen to the process of a host, and to its machine.
 
 use std::io;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use super::{HostId, Network};
 use crate::LoopLimits;
 use crate::testing::{Call, Crash};
 
-/// What the network knows of a host's process beside its loop.
+/// What the network knows of a host's process besides its loop.
 #[derive(Default)]
 pub(super) struct Process {
-    /// What its loop was made with; none where only peers live.
+    /// The limits its loop was made with; none if only peers are there.
     pub(super) limits: Option<LoopLimits>,
     paused: bool,
-    /// How long its turns take.
+    /// How long its turns take, from least to most.
     pace: Option<(Duration, Duration)>,
-    /// When the turn is done that it is at.
+    /// When the turn that it is in is done.
     turns_at: Option<Duration>,
 }
 
 /// # Processes
 impl Network {
-    /// Crashes a host: its loop is gone, and its protocols, and none of them is told. Only their destructors run. Nothing is
-    /// sent from here on but what `how` says. What comes from before is still under way.
+    /// Crashes a host: its loop and its protocols are gone, and no callback is called; only their destructors run. From
+    /// now on the host sends only what `how` says. Packets sent before are still under way.
     ///
-    /// Until [`restart`](Network::restart) the host has no loop: what needs one panics. What was said of the host stays:
-    /// names, links, its clock, its pace, calls that are to fail. Only paused it is no more.
+    /// Until [`restart`](Network::restart) the host has no loop, and methods that need one panic. Settings of the host
+    /// remain: names, links, its clock, its pace, calls that are to fail. It is no longer paused.
     ///
     /// ```
     /// use std::time::Duration;
@@ -51,17 +51,17 @@ impl Network {
     /// network.run_for(Duration::from_secs(60));
     /// assert!(peer.is_connected(), "it cannot know yet");
     ///
-    /// network.restart(server); // nothing listens there before the test has it do so
+    /// network.restart(server); // nothing listens until the test does so again
     /// network.run_for(Duration::from_secs(2));
     /// assert!(!peer.is_connected(), "the machine knows nothing of this connection, and resets it");
     /// ```
     ///
     /// # Panics
     ///
-    /// For the host that peers are on, which a test plays by hand.
+    /// If the host is the one that peers are on.
     pub fn crash(&mut self, host: HostId, how: Crash) {
         assert!(self.outside != Some(host), "peers have no loop");
-        // The sockets first: what destructors do to them does nothing then.
+        // The sockets go first, so that what destructors do to them has no effect.
         self.sim.crash(host.0, how);
         self.connects.retain(|connect| connect.host != host);
         if let Some(event_loop) = self.hosts[host.0].take() {
@@ -72,12 +72,12 @@ impl Network {
         (process.paused, process.turns_at) = (false, None);
     }
 
-    /// Starts a host again, with a new loop that has the limits of its first one. It listens nowhere, and knows nothing of
-    /// what was. A host whose loop still runs is [killed](Crash::Killed) before.
+    /// Starts a host again, with a new loop that has the limits of its first one. It listens nowhere, and knows nothing
+    /// of what was before. A host whose loop still runs is [killed](Crash::Killed) first.
     ///
     /// # Panics
     ///
-    /// For a host that never had a loop: the one that peers are on.
+    /// If the host never had a loop: it is the one that peers are on.
     pub fn restart(&mut self, host: HostId) {
         let limits = self.processes[host.0].limits.clone().expect("peers have no loop");
         if self.hosts[host.0].is_some() {
@@ -87,22 +87,22 @@ impl Network {
         self.start_loop(host, limits);
     }
 
-    /// Turns the loop of a host no more until [`resume`](Network::resume), as if its process were stopped. Its kernel goes
-    /// on: it takes what comes while there is room, and answers connects while there is room in the backlog.
+    /// Stops turning the loop of a host until [`resume`](Network::resume), as if its process were stopped. Its kernel
+    /// goes on: it takes data while there is room, and completes connects while there is room in the backlog.
     pub fn pause(&mut self, host: HostId) {
         self.sim.note(format_args!("host {} is paused", host.0));
         self.processes[host.0].paused = true;
     }
 
-    /// Takes [`pause`](Network::pause) back. Timers that are overdue fire in the next turn.
+    /// Undoes [`pause`](Network::pause). Overdue timers fire in the next turn.
     pub fn resume(&mut self, host: HostId) {
         self.sim.note(format_args!("host {} goes on", host.0));
         self.processes[host.0].paused = false;
     }
 
-    /// Each turn of a host's loop takes from `least` to `most`, as on a machine that is busy: it comes so long after there is
-    /// something to do, and then does what there is by then. Zero for both makes the host fast again. The loop's own clock
-    /// does not move within a turn.
+    /// Makes each turn of a host's loop take from `least` to `most`, as on a busy machine: a turn comes that long after
+    /// there is something to do, and then does everything that is due by then. Zero for both makes the host fast again.
+    /// The loop's own clock does not move within a turn.
     pub fn slow_host(&mut self, host: HostId, least: Duration, most: Duration) {
         self.sim.note(format_args!("turns of host {} take {least:?} to {most:?}", host.0));
         let process = &mut self.processes[host.0];
@@ -110,26 +110,26 @@ impl Network {
         process.turns_at = None;
     }
 
-    /// How fast the clock of a host runs, in seconds for each second of the network's: its timers come sooner or later by
-    /// that. Real clocks are wrong by some 0.0001. To the millionth; 1.0 is right.
+    /// Sets how fast the clock of a host runs, in seconds for each second of the network's: its timers fire sooner or
+    /// later accordingly. Real clocks are off by some 0.0001. The rate is rounded to a millionth; 1.0 is exact.
     ///
     /// # Panics
     ///
-    /// For a rate that is not from 0.001 to 1,000.
+    /// If the rate is not from 0.001 to 1,000.
     pub fn set_clock_rate(&mut self, host: HostId, rate: f64) {
         assert!((0.001..=1000.0).contains(&rate), "{rate} is no rate for a clock");
         self.sim.set_clock_rate(host.0, (rate * 1e6).round() as u64);
     }
 
-    /// The clock of a host jumps ahead, as that of a virtual machine does which was suspended. (It never goes back, being
-    /// monotonic.)
+    /// Moves the clock of a host ahead, as happens to a virtual machine that was suspended. (It never goes back, since
+    /// it is monotonic.)
     pub fn jump_clock(&mut self, host: HostId, by: Duration) {
         self.sim.jump_clock(host.0, by);
     }
 
-    /// The `kth` call of this kind that the loop of a host makes from now on fails by this error; 1 is the next one. Several
-    /// can be told to fail. Those count, too, that find nothing to do. An error of the kind `WouldBlock` promises the loop an
-    /// event that will not come.
+    /// Makes the `kth` call of this kind that the loop of a host makes from now on fail with `error`; 1 is the next
+    /// one. Several calls can be made to fail. Calls that find nothing to do count, too. An error of the kind
+    /// `WouldBlock` promises the loop an event that will not come.
     ///
     /// ```
     /// # use std::io;
@@ -153,19 +153,20 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// For 0, and for a host that has no loop: the one that peers are on.
+    /// If `kth` is 0, or if the host has no loop: it is the one that peers are on.
     pub fn fail_call(&mut self, host: HostId, call: Call, kth: u64, error: io::Error) {
         assert!(kth > 0, "calls are counted from 1");
         assert!(self.outside != Some(host), "peers have no loop");
         self.sim.fail_call(host.0, call, kth, error);
     }
 
-    /// How many descriptors the process of a host may have, as `RLIMIT_NOFILE` says: a socket takes one. What would take
-    /// one more fails with `EMFILE`. As on Linux an accept does so, too, though nobody waits. `None` ends it.
+    /// Limits how many descriptors the process of a host may have, as `RLIMIT_NOFILE` does: a socket takes one. A call
+    /// that would need one more fails with `EMFILE`; as on Linux, so does an accept when nothing is waiting. `None`
+    /// removes the limit.
     ///
     /// # Panics
     ///
-    /// For a host that has no loop: the one that peers are on.
+    /// If the host has no loop: it is the one that peers are on.
     pub fn set_descriptors_max(&mut self, host: HostId, most: impl Into<Option<usize>>) {
         assert!(self.outside != Some(host), "peers have no loop");
         self.sim.set_descriptors_max(host.0, most.into());
@@ -175,7 +176,7 @@ impl Network {
         self.processes[host].paused
     }
 
-    /// Leaves those out whose machines are slow, and still at the turn that they have begun.
+    /// Removes slow hosts that are still in the turn they have begun.
     pub(super) fn leave_slow_out(&mut self, ready: &mut Vec<usize>) {
         ready.retain(|&host| {
             let Process { pace: Some((least, most)), turns_at, .. } = &mut self.processes[host] else { return true };
@@ -184,12 +185,12 @@ impl Network {
         });
     }
 
-    /// The turn is done, as far as time goes.
+    /// Ends the turn of a slow host, as far as time is concerned.
     pub(super) fn end_slow_turn(&mut self, host: usize) {
         self.processes[host].turns_at = None;
     }
 
-    /// When the turns are done that slow hosts are at.
+    /// When the current turns of slow hosts end.
     pub(super) fn slow_turns_at(&self) -> impl Iterator<Item = Duration> + '_ {
         let now = self.now();
         self.processes.iter().filter(|of| !of.paused).filter_map(|of| of.turns_at).filter(move |&at| at > now)

@@ -1,4 +1,4 @@
-//! Virtual time: which loop is turned when.
+//! Virtual time: which loop is turned, and when.
 
 use std::io;
 use std::time::Duration;
@@ -10,43 +10,44 @@ use crate::{Address, Counters, EventLoop, Protocol};
 /// What a step did.
 enum Step {
     Did,
-    /// Nothing is to be done before the given end.
+    /// There is nothing to do before the given end.
     End,
-    /// Nothing is to be done ever.
+    /// There is nothing left to do, ever.
     Rest,
 }
 
 /// [`Network::run_until`] gives up after this much virtual time.
 const RUN_UNTIL_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How far the clock moves at most while a loop has something to do, each time that it lags behind.
+/// How far the clock moves at most each time that a loop which has something to do lags behind.
 const LAG_MAX: Duration = Duration::from_millis(50);
 
 /// # Time
 impl Network {
-    /// How long it has run, in virtual time.
+    /// Returns how long the network has run, in virtual time.
     pub fn now(&self) -> Duration {
         self.sim.now()
     }
 
-    /// Runs for so long, in virtual time.
+    /// Runs for this long, in virtual time.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now().saturating_add(time);
         while let Step::Did = self.step_before(end) {}
         self.sim.advance_to(end);
     }
 
-    /// Runs until `done` says so: asked before the first step and after each. What comes to a peer that is played by hand,
-    /// bytes or room to send, is a step of its own: so is each time that it may have something to do. `false` if `done`
-    /// never says so: nothing is left to happen, or an hour of virtual time has passed.
+    /// Runs until `done` returns `true`; it is called before the first step and after each. When bytes, or room to
+    /// send, reach a peer that is played by hand, that is a step of its own, so `done` can act each time such a peer
+    /// may have something to do. Returns `false` if `done` never returns `true`: because nothing is left to happen, or
+    /// an hour of virtual time has passed.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn run_until(&mut self, mut done: impl FnMut(&mut Network) -> bool) -> bool {
         let end = self.now().saturating_add(RUN_UNTIL_MAX);
         loop {
@@ -54,29 +55,30 @@ impl Network {
                 return true;
             }
             if !matches!(self.step_before(end), Step::Did) {
-                // What `done` did itself may have set things going.
+                // What `done` did may have set things going.
                 return self.is_runnable() && self.now() < end && self.run_until(done);
             }
         }
     }
 
-    /// Runs until nothing is under way and no loop has anything to do but to wait for a timer.
+    /// Runs until nothing is under way and all that any loop has to do is wait for a timer.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn run_until_rest(&mut self) {
         while !self.is_at_rest() {
             self.step();
         }
     }
 
-    /// Does one thing: turns one loop that has something to do, or moves the clock to what happens next, or nothing, where
-    /// something has come about for a peer that is played by hand. `false` if nothing is left that could happen.
+    /// Does one thing: turns one loop that has something to do, or moves the clock to what happens next, or does
+    /// nothing if something has reached a peer that is played by hand. Returns `false` if nothing is left that could
+    /// happen.
     ///
     /// # Panics
     ///
-    /// When a callback does.
+    /// If a callback does.
     pub fn step(&mut self) -> bool {
         matches!(self.step_before(Duration::MAX), Step::Did)
     }
@@ -87,14 +89,14 @@ impl Network {
         let mut ready: Vec<_> = (0..self.hosts.len()).filter(|&host| self.has_work(host)).collect();
         self.leave_slow_out(&mut ready);
         let next = self.next_at();
-        // A loop that lags behind finds more of what has happened at once. A little: its deadlines are real ones.
+        // A loop that lags behind finds more events at once. It lags only a little, since its deadlines are real ones.
         let latest = end.min(self.now().saturating_add(LAG_MAX));
         let lags = || next.is_some_and(|at| at <= latest) && self.sim.lags();
         if !ready.is_empty() && !lags() {
             let pick = if ready.len() > 1 { self.sim.below(ready.len()) } else { 0 };
             self.turn(ready[pick]);
         } else if self.sim.take_by_hand() {
-            // The test that plays that peer may have something to do about it, before any time passes.
+            // Before any time passes, the test that plays that peer may want to do something about it.
         } else {
             match next {
                 Some(at) if at <= end => self.sim.advance_to(at),
@@ -103,7 +105,7 @@ impl Network {
                 None => {}
             }
         }
-        // What has come to peers in this step is seen by the test after it.
+        // What has reached peers in this step is seen by the test after it.
         self.sim.take_by_hand();
         Step::Did
     }
@@ -112,14 +114,14 @@ impl Network {
         (0..self.hosts.len()).any(|host| self.has_work(host)) || self.sim.next_at().is_some() || self.sim.has_by_hand()
     }
 
-    /// Whether nothing is under way, and no loop has anything to do but to wait for a timer.
+    /// Returns whether nothing is under way and all that any loop has to do is wait for a timer.
     pub fn is_at_rest(&mut self) -> bool {
         self.sim.settle();
         self.attach_connected();
         !self.is_runnable()
     }
 
-    /// When anything happens that is not due yet.
+    /// When the next thing happens that is not due yet.
     fn next_at(&self) -> Option<Duration> {
         let loops = self.hosts.iter().enumerate().filter(|&(host, _)| !self.is_paused(host));
         let timers = loops.filter_map(|(host, of)| Some((host, of.as_ref()?.time_to_next()?)));
@@ -138,7 +140,7 @@ impl Network {
     fn turn(&mut self, host: usize) {
         self.end_slow_turn(host);
         let Some(event_loop) = &mut self.hosts[host] else { return };
-        // That there was a turn, and that it polled, brings nothing about.
+        // Having had a turn, and having polled, is no progress.
         let state = |event_loop: &EventLoop| {
             let counters = event_loop.core.parts.counters;
             (self.sim.progress(), Counters { turns: 0, polls: 0, ..counters })

@@ -1,4 +1,4 @@
-//! Unix sockets that a test plays by hand, or leaves to a loop.
+//! Unix sockets that a test plays by hand, or hands to a loop.
 
 use std::io;
 
@@ -10,9 +10,9 @@ use crate::testing::{Peer, PeerListener, UnixDatagramPeer};
 
 /// # Unix sockets
 ///
-/// They are of one host, have no network between them, and make no files.
+/// They are local to one host, use no network, and make no files.
 impl Network {
-    /// Connects a [`Peer`] to a Unix listener of a host, by one of its own on the same host.
+    /// Connects a [`Peer`] on a host to a Unix listener on the same host.
     ///
     /// ```
     /// # use switchboard::{Protocol, Transport};
@@ -28,7 +28,7 @@ impl Network {
     ///
     /// let mut network = Network::new(0, Faults::none());
     /// let host = network.host();
-    /// let name = UnixAddress::path("/run/echo.sock"); // nothing is made there: the simulation has no files
+    /// let name = UnixAddress::path("/run/echo.sock"); // no file is made there: the simulation has no files
     /// network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
     /// let mut peer = network.unix_peer(host, &name).unwrap();
     /// peer.queue(b"hello");
@@ -38,34 +38,35 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// `NotFound`, or `ConnectionRefused` for an abstract name, where nobody listens; `WouldBlock` where the backlog is full.
+    /// `NotFound` if nobody listens there, or `ConnectionRefused` for an abstract name; `WouldBlock` if the backlog is
+    /// full.
     pub fn unix_peer(&mut self, host: HostId, to: &UnixAddress) -> io::Result<Peer> {
         let own = UnixAddress::Unnamed.into();
         let stream = self.sim.poller(host.0).connect_named(own, &to.clone().into())?;
         Ok(Peer::new(stream))
     }
 
-    /// A connected pair of Unix streams of a host, without names, as `UnixStream::pair` makes it. Either can be left to the
-    /// host's loop, by [`attach`](crate::Context::attach).
+    /// Makes a connected pair of Unix streams on a host, without names, as `UnixStream::pair` does. Either can be
+    /// handed to the host's loop with [`attach`](crate::Context::attach).
     pub fn unix_pair(&mut self, host: HostId) -> (Peer, Peer) {
         let (one, other) = self.sim.unix_pair(host.0, &UnixAddress::Unnamed.into());
         (Peer::new(one), Peer::new(other))
     }
 
-    /// Listens on a Unix socket of a host, without a loop: for tests of clients, or to be left to the host's loop, by
-    /// [`listen`](crate::Context::listen).
+    /// Listens on a Unix socket of a host, without a loop: for tests of clients, or to be handed to the host's loop
+    /// with [`listen`](crate::Context::listen).
     ///
     /// # Errors
     ///
-    /// `AddrInUse` where the name is taken, `InvalidInput` where there is none.
+    /// `AddrInUse` if the name is taken, `InvalidInput` if there is no name.
     pub fn unix_listener(&mut self, host: HostId, name: &UnixAddress, backlog: u32) -> io::Result<PeerListener> {
         let mut listener = self.sim.poller(host.0).listen_named(&name.clone().into(), backlog)?;
-        // As a program does that does not remove it.
+        // As a program does that leaves its path behind.
         listener.set_unlinks(false);
         Ok(PeerListener { listener, host, address: sim::NO_ADDRESS })
     }
 
-    /// Binds a Unix datagram socket of a host, which a test plays by hand: to a path, an abstract name, or none.
+    /// Binds a Unix datagram socket on a host, which a test plays by hand: to a path, an abstract name, or none.
     ///
     /// ```
     /// use switchboard::testing::{Faults, Network};
@@ -91,7 +92,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// `AddrInUse` where the name is taken.
+    /// `AddrInUse` if the name is taken.
     pub fn unix_datagram_peer(&mut self, host: HostId, name: &UnixAddress) -> io::Result<UnixDatagramPeer> {
         let address = name.clone().into();
         let socket = self.sim.poller(host.0).bind_named_datagram(&address, true)?;

@@ -1,4 +1,4 @@
-//! Datagrams, on the simulated network: what is lost, doubled, reordered, too long, too much, refused.
+//! Datagrams on the simulated network: lost, duplicated, reordered, too long, too many, refused.
 
 mod receiving;
 mod sending;
@@ -14,7 +14,7 @@ use crate::{
     PanicPolicy,
 };
 
-/// What came to a datagram protocol.
+/// A call to a datagram protocol.
 enum Event<'a> {
     Made,
     Datagram(&'a [u8], &'a Address),
@@ -128,7 +128,7 @@ impl World {
         std::iter::from_fn(|| self.peer.receive().unwrap()).map(|(data, _)| data).collect()
     }
 
-    /// Runs until nothing is to be done; answers what the protocol has noted.
+    /// Runs until nothing is left to do, and returns what the protocol has logged.
     fn rest(&mut self) -> Vec<String> {
         self.network.run_until_rest();
         self.log.take()
@@ -147,7 +147,7 @@ impl World {
         self.network.event_loop(self.host).core.parts.outbox.queued()
     }
 
-    /// Datagrams to the peer stay under way for so long.
+    /// Keeps datagrams to the peer under way for this long.
     fn slow(&mut self, time: Duration) {
         let (host, outside) = (self.host, self.network.outside());
         self.network.slow(host, outside, time, time);
@@ -174,7 +174,7 @@ fn u1_what_the_network_does_to_datagrams_is_all_that_happens_to_them() {
     seeds(|seed| {
         let mut world = seeded(seed, Faults::all(), Limits::default(), echo);
         for number in 0..50 {
-            // The peer's own calls fail too, at times.
+            // The peer's own calls fail sometimes, too.
             while world.peer.send(format!("{number}").as_bytes(), Some(world.address)).is_err() {}
             if number % 7 == 0 {
                 world.network.run_for(MS);
@@ -253,7 +253,7 @@ fn u1_a_refusal_is_an_error_callback_and_the_socket_lives() {
     network.context(host).datagram(id).unwrap().send(b"is anybody there?");
     network.run_until_rest();
     assert_eq!(log.take(), [format!("error: error of the socket: {}", os_error(errno::ECONNREFUSED))]);
-    // A refusal that a send is told of keeps that datagram from being sent: it is sent again.
+    // A send that reports a refusal does not send its datagram, so it is sent again.
     let mut transport = network.context(host);
     let mut transport = transport.datagram(id).unwrap();
     assert_eq!(transport.peer_addr(), Some(&to.into()));
@@ -313,7 +313,7 @@ fn u1_a_flood_starves_nobody() {
         let mut world = world(limits, idle);
         (0..100).for_each(|_| world.send(b"more"));
         world.network.event_loop(world.host).turn(Some(Duration::ZERO)).unwrap();
-        // The event's service and the one that was carried over are one.
+        // Serving the event and serving what was carried over are one service.
         let noted = world.log.take();
         assert_eq!(noted.len(), 1 + most, "{noted:?}");
         assert_eq!(world.network.event_loop(world.host).time_to_next(), Some(Duration::ZERO));

@@ -1,4 +1,4 @@
-//! Receives that fail: read on at once where each error is told once, and tried again later where that goes on (rule U1).
+//! Failing receives: tried again at once if each error is reported once, and later if the error persists (rule U1).
 
 use std::io;
 
@@ -9,7 +9,7 @@ impl World {
         (0..count).for_each(|_| self.network.fail_receive(self.address, error()).unwrap());
     }
 
-    /// Runs for so long; returns how many turns that took, and what the protocol has noted.
+    /// Runs for this long; returns how many turns that took, and what the protocol has logged.
     fn run(&mut self, time: Duration) -> (u64, Vec<String>) {
         let before = self.network.turns();
         self.network.run_for(time);
@@ -21,7 +21,7 @@ impl World {
     }
 }
 
-/// From now on receives fail.
+/// Makes receives fail from now on.
 fn failing() -> Faults {
     Faults::none().with_failing_receives_permille(1000)
 }
@@ -46,7 +46,7 @@ fn u1_a_receive_that_goes_on_failing_backs_off_from_10_ms_to_1_s() {
             told.extend(noted.iter().map(|_| (world.network.now() - begin).as_millis() as u64));
         }
         assert_eq!(told, [1, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270], "by the end of which millisecond");
-        // Once it works, all is received, and the next time begins anew.
+        // Once receives work, everything is received, and the next failure starts from the beginning.
         world.network.set_faults(Faults::none());
         assert_eq!(world.run(SECOND).1, ["got hello"]);
         assert_eq!(world.received(), [b"hello"]);
@@ -76,7 +76,7 @@ fn u1_errors_that_are_told_once_each_are_read_on_at_once() {
     let noted = world.rest();
     assert_eq!(world.network.now(), Duration::ZERO);
     assert_eq!((errors(&noted), noted.last().map(String::as_str)), (10, Some("got behind them")), "{noted:?}");
-    // A datagram between them has the count begin anew.
+    // A datagram in between resets the count.
     for _ in 0..10 {
         world.fail_receives(10, || io::ErrorKind::ConnectionRefused.into());
         world.send(b"behind them");
@@ -105,7 +105,7 @@ fn u1_who_has_paused_a_socket_hears_nothing_of_it_though_its_receives_fail() {
     let (turns, noted) = world.run(SECOND * 10);
     assert!(noted.is_empty() && turns < 5, "{noted:?} in {turns} turns");
     assert!(!world.has_timer());
-    // On resume it is tried, and fails, and is tried again later.
+    // Resuming triggers a try, which fails, and another one later.
     world.with(|transport| transport.resume_reading());
     assert_eq!(errors(&world.run(MS).1), 1);
     world.with(|transport| {
@@ -124,7 +124,7 @@ fn u1_a_socket_that_ends_while_its_receives_fail_leaves_no_timer() {
         world.rest();
         world.network.set_faults(failing());
         world.send(b"hello");
-        // Late enough for the wait to be a long one.
+        // Late enough for the wait to be long.
         assert!(errors(&world.run(SECOND).1) > 5);
         match end {
             "close" => world.with(|transport| transport.close()),

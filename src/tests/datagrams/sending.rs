@@ -1,4 +1,4 @@
-//! What datagram sockets send: the queue, its marks and bounds, and what goes wrong with it (rule U1).
+//! Sending datagrams: the queue, its marks and bounds, and what goes wrong with it (rule U1).
 
 use super::*;
 
@@ -37,10 +37,10 @@ fn u1_the_queue_has_marks_and_keeps_the_order() {
     assert_eq!(world.log.take(), ["pause"]);
     assert_eq!(world.rest(), ["resume"]);
     let received: Vec<_> = world.received().iter().map(|data| data[0]).collect();
-    // What the peer has no room for is lost, not queued for ever.
+    // Datagrams that the peer has no room for are lost, not queued forever.
     assert!(received.len() > 20 && received.is_sorted(), "{received:?}");
     assert_eq!((world.queued(), world.with(|transport| transport.queued_bytes())), (0, 0));
-    // A changed mark is checked too.
+    // A change of the mark is checked, too.
     fill(&mut world, 30);
     world.with(|transport| transport.set_write_marks(1_000_000, 1_000_000));
     world.network.run_for(MS);
@@ -86,7 +86,7 @@ fn u1_what_is_sent_while_the_queue_is_sent_comes_behind_it() {
     world.rest();
     world.slow(SECOND);
     fill(&mut world, 30);
-    // It arrives when the others have left.
+    // It arrives when the others have left the queue.
     world.send(b"answer me");
     world.network.run_for(SECOND * 3 / 2);
     let mut received = world.received();
@@ -113,7 +113,7 @@ fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
         let noted = world.log.take();
         assert_eq!(noted.len(), 1);
         assert!(noted[0].ends_with(" datagrams dropped unsent"), "{noted:?}");
-        // What it drops came last.
+        // The datagrams it drops were the last to come.
         world.network.run_for(SECOND);
         let mut received = world.received();
         world.network.run_for(SECOND);
@@ -130,7 +130,7 @@ fn u1_the_queue_is_bounded_and_tells_what_it_drops() {
     }
 }
 
-/// Has a connection hoard much that its peer does not take.
+/// Makes a connection hoard output that its peer does not take.
 fn hoard(world: &mut World) -> crate::testing::Peer {
     struct Hoards;
     impl crate::Protocol for Hoards {
@@ -175,7 +175,7 @@ fn u1_a_socket_whose_only_datagram_was_dropped_sends_again() {
     let other = world.network.context(world.host).bind_datagram(other, recorder).unwrap();
     world.rest();
     world.slow(SECOND);
-    // It has filled the queues of the loop, and what it has queued is dropped for what the other one sends.
+    // It has filled the loop's queues, and its queued datagrams are dropped for those that the other one sends.
     let fill = |transport: &mut DatagramTransport<'_>| (0..6).for_each(|_| transport.send_to(&[0; 60_000], &to));
     world.with(fill);
     assert_eq!(world.with(|transport| transport.queued_bytes()), 60_000);
@@ -232,7 +232,7 @@ fn u1_close_sends_what_waits_but_not_for_ever() {
             transport.close();
             assert!(transport.is_closing(), "though its socket is open until all is sent");
         });
-        // Where it closes, nothing is delivered any more.
+        // If it closes, nothing more is delivered.
         world.slow(Duration::ZERO);
         world.send(b"too late");
         world.network.run_for(SECOND / 2);

@@ -3,16 +3,16 @@
 //! | step | what |
 //! | --- | --- |
 //! | `listen L [n]` | listens, with a backlog of n |
-//! | `connect a L`, `connect a b`, `connect a nobody`, `connect a self` | begins to connect to a listener, to where it was, to a port that nobody listens on, to its own |
+//! | `connect a L`, `connect a b`, `connect a nobody`, `connect a self` | begins to connect: to a listener, to where another socket is or was, to a port that nobody listens on, to its own address |
 //! | `accept L b` | accepts |
-//! | `write a text`, `urgent a x`, `fill a` | writes; one urgent byte; until it would block |
-//! | `read a n`, `drain a` | reads up to n bytes; to would-block or the end |
-//! | `shutdown a`, `close a`, `reset a` | ends |
-//! | `error a`, `peer a`, `local a` | asks |
-//! | `poll` | all that the poller tells since the last time, per socket |
+//! | `write a text`, `urgent a x`, `fill a` | writes text; writes one urgent byte; writes until it would block |
+//! | `read a n`, `drain a` | reads up to n bytes; reads until it would block or the stream ends |
+//! | `shutdown a`, `close a`, `reset a` | ends a stream |
+//! | `error a`, `peer a`, `local a` | asks for the error or an address |
+//! | `poll` | everything that the poller has reported since the last time, per socket |
 //! | `bind u`, `bind u nameless`, `join u v`, `send u text`, `sendto u v text`, `big u n`, `recv u n` | datagrams |
-//! | `flood u v`, `empty u` | sends to v until that fails; receives all |
-//! | `await u`, `await u not` | wants to be told of room, or not any more |
+//! | `flood u v`, `empty u` | sends to v until that fails; receives everything |
+//! | `await u`, `await u not` | asks to be told of room, or not any more |
 //! | `leave v` | leaves a path without a socket behind |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,23 +33,23 @@ pub(super) struct Machine {
     clock: Clock,
     events: Events,
     sockets: BTreeMap<String, Socket>,
-    /// Where sockets are or were.
+    /// Where sockets are, or were.
     addresses: BTreeMap<String, Address>,
     family: Family,
     /// Names by token.
     names: Vec<String>,
-    /// Those that have ended their half.
+    /// The sockets that have shut their write half.
     shut: BTreeSet<String>,
     bound: Vec<socket2::Socket>,
 }
 
-/// What streams and their listeners are.
+/// What kind streams and their listeners are.
 pub(super) enum Family {
     Tcp,
-    /// Unix sockets, by paths in a folder of their own.
+    /// Unix sockets, at paths in a folder of their own.
     #[cfg(unix)]
     Unix(PathBuf),
-    /// Unix sockets, by abstract names that begin so.
+    /// Unix sockets, with abstract names that begin with this.
     Abstract(String),
 }
 
@@ -78,7 +78,8 @@ impl Machine {
         }
     }
 
-    /// As [`run`](Machine::run), again and again until it has answered what is expected: the kernel may take its time.
+    /// Like [`run`](Machine::run), but again and again until the result is the expected one: the kernel may take its
+    /// time.
     pub(super) fn run_until(&mut self, words: &[&str], expected: &str) -> String {
         let end = self.clock.now() + PATIENCE;
         let mut told = BTreeMap::new();
@@ -94,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Does one step, and answers what came of it.
+    /// Runs one step, and returns its result.
     pub(super) fn run(&mut self, words: &[&str]) -> String {
         match self.step(words) {
             Ok(outcome) => outcome,
@@ -210,7 +211,7 @@ impl Machine {
         Ok("listens".into())
     }
 
-    /// A port that nobody listens on: a socket is bound to it, for nobody else to take it meanwhile.
+    /// Returns a port that nobody listens on: a socket is bound to it so that nobody else takes it meanwhile.
     fn unanswered_address(&mut self) -> io::Result<SocketAddr> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         if self.poller.is_in_memory() {
@@ -255,7 +256,7 @@ impl Machine {
         Ok("begun".into())
     }
 
-    /// Where a socket of this name is, or would be.
+    /// Returns where a socket of this name is, or would be.
     fn address_of(&self, name: &str) -> Address {
         match (&self.family, self.addresses.get(name)) {
             (_, Some(known)) => known.clone(),
@@ -280,7 +281,7 @@ impl Machine {
         Ok("bound".into())
     }
 
-    /// As a program does that ends, and removes nothing.
+    /// Leaves a path behind, as a program does that ends without removing it.
     fn leave(&mut self, name: &str) -> io::Result<String> {
         let at = self.address_of(name);
         #[cfg(unix)]
@@ -346,7 +347,7 @@ impl Machine {
         }
     }
 
-    /// What a large amount ends with; its length is the kernel's business.
+    /// Returns what a large read ends with; its length is up to the kernel.
     fn drain(&mut self, name: &str) -> io::Result<String> {
         let mut buffer = vec![0; 64 * 1024];
         let mut any = 0;
@@ -370,7 +371,7 @@ impl Machine {
         }
     }
 
-    /// How many are taken is the kernel's business.
+    /// How many are taken is up to the kernel.
     fn flood(&mut self, name: &str, to: &str) -> io::Result<String> {
         let to = self.address_of(to);
         loop {
@@ -409,7 +410,8 @@ impl Machine {
         self.poller.wait(&mut self.events, Wait::Not, &self.clock, &mut 0).unwrap();
         for (token, readiness) in self.events.iter() {
             let name = &self.names[token];
-            // The kernel tells of an end once more when the peer's has acknowledged it, which may be in a later poll.
+            // The kernel reports an end once more when the peer's kernel has acknowledged it, which may be in a later
+            // poll.
             let is_told_again = self.shut.contains(name)
                 && readiness == Readiness::WRITABLE
                 && expected.is_some_and(|all| !all.split(", ").any(|of| of.starts_with(&format!("{name} "))));

@@ -1,8 +1,8 @@
-//! The same scripts on real loopback sockets and on simulated ones: what the calls answer, and what the poller tells,
-//! must be the same.
+//! The same scripts on real loopback sockets and on simulated ones: the results of the calls, and what the poller
+//! reports, must be the same.
 //!
-//! Where the two disagree, the simulation is wrong. On the real side nothing sleeps: what the simulation has done at
-//! once is awaited there with a deadline.
+//! If the two differ, the simulation is wrong. On the real side nothing sleeps: what happens at once in the simulation
+//! is awaited there with a deadline.
 
 mod machine;
 mod scripts;
@@ -18,8 +18,8 @@ fn compare(name: &str, script: &str) {
     compare_by(name, script, || Family::Tcp);
 }
 
-/// Whether a script has no step that streams of the network alone have, and goes on with no socket whose connect fails: that of
-/// a Unix socket does so at once.
+/// Returns whether a script has no steps that only TCP streams support, and does not go on with a socket whose connect
+/// fails: a Unix socket's connect fails at once.
 #[cfg(unix)]
 fn is_for_unix(script: &str) -> bool {
     let of_the_network = ["bind", "urgent", "self", "nobody"];
@@ -28,7 +28,7 @@ fn is_for_unix(script: &str) -> bool {
     !of_the_network.into_iter().any(has) && !connects_late
 }
 
-/// The same on Unix sockets.
+/// Compares a script on Unix sockets.
 #[cfg(unix)]
 fn compare_unix(name: &str, script: &str) {
     let folder = std::env::temp_dir().join(format!("switchboard-{}-{name}", std::process::id()));
@@ -38,7 +38,7 @@ fn compare_unix(name: &str, script: &str) {
     compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// How many datagrams a receiver of this machine holds before it is full: a setting.
+/// Returns how many datagrams a receiver on this machine holds before it is full, which is a setting.
 fn unix_datagrams_max() -> usize {
     let setting = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
     setting.ok().and_then(|setting| setting.trim().parse().ok()).unwrap_or(10)
@@ -65,12 +65,12 @@ fn compare_by(name: &str, script: &str, family: impl Fn() -> Family) {
     }
 }
 
-/// On Unix sockets by abstract names, which nobody else has.
+/// Compares a script on Unix sockets with abstract names, which nobody else has.
 fn compare_abstract(name: &str, script: &str) {
     compare_by(name, script, || Family::Abstract(format!("switchboard {} {name}", std::process::id())));
 }
 
-/// Each script has a name that begins with the rules it is about.
+/// Each script's name begins with the rules it is about.
 macro_rules! compare_scripts {
     ($($(#[$doc:meta])* $name:ident: $script:literal;)*) => {
         $(
@@ -81,7 +81,7 @@ macro_rules! compare_scripts {
             }
         )*
 
-        /// Those that are about streams, on Unix sockets.
+        /// The scripts about streams, on Unix sockets.
         #[cfg(unix)]
         mod unix {
             #[test]

@@ -1,4 +1,4 @@
-//! The scripts that are about Unix datagrams.
+//! The scripts about Unix datagrams.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -7,7 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use crate::sys::sim::Random;
 use crate::testing::seeds;
 
-/// Each is run by paths, and those that have none of their own by abstract names.
+/// Runs each script with paths, and those that name no paths of their own with abstract names, too.
 macro_rules! compare_unix_datagrams {
     ($($name:ident: $script:literal;)*) => {
         $(
@@ -34,7 +34,7 @@ compare_unix_datagrams! {
     u1_who_has_no_name_has_no_address: "bind u nameless; bind v; sendto u v x; recv v 9; join u v; send u y; recv v 9; send v z";
     u1_to_itself: "bind u; sendto u u x; poll; recv u 9; join u u; send u y; poll; recv u 9; flood u u; empty u; send u z";
 
-    // Who is there.
+    // Missing receivers.
     u1_no_socket_has_the_name: "bind u; sendto u v x; join u v; send u x; error u; poll";
     u1_the_name_is_free_again: "bind v; bind u; bind v; close v; sendto u v x; bind v; sendto u v x; recv v 9";
     u1_a_path_was_left_behind: "leave v; bind u; sendto u v x; join u v; connect a v; bind v; sendto u v x; recv v 9; close v; sendto u v x";
@@ -42,7 +42,7 @@ compare_unix_datagrams! {
     u1_of_another_kind: "listen L; bind u; sendto u L x; join u L; connect a u; sendto u u x; recv u 9";
     u1_names_of_two_kinds: "listen L; bind L; listen L";
 
-    // Who is connected.
+    // Connected sockets.
     u1_a_joined_socket_takes_from_its_peer_alone:
         "bind u; bind v; bind w; join v u; sendto w v x; join w v; sendto u v y; recv v 9; send v z; recv u 9; poll";
     u1_what_came_before_the_join_is_kept: "bind u; bind v; bind w; sendto w v x; join v u; sendto u v y; recv v 9; recv v 9";
@@ -59,7 +59,7 @@ compare_unix_datagrams! {
         "bind u; bind v; bind w; join u v; join v u; send v held; send u kept; join u w; poll; recv v 9; recv v 9; recv v 9";
     u1_who_joins_the_same_again_loses_nothing: "bind u; bind v; join u v; join v u; send v held; join u v; recv u 9; error v";
 
-    // Who is full.
+    // Full receivers.
     u1_a_full_receiver: "bind u; bind v; flood u v; sendto u v x; recv v 9; sendto u v x; sendto u v x; empty v; sendto u v x; recv v 9";
     u1_a_receiver_that_others_have_filled: "bind u; bind v; bind w; flood u v; sendto w v x; recv v 9; sendto w v x; sendto u v y";
     u1_who_is_joined_is_told_of_room:
@@ -114,7 +114,7 @@ fn random_script(seed: u64) -> String {
     script.join("; ")
 }
 
-/// Before 6.14 Linux told a sender that it is not connected before it looked for memory.
+/// Before 6.14 Linux reported to a sender that it is not connected before it looked for memory.
 fn looks_for_memory_first() -> bool {
     let name = format!("switchboard {} order", std::process::id());
     let address = <SocketAddr as SocketAddrExt>::from_abstract_name(name).unwrap();

@@ -1,10 +1,10 @@
-//! Connecting again through filters (rule K5): a connection is established when its filters are ready, to who follows it as
-//! to its protocol.
+//! Reconnecting through filters (rule K5): a connection counts as established when its filters are ready, for the
+//! reconnecting link as for the protocol.
 
 use super::*;
 use crate::{Backoff, Connect, Reconnect, Reconnecting};
 
-/// A host that connects again and again, through a filter, to a server that is played by the test.
+/// A host that reconnects, through a filter, to a server that the test plays.
 struct Again {
     wire: Wire,
     server: crate::testing::PeerListener,
@@ -30,7 +30,7 @@ impl Again {
         Again { wire, server, link, tries }
     }
 
-    /// A connection that has come, and said hello.
+    /// Accepts a connection, which has said hello.
     fn accept(&mut self) -> RawPeer {
         let mut peer = self.server.accept().expect("it connects");
         assert_eq!(peer.read(), [b'H', KEY]);
@@ -40,10 +40,10 @@ impl Again {
 
 #[test]
 fn k5_a_connection_whose_filter_never_was_ready_has_not_stayed_up() {
-    // Longer than a connection must have stayed up for the delays to begin anew.
+    // Longer than a connection must have stayed up for the delays to start over.
     let mut again = Again::new(15 * SECOND);
     let mut held = vec![again.accept()];
-    // 15 seconds each, and 1, 2, 4, 8, 16 and 32 between them.
+    // 15 seconds for each try, and 1, 2, 4, 8, 16 and 32 between them.
     for waits in [1, 2, 4, 8, 16, 32] {
         again.wire.network.run_for((15 + waits) * SECOND - SECOND);
         assert!(again.server.accept().is_none(), "too soon, before {waits} s");
@@ -88,13 +88,13 @@ fn k5_what_ends_the_trying_ends_a_handshake_too() {
         assert!(peer.read().is_empty() && (peer.saw_end() || peer.error().is_some()));
         assert_eq!(*again.tries.borrow(), 1);
     }
-    // A handshake that fails does not.
+    // A failed handshake does not end it.
     let mut again = Again::new(15 * SECOND);
     let mut peer = again.accept();
     again.wire.send(&mut peer, b"A");
     again.wire.network.run_for(SECOND);
     assert_eq!(*again.tries.borrow(), 2);
-    // Nor does it where the connection is made; that one stays.
+    // Cancelling does not end a connection that has been made.
     let mut peer = again.accept();
     again.wire.send(&mut peer, b"S\0");
     cancel(&mut again);

@@ -1,11 +1,11 @@
-//! What filters cost: no call of the system, and no memory, more than without them (Y2).
+//! What filters cost: no more system calls, and no more memory, than without them (Y2).
 
 use super::*;
 use crate::filter::chain::Passing;
 use crate::filter::{Filter, Flow};
 use crate::sys::script::Call;
 
-/// Is ready when something has come, and answers that by itself, as a server does to the end of a handshake.
+/// Becomes ready when something arrives, and answers that by itself, as a server does at the end of a handshake.
 struct Greets(bool);
 
 impl Filter for Greets {
@@ -38,7 +38,7 @@ impl Filter for Fours {
     }
 }
 
-/// Takes seven bytes at a time of what is written.
+/// Takes written data seven bytes at a time.
 struct Sevens;
 
 impl Filter for Sevens {
@@ -51,7 +51,7 @@ impl Filter for Sevens {
     }
 }
 
-/// A connection with a filter, which has come to rest; it does to data what `act` does.
+/// A connection with a filter, at rest, which handles data with `act`.
 fn filtered(filter: impl Filter, act: fn(&mut Transport<'_>, &[u8])) -> (Scene, ConnectionId, Peer) {
     let mut scene = Scene::new();
     let mut filter = Some(filter);
@@ -95,7 +95,8 @@ fn y2_what_a_filter_says_and_the_answer_behind_it_are_one_send() {
             if let Event::Made = event {
                 assert!(transport.set_filter(Greets(false)));
                 if begins_anew {
-                    // Is told that it is made when the filter is ready, right before what came with that.
+                    // Its `connection_made` is called when the filter is ready, right before the data that came with
+                    // that.
                     transport.start_protocol(protocol(&Log::default(), echo));
                 }
             }

@@ -33,7 +33,7 @@ fn y4_what_a_peer_answers_to_our_end_does_not_have_it_reset() {
         wire.rest();
         assert_eq!((wire.log.take(), wire.connections()), (vec!["lost: closed by us".into()], 0));
     }
-    // It is not waited for longer than for any other that lingers.
+    // The peer's end is waited for no longer than with any other lingering connection.
     let mut wire = Wire::sealed(idle);
     let _peer = wire.shaken();
     wire.tell(close);
@@ -56,7 +56,7 @@ fn y4_an_end_that_comes_with_data_waits_for_a_protocol_that_has_paused() {
     assert_eq!(wire.log.take(), ["made"]);
     wire.tell(|transport| transport.resume_reading());
     assert_eq!(wire.log.take(), ["data all", "eof", "lost: closed by the peer"]);
-    // The same where it pauses at that data, and where it leaves some of it.
+    // The same if the protocol pauses at that data, and if it leaves some of it.
     let mut wire = Wire::new(Limits::default(), eager, |event, transport| match event {
         Event::Data(data) => {
             transport.pause_reading();

@@ -1,10 +1,10 @@
-//! Filters to test with.
+//! Filters for tests.
 
 use std::io::Write as _;
 
 use crate::filter::{Filter, Flow};
 
-/// Changes every byte, and takes no more than so many of them at a time.
+/// Changes every byte, at most `step` of them at a time.
 pub(crate) struct Masked {
     pub(crate) key: u8,
     pub(crate) step: usize,
@@ -27,9 +27,9 @@ impl Filter for Masked {
     }
 }
 
-/// What TLS does, without its secrets: a handshake of both sides, records, an end that must be said, and alerts.
+/// What TLS does, but without secrets: a handshake of both sides, records, an end that must be announced, and alerts.
 ///
-/// `H` and a key is what the client begins with, and `S` and a key what the server answers; `R`, a length of two bytes and the
+/// The client begins with `H` and a key, and the server answers with `S` and a key; `R`, a length of two bytes and the
 /// masked bytes are a record, `E` is the end, `A` an alert.
 pub(crate) struct Sealed {
     is_client: bool,
@@ -117,7 +117,7 @@ impl Filter for Sealed {
     }
 }
 
-/// Takes all records that there are in one call, as TLS does.
+/// Takes all available records in one call, as TLS does.
 pub(crate) struct Eager(pub(crate) Sealed);
 
 impl Filter for Eager {

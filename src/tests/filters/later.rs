@@ -1,9 +1,9 @@
-//! Filters that are put in in the middle of a stream (rule Y6).
+//! Filters that are added in the middle of a stream (rule Y6).
 
 use super::kinds::Masked;
 use super::*;
 
-/// What STARTTLS does: a command, an answer in plain, and from there on all is sealed.
+/// What STARTTLS does: a command, a plain answer, and from there on everything is sealed.
 fn starts(event: Event<'_>, transport: &mut Transport<'_>) -> usize {
     if let Event::Data(b"START") = event {
         transport.write(b"go");
@@ -48,7 +48,7 @@ fn y6_input_that_is_left_when_a_filter_is_put_in_ends_the_connection() {
     let lost = "lost: protocol error: bytes came before a filter had begun that was to take what comes";
     assert_eq!(wire.log.take(), ["made", "data STARTinjected", lost]);
     assert!(peer.error().is_some());
-    // The same where they were kept from before.
+    // The same if the bytes had been left in the buffer before.
     let mut wire = plain(idle_and_leaves);
     let mut peer = wire.peer();
     wire.send(&mut peer, b"kept");

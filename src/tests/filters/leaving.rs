@@ -1,4 +1,5 @@
-//! Filters that leave a loop with their connection: for another protocol, or for a thread that blocks (rules C7 and Y7).
+//! Filters that leave a loop with their connection: for another protocol, or for a thread that uses blocking I/O (rules
+//! C7 and Y7).
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write};
@@ -13,7 +14,7 @@ use crate::{BlockingStream, Detached};
 
 type Given = Rc<RefCell<Vec<Detached>>>;
 
-/// Is detached at the first data, of which it consumes `takes` bytes, behind an answer.
+/// Detaches at the first data, of which it consumes `takes` bytes, after an answer.
 fn leaves(
     given: &Given,
     takes: usize,
@@ -32,7 +33,7 @@ fn leaves(
     }
 }
 
-/// A connection with a filter, which is `Sealed` where its peer has said hello.
+/// A connection with a filter, for instance `Sealed`, which waits for its peer's hello.
 fn filtered(
     scene: &mut Scene,
     log: &Log,
@@ -45,7 +46,7 @@ fn filtered(
     peer
 }
 
-/// The plain bytes of records, and what is behind the last of them.
+/// Returns the plain bytes of records, and what follows the last of them.
 fn opened(mut sealed: &[u8], key: u8) -> (Vec<u8>, &[u8]) {
     let mut plain = Vec::new();
     while let Some((&[b'R', high, low], rest)) = sealed.split_first_chunk() {
@@ -73,7 +74,7 @@ fn left(filter: impl Filter) -> (BlockingStream, Script) {
     left_with(filter, b"H\0", &record(b"!"))
 }
 
-/// Reads until nothing more has come. Returns that, and what the last read has said.
+/// Reads until nothing more arrives. Returns what was read, and the result of the last read.
 fn read_all(stream: &mut BlockingStream) -> (Vec<u8>, io::Result<()>) {
     let mut all = Vec::new();
     let mut buffer = [0; 7];
@@ -90,7 +91,7 @@ fn kind(result: &io::Result<()>) -> Option<io::ErrorKind> {
     result.as_ref().err().map(io::Error::kind)
 }
 
-/// Echoes what it consumes. At each second data it leaves for another one, and consumes only so much.
+/// Echoes what it consumes. At every second data it is detached, and consumes only `takes` bytes of it.
 fn leaves_often(
     given: &Given,
     count: &Rc<Cell<usize>>,
@@ -165,7 +166,7 @@ fn y7_in_every_cut_a_thread_reads_all_and_then_the_end_that_was_said_or_that_it_
                 last = read_all(&mut stream).1;
                 let error = last.as_ref().unwrap_err();
                 assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::UnexpectedEof, "no end was said"));
-                // It stays so.
+                // The error remains.
                 last = read_all(&mut stream).1;
             }
             assert_eq!(kind(&last), (!is_said).then_some(io::ErrorKind::UnexpectedEof));
@@ -179,7 +180,7 @@ fn y7_in_every_cut_a_thread_reads_all_and_then_the_end_that_was_said_or_that_it_
 
 #[test]
 fn y7_what_had_been_read_before_it_left_comes_before_what_is_still_to_be_read() {
-    // Consumed, left over, let through by the filter and not delivered, and not given to it.
+    // Consumed; left over; passed by the filter but not delivered; and not given to the filter.
     let sent = [&record(b"!left")[..], &record(b"behind"), b"R\0\x04ha"].concat();
     for filter in [true, false] {
         let (mut stream, peer) = match filter {
@@ -244,7 +245,7 @@ fn y7_a_write_that_would_block_takes_nothing_and_one_that_took_some_is_not_to_be
                 }
             }
         }
-        // The last of them is taken, and not out.
+        // The last bytes have been taken, but not sent.
         peer.set_room(0);
         let error = stream.flush().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -263,7 +264,7 @@ fn y7_a_stream_that_is_dropped_with_what_a_filter_has_made_unsent_is_reset() {
     assert_eq!(stream.write(b"abc").unwrap(), 3);
     drop(stream);
     assert_eq!((peer.take_sent(), peer.take_calls().pop()), (b"R\0".to_vec(), Some(Call::Reset)));
-    // And where it comes back to a loop the rest goes out.
+    // If the stream comes back to a loop, the rest is sent.
     let (mut stream, peer) = left(Sealed::server(KEY, 100));
     peer.set_room(2);
     assert_eq!(stream.write(b"abc").unwrap(), 3);
@@ -290,7 +291,7 @@ fn y7_shutting_down_says_the_filters_end_behind_what_was_written_and_reading_goe
     assert_eq!(stream.write(b"late").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(read_all(&mut stream).0, b"more");
     assert!(sent.ends_with(b"E") && peer.take_sent().is_empty());
-    // In a loop our half is shut as well, and its peer's end is told there too: that is the end of both.
+    // In a loop our half is shut as well, and the peer's end is reported there, too: that ends both halves.
     let (mut scene, log) = (Scene::new(), Log::default());
     scene.event_loop.context().attach(stream, protocol(&log, stays)).unwrap();
     scene.settle();
@@ -315,7 +316,7 @@ fn y7_a_failure_of_a_filter_is_an_error_behind_all_data_and_what_it_said_goes_ou
         assert_eq!(kind(&read_all(&mut stream).1), Some(io::ErrorKind::InvalidData));
         assert_eq!(stream.write(b"lost").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(if is_before { b"alert".to_vec() } else { peer.take_sent() }, b"alert");
-        // A loop tells it as the reason.
+        // A loop reports the failure as the reason.
         let (mut scene, log) = (Scene::new(), Log::default());
         scene.event_loop.context().attach(stream, protocol(&log, idle)).unwrap();
         scene.settle();
@@ -364,7 +365,7 @@ fn y7_what_was_written_and_not_filtered_is_filtered_where_it_goes_on() {
         };
         assert_eq!(opened(&peer.take_sent(), KEY), (b"answer".to_vec(), &b""[..]));
     }
-    // Nobody must take what it has for the whole, if there is nothing but what a filter has made.
+    // If the only unsent bytes are ones that a filter has made, what is there must not pass for everything.
     let (mut scene, log, given) = (Scene::new(), Log::default(), Given::default());
     let peer = filtered(&mut scene, &log, Sealed::server(KEY, 100), leaves(&given, 1, b"answer"));
     scene.receive(&peer, b"H\0");
@@ -433,7 +434,7 @@ fn y7_a_filter_that_waits_for_its_peer_before_it_takes_more_is_waited_for_within
         });
         scene.receive(&peer, b"x");
         let mut stream = BlockingStream::of(given.borrow_mut().pop().expect("it has left")).0;
-        // The lower one has taken nothing of what the upper one has made.
+        // The lower filter has taken nothing of what the upper one has made.
         let written = stream.write(b"HELLO");
         assert_eq!(
             written.map_err(|error| error.kind()),
@@ -447,7 +448,7 @@ fn y7_a_filter_that_waits_for_its_peer_before_it_takes_more_is_waited_for_within
     }
 }
 
-/// Names the peer, takes one line, and leaves.
+/// Reports the peer's name, takes one line, and leaves.
 struct Names(bool);
 
 impl Filter for Names {
@@ -494,7 +495,7 @@ fn y7_what_a_filter_leaves_for_later_is_bounded_in_a_thread_as_well() {
     assert!(peer.unread() > 0, "and no more of it is read");
 }
 
-/// Panics at `?` and, in the middle of what it says, at `!`.
+/// Panics at `?`, and at `!` in the middle of what it outputs.
 struct Panics;
 
 impl Filter for Panics {
@@ -531,7 +532,7 @@ fn y10_what_a_filter_panics_with_is_a_panic_of_its_thread_and_no_byte_passes_it_
     scene.settle();
     assert_eq!(log.take(), ["made", "lost: protocol error: a filter of this stream has panicked"]);
     assert_eq!(peer.take_sent(), b"");
-    // If nobody uses it any more it is reset.
+    // If the stream is not used any more, it is reset.
     let (mut stream, peer) = left_with(Panics, b"", b"x");
     peer.sends(b"?");
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(stream.fill_buf())));

@@ -1,4 +1,4 @@
-//! Rules Y1 to Y11: what stands between a socket and a protocol.
+//! Rules Y1 to Y11: filters between a socket and a protocol.
 
 mod again;
 mod costs;
@@ -18,27 +18,27 @@ use super::*;
 use crate::testing::{Faults, HostId, Network, Peer as RawPeer};
 use crate::{Address, Context, Listen, Listener};
 
-/// Its key, and what masks the bytes of a record then: a client says that its own is 0.
+/// The server's key, and the mask for a record's bytes: clients announce 0 as their own.
 const KEY: u8 = 0x55;
 
-/// The bytes of a record.
+/// Returns the bytes of a record.
 fn record(payload: &[u8]) -> Vec<u8> {
     let masked = payload.iter().map(|byte| byte ^ KEY);
     [b'R', 0, payload.len() as u8].into_iter().chain(masked).collect()
 }
 
-/// A host whose connections have filters, and what its peers do is scripted, byte by byte.
+/// A host whose connections have filters. What its peers do is scripted, byte by byte.
 struct Wire {
     network: Network,
     host: HostId,
     log: Log,
     to: SocketAddr,
     listener: ListenerId,
-    /// More turns in a row that bring nothing about are a loop that spins.
+    /// More turns in a row without progress mean that the loop spins.
     idle_turns_max: u64,
 }
 
-/// Consumes all, and leaves its half open when its peer has ended the other one.
+/// Consumes everything, and leaves its half open when its peer has ended the other one.
 fn stays(event: Event<'_>, _: &mut Transport<'_>) -> usize {
     match event {
         Event::Data(data) => data.len(),
@@ -47,7 +47,7 @@ fn stays(event: Event<'_>, _: &mut Transport<'_>) -> usize {
 }
 
 impl Wire {
-    /// One whose listener has the filter `Sealed`, and protocols that do what `act` does.
+    /// A wire whose listener has the filter `Sealed`, and protocols that do what `act` does.
     fn sealed(act: fn(Event<'_>, &mut Transport<'_>) -> usize) -> Wire {
         Wire::new(Limits::default(), |listen| listen.filter(|_| Some(Sealed::server(KEY, 100))), act)
     }
@@ -66,14 +66,14 @@ impl Wire {
         Wire { network, host, log, to, listener, idle_turns_max: 5 }
     }
 
-    /// A peer that is connected.
+    /// Returns a connected peer.
     fn peer(&mut self) -> RawPeer {
         let peer = self.network.peer(self.to);
         self.rest();
         peer
     }
 
-    /// A peer that has said hello, and been answered.
+    /// Returns a peer that has said hello and has been answered.
     fn shaken(&mut self) -> RawPeer {
         let mut peer = self.peer();
         peer.send(b"H\0");
@@ -94,7 +94,7 @@ impl Wire {
         self.rest();
     }
 
-    /// Does something to the one connection that there is.
+    /// Does something to the only connection.
     fn tell(&mut self, act: impl FnOnce(&mut Transport<'_>)) {
         let mut context = self.network.context(self.host);
         let id = context.connection_ids()[0];
@@ -102,7 +102,7 @@ impl Wire {
         self.rest();
     }
 
-    /// The same, where it is not gone yet.
+    /// Does the same if the connection is not gone yet.
     fn tell_if_there(&mut self, act: impl FnOnce(&mut Transport<'_>)) {
         if self.connections() > 0 {
             self.tell(act);
@@ -110,7 +110,7 @@ impl Wire {
         self.rest();
     }
 
-    /// How many timers its loop has, once it has given memory back.
+    /// Returns how many timers the loop has once it has returned memory.
     fn timers(&mut self) -> usize {
         self.network.run_for(20 * SECOND);
         self.network.event_loop(self.host).core.timers()
@@ -120,7 +120,7 @@ impl Wire {
         self.network.context(self.host).connection_count()
     }
 
-    /// What its owner is told of the listener.
+    /// Collects the errors that the listener reports to its owner.
     fn errors(&mut self) -> Rc<RefCell<Vec<String>>> {
         let errors = Rc::new(RefCell::new(Vec::new()));
         let noted = errors.clone();

@@ -1,11 +1,11 @@
-//! Filters that are put in at odd times, and what is done right behind that (rules Y4 and Y6).
+//! Filters that are added at odd times, and what is done right after that (rules Y4 and Y6).
 
 use super::kinds::Masked;
 use super::*;
 use crate::Connect;
 use crate::filter::Filter;
 
-/// Writes in plain, puts a filter in that is ready at once, and writes through it.
+/// Writes plain data, adds a filter that is ready at once, and writes through it.
 fn switches(transport: &mut Transport<'_>) -> bool {
     transport.write(b"plain ");
     let is_in = transport.set_filter(Masked { key: 0x20, step: 1000 });

@@ -1,11 +1,11 @@
-//! Before filters are ready, and what passes through them then (rules Y1 to Y3, Y5, Y8, Y10).
+//! Filters that are not ready yet, and what passes through them once they are (rules Y1 to Y3, Y5, Y8, Y10).
 
 use super::kinds::Masked;
 use super::*;
 use crate::Connect;
 use crate::filter::{Filter, Flow};
 
-/// What a peer does in a handshake.
+/// What a peer does during a handshake.
 type Way = fn(&mut RawPeer);
 
 #[test]
@@ -19,7 +19,7 @@ fn y1_a_protocol_is_told_that_its_connection_is_made_when_the_filter_is_ready() 
     assert_eq!((wire.log.take(), peer.read()), (vec!["made".into()], vec![b'S', KEY]));
     wire.send(&mut peer, &record(b"hello"));
     assert_eq!((wire.log.take(), peer.read()), (vec!["data hello".into()], record(b"hello")));
-    // Buffers are given back meanwhile.
+    // Buffers are returned meanwhile.
     wire.network.run_for(3 * SECOND);
     assert_eq!(wire.network.context(wire.host).core.timers(), 0, "no deadline is left");
 }
@@ -174,7 +174,7 @@ fn y2_a_filter_takes_no_more_than_the_kernel_has_room_for() {
     let context = wire.network.context(wire.host);
     let connection = context.core.parts.slots.connection(context.connection_ids()[0].0).unwrap();
     let beneath = connection.chain().unwrap().outward_bytes();
-    // A step of 64 KiB, and 3 bytes more for each 100.
+    // A step of 64 KiB, and 3 bytes more for every 100.
     assert!(beneath <= 66 * KIB, "{beneath}");
     peer.unstall();
     let mut got = Vec::new();
@@ -194,8 +194,8 @@ fn y2_what_the_kernel_lacked_buffers_for_in_a_handshake_is_sent_by_time() {
     listener.filters = Rc::new(vec![filter]);
     let log = Log::default();
     let (id, peer) = scene.accept(&log, echo);
-    // It refuses: an alert goes out, though no protocol was told of the connection.
-    // Tried when it is read, and at the turn's end.
+    // The filter refuses the input: an alert is sent, although no protocol was told of the connection. The send is
+    // tried when the input is read, and at the turn's end.
     peer.write_answers(Err(os_error(errno::ENOBUFS)));
     peer.write_answers(Err(os_error(errno::ENOBUFS)));
     scene.receive(&peer, "nonsense");
@@ -250,7 +250,7 @@ fn y3_what_a_filter_says_by_itself_meets_the_cap() {
 
 #[test]
 fn y3_little_that_becomes_much_is_delivered_piece_by_piece() {
-    /// Each byte from below stands for a mebibyte.
+    /// Turns each byte from below into a mebibyte.
     struct Blown {
         left: usize,
     }
@@ -278,7 +278,7 @@ fn y3_little_that_becomes_much_is_delivered_piece_by_piece() {
         }
         by_default(&event, transport)
     });
-    // As many turns as their budget makes of it.
+    // As many turns as the read budget requires.
     wire.idle_turns_max = 20;
     let mut peer = wire.peer();
     wire.send(&mut peer, b"xyz");
@@ -302,7 +302,7 @@ fn y5_a_pause_stops_filtering_after_the_record_and_a_filter_that_is_not_ready_go
         wire.tell(resume_reading);
         assert_eq!(wire.log.take(), [told]);
     }
-    // Before it is ready nobody can pause it.
+    // It cannot be paused before it is ready.
     let mut wire = Wire::sealed(idle);
     let mut peer = wire.peer();
     wire.tell(pause_reading);
@@ -367,7 +367,7 @@ fn y11_a_broadcast_over_filters_is_counted_for_each_receiver() {
     }
 }
 
-/// Takes a line that says who the peer is, and leaves.
+/// Takes a line that names the peer, and leaves.
 struct Header;
 
 impl Filter for Header {
@@ -461,7 +461,7 @@ impl Drop for Panics {
 fn y10_a_panic_of_a_filter_ends_its_connection_and_no_other() {
     for method in ["begin", "receive", "send", "finish", "receive_end", "drop"] {
         let listen = move |listen: Listen| {
-            // The second one has one that does not.
+            // The second filter does not panic there.
             let first = std::sync::atomic::AtomicBool::new(true);
             let is_first = move || first.swap(false, std::sync::atomic::Ordering::Relaxed);
             listen.filter(move |_| Some(Panics(if is_first() { method } else { "" })))

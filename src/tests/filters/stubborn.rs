@@ -1,14 +1,14 @@
-//! Filters that say things twice, take nothing, or fail where it is least convenient (rules Y2 to Y5): nothing spins, stalls
-//! or is lost.
+//! Filters that report things twice, take nothing, or fail where it is least convenient (rules Y2 to Y5): nothing
+//! spins, stalls or is lost.
 
 use super::kinds::Masked;
 use super::*;
 use crate::filter::{Filter, Flow};
 
-/// Is called no more often than that in a test; more is a loop that never ends.
+/// The most calls that a filter gets in a test; more mean that a loop never ends.
 const CALLS_MAX: usize = 2000;
 
-/// Says that it is ready with every call, as a filter does that asks its handshake each time, and takes whole lines.
+/// Reports that it is ready with every call, as a filter does that asks its handshake each time, and takes whole lines.
 struct Insists(usize);
 
 impl Filter for Insists {
@@ -40,7 +40,7 @@ fn y2_a_filter_that_says_with_each_call_that_it_is_ready_is_not_called_for_ever(
     assert_eq!((wire.log.take(), peer.read()), (vec!["data hello\n".into()], b"hello\n".to_vec()));
 }
 
-/// Takes nothing from above before `!` has come from below, as one does that waits for new keys.
+/// Takes nothing from above before `!` has come from below, as a filter does that waits for new keys.
 pub(super) struct Waits {
     is_open: bool,
     calls: usize,
@@ -85,7 +85,7 @@ fn y2_what_a_lower_filter_does_not_take_waits_until_something_has_come() {
         wire.send(&mut peer, b"!");
         assert_eq!(peer.read(), if is_above { b"hello" } else { b"HELLO" });
         assert!(peer.saw_end());
-        // One that is closed is not read from, so that its deadline ends it.
+        // A connection that is closed is not read from, so its deadline ends it.
         let mut peer = wire.peer();
         wire.log.take();
         let mut context = wire.network.context(wire.host);
@@ -100,7 +100,7 @@ fn y2_what_a_lower_filter_does_not_take_waits_until_something_has_come() {
     }
 }
 
-/// Takes all that comes in one call, and fails at `!`, behind an alert.
+/// Takes everything that has arrived in one call, and fails at `!`, after an alert.
 pub(super) struct Greedy;
 
 impl Filter for Greedy {
@@ -146,7 +146,7 @@ fn y4_a_failure_that_came_with_data_waits_behind_that_where_the_protocol_has_pau
     let acts: [fn(&mut Transport<'_>); 3] = [resume_reading, |transport| transport.write(b"x"), close];
     let told = [&["data fine", LOST][..], &[LOST], &["lost: closed by us"]];
     for (act, told) in acts.into_iter().zip(told) {
-        // What has come is there when the connection is made.
+        // The data has arrived by the time the connection is made.
         let limits = Limits::default().with_filter_timeout(None);
         let mut wire = Wire::new(limits, |listen| listen.filter(|_| Some(Late(Greedy))), pauses);
         let mut peer = wire.peer();
@@ -162,7 +162,7 @@ fn y4_a_failure_that_came_with_data_waits_behind_that_where_the_protocol_has_pau
     }
 }
 
-/// Is not ready before something has come.
+/// Is not ready before something has arrived.
 struct Late(Greedy);
 
 impl Filter for Late {
@@ -209,7 +209,7 @@ fn y4_what_the_protocol_left_is_offered_to_it_again_before_a_failure_that_came_w
     assert_eq!(peer.read(), b"alert");
 }
 
-/// Replies to all that comes, and passes it on.
+/// Replies to all input, and passes it on.
 struct Answers;
 
 impl Filter for Answers {
@@ -251,7 +251,7 @@ fn y4_a_failure_stays_the_reason_when_the_time_for_the_handshake_is_over() {
     let errors = wire.errors();
     let mut peer = wire.peer();
     wire.network.run_for(300 * MS);
-    // What it does not read has it linger.
+    // The input that it does not read makes it linger.
     wire.send(&mut peer, b"nonsense");
     assert_eq!((wire.connections(), peer.read()), (1, b"A".to_vec()));
     wire.network.run_for(30 * SECOND);

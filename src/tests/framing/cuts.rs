@@ -1,9 +1,9 @@
-//! Rule F1: how bytes are cut makes no difference, neither in what comes nor in what it costs.
+//! Rule F1: how bytes are cut makes no difference, neither to the callbacks nor to the cost.
 
 use super::*;
 use crate::framing::{Delimited, FixedSize, LengthPrefixed, LineEnding, Netstring};
 
-/// The pieces that a mask cuts an input into: one bit for each place between two bytes.
+/// Returns the pieces that a mask cuts an input into: one bit for each place between two bytes.
 fn pieces(input: &[u8], mask: usize) -> Vec<&[u8]> {
     let mut pieces = Vec::new();
     let mut start = 0;
@@ -16,7 +16,7 @@ fn pieces(input: &[u8], mask: usize) -> Vec<&[u8]> {
     pieces
 }
 
-/// All 2^13 cuts of 14 bytes give the callbacks that the whole gives.
+/// Checks that all 2^13 cuts of 14 bytes cause the same callbacks as the whole.
 fn every_cut(input: &[u8; 14], expected: &[&str], protocol: impl Fn(&Log) -> Box<dyn Protocol>) {
     let (mut scene, log) = (Scene::new(), Log::default());
     for mask in 0..1 << (input.len() - 1) {
@@ -43,7 +43,7 @@ fn f1_every_cut_gives_the_same_lines_from_telnet() {
         &["command AreYouThere", r"line ab\xff", "command Interrupt", "eof c"],
         |log| Box::new(Telnet::new(lines(log))),
     );
-    // RFC 1123 3.3.1: CR NUL has the effect of CRLF; alone, neither is an end.
+    // RFC 1123 3.3.1: CR NUL has the effect of CRLF; neither ends a line alone.
     every_cut(
         b"a\r\0\0b\r\xff\xf6\0c\r\r\0d",
         &["line a", "command AreYouThere", r"line \x00b", r"line c\r", "eof d"],
@@ -71,7 +71,7 @@ fn f1_every_cut_gives_the_same_frames() {
     });
 }
 
-/// How long the input of the tests of cost is.
+/// The length of the input in tests of cost.
 const MILLION: usize = 1_000_000;
 
 #[test]

@@ -1,9 +1,10 @@
-//! Every callback reaches the handler of an adapter, in the order in which a plain protocol gets them.
+//! Every callback reaches the handler of an adapter, in the order in which a plain protocol gets it.
 
 use super::*;
 use crate::framing::FixedSize;
 
-/// What comes to a protocol that is made, given `input`, written much, and left by its peer in the middle of a frame.
+/// The callbacks of a protocol that is made, is given `input`, has much written to it, and whose peer ends in
+/// mid-frame.
 fn walk(protocol: impl FnOnce(&Log) -> Box<dyn Protocol>, input: &str) -> Vec<String> {
     let mut scene = Scene::with_limits(Limits::default().with_pause_reading_over_high(false));
     let log = Log::default();

@@ -1,9 +1,9 @@
-//! What a handler does in the middle of a buffer takes effect there: nothing more is handed to it, nothing is lost.
+//! What a handler does in the middle of a buffer takes effect there: nothing more is given to it, and nothing is lost.
 
 use super::*;
 use crate::framing::{FixedSize, Framed};
 
-/// Three frames of all kinds; the second makes the handler do something.
+/// Protocols of all kinds, with an input of three frames and a bit; the second frame makes the handler do something.
 fn protocols(
     log: &Log,
     act: impl Fn(&str, &mut Transport<'_>, &mut usize) + Clone + 'static,
@@ -104,7 +104,7 @@ fn f1_a_panic_in_the_middle_of_a_buffer_is_the_end() {
     }
 }
 
-/// Answers of so many bytes; the second one takes the queue over the mark.
+/// Each answer has this many bytes; the second one takes the queue over the mark.
 fn answers_over_the_mark_hold_frames_back(answer_bytes: usize) {
     let log = Log::default();
     let answer = vec![7; answer_bytes];
@@ -174,7 +174,7 @@ fn f2_raw_data_that_its_handler_leaves_is_offered_again_with_more() {
         let peer = scene.knock(Some(protocol));
         scene.turn();
         scene.receive(&peer, "abc");
-        // The loop always asks him again who took something, as adapters do.
+        // The loop always calls a protocol again that has consumed something, and so do adapters.
         let mut offered = log.take();
         offered.dedup();
         assert_eq!(offered, ["offered abc", "offered c"]);

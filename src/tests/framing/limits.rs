@@ -1,4 +1,4 @@
-//! Rules F2, F3 and F4: what is too long, what is broken, and what it gets.
+//! Rules F2, F3 and F4: what is too long, what is malformed, and what happens then.
 
 use super::*;
 use crate::framing::{Delimited, FixedSize, LengthPrefixed, Netstring};
@@ -63,7 +63,7 @@ fn f2_a_line_that_is_too_long_can_be_skipped_instead() {
     assert_eq!(log.take(), ["too long", "eof ", "lost: closed by the peer"]);
 }
 
-/// Allows its text 10 bytes, whatever its commands may have.
+/// Allows its text 10 bytes, whatever its commands are allowed.
 struct Mail {
     log: Log,
     is_in_text: bool,
@@ -87,7 +87,7 @@ impl LineHandler for Mail {
 #[test]
 fn f2_a_handler_says_before_each_line_how_long_it_may_be() {
     let input = "xxxx\nxxxxx\nDATA\nxxxxxxxxxx\r\nxxxxxxxxxxx\n.\nxxxxx\nxxxx\n";
-    // Its commands may have less than its text, or more.
+    // Its commands are allowed less than its text, or more.
     for (set, five) in [(4, "too long"), (20, "5 bytes")] {
         let expected = ["4 bytes", five, "4 bytes", "10 bytes", "too long", "1 bytes", five, "4 bytes"];
         for step in [1, 2, 3, 7, input.len()] {
@@ -121,7 +121,7 @@ fn f2_the_limit_of_the_loop_is_raised_to_that_of_the_framing() {
     }
 }
 
-/// What a framing says to an input that breaks it; that it says so is told from the input alone, nothing follows.
+/// Returns the error of a framing for an input that breaks it; it must come from the input alone, nothing follows.
 fn broken(framer: impl Framer + Clone + 'static, input: impl AsRef<[u8]>) -> String {
     let (mut scene, log) = (Scene::new(), Log::default());
     let handler = noting(&log, |entry, transport, _| {
@@ -180,7 +180,7 @@ fn f4_a_framing_error_reaches_the_hook_and_ends_the_connection() {
     assert_eq!(broken(Odd, "a"), "0x61 begins no frame");
 }
 
-/// A framing of a user's own.
+/// A user-defined framing.
 #[derive(Clone)]
 struct Odd;
 
@@ -285,7 +285,7 @@ fn f3_a_limit_that_a_handler_sets_is_not_undone() {
     assert_eq!(log.take().len(), 2);
 }
 
-/// A framing of a user's own, whose frames have two bytes in front that its handler is not given.
+/// A user-defined framing, whose frames begin with two bytes that its handler is not given.
 struct Tagged;
 
 impl Framer for Tagged {

@@ -11,8 +11,8 @@ use super::*;
 use crate::IntoProtocol;
 use crate::framing::{FrameHandler, Framed, Framer, FramingError, LineHandler, LineReceiver, Telnet, TelnetCommand};
 
-/// A handler that notes all that comes to it, and does what a closure says: it is told what was noted, and may set how
-/// many raw bytes come next.
+/// A handler that logs everything it is given, and does what a closure says: the closure gets what was logged, and may
+/// set how many raw bytes come next.
 struct Noting<F> {
     log: Log,
     raw_bytes: usize,
@@ -122,18 +122,18 @@ type DoesNothing = fn(&str, &mut Transport<'_>, &mut usize);
 
 fn does_nothing(_: &str, _: &mut Transport<'_>, _: &mut usize) {}
 
-/// A protocol by lines that notes them.
+/// A line protocol that logs its lines.
 fn lines(log: &Log) -> LineReceiver<Noting<DoesNothing>> {
     LineReceiver::new(noting(log, does_nothing))
 }
 
-/// A protocol by frames that notes them.
+/// A frame protocol that logs its frames.
 fn frames(log: &Log, framer: impl Framer) -> Box<dyn Protocol> {
     Box::new(Framed::new(framer, noting(log, does_nothing)))
 }
 
 impl Scene {
-    /// Somebody connects to this protocol, and is accepted.
+    /// A peer connects to this protocol, and is accepted.
     fn connect(&mut self, protocol: impl IntoProtocol) -> (ConnectionId, Peer) {
         let peer = self.knock(Some(protocol.into_protocol()));
         self.turn();
@@ -141,8 +141,8 @@ impl Scene {
         (ConnectionId(id), peer)
     }
 
-    /// What a protocol is called with, `connection_made` apart, when these pieces come, each in a read of its own, and
-    /// then the end.
+    /// Returns the calls to a protocol, except `connection_made`, when these pieces arrive, each in a read of its own,
+    /// and then the end.
     fn callbacks<'a>(
         &mut self,
         log: &Log,
@@ -175,12 +175,12 @@ impl Dice {
         ((self.0 >> 33) as usize) % end
     }
 
-    /// Some bytes out of an alphabet, whose letters may be several bytes.
+    /// Some bytes from an alphabet, whose letters may be several bytes long.
     fn bytes(&mut self, letters: &[&[u8]], most: usize) -> Vec<u8> {
         (0..self.below(most + 1)).flat_map(|_| letters[self.below(letters.len())].to_vec()).collect()
     }
 
-    /// The same bytes in pieces.
+    /// Cuts the bytes into pieces.
     fn cut<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let longest = [1, 3, 20][self.below(3)];
         let mut pieces = Vec::new();

@@ -1,11 +1,11 @@
-//! Rule F1: every framing against a reference decoder that is written for simplicity, on random inputs cut at random.
+//! Rule F1: every framing against a simple reference decoder, on random inputs cut at random.
 
 use super::*;
 use crate::framing::{Delimited, FixedSize, LengthPrefixed, LineEnding, Netstring};
 
 const INPUTS: usize = 4000;
 
-/// Decodes byte by byte, from a copy of what has come.
+/// Decodes byte by byte, from a copy of everything that has arrived.
 #[derive(Default)]
 struct Lines {
     ending: LineEnding,
@@ -46,7 +46,7 @@ impl Lines {
     }
 }
 
-/// What one frame is: its content and how much of the input it takes; `Ok(None)` where it is not complete.
+/// Finds one frame: its content and how much of the input it takes; `Ok(None)` if it is not complete.
 type OneFrame = dyn Fn(&[u8]) -> Result<Option<(&[u8], usize)>, FramingError>;
 
 fn decode(mut input: &[u8], one_frame: &OneFrame) -> Vec<String> {
@@ -99,7 +99,7 @@ fn f1_lines_agree_with_the_reference() {
     }
 }
 
-/// Where the ends of lines are far, they are looked for in another way than where they are near.
+/// Line ends that are far apart are looked for in a different way from those that are near.
 #[test]
 fn f1_long_lines_among_short_ones_agree_with_the_reference() {
     let (mut scene, log, mut dice) = (Scene::new(), Log::default(), Dice(12));
@@ -140,13 +140,13 @@ fn f1_lines_and_raw_data_agree_with_the_reference() {
             }
         });
         let found = scene.callbacks(&log, Box::new(LineReceiver::new(handler)), dice.cut(&input));
-        // How raw data is cut is nobody's promise: compared byte by byte.
+        // How raw data is cut is not specified: compare it byte by byte.
         let found: Vec<_> = found.into_iter().flat_map(|entry| raw_in_bytes(&entry)).collect();
         assert_eq!(found, expected, "of {:?}", crate::escape(&input).to_string());
     }
 }
 
-/// A `raw` entry as one for each byte, others as they are.
+/// Splits a `raw` entry into one for each byte; leaves others as they are.
 fn raw_in_bytes(entry: &str) -> Vec<String> {
     let Some(raw) = entry.strip_prefix("raw ") else { return vec![entry.to_owned()] };
     let raw = raw.replace("\\n", "\n").replace("\\r", "\r");
@@ -185,7 +185,7 @@ fn f1_f3_netstrings_agree_with_the_reference() {
     agree(letters, Netstring::new(20), &|input| {
         let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let number = &input[..digits];
-        // The first byte that is wrong is what counts, wherever the input is cut.
+        // The first wrong byte is what counts, wherever the input is cut.
         for (n, digit) in number.iter().enumerate().skip(1) {
             let bytes: u64 = std::str::from_utf8(&number[..=n]).unwrap().parse().unwrap();
             if number[0] == b'0' {
@@ -235,7 +235,7 @@ fn f1_frames_of_a_fixed_size_agree_with_the_reference() {
     }
 }
 
-/// What telnet clients say, and what none should.
+/// What telnet clients send, and what none should.
 const TELNET: &[&[u8]] = &[
     b"\r\n",
     b"\n",

@@ -1,4 +1,4 @@
-//! Telnet's control bytes under the lines.
+//! Telnet control bytes below the lines.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What callbacks, timers, posted closures and outsiders do.
+//! What callbacks, timers, posted closures and other code do.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::timers::{cancel, cancel_own, reset, set_own, set_timer};
 use crate::ids::AnyId;
 use crate::{Context, Detached, Listen, Timeout, Transport, WhenFull};
 
-/// One thing that is done to a connection: by its own callback, or by whoever has its id.
+/// One thing that is done to a connection: by its own callback, or by any code that has its id.
 pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     match ledger.random.below(64) {
         0..=21 => write(ledger, transport, index),
@@ -42,7 +42,7 @@ pub(super) fn act_on(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
     }
 }
 
-/// One thing that is done to anything else of a host's loop.
+/// One thing that is done to anything else in a host's loop.
 pub(super) fn act_around(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     match ledger.random.below(33) {
         0..=9 => another(ledger, context, host),
@@ -68,7 +68,7 @@ fn another(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let Some(index) = ledger.some_connection(host, false) else { return };
     ledger.coverage.hit("another's");
     let Some(id) = ledger.connections[index].id else { return };
-    // It may have ended, and that not been told yet.
+    // It may have ended already, without its protocol having been told.
     if let Some(mut transport) = context.connection(id) {
         ledger.check(transport.id() == id, || "another connection than was asked for".into());
         act_on(ledger, &mut transport, index);
@@ -132,7 +132,7 @@ pub(super) fn write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: u
     ledger.check(!(taken && shut && count > 0), || "a write after the end is taken".into());
     let connection = &ledger.connections[index];
     let stays = connection.phase == Phase::Connecting && !shut && !connection.closing && !connection.asked.command;
-    // It may have ended for what it hoards, and that not been told yet.
+    // It may have ended because it hoards, without its protocol having been told.
     let is_ignored = !taken && stays && !format!("{transport:?}").contains("Lost");
     ledger.check(!is_ignored, || "a write before the connection stands is ignored".into());
     if taken {
@@ -164,7 +164,7 @@ pub(super) fn resume(ledger: &mut Ledger, transport: &mut Transport<'_>, index: 
     transport.resume_reading();
 }
 
-/// For one that has ended it is no more than a call, told yet or not: what a failed send found it paused over is gone.
+/// For a connection that has ended, told or not, the call has no effect: what a failed send found paused is gone.
 fn set_paused(ledger: &mut Ledger, transport: &Transport<'_>, index: usize, paused: bool) {
     let is_lost = format!("{transport:?}").contains("state: Some(Lost)");
     let connection = &mut ledger.connections[index];
@@ -180,7 +180,7 @@ fn set_low_mark(ledger: &mut Ledger, transport: &mut Transport<'_>) {
 }
 
 fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    // One that has ended goes out with the protocol it has.
+    // A connection that has ended keeps its protocol to the end.
     let phase = ledger.connections[index].phase;
     let stands = transport.peer_addr().is_some() && matches!(phase, Phase::Made | Phase::Ended);
     if !stands && phase != Phase::Connecting {
@@ -194,11 +194,11 @@ fn set_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize
     transport.set_protocol(program);
 }
 
-/// Starts a protocol that inherits nothing of the present one.
+/// Starts a protocol that inherits nothing from the present one.
 fn start_protocol(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     let connection = &ledger.connections[index];
     let lives = matches!(connection.phase, Phase::Connecting | Phase::Made | Phase::Ended);
-    // Its end may have begun without anybody having asked for it here: by a handle, a limit, a failing send.
+    // Its end may have begun without a request that is noted here: by a handle, a limit, a failing send.
     let shown = format!("{transport:?}");
     let ends = ["Flushing", "Detaching", "Lingering", "Lost", "Gone"].iter().any(|state| shown.contains(state));
     if !lives || ends || shown.contains("state: None") {
@@ -281,7 +281,7 @@ fn shutdown_write(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usi
 }
 
 fn detach(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
-    // What a handle is still to write would be written to nobody, and what comes behind it be out of place.
+    // Data that a handle is still to write would have no receiver, and later data would be out of place.
     if ledger.connections[index].handle_writes > 0 {
         return;
     }
@@ -297,7 +297,7 @@ fn detach(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     }
 }
 
-/// A connection is out of its loop: it comes in again, or is dropped.
+/// A connection has left its loop: it is attached again, or dropped.
 fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, detached: Detached, keeps: bool) {
     ledger.coverage.hit("detached to");
     let (host, side) = (ledger.connections[index].host, ledger.connections[index].side);
@@ -311,7 +311,7 @@ fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, det
     ledger.compare(stream, sender, from, unread);
     let (unread, unsent) = (unread.len(), detached.unsent().len());
     let ended = ledger.streams[stream].halves[sender as usize].end_seen;
-    // Behind its end no loop tells of an end again.
+    // Once the end has been read, no loop reports it again.
     if keeps && !ended && !ledger.ending[host] {
         let again = ledger.connect(host, side, Some(stream));
         let program = Program::new(ledger, again, 0);
@@ -334,9 +334,9 @@ fn detached_to(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, det
     half.torn |= unsent > 0;
 }
 
-// Later.
+// Later actions.
 
-/// What timers and posted closures do: something to the connection that set them, or around.
+/// What timers and posted closures do: something to the connection that set them, or to something else.
 pub(super) fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, connection: usize) {
     if ledger.actions == 0 {
         return;
@@ -351,7 +351,7 @@ pub(super) fn later(ledger: &mut Ledger, context: &mut Context<'_>, host: usize,
 
 // Listeners.
 
-/// Listens at a port of the system's choice, which nobody is told of, or that of the driver's choice.
+/// Listens at a port that the system chooses, of which nobody is told, or at one that the driver chooses.
 pub(super) fn listen(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     if ledger.listeners.len() < 4 && !ledger.ending[host] {
         ledger.coverage.hit("listen");
@@ -367,7 +367,7 @@ pub(super) fn listen_at(ledger: &mut Ledger, context: &mut Context<'_>, host: us
     let listened = context.listen(listen, move |context, client| {
         with(|ledger| {
             let client = client.as_inet()?;
-            // Those that it has when it accepts.
+            // The limits that the listener has when it accepts.
             let limits = ledger.listeners[number].limits.clone();
             if ledger.actions > 0 && ledger.random.hits(100) {
                 ledger.actions -= 1;

@@ -12,14 +12,14 @@ use crate::listener::Accepting;
 use crate::testing::{HostId, Network};
 use crate::{ConnectionId, EventLoop};
 
-/// What one read brings at most.
+/// The most that one read returns.
 const READ_BYTES: usize = 64 * 1024;
 
-/// After each step: memory is within its bounds, and sums are right.
+/// Checks after each step that memory is within its bounds, and that sums are right.
 pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &EventLoop) {
     let core = &event_loop.core;
     let (queue_max, loop_max) = (ledger.limits.each.queue_bytes_max, ledger.limits.loop_queue_bytes_max);
-    // What each of its pieces counts beside its bytes.
+    // With the overhead of each piece.
     let one_write = ledger.write_max + 256;
     let mut total = 0;
     core.parts.each_connection(|id, connection| {
@@ -58,7 +58,7 @@ pub(super) fn between_turns(ledger: &mut Ledger, host: usize, event_loop: &Event
     ledger.check(panics == deliberate, || format!("{panics} panics, and {deliberate} were meant"));
 }
 
-/// Notes since when an ending connection has made no progress.
+/// Records since when an ending connection has made no progress.
 fn note_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
     if matches!(connection.state(), State::Flushing | State::FlushingAfterEnd | State::Lingering) {
         let queued = connection.queued_bytes();
@@ -69,7 +69,7 @@ fn note_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Con
     }
 }
 
-/// At rest: no end takes longer than its deadline.
+/// Checks at rest that no end takes longer than its deadline.
 fn check_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Connection, now: Instant) {
     let timeout = match connection.state() {
         State::Flushing | State::FlushingAfterEnd => connection.settings.limits.close_timeout,
@@ -78,7 +78,7 @@ fn check_ending(ledger: &mut Ledger, key: (usize, ConnectionId), connection: &Co
     };
     let noted = ledger.ending_since.get(&key).filter(|(queued, _)| *queued == connection.queued_bytes());
     let lasts = noted.map_or(Duration::ZERO, |(_, since)| now - *since);
-    // The deadline counts from the flush, for which a loop may be late.
+    // The deadline counts from the flush, and the loop may be late for that.
     ledger.check(lasts <= timeout + Duration::from_secs(1), || {
         format!("{} is {:?} for {lasts:?}", key.1, connection.state())
     });
@@ -115,7 +115,7 @@ fn cover(ledger: &mut Ledger, connection: &Connection) {
     }
 }
 
-/// At rest: nobody waits for what is there already (no lost wake-up).
+/// Checks at rest that nothing waits for what is there already (no lost wake-up).
 pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostId]) {
     ledger.coverage.hit("rest");
     let sockets: BTreeMap<_, _> =
@@ -151,7 +151,7 @@ pub(super) fn at_rest(ledger: &mut Ledger, network: &mut Network, hosts: &[HostI
             let lingering = lingering.get(&id).copied().unwrap_or(0);
             ledger.check(listener.lingering == lingering, || format!("{lingering} linger of {}", listener.lingering));
             let waiting = sockets.get(&(host, id.token())).map_or(0, |socket| socket.unread);
-            // Just at its cap a lingering connection is given up for a newcomer.
+            // A listener that is exactly at its cap gives up a lingering connection for a newcomer.
             let is_full =
                 listener.is_full() && (lingering == 0 || listener.live > listener.settings.limits.connections_max);
             let waits = listener.paused
@@ -177,7 +177,7 @@ fn connection_at_rest(
     let state = inspected.state;
     let (cost, bytes) = (connection.queued_cost(), connection.queued_bytes());
     let reads = (connection.wants_input() || state == State::Lingering) && !inspected.asks_later;
-    // One that was closed before its new protocol was told of it lingers untold.
+    // A connection that was closed before its new protocol was told of it lingers without its protocol being told.
     ledger.check(inspected.made || state == State::Lingering, || format!("{id} is not made at rest"));
     ledger
         .check(!reads || socket.unread == 0, || format!("{} bytes are to be read by {id} ({state:?})", socket.unread));
@@ -209,7 +209,7 @@ fn connection_at_rest(
     ledger.check(over == inspected.over_high, || format!("over the mark: {}, told: {over}", inspected.over_high));
 }
 
-/// With a peer that reads all, nothing is left to be sent.
+/// Checks that nothing is left to be sent if the peer reads everything.
 pub(super) fn drained(ledger: &mut Ledger, host: usize, id: Id, connection: &Connection) {
     let index = ledger.ids.get(&(host, ConnectionId(id)));
     let stream = index.and_then(|&index| ledger.connections[index].stream);
@@ -219,7 +219,7 @@ pub(super) fn drained(ledger: &mut Ledger, host: usize, id: Id, connection: &Con
     ledger.check(queued == 0 || !stands, || format!("{queued} bytes of {id} never go out: {inspected:?}"));
 }
 
-/// Input that a loop has closed its socket over: only where nobody wanted it any more (R4).
+/// Checks unread input of sockets that a loop has closed: there may be some only if it was not wanted any more (R4).
 pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
     for (host, token, bytes) in network.take_abandoned() {
         let of_it = ledger.ids.iter().find(|((of, id), _)| *of == host && id.0.token() == token);
@@ -228,7 +228,7 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
         let failed = ["reset", "I/O error", "peer closed"].contains(&connection.lost_reason);
         let asked = connection.closing || connection.asked.close || connection.asked.abort;
         let unwanted = asked || connection.paused || connection.left > ledger.limits.each.input_bytes_max;
-        // It may have been the socket of an attempt before the one that came to stand.
+        // It may have been the socket of an attempt before the one that was established.
         let of_several = connection.dial.as_ref().is_some_and(Dial::has_several_targets);
         if failed && !unwanted && !of_several {
             ledger.violated(format!("{bytes} bytes had arrived before the end ({})", connection.lost_reason));
@@ -236,7 +236,7 @@ pub(super) fn abandoned(ledger: &mut Ledger, network: &mut Network) {
     }
 }
 
-/// At the end nothing is left, and every protocol was told its end.
+/// Checks that nothing is left at the end, and that every protocol was told of its end.
 pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[HostId], dropped: bool) {
     let untold = ledger.connections.iter().filter(|of| of.phase.is_live()).count();
     ledger.check(untold == 0, || format!("{untold} connections never end"));
@@ -262,14 +262,15 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &mut Network, hosts: &[Ho
     ledger.check(idle < SPIN_TURNS, || format!("{idle} turns in a row that did nothing"));
 }
 
-/// So many turns of a loop in a row without an event, a byte, a timer or an end are a spin. A pause and a resume of one
-/// connection and a change of its protocol take a turn each, and callbacks do at most so many of them in a row.
+/// This many turns of a loop in a row without an event, a byte, a timer or an end mean that it spins. A pause and a
+/// resume of one connection and a change of its protocol take a turn each, and callbacks do at most this many of them
+/// in a row.
 const SPIN_TURNS: u64 = 40;
 
-// A drain.
+// Draining.
 
 impl Ledger {
-    /// The loops begin to drain: those are told that stand.
+    /// The loops begin to drain: established connections are to be told.
     pub(super) fn drain_begins(&mut self) {
         for connection in &mut self.connections {
             let stands = matches!(connection.phase, Phase::Made | Phase::Ended);
@@ -286,7 +287,7 @@ impl Ledger {
     }
 
     pub(super) fn drain_is_told(&mut self) {
-        // Where a handle has been asked to end it, that may have been done before.
+        // If a handle was asked to end the connection, that may have happened before.
         let ends = |of: &super::ledger::Connection| of.closing || of.asked.close || of.asked.abort;
         let left = |of: &super::ledger::Connection| of.phase.is_live() && !ends(of) && !of.starting;
         let untold = self.connections.iter().filter(|of| of.untold_of_drain && left(of)).count();

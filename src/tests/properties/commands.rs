@@ -1,4 +1,4 @@
-//! What handles are asked for: commands, which run in their order and later than they are asked for.
+//! Requests to handles: commands, which run in order and later than they are requested.
 
 use super::actions::later;
 use super::ledger::{Ledger, Phase, with};
@@ -7,7 +7,7 @@ use crate::Context;
 pub(super) fn post(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     ledger.coverage.hit("post");
     let connection = ledger.some_connection(host, false).unwrap_or(usize::MAX);
-    // With the queue full it comes back, and is dropped.
+    // If the queue is full, the closure comes back and is dropped.
     let _ = context.handle().post(move |context| {
         with(|ledger| {
             ledger.coverage.hit("posted");
@@ -32,7 +32,7 @@ fn end(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, closes: boo
     ledger.coverage.hit(if closes { "handle close" } else { "handle abort" });
     let sent = if closes { context.handle().close(id) } else { context.handle().abort(id) };
     if sent.is_ok() && ledger.connections[index].phase != Phase::Lost {
-        // When it runs is not seen: from here on it may.
+        // When it runs is not visible: it may do so from here on.
         ledger.connections[index].asked.command = true;
         ledger.connections[index].asked.close |= closes;
         ledger.connections[index].asked.abort |= !closes;
@@ -43,14 +43,14 @@ fn end(ledger: &mut Ledger, context: &mut Context<'_>, index: usize, closes: boo
     }
 }
 
-/// A write by a handle. When it is made is not seen, but that it is not made any more, by a closure behind it: nothing
-/// else is written to the connection meanwhile.
+/// Writes through a handle. When the write happens is not visible; a closure posted after it shows when it is over.
+/// Nothing else is written to the connection until then.
 fn write(ledger: &mut Ledger, context: &mut Context<'_>, index: usize) {
     let connection = &ledger.connections[index];
     let (Some(id), Some(stream), side) = (connection.id, connection.stream, connection.side) else { return };
     if connection.phase == Phase::Lost {
         ledger.coverage.hit("handle writes late");
-        // It is counted, and harms nobody.
+        // It is counted, and does no harm.
         let _ = context.handle().write(id, *b"late");
         return;
     }
@@ -67,6 +67,6 @@ fn write(ledger: &mut Ledger, context: &mut Context<'_>, index: usize) {
     ledger.write_max = ledger.write_max.max(count);
     ledger.streams[stream].halves[side as usize].written += count;
     ledger.connections[index].handle_writes += 1;
-    // Where there is no room for this any more nobody else writes to the connection again.
+    // If there is no room for this closure, nothing else is ever written to the connection again.
     let _ = context.handle().post(move |_| with(|ledger| ledger.connections[index].handle_writes -= 1));
 }

@@ -1,4 +1,4 @@
-//! What has happened, and how often: a generator that never makes something proves nothing of it.
+//! What has happened, and how often: a generator that never does something proves nothing about it.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use crate::{CloseReason, Limit, Timeout};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
-    /// The same, until they are asked for: by where the name lies in memory, since it is counted millions of times.
+    /// The same until they are read: keyed by where the name lies in memory, since counting happens millions of times.
     by_place: BTreeMap<usize, (&'static str, u64)>,
 }
 
-/// What must have happened at least once in the seeds that are run by default.
+/// What must happen at least once in the seeds that are run by default.
 pub(super) const EXPECTED: &[&str] = &[
     // Callbacks.
     "made",
@@ -33,7 +33,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "draining",
     "posted",
     "detached to",
-    // What callbacks and outsiders do.
+    // What callbacks and other code do.
     "write",
     "write owned",
     "write shared",
@@ -190,7 +190,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "peer sees an end",
     "peer sees a reset",
     "answer in full",
-    // The system's ends.
+    // How a run ends.
     "ends by its peers",
     "ends by shutdown",
     "ends by drain",
@@ -215,18 +215,18 @@ impl Coverage {
         }
     }
 
-    /// Which of these have never happened.
+    /// Returns which of these have never happened.
     pub(super) fn missing(&self, expected: &[&'static str]) -> Vec<&'static str> {
         expected.iter().copied().filter(|name| !self.counts.contains_key(name)).collect()
     }
 
-    /// What has happened that is not among these.
+    /// Returns what has happened that is not among these.
     pub(super) fn unexpected(&self, expected: &[&'static str]) -> Vec<&'static str> {
         self.counts.keys().copied().filter(|name| !expected.contains(name)).collect()
     }
 }
 
-/// The names of reasons, as coverage counts them.
+/// Returns the name of a reason, as coverage counts it.
 pub(super) fn name(reason: &CloseReason) -> &'static str {
     match reason {
         CloseReason::PeerClosed => "peer closed",

@@ -1,6 +1,6 @@
-//! Random programs whose hosts crash, come back, stand still, are slow, have wrong clocks and run out: whatever befalls them,
-//! bytes come in order, each protocol is told of one end or its host has crashed, and then of nothing more, and once all is
-//! well again everybody gets an answer.
+//! Random programs whose hosts crash, restart, pause, are slow, have wrong clocks and run out of resources. Whatever
+//! happens, bytes arrive in order; each protocol is told of one end, unless its host has crashed, and of nothing
+//! afterwards; and once all faults are mended, every host gets an answer.
 
 use std::cell::RefCell;
 use std::io;
@@ -45,14 +45,14 @@ const HOSTS: usize = 3;
 const PORT: u16 = 7;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What has become of a dial.
+/// What has happened to a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Begun,
     Made,
-    /// It was told of its end, or never came in.
+    /// Its protocol was told of its end, or never had a connection.
     Over,
-    /// All that it sent came back.
+    /// Everything that it sent has come back.
     Whole,
 }
 
@@ -61,7 +61,7 @@ struct Ledger {
     /// How often each host has crashed.
     crashes: [u32; HOSTS],
     dials: Vec<Fate>,
-    /// How many protocols there are.
+    /// How many protocols exist.
     alive: usize,
     wrong: Option<String>,
     coverage: Coverage,
@@ -69,12 +69,12 @@ struct Ledger {
 
 type Shared = Rc<RefCell<Ledger>>;
 
-/// Where a protocol lives, and since which crash: it is to hear of nothing after the next.
+/// Where a protocol lives, and after how many crashes it was made: after the next one it must be told of nothing.
 struct Home {
     ledger: Shared,
     host: usize,
     crashes: u32,
-    /// Which dial it is of, if it has dialled.
+    /// The dial that it belongs to, if it has dialled.
     dial: Option<usize>,
     is_told: bool,
 }
@@ -90,7 +90,7 @@ impl Home {
         self.ledger.borrow().crashes[self.host] != self.crashes
     }
 
-    /// Whether its connect has failed at once, which is told to who asked for it.
+    /// Whether its connect has failed at once, which is reported to the caller.
     fn is_refused(&self) -> bool {
         self.dial.is_some_and(|dial| self.ledger.borrow().dials[dial] == Fate::Over)
     }
@@ -130,7 +130,7 @@ impl Drop for Home {
     }
 }
 
-/// What the dial of this number sends: its number first.
+/// A byte of what the dial of this number sends, which begins with the number.
 fn byte(number: usize, index: usize) -> u8 {
     match index {
         0..4 => number.to_le_bytes()[index],
@@ -138,7 +138,7 @@ fn byte(number: usize, index: usize) -> u8 {
     }
 }
 
-/// Sends so many bytes, and closes when all are back.
+/// Sends `length` bytes, and closes when all are back.
 struct Dialer {
     home: Home,
     number: usize,
@@ -192,7 +192,7 @@ impl Protocol for Dialer {
     }
 }
 
-/// Echoes, and sees that what comes is what somebody sends.
+/// Echoes, and checks that what arrives is what a dialer sends.
 struct Echo {
     home: Home,
     head: Vec<u8>,
@@ -229,7 +229,7 @@ impl Protocol for Echo {
 struct Run {
     network: Network,
     hosts: Vec<HostId>,
-    /// Whether each has a loop.
+    /// Whether each host has a loop.
     up: [bool; HOSTS],
     random: Random,
     ledger: Shared,
@@ -239,7 +239,7 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     let mut run = Run::new(seed, traced);
     let outcome = run.run();
     let trace = if traced { run.network.trace() } else { String::new() };
-    // What protocols are dropped with the network is no crash.
+    // Protocols that are dropped with the network count as gone, as after a crash.
     for crashes in &mut run.ledger.borrow_mut().crashes {
         *crashes += 1;
     }
@@ -277,7 +277,7 @@ impl Run {
         for host in 0..HOSTS {
             self.gets_an_answer(host)?;
         }
-        // Longer than any timeout, and than anybody tries to send.
+        // Longer than any timeout, and than any retransmission goes on.
         self.network.run_for(1200 * SECOND);
         self.check()?;
         for &host in &self.hosts {
@@ -312,7 +312,7 @@ impl Run {
             let factory = move |_: &mut crate::Context<'_>, _: &crate::Address| {
                 Some(Echo { home: Home::new(&ledger, host, None), head: Vec::new(), got: 0 })
             };
-            // It fails for want of descriptors, or since it was told to; then nobody listens there.
+            // It fails if descriptors have run out, or if it was made to fail; then nobody listens there.
             let _ = self.network.context(self.hosts[host]).listen(address, factory);
         }
     }
@@ -422,7 +422,7 @@ impl Run {
         self.listen(host);
     }
 
-    /// All is well from here on, but for calls that are still to fail.
+    /// Mends everything from here on, except calls that are still to fail.
     fn mend(&mut self) {
         self.network.set_faults(Faults::none());
         for host in 0..HOSTS {
@@ -433,7 +433,7 @@ impl Run {
             for other in &self.hosts[..host] {
                 self.network.heal(id, *other);
             }
-            // Anew, since it may listen nowhere.
+            // Starts the host anew, since it may listen nowhere.
             if self.up[host] {
                 self.ledger.borrow_mut().crashes[host] += 1;
                 self.network.crash(id, Crash::Killed);
@@ -443,7 +443,7 @@ impl Run {
         }
     }
 
-    /// Who dials again where a dial fails gets through in the end.
+    /// A host that dials again after a failed dial gets through in the end.
     fn gets_an_answer(&mut self, host: usize) -> Result<(), String> {
         let to = self.network.address(self.hosts[(host + 1) % HOSTS], PORT);
         for _ in 0..30 {

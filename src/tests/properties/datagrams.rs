@@ -1,5 +1,5 @@
-//! Datagram sockets in the loops: each datagram is told apart from all others, and comes no oftener than the network
-//! brings it.
+//! Datagram sockets in the loops: each datagram can be told apart from all others, and arrives no more often than the
+//! network delivers it.
 
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -18,15 +18,15 @@ pub(super) struct Bound {
     at: SocketAddr,
     id: Option<DatagramId>,
     life: Life,
-    /// It was closed or aborted, or is with the next panic: nothing is to be delivered.
+    /// It was closed or aborted, or will be by the next panic: nothing may be delivered.
     closing: bool,
     aborted: bool,
     panicked: bool,
     connected: bool,
-    /// `pause_writing` has come last.
+    /// `pause_writing` was the last of the two mark callbacks.
     over: bool,
     bytes_max: usize,
-    /// How many datagrams were given to it while it was open, and how many of them it has said were not sent.
+    /// How many datagrams were given to it while it was open, and how many of them it has reported as not sent.
     given: u64,
     unsent: u64,
 }
@@ -38,7 +38,7 @@ enum Life {
     Lost,
 }
 
-/// A datagram that was sent: from which socket, where to, how long.
+/// A datagram that was sent: from which socket, where to, and how long it is.
 pub(super) struct Sent {
     from: SocketAddr,
     to: SocketAddr,
@@ -47,10 +47,10 @@ pub(super) struct Sent {
     received: u32,
 }
 
-/// So many sockets a host has in its life.
+/// The most sockets that a host has in its life.
 const SOCKETS_MAX: usize = 4;
 
-/// Each datagram begins with its number, but for empty ones.
+/// Each datagram begins with its number, except empty ones.
 const NUMBER_BYTES: usize = 8;
 
 fn content(number: usize, count: usize) -> Vec<u8> {
@@ -61,7 +61,7 @@ fn content(number: usize, count: usize) -> Vec<u8> {
 
 struct Program(usize);
 
-/// Something is done to a datagram socket of a host, or another one is bound.
+/// Does something to a datagram socket of a host, or binds another one.
 pub(super) fn act(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let own: Vec<_> = (0..ledger.bound.len()).filter(|&index| ledger.bound[index].host == host).collect();
     if own.len() < SOCKETS_MAX && !ledger.ending[host] && (own.is_empty() || ledger.random.hits(300)) {
@@ -115,7 +115,7 @@ fn act_on(ledger: &mut Ledger, transport: &mut DatagramTransport<'_>, index: usi
             ledger.coverage.hit("datagram socket connects");
             let to = destination(ledger);
             ledger.bound[index].connected = true;
-            // One that has ended is told so.
+            // A socket that has ended reports an error.
             let _ = transport.connect(to);
         }
         12 => {
@@ -141,7 +141,7 @@ fn act_on(ledger: &mut Ledger, transport: &mut DatagramTransport<'_>, index: usi
     }
 }
 
-/// A socket that there is, or was; or nobody.
+/// The address of a socket that exists or existed, or one where there is none.
 fn destination(ledger: &mut Ledger) -> SocketAddr {
     let some = ledger.random.below(ledger.bound.len() as u64) as usize;
     let at = ledger.bound[some].at;
@@ -172,7 +172,7 @@ fn send(ledger: &mut Ledger, transport: &mut DatagramTransport<'_>, index: usize
 }
 
 impl Ledger {
-    /// A callback comes to a datagram socket.
+    /// A callback of a datagram socket is called.
     fn enters_bound(&mut self, index: usize, what: &'static str) {
         self.coverage.hit(what);
         let Bound { life, closing, .. } = self.bound[index];
@@ -202,7 +202,7 @@ impl Ledger {
         }
     }
 
-    /// All loops shut down: their sockets close.
+    /// All loops shut down, so their sockets close.
     pub(super) fn close_bound(&mut self) {
         self.bound.iter_mut().for_each(|bound| bound.closing = true);
     }
@@ -280,7 +280,7 @@ impl DatagramProtocol for Program {
                 DatagramError::Socket(_) => 0,
             };
             if ledger.bound[self.0].closing {
-                // What was lost is told before the end, which then is all that comes.
+                // Lost datagrams are reported before the end, and nothing else is after close.
                 ledger.coverage.hit("datagrams lost at an end");
                 let ended = transport.local_addr().is_err();
                 return ledger.check(ended, || format!("an error after close: {error}"));
@@ -327,7 +327,7 @@ impl Drop for Program {
     }
 }
 
-/// Closes or aborts all of a host.
+/// Closes or aborts all sockets of a host.
 pub(super) fn end_all(ledger: &mut Ledger, context: &mut Context<'_>, host: usize, aborts: bool) {
     for bound in ledger.bound.iter_mut().filter(|bound| bound.host == host) {
         let Some(mut transport) = bound.id.and_then(|id| context.datagram(id)) else { continue };
@@ -337,7 +337,7 @@ pub(super) fn end_all(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
     }
 }
 
-/// Each datagram that was given to a socket has gone to the kernel, or was told as unsent (U1).
+/// Checks that each datagram given to a socket has gone to the kernel, or was reported as unsent (U1).
 pub(super) fn at_the_end(ledger: &mut Ledger, network: &Network, hosts: &[HostId]) {
     for index in 0..ledger.bound.len() {
         let Bound { host, at, life, given, unsent, .. } = ledger.bound[index];
@@ -349,7 +349,7 @@ pub(super) fn at_the_end(ledger: &mut Ledger, network: &Network, hosts: &[HostId
     }
 }
 
-/// At rest nothing waits to be sent, and nothing to be received.
+/// Checks at rest that nothing waits to be sent, and nothing to be received.
 pub(super) fn at_rest(ledger: &mut Ledger, id: Id, datagram: &DatagramSocket, unread: usize) {
     let (open, queued) = (datagram.is_open(), datagram.queued_cost());
     let receives = open && !datagram.backs_off();

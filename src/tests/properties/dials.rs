@@ -1,4 +1,5 @@
-//! Connects: to listeners of the system, to nobody, to what never answers, to themselves; one address, several, a name.
+//! Connects: to listeners of the run, to ports without one, to addresses that never answer, to themselves; to one
+//! address, to several, to a name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,38 +9,38 @@ use super::ledger::{Ledger, Phase, Side};
 use super::program::Program;
 use crate::{Address, CloseReason, Connect, ConnectError, Context, Limit, Limits, LoopError, Transport};
 
-/// Somebody answers here, or nobody, or it is not known.
+/// What answers at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Answers {
-    /// A listener of the system: its number.
+    /// A listener of the run, by its number.
     Listener(usize),
-    /// A host, on a port on which nobody listens.
+    /// A host, at a port on which nobody listens.
     Nobody,
-    /// No such host: packets are lost on the way.
+    /// No host: packets are lost on the way.
     Never,
-    /// It is the client's own address.
+    /// The client's own address.
     Itself,
 }
 
 /// What a connection connects to.
 pub(super) struct Dial {
     targets: Vec<(SocketAddr, Answers)>,
-    /// Whether there is a name to be looked up that has no address.
+    /// Whether a name without an address is to be looked up.
     unknown: bool,
     began: Instant,
     timeout: Duration,
 }
 
-/// A loop that lags behind sees a deadline so much later at most.
+/// How late a loop that lags behind may see a deadline, at most.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
-/// So many connections of programs at most have not ended.
+/// How many connections of programs may be alive, at most.
 const LIVE_MAX: usize = 24;
 
-/// Resends of the first packet go on for so long.
+/// How long the first packet is retransmitted.
 const UNANSWERED: Duration = Duration::from_secs(127);
 
-/// What names mean in these networks: the host that is named; that host behind one that never answers; none.
+/// What names mean in these networks: the host that is named; that host after one that never answers; no address.
 pub(super) fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = |text: &str| text.parse().map(|ip| SocketAddr::new(ip, port)).map_err(io::Error::other);
     match name.split_once('_') {
@@ -52,12 +53,12 @@ pub(super) fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 const NEVER: [u8; 4] = [192, 0, 2, 1];
 
-/// A port on which nobody listens, and no client is.
+/// A port on which nobody listens, and which no client has.
 const NOBODYS_PORT: u16 = 9;
 
 /// Begins to connect, from a host's loop.
 pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
-    // Once its last connection has ended, a loop that shuts down has shut down, and takes newcomers again.
+    // Once its last connection has ended, a loop that shuts down is done, and takes newcomers again.
     let over = ledger.ending[host] && context.connection_count() == 0;
     if over || ledger.connections.iter().filter(|of| of.phase.is_live()).count() >= LIVE_MAX {
         return;
@@ -110,10 +111,10 @@ pub(super) fn connect(ledger: &mut Ledger, context: &mut Context<'_>, host: usiz
     }
 }
 
-/// Limits that differ from the loop's in what one connection may have of its own.
+/// Limits that differ from the loop's in those that a single connection may have of its own.
 pub(super) fn vary(ledger: &mut Ledger) -> Limits {
     let (high, low) = (ledger.random.below(20_000) as usize, ledger.random.below(6000) as usize);
-    // A few bytes of few.
+    // A few bytes a turn only where writes are small.
     let budget = match (ledger.write_bound, ledger.random.below(2)) {
         (..=200, 0) => 1,
         (..=1000, 0) => 100,
@@ -192,13 +193,13 @@ impl Ledger {
         }
     }
 
-    /// A port that no client had before.
+    /// Returns a port that no client has had before.
     fn own_port(&mut self) -> u16 {
-        // Below those that the system chooses from.
+        // Below the ports that the system chooses from.
         10_000 + self.streams.len() as u16
     }
 
-    /// A connect has come to stand.
+    /// A connection was established.
     pub(super) fn connected(&mut self, index: usize, now: Instant) {
         let Some(dial) = &self.connections[index].dial else { return };
         let passed = now - dial.began;
@@ -208,7 +209,7 @@ impl Ledger {
         self.check(in_time, || format!("a connect of {timeout:?} stands after {passed:?}"));
     }
 
-    /// `connect_failed` has come.
+    /// `connect_failed` was called.
     pub(super) fn connect_failed(&mut self, index: usize, transport: &mut Transport<'_>, error: &ConnectError) {
         let connection = &mut self.connections[index];
         let phase = std::mem::replace(&mut connection.phase, Phase::Lost);
@@ -253,7 +254,7 @@ impl Ledger {
         self.end_of_sending(index);
     }
 
-    /// Each address is told of once, with an error that it may have met.
+    /// Checks that each address is reported once, with an error that it may have met.
     fn check_failures(&mut self, dial: &Dial, failures: &[(Address, io::Error)], passed: Duration) {
         let mut left = dial.targets.clone();
         for (address, error) in failures {
@@ -263,7 +264,7 @@ impl Ledger {
                 continue;
             };
             let fits = match (answers, error.kind()) {
-                // By the deadline; or the kernel has given up.
+                // At the deadline, or when the kernel has given up.
                 (_, io::ErrorKind::TimedOut) => passed >= dial.timeout.min(UNANSWERED),
                 (Answers::Nobody | Answers::Itself, kind) => kind == io::ErrorKind::ConnectionRefused,
                 (Answers::Never, _) => false,
@@ -271,7 +272,7 @@ impl Ledger {
                     let listener = &self.listeners[listener];
                     self.fatal || listener.closed || self.ending[listener.host]
                 }
-                // Accepted, and reset at once; Linux tells of a broken pipe where an end came before.
+                // Accepted, and reset at once; Linux reports a broken pipe if an end came before that.
                 (Answers::Listener(_), kind) => {
                     matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
                 }

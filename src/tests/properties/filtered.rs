@@ -1,7 +1,7 @@
-//! Rules Y1 to Y7 over random pairs: what two protocols write to each other through filters comes through as it does without
-//! them, with the same callbacks, whatever the filters do with the bytes, however these are cut, and with pauses on both sides;
-//! through a pair of joined connections too, each with filters of its own. Where connections are reset, closed or aborted at
-//! random, each side has what came before, and is told of an end only behind all of it.
+//! Rules Y1 to Y7 over random pairs: what two protocols write to each other through filters arrives as it does without
+//! them, with the same callbacks, whatever the filters do with the bytes, however these are cut, and with pauses on
+//! both sides; and also through a pair of joined connections, each with its own filters. If connections are reset,
+//! closed or aborted at random, each side gets what came before, and is told of an end only after all of it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "never ready",
 ];
 
-/// What one filter of a chain is.
+/// The kind of one filter of a chain.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Masked(u8, usize),
@@ -60,10 +60,10 @@ impl Kind {
     }
 }
 
-/// What came to one side.
+/// What one side has seen.
 #[derive(Default)]
 struct Seen {
-    /// All but data, in order.
+    /// Everything but data, in order.
     callbacks: Vec<String>,
     bytes: Vec<u8>,
     marks: usize,
@@ -78,13 +78,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether these callbacks may come where connections end at random: one loss, behind whatever else there is.
+    /// Whether these callbacks may come if connections end at random: one loss, after everything else.
     fn fits(&self, is_client: bool) -> bool {
         let callbacks: Vec<_> = self.callbacks.iter().map(String::as_str).collect();
         match callbacks[..] {
             [] => !is_client,
             [failed] => is_client && failed.starts_with("failed: "),
-            // An end of the peer is told as such, or it is none.
+            // An end of the peer is reported as such, or does not count as one.
             ["made", lost] => lost.starts_with("lost: ") && lost != "lost: peer closed",
             ["made", "eof", lost] => lost.starts_with("lost: "),
             _ => false,
@@ -105,15 +105,15 @@ impl Seen {
     }
 }
 
-/// Writes in pieces what it has to say, and ends its half.
+/// Writes what it has to say in pieces, and ends its half.
 struct Side {
     random: Random,
     says: Vec<u8>,
     said: usize,
-    /// What it puts in at once, when it is made or the other one has said so.
+    /// The filters it adds together, when it is made or when the other side says so.
     later: Vec<Kind>,
     is_client: bool,
-    /// How often in a thousand it ends in place of going on.
+    /// How often in a thousand it ends instead of going on.
     ends: u32,
     is_over: bool,
     seen: Rc<RefCell<Seen>>,
@@ -218,7 +218,7 @@ impl Protocol for Side {
             seen.leaves += 1;
         }
         seen.bytes.extend(&data[..consumed]);
-        // Not often: a record may be one byte.
+        // Rarely: a record may be one byte.
         if self.random.hits(10) {
             seen.pauses += 1;
             transport.pause_reading();
@@ -253,7 +253,7 @@ impl Protocol for Side {
     }
 }
 
-/// Relays each connection onward, through filters of its own.
+/// Relays each connection onward, through its own filters.
 struct Onward {
     to: Option<Connect>,
 }
@@ -275,7 +275,7 @@ impl Protocol for Onward {
 struct Run {
     network: Network,
     hosts: Vec<HostId>,
-    /// Connections may be reset, and are ended at random.
+    /// Connections may be reset, and end at random.
     is_fatal: bool,
     seen: [Rc<RefCell<Seen>>; 2],
     says: [Vec<u8>; 2],
@@ -285,7 +285,7 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     run_on(seed, traced, &[Platform::Linux])
 }
 
-/// The same on hosts that run other systems than Linux: each its own.
+/// The same on hosts that run systems other than Linux, each a different one.
 pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String> {
     run_on(seed, traced, &OTHER_PLATFORMS)
 }
@@ -297,7 +297,8 @@ fn run_on(seed: u64, traced: bool, platforms: &[Platform]) -> Result<Coverage, S
     let mut kinds: Vec<_> = (0..count).map(|_| Kind::random(&mut random)).collect();
     let is_later = count > 0 && random.hits(300);
     if is_later {
-        // One whose server waits for its client: otherwise its bytes might come with those that it is to begin behind.
+        // A filter whose server waits for its client: otherwise the server's bytes might come together with those that
+        // the filter is to begin after.
         kinds[0] = Kind::Sealed(random.below(256) as u8, 1000);
     }
     coverage.hit(["no filter", "one filter", "several filters"][count.min(2)]);
@@ -322,7 +323,8 @@ fn limits(random: &mut Random) -> Limits {
         .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
         .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
         .with_filter_timeout(Some(Duration::from_secs(600)))
-        // A relay whose other side has filters of a byte a step takes nothing for longer than a close waits by itself.
+        // A relay whose other side has filters of one byte a step may take nothing for longer than a close waits by
+        // default.
         .with_close_timeout(Duration::from_secs(30))
         .with_input_bytes_max(1 << 20);
     limits.pause_reading_over_high = false;
@@ -432,7 +434,7 @@ impl Run {
         self.check_leftovers()
     }
 
-    /// Nothing is left of what has ended: no timer, no buffer, no byte that counts.
+    /// Checks that nothing is left of what has ended: no timer, no buffer, no byte that counts.
     fn check_leftovers(&mut self) -> Result<(), String> {
         self.network.run_for(Duration::from_secs(10));
         for (index, &host) in self.hosts.iter().enumerate() {

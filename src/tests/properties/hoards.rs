@@ -1,5 +1,5 @@
-//! Rule W4 over random crowds: peers that ask for much and read nothing end at the loop's cap, and none of those that read
-//! is cut off for them, nor is a datagram dropped.
+//! Rule W4 over random crowds: peers that ask for much and read nothing end at the loop's cap; no peer that reads is
+//! cut off because of them, and no datagram is dropped.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ struct Seen {
 
 type Shared = Rc<RefCell<Seen>>;
 
-/// Answers a request, which is a number of bytes and a newline, with so many.
+/// Answers a request, which is a number and a newline, with that many bytes.
 struct Server(Shared);
 
 impl Protocol for Server {
@@ -72,7 +72,7 @@ struct Reader {
     peer: Peer,
     asked: usize,
     taken: usize,
-    /// How much it reads at a time.
+    /// The most it reads at a time.
     most: usize,
 }
 
@@ -147,7 +147,8 @@ impl Crowd {
         match self.random.below(10) {
             0..=3 => {
                 coverage.hit("hoarder");
-                // Few large ones, or many small ones. Beyond what kernels take, none is smaller than what others may have queued.
+                // Few large ones, or many small ones. Beyond what kernels take, none is smaller than what others may
+                // have queued.
                 let (count, least) = if self.random.hits(500) { (3, self.cap / 3) } else { (20, self.cap / 12) };
                 for _ in 0..count {
                     let mut peer = self.network.peer(at);
@@ -173,7 +174,7 @@ impl Crowd {
                 self.network.context(self.host).broadcast(members.iter().copied(), &payload);
             }
             _ => {
-                // No more queued than an honest peer may have, to where they are slow to arrive.
+                // Queues no more than an honest peer may have, for a destination that receives slowly.
                 coverage.hit("datagrams");
                 let to: Address = self.network.address(self.other, 9).into();
                 let (count, most) = (self.random.between(1, 400), self.cap / 14);
@@ -212,7 +213,7 @@ impl Crowd {
         }
     }
 
-    /// All that read have had their answers in the end.
+    /// Checks that all readers have got their answers in the end.
     fn finish(mut self) -> Result<(), String> {
         for _ in 0..2000 {
             self.network.run_for(Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! Rules J1 to J3 over random pairs: what peers send to each other through a relay comes through whole, with its end, however
-//! the two are joined: by hand, as soon as both are there, or late, when much has come already.
+//! Rules J1 to J3 over random pairs: what peers send to each other through a relay arrives whole, with its end, however
+//! the two are joined: by hand, as soon as both are there, or late, when much has already arrived.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,10 +23,10 @@ enum Way {
     Late,
 }
 
-/// Those that wait to be joined: with whom, and whether the one that was accepted has seen its peer's end.
+/// Connections that wait to be joined: each with its partner.
 type Waiting = Rc<RefCell<Vec<(ConnectionId, ConnectionId)>>>;
 
-/// One side of a pair on the public face alone, as the example was before there was `join`.
+/// One side of a pair that uses only the public interface, as the example did before `join` existed.
 struct Side {
     other: ConnectionId,
 }
@@ -73,7 +73,7 @@ impl Protocol for Side {
     }
 }
 
-/// Has a connection made to the server for each that comes.
+/// Connects to the server for each accepted connection.
 struct Onward {
     to: std::net::SocketAddr,
     way: Way,
@@ -108,7 +108,7 @@ impl Protocol for Onward {
     }
 }
 
-/// Leaves what comes where it is, and what comes behind that in the kernel.
+/// Leaves input in the buffer, and what follows it in the kernel.
 struct Leaves;
 
 impl Protocol for Leaves {
@@ -122,7 +122,7 @@ impl Protocol for Leaves {
     }
 }
 
-/// What one peer sends to the other, and how far it has got.
+/// What one peer sends to the other, and how much of it has arrived.
 struct Half {
     peer: Option<Peer>,
     sends: Vec<u8>,
@@ -152,7 +152,7 @@ impl Half {
         }
     }
 
-    /// Whether it has met an error.
+    /// Whether its peer has met an error.
     fn is_reset(&mut self) -> bool {
         self.peer.as_mut().is_some_and(|peer| peer.error().is_some())
     }
@@ -197,7 +197,7 @@ impl Run {
             .with_queue_bytes_low([0, high / 4, high][random.below(3) as usize])
             .with_read_bytes_per_turn_max([100, 5000, 256 * 1024][random.below(3) as usize])
             .with_input_bytes_max(1 << 20);
-        // By hand, nobody but the loop's own limits turns it off.
+        // When joined by hand, only the protocols themselves pause reading.
         limits.pause_reading_over_high = way != Way::ByHand && random.hits(500);
         let mut faults = if random.hits(700) { Faults::all().with_accept_errors_permille(0) } else { Faults::none() };
         faults = faults.with_lost_connects_permille(0);
@@ -239,7 +239,7 @@ impl Run {
         self.finish(coverage)
     }
 
-    /// Something is sent and read, and some time passes.
+    /// Sends and reads something, and lets some time pass.
     fn act(&mut self) {
         let amount = |random: &mut Random| random.below(20_000) as usize;
         if self.server.is_none() {
@@ -260,7 +260,7 @@ impl Run {
         }
     }
 
-    /// Those that wait for it are joined.
+    /// Joins the connections that wait for it.
     fn join(&mut self, coverage: &mut Coverage) {
         for (a, b) in self.waiting.take() {
             let mut context = self.network.context(self.relay);
@@ -272,11 +272,11 @@ impl Run {
         }
     }
 
-    /// What is queued stays near the mark.
+    /// Checks that what is queued stays near the mark.
     fn check(&mut self, way: Way, coverage: &mut Coverage) -> Result<(), String> {
         let ids = self.network.context(self.relay).connection_ids();
         let most = self.limits.queue_bytes_high + self.limits.read_bytes_per_turn_max + 64 * 1024;
-        // What was left before the join is passed on at once.
+        // Input left from before the join is passed on at once.
         let most = if way == Way::Late { most + (1 << 20) } else { most };
         for id in ids {
             let queued = self.network.context(self.relay).connection(id).map_or(0, |of| of.queued_bytes());
@@ -290,7 +290,7 @@ impl Run {
         Ok(())
     }
 
-    /// One of them is reset in the middle: the other one learns of it, and has got no more than was sent.
+    /// One peer resets in the middle: the other one learns of it, and has got no more than was sent.
     fn reset(&mut self, coverage: &mut Coverage) -> Result<(), String> {
         coverage.hit("reset");
         self.join(coverage);
@@ -319,7 +319,7 @@ impl Run {
         self.is_over()
     }
 
-    /// Everything comes through, and then the ends.
+    /// Checks that everything comes through, and then the ends.
     fn finish(&mut self, coverage: &mut Coverage) -> Result<(), String> {
         for _ in 0..3000 {
             self.network.run_for(Duration::from_millis(20));
@@ -348,7 +348,7 @@ impl Run {
         self.is_over()
     }
 
-    /// Nothing is left on the relay.
+    /// Checks that nothing is left on the relay.
     fn is_over(&mut self) -> Result<(), String> {
         self.network.run_for(Duration::from_secs(10));
         match self.network.context(self.relay).connection_count() {

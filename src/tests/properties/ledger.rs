@@ -1,7 +1,7 @@
-//! The reference: what must hold of all that programs see, noted callback by callback, byte by byte.
+//! The reference: what must hold of everything that programs see, recorded callback by callback and byte by byte.
 //!
-//! It knows nothing of how the loop works. It stands in the thread, and is borrowed for as long as a callback runs: a
-//! loop that called user code within user code would find it borrowed (C3).
+//! It knows nothing of how the loop works. It is a thread local, and is borrowed for as long as a callback runs: a loop
+//! that called user code from within user code would find it borrowed (C3).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(super) fn with<R>(act: impl FnOnce(&mut Ledger) -> R) -> R {
     LEDGER.with_borrow_mut(act)
 }
 
-/// What a deliberate panic says.
+/// The message of a deliberate panic.
 pub(super) const PANIC: &str = "deliberate";
 
 pub(super) struct Ledger {
@@ -38,50 +38,50 @@ pub(super) struct Ledger {
     pub(super) connections: Vec<Connection>,
     pub(super) ids: BTreeMap<(usize, ConnectionId), usize>,
     pub(super) timers: Vec<Timer>,
-    /// How often a timer was set.
+    /// How many times timers were set.
     pub(super) timers_set: u64,
     pub(super) listeners: Vec<Listening>,
     pub(super) bound: Vec<Bound>,
     pub(super) sent: Vec<Sent>,
-    /// How often the network brings a datagram at most.
+    /// How many times the network delivers a datagram, at most.
     pub(super) copies_max: u32,
     pub(super) violations: Vec<String>,
     pub(super) coverage: Coverage,
-    /// Counts what the driver does: a loop turns once in it at most.
+    /// Counts the driver's steps: a loop turns at most once in each.
     pub(super) step: u64,
-    /// How many deliberate panics each host had.
+    /// How many deliberate panics each host has had.
     pub(super) panics: [u64; 2],
-    /// How many more times a callback does anything but the plain thing.
+    /// How many more times a callback may do something other than the plain thing.
     pub(super) actions: usize,
-    /// Connections that are ending, with what is queued for them, and since when that is so.
+    /// Connections that are ending, with how much is queued for them, and since when that has not changed.
     pub(super) ending_since: BTreeMap<(usize, ConnectionId), (usize, Instant)>,
-    /// Streams may end by what lies between the hosts.
+    /// Whether faults between the hosts may end streams.
     pub(super) fatal: bool,
-    /// Nothing ends a connection that has been closed before it is through.
+    /// Whether a connection that was closed is always given the time to finish.
     pub(super) patient: bool,
     /// Whether hosts are shutting down, or gone.
     pub(super) ending: [bool; 2],
-    /// The largest write there was.
+    /// The largest write so far.
     pub(super) write_max: usize,
-    /// No write is larger: kernel buffers of a few bytes pass a large one on for ever.
+    /// No write is larger: kernel buffers of a few bytes take forever to pass a large one on.
     pub(super) write_bound: usize,
-    /// What was unsent of the connections that were attached: held before, it is taken over any cap of the loop's.
+    /// Unsent data of connections that were attached: since it existed before, it is accepted over any cap of the loop.
     pub(super) restored: usize,
-    /// How many protocols there are.
+    /// How many protocols exist.
     pub(super) protocols: usize,
-    /// What protocols wait for.
+    /// The values that protocols wait for.
     pub(super) calls: Vec<Call>,
-    /// Whose callback runs: its connection, and which of its protocols it is.
+    /// Whose callback is running: its connection, and which of the connection's protocols it is.
     pub(super) inside: Option<(usize, u32)>,
 }
 
-/// One TCP connection, named by its client's address; or one that is still to come to stand.
+/// One TCP connection, named by its client's address; or one that is yet to be established.
 pub(super) struct Stream {
-    /// What the client sends, and what the server does.
+    /// What the client sends, and what the server sends.
     pub(super) halves: [Half; 2],
     /// Whether the client is a scripted peer.
     pub(super) scripted: bool,
-    /// Whether the client, a scripted peer, is held and was neither closed nor reset.
+    /// Whether the client is a scripted peer that still exists, and was neither closed nor reset.
     pub(super) client_stands: bool,
 }
 
@@ -93,19 +93,19 @@ pub(super) enum Side {
 
 #[derive(Default)]
 pub(super) struct Half {
-    /// Which bytes it has.
+    /// Determines its bytes.
     key: u64,
     /// How many bytes its sender's kernel or loop has taken.
     pub(super) written: usize,
     /// How many bytes its receiver has consumed.
     pub(super) received: usize,
-    /// Whether its sender has asked for an end behind what was written.
+    /// Whether its sender has asked for an end after what was written.
     pub(super) end_asked: bool,
-    /// Whether some of it was thrown away by whom it was handed to.
+    /// Whether some of it was dropped by the code it was handed to.
     pub(super) torn: bool,
     /// Whether its receiver has seen the orderly end.
     pub(super) end_seen: bool,
-    /// Whether it ends in the middle of an answer: no orderly end may be seen of it.
+    /// Whether it ends in the middle of an answer: then no orderly end may be seen.
     pub(super) cut_short: bool,
 }
 
@@ -119,7 +119,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether its end is still to be told.
+    /// Returns whether its end is still to be reported.
     pub(super) fn is_live(self) -> bool {
         matches!(self, Phase::Connecting | Phase::Made | Phase::Ended)
     }
@@ -133,34 +133,34 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Which of its protocols is the present one.
     pub(super) instance: u32,
-    /// How often a protocol was started on it, which inherits nothing.
+    /// How many times a protocol was started on it, which inherits nothing.
     pub(super) life: u32,
-    /// One was started that is not told yet that the connection is made.
+    /// A protocol was started that has not been told yet that the connection is made.
     pub(super) starting: bool,
-    /// Which timeouts were set by a callback, in which of its lives, or taken away.
+    /// Timeouts that were set by a callback, with the life in which that was, or removed.
     pub(super) timeouts: Vec<(Timeout, Option<u32>)>,
     /// Its protocol says that it is in the middle of an answer.
     pub(super) answering: bool,
-    /// An end was asked for: nothing is to be delivered any more.
+    /// An end was requested: nothing may be delivered any more.
     pub(super) closing: bool,
-    /// Nothing that is written is to be taken any more.
+    /// Nothing that is written may be accepted any more.
     pub(super) write_shut: bool,
-    /// An orderly end of what it sends was asked for, whatever comes later.
+    /// An orderly end of what it sends was requested, whatever comes later.
     pub(super) fin_asked: bool,
     pub(super) paused: bool,
-    /// `pause_writing` has come last.
+    /// `pause_writing` was the last of the two mark callbacks.
     pub(super) over: bool,
     pub(super) producing: Producing,
     /// It is to be told that its loop drains.
     pub(super) untold_of_drain: bool,
-    /// How much it left when it was last given data.
+    /// How many bytes it left the last time it was given data.
     pub(super) left: usize,
     pub(super) limits: Limits,
     /// Its limits before they were changed for it alone.
     pub(super) initial: Option<Limits>,
-    /// What it connects to, where it does.
+    /// What it connects to, if it does.
     pub(super) dial: Option<Dial>,
-    /// How many writes a handle was asked for that have perhaps not been made yet: none overtakes them.
+    /// How many writes requested from a handle may not have been made yet: no other write may overtake them.
     pub(super) handle_writes: usize,
     pub(super) asked: Asked,
     /// How much the other end had sent when it was closed, and whether all of that had been delivered.
@@ -176,7 +176,7 @@ pub(super) struct Asked {
     pub(super) close: bool,
     pub(super) fail: bool,
     pub(super) abort: bool,
-    /// By a handle: nobody sees when.
+    /// By a handle: when it takes effect is not visible.
     pub(super) command: bool,
     pub(super) detach: bool,
     pub(super) panic: bool,
@@ -194,7 +194,7 @@ pub(super) struct Listening {
     pub(super) closed: bool,
 }
 
-/// The byte that stands at a place of a half's stream: no other half has the same at the same place for long.
+/// Returns the byte at a position of a half's stream. No other half has the same bytes there for long.
 fn byte(key: u64, at: usize) -> u8 {
     let number = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mixed = (at as u64).wrapping_add(number).wrapping_mul(0xD6E8_FEB8_6659_FD93);
@@ -234,7 +234,7 @@ impl Ledger {
         }
     }
 
-    /// Begins anew.
+    /// Starts over.
     pub(super) fn begin(seed: u64, limits: LoopLimits) {
         with(|ledger| *ledger = Ledger::new(seed, limits));
     }
@@ -253,7 +253,7 @@ impl Ledger {
 
     // Streams and their bytes.
 
-    /// The stream of a client's address.
+    /// Returns the stream of a client's address.
     pub(super) fn stream_of(&mut self, client: SocketAddr) -> usize {
         match self.by_client.get(&client) {
             Some(&stream) => stream,
@@ -265,7 +265,7 @@ impl Ledger {
         }
     }
 
-    /// A stream whose client has no address yet.
+    /// Makes a stream whose client has no address yet.
     pub(super) fn new_stream(&mut self) -> usize {
         let key = 2 * self.streams.len() as u64 + 1;
         let halves = [key, key + 1].map(|key| Half { key, ..Half::default() });
@@ -273,7 +273,7 @@ impl Ledger {
         self.streams.len() - 1
     }
 
-    /// A client that may have written already has an address now, which its server may have met before.
+    /// Gives a client that may have written already its address, which its server may have seen before.
     pub(super) fn name_stream(&mut self, index: usize, client: SocketAddr) {
         let Some(before) = self.connections[index].stream else {
             self.connections[index].stream = Some(self.stream_of(client));
@@ -293,12 +293,12 @@ impl Ledger {
         (from..from + count).map(|at| byte(key, at)).collect()
     }
 
-    /// How many bytes have come through in all.
+    /// Returns how many bytes have arrived in all.
     pub(super) fn received(&self) -> usize {
         self.streams.iter().flat_map(|stream| &stream.halves).map(|half| half.received).sum()
     }
 
-    /// Checks bytes that stand from a place on.
+    /// Checks the bytes from a position on.
     pub(super) fn compare(&mut self, stream: usize, side: Side, from: usize, bytes: &[u8]) {
         if self.is_refusal(stream, side, from, bytes) {
             return;
@@ -312,12 +312,12 @@ impl Ledger {
         self.check(from + bytes.len() <= written, || format!("stream {stream}: more from the {side:?} than it sent"));
     }
 
-    /// The receiver of a half has seen its orderly end, with so many bytes in all.
+    /// The receiver of a half has seen its orderly end, after this many bytes in all.
     pub(super) fn ended(&mut self, stream: usize, side: Side, bytes: usize) {
         let half = &mut self.streams[stream].halves[side as usize];
         let again = std::mem::replace(&mut half.end_seen, true);
         let (written, asked, torn, cut_short) = (half.written, half.end_asked, half.torn, half.cut_short);
-        // A full listener closes who comes, and a connect what it does not need.
+        // A full listener closes newcomers, and a connect closes the attempts that it does not need.
         let scripted = side == Side::Client && self.streams[stream].scripted;
         let held = scripted || self.holds(stream, side);
         let asked = asked || !held;
@@ -331,8 +331,8 @@ impl Ledger {
         });
     }
 
-    /// Whether both ends of a stream stand in loops, and the client reads whatever it has to send itself: what the other
-    /// one sends comes through then, and after that what it does.
+    /// Returns whether both ends of a stream are established in loops, and the client reads no matter what it has to
+    /// send: then what the server sends arrives, and after that what the client sends.
     pub(super) fn is_pair(&self, stream: usize) -> bool {
         let stands = |side, reads: bool| {
             let fits = |of: &&Connection| of.stream == Some(stream) && of.side == side && of.phase == Phase::Made;
@@ -377,7 +377,7 @@ impl Ledger {
         self.connections.len() - 1
     }
 
-    /// Who sends to this connection.
+    /// Returns which side sends to this connection.
     pub(super) fn sender(&self, index: usize) -> Side {
         match self.connections[index].side {
             Side::Client => Side::Server,
@@ -389,7 +389,7 @@ impl Ledger {
         let connection = &mut self.connections[index];
         let (phase, present) = (connection.phase, connection.instance);
         let fits = match std::mem::take(&mut connection.starting) {
-            // The end of its peer's stream was told to the one before.
+            // The protocol before it may have been told of the end of the peer's stream.
             true => matches!(phase, Phase::Made | Phase::Ended),
             false => {
                 connection.phase = Phase::Made;
@@ -401,7 +401,7 @@ impl Ledger {
         self.named(index, id);
     }
 
-    /// A connection has a name.
+    /// Records the id of a connection.
     pub(super) fn named(&mut self, index: usize, id: ConnectionId) {
         let host = self.connections[index].host;
         self.connections[index].id = Some(id);
@@ -409,7 +409,7 @@ impl Ledger {
         self.check(before.is_none_or(|before| before == index), || format!("{id} was somebody else's"));
     }
 
-    /// A callback comes to a protocol.
+    /// A callback of a protocol is called.
     pub(super) fn enters(&mut self, index: usize, instance: u32, what: &'static str) {
         self.coverage.hit(what);
         let connection = &self.connections[index];
@@ -436,7 +436,7 @@ impl Ledger {
         self.compare(stream, side, from, data);
     }
 
-    /// What a call of `data_received` has made of its data; a deliberate panic consumes nothing.
+    /// Records what a call of `data_received` did with its data; a deliberate panic consumes nothing.
     pub(super) fn consumed(&mut self, index: usize, given: usize, consumed: usize) {
         let side = self.sender(index);
         let connection = &mut self.connections[index];
@@ -452,7 +452,7 @@ impl Ledger {
         connection.phase = Phase::Ended;
         let Some(stream) = connection.stream else { return };
         connection.left = 0;
-        // The end of both halves: nothing more is delivered, and nothing taken.
+        // The end of both halves: nothing more is delivered, and nothing accepted.
         connection.closing |= connection.write_shut;
         self.check(phase == Phase::Made, || format!("the end comes to a connection that is {phase:?}"));
         self.check(!closing, || "the end after close".into());
@@ -480,7 +480,7 @@ impl Ledger {
         self.check(high || queued <= low, || format!("resume_writing at {queued} bytes, of {low}"));
     }
 
-    /// A timeout is told: of its limits, or set in the life that it has now.
+    /// A timeout is reported: one of the limits, or one that was set in the connection's present life.
     pub(super) fn timed_out(&mut self, index: usize, timeout: Timeout) {
         let Connection { closing, life, ref timeouts, ref limits, .. } = self.connections[index];
         let of_limits = match timeout {
@@ -499,7 +499,7 @@ impl Ledger {
         self.check(timeout != Timeout::ReadIdle || wanted, || "silence is told though no input is wanted".into());
     }
 
-    /// A connection has ended whose protocol was started and not told of it.
+    /// A connection has ended whose protocol was started, but not told of it.
     pub(super) fn lost_untold(&mut self, index: usize) {
         self.coverage.hit("lost while starting");
         self.connections[index].phase = Phase::Lost;
@@ -531,7 +531,7 @@ impl Ledger {
             CloseReason::Timeout(_) => asked.timeout,
             _ => true,
         };
-        // What ends a connection from the other side: its end, or what lies between.
+        // What ends a connection from the other side: the peer's end, or faults in between.
         let stands = side == Side::Server && stream.is_some_and(|stream| self.streams[stream].client_stands);
         self.check(fits, || format!("lost for a reason that nobody gave: {reason}"));
         self.check(!reset || !stands || self.fatal, || format!("lost though the peer stands: {reason}"));
@@ -555,12 +555,12 @@ impl Ledger {
         if let (Some(stream), false) = (connection.stream, detached) {
             let half = &mut self.streams[stream].halves[side as usize];
             half.end_asked = true;
-            // What a handle was asked to write may come too late.
+            // Writes requested from a handle may come too late.
             half.torn |= handle_writes > 0;
         }
     }
 
-    /// It is closed, or is to be: nothing is delivered from here on.
+    /// It is closed, or will be: nothing is delivered from here on.
     pub(super) fn closes(&mut self, index: usize) {
         let sender = self.sender(index);
         let connection = &mut self.connections[index];
@@ -574,7 +574,7 @@ impl Ledger {
         self.end_of_sending(index);
     }
 
-    /// One of a host's connections that have not ended, or of those that have.
+    /// Returns one of a host's connections that have not ended, or of those that have.
     pub(super) fn some_connection(&mut self, host: usize, lost: bool) -> Option<usize> {
         let fits = |connection: &Connection| {
             let ended = connection.phase == Phase::Lost && connection.lost_in_step < self.step;

@@ -1,17 +1,19 @@
-//! The guarantees, over random programs of peers and of callbacks, with every fault: one seed is one run.
+//! The guarantees, checked with random programs of peers and callbacks, with every fault: one seed is one run.
 //!
-//! `SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features properties` runs so many; the line that a failing
-//! one prints runs it again, with its trace. Seeds that have failed are kept in files of `seeds/`, one for each test, and are
-//! run before all others.
+//! `SWITCHBOARD_SEEDS=1000000 cargo test --release --lib --all-features properties` runs that many; the line that a
+//! failing one prints runs it again, with its trace. Seeds that have failed are kept in files in `seeds/`, one for each
+//! test, and are run before all others.
 //!
-//! A run is a few loops on a simulated network, and steps that a seed chooses: connect, write, stall, cut, let time pass
-//! (`actions.rs`, `peers.rs`). Protocols choose too, within their callbacks (`program.rs`). All that happens is entered in one
-//! **ledger** (`ledger.rs`), from both sides: what a program has asked for and been told, and what a peer has sent and got.
-//! The guarantees are sums and orders in that ledger. Bytes arrive once, in order, up to the first that was lost for a reason
-//! that was told; each connection that was made is lost once, and hears nothing after; a mark is told when it is crossed, and
-//! not else; no cap is passed. What a step must change at once is checked there (`Ledger::check`), what must hold between two
-//! turns after each of them (`checks.rs`), and what must be left at the end, which is nothing, when all are gone. That the
-//! programs reach the rare cases at all is counted (`coverage.rs`): a guarantee about something that never happens is none.
+//! A run is a few loops on a simulated network, and steps that a seed chooses: connect, write, stall, cut, let time
+//! pass (`actions.rs`, `peers.rs`). Protocols choose, too, within their callbacks (`program.rs`). Everything that
+//! happens is entered in one **ledger** (`ledger.rs`), from both sides: what a program has asked for and been told, and
+//! what a peer has sent and received. The guarantees are sums and orders in that ledger. Bytes arrive once, in order,
+//! up to the first one that was lost for a reason that was reported; each connection that was made is lost once, and
+//! gets no callback after that; a mark is reported when it is crossed, and only then; no cap is exceeded. What a step
+//! must change at once is checked there (`Ledger::check`), what must hold between two turns is checked after each of
+//! them (`checks.rs`), and so is what must be left at the end, when all are gone, which is nothing. Coverage is
+//! counted, to show that the programs reach the rare cases at all (`coverage.rs`): a guarantee about something that
+//! never happens proves nothing.
 
 mod actions;
 mod checks;
@@ -38,13 +40,14 @@ mod timers;
 
 use self::coverage::Coverage;
 
-/// How many seeds are run where nobody says.
+/// How many seeds are run by default.
 const SEEDS: u64 = 300;
 
-/// How many of those over crowds are run where nobody says: each takes some ten times as long.
+/// How many seeds of crowds are run by default: each takes some ten times as long.
 const SEEDS_OF_CROWDS: u64 = 30;
 
-/// Runs the seeds that a file of `seeds/` lists and then `default` others, where nobody says how many, and sees that in so many all of this happens, and nothing else.
+/// Runs the seeds that a file of `seeds/` lists, and then `default` others unless the environment says how many. Checks
+/// that in that many seeds everything in `expected` happens, and nothing else.
 #[track_caller]
 fn check_seeds(file: &str, default: u64, expected: &[&'static str], run: fn(u64, bool) -> Result<Coverage, String>) {
     let (seeds, coverage) = runner::run_all(file, default, run);

@@ -10,13 +10,13 @@ pub(super) struct Call {
     instance: u32,
     /// Held until a value is given.
     completion: Option<Completion<u64>>,
-    /// What was given, if that is so, and in which step.
+    /// The value that was given, if any, and the step in which it was.
     given: Option<(Option<u64>, u64)>,
-    /// It was made, or cancelled.
+    /// The call was made, or cancelled.
     over: bool,
 }
 
-/// Has a protocol wait for a value, which it is given at once, later, or never.
+/// Makes a protocol wait for a value, which it is given at once, later, or never.
 pub(super) fn ask(ledger: &mut Ledger, transport: &mut Transport<'_>, connection: usize) {
     let may_wait = may_have_own(ledger, transport, connection);
     let (index, instance) = (ledger.calls.len(), ledger.connections[connection].instance);
@@ -32,7 +32,7 @@ pub(super) fn ask(ledger: &mut Ledger, transport: &mut Transport<'_>, connection
     }
 }
 
-/// Gives some call that waits its value, or cancels it.
+/// Gives a waiting call its value, or cancels it.
 pub(super) fn go_on(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let waits = |call: &Call| call.completion.is_some() && ledger.connections[call.connection].host == host;
     let Some(index) = ledger.calls.iter().position(waits) else { return };
@@ -76,7 +76,7 @@ fn told(ledger: &mut Ledger, index: usize, program: &Program, transport: &mut Tr
 }
 
 impl Ledger {
-    /// Whether a value was given to this connection's present protocol, and nobody has seen to it.
+    /// Returns whether a value was given to this connection's present protocol that has not been delivered.
     pub(super) fn has_untold_value(&self, connection: usize) -> bool {
         let instance = self.connections[connection].instance;
         let is_left = |call: &Call| call.given.is_some_and(|(_, step)| step < self.step) && !call.over;

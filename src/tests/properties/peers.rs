@@ -6,7 +6,7 @@ use super::ledger::{Ledger, Phase, Side};
 use crate::testing::Peer;
 
 pub(super) struct Client {
-    /// None once it has closed or reset.
+    /// None once it has closed or reset the connection.
     peer: Option<Peer>,
     pub(super) stream: usize,
     ended: bool,
@@ -22,7 +22,7 @@ impl Client {
         Client { peer: Some(peer), stream, ended: false, saw_reset: false, stalls: false }
     }
 
-    /// One thing that a peer does.
+    /// Does one of the things that a peer can do.
     pub(super) fn act(&mut self, ledger: &mut Ledger) {
         match ledger.random.below(40) {
             0..=17 => self.send(ledger),
@@ -69,7 +69,7 @@ impl Client {
         }
     }
 
-    /// Reads, and checks what it reads.
+    /// Reads, and checks the bytes.
     pub(super) fn read(&mut self, ledger: &mut Ledger, most: usize) {
         let Some(peer) = &mut self.peer else { return };
         let bytes = peer.read_up_to(most);
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Closes, or resets.
+    /// Closes or resets the connection.
     pub(super) fn leave(&mut self, ledger: &mut Ledger, resets: bool) {
         let Some(peer) = self.peer.take() else { return };
         ledger.coverage.hit(if resets { "peer resets" } else { "peer closes" });
@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// At rest: whoever was reset was so by an end of the other side, which then was told.
+    /// Checks at rest that if this peer was reset, its server's connection has ended and its protocol was told.
     pub(super) fn check_rest(&self, ledger: &mut Ledger) {
         if !self.saw_reset || ledger.fatal {
             return;
@@ -134,7 +134,7 @@ impl Client {
         ledger.check(!standing, || format!("stream {}: its client was reset, and the server stands", self.stream));
     }
 
-    /// After all: whoever has closed in an orderly way has had its answer come through, and no reset destroyed it.
+    /// Checks after the run that an orderly close let the whole answer arrive, and that no reset destroyed it.
     pub(super) fn check_answer(&self, ledger: &mut Ledger, at_once: bool) {
         let [up, down] = &ledger.streams[self.stream].halves;
         let (sent, torn) = (up.written, down.torn);

@@ -1,16 +1,16 @@
-//! Producing: who may be called for more output, when, and until when (W8).
+//! Producing: which protocols may be called for more output, when, and until when (W8).
 
 use super::actions::{act_on, write};
 use super::ledger::Ledger;
 use crate::Transport;
 
-/// What was asked of producing for a connection's present protocol.
+/// What is known of producing for a connection's present protocol.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Producing {
     pub(super) asked: bool,
     /// The turn of its loop in which it was last called.
     turn: u64,
-    /// Whether anything was written to it since.
+    /// Whether anything was written to the connection since.
     pub(super) wrote: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn stop(ledger: &mut Ledger, transport: &mut Transport<'_>, index: us
     transport.stop_producing();
 }
 
-/// A protocol is called for more.
+/// A protocol is called for more output.
 pub(super) fn begin(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     let (turn, queued) = (transport.context().counters().turns, transport.queued_bytes());
     let connection = &mut ledger.connections[index];
@@ -41,7 +41,7 @@ pub(super) fn begin(ledger: &mut Ledger, transport: &mut Transport<'_>, index: u
     ledger.check(queued <= low, || format!("produce at {queued} bytes, of {low}"));
 }
 
-/// Mostly it writes something; its other way is a reader.
+/// Mostly writes something, by a write or from a reader.
 pub(super) fn produce(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) {
     if ledger.actions == 0 || ledger.random.hits(300) {
         return;
@@ -72,7 +72,7 @@ fn write_from(ledger: &mut Ledger, transport: &mut Transport<'_>, index: usize) 
     ledger.connections[index].producing.wrote |= written > 0;
 }
 
-/// The call has returned: where it has written nothing, and its protocol is the present one, that was the last.
+/// The call has returned. If it wrote nothing, and its protocol is still the present one, it was the last call.
 pub(super) fn end(ledger: &mut Ledger, index: usize, instance: u32) {
     let connection = &mut ledger.connections[index];
     if !connection.producing.wrote && connection.instance == instance {

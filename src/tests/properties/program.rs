@@ -1,4 +1,4 @@
-//! Protocols that do anything, and note in the ledger what comes to them.
+//! Protocols that do anything, and record their callbacks in the ledger.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Program {
         Program { connection, instance }
     }
 
-    /// What a callback does, once the ledger has noted it: some actions, or the plain thing.
+    /// Does what a callback does once the ledger has recorded it: some actions, or the plain thing.
     fn act(&self, ledger: &mut Ledger, transport: &mut Transport<'_>) {
         ledger.inside = Some((self.connection, self.instance));
         for _ in 0..ledger.random.below(3) {
@@ -38,7 +38,7 @@ impl Program {
                 ledger.connections[self.connection].asked.panic = true;
                 ledger.panics[ledger.connections[self.connection].host] += 1;
                 ledger.coverage.hit("panic now");
-                // Past the hook, which would print it.
+                // Bypasses the panic hook, which would print it.
                 resume_unwind(Box::new(PANIC));
             }
             if ledger.random.hits(250) {
@@ -206,7 +206,7 @@ impl Protocol for Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Within an unwinding that begins in the ledger itself, that is still borrowed.
+        // If a panic begins in the ledger itself, the ledger is still borrowed while it unwinds.
         if std::thread::panicking() {
             return;
         }
@@ -223,7 +223,7 @@ impl Drop for Program {
     }
 }
 
-/// What a listener's factory does: mostly, makes a protocol.
+/// Does what a listener's factory does, which is mostly to make a protocol.
 pub(super) fn make(ledger: &mut Ledger, host: usize, client: std::net::SocketAddr, limits: Limits) -> Option<Program> {
     let plain = ledger.actions == 0;
     if !plain && ledger.random.hits(30) {
@@ -247,7 +247,7 @@ fn refused(ledger: &mut Ledger, client: std::net::SocketAddr) {
     ledger.streams[stream].halves[Side::Server as usize].end_asked = true;
 }
 
-/// A delay: none, short, or long.
+/// Returns a delay: none, short, or long.
 pub(super) fn delay(ledger: &mut Ledger) -> Duration {
     match ledger.random.below(8) {
         0 => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! Other connections' protocols, reached at once.
+//! Reaching other connections' protocols at once.
 
 use std::panic::resume_unwind;
 
@@ -7,7 +7,8 @@ use super::ledger::{Ledger, PANIC, Phase};
 use super::program::Program;
 use crate::{Context, NotReached};
 
-/// Reaches some connection's protocol. Expects to find it unless the connection has ended, or its callback is the caller.
+/// Reaches some connection's protocol. Expects to find it unless the connection has ended, or the caller is its
+/// callback.
 pub(super) fn reach(ledger: &mut Ledger, context: &mut Context<'_>, host: usize) {
     let Some(index) = ledger.some_connection(host, false) else { return };
     let Some(id) = ledger.connections[index].id else { return };
@@ -41,7 +42,7 @@ pub(super) fn reach(ledger: &mut Ledger, context: &mut Context<'_>, host: usize)
     ledger.check(found.err() == expected, || format!("{found:?} where {expected:?} is expected, of {phase:?}"));
 }
 
-/// Panics in what reaches some other connection's protocol: both end. `false` where there is none.
+/// Panics while reaching some other connection's protocol, which ends both. Returns `false` if there is no other one.
 pub(super) fn panic_reaching(ledger: &mut Ledger, context: &mut Context<'_>, own: usize) -> bool {
     let host = ledger.connections[own].host;
     let Some(index) = ledger.some_connection(host, false) else { return false };

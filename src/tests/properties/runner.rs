@@ -1,4 +1,4 @@
-//! Many seeds, on all cores.
+//! Runs many seeds, on all cores.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,22 +11,22 @@ use super::coverage::Coverage;
 use super::{story, system};
 use crate::testing::seeds_in;
 
-/// Which seeds are run, and in which order.
+/// Which seeds to run, and in which order.
 struct Plan {
-    /// Those of a file come first: they have failed once.
+    /// The seeds of a file come first: they have failed once.
     listed: Vec<u64>,
     file: PathBuf,
     first: u64,
     count: u64,
-    /// Whether one seed is run alone, with its trace.
+    /// Whether a single seed is run, with its trace.
     traced: bool,
 }
 
 impl Plan {
-    /// The seeds of a file and then `default` others, or `SWITCHBOARD_SEEDS=N` others, or with `SWITCHBOARD_SEED=x` that one
-    /// alone.
+    /// Plans the seeds of a file and then `default` others, or `SWITCHBOARD_SEEDS=N` others, or only the one of
+    /// `SWITCHBOARD_SEED=x`.
     fn asked(file: &str, default: u64) -> Plan {
-        // Not by the current folder: the tests may be run from anywhere.
+        // Not relative to the current folder: the tests may be run from anywhere.
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/properties/seeds").join(file);
         match (number("SWITCHBOARD_SEED"), number("SWITCHBOARD_SEEDS")) {
             (Some(seed), _) => Plan { listed: Vec::new(), file, first: seed, count: 1, traced: true },
@@ -49,7 +49,7 @@ impl Plan {
         }
     }
 
-    /// How to keep a seed that fails, where it is not kept already.
+    /// Returns how to keep a failing seed, if it is not kept already.
     fn advice(&self, seed: u64) -> String {
         match self.listed.contains(&seed) || self.traced {
             true => String::new(),
@@ -61,13 +61,13 @@ impl Plan {
     }
 }
 
-/// Runs seeds in their order, one network per thread: those that a file of `seeds/` lists, and then `default` of them,
-/// `SWITCHBOARD_SEEDS=N` of them, or with `SWITCHBOARD_SEED=x` that one alone, with its trace. Returns how many it were beside
-/// those of the file, and what has happened in all of them.
+/// Runs seeds in their order, one network per thread: those that a file of `seeds/` lists, and then `default` others,
+/// `SWITCHBOARD_SEEDS=N` others, or only the one of `SWITCHBOARD_SEED=x`, with its trace. Returns how many others there
+/// were besides those of the file, and what has happened in all of them.
 ///
 /// # Panics
 ///
-/// With the first seed that fails, and the line that runs it again.
+/// With the first seed that fails, and the command that runs it again.
 pub(super) fn run_all(file: &str, default: u64, run: fn(u64, bool) -> Result<Coverage, String>) -> (u64, Coverage) {
     let plan = Plan::asked(file, default);
     (plan.count, run_planned(&plan, run))
@@ -110,7 +110,7 @@ fn run_planned(plan: &Plan, run: fn(u64, bool) -> Result<Coverage, String>) -> C
     coverage
 }
 
-/// Says how to run a seed again that has failed, and how to keep it.
+/// Panics with how to run a failed seed again, and how to keep it.
 fn fail(plan: &Plan, seed: u64, what: &str, run: fn(u64, bool) -> Result<Coverage, String>) -> ! {
     let test = thread::current().name().unwrap_or_default().to_owned();
     let again = format!("SWITCHBOARD_SEED={seed} cargo test --all-features {test}");
@@ -122,13 +122,13 @@ fn fail(plan: &Plan, seed: u64, what: &str, run: fn(u64, bool) -> Result<Coverag
     panic!("{all}\nand with no more than this: {}\n{} cargo test --all-features {test}", least.what, least.line());
 }
 
-/// Whether a program can be told to be shorter.
+/// Returns whether this kind of program can be shortened.
 fn can_be_shorter(run: fn(u64, bool) -> Result<Coverage, String>) -> bool {
     let is = |other: fn(u64, bool) -> Result<Coverage, String>| std::ptr::fn_addr_eq(run, other);
     is(system::run) || is(system::run_elsewhere)
 }
 
-/// A bug may also panic outside of what the loop guards.
+/// Runs a seed and catches panics: a bug may also panic outside of what the loop guards.
 pub(super) fn guarded(
     seed: u64,
     traced: bool,

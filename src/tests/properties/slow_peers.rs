@@ -1,8 +1,10 @@
-//! Rules X1, X4 and T5 over random paces: a peer that takes 64 KiB within each deadline gets all of its answer, however
+//! Rules X1, X4 and T5 over random paces: a peer that takes 64 KiB within each deadline gets its whole answer, however
 //! little of that its kernel shows, and one that takes nothing is ended in time.
 //!
-//! The peers of one server have an answer each of some megabytes, which it closes behind, leaves to an idle timeout, or
-//! writes in two parts. Each peer reads at its own pace, which this file decides and the loop only sees as room for a send.
+//! Each peer of one server gets an answer of some megabytes. After it the server closes or leaves the connection to an
+//! idle timeout, or it writes the answer in two parts. Each peer reads at its own pace, which this file decides and
+//! which the loop sees only as room to send.
+//! room to send.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,17 +21,17 @@ const KIB: usize = 1024;
 /// What happens in enough seeds.
 pub(super) const EXPECTED: &[&str] = &["steady", "in steps", "deaf"];
 
-/// What a server has told of the ends of its connections, by the peers' addresses, and when.
+/// What a server has recorded of the ends of its connections, by the peers' addresses: the reason and the time.
 type Ends = Rc<RefCell<BTreeMap<SocketAddr, (String, Duration)>>>;
 
-/// How a server gives its answer.
+/// How a server sends its answer.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// It writes all of it and closes.
+    /// It writes everything and closes.
     Closes,
-    /// It writes all of it, and an idle timeout ends the connection.
+    /// It writes everything, and an idle timeout ends the connection.
     Leaves,
-    /// It writes most of it, the rest when that is nearly gone, and closes.
+    /// It writes most of it, then the rest when that is nearly gone, and closes.
     InParts,
 }
 
@@ -76,9 +78,9 @@ impl Protocol for Server {
 /// How a peer takes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
-    /// 64 KiB and more within each deadline.
+    /// At least 64 KiB within each deadline.
     Steady,
-    /// 64 KiB within each deadline, of which its kernel tells in the large steps of Linux over loopback.
+    /// 64 KiB within each deadline, which its kernel reports in large steps, as Linux does over loopback.
     InSteps,
     /// Nothing.
     Never,
@@ -93,7 +95,7 @@ struct Client {
 }
 
 impl Client {
-    /// Takes what is its turn to take by now, and decides on its next turn.
+    /// Takes what is due by now, and decides when to take more.
     fn act(&mut self, random: &mut Random, now: Duration, deadline: Duration) {
         while self.pace != Pace::Never && self.next <= now {
             let (bytes, after) = match (self.pace, self.steps) {
@@ -137,7 +139,7 @@ pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
             Client { peer: network.peer(at), pace, next: deadline * 999 / 1000, steps: 0, taken: 0 }
         })
         .collect();
-    // Twice as long as the slowest of them needs.
+    // Twice as long as the slowest peer needs.
     let end = deadline * 2 * (total / (64 * KIB) + 10) as u32;
     while network.now() < end {
         let next = clients.iter().filter(|client| client.pace != Pace::Never).map(|client| client.next).min();
@@ -167,7 +169,7 @@ fn check(
     let Some((reason, after)) = end else { return Err(format!("one that takes {:?} never ends", client.pace)) };
     if client.pace == Pace::Never {
         coverage.hit("deaf");
-        // What its kernel takes, it takes at once; the rest is waited for as for one that takes slowly.
+        // The kernel takes what fits at once; the rest is waited for as with a peer that takes data slowly.
         let in_time = after <= deadline * 2 + Duration::from_secs(1);
         let timed_out = [Timeout::Close, Timeout::Idle].map(|timeout| CloseReason::Timeout(timeout).to_string());
         return match in_time && timed_out.contains(&reason) {

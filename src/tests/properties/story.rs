@@ -1,4 +1,4 @@
-//! A random program that fails, made smaller: fewer moves, fewer actions, fewer faults.
+//! Shrinking a random program that fails: fewer moves, fewer actions, fewer faults.
 
 use std::cell::RefCell;
 use std::env;
@@ -10,21 +10,22 @@ use crate::testing::Faults;
 /// How much of a program is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Story {
-    /// How many moves of its peers and of its network, at most.
+    /// How many moves of the program's peers and network to make, at most.
     pub(super) moves_max: u64,
-    /// How many actions of its callbacks, at most.
+    /// How many actions of its callbacks to make, at most.
     pub(super) actions_max: u64,
-    /// Which faults are left; all that the seed has picked, if nobody says.
+    /// Which faults are left; by default all that the seed has picked.
     faults: Option<Vec<&'static str>>,
 }
 
 thread_local! {
-    /// What is run on this thread, where it is not what the environment says.
+    /// What to run on this thread, if it is not what the environment says.
     static TOLD: RefCell<Option<Story>> = const { RefCell::new(None) };
 }
 
 impl Story {
-    /// The one that is to be run: all of it, or what `SWITCHBOARD_MOVES`, `SWITCHBOARD_ACTIONS` and `SWITCHBOARD_FAULTS` say.
+    /// Returns what to run: everything, or what `SWITCHBOARD_MOVES`, `SWITCHBOARD_ACTIONS` and `SWITCHBOARD_FAULTS`
+    /// say.
     pub(super) fn told() -> Story {
         TOLD.with_borrow(Clone::clone).unwrap_or_else(|| {
             let faults = env::var("SWITCHBOARD_FAULTS").ok().map(|names| {
@@ -39,7 +40,7 @@ impl Story {
         })
     }
 
-    /// What of these faults is left.
+    /// Returns what is left of these faults.
     pub(super) fn of(&self, faults: Faults) -> Faults {
         match &self.faults {
             Some(names) => faults.only(names),
@@ -48,7 +49,7 @@ impl Story {
     }
 }
 
-/// All faults that there are.
+/// Returns all faults that exist.
 fn everything() -> Faults {
     Faults::fatal().with_failing_receives_permille(1)
 }
@@ -56,17 +57,17 @@ fn everything() -> Faults {
 /// How many other seeds are tried for a shorter story with the faults that are left.
 const OTHER_SEEDS: u64 = 200;
 
-/// A failure that was made smaller.
+/// A failure that was shrunk.
 #[derive(Debug)]
 pub(super) struct Smallest {
     seed: u64,
     story: Story,
-    /// What it says.
+    /// The message of the failure.
     pub(super) what: String,
 }
 
 impl Smallest {
-    /// What the environment says for it to be run again.
+    /// Returns the environment with which to run it again.
     pub(super) fn line(&self) -> String {
         let Story { moves_max, actions_max, faults } = &self.story;
         let (seed, faults) = (self.seed, faults.as_deref().unwrap_or_default().join(","));
@@ -77,7 +78,7 @@ impl Smallest {
     }
 }
 
-/// What of a seed that fails has to be left for it to fail still, or of another one that fails so.
+/// Returns the least of a failing seed that still fails, or of another seed that fails with less.
 pub(super) fn smallest(seed: u64, run: fn(u64, bool) -> Result<Coverage, String>) -> Smallest {
     let fails = |seed: u64, story: &Story| {
         TOLD.set(Some(story.clone()));
@@ -88,7 +89,7 @@ pub(super) fn smallest(seed: u64, run: fn(u64, bool) -> Result<Coverage, String>
     let story = Story { moves_max: 1 << 12, actions_max: 1 << 12, faults: Some(everything().names()) };
     let what = fails(seed, &story).unwrap_or_default();
     let mut least = Smallest { seed, story, what };
-    // Without a fault the rest of the program is another one, so this comes first: with all its moves it may still fail.
+    // Without a fault the rest of the program changes, so this comes first: with all its moves it may still fail.
     let mut before = None;
     while before.as_ref() != Some(&least.story) {
         before = Some(least.story.clone());
@@ -112,7 +113,7 @@ pub(super) fn smallest(seed: u64, run: fn(u64, bool) -> Result<Coverage, String>
     least
 }
 
-/// Finds fewer moves, and then fewer actions, with which it fails, by halves.
+/// Finds fewer moves, and then fewer actions, with which it fails, by bisection.
 fn shorten(least: &mut Smallest, fails: &impl Fn(u64, &Story) -> Option<String>) {
     let numbers: [fn(&mut Story) -> &mut u64; 2] = [|story| &mut story.moves_max, |story| &mut story.actions_max];
     for number in numbers {
@@ -134,7 +135,7 @@ fn shorten(least: &mut Smallest, fails: &impl Fn(u64, &Story) -> Option<String>)
 
 #[test]
 fn kit_a_program_that_fails_is_made_smaller_until_nothing_of_it_can_go() {
-    /// Fails in its 17th move, or its 5th with seed 9, once it has made three actions, and only where segments are tiny.
+    /// Fails in its 17th move, or its 5th with seed 9, after three actions, and only if segments are tiny.
     fn run(seed: u64, _: bool) -> Result<Coverage, String> {
         let story = Story::told();
         let tiny = story.of(everything()).tiny_segments_permille > 0;

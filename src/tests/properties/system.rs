@@ -1,4 +1,4 @@
-//! One run: hosts, programs and peers on one network, all from one seed.
+//! One run: hosts, programs and peers on one network, all made from one seed.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use super::story::Story;
 use crate::testing::{Faults, HostId, Network, Platform, Random};
 use crate::{Limits, LoopLimits, PanicPolicy, WhenFull};
 
-/// Runs a seed: what has happened, or what did not hold, with the trace if it was asked for.
+/// Runs a seed. Returns what has happened, or what did not hold, with the trace if it was asked for.
 pub(super) fn run(seed: u64, traced: bool) -> Result<Coverage, String> {
     run_system(System::new(seed, traced))
 }
 
-/// The same on hosts that run other systems than Linux: each its own.
+/// The same on hosts that run systems other than Linux, each a different one.
 pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String> {
     let mut system = System::new(seed, traced);
     for (number, &host) in (seed as usize..).zip(&system.hosts) {
@@ -30,11 +30,11 @@ pub(super) fn run_elsewhere(seed: u64, traced: bool) -> Result<Coverage, String>
     run_system(system)
 }
 
-/// Each has habits that Linux has not.
+/// Each behaves in ways that Linux does not.
 pub(super) const OTHER_PLATFORMS: [Platform; 3] = [Platform::MacOs, Platform::Bsd, Platform::Windows];
 
 fn run_system(system: System) -> Result<Coverage, String> {
-    // After a failure it is not dropped: what a bug has left broken could panic again within that.
+    // After a failure the system is not dropped: what a bug has left broken could panic again while it is dropped.
     let mut system = ManuallyDrop::new(system);
     for _ in 0..system.moves {
         system.move_on();
@@ -59,7 +59,7 @@ struct System {
     hosts: Vec<HostId>,
     clients: Vec<Client>,
     moves: u64,
-    /// Whether nothing ends a connection that has been closed before it is through.
+    /// Whether a connection that was closed is always given the time to finish.
     patient: bool,
     at_once: bool,
     traced: bool,
@@ -82,7 +82,7 @@ impl System {
         Ledger::begin(random.number(), setup.limits.clone());
         let count = 1 + usize::from(random.hits(300));
         let hosts: Vec<_> = (0..count).map(|_| network.host_with_limits(setup.limits.clone())).collect();
-        // Most runs are short, to be many; some are long, for what takes a while to come about.
+        // Most runs are short, so that there can be many; some are long, for what takes a while to happen.
         let scale = if random.hits(250) { 6 } else { 1 };
         let moves = story.moves_max.min(scale * (40 + random.below(160)));
         with(|ledger| {
@@ -107,7 +107,7 @@ impl System {
         system
     }
 
-    /// A client comes: a scripted peer, or a protocol of a loop.
+    /// A client connects: a scripted peer, or a protocol of a loop.
     fn connect(&mut self) {
         let at = self.network.address(self.hosts[0], PORT);
         let host = self.hosts.len() - 1;
@@ -126,7 +126,7 @@ impl System {
         }
     }
 
-    /// One thing that happens: mostly, a loop is turned or time passes up to the next packet.
+    /// Makes one move: mostly, turns a loop or lets time pass up to the next packet.
     fn move_on(&mut self) {
         match with(|ledger| {
             ledger.step += 1;
@@ -184,7 +184,7 @@ impl System {
 
     // The end.
 
-    /// Everybody reads what there is: then nothing is queued any more.
+    /// Every peer reads what there is; after that nothing is queued.
     fn drain(&mut self) {
         with(|ledger| ledger.actions = 0);
         for client in &mut self.clients {
@@ -214,7 +214,7 @@ impl System {
         }
     }
 
-    /// Runs, with peers that read all, until nothing comes any more.
+    /// Runs, with peers that read everything, until nothing more arrives.
     fn settle(&mut self) {
         let (mut quiet, mut received) = (0, 0);
         for _ in 0..MOVES_MAX {
@@ -233,13 +233,13 @@ impl System {
             if quiet > 3 || self.has_failed() {
                 return;
             }
-            // Sends and accepts that wait for time.
+            // For sends and accepts that wait for time to pass.
             self.network.run_for(Duration::from_millis(1100));
         }
         with(|ledger| ledger.violated("it does not come to rest"));
     }
 
-    /// Two loops may hold each other back for ever, where both read only once their output is down; peers read.
+    /// Two loops may block each other forever if both read only once their output has gone down; peers do read.
     fn check_drained(&mut self) {
         for (host, &id) in self.hosts.iter().enumerate() {
             let core = &self.network.event_loop(id).core;
@@ -247,7 +247,7 @@ impl System {
         }
     }
 
-    /// All ends, in one way or the other, and nothing is left.
+    /// Ends everything, in one way or another, and checks that nothing is left.
     fn end(&mut self) {
         let way = with(|ledger| ledger.random.below(5));
         let dropped = way == 3;
@@ -273,7 +273,7 @@ impl System {
             }
         }
         self.clients.clear();
-        // Timers of the programs' own, senders that give up, what is given back in time.
+        // For the programs' own timers, for senders that give up, and for memory that is returned after a while.
         self.network.run_for(Duration::from_secs(10_000));
         with(|ledger| {
             checks::abandoned(ledger, &mut self.network);
@@ -305,7 +305,7 @@ impl System {
         }
     }
 
-    /// The loops drain: each connection is told, and closes.
+    /// Drains the loops: each connection is told, and closes.
     fn end_by_drain(&mut self) {
         with(|ledger| {
             ledger.coverage.hit("ends by drain");
@@ -384,7 +384,7 @@ impl System {
     }
 }
 
-/// A run that takes more has met something that never ends.
+/// A run with more moves has met something that never ends.
 const MOVES_MAX: u64 = 50_000;
 
 fn shuts_down(ledger: &mut Ledger) {
@@ -395,7 +395,7 @@ fn shuts_down(ledger: &mut Ledger) {
     ledger.close_bound();
 }
 
-/// What a seed makes of limits and faults.
+/// The limits and faults that a seed chooses.
 struct Setup {
     limits: LoopLimits,
     faults: Faults,
@@ -427,7 +427,7 @@ impl Setup {
         let faults = faults.with_bytes_per_second_min(pick(random, &[0, 8192]));
         let faults = faults.with_failing_receives_permille(pick(random, &[0, 0, 50, 500]));
         let limits = pick_limits(random, patient);
-        // Nor has a run of many turns for a few bytes.
+        // A run that takes many turns for a few bytes has no large writes either.
         let write_bound = if limits.each.read_bytes_per_turn_max < 100 { write_bound.min(1000) } else { write_bound };
         Setup { limits, faults, fatal, patient, write_bound }
     }

@@ -12,14 +12,14 @@ pub(super) struct Timer {
     host: usize,
     deadline: Instant,
     id: Option<TimerId>,
-    /// In which step it was set last, and as the how manieth of all.
+    /// In which step it was last set, and its number among all settings.
     step: u64,
     order: u64,
     pub(super) pending: bool,
-    /// For one that repeats: after how long, and how many more times.
+    /// For a repeating timer: its period, and how many more times it fires.
     period: Option<Duration>,
     ticks_left: u64,
-    /// For one of a protocol's own: its connection, which of its protocols has set it, and by which key.
+    /// For a protocol's own timer: the connection, which of its protocols has set it, and the key.
     own: Option<(usize, u32, u16)>,
 }
 
@@ -33,14 +33,14 @@ impl Ledger {
         index
     }
 
-    /// Among equal deadlines it comes last from here on.
+    /// Sets a timer again; among equal deadlines it is now the last.
     fn set_anew(&mut self, index: usize, deadline: Instant) {
         self.timers_set += 1;
         let timer = &mut self.timers[index];
         (timer.deadline, timer.step, timer.order) = (deadline, self.step, self.timers_set);
     }
 
-    /// A timer is called, the first or a further time; `missed` of its ticks are said to have been skipped.
+    /// A timer fires, for the first time or again; `missed` of its ticks are reported as skipped.
     fn fires(&mut self, index: usize, now: Instant, missed: u64) {
         let Timer { host, deadline, pending, period, order, own, .. } = self.timers[index];
         self.check(pending, || "a timer that was cancelled, or has fired before".into());
@@ -48,7 +48,7 @@ impl Ledger {
         let step = self.step;
         let skipped = self.timers.iter().position(|timer| {
             let earlier = (timer.deadline, timer.order) < (deadline, order);
-            // One of another protocol's own may have been cancelled unseen, by an end of its connection.
+            // Another protocol's own timer may have been cancelled unseen, when its connection ended.
             let is_certain = timer.own.is_none_or(|of| own.is_some_and(|own| (own.0, own.1) == (of.0, of.1)));
             timer.pending && is_certain && timer.host == host && timer.step != step && earlier
         });
@@ -69,14 +69,14 @@ impl Ledger {
         self.set_anew(index, next);
     }
 
-    /// Whether a timer of this host is due, and nobody has seen to it.
+    /// Returns whether a timer of this host is due and has not been called.
     pub(super) fn has_overdue(&self, host: usize, now: Instant) -> bool {
         self.timers
             .iter()
             .any(|timer| timer.host == host && timer.own.is_none() && timer.pending && timer.deadline <= now)
     }
 
-    /// Whether a timer of this connection's present protocol is due, and nobody has seen to it.
+    /// Returns whether a timer of this connection's present protocol is due and has not been called.
     pub(super) fn has_own_overdue(&self, connection: usize, now: Instant) -> bool {
         let instance = self.connections[connection].instance;
         let of_it = |of: (usize, u32, u16)| (of.0, of.1) == (connection, instance);
@@ -88,7 +88,7 @@ impl Ledger {
         self.timers.iter().position(|timer| timer.own == own && timer.pending)
     }
 
-    /// A protocol is told of one of its own timers.
+    /// One of a protocol's own timers fires.
     pub(super) fn own_timer_fires(&mut self, connection: usize, key: u16, now: Instant) {
         match self.own_timer(connection, key) {
             Some(timer) => self.fires(timer, now, 0),
@@ -96,7 +96,7 @@ impl Ledger {
         }
     }
 
-    /// The loops are dropped, and their timers with them.
+    /// The loops are dropped, along with their timers.
     pub(super) fn drop_timers(&mut self) {
         self.timers.iter_mut().for_each(|timer| timer.pending = false);
     }
@@ -108,7 +108,7 @@ pub(super) fn set_timer(ledger: &mut Ledger, context: &mut Context<'_>, connecti
     ledger.coverage.hit(if repeats { "call_every" } else { "set_timer" });
     let mut delay = delay(ledger);
     if repeats {
-        // One that ticks in every turn never lets the system rest; nor, for long, is one that does so all the time.
+        // A timer that ticks in every turn never lets the system rest; nor, for long, does one that ticks all the time.
         delay = delay.max(Duration::from_millis(3));
     }
     let deadline = context.now().checked_add(delay).unwrap_or(context.now() + Duration::from_secs(1 << 33));
@@ -127,7 +127,7 @@ fn tick(context: &mut Context<'_>, index: usize, connection: usize, missed: u64)
         if ledger.actions > 0 && ledger.random.hits(10) {
             ledger.coverage.hit("panic in a timer");
             ledger.panics[host] += 1;
-            // That ends a repeating one.
+            // That ends a repeating timer.
             ledger.timers[index].pending = false;
             resume_unwind(Box::new(PANIC));
         }
@@ -152,7 +152,7 @@ pub(super) fn cancel(ledger: &mut Ledger, context: &mut Context<'_>, host: usize
     ledger.check(cancelled == pending, || format!("cancel of timer {timer} answers {cancelled}"));
 }
 
-/// Whether a protocol may have timers of its own: an end may have begun that nobody has asked for here.
+/// Returns whether a protocol may have timers of its own: an end may have begun that was not requested here.
 pub(super) fn may_have_own(ledger: &Ledger, transport: &Transport<'_>, connection: usize) -> bool {
     let shown = format!("{transport:?}");
     let is_timed =
