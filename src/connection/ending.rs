@@ -197,7 +197,8 @@ impl Connection {
         self.life.step(Event::Ended);
     }
 
-    /// Closes the socket with a reset, or closes one whose peer may have much left to receive.
+    /// The rare ways to close the socket: with a reset, or with a limit on how long the kernel keeps what the peer has not
+    /// taken.
     #[cold]
     #[inline(never)]
     fn close_specially(&mut self, reset: bool, reason: &CloseReason, pool: &mut Pool) {
@@ -246,8 +247,8 @@ impl Connection {
         self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)
     }
 
-    /// If another protocol was told that the connection is made, schedules that call for the new one; the old one
-    /// leaves nothing behind, neither a pause nor limits of its own. Returns `false` if an end has begun.
+    /// Has a new protocol told that the connection is made, if another one was; the old one leaves nothing behind,
+    /// neither a pause nor limits of its own. Returns `false` if an end has begun.
     pub(crate) fn begin_anew(&mut self) -> bool {
         if self.is_closing() {
             return false;

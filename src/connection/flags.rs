@@ -102,8 +102,8 @@ impl Flags {
         self.set(Flag::Readable, readable);
     }
 
-    /// Whether, after such an event, a read and a send may succeed and nothing prevents them: nothing is paused or
-    /// hinted at, and nothing else is due first.
+    /// Returns whether, after such an event, a read and a send may succeed and nothing prevents them: nothing is paused
+    /// or hinted at, and nothing else is due first.
     #[inline]
     pub(super) fn are_quick(self, readiness: Readiness) -> bool {
         const PLAIN: u16 = Flag::Readable as u16 | Flag::Writable as u16 | Flag::Made as u16;
