@@ -15,7 +15,7 @@ const READ_AHEAD_BYTES: usize = 8 * 1024;
 /// A connection that was taken out of the loop, as a blocking stream. It implements `BufRead` and `Write`, like the
 /// object that Python's `makefile` returns. Reading is buffered, writing is not.
 ///
-/// Reads return first the input that the protocol had left unconsumed. Use it in a thread of its own: a call that waits
+/// Reads first return the input that the protocol had left unconsumed. Use it in a thread of its own: a call that waits
 /// blocks everything else in that thread. [`Detached::from`] makes it fit for a loop again, along with all unread
 /// input, including what was read ahead. No write raises SIGPIPE.
 ///
@@ -77,7 +77,7 @@ impl BlockingStream {
         self.peer.as_ref()
     }
 
-    /// Sets how long each following read and write waits, like Python's `settimeout`; `None` waits forever. Zero counts
+    /// Sets how long each subsequent read and write waits, like Python's `settimeout`; `None` waits forever. Zero counts
     /// as the shortest possible wait.
     ///
     /// # Errors

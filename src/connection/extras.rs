@@ -1,4 +1,4 @@
-//! Data that few connections have, in one record that only those pay for.
+//! State that few connections have, in a separate record, so that only those pay for it.
 
 use std::time::Duration;
 

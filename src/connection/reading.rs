@@ -12,7 +12,7 @@ use crate::time::heap::Key;
 use crate::time::idle::{Idle, ReadIdle};
 use crate::{CloseReason, Protocol};
 
-/// How often a connection that ends once a read would block is read from before a would-block at the urgent mark is
+/// How often a read is tried on a connection that ends once one would block, before a would-block at the urgent mark is
 /// believed. The signal that caused the previous call to report one has been handled by the time that call returns.
 const LAST_TRIES: u32 = 8;
 

@@ -28,7 +28,7 @@ pub(super) struct Through {
     /// How one of them has failed, as it was reported.
     failed: Option<String>,
     failed_as: io::ErrorKind,
-    /// One of them has not returned from its call: it has panicked, and what it was given is lost.
+    /// Whether a call into one of them did not return: the filter has panicked, and what it was given is lost.
     is_torn: bool,
     /// Whether the last call that was to send something failed.
     has_failed_to_write: bool,

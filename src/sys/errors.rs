@@ -1,4 +1,4 @@
-//! What the errors of calls mean.
+//! The meaning of the errors of system calls.
 
 use std::io;
 

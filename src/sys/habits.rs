@@ -1,4 +1,4 @@
-//! What systems do differently, as data: the one place that says so.
+//! The differences between systems, as data in one place.
 //!
 //! Each field is a habit, and each constant a system with all of its habits. Code that depends on a habit checks it at
 //! run time, `if habits.full_backlog_refuses`, so that both branches compile everywhere and a test on one system can

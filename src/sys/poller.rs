@@ -130,7 +130,7 @@ impl Poller {
         self.registry()?.deregister(source)
     }
 
-    /// Registers a source of the user's.
+    /// Registers a user's source.
     pub(crate) fn register_source<S: Source + 'static>(
         &self,
         source: &mut S,
