@@ -197,8 +197,8 @@ impl Connection {
         self.life.step(Event::Ended);
     }
 
-    /// The rare ways to close the socket: with a reset, or with a limit on how long the kernel keeps what the peer has not
-    /// taken.
+    /// The rare ways to close the socket: with a reset, or with a limit on how long the kernel keeps data that the peer
+    /// has not taken.
     #[cold]
     #[inline(never)]
     fn close_specially(&mut self, reset: bool, reason: &CloseReason, pool: &mut Pool) {
