@@ -100,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// Input that was restored to the connection comes from the network, so it goes to the filters.
+    /// Input that came with the connection is from the network, so it goes to the filters.
     pub(crate) fn give_input_to_filters(&mut self) {
         let input = self.input.take();
         if let (Some(input), Some(chain)) = (input, self.chain_mut()) {

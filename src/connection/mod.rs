@@ -302,8 +302,8 @@ impl Connection {
         }
     }
 
-    /// From now on the peer is one beyond the owner of the other socket. Does nothing if the connection is not
-    /// established.
+    /// From now on the peer is one beyond the other end of its socket, which is a proxy. Does nothing if the connection
+    /// is not established.
     pub(crate) fn set_peer(&mut self, peer: Address) {
         if let Some(proxy) = self.neighbour().cloned() {
             self.peer = Peer::Proxied(Box::new(Proxied { peer, proxy }));

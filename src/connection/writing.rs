@@ -152,7 +152,8 @@ impl Connection {
         self.output.as_ref().map(|queue| queue.taken_ns)
     }
 
-    /// Bytes that were recorded as received or sent at `before_ns` were so only by `now_ns`.
+    /// Moves the last activity from `before_ns` to `now_ns`, if it was recorded at `before_ns`: the data may have been
+    /// received or sent as late as that.
     pub(crate) fn touch_again(&mut self, before_ns: u64, now_ns: u64) {
         if let (Some(idle), read) = self.idle_pair() {
             idle.touch_again(read, before_ns, now_ns);

@@ -33,8 +33,7 @@ pub(crate) enum Errno {
 impl From<Errno> for io::Error {
     fn from(errno: Errno) -> io::Error {
         match errno {
-            // The standard library does not map Winsock's number to this kind, since no call of its own is interrupted
-            // there.
+            // The standard library does not map Winsock's number to this kind; no call of ours is interrupted there.
             Errno::Interrupted => io::ErrorKind::Interrupted.into(),
             _ => io::Error::from_raw_os_error(number(errno)),
         }

@@ -5,7 +5,7 @@
 //! randomness comes from the seed, and nothing depends on addresses in memory, on the real clock or on the order of a
 //! hash.
 
-#![cfg_attr(not(unix), allow(dead_code))] // There nothing uses Unix sockets, signals and their pipes.
+#![cfg_attr(not(unix), allow(dead_code))] // Nothing uses Unix sockets, signals and their pipes there.
 
 mod by_hand;
 mod capture;

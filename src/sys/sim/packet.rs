@@ -15,7 +15,7 @@ pub(super) enum Packet {
     Syn {
         from: SocketId,
     },
-    /// A listener has accepted it.
+    /// A listener has responded to it.
     SynAck {
         to: SocketId,
         from: SocketId,
