@@ -12,26 +12,27 @@ use crate::{Address, Detached};
 /// How much is read ahead at once.
 const READ_AHEAD_BYTES: usize = 8 * 1024;
 
-/// A connection that was taken out of the loop, as a blocking stream: `BufRead` and `Write`, as Python's `makefile` gives
-/// it. Reading is buffered, writing is not.
+/// A connection that was taken out of the loop, as a blocking stream. It implements `BufRead` and `Write`, like the
+/// object that Python's `makefile` returns. Reading is buffered, writing is not.
 ///
-/// Reading begins with what the protocol had left unconsumed. It belongs in a thread of its own: where it waits, whatever
-/// else that thread does waits too. [`Detached::from`] makes it fit for a loop again, with what is still unread, what was
-/// read ahead included. No write raises SIGPIPE.
+/// Reads first return the input that the protocol had left unconsumed. Use it in a thread of its own: a call that waits
+/// blocks everything else in that thread. [`Detached::from`] makes it fit for a loop again, along with all unread
+/// input, including what was read ahead. No write raises SIGPIPE.
 ///
-/// The [filters](crate::filter) that the connection had come with it, and are called by the thread that reads and writes: what
-/// they panic with is a panic there. Each call waits as one without them does, and the end of the stream is the one that the
-/// peer has said in their way. Beside that
-/// - reading fails with `UnexpectedEof` where the stream was cut off before that end, and with `InvalidData` where a filter has
-///   found its rules broken: each behind all that came before, with the filter's own error as the cause. So does writing then.
-///   What the filter had to say of it (an alert) goes out at once if the kernel takes it, else with a `flush`;
-/// - what a write was taken for is the filters', and what they have made of it may have had no time to go out:
-///   [`flush`](Write::flush) sees to that, as do the next write and [`shutdown_write`](BlockingStream::shutdown_write);
-/// - only `shutdown_write` has them say our end. A peer whose filter must hear one (TLS) takes a stream that is dropped for one
-///   that was cut off.
+/// The [filters](crate::filter) of the connection move with it, and are called by the thread that reads and writes: if
+/// one of them panics, that thread panics. Each call waits as long as it would without filters, and the stream ends
+/// where the peer's filters have said that it does. In addition
+/// - a read fails with `UnexpectedEof` if the stream was cut off before that end, and with `InvalidData` if a filter
+///   found its rules broken. Either error comes after all data that arrived before it, and has the filter's own error
+///   as its cause. Writes fail from then on too. What the filter has to say about it (an alert) is sent at once if the
+///   kernel takes it, otherwise by a `flush`;
+/// - a successful write means that the filters have taken the data. Their output may not be sent yet:
+///   [`flush`](Write::flush) sends it, as do the next write and [`shutdown_write`](BlockingStream::shutdown_write);
+/// - only `shutdown_write` makes the filters announce the end of our half. If the stream is dropped without it, a peer
+///   whose filter expects such an announcement (TLS) sees a stream that was cut off.
 ///
-/// Dropping it closes the socket: by a reset if the last write failed or has not gone out, after an `UnexpectedEof`, or while
-/// the thread panics, since no peer must take half an answer for the whole.
+/// Dropping it closes the socket, with a reset if the last write failed or is not sent yet, after an `UnexpectedEof`,
+/// or while the thread panics, so that no peer takes half an answer for the whole.
 pub struct BlockingStream {
     stream: Held,
     peer: Option<Address>,
@@ -40,20 +41,21 @@ pub struct BlockingStream {
 }
 
 impl Detached {
-    /// Makes a blocking stream of it, having sent what was still unsent. Reads and writes wait for at most `timeout`
-    /// each, and then fail with `WouldBlock` or `TimedOut`; `None`: for ever.
+    /// Converts it to a blocking stream, after sending the unsent output. Each read and write waits for at most
+    /// `timeout`, and then fails with `WouldBlock` or `TimedOut`; `None` waits forever.
     ///
     /// # Errors
     ///
-    /// What the system says, such as that the peer has reset; `Unsupported` for a simulated one. Either way it is reset.
+    /// Returns the system's error, such as a reset by the peer, or `Unsupported` for a simulated connection. In either
+    /// case the connection is reset.
     pub fn into_blocking(self, timeout: Option<Duration>) -> io::Result<BlockingStream> {
         let mut detached = self;
-        // Until it is what was asked for, whatever fails closes it with a reset.
+        // Until it has become a blocking stream, any failure closes it with a reset.
         detached.stream.set_short(true);
         detached.stream.get().set_blocking()?;
         let (mut blocking, unsent) = BlockingStream::of(detached);
         blocking.set_timeout(timeout)?;
-        // Where a filter has failed, what it has not taken does not go out.
+        // If a filter has failed, the output that it has not taken is not sent.
         if blocking.through.as_ref().is_none_or(|through| !through.has_failed()) {
             blocking.write_all(&unsent)?;
         }
@@ -64,52 +66,52 @@ impl Detached {
 }
 
 impl BlockingStream {
-    /// As its socket is; and what was unsent.
+    /// Returns the stream with its socket as it is, and the unsent output.
     pub(crate) fn of(Detached { stream, peer, unread, unsent, chain }: Detached) -> (BlockingStream, Vec<u8>) {
         let through = chain.map(|chain| Box::new(Through::new(chain)));
         (BlockingStream { stream, peer, unread: io::Cursor::new(unread), through }, unsent)
     }
 
-    /// The peer's address, as the loop knew it.
+    /// Returns the peer's address, as the loop knew it.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.peer.as_ref()
     }
 
-    /// How long each read and write waits from here on, as Python's `settimeout` sets it; `None`: for ever. Zero counts as
-    /// the shortest wait there is.
+    /// Sets how long each subsequent read and write waits, like Python's `settimeout`; `None` waits forever. Zero counts
+    /// as the shortest possible wait.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.get().set_timeouts([timeout.map(|timeout| timeout.max(Duration::from_micros(1))); 2])
     }
 
-    /// Returns the filter of this type that it has; the uppermost, if there are several.
+    /// Returns the stream's filter of this type; the uppermost one if there are several.
     pub fn filter<F: Filter>(&self) -> Option<&F> {
         self.through.as_ref()?.find()
     }
 
-    /// What was read from the socket and not consumed: as much can be read without waiting.
+    /// Returns the input that was read from the socket and not consumed: this much can be read without waiting.
     pub fn unread(&self) -> &[u8] {
         &self.unread.get_ref()[self.unread.position() as usize..]
     }
 
-    /// Ends our half: the peer reads an end of stream behind all that was written, and behind the end that filters have to
-    /// say. Reading goes on.
+    /// Closes our half of the connection: the peer reads an end of stream after all written data and after the filters'
+    /// own announcement of the end. Reading continues.
     ///
     /// # Errors
     ///
-    /// What the system says. With filters it can fail as a write does, and may be called again then.
+    /// Returns the system's error. With filters it can fail as a write does, and can then be called again.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         let result = self.by_filters(Through::finish);
         result.unwrap_or_else(|| self.stream.get().shutdown_write())
     }
 
-    /// Does something by way of its filters, if it has any.
+    /// Calls `code` with the filters, if there are any.
     fn by_filters<R>(&mut self, code: impl FnOnce(&mut Through, &mut Stream, &mut Vec<u8>) -> R) -> Option<R> {
         let through = self.through.as_mut()?;
-        // A panic of theirs leaves it so.
+        // If a filter panics, this stays set.
         self.stream.set_short(true);
         let answer = code(through, self.stream.get_mut(), self.unread.get_mut());
         self.stream.set_short(through.is_short());
@@ -137,7 +139,7 @@ impl BlockingStream {
     }
 }
 
-/// What is unread first, then the socket.
+/// Reads the unread input first, then the socket.
 impl Read for BlockingStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.len() >= READ_AHEAD_BYTES && self.unread().is_empty() && self.through.is_none() {
@@ -174,13 +176,13 @@ impl Write for BlockingStream {
         result
     }
 
-    /// Of one that has no filters there is nothing to flush.
+    /// Without filters there is nothing to flush.
     fn flush(&mut self) -> io::Result<()> {
         self.by_filters(Through::flush).unwrap_or(Ok(()))
     }
 }
 
-/// For the options that have no method here: `socket2::SockRef::from(&stream)` has all of them.
+/// For options that have no method here: `socket2::SockRef::from(&stream)` has them all.
 #[cfg(unix)]
 impl std::os::fd::AsFd for BlockingStream {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -188,7 +190,7 @@ impl std::os::fd::AsFd for BlockingStream {
     }
 }
 
-/// For the options that have no method here: `socket2::SockRef::from(&stream)` has all of them.
+/// For options that have no method here: `socket2::SockRef::from(&stream)` has them all.
 #[cfg(windows)]
 impl std::os::windows::io::AsSocket for BlockingStream {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
@@ -196,7 +198,7 @@ impl std::os::windows::io::AsSocket for BlockingStream {
     }
 }
 
-/// Back into a loop, by [`Context::attach`](crate::Context::attach), with what is still unread.
+/// Makes it fit for a loop again, to be attached by [`Context::attach`](crate::Context::attach), with its unread input.
 impl From<BlockingStream> for Detached {
     fn from(stream: BlockingStream) -> Detached {
         let BlockingStream { stream, peer, unread, through } = stream;

@@ -1,4 +1,4 @@
-//! A connection that no loop has.
+//! A connection that belongs to no loop.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use crate::filter::chain::Chain;
 use crate::sys::{Held, Stream};
 use crate::{Address, Context};
 
-/// A connection that no loop has: what [`Transport::detach`](crate::Transport::detach) gives, and what
-/// [`Context::attach`] takes, made from any connected stream.
+/// A connection that belongs to no loop: [`Transport::detach`](crate::Transport::detach) returns one, and
+/// [`Context::attach`] takes one. It can be made from any connected stream.
 ///
-/// Beside the socket it holds what the protocol had left unconsumed, and what was written and had not gone out, and its
-/// [filters](crate::filter) with what is between them. Attached again, to the same loop or another one, all of these go on
-/// where they were. Dropping it closes the socket: by a reset while
-/// output is unsent, or while the thread panics, since no peer must take half an answer for the whole.
+/// Besides the socket it holds the input that the protocol left unconsumed, the output that was written and not sent,
+/// and its [filters](crate::filter) with the data between them. When it is attached again, to the same loop or another
+/// one, all of these continue where they were. Dropping it closes the socket, with a reset if output is unsent or the
+/// thread is panicking, so that no peer takes half an answer for the whole.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -47,15 +47,15 @@ use crate::{Address, Context};
 #[must_use = "dropping it closes the socket"]
 pub struct Detached {
     pub(crate) stream: Held,
-    /// As `accept` gave it, if it did: asking later fails where the peer has reset.
+    /// As `accept` returned it, if it did: asking later fails if the peer has reset.
     pub(crate) peer: Option<Address>,
     pub(crate) unread: Vec<u8>,
     pub(crate) unsent: Vec<u8>,
-    /// Between the socket and both of these.
+    /// Between the socket and the two above.
     pub(crate) chain: Option<Box<Chain>>,
 }
 
-/// What a [`Detached`] is made of, for code that wants the plain stream.
+/// The parts of a [`Detached`], for code that wants the plain stream.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct DetachedParts<S> {
@@ -63,11 +63,11 @@ pub struct DetachedParts<S> {
     pub stream: S,
     /// Input that was read from the socket and not consumed.
     pub unread: Vec<u8>,
-    /// Output that was written and has not gone out.
+    /// Output that was written and not sent.
     pub unsent: Vec<u8>,
 }
 
-/// What is called with a connection that was detached.
+/// Called with a connection that was detached.
 pub(crate) type Receiver = Box<dyn FnOnce(&mut Context<'_>, Detached)>;
 
 impl Detached {
@@ -76,7 +76,7 @@ impl Detached {
         Detached { stream: Held::new(stream, !unsent.is_empty()), peer, unread, unsent, chain: None }
     }
 
-    /// Its filters come with it, and what they have made of what was written is unsent as well.
+    /// Adds its filters; what they have made of the written data counts as unsent too.
     pub(crate) fn with_chain(mut self, chain: Option<Box<Chain>>) -> Detached {
         if chain.as_ref().is_some_and(|chain| chain.outward_bytes() > 0) {
             self.stream.set_short(true);
@@ -85,15 +85,15 @@ impl Detached {
         self
     }
 
-    /// A connected stream, with input that was read from it elsewhere: that comes first, behind what a `Detached` holds
-    /// already.
+    /// Returns a connected stream with input that was read from it elsewhere. That input is delivered first, after any
+    /// that the `Detached` holds already.
     pub fn with_unread(stream: impl Into<Detached>, unread: &[u8]) -> Detached {
         let mut detached = stream.into();
         detached.unread.extend_from_slice(unread);
         detached
     }
 
-    /// Makes its socket what every socket of a loop is, and tells the peer's address.
+    /// Gives its socket the options of every socket of a loop, and returns the peer's address.
     pub(crate) fn prepare(&mut self) -> io::Result<Address> {
         self.stream.get().prepare()?;
         self.stream.replace(Stream::classified);
@@ -101,7 +101,7 @@ impl Detached {
         match &self.peer {
             Some(peer) => Ok(peer.clone()),
             None => match stream.peer_addr() {
-                // What that has sent is still to be read.
+                // There may still be data to read from it.
                 #[cfg(unix)]
                 Err(error) if stream.is_unix() && stream.has_lost_peer(&error) => {
                     Ok(crate::UnixAddress::Unnamed.into())
@@ -111,39 +111,40 @@ impl Detached {
         }
     }
 
-    /// The peer's address, as the loop knew it; `None` for a stream that no loop has had.
+    /// Returns the peer's address, as the loop knew it, or `None` for a stream that was never in a loop.
     pub fn peer_addr(&self) -> Option<&Address> {
         self.peer.as_ref()
     }
 
-    /// Input that was read from the socket and not consumed. It comes before what is still in the socket.
+    /// Returns the input that was read from the socket and not consumed. It comes before whatever is still in the
+    /// socket.
     pub fn unread(&self) -> &[u8] {
         &self.unread
     }
 
-    /// Output that was written and has not gone out. It comes before whatever is written from here on.
+    /// Returns the output that was written and not sent. It comes before whatever is written from now on.
     pub fn unsent(&self) -> &[u8] {
         &self.unsent
     }
 
-    /// Returns whether there are [filters](crate::filter) between its socket and who reads and writes it: they go with it, and
-    /// [`unread`](Detached::unread) and [`unsent`](Detached::unsent) are what is above them.
+    /// Returns whether there are [filters](crate::filter) between its socket and its user. They stay with it, and
+    /// [`unread`](Detached::unread) and [`unsent`](Detached::unsent) are the data above them.
     pub fn has_filters(&self) -> bool {
         self.chain.is_some()
     }
 
-    /// Closes the socket by a reset (Unix sockets: plainly), for a peer that must not take what it has got for the
-    /// whole. What is unsent is dropped. As with [`Transport::abort`](crate::Transport::abort), a duplicate that is
-    /// open puts it off.
+    /// Closes the socket with a reset (Unix sockets have none and are just closed), so that the peer does not take what
+    /// it has received for the whole. Unsent data is dropped. As with [`Transport::abort`](crate::Transport::abort), an
+    /// open duplicate of the socket delays this.
     pub fn abort(self) {
         self.stream.reset();
     }
 
-    /// Takes it apart, where it is a TCP stream.
+    /// Takes it apart, if it is a TCP stream.
     ///
     /// # Errors
     ///
-    /// Gives it back where it is no TCP stream, or has [filters](crate::filter).
+    /// Returns it unchanged if it is not a TCP stream, or has [filters](crate::filter).
     pub fn into_tcp(self) -> Result<DetachedParts<TcpStream>, Detached> {
         if self.has_filters() {
             return Err(self);
@@ -155,11 +156,11 @@ impl Detached {
         }
     }
 
-    /// Takes it apart, where it is a Unix stream.
+    /// Takes it apart, if it is a Unix stream.
     ///
     /// # Errors
     ///
-    /// Gives it back where it is no Unix stream, or has [filters](crate::filter).
+    /// Returns it unchanged if it is not a Unix stream, or has [filters](crate::filter).
     #[cfg(unix)]
     pub fn into_unix(self) -> Result<DetachedParts<UnixStream>, Detached> {
         if self.has_filters() {

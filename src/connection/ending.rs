@@ -1,4 +1,4 @@
-//! The end of a connection: how it is begun, and how the socket is closed.
+//! The end of a connection: how it begins, and how the socket is closed.
 
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use crate::sys::Stream;
 use crate::time::ns_of;
 
 impl Connection {
-    /// `close`: what is queued goes out, then it ends. Returns whether this began it; not where there is nothing to flush to.
+    /// `close`: the connection ends once the queue is sent. Returns whether this call began the end; it does not if
+    /// there is nowhere to flush to.
     pub(crate) fn close(&mut self, reason: CloseReason) -> bool {
         let begins = self.life.step(Event::Close);
         if begins {
@@ -23,7 +24,8 @@ impl Connection {
         begins
     }
 
-    /// `close`, where the peer has ended its stream before: what is queued goes out, then it ends. Returns whether it had.
+    /// `close`, if the peer has already ended its stream: the connection ends once the queue is sent. Returns whether
+    /// the peer had.
     #[inline]
     pub(crate) fn close_after_end(&mut self) -> bool {
         let had = self.state() == State::ReadClosed;
@@ -34,25 +36,25 @@ impl Connection {
         had
     }
 
-    /// Whether it was closed after its peer had ended its stream, nothing is left to send, and its protocol, out of its
-    /// slot, was not replaced.
+    /// Returns whether it was closed after the peer had ended its stream, nothing is left to send, and its protocol,
+    /// which is checked out, was not replaced.
     #[inline]
     pub(crate) fn is_out_and_over(&self) -> bool {
         let is_over = self.state() == State::FlushingAfterEnd && self.output.is_none() && self.extras.is_none();
         is_over && self.protocol.is_none()
     }
 
-    /// An end has begun, for this reason: no input is wanted any more.
+    /// An end has begun for this reason: no more input is wanted.
     pub(super) fn begin_end(&mut self, reason: CloseReason) {
         self.input = None;
         match reason {
-            // Most connections end so, and a record costs an allocation.
+            // Most connections end this way, and a record costs an allocation.
             CloseReason::PeerClosed if self.state() == State::FlushingAfterEnd => {}
             reason => _ = self.set_ending(reason),
         }
     }
 
-    /// The reason with which its end began, if it has; for the code that ends it now.
+    /// Returns the reason with which its end began, if it has; for the code that completes the end.
     pub(crate) fn take_begun(&mut self) -> Option<CloseReason> {
         match self.ending_mut() {
             Some(begun) => {
@@ -64,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// When its peer will have taken nothing of what is left for too long, or have taken too long in all, in the loop's own
-    /// time. `None` where nothing is left, or no end has begun.
+    /// Returns when its peer will have taken nothing of the unsent data for too long, or too long in total, in the
+    /// loop's own time. `None` if nothing is left, or no end has begun.
     pub(crate) fn close_deadline_ns(&self) -> Option<u64> {
         if !self.is_flushing() {
             return None;
@@ -81,30 +83,30 @@ impl Connection {
         self.state().is_flushing()
     }
 
-    /// `shutdown_write`: what is queued goes out, then FIN.
+    /// `shutdown_write`: sends the queue, then FIN.
     pub(crate) fn shutdown_write(&mut self) {
         if self.life.step(Event::ShutdownWrite) && self.state() == State::FlushingAfterEnd {
             self.begin_end(CloseReason::PeerClosed);
         }
     }
 
-    /// Sends FIN, all that was queued being out.
+    /// Sends FIN, once the queue is sent.
     pub(crate) fn send_fin(&mut self) -> io::Result<()> {
         self.life.step(Event::AllSent);
         self.socket.as_ref().map_or(Ok(()), Stream::shutdown_write)
     }
 
-    /// Sending has failed. Returns whether there may be input that is still to be delivered before it is lost (R4).
+    /// A send has failed. Returns `Ok` if there may be earlier input to deliver before the connection is lost (R4).
     pub(crate) fn begin_failing(&mut self, reason: CloseReason, pool: &mut Pool) -> Result<(), CloseReason> {
         self.drop_output(pool);
-        // What the mark held back is offered now.
+        // Input that the mark held back is offered now.
         if self.is_held_back() {
             self.flags.set(Flag::OfferAgain, true);
         }
         self.flags.set(Flag::OverHigh, false);
         let delivers = !self.is_paused() && self.was_made();
         match self.life.after(Event::SendFailed) {
-            // The first error is the reason, not its echo.
+            // The first error is the reason, not the ones that follow from it.
             State::Failing if self.state() == State::Failing => Ok(()),
             State::Failing if delivers => {
                 self.life.step(Event::SendFailed);
@@ -117,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Begins to discard what comes in; `count` bytes have come already. Returns whether that is within the bound.
+    /// Begins to discard input; `count` bytes have arrived already. Returns whether that is within the bound.
     pub(crate) fn begin_lingering(&mut self, count: usize) -> bool {
         let begins = self.may_discard(count);
         if begins {
@@ -126,7 +128,7 @@ impl Connection {
         begins
     }
 
-    /// Whether `count` more bytes of input are within what is discarded while lingering.
+    /// Returns whether `count` more bytes of input are within the limit on what is discarded while lingering.
     pub(crate) fn may_discard(&mut self, count: usize) -> bool {
         let most = self.settings.limits.linger_bytes_max;
         let Some(ending) = self.ending_mut() else { return false };
@@ -134,7 +136,7 @@ impl Connection {
         ending.discarded_bytes <= most
     }
 
-    /// `detach`: once its callback has returned, the loop lets go of it. Not where an end has begun already, nor before its
+    /// `detach`: once its callback has returned, the loop releases it. Fails if an end has begun already, or before its
     /// filters are ready.
     pub(crate) fn detach(&mut self, receiver: Receiver) -> Result<(), Receiver> {
         if self.is_filtered() && !self.chain().is_some_and(Chain::is_open) || !self.life.step(Event::Detach) {
@@ -145,7 +147,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes all that it has out of a connection that is being detached, its socket open.
+    /// Takes everything out of a connection that is being detached; its socket stays open.
     pub(crate) fn take_out(&mut self, pool: &mut Pool) {
         let Some(stream) = self.socket.take() else { return };
         let (mut unread, mut unsent) = (Vec::new(), Vec::new());
@@ -163,7 +165,7 @@ impl Connection {
         }
     }
 
-    /// A connection that was detached goes on: what was unread is offered once it is made, what was unsent goes out.
+    /// Continues a detached connection: unread input is offered once it is made, and unsent data is sent.
     pub(crate) fn restore(&mut self, unread: &[u8], unsent: Vec<u8>, chain: Option<Box<Chain>>, pool: &mut Pool) {
         if !unread.is_empty() {
             let mut input = Box::<Input>::default();
@@ -177,13 +179,13 @@ impl Connection {
         }
     }
 
-    /// Whether there is more to its end than to close its socket.
+    /// Returns whether ending it takes more than closing its socket.
     #[inline]
     pub(crate) fn ends_specially(&self) -> bool {
         self.extras.is_some() || self.output.is_some() || self.idle.is_some() || self.is_connecting()
     }
 
-    /// Closes the socket, by reset where the reason or unsent output demands it (X5).
+    /// Closes the socket, with a reset if the reason or unsent output demands it (X5).
     #[inline(always)]
     pub(crate) fn lose(&mut self, reason: &CloseReason, pool: &mut Pool) {
         let reset = reason.demands_reset() || self.output.is_some() || self.is_aborted_by(reason);
@@ -195,7 +197,8 @@ impl Connection {
         self.life.step(Event::Ended);
     }
 
-    /// Closes the socket by a reset, or one whose peer may be left with much.
+    /// The rare ways to close the socket: with a reset, or with a limit on how long the kernel keeps data that the peer
+    /// has not taken.
     #[cold]
     #[inline(never)]
     fn close_specially(&mut self, reset: bool, reason: &CloseReason, pool: &mut Pool) {
@@ -213,39 +216,39 @@ impl Connection {
         }
     }
 
-    /// Whether half an answer was written, and the other half never will be.
+    /// Returns whether half an answer was written, and the other half never will be.
     fn is_cut_short_by(&self, reason: &CloseReason) -> bool {
         self.notes.has(Note::Answering) && matches!(reason, CloseReason::Shutdown)
     }
 
-    /// The same of an end that has begun.
+    /// The same for an end that has begun.
     pub(crate) fn is_cut_short(&self) -> bool {
         self.ending().is_some_and(|ending| self.is_cut_short_by(&ending.reason))
     }
 
-    /// Whether it ends for a broken protocol, and no orderly end had begun.
+    /// Returns whether it ends because of a protocol error, and no orderly end had begun.
     #[inline]
     fn is_aborted_by(&self, reason: &CloseReason) -> bool {
         matches!(reason, CloseReason::Protocol(_)) && !self.is_closing()
     }
 
-    /// Whether an end has begun that sends first what is queued.
+    /// Returns whether an orderly end has begun, which sends the queue first.
     pub(crate) fn is_closing(&self) -> bool {
         self.state().is_closing()
     }
 
-    /// Whether its end has begun, in order or by a send that failed.
+    /// Returns whether its end has begun, orderly or by a failed send.
     pub(crate) fn has_begun_to_end(&self) -> bool {
         self.is_closing() || self.state() == State::Failing
     }
 
-    /// Whether a protocol of it was told that it is made, if not the one that it has now.
+    /// Returns whether a protocol of this connection, perhaps an earlier one, was told that it is made.
     fn was_made(&self) -> bool {
         self.flags.has(Flag::Made) || self.flags.has(Flag::Anew)
     }
 
-    /// It is to tell its protocol anew that it is made, if it has told another one, which leaves nothing behind: no pause,
-    /// no limits of its own. `false` where an end has begun.
+    /// Has a new protocol told that the connection is made, if another one was; the old one leaves nothing behind,
+    /// neither a pause nor limits of its own. Returns `false` if an end has begun.
     pub(crate) fn begin_anew(&mut self) -> bool {
         if self.is_closing() {
             return false;
@@ -253,7 +256,8 @@ impl Connection {
         if self.flags.replace(Flag::Made, false) {
             self.flags.set(Flag::Anew, true);
         }
-        // Of the marks it is told anew as well, and what they held back goes on meanwhile.
+        // The new protocol is told of the marks anew as well, and reading that they held back continues in the
+        // meantime.
         self.flags.set(Flag::OverHigh, false);
         if self.set_paused(false) {
             self.retry_reading();

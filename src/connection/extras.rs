@@ -1,4 +1,4 @@
-//! What few connections have, in one record that only those pay for.
+//! State that few connections have, in a separate record, so that only those pay for it.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::{CloseReason, Context};
 
 #[derive(Default)]
 pub(crate) struct Extras {
-    /// Why and how it ends, once that has begun. `None` if the peer ended first, until there is more to tell.
+    /// Why and how it ends, once that has begun. `None` if the peer ended first, until there is more to record.
     pub(crate) ending: Option<Ending>,
-    /// How fast it may be read from, if that is limited.
+    /// The limit on how fast it is read from, if there is one.
     pub(crate) rate: Option<ReadRate>,
     /// The timers of the timeouts that nothing resets.
     handshake: Option<Fixed>,
     total: Option<Fixed>,
-    /// What belongs to its protocol.
+    /// What its protocol waits for.
     pub(crate) own: Own,
-    /// How long it may receive nothing, if that is limited; [`Connection::idle`] has the timer.
+    /// The limit on how long it may receive nothing, if there is one; [`Connection::idle`] has the timer.
     pub(crate) read_idle: Option<ReadIdle>,
-    /// Is told what becomes of it, whatever protocol it has by then.
+    /// Told what becomes of the connection, whatever protocol it has by then.
     pub(crate) follower: Option<Follower>,
-    /// What stands between its socket and its protocol.
+    /// The filters between its socket and its protocol.
     pub(crate) chain: Option<Box<Chain>>,
 }
 
-/// Is told what becomes of a connection.
+/// A callback that is told what becomes of a connection.
 pub(crate) type Follower = Box<dyn FnMut(&mut Context<'_>, Followed)>;
 
 /// A timeout that nothing resets: its timer, and how long it is.
@@ -40,16 +40,16 @@ pub(crate) struct Fixed {
     pub(crate) after: Duration,
 }
 
-/// What is known of an end that has begun.
+/// An end that has begun.
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
-    /// When the flush is looked at again, or the lingering is over, if that is set.
+    /// When the flush is checked again, or the lingering ends, if that is set.
     pub(crate) timer: Option<Key>,
-    /// When it first could not send all, in the loop's own time.
+    /// When it first could not send everything, in the loop's own time.
     pub(crate) blocked_ns: Option<u64>,
     /// How much input was discarded while lingering.
     pub(crate) discarded_bytes: usize,
-    /// Who gets it, if it ends by being detached.
+    /// Its receiver, if it ends by being detached.
     pub(crate) handover: Option<Box<Handover>>,
 }
 
@@ -74,11 +74,11 @@ impl Extras {
     }
 }
 
-/// What a protocol waits for: it ends with the protocol, and when an end of the connection begins.
+/// What a protocol waits for. It ends with the protocol, or when the connection begins to end.
 #[derive(Default)]
 pub(crate) struct Own {
     pub(crate) timers: OwnTimers,
-    /// Calls that wait for a value. Those that came or were cancelled stay here until there is no room for another one.
+    /// Calls that wait for a value. Completed and cancelled ones stay here until there is no room for another one.
     pub(crate) calls: Vec<Id>,
 }
 
@@ -92,11 +92,11 @@ impl Own {
 #[derive(Default)]
 pub(crate) struct OwnTimers(Vec<(u16, Key)>);
 
-/// An empty list keeps room for so many: most protocols have one timer, which they set again and again.
+/// An empty list keeps room for this many: most protocols have one timer, which they set again and again.
 const KEPT_OWN_TIMERS: usize = 8;
 
 impl OwnTimers {
-    /// Returns the timer with a key, or where one with that key belongs.
+    /// Returns the timer with this key, or the place to insert one.
     pub(crate) fn find(&self, key: u16) -> Result<Key, usize> {
         self.place(key).map(|place| self.0[place].1)
     }
@@ -140,7 +140,7 @@ impl Connection {
         self.extras_mut().ending.insert(Ending::new(reason))
     }
 
-    /// The record of an end that has begun and is not over at once.
+    /// Returns the record of an end that has begun and takes some time.
     pub(crate) fn ending_record(&mut self) -> &mut Ending {
         self.extras_mut().ending.get_or_insert_with(|| Ending::new(CloseReason::PeerClosed))
     }
@@ -153,12 +153,13 @@ impl Connection {
         self.extras.as_mut()?.rate.as_mut()
     }
 
-    /// Whether its protocol may wait for something: it was told that the connection is made, and no end has begun.
+    /// Returns whether its protocol may wait for something: it was told that the connection is made, and no end has
+    /// begun.
     pub(crate) fn may_wait(&self) -> bool {
         self.flags.has(Flag::Made) && self.state().is_timed()
     }
 
-    /// Takes out what its protocol waits for, if there is anything.
+    /// Takes out what its protocol waits for, if anything.
     #[inline]
     pub(crate) fn take_own(&mut self) -> Option<Own> {
         let own = &mut self.extras.as_mut()?.own;
@@ -170,14 +171,14 @@ impl Connection {
         Some((*self.extras.as_mut()?.fixed_mut(timeout))?.timer)
     }
 
-    /// Gives a handshake or total timeout that it has another timer.
+    /// Replaces the timer of the handshake or total timeout that it has.
     pub(crate) fn move_timer(&mut self, timeout: Timeout, timer: Key) {
         if let Some(fixed) = self.extras_mut().fixed_mut(timeout) {
             fixed.timer = timer;
         }
     }
 
-    /// Sets a handshake or total timeout, or takes it away. Returns the timer that it had.
+    /// Sets or removes a handshake or total timeout. Returns the timer that it had.
     pub(crate) fn replace_timer(&mut self, timeout: Timeout, fixed: Option<Fixed>) -> Option<Key> {
         match (&mut self.extras, fixed) {
             (None, None) => None,
@@ -185,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Returns how long a timeout is, if it has that one; until it is made, what its limits give it.
+    /// Returns the length of a timeout, if it has that one; before it is made, the one from its limits.
     pub(crate) fn timeout(&self, timeout: Timeout) -> Option<Duration> {
         let (limits, extras) = (&self.settings.limits, self.extras.as_deref());
         let fixed = |of: fn(&Extras) -> Option<Fixed>| Some(extras.and_then(of)?.after);
@@ -201,7 +202,7 @@ impl Connection {
         if self.flags.has(Flag::Made) { set } else { given.or(set) }
     }
 
-    /// Returns how fast it is read from at most; until it is made, what its limits give it.
+    /// Returns the maximum rate at which it is read from; before it is made, the one from its limits.
     pub(crate) fn read_rate(&self) -> Option<Rate> {
         let set = self.extras.as_ref().and_then(|extras| Some(extras.rate.as_ref()?.own.as_ref()?.rate()));
         if self.flags.has(Flag::Made) { set } else { self.settings.limits.read_rate.or(set) }

@@ -9,27 +9,28 @@ use crate::ids::Id;
 ///
 /// It holds bytes only from a callback until the flush that follows it, so there is one for the whole loop.
 ///
-/// A question whether more input is wanted may change nothing, and leaves a note of its answer all the same.
+/// It can be asked through a shared reference whether more input is wanted, and has to record the answer: hence the
+/// cells.
 #[derive(Default)]
 pub(crate) struct Gathered {
-    /// The generation of the connection whose callback runs, which no other tenant of the loop shares; 0 for none.
+    /// The generation of the connection whose callback is running, which nothing else in the loop shares; 0 for none.
     generation: u64,
-    /// How much may be gathered before the queue must be looked at.
+    /// How much may be gathered before the queue must be checked.
     room: usize,
     /// The callback delivers input, and nothing has happened that might stop that.
     undisturbed: Cell<bool>,
-    /// The callback that runs or has just run was told that no more input is wanted, for what it has written, most of
-    /// which may go out at once.
+    /// The running callback, or the one that has just returned, was told that no more input is wanted because of what
+    /// it has written, most of which may be sent at once.
     held_input_back: Cell<bool>,
-    /// The connection whose queue may hold pieces that its callback has handed over, and that go out when it returns.
+    /// The connection whose queue may hold pieces that its callback has handed over, to be sent when it returns.
     held: Option<Id>,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// So much is gathered without a look whether it takes the queue over its high mark.
+/// This much is gathered without checking whether the queue goes over its high mark.
 const UNWATCHED_BYTES: usize = 4 * 1024;
 
-/// So much of the buffer is kept.
+/// This much of the buffer is kept.
 const KEPT_BYTES: usize = 16 * 1024;
 
 impl Gathered {
@@ -41,7 +42,7 @@ impl Gathered {
         self.room = room;
     }
 
-    /// As [`begin`](Gathered::begin), of a callback that delivers input.
+    /// Like [`begin`](Gathered::begin), for a callback that delivers input.
     #[inline]
     pub(crate) fn begin_input(&mut self, id: Id, room: usize) {
         self.begin(id, room);
@@ -58,20 +59,20 @@ impl Gathered {
         self.generation == id.generation.get()
     }
 
-    /// The callback that has begun is one that delivers input.
+    /// The callback that has begun delivers input.
     #[inline]
     pub(crate) fn delivers_input(&mut self) {
         self.undisturbed.set(true);
     }
 
-    /// Something was done to `id` that may stop its reading.
+    /// Something happened to `id` that may stop its reading.
     pub(crate) fn disturb(&mut self, id: Id) {
         if self.is(id) {
             self.undisturbed.set(false);
         }
     }
 
-    /// The callback of `id`, if it runs, is told that no more input is wanted, for what it has written.
+    /// The callback of `id`, if it is running, is told that no more input is wanted because of what it has written.
     pub(crate) fn hold_input_back(&self, id: Id) {
         if self.is(id) {
             self.undisturbed.set(false);
@@ -79,25 +80,25 @@ impl Gathered {
         }
     }
 
-    /// Whether the callback that has just returned was told so. Tells it once.
+    /// Returns whether the callback that has just returned was told so, and clears that.
     pub(crate) fn take_held_input_back(&mut self) -> bool {
         self.held_input_back.take()
     }
 
-    /// Whether the callback, one that delivers input, has done anything but to write a little.
+    /// Returns whether the callback, one that delivers input, has done more than write a little.
     #[inline]
     pub(crate) fn is_disturbed(&self) -> bool {
         !self.undisturbed.get()
     }
 
-    /// Whether input is being delivered to `id` and nothing has happened that might stop that. Quicker than looking at
-    /// the connection, and `false` only means that one must.
+    /// Returns whether input is being delivered to `id` and nothing has happened that might stop that. This is quicker
+    /// than checking the connection; `false` only means that the connection must be checked.
     #[inline]
     pub(crate) fn is_undisturbed(&self, id: Id) -> bool {
         self.is(id) && self.undisturbed.get() && self.bytes.len() <= UNWATCHED_BYTES
     }
 
-    /// Takes a small write of the callback that runs, if there is room.
+    /// Takes a small write of the running callback, if there is room.
     #[inline]
     pub(crate) fn gather(&mut self, id: Id, data: &[u8]) -> bool {
         if !self.is(id) || data.len() >= LARGE_BYTES || self.bytes.len() + data.len() > self.room {
@@ -111,7 +112,7 @@ impl Gathered {
         true
     }
 
-    /// Takes a large write of the callback that runs, for filters which take it from here, if there is room.
+    /// Takes a large write of the running callback, if there is room; filters take it from here.
     pub(crate) fn gather_large(&mut self, id: Id, data: &[u8]) -> bool {
         let takes = self.is(id) && self.bytes.len() + data.len() <= self.room;
         if takes {
@@ -121,7 +122,7 @@ impl Gathered {
         takes
     }
 
-    /// Out of line, as is all that a small write rarely needs.
+    /// Out of line, like everything that a small write rarely needs.
     #[cold]
     #[inline(never)]
     fn grow_and_gather(&mut self, data: &[u8]) {
@@ -132,7 +133,7 @@ impl Gathered {
         if self.is(id) { self.bytes.len() } else { 0 }
     }
 
-    /// From here on every write looks at the connection first; `bytes` are to be sent or dropped by the caller.
+    /// From now on every write checks the connection first; the caller sends or drops `bytes`.
     pub(crate) fn set_room(&mut self, room: usize) {
         self.undisturbed.set(false);
         self.room = room;
@@ -147,17 +148,17 @@ impl Gathered {
         self.held = Some(id);
     }
 
-    /// The connection that holds pieces, or has held some; they are to be sent now.
+    /// Returns the connection that holds pieces, or has held some, so that they are sent now.
     pub(crate) fn take_held(&mut self) -> Option<Id> {
         self.held.take()
     }
 
-    /// Whether its buffer is larger than most callbacks need.
+    /// Returns whether its buffer is larger than most callbacks need.
     pub(crate) fn holds_memory(&self) -> bool {
         self.bytes.capacity() > KEPT_BYTES
     }
 
-    /// Gives back what most callbacks do not need.
+    /// Releases what most callbacks do not need.
     pub(crate) fn decay(&mut self) {
         self.bytes.shrink_to(KEPT_BYTES);
     }

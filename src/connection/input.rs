@@ -2,13 +2,13 @@
 //!
 //! Pure data: no socket.
 
-/// A buffer of this size is no waste, however little is in it.
+/// A buffer of this size is not worth shrinking, however little is in it.
 const INPUT_BYTES_KEPT: usize = 1024;
 
 /// Input that a protocol left unconsumed.
 ///
-/// Appended to at the back and consumed at the front behind an offset: what is consumed is cut off only once it is the
-/// larger part, so that single bytes in and single frames out cost linear time.
+/// Appended at the back and consumed at the front by an offset. The consumed part is cut off only once it is the larger
+/// one, so that input of single bytes and output of single frames take linear time.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     bytes: Vec<u8>,
@@ -32,7 +32,7 @@ impl Input {
         self.start += count;
     }
 
-    /// Gives a buffer back that has become far too large for what is left in it: the burst is over (W3).
+    /// Releases a buffer that has become far too large for what is left in it: the burst is over (W3).
     pub(crate) fn trim(&mut self) {
         if self.bytes.capacity() > INPUT_BYTES_KEPT.max(4 * self.rest().len()) {
             *self = Input { bytes: self.rest().to_vec(), start: 0 };
@@ -51,7 +51,7 @@ mod tests {
         for n in 0..100_000_u32 {
             let (before, start) = (input.bytes.len(), input.start);
             input.append(&[n as u8]);
-            // What a compaction moves is what was left; an append alone moves nothing.
+            // A compaction moves what was left; an append alone moves nothing.
             moved += if start > 0 && input.start == 0 { before - start } else { 0 };
             if n % 100 < 99 {
                 continue;

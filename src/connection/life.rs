@@ -1,33 +1,33 @@
-//! The life of a connection: its states, and the table of what leads from one to the next.
+//! The life of a connection: its states, and the table of transitions.
 
-/// A state. Nothing is delivered in `Connecting`, and nothing is called any more in `Gone`.
+/// A state. Nothing is delivered in `Connecting`, and no callback runs any more in `Gone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It is not established yet. What is written is queued.
+    /// It is not established yet. Written data is queued.
     Connecting,
-    /// The same, and `shutdown_write` was asked for.
+    /// The same, and `shutdown_write` was called.
     ConnectingFinQueued,
     /// Both halves are open.
     Open,
-    /// The peer's end of stream was read; we may go on writing.
+    /// The peer's end of stream was read; we may still write.
     ReadClosed,
-    /// `shutdown_write` was asked for: what is queued goes out, then FIN. Reading goes on.
+    /// `shutdown_write` was called: the queue is sent, then FIN. Reading continues.
     FinQueued,
-    /// FIN was sent. Reading goes on.
+    /// FIN was sent. Reading continues.
     WriteClosed,
-    /// A send failed. What had arrived before is still delivered, then the connection is lost.
+    /// A send failed. Input that had arrived before is still delivered, then the connection is lost.
     Failing,
-    /// `close` was asked for: what is queued goes out, then it ends.
+    /// `close` was called: the queue is sent, then the connection ends.
     Flushing,
     /// The same, and the peer's end of stream was read.
     FlushingAfterEnd,
-    /// `detach` was asked for: what can go out at once does, then the loop lets go of it.
+    /// `detach` was called: whatever can be sent at once is, then the loop releases it.
     Detaching,
-    /// All is out and FIN sent; what still comes in is discarded, so that no reset of ours destroys the last answer.
+    /// Everything is sent, FIN too; further input is discarded, so that no reset of ours destroys the last answer.
     Lingering,
     /// The socket is closed; `connection_lost` is due.
     Lost,
-    /// `connection_lost` was delivered; the slot is freed at the turn's end.
+    /// `connection_lost` was called; the slot is freed at the end of the turn.
     Gone,
 }
 
@@ -43,7 +43,7 @@ impl State {
         !matches!(self, State::Lost | State::Gone)
     }
 
-    /// Returns whether what is written now will be sent, and the protocol told of marks.
+    /// Returns whether data that is written now will be sent, and the protocol told of marks.
     #[inline]
     pub(super) fn can_write(self) -> bool {
         matches!(self, State::Open | State::ReadClosed | State::Connecting)
@@ -55,22 +55,23 @@ impl State {
         matches!(self, State::Open | State::FinQueued | State::WriteClosed | State::Failing)
     }
 
-    /// Returns whether input that the protocol has left is kept: for later, or for the receiver of a detached connection.
+    /// Returns whether input that the protocol has left is kept: for later, or for the receiver of a detached
+    /// connection.
     pub(super) fn keeps_input(self) -> bool {
         self.delivers_input() || self == State::Detaching
     }
 
-    /// Returns whether an end has begun that sends first what is queued.
+    /// Returns whether an end has begun that sends the queue first.
     pub(super) fn is_flushing(self) -> bool {
         matches!(self, State::Flushing | State::FlushingAfterEnd)
     }
 
-    /// Returns whether an end has begun in order, or it has ended.
+    /// Returns whether an orderly end has begun, or it has ended.
     pub(super) fn is_closing(self) -> bool {
         self.is_flushing() || matches!(self, State::Detaching | State::Lingering) || !self.is_alive()
     }
 
-    /// Returns whether timeouts mean anything: one that is closing has a deadline of its own.
+    /// Returns whether timeouts apply: a closing connection has a deadline of its own.
     pub(crate) fn is_timed(self) -> bool {
         matches!(self, State::Open | State::ReadClosed | State::FinQueued | State::WriteClosed)
     }
@@ -86,13 +87,14 @@ pub(crate) enum Event {
     ShutdownWrite,
     Close,
     Detach,
-    /// Nothing is queued any more. FIN is sent, or that was all that it waited for.
+    /// The queue is empty: FIN can be sent, or nothing else was waited for.
     AllSent,
     /// The same, and the peer may still be sending.
     InputLeft,
-    /// A send has failed while input may be left that arrived before.
+    /// A send has failed while earlier input may be left.
     SendFailed,
-    /// The socket is closed: after the events above, or for a failed read, an abort, a limit, a deadline, a panic.
+    /// The socket is closed: after one of the events above, or because of a failed read, an abort, a limit, a deadline
+    /// or a panic.
     Ended,
     /// `connection_lost` was called.
     Told,
@@ -135,8 +137,8 @@ impl Event {
     };
 }
 
-/// The state that each event leads to. `Lost` is entered by `Ended` alone: where another event leads to it, the loop closes
-/// the socket.
+/// The state that each event leads to. Only `Ended` enters `Lost`: if another event leads there, the loop closes the
+/// socket.
 #[rustfmt::skip]
 const TABLE: [[State; EVENTS]; STATES] = {
     use State::{
@@ -168,7 +170,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// A connection that is established already, or one that is not.
+    /// Returns the life of a connection that is established already, or of one that is not.
     #[inline]
     pub(super) fn new(established: bool) -> Life {
         Life { state: if established { State::Open } else { State::Connecting } }
@@ -185,8 +187,8 @@ impl Life {
         TABLE[self.state as usize][event as usize]
     }
 
-    /// An event has happened. Returns whether it has led to another state; not if that is `Lost`, which is the loop's to do,
-    /// but for `Ended`.
+    /// Records an event. Returns whether it has led to another state; except for `Ended`, a transition to `Lost` is
+    /// left to the loop.
     #[inline]
     pub(super) fn step(&mut self, event: Event) -> bool {
         let (before, after) = (self.state, self.after(event));
@@ -197,7 +199,7 @@ impl Life {
         moves
     }
 
-    /// Like [`step`](Life::step), from a state that the caller has just seen, and that the event leads on from.
+    /// Like [`step`](Life::step), from a state that the caller has just checked and that the event leads away from.
     #[inline]
     pub(super) fn step_from(&mut self, before: State, event: Event) {
         debug_assert_eq!(self.state, before);

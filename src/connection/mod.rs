@@ -1,7 +1,7 @@
 //! The state machine of one connection: owns its socket, reads and writes it.
 //!
 //! It knows no slab, no poller and no clock, and calls no user code: the loop above asks it to read or to send, tells
-//! the protocol what came of it, and tells the connection what the protocol wants.
+//! the protocol the outcome, and tells the connection what the protocol wants.
 
 pub(crate) mod blocking;
 pub(crate) mod detached;
@@ -42,17 +42,17 @@ use crate::{Address, Limits, Protocol};
 /// A connection on its way out of the loop.
 pub(crate) struct Handover {
     pub(crate) receiver: Receiver,
-    /// What the receiver gets, once it is out.
+    /// What the receiver gets, once it is out of the loop.
     pub(crate) detached: Option<Detached>,
 }
 
-/// What the connections of one listener have in common, in one word of each.
+/// What the connections of one listener have in common, so that each needs only one word for it.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// The listener that accepted them.
     pub(crate) listener: Option<Id>,
-    /// What a connection began with whose settings have become its own since.
+    /// The settings that the connection began with, if it has its own by now.
     initial: Option<Rc<Settings>>,
 }
 
@@ -65,11 +65,11 @@ impl Settings {
 /// The other end.
 enum Peer {
     Known(Address),
-    /// Somebody beyond a proxy.
+    /// A peer beyond a proxy.
     Proxied(Box<Proxied>),
-    /// It does not stand yet.
+    /// It is not established yet.
     Connecting(Box<Connector>),
-    /// It never came to stand.
+    /// It was never established.
     Nobody,
 }
 
@@ -80,9 +80,9 @@ struct Proxied {
 }
 
 pub(crate) struct Connection {
-    /// None until it stands, and once it is lost.
+    /// `None` until it is established, and once it is lost.
     socket: Option<Stream>,
-    /// None while one of its callbacks runs.
+    /// `None` while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn Protocol>>,
     peer: Peer,
     pub(crate) settings: Rc<Settings>,
@@ -93,7 +93,7 @@ pub(crate) struct Connection {
     pub(crate) extras: Option<Box<Extras>>,
     /// Its idle timeout, if it has one.
     pub(crate) idle: Option<Box<Idle>>,
-    /// When it came into the loop, in nanoseconds of the loop's own time.
+    /// When it was added to the loop, in nanoseconds of the loop's own time.
     pub(crate) began_ns: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
@@ -104,7 +104,7 @@ pub(crate) struct Connection {
     pub(crate) flags: Flags,
 }
 
-/// What of a connection is its own, as the tests of the guarantees see it.
+/// The state of a connection that the tests of the guarantees look at.
 #[cfg(all(test, feature = "testing"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inspected {
@@ -114,54 +114,55 @@ pub(crate) struct Inspected {
     pub(crate) produces: bool,
     pub(crate) made: bool,
     pub(crate) sends_later: bool,
-    /// A timer is set by which the poller is asked again whether urgent data is there.
+    /// A timer is set to ask the poller again whether there is urgent data.
     pub(crate) asks_later: bool,
     pub(crate) kept_bytes: usize,
 }
 
-/// A protocol on its way through a callback.
+/// A protocol that is taken out for a callback.
 pub(crate) struct CheckedOut {
     pub(crate) protocol: Box<dyn Protocol>,
     pub(crate) room: usize,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read {
     Data(usize),
     Blocked,
-    /// It would block, but perhaps only since a signal was pending: an event had hinted at urgent data.
+    /// It would block, but perhaps only because a signal was pending: an event had hinted at urgent data.
     Unconfirmed,
-    /// The kernel lacks memory for it: only time tells when it has some again.
+    /// The kernel lacks memory for it: no event tells when it has some again.
     Later,
     End,
     Failed(io::Error),
 }
 
-/// What a quick read brought.
+/// The result of a quick read.
 pub(crate) enum Arrival {
-    /// So many bytes, fewer than there was room for; for this protocol, which is out of its slot.
+    /// This many bytes, fewer than there was room for, and the protocol, taken out to receive them.
     Data(usize, Box<dyn Protocol>),
     Other(Read),
 }
 
-/// A callback may gather so much before the queue must be looked at; more is sent at once, though it goes on writing.
+/// A callback may gather this much before the queue must be checked; more is sent at once, even if the callback writes
+/// on.
 pub(crate) const GATHERED_BYTES_MAX: usize = 256 * 1024;
 
-/// One read takes up to this. Measured on loopback: 16 KiB give 0.81 of its throughput, 256 KiB 0.94.
+/// The most that one read takes. Measured on loopback: 16 KiB give 0.81 of its throughput, 256 KiB 0.94.
 pub(crate) const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// What came of sending.
+/// The result of a send.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    /// All is out.
+    /// Everything is sent.
     All,
     /// Some is queued.
     Blocked(Blocked),
     Failed(io::Error),
 }
 
-/// Which mark the output queue has crossed.
+/// The mark that the output queue has crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     High,
@@ -181,7 +182,7 @@ impl Connection {
         connection
     }
 
-    /// One that does not stand yet.
+    /// Returns a connection that is not established yet.
     pub(crate) fn connecting(connector: Connector, protocol: Box<dyn Protocol>, settings: Rc<Settings>) -> Connection {
         Connection::begin(None, protocol, Peer::Connecting(Box::new(connector)), settings, Life::new(false))
     }
@@ -216,7 +217,7 @@ impl Connection {
         }
     }
 
-    /// What the tests of the guarantees look at.
+    /// Returns what the tests of the guarantees look at.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn inspected(&self) -> Inspected {
         Inspected {
@@ -231,7 +232,7 @@ impl Connection {
         }
     }
 
-    /// Its limits, to be changed for it alone.
+    /// Returns its limits, to be changed for this connection alone.
     pub(crate) fn limits_mut(&mut self) -> &mut Limits {
         if self.settings.initial.is_none() {
             let initial = Some(self.settings.clone());
@@ -263,17 +264,18 @@ impl Connection {
         self.state().is_connecting()
     }
 
-    /// Whether an event has said, since the last call, that the attempt which has the connection's own token may stand.
+    /// Returns whether an event has said, since the last call, that the attempt with the connection's own token may be
+    /// established.
     pub(crate) fn may_be_established(&mut self) -> bool {
         self.flags.replace(Flag::Writable, false)
     }
 
-    /// No event will say that it may stand: it is looked at all the same.
+    /// No event will say that it may be established, so it is checked anyway.
     pub(crate) fn set_may_be_established(&mut self) {
         self.flags.set(Flag::Writable, true);
     }
 
-    /// It is established. Returns the connector, which is not needed any more.
+    /// It is established. Returns the connector, which is no longer needed.
     pub(crate) fn established(&mut self, socket: Stream, peer: Address) -> Option<Box<Connector>> {
         self.socket = Some(socket);
         self.flags.set(Flag::Writable, true);
@@ -283,7 +285,7 @@ impl Connection {
         connector
     }
 
-    /// The peer's address, as users see it; none if it is not established.
+    /// Returns the peer's address, as users see it; `None` if it is not established.
     pub(crate) fn peer(&self) -> Option<&Address> {
         match &self.peer {
             Peer::Known(address) => Some(address),
@@ -292,7 +294,7 @@ impl Connection {
         }
     }
 
-    /// The address at the other end of its socket, which may be a proxy's.
+    /// Returns the address at the other end of its socket, which may be a proxy's.
     pub(crate) fn neighbour(&self) -> Option<&Address> {
         match &self.peer {
             Peer::Proxied(proxied) => Some(&proxied.proxy),
@@ -300,14 +302,15 @@ impl Connection {
         }
     }
 
-    /// From here on the peer is somebody beyond the one whose socket it is. Nothing where it does not stand.
+    /// From now on the peer is one beyond the other end of its socket, which is a proxy. Does nothing if the connection
+    /// is not established.
     pub(crate) fn set_peer(&mut self, peer: Address) {
         if let Some(proxy) = self.neighbour().cloned() {
             self.peer = Peer::Proxied(Box::new(Proxied { peer, proxy }));
         }
     }
 
-    /// What connects it, until it stands.
+    /// Returns the connector, until it is established.
     pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector> {
         match &mut self.peer {
             Peer::Connecting(connector) => Some(connector),
@@ -325,19 +328,20 @@ impl Connection {
         }
     }
 
-    /// Whether there is more to its beginning than to call its protocol: a timeout, a rate, or that it is not the first.
+    /// Returns whether beginning takes more than calling its protocol: it has a timeout or a rate, or the protocol is
+    /// not the first.
     #[inline]
     pub(crate) fn begins_specially(&self) -> bool {
         self.settings.limits.are_timed() || self.flags.has(Flag::Anew)
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it has not ended.
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
         self.state().is_alive()
     }
 
-    /// Notes what an event says. Hints, all of them: what they are worth, only a read or a send tells (R6).
+    /// Records what an event says. These are all hints: only a read or a send tells what they are worth (R6).
     #[inline]
     pub(crate) fn note(&mut self, readiness: Readiness) {
         if readiness.is_special() {
@@ -354,13 +358,13 @@ impl Connection {
         }
     }
 
-    /// Whether the quick path may serve an event: a read and a send may succeed, and nothing comes before them.
+    /// Returns whether the quick path may serve an event: a read and a send may succeed, and nothing else comes first.
     #[inline]
     pub(crate) fn is_quick(&self, readiness: Readiness) -> bool {
         self.flags.are_quick(readiness) && self.has_nothing_waiting()
     }
 
-    /// The same but for a hint that the peer may have ended its stream.
+    /// The same, except for a hint that the peer may have ended its stream.
     #[inline]
     pub(crate) fn may_end_quickly(&self, readiness: Readiness) -> bool {
         self.flags.are_quick_at_end(readiness) && self.has_nothing_waiting()
@@ -371,7 +375,7 @@ impl Connection {
         self.state() == State::Open && self.input.is_none() && self.output.is_none()
     }
 
-    /// Of one that is quick: reads, and takes the protocol out for what came.
+    /// For a quick connection: reads, and takes the protocol out to receive the data.
     #[inline]
     pub(crate) fn receive_quickly(&mut self, buffer: &mut [u8; READ_BYTES_MAX]) -> Arrival {
         match Stream::tcp_mut(&mut self.socket) {
@@ -383,7 +387,7 @@ impl Connection {
         }
     }
 
-    /// As [`receive_quickly`](Connection::receive_quickly), of what is not TCP.
+    /// Like [`receive_quickly`](Connection::receive_quickly), for sockets other than TCP.
     #[inline(never)]
     fn receive_from_other(&mut self, buffer: &mut [u8; READ_BYTES_MAX]) -> Arrival {
         let (result, short_read_empties) = match &mut self.socket {
@@ -414,7 +418,8 @@ impl Connection {
         }
     }
 
-    /// Of one that is quick: sends what its callback has gathered. `Err` has the answer of a call that did not take all.
+    /// For a quick connection: sends what its callback has gathered. `Err` has the result of a call that did not take
+    /// everything.
     #[inline(always)]
     pub(crate) fn send_quickly(&mut self, bytes: &[u8]) -> Result<(), io::Result<usize>> {
         if bytes.is_empty() {
@@ -430,7 +435,7 @@ impl Connection {
         }
     }
 
-    /// As [`send_quickly`](Connection::send_quickly), to what is not TCP.
+    /// Like [`send_quickly`](Connection::send_quickly), for sockets other than TCP.
     #[inline(never)]
     fn send_to_other(&mut self, bytes: &[u8]) -> Result<(), io::Result<usize>> {
         let Some(stream) = &mut self.socket else { return Err(Err(io::ErrorKind::NotConnected.into())) };
@@ -452,8 +457,8 @@ impl Connection {
         }
     }
 
-    /// Takes the protocol out of its slot for a callback, with how much that may gather to be written: no more than
-    /// `room`, and no more than fits below the cap (W4).
+    /// Takes the protocol out of its slot for a callback, with how much the callback may gather: no more than `room`,
+    /// and no more than fits below the cap (W4).
     #[inline]
     pub(crate) fn check_out(&mut self, room: usize) -> Option<CheckedOut> {
         let room = room.min(self.room());

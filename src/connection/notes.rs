@@ -1,4 +1,4 @@
-//! What is remembered of a connection beside its flags, of which one comparison tells the common case.
+//! What is remembered of a connection besides its flags, which recognize the common case in one comparison.
 
 use super::Urgent;
 
@@ -8,15 +8,15 @@ const URGENT: u8 = 0b11 << 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Note {
-    /// The last send left something, since the kernel had no room for more.
+    /// The last send left something, because the kernel had no room for more.
     Blocked = 1,
-    /// The last send that followed a blocked one took so much that its kernel may make room in large steps.
+    /// The last send after a blocked one took so much that the kernel may make room in large steps.
     Coarse = 1 << 1,
     /// Its protocol is in the middle of an answer, part of which it has not written yet.
     Answering = 1 << 2,
-    /// A timeout ends it in order: nothing of it is unsent.
+    /// A timeout ends it in order: nothing is unsent.
     TimedOutInOrder = 1 << 3,
-    /// It has filters that must be ready before its protocol is told that it is made, and was not told yet.
+    /// It has filters that must be ready before its protocol is told that it is made, which has not happened yet.
     BeginsFiltered = 1 << 4,
 }
 
@@ -29,13 +29,13 @@ impl Notes {
         self.0 & note as u8 != 0
     }
 
-    /// Whether there is none of them.
+    /// Returns whether none is set.
     #[inline]
     pub(crate) fn are_none(self) -> bool {
         self.0 & !URGENT == 0
     }
 
-    /// What is known of urgent data, which has two bits of its own here: there is no byte to spare in a record.
+    /// Returns what is known of urgent data. It has two bits of its own here: there is no byte to spare in the record.
     #[inline]
     pub(super) fn urgent(self) -> Urgent {
         match (self.0 & URGENT) >> URGENT.trailing_zeros() {
@@ -54,7 +54,7 @@ impl Notes {
         self.0 = if value { self.0 | note as u8 } else { self.0 & !(note as u8) };
     }
 
-    /// Forgets it. Returns whether it was remembered.
+    /// Clears a note. Returns whether it was set.
     pub(crate) fn take(&mut self, note: Note) -> bool {
         let was = self.has(note);
         self.set(note, false);

@@ -1,8 +1,8 @@
-//! What waits to go out of a loop: what the callback under way has gathered, what is queued for connections and datagram
-//! sockets, and what was broadcast and is not queued yet.
+//! Output that waits to be sent from a loop: what the running callback has gathered, what is queued for connections and
+//! datagram sockets, and what was broadcast and is not queued yet.
 //!
-//! It knows no slab, no poller and no clock, and calls no user code: the loop above finds the connection, and does what
-//! follows a send.
+//! It knows no slab, no poller and no clock, and calls no user code: the loop above finds the connection, and acts on
+//! the result of a send.
 
 use super::gathered::Gathered;
 use super::output::{Piece, Pool};
@@ -15,15 +15,15 @@ pub(crate) struct Outbox {
     log: SharedLog,
     pool: Pool,
     queued: Queued,
-    /// The cap of it (rule W4).
+    /// The cap on `queued` (rule W4).
     queued_bytes_max: usize,
-    /// Only while less than this is queued the quick path is taken: then no callback of it meets the cap.
+    /// The quick path is taken only while less than this is queued: then no callback on it can reach the cap.
     quick_below: usize,
-    /// Connections that somebody else's callback wrote to. Each stands here once.
+    /// Connections that other connections' callbacks wrote to, each listed once.
     written_to: Vec<Id>,
 }
 
-/// What all output queues cost together, and all shares of the log.
+/// What all output queues and all shares of the log cost together.
 #[derive(Clone, Copy, Default)]
 struct Queued(usize);
 
@@ -50,7 +50,7 @@ impl Outbox {
 
     // The cap.
 
-    /// Returns what is queued in all, in bytes with what keeping them costs.
+    /// Returns the total that is queued, in bytes, including the overhead of keeping them.
     pub(crate) fn queued(&self) -> usize {
         self.queued.0
     }
@@ -65,13 +65,13 @@ impl Outbox {
         self.queued.0 > self.queued_bytes_max
     }
 
-    /// Returns whether no callback can meet the cap by what it gathers.
+    /// Returns whether no callback can reach the cap with what it gathers.
     #[inline]
     pub(crate) fn is_far_from_cap(&self) -> bool {
         self.queued.0 < self.quick_below
     }
 
-    /// Returns how much may be gathered before the queues must be looked at, as far as the whole loop is concerned.
+    /// Returns how much may be gathered before the queues must be checked, as far as the whole loop is concerned.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         self.queued_bytes_max.saturating_sub(self.queued.0).min(GATHERED_BYTES_MAX)
@@ -79,8 +79,8 @@ impl Outbox {
 
     // Queues.
 
-    /// Does something to the output of a connection, and counts what that changes. Returns what came of it, and how many
-    /// bytes have gone out.
+    /// Runs `code` on the output of a connection, and counts what that changes. Returns its result, and how many bytes
+    /// were sent.
     #[inline]
     pub(crate) fn change<R>(
         &mut self,
@@ -95,7 +95,7 @@ impl Outbox {
         (result, taken)
     }
 
-    /// The queue of a connection that begins or ends, or of a datagram socket, costs something else than before.
+    /// The queue of a connection that begins or ends, or of a datagram socket, has changed its cost.
     #[inline]
     pub(crate) fn count(&mut self, before: usize, after: usize) {
         self.queued.change(before, after);
@@ -105,7 +105,7 @@ impl Outbox {
         &mut self.pool
     }
 
-    /// Puts what its callback has gathered behind what is queued for a connection.
+    /// Appends what its callback has gathered to a connection's queue.
     pub(crate) fn queue_gathered(&mut self, connection: &mut Connection, now_ns: u64) {
         self.change(connection, now_ns, |connection, gathered, pool| {
             connection.push(Piece::Borrowed(&gathered.bytes), 0, pool);
@@ -113,7 +113,7 @@ impl Outbox {
         self.gathered.bytes.clear();
     }
 
-    /// Sends what is queued for a connection, and what its callback has gathered.
+    /// Sends a connection's queue, and what its callback has gathered.
     pub(crate) fn send(&mut self, connection: &mut Connection, now_ns: u64) -> (Sent, u64) {
         self.change(connection, now_ns, |connection, gathered, pool| {
             let sent = connection.send(&gathered.bytes, pool);
@@ -122,20 +122,20 @@ impl Outbox {
         })
     }
 
-    /// Returns how many bytes wait for a connection that are not in its queue.
+    /// Returns how many bytes wait for a connection outside its queue.
     #[inline]
     pub(crate) fn waiting_bytes(&self, id: Id) -> usize {
         self.log.share_bytes(id) + self.gathered.bytes_of(id)
     }
 
-    // What was written to many, or to somebody else.
+    // Output that was written to many connections, or to another one.
 
     #[inline]
     pub(crate) fn share_bytes(&self, id: Id) -> usize {
         self.log.share_bytes(id)
     }
 
-    /// Returns whether anybody has a share of the log.
+    /// Returns whether any connection has a share of the log.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.log.is_shared()
@@ -145,7 +145,7 @@ impl Outbox {
         self.log.next_sharer(from_slot)
     }
 
-    /// Returns whether the log takes another payload of this size, for all who have a share too.
+    /// Returns whether the log takes another payload of this size, counting all connections that have a share.
     pub(crate) fn takes_broadcast(&self, bytes: usize) -> bool {
         let total = self.queued.0.saturating_add(self.log.cost_for_all(bytes));
         self.log.has_room(bytes) && total <= self.queued_bytes_max
@@ -157,7 +157,7 @@ impl Outbox {
         self.log.has_room(bytes)
     }
 
-    /// Takes a payload into the log.
+    /// Appends a payload to the log.
     pub(crate) fn log_payload(&mut self, data: &[u8]) -> Span {
         self.log.append(data)
     }
@@ -168,7 +168,7 @@ impl Outbox {
         self.log.repeated(id, data)
     }
 
-    /// Gives what its callback has gathered to a connection as its share of the last payload, if that is the same.
+    /// Turns what its callback has gathered into its share of the last payload, if both are the same.
     pub(crate) fn share_gathered(&mut self, id: Id) -> bool {
         let Some(span) = self.log.repeated(id, &self.gathered.bytes) else { return false };
         let is_shared = self.extend_share(id, span, self.gathered.bytes.len());
@@ -183,7 +183,7 @@ impl Outbox {
         self.log.reaches_end(id)
     }
 
-    /// Gives a payload of so many bytes to a connection that has a share up to it. Returns `false` for any other.
+    /// Gives a payload of this many bytes to a connection whose share reaches up to it. Returns `false` for any other.
     #[inline]
     pub(crate) fn extend_share(&mut self, id: Id, span: Span, bytes: usize) -> bool {
         let extends = self.log.extend(id, span);
@@ -199,7 +199,7 @@ impl Outbox {
         self.queued.change(0, cost);
     }
 
-    /// Copies a connection's share behind what is queued for it. If it is gone, the share goes too.
+    /// Appends a copy of a connection's share to its queue. If the connection is gone, its share is dropped.
     pub(crate) fn queue_share(&mut self, id: Id, connection: Option<&mut Connection>, now_ns: u64) {
         let Some((bytes, cost)) = self.log.take(id) else { return };
         self.queued.change(cost, 0);
@@ -211,8 +211,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a connection's share straight from the log, behind what is queued for it; what the kernel does not take is
-    /// queued. Returns `None` if it has no share.
+    /// Sends a connection's share straight from the log, after what is queued for it; queues what the kernel does not
+    /// take. Returns `None` if it has no share.
     pub(crate) fn send_share(&mut self, id: Id, connection: &mut Connection, now_ns: u64) -> Option<(Sent, u64)> {
         let (bytes, cost) = self.log.take(id)?;
         let before = connection.output_before();
@@ -222,7 +222,7 @@ impl Outbox {
         Some((sent, taken))
     }
 
-    // Whose output is to be seen to before the loop sleeps.
+    // Connections whose output must be handled before the loop sleeps.
 
     #[inline]
     pub(crate) fn mark_written_to(&mut self, id: Id, connection: &mut Connection) {
@@ -254,7 +254,7 @@ impl Outbox {
         self.pool.holds_memory() || self.gathered.holds_memory() || self.log.holds_memory()
     }
 
-    /// Gives back what was of no use since the last call.
+    /// Releases memory that was not used since the last call.
     pub(crate) fn decay(&mut self) {
         self.pool.decay();
         self.gathered.decay();
@@ -265,7 +265,7 @@ impl Outbox {
 /// What the tests of the guarantees look at.
 #[cfg(test)]
 impl Outbox {
-    /// From here on the quick path is taken whatever is queued, or never.
+    /// From now on the quick path is always taken, whatever is queued, or never.
     pub(crate) fn set_quick(&mut self, is_quick: bool) {
         self.quick_below = if is_quick { usize::MAX } else { 0 };
     }

@@ -1,23 +1,24 @@
-//! The output queue of a connection: what was written and the kernel has not taken yet.
+//! The output queue of a connection: data that was written and that the kernel has not taken yet.
 //!
 //! Pure data: no socket. Small pieces are copied together, large ones that were handed over are kept as they are, and
-//! all go out vectored. Measured on loopback, 64 pieces of 64 bytes cost 9 µs copied into one buffer, 12 as one
-//! vectored write and 346 as single sends; with pieces of 16 KiB the vectored write costs less than half of the copy.
+//! all are sent with vectored writes. Measured on loopback, 64 pieces of 64 bytes cost 9 µs copied into one buffer, 12
+//! as one vectored write and 346 as single sends; with pieces of 16 KiB the vectored write costs less than half of the
+//! copy.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// From this size on a piece is worth a slot of its own in a vectored write; below, it is copied.
+/// A piece of this size or more is worth a slot of its own in a vectored write; a smaller one is copied.
 pub(crate) const LARGE_BYTES: usize = 16 * 1024;
 
-/// A buffer of copied pieces grows up to this; then the next one is begun.
+/// A buffer of copied pieces grows up to this size; then the next one is begun.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// What a chunk counts beside its bytes, so that tiny ones cannot dodge the marks (W3).
+/// What a chunk counts besides its bytes, so that tiny ones cannot dodge the marks (W3).
 pub(crate) const CHUNK_OVERHEAD_BYTES: usize = 64;
 
-/// How many chunks go out in one call.
+/// How many chunks are sent in one call.
 pub(crate) const GATHER_MAX: usize = 64;
 
 /// One piece of output, as the caller hands it over.
@@ -25,7 +26,8 @@ pub(crate) enum Piece<'a> {
     Borrowed(&'a [u8]),
     Owned(Vec<u8>),
     Shared(Arc<[u8]>),
-    /// One that many get, with the copy of it for those who have to keep some, once there is any.
+    /// A piece for many receivers, with the copy that is shared by those who have to keep some of it, once there is
+    /// one.
     Broadcast(&'a [u8], &'a mut Option<Arc<[u8]>>),
 }
 
@@ -38,7 +40,7 @@ impl Piece<'_> {
         }
     }
 
-    /// Whether it can wait without a copy.
+    /// Returns whether it can wait without being copied.
     pub(crate) fn is_handed_over(&self) -> bool {
         matches!(self, Piece::Owned(_) | Piece::Shared(_))
     }
@@ -60,18 +62,18 @@ impl Chunk {
     }
 }
 
-/// Bytes in order, on their way out.
+/// Bytes in order, waiting to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct OutputQueue {
     chunks: VecDeque<Chunk>,
-    /// Copies behind all of these, at hand for the next one; keeps its buffer when it is empty.
+    /// Copied pieces that come after all chunks, open for the next one; keeps its buffer when it is empty.
     tail: Vec<u8>,
-    /// How much of the first chunk is gone already, or of the tail where there is none.
+    /// How much of the first chunk is sent already, or of the tail if there are no chunks.
     sent: usize,
     bytes: usize,
-    /// When the peer last took some of it, or it began to wait, in the loop's own time; who sends it keeps this.
+    /// When the peer last took some of it, or it began to wait, in the loop's own time; the sender maintains this.
     pub(crate) taken_ns: u64,
-    /// How many bytes go out before all of it that filters have made of what was before it.
+    /// The number of bytes that are sent before all of it: what filters have made of earlier data.
     pub(crate) beneath: usize,
 }
 
@@ -80,17 +82,17 @@ impl OutputQueue {
         self.bytes() == 0
     }
 
-    /// How many bytes are queued.
+    /// Returns how many bytes are queued.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + self.beneath
     }
 
-    /// What the queue counts against marks and caps: its bytes and an overhead for each chunk.
+    /// Returns what the queue counts against marks and caps: its bytes and an overhead for each chunk.
     pub(crate) fn cost(&self) -> usize {
         self.bytes() + self.chunks() * CHUNK_OVERHEAD_BYTES
     }
 
-    /// Drops what is queued, but for what is beneath.
+    /// Drops what is queued, except for what is beneath.
     pub(crate) fn forget(&mut self) {
         self.chunks.clear();
         self.tail.clear();
@@ -98,7 +100,7 @@ impl OutputQueue {
         self.sent = 0;
     }
 
-    /// Adds a piece, of which the first `skip` bytes went out already.
+    /// Adds a piece, of which the first `skip` bytes are sent already.
     pub(crate) fn push(&mut self, piece: Piece<'_>, skip: usize) {
         let left = piece.bytes().len() - skip;
         if left == 0 {
@@ -136,15 +138,15 @@ impl OutputQueue {
         self.tail.extend_from_slice(bytes);
     }
 
-    /// What comes next begins another chunk.
+    /// Closes the tail, so that the next piece begins another chunk.
     fn end_tail(&mut self) {
         if !self.tail.is_empty() {
             self.chunks.push_back(Chunk::Copied(std::mem::take(&mut self.tail)));
         }
     }
 
-    /// Copies a small piece behind others, the common case of many that go out together; `false` where it would begin a
-    /// chunk, or the queue be too long.
+    /// Appends a copy of a small piece to the tail, the common case of many pieces that are sent together. Returns
+    /// `false` if it would begin a chunk, or the queue would be too long.
     #[inline]
     pub(crate) fn append(&mut self, bytes: &[u8], bytes_max: usize) -> bool {
         let fits = self.tail.len() + bytes.len() <= CHUNK_BYTES_MAX && self.bytes + bytes.len() <= bytes_max;
@@ -156,7 +158,7 @@ impl OutputQueue {
         true
     }
 
-    /// Points `slices` at what goes out next, and answers how many of them.
+    /// Points `slices` at what is sent next, and returns how many of them it used.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let count = self.chunks().min(slices.len());
         for (index, slice) in slices[..count].iter_mut().enumerate() {
@@ -165,7 +167,7 @@ impl OutputQueue {
         count
     }
 
-    /// A copy of all that is queued.
+    /// Returns a copy of everything that is queued.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         let mut copy = Vec::with_capacity(self.bytes);
         for index in 0..self.chunks() {
@@ -174,7 +176,7 @@ impl OutputQueue {
         copy
     }
 
-    /// What is left of a chunk; the tail is the last one.
+    /// Returns what is left of a chunk; the tail is the last one.
     fn chunk(&self, index: usize) -> &[u8] {
         let bytes = match self.chunks.get(index) {
             Some(chunk) => chunk.bytes(),
@@ -183,17 +185,17 @@ impl OutputQueue {
         if index == 0 { &bytes[self.sent..] } else { bytes }
     }
 
-    /// How many chunks are queued.
+    /// Returns how many chunks are queued.
     pub(crate) fn chunks(&self) -> usize {
         self.chunks.len() + usize::from(!self.tail.is_empty())
     }
 
-    /// The first of what goes out next.
+    /// Returns the chunk that is sent next.
     pub(crate) fn first(&self) -> &[u8] {
         self.chunk(0)
     }
 
-    /// Takes out `count` bytes that the kernel has taken.
+    /// Removes `count` bytes that the kernel has taken.
     pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.bytes);
         self.bytes -= count;
@@ -225,11 +227,11 @@ impl OutputQueue {
 
 /// Emptied queues with their buffers, kept for the connections that block next.
 ///
-/// So many as were in use at a time since the last [`decay`](Pool::decay): a pool smaller than the burst would grow
-/// every buffer anew each turn, and one that never shrinks would keep the burst's memory (W3).
+/// It keeps as many as were in use at once since the last [`decay`](Pool::decay): a pool smaller than the burst would
+/// allocate every buffer anew each turn, and one that never shrinks would keep the burst's memory (W3).
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    // Boxed, since a connection's record has room for a pointer only; the box moves between there and here.
+    // Boxed, because a connection's record has room only for a pointer; the box moves between there and here.
     #[allow(clippy::vec_box)]
     free: Vec<Box<OutputQueue>>,
     in_use: usize,
@@ -253,7 +255,7 @@ impl Pool {
         self.free.push(queue);
     }
 
-    /// Gives back the memory that the time since the last call had no use for.
+    /// Releases the memory that was not needed since the last call.
     pub(crate) fn decay(&mut self) {
         self.free.truncate(self.peak - self.in_use.min(self.peak));
         self.free.shrink_to_fit();
@@ -265,7 +267,7 @@ impl Pool {
         self.in_use
     }
 
-    /// Whether it holds anything that a later [`decay`](Pool::decay) could give back.
+    /// Returns whether it holds anything that a later [`decay`](Pool::decay) could give back.
     pub(crate) fn holds_memory(&self) -> bool {
         !self.free.is_empty()
     }
@@ -275,7 +277,7 @@ impl Pool {
 mod tests {
     use super::*;
 
-    /// The first bytes that would go out, at most `count`.
+    /// Returns the first bytes that would be sent, at most `count`.
     fn first_bytes(queue: &OutputQueue, count: usize) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); GATHER_MAX];
         let gathered = queue.gather(&mut slices);

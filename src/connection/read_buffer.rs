@@ -1,21 +1,22 @@
-//! What every connection of a loop reads into, and what is there for longer datagrams.
+//! The buffer that every connection of a loop reads into, and one for longer datagrams.
 
 use crate::connection::READ_BYTES_MAX;
 use crate::filter::chain::Scratch;
 
-/// It begins at a multiple of this. The kernel's own buffers do as well, and some processors copy slowly to a place that is a
-/// little further on in its page than where from: on AMD EPYC, `cargo bench --bench alignment` has 64 KiB take up to three
-/// times as long. Where an allocation happens to lie, that is a matter of luck.
+/// The buffer begins at a multiple of this. So do the kernel's own buffers, and some processors copy slowly to an
+/// address that is a little further into its page than the source is: on AMD EPYC, `cargo bench --bench alignment`
+/// measures up to three times as long for 64 KiB. Without this, the address of the allocation would be a matter of
+/// luck.
 const PAGE_BYTES: usize = 4096;
 
-/// What a loop reads into.
+/// The buffers that a loop reads into.
 pub(crate) struct Buffers {
     /// Every connection reads into this one.
     pub(crate) read: ReadBuffer,
     pub(crate) large: LargeBuffer,
-    /// What filters put what they have made in.
+    /// Filters put their output here.
     pub(crate) filters: Scratch,
-    /// Whether a timer is set that gives memory back.
+    /// Whether a timer is set to release memory.
     decaying: bool,
 }
 
@@ -24,7 +25,7 @@ impl Buffers {
         Buffers { read: ReadBuffer::new(), large: LargeBuffer::default(), filters: Scratch::default(), decaying: false }
     }
 
-    /// Returns whether a timer must be set that gives memory back, there being some.
+    /// Returns whether a timer must be set to release memory, now that there is some.
     #[inline]
     pub(crate) fn begin_decay(&mut self) -> bool {
         !std::mem::replace(&mut self.decaying, true)
@@ -57,18 +58,18 @@ impl ReadBuffer {
     }
 }
 
-/// For datagrams that are longer than that: there is none before a socket asks for it.
+/// For datagrams that are longer than that. Not allocated before a socket asks for it.
 #[derive(Default)]
 pub(crate) struct LargeBuffer {
     bytes: Vec<u8>,
-    /// It was in use since the last decay.
+    /// Whether it was in use since the last decay.
     used: bool,
 }
 
 impl LargeBuffer {
     pub(crate) fn get(&mut self, bytes: usize) -> &mut [u8] {
         if self.bytes.len() < bytes {
-            // Memory of the system's, which is there only as far as datagrams come into it.
+            // Fresh memory from the system, which is only committed as far as datagrams fill it.
             self.bytes = vec![0; bytes];
         }
         self.used = true;
@@ -79,7 +80,7 @@ impl LargeBuffer {
         !self.bytes.is_empty()
     }
 
-    /// Gives its memory back where it is out of use.
+    /// Releases its memory if it is not in use.
     pub(crate) fn decay(&mut self) {
         if !std::mem::take(&mut self.used) {
             self.bytes = Vec::new();

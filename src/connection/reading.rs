@@ -12,40 +12,40 @@ use crate::time::heap::Key;
 use crate::time::idle::{Idle, ReadIdle};
 use crate::{CloseReason, Protocol};
 
-/// A connection that ends if a read would block is read from so often before that is believed at the urgent mark. The signal
-/// that made the call before say so has been handled when that returns.
+/// How often a read is tried on a connection that ends once one would block, before a would-block at the urgent mark is
+/// believed. The signal that caused the previous call to report one has been handled by the time that call returns.
 const LAST_TRIES: u32 = 8;
 
-/// The same where no event has hinted at urgent data, since one that does may still be to come.
+/// The same if no event has hinted at urgent data: one that does may still be on its way.
 const LAST_TRIES_UNHINTED: u32 = 2;
 
 impl Connection {
-    /// Whether something is to be done before it can be read from, which is rare.
+    /// Returns whether it needs some preparation before it can be read from, which is rare.
     #[inline]
     pub(crate) fn needs_preparation(&self) -> bool {
         !self.flags.has(Flag::Made) && !self.is_shaking() || self.offers() || self.state() == State::Lingering
     }
 
-    /// Whether kept input is to be offered though nothing new came.
+    /// Returns whether kept input is to be offered even if no new input arrives.
     #[inline]
     pub(crate) fn offers(&self) -> bool {
         self.flags.has(Flag::OfferAgain) && (self.input.is_some() || self.has_unfiltered_input()) && self.is_hungry()
     }
 
-    /// Whether the protocol is to be given input now.
+    /// Returns whether the protocol is to be given input now.
     #[inline]
     pub(crate) fn wants_input(&self) -> bool {
         let is_wanted = self.flags.has(Flag::Made) && !self.is_paused() && !self.is_held_back() && !self.is_shut();
         is_wanted && self.state().delivers_input()
     }
 
-    /// Whether reading waits until the output has gone down.
+    /// Returns whether reading waits until the output queue has shrunk.
     #[inline]
     pub(super) fn is_held_back(&self) -> bool {
         self.flags.has(Flag::OverHigh) && self.settings.limits.pause_reading_over_high
     }
 
-    /// Whether a read may find something.
+    /// Returns whether a read may find something.
     #[inline]
     pub(crate) fn is_readable(&self) -> bool {
         self.flags.has(Flag::Readable)
@@ -70,7 +70,7 @@ impl Connection {
         Read::Data(count)
     }
 
-    /// What a read means whose first call answered this. One that was interrupted is done again.
+    /// Returns what a read means, given the result of its first call. An interrupted call is repeated.
     #[cold]
     pub(super) fn read_after(&mut self, mut result: io::Result<usize>, buffer: &mut [u8]) -> Read {
         let mut tries = 0;
@@ -101,26 +101,26 @@ impl Connection {
         }
     }
 
-    /// Whether a read may have found an urgent byte that it did not give. Where a send has failed, the event that hints at one
-    /// may still be to come.
+    /// Returns whether a read may have missed an urgent byte. If a send has failed, the event that hints at one may
+    /// still be on its way.
     fn doubts_would_block(&self) -> bool {
         self.flags.has(Flag::Hinted) && (self.notes.urgent() != Urgent::Never || self.state() == State::Failing)
     }
 
-    /// Whether it is over when nothing is left to be read, so that no event of the poller is waited for.
+    /// Returns whether it ends once nothing is left to be read, so that it does not wait for an event.
     fn ends_by_would_block(&self) -> bool {
         matches!(self.state(), State::Failing | State::Flushing)
     }
 
-    /// After a short read that only another one could confirm, puts that off. `None` where it cannot be; else how it stood
-    /// before.
+    /// After a short read that only another read could confirm, defers that. Returns the previous state, or `None` if
+    /// the read cannot be deferred.
     pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
         let before = self.socket.as_mut()?.put_off_reading()?;
         self.flags.set(Flag::Readable, false);
         Some(before)
     }
 
-    /// A moment is over for a read that was put off. Returns how it stood before: where that is `Waits`, it is to be done.
+    /// The delay of a deferred read is over. Returns the previous state: if that is `Waits`, the read is due.
     pub(crate) fn pass_put_off(&mut self) -> PutOff {
         let before = self.socket.as_mut().map_or(PutOff::No, Stream::pass_put_off);
         if before == PutOff::Waits {
@@ -130,25 +130,25 @@ impl Connection {
         before
     }
 
-    /// It has its turn, and no event since the last read has said that there is more.
+    /// It has its turn, and no event since the last read has reported more.
     #[inline]
     pub(crate) fn has_nothing_to_read(&mut self) {
         self.notes.set_urgent(self.notes.urgent().confirmed());
     }
 
-    /// A read would block, and that is to be confirmed. Returns when the poller is to be asked for it.
+    /// A read would block, and that is to be confirmed. Returns when to ask the poller.
     pub(crate) fn doubt_would_block(&mut self) -> Ask {
         let (urgent, ask) = self.notes.urgent().doubted();
         self.notes.set_urgent(urgent);
         ask
     }
 
-    /// A moment is over after which the poller was to be asked.
+    /// The delay after which the poller was to be asked is over.
     pub(crate) fn set_asked(&mut self) {
         self.notes.set_urgent(Urgent::Asked);
     }
 
-    /// Bytes have come. With output queued the peer is judged by what it takes, not by what it sends (T5).
+    /// Data has arrived. While output is queued, the peer is judged by what it takes, not by what it sends (T5).
     #[inline]
     pub(crate) fn has_received(&mut self, count: usize, now_ns: u64) {
         self.bytes_received += count as u64;
@@ -171,19 +171,19 @@ impl Connection {
         }
     }
 
-    /// Its idle timeouts, as far as it has them.
+    /// Returns its idle timeouts, as far as it has them.
     pub(super) fn idle_pair(&mut self) -> (Option<&mut Idle>, Option<&mut ReadIdle>) {
         let read = self.extras.as_mut().and_then(|extras| extras.read_idle.as_mut());
         (self.idle.as_deref_mut(), read)
     }
 
-    /// Whether the peer is kept from sending, so that it is not silent by its own will.
+    /// Returns whether we keep the peer from sending, so that its silence is not its own choice.
     pub(crate) fn keeps_from_sending(&self) -> bool {
         let waits = self.extras.as_ref().and_then(|extras| extras.rate.as_ref()).is_some_and(ReadRate::waits);
         self.is_paused() || self.is_held_back() || waits
     }
 
-    /// Sets one of its idle timeouts, or takes it away. Returns the timer that they had, which is set anew.
+    /// Sets or removes one of its idle timeouts. Returns the timer that they share, which is to be set anew.
     pub(crate) fn set_idle_timeout(&mut self, timeout: Timeout, after: Option<Duration>, now_ns: u64) -> Option<Key> {
         let mut idle = match self.idle.take() {
             None if after.is_none() => return None,
@@ -201,7 +201,7 @@ impl Connection {
         replaced
     }
 
-    /// Has its idle timeouts stand still while the peer is kept from sending, and go on afterwards (T5).
+    /// Pauses its idle timeouts while the peer is kept from sending, and resumes them afterwards (T5).
     pub(crate) fn note_whether_it_keeps_from_sending(&mut self, now_ns: u64) {
         let keeps = self.keeps_from_sending();
         match &mut self.idle {
@@ -220,7 +220,8 @@ impl Connection {
         self.flags.has(Flag::Paused)
     }
 
-    /// Whether a read of `count` bytes, where there was room for `most`, has emptied the socket, no hint being there.
+    /// Returns whether a read of `count` bytes into a buffer of `most` has emptied the socket, if no event hinted at
+    /// anything special.
     #[inline]
     pub(crate) fn is_emptied_by(&self, count: usize, most: usize) -> bool {
         count < most && Stream::short_read_empties_open(&self.socket)
@@ -230,14 +231,15 @@ impl Connection {
         self.flags.replace(Flag::Paused, paused) != paused
     }
 
-    /// Reading begins anew: no event will come for what is there already (R2), so it is tried, and what was kept is offered.
+    /// Reading resumes: no event comes for data that is there already (R2), so a read is tried, and kept input is
+    /// offered.
     pub(crate) fn retry_reading(&mut self) {
         self.look_for_input();
         self.flags.set(Flag::OfferAgain, true);
     }
 
-    /// Its input goes to another connection from here on: what it has queued itself does not hold that back. Returns whether
-    /// it has, so that what was left unread is read now.
+    /// From now on its input goes to another connection, so its own output queue no longer holds reading back. Returns
+    /// whether it did, so that the caller reads what was left unread.
     pub(crate) fn begin_relaying(&mut self) -> bool {
         let was_held_back = self.is_held_back();
         if self.settings.limits.pause_reading_over_high {
@@ -246,16 +248,16 @@ impl Connection {
         was_held_back
     }
 
-    /// Whether it takes no more of what another connection relays to it: until it is established and its filters are ready,
-    /// or it is told of its low mark.
+    /// Returns whether it currently takes no relayed data from another connection: it is not established, its filters
+    /// are not ready, or its low mark has not been reported yet.
     pub(crate) fn holds_relay_up(&self) -> bool {
         self.is_to_be_made() || self.flags.has(Flag::OverHigh)
     }
 
-    /// A read is tried, though no event has told that there is anything.
+    /// Tries a read, although no event has reported any data.
     pub(crate) fn look_for_input(&mut self) {
         self.flags.set(Flag::Readable, true);
-        // Whatever hint came meanwhile is to be found again.
+        // Whatever an event hinted at in the meantime has to be found again.
         self.flags.set(Flag::Hinted, true);
     }
 
@@ -279,13 +281,13 @@ impl Connection {
         self.input.is_some()
     }
 
-    /// Whether there is input that only the low mark keeps from the protocol.
+    /// Returns whether there is input that only the low mark keeps from the protocol.
     pub(crate) fn withholds_input(&self) -> bool {
         let withheld = |input: &Input| input.rest().len() < self.input_low_bytes();
         self.wants_input() && self.input.as_deref().is_some_and(withheld)
     }
 
-    /// Keeps what the protocol left. Dropped where nothing will be delivered any more.
+    /// Keeps what the protocol left, or drops it if nothing will be delivered any more.
     pub(crate) fn keep_input(&mut self, mut input: Box<Input>) {
         if self.state().keeps_input() && !input.rest().is_empty() {
             input.trim();
@@ -297,12 +299,13 @@ impl Connection {
     pub(crate) fn peer_ended(&mut self) {
         self.flags.set(Flag::Readable, false);
         if self.life.step(Event::PeerEnded) && self.state() == State::FlushingAfterEnd {
-            // Our half is over or about to be: both are.
+            // Our half is closed or about to be, so both are.
             self.begin_end(CloseReason::PeerClosed);
         }
     }
 
-    /// Of one that may end quickly: the peer's end of stream was read. Returns the protocol, taken out to be told.
+    /// For a connection that may end quickly: the peer's end of stream was read. Returns the protocol, taken out to be
+    /// told.
     #[inline]
     pub(crate) fn ended_quickly(&mut self) -> Option<Box<dyn Protocol>> {
         self.flags.set(Flag::Readable, false);
@@ -310,8 +313,8 @@ impl Connection {
         self.protocol.take()
     }
 
-    /// Looks whether the peer has, behind its end of stream, reset or closed the other half too, if an event hinted at
-    /// that. Nothing else would tell: a read finds the end again.
+    /// If an event hinted at it, checks whether the peer has reset the connection or closed the other half too, after
+    /// its end of stream. Nothing else would tell: a read finds the end of stream again.
     pub(crate) fn find_end(&mut self) -> Option<CloseReason> {
         if self.state() != State::ReadClosed || !self.flags.replace(Flag::Errored, false) {
             return None;
@@ -323,8 +326,8 @@ impl Connection {
         socket.take_error().unwrap_or_else(Some).map(CloseReason::from_error)
     }
 
-    /// Whether an event that a send can go on is asked for though none waits: only that tells that the peer, which has
-    /// ended its half, has closed the other one too (H3).
+    /// Returns whether it asks for writable events even if no send waits: only these tell that the peer, which has
+    /// closed its half, has closed the other one too (H3).
     pub(crate) fn awaits_hang_up(&self) -> bool {
         self.state() == State::ReadClosed && self.socket.as_ref().is_some_and(Stream::hangs_up_by_writing)
     }

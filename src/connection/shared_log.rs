@@ -1,8 +1,9 @@
-//! What is written to many connections at once: each payload is here once, however many get it.
+//! Data that is written to many connections at once: each payload is stored once, however many receive it.
 //!
-//! Pure data: no socket. A connection has a share of the log: all that was broadcast to it since the last flush, which is
-//! one piece of the log as long as it misses none. So a payload costs each of its receivers a look at sixteen bytes, and
-//! no copy; what a turn has gathered for one of them goes out straight from the log, in one call.
+//! Pure data: no socket. A connection has a share of the log: everything that was broadcast to it since the last flush,
+//! which is one contiguous piece of the log as long as it misses no payload. So a payload costs each of its receivers a
+//! look at sixteen bytes, and no copy; what a turn has gathered for one of them is sent straight from the log, in one
+//! call.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -10,14 +11,14 @@ use std::ops::Range;
 use crate::connection::output::{CHUNK_OVERHEAD_BYTES, LARGE_BYTES};
 use crate::ids::Id;
 
-/// The log is sent before it grows over this, though the turn goes on: with what a share counts beside its bytes it stays
-/// below what a callback may gather.
+/// The log is sent before it grows beyond this, even in the middle of a turn: with what a share counts besides its
+/// bytes it stays below what a callback may gather.
 pub(crate) const LOG_BYTES_MAX: usize = 256 * 1024 - LARGE_BYTES;
 
-/// A written payload longer than this is not looked for: each further receiver gets a copy.
+/// Written payloads longer than this are not compared with the last one: each further receiver gets a copy.
 const REPEATED_BYTES_MAX: usize = 4 * 1024;
 
-/// Whose share it is, by its generation (0: nobody's), and from where to where it goes.
+/// The generation of the share's owner (0: no owner), and its range in the log.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     generation: u64,
@@ -37,33 +38,33 @@ pub(crate) struct SharedLog {
     bytes: Vec<u8>,
     /// The last payload.
     last: Span,
-    /// By slot.
+    /// Indexed by slot.
     shares: Vec<Share>,
-    /// How many of them are somebody's.
+    /// How many of them have an owner.
     live: usize,
-    /// Whether it was of use since the last [`decay`](SharedLog::decay).
+    /// Whether it was used since the last [`decay`](SharedLog::decay).
     was_used: bool,
 }
 
 impl SharedLog {
-    /// Whether anybody has a share.
+    /// Returns whether any connection has a share.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.live > 0
     }
 
-    /// Whether there is room for another payload of this size.
+    /// Returns whether there is room for another payload of this size.
     #[inline]
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.live == 0 || self.bytes.len() + bytes <= LOG_BYTES_MAX
     }
 
-    /// How much more all shares would count with another payload of this size.
+    /// Returns how much more all shares would count with another payload of this size.
     pub(crate) fn cost_for_all(&self, bytes: usize) -> usize {
         self.live * bytes
     }
 
-    /// Takes a payload in. Nobody has a share of it yet.
+    /// Appends a payload. No connection has a share of it yet.
     pub(crate) fn append(&mut self, data: &[u8]) -> Span {
         if self.live == 0 {
             self.bytes.clear();
@@ -75,8 +76,8 @@ impl SharedLog {
         self.last
     }
 
-    /// Where the last payload has the same bytes: that, for one who has not had it yet. Only while somebody has a share:
-    /// else the log could never begin anew.
+    /// Returns the last payload if it has the same bytes, for a connection that has not received it yet. Only while
+    /// some connection has a share: otherwise the log could never begin anew.
     #[inline]
     pub(crate) fn repeated(&self, id: Id, data: &[u8]) -> Option<Span> {
         let last = &self.bytes[self.last.from as usize..self.last.to as usize];
@@ -84,14 +85,14 @@ impl SharedLog {
         (is_the_same && !self.reaches_end(id)).then_some(self.last)
     }
 
-    /// Whether a connection has a share that ends with the last payload.
+    /// Returns whether a connection has a share that ends with the last payload.
     #[inline]
     pub(crate) fn reaches_end(&self, id: Id) -> bool {
         let share = self.shares.get(id.slot as usize);
         share.is_some_and(|share| share.generation == id.generation.get() && share.to == self.last.to)
     }
 
-    /// Gives a payload to a connection that has a share up to it.
+    /// Gives a payload to a connection whose share reaches up to it.
     #[inline]
     pub(crate) fn extend(&mut self, id: Id, span: Span) -> bool {
         match self.shares.get_mut(id.slot as usize) {
@@ -116,7 +117,7 @@ impl SharedLog {
         (span.to - span.from) as usize + CHUNK_OVERHEAD_BYTES
     }
 
-    /// A connection's share.
+    /// Returns a connection's share.
     fn share(&self, id: Id) -> Option<Range<usize>> {
         match self.shares.get(id.slot as usize) {
             Some(share) if share.generation == id.generation.get() => Some(share.from as usize..share.to as usize),
@@ -124,19 +125,19 @@ impl SharedLog {
         }
     }
 
-    /// How many bytes a connection's share has.
+    /// Returns how many bytes a connection's share has.
     #[inline]
     pub(crate) fn share_bytes(&self, id: Id) -> usize {
         if self.live == 0 { 0 } else { self.share(id).map_or(0, |share| share.len()) }
     }
 
-    /// What a connection's share counts.
+    /// Returns what a connection's share counts.
     #[cfg(test)]
     pub(crate) fn cost(&self, id: Id) -> usize {
         self.share(id).map_or(0, |share| share.len() + CHUNK_OVERHEAD_BYTES)
     }
 
-    /// How much it holds.
+    /// Returns how many bytes it holds.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
@@ -151,7 +152,7 @@ impl SharedLog {
         Some((&self.bytes[share], cost))
     }
 
-    /// One who has a share, from this slot on.
+    /// Returns a connection that has a share, from this slot on.
     pub(crate) fn next_sharer(&self, from_slot: usize) -> Option<Id> {
         if self.live == 0 {
             return None;
@@ -164,12 +165,12 @@ impl SharedLog {
         None
     }
 
-    /// Whether it holds anything that a later [`decay`](SharedLog::decay) could give back.
+    /// Returns whether it holds anything that a later [`decay`](SharedLog::decay) could give back.
     pub(crate) fn holds_memory(&self) -> bool {
         self.bytes.capacity() > 0 || self.shares.capacity() > 0
     }
 
-    /// Gives its memory back, unless it was of use since the last call.
+    /// Releases its memory, unless it was used since the last call.
     pub(crate) fn decay(&mut self) {
         if !std::mem::take(&mut self.was_used) && self.live == 0 {
             *self = SharedLog::default();

@@ -1,6 +1,7 @@
-//! The filters of a blocking stream: those who read and write it drive them, in a thread of their own.
+//! The filters of a blocking stream: its reads and writes drive them, in the thread that makes the call.
 //!
-//! One call on the stream is within [`Waits`], so that it waits as one on its socket does, however often it reads or writes.
+//! Each call on the stream runs within [`Waits`], so that it waits as long as one on its socket does, however often it
+//! reads or writes.
 
 use std::io;
 use std::mem;
@@ -11,25 +12,25 @@ use crate::filter::chain::Chain;
 use crate::filter::{Filter, STEP_BYTES_MAX};
 use crate::sys::{Stream, Waits};
 
-/// How much is read from the socket at once: a record of TLS, and more.
+/// How much is read from the socket at once: more than a TLS record.
 const READ_BYTES: usize = 32 * 1024;
 
-/// So much may come while a filter takes nothing of what is written before its peer has answered.
+/// How much may arrive while a filter takes no written data before its peer has responded.
 const AHEAD_BYTES_MAX: usize = 256 * 1024;
 
 pub(super) struct Through {
     chain: Box<Chain>,
-    /// What a read brings; none before the first.
+    /// The buffer for reads; empty before the first one.
     incoming: Vec<u8>,
-    /// Whether filters were asked for all that they make of what has come.
+    /// Whether the filters have passed on everything that they can make of the input so far.
     is_dry: bool,
     has_ended: bool,
-    /// How one of them has failed, as was told.
+    /// How one of them has failed, as it was reported.
     failed: Option<String>,
     failed_as: io::ErrorKind,
-    /// One of them has not returned from its call: it has panicked, and what it was given is lost.
+    /// Whether a call into one of them did not return: the filter has panicked, and what it was given is lost.
     is_torn: bool,
-    /// Whether the last call failed that was to send something.
+    /// Whether the last call that was to send something failed.
     has_failed_to_write: bool,
 }
 
@@ -48,10 +49,10 @@ impl Through {
         }
     }
 
-    /// Its filters, for a loop. What was told here is told there again.
+    /// Returns its filters, for a loop, which reports again what was reported here.
     pub(super) fn into_chain(mut self) -> Box<Chain> {
         if self.is_torn {
-            // Whatever that call has put up and down, it is not whole.
+            // Whatever that call has passed up or down is not whole.
             self.chain.plain().clear();
             self.chain.drop_output();
         }
@@ -68,34 +69,34 @@ impl Through {
         self.chain.find()
     }
 
-    /// Who the peer is, where a filter has said so since the last call.
+    /// Returns the peer's address, if a filter has set it since the last call.
     pub(super) fn take_peer(&mut self) -> Option<Address> {
         self.chain.said.peer.take()
     }
 
-    /// Whether no filter is left, nor anything that they have said or kept.
+    /// Returns whether no filter is left, nor anything that they have said or kept.
     pub(super) fn is_dissolved(&self) -> bool {
         self.chain.is_dissolved() && !self.has_ended && !self.has_failed()
     }
 
-    /// Whether its peer has not got all that was written, or we have not got all of the peer's.
+    /// Returns whether the peer lacks some of the written data, or we lack some of the peer's.
     pub(super) fn is_short(&self) -> bool {
         let is_cut = self.failed_as == io::ErrorKind::UnexpectedEof;
         self.has_failed_to_write || self.owes() || is_cut || self.is_torn
     }
 
-    /// Whether something that goes out stands here still.
+    /// Returns whether there is output that was not sent.
     fn owes(&self) -> bool {
         self.chain.outward_bytes() > 0
     }
 
-    /// Whether what is written goes nowhere any more.
+    /// Returns whether written data is no longer sent anywhere.
     pub(super) fn has_failed(&self) -> bool {
         self.is_torn || self.chain.has_failed()
     }
 
-    /// Reads until something has come through the filters, and appends that to `unread`. Nothing is appended at the end of the
-    /// stream, as the uppermost filter has it.
+    /// Reads until something has passed through the filters, and appends that to `unread`. At the end of the stream, as
+    /// the uppermost filter reports it, nothing is appended.
     pub(super) fn fill(&mut self, stream: &mut Stream, unread: &mut Vec<u8>) -> io::Result<()> {
         self.is_whole()?;
         Waits::within(stream, |stream, waits| {
@@ -113,8 +114,8 @@ impl Through {
         })
     }
 
-    /// Has the filters take some of `data`, and sends what they make of it. Returns how much they have taken: that is theirs,
-    /// whether or not it is out.
+    /// Has the filters take some of `data`, and sends what they make of it. Returns how much they have taken: that
+    /// belongs to them, whether or not it is sent.
     pub(super) fn write(&mut self, stream: &mut Stream, unread: &mut Vec<u8>, data: &[u8]) -> io::Result<usize> {
         self.sending(stream, |this, stream, waits| {
             loop {
@@ -127,7 +128,7 @@ impl Through {
                 let taken = this.call(waits, |chain, now| chain.send(some, now));
                 if taken > 0 {
                     return match this.push(stream, unread, waits) {
-                        // What was taken must not be written again. The next call goes on with it.
+                        // What was taken must not be written again. The next call continues with it.
                         Err(error) if may_go_on(&error) => Ok(taken),
                         result => result.and_then(|()| this.check()).map(|()| taken),
                     };
@@ -139,12 +140,12 @@ impl Through {
         })
     }
 
-    /// Sends what the filters have put down.
+    /// Sends the filters' output.
     pub(super) fn flush(&mut self, stream: &mut Stream, unread: &mut Vec<u8>) -> io::Result<()> {
         self.sending(stream, |this, stream, waits| this.push(stream, unread, waits))
     }
 
-    /// Has the filters say the end of our half behind all that was written, and ends it.
+    /// Has the filters announce the end of our half after all written data, and closes it.
     pub(super) fn finish(&mut self, stream: &mut Stream, unread: &mut Vec<u8>) -> io::Result<()> {
         self.sending(stream, |this, stream, waits| {
             this.push(stream, unread, waits)?;
@@ -169,7 +170,7 @@ impl Through {
         result
     }
 
-    /// Calls filters.
+    /// Calls the filters.
     fn call<R>(&mut self, waits: &Waits, code: impl FnOnce(&mut Chain, Instant) -> R) -> R {
         self.is_torn = true;
         let answer = code(&mut self.chain, waits.now());
@@ -185,7 +186,7 @@ impl Through {
         plain.clear();
     }
 
-    /// An error where a filter has panicked.
+    /// Returns an error if a filter has panicked.
     fn is_whole(&self) -> io::Result<()> {
         match self.is_torn {
             true => Err(io::Error::other("a filter of this stream has panicked")),
@@ -193,7 +194,8 @@ impl Through {
         }
     }
 
-    /// An error where a filter has failed: its own the first time, which then is the cause, and what that said from then on.
+    /// Returns an error if a filter has failed: the first time with the filter's own error as the cause, from then on
+    /// with its text.
     fn check(&mut self) -> io::Result<()> {
         self.is_whole()?;
         if let Some(failure) = self.chain.said.failure.take() {
@@ -206,8 +208,8 @@ impl Through {
         }
     }
 
-    /// What was put down goes out as far as it can without waiting: a reader must not be held up by a peer that reads
-    /// nothing. Where a filter has failed that is its last word.
+    /// Sends as much of the filters' output as possible without waiting: a reader must not be held up by a peer that
+    /// reads nothing. If a filter has failed, that output is its last word.
     fn say(&mut self, stream: &mut Stream) -> io::Result<()> {
         if self.failed_as != io::ErrorKind::UnexpectedEof {
             let net = self.chain.net();
@@ -218,7 +220,7 @@ impl Through {
         if self.chain.plain().is_empty() { self.check() } else { Ok(()) }
     }
 
-    /// Has the filters go on with what they have kept or, where they cannot, with what one read brings.
+    /// Has the filters continue with what they have kept or, if they cannot, with the result of one read.
     fn pull(&mut self, stream: &mut Stream, waits: &mut Waits) -> io::Result<()> {
         if !self.is_dry {
             let (_, moved) = self.call(waits, |chain, now| chain.receive(&mut [], now));
@@ -234,7 +236,7 @@ impl Through {
         result
     }
 
-    /// Gives the filters what has come: the end of the stream, if that is nothing.
+    /// Gives the filters what has arrived: the end of the stream, if that is empty.
     fn receive(&mut self, waits: &Waits, data: &mut [u8]) {
         if data.is_empty() {
             self.call(waits, |chain, now| chain.receive_end(now));
@@ -253,7 +255,7 @@ impl Through {
         }
     }
 
-    /// Sends what the filters have put down; one that takes nothing from above waits for its peer.
+    /// Sends the filters' output; if a filter takes nothing from above, waits for its peer.
     fn push(&mut self, stream: &mut Stream, unread: &mut Vec<u8>, waits: &mut Waits) -> io::Result<()> {
         loop {
             let net = self.chain.net();
@@ -270,7 +272,7 @@ impl Through {
         }
     }
 
-    /// A filter takes nothing of what comes from above before something has come from below.
+    /// A filter takes no written data before something has arrived from its peer: waits for that.
     fn await_peer(&mut self, stream: &mut Stream, unread: &mut Vec<u8>, waits: &mut Waits) -> io::Result<()> {
         if self.has_ended {
             return Err(io::Error::new(
@@ -287,7 +289,7 @@ impl Through {
     }
 }
 
-/// Whether the same call may succeed later: it has only waited for long enough, or was interrupted.
+/// Returns whether the same call may succeed later: it has timed out, or was interrupted.
 fn may_go_on(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

@@ -1,20 +1,20 @@
-//! Urgent data, and whether a read that would block is believed (rule R6).
+//! Urgent data, and whether to believe that a read would block (rule R6).
 //!
-//! While a signal is pending for the thread, Linux says of a read that it would block though data is there, if the next
-//! byte is the urgent one. No edge follows for that byte, and no call can see that signal. So once an event has hinted at
-//! urgent data, would-block is confirmed: the poller is asked to tell again what there is, and its event has that hint as
-//! long as urgent data is unread.
+//! While a signal is pending for the thread, Linux reports that a read would block, although there is data, if the next
+//! byte is the urgent one. No edge follows for that byte, and no call can see that signal. So once an event has hinted
+//! at urgent data, a would-block is confirmed: the poller is asked to report the socket's readiness again, and its
+//! event has that hint as long as urgent data is unread.
 
-/// What a connection knows of its urgent data.
+/// What is known of a connection's urgent data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgent {
-    /// No event has ever hinted at any: what would block, does.
+    /// No event has ever hinted at any: a read that would block is believed.
     Never,
-    /// The poller was not asked, or what it said was no such hint, or something was read since.
+    /// The poller was not asked, or its event had no such hint, or something was read since.
     Unasked,
     /// The poller was asked.
     Asked,
-    /// The poller is asked when a moment is over.
+    /// The poller will be asked after a short delay.
     Waits,
 }
 
@@ -22,10 +22,10 @@ pub(crate) enum Urgent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Now,
-    /// It has been asked, and it has hinted at urgent data that cannot be read: the bytes before it are missing, or another
-    /// signal was pending. To ask at once again would spin.
+    /// It has been asked, and its event hinted at urgent data that cannot be read: the bytes before it are missing, or
+    /// another signal was pending. Asking again at once would spin.
     Later,
-    /// That is seen to already.
+    /// That is arranged already.
     Not,
 }
 

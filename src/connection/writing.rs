@@ -8,27 +8,27 @@ use crate::connection::output::{CHUNK_OVERHEAD_BYTES, GATHER_MAX, LARGE_BYTES, P
 use crate::sys::{Blocked, is_blocked, of_send};
 use crate::time::ns_of;
 
-/// How much was queued, and how much had gone out, before something was written or sent.
+/// How much was queued, and how much had been sent, before something was written or sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutputBefore {
     pub(crate) cost: usize,
     pub(crate) bytes_sent: u64,
 }
 
-/// A kernel that takes so much at once, having been full, makes room in large steps.
+/// A kernel that takes this much at once after it was full makes room in large steps.
 const COARSE_STEP_BYTES: u64 = 32 * 1024;
 
-/// Where so much was sent, the kernel may hold a lot of it.
+/// Once this much was sent, the kernel may hold a lot of it.
 pub(super) const MUCH_SENT_BYTES: u64 = 64 * 1024;
 
 impl Connection {
-    /// Whether what is written now will be sent, and the protocol told of marks.
+    /// Returns whether data that is written now will be sent, and the protocol told of marks.
     #[inline]
     pub(crate) fn can_write(&self) -> bool {
         self.state().can_write()
     }
 
-    /// How much may be written before the cap is met.
+    /// Returns how much may be written before the cap is reached.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         match self.can_write() {
@@ -47,18 +47,18 @@ impl Connection {
         self.output.as_ref().map_or(0, |queue| queue.bytes())
     }
 
-    /// How many bytes were written that have gone out or are queued.
+    /// Returns how many written bytes have been sent or are queued.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.bytes_sent + self.queued_bytes() as u64
     }
 
-    /// What is queued, as marks and caps count it.
+    /// Returns the size of the queue, as marks and caps count it.
     #[inline]
     pub(crate) fn queued_cost(&self) -> usize {
         self.output.as_ref().map_or(0, |queue| queue.cost())
     }
 
-    /// Puts a piece behind what is queued; the first `skip` bytes of it went out already.
+    /// Queues a piece, of which the first `skip` bytes are sent already.
     pub(crate) fn push(&mut self, piece: Piece<'_>, skip: usize, pool: &mut Pool) {
         if skip < piece.bytes().len() {
             let queue = match &mut self.output {
@@ -69,8 +69,8 @@ impl Connection {
         }
     }
 
-    /// Puts a small piece behind others that others than its own callback have written, which go out together before the
-    /// loop sleeps. `false` where more is to be seen to.
+    /// Appends a small piece to others that were written outside its own callbacks; they are all sent together before
+    /// the loop sleeps. Returns `false` if the piece needs more care.
     #[inline]
     pub(crate) fn write_behind(&mut self, bytes: &[u8]) -> bool {
         let flushed_later = self.flags.has(Flag::WrittenTo) && !self.flags.has(Flag::Careful);
@@ -82,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// Queues a piece; a large one is sent at once, behind what is queued, as much of it as goes.
+    /// Queues a piece. A large one is sent at once, after what is queued, as far as the kernel takes it.
     pub(crate) fn write(&mut self, piece: Piece<'_>, pool: &mut Pool) -> Sent {
         if piece.bytes().len() < LARGE_BYTES {
             self.push(piece, 0, pool);
@@ -105,14 +105,15 @@ impl Connection {
         self.send_vectored(piece, pool)
     }
 
-    /// What [`note_output`](Connection::note_output) must know of what was before something is written or sent.
+    /// Returns what [`note_output`](Connection::note_output) must know of the state before something is written or
+    /// sent.
     #[inline]
     pub(crate) fn output_before(&self) -> OutputBefore {
         OutputBefore { cost: self.queued_cost(), bytes_sent: self.bytes_sent }
     }
 
-    /// Something was written or sent. Where some has gone out since, or begins to wait for the peer, that is noted as a sign
-    /// of life, and its idle timeout begins anew. Returns how many bytes have gone out.
+    /// Something was written or sent. If some was sent since `before`, or begins to wait for the peer, that counts as a
+    /// sign of life, and its idle timeout begins anew. Returns how many bytes were sent.
     #[inline]
     pub(crate) fn note_output(&mut self, before: OutputBefore, now_ns: u64) -> u64 {
         let taken = self.bytes_sent - before.bytes_sent;
@@ -128,7 +129,7 @@ impl Connection {
         taken
     }
 
-    /// Bytes have gone out, or begin to wait for the peer.
+    /// Bytes were sent, or begin to wait for the peer.
     #[inline]
     pub(crate) fn touch_idle_by_output(&mut self, now_ns: u64) {
         if let (Some(idle), read) = self.idle_pair() {
@@ -136,7 +137,7 @@ impl Connection {
         }
     }
 
-    /// So many bytes have gone out, more being queued, or what was queued having been blocked. Where all of that has gone, its
+    /// `taken` bytes were sent, and either more is queued or the queue was blocked before. If everything was sent, the
     /// kernel may have had room for more.
     fn note_how_it_takes(&mut self, taken: u64) {
         if taken > 0 && self.notes.has(Note::Blocked) {
@@ -146,12 +147,13 @@ impl Connection {
         self.notes.set(Note::Blocked, is_blocked);
     }
 
-    /// When the peer last took some of what is queued, or that began to wait for it.
+    /// Returns when the peer last took some of the queue, or the queue began to wait for it.
     pub(crate) fn taken_ns(&self) -> Option<u64> {
         self.output.as_ref().map(|queue| queue.taken_ns)
     }
 
-    /// Bytes that were taken to have come or gone at `before_ns` have done so by `now_ns`.
+    /// Moves the last activity from `before_ns` to `now_ns`, if it was recorded at `before_ns`: the data may have been
+    /// received or sent as late as that.
     pub(crate) fn touch_again(&mut self, before_ns: u64, now_ns: u64) {
         if let (Some(idle), read) = self.idle_pair() {
             idle.touch_again(read, before_ns, now_ns);
@@ -162,12 +164,13 @@ impl Connection {
         }
     }
 
-    /// How long the kernel may take nothing until the peer counts as taking nothing for `timeout` (X1).
+    /// Returns how long the kernel may take nothing until the peer counts as taking nothing for `timeout` (X1).
     ///
-    /// A send goes through only when the kernel has freed a whole piece of what it holds, of which the peer has taken the
-    /// last byte. Measured on Linux over loopback, where pieces are largest, and whatever the peer's rate: the first send
-    /// that takes anything again comes when the peer has taken 66,660 bytes since the buffers were full, the next one after
-    /// 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the time.
+    /// A send succeeds only when the kernel has freed a whole piece of what it holds, of which the peer has taken the
+    /// last byte. Measured on Linux over loopback, where pieces are largest, and whatever the peer's rate: after the
+    /// buffers were full, the first send that takes anything succeeds when the peer has taken 66,660 bytes, the next
+    /// one after 129,584 more, further ones after 95,232. So once large steps were seen, a peer is given twice the
+    /// time.
     pub(crate) fn patience_ns(&self, timeout: Duration) -> u64 {
         let timeout_ns = ns_of(timeout);
         match self.bytes_sent >= MUCH_SENT_BYTES && self.notes.has(Note::Coarse) {
@@ -176,15 +179,16 @@ impl Connection {
         }
     }
 
-    /// When its peer will have been idle for too long, in the loop's own time. `None` where no such time runs, or it is too far
-    /// off to be told.
+    /// Returns when its peer will have been idle for too long, in the loop's own time. `None` if no such timeout is
+    /// running, or it is too far off to be represented.
     pub(crate) fn idle_deadline_ns(&self) -> Option<u64> {
         let (idle, has_output) = (self.idle.as_deref()?, self.output.is_some());
         let after_ns = if has_output { self.patience_ns(idle.after()) } else { idle.after_ns() };
         idle.deadline_ns(has_output, after_ns)
     }
 
-    /// When its peer will have sent nothing for too long. That time runs while input is wanted, with output queued too.
+    /// Returns when its peer will have sent nothing for too long. The timeout runs while input is wanted, even with
+    /// output queued.
     pub(crate) fn read_idle_deadline_ns(&self) -> Option<u64> {
         let read = self.extras.as_ref().and_then(|extras| extras.read_idle.as_ref())?;
         if !self.state().delivers_input() {
@@ -193,19 +197,20 @@ impl Connection {
         self.idle.as_deref()?.read_deadline_ns(read)
     }
 
-    /// A send is tried, though no event has told that there is room: little room raises none.
+    /// Tries a send, although no event has reported room: a little room raises no event.
     pub(crate) fn look_for_room(&mut self) {
         self.flags.set(Flag::Writable, true);
     }
 
-    /// Its protocol says whether it is in the middle of an answer; once its end has begun, that is too late.
+    /// Its protocol says whether it is in the middle of an answer; once the connection has begun to end, that has no
+    /// effect.
     pub(crate) fn set_answering(&mut self, answering: bool) {
         if !self.is_closing() {
             self.notes.set(Note::Answering, answering);
         }
     }
 
-    /// Sends what is queued and then `more`; what the kernel does not take stays queued.
+    /// Sends the queue and then `more`; what the kernel does not take stays queued.
     #[inline]
     pub(crate) fn send(&mut self, more: &[u8], pool: &mut Pool) -> Sent {
         if self.is_filtered() {
@@ -223,7 +228,8 @@ impl Connection {
         result
     }
 
-    /// Sends what is queued and then `bytes`, which are many: in one call without a copy of them, as far as they go.
+    /// Sends the queue and then `bytes`, of which there are many: in one call without copying them, as far as the
+    /// kernel takes them.
     #[inline]
     pub(crate) fn send_behind(&mut self, bytes: &[u8], pool: &mut Pool) -> Sent {
         if self.output.is_some() {
@@ -262,13 +268,13 @@ impl Connection {
         }
         self.push(more, sent_of_more, pool);
         match result {
-            // What is left, or nothing.
+            // Sends what is left, if anything.
             Sent::All => self.send(&[], pool),
             other => other,
         }
     }
 
-    /// As [`send`](Connection::send), where nothing is queued.
+    /// Like [`send`](Connection::send), if nothing is queued.
     fn send_unqueued(&mut self, bytes: &[u8], pool: &mut Pool) -> Sent {
         let mut sent = 0;
         let result = self.send_slice(bytes, &mut sent);
@@ -276,7 +282,7 @@ impl Connection {
         result
     }
 
-    /// What is left to do of sending `bytes` after a first call that did not take them all.
+    /// Finishes sending `bytes` after a first call that did not take them all.
     pub(crate) fn send_rest(&mut self, bytes: &[u8], first: io::Result<usize>, pool: &mut Pool) -> Sent {
         let (mut sent, mut result) = (0, Sent::All);
         match taken(first) {
@@ -351,7 +357,7 @@ impl Connection {
         }
     }
 
-    /// Which mark the queue has crossed since the last call (W2): strictly one after the other.
+    /// Returns which mark the queue has crossed since the last call (W2): strictly one after the other.
     pub(crate) fn cross_mark(&mut self) -> Option<Mark> {
         if !self.flags.has(Flag::Made) {
             return None;
@@ -370,61 +376,62 @@ impl Connection {
         Some(mark)
     }
 
-    /// Whether there is nothing to see to after a callback, whose protocol was not replaced.
+    /// Returns whether nothing is left to do after a callback, whose protocol was not replaced.
     #[inline]
     pub(crate) fn is_out_and_idle(&self) -> bool {
         self.has_no_duties() && self.protocol.is_none()
     }
 
-    /// Whether nothing is left for the loop to see to after a send: the common case, told quickly.
+    /// Returns whether the loop has nothing left to do after a send: the common case, checked quickly.
     #[inline]
     pub(crate) fn has_no_duties(&self) -> bool {
         self.sends_at_will() && self.output.is_none() && !self.flags.has(Flag::WrittenTo)
     }
 
-    /// Whether its protocol is to produce output now: it has been told that the connection is made, and no more is queued
-    /// than the low mark, so many bytes that are not in the queue yet included (W8).
+    /// Returns whether its protocol is to produce output now: it has been told that the connection is made, and no more
+    /// than the low mark is queued, including `waiting_bytes` that are not in the queue yet (W8).
     pub(crate) fn has_room_to_produce(&self, waiting_bytes: usize) -> bool {
         let produces = self.flags.has(Flag::Produces) && self.flags.has(Flag::Made) && self.can_write();
         produces && self.queued_cost() + waiting_bytes <= self.settings.limits.low()
     }
 
-    /// The longest piece that one call should produce: one that does not pass the high mark, so many bytes that are not in the
-    /// queue yet included.
+    /// Returns the longest piece that one call should produce: one that does not exceed the high mark, including
+    /// `waiting_bytes` that are not in the queue yet.
     pub(crate) fn piece_bytes_max(&self, waiting_bytes: usize) -> usize {
         let queued = self.queued_cost() + waiting_bytes + CHUNK_OVERHEAD_BYTES;
         self.settings.limits.queue_bytes_high.saturating_sub(queued).clamp(1, READ_BYTES_MAX)
     }
 
-    /// Whether nothing is due for it but a send, of what is queued or of more.
+    /// Returns whether nothing is due for it but a send, of what is queued or of more.
     #[inline]
     pub(crate) fn sends_at_will(&self) -> bool {
         self.flags.send_at_will() && matches!(self.state(), State::Open)
     }
 
-    /// Whether the turn's end flushes it, others having written to it, and nothing is due before. Near its cap nothing
-    /// waits: what does might have the next write find the queue over it, though the peer takes all.
+    /// Returns whether it is flushed at the end of the turn, because others have written to it, and nothing is due
+    /// before. Near its cap nothing waits: otherwise the next write might find the queue over the cap, although the
+    /// peer takes everything.
     pub(crate) fn is_flushed_later(&self) -> bool {
         self.flags.has(Flag::WrittenTo) && matches!(self.state(), State::Open) && self.may_share()
     }
 
-    /// Whether the turn's end flushes it, or a read may find more: told quickly.
+    /// Returns whether it is flushed at the end of the turn, or a read may find more: checked quickly.
     #[inline]
     pub(crate) fn is_flushed_later_or_readable(&self) -> bool {
         self.flags.has_any(Flag::WrittenTo as u16 | Flag::Readable as u16)
     }
 
-    /// Whether more is queued for it than its cap allows (W4).
+    /// Returns whether more is queued for it than its cap allows (W4).
     pub(crate) fn is_over_cap(&self) -> bool {
         self.queued_cost() > self.settings.limits.queue_bytes_max
     }
 
-    /// Whether it may have a share of what is broadcast: no limit is met by the longest one.
+    /// Returns whether it may have a share of a broadcast: even the longest one reaches no limit.
     pub(crate) fn may_share(&self) -> bool {
         self.flags.has(Flag::Made) && self.is_far_from_cap()
     }
 
-    /// Whether what a turn may gather for it without a look does not take it over its cap.
+    /// Returns whether what a turn may gather for it unchecked cannot take it over its cap.
     pub(crate) fn is_far_from_cap(&self) -> bool {
         !self.flags.has(Flag::Careful)
             && self.queued_cost() <= self.settings.limits.queue_bytes_max - GATHERED_BYTES_MAX
@@ -440,7 +447,7 @@ pub(super) enum Taken {
 #[inline]
 pub(super) fn taken(result: io::Result<usize>) -> Taken {
     match result {
-        // Of a non-empty input (W6).
+        // For a non-empty input (W6).
         Ok(0) => Taken::Failed(io::ErrorKind::WriteZero.into()),
         Ok(count) => Taken::Bytes(count),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Taken::Bytes(0),

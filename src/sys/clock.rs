@@ -9,11 +9,11 @@ use super::memory::{self, InMemory};
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     System,
-    #[allow(dead_code)] // Only what is in memory makes one.
+    #[allow(dead_code)] // Only objects in memory make one.
     Memory(InMemory<Arc<dyn memory::Clock>>),
 }
 
-/// What is further off than this is as good as never: about a century.
+/// A deadline further off than this might as well be never: about a century.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Clock {
@@ -25,7 +25,7 @@ impl Clock {
     }
 }
 
-/// `start` plus `delay`, clamped if that is too far off for an [`Instant`] (rule T1).
+/// Returns `start` plus `delay`, clamped if that is too far off for an [`Instant`] (rule T1).
 pub(crate) fn deadline_after(start: Instant, delay: Duration) -> Instant {
     let delay = delay.min(FAR);
     start.checked_add(delay).unwrap_or(start)

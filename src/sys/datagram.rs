@@ -13,7 +13,7 @@ use crate::Address;
 pub(crate) enum Datagram {
     Udp {
         socket: mio::net::UdpSocket,
-        /// The system has IPv6 addresses for its peers, IPv4 ones included.
+        /// Whether the system uses IPv6 addresses for its peers, including IPv4 ones.
         is_ipv6: bool,
     },
     #[cfg(unix)]
@@ -21,7 +21,7 @@ pub(crate) enum Datagram {
     Memory(memory::Boxed<dyn memory::Datagram>),
 }
 
-/// What a receive returned.
+/// The result of a receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) count: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Received {
 }
 
 impl Datagram {
-    /// Binds a socket. An IPv6 address serves IPv6 alone.
+    /// Binds a socket. An IPv6 address serves only IPv6.
     pub(crate) fn bind(poller: &Poller, address: &Address) -> io::Result<Datagram> {
         match (poller, address) {
             (Poller::Mio(_), &Address::Inet(address)) => Datagram::bind_udp(address),
@@ -63,7 +63,7 @@ impl Datagram {
     }
 
     /// Registers it for reading, and for writing only while a send is blocked: the kernel raises a writable edge for
-    /// every datagram that has left, which would be a needless wake-up for each.
+    /// every datagram that was sent, and each would be a needless wake-up.
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, .. } => poller.register(socket, token, Interest::READABLE),
@@ -73,7 +73,7 @@ impl Datagram {
         }
     }
 
-    /// Asks for an event when a blocked send can go on or, with `false`, stops asking.
+    /// Asks for an event when a blocked send can continue, or stops asking if `awaits` is `false`.
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         let interest = if awaits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         match self {
@@ -87,9 +87,9 @@ impl Datagram {
         }
     }
 
-    /// Whether an event tells when a blocked send can go on. None does on a Unix socket that is not connected, where
-    /// one of many receivers blocks the send: there each failed try raises an event itself. Such a send is tried again
-    /// after some time.
+    /// Returns whether an event tells when a blocked send can continue. On an unconnected Unix socket none does: one of
+    /// many receivers blocks the send, and each failed try raises an event itself. Such a send is retried after some
+    /// time.
     pub(crate) fn tells_when_writable(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -99,7 +99,8 @@ impl Datagram {
         }
     }
 
-    /// Whether a send finds the kernel out of buffers where it is its receiver that has no room, which no event tells of.
+    /// Returns whether a send fails for lack of kernel buffers when it is in fact the receiver that has no room, which
+    /// no event reports.
     pub(crate) fn full_receiver_lacks_buffers(&self) -> bool {
         match self {
             Datagram::Memory(socket) => socket.full_receiver_lacks_buffers(),
@@ -107,8 +108,8 @@ impl Datagram {
         }
     }
 
-    /// Connects it: from here on [`send`](Datagram::send) sends to this address, and it only receives what this address
-    /// sends, and errors that concern it.
+    /// Connects it: from now on [`send`](Datagram::send) sends to this address, and the socket receives only what this
+    /// address sends, and errors that concern it.
     pub(crate) fn connect(&mut self, address: &Address) -> io::Result<()> {
         match self {
             Datagram::Udp { socket, is_ipv6 } => socket.connect(inet(address, *is_ipv6)?),
@@ -136,8 +137,8 @@ impl Datagram {
         }
     }
 
-    /// The longest datagram that can arrive: the limit of UDP, and for Unix sockets more than any system sends. (Linux
-    /// 6.18 sends 4.2 MB, 8 MiB fail with ENOBUFS.)
+    /// Returns the longest datagram that can arrive: UDP's limit, and for Unix sockets more than any system sends.
+    /// (Linux 6.18 sends 4.2 MB; 8 MiB fail with ENOBUFS.)
     pub(crate) fn datagram_bytes_max(&self) -> usize {
         match self {
             #[cfg(unix)]
@@ -147,7 +148,7 @@ impl Datagram {
         }
     }
 
-    /// Receives one datagram; what does not fit into the buffer is lost.
+    /// Receives one datagram; the part that does not fit into the buffer is lost.
     pub(crate) fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let (count, from) = match self {
             Datagram::Udp { socket, .. } => socket.recv_from(buffer)?,
@@ -164,7 +165,7 @@ impl Datagram {
         Ok(Received { count, from: Address::of_socket(from) })
     }
 
-    /// The socket's pending error, which no call has reported yet.
+    /// Takes the socket's pending error, which no call has reported yet.
     #[cfg(all(test, feature = "testing", target_os = "linux"))]
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
@@ -184,7 +185,7 @@ impl Datagram {
         }
     }
 
-    /// The socket as mio's type, for UDP's options; `Unsupported` for any other.
+    /// Returns the socket as mio's type, for UDP's options; `Unsupported` for any other socket.
     pub(crate) fn udp(&self) -> io::Result<&mio::net::UdpSocket> {
         match self {
             Datagram::Udp { socket, .. } => Ok(socket),
@@ -210,7 +211,8 @@ impl Datagram {
     }
 }
 
-/// An address in the socket's family: IPv4 addresses are mapped for one of IPv6, and mapped ones unmapped for one of IPv4.
+/// Converts an address to the socket's family: IPv4 addresses are mapped for an IPv6 socket, and mapped ones unmapped
+/// for an IPv4 one.
 pub(super) fn inet(address: &Address, is_ipv6: bool) -> io::Result<SocketAddr> {
     match address.as_inet().map(Address::unmapped) {
         Some(SocketAddr::V4(v4)) if is_ipv6 => Ok(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())),

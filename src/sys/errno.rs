@@ -1,9 +1,9 @@
-//! The numbers that the system's calls fail with, by the names that Unix has for them.
+//! The error numbers of system calls, by their Unix names.
 //!
-//! Those of Winsock every build has: what is made of them is held by tests where they do not come.
+//! Winsock's numbers are in every build: on other systems tests check what is made of them.
 
 #[cfg(unix)]
-#[allow(unused_imports)] // One build needs more of them than another.
+#[allow(unused_imports)] // Not every build needs all of them.
 pub(crate) use libc::{
     EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, ECONNREFUSED, ECONNRESET, EDESTADDRREQ, EINPROGRESS, EINTR,
     EINVAL, EIO, EMFILE, EMSGSIZE, ENETDOWN, ENFILE, ENOBUFS, ENOENT, ENOMEM, ENOPROTOOPT, ENOTCONN, ENOTSUP,
@@ -14,8 +14,8 @@ pub(crate) use libc::{
 #[allow(unused_imports)]
 pub(crate) use self::winsock::*;
 
-/// Winsock's: the nearest one where it has none of that name.
-#[allow(dead_code)] // The same.
+/// Winsock's numbers; the nearest one if it has none of that name.
+#[allow(dead_code)] // As above: not every build needs all of them.
 pub(crate) mod winsock {
     // ERROR_FILE_NOT_FOUND and ERROR_NOT_ENOUGH_MEMORY, which is WSA_NOT_ENOUGH_MEMORY.
     pub(crate) const ENOENT: i32 = 2;
@@ -28,7 +28,7 @@ pub(crate) mod winsock {
     pub(crate) const EMFILE: i32 = 10024;
     pub(crate) const ENFILE: i32 = EMFILE;
     pub(crate) const EAGAIN: i32 = 10035;
-    /// Of a connect that is under way.
+    /// The result of a connect that is in progress.
     pub(crate) const EINPROGRESS: i32 = EAGAIN;
     pub(crate) const ENOTSOCK: i32 = 10038;
     pub(crate) const EDESTADDRREQ: i32 = 10039;

@@ -1,4 +1,4 @@
-//! What the errors of calls mean.
+//! The meaning of the errors of system calls.
 
 use std::io;
 
@@ -8,13 +8,14 @@ use super::habits::Habits;
 /// What an error of `accept` means for the listener (rule A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
-    /// Nobody is waiting any more.
+    /// No more connections are waiting.
     Drained,
     /// That one connection is gone, or the call was interrupted; the next accept may succeed.
     Skip,
-    /// That one connection is gone, and the system has given its socket away: one waits less, as after a success.
+    /// That one connection is gone, and the system has used up its socket: one connection fewer is waiting, as after a
+    /// success.
     Gone,
-    /// Descriptors or memory ran out. Waiting connections still wait.
+    /// Descriptors or memory ran out. Waiting connections are still waiting.
     Overload,
     /// It is not a socket, or does not listen: it will never accept again.
     Invalid,
@@ -23,9 +24,9 @@ pub(crate) enum AcceptError {
 }
 
 impl AcceptError {
-    /// What it means where the system has these habits.
+    /// Returns what an error means on a system with these habits.
     pub(super) fn of_accept(error: &io::Error, habits: &Habits) -> AcceptError {
-        // Of an address without a family neither the standard library nor mio makes one, and no call has failed.
+        // The standard library and mio fail like this for an address without a family; no system call has failed.
         let lacks_address = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
         match lacks_address && habits.accepts_without_address {
             true => AcceptError::Gone,
@@ -60,8 +61,8 @@ fn of_os_error(code: i32) -> AcceptError {
 #[cfg(not(unix))]
 use of_winsock as of_os_error;
 
-/// By Winsock's numbers. (A system that has neither these nor Unix's knows no error.)
-#[allow(dead_code)] // Held by a test on other systems.
+/// By Winsock's numbers. (On a system that has neither these nor Unix's, every error is unknown.)
+#[allow(dead_code)] // Tests check it on other systems.
 fn of_winsock(code: i32) -> AcceptError {
     use errno::winsock::{EBADF, EFAULT, EINVAL, EMFILE, ENETDOWN, ENOBUFS, ENOMEM, ENOTSOCK};
     match code {
@@ -72,12 +73,12 @@ fn of_winsock(code: i32) -> AcceptError {
     }
 }
 
-/// Whether an error of `connect` only means that it is under way.
+/// Returns whether an error of `connect` only means that it is in progress.
 pub(super) fn is_begun(error: &io::Error) -> bool {
     error.raw_os_error() == Some(errno::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Whether an error of a send only means that the kernel is full, and what ends that (rule W6).
+/// Returns whether an error of a send only means that the kernel has no room, and if so, how that ends (rule W6).
 pub(crate) fn is_blocked(error: &io::Error) -> Option<Blocked> {
     match error.kind() {
         io::ErrorKind::WouldBlock => Some(Blocked::UntilEvent),
@@ -86,31 +87,32 @@ pub(crate) fn is_blocked(error: &io::Error) -> Option<Blocked> {
     }
 }
 
-/// What ends a blocked send.
+/// What unblocks a blocked send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
     /// A writable event.
     UntilEvent,
-    /// Only time: the kernel is out of buffers and tells nobody when it has some again.
+    /// Only time: the kernel is out of buffers, and no event tells when it has some again.
     UntilLater,
 }
 
-/// Whether the kernel lacks memory for a call. That passes, and no event tells when it has passed.
+/// Returns whether the kernel lacks memory for a call. This passes, and no event tells when it has.
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(errno::ENOBUFS | errno::ENOMEM))
 }
 
-/// The error of a send, as it is meant: on macOS one to a connection that is going down may say that its protocol is of
-/// the wrong type. Trying again tells of a broken pipe after a moment or, with some VPNs, says the same for ever.
+/// Returns what the error of a send means. On macOS a send on a connection that is going down may report that its
+/// protocol has the wrong type. Another try after a moment reports a broken pipe or, with some VPNs, the same error
+/// forever.
 pub(crate) fn of_send(error: io::Error) -> io::Error {
-    // No other send of a connected stream says so, on any system.
+    // No other send on a connected stream reports this, on any system.
     match error.raw_os_error() {
         Some(errno::EPROTOTYPE) => io::ErrorKind::ConnectionReset.into(),
         _ => error,
     }
 }
 
-/// Whether an error of a send may be about an earlier datagram, so that this one was not sent.
+/// Returns whether the error of a send may concern an earlier datagram, so that this one was not sent.
 pub(crate) fn may_be_of_an_earlier_one(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable)

@@ -1,4 +1,4 @@
-//! A listener without a socket: it takes its connections from a backlog that other threads put them into.
+//! A listener without a socket: it takes its connections from a backlog that other threads fill.
 
 use std::io;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ pub(crate) type Backlog = backlog::Backlog<Fed>;
 
 pub(crate) struct FedListener {
     backlog: Arc<Backlog>,
-    /// The listener's number there.
+    /// The listener's number in the backlog.
     taker: usize,
     address: Address,
     /// What came with the connection that was accepted last.
     rest: Option<Rest>,
 }
 
-/// Input that was read and not consumed, and output that has not gone out.
+/// Input that was read and not consumed, and output that was not sent.
 pub(crate) type Rest = (Vec<u8>, Vec<u8>);
 
-/// A connection on its way to a listener. Its stream is not one in memory.
+/// A connection on its way to a listener. Its stream is never one in memory.
 pub(crate) struct Fed {
     stream: Held,
     peer: Address,
@@ -34,7 +34,7 @@ impl FedListener {
         FedListener { backlog, taker, address, rest: None }
     }
 
-    /// From here on it is given connections, as soon as it has said for how many it has room.
+    /// From now on it is given connections, once it has reported how many it has room for.
     pub(super) fn join(&self, wake: Wake) {
         self.backlog.join(self.taker, wake);
     }
@@ -65,7 +65,8 @@ impl FedListener {
     }
 }
 
-/// Connections that wait when the last listener of their backlog ends are reset, as the kernel does with its own.
+/// Resets connections that are still waiting when the last listener of their backlog ends, as the kernel does with its
+/// own.
 impl Drop for FedListener {
     fn drop(&mut self) {
         for Fed { stream, .. } in self.backlog.leave(self.taker) {
@@ -75,7 +76,7 @@ impl Drop for FedListener {
 }
 
 impl Fed {
-    /// Gives everything back if the stream is one in memory: that belongs to the loop that made it.
+    /// Returns everything unchanged if the stream is one in memory: that belongs to the loop that made it.
     pub(crate) fn new(stream: Stream, peer: Address, rest: Rest) -> Result<Fed, (Stream, Address, Rest)> {
         if stream.is_in_memory() {
             return Err((stream, peer, rest));
@@ -95,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// What the peer reads when a connection on its way is dropped that has so much left to send.
+    /// Returns what the peer reads if a connection on its way is dropped with `unsent` output.
     fn read_behind(unsent: &[u8]) -> io::Result<usize> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -1,52 +1,53 @@
-//! What systems do differently, as data: the one place that says so.
+//! The differences between systems, as data in one place.
 //!
-//! Each field is a habit, and each constant a system with all of its habits. What depends on a habit asks for it at run
-//! time, `if habits.full_backlog_refuses`, so that both arms compile everywhere and a test on one system can see what
-//! happens on another. Sockets of the system have the habits of [`HERE`], a constant, so there the question costs
-//! nothing; those in memory say whose habits they have.
+//! Each field is a habit, and each constant a system with all of its habits. Code that depends on a habit checks it at
+//! run time, `if habits.full_backlog_refuses`, so that both branches compile everywhere and a test on one system can
+//! see what happens on another. Real sockets have the habits of [`HERE`], a constant, so that the check costs nothing
+//! there; sockets in memory report whose habits they have.
 //!
-//! What cannot be named on another system, such as a call, a constant or a type, stays behind a `cfg` where it is used.
+//! What does not exist on other systems, such as a call, a constant or a type, stays behind a `cfg` where it is used.
 
 /// What a system does that others do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Habits {
     // TCP.
-    /// A read that stops short has emptied a TCP socket, unless urgent data comes next.
+    /// A short read means that a TCP socket is empty, unless urgent data comes next.
     pub(crate) short_read_empties_tcp: bool,
-    /// An accepted TCP stream has the options of its listener.
+    /// An accepted TCP stream inherits the options of its listener.
     pub(crate) accepted_inherits_options: bool,
     /// Connections are spread evenly among sockets that listen on the same address.
     pub(crate) spreads_shared_ports: bool,
-    /// SO_REUSEADDR frees an address at once after a restart. On Windows it lets a second program take it away.
+    /// SO_REUSEADDR frees an address at once after a restart. On Windows it lets a second program take the address
+    /// away.
     pub(crate) reuse_is_safe: bool,
-    /// `accept` succeeds with an empty address for a peer that has reset its connection meanwhile.
+    /// `accept` succeeds with an empty address if the peer has reset its connection in the meantime.
     pub(crate) accepts_without_address: bool,
-    /// Options of a socket, and the address of its peer, are invalid (EINVAL) once both of its halves are over, whatever
-    /// it still has to be read.
+    /// Accessing a socket's options, or the address of its peer, fails with EINVAL once both of its halves are closed,
+    /// even if there is still data to read.
     pub(crate) invalid_once_over: bool,
     /// Events hint at urgent data.
     pub(crate) tells_urgent_data: bool,
-    /// What a socket is ready to read, and to write, comes as an event each.
+    /// Readiness to read and readiness to write come as separate events.
     pub(crate) event_per_filter: bool,
     /// A send to a connection that is going down may fail with EPROTOTYPE.
     pub(crate) going_down_is_prototype: bool,
-    /// Each call that would block arms a TCP stream again for all that it is registered for (mio on Windows): one that is
-    /// registered for writing has an event behind each message.
+    /// Each call that would block rearms a TCP stream for everything that it is registered for (mio on Windows): a
+    /// stream that is registered for writing gets an event after each message.
     pub(crate) rearms_all: bool,
     // Unix sockets.
-    /// A connect is refused while the backlog of its listener is full, as it is if nobody listens.
+    /// A connect is refused while the listener's backlog is full, just as if nobody listens.
     pub(crate) full_backlog_refuses: bool,
-    /// A Unix stream whose peer has closed has no peer's address any more.
+    /// A Unix stream whose peer has closed no longer has a peer address.
     pub(crate) forgets_unix_peer: bool,
-    /// Only what is registered for writing is told that its peer has closed both halves of a Unix stream.
+    /// Only sockets that are registered for writing are told that the peer has closed both halves of a Unix stream.
     pub(crate) hang_up_by_writing: bool,
-    /// The read that would tell whether a short one has emptied a Unix stream can be put off.
+    /// The read that would tell whether a short one has emptied a Unix stream can be deferred.
     pub(crate) puts_off_unix_reads: bool,
-    /// A Unix datagram that its receiver has no room for fails with ENOBUFS, and no event tells of room.
+    /// Sending a Unix datagram to a receiver without room fails with ENOBUFS, and no event reports when there is room.
     pub(crate) full_receiver_lacks_buffers: bool,
     /// Unix sockets have abstract names.
     pub(crate) abstract_names: bool,
-    /// The longest path of a Unix socket, without the zero byte at its end.
+    /// The longest path of a Unix socket, without the terminating zero byte.
     pub(crate) unix_path_bytes_max: usize,
 }
 
@@ -71,7 +72,7 @@ impl Habits {
         unix_path_bytes_max: 107,
     };
 
-    /// Linux, as far as is known: of a short read it is not.
+    /// Like Linux, as far as is known; that a short read empties the socket is not known.
     pub(crate) const ANDROID: Habits = Habits { short_read_empties_tcp: false, ..Habits::LINUX };
 
     pub(crate) const BSD: Habits = Habits {
@@ -94,7 +95,7 @@ impl Habits {
         unix_path_bytes_max: 103,
     };
 
-    /// What descends from BSD, with habits of its own.
+    /// Systems that descend from BSD, with habits of their own.
     pub(crate) const APPLE: Habits =
         Habits { accepts_without_address: true, invalid_once_over: true, going_down_is_prototype: true, ..Habits::BSD };
 
@@ -108,7 +109,7 @@ impl Habits {
         ..Habits::BSD
     };
 
-    /// Without Unix sockets, which the loop does not have there.
+    /// Without Unix sockets, which the loop does not support there.
     pub(crate) const WINDOWS: Habits = Habits {
         reuse_is_safe: false,
         rearms_all: true,
@@ -121,7 +122,7 @@ impl Habits {
     };
 }
 
-/// Those of the system that this is compiled for.
+/// The habits of the system that this is compiled for.
 pub(crate) const HERE: Habits = match () {
     () if cfg!(target_os = "linux") => Habits::LINUX,
     () if cfg!(target_os = "android") => Habits::ANDROID,

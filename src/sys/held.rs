@@ -4,12 +4,12 @@ use std::fmt;
 
 use super::Stream;
 
-/// A stream that no loop has, such as that of a connection on its way to one. Dropping it closes it: with a reset if
-/// its peer may have received half of an answer, which it must not take for the whole (rule X5).
+/// A stream that belongs to no loop, such as that of a connection on its way to one. Dropping it closes it, with a
+/// reset if its peer may have received half of an answer, which it must not take for the whole (rule X5).
 pub(crate) struct Held {
     /// `None` once it was taken out.
     stream: Option<Stream>,
-    /// Something was written that has not gone out.
+    /// Something was written that was not sent.
     is_short: bool,
 }
 
@@ -26,7 +26,7 @@ impl Held {
         self.stream.as_mut().expect("it is there until it is taken out")
     }
 
-    /// Sets whether something was written that has not gone out.
+    /// Sets whether something was written that was not sent.
     pub(crate) fn set_short(&mut self, is_short: bool) {
         self.is_short = is_short;
     }
@@ -35,7 +35,7 @@ impl Held {
         self.stream.take().expect("it is taken out once")
     }
 
-    /// Replaces the stream with what this makes of it.
+    /// Replaces the stream with what `with` makes of it.
     pub(crate) fn replace(&mut self, with: impl FnOnce(Stream) -> Stream) {
         self.stream = self.stream.take().map(with);
     }
@@ -48,7 +48,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // A panic may have left an answer half written as well.
+        // A panic, too, may have left an answer half written.
         if self.is_short || std::thread::panicking() {
             if let Some(stream) = self.stream.take() {
                 stream.reset();

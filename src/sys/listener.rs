@@ -15,7 +15,7 @@ use crate::threads::backlog::{Room, Wake};
 
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
-    /// A listener in TCP's type that was made elsewhere, or is one of another protocol.
+    /// A listener in TCP's type that was made elsewhere, or that uses another protocol.
     Adopted(Adopted),
     #[cfg(unix)]
     Unix(super::unix_listener::UnixListener),
@@ -24,7 +24,7 @@ pub(crate) enum Listener {
     Memory(memory::Boxed<dyn memory::Listener>),
 }
 
-/// A listener in TCP's type, of which it is not certain what it accepts.
+/// A listener in TCP's type that may accept something else than TCP streams with our options.
 pub(crate) struct Adopted {
     listener: mio::net::TcpListener,
     gives: Gives,
@@ -35,9 +35,9 @@ pub(crate) struct Adopted {
 enum Gives {
     /// TCP streams that have our options.
     Ours,
-    /// The same, after those that were in the backlog already: these have the options that it had before.
+    /// The same, after those that were in the backlog already: these have the options that the listener had before.
     OldOnesFirst,
-    /// Streams of another protocol. Or of TCP: that is what a listener of MPTCP accepts from a peer without MPTCP.
+    /// Streams of another protocol, or of TCP: an MPTCP listener accepts TCP streams from peers without MPTCP.
     Unknown,
 }
 
@@ -59,8 +59,8 @@ impl Adopted {
 }
 
 impl Listener {
-    /// Binds and listens. An IPv6 address serves IPv6 alone; on Unix an address is free again at once after a restart. If it
-    /// shares its port, so may others that listen on the same address.
+    /// Binds and listens. An IPv6 address serves only IPv6; on Unix an address is free again at once after a restart.
+    /// If the listener shares its port, others that share it can listen on the same address.
     pub(crate) fn bind(poller: &Poller, address: SocketAddr, backlog: u32, shares_port: bool) -> io::Result<Listener> {
         match poller {
             Poller::Mio(_) => {}
@@ -72,7 +72,7 @@ impl Listener {
         let listener = mio::net::TcpListener::from_std(socket);
         match is_tcp {
             true => Ok(Listener::Tcp(listener)),
-            // The system is set up to make MPTCP sockets in place of TCP's.
+            // The system is configured to make MPTCP sockets in place of TCP ones.
             false => Ok(Listener::Adopted(Adopted { listener, gives: Gives::Unknown })),
         }
     }
@@ -85,16 +85,16 @@ impl Listener {
         }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
-            // What is mapped is IPv4, which an IPv6 socket serves only with the option off.
+            // A mapped address is IPv4, which an IPv6 socket serves only with the option off.
             socket.set_only_v6(Address::unmapped(address).is_ipv6())?;
         }
-        // Elsewhere the option lets a second program take the address away.
+        // On other systems the option lets a second program take the address away.
         if HERE.reuse_is_safe {
             socket.set_reuse_address(true)?;
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         socket.set_reuse_port(shares_port)?;
-        // Before it listens, so that every stream inherits them.
+        // Set before it listens, so that every stream inherits them.
         set_tcp_options(&SockRef::from(&socket))?;
         socket.bind(&address.into())?;
         socket.listen(backlog_length(backlog))?;
@@ -124,7 +124,7 @@ impl Listener {
         listener.set_nonblocking(true)?;
         let socket = SockRef::from(&listener);
         set_tcp_options(&socket)?;
-        // A close that waits would hold up the loop.
+        // A close that waits would block the loop.
         if_supported(socket.set_linger(None))?;
         let gives = if is_tcp(&socket) { Gives::OldOnesFirst } else { Gives::Unknown };
         Ok(Listener::Adopted(Adopted { listener: mio::net::TcpListener::from_std(listener), gives }))
@@ -137,7 +137,7 @@ impl Listener {
         super::unix_listener::UnixListener::from_std(listener).map(Listener::Unix)
     }
 
-    /// What mio waits for: nothing where it is fed, or in memory.
+    /// Returns what to register with mio: nothing if the listener is fed, or in memory.
     fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
         match self {
             Listener::Tcp(listener) | Listener::Adopted(Adopted { listener, .. }) => Some(listener),
@@ -157,8 +157,8 @@ impl Listener {
         }
     }
 
-    /// Deregisters it from the poller. Closing it is not enough: another process may have the same socket, and then the
-    /// poller would go on reporting connections to that.
+    /// Deregisters it from the poller. Closing it is not enough: if another process has the same socket, the poller
+    /// would go on reporting its connections.
     pub(crate) fn deregister(&mut self, poller: &Poller) -> io::Result<()> {
         match self.source() {
             Some(source) => poller.deregister(source),
@@ -218,21 +218,21 @@ impl Listener {
         matches!(self, Listener::Fed(_))
     }
 
-    /// Starts to take from the backlog that feeds it.
+    /// Starts to take connections from the backlog that feeds it.
     pub(crate) fn join(&self, wake: Wake) {
         if let Listener::Fed(listener) = self {
             listener.join(wake);
         }
     }
 
-    /// From here on it is woken again when it is fed.
+    /// From now on it is woken again when a connection is fed to it.
     pub(crate) fn look(&self) {
         if let Listener::Fed(listener) = self {
             listener.look();
         }
     }
 
-    /// What came with the connection that was accepted last, beside its socket.
+    /// Takes what came with the connection that was accepted last, besides its socket.
     pub(crate) fn take_rest(&mut self) -> Option<super::Rest> {
         match self {
             Listener::Fed(listener) => listener.take_rest(),
@@ -259,7 +259,7 @@ impl Listener {
         }
     }
 
-    /// Sets whether the path of a Unix socket is removed when this is closed; does nothing to others.
+    /// Sets whether the path of a Unix socket is removed on close; does nothing to others.
     pub(crate) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]

@@ -1,6 +1,6 @@
-//! Sockets, pollers and clocks in memory: those of the simulator, and those of the scripts of the crate's own tests.
+//! Sockets, pollers and clocks in memory: those of the simulator, and the scripted ones of the crate's own tests.
 //!
-//! The enums of `sys` have one arm for both. It holds a trait object: neither has to be fast.
+//! The enums of `sys` have one variant for both, which holds a trait object: neither has to be fast.
 
 use std::any::Any;
 use std::fmt;
@@ -31,22 +31,22 @@ pub(crate) trait Clock: fmt::Debug {
 
 #[cfg_attr(not(unix), allow(dead_code))] // Signals and Unix sockets.
 pub(crate) trait Poller {
-    /// What the system that it stands for does differently.
+    /// Returns the habits of the system that it stands for.
     fn habits(&self) -> &'static Habits {
         &Habits::LINUX
     }
 
-    /// A number for its loop, which is the same in each run.
+    /// Returns a number for its loop, which is the same in each run.
     fn loop_number(&self) -> u64 {
         0
     }
 
     fn waker(&self) -> InMemory<Arc<dyn Waker>>;
 
-    /// A batch for [`poll`](Poller::poll) to fill.
+    /// Returns a batch for [`poll`](Poller::poll) to fill.
     fn events(&self) -> InMemory<Batch>;
 
-    /// Waits until something is ready, until woken, or for as long as this; `None`: for ever.
+    /// Waits until something is ready, until woken, or until `timeout` has passed; `None` waits forever.
     fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()>;
 
     fn connect(&self, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Boxed<dyn Stream>>;
@@ -59,7 +59,7 @@ pub(crate) trait Poller {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Looks a name up, of those that are known in memory.
+    /// Looks up a name among those that are known in memory.
     fn look_up(&self, _name: &str, _port: u16, answer: Answer) {
         answer(Err(io::Error::new(io::ErrorKind::Unsupported, "no resolver was set")));
     }
@@ -69,7 +69,7 @@ pub(crate) trait Poller {
         Duration::ZERO
     }
 
-    /// Registers a source of the user's, if it is one that is simulated.
+    /// Registers a source of the user's, if it is a simulated one.
     fn register_source(&self, _source: &mut dyn Any, _token: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -82,7 +82,7 @@ pub(crate) trait Poller {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What signals of these kinds come by.
+    /// Returns what signals of these kinds arrive by.
     fn signals(&self, _signals: &[i32], _nameless: &Address) -> io::Result<Box<dyn Any>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -92,7 +92,7 @@ pub(crate) trait Poller {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Connects to a Unix socket, by a new one of this name.
+    /// Connects to a Unix socket, from a new one that is named `own`.
     fn connect_named(&self, _own: Address, _name: &Address) -> io::Result<Boxed<dyn Stream>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -103,24 +103,24 @@ pub(crate) trait Poller {
         None
     }
 
-    /// Is told why a connection has ended.
+    /// Records why a connection has ended.
     #[cfg(feature = "testing")]
     fn note_loss(&self, _token: usize, _reason: crate::CloseReason) {}
 }
 
-/// As [`Handle`](crate::Handle) is, which holds one.
+/// Has the bounds of [`Handle`](crate::Handle), which holds one.
 pub(crate) trait Waker: fmt::Debug + Send + Sync + UnwindSafe + RefUnwindSafe {
     fn wake(&self) -> io::Result<()>;
 }
 
-/// As the sockets of the system are. A [`Detached`](crate::Detached), which holds one, is `Send`.
+/// Has the bounds that real sockets have. A [`Detached`](crate::Detached), which holds one, is `Send`.
 pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
-    /// What the system that it stands for does differently.
+    /// Returns the habits of the system that it stands for.
     fn habits(&self) -> &'static Habits {
         &Habits::LINUX
     }
 
-    /// Whether it stands for a Unix stream.
+    /// Returns whether it stands for a Unix stream.
     fn is_unix(&self) -> bool {
         false
     }
@@ -129,7 +129,7 @@ pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
 
     fn deregister(&mut self) -> io::Result<()>;
 
-    /// Has a Unix stream tell of room, or not any more.
+    /// Sets whether a Unix stream reports room.
     fn await_writable(&mut self, _awaits: bool) {}
 
     fn tell_again(&mut self);
@@ -160,7 +160,7 @@ pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
 
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// Closes with a reset; dropping it then finds nothing left to do.
+    /// Closes with a reset; dropping it afterwards does nothing more.
     fn reset(&self);
 
     fn take_error(&self) -> Option<io::Error>;
@@ -171,7 +171,7 @@ pub(crate) trait Stream: Send + Sync + UnwindSafe + RefUnwindSafe {
 }
 
 pub(crate) trait Listener {
-    /// What the system that it stands for does differently.
+    /// Returns the habits of the system that it stands for.
     fn habits(&self) -> &'static Habits {
         &Habits::LINUX
     }
@@ -180,14 +180,15 @@ pub(crate) trait Listener {
 
     fn accept(&mut self) -> io::Result<(Boxed<dyn Stream>, Address)>;
 
-    /// Whether the path of a Unix socket is removed when this is closed.
+    /// Sets whether the path of a Unix socket is removed on close.
     fn set_unlinks(&mut self, _unlinks: bool) {}
 
     fn local_addr(&self) -> io::Result<Address>;
 }
 
 pub(crate) trait Datagram {
-    /// Whether it stands for a Unix socket on a system where a receiver without room lacks buffers.
+    /// Returns whether it stands for a Unix socket on a system where sends to a receiver without room fail for lack of
+    /// buffers.
     fn full_receiver_lacks_buffers(&self) -> bool {
         false
     }
@@ -200,7 +201,7 @@ pub(crate) trait Datagram {
         true
     }
 
-    /// The longest datagram that can arrive.
+    /// Returns the longest datagram that can arrive.
     fn bytes_max(&self) -> usize {
         65_535
     }
@@ -233,8 +234,8 @@ mod present {
         batch.iter()
     }
 
-    /// State that the loop's end of something and the test's end share. Only one thread uses it, but it is locked all
-    /// the same: a detached connection is `Send`, whatever features are on.
+    /// State shared by the loop's end of something and the test's end. Only one thread uses it, but it is locked
+    /// anyway: a detached connection is `Send`, whatever features are on.
     pub(crate) type Shared<T> = Arc<Mutex<T>>;
 
     pub(crate) fn shared<T>(what: T) -> Shared<T> {
@@ -242,12 +243,12 @@ mod present {
     }
 
     pub(crate) fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
-        // No user code runs under the lock; after a bug of ours, a destructor must not hide that with another panic.
+        // No user code runs under the lock; after a bug of ours, a destructor must not hide it with another panic.
         shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// In other builds there is nothing in memory.
+/// Other builds have nothing in memory.
 #[cfg(not(any(test, feature = "testing")))]
 mod absent {
     use std::convert::Infallible;
@@ -255,7 +256,7 @@ mod absent {
     use std::ops::{Deref, DerefMut};
     use std::slice::Iter;
 
-    /// An object in memory. There is none, so that the arms that hold one are no code.
+    /// An object in memory. None exists, so the match arms for one compile to nothing.
     #[derive(Clone, Debug)]
     pub(crate) struct InMemory<T>(Infallible, PhantomData<fn() -> T>);
 

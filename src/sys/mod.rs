@@ -1,8 +1,8 @@
 //! The system: sockets, poller and clock.
 //!
-//! Each kind of object is an enum with an arm for each kind that the system has, and one for what stands in memory in
-//! its place: the simulator of the feature `testing`, and the scripts that the crate's own tests are written in. What
-//! is above does not know which it runs on: sockets are made at a poller, whose backend decides.
+//! Each kind of object is an enum with a variant for each kind that the system has, and one for its substitute in
+//! memory: the simulator of the `testing` feature, or the scripted objects of the crate's own tests. The layers above
+//! do not know which one they run on: sockets are made by a poller, whose backend decides.
 
 mod clock;
 mod datagram;
@@ -16,7 +16,7 @@ pub(crate) mod memory;
 mod names;
 mod options;
 mod poller;
-#[cfg_attr(not(unix), allow(dead_code))] // Unix streams put off.
+#[cfg_attr(not(unix), allow(dead_code))] // Unix streams defer reads.
 mod put_off;
 mod readiness;
 #[cfg(test)]

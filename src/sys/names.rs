@@ -5,10 +5,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 pub(crate) type Found = io::Result<Vec<SocketAddr>>;
 
-/// What is done with the addresses of a name that is looked up in memory. It calls no user code.
+/// Receives the addresses of a name that is looked up in memory. It calls no user code.
 pub(crate) type Answer = Box<dyn FnOnce(Found) + Send>;
 
-/// Looks a name up, as the system does it: in its order, and for as long as it takes.
+/// Looks up a name as the system does: with the addresses in its order, and for as long as it takes.
 pub(crate) fn look_up(name: &str, port: u16) -> Found {
     let mut found = Vec::new();
     for address in (name, port).to_socket_addrs()? {

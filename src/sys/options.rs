@@ -1,4 +1,4 @@
-//! Options of sockets, and what calls take beside them: flags, lengths.
+//! Socket options, and further arguments of calls: flags, lengths.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use socket2::SockRef;
 use super::errno;
 use super::habits::{HERE, Habits};
 
-/// Not to raise SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
-/// option for that in place of a flag.
+/// Suppresses SIGPIPE, whatever the embedding program does with that signal (rule W7). Apple's systems have a socket
+/// option for this instead of a flag.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 pub(super) const SEND_FLAGS: i32 = 0;
 
-/// Does by an option what [`SEND_FLAGS`] do elsewhere.
+/// Does with an option what [`SEND_FLAGS`] do on other systems.
 #[cfg(target_vendor = "apple")]
 pub(super) fn set_no_sigpipe(socket: &SockRef<'_>) -> io::Result<()> {
     if_supported(socket.set_nosigpipe(true))
@@ -27,39 +27,39 @@ pub(super) fn set_no_sigpipe(_: &SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// That, and hints at urgent data, on systems that have them.
+/// Adds hints at urgent data, on systems that have them.
 pub(super) fn with_urgent_data(interest: Interest) -> Interest {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let interest = interest | Interest::PRIORITY;
     interest
 }
 
-/// A backlog as listen(2) takes it. What 0 means there is not the same everywhere.
+/// Converts a backlog to what listen(2) takes. The meaning of 0 there differs between systems.
 pub(super) fn backlog_length(backlog: u32) -> i32 {
     i32::try_from(backlog.max(1)).unwrap_or(i32::MAX)
 }
 
-/// No SIGPIPE, no delay for small writes, urgent data in line with the rest: what every TCP stream of ours has. An
-/// accepted stream inherits from its listener, where that has them: on Linux both, which saves two calls a connection, and
-/// on macOS the first one, which cannot be set any more once the peer has reset.
+/// Sets the options of every TCP stream of ours: no SIGPIPE, no delay for small writes, urgent data in line with the
+/// rest. An accepted stream inherits from its listener, where the listener has these options: on Linux both, which
+/// saves two calls per connection, and on macOS the first one, which can no longer be set once the peer has reset.
 pub(super) fn set_tcp_options(socket: &SockRef<'_>) -> io::Result<()> {
     set_all(&[&|| set_no_sigpipe(socket), &|| if_supported(socket.set_tcp_nodelay(true)), &|| {
         if_supported(socket.set_out_of_band_inline(true))
     }])
 }
 
-/// The options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured with
-/// 6.18).
+/// Sets the options of every Unix stream. On Linux an accepted stream inherits none of them from its listener (measured
+/// with 6.18).
 #[allow(dead_code)] // Not every system has these sockets.
 pub(super) fn set_unix_options(socket: &SockRef<'_>) -> io::Result<()> {
     set_all(&[
         &|| set_no_sigpipe(socket),
-        // Only there they have urgent bytes.
+        // Only these systems have urgent bytes on Unix sockets.
         &|| if HERE.tells_urgent_data { if_supported(socket.set_out_of_band_inline(true)) } else { Ok(()) },
     ])
 }
 
-/// Sets each of these, whether or not one before it fails, and returns the first error.
+/// Sets each of these, even if an earlier one fails, and returns the first error.
 fn set_all(options: &[&dyn Fn() -> io::Result<()>]) -> io::Result<()> {
     let mut result = Ok(());
     for set in options {
@@ -68,8 +68,8 @@ fn set_all(options: &[&dyn Fn() -> io::Result<()>]) -> io::Result<()> {
     result
 }
 
-/// The result of setting an option. One that the socket does not support is left out: MPTCP has no urgent data, and a
-/// Unix socket no delay. So is one of a connection that is over: what it still has to be read, or its error, tells more.
+/// Returns the result of setting an option. An error is ignored if the socket does not support the option (MPTCP has no
+/// urgent data, and a Unix socket no delay), or if the connection is over: its unread data, or its error, tells more.
 pub(super) fn if_supported(set: io::Result<()>) -> io::Result<()> {
     if_needed(set, &HERE)
 }
@@ -81,7 +81,7 @@ fn if_needed(set: io::Result<()>, habits: &Habits) -> io::Result<()> {
     }
 }
 
-/// Whether an option cannot be set since the connection is over. FreeBSD calls it reset then.
+/// Returns whether an option cannot be set because the connection is over. FreeBSD reports a reset in that case.
 fn is_over(error: &io::Error, habits: &Habits) -> bool {
     match error.kind() {
         io::ErrorKind::InvalidInput => habits.invalid_once_over,
@@ -95,28 +95,28 @@ fn is_unsupported(error: &io::Error) -> bool {
     CODES.iter().any(|of| code == Some(*of))
 }
 
-/// Whether a socket in TCP's type is one of TCP.
+/// Returns whether a socket in TCP's type is a TCP socket.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_tcp(socket: &SockRef<'_>) -> bool {
     matches!(socket.protocol(), Ok(Some(socket2::Protocol::TCP)))
 }
 
-/// Elsewhere nothing depends on it.
+/// Nothing depends on it on other systems.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn is_tcp(_: &SockRef<'_>) -> bool {
     true
 }
 
-/// Limits how long the kernel keeps unsent data when a TCP socket is closed, while the peer takes nothing of it.
+/// Limits how long the kernel keeps the unsent data of a closed TCP socket while the peer takes none of it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn limit_orphan(socket: &SockRef<'_>, timeout: Duration) {
     // Zero would mean the system's default, and the kernel counts milliseconds in an `i32`.
     let timeout = timeout.clamp(Duration::from_millis(1), Duration::from_millis(i32::MAX as u64));
-    // Where the option cannot be set, there is nothing left to bound.
+    // If the option cannot be set, there is nothing left to limit.
     let _ = socket.set_tcp_user_timeout(Some(timeout));
 }
 
-/// Elsewhere there is no such option.
+/// Other systems have no such option.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn limit_orphan(_: &SockRef<'_>, _: Duration) {}
 

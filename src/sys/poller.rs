@@ -12,7 +12,7 @@ use super::memory::{self, InMemory};
 use super::names::Answer;
 use super::{Clock, Readiness};
 
-/// How many events one wait returns at most; the next one returns the rest (rule L6).
+/// The maximum number of events that one wait returns; the next one returns the rest (rule L6).
 const EVENTS_MAX: usize = 1024;
 
 /// The token of the waker; no slot has it.
@@ -20,17 +20,17 @@ const WAKE: usize = usize::MAX;
 
 pub(crate) enum Poller {
     Mio(mio::Poll),
-    #[allow(dead_code)] // Only what is in memory makes one.
+    #[allow(dead_code)] // Only objects in memory make one.
     Memory(memory::Boxed<dyn memory::Poller>),
 }
 
 impl Poller {
-    /// Whether an event is the waker's, which is about no socket. Only asked about a token that is no connection's, so
-    /// that the events of connections, which are nearly all, do not pay for it.
+    /// Returns whether an event is the waker's, which concerns no socket. Only called for tokens that belong to no
+    /// connection, so that the events of connections, which are nearly all, do not pay for it.
     pub(crate) fn is_wake(&self, token: usize) -> bool {
         match self {
             Poller::Mio(_) => token == WAKE,
-            // Waking it is no event.
+            // Waking it raises no event.
             Poller::Memory(_) => false,
         }
     }
@@ -55,7 +55,7 @@ impl Poller {
 
     /// Waits until something is ready, until `deadline`, or until woken.
     ///
-    /// An interrupted wait goes on with the time that is left (rule L3). Each try counts in `polls`.
+    /// An interrupted wait continues for the time that is left (rule L3). Each try counts in `polls`.
     pub(crate) fn wait(&mut self, events: &mut Events, wait: Wait, clock: &Clock, polls: &mut u64) -> io::Result<()> {
         let mut timeout = wait.timeout();
         loop {
@@ -72,7 +72,7 @@ impl Poller {
         }
     }
 
-    /// Returns a number for the loop that it is made for: in a process the next one, in memory that of its host.
+    /// Returns a number for the loop that it is made for: the next one in the process, or in memory that of its host.
     pub(crate) fn loop_number(&self) -> u64 {
         static LOOPS: AtomicUsize = AtomicUsize::new(0);
         match self {
@@ -81,12 +81,12 @@ impl Poller {
         }
     }
 
-    /// Whether its sockets are in memory: then nothing may depend on other threads.
+    /// Returns whether its sockets are in memory: then nothing may depend on other threads.
     pub(crate) fn is_in_memory(&self) -> bool {
         !matches!(self, Poller::Mio(_))
     }
 
-    /// Picks how much time some work of a pool takes, where that passes in memory.
+    /// Picks how much time some work of a pool takes, if that time passes in memory.
     pub(crate) fn pick_work_time(&self) -> Duration {
         match self {
             Poller::Mio(_) => Duration::ZERO,
@@ -94,7 +94,7 @@ impl Poller {
         }
     }
 
-    /// Looks a name up, of those that are known in memory; no other poller is asked.
+    /// Looks up a name among those that are known in memory. Only called for a poller in memory.
     pub(crate) fn look_up(&self, name: &str, port: u16, answer: Answer) {
         if let Poller::Memory(poller) = self {
             poller.look_up(name, port, answer);
@@ -109,7 +109,7 @@ impl Poller {
         }
     }
 
-    /// Where sockets in memory register.
+    /// Returns the poller that sockets in memory register with.
     pub(super) fn memory(&self) -> io::Result<&dyn memory::Poller> {
         match self {
             Poller::Mio(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -117,7 +117,7 @@ impl Poller {
         }
     }
 
-    /// Registers what mio waits for.
+    /// Registers a source of mio.
     pub(super) fn register(&self, source: &mut dyn Source, token: usize, interest: Interest) -> io::Result<()> {
         self.registry()?.register(source, Token(token), interest)
     }
@@ -130,7 +130,7 @@ impl Poller {
         self.registry()?.deregister(source)
     }
 
-    /// Registers a source of the user's.
+    /// Registers a user's source.
     pub(crate) fn register_source<S: Source + 'static>(
         &self,
         source: &mut S,
@@ -162,13 +162,13 @@ impl Poller {
         }
     }
 
-    /// What the test of a simulated loop sends signals of these kinds by.
+    /// Returns what the test of a simulated loop sends signals of these kinds by.
     #[cfg_attr(not(unix), allow(dead_code))]
     pub(crate) fn signals(&self, signals: &[i32], nameless: &crate::Address) -> io::Result<Box<dyn std::any::Any>> {
         self.memory()?.signals(signals, nameless)
     }
 
-    /// Where all others register.
+    /// Returns the registry of all other sockets.
     pub(crate) fn registry(&self) -> io::Result<&mio::Registry> {
         match self {
             Poller::Mio(poll) => Ok(poll.registry()),
@@ -180,7 +180,7 @@ impl Poller {
 /// How long to wait for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Only look.
+    /// Only check, without waiting.
     Not,
     /// From the first of these to the second.
     Until(Instant, Instant),
@@ -212,7 +212,7 @@ pub(crate) enum Events {
 }
 
 impl Events {
-    /// The events of the batch, by token. The waker's own may be among them: see [`Poller::is_wake`].
+    /// Returns the events of the batch, by token. The waker's own may be among them: see [`Poller::is_wake`].
     pub(crate) fn iter(&self) -> EventIter<'_> {
         match self {
             Events::Mio(events) => EventIter::Mio(events.iter()),

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-/// What an event said a source is ready for. All of these are hints: only trying tells (rule [R6](crate::guide::rules#r6)).
+/// What an event says a source is ready for. These are all hints: only trying tells (rule
+/// [R6](crate::guide::rules#r6)).
 ///
-/// It is read, and not put together:
+/// Values of this type are only read; they cannot be combined:
 ///
 /// ```compile_fail,E0369
 /// use switchboard::Readiness;
@@ -21,37 +22,37 @@ impl Readiness {
     pub(crate) const PRIORITY: Readiness = Readiness(16);
     pub(crate) const WRITE_CLOSED: Readiness = Readiness(32);
 
-    /// There may be something to read or to accept.
+    /// Returns whether there may be something to read or to accept.
     pub fn is_readable(self) -> bool {
         self.has(Readiness::READABLE)
     }
 
-    /// There may be room to write.
+    /// Returns whether there may be room to write.
     pub fn is_writable(self) -> bool {
         self.has(Readiness::WRITABLE)
     }
 
-    /// The peer may have ended its stream.
+    /// Returns whether the peer may have ended its stream.
     pub fn is_read_closed(self) -> bool {
         self.has(Readiness::READ_CLOSED)
     }
 
-    /// Nothing that is written may arrive any more.
+    /// Returns whether written data may no longer arrive.
     pub fn is_write_closed(self) -> bool {
         self.has(Readiness::WRITE_CLOSED)
     }
 
-    /// There may be an error to fetch.
+    /// Returns whether there may be an error to fetch.
     pub fn is_error(self) -> bool {
         self.has(Readiness::ERROR)
     }
 
-    /// There may be urgent data.
+    /// Returns whether there may be urgent data.
     pub fn is_priority(self) -> bool {
         self.has(Readiness::PRIORITY)
     }
 
-    /// Whether it says more than readable and writable.
+    /// Returns whether it says more than readable and writable.
     #[inline]
     pub(crate) fn is_special(self) -> bool {
         self.0 & !(Readiness::READABLE.0 | Readiness::WRITABLE.0) != 0
@@ -77,7 +78,7 @@ impl Readiness {
 
     #[inline]
     pub(super) fn from_mio(event: &mio::event::Event) -> Readiness {
-        // In this order the checks are next to no work, and most events are of this kind.
+        // In this order the checks cost next to nothing, and most events are of this kind.
         if !event.is_error() && !event.is_priority() && !event.is_write_closed() {
             let plain = Readiness(u8::from(event.is_readable()) | u8::from(event.is_writable()) << 1);
             if !event.is_read_closed() {

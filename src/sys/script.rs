@@ -1,7 +1,8 @@
-//! The scripted backend: sockets, poller and clock that do what a test tells them to, in memory and in no time.
+//! The scripted backend: sockets, poller and clock that do what a test tells them to, in memory and without taking
+//! time.
 //!
-//! Nothing happens by itself: a test says what each read, write and accept returns, which events come, and finds out
-//! what the loop did with them. Waiting moves the clock.
+//! Nothing happens by itself: a test says what each read, write and accept returns and which events come, and finds out
+//! what the loop did with them. Waiting advances the clock.
 
 mod datagram;
 
@@ -56,7 +57,7 @@ impl World {
         lock(&self.0).now += time;
     }
 
-    /// The next wait returns this event, with those that were added before.
+    /// Makes the next wait return this event, along with those that were added before.
     pub(crate) fn event(&self, socket: &impl Registered, readiness: Readiness) {
         self.raw_event(socket.token(), readiness);
     }
@@ -65,27 +66,27 @@ impl World {
         lock(&self.0).events.push((token, readiness));
     }
 
-    /// No wait returns more events than this.
+    /// Limits how many events a wait returns.
     pub(crate) fn set_events_per_wait_max(&self, max: usize) {
         lock(&self.0).events_per_wait_max = max;
     }
 
-    /// The next wait fails with this error after this time.
+    /// Makes the next wait fail with this error, after this time.
     pub(crate) fn wait_fails(&self, after: Duration, error: io::ErrorKind) {
         lock(&self.0).errors.push_back((after, error.into()));
     }
 
-    /// How often the loop was woken since the last call, failed tries included.
+    /// Returns how often the loop was woken since the last call, including failed tries.
     pub(crate) fn take_wakes(&self) -> usize {
         lock(&self.0).waking.wakes.swap(0, Ordering::Relaxed)
     }
 
-    /// From now on waking the loop fails, or works again.
+    /// Makes waking the loop fail from now on, or work again.
     pub(crate) fn set_waking_fails(&self, fails: bool) {
         lock(&self.0).waking.fails.store(fails, Ordering::Relaxed);
     }
 
-    /// The next connect stays under way until its peer [`answers`](Peer::answers).
+    /// Makes the next connect stay in progress until its peer [`answers`](Peer::answers).
     pub(crate) fn connect_begins(&self) -> Peer {
         let (stream, peer) = Stream::pair();
         lock(&peer.0).connecting = true;
@@ -93,17 +94,17 @@ impl World {
         peer
     }
 
-    /// The next connect fails at once.
+    /// Makes the next connect fail at once.
     pub(crate) fn connect_fails(&self, error: io::Error) {
         lock(&self.0).connects.push_back(Err(error));
     }
 
-    /// Which addresses were connected to since the last call, and from which.
+    /// Returns which addresses were connected to since the last call, and from which.
     pub(crate) fn take_connected_to(&self) -> Vec<(SocketAddr, Option<SocketAddr>)> {
         std::mem::take(&mut lock(&self.0).connected_to)
     }
 
-    /// The timeouts of the waits since the last call.
+    /// Returns the timeouts of the waits since the last call.
     pub(crate) fn take_waits(&self) -> Vec<Option<Duration>> {
         std::mem::take(&mut lock(&self.0).waits)
     }
@@ -178,7 +179,7 @@ pub(crate) enum Call {
     Read,
     Write(usize),
     ShutdownWrite,
-    /// The poller was asked to tell again what the stream is ready for.
+    /// The poller was asked to report again what the stream is ready for.
     TellAgain,
     Close,
     Reset,
@@ -189,7 +190,7 @@ struct StreamState {
     token: Option<usize>,
     refuses_registration: bool,
     short_read_empties: bool,
-    /// `None` if no read can be put off.
+    /// `None` if no read can be deferred.
     put_off: Option<PutOff>,
     reads: VecDeque<io::Result<Vec<u8>>>,
     error: Option<io::Error>,
@@ -204,7 +205,7 @@ struct StreamState {
     local_address: Address,
     habits: &'static Habits,
     is_unix: bool,
-    /// The error that it meets when it is asked for its peer, and is over.
+    /// The error that ends it when it is next asked for its peer.
     ends_when_asked: Option<io::Error>,
 }
 
@@ -358,69 +359,69 @@ impl Drop for Stream {
 }
 
 impl Peer {
-    /// A later read returns these bytes; none of them is the end of the stream.
+    /// Makes a later read return these bytes; an empty slice is the end of the stream.
     pub(crate) fn sends(&self, bytes: impl AsRef<[u8]>) {
         lock(&self.0).reads.push_back(Ok(bytes.as_ref().to_vec()));
     }
 
-    /// The connect that is under way is established.
+    /// Establishes the connect that is in progress.
     pub(crate) fn answers(&self) {
         lock(&self.0).connecting = false;
     }
 
-    /// Whether the loop waits for the connect to be over, or for room.
+    /// Returns whether the loop waits for the connect to complete, or for room.
     pub(crate) fn awaits_writable(&self) -> bool {
         lock(&self.0).awaits_writable
     }
 
-    /// The loop's end has this address.
+    /// Sets the address of the loop's end.
     pub(crate) fn set_local_address(&self, address: SocketAddr) {
         lock(&self.0).local_address = address.into();
     }
 
-    /// A later read fails with this error.
+    /// Makes a later read fail with this error.
     pub(crate) fn read_fails(&self, error: io::Error) {
         lock(&self.0).reads.push_back(Err(error));
     }
 
-    /// The socket meets an error that only asking for it tells of, as a reset behind the end of the stream is.
+    /// Sets a pending error that only asking for it reveals, like a reset after the end of the stream.
     pub(crate) fn meets(&self, error: io::Error) {
         lock(&self.0).error = Some(error);
     }
 
-    /// It is a socket of a system with these habits.
+    /// Makes it a socket of a system with these habits.
     pub(crate) fn set_habits(&self, habits: &'static Habits) {
         lock(&self.0).habits = habits;
     }
 
-    /// It is a Unix socket, whose peer has closed.
-    #[allow(dead_code)] // Where there are Unix sockets.
+    /// Makes it a Unix socket whose peer has closed.
+    #[allow(dead_code)] // Only used where there are Unix sockets.
     pub(crate) fn is_closed_by_unix_peer(&self) {
         let mut state = lock(&self.0);
         (state.is_unix, state.connecting) = (true, true);
     }
 
-    /// Both halves end, by this error, when it is asked for its peer next: that is invalid from then on.
+    /// Ends both halves, with this error, when it is next asked for its peer: that is invalid from then on.
     pub(crate) fn ends_when_asked(&self, error: io::Error) {
         lock(&self.0).ends_when_asked = Some(error);
     }
 
-    /// The next write returns this; calling it again says what the one after returns.
+    /// Makes the next write return this; further calls add results for the following writes.
     pub(crate) fn write_answers(&self, result: io::Result<usize>) {
         lock(&self.0).writes.push_back(result);
     }
 
-    /// How many bytes writes take before they would block.
+    /// Sets how many bytes writes take before they would block.
     pub(crate) fn set_room(&self, bytes: usize) {
         lock(&self.0).room = bytes;
     }
 
-    /// What the loop has sent since the last call.
+    /// Takes what the loop has sent since the last call.
     pub(crate) fn take_sent(&self) -> Vec<u8> {
         std::mem::take(&mut lock(&self.0).sent)
     }
 
-    /// What the loop has done since the last call.
+    /// Takes what the loop has done since the last call.
     pub(crate) fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut lock(&self.0).calls)
     }
@@ -429,12 +430,12 @@ impl Peer {
         lock(&self.0).closed
     }
 
-    /// What was scripted to be read and has not been.
+    /// Returns how many bytes were scripted to be read and have not been.
     pub(crate) fn unread(&self) -> usize {
         lock(&self.0).reads.iter().flatten().map(Vec::len).sum()
     }
 
-    /// A short read proves nothing, but the next one may be put off.
+    /// A short read proves nothing, but the next read may be deferred.
     pub(crate) fn lets_put_off(&self) {
         let mut state = lock(&self.0);
         state.short_read_empties = false;
@@ -505,24 +506,24 @@ impl Drop for Listener {
 }
 
 impl Backlog {
-    /// A peer connects, and waits to be accepted.
+    /// Connects a peer, which waits to be accepted.
     pub(crate) fn connect(&self) -> Peer {
         let (stream, peer) = Stream::pair();
         lock(&self.0).accepts.push_back(Ok(stream));
         peer
     }
 
-    /// A later accept fails with this error.
+    /// Makes a later accept fail with this error.
     pub(crate) fn accept_fails(&self, error: io::Error) {
         lock(&self.0).accepts.push_back(Err(error));
     }
 
-    /// How many are waiting, errors included.
+    /// Returns how many connections are waiting, including errors.
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.0).accepts.len()
     }
 
-    /// How often accept was called since the last time.
+    /// Returns how often accept was called since the last time.
     pub(crate) fn take_calls(&self) -> usize {
         std::mem::take(&mut lock(&self.0).calls)
     }

@@ -17,7 +17,7 @@ use crate::UnixAddress;
 
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
-    /// A socket of another protocol in a TCP stream's type, such as one of MPTCP.
+    /// A socket of another protocol in a TCP stream's type, such as an MPTCP one.
     NotTcp(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(super::unix_stream::UnixStream),
@@ -25,13 +25,13 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Gives a stream that was made elsewhere the options that every stream of a loop has. Until then it is only held.
+    /// Gives a stream that was made elsewhere the options of every stream of a loop. Until then it is only held.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 let socket = SockRef::from(stream);
                 socket.set_nonblocking(true)?;
-                // A close that waits would hold up the loop.
+                // A close that waits would block the loop.
                 if_supported(socket.set_linger(None))?;
                 set_tcp_options(&socket)
             }
@@ -41,24 +41,24 @@ impl Stream {
         }
     }
 
-    /// Whether it is in memory, so that it belongs to the loop that made it.
+    /// Returns whether it is in memory, so that it belongs to the loop that made it.
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self, Stream::Memory(_))
     }
 
-    /// Makes it block. No stream of a loop does.
+    /// Makes it blocking. Streams in a loop never are.
     pub(crate) fn set_blocking(&self) -> io::Result<()> {
         self.socket()?.set_nonblocking(false)
     }
 
-    /// How long each read, and each write, blocks at most; `None`: for ever.
+    /// Sets how long each read, and each write, blocks at most; `None` is forever.
     pub(crate) fn set_timeouts(&self, [read, write]: [Option<Duration>; 2]) -> io::Result<()> {
         let socket = self.socket()?;
         socket.set_read_timeout(read)?;
         socket.set_write_timeout(write)
     }
 
-    /// As it was set. What is in memory never blocks.
+    /// Returns the timeouts as they were set. Streams in memory never block.
     pub(crate) fn timeouts(&self) -> io::Result<[Option<Duration>; 2]> {
         match self.is_in_memory() {
             true => Ok([None; 2]),
@@ -66,7 +66,7 @@ impl Stream {
         }
     }
 
-    /// Writes what the kernel takes at once, though the stream blocks.
+    /// Writes what the kernel takes at once, even if the stream is blocking.
     pub(crate) fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_in_memory() {
             return self.write(bytes);
@@ -86,7 +86,7 @@ impl Stream {
         }
     }
 
-    /// Finds out whether a stream in TCP's type that was made elsewhere is one of TCP.
+    /// Finds out whether a stream in TCP's type that was made elsewhere is a TCP stream.
     pub(crate) fn classified(self) -> Stream {
         match self {
             Stream::Tcp(stream) if !is_tcp(&SockRef::from(&stream)) => Stream::NotTcp(stream),
@@ -94,8 +94,8 @@ impl Stream {
         }
     }
 
-    /// Begins to connect, from a local address if one is given. The first writable event tells whether it is established
-    /// (rule K1).
+    /// Begins to connect, from a local address if one is given. The first writable event tells whether it is
+    /// established (rule K1).
     pub(crate) fn connect(poller: &Poller, address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Stream> {
         match poller {
             Poller::Mio(_) => Stream::connect_tcp(address, local),
@@ -103,7 +103,7 @@ impl Stream {
         }
     }
 
-    /// Connects to a Unix socket. On most systems that succeeds or fails at once; no event tells that it has succeeded.
+    /// Connects to a Unix socket. On most systems that succeeds or fails at once; no event reports success.
     #[cfg(unix)]
     pub(crate) fn connect_unix(poller: &Poller, address: &UnixAddress) -> io::Result<Stream> {
         if let Poller::Memory(poller) = poller {
@@ -121,11 +121,12 @@ impl Stream {
             _ => {}
         }
         let stream = mio::net::TcpStream::from_std(socket.into());
-        // The system may be set up to make MPTCP sockets in place of TCP's.
+        // The system may be configured to make MPTCP sockets in place of TCP ones.
         Ok(Stream::Tcp(stream).classified())
     }
 
-    /// A socket to connect with. It has its options before: of a connection that is over at once, macOS takes none.
+    /// Returns a socket to connect with. Its options are set before: macOS takes none for a connection that ends at
+    /// once.
     fn unconnected(address: SocketAddr, local: Option<SocketAddr>) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -138,15 +139,15 @@ impl Stream {
 
     /// Takes a stream that `accept` returned.
     pub(super) fn from_accepted(stream: mio::net::TcpStream) -> Stream {
-        // On Linux it has inherited the listener's options. Elsewhere they are set again; an error here is the
-        // connection's own: its first read or write reports it.
+        // On Linux it has inherited the listener's options. On other systems they are set again; an error here concerns
+        // only this connection, whose first read or write reports it.
         if !HERE.accepted_inherits_options {
             let _ = set_tcp_options(&SockRef::from(&stream));
         }
         Stream::Tcp(stream)
     }
 
-    /// Takes a stream that `accept` returned, of a listener that did not have our options or is not one of TCP.
+    /// Takes a stream that `accept` returned from a listener that did not have our options or is not a TCP one.
     pub(super) fn from_unknown(stream: mio::net::TcpStream) -> Stream {
         let socket = SockRef::from(&stream);
         let _ = set_tcp_options(&socket);
@@ -154,7 +155,7 @@ impl Stream {
         Stream::Tcp(stream).classified()
     }
 
-    /// Registers it with the poller. For TCP this is inlined, which saves 7 instructions a connection.
+    /// Registers it with the poller. Inlined for TCP, which saves 7 instructions per connection.
     #[inline]
     pub(crate) fn register(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         match self {
@@ -187,8 +188,8 @@ impl Stream {
         }
     }
 
-    /// Asks for an event when a connect is over or a blocked send can go on or, with `false`, stops asking. Where that costs
-    /// nothing, TCP streams are registered for it all the time.
+    /// Asks for an event when a connect is complete or a blocked send can continue, or stops asking if `awaits` is
+    /// `false`. Where that costs nothing, TCP streams are registered for it all the time.
     #[inline]
     pub(crate) fn await_writable(&mut self, poller: &Poller, token: usize, awaits: bool) -> io::Result<()> {
         match self {
@@ -218,7 +219,7 @@ impl Stream {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 poller.reregister(stream, token, stream_interest(&HERE, true))
             }
-            // Would-block is reliable there, even while a signal is pending.
+            // Would-block is reliable for these, even while a signal is pending.
             #[cfg(unix)]
             Stream::Unix(_) => Ok(()),
             Stream::Memory(stream) => {
@@ -228,7 +229,7 @@ impl Stream {
         }
     }
 
-    /// Whether it is one of a Unix socket.
+    /// Returns whether it is a Unix stream.
     pub(crate) fn is_unix(&self) -> bool {
         match self {
             #[cfg(unix)]
@@ -245,19 +246,19 @@ impl Stream {
         }
     }
 
-    /// Whether a hang-up means that the peer has closed both halves, and not only its own: true of Unix sockets (rule
-    /// H3).
+    /// Returns whether a hang-up means that the peer has closed both halves, and not only its own: true for Unix
+    /// sockets (rule H3).
     pub(crate) fn hang_up_is_both_halves(&self) -> bool {
         self.is_unix()
     }
 
-    /// Whether nobody is told of that hang-up who has not asked for an event when a send can go on.
+    /// Returns whether that hang-up is reported only to those that have asked for writable events.
     pub(crate) fn hangs_up_by_writing(&self) -> bool {
         self.habits().hang_up_by_writing && self.is_unix()
     }
 
-    /// Whether this error, of asking for its peer's address, says that its peer has come and gone. Then only what it
-    /// still has to be read, or its error, tells what has become of it.
+    /// Returns whether this error, from asking for its peer's address, means that the peer has come and gone. In that
+    /// case only the unread data, or the socket's error, tells what happened.
     pub(crate) fn has_lost_peer(&self, error: &io::Error) -> bool {
         let habits = self.habits();
         match error.kind() {
@@ -268,10 +269,10 @@ impl Stream {
         }
     }
 
-    /// Whether a read that stops short, without a hint of anything special, has emptied the socket.
+    /// Returns whether a short read, without a hint of anything special, has emptied the socket.
     ///
-    /// That saves a system call a message. It is true of TCP on Linux only: elsewhere, and for other sockets, only
-    /// would-block tells. (Of three messages that have arrived on an MPTCP socket a read returns the first.)
+    /// This saves a system call per message. It is true only for TCP on Linux: on other systems, and for other sockets,
+    /// only would-block tells. (Of three messages that have arrived on an MPTCP socket, a read returns the first.)
     pub(crate) fn short_read_empties(&self) -> bool {
         match self {
             Stream::Tcp(_) => HERE.short_read_empties_tcp,
@@ -282,7 +283,7 @@ impl Stream {
         }
     }
 
-    /// Puts off the read that would tell whether a short one has left something. Returns the state before; `None` if
+    /// Defers the read that would tell whether a short one has left something. Returns the previous state, or `None` if
     /// the read must be done now.
     pub(crate) fn put_off_reading(&mut self) -> Option<PutOff> {
         match self {
@@ -293,7 +294,7 @@ impl Stream {
         }
     }
 
-    /// The moment is over for which a read was put off. Returns the state before.
+    /// The delay of a deferred read is over. Returns the previous state.
     pub(crate) fn pass_put_off(&mut self) -> PutOff {
         match self {
             #[cfg(unix)]
@@ -321,7 +322,7 @@ impl Stream {
         }
     }
 
-    /// The TCP stream, as most are: a single check that it is there and of this kind.
+    /// Returns the TCP stream, which most are: a single check that it exists and is of this kind.
     #[inline]
     pub(crate) fn tcp_mut(stream: &mut Option<Stream>) -> Option<&mut mio::net::TcpStream> {
         match stream {
@@ -340,10 +341,11 @@ impl Stream {
         }
     }
 
-    /// Writes several pieces in one call. Not std's, which can raise SIGPIPE (rule W7).
+    /// Writes several pieces in one call. The standard library's call can raise SIGPIPE (rule W7).
     pub(crate) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            // `try_io`, since on Windows a call that is not mio's own would leave the socket without its next event.
+            // `try_io`, because on Windows a call that does not go through mio would leave the socket without its next
+            // event.
             Stream::Tcp(stream) | Stream::NotTcp(stream) => {
                 let stream = &*stream;
                 stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
@@ -354,7 +356,7 @@ impl Stream {
         }
     }
 
-    /// Shuts down our half: the peer reads the end of the stream after all that was written.
+    /// Shuts down our half: the peer reads the end of the stream after all written data.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.shutdown(Shutdown::Write),
@@ -364,29 +366,29 @@ impl Stream {
         }
     }
 
-    /// Closes with a reset: what is unsent is dropped, and the peer gets an error in place of an end (rule X2).
+    /// Closes with a reset: unsent data is dropped, and the peer gets an error instead of an end (rule X2).
     pub(crate) fn reset(self) {
         match self {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => {
-                // If the option cannot be set there is nothing left that a reset could be sent to.
+                // If the option cannot be set, nothing is left that a reset could be sent to.
                 let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             }
-            // Unix sockets have no reset: they are only closed.
+            // Unix sockets have no reset: they are just closed.
             #[cfg(unix)]
             Stream::Unix(stream) => drop(stream),
             Stream::Memory(stream) => stream.reset(),
         }
     }
 
-    /// Limits how long the kernel keeps unsent data when this is closed, while the peer takes nothing of it (TCP on
-    /// Linux). Elsewhere a peer that never reads keeps it for ever.
+    /// Limits how long the kernel keeps unsent data after this is closed, while the peer takes none of it (TCP on
+    /// Linux). On other systems a peer that never reads keeps it there forever.
     pub(crate) fn limit_orphan(&self, timeout: Duration) {
         if let Stream::Tcp(stream) = self {
             limit_orphan(&SockRef::from(stream), timeout);
         }
     }
 
-    /// The socket's pending error, which no call has reported yet.
+    /// Takes the socket's pending error, which no call has reported yet.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.take_error(),
@@ -405,7 +407,7 @@ impl Stream {
         }
     }
 
-    /// The peer's address, from the kernel; fails if the peer has reset already.
+    /// Returns the peer's address, from the kernel; fails if the peer has already reset.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Stream::Tcp(stream) | Stream::NotTcp(stream) => stream.peer_addr().map(Address::of_socket),
@@ -415,7 +417,7 @@ impl Stream {
         }
     }
 
-    /// `None` for a stream in memory.
+    /// Returns `None` for a stream in memory.
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match self {
@@ -425,7 +427,7 @@ impl Stream {
         }
     }
 
-    /// `None` for a stream in memory.
+    /// Returns `None` for a stream in memory.
     #[cfg(windows)]
     pub(crate) fn as_socket(&self) -> Option<std::os::windows::io::BorrowedSocket<'_>> {
         match self {
@@ -448,7 +450,7 @@ impl From<std::os::unix::net::UnixStream> for Stream {
     }
 }
 
-/// The standard library's stream again, non-blocking as it is.
+/// Converts it back to the standard library's stream, still non-blocking.
 impl TryFrom<Stream> for std::net::TcpStream {
     type Error = Stream;
 
@@ -463,7 +465,7 @@ impl TryFrom<Stream> for std::net::TcpStream {
     }
 }
 
-/// The standard library's stream again, non-blocking as it is.
+/// Converts it back to the standard library's stream, still non-blocking.
 #[cfg(unix)]
 impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     type Error = Stream;
@@ -476,8 +478,8 @@ impl TryFrom<Stream> for std::os::unix::net::UnixStream {
     }
 }
 
-/// What a TCP stream is registered for. On most systems that is for both, once: no further call is needed to write or to stop
-/// (edge-triggered).
+/// Returns what a TCP stream is registered for. On most systems that is both directions, once: no further call is
+/// needed to begin or stop writing (edge-triggered).
 #[inline]
 fn stream_interest(habits: &Habits, awaits_writable: bool) -> Interest {
     let is_for_writing = awaits_writable || !habits.rearms_all;
@@ -496,7 +498,7 @@ mod tests {
     use super::super::{Fed, Listener};
     use super::*;
 
-    /// A Unix socket in the type of a TCP one: any kernel has it, and it does not support most options of TCP.
+    /// Returns a Unix socket in a TCP stream's type: every kernel has it, and it does not support most TCP options.
     fn odd() -> TcpStream {
         OwnedFd::from(UnixStream::pair().unwrap().0).into()
     }

@@ -1,4 +1,4 @@
-//! Addresses of Unix sockets, as the standard library and `socket2` have them.
+//! Addresses of Unix sockets, as the types of the standard library and `socket2`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,7 +14,7 @@ use crate::UnixAddress;
 /// abstract name on systems that have none.
 pub(super) fn unix_address(address: &UnixAddress) -> io::Result<SocketAddr> {
     match address {
-        // The system would choose a name of its own.
+        // The system would choose a name itself.
         UnixAddress::Path(path) if path.as_os_str().is_empty() => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty path"))
         }

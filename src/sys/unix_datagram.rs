@@ -19,13 +19,14 @@ pub(crate) struct UnixDatagram {
 }
 
 impl UnixDatagram {
-    /// Binds to a path, to an abstract name, or to none. A socket that nobody has open any more is replaced (rule N1).
+    /// Binds to a path, to an abstract name, or to none. A socket that no process has open any more is replaced (rule
+    /// N1).
     pub(super) fn bind(address: &UnixAddress) -> io::Result<UnixDatagram> {
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
         set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
             UnixAddress::Path(path) => {
-                // Refuses what cannot be a path.
+                // Rejects what cannot be a path.
                 unix_address(address)?;
                 Some(bind_to_path(&socket, path, Type::DGRAM, &HERE)?)
             }
@@ -56,7 +57,7 @@ impl UnixDatagram {
         self.is_connected
     }
 
-    /// Not std's, which takes only paths.
+    /// The standard library's call takes only paths.
     pub(super) fn send_to(&self, bytes: &[u8], to: &Address) -> io::Result<usize> {
         let to = destination(to)?;
         self.socket.try_io(|| SockRef::from(&self.socket).send_to_with_flags(bytes, &to, SEND_FLAGS))
@@ -80,7 +81,7 @@ impl UnixDatagram {
     }
 }
 
-/// Unlinks its path, if that is still its own; before the socket is closed, as a listener does.
+/// Unlinks its path, if that still belongs to it; before the socket is closed, as a listener does.
 impl Drop for UnixDatagram {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.inode.as_ref().map(Inode::unlink) {

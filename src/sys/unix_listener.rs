@@ -25,8 +25,8 @@ impl UnixListener {
     /// Binds and listens (rule N1). A socket that nobody listens on any more is replaced, on systems that can tell;
     /// anything else is left alone.
     ///
-    /// The mode is set before the socket listens. Until then every connect is refused, so nobody connects under another
-    /// mode.
+    /// The mode is set before the socket listens. Until then every connect is refused, so no client connects under
+    /// another mode.
     pub(super) fn bind(address: &UnixAddress, mode: Option<u32>, backlog: u32) -> io::Result<UnixListener> {
         let listener = UnixListener::prepare(address, mode)?;
         SockRef::from(&listener.listener).listen(backlog_length(backlog))?;
@@ -37,13 +37,13 @@ impl UnixListener {
         self.listener.as_fd()
     }
 
-    /// Binds, and does not listen yet.
+    /// Binds, without listening yet.
     fn prepare(address: &UnixAddress, mode: Option<u32>) -> io::Result<UnixListener> {
-        // Refuses what cannot be an address: too long, no name at all.
+        // Rejects what cannot be an address: too long, no name at all.
         unix_address(address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        // On macOS every stream inherits it, also one whose peer is gone by then.
+        // On macOS every stream inherits it, even one whose peer is gone by then.
         set_no_sigpipe(&SockRef::from(&socket))?;
         let inode = match address {
             UnixAddress::Path(path) => Some(bind_to_path(&socket, path, Type::STREAM, &HERE)?),
@@ -68,8 +68,8 @@ impl UnixListener {
         Ok(UnixListener { listener: mio::net::UnixListener::from_std(listener), inode: None })
     }
 
-    /// Sets whether its path is removed on close. If it was not to be so far, the socket that is at the path now is
-    /// taken for its own.
+    /// Sets whether its path is removed on close. If it was not to be removed so far, the socket that is at the path
+    /// now is assumed to be its own.
     pub(super) fn set_unlinks(&mut self, unlinks: bool) -> io::Result<()> {
         match (&self.inode, self.local_addr()?) {
             (None, Address::Unix(UnixAddress::Path(path))) if unlinks => {
@@ -99,8 +99,8 @@ impl UnixListener {
     }
 }
 
-/// Unlinks its path, if that is still its own. Before the socket is closed: as long as it is open, no other file can
-/// get the number of its inode.
+/// Unlinks its path, if that still belongs to it. Done before the socket is closed: as long as it is open, no other
+/// file can get the number of its inode.
 impl Drop for UnixListener {
     fn drop(&mut self) {
         if let Some(inode) = &self.inode {

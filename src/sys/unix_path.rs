@@ -1,4 +1,4 @@
-//! Unix sockets at paths: what is there, whose it is, and what may be replaced (rule N1).
+//! Unix sockets at paths: what is there, who owns it, and what may be replaced (rule N1).
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -11,8 +11,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::habits::Habits;
 
-/// How long to wait before asking a socket that has refused once more: one that is bound and does not listen yet
-/// refuses too.
+/// How long to wait before a second try to connect to a socket that has refused: one that is bound and does not listen
+/// yet refuses too.
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// A path, and the inode that was there when this was made.
@@ -27,7 +27,7 @@ pub(super) struct Inode {
 
 impl Inode {
     pub(super) fn of(path: &Path, found: &Metadata) -> io::Result<Inode> {
-        // The working directory may be another one by the time it is unlinked.
+        // The working directory may be another one by the time the path is unlinked.
         let modified = (found.mtime(), found.mtime_nsec());
         Ok(Inode { path: absolute(path)?, device: found.dev(), number: found.ino(), modified })
     }
@@ -40,7 +40,7 @@ impl Inode {
         (self.device, self.number) == (found.dev(), found.ino())
     }
 
-    /// Unlinks the path of a socket that is open here, unless something else is there by now, or nothing.
+    /// Unlinks the path of a socket that is open here, unless the path is gone or holds something else by now.
     pub(super) fn unlink(&self) -> io::Result<()> {
         match look(&self.path)? {
             Some(found) if self.is(&found) => fs::remove_file(&self.path),
@@ -48,10 +48,11 @@ impl Inode {
         }
     }
 
-    /// Unlinks the path of a socket that nobody has open. Returns whether it did; `false` if nothing is there any more.
+    /// Unlinks the path of a socket that no process has open. Returns whether it did; `false` if the path is gone.
     ///
-    /// Between a look and an unlink another server could replace it with its own, even one with the same inode number.
-    /// So a server gives the inode a second name before it unlinks it, which only one of several servers can do.
+    /// Between a check and an unlink another server could replace the socket with its own, even with one that has the
+    /// same inode number. So a server gives the inode a second name before it unlinks it, which only one of several
+    /// servers can do.
     fn unlink_stale(&self, now: SystemTime) -> io::Result<bool> {
         let claim = self.claim(now)?;
         let unlinked = match look(&self.path) {
@@ -66,8 +67,8 @@ impl Inode {
         unlinked
     }
 
-    /// Gives a stale socket the name by which servers tell each other that it is being unlinked. `None` if that is
-    /// impossible: in a file system without hard links, and for another user's socket.
+    /// Gives a stale socket the name by which servers tell each other that it is being unlinked. Returns `None` if that
+    /// is impossible: in a file system without hard links, and for another user's socket.
     fn claim(&self, now: SystemTime) -> io::Result<Option<PathBuf>> {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".stale-{:x}-{:x}-{:x}", self.number, self.modified.0, self.modified.1));
@@ -75,14 +76,14 @@ impl Inode {
         match fs::hard_link(&self.path, &claim) {
             Ok(()) => Ok(Some(claim)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_recent(&claim, now) => Err(in_use()),
-            // The process that made it was killed before it was done.
+            // The process that made it was killed before it had finished.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Some(claim)),
             Err(_) => Ok(None),
         }
     }
 }
 
-/// Whether a claim was made within the last second. One is held for some microseconds.
+/// Returns whether a claim was made within the last second. A claim is normally held for a few microseconds.
 fn is_recent(claim: &Path, now: SystemTime) -> bool {
     let Ok(found) = fs::symlink_metadata(claim) else { return true };
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -90,12 +91,12 @@ fn is_recent(claim: &Path, now: SystemTime) -> bool {
     now.as_secs().saturating_sub(u64::try_from(found.ctime()).unwrap_or_default()) <= 1
 }
 
-/// Binds a socket of this type to a path, on a system with these habits. A socket that nobody has open any more is
-/// replaced where that can be told: if it refuses twice, and no busy server would. A datagram socket never does, but for one
-/// that is gone.
+/// Binds a socket of this type to a path, on a system with these habits. A socket that no process has open any more is
+/// replaced, where that can be detected: it refuses twice, on a system where no busy server would. A datagram socket
+/// refuses only if it is gone.
 ///
-/// Asking more often proves nothing of a busy server, whose backlog may stay full, and a lock file beside the path is none
-/// of a server of somebody else's.
+/// Trying more often proves nothing about a busy server, whose backlog may stay full, and another program's server has
+/// no lock file beside the path.
 pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, habits: &Habits) -> io::Result<Inode> {
     let refusal_is_stale = kind == Type::DGRAM || !habits.full_backlog_refuses;
     let address = SockAddr::unix(path)?;
@@ -117,17 +118,16 @@ pub(super) fn bind_to_path(socket: &Socket, path: &Path, kind: Type, habits: &Ha
 /// Removes the Unix socket at a path if nobody listens on it, as after a crash. Returns whether it did; `false` if
 /// nothing is there.
 ///
-/// On Linux [`Context::listen`](crate::Context::listen) does this by itself. BSD and macOS refuse a connect
-/// while a server's backlog is full, as they do if nobody listens: call this there only if no such busy server can be
-/// running.
+/// On Linux [`Context::listen`](crate::Context::listen) does this by itself. BSD and macOS refuse a connect while a
+/// server's backlog is full, just as if nobody listens: call this there only if no such busy server can be running.
 ///
-/// One that is bound and does not listen yet refuses too, so a socket that refuses is asked again after 50 ms, for which this
-/// blocks. Nothing is unlinked but the very socket that refused both times.
+/// A socket that is bound and does not listen yet refuses too, so one that refuses is tried again after 50 ms, for
+/// which this function blocks. Nothing is unlinked except the very socket that refused both times.
 ///
 /// # Errors
 ///
-/// `AddrInUse` if somebody listens there or is about to, or if the path is anything else than a stream socket; and what
-/// the system says, such as `PermissionDenied`.
+/// Returns `AddrInUse` if somebody listens there or is about to, or if the path is anything other than a stream socket,
+/// and otherwise the system's error, such as `PermissionDenied`.
 pub fn remove_stale_socket(path: impl AsRef<Path>) -> io::Result<bool> {
     remove_stale(path.as_ref(), Type::STREAM, &wait_a_moment)
 }
@@ -143,12 +143,12 @@ fn remove_stale(path: &Path, kind: Type, wait: &dyn Fn()) -> io::Result<bool> {
     match refusing(path, kind)? {
         None => Ok(false),
         Some(found) if stale == found => stale.unlink_stale(SystemTime::now()),
-        // Another one was bound meanwhile, and will listen.
+        // Another one was bound in the meantime, and will listen.
         Some(_) => Err(in_use()),
     }
 }
 
-/// The inode at a path, if it is a socket that refuses; `None` if nothing is there.
+/// Returns the inode at a path, if it is a socket that refuses; `None` if nothing is there.
 fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
     let Some(found) = look(path)? else { return Ok(None) };
     if !found.file_type().is_socket() {
@@ -156,7 +156,7 @@ fn refusing(path: &Path, kind: Type) -> io::Result<Option<Inode>> {
     }
     let found = Inode::of(path, &found)?;
     let probe = Socket::new(Domain::UNIX, kind, None)?;
-    // One whose backlog is full is alive: it would block.
+    // A socket whose backlog is full is alive: a connect would block.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Some(found)),
@@ -170,7 +170,7 @@ fn wait_a_moment() {
     thread::sleep(MOMENT);
 }
 
-/// What is at a path itself, be it a link; `None` if nothing is.
+/// Returns what is at a path itself, even if that is a link; `None` if nothing is.
 fn look(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A path of a test's own, removed at its end.
+    /// A path that belongs to one test, removed at its end.
     struct Place(PathBuf);
 
     impl Place {
@@ -208,7 +208,7 @@ mod tests {
             socket
         }
 
-        /// As a crash leaves it.
+        /// Leaves a socket as a crash does.
         fn leave_stale(&self, kind: Type) -> Inode {
             drop(self.bind(kind));
             self.inode()
@@ -267,14 +267,14 @@ mod tests {
         let stale = place.leave_stale(Type::STREAM);
         let anew = Cell::new(None);
         let removed = remove_stale(&place.0, Type::STREAM, &|| {
-            // It may get the number of the one before, and within a tick of the clock its time.
+            // It may get the inode number of the previous one, and its time within one tick of the clock.
             while place.inode() == stale {
                 fs::remove_file(&place.0).unwrap();
                 anew.set(Some(place.bind(Type::STREAM)));
             }
         });
         assert!(is_in_use(removed) && place.0.exists());
-        // One that was removed meanwhile has left the path free.
+        // A socket that was removed in the meantime has left the path free.
         drop(anew.take());
         assert!(!remove_stale(&place.0, Type::STREAM, &|| fs::remove_file(&place.0).unwrap()).unwrap());
     }
@@ -283,7 +283,7 @@ mod tests {
     fn n1_only_the_very_inode_is_unlinked_that_refused() {
         let place = Place::new("very");
         let found = place.leave_stale(Type::STREAM);
-        // It has the number of the one that refused, as a file system may give it, and is another one.
+        // It has the number of the one that refused, as a file system may assign it, and is another one.
         let refused = Inode { modified: (found.modified.0 - 10, 0), path: found.path.clone(), ..found };
         assert!(is_in_use(refused.unlink_stale(SystemTime::now())));
         assert!(place.inode() == found);
@@ -298,7 +298,7 @@ mod tests {
         let stale = place.leave_stale(Type::STREAM);
         let claim = stale.claim(SystemTime::now()).unwrap().expect("temporary folders have links");
         assert!(is_in_use(stale.unlink_stale(SystemTime::now())) && place.0.exists());
-        // The process that claimed it was killed before it was done.
+        // The process that claimed it was killed before it had finished.
         let later = SystemTime::now() + Duration::from_secs(3);
         assert!(stale.unlink_stale(later).unwrap() && !place.0.exists() && !claim.exists());
     }
@@ -325,7 +325,7 @@ mod tests {
         let of_another_kind = UnixDatagram::bind(&place.0).unwrap();
         assert!(is_in_use(remove_stale_socket(&place.0)) && place.0.exists());
         drop(of_another_kind);
-        // Of datagrams none is refused for being one too many.
+        // Datagram sockets never refuse because a backlog is full.
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).unwrap();
         bind_to_path(&socket, &place.0, Type::DGRAM, &Habits::BSD).unwrap();
     }

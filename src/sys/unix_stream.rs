@@ -18,7 +18,7 @@ use crate::{Address, UnixAddress};
 pub(crate) struct UnixStream {
     stream: mio::net::UnixStream,
     awaits_writable: bool,
-    /// Whether the read is put off that would tell whether a short one has emptied the socket.
+    /// Whether the read that would tell whether a short one has emptied the socket is deferred.
     put_off: PutOff,
 }
 
@@ -28,13 +28,13 @@ impl UnixStream {
     }
 
     pub(super) fn from_accepted(stream: mio::net::UnixStream) -> UnixStream {
-        // An error here is the connection's own: its first read or write reports it.
+        // An error here concerns only this connection, whose first read or write reports it.
         let _ = set_unix_options(&SockRef::from(&stream));
         UnixStream { stream, awaits_writable: false, put_off: PutOff::No }
     }
 
     pub(super) fn connect(address: &UnixAddress) -> io::Result<UnixStream> {
-        // Refuses what cannot be an address: too long, no name at all.
+        // Rejects what cannot be an address: too long, no name at all.
         unix_address(address)?;
         let socket = unconnected()?;
         match socket.connect(&named(address)?) {
@@ -77,28 +77,27 @@ impl UnixStream {
         self.stream.read(buffer)
     }
 
-    /// Puts off the next read, after one that stopped short. Returns the state before; `None` if the read must be done
-    /// now.
+    /// Defers the next read, after a short one. Returns the previous state, or `None` if the read must be done now.
     ///
     /// On Linux a short read leaves something behind if an urgent byte comes next, which a hint tells, or if a message
-    /// carried descriptors or, where those are asked for, other credentials than the one before. No event tells of the
+    /// carried descriptors or, where those are asked for, other credentials than the one before. No event reports the
     /// latter two.
     pub(super) fn put_off_reading(&mut self) -> Option<PutOff> {
         HERE.puts_off_unix_reads.then(|| self.put_off.renew())
     }
 
-    /// The moment is over for which a read was put off. Returns the state before.
+    /// The delay of a deferred read is over. Returns the previous state.
     pub(super) fn pass_put_off(&mut self) -> PutOff {
         self.put_off.pass()
     }
 
-    /// Not std's, which can raise SIGPIPE (rule W7).
+    /// The standard library's call can raise SIGPIPE (rule W7).
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let stream = &self.stream;
         stream.try_io(|| SockRef::from(stream).send_with_flags(bytes, SEND_FLAGS))
     }
 
-    /// Not std's, which can raise SIGPIPE (rule W7).
+    /// The standard library's call can raise SIGPIPE (rule W7).
     pub(super) fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let stream = &self.stream;
         stream.try_io(|| SockRef::from(stream).send_vectored_with_flags(pieces, SEND_FLAGS))
@@ -129,7 +128,7 @@ impl UnixStream {
     }
 }
 
-/// A socket to connect with. It has its options before: of a connection that is over at once, macOS takes none.
+/// Returns a socket to connect with. Its options are set before: macOS takes none for a connection that ends at once.
 pub(super) fn unconnected() -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -137,8 +136,9 @@ pub(super) fn unconnected() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What reading is registered for. A read stops short before an urgent byte, and only the hint at that byte tells that
-/// it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge too.
+/// Returns what reading is registered for. A read stops short before an urgent byte, and only the hint at that byte
+/// tells that it has not emptied the socket (rule R6). The hint costs no event: an urgent byte raises a readable edge
+/// anyway.
 fn read_interest() -> Interest {
     with_urgent_data(Interest::READABLE)
 }

@@ -1,32 +1,32 @@
-//! How long one call on a blocking stream waits that takes several of its socket.
+//! How long one call on a blocking stream waits if it makes several calls on its socket.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Clock, Stream};
 
-/// One call on a blocking stream, which may read and write several times: all of that together waits no longer than one
+/// One call on a blocking stream, which may read and write several times: in total it waits no longer than a single
 /// read or write of its socket may.
 pub(crate) struct Waits {
     /// When it first waited.
     began: Option<Instant>,
-    /// The socket's own timeouts, where others were set in their place.
+    /// The socket's own timeouts, if others were set in their place.
     own: Option<[Option<Duration>; 2]>,
 }
 
 impl Waits {
-    /// Does something with a stream, within the time that one of its reads or writes may take.
+    /// Calls `code` with a stream, within the time that one of its reads or writes may take.
     pub(crate) fn within<R>(stream: &mut Stream, code: impl FnOnce(&mut Stream, &mut Waits) -> R) -> R {
         let mut waits = Waits { began: None, own: None };
         let answer = code(stream, &mut waits);
         if let Some(own) = waits.own {
-            // It was possible before. Where it is not any more, the next call on the socket says so.
+            // It was possible before. If it no longer is, the next call on the socket reports that.
             let _ = stream.set_timeouts(own);
         }
         answer
     }
 
-    /// What time it is, for those that no loop tells.
+    /// Returns the current time, for callers outside a loop.
     pub(crate) fn now(&self) -> Instant {
         Clock::System.now()
     }
@@ -41,7 +41,7 @@ impl Waits {
         stream.write(bytes)
     }
 
-    /// The first one waits for as long as the socket does. Those that follow have what is left of that.
+    /// The first call waits for as long as the socket does, the following ones for what is left of that.
     fn before(&mut self, stream: &Stream) -> io::Result<()> {
         let Some(began) = self.began else {
             self.began = Some(self.now());
@@ -56,7 +56,7 @@ impl Waits {
         }
         let passed = self.now() - began;
         let left = own.map(|timeout| Some(timeout?.saturating_sub(passed)));
-        // Less than a microsecond would count as none at all, which is for ever.
+        // Less than a microsecond would count as no timeout at all, which waits forever.
         if left.into_iter().flatten().any(|left| left < Duration::from_micros(1)) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

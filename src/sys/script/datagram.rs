@@ -6,12 +6,12 @@ use std::io;
 use crate::Address;
 use crate::sys::memory::{self, Shared, lock, shared};
 
-/// What a test says of it, and sees.
+/// What a test sets, and observes.
 #[derive(Debug, Default)]
 struct State {
     awaits_writable: bool,
     full_receiver_lacks_buffers: bool,
-    /// How the next sends fail.
+    /// The errors of the next sends.
     failures: VecDeque<io::Error>,
     sent: Vec<Vec<u8>>,
     tries: usize,
@@ -75,27 +75,27 @@ impl memory::Datagram for Datagram {
 }
 
 impl Receiver {
-    /// It is a Unix socket's, on a system where a receiver without room lacks buffers.
+    /// Makes it a Unix socket on a system where sends to a receiver without room fail for lack of buffers.
     pub(crate) fn set_full_receiver_lacks_buffers(&self) {
         lock(&self.0).full_receiver_lacks_buffers = true;
     }
 
-    /// The next sends fail, so many times.
+    /// Makes the next sends fail, this many times.
     pub(crate) fn refuses(&self, times: usize, error: impl Fn() -> io::Error) {
         lock(&self.0).failures.extend((0..times).map(|_| error()));
     }
 
-    /// What has come since the last call.
+    /// Takes what has arrived since the last call.
     pub(crate) fn take_sent(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut lock(&self.0).sent)
     }
 
-    /// How often a send was tried since the last call.
+    /// Returns how often a send was tried since the last call.
     pub(crate) fn take_tries(&self) -> usize {
         std::mem::take(&mut lock(&self.0).tries)
     }
 
-    /// Whether the loop has asked for an event when it can send.
+    /// Returns whether the loop has asked for an event when it can send.
     pub(crate) fn awaits_writable(&self) -> bool {
         lock(&self.0).awaits_writable
     }

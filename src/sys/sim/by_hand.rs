@@ -1,6 +1,6 @@
-//! Sockets that are played by hand: what is queued for their kernel, and what their player is told of.
+//! Sockets that a test operates by hand: what is queued for their kernel, and what the test is told.
 //!
-//! A player has no poller and no timers. So what the kernel has kept it from doing comes back by itself.
+//! Such a socket has no poller and no timers, so it retries by itself what the kernel has refused.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,26 +10,26 @@ use super::packet::Alarm;
 use super::world::{SocketId, World};
 use crate::sys::is_blocked;
 
-/// How long a kernel is out of buffers.
+/// How long a kernel stays out of buffers.
 const NO_BUFFERS: Duration = Duration::from_millis(10);
 
-/// How much of what is queued is written in one call.
+/// How much of the queue is written in one call.
 const FEED_BYTES: usize = 64 * 1024;
 
-/// What a player wants to send, and its kernel has not taken.
+/// What a test wants to send and the kernel has not taken.
 #[derive(Default)]
 pub(super) struct Queue {
     bytes: VecDeque<u8>,
     /// Some of it found no room.
     waits: bool,
-    /// Its half ends behind it.
+    /// Its half ends after it.
     ends: bool,
-    /// Why it was dropped, for the player to be told of.
+    /// Why it was dropped, to be reported to the test.
     error: Option<io::Error>,
 }
 
 impl Queue {
-    /// Whether the half ends behind what is queued, and not at once.
+    /// Returns whether the half ends after what is queued, rather than at once.
     pub(super) fn end_behind(&mut self) -> bool {
         self.ends |= !self.bytes.is_empty();
         self.ends
@@ -50,7 +50,7 @@ impl Queue {
 }
 
 impl World {
-    /// A call has found the kernel out of buffers, which tells nobody when it has some again. A loop sets a timer.
+    /// A call has found the kernel out of buffers; no event tells when it has some again. (A loop sets a timer.)
     pub(super) fn has_no_buffers(&mut self, id: SocketId) {
         if self.is_registered(id) {
             return;
@@ -61,7 +61,7 @@ impl World {
         self.set_alarm(NO_BUFFERS, Alarm::Buffers(id));
     }
 
-    /// There may be room again in the kernel of a socket: the first byte of it counts for a player.
+    /// There may be room again in the kernel of a socket. For a socket operated by hand, the first free byte counts.
     pub(super) fn has_room(&mut self, id: SocketId) {
         if self.is_registered(id) {
             return;
@@ -93,7 +93,8 @@ impl World {
         self.tcp(id).map_or(0, |tcp| tcp.queue.bytes.len())
     }
 
-    /// Has one kernel take of what is queued. The calls that this makes settle the world, too. Returns whether there was one.
+    /// Has one kernel take some of what is queued. The calls that this makes settle the world, too. Returns whether
+    /// there was anything to feed.
     pub(super) fn feed_next(&mut self) -> bool {
         if self.feeding {
             return false;
@@ -105,7 +106,8 @@ impl World {
         true
     }
 
-    /// Writes what is queued, as far as the kernel takes it now; behind the last byte comes the end, if it was asked for.
+    /// Writes what is queued, as far as the kernel takes it now; after the last byte ends the half, if that was asked
+    /// for.
     fn feed(&mut self, id: SocketId) {
         loop {
             let Some(tcp) = self.tcp(id) else { return };
@@ -131,12 +133,12 @@ impl World {
         }
     }
 
-    /// Nothing is queued any more. The player is told if it had to wait for that.
+    /// The queue is empty. The test is told if it had to wait for that.
     fn end_feeding(&mut self, id: SocketId) {
         let Some(tcp) = self.tcp(id) else { return };
         let waited = std::mem::take(&mut tcp.queue.waits);
         if std::mem::take(&mut tcp.queue.ends) {
-            // It fails where both ends are over: then there is nothing to end.
+            // This fails if both halves are closed: then there is nothing to end.
             let _ = self.shutdown_write(id);
         }
         if waited {

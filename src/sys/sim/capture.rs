@@ -1,8 +1,8 @@
-//! What goes over the network as a file that tcpdump and Wireshark open (pcap): each packet when it goes out, lost or not,
-//! with headers such as a real network would have.
+//! Records the network's traffic as a file that tcpdump and Wireshark open (pcap): each packet when it is sent, lost or
+//! not, with the headers that a real network would have.
 //!
-//! Streams are numbered from 0, the clock is that of the network, and the hosts' answers that nobody is bound to a port (ICMP)
-//! are left out.
+//! Streams are numbered from 0, the clock is the network's, and the hosts' replies that no socket is bound to a port
+//! (ICMP) are left out.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,12 +19,12 @@ pub(super) struct Capture {
     streams: BTreeMap<SocketId, Stream>,
 }
 
-/// How far a socket is, by the numbers of TCP.
+/// The state of a socket, in TCP's sequence numbers.
 #[derive(Clone, Copy)]
 struct Stream {
-    /// Of the next byte that it sends for the first time.
+    /// The number of the next byte that it sends for the first time.
     next: u32,
-    /// Of the next byte that it waits for.
+    /// The number of the next byte that it waits for.
     expected: u32,
 }
 
@@ -48,7 +48,7 @@ impl Capture {
         self.streams.entry(id).or_default()
     }
 
-    /// So many bytes have arrived at a socket, an end counting as one.
+    /// Records that this many bytes have arrived at a socket, where an end counts as one.
     pub(super) fn arrived(&mut self, at: SocketId, count: usize) {
         let stream = self.stream(at);
         stream.expected = stream.expected.wrapping_add(count as u32);
@@ -57,7 +57,7 @@ impl Capture {
     fn segment(&mut self, now: Duration, ends: (SocketAddr, SocketAddr), sending: &mut Sending) {
         let kind = sending.packet.kind();
         let length = sending.packet.payload().len() as u32 + u32::from(kind == PacketKind::End);
-        // A reset may come of a socket that is no more: then its numbers are what the other end waits for.
+        // A reset may come from a socket that no longer exists: then its numbers are what the other end waits for.
         let of = if sending.sender == 0 { None } else { Some(sending.sender) };
         let Stream { next, expected } = match (of, sending.packet.target()) {
             (Some(id), _) => *self.stream(id),
@@ -67,7 +67,7 @@ impl Capture {
             }
             (None, None) => Stream::default(),
         };
-        // What has bytes has the same numbers each time that it is sent. An acknowledgement has those of when it is sent.
+        // Data has the same numbers each time it is sent. An acknowledgement has those of the time it is sent.
         let first = match length {
             0 => next,
             _ => *sending.first.get_or_insert(next),
@@ -92,7 +92,7 @@ impl Capture {
 }
 
 impl World {
-    /// Adds a packet that goes out to the capture, if there is one.
+    /// Adds a packet that is being sent to the capture, if there is one.
     pub(super) fn record(&mut self, sending: &mut Sending) {
         let Some(mut capture) = self.capture.take() else { return };
         if let Some(ends) = self.ends(sending) {

@@ -17,23 +17,23 @@ pub(super) struct DatagramSocket {
     received: VecDeque<(SocketAddr, Vec<u8>)>,
     received_bytes: usize,
     error: Option<Errno>,
-    /// How the next receives fail, on demand.
+    /// How the next receives fail, if a test has asked for that.
     pub(super) failures: VecDeque<io::Error>,
-    /// What was sent and has not arrived: it lies in the sender's memory.
+    /// What was sent and has not arrived: it occupies the sender's memory.
     sent_bytes: usize,
-    /// Its loop wants to know when there is room again.
+    /// Its loop has asked to be told when there is room again.
     awaits_writable: bool,
-    /// A datagram that is longer than the buffer is an error, as on Windows.
+    /// Receiving a datagram that is longer than the buffer is an error, as on Windows.
     portable: bool,
 }
 
 /// The most that an IPv4 packet has room for.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 
-/// What is held for a socket at most; what comes beyond is dropped.
+/// The most that is held for a socket; whatever exceeds it is dropped.
 const RECEIVED_BYTES_MAX: usize = 212_992;
 
-/// A datagram that finds more than this under way has to wait.
+/// A datagram has to wait if more than this is in flight.
 const SENT_BYTES_MAX: usize = 212_992;
 
 impl DatagramSocket {
@@ -140,7 +140,7 @@ impl World {
         };
         let copies = if self.is_cut(host, to_host) { 0 } else { copies };
         for copy in 0..copies {
-            // A copy was made on the way, and lies in nobody's memory.
+            // A copy was made by the network, and occupies no socket's memory.
             let held = if copy == 0 { bytes.len() } else { 0 };
             self.datagram(id)?.sent_bytes += held;
             let packet = Packet::Datagram { to, host: to_host, from, sender: (id, held), bytes: bytes.to_vec() };
@@ -176,7 +176,7 @@ impl World {
         self.wake(id);
     }
 
-    /// The memory of a datagram is no longer its sender's.
+    /// A datagram no longer occupies its sender's memory.
     pub(super) fn datagram_has_left(&mut self, sender: SocketId, count: usize) {
         if let Ok(datagram) = self.datagram(sender) {
             datagram.sent_bytes -= count;
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// Has the loop told when there is room for a datagram, at once if there is.
+    /// Sets whether the loop is told when there is room for a datagram, at once if there is.
     pub(super) fn await_datagram_room(&mut self, id: SocketId, awaits: bool) {
         if let Ok(datagram) = self.datagram(id) {
             datagram.awaits_writable = awaits;
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Only a connected socket is told that nobody was there.
+    /// Only a connected socket is told that no socket was there.
     pub(super) fn deliver_unreachable(&mut self, to: SocketId) {
         let Ok(datagram) = self.datagram(to) else { return };
         if datagram.remote.is_some() {
@@ -203,7 +203,7 @@ impl World {
         }
     }
 
-    /// Receives a datagram, as much of it as there is room for.
+    /// Receives a datagram, as far as the buffer has room for it.
     pub(super) fn receive_datagram(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.begin_call();
         self.check_call(id, Call::Receive)?;

@@ -1,4 +1,4 @@
-//! How simulated TCP sockets end: a half of one, or all of it.
+//! How simulated TCP sockets end: one half, or all of it.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::world::{Kind, SocketId, World};
 impl World {
     pub(super) fn shutdown_write(&mut self, id: SocketId) -> io::Result<()> {
         self.begin_call();
-        // What is queued for a connection that is not established goes out when it is, and its end behind it.
+        // What is queued for a connection that is not established is sent once it is, and its end after that.
         let sends = self.tcp(id).filter(|tcp| matches!(tcp.phase, Phase::Connecting | Phase::Open));
         if sends.is_some_and(|tcp| tcp.queue.end_behind()) {
             return Ok(());
@@ -24,7 +24,7 @@ impl World {
             self.progress += 1;
         }
         self.note(format_args!("s{id} ends its half"));
-        // Linux wakes what polls the socket, for its own doing. A test that plays it by hand knows.
+        // Linux wakes a poll of the socket even for its own shutdown. A test that operates it by hand knows already.
         if self.is_registered(id) {
             self.wake(id);
         }
@@ -33,7 +33,8 @@ impl World {
         Ok(())
     }
 
-    /// Closes a socket, as dropping it does: with input unread by a reset, else by an end behind all that was written.
+    /// Closes a socket, as dropping it does: with a reset if input is unread, otherwise with an end after all written
+    /// data.
     pub(super) fn close(&mut self, id: SocketId) {
         self.settle();
         #[cfg(test)]
@@ -48,7 +49,7 @@ impl World {
         tcp.orphan = true;
         tcp.write_shut = true;
         tcp.queue.clear();
-        // What comes from here on is not kept but answered, by a reset: there is room for that.
+        // What arrives from now on is not kept but answered with a reset: there is room for that.
         let stalled = std::mem::take(&mut tcp.stalled);
         let begun = matches!(tcp.phase, Phase::Open | Phase::Embryo(_));
         self.progress += 1;
@@ -66,7 +67,7 @@ impl World {
         self.settle();
     }
 
-    /// Closes a socket by a reset, whatever is unsent or unread.
+    /// Closes a socket with a reset, whatever is unsent or unread.
     pub(super) fn reset(&mut self, id: SocketId) {
         self.settle();
         #[cfg(test)]
@@ -87,7 +88,7 @@ impl World {
         self.settle();
     }
 
-    /// Notes what nobody will read, of a socket that a loop holds.
+    /// Records input that will never be read, of a socket in a loop.
     #[cfg(test)]
     fn note_abandoned(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.get(&id) else { return };

@@ -1,4 +1,4 @@
-//! The errors of simulated calls, with the numbers of the platform: what is above asks for those.
+//! The errors of simulated calls, with the platform's numbers: the layers above check these.
 
 use std::io;
 
@@ -33,7 +33,7 @@ pub(crate) enum Errno {
 impl From<Errno> for io::Error {
     fn from(errno: Errno) -> io::Error {
         match errno {
-            // Winsock's number for it is one that std does not know as this, since no call of ours is interrupted there.
+            // The standard library does not map Winsock's number to this kind; no call of ours is interrupted there.
             Errno::Interrupted => io::ErrorKind::Interrupted.into(),
             _ => io::Error::from_raw_os_error(number(errno)),
         }

@@ -1,4 +1,4 @@
-//! The simulated objects as the arms of `sys`' enums hold them: each a name for something in the world.
+//! The simulated objects as the variants of `sys`' enums hold them: each is a name for something in the world.
 
 use std::any::Any;
 use std::fmt;
@@ -68,7 +68,7 @@ impl Poller {
     }
 }
 
-/// Registers a socket of a world at the poller of one of its hosts.
+/// Registers a socket of a world with the poller of one of its hosts.
 pub(super) fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId, token: usize) -> io::Result<()> {
     let poller: Option<&Poller> = poller.as_any().and_then(|poller| poller.downcast_ref());
     let poller = poller.filter(|poller| Arc::ptr_eq(world, &poller.world)).ok_or(io::ErrorKind::Unsupported)?;
@@ -147,8 +147,8 @@ impl memory::Poller for Poller {
         }
     }
 
-    /// If nothing is ready the world moves on, to when something is or to the end of the wait. It never does for a wait of
-    /// no length.
+    /// If nothing is ready, time advances until something is, or to the end of the wait. It never does for a wait of
+    /// zero length.
     fn poll(&mut self, events: &mut Batch, timeout: Option<Duration>) -> io::Result<()> {
         let world = &mut *lock(&self.world);
         let end = timeout.map(|timeout| world.time_after(self.host, timeout));
@@ -178,7 +178,7 @@ impl memory::Poller for Poller {
 
     /// For tests of the connection's protocol.
     fn note_loss(&self, token: usize, reason: crate::CloseReason) {
-        // Not under the lock: an error of the user's shows itself here, and may panic.
+        // Not under the lock: formatting runs a user's error, which may panic.
         let text = reason.to_string();
         let mut world = lock(&self.world);
         world.note(format_args!("host {}: a connection is lost: {text}", self.host));
@@ -186,7 +186,7 @@ impl memory::Poller for Poller {
     }
 }
 
-/// A host's mark that its loop was woken, which other threads set too; the world itself is one thread's.
+/// A host's mark that its loop was woken, which other threads may set too; the world itself belongs to one thread.
 impl memory::Waker for AtomicBool {
     fn wake(&self) -> io::Result<()> {
         self.store(true, Ordering::Relaxed);
@@ -255,17 +255,17 @@ impl Stream {
         Stream { world: world.clone(), id }
     }
 
-    /// Writes these bytes as the kernel takes them, with no further call.
+    /// Writes these bytes as the kernel takes them, without further calls.
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
         lock(&self.world).queue(self.id, bytes);
     }
 
-    /// Takes those back that the kernel has not taken, unless the half ends behind them.
+    /// Takes back the bytes that the kernel has not taken, unless the half ends after them.
     pub(crate) fn take_queued(&mut self) -> Vec<u8> {
         lock(&self.world).take_queued(self.id)
     }
 
-    /// How many of those the kernel has not taken.
+    /// Returns how many of these bytes the kernel has not taken.
     pub(crate) fn queued(&self) -> usize {
         lock(&self.world).queued(self.id)
     }
@@ -395,7 +395,7 @@ impl Drop for Datagram {
 }
 
 impl Network {
-    /// The next accept of the listener that is bound to `address` fails so.
+    /// Makes the next accept of the listener that is bound to `address` fail with this error.
     pub(crate) fn fail_accept(&self, address: SocketAddr, error: io::Error) -> io::Result<()> {
         let world = &mut *lock(&self.0);
         let host = world.host_of(0, address.ip()).ok_or(Errno::AddressNotAvailable)?;
@@ -407,7 +407,7 @@ impl Network {
         Ok(())
     }
 
-    /// The next receive of the datagram socket that is bound to `address` fails so.
+    /// Makes the next receive of the datagram socket that is bound to `address` fail with this error.
     pub(crate) fn fail_receive(&self, address: SocketAddr, error: io::Error) -> io::Result<()> {
         let world = &mut *lock(&self.0);
         let host = world.host_of(0, address.ip()).ok_or(Errno::AddressNotAvailable)?;

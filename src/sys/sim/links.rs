@@ -1,4 +1,4 @@
-//! What lies between hosts: how long packets are under way, and which of them get lost.
+//! The links between hosts: how long packets are in flight, and which of them are lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,30 +10,30 @@ use super::rules::Fate;
 use super::tcp::Phase;
 use super::world::{HostIndex, SocketId, World};
 
-/// A sender whose packets are not acknowledged for so long gives up (Linux, `tcp_retries2`).
+/// A sender whose packets are not acknowledged for this long gives up (Linux, `tcp_retries2`).
 pub(super) const GIVE_UP: Duration = Duration::from_secs(924);
 
-/// How long a sender waits before it sends again what was lost, at first; then twice as long, and so on.
+/// How long a sender waits before it first retransmits a lost packet; the time doubles with each try.
 const SEND_AGAIN: Duration = Duration::from_millis(200);
 
-/// It waits no longer than this.
+/// The maximum of that time.
 const SEND_AGAIN_MAX: Duration = Duration::from_secs(120);
 
-/// What a packet's headers take, for how long a link needs for it.
+/// The size of a packet's headers, which counts for the time that a link needs for it.
 const HEADER_BYTES: u64 = 40;
 
-/// The pieces of a segment that is cut arrive so far apart: far enough for its receiver to see each.
+/// How far apart the pieces of a split segment arrive: far enough for the receiver to see each.
 const PIECE_APART: Duration = Duration::from_micros(1);
 
-/// Is due at some time.
+/// Something that is due at some time.
 #[derive(Clone, Debug)]
 pub(super) enum Due {
     Arrives(Packet),
-    /// It was lost on its way, and its sender sends it again.
+    /// The packet was lost on its way, and its sender retransmits it.
     Again(Sending),
 }
 
-/// A packet that goes out.
+/// A packet that is being sent.
 #[derive(Clone, Debug)]
 pub(super) struct Sending {
     pub(super) sender: SocketId,
@@ -42,18 +42,18 @@ pub(super) struct Sending {
     pub(super) packet: Packet,
     /// How often it was lost before.
     pub(super) attempt: u32,
-    /// How long ago that was for the first time, in sum.
+    /// How long its sender has waited to retransmit it, in total.
     waited: Duration,
-    /// The number of its first byte in its stream, once somebody has looked.
+    /// The number of its first byte in its stream, once that was needed.
     pub(super) first: Option<u32>,
 }
 
-/// What lies between two hosts.
+/// The link between two hosts.
 #[derive(Default)]
 struct Link {
     /// From the lower to the higher host, and back.
     ways: [Way; 2],
-    /// What waits for the link to be healed, as senders send again what was not acknowledged.
+    /// Packets that wait for the link to be healed, as senders retransmit what was not acknowledged.
     held: Vec<Sending>,
 }
 
@@ -61,20 +61,20 @@ struct Link {
 #[derive(Default)]
 struct Way {
     cut: bool,
-    /// Set where it is not what the faults say.
+    /// Set if it differs from the faults' latency.
     latency: Option<(Duration, Duration)>,
     loss_permille: u32,
-    /// None is no bound.
+    /// `None` means no limit.
     bytes_per_second: Option<u64>,
-    /// When all is out that was sent before.
+    /// When everything that was sent before is out.
     free_at: Duration,
 }
 
-/// All links, and what of a connection waits for a packet that was lost.
+/// All links, and what waits behind a lost packet of the same connection.
 #[derive(Default)]
 pub(super) struct Links {
     pairs: BTreeMap<(HostIndex, HostIndex), Link>,
-    /// By sender: what it has sent behind what was lost, which nobody sees before that.
+    /// By sender: what it has sent after a lost packet, which the receiver cannot see before that one.
     lines: BTreeMap<SocketId, VecDeque<Sending>>,
 }
 
@@ -95,9 +95,10 @@ impl Links {
 impl World {
     // Sending.
 
-    /// Sends a packet from a socket, or from where it was, to another host. Returns when it arrives, if it does.
+    /// Sends a packet from a socket, or on behalf of one that is gone, to another host. Returns when it arrives, if it
+    /// does.
     ///
-    /// `not_before`: packets of one connection keep their order.
+    /// It arrives no earlier than `not_before`: packets of one connection keep their order.
     pub(super) fn transmit(
         &mut self,
         sender: SocketId,
@@ -186,7 +187,7 @@ impl World {
         at
     }
 
-    /// When a packet has left its host, where the way there has a bound.
+    /// Returns when a packet has left its host, given the limit on its way.
     fn leave_at(&mut self, from: HostIndex, to: HostIndex, packet: &Packet) -> Duration {
         let now = self.now;
         if self.links.way(from, to).is_none_or(|way| way.bytes_per_second.is_none()) {
@@ -200,7 +201,8 @@ impl World {
         way.free_at
     }
 
-    /// How long a packet is under way, as the faults have it. A round trip for each buffer full is what a connection takes.
+    /// Returns how long a packet is in flight, according to the faults. A connection needs a round trip for each full
+    /// buffer.
     fn latency_of(&self, packet: &Packet) -> (Duration, Duration) {
         let Faults { latency_min, latency_max, bytes_per_second_min, .. } = self.faults;
         if bytes_per_second_min == 0 || matches!(packet, Packet::Datagram { .. }) {
@@ -212,7 +214,7 @@ impl World {
 
     // Losing.
 
-    /// Something between the hosts has lost a packet. Its sender sends it again, if that is how it is with such packets.
+    /// The network has lost a packet. Its sender retransmits it, if it does that with such packets.
     fn drop_on_the_way(&mut self, mut sending: Sending) {
         if let Packet::Datagram { sender: (sender, held), .. } = sending.packet {
             self.datagram_has_left(sender, held);
@@ -236,7 +238,7 @@ impl World {
         self.due.insert(key, Due::Again(sending));
     }
 
-    /// Sends again what was lost. If that gets through, what waits behind it follows.
+    /// Retransmits a lost packet. If it gets through, the packets that wait behind it follow.
     pub(super) fn send_again(&mut self, sending: Sending) {
         let (sender, keeps_order) = (sending.sender, sending.packet.keeps_order());
         let line = if keeps_order { self.links.lines.remove(&sender) } else { None };
@@ -256,7 +258,7 @@ impl World {
         }
     }
 
-    /// A connection is reset, for both its ends.
+    /// Resets a connection, for both its ends.
     fn reset_between(&mut self, sending: &Sending) {
         if let Packet::Datagram { sender: (sender, held), .. } = sending.packet {
             return self.datagram_has_left(sender, held);
@@ -273,7 +275,7 @@ impl World {
         self.links.way(from, to).is_some_and(|way| way.cut)
     }
 
-    /// Keeps a packet until its link is healed, if its sender would send it again until then.
+    /// Keeps a packet until its link is healed, if its sender would retransmit it until then.
     fn hold(&mut self, sending: Sending) {
         let waits = sending.packet.waits_for_it(sending.sender);
         let is_acknowledged = sending.packet.is_acknowledged();
@@ -297,7 +299,7 @@ impl World {
         self.links.way_mut(from, to).cut = true;
     }
 
-    /// What was held goes out again, in its order, some while later: senders wait longer and longer.
+    /// Sends again what was held, in its order, some time later: senders wait longer and longer.
     pub(super) fn heal(&mut self, one: HostIndex, other: HostIndex) {
         self.note(format_args!("the link of hosts {one} and {other} is healed"));
         let link = self.links.pair(one, other);
@@ -314,7 +316,7 @@ impl World {
         self.delay_senders(one, other, at);
     }
 
-    /// Whether packets that a socket waits to have acknowledged are still held; they are dropped then.
+    /// Returns whether packets whose acknowledgement a socket waits for were still held; drops them.
     pub(super) fn drop_held(&mut self, waits: SocketId) -> bool {
         let mut any = self.drop_held_for_dark(waits);
         for link in self.links.pairs.values_mut() {

@@ -12,16 +12,16 @@ use crate::sys::Readiness;
 
 pub(super) struct ListenerSocket {
     pub(super) local: SocketAddr,
-    /// What a Unix socket has in its place.
+    /// The name of a Unix socket, which has no address.
     pub(super) name: Option<Address>,
     /// Its path is not removed when it is closed.
     pub(super) leaves_path: bool,
     pub(super) backlog: usize,
     /// Connections that wait to be accepted.
     pub(super) queue: VecDeque<SocketId>,
-    /// Connects that are under way.
+    /// Connects that are in progress.
     pub(super) embryos: usize,
-    /// How the next accepts fail, on demand.
+    /// How the next accepts fail, if a test has asked for that.
     pub(super) failures: VecDeque<io::Error>,
 }
 
@@ -39,7 +39,7 @@ impl ListenerSocket {
     }
 }
 
-/// How accepts fail by the seed: in every way that a listener survives (rule A1).
+/// The seed's choice of failing accepts: every error that a listener survives (rule A1).
 const FAILURES: [Errno; 8] = [
     Errno::ConnectionAborted,
     Errno::Protocol,
@@ -68,7 +68,7 @@ impl World {
         Ok(id)
     }
 
-    /// The address that a socket gets that asks for this one: one of its host's, and a port that nobody has.
+    /// Returns the address that a socket gets when it asks for this one: one of its host's, and a free port.
     pub(super) fn bind(&mut self, tcp: bool, host: HostIndex, mut address: SocketAddr) -> io::Result<SocketAddr> {
         let ip = address.ip();
         if !ip.is_unspecified() && !ip.is_loopback() && ip != address_of(host, address.is_ipv6()) {
@@ -120,7 +120,7 @@ impl World {
         remote.map(|remote| (accepted, remote)).ok_or_else(|| Errno::ConnectionAborted.into())
     }
 
-    /// Closes a listener; who waits at it is reset.
+    /// Closes a listener, and resets the connections that wait in its backlog.
     pub(super) fn close_listener(&mut self, id: SocketId) {
         let Some(listener) = self.listener(id) else { return };
         let (local, name, leaves_path) = (listener.local, listener.name.take(), listener.leaves_path);

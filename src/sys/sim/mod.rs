@@ -1,10 +1,11 @@
 //! The simulated backend: one network in memory, shared by the loops of several hosts on one thread, with a virtual
 //! clock and a seed.
 //!
-//! It behaves as Linux does on a network of its own: the differential tests run the same scripts on both. Nothing in it
-//! is random but by its seed, and nothing depends on addresses in memory, on the real clock or on the order of a hash.
+//! It behaves like Linux on a network of its own: the differential tests run the same scripts on both. All its
+//! randomness comes from the seed, and nothing depends on addresses in memory, on the real clock or on the order of a
+//! hash.
 
-#![cfg_attr(not(unix), allow(dead_code))] // Nothing asks for Unix sockets, signals and their pipes.
+#![cfg_attr(not(unix), allow(dead_code))] // Nothing uses Unix sockets, signals and their pipes there.
 
 mod by_hand;
 mod capture;
@@ -24,7 +25,7 @@ mod pipe;
 mod process;
 mod random;
 mod rules;
-// Nothing sends signals where nobody can wait for them.
+// Nothing sends signals where nothing can wait for them.
 #[cfg_attr(not(all(unix, feature = "signals")), allow(dead_code))]
 mod signals;
 mod tcp;
@@ -53,7 +54,7 @@ type Shared = memory::Shared<World>;
 
 /// # Panics
 ///
-/// When a rule for packets calls: it is asked in the middle of a call.
+/// Panics if a packet rule calls: rules run in the middle of a call.
 fn lock(shared: &Shared) -> impl DerefMut<Target = World> {
     rules::refuse_in_a_rule();
     memory::lock(shared)
@@ -63,7 +64,7 @@ fn lock(shared: &Shared) -> impl DerefMut<Target = World> {
 #[derive(Clone)]
 pub(crate) struct Network(Shared);
 
-/// A socket of a loop that has something to read or to accept which nobody has taken.
+/// A socket of a loop with something to read or to accept that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unread {
     pub(crate) host: HostIndex,
@@ -78,11 +79,11 @@ pub(crate) struct Unread {
 pub(crate) struct Inspected {
     pub(crate) host: HostIndex,
     pub(crate) token: usize,
-    /// How many bytes, or how many who wait to be accepted.
+    /// How many bytes, or how many connections that wait to be accepted.
     pub(crate) unread: usize,
     /// Whether it counts as writable.
     pub(crate) has_space: bool,
-    /// Whether a read finds the end of the stream, or an error, behind what is unread.
+    /// Whether a read finds the end of the stream, or an error, after the unread data.
     pub(crate) read_shut: bool,
 }
 
@@ -95,7 +96,7 @@ impl Network {
         lock(&self.0).add_host()
     }
 
-    /// From now on the sockets of a host behave as those of another system.
+    /// Makes the sockets of a host behave like those of another system from now on.
     pub(crate) fn set_habits(&self, host: HostIndex, habits: &'static Habits) {
         lock(&self.0).hosts[host].habits = habits;
     }
@@ -112,12 +113,12 @@ impl Network {
         Clock { world: self.0.clone(), host }
     }
 
-    /// The time since the network was made.
+    /// Returns the time since the network was made.
     pub(crate) fn now(&self) -> Duration {
         lock(&self.0).now
     }
 
-    /// When something happens next in the network itself.
+    /// Returns when something happens next in the network itself.
     pub(crate) fn next_at(&self) -> Option<Duration> {
         lock(&self.0).next_at()
     }
@@ -130,7 +131,8 @@ impl Network {
         lock(&self.0).settle();
     }
 
-    /// Whether something has come about for a socket that is played by hand, since [`take_by_hand`](Network::take_by_hand).
+    /// Returns whether something has happened to a socket that is operated by hand, since
+    /// [`take_by_hand`](Network::take_by_hand).
     pub(crate) fn has_by_hand(&self) -> bool {
         lock(&self.0).has_by_hand()
     }
@@ -139,7 +141,7 @@ impl Network {
         lock(&self.0).take_by_hand()
     }
 
-    /// Whether a host's loop would be told of something now.
+    /// Returns whether a host's loop would get an event now.
     pub(crate) fn is_ready(&self, host: HostIndex) -> bool {
         let world = lock(&self.0);
         let host = &world.hosts[host];
@@ -188,7 +190,7 @@ impl Network {
     }
 
     pub(crate) fn remove_rule(&self, number: u64) {
-        // It is dropped without the lock, since it is the test's.
+        // Dropped without the lock, since it belongs to the test.
         let _gone = lock(&self.0).remove_rule(number);
     }
 
@@ -221,12 +223,12 @@ impl Network {
         world.trace = tracing.then(|| world.trace.take().unwrap_or_default());
     }
 
-    /// Takes what was noted of ends of connections since the last call.
+    /// Takes what was recorded about ended connections since the last call.
     pub(crate) fn take_losses(&self) -> Vec<(HostIndex, usize, crate::CloseReason)> {
         std::mem::take(&mut lock(&self.0).losses)
     }
 
-    /// What the sockets of loops hold that nobody has taken.
+    /// Returns what is left unread in the sockets of loops.
     pub(crate) fn unread(&self) -> Vec<Unread> {
         let world = lock(&self.0);
         let registered = world.sockets.values().filter(|socket| socket.registration.is_some());
@@ -242,7 +244,7 @@ impl Network {
         unread.filter(|unread| unread.count > 0).collect()
     }
 
-    /// The sockets that loops hold.
+    /// Returns the sockets that loops hold.
     #[cfg(test)]
     pub(crate) fn inspected(&self) -> Vec<Inspected> {
         let world = &mut *lock(&self.0);
@@ -257,19 +259,20 @@ impl Network {
         inspected.collect()
     }
 
-    /// Takes what was noted of input that loops have closed a socket over, since the last call: host, token, bytes.
+    /// Takes what was recorded about sockets that loops have closed with unread input, since the last call: host,
+    /// token, bytes.
     #[cfg(test)]
     pub(crate) fn take_abandoned(&self) -> Vec<(HostIndex, usize, usize)> {
         std::mem::take(&mut lock(&self.0).abandoned)
     }
 
-    /// How many datagrams a host's kernel has taken from the sockets of a port.
+    /// Returns how many datagrams a host's kernel has taken from the sockets of a port.
     #[cfg(test)]
     pub(crate) fn datagrams_taken(&self, host: HostIndex, port: u16) -> u64 {
         lock(&self.0).datagrams_taken.get(&(host, port)).copied().unwrap_or_default()
     }
 
-    /// How many sockets there are, those included that wait for their last acknowledgement.
+    /// Returns how many sockets there are, including those that wait for their last acknowledgement.
     pub(crate) fn sockets(&self) -> usize {
         lock(&self.0).sockets.len()
     }

@@ -1,8 +1,8 @@
-//! Simulated Unix streams: sockets of one host that go by names, and have no network between them.
+//! Simulated Unix streams: sockets of one host that have names, and no network between them.
 //!
-//! They are [`Tcp`] sockets in what they do with bytes. What is different was read from Linux, and is compared with it by the
-//! differential tests: a connect succeeds or fails at once, nothing is under way, a close is seen at once by both halves of the
-//! peer, and a reset is a close.
+//! They handle bytes like [`Tcp`] sockets. The differences were taken from Linux, with which the differential tests
+//! compare them: a connect succeeds or fails at once, nothing is in flight, both halves of the peer see a close at
+//! once, and a reset is a close.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ pub(super) struct Names {
     pub(super) peer: Address,
 }
 
-/// Who has which name, by host.
+/// The owner of each name, by host.
 pub(super) type Named = BTreeMap<(HostIndex, Address), SocketId>;
 
 impl World {
@@ -57,11 +57,11 @@ impl World {
         Ok(id)
     }
 
-    /// Sees to it that nobody has this name: of listeners, or of datagram sockets. A path that was left behind is replaced.
+    /// Makes sure that this name is free, among listeners or datagram sockets. A path that was left behind is replaced.
     pub(super) fn take_name(&mut self, host: HostIndex, name: &Address, of_listener: bool) -> Result<(), Errno> {
         let key = (host, name.clone());
         let (same, other) = self.names_of(of_listener);
-        // Of abstract names each kind of socket has its own.
+        // Each kind of socket has its own abstract names.
         if same.contains_key(&key) || (name.is_path() && other.contains_key(&key)) {
             return Err(Errno::AddressInUse);
         }
@@ -69,7 +69,7 @@ impl World {
         Ok(())
     }
 
-    /// The listener, or the datagram socket, of this name.
+    /// Returns the listener, or the datagram socket, with this name.
     pub(super) fn find_named(&self, host: HostIndex, name: &Address, listener: bool) -> Result<SocketId, Errno> {
         let key = (host, name.clone());
         let (same, other) = self.names_of(listener);
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    /// A listener of this name is closed. Its path is removed, unless it is left behind.
+    /// A listener with this name is closed. Its path is removed, unless it is left behind.
     pub(super) fn give_name_back(&mut self, host: HostIndex, name: Address, leaves_path: bool) {
         let key = (host, name);
         self.named.remove(&key);
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// The names of that kind of socket, and those of the other one.
+    /// Returns the names of that kind of socket, and those of the other kind.
     fn names_of(&self, listeners: bool) -> (&Named, &Named) {
         match listeners {
             true => (&self.named, &self.named_datagrams),
@@ -98,8 +98,8 @@ impl World {
         }
     }
 
-    /// Two ends of one host that are connected with each other, by their names. Whether their loops are told of room from the
-    /// beginning.
+    /// Returns two ends on one host that are connected with each other, with these names. `awaits_writable` says
+    /// whether their loops are told of room from the beginning.
     pub(super) fn pair(
         &mut self,
         host: HostIndex,
@@ -121,7 +121,7 @@ impl World {
         ends
     }
 
-    /// The loop of a Unix stream wants to be told when there is room, at once if there is, or not any more.
+    /// Sets whether the loop of a Unix stream is told when there is room, at once if there is.
     pub(super) fn await_room(&mut self, id: SocketId, awaits: bool) {
         if let Some(tcp) = self.tcp(id).filter(|tcp| tcp.names.is_some() && tcp.awaits_writable != awaits) {
             tcp.awaits_writable = awaits;
@@ -133,14 +133,14 @@ impl World {
         self.is_tcp(id, |tcp| tcp.names.is_some())
     }
 
-    /// Nothing is between the ends: what is sent has arrived.
+    /// There is nothing between the ends: what is sent has arrived.
     pub(super) fn hand_over(&mut self, packet: Packet) {
         let now = self.now;
         self.arrive_at(now, packet);
     }
 
-    /// Closes one: what it had written is its peer's already, and both halves are over. The peer hears of a reset where input
-    /// was left unread, or where nobody had accepted it.
+    /// Closes one: what it had written belongs to its peer already, and both halves are closed. The peer sees a reset
+    /// if input was left unread, or if the connection was never accepted.
     pub(super) fn close_named(&mut self, id: SocketId, was_waiting: bool) {
         let Some(tcp) = self.tcp(id) else { return };
         let peer = tcp.peer;
@@ -166,7 +166,7 @@ impl World {
     pub(super) fn address_of_peer(&mut self, id: SocketId) -> io::Result<Address> {
         let names = self.tcp(id).and_then(|tcp| tcp.names.clone());
         match names {
-            // On Linux it is the peer's whether that is there still or not.
+            // On Linux it belongs to the peer whether that still exists or not.
             Some(names) => self.check_over(id).map(|()| names.peer),
             None => self.peer_addr(id).map(Address::of_socket),
         }

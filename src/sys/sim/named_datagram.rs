@@ -1,7 +1,8 @@
-//! Simulated Unix datagram sockets: sockets of one host that go by names, and have no network between them.
+//! Simulated Unix datagram sockets: sockets of one host that have names, and no network between them.
 //!
-//! What is sent has arrived, or the sender is told why not: nothing is lost, doubled or overtaken. The rest was read from Linux,
-//! and is compared with it by the differential tests: who may send to whom, who waits for whom, and what a closed peer does.
+//! A datagram that is sent has arrived, or the sender is told why not: none is lost, duplicated or overtaken. The rest
+//! was taken from Linux, with which the differential tests compare it: who may send to whom, who waits for whom, and
+//! what a closed peer does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,19 +15,19 @@ use crate::sys::{Readiness, memory};
 
 pub(super) struct NamedDatagram {
     name: Address,
-    /// Whom it is connected to, whether that is still there or not.
+    /// The peer that it is connected to, whether that still exists or not.
     peer: Option<SocketId>,
     /// It was connected at least once.
     was_connected: bool,
     received: VecDeque<Message>,
-    /// It is full with more than so many.
+    /// It is full with more datagrams than this.
     received_max: usize,
-    /// What was sent and nobody has received: it lies in the sender's memory.
+    /// What was sent and not received: it occupies the sender's memory.
     sent_bytes: usize,
     error: Option<Errno>,
-    /// Its loop wants to know when there is room again.
+    /// Its loop has asked to be told when there is room again.
     awaits_writable: bool,
-    /// Whose room a send has waited for: a receiver's, or its own.
+    /// The socket whose room a send has waited for: a receiver, or the sender itself.
     waits_for: Option<SocketId>,
 }
 
@@ -36,17 +37,17 @@ struct Message {
     bytes: Vec<u8>,
 }
 
-/// A datagram that finds so much of its sender's memory in use has to wait (Linux, `wmem_default`).
+/// A datagram has to wait if this much of its sender's memory is in use (Linux, `wmem_default`).
 const SEND_BUFFER_BYTES: usize = 212_992;
 
-/// The longest one: all of that, but for what Linux keeps.
+/// The longest datagram: all of that, except for Linux's overhead.
 const DATAGRAM_BYTES_MAX: usize = SEND_BUFFER_BYTES - 32;
 
-/// What Linux keeps with the bytes of a datagram, and beside them.
+/// Linux's overhead for a datagram: added to its bytes, and on top.
 const KEPT_WITH_BYTES: usize = 320;
 const KEPT_BESIDE_BYTES: usize = 256;
 
-/// What a datagram of so many bytes takes of its sender's memory.
+/// Returns how much of its sender's memory a datagram of this many bytes occupies.
 fn memory_of(bytes: usize) -> usize {
     (bytes + KEPT_WITH_BYTES).next_power_of_two() + KEPT_BESIDE_BYTES
 }
@@ -60,7 +61,7 @@ impl NamedDatagram {
         self.received.len() > self.received_max
     }
 
-    /// Whether so little of its memory is in use that Linux calls it writable.
+    /// Returns whether little enough of its memory is in use for Linux to call it writable.
     fn has_memory(&self) -> bool {
         self.sent_bytes <= SEND_BUFFER_BYTES / 4
     }
@@ -109,7 +110,7 @@ impl World {
         socket.was_connected = true;
         let before = socket.peer.replace(other);
         if before.is_some() && socket.awaits_writable {
-            // It may have waited for that one.
+            // It may have waited for the previous peer.
             self.wake(id);
         }
         if let Some(before) = before.filter(|&before| before != other) {
@@ -118,7 +119,7 @@ impl World {
         Ok(())
     }
 
-    /// One that is connected takes from nobody else.
+    /// A connected socket takes datagrams only from its peer.
     fn check_takes_from(&mut self, other: SocketId, id: SocketId) -> Result<(), Errno> {
         match self.named_datagram(other).map(|other| other.peer) {
             Ok(Some(peer)) if peer != id => Err(Errno::Permission),
@@ -126,7 +127,8 @@ impl World {
         }
     }
 
-    /// It is no longer connected to this one. What it holds is gone, and that one is told if it waits for an answer.
+    /// It is no longer connected to this peer. What it holds is dropped, and the peer is told if it is connected to
+    /// this socket.
     fn forget_peer(&mut self, id: SocketId, peer: SocketId) {
         let Ok(socket) = self.named_datagram(id) else { return };
         let held = std::mem::take(&mut socket.received);
@@ -169,7 +171,7 @@ impl World {
         }
         let sent = self.hand_to(id, bytes, to);
         if sent.is_err() && self.named_datagram(id).is_ok_and(|of| of.awaits_writable && of.has_memory()) {
-            // It had taken memory for it, and gives that back.
+            // It had taken memory for the datagram, and gives that back.
             self.wake(id);
         }
         self.settle();
@@ -197,7 +199,7 @@ impl World {
         if lacks_buffers && receiver.is_full() && other != id {
             return Err(Errno::NoBuffers);
         }
-        // Of those that are connected with each other none waits for the other.
+        // Two sockets that are connected with each other do not wait for each other.
         if receiver.is_full() && other != id && receiver.peer != Some(id) {
             self.named_datagram(id)?.waits_for = Some(other);
             return Err(Errno::WouldBlock);
@@ -212,7 +214,7 @@ impl World {
         Ok(())
     }
 
-    /// Their senders have their memory again.
+    /// Gives the senders of these messages their memory back.
     fn release(&mut self, messages: impl IntoIterator<Item = Message>) {
         for Message { sender, bytes, .. } in messages {
             let by_hand = !self.is_registered(sender);
@@ -229,8 +231,8 @@ impl World {
         }
     }
 
-    /// A receiver has room again, or has none that could be waited for: then Linux wakes whatever was asked for. Who sends to it
-    /// by name is not told, unless that is a player.
+    /// A receiver has room again, or is gone, so that its room cannot be waited for: then Linux wakes all its waiters.
+    /// A sender by name is not told, unless it is operated by hand.
     fn wake_who_waits_for(&mut self, id: SocketId, wakes_all: bool) {
         let waits = |kind: &Kind| matches!(kind, Kind::NamedDatagram(of) if of.waits_for == Some(id));
         let waiting = self.sockets.iter().filter(|&(&of, socket)| of != id && waits(&socket.kind));
@@ -268,7 +270,7 @@ impl World {
             readiness = readiness.and(Readiness::READABLE);
         }
         if socket.error.is_some() {
-            // An error alone, or with room, counts as the end of a writer; as mio has it.
+            // An error alone, or with room, counts as a closed writing half, as mio reports it.
             let closed = readiness == Readiness::default() || readiness.is_writable();
             readiness = readiness.and(Readiness::ERROR);
             readiness = if closed { readiness.and(Readiness::WRITE_CLOSED) } else { readiness };
@@ -278,7 +280,7 @@ impl World {
 
     // Receiving.
 
-    /// Receives a datagram, as much of it as there is room for, with its sender's name.
+    /// Receives a datagram, as far as the buffer has room for it, with its sender's name.
     fn receive_named(&mut self, id: SocketId, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
         self.begin_call();
         self.check_call(id, Call::Receive)?;
@@ -335,7 +337,8 @@ struct NamedDatagramHandle {
 }
 
 impl Poller {
-    /// Binds one to a name, or to none. Whether dropping it leaves its path, as a program does that does not remove it.
+    /// Binds one to a name, or to none. `leaves_path` says whether dropping it leaves its path, as in a program that
+    /// does not remove it.
     pub(crate) fn bind_named_datagram(
         &self,
         name: &Address,

@@ -1,4 +1,4 @@
-//! The names of a simulated network, and the look-ups that are under way.
+//! The names of a simulated network, and the look-ups in progress.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,13 +21,13 @@ pub(super) struct Names {
 
 #[derive(Default)]
 struct Name {
-    /// `None` where nothing but its failures is known.
+    /// `None` if only its failures are known.
     addresses: Option<Vec<IpAddr>>,
     /// How the next look-ups fail, and how many of them.
     fails: Option<(io::ErrorKind, u32)>,
 }
 
-/// A question that a loop has asked.
+/// A look-up by a loop.
 struct Lookup {
     host: HostIndex,
     name: String,
@@ -51,7 +51,7 @@ fn unknown() -> io::Error {
 }
 
 impl World {
-    /// A loop asks for a name. It is answered when the latency has passed, with what the name means by then.
+    /// Looks up a name for a loop. The answer comes once the latency has passed, with what the name means by then.
     pub(super) fn look_up(&mut self, host: HostIndex, name: &str, port: u16, answer: Answer) {
         let (low, high) = self.names.latency;
         let after = match high.is_zero() {
@@ -77,7 +77,7 @@ impl World {
             Err(error) => self.note(format_args!("host {host} is told nothing of {name}: {error}")),
         }
         self.progress += 1;
-        // It only wakes the loop, which takes the addresses in a turn to come.
+        // This only wakes the loop, which takes the addresses in a later turn.
         answer(found);
     }
 
@@ -88,7 +88,7 @@ impl World {
 }
 
 impl Network {
-    /// `None`: nobody knows it any more.
+    /// With `None`, the name is no longer known.
     pub(crate) fn set_name(&self, name: &str, addresses: Option<Vec<IpAddr>>) {
         let world = &mut *lock(&self.0);
         match &addresses {

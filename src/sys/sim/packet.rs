@@ -1,4 +1,4 @@
-//! What is under way between hosts, and what it does where it arrives.
+//! Packets between hosts, and what they do on arrival.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use super::rules::PacketKind;
 use super::tcp::{Phase, Tcp};
 use super::world::{HostIndex, Kind, Port, SocketId, World, is_meant};
 
-/// What is under way. Sockets are named by id: no address is ever mistaken for a successor's.
+/// A packet in flight. Sockets are identified by id, so that no address is ever mistaken for a successor's.
 #[derive(Clone, Debug)]
 pub(super) enum Packet {
     /// A client asks for a connection.
     Syn {
         from: SocketId,
     },
-    /// A listener has answered it.
+    /// A listener has responded to it.
     SynAck {
         to: SocketId,
         from: SocketId,
@@ -24,7 +24,7 @@ pub(super) enum Packet {
     Established {
         to: SocketId,
     },
-    /// Nobody listens there.
+    /// No socket listens there.
     Refused {
         to: SocketId,
     },
@@ -56,31 +56,31 @@ pub(super) enum Packet {
         to: SocketAddr,
         host: HostIndex,
         from: SocketAddr,
-        /// The socket, and how many bytes of its memory this holds.
+        /// The socket, and how many bytes of its memory this occupies.
         sender: (SocketId, usize),
         bytes: Vec<u8>,
     },
-    /// Nobody is bound there, says the host (ICMP).
+    /// The host says that no socket is bound there (ICMP).
     Unreachable {
         to: SocketId,
     },
 }
 
 impl Packet {
-    /// Whether its sender sends it again until it arrives. A connect has an alarm of its own for that.
+    /// Returns whether its sender retransmits it until it arrives. A connect has an alarm of its own for that.
     pub(super) fn is_sent_again(&self) -> bool {
         use Packet::{Datagram, Refused, Reset, Syn, Unreachable};
         !matches!(self, Syn { .. } | Refused { .. } | Reset { .. } | Datagram { .. } | Unreachable { .. })
     }
 
-    /// Whether its receiver has it acknowledged, so that a sender who hears nothing gives up in the end, or is itself what
-    /// such a sender waits for.
+    /// Returns whether it is part of an acknowledged exchange: its receiver acknowledges it, so that a sender without a
+    /// reply gives up in the end, or it is such an acknowledgement itself.
     pub(super) fn is_acknowledged(&self) -> bool {
         use Packet::{Ack, Data, Fin, FinAck};
         matches!(self, Data { .. } | Fin { .. } | Ack { .. } | FinAck { .. })
     }
 
-    /// Which socket gives up where it does not arrive: its sender, or who waits for this answer.
+    /// Returns which socket gives up if it does not arrive: its sender, or the one that waits for this reply.
     pub(super) fn waits_for_it(&self, sender: SocketId) -> SocketId {
         match self {
             Packet::Ack { to, .. } | Packet::FinAck { to } | Packet::Window { to } => *to,
@@ -88,13 +88,14 @@ impl Packet {
         }
     }
 
-    /// Whether it stands in a row with others of its sender: none of them is seen before those that were sent earlier.
+    /// Returns whether it keeps its order among the packets of its sender: the receiver sees none before those that
+    /// were sent earlier.
     pub(super) fn keeps_order(&self) -> bool {
         use Packet::{Data, Established, Fin, SynAck};
         matches!(self, SynAck { .. } | Established { .. } | Data { .. } | Fin { .. })
     }
 
-    /// The socket that it is for. None where the address decides that.
+    /// Returns the socket that it is for; `None` if the address decides that.
     pub(super) fn target(&self) -> Option<SocketId> {
         match *self {
             Packet::Syn { .. } | Packet::Datagram { .. } => None,
@@ -133,7 +134,8 @@ impl Packet {
         }
     }
 
-    /// What arrives where it does so twice, in nobody's memory. None where nobody would see that.
+    /// Returns the copy that arrives if it is duplicated, which occupies no socket's memory; `None` if a duplicate
+    /// would go unnoticed.
     pub(super) fn copy(&self) -> Option<Packet> {
         let mut copy = self.clone();
         match &mut copy {
@@ -144,22 +146,22 @@ impl Packet {
     }
 }
 
-/// What time brings.
+/// Something that happens at a set time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Alarm {
-    /// A connect without an answer is tried again, for the n-th time.
+    /// A connect without a reply is retried, for the n-th time.
     SynAgain(SocketId, u32),
     /// A receiver takes data again.
     EndStall(SocketId),
-    /// A sender that nobody has answered gives up.
+    /// A sender without a reply gives up.
     GiveUp(SocketId),
-    /// The kernel has buffers again, for a socket that is played by hand: a loop has timers of its own for that.
+    /// The kernel has buffers again, for a socket that is operated by hand: a loop has timers of its own for that.
     Buffers(SocketId),
     /// A name has been looked up.
     Lookup(u64),
 }
 
-/// How often a first packet is sent again before a connect has timed out, 127 seconds later (Linux, `tcp_syn_retries`).
+/// How often a first packet is retransmitted before a connect times out, 127 seconds later (Linux, `tcp_syn_retries`).
 const SYN_RETRIES: u32 = 6;
 
 impl World {
@@ -183,7 +185,7 @@ impl World {
         }
     }
 
-    /// Whether an alarm has nothing left to do.
+    /// Returns whether an alarm has nothing left to do.
     pub(super) fn is_stale(&self, alarm: Alarm) -> bool {
         match alarm {
             Alarm::SynAgain(id, _) => !self.is_tcp(id, |tcp| tcp.phase == Phase::Connecting),
@@ -197,7 +199,7 @@ impl World {
     pub(super) fn ring(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::SynAgain(id, times) => match self.tcp(id) {
-                // An answer may be under way; then only the last one counts.
+                // A reply may be in flight; then only the last one counts.
                 Some(tcp) if tcp.phase == Phase::Connecting => {
                     if times > SYN_RETRIES {
                         self.fail(id, Errno::TimedOut);
@@ -224,12 +226,12 @@ impl World {
 
     // Connecting.
 
-    /// Sends the first packet of a connect, for the n-th time, and sees to the next.
+    /// Sends the first packet of a connect, for the n-th time, and schedules the next try.
     pub(super) fn send_syn(&mut self, id: SocketId, times: u32) {
         self.set_alarm(Duration::from_secs(1 << times.min(SYN_RETRIES)), Alarm::SynAgain(id, times + 1));
         let lost = self.random.hits(self.faults.lost_connects_permille);
         let Some(tcp) = self.tcp(id) else { return };
-        // Once an embryo stands at the other end, what is under way is the answer.
+        // Once there is an embryo at the other end, the reply is in flight.
         let (Some(to), None) = (tcp.remote_host, tcp.peer) else { return };
         let from = self.sockets[&id].host;
         if !lost {
@@ -287,7 +289,7 @@ impl World {
                 self.send_in_order(to, Packet::Established { to: from });
                 self.pump(to);
             }
-            // It has been closed meanwhile.
+            // It has been closed in the meantime.
             _ => self.reset_unknown(from),
         }
     }
@@ -312,7 +314,7 @@ impl World {
         let Some(tcp) = self.tcp(to) else { return self.reset_unknown(from) };
         tcp.in_flight = tcp.in_flight.saturating_sub(bytes.len());
         if tcp.orphan {
-            // Nobody will ever read it.
+            // It will never be read.
             self.remove_tcp(to);
             return self.reset_unknown(from);
         }
@@ -335,7 +337,7 @@ impl World {
             self.set_stalled(to, true);
             self.set_alarm(time, Alarm::EndStall(to));
         }
-        // Of a Unix stream it lies in its sender's memory until it is read.
+        // For a Unix stream it occupies its sender's memory until it is read.
         if !self.is_named(to) {
             self.send_back(to, Packet::Ack { to: from, count });
         }
@@ -394,13 +396,13 @@ impl World {
                 }
                 self.remove_tcp(to);
             }
-            // Linux tells a socket that has only its own half left of a broken pipe.
+            // Linux reports a broken pipe to a socket that has only its own half left.
             Phase::Open if tcp.fin_received && !tcp.write_shut => self.fail(to, Errno::BrokenPipe),
             Phase::Open => self.fail(to, Errno::ConnectionReset),
         }
     }
 
-    /// Both halves of a socket are over, by an error. What had arrived stays readable; what was to be sent is gone.
+    /// Closes both halves of a socket, with an error. What had arrived stays readable; unsent data is dropped.
     pub(super) fn fail(&mut self, id: SocketId, error: Errno) {
         let Some(tcp) = self.tcp(id) else { return };
         if tcp.phase == Phase::Closed {
@@ -412,7 +414,7 @@ impl World {
         self.reap(id);
     }
 
-    /// Answers a packet to a socket that is no more.
+    /// Answers a packet for a socket that no longer exists.
     fn reset_unknown(&mut self, to: SocketId) {
         let Some(tcp) = self.tcp(to) else { return };
         let Some(remote) = tcp.remote_host else { return };
@@ -420,14 +422,14 @@ impl World {
         self.transmit(0, (remote, host), Duration::ZERO, Packet::Reset { to });
     }
 
-    /// Removes what nobody holds any more, once both its halves are over.
+    /// Removes a socket that nothing holds any more, once both its halves are closed.
     pub(super) fn reap(&mut self, id: SocketId) {
         if self.tcp(id).is_some_and(|tcp| tcp.orphan && tcp.phase == Phase::Closed) {
             self.remove_tcp(id);
         }
     }
 
-    /// After a link was healed: what its sockets send from now on comes behind what they send again.
+    /// After a link was healed: what its sockets send from now on comes after what they retransmit.
     pub(super) fn delay_senders(&mut self, one: HostIndex, other: HostIndex, at: Duration) {
         for socket in self.sockets.values_mut() {
             let host = socket.host;

@@ -1,9 +1,9 @@
-//! Files for tcpdump and Wireshark (pcap): packets with headers such as a real network would have.
+//! Files for tcpdump and Wireshark (pcap): packets with the headers that a real network would have.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// A file of version 2.4 whose times have nanoseconds, and whose packets begin with their IP header (RAW).
+/// A file of version 2.4 with nanosecond timestamps, whose packets begin with their IP header (RAW).
 const FILE_HEADER: [&[u8]; 6] = [
     &0xa1b2_3c4d_u32.to_le_bytes(),
     &[2, 0, 4, 0],
@@ -13,7 +13,7 @@ const FILE_HEADER: [&[u8]; 6] = [
     &[],
 ];
 
-/// A packet has no more than 65,535 bytes with its headers: a longer segment is shown as several.
+/// A packet has at most 65,535 bytes including its headers: a longer segment is shown as several.
 const PAYLOAD_BYTES_MAX: usize = 32 * 1024;
 
 const TCP: u8 = 6;
@@ -26,7 +26,7 @@ pub(crate) const PSH: u8 = 0x08;
 pub(crate) const ACK: u8 = 0x10;
 const URG: u8 = 0x20;
 
-/// What of such a file was not taken yet.
+/// The part of such a file that was not taken yet.
 pub(crate) struct Pcap {
     bytes: Vec<u8>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Pcap {
 pub(crate) struct Segment<'a> {
     /// The number of its first byte.
     pub(crate) number: u32,
-    /// The number of the byte that its sender waits for.
+    /// The number of the next byte that its sender waits for.
     pub(crate) expected: u32,
     pub(crate) flags: u8,
     /// Its last byte is urgent.
@@ -52,7 +52,7 @@ impl Pcap {
         &self.bytes
     }
 
-    /// Takes what there is, to be written behind what was taken before.
+    /// Takes what there is, to be appended to what was taken before.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -65,7 +65,7 @@ impl Pcap {
         self.packet(now, (from.ip(), to.ip()), UDP, segment);
     }
 
-    /// Adds a segment, as several where it is too long for one packet.
+    /// Adds a segment, or several if it is too long for one packet.
     pub(crate) fn segment(&mut self, now: Duration, (from, to): (SocketAddr, SocketAddr), of: &Segment<'_>) {
         let empty = of.payload.is_empty().then_some(of.payload);
         let (mut number, mut left) = (of.number, of.payload.len());
@@ -84,7 +84,7 @@ impl Pcap {
         }
     }
 
-    /// Adds a packet, with a checksum where its protocol has it.
+    /// Adds a packet, with its protocol's checksum.
     fn packet(&mut self, now: Duration, ends: (IpAddr, IpAddr), protocol: u8, mut segment: Vec<u8>) {
         let length = segment.len();
         let (mut header, addresses) = match ends {
@@ -132,7 +132,7 @@ fn of_v6(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The checksum of the Internet (RFC 1071). All parts but the last have an even length.
+/// Returns the Internet checksum (RFC 1071). All parts but the last have an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u64 = words.map(|word| u64::from(word[0]) << 8 | u64::from(word.get(1).copied().unwrap_or(0))).sum();

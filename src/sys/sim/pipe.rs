@@ -1,4 +1,4 @@
-//! Simulated pipes: what stands for standard input, a pipe or a device in a simulated loop.
+//! Simulated pipes, which stand for standard input, a pipe or a device in a simulated loop.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,10 +12,11 @@ use super::{Network, lock};
 use crate::Address;
 use crate::sys::memory::Stream as _;
 
-/// What a simulated loop can wait for by [`register`](crate::Context::register) in place of standard input, a pipe or a device;
-/// its other end is a [`Peer`](crate::testing::Peer). [`Network::pipe`](crate::testing::Network::pipe) makes both.
+/// Something that a simulated loop can wait for with [`register`](crate::Context::register), in place of standard
+/// input, a pipe or a device; its other end is a [`Peer`](crate::testing::Peer).
+/// [`Network::pipe`](crate::testing::Network::pipe) makes both.
 ///
-/// It reads and writes as a descriptor does that does not block.
+/// It reads and writes like a non-blocking descriptor.
 pub struct SimulatedPipe(pub(super) Stream);
 
 impl SimulatedPipe {
@@ -70,20 +71,20 @@ impl fmt::Debug for SimulatedPipe {
 }
 
 impl World {
-    /// Who waits for a pipe waits for room, too.
+    /// A loop that waits for a pipe waits for room, too.
     pub(super) fn pair_of_pipe(&mut self, host: HostIndex, nameless: &Address) -> [SocketId; 2] {
         self.pair(host, (nameless.clone(), nameless.clone()), true)
     }
 }
 
 impl Network {
-    /// A pipe of a host: the end that its loop waits for, and that which is played by hand.
+    /// Returns a pipe of a host: the end that its loop waits for, and the one that is operated by hand.
     pub(crate) fn pipe(&self, host: HostIndex, nameless: &Address) -> (SimulatedPipe, Stream) {
         let [one, other] = lock(&self.0).pair_of_pipe(host, nameless);
         (SimulatedPipe(Stream::of(&self.0, one)), Stream::of(&self.0, other))
     }
 
-    /// A pair of Unix streams of a host.
+    /// Returns a pair of connected Unix streams of a host.
     pub(crate) fn unix_pair(&self, host: HostIndex, nameless: &Address) -> (Stream, Stream) {
         let [one, other] = lock(&self.0).pair(host, (nameless.clone(), nameless.clone()), false);
         (Stream::of(&self.0, one), Stream::of(&self.0, other))

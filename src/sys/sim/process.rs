@@ -1,4 +1,4 @@
-//! The processes of hosts: their crashes and restarts, their clocks, and the calls that fail.
+//! The processes of hosts: their crashes and restarts, their clocks, and calls that fail.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,27 +12,27 @@ use super::tcp::Phase;
 use super::world::{HostIndex, Kind, SocketId, World};
 use super::{Errno, Network, lock};
 
-/// How a host crashes, and so what its peers see of that. The paths of its Unix sockets are left behind, as files are: who goes
-/// there is refused, until somebody is bound there again.
+/// How a host crashes, and so what its peers see. The paths of its Unix sockets are left behind, as files are: connects
+/// to them are refused until a socket is bound there again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Crash {
-    /// The process is killed, and its kernel closes what it had open: behind all that the kernel had taken comes an end, or
-    /// a reset if there was unread input. The ports refuse connects then.
+    /// The process is killed, and its kernel closes what it had open: peers receive everything that the kernel had
+    /// taken, and then an end, or a reset if there was unread input. After that the ports refuse connects.
     Killed,
-    /// Each connection is reset, and what its kernel had taken is gone. The ports refuse connects then.
+    /// Each connection is reset, and what its kernel had taken is lost. After that the ports refuse connects.
     Reset,
-    /// The machine has no power: nothing comes from it any more, and what is sent to it is lost. Peers find out by their
-    /// timeouts. Once it is [restarted](crate::testing::Network::restart), connections of before get a reset for what they
-    /// send.
+    /// The machine loses power: it sends nothing any more, and what is sent to it is lost. Peers find out by their
+    /// timeouts. Once it is [restarted](crate::testing::Network::restart), it answers packets of earlier connections
+    /// with a reset.
     Silent,
 }
 
-/// A call to the system, for [`fail_call`](crate::testing::Network::fail_call).
+/// A system call, for [`fail_call`](crate::testing::Network::fail_call).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {
-    /// A listener accepts, or finds that nobody waits.
+    /// A listener accepts, or finds no connection waiting.
     Accept,
     /// A datagram socket is made.
     Bind,
@@ -53,39 +53,39 @@ pub enum Call {
 /// A call that is to fail.
 struct Failing {
     call: Call,
-    /// How many of them there are until then, itself included.
+    /// How many such calls are left until then, including the failing one.
     left: u64,
     error: io::Error,
 }
 
-/// What is known of a host's process and of its machine.
+/// The state of a host's process and of its machine.
 #[derive(Default)]
 pub(super) struct Process {
-    /// That of its loop, if it is not the host's first.
+    /// The number of its loop, if it is not the host's first.
     number: Option<u64>,
-    /// It has no power.
+    /// The machine has no power.
     dark: bool,
-    /// What its peers send again and again, until it is back or they give up.
+    /// What its peers retransmit, until it is back or they give up.
     held: Vec<(SocketId, Packet)>,
     clock: HostClock,
     failing: Vec<Failing>,
     descriptors_max: Option<usize>,
 }
 
-/// The clock of a host: at what rate it runs, since when, and what it said then.
+/// The clock of a host: its rate, since when it has had that, and what it said then.
 struct HostClock {
     millionths: u128,
     since: Duration,
     said: Duration,
 }
 
-/// A listener whose answer to a connect is not acknowledged for so long gives up (Linux, `tcp_synack_retries`).
+/// A listener whose reply to a connect is not acknowledged for this long gives up (Linux, `tcp_synack_retries`).
 const GIVE_UP_ANSWER: Duration = Duration::from_secs(63);
 
-/// The rate of a clock that is right.
+/// The rate of an accurate clock.
 const MILLION: u128 = 1_000_000;
 
-/// The loops that are made in place of others count in ranges from here on. No network has so many hosts.
+/// Loops that replace others are numbered from here on. No network has this many hosts.
 const RESTARTED: u64 = 1 << 18;
 
 impl Default for HostClock {
@@ -100,7 +100,7 @@ impl HostClock {
         self.said.saturating_add(duration(passed))
     }
 
-    /// The time of the network at which the clock will have gone on by so much.
+    /// Returns the time of the network at which the clock will have advanced by `time`.
     fn after(&self, now: Duration, time: Duration) -> Duration {
         let ahead = self.says(now).saturating_sub(self.said).saturating_add(time);
         self.since.saturating_add(duration((ahead.as_nanos() * MILLION).div_ceil(self.millionths)))
@@ -111,14 +111,14 @@ impl HostClock {
     }
 }
 
-/// So many nanoseconds.
+/// Returns a duration of this many nanoseconds.
 fn duration(ns: u128) -> Duration {
     let (seconds, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
     u64::try_from(seconds).map_or(Duration::MAX, |seconds| Duration::new(seconds, rest as u32))
 }
 
 impl World {
-    /// Picks how long some work takes that a loop of this host has a pool do.
+    /// Picks how long some work in the pool of this host's loop takes.
     pub(super) fn pick_work_time(&mut self, host: HostIndex) -> Duration {
         let (low, high) = (self.faults.work_min, self.faults.work_max);
         if high.max(low).is_zero() {
@@ -135,16 +135,16 @@ impl World {
 
     // Crashes.
 
-    /// Its sockets go first: whatever is done to them from here on does nothing.
+    /// Its sockets are closed first: whatever is done to them from now on does nothing.
     fn crash(&mut self, host: HostIndex, how: Crash) {
         self.settle();
         self.note(format_args!("host {host} crashes: {how:?}"));
         self.hosts[host].process.dark |= how == Crash::Silent;
         let names = self.named.keys().chain(self.named_datagrams.keys());
         let paths: Vec<_> = names.filter(|(of, name)| *of == host && name.is_path()).cloned().collect();
-        // Nobody removes them. Where a name is taken it counts for more.
+        // They are never removed. A socket that takes such a name has precedence.
         self.left_paths.extend(paths);
-        // Listeners reset what waits at them.
+        // Listeners reset the connections that wait in their backlog.
         for is_listener in [true, false] {
             for id in self.sockets_of(host, is_listener) {
                 match how {
@@ -155,7 +155,7 @@ impl World {
         }
         let of = &mut self.hosts[host];
         of.ready.clear();
-        // What wakes the loop that is gone wakes none that comes.
+        // Wakers of the old loop must not wake a new one.
         of.woken = Arc::default();
         self.forget_lookups(host);
         self.settle();
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Nobody is told of the end of this socket.
+    /// Removes a socket without telling its peer.
     fn vanish(&mut self, id: SocketId) {
         self.drop_held(id);
         self.sockets.remove(&id);
@@ -187,7 +187,8 @@ impl World {
         self.named_datagrams.retain(|_, named| *named != id);
     }
 
-    /// Lets a packet arrive at its host, unless that is dark. What its sender sends again waits there then.
+    /// Lets a packet arrive at its host, unless that has no power. What its sender would retransmit waits there in that
+    /// case.
     pub(super) fn reach(&mut self, packet: Packet) -> Option<Packet> {
         use Packet::{Data, Datagram, Fin, Syn, SynAck};
         let (sender, host) = match packet {
@@ -211,7 +212,7 @@ impl World {
         None
     }
 
-    /// Whether packets of a socket are held for a host; they are dropped then.
+    /// Returns whether packets of a socket were held for a host; drops them.
     pub(super) fn drop_held_for_dark(&mut self, sender: SocketId) -> bool {
         let mut any = false;
         for host in &mut self.hosts {
@@ -222,7 +223,7 @@ impl World {
         any
     }
 
-    /// The machine is on again. What was sent to it goes out again, some while later.
+    /// Turns the machine on again. What was sent to it is retransmitted some time later.
     fn restart(&mut self, host: HostIndex) {
         self.note(format_args!("host {host} is restarted"));
         self.restarts += 1;
@@ -242,20 +243,20 @@ impl World {
         self.start + self.hosts[host].process.clock.says(self.now)
     }
 
-    /// The time of the network at which the clock of a host will have gone on by so much.
+    /// Returns the time of the network at which the clock of a host will have advanced by `time`.
     pub(super) fn time_after(&self, host: HostIndex, time: Duration) -> Duration {
         self.hosts[host].process.clock.after(self.now, time)
     }
 
     // Calls.
 
-    /// Whether a call for a socket is to fail.
+    /// Fails if a call for a socket is to fail.
     pub(super) fn check_call(&mut self, id: SocketId, call: Call) -> io::Result<()> {
         let Some(host) = self.sockets.get(&id).map(|socket| socket.host) else { return Ok(()) };
         self.check(host, call, format_args!("s{id} of host {host}"))
     }
 
-    /// Whether a call that takes a descriptor is to fail.
+    /// Fails if a call that takes a descriptor is to fail.
     pub(super) fn check_opening(&mut self, host: HostIndex, call: Call) -> io::Result<()> {
         self.check(host, call, format_args!("host {host}"))?;
         let most = self.hosts[host].process.descriptors_max;
@@ -279,8 +280,8 @@ impl World {
         Err(error)
     }
 
-    /// How many sockets the process of a host holds. What waits to be accepted has no descriptor yet, and what its kernel
-    /// still sends has none any more.
+    /// Returns how many sockets the process of a host holds. Connections that wait to be accepted have no descriptor
+    /// yet, and those that its kernel is still sending for have none any more.
     fn descriptors(&self, host: HostIndex) -> usize {
         let of = || self.sockets.iter().filter(move |(_, socket)| socket.host == host);
         let mut waiting: BTreeSet<SocketId> = BTreeSet::new();
@@ -306,7 +307,7 @@ impl Network {
         lock(&self.0).restart(host);
     }
 
-    /// The time of the network at which a host's clock will have gone on by so much.
+    /// Returns the time of the network at which a host's clock will have advanced by `time`.
     pub(crate) fn time_after(&self, host: HostIndex, time: Duration) -> Duration {
         lock(&self.0).time_after(host, time)
     }
@@ -340,7 +341,7 @@ impl Network {
         world.hosts[host].process.descriptors_max = most;
     }
 
-    /// How long the turn takes that a host is about to do.
+    /// Picks how long a host's next turn takes.
     pub(crate) fn pick_pace(&self, host: HostIndex, low: Duration, high: Duration) -> Duration {
         let world = &mut *lock(&self.0);
         let time = Duration::from_micros(world.random.between(low.as_micros() as u64, high.as_micros() as u64));

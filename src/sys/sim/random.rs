@@ -1,9 +1,9 @@
 //! The generator behind a seed.
 
-/// A seeded generator of random numbers: SplitMix64, a few lines of our own.
+/// A seeded generator of random numbers: SplitMix64, in a few lines of our own.
 ///
-/// Not a crate's, since a seed must replay the same run with every version of every dependency, for as long as the crate
-/// lives. Good enough to pick faults; not for secrets.
+/// It does not come from another crate, because a seed must replay the same run with every version of every dependency,
+/// for as long as this crate lives. It is good enough to pick faults; do not use it for secrets.
 ///
 /// ```
 /// use switchboard::testing::Random;
@@ -14,12 +14,12 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of a seed.
+    /// Returns the generator of a seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// The next number, of all that there are.
+    /// Returns the next number, from the whole range of `u64`.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,22 +27,23 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; 0 where that is 0.
+    /// Returns a number below `bound`, or 0 if that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// A number from `low` to `high`, both included; `low` where `high` is lower.
+    /// Returns a number from `low` to `high`, both included, or `low` if `high` is lower.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low).saturating_add(1))
     }
 
-    /// Whether something happens that does so `permille` times in a thousand. 0 takes no number from the generator.
+    /// Returns whether something happens that does so `permille` times in a thousand. With 0 it takes no number from
+    /// the generator.
     pub fn hits(&mut self, permille: u32) -> bool {
         permille > 0 && self.below(1000) < u64::from(permille)
     }
 
-    /// A length from 1 to `length`: mostly short ones, and often 1 or all of it, where the bugs are.
+    /// Returns a length from 1 to `length`: mostly a short one, and often 1 or all of it, where the bugs are.
     pub(crate) fn part_of(&mut self, length: usize) -> usize {
         let all = length as u64;
         let part = match self.below(4) {

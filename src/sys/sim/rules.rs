@@ -1,4 +1,4 @@
-//! Rules of a test for packets: it sees each that goes out, and says what becomes of it.
+//! A test's rules for packets: a rule sees each packet that is sent, and decides what becomes of it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,47 +9,47 @@ use super::links::Sending;
 use super::packet::Packet as Inner;
 use super::world::{Kind, SocketId, World};
 
-/// What a packet is.
+/// The kind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PacketKind {
     /// A client asks for a connection (SYN).
     Connect,
-    /// A listener agrees (SYN, ACK).
+    /// A listener accepts (SYN, ACK).
     Accept,
-    /// The client has seen that.
+    /// The client acknowledges that.
     Connected,
     /// Bytes of a stream.
     Data,
-    /// So many bytes have arrived, or there is room again.
+    /// An acknowledgement of received bytes, or news that there is room again.
     Ack,
     /// The end of a stream (FIN).
     End,
-    /// That this end has arrived.
+    /// The acknowledgement of that end.
     EndAck,
-    /// A reset (RST); also what a port answers where nobody listens.
+    /// A reset (RST); also the reply of a port where nothing listens.
     Reset,
     /// A datagram.
     Datagram,
-    /// Nobody is bound there, says a host of a datagram (ICMP).
+    /// A host's reply to a datagram for a port where no socket is bound (ICMP).
     Unreachable,
 }
 
-/// A packet that goes out, as a [rule](crate::testing::Network::add_rule) sees it.
+/// A packet that is being sent, as a [rule](crate::testing::Network::add_rule) sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Packet<'a> {
-    /// The address of the socket that it comes from.
+    /// The address of the sending socket.
     pub from: SocketAddr,
-    /// Where it goes.
+    /// The address that it is sent to.
     pub to: SocketAddr,
-    /// What it is.
+    /// Its kind.
     pub kind: PacketKind,
-    /// What it carries: bytes of a stream, or those of a datagram.
+    /// Its payload: bytes of a stream, or those of a datagram.
     pub bytes: &'a [u8],
-    /// When it goes out, since the network was made.
+    /// When it is sent, as the time since the network was made.
     pub at: Duration,
-    /// How often it was lost before, and is sent once more.
+    /// How often it was lost before, if this is a retransmission.
     pub attempt: u32,
 }
 
@@ -68,23 +68,24 @@ impl fmt::Debug for Packet<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fate {
-    /// It goes its way.
+    /// It is delivered.
     Pass,
-    /// It is lost. What belongs to a connection is sent again, after 200 ms, then 400 ms and so on, and what was sent behind
-    /// it waits for it; after 924 seconds its sender gives up. A reset or a datagram is not sent again.
+    /// It is lost. Packets of a connection are retransmitted, after 200 ms, then 400 ms and so on, and what was sent
+    /// after such a packet waits for it; after 924 seconds the sender gives up. A reset or a datagram is not
+    /// retransmitted.
     Drop,
-    /// It takes so much longer. What belongs to a connection keeps its order, so what is behind it waits; datagrams and
-    /// acknowledgements are overtaken.
+    /// It takes this much longer. Packets of a connection keep their order, so those behind it wait; datagrams and
+    /// acknowledgements can be overtaken.
     Delay(Duration),
-    /// It arrives twice. Of a connection no byte does, since its kernel sees to that.
+    /// It arrives twice. No byte of a connection does: the kernel discards duplicates.
     Duplicate,
-    /// Bytes of a stream arrive in pieces of at most so many; anything else as it is.
+    /// Bytes of a stream arrive in pieces of at most this size; anything else arrives unchanged.
     Split(usize),
-    /// Something on the way ends the connection by a reset, for both ends. A datagram is lost.
+    /// Something on the way resets the connection, for both ends. A datagram is lost.
     Reset,
 }
 
-/// What a test has said of packets, by a name. `None` leaves it to the next rule.
+/// A test's decision about packets. `None` leaves it to the next rule.
 pub(crate) type Judge = Box<dyn FnMut(&Packet<'_>) -> Option<Fate> + Send>;
 
 struct Rule {
@@ -94,7 +95,7 @@ struct Rule {
     hits: u64,
 }
 
-/// The rules that there are, the first to be asked first.
+/// The rules that exist, in the order in which they are asked.
 #[derive(Default)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
@@ -108,12 +109,12 @@ thread_local! {
 
 /// # Panics
 ///
-/// When a rule calls into the network whose packet it is asked about: that is in the middle of something.
+/// Panics if a rule calls into the network whose packet it is asked about: the network is in the middle of a call.
 pub(super) fn refuse_in_a_rule() {
     assert!(!JUDGES.with(|judges| judges.load(Ordering::Relaxed)), "a rule for packets has called into its network");
 }
 
-/// Says on this thread that a rule is being asked, until it is dropped.
+/// Marks this thread as asking a rule, until it is dropped.
 struct Judging;
 
 impl Judging {
@@ -150,9 +151,9 @@ impl World {
         self.rules.rules.iter().find(|rule| rule.number == number).map_or(0, |rule| rule.hits)
     }
 
-    /// What becomes of a packet: what the first rule says that says something.
+    /// Returns what becomes of a packet: the decision of the first rule that makes one.
     pub(super) fn judge(&mut self, sending: &Sending) -> Fate {
-        // Where a test fails, what it drops still sends its packets: a rule that panicked would do so again.
+        // When a test fails, the objects that it drops still send packets: a rule that panicked would do so again.
         if self.rules.rules.is_empty() || std::thread::panicking() {
             return Fate::Pass;
         }
@@ -174,7 +175,7 @@ impl World {
         fate
     }
 
-    /// From which address to which a packet goes. None where both its sockets are gone.
+    /// Returns the addresses that a packet goes from and to. `None` if both its sockets are gone.
     pub(super) fn ends(&self, sending: &Sending) -> Option<(SocketAddr, SocketAddr)> {
         let tcp_ends = |id: SocketId| match &self.sockets.get(&id)?.kind {
             Kind::Tcp(tcp) => Some((tcp.local, tcp.remote)),

@@ -1,4 +1,4 @@
-//! Signals of a simulated process: each comes by a pipe, as real ones do.
+//! Signals of a simulated process: they arrive through a pipe, as real ones do.
 
 use std::io;
 
@@ -7,14 +7,15 @@ use super::world::{HostIndex, SocketId, World};
 use super::{Errno, Network, Poller, SimulatedPipe, Stream, lock};
 use crate::Address;
 
-/// Who waits for signals, and the end where they are written.
+/// One that waits for signals, and the end where they are written.
 pub(super) struct Wanted {
     signals: Vec<i32>,
     at: SocketId,
 }
 
 impl Network {
-    /// Writes a signal to all that wait for it on a host, once for each kind that is not read yet. Returns whether anybody does.
+    /// Sends a signal to everything that waits for it on a host, once for each kind that is not read yet. Returns
+    /// whether anything does.
     pub(crate) fn raise(&self, host: HostIndex, signal: i32) -> bool {
         let world = &mut *lock(&self.0);
         world.note(format_args!("host {host} gets signal {signal}"));
@@ -34,7 +35,7 @@ impl Network {
 }
 
 impl Poller {
-    /// What signals of these kinds come by.
+    /// Returns what signals of these kinds arrive by.
     pub(super) fn pipe_of_signals(&self, signals: &[i32], nameless: &Address) -> io::Result<SimulatedPipe> {
         let world = &mut *lock(&self.world);
         if signals.iter().any(|&signal| u8::try_from(signal).is_err()) {

@@ -1,7 +1,7 @@
-//! Simulated TCP sockets, as those of Linux are.
+//! Simulated TCP sockets, which behave like those of Linux.
 //!
-//! What is not obvious about them was read from Linux and is compared with it by the differential tests: which error
-//! is told when, where a read stops short, and when a socket becomes writable again.
+//! What is not obvious about them was taken from Linux, with which the differential tests compare it: which error is
+//! reported when, where a read stops short, and when a socket becomes writable again.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -20,48 +20,48 @@ use crate::sys::habits::Habits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Connecting,
-    /// The far end of a connect that is not complete, at this listener.
+    /// The far end of an incomplete connect, at this listener.
     Embryo(SocketId),
     Open,
-    /// Both halves are over: by an end each, or by an error.
+    /// Both halves are closed: by an end each, or by an error.
     Closed,
 }
 
 pub(super) struct Tcp {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
-    /// What a Unix stream has in their place.
+    /// The names of a Unix stream, which has no addresses.
     pub(super) names: Option<Box<Names>>,
-    /// Whether the loop of a Unix stream wants to be told of room: of TCP it always is.
+    /// Whether the loop of a Unix stream is to be told of room. (A TCP socket's loop always is.)
     pub(super) awaits_writable: bool,
     pub(super) remote_host: Option<HostIndex>,
     pub(super) peer: Option<SocketId>,
     pub(super) phase: Phase,
-    /// What the next call is to be told of, once.
+    /// The error that the next call reports, once.
     error: Option<Errno>,
     // Receiving.
     pub(super) received: VecDeque<u8>,
     received_max: usize,
     /// How many of the received bytes come before the urgent one.
     urgent: Option<usize>,
-    /// The read before has said that it would block, though the urgent byte was there.
+    /// The previous read reported that it would block, although the urgent byte was there.
     denied: bool,
-    /// What is under way to here: it has its room.
+    /// What is in flight to here: its room is reserved.
     pub(super) in_flight: usize,
     pub(super) fin_received: bool,
     /// Its window is closed.
     pub(super) stalled: bool,
-    /// It is not closed again before then.
+    /// It is not closed again before this time.
     pub(super) takes_until: Duration,
     // Sending.
-    /// What its player has queued, if it is played by hand.
+    /// What the test has queued, if the socket is operated by hand.
     pub(super) queue: Queue,
     unsent: VecDeque<u8>,
     /// Which of the unsent bytes is urgent.
     urgent_unsent: Option<usize>,
     unacknowledged: usize,
     sent_max: usize,
-    /// Somebody was told that there is no room: a writable edge is due when there is.
+    /// A caller was told that there is no room: a writable edge is due when there is.
     no_space: bool,
     pub(super) write_shut: bool,
     fin_sent: bool,
@@ -70,13 +70,13 @@ pub(super) struct Tcp {
     pub(super) last_arrival: Duration,
     /// Its owner has closed it.
     pub(super) orphan: bool,
-    /// It behaves as those of other platforms than Linux.
+    /// It behaves like sockets of platforms other than Linux.
     pub(super) portable: bool,
-    /// Its port was asked for, and is free again when it closes.
+    /// Its port was requested, and is free again when it closes.
     pub(super) bound: bool,
 }
 
-/// What a socket has in place of an address that has a name.
+/// The address of a socket that has a name instead.
 pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Tcp {
@@ -114,14 +114,14 @@ impl Tcp {
         }
     }
 
-    /// A Unix stream, or a pipe.
+    /// Returns a Unix stream, or a pipe.
     pub(super) fn named(world: &mut World, host: HostIndex, names: Names) -> Tcp {
         let mut tcp = Tcp::new(NO_ADDRESS, NO_ADDRESS, Some(host), world);
         tcp.names = Some(Box::new(names));
         tcp
     }
 
-    /// What the poller of a system with these habits would say of it, as mio hands it on.
+    /// Returns what the poller of a system with these habits would report of it, as mio passes it on.
     pub(super) fn readiness(&mut self, habits: &Habits) -> Readiness {
         let all = self.readiness_by_epoll();
         let is_deaf = habits.hang_up_by_writing && self.names.is_some() && !self.awaits_writable;
@@ -150,7 +150,7 @@ impl Tcp {
                 readiness = readiness.and(Readiness::PRIORITY).and(Readiness::READABLE);
             }
             if self.names.is_some() && !self.awaits_writable {
-                // Nobody asks.
+                // Nothing asks for it.
             } else if self.write_shut || closed || self.has_space() {
                 readiness = readiness.and(Readiness::WRITABLE);
             } else {
@@ -163,12 +163,12 @@ impl Tcp {
         readiness
     }
 
-    /// Whether both its halves have ended, and all that it had to send is out.
+    /// Returns whether both its halves have ended, and everything that it had to send is out.
     pub(super) fn has_ended(&self) -> bool {
         self.fin_received && self.fin_sent && self.unsent.is_empty()
     }
 
-    /// How many bytes no reader was given yet.
+    /// Returns how many bytes were not read yet.
     pub(super) fn unread(&self) -> usize {
         self.received.len()
     }
@@ -189,31 +189,31 @@ impl Tcp {
         self.sent_max.saturating_sub(self.used())
     }
 
-    /// Whether it counts as writable: not with the first byte that is free, but with a third of the buffer.
+    /// Returns whether it counts as writable: not with the first free byte, but with a third of the buffer.
     fn has_space(&self) -> bool {
         match self.names {
-            // Of a Unix stream it is three quarters.
+            // For a Unix stream, no more than a quarter may be used.
             Some(_) => self.free() > 0 && 4 * self.used() <= self.sent_max,
             None => self.free() > 0 && self.free() >= self.used() / 2,
         }
     }
 
-    /// Whether both its halves are over.
+    /// Returns whether both its halves are closed.
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Closed || (self.fin_received && self.write_shut)
     }
 
-    /// Whether what is written may still be sent.
+    /// Returns whether written data may still be sent.
     pub(super) fn can_send(&self) -> bool {
         !self.write_shut && self.phase != Phase::Closed
     }
 
-    /// Somebody is told that there is no room.
+    /// A caller is told that there is no room.
     pub(super) fn lacks_room(&mut self) {
         self.no_space = true;
     }
 
-    /// Whether somebody was told that there is no room, and there is some by now.
+    /// Returns whether a caller was told that there is no room, and there is some by now.
     pub(super) fn got_room(&self) -> bool {
         self.no_space && self.free() > 0
     }
@@ -234,13 +234,13 @@ impl Tcp {
         }
     }
 
-    /// Whether that is a writable edge.
+    /// Returns whether that is a writable edge.
     pub(super) fn acknowledged(&mut self, count: usize) -> bool {
         self.unacknowledged = self.unacknowledged.saturating_sub(count);
         self.phase == Phase::Open && self.has_space() && std::mem::take(&mut self.no_space)
     }
 
-    /// The peer of this Unix stream has closed. An error is told before the end, once.
+    /// The peer of this Unix stream has closed. An error is reported before the end, once.
     pub(super) fn is_hung_up(&mut self, error: Option<Errno>) {
         self.error = self.error.or(error);
         self.fin_received = false;
@@ -296,7 +296,7 @@ impl World {
         }
         self.note(format_args!("s{id} of host {host}: {from} connects to {remote}"));
         if from == remote {
-            // A socket that meets itself: TCP's simultaneous open makes a connection of that.
+            // A socket that connects to itself: TCP's simultaneous open makes a connection of that.
             if let Some(tcp) = self.tcp(id) {
                 tcp.phase = Phase::Open;
                 tcp.peer = Some(id);
@@ -324,7 +324,7 @@ impl World {
         }
         if tcp.received.is_empty() {
             let answer = match () {
-                // Behind an end a read finds the end again, though the peer has reset meanwhile.
+                // After an end a read finds the end again, even if the peer has reset in the meantime.
                 () if tcp.fin_received => Ok(0),
                 () if tcp.error.is_some() => Err(tcp.error.take().expect("it was just seen")),
                 () if tcp.phase == Phase::Closed => Ok(0),
@@ -350,7 +350,7 @@ impl World {
         self.progress += 1;
         self.note(format_args!("s{id} reads {count}"));
         if left && !self.is_registered(id) {
-            // If it is played by hand it may be read on, though nothing else happens.
+            // A test that operates it by hand may read on, even if nothing else happens.
             self.wake(id);
         }
         match self.tcp(id).and_then(|tcp| tcp.peer) {
@@ -361,11 +361,11 @@ impl World {
         Ok(count)
     }
 
-    /// Whether a read finds the urgent byte next and a signal pending, and says that it would block.
+    /// Returns whether a read finds the urgent byte next and a signal pending, and so reports that it would block.
     fn would_block_at_mark(&mut self, id: SocketId) -> bool {
         let may =
             self.is_registered(id) && self.is_tcp(id, |tcp| tcp.urgent == Some(0) && !tcp.portable && !tcp.denied);
-        // On Linux alone.
+        // Only on Linux.
         let may = may && self.habits(id).tells_urgent_data;
         let denies = may && self.random.hits(self.faults.urgent_would_blocks_permille);
         if let Some(tcp) = self.tcp(id) {
@@ -399,7 +399,7 @@ impl World {
             return Err(Errno::WouldBlock.into());
         }
         if tcp.write_shut || tcp.error.is_some() {
-            // Of a Unix stream a write does not take the error: that is for a read.
+            // A write to a Unix stream does not take the error: that is left for a read.
             let error = if tcp.names.is_some() { None } else { tcp.error.take() };
             let error = match error.unwrap_or(Errno::BrokenPipe) {
                 Errno::ConnectionReset if is_prototype => Errno::Prototype,
@@ -444,7 +444,8 @@ impl World {
         self.write(id, &[IoSlice::new(&[byte])]).map(|_| ())
     }
 
-    /// Sends what there is to send and room for at the other end; behind the last byte the end, if it was asked for.
+    /// Sends whatever there is to send and room for at the other end, and after the last byte the end, if that was
+    /// asked for.
     pub(super) fn pump(&mut self, id: SocketId) {
         loop {
             let Some(tcp) = self.tcp(id).filter(|tcp| tcp.phase == Phase::Open) else { return };
@@ -488,7 +489,7 @@ impl World {
         self.send_in_order(id, Packet::Data { to: peer, from: id, bytes, urgent });
     }
 
-    /// Sends a packet to the peer of a socket, behind what it has sent before.
+    /// Sends a packet to the peer of a socket, after what it has sent before.
     pub(super) fn send_in_order(&mut self, id: SocketId, packet: Packet) {
         let overtakes =
             matches!(packet, Packet::Reset { .. }) && self.random.hits(self.faults.overtaking_resets_permille);
@@ -502,7 +503,7 @@ impl World {
         }
     }
 
-    /// Sends what the kernel answers to a packet, which may overtake data.
+    /// Sends the kernel's reply to a packet, which may overtake data.
     pub(super) fn send_back(&mut self, id: SocketId, packet: Packet) {
         let Some(remote) = self.tcp(id).and_then(|tcp| tcp.remote_host) else { return };
         let host = self.sockets[&id].host;
@@ -517,7 +518,7 @@ impl World {
         error
     }
 
-    /// Whether its peer can be asked for.
+    /// Fails if its peer can no longer be asked for.
     pub(super) fn check_over(&self, id: SocketId) -> io::Result<()> {
         let habits = self.habits(id);
         match self.is_tcp(id, Tcp::is_over) {

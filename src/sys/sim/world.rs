@@ -1,7 +1,7 @@
-//! The simulated world: its time, what is under way in it, and which sockets are ready.
+//! The simulated world: its time, the packets in flight, and which sockets are ready.
 //!
-//! Nothing here waits and nothing runs by itself: its driver moves its time, and every call on a socket
-//! has what is due by then happen first and after.
+//! Nothing here waits and nothing runs by itself: the driver advances time, and every call on a socket first and last
+//! handles what is due by then.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Write};
@@ -28,10 +28,10 @@ use crate::sys::habits::Habits;
 use crate::sys::{Clock, Readiness};
 use crate::{Address, CloseReason};
 
-/// Which host of a network.
+/// The index of a host in its network.
 pub(crate) type HostIndex = usize;
 
-/// Names a socket of the world; none is ever used again.
+/// Identifies a socket of the world; none is ever reused.
 pub(crate) type SocketId = u64;
 
 pub(super) struct World {
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) random: Random,
     pub(super) faults: Faults,
-    /// The size of kernel buffers, as the faults were when the network was made or they changed.
+    /// The size of kernel buffers, picked when the network was made or its faults changed.
     pub(super) buffer_bytes: u64,
     pub(super) hosts: Vec<Host>,
     pub(super) sockets: BTreeMap<SocketId, Socket>,
@@ -48,7 +48,7 @@ pub(super) struct World {
     /// Unix listeners, by host and name.
     pub(super) named: Named,
     pub(super) named_datagrams: Named,
-    /// Paths whose sockets were closed without removing them: a file is there, and nobody has it.
+    /// Paths whose sockets were closed without removing them: a file is there that belongs to no socket.
     pub(super) left_paths: BTreeSet<(HostIndex, Address)>,
     pub(super) due: BTreeMap<(Duration, u64), Due>,
     alarms: BTreeMap<(Duration, u64), Alarm>,
@@ -68,13 +68,13 @@ pub(super) struct World {
     /// How many datagrams the kernels of hosts have taken, by host and port.
     #[cfg(test)]
     pub(super) datagrams_taken: BTreeMap<(HostIndex, u16), u64>,
-    /// Something has come about for a socket that is played by hand, since the network was last asked.
+    /// Something has happened to a socket that is operated by hand, since the network was last asked.
     by_hand: bool,
     /// Sockets whose kernel may take more of what is queued.
     pub(super) to_feed: VecDeque<SocketId>,
     /// One is being fed.
     pub(super) feeding: bool,
-    /// Counts everything that calls have brought about: a loop that turns without it spins.
+    /// Counts everything that calls have caused: a loop that turns without any progress is spinning.
     pub(super) progress: u64,
 }
 
@@ -92,9 +92,9 @@ pub(super) struct Host {
     pub(super) woken: Arc<AtomicBool>,
     next_port: u16,
     pub(super) process: Process,
-    /// Who of its loop waits for signals.
+    /// What waits for signals in its loop.
     pub(super) signals: Vec<Wanted>,
-    /// Which system it runs: Linux, unless told otherwise.
+    /// The system that it runs: Linux, unless set otherwise.
     pub(super) habits: &'static Habits,
 }
 
@@ -113,10 +113,10 @@ pub(super) enum Kind {
 
 /// What a poller knows of a socket.
 pub(super) struct Registration {
-    /// Whose poller that is.
+    /// The host of that poller.
     host: HostIndex,
     pub(super) token: usize,
-    /// An edge has come and was not told of yet. Further ones fold into it.
+    /// An edge has occurred and was not reported yet. Further ones are merged with it.
     queued: bool,
 }
 
@@ -162,7 +162,7 @@ impl World {
     }
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
-        // Small sizes are as likely as large ones: it is the number of bits that is picked.
+        // Small sizes are as likely as large ones: the number of bits is picked first.
         let (low, high) = (faults.buffer_bytes_min.max(1) as u64, faults.buffer_bytes_max.max(1) as u64);
         let bits = self.random.between(low.ilog2().into(), high.ilog2().into());
         self.buffer_bytes = self.random.between(1 << bits, (2 << bits) - 1).clamp(low, high.max(low));
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// The host that `from` means by an address.
+    /// Returns the host that `from` means by an address.
     pub(super) fn host_of(&self, from: HostIndex, ip: IpAddr) -> Option<HostIndex> {
         let number = match ip {
             _ if ip.is_loopback() || ip.is_unspecified() => return Some(from),
@@ -225,7 +225,7 @@ impl World {
         number.checked_sub(1).filter(|&index| index < self.hosts.len())
     }
 
-    /// What the system does differently of the host that has a socket.
+    /// Returns the habits of the system that the socket's host runs.
     pub(super) fn habits(&self, id: SocketId) -> &'static Habits {
         self.sockets.get(&id).map_or(&Habits::LINUX, |socket| self.hosts[socket.host].habits)
     }
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// Whether it is in a loop, and not played by hand.
+    /// Returns whether it is in a loop, rather than operated by hand.
     pub(super) fn is_registered(&self, id: SocketId) -> bool {
         self.sockets.get(&id).is_some_and(|socket| socket.registration.is_some())
     }
@@ -258,8 +258,8 @@ impl World {
         }
     }
 
-    /// An edge: the poller will look at the socket when its loop next asks; who plays it by hand is told that there is
-    /// something to look at.
+    /// An edge: the poller checks the socket when its loop next asks; a test that operates it by hand is told that
+    /// there is something to check.
     pub(super) fn wake(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.registration {
@@ -311,7 +311,7 @@ impl World {
         self.invent_event(host, events);
     }
 
-    /// Tells a loop what a socket is ready for, at once or with an event for each direction.
+    /// Reports to a loop what a socket is ready for, at once or with an event for each direction.
     fn push_events(&self, host: HostIndex, token: usize, told: Readiness, events: &mut Vec<(usize, Readiness)>) {
         let writing = Readiness::WRITABLE.and(Readiness::WRITE_CLOSED);
         let (reads, writes) = (told.without(writing), told.without(Readiness::READ_CLOSED.and(Readiness::READABLE)));
@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// What of an event its loop gets to see.
+    /// Returns the part of an event that its loop gets to see.
     fn tamper(&mut self, id: SocketId, readiness: Readiness) -> Readiness {
         let hints = Readiness::READ_CLOSED.and(Readiness::WRITE_CLOSED).and(Readiness::ERROR).and(Readiness::PRIORITY);
         let rest = readiness.without(hints);
@@ -369,7 +369,7 @@ impl World {
 
     // Time.
 
-    /// When something happens next.
+    /// Returns when something happens next.
     pub(super) fn next_at(&mut self) -> Option<Duration> {
         while self.alarms.first_key_value().is_some_and(|(_, &alarm)| self.is_stale(alarm)) {
             self.alarms.pop_first();
@@ -379,7 +379,7 @@ impl World {
         packet.into_iter().chain(alarm).min()
     }
 
-    /// Has everything happen that is due, what it causes at once included.
+    /// Handles everything that is due, including what that causes at once.
     pub(super) fn settle(&mut self) {
         loop {
             if self.due.first_key_value().is_some_and(|(&(at, _), _)| at <= self.now) {
@@ -401,7 +401,7 @@ impl World {
         }
     }
 
-    /// Moves time on, and has what is due on the way happen in its order.
+    /// Advances time, and handles what is due on the way, in order.
     pub(super) fn advance_to(&mut self, time: Duration) {
         while let Some(at) = self.next_at().filter(|&at| at <= time) {
             self.now = self.now.max(at);
@@ -410,7 +410,7 @@ impl World {
         self.now = self.now.max(time);
     }
 
-    /// Before a call on a socket: packets may arrive in the middle of a turn.
+    /// Called before each call on a socket: packets may arrive in the middle of a turn.
     pub(super) fn begin_call(&mut self) {
         self.settle();
         if self.random.hits(self.faults.early_packets_permille) {
@@ -418,7 +418,7 @@ impl World {
         }
     }
 
-    /// Whether the call that begins is interrupted by a signal.
+    /// Returns whether the call that begins is interrupted by a signal.
     pub(super) fn is_interrupted(&mut self) -> bool {
         self.random.hits(self.faults.interrupted_permille)
     }
@@ -428,7 +428,7 @@ impl World {
         self.alarms.insert(key, alarm);
     }
 
-    /// Has a packet arrive after this time.
+    /// Makes a packet arrive after this time.
     pub(super) fn put_under_way(&mut self, after: Duration, packet: Packet) {
         let key = (self.now + after, self.sequence());
         self.due.insert(key, Due::Arrives(packet));
@@ -448,7 +448,7 @@ pub(super) fn address_of(host: HostIndex, ipv6: bool) -> IpAddr {
     }
 }
 
-/// Whether a socket that is bound to `bound` is meant by `to`.
+/// Returns whether `to` means a socket that is bound to `bound`.
 pub(super) fn is_meant(bound: SocketAddr, to: SocketAddr, host: HostIndex, from: HostIndex) -> bool {
     let local = bound.ip().is_loopback();
     bound.port() == to.port() && (bound.ip().is_unspecified() || bound.ip() == to.ip()) && (!local || host == from)
