@@ -311,7 +311,7 @@ pub enum ListenerError {
     /// Descriptors or memory ran out (rule [A2](crate::guide::rules#a2)). It goes on by itself: after a delay that
     /// doubles from 10 ms to 1 s, and whenever this loop has closed a descriptor.
     Overloaded(io::Error),
-    /// `accept` failed in a way that we know no reason for. It goes on by itself in the same way.
+    /// `accept` failed for an unknown reason. It goes on by itself in the same way.
     Failed(io::Error),
     /// Its socket is of no more use: it was closed.
     Closed(io::Error),
@@ -328,7 +328,7 @@ impl fmt::Display for ListenerError {
             }
             ListenerError::Overloaded(error) => ("cannot accept now, trying again", error),
             ListenerError::Failed(error) => ("accept failed, trying again", error),
-            ListenerError::Closed(error) => ("the listener is of no more use and was closed", error),
+            ListenerError::Closed(error) => ("the listener failed permanently and was closed", error),
         };
         write_caused(f, text, error)
     }

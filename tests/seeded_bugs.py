@@ -612,7 +612,7 @@ BUGS = [
      "        if self.parts.slots.connector_mut(id).is_some_and(|connector| connector.is_exhausted()) {\n            return Ok(id);\n"
      "        }\n        let deadline = self.parts.time.set_after(timeout, "),
     ("k7", LOOP + "lookups.rs", "Ok(addresses) if addresses.is_empty() =>", "Ok(addresses) if false && addresses.is_empty() =>"),
-    ("k7", LOOP + "lookups.rs", "let found = found.unwrap_or_else(|| Err(io::Error::other(\"the resolver has panicked\")));",
+    ("k7", LOOP + "lookups.rs", "let found = found.unwrap_or_else(|| Err(io::Error::other(\"the resolver panicked\")));",
      "let Some(found) = found else { return };"),
     ("n1", PATH, "if !found.file_type().is_socket() {\n        return", "if false {\n        return"),
     ("n1", PATH, "Some(found) if self.is(&found) => fs", "Some(_) => fs"),

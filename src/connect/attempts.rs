@@ -213,7 +213,7 @@ fn is_itself(stream: &Stream, peer: &Address) -> bool {
 }
 
 fn met_itself() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens there: it has met itself")
+    io::Error::new(io::ErrorKind::ConnectionRefused, "connected to itself: nobody listens there")
 }
 
 /// The families in turns, beginning with that of the first; each in its own order.

@@ -251,7 +251,7 @@ impl Through {
         });
         self.is_dry = !moved;
         if !is_kept {
-            self.chain.fail_for("more has come than is kept for a filter that leaves it".into());
+            self.chain.fail_for("a filter left more input unread than may be buffered".into());
         }
     }
 
@@ -277,11 +277,13 @@ impl Through {
         if self.has_ended {
             return Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,
-                "a filter waits for what its peer will not say any more",
+                "a filter waits for data, but its peer has ended the stream",
             ));
         }
         if unread.len() > AHEAD_BYTES_MAX {
-            return Err(io::Error::other("much comes, and not what a filter waits for before it can be written to"));
+            return Err(io::Error::other(
+                "the peer sends data, but not what a filter needs before it can be written to",
+            ));
         }
         self.pull(stream, waits)?;
         self.hand_up(unread);

@@ -27,7 +27,7 @@ struct InputBehind;
 
 impl fmt::Display for InputBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes came before a filter had begun that was to take what comes")
+        f.write_str("input arrived before the filter that should take it had begun")
     }
 }
 

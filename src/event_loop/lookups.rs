@@ -87,11 +87,11 @@ impl Core {
     fn looked_up(&mut self, id: Id, found: Option<Found>) {
         self.parts.threads.lookups.under_way -= 1;
         self.start_lookups();
-        let found = found.unwrap_or_else(|| Err(io::Error::other("the resolver has panicked")));
+        let found = found.unwrap_or_else(|| Err(io::Error::other("the resolver panicked")));
         let Some(connector) = self.parts.slots.connector_mut(id) else { return };
         match found {
             Ok(addresses) if addresses.is_empty() => {
-                let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                let error = io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
                 self.parts.lookup_failed(id, error);
             }
             Ok(addresses) => {

@@ -219,7 +219,7 @@ impl Core {
         self.parts.time.reset(key, deadline_after(now, wait));
         self.parts.counters.timers_fired += 1;
         if self.guard_each("a repeating timer", &mut |core| call(&mut Context::new(core), missed)).is_err() {
-            log::error!("the repeating timer that panicked is ended");
+            log::error!("the repeating timer that panicked was cancelled");
             self.parts.cancel(TimerId(key));
         }
         match self.parts.time.get_mut(key) {

@@ -20,7 +20,7 @@ impl Delimited {
     ///
     /// Panics if the delimiter is empty.
     pub fn new(delimiter: &[u8]) -> Delimited {
-        assert!(!delimiter.is_empty(), "an empty delimiter is everywhere");
+        assert!(!delimiter.is_empty(), "the delimiter must not be empty");
         Delimited { finder: Finder::new(delimiter).into_owned(), frame_bytes_max: FRAME_BYTES_MAX }
     }
 

@@ -52,7 +52,7 @@ impl fmt::Display for FramingError {
             FramingError::NoDelimiter { bytes_max } => ("no delimiter within", bytes_max),
             FramingError::SubnegotiationTooLong { bytes_max } => ("a telnet subnegotiation of more than", bytes_max),
             FramingError::BadNetstringLength => {
-                return f.write_str("the length of a netstring is not a number as it must be");
+                return f.write_str("invalid netstring length");
             }
             FramingError::NoNetstringComma => return f.write_str("no comma after a netstring"),
             FramingError::Other(error) => return error.fmt(f),

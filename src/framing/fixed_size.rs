@@ -16,7 +16,7 @@ impl FixedSize {
     ///
     /// Panics if `bytes` is 0.
     pub const fn new(bytes: usize) -> FixedSize {
-        assert!(bytes > 0, "frames of no bytes would never end");
+        assert!(bytes > 0, "the frame size must not be 0");
         FixedSize { bytes }
     }
 

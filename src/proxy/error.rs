@@ -41,7 +41,7 @@ impl fmt::Display for HeaderError {
         match self {
             HeaderError::NoHeader => f.write_str("no PROXY header"),
             HeaderError::LineTooLong => f.write_str("a PROXY line that does not end within 107 bytes"),
-            HeaderError::BadLine => f.write_str("a PROXY line that is not as it must be"),
+            HeaderError::BadLine => f.write_str("invalid PROXY line"),
             HeaderError::BadVersion(version) => fmt::write(f, format_args!("a PROXY header of version {version}")),
             HeaderError::BadCommand(command) => {
                 fmt::write(f, format_args!("a PROXY header with the command {command}"))
@@ -53,7 +53,7 @@ impl fmt::Display for HeaderError {
             }
             HeaderError::BadTlv => f.write_str("a PROXY header with an extension that goes beyond its end"),
             HeaderError::BadChecksum => f.write_str("a PROXY header whose checksum is wrong"),
-            HeaderError::NotAdmitted => f.write_str("a client that is not admitted by its PROXY header"),
+            HeaderError::NotAdmitted => f.write_str("the client was rejected by its PROXY header"),
         }
     }
 }

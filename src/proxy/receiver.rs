@@ -15,7 +15,7 @@ pub(super) const HEADER_BYTES_MAX: usize = 4096;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a connection is refused.
-const NOT_TRUSTED: &str = "it is none of the proxies that are trusted";
+const NOT_TRUSTED: &str = "it is not a trusted proxy";
 
 /// Returns whether an address is that of a proxy.
 type Trust = Rc<dyn Fn(&Address) -> bool>;

@@ -217,7 +217,7 @@ fn hear_sigchld() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Err(error) = signal_hook::flag::register(libc::SIGCHLD, Arc::new(AtomicBool::new(false))) {
-            log::error!("SIGCHLD stays ignored, so that no child process can be waited for: {error}");
+            log::error!("SIGCHLD stays ignored, so child processes cannot be waited for: {error}");
         }
     });
 }
@@ -247,7 +247,7 @@ fn talk(stream: UnixStream, data: &[u8], deadline: Option<Instant>) -> io::Resul
             Err(error) => return Err(error),
         }
         if answer.len() > ANSWER_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not go into one datagram"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer does not fit into a datagram"));
         }
     }
 }

@@ -185,7 +185,7 @@ impl Write for Request {
                 }
             }
             Channel::Datagram { answer, .. } if answer.len() + data.len() > ANSWER_BYTES_MAX => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the answer does not go into one datagram"));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the answer does not fit into a datagram"));
             }
             Channel::Datagram { answer, .. } => answer.extend_from_slice(data),
             Channel::Taken => return Err(io::ErrorKind::NotConnected.into()),
@@ -223,7 +223,7 @@ fn late(error: io::Error, on_windows: bool) -> io::Error {
 }
 
 pub(super) fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the time for this request is up")
+    io::Error::new(io::ErrorKind::TimedOut, "the request timed out")
 }
 
 impl fmt::Debug for Request {

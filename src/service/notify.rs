@@ -38,13 +38,13 @@ impl Manager {
         let Some(name) = env::var_os(SOCKET) else { return Manager(None) };
         let address = address(&name);
         if let Err(error) = &address {
-            log::error!("{SOCKET}={name:?} is not supported, so the service manager is told nothing: {error}");
+            log::error!("{SOCKET}={name:?} is not supported, so the service manager is not notified: {error}");
         }
         let Ok(address) = address else { return Manager(None) };
         match open() {
             Ok(sender) => Manager(Some(Line { address, sender })),
             Err(error) => {
-                log::error!("the service manager is told nothing, since no socket can be opened: {error}");
+                log::error!("the service manager is not notified, since no socket can be opened: {error}");
                 Manager(None)
             }
         }

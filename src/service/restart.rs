@@ -82,7 +82,7 @@ pub(super) fn say_ready(predecessor: &UnixStream) {
     // A plain write could raise SIGPIPE.
     let socket = socket2::SockRef::from(predecessor);
     if let Err(error) = socket.send_with_flags(READY, MSG_NOSIGNAL) {
-        log::warn!("cannot tell the process before this one that this one is ready: {error}");
+        log::warn!("cannot report to the old process that this one is ready: {error}");
     }
 }
 
@@ -207,7 +207,7 @@ impl Handover {
 
     /// Reports that a restart has failed and that this process goes on.
     fn stays(&self, why: &str) {
-        log::error!("{why}; this process goes on");
+        log::error!("{why}; this process continues");
         self.manager.notify(&[NotifyState::Ready, NotifyState::Status(why)]);
     }
 

@@ -85,7 +85,7 @@ impl Successor {
     pub(super) fn give_up(&self, context: &mut Context<'_>) {
         match self.listen() {
             // It may have become ready just now, and be serving a client.
-            Heard::Ready(process) => log::warn!("process {process} became ready too late, and goes on by itself"),
+            Heard::Ready(process) => log::warn!("process {process} became ready too late, and keeps running"),
             Heard::Nothing | Heard::End => self.end(context, |_| ()),
         }
     }

@@ -52,6 +52,8 @@ pub(super) fn named(address: &UnixAddress) -> io::Result<SockAddr> {
     match address {
         UnixAddress::Path(path) => SockAddr::unix(path),
         UnixAddress::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &name[..]].concat())),
-        UnixAddress::Unnamed => Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name to be reached by")),
+        UnixAddress::Unnamed => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "an unnamed Unix socket cannot be reached"))
+        }
     }
 }

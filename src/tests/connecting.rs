@@ -377,7 +377,7 @@ fn k4_a_socket_that_has_met_itself_counts_as_refused() {
     let (_, peer) = scene.connecting(&log);
     peer.set_local_address(server());
     scene.stands(&peer);
-    assert_eq!(log.take(), ["failed: cannot connect: 10.0.0.1:80: nobody listens there: it has met itself"]);
+    assert_eq!(log.take(), ["failed: cannot connect: 10.0.0.1:80: connected to itself: nobody listens there"]);
     assert_eq!(peer.take_calls(), [Call::Reset], "else its port would be taken for a minute");
 }
 

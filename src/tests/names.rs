@@ -26,8 +26,8 @@ fn k7_a_name_that_is_not_found_has_no_address_or_breaks_the_resolver_fails() {
     type Answer = fn() -> io::Result<Vec<SocketAddr>>;
     let answers: [(Answer, &str); 3] = [
         (|| Err(io::ErrorKind::NotFound.into()), "cannot look the name up: entity not found"),
-        (|| Ok(vec![]), "cannot look the name up: the name has no address"),
-        (|| panic!("a resolver"), "cannot look the name up: the resolver has panicked"),
+        (|| Ok(vec![]), "cannot look the name up: the name resolves to no address"),
+        (|| panic!("a resolver"), "cannot look the name up: the resolver panicked"),
     ];
     for (answer, expected) in answers {
         let (mut scene, log) = (Scene::new(), Log::default());

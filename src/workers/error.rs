@@ -144,8 +144,8 @@ impl fmt::Display for WorkError {
         match self {
             WorkError::Panic(message) => fmt::write(f, format_args!("it panicked: {}", escape(message.as_bytes()))),
             WorkError::TimedOut => f.write_str("it was not done in time"),
-            WorkError::Dropped => f.write_str("its pool ended before it began"),
-            WorkError::Refused(why) => fmt::write(f, format_args!("its pool has refused it: {why}")),
+            WorkError::Dropped => f.write_str("the pool ended before it began"),
+            WorkError::Refused(why) => fmt::write(f, format_args!("the pool refused it: {why}")),
         }
     }
 }

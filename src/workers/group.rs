@@ -148,7 +148,7 @@ impl EventLoopGroup {
         P: IntoProtocol,
     {
         if self.is_on_this_thread() {
-            let why = "a loop of the group would wait for itself";
+            let why = "called on a thread of the group, which would wait for itself";
             return Err(io::Error::new(io::ErrorKind::Deadlock, why));
         }
         let make: Make = Arc::new(move |index, context| {
@@ -282,7 +282,7 @@ impl GroupBuilder {
     /// [name](GroupBuilder::name) contains a NUL. Loops that had started have ended by then.
     pub fn start(self) -> Result<EventLoopGroup, GroupError> {
         if self.name.contains('\0') {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread has no NUL in it");
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "a thread name must not contain NUL");
             return Err(GroupError::new(0, LoopFailure::Io(error)));
         }
         let GroupBuilder { loops, name, plan } = self;

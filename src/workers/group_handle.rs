@@ -166,7 +166,7 @@ impl GroupHandle {
         // Nothing is ever sent on it: it ends when every closure was run or dropped.
         match answers.all_ended.recv_timeout(timeout) {
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "a loop has not answered in time"))
+                Err(io::Error::new(io::ErrorKind::TimedOut, "a loop did not answer in time"))
             }
             _ => Ok(answers.take()),
         }

@@ -244,7 +244,7 @@ impl WorkerPool {
             Err(error) => {
                 timer.map(|timer| context.cancel_timer(timer));
                 if error.kind() != io::ErrorKind::NotConnected {
-                    log::error!("work is dropped, since the loop cannot wait for it: {error}");
+                    log::error!("work is dropped, since the loop has no slot for it: {error}");
                 }
                 return;
             }

@@ -162,7 +162,7 @@ fn k4_a_connect_to_ones_own_port_counts_as_refused_and_leaves_it_free() {
     event_loop.run_until_idle().unwrap();
     assert_eq!(
         *notes.borrow(),
-        [format!("failed: cannot connect: {address}: nobody listens there: it has met itself")]
+        [format!("failed: cannot connect: {address}: connected to itself: nobody listens there")]
     );
     // Without SO_REUSEADDR, so that TIME_WAIT would show.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -150,10 +150,10 @@ fn children_answer_datagrams_long_and_empty_ones_too() {
 #[test]
 fn children_that_answer_a_datagram_too_late_or_too_much_are_killed() {
     for (late, error) in [
-        ("exec sleep 1000", "the time for this request is up"),
+        ("exec sleep 1000", "the request timed out"),
         // What has its output would keep it open, after it was killed as well.
-        ("sleep 3 & exec sleep 1000", "the time for this request is up"),
-        ("exec cat /dev/zero", "the answer does not go into one datagram"),
+        ("sleep 3 & exec sleep 1000", "the request timed out"),
+        ("exec cat /dev/zero", "the answer does not fit into a datagram"),
     ] {
         let errors = Errors::default();
         let timeout = if error.contains("time") { Duration::from_millis(100) } else { PATIENCE };

@@ -238,7 +238,7 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
         let (mut event_loop, serving, address) = tcp(requests);
         let silent = connect(address);
         turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
-        assert_eq!(errors.take(), ["the time for this request is up"]);
+        assert_eq!(errors.take(), ["the request timed out"]);
         // One that sends a byte now and then has no more time than that either.
         serve_while(&mut event_loop, move || {
             let mut dribbles = connect(address);
@@ -502,7 +502,7 @@ fn handlers_that_panic_on_a_datagram_or_answer_too_much_leave_the_socket_open() 
             answer[..count].to_vec()
         });
         assert_eq!(heard, b"HEARD");
-        assert_eq!(errors.take(), ["its handler panicked: on a datagram", "the answer does not go into one datagram"]);
+        assert_eq!(errors.take(), ["its handler panicked: on a datagram", "the answer does not fit into a datagram"]);
     }
 }
 

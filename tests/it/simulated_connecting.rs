@@ -119,7 +119,10 @@ fn k4_a_simulated_socket_meets_itself_too() {
     let itself = network.address(host, 4711);
     let notes = connect(&mut network, host, Connect::to(itself).local_addr(itself));
     network.run_until_rest();
-    assert_eq!(*notes.borrow(), [format!("failed: cannot connect: {itself}: nobody listens there: it has met itself")]);
+    assert_eq!(
+        *notes.borrow(),
+        [format!("failed: cannot connect: {itself}: connected to itself: nobody listens there")]
+    );
     assert_eq!(network.sockets(), 0);
 }
 
@@ -128,7 +131,7 @@ fn k7_a_resolver_takes_the_place_of_the_names_of_a_simulated_network() {
     let (mut network, v4, _, client) = network(0, Faults::none());
     let notes = connect(&mut network, client, ("echo.example", 7));
     network.run_until_rest();
-    assert_eq!(*notes.borrow(), ["failed: cannot look the name up: the network knows no such name"]);
+    assert_eq!(*notes.borrow(), ["failed: cannot look the name up: the simulated network has no such name"]);
     network.context(client).set_resolver(move |_, _| Ok(vec![v4]));
     let notes = connect(&mut network, client, ("echo.example", 7));
     network.run_until_rest();

@@ -96,7 +96,7 @@ fn kit_a_name_fails_as_often_as_it_is_told_to_and_when_nobody_knows_it() {
     });
     let failed = "failed: cannot look the name up: timed out".to_owned();
     let made = format!("made to {}", network.address(one, 7));
-    let unknown = "failed: cannot look the name up: the network knows no such name".to_owned();
+    let unknown = "failed: cannot look the name up: the simulated network has no such name".to_owned();
     assert_eq!(told, [failed.clone(), failed, made, unknown]);
 }
 

@@ -371,7 +371,7 @@ const PUZZLING: &[(&str, usize)] = &[
     (" he ", 11),
     ("come to stand", 2),
     ("comes to stand", 0),
-    ("of no more use", 1),
+    ("of no more use", 0),
     ("As it is given", 0),
     (" for who ", 3),
     (" has not:", 0),

@@ -74,7 +74,7 @@ pub(super) fn register(poller: &dyn memory::Poller, world: &Shared, id: SocketId
     let poller = poller.filter(|poller| Arc::ptr_eq(world, &poller.world)).ok_or(io::ErrorKind::Unsupported)?;
     let world = &mut *lock(world);
     if world.sockets.get(&id).is_some_and(|socket| socket.host != poller.host) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket of another host"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket belongs to another host"));
     }
     world.register(id, poller.host, token);
     Ok(())

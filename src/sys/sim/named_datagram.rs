@@ -405,6 +405,6 @@ impl Drop for NamedDatagramHandle {
 fn destination(address: &Address) -> io::Result<&Address> {
     match address.is_name() {
         true => Ok(address),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "no Unix socket can be reached by it")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not the address of a Unix socket")),
     }
 }

@@ -47,7 +47,7 @@ impl Name {
 }
 
 fn unknown() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the network knows no such name")
+    io::Error::new(io::ErrorKind::NotFound, "the simulated network has no such name")
 }
 
 impl World {

@@ -45,7 +45,7 @@ fn y6_input_that_is_left_when_a_filter_is_put_in_ends_the_connection() {
     });
     let mut peer = wire.peer();
     wire.send(&mut peer, b"STARTinjected");
-    let lost = "lost: protocol error: bytes came before a filter had begun that was to take what comes";
+    let lost = "lost: protocol error: input arrived before the filter that should take it had begun";
     assert_eq!(wire.log.take(), ["made", "data STARTinjected", lost]);
     assert!(peer.error().is_some());
     // The same if the bytes had been left in the buffer before.
@@ -142,7 +142,7 @@ fn y6_input_is_left_too_where_it_was_held_back_by_what_the_callback_wrote() {
         let mut peer = wire.peer();
         wire.send(&mut peer, bytes);
         let log = wire.log.take();
-        assert!(log.last().unwrap().starts_with("lost: protocol error: bytes came before"), "{log:?}");
+        assert!(log.last().unwrap().starts_with("lost: protocol error: input arrived before"), "{log:?}");
     }
 }
 
