@@ -93,7 +93,7 @@ impl Address {
         }
     }
 
-    /// Returns the wildcard address to bind a socket to that only communicates with this one.
+    /// Returns the wildcard address of the same kind, to bind a socket to that only communicates with this address.
     pub(crate) fn any_of_its_kind(&self) -> Address {
         match self {
             Address::Inet(address) if Address::unmapped(*address).is_ipv4() => {

@@ -6,7 +6,7 @@ use crate::Rate;
 use crate::connection::{GATHERED_BYTES_MAX, READ_BYTES_MAX};
 
 /// What happens to new peers when a listener has all the connections it may have (rule [A4](crate::guide::rules#a4)). A
-/// connection that is closed and only [lingers](Limits::linger_timeout) first gives up its place to a new one.
+/// closed connection that only [lingers](Limits::linger_timeout) gives up its place to a new one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -124,7 +124,7 @@ limits! {
     /// A limit that may be absent is an `Option`, and `None` means no limit. Where 0 would mean that nothing is ever
     /// done, it counts as 1: in the fields whose names end in `_per_turn_max`, and in [`LoopLimits::lookups_max`].
     ///
-    /// Memory that buffers have grown by in a burst is released within two seconds after it.
+    /// Buffers that have grown in a burst give the memory back within two seconds after it.
     Limits:
     /// How many connections one listener has at a time (rule [A4](crate::guide::rules#a4)). Default 65,536.
     connections_max / with_connections_max: usize = 65_536,

@@ -65,8 +65,8 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset it.
     Reset,
-    /// A call on its socket failed; this is the first such error. Or a reader failed that its output was [read
-    /// from](crate::Transport::write_from).
+    /// A call on its socket failed; this is the first such error. Or the reader failed from which its output was
+    /// [read](crate::Transport::write_from).
     Io(Arc<io::Error>),
     /// It took too long.
     Timeout(Timeout),

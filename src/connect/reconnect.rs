@@ -102,8 +102,8 @@ impl Reconnect {
     }
 }
 
-/// A reconnecting that [`Reconnect::start`] began, for code on the loop's thread: to write to the current connection,
-/// and to end the reconnecting. Clones refer to the same one.
+/// The reconnecting that [`Reconnect::start`] has started, for code on the loop's thread: gives access to the current
+/// connection, and ends the reconnecting. Clones refer to the same one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -129,7 +129,7 @@ impl Reconnect {
 #[derive(Clone)]
 pub struct Reconnecting(Rc<Cell<Step>>);
 
-/// The state of a reconnecting.
+/// How far reconnecting has got.
 #[derive(Clone, Copy)]
 enum Step {
     /// The factory is making a protocol, or connecting begins.
@@ -180,7 +180,7 @@ impl Reconnecting {
     }
 }
 
-/// A reconnecting under way. It is over when this is dropped, for whatever reason.
+/// A [`Reconnect`] that was started. Reconnecting is over when this is dropped, for whatever reason.
 struct Plan {
     reconnect: Reconnect,
     state: Reconnecting,

@@ -42,7 +42,7 @@ impl Bytes {
     ///
     /// # Panics
     ///
-    /// If that was less room.
+    /// If that room was smaller.
     pub fn commit(&mut self, bytes: usize) {
         assert!(bytes <= self.buffer.len() - self.end, "more is committed than there was room for");
         self.end += bytes;

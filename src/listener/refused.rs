@@ -1,5 +1,4 @@
-//! Peers that a cap has refused and that were sent a refusal: their sockets, until they have had time to read it (rule
-//! A4).
+//! The sockets of peers that a cap has refused, held until the peers have had time to read the refusal (rule A4).
 //!
 //! A socket that is closed with unread input, or that later input arrives for, sends a reset, which destroys what its
 //! peer has not read yet. So it stays open for a while, kept apart: it has no slot, waits for no event, and there are

@@ -124,7 +124,7 @@ impl ReadRate {
     }
 }
 
-/// What a connection waits for before it may read on.
+/// What a connection waits for before it may continue reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Waiting {
     #[default]

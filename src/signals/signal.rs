@@ -4,8 +4,8 @@ use std::fmt;
 
 /// A signal that a program may wait for.
 ///
-/// It is never one that cannot be caught (SIGKILL, SIGSTOP), one that reports a fault of the program where it happened
-/// (SIGSEGV and the like), or SIGPIPE, which the loop keeps from being raised.
+/// Not included are those that cannot be caught (SIGKILL, SIGSTOP), those that report a fault of the program where it
+/// happened (SIGSEGV and the like), and SIGPIPE, which the loop keeps from being raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 

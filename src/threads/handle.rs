@@ -193,9 +193,9 @@ impl Handle {
         }
     }
 
-    /// Shuts the loop down like [`Context::shutdown`]. Never fails and does not block: it is queued whatever the limit
-    /// on commands, once until it begins, however often it is called, and then with the shortest `grace` of these
-    /// calls, which counts from there. Does nothing if the loop is gone.
+    /// Shuts the loop down like [`Context::shutdown`]. Never fails and does not block: the request is queued even if
+    /// the queue is full, and only once until it begins, however often this is called. The shortest `grace` of these
+    /// calls applies, counted from then. Does nothing if the loop is gone.
     pub fn shutdown(&self, grace: Duration) {
         if self.shared.shutdown.add(grace) {
             self.order(Command::ShutDown);

@@ -97,7 +97,7 @@ impl<T> Timers<T> {
         Timers { heap: Vec::new(), slots: Vec::new(), free: NONE, freed: 0, sequence: 0, origin: None }
     }
 
-    /// Creates a set whose timers are numbered from here on.
+    /// Creates a set whose timers are numbered from `start` on.
     pub(crate) fn numbered_from(start: u64) -> Timers<T> {
         Timers { sequence: start, ..Timers::new() }
     }
