@@ -9,14 +9,14 @@ pub(crate) use std::os::linux::net::SocketAddrExt;
 
 /// The address of one end of a connection, or of a listener.
 ///
-/// Of its own, and `#[non_exhaustive]`, so that one factory and one protocol serve every kind of stream.
+/// A type of its own, and `#[non_exhaustive]`, so that one factory and one protocol serve every kind of stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// An Internet address and port. In what a loop reads from a socket, an IPv4 address that is mapped into IPv6 is given
-    /// as IPv4.
+    /// An Internet address and port. When the loop reads the address of a socket, an IPv4-mapped IPv6 address becomes
+    /// an IPv4 one.
     Inet(SocketAddr),
-    /// A Unix socket, by what it is bound to.
+    /// A Unix socket, named by what it is bound to.
     #[cfg(unix)]
     Unix(UnixAddress),
 }
@@ -26,16 +26,16 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum UnixAddress {
-    /// Nothing, as are most clients.
+    /// Nothing, like most clients.
     Unnamed,
     /// A path.
     Path(std::path::PathBuf),
-    /// An abstract name, which is any bytes (Linux).
+    /// An abstract name, which may be any bytes (Linux).
     Abstract(Box<[u8]>),
 }
 
 impl Address {
-    /// The Internet address and port, if it is one.
+    /// Returns the Internet address and port, if it is one.
     pub fn as_inet(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),
@@ -44,7 +44,7 @@ impl Address {
         }
     }
 
-    /// What the Unix socket is bound to, if it is one.
+    /// Returns what the Unix socket is bound to, if it is one.
     #[cfg(unix)]
     pub fn as_unix(&self) -> Option<&UnixAddress> {
         match self {
@@ -53,27 +53,27 @@ impl Address {
         }
     }
 
-    /// That of a socket, as users see it: what is mapped into IPv6 is IPv4, so that a peer has one address, whatever socket
-    /// it comes to.
+    /// Returns the address of a socket as users see it: an IPv4-mapped IPv6 address becomes an IPv4 one, so that a peer
+    /// has one address, whichever socket it connects to.
     pub(crate) fn of_socket(address: SocketAddr) -> Address {
         Address::Inet(Address::unmapped(address))
     }
 
-    /// Returns addresses as they are given.
+    /// Converts addresses as they are, without unmapping them.
     pub(crate) fn all_inet(addresses: &[SocketAddr]) -> Vec<Address> {
         addresses.iter().copied().map(Address::Inet).collect()
     }
 
-    /// Returns an address as IPv4 if it is one that is mapped into IPv6, and else as it is.
+    /// Returns an IPv4-mapped IPv6 address as IPv4, and any other address unchanged.
     pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
         match address.ip().to_canonical() {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-            // With its scope.
+            // Keeps its scope.
             IpAddr::V6(_) => address,
         }
     }
 
-    /// Whether it is the path of a Unix socket.
+    /// Returns whether it is the path of a Unix socket.
     #[cfg(feature = "testing")]
     pub(crate) fn is_path(&self) -> bool {
         match self {
@@ -83,7 +83,7 @@ impl Address {
         }
     }
 
-    /// Whether it is a name by which a Unix socket can be reached.
+    /// Returns whether it is a name by which a Unix socket can be reached.
     #[cfg(feature = "testing")]
     pub(crate) fn is_name(&self) -> bool {
         match self {
@@ -93,7 +93,7 @@ impl Address {
         }
     }
 
-    /// What a socket is bound to that has to reach this one, and to be reached by nobody else.
+    /// Returns the wildcard address of the same kind, to bind a socket to that only communicates with this address.
     pub(crate) fn any_of_its_kind(&self) -> Address {
         match self {
             Address::Inet(address) if Address::unmapped(*address).is_ipv4() => {
@@ -108,17 +108,17 @@ impl Address {
 
 #[cfg(unix)]
 impl UnixAddress {
-    /// That of a path.
+    /// Returns the address for a path.
     pub fn path(path: impl Into<std::path::PathBuf>) -> UnixAddress {
         UnixAddress::Path(path.into())
     }
 
-    /// That of an abstract name (Linux).
+    /// Returns the address for an abstract name (Linux).
     pub fn abstract_name(name: impl AsRef<[u8]>) -> UnixAddress {
         UnixAddress::Abstract(name.as_ref().into())
     }
 
-    /// The path, if it is bound to one.
+    /// Returns the path, if it is bound to one.
     pub fn as_path(&self) -> Option<&std::path::Path> {
         match self {
             UnixAddress::Path(path) => Some(path),
@@ -148,14 +148,14 @@ impl From<UnixAddress> for Address {
     }
 }
 
-/// As it is: one that is mapped into IPv6 stays so.
+/// Keeps the address as it is: an IPv4-mapped one remains an IPv6 address.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         Address::Inet(address)
     }
 }
 
-/// Gives the address back where it is no Internet address.
+/// Returns the address as the error if it is not an Internet address.
 impl TryFrom<Address> for SocketAddr {
     type Error = Address;
 
@@ -180,7 +180,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// `unix:` and the path, `unix:@` and the abstract name, or `unix:(unnamed)`; escaped as [`escape`](crate::escape) does,
+/// `unix:` and the path, `unix:@` and the abstract name, or `unix:(unnamed)`; escaped by [`escape`](crate::escape),
 /// since a peer chooses its name.
 #[cfg(unix)]
 impl fmt::Display for UnixAddress {

@@ -11,18 +11,18 @@ use std::str::FromStr;
 use switchboard::UnixAddress;
 use switchboard::{Address, Listen, escape};
 
-/// Where a server listens, as Twisted's endpoint strings say it:
+/// Where a server listens, as a string like Twisted's endpoint strings:
 ///
 /// | string | what it means |
 /// | --- | --- |
-/// | `tcp:127.0.0.1:1234`, `tcp:[::1]:0` | an IP address and a port; all addresses are `0.0.0.0` or `[::]`, and port 0 is one of the system's choice |
+/// | `tcp:127.0.0.1:1234`, `tcp:[::1]:0` | an IP address and a port; `0.0.0.0` or `[::]` means all addresses, and with port 0 the system chooses one |
 /// | `unix:/run/x.sock`, `unix:/run/x.sock:mode=660` | a path, and its mode in octal |
 /// | `unix:@name` | an abstract name (Linux) |
 /// | `systemd:name` | a listening socket that the service manager hands over under this name (see the module `service`) |
 ///
-/// In paths and names a backslash takes the meaning from a colon, a leading `@`, or itself: `unix:/run/a\:b.sock`. What
-/// [`escape`] writes is read too, `\x1b` and the like, so that every path has its string. Shown, an endpoint
-/// is a string that reads as the same.
+/// In paths and names a backslash escapes a colon, a leading `@`, or itself: `unix:/run/a\:b.sock`. The output of
+/// [`escape`], such as `\x1b`, is accepted too, so every path can be written as a string. An endpoint is displayed as a
+/// string that parses to an equal one.
 ///
 /// ```
 /// use switchboard::Endpoint;
@@ -77,7 +77,7 @@ impl Endpoint {
     }
 }
 
-/// Listening on a socket that is handed over fails by `Unsupported`: a `Service` has those.
+/// Listening on a socket that is handed over fails with `Unsupported` here: only a `Service` has those.
 impl From<Endpoint> for Listen {
     fn from(Endpoint(kind): Endpoint) -> Listen {
         match kind {
@@ -92,23 +92,23 @@ impl From<Endpoint> for Listen {
     }
 }
 
-/// Why a string is no [`Endpoint`]. Shown, it quotes the string's part that is wrong, escaped.
+/// Why a string is not an [`Endpoint`]. The message quotes the part of the string that is wrong, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointError {
     /// It does not begin with a known kind of endpoint and a colon.
     Kind(String),
-    /// It has no IP address and port where one should be.
+    /// It has no IP address and port where they are required.
     Address(String),
     /// It has an IP address, but no port.
     Port(String),
     /// Its path or name is empty.
     Empty,
-    /// A backslash with something behind it that has no meaning.
+    /// A backslash is followed by something that has no meaning.
     Escape(String),
-    /// The mode is no octal number up to 777.
+    /// The mode is not an octal number up to 777.
     Mode(String),
-    /// This is no option of that kind of endpoint, or it stands there twice.
+    /// The option does not exist for that kind of endpoint, or is given twice.
     Option(String),
 }
 
@@ -210,7 +210,7 @@ fn octal(text: &str) -> Result<u32, EndpointError> {
     }
 }
 
-/// Reads a number of digits alone: `from_str_radix` takes a sign.
+/// Reads a number that consists of digits only: `from_str_radix` accepts a sign.
 #[cfg(unix)]
 fn number(digits: &str, radix: u32) -> Option<u32> {
     match digits.chars().all(|digit| digit.is_digit(radix)) {
@@ -219,7 +219,7 @@ fn number(digits: &str, radix: u32) -> Option<u32> {
     }
 }
 
-/// What stands between colons that no backslash precedes.
+/// Splits at the colons that are not escaped by a backslash.
 #[cfg(unix)]
 fn fields(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -252,7 +252,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, EndpointError> {
     Ok(bytes)
 }
 
-/// Reads what begins behind a backslash. Returns what comes after it, or `None` if it means nothing.
+/// Reads what follows a backslash. Returns the text after it, or `None` if it has no meaning.
 #[cfg(unix)]
 fn unescape_one<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
     let mut characters = text.chars();
@@ -297,7 +297,7 @@ impl fmt::Display for Endpoint {
                         f.write_char('@')?;
                         write_field(f, name)?;
                     }
-                    // Nothing can be listened on at others, and nothing is parsed as one of them.
+                    // Other addresses cannot be listened on, and no string is parsed as one.
                     _ => {}
                 }
                 mode.map_or(Ok(()), |mode| fmt::write(f, format_args!(":mode={mode:o}")))
@@ -313,7 +313,7 @@ impl fmt::Display for Endpoint {
 
 #[cfg(unix)]
 fn write_field(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    // The escapes themselves have no colon in them.
+    // The escapes themselves contain no colon.
     for character in escape(bytes).to_string().chars() {
         if character == ':' {
             f.write_char('\\')?;

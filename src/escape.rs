@@ -1,15 +1,15 @@
-//! Bytes from a peer, made fit to be shown (rule O1).
+//! Escapes bytes from a peer, so that they can be displayed safely (rule O1).
 
 use std::fmt::{self, Write};
 
-/// Shows bytes from a peer so that they cannot move a cursor, forge a line or change a title.
+/// Displays bytes from a peer so that they cannot move the cursor, forge a line or change a title.
 ///
-/// Printable text stays as it is, valid UTF-8 included. A backslash becomes `\\`; newline, carriage return and tab
-/// become `\n`, `\r` and `\t`; all other control characters, and the ones that turn the direction of text or cannot be
-/// seen, become `\u{...}` (`\x..` below 128); a byte that is not part of valid UTF-8 becomes `\x..`. What is shown can
-/// be read back: no two inputs look the same.
+/// Printable text is unchanged, including valid UTF-8. A backslash becomes `\\`; newline, carriage return and tab
+/// become `\n`, `\r` and `\t`; all other control characters, and those that change the direction of text or are
+/// invisible, become `\u{...}` (`\x..` below 128); a byte that is not part of valid UTF-8 becomes `\x..`. The output
+/// can be read back: no two inputs look the same.
 ///
-/// Costs O(n), allocates nothing.
+/// Takes O(n) time and allocates nothing.
 ///
 /// ```
 /// assert_eq!(switchboard::escape(b"caf\xc3\xa9 \x1b[2J\xff\n").to_string(), r"café \x1b[2J\xff\n");
@@ -18,7 +18,7 @@ pub fn escape(bytes: &[u8]) -> Escaped<'_> {
     Escaped { bytes }
 }
 
-/// What [`escape`] answers: shows its bytes by `Display`.
+/// The result of [`escape`], which displays its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a> {
     bytes: &'a [u8],
@@ -51,7 +51,7 @@ fn write_char(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
     }
 }
 
-/// Whether a character beyond ASCII steers a terminal or the eye in place of showing itself.
+/// Returns whether a character beyond ASCII controls a terminal or deceives the eye instead of showing itself.
 fn is_deceptive(character: char) -> bool {
     character.is_control() // C1, among them a one-character CSI
         || matches!(character,

@@ -1,22 +1,22 @@
-//! Names for what lives in the loop: a slot and the generation of its tenant.
+//! Names for what lives in the loop: a slot and the generation of its occupant.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// A slot of the table, and which of its tenants is meant.
+/// A slot of the table, and which of its successive occupants is meant.
 ///
-/// The generation counts every insertion of the loop, from where its [`Range`] begins, so two tenants, of whatever kind, in
-/// whatever slot and loop, do not share one.
+/// The generation counts every insertion of the loop, from where its [`Range`] begins, so no two occupants, of whatever
+/// kind, slot and loop, share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id {
     pub(crate) slot: u32,
     pub(crate) generation: NonZeroU64,
 }
 
-/// The numbers of one loop: what it counts begins with the first of these, so that what two loops count differs.
+/// The numbers of one loop: it counts from the first of these, so that the numbers of two loops differ.
 ///
-/// A loop that counts a million things a second leaves its range after half a year, for that of the next loop, and a process
-/// that has made a million loops begins again at the first range.
+/// A loop that counts a million things a second runs into the range of the next loop after half a year, and a process
+/// that has made a million loops starts again at the first range.
 #[derive(Clone, Copy)]
 pub(crate) struct Range {
     loop_number: u64,
@@ -41,7 +41,7 @@ impl Range {
     }
 }
 
-/// A number as it is shown: what was counted, and the loop if that is not the first one.
+/// Displays a number: the count, and the loop if it is not the first one.
 struct Shown(u64);
 
 impl fmt::Display for Shown {
@@ -61,15 +61,15 @@ pub(crate) const SLOT_BITS: u32 = if usize::BITS >= 64 { 32 } else { 20 };
 pub(crate) const SLOT_MAX: usize = (1 << SLOT_BITS) - 2;
 
 impl Id {
-    /// What the poller hands back with an event.
+    /// Returns the token that the poller hands back with an event.
     ///
-    /// It holds only the low part of the generation. That is enough: it tells apart the tenants that one slot had
-    /// within one batch of events, and of those there is one, since slots are not reused before the turn's end.
+    /// It holds only the low part of the generation. That is enough: it has to tell apart the occupants that one slot
+    /// had within one batch of events, and there is only one, since slots are not reused before the end of the turn.
     pub(crate) fn token(self) -> usize {
         ((self.generation.get() as usize) << SLOT_BITS) | self.slot as usize
     }
 
-    /// Whether this is its token. Of an id that was made of the token's slot.
+    /// Returns whether this is its token. The id must be that of the token's slot.
     #[inline]
     pub(crate) fn has_token(self, token: usize) -> bool {
         debug_assert_eq!(self.slot as usize, slot_of(token), "another slot's");
@@ -77,7 +77,7 @@ impl Id {
     }
 }
 
-/// The slot that a token names.
+/// Returns the slot that a token names.
 pub(crate) fn slot_of(token: usize) -> usize {
     token & ((1 << SLOT_BITS) - 1)
 }
@@ -92,10 +92,10 @@ macro_rules! public_id {
     ($(#[$doc:meta])* $name:ident, $short:literal) => {
         $(#[$doc])*
         ///
-        /// `Copy + Send`, valid for one loop, and unique within the process: to any other loop it is stale. It outlives what
-        /// it names: once that is gone the id is stale, every use of it says so (`None` or `false`), and it never comes to
-        /// mean somebody else. Loops of a simulated network tell their ids apart by their hosts and restarts, so that these are
-        /// the same for each run of a seed; those of two networks can be equal.
+        /// `Copy + Send`, valid for one loop, and unique within the process: to any other loop it is stale. It outlives
+        /// what it names: after that the id is stale, every use of it reports so (`None` or `false`), and it never
+        /// names anything else. Loops of a simulated network tell their ids apart by host and restart, so that they are
+        /// the same for each run of a seed; the ids of two networks can be equal.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub(crate) Id);
 
@@ -142,9 +142,9 @@ public_id!(
 
 /// Names a timer of a loop.
 ///
-/// `Copy + Send`, valid for one loop, unique within the process as a [`ConnectionId`] is, and the same however often the timer
-/// is set anew. Once it was called (a repeating one: has ended) or was cancelled the id is stale: cancelling it returns
-/// `false`, and it never comes to mean another timer.
+/// `Copy + Send`, valid for one loop, unique within the process like a [`ConnectionId`], and unchanged however often
+/// the timer is reset. Once the timer has fired (a repeating one: has ended) or was cancelled, the id is stale:
+/// cancelling it returns `false`, and it never names another timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(pub(crate) crate::time::heap::Key);
 
@@ -154,7 +154,7 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// Anything that keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going, by its id.
+/// The id of anything that keeps [`run_until_idle`](crate::EventLoop::run_until_idle) going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AnyId {

@@ -1,11 +1,11 @@
-//! What users implement.
+//! The traits that users implement.
 
 use std::any::{Any, TypeId};
 use std::fmt;
 
 use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 
-/// The state machine of one connection: what is done when something happens to it.
+/// The state machine of one connection: its callbacks say what to do on each event.
 ///
 /// The names and the order are asyncio's and Twisted's:
 ///
@@ -16,16 +16,17 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 /// connection_lost
 /// ```
 ///
-/// `connection_lost` comes exactly once for every `connection_made`, and nothing comes after it. A connection that we begin
-/// ([`Context::connect`](crate::Context::connect)) and that is not established has one `connect_failed` instead of
-/// all that.
+/// `connection_lost` is called exactly once for every `connection_made`, and is the last callback. A connection that is
+/// opened with [`Context::connect`](crate::Context::connect) and is not established gets a single `connect_failed`
+/// instead.
 ///
-/// Every callback is handed the [`Transport`] of its connection, and through it the whole loop. A callback may do
-/// anything at once, and no method of the loop calls a callback: what they cause comes later in the turn or in the
-/// next. So a `RefCell` that is borrowed across a call into the loop is never borrowed again by it. Only
-/// [`with_protocol`](crate::Context::with_protocol) calls at once: the closure that it is given, and nothing else.
+/// Every callback is passed the [`Transport`] of its connection, and through it the whole loop. A callback may call any
+/// method of the loop, and no method of the loop calls a callback: the callbacks that result come later in the same
+/// turn or in the next one. So a `RefCell` that is borrowed across a call into the loop is never borrowed again by that
+/// call. The only exception is [`with_protocol`](crate::Context::with_protocol), which calls the closure it is given,
+/// and nothing else, before it returns.
 ///
-/// A callback that panics ends its connection, see [`PanicPolicy`](crate::PanicPolicy).
+/// A callback that panics ends its connection; see [`PanicPolicy`](crate::PanicPolicy).
 ///
 /// ```
 /// use switchboard::{Protocol, Transport};
@@ -40,34 +41,34 @@ use crate::{Address, CloseReason, ConnectError, Context, Timeout, Transport};
 /// }
 /// ```
 pub trait Protocol: AsAny {
-    /// The connection stands. Nothing was read from it yet.
+    /// Called when the connection is established, before anything is read from it.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.connection_made(transport);
         }
     }
 
-    /// Input is there; answers how many bytes of it were consumed.
+    /// Called when input has arrived. Returns how many bytes of it were consumed.
     ///
-    /// What is left is kept. It is offered again at once while the last call consumed something, so that a protocol may
-    /// take one frame a call; else together with what comes next, on
+    /// What is left is kept and offered again. It is offered at once if the last call consumed something, so that a
+    /// protocol may take one frame per call; otherwise it is offered together with the next input, on
     /// [`resume_reading`](Transport::resume_reading), and to a new protocol after
-    /// [`set_protocol`](Transport::set_protocol). Leaving more than
-    /// [`input_bytes_max`](crate::Limits::input_bytes_max) ends the connection, as does answering more than was given.
+    /// [`set_protocol`](Transport::set_protocol). Leaving more than [`input_bytes_max`](crate::Limits::input_bytes_max)
+    /// ends the connection, as does returning more than was given.
     ///
-    /// `data` is never empty. With nothing left over, it is a slice of the loop's own buffer: no copy was made.
+    /// `data` is never empty. If nothing was left over, it is a slice of the loop's own buffer, without a copy.
     ///
-    /// Answering 0 is what a peek is elsewhere: the same bytes come again, in front of what comes next, or go to the
-    /// protocol that was put in this one's place.
+    /// Returning 0 works as a peek: the same bytes are offered again, in front of the next input, or go to the protocol
+    /// that replaces this one.
     ///
-    /// Urgent data of TCP comes in line, at its place among the rest (`SO_OOBINLINE`), and not apart from it: apart, a
-    /// socket keeps one byte of it, which the next one overwrites, and RFC 6093 has new programs stay away from that.
+    /// Urgent data of TCP is delivered inline, at its place in the stream (`SO_OOBINLINE`). Out of band, a socket keeps
+    /// only one byte of it, which the next one overwrites, and RFC 6093 advises new programs against using it.
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize;
 
-    /// The peer has ended its stream; `rest` is what was left unconsumed, and is not offered again.
+    /// Called when the peer has ended its stream. `rest` is the input left unconsumed; it is not offered again.
     ///
-    /// The default implementation closes the connection, after what is queued has gone out. A protocol that does
-    /// not may go on writing as long as it likes.
+    /// The default implementation closes the connection after what is queued has been sent. A protocol that does not
+    /// close may go on writing as long as it likes.
     fn eof_received(&mut self, transport: &mut Transport<'_>, rest: &[u8]) {
         match self.inner() {
             Inner::Protocol(inner) => inner.eof_received(transport, rest),
@@ -75,14 +76,15 @@ pub trait Protocol: AsAny {
         }
     }
 
-    /// More than [`queue_bytes_high`](crate::Limits::queue_bytes_high) is queued: the peer takes less than is written.
+    /// Called when more than [`queue_bytes_high`](crate::Limits::queue_bytes_high) is queued: the peer takes data more
+    /// slowly than it is written.
     fn pause_writing(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.pause_writing(transport);
         }
     }
 
-    /// The queue has gone down to [`queue_bytes_low`](crate::Limits::queue_bytes_low). Comes strictly after a
+    /// Called when the queue has shrunk to [`queue_bytes_low`](crate::Limits::queue_bytes_low), always after a
     /// `pause_writing`.
     fn resume_writing(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
@@ -90,19 +92,20 @@ pub trait Protocol: AsAny {
         }
     }
 
-    /// There is room for output, and this protocol has [asked](Transport::start_producing) to be called then: it writes the
-    /// next piece of what it has to send.
+    /// Called when there is room for output, if this protocol has [asked](Transport::start_producing) for that. Writes
+    /// the next piece of what it has to send.
     ///
     /// Called once a turn, after the connection's input, for as long as at most
-    /// [`queue_bytes_low`](crate::Limits::queue_bytes_low) is queued (rule [W8](crate::guide::rules#w8)). A call that writes
-    /// nothing to its own connection ends it, as a read of no bytes ends a file, until the next
-    /// [`start_producing`](Transport::start_producing). All other callbacks go on, `pause_writing` included if one piece
-    /// passes the high mark.
+    /// Called once a turn, after the connection's input, as long as at most
+    /// [`queue_bytes_low`](crate::Limits::queue_bytes_low) is queued (rule [W8](crate::guide::rules#w8)). A call that
+    /// writes nothing to its own connection stops these calls until the next
+    /// [`start_producing`](Transport::start_producing), as a read of zero bytes ends a file. All other callbacks
+    /// continue, including `pause_writing` if one piece exceeds the high mark.
     ///
     /// ```
     /// use switchboard::{Protocol, Transport};
     ///
-    /// /// Counts as far as it is read.
+    /// /// Counts only as fast as the peer reads.
     /// struct Counting {
     ///     next: u32,
     ///     end: u32,
@@ -131,12 +134,12 @@ pub trait Protocol: AsAny {
         }
     }
 
-    /// A [`timeout`](Transport::set_timeout) is over.
+    /// Called when a [`timeout`](Transport::set_timeout) has expired.
     ///
-    /// The default implementation ends the connection ([`end_on_timeout`](Transport::end_on_timeout)): by a reset where output is
-    /// queued, which a dead peer would never take; otherwise, unless it has lasted too long, in order. A protocol may instead
-    /// say goodbye and [`close`](Transport::close), or go on: an idle timeout then begins anew, one for the handshake or for
-    /// all comes once and can be set again.
+    /// The default implementation ends the connection ([`end_on_timeout`](Transport::end_on_timeout)): by a reset if
+    /// output is queued, which a dead peer would never take; otherwise in an orderly way, unless it has lasted too
+    /// long. A protocol may instead say goodbye and [`close`](Transport::close), or carry on: an idle timeout then
+    /// starts anew, while a handshake or total timeout fires once and can be set again.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         match self.inner() {
             Inner::Protocol(inner) => inner.timed_out(transport, timeout),
@@ -144,8 +147,8 @@ pub trait Protocol: AsAny {
         }
     }
 
-    /// A timer of this protocol is due: the one with this key, which [`set_timer`](Transport::set_timer) has set. It is
-    /// called once; a protocol that wants it periodically sets it again here.
+    /// Called when the timer that [`set_timer`](Transport::set_timer) has set with this key is due. It fires once; a
+    /// protocol that wants it periodically sets it again here.
     ///
     /// The default implementation does nothing.
     fn timer(&mut self, transport: &mut Transport<'_>, key: u16) {
@@ -154,44 +157,48 @@ pub trait Protocol: AsAny {
         }
     }
 
-    /// The loop has begun to [drain](crate::Context::drain): it is time to say so, where the protocol of the connection has
-    /// a word for it, and to end what is idle. Comes at most once, with the turn after the drain has begun, to what is
-    /// established then, the oldest first. Who is established later asks [`is_draining`](crate::Context::is_draining) in
-    /// `connection_made`. A [shutdown](crate::Context::shutdown) without a drain closes at once, and calls this on nobody.
+    /// Called when the loop has begun to [drain](crate::Context::drain): the time to announce it, if the connection's
+    /// protocol has a message for that, and to close the connection if it is idle. Called at most once, in the turn
+    /// after the drain has begun, for the connections that are established by then, the oldest first. A connection that
+    /// is established later can check [`is_draining`](crate::Context::is_draining) in `connection_made`. A
+    /// [shutdown](crate::Context::shutdown) without a drain closes at once, and does not call this.
     ///
-    /// The default implementation does nothing: the connection goes on until it ends, or the drain's grace is over.
+    /// The default implementation does nothing: the connection goes on until it ends, or the drain's grace period is
+    /// over.
     fn draining(&mut self, transport: &mut Transport<'_>) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.draining(transport);
         }
     }
 
-    /// The connection was not made: [`Context::connect`](crate::Context::connect) has failed. None of the other
-    /// callbacks has come or will. What was written to it meanwhile is lost with it; writing to it does nothing.
+    /// Called when the connection could not be established: [`Context::connect`](crate::Context::connect) has failed.
+    /// No other callback is called before or after. What was written to it meanwhile is lost; writing to it now does
+    /// nothing.
     ///
-    /// A peer that accepts, sends and resets before the loop looks has failed in this way as well, with the reset as
-    /// its error; what it sent is not delivered.
+    /// If a peer accepts, sends and resets before the loop looks, the connect has failed as well, with the reset as its
+    /// error; what the peer sent is not delivered.
     fn connect_failed(&mut self, transport: &mut Transport<'_>, error: ConnectError) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.connect_failed(transport, error);
         }
     }
 
-    /// The connection is over. Its socket is closed already; writing to it does nothing.
+    /// Called when the connection is over. Its socket is already closed; writing to it does nothing.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         if let Inner::Protocol(inner) = self.inner() {
             inner.connection_lost(transport, reason);
         }
     }
 
-    /// Returns what this protocol wraps. Only an adapter overrides it, which changes what another protocol is told.
+    /// Returns what this protocol wraps. Only adapters override this, which change what another protocol is told.
     ///
-    /// The default implementation of each callback calls that of the wrapped protocol, if there is one. So an adapter has
-    /// this method, `data_received`, and the callbacks that it changes; a callback that is added to this trait later reaches
-    /// the wrapped protocol, too. [`with_protocol`](crate::Context::with_protocol) finds the wrapped one as well.
+    /// The default implementation of each callback calls that of the wrapped protocol, if there is one. So an adapter
+    /// needs only this method, `data_received`, and the callbacks that it changes; a callback that is added to this
+    /// trait later also reaches the wrapped protocol. [`with_protocol`](crate::Context::with_protocol) finds the
+    /// wrapped protocol as well.
     ///
-    /// An adapter that wraps a handler of a smaller trait of its own returns that as [`Inner::Handler`], to be found, and
-    /// calls it itself.
+    /// An adapter that wraps a handler, with a smaller trait of its own, returns it as [`Inner::Handler`], so that it
+    /// can be found, and calls it itself.
     ///
     /// ```
     /// use switchboard::{Inner, Protocol, Transport};
@@ -219,18 +226,18 @@ pub trait Protocol: AsAny {
     }
 }
 
-/// What a protocol wraps: see [`Protocol::inner`].
+/// What a protocol wraps; see [`Protocol::inner`].
 #[non_exhaustive]
 pub enum Inner<'a> {
-    /// Nothing; it is no adapter.
+    /// Nothing: the protocol is not an adapter.
     Nothing,
     /// Another protocol.
     Protocol(&'a mut dyn Protocol),
-    /// A handler that is no protocol: the adapter passes on what it is told.
+    /// A handler that is not a protocol: the adapter passes events on to it.
     Handler(&'a mut dyn Any),
 }
 
-/// What has a protocol found by its type. Every type has it; not part of the public interface.
+/// Lets a protocol be found by its type. Implemented for every type; not part of the public interface.
 #[doc(hidden)]
 pub trait AsAny: Any {
     fn as_any(&mut self) -> &mut dyn Any;
@@ -242,9 +249,9 @@ impl<T: Any> AsAny for T {
     }
 }
 
-/// Finds what has this type: a protocol, or else what it wraps, from the outside in.
+/// Finds the value of this type: a protocol, or else what it wraps, from the outside in.
 ///
-/// A box of a protocol has `as_any` as well, and is not what is asked for: so this takes the protocol itself.
+/// Takes the protocol itself and not its box: a box of a protocol has `as_any` as well, which would return the box.
 pub(crate) fn find(protocol: &mut dyn Protocol, wanted: TypeId) -> Option<&mut dyn Any> {
     if (*protocol.as_any()).type_id() == wanted {
         return Some(protocol.as_any());
@@ -266,8 +273,8 @@ impl fmt::Debug for Inner<'_> {
     }
 }
 
-/// What becomes the protocol of a connection: any [`Protocol`] as it is, or a `Box<dyn Protocol>` where several types are
-/// possible.
+/// A type that can become the protocol of a connection: any [`Protocol`], or a `Box<dyn Protocol>` where several types
+/// are possible.
 ///
 /// ```
 /// # use switchboard::{EventLoop, Protocol, Transport};
@@ -292,8 +299,9 @@ impl fmt::Debug for Inner<'_> {
 /// # }
 /// ```
 ///
-/// A listener's factory returns one of the two as well. There the compiler has to be helped twice: a factory that only
-/// refuses says what its protocols would be, and one that is bound to a variable names the types of its arguments.
+/// A listener's factory returns one of the two as well. There the compiler needs help in two cases: a factory that only
+/// refuses has to name the type of its protocols, and one that is bound to a variable has to name the types of its
+/// arguments.
 ///
 /// ```
 /// # use switchboard::{Address, Context, EventLoop, Protocol, Transport};
@@ -306,13 +314,13 @@ impl fmt::Debug for Inner<'_> {
 /// # fn run(event_loop: &mut EventLoop, address: std::net::SocketAddr) -> std::io::Result<()> {
 /// let mut context = event_loop.context();
 /// context.listen(address, |_, _| None::<Ask>)?; // `|_, _| None` is E0283
-/// let factory = |_: &mut Context<'_>, _: &Address| Some(Ask); // `|_, _| Some(Ask)` holds for no lifetime but one
+/// let factory = |_: &mut Context<'_>, _: &Address| Some(Ask); // `|_, _| Some(Ask)` works for one lifetime only
 /// context.listen(address, factory)?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A box of one type is neither:
+/// A box of one concrete type is neither:
 ///
 /// ```compile_fail,E0277
 /// # use switchboard::{EventLoop, Protocol, Transport};
@@ -333,7 +341,7 @@ impl fmt::Debug for Inner<'_> {
     note = "give or return the protocol itself, without a box; where there are several types, `Box<dyn Protocol>`"
 )]
 pub trait IntoProtocol {
-    /// Returns the protocol in a box, as the loop keeps it.
+    /// Returns the protocol in a box, as the loop stores it.
     fn into_protocol(self) -> Box<dyn Protocol>;
 }
 
@@ -349,10 +357,10 @@ impl IntoProtocol for Box<dyn Protocol> {
     }
 }
 
-/// What makes the protocols of a listener: called for every peer, answers `None` to refuse it.
+/// Makes the protocols of a listener: called for every peer, returns `None` to refuse it.
 pub(crate) type Factory = Box<dyn FnMut(&mut Context<'_>, &Address) -> Option<Box<dyn Protocol>>>;
 
-/// Has a factory's protocols boxed, whatever they are, so that nothing behind it is generic.
+/// Boxes the protocols that a factory returns, so that nothing behind it is generic.
 pub(crate) fn boxed<F, P>(mut factory: F) -> Factory
 where
     F: FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,

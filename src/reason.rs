@@ -1,8 +1,8 @@
 //! Why a connection ended, and what went wrong with a listener.
 //!
-//! All errors of the crate keep one rule, which the front page states: the text of an error includes that of the error it
-//! wraps, since a log prints it alone, and `source` gives what is below the wrapped one, so that no report of a chain has
-//! a text twice. `io::Error` does the same with the errors that it is made of.
+//! All errors of the crate follow one rule, which the front page states: the text of an error includes that of the
+//! error it wraps, since a log prints it alone, and `source` returns what is below the wrapped one, so that a report of
+//! the whole chain has no text twice. `io::Error` does the same with the errors that it is made from.
 
 use std::any::Any;
 use std::error::Error;
@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use crate::Address;
 
-/// How the end of a loop, a server or a pool went that was given some time for it.
+/// How a loop, a server or a pool ended that was given a grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
-    /// All that was under way has come to its end.
+    /// Everything that was under way has finished.
     Clean,
-    /// The time was over before, and something was cut off, or is still at work.
+    /// The time ran out first: something was cut off, or is still running.
     CutOff,
 }
 
@@ -28,7 +28,7 @@ impl Ended {
     }
 }
 
-/// Why a connection ended; handed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
+/// Why a connection ended; passed to [`connection_lost`](crate::Protocol::connection_lost), exactly once (rule
 /// [C7](crate::guide::rules#c7)). It can be kept and passed on: clones share the error.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -47,7 +47,7 @@ impl Ended {
 ///
 ///     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
 ///         match &reason {
-///             CloseReason::PeerClosed | CloseReason::Closed => {} // in order
+///             CloseReason::PeerClosed | CloseReason::Closed => {} // orderly
 ///             CloseReason::Reset => eprintln!("the peer has reset the connection"),
 ///             CloseReason::Timeout(timeout) => eprintln!("{timeout:?} took too long"),
 ///             other => eprintln!("lost: {other}"), // more may be added
@@ -57,28 +57,28 @@ impl Ended {
 /// }
 /// ```
 pub enum CloseReason {
-    /// The peer ended its stream, and we ours.
+    /// The peer ended its stream, and we ended ours.
     PeerClosed,
-    /// We closed it ([`close`](crate::Transport::close)), and all that was written went out.
+    /// We closed it ([`close`](crate::Transport::close)), and everything written was sent.
     Closed,
     /// We aborted it ([`abort`](crate::Transport::abort)).
     Aborted,
     /// The peer reset it.
     Reset,
-    /// A call on its socket failed: the first error of it. Or a reader did that its output was
-    /// [read from](crate::Transport::write_from).
+    /// A call on its socket failed; this is the first such error. Or the reader failed from which its output was
+    /// [read](crate::Transport::write_from).
     Io(Arc<io::Error>),
     /// It took too long.
     Timeout(Timeout),
-    /// It went over one of its [`Limits`](crate::Limits).
+    /// It exceeded one of its [`Limits`](crate::Limits).
     Limit(Limit),
-    /// What the peer sent broke the protocol, as the protocol found ([`close_for`](crate::Transport::close_for)), or a
+    /// The peer violated the protocol, as reported by the protocol ([`close_for`](crate::Transport::close_for)) or by a
     /// [filter](crate::filter::Flow::fail).
     Protocol(Arc<dyn Error + Send + Sync>),
-    /// The peer ended its stream without the end that a [filter](crate::filter::Filter) of it has to have (TLS:
-    /// `close_notify`), or before the filter was ready. What was received may be half of what was meant.
+    /// The peer ended its stream without the end marker that a [filter](crate::filter::Filter) requires (TLS:
+    /// `close_notify`), or before the filter was ready. The data received may be incomplete.
     Truncated,
-    /// `data_received` returned that it consumed more than it was given. A bug in the protocol.
+    /// `data_received` returned that it consumed more than it was given. This is a bug in the protocol.
     Overconsumed {
         /// How many bytes it returned.
         consumed: usize,
@@ -93,72 +93,74 @@ pub enum CloseReason {
     Shutdown,
 }
 
-/// Which wait of a connection took too long.
+/// Which timeout of a connection has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Timeout {
-    /// It was closed, and its peer took none of what was left for
+    /// The connection was closed, and its peer took none of the remaining output for
     /// [`close_timeout`](crate::Limits::close_timeout).
     Close,
-    /// No byte came or went for this long. While output is queued, only what the peer takes of it counts, and a peer that
-    /// takes 64 KiB within each of these is not idle; while the protocol has paused reading and nothing is queued, the time
-    /// does not run. A byte counts as of when it was read or sent, to the millisecond.
+    /// No byte was received or sent for this long. While output is queued, only what the peer takes of it counts, and a
+    /// peer that takes 64 KiB within each such period is not idle; while the protocol has paused reading and nothing is
+    /// queued, the timeout does not run. A byte counts from when it was read or sent, to the millisecond.
     Idle,
-    /// No byte came for this long, whatever went out. The time runs only while input is wanted: not while the protocol has
-    /// paused reading, nor while [a full queue](crate::Limits::pause_reading_over_high) or a rate keeps the peer from sending,
-    /// nor once the peer has ended its stream. What was left when it stopped is left when it goes on.
+    /// No byte was received for this long, whatever was sent. The timeout runs only while input is wanted: not while
+    /// the protocol has paused reading, nor while [a full queue](crate::Limits::pause_reading_over_high) or a rate
+    /// keeps the peer from sending, nor once the peer has ended its stream. When it resumes, it continues with the time
+    /// that was left.
     ReadIdle,
-    /// Its [filters](crate::Limits::filter_timeout) were not ready in time. Or
-    /// its protocol has not said for this long that what has to come first is done: a login, a header, a key exchange.
-    /// Nothing that comes or goes resets it; the protocol takes it away
-    /// ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it again for what comes next.
+    /// Its [filters](crate::Limits::filter_timeout) were not ready in time. Or its protocol has not reported within
+    /// this time that its first step is done: a login, a header, a key exchange. No traffic resets this timeout; the
+    /// protocol removes it ([`set_timeout`](crate::Transport::set_timeout) with `None`) once it is ready, or sets it
+    /// again for the next step.
     Handshake,
-    /// It has lasted for this long, whatever came or went.
+    /// The connection has lasted for this long, whatever was received or sent.
     Total,
-    /// One that the protocol keeps by itself, and what it says of it: to [abort](crate::Transport::abort_on_timeout) or to
-    /// [end](crate::Transport::end_on_timeout) a connection with. The loop keeps none:
-    /// [`set_timeout`](crate::Transport::set_timeout) does nothing with it, and [`set_timer`](crate::Transport::set_timer) is
-    /// what such a time is set with.
+    /// A timeout that the protocol keeps by itself, with a description: for
+    /// [aborting](crate::Transport::abort_on_timeout) or [ending](crate::Transport::end_on_timeout) a connection. The
+    /// loop keeps no such timeout: [`set_timeout`](crate::Transport::set_timeout) does nothing with it. Use
+    /// [`set_timer`](crate::Transport::set_timer) to set one.
     Other(&'static str),
 }
 
-/// Which limit a connection went over.
+/// Which limit a connection has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
     /// [`input_bytes_max`](crate::Limits::input_bytes_max): it left more input unconsumed.
     InputBytes,
-    /// [`queue_bytes_max`](crate::Limits::queue_bytes_max): a write found more queued for it.
+    /// [`queue_bytes_max`](crate::Limits::queue_bytes_max): a write found more than this queued for it.
     QueueBytes,
-    /// [`loop_queue_bytes_max`](crate::LoopLimits::loop_queue_bytes_max): a write, to whichever connection, found more queued in
-    /// the whole loop, and this one hoarded some of it.
+    /// [`loop_queue_bytes_max`](crate::LoopLimits::loop_queue_bytes_max): a write, to any connection, found more than
+    /// this queued in the whole loop, and this connection hoarded some of it.
     LoopQueueBytes,
-    /// A line is longer than its protocol allows (`framing::LineReceiver`).
+    /// A line was longer than its protocol allows (`framing::LineReceiver`).
     LineBytes,
-    /// One that the protocol keeps by itself, and what it says of it; see
+    /// A limit that the protocol keeps by itself, with a description; see
     /// [`abort_over_limit`](crate::Transport::abort_over_limit).
     Other(&'static str),
 }
 
 impl CloseReason {
-    /// The reason that an error of a socket gives.
+    /// Returns the reason for an error of a socket.
     pub(crate) fn from_error(error: io::Error) -> CloseReason {
         match error.kind() {
-            // What Windows says where its own side found the connection broken: a reset that came while data was under way.
+            // Reported by Windows if its own side found the connection broken: a reset that arrived while data was
+            // under way.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => CloseReason::Reset,
-            // What calls say after the one that was told of the reset.
+            // Reported by the calls after the one that reported the reset.
             io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => CloseReason::Reset,
             _ => CloseReason::Io(Arc::new(error)),
         }
     }
 
-    /// The reason that a protocol gives.
+    /// Returns the reason for an error that a protocol reports.
     pub(crate) fn of_protocol(error: Box<dyn Error + Send + Sync>) -> CloseReason {
         CloseReason::Protocol(error.into())
     }
 
-    /// Whether the peer must see a reset, since an orderly end would let it take half an answer for the whole (rule
-    /// X5). Where output is unsent it must in any case.
+    /// Returns whether the peer must see a reset, since after an orderly end it could take half an answer for the whole
+    /// (rule X5). If there is unsent output, it must see one in any case.
     pub(crate) fn demands_reset(&self) -> bool {
         match self {
             CloseReason::Aborted
@@ -181,9 +183,9 @@ impl CloseReason {
 /// What the follower of a connection is told. Not part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Followed {
-    /// It is established. Comes once at most, before its protocol is told.
+    /// The connection is established. Reported once at most, before its protocol is told.
     Made,
-    /// It has ended, and its protocol was told. Comes once, and nothing after it.
+    /// The connection has ended, and its protocol was told. Reported once, and nothing after it.
     Ended(ConnectionEnd),
 }
 
@@ -192,13 +194,13 @@ pub enum Followed {
 pub enum ConnectionEnd {
     /// It was not established.
     Failed,
-    /// The same, since it was closed or aborted before.
+    /// It was closed or aborted before it was established.
     Cancelled,
-    /// It was established, and is lost.
+    /// It was established, and was lost.
     Lost,
     /// It was taken out of its loop.
     Detached,
-    /// With its loop.
+    /// It ended together with its loop.
     ShutDown,
 }
 
@@ -242,28 +244,28 @@ impl Error for CloseReason {
     }
 }
 
-/// Why a connection never came to stand; handed to [`connect_failed`](crate::Protocol::connect_failed), once.
+/// Why a connection was not established; passed to [`connect_failed`](crate::Protocol::connect_failed), once.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No address answered: each that was tried, in that order, with its error. A socket that met itself counts as
-    /// refused (rule [K4](crate::guide::rules#k4)).
+    /// No address could be connected to: each that was tried, in that order, with its error. A socket that connected to
+    /// itself counts as refused (rule [K4](crate::guide::rules#k4)).
     Failed(Vec<(Address, io::Error)>),
-    /// It took longer than it may (rule [K2](crate::guide::rules#k2)). What had become of each address until then; none
-    /// where the name was still being looked up.
+    /// Connecting took longer than allowed (rule [K2](crate::guide::rules#k2)). Lists what had become of each address
+    /// by then; empty if the name was still being looked up.
     Timeout(Vec<(Address, io::Error)>),
     /// The name was not found, or could not be looked up.
     Lookup(io::Error),
-    /// It was established, but its [filter](crate::Connect::filter) did not come to be ready, for this reason: what it
-    /// found ([`Protocol`](CloseReason::Protocol)), or what became of the connection meanwhile.
+    /// The connection was established, but its [filter](crate::Connect::filter) did not become ready, for this reason:
+    /// an error that it reported ([`Protocol`](CloseReason::Protocol)), or the end of the connection meanwhile.
     Filter(CloseReason),
-    /// It was ended before it stood, for this reason: `Closed`, `Aborted` and the like, if by a call; `Limit`, if by a
-    /// write over a cap; `Shutdown`.
+    /// The connection was ended before it was established, for this reason: `Closed`, `Aborted` and the like if by a
+    /// call; `Limit` if by a write over a cap; `Shutdown`.
     Cancelled(CloseReason),
 }
 
 impl ConnectError {
-    /// Of one whose filters were not ready when it ended for this reason.
+    /// Returns the error of a connection whose filters were not ready when it ended for this reason.
     pub(crate) fn of_filter(reason: CloseReason) -> ConnectError {
         match reason {
             CloseReason::Closed | CloseReason::Aborted | CloseReason::Limit(_) | CloseReason::Shutdown => {
@@ -298,25 +300,25 @@ impl Error for ConnectError {
         match self {
             ConnectError::Lookup(error) => error.source(),
             ConnectError::Filter(reason) | ConnectError::Cancelled(reason) => reason.source(),
-            // There may be several.
+            // There may be several errors.
             ConnectError::Failed(_) | ConnectError::Timeout(_) => None,
         }
     }
 }
 
-/// What went wrong with a listener; told to the hook of [`on_error`](crate::Listener::on_error).
+/// What went wrong with a listener; passed to the hook of [`on_error`](crate::Listener::on_error).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenerError {
-    /// Descriptors or memory ran out (rule [A2](crate::guide::rules#a2)). It goes on by itself: after a delay that
-    /// doubles from 10 ms to 1 s, and whenever this loop has closed a descriptor.
+    /// Descriptors or memory ran out (rule [A2](crate::guide::rules#a2)). The listener resumes by itself: after a delay
+    /// that doubles from 10 ms to 1 s, and whenever this loop has closed a descriptor.
     Overloaded(io::Error),
-    /// `accept` failed for an unknown reason. It goes on by itself in the same way.
+    /// `accept` failed for an unknown reason. The listener resumes by itself in the same way.
     Failed(io::Error),
-    /// Its socket is of no more use: it was closed.
+    /// Its socket failed permanently, and the listener was closed.
     Closed(io::Error),
-    /// A connection of it ended before its [filters](crate::Listen::filter) were ready: whose, and why. Told once a second at
-    /// most; [`handshakes_failed`](crate::Counters::handshakes_failed) counts all of them.
+    /// A connection ended before its [filters](crate::Listen::filter) were ready: its peer, and why it ended. Reported
+    /// at most once a second; [`handshakes_failed`](crate::Counters::handshakes_failed) counts all of them.
     Handshake(Address, CloseReason),
 }
 
@@ -345,15 +347,15 @@ impl Error for ListenerError {
     }
 }
 
-/// Why [`with_protocol`](crate::Context::with_protocol) has called nothing.
+/// Why [`with_protocol`](crate::Context::with_protocol) did not call its closure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotReached {
     /// The connection has ended.
     Gone,
-    /// The caller is inside that protocol: its callback runs, or another `with_protocol` of it.
+    /// The caller is inside that protocol: one of its callbacks is running, or another `with_protocol` for it.
     Busy,
-    /// Neither the protocol nor what it wraps has the type that was asked for.
+    /// Neither the protocol nor what it wraps has the requested type.
     OtherType,
 }
 
@@ -369,13 +371,13 @@ impl fmt::Display for NotReached {
 
 impl Error for NotReached {}
 
-/// Writes what happened, and why: compiled once for all that say so.
+/// Writes what happened, and why. Compiled once for all callers.
 pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn fmt::Display) -> fmt::Result {
     fmt::write(f, format_args!("{text}: {cause}"))
 }
 
-/// Why the loop itself refused something, as `listen`, `connect` and `attach` do: it is inside the [`io::Error`] that they
-/// return, where what the system says has none.
+/// Why the loop itself refused a call such as `listen`, `connect` or `attach`. It is the inner error of the
+/// [`io::Error`] that they return; errors of the system have none.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -395,16 +397,16 @@ pub(crate) fn write_caused(f: &mut fmt::Formatter<'_>, text: &str, cause: &dyn f
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoopError {
-    /// It shuts down. The error's kind is [`NotConnected`](io::ErrorKind::NotConnected).
+    /// The loop is shutting down. The error's kind is [`NotConnected`](io::ErrorKind::NotConnected).
     ShuttingDown,
-    /// It drains, and takes no listeners. The kind is [`NotConnected`](io::ErrorKind::NotConnected).
+    /// The loop is draining, and accepts no new listeners. The kind is [`NotConnected`](io::ErrorKind::NotConnected).
     Draining,
-    /// It has no slot left. The kind is [`StorageFull`](io::ErrorKind::StorageFull).
+    /// The loop has no slot left. The kind is [`StorageFull`](io::ErrorKind::StorageFull).
     Full,
 }
 
 impl LoopError {
-    /// Returns the loop's refusal that an error is made of, if it is one.
+    /// Returns the loop's refusal that an error contains, if any.
     pub fn of(error: &io::Error) -> Option<LoopError> {
         error.get_ref()?.downcast_ref().copied()
     }
@@ -432,12 +434,12 @@ impl From<LoopError> for io::Error {
     }
 }
 
-/// The error of a thread that cannot be started, with what the system says.
+/// Returns the error for a thread that cannot be started, with the system's message.
 pub(crate) fn cannot_start_thread(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot start a thread: {error}"))
 }
 
-/// The message of a panic, if it has one.
+/// Returns the message of a panic, if it has one.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     if let Some(message) = payload.downcast_ref::<&str>() {
         (*message).to_owned()

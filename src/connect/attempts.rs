@@ -1,7 +1,7 @@
-//! The state machine of a connect: which addresses are tried, and what has become of each.
+//! The state machine of a connect: which addresses are tried, and what became of each.
 //!
-//! It owns the sockets that are under way. It knows no slab, no poller and no clock, and calls no user code: the loop
-//! above begins the attempts that this asks for, and says when one of them may stand or time has run out.
+//! Owns the sockets that are connecting. Knows no slab, no poller and no clock, and calls no user code: the loop above
+//! begins the attempts that this asks for, and reports when one of them may be established or time has run out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ pub(crate) struct Connector {
     /// The name and port that are still to be looked up.
     pub(crate) name: Option<(String, u16)>,
     pub(crate) local: Option<SocketAddr>,
-    /// What has not been tried yet, in order.
+    /// The addresses that have not been tried yet, in order.
     untried: vec::IntoIter<Address>,
     under_way: Vec<Attempt>,
     /// A Unix socket whose backlog was full, to be tried again.
     full: Option<Address>,
-    /// How long was waited for it last.
+    /// The last delay before it was tried again.
     full_delay: Duration,
     failures: Vec<(Address, io::Error)>,
-    /// When it has taken too long.
+    /// Fires when connecting has taken too long.
     pub(crate) deadline: Option<Key>,
-    /// When the next address is tried.
+    /// Fires when the next address is to be tried.
     pub(crate) next: Option<Key>,
-    /// Why it failed, once it has, unless it was ended by a call.
+    /// Why it failed, once it has, unless a call ended it.
     failed: Option<ConnectError>,
 }
 
@@ -37,15 +37,15 @@ pub(crate) struct Connector {
 pub(crate) struct Attempt {
     pub(crate) address: Address,
     pub(crate) stream: Stream,
-    /// The slot whose token it is registered with; none where that is the connection's own.
+    /// The slot whose token it is registered with; `None` if that is the connection's own.
     pub(crate) slot: Option<Id>,
 }
 
-/// What a look at a socket that may stand has told (rule K1).
+/// The result of checking a socket that may be established (rule K1).
 #[derive(Debug)]
 pub(crate) enum Looked {
     Pending,
-    /// It stands, with this peer.
+    /// Established, with this peer.
     Established(Address),
     Failed(io::Error),
 }
@@ -69,7 +69,7 @@ impl Connector {
         }
     }
 
-    /// Has these tried, the families in turns (K3).
+    /// Sets the addresses to try, alternating between families (K3).
     pub(crate) fn set_addresses(&mut self, addresses: Vec<Address>) {
         self.untried = interleave(addresses).into_iter();
     }
@@ -85,15 +85,15 @@ impl Connector {
         }
     }
 
-    /// The backlog of this Unix socket is full. Returns how long to wait before it is tried again: 10 ms at first, then
-    /// twice as long each time, up to 320 ms (rule K2).
+    /// Notes that the backlog of this Unix socket is full. Returns how long to wait before it is tried again: 10 ms at
+    /// first, then twice as long each time, up to 320 ms (rule K2).
     pub(crate) fn note_full(&mut self, address: Address) -> Duration {
         self.full = Some(address);
         self.full_delay = (self.full_delay * 2).clamp(RETRY_FIRST, RETRY_MAX);
         self.full_delay
     }
 
-    /// Whether no attempt is registered with the connection's own token.
+    /// Returns whether no attempt is registered with the connection's own token.
     pub(crate) fn own_token_is_free(&self) -> bool {
         self.under_way.iter().all(|attempt| attempt.slot.is_some())
     }
@@ -106,13 +106,13 @@ impl Connector {
         self.failures.push((address, error));
     }
 
-    /// Whether no address is left that could still answer.
+    /// Returns whether no address is left that could still succeed.
     pub(crate) fn is_exhausted(&self) -> bool {
         !self.has_untried() && self.under_way.is_empty() && self.full.is_none()
     }
 
-    /// Looks whether the attempt of this slot stands (K1): first the error of the socket, then whether it has a peer, or has
-    /// had one.
+    /// Checks whether the attempt of this slot is established (K1): first the error of the socket, then whether it has
+    /// a peer, or has had one.
     pub(crate) fn look(&self, slot: Option<Id>) -> Looked {
         let Some(attempt) = self.under_way.iter().find(|attempt| attempt.slot == slot) else { return Looked::Pending };
         match attempt.stream.take_error() {
@@ -120,7 +120,7 @@ impl Connector {
             Ok(Some(error)) | Err(error) => return Looked::Failed(error),
         }
         match attempt.stream.peer_addr() {
-            // Both halves may have ended between the two calls.
+            // Both directions may have ended between the two calls.
             Err(error) if attempt.stream.has_lost_peer(&error) => match attempt.stream.take_error() {
                 Ok(None) => Looked::Established(attempt.address.clone()),
                 Ok(Some(error)) | Err(error) => Looked::Failed(error),
@@ -132,7 +132,7 @@ impl Connector {
         }
     }
 
-    /// The slots of the attempts that are under way.
+    /// Returns the slots of the attempts that are under way.
     pub(crate) fn slots_under_way(&self) -> Vec<Option<Id>> {
         let mut slots = Vec::new();
         for attempt in &self.under_way {
@@ -147,7 +147,7 @@ impl Connector {
         Some(self.under_way.remove(index))
     }
 
-    /// Nothing of it goes on: closes its sockets, and answers the slots that they had.
+    /// Stops everything: closes the sockets, and returns the slots that they had.
     pub(crate) fn stop(&mut self) -> Vec<Id> {
         self.name = None;
         self.untried = vec::IntoIter::default();
@@ -162,12 +162,12 @@ impl Connector {
         slots
     }
 
-    /// All addresses have failed.
+    /// Notes that all addresses have failed.
     pub(crate) fn fail(&mut self) {
         self.failed = Some(ConnectError::Failed(std::mem::take(&mut self.failures)));
     }
 
-    /// The deadline has passed: for those under way, too.
+    /// Notes that the deadline has passed, which fails the attempts under way, too.
     pub(crate) fn time_out(&mut self) {
         let mut failures = std::mem::take(&mut self.failures);
         for attempt in &self.under_way {
@@ -183,17 +183,17 @@ impl Connector {
         self.failed = Some(ConnectError::Lookup(error));
     }
 
-    /// Whether it has failed by itself.
+    /// Returns whether it has failed by itself.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Why it failed; `reason` where a call has ended it.
+    /// Returns why it failed; `reason` if a call has ended it.
     pub(crate) fn into_error(mut self, reason: CloseReason) -> ConnectError {
         self.failed.take().unwrap_or(ConnectError::Cancelled(reason))
     }
 
-    /// Why it failed, for a caller of `connect` that is told at once. A single error is given as it is.
+    /// Returns why it failed, for a caller of `connect` that is told at once. A single error is returned as it is.
     pub(crate) fn into_io_error(mut self) -> io::Error {
         match self.failures.len() {
             1 => self.failures.remove(0).1,
@@ -206,8 +206,8 @@ impl Connector {
     }
 }
 
-/// Whether a socket's peer is the socket itself: TCP makes a connection of that, by its simultaneous open, where the port
-/// that was called happens to be the caller's own (rule K4).
+/// Returns whether a socket is connected to itself: TCP does that, by its simultaneous open, if the port that is
+/// connected to happens to be the socket's own (rule K4).
 fn is_itself(stream: &Stream, peer: &Address) -> bool {
     peer.as_inet().is_some() && stream.local_addr().is_ok_and(|local| local == *peer)
 }
@@ -216,7 +216,7 @@ fn met_itself() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionRefused, "connected to itself: nobody listens there")
 }
 
-/// The families in turns, beginning with that of the first; each in its own order.
+/// Alternates between the families, beginning with that of the first address. Each family keeps its own order.
 fn interleave(addresses: Vec<Address>) -> Vec<Address> {
     let family = |address: &Address| address.as_inet().map(|address| address.is_ipv6());
     let Some(first) = addresses.first().map(family) else { return addresses };

@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// How long to wait before each of a row of tries (rule [K5](crate::guide::rules#k5)): longer each time, up to a bound,
-/// and not at the same time as everybody else.
+/// How long to wait before each of several successive tries (rule [K5](crate::guide::rules#k5)): longer each time, up
+/// to a maximum, and randomized so that clients do not all try at the same time.
 ///
-/// The first delay is as it was given. Each further one is the one before times a factor, varied at random (jitter), and
-/// then clamped: never below zero, never above the bound. What jitter did to one delay has no effect on the next.
+/// The first delay is used as given. Each further one is the previous one times a factor, varied at random (jitter),
+/// and then clamped between zero and the maximum. The jitter of one delay has no effect on the next.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,48 +23,49 @@ pub struct Backoff {
     factor: f64,
     jitter: f64,
     max: Duration,
-    /// The delay before the next try, in seconds, without its jitter; none before the first.
+    /// The next delay in seconds, without its jitter; `None` before the first.
     next_secs: Option<f64>,
     random: u64,
 }
 
 impl Backoff {
-    /// With a first delay; each next one 1.7 times as long, varied by a fifth, and 60 seconds at most.
+    /// Creates a backoff with this first delay. Each further one is 1.7 times as long, varied by a fifth, and at most
+    /// 60 seconds.
     pub fn new(first: Duration) -> Backoff {
         let random = RandomState::new().build_hasher().finish();
         Backoff { first, factor: 1.7, jitter: 0.2, max: Duration::from_secs(60), next_secs: None, random }
     }
 
-    /// How many times as long each delay is as the one before. Below 1 they get shorter; what is no number counts as 0.
+    /// Sets how many times as long each delay is as the previous one. Below 1 delays get shorter; NaN counts as 0.
     #[must_use]
     pub fn factor(mut self, factor: f64) -> Backoff {
         self.factor = factor;
         self
     }
 
-    /// By how much delays are varied: by up to this part of themselves, upwards or downwards. What is no number counts
-    /// as 0.
+    /// Sets how much delays are varied: by up to this fraction of themselves, up or down. A value that is not finite
+    /// counts as 0.
     #[must_use]
     pub fn jitter(mut self, jitter: f64) -> Backoff {
         self.jitter = if jitter.is_finite() { jitter } else { 0.0 };
         self
     }
 
-    /// No delay is longer than this, the first one included.
+    /// Sets the longest delay, which limits the first one, too.
     #[must_use]
     pub fn max_delay(mut self, max: Duration) -> Backoff {
         self.max = max;
         self
     }
 
-    /// What the jitter is made from, for runs that can be repeated. Otherwise it is random.
+    /// Sets the seed of the jitter, for runs that can be repeated. By default it is random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Backoff {
         self.random = seed;
         self
     }
 
-    /// The delay before the next try.
+    /// Returns the delay before the next try.
     pub fn next_delay(&mut self) -> Duration {
         let Some(secs) = self.next_secs else {
             self.next_secs = Some(self.clamp(self.first.as_secs_f64() * self.factor));
@@ -75,17 +76,17 @@ impl Backoff {
         Duration::try_from_secs_f64(self.clamp(varied)).map_or(self.max, |delay| delay.min(self.max))
     }
 
-    /// The next delay is the first one again.
+    /// Starts over: the next delay is the first one again.
     pub fn reset(&mut self) {
         self.next_secs = None;
     }
 
-    /// What is no number counts as 0.
+    /// NaN counts as 0.
     fn clamp(&self, secs: f64) -> f64 {
         secs.max(0.0).min(self.max.as_secs_f64())
     }
 
-    /// Evenly between -1 and 1 (SplitMix64).
+    /// Returns a random number, uniform between -1 and 1 (SplitMix64).
     fn random_sign(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.random;

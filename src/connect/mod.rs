@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::filter::{ConnectFilter, Filter};
 use crate::{Address, Limits};
 
-/// What to connect to, and how: for [`Context::connect`](crate::Context::connect), which takes whatever this can be made
-/// from.
+/// What to connect to, and how: the argument of [`Context::connect`](crate::Context::connect), which accepts anything
+/// that converts into it.
 ///
 /// | made from | what it connects to |
 /// | --- | --- |
@@ -29,10 +29,11 @@ use crate::{Address, Limits};
 /// ```
 ///
 /// A Unix socket whose backlog is full is tried again until the deadline: after 10 ms, then after twice as long each
-/// time, up to 320 ms. That is so on Linux; BSD and macOS refuse, as where nobody listens.
+/// time, up to 320 ms. This is so on Linux; BSD and macOS refuse the connection, as if nobody listened.
 ///
-/// Of several addresses, the families take turns, beginning with that of the first. The next one is tried 250 ms after
-/// the last, or at once where that has failed; the first that stands wins, and the others are closed.
+/// With several addresses, the families alternate, beginning with that of the first. The next address is tried 250 ms
+/// after the last one, or at once if that has failed; the first connection to be established wins, and the others are
+/// closed.
 ///
 /// [K7]: crate::guide::rules#k7
 #[must_use = "does nothing until a context connects to it"]
@@ -52,34 +53,34 @@ pub(crate) enum Target {
 }
 
 impl Connect {
-    /// Connects to this.
+    /// Connects to `target`.
     pub fn to(target: impl Into<Connect>) -> Connect {
         target.into()
     }
 
-    /// Connects from this local address; with port 0, the system chooses one. An address of another family than this
-    /// fails.
+    /// Connects from this local address; with port 0, the system chooses a port. Addresses of another family than this
+    /// one fail.
     ///
-    /// A port is chosen when the socket is bound, before its destination is known, so each connection of this kind
-    /// takes a port from all destinations: some 28,000 of them are possible in all, with Linux's default range, and not
-    /// for each destination. (Linux has an option to choose later, `IP_BIND_ADDRESS_NO_PORT`, which socket2 does not
-    /// offer yet.) Without a local address there is no such bound.
+    /// The port is chosen when the socket is bound, before its destination is known, so each such connection takes a
+    /// port from all destinations: with Linux's default range, some 28,000 of them are possible in total, and not per
+    /// destination. (Linux has an option to choose the port later, `IP_BIND_ADDRESS_NO_PORT`, which socket2 does not
+    /// offer yet.) Without a local address there is no such limit.
     pub fn local_addr(mut self, address: SocketAddr) -> Connect {
         self.local = Some(address);
         self
     }
 
-    /// How long it may take in all, looking up the name included, in place of
+    /// Sets how long connecting may take in total, including the name lookup, in place of
     /// [`connect_timeout`](crate::LoopLimits::connect_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Connect {
         self.timeout = Some(timeout);
         self
     }
 
-    /// The limits of the connection, as they are given here. Otherwise it has the loop's, but for what is meant for those
-    /// who connect to us: no [`idle_timeout`](Limits::idle_timeout), [`read_idle_timeout`](Limits::read_idle_timeout),
-    /// [`handshake_timeout`](Limits::handshake_timeout) or [`total_timeout`](Limits::total_timeout), no
-    /// [`read_rate`](Limits::read_rate), and
+    /// Sets the limits of the connection, exactly as given. By default it has the loop's limits, except for those that
+    /// are meant for incoming connections: no [`idle_timeout`](Limits::idle_timeout),
+    /// [`read_idle_timeout`](Limits::read_idle_timeout), [`handshake_timeout`](Limits::handshake_timeout) or
+    /// [`total_timeout`](Limits::total_timeout), no [`read_rate`](Limits::read_rate), and
     /// [`pause_reading_over_high`](Limits::pause_reading_over_high) off, since a client and a server that both stopped
     /// reading would wait for each other for ever.
     pub fn limits(mut self, limits: Limits) -> Connect {
@@ -87,13 +88,14 @@ impl Connect {
         self
     }
 
-    /// Has the connection begin with a [filter](crate::filter) that `make` makes when it is begun: once for each, so that one
-    /// that is [connected again](crate::Reconnect) has a new one. Called again, it adds one above.
+    /// Starts the connection with a [filter](crate::filter) that `make` makes when connecting begins: once for each
+    /// connection, so that one that is [connected again](crate::Reconnect) has a new one. Calling this again adds
+    /// another filter above.
     ///
-    /// The protocol is told that the connection is made when the filter is ready, and `connect_failed` by
-    /// [`ConnectError::Filter`](crate::ConnectError::Filter) where it does not come to be: within
-    /// [`filter_timeout`](Limits::filter_timeout), which begins when the connection is established. What is written before goes
-    /// through it.
+    /// The protocol is told that the connection is made when the filter is ready. If the filter fails, or is not ready
+    /// within [`filter_timeout`](Limits::filter_timeout) after the connection was established, the protocol's
+    /// `connect_failed` is called with [`ConnectError::Filter`](crate::ConnectError::Filter). What is written before
+    /// the filter is ready goes through it.
     pub fn filter<F: Filter>(mut self, make: impl Fn() -> F + Send + Sync + 'static) -> Connect {
         self.filters.push(ConnectFilter(Arc::new(move || Box::new(make()))));
         self
@@ -119,7 +121,7 @@ impl From<crate::UnixAddress> for Connect {
 
 impl From<SocketAddr> for Connect {
     fn from(address: SocketAddr) -> Connect {
-        // Not as `Address::from` makes it: what is mapped into IPv6 is connected to as IPv6.
+        // Not unmapped: an IPv4-mapped address is connected to as IPv6.
         Address::Inet(address).into()
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that is made anew whenever it ends, until it is cancelled (rule K5).
+//! A connection that is made again whenever it ends, until it is cancelled (rule K5).
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,26 +8,27 @@ use std::time::Duration;
 use switchboard::{Backoff, Connect, ConnectionEnd, ConnectionId, Context, Followed, IntoProtocol};
 use switchboard::{LoopError, Protocol, TimerId};
 
-/// Makes the protocol of each try; `None` ends the trying.
+/// Makes the protocol of each try; `None` ends the reconnecting.
 type Factory = Box<dyn FnMut(&mut Context<'_>) -> Option<Box<dyn Protocol>>>;
 
-/// Connects, and connects again after a while whenever that fails or the connection ends.
+/// Connects, and connects again after a delay whenever that fails or the connection ends.
 ///
-/// The delays are those of a [`Backoff`], which begins anew once a connection has stayed up for a while
-/// ([`stable_after`](Reconnect::stable_after)): a server that accepts and closes at once is not called without end.
+/// The delays are those of a [`Backoff`], which starts over once a connection has stayed up for a while
+/// ([`stable_after`](Reconnect::stable_after)), so that a server that accepts and closes at once is not called without
+/// delay for ever.
 ///
-/// `factory` makes a protocol for each try, which gets the callbacks as ever. It is the connection that is watched, and not
-/// that protocol: one that puts another in its place ([`set_protocol`](crate::Transport::set_protocol),
-/// [`start_protocol`](crate::Transport::start_protocol)) changes nothing. It ends
+/// `factory` makes a protocol for each try, which gets its callbacks as usual. What is watched is the connection and
+/// not that protocol: putting another protocol in its place ([`set_protocol`](crate::Transport::set_protocol),
+/// [`start_protocol`](crate::Transport::start_protocol)) changes nothing. Reconnecting ends
 ///
 /// - when `factory` returns `None`, or panics,
 /// - when it is [cancelled](Reconnecting::cancel),
 /// - when a connect is cancelled: closed or aborted by its id before it is established,
-/// - when the connection is [detached](crate::Transport::detach): it lives on, outside of the loop,
-/// - when the loop is shut down, between two tries as well.
+/// - when the connection is [detached](crate::Transport::detach): it lives on outside the loop,
+/// - when the loop is shut down, also between two tries.
 ///
-/// Closing or aborting a connection that is established ends that connection alone. During a
-/// [drain](Context::drain) it goes on, since an answer may need it; `factory` may ask
+/// Closing or aborting an established connection ends only that connection. During a [drain](Context::drain)
+/// reconnecting continues, since an answer that is under way may need it; `factory` may check
 /// [`is_draining`](Context::is_draining) and return `None`.
 ///
 /// ```
@@ -68,7 +69,7 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// What to connect to, how long to wait, and what makes the protocols.
+    /// Sets what to connect to, how long to wait, and what makes the protocols.
     pub fn new<F, P>(connect: impl Into<Connect>, backoff: Backoff, mut factory: F) -> Reconnect
     where
         F: FnMut(&mut Context<'_>) -> Option<P> + 'static,
@@ -79,19 +80,20 @@ impl Reconnect {
         Reconnect { connect: connect.into(), backoff, stable_after, factory }
     }
 
-    /// How long a connection must have stayed up for the delays to begin anew. Default 10 s.
+    /// Sets how long a connection must have stayed up for the delays to start over. Default 10 s.
     ///
-    /// It has if the loop, having looked for its end after that time, has found none: a loop that was busy meanwhile takes no
-    /// connection for one that stayed up. While reading is [paused](crate::Transport::pause_reading), no end is seen.
+    /// A connection has stayed up if the loop has looked for its end after that time and found none: a loop that was
+    /// busy meanwhile does not take an ended connection for one that stayed up. While reading is
+    /// [paused](crate::Transport::pause_reading), no end is seen.
     pub fn stable_after(mut self, time: Duration) -> Reconnect {
         self.stable_after = time;
         self
     }
 
-    /// Begins, with the first try at once. What fails at once counts as a try that has failed; its protocol is dropped
-    /// without a call.
+    /// Starts connecting, with the first try at once. A connect that fails at once counts as a failed try; its protocol
+    /// is dropped without a callback.
     ///
-    /// The [`Reconnecting`] that is returned says which connection there is, and cancels the reconnecting; dropping it
+    /// The returned [`Reconnecting`] gives access to the current connection, and cancels the reconnecting; dropping it
     /// changes nothing.
     pub fn start(self, context: &mut Context<'_>) -> Reconnecting {
         let reconnecting = Reconnecting(Rc::new(Cell::new(Step::Tries)));
@@ -100,8 +102,8 @@ impl Reconnect {
     }
 }
 
-/// What [`Reconnect::start`] began, for code of the loop's thread: to write to the connection that there is now, and to end
-/// the reconnecting. Clones are of the same one.
+/// The reconnecting that [`Reconnect::start`] has started, for code on the loop's thread: gives access to the current
+/// connection, and ends the reconnecting. Clones refer to the same one.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -127,21 +129,21 @@ impl Reconnect {
 #[derive(Clone)]
 pub struct Reconnecting(Rc<Cell<Step>>);
 
-/// How far a reconnecting is.
+/// How far reconnecting has got.
 #[derive(Clone, Copy)]
 enum Step {
-    /// The factory is asked for a protocol, or it begins to connect.
+    /// The factory is making a protocol, or connecting begins.
     Tries,
     Connects(ConnectionId),
     Stands(ConnectionId),
-    /// For the next try, with this timer.
+    /// Waiting for the next try, with this timer.
     Waits(TimerId),
     Over,
 }
 
 impl Reconnecting {
-    /// Returns the connection that there is now, which may not be established yet: what is written to it before goes out
-    /// when it is. `None` between two tries, and once the reconnecting is over.
+    /// Returns the current connection, which may not be established yet: what is written to it before that is sent once
+    /// it is. `None` between two tries, and once the reconnecting is over.
     pub fn current(&self) -> Option<ConnectionId> {
         match self.0.get() {
             Step::Connects(id) | Step::Stands(id) => Some(id),
@@ -149,13 +151,13 @@ impl Reconnecting {
         }
     }
 
-    /// Returns whether it was cancelled, or has ended for one of the reasons that [`Reconnect`] lists.
+    /// Returns whether it was cancelled, or has ended for one of the reasons listed at [`Reconnect`].
     pub fn is_over(&self) -> bool {
         matches!(self.0.get(), Step::Over)
     }
 
-    /// Ends the reconnecting: a connect under way is [aborted](crate::Transport::abort), and its protocol told; a connection
-    /// that is established stays, and there is none after it. Returns `false` if it was over already.
+    /// Ends the reconnecting: a connect under way is [aborted](crate::Transport::abort), and its protocol is told; an
+    /// established connection stays, but is not made again when it ends. Returns `false` if it was over already.
     pub fn cancel(&self, context: &mut Context<'_>) -> bool {
         match self.0.replace(Step::Over) {
             Step::Over => return false,
@@ -170,7 +172,7 @@ impl Reconnecting {
         true
     }
 
-    /// Goes on to another step, unless it is over.
+    /// Moves on to another step, unless it is over.
     fn step(&self, step: Step) {
         if !self.is_over() {
             self.0.set(step);
@@ -178,7 +180,7 @@ impl Reconnecting {
     }
 }
 
-/// A reconnecting under way. It is over when this is dropped, whatever drops it.
+/// A [`Reconnect`] that was started. Reconnecting is over when this is dropped, for whatever reason.
 struct Plan {
     reconnect: Reconnect,
     state: Reconnecting,
@@ -209,7 +211,7 @@ impl Plan {
         }
     }
 
-    /// Has what becomes of a connection decide whether there is a next one.
+    /// Lets the end of a connection decide whether there is a next one.
     fn follow(self, context: &mut Context<'_>, id: ConnectionId) {
         let (shutdowns, state) = (context.shutdowns(), self.state.clone());
         let (stable_after, has_stayed_up) = (self.reconnect.stable_after, Rc::new(Cell::new(false)));
@@ -234,7 +236,8 @@ impl Plan {
         });
     }
 
-    /// Has the next try begin in time, unless it was cancelled, or the loop was shut down since there were so many shutdowns.
+    /// Schedules the next try, unless it was cancelled, or the loop was shut down since it had counted `shutdowns` of
+    /// them.
     fn again(mut self, context: &mut Context<'_>, shutdowns: u64) {
         if context.shutdowns() != shutdowns || self.state.is_over() {
             return;
@@ -252,7 +255,7 @@ impl Plan {
 /// Notes after a while whether a connection is still up. The timers are in the background.
 fn note_whether_up(context: &mut Context<'_>, id: ConnectionId, after: Duration, is_up: Rc<Cell<bool>>) -> TimerId {
     let timer = context.call_later(after, move |context| {
-        // Its end may have come while the loop was busy. It is looked for before the timers of the next turn.
+        // Its end may have come while the loop was busy. The loop looks for it before the timers of the next turn.
         let timer = context.call_later(Duration::ZERO, move |context| is_up.set(context.connection(id).is_some()));
         context.set_background(timer, true);
     });

@@ -1,6 +1,6 @@
 //! A datagram socket: what it receives, and what waits to be sent (rule U1).
 //!
-//! It knows no slab, no poller and no clock, and calls no user code.
+//! Knows no slab, no poller and no clock, and calls no user code.
 
 pub(crate) mod protocol;
 
@@ -14,39 +14,39 @@ use crate::time::retry::Retry;
 use crate::{Address, CloseReason, DatagramError, DatagramProtocol, Limits, Readiness};
 
 pub(crate) struct DatagramSocket {
-    /// None once it has ended.
+    /// `None` once it has ended.
     socket: Option<sys::Datagram>,
-    /// None while it runs.
+    /// `None` while one of its callbacks runs.
     pub(crate) protocol: Option<Box<dyn DatagramProtocol>>,
     pub(crate) limits: Limits,
-    /// Whom it is connected to.
+    /// The peer that it is connected to.
     peer: Option<Address>,
     state: State,
-    /// `connection_made` was called.
+    /// Whether `connection_made` was called.
     pub(crate) made: bool,
-    /// There may be something to receive. Cleared by would-block only.
+    /// Whether there may be something to receive. Cleared only when receiving would block.
     readable: bool,
-    /// Its user wants nothing for now.
+    /// Whether its user has paused receiving.
     pub(crate) reading_paused: bool,
-    /// Receiving goes on failing: it is tried again at this timer.
+    /// Set while receiving keeps failing: it is tried again at this timer.
     backs_off: Option<Key>,
     retry: Retry,
-    /// How many receives have failed since one last succeeded.
+    /// How many receives have failed since the last success.
     failures: u32,
-    /// It stands on the ready list.
+    /// Whether it is on the ready list.
     pub(crate) carried_over: bool,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     sending: Sending,
-    /// How often the first that waits has found no room at its receiver.
+    /// How often the receiver had no room for the first queued datagram.
     no_room_tries: u32,
-    /// An event was asked for, for when a blocked send can go on.
+    /// Whether an event was requested for when a blocked send can continue.
     pub(crate) awaits_event: bool,
-    /// A timer is set that tries a blocked send again.
+    /// Whether a timer is set that retries a blocked send.
     pub(crate) sends_later: bool,
-    /// `pause_writing` was called last, of the two.
+    /// Whether `pause_writing` was called, and `resume_writing` not since.
     paused: bool,
-    /// What `error_received` is to be told.
+    /// The errors to pass to `error_received`.
     errors: Vec<DatagramError>,
     dropped: u64,
 }
@@ -54,19 +54,19 @@ pub(crate) struct DatagramSocket {
 /// The life of a datagram socket.
 enum State {
     Open,
-    /// Closed by its user: what is queued goes out, until this timer.
+    /// Closed by its user: what is queued is sent, until this timer.
     Closing(Option<Key>, CloseReason),
     /// Its socket is closed.
     Lost,
 }
 
-/// Whether the system takes datagrams.
+/// Whether the system accepts datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
     Possible,
-    /// It would block; an event was not asked for yet.
+    /// Sending would block; no event was requested yet.
     Blocked,
-    /// An event, or a timer, will tell.
+    /// Sending would block; an event or a timer will say when to continue.
     Awaited,
 }
 
@@ -75,20 +75,20 @@ struct Queued {
     data: Vec<u8>,
 }
 
-/// What a receive brought.
+/// The result of a receive.
 pub(crate) enum Receive {
-    /// This many bytes in the buffer.
+    /// This many bytes are in the buffer.
     Datagram {
         count: usize,
         from: Address,
         truncated: bool,
     },
     Blocked,
-    /// It has noted the error, and the next one may bring something.
+    /// The error was noted, and the next receive may succeed.
     Failed,
-    /// It has noted the error, and would fail again if it was done at once.
+    /// The error was noted, and the next receive would fail as well if it was made at once.
     KeepsFailing,
-    /// The socket is none any more.
+    /// The socket is no longer valid.
     Invalid(io::Error),
 }
 
@@ -98,17 +98,17 @@ pub(crate) enum Mark {
     Resume,
 }
 
-/// What a queued datagram costs beside its bytes, so that tiny ones cannot dodge the marks (W3).
+/// What a queued datagram costs in addition to its bytes, so that tiny ones cannot dodge the marks (W3).
 const OVERHEAD_BYTES: usize = 64;
 
-/// So many receives in a row may fail before the next one waits.
+/// How many receives in a row may fail before the next one waits.
 const FAILURES_AT_ONCE_MAX: u32 = 16;
 
-/// So often, 10 ms apart, a datagram is tried again whose receiver has no room for it, on systems that say no more of that
-/// than of one that it will never have room for.
+/// How often, 10 ms apart, a datagram is retried whose receiver has no room for it, on systems that report this no
+/// differently from a datagram for which there will never be room.
 const NO_ROOM_TRIES_MAX: u32 = 500;
 
-/// How many errors are kept until they are told.
+/// How many errors are kept until they are reported.
 const ERRORS_MAX: usize = 64;
 
 impl DatagramSocket {
@@ -143,7 +143,7 @@ impl DatagramSocket {
         }
     }
 
-    // Looking.
+    // State.
 
     pub(crate) fn socket(&self) -> Option<&sys::Datagram> {
         self.socket.as_ref()
@@ -187,17 +187,18 @@ impl DatagramSocket {
         self.readable && !self.reading_paused && self.is_open() && self.backs_off.is_none()
     }
 
-    /// How large a buffer it needs: for the longest datagram that it receives whole, and one byte more.
+    /// Returns how large a buffer it needs: for the longest datagram that it receives whole, and one byte more.
     pub(crate) fn buffer_bytes(&self) -> usize {
         let most = self.socket.as_ref().map_or(0, sys::Datagram::datagram_bytes_max);
         self.limits.datagram_bytes_max.min(most) + 1
     }
 
-    /// Receives one datagram into the buffer, which is as large as it needs, or larger.
+    /// Receives one datagram into the buffer, which must be at least as large as needed.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Receive {
         let most = self.buffer_bytes().min(buffer.len()) - 1;
-        // All of the buffer is offered, whatever the limit: one byte more than comes whole tells a longer one, since the system's
-        // own flag is out of reach of safe code, and some systems call a datagram that is longer an error.
+        // The whole buffer is offered, whatever the limit: one byte more than the limit shows that a datagram is too
+        // long, since safe code cannot read the system's own flag, and some systems report an error for a datagram that
+        // is longer than the buffer.
         let Some(socket) = &self.socket else { return Receive::Blocked };
         loop {
             match socket.recv_from(buffer) {
@@ -222,8 +223,8 @@ impl DatagramSocket {
         self.retry.reset();
     }
 
-    /// A receive has failed. Most errors are those of a datagram that was sent before, and are told once: what has arrived
-    /// stands behind them. One for lack of memory comes again.
+    /// Notes a failed receive. Most errors are about a datagram that was sent before, and are reported once: received
+    /// datagrams are queued behind them. An error for lack of memory comes again.
     fn has_failed(&mut self, error: io::Error) -> Receive {
         self.failures = self.failures.saturating_add(1);
         let keeps_failing = sys::is_out_of_buffers(&error) || self.failures > FAILURES_AT_ONCE_MAX;
@@ -231,32 +232,32 @@ impl DatagramSocket {
         if keeps_failing { Receive::KeepsFailing } else { Receive::Failed }
     }
 
-    /// Whether it waits before it receives again, since that goes on failing.
+    /// Returns whether it waits before it receives again, since receiving keeps failing.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn backs_off(&self) -> bool {
         self.backs_off.is_some()
     }
 
-    /// How long to wait before it receives again.
+    /// Returns how long to wait before receiving again.
     pub(crate) fn next_delay(&mut self) -> Duration {
         self.retry.next_delay()
     }
 
-    /// It receives nothing before this timer; `None` where that is over.
+    /// Stops receiving until this timer, or resumes with `None`.
     pub(crate) fn set_backs_off(&mut self, timer: Option<Key>) {
         self.backs_off = timer;
     }
 
     // Sending.
 
-    /// Connects it: it hears nobody else from here on.
+    /// Connects the socket: from here on it receives from no other peer.
     pub(crate) fn connect(&mut self, to: &Address) -> io::Result<()> {
         self.socket.as_mut().ok_or(io::ErrorKind::NotConnected)?.connect(to)?;
         self.peer = Some(to.clone());
         Ok(())
     }
 
-    /// Sends a datagram, or queues it behind what waits already; `room` says whether the loop's queues may grow.
+    /// Sends a datagram, or queues it behind those that wait already; `room` says whether the loop's queues may grow.
     pub(crate) fn send(&mut self, data: &[u8], to: Option<&Address>, room: bool) {
         if self.queue.is_empty() && self.sending == Sending::Possible && self.send_now(data, to) {
             return;
@@ -269,21 +270,21 @@ impl DatagramSocket {
         self.queue.push_back(Queued { to: to.cloned(), data: data.to_vec() });
     }
 
-    /// Nothing waits any more: what did is dropped.
+    /// Drops everything that is queued.
     pub(crate) fn drop_queued(&mut self) {
         self.dropped += self.queue.len() as u64;
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
     }
 
-    /// Sends what waits, up to `most` of it. Returns whether it goes on at once.
+    /// Sends what is queued, up to `most` datagrams. Returns whether to continue at once.
     pub(crate) fn flush(&mut self, most: usize) -> bool {
         for _ in 0..most {
             if self.sending != Sending::Possible {
                 return false;
             }
             let Some(Queued { to, data }) = self.queue.pop_front() else {
-                // Its memory is given back (W3).
+                // Releases its memory (W3).
                 self.queue = VecDeque::new();
                 return false;
             };
@@ -296,7 +297,7 @@ impl DatagramSocket {
         !self.queue.is_empty()
     }
 
-    /// `false` where it must wait. Whatever else goes wrong concerns this datagram alone, and is noted.
+    /// Sends a datagram. Returns `false` if it must wait. Any other error concerns this datagram alone, and is noted.
     fn send_now(&mut self, data: &[u8], to: Option<&Address>) -> bool {
         let Some(socket) = &self.socket else { return true };
         let mut earlier = None;
@@ -321,10 +322,10 @@ impl DatagramSocket {
                     self.sending = Sending::Blocked;
                     break false;
                 }
-                // Told by this call, it has kept this datagram from being tried.
+                // The error may be an earlier datagram's: by reporting it, this call has not tried to send this one.
                 Err(error) if earlier.is_none() && sys::may_be_of_an_earlier_one(&error) => earlier = Some(error),
                 Err(error) => {
-                    // Twice the same: it was this one's.
+                    // The same error twice: it was this datagram's.
                     let earlier = earlier.take().filter(|earlier| earlier.kind() != error.kind());
                     let sent = DatagramError::Send { to: to.cloned(), error };
                     for error in earlier.map(DatagramError::Socket).into_iter().chain([sent]) {
@@ -343,7 +344,7 @@ impl DatagramSocket {
         sent
     }
 
-    /// What blocked may be over.
+    /// Notes that a blocked send may succeed now.
     pub(crate) fn try_again(&mut self) {
         self.sending = Sending::Possible;
     }
@@ -352,7 +353,7 @@ impl DatagramSocket {
         self.sending
     }
 
-    /// Nothing waits any more, and an event would tell that it need not.
+    /// Returns whether nothing is queued any more, but an event is still requested.
     pub(crate) fn needs_no_event(&self) -> bool {
         self.awaits_event && self.queue.is_empty()
     }
@@ -361,7 +362,7 @@ impl DatagramSocket {
         self.sending = Sending::Awaited;
     }
 
-    // What is to be told.
+    // Reporting.
 
     fn note_error(&mut self, error: DatagramError) {
         push_error(&mut self.errors, &mut self.dropped, error);
@@ -371,23 +372,23 @@ impl DatagramSocket {
         self.is_open() && (self.errors() > 0 || self.mark().is_some())
     }
 
-    /// How many errors are to be told, the number of those that were dropped among them.
+    /// Returns how many errors are to be reported; all dropped datagrams together count as one.
     pub(crate) fn errors(&self) -> usize {
         self.errors.len() + usize::from(self.dropped > 0)
     }
 
-    /// The next error that is to be told.
+    /// Takes the next error to report.
     pub(crate) fn take_error(&mut self) -> Option<DatagramError> {
         if !self.errors.is_empty() {
             return Some(self.errors.remove(0));
         }
-        // Its memory is given back.
+        // Releases its memory.
         self.errors = Vec::new();
         let dropped = std::mem::take(&mut self.dropped);
         (dropped > 0).then_some(DatagramError::Dropped(dropped))
     }
 
-    /// The callback about the marks that is due (W2).
+    /// Returns the callback about the marks that is due (W2).
     fn mark(&self) -> Option<Mark> {
         let cost = self.queued_cost();
         match self.paused {
@@ -408,7 +409,7 @@ impl DatagramSocket {
 
     // Ending.
 
-    /// Ends reading at once; what is queued may still go out.
+    /// Stops receiving at once; what is queued may still be sent.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         if self.is_open() {
             self.state = State::Closing(None, reason);
@@ -419,7 +420,7 @@ impl DatagramSocket {
         matches!(self.state, State::Closing(..)) && self.queue.is_empty()
     }
 
-    /// It is closing, and nothing bounds for how long yet.
+    /// Returns whether it is closing, and has no deadline yet.
     pub(crate) fn needs_deadline(&self) -> bool {
         matches!(self.state, State::Closing(None, _))
     }
@@ -430,8 +431,8 @@ impl DatagramSocket {
         }
     }
 
-    /// Closes the socket; what is queued counts as dropped. Where its end had begun, that reason stands unless another one is
-    /// given. Returns the reason, and the timers that are to be removed.
+    /// Closes the socket; what is queued counts as dropped. If it was closing already, that reason remains unless
+    /// another one is given. Returns the reason, and the timers to remove.
     pub(crate) fn end(&mut self, reason: Option<CloseReason>) -> (CloseReason, [Option<Key>; 2]) {
         self.socket = None;
         self.drop_queued();
@@ -443,7 +444,7 @@ impl DatagramSocket {
     }
 }
 
-/// Keeps an error for `error_received`; of more than a few at a time only the number.
+/// Keeps an error for `error_received`. Once [`ERRORS_MAX`] are kept, failed sends are only counted.
 fn push_error(errors: &mut Vec<DatagramError>, dropped: &mut u64, error: DatagramError) {
     if errors.len() < ERRORS_MAX {
         errors.push(error);

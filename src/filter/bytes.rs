@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io;
 
-/// Bytes that a filter puts up or down; see [`Flow`](super::Flow). Its memory is reused from call to call.
+/// Bytes that a filter passes up or down; see [`Flow`](super::Flow). Its memory is reused from call to call.
 #[derive(Default)]
 pub struct Bytes {
-    /// Initialised up to its end, and of use up to `end`.
+    /// Initialised throughout, and meaningful up to `end`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -19,15 +19,16 @@ impl Bytes {
         self.end += data.len();
     }
 
-    /// Returns room for at least so many bytes, to be written into: what is in it before is of no meaning. What
-    /// [`commit`](Bytes::commit) is told of it afterwards counts. It is zeroed when the buffer grows, and not for each call.
+    /// Returns room for at least this many bytes, to be written into: what it contains before has no meaning. Only what
+    /// is passed to [`commit`](Bytes::commit) afterwards counts. The room is zeroed when the buffer grows, and not for
+    /// each call.
     pub fn space(&mut self, bytes: usize) -> &mut [u8] {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
         if self.buffer.len() < self.end + bytes && self.start >= self.len() {
-            // Of a stream that always waits for the rest of a record it is never empty. Each byte is moved once for one that
-            // was taken, at most.
+            // In a stream that always waits for the rest of a record, the buffer is never empty. For each byte that was
+            // taken, at most one byte is moved.
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.len());
         }
@@ -37,11 +38,11 @@ impl Bytes {
         &mut self.buffer[self.end..]
     }
 
-    /// Appends the first `bytes` of what [`space`](Bytes::space) has returned.
+    /// Appends the first `bytes` of the room that [`space`](Bytes::space) has returned.
     ///
     /// # Panics
     ///
-    /// If it has not returned as many.
+    /// If that room was smaller.
     pub fn commit(&mut self, bytes: usize) {
         assert!(bytes <= self.buffer.len() - self.end, "more is committed than there was room for");
         self.end += bytes;
@@ -65,12 +66,12 @@ impl Bytes {
         &mut self.buffer[self.start..self.end]
     }
 
-    /// Takes off the first `bytes`.
+    /// Removes the first `bytes`.
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.start = (self.start + bytes).min(self.end);
     }
 
-    /// Takes off all but the first `bytes`.
+    /// Removes all but the first `bytes`.
     pub(crate) fn truncate(&mut self, bytes: usize) {
         self.end = self.end.min(self.start + bytes);
     }
@@ -79,14 +80,14 @@ impl Bytes {
         self.start = self.end;
     }
 
-    /// Gives its memory back, if it holds nothing.
+    /// Releases its memory, if it holds nothing.
     pub(super) fn trim(&mut self) {
         if self.is_empty() {
             *self = Bytes::default();
         }
     }
 
-    /// Works in the memory of `other`, where it has none of its own, and holds nothing.
+    /// Takes over the memory of `other`, if it holds nothing and has less of its own.
     #[inline]
     pub(super) fn borrow_memory(&mut self, other: &mut Bytes) {
         if self.is_empty() && self.buffer.capacity() < other.buffer.capacity() {
@@ -94,7 +95,7 @@ impl Bytes {
         }
     }
 
-    /// Gives its memory to `other`, if it holds nothing and that has less; and keeps none then.
+    /// Gives its memory to `other` if that has less, and then keeps none. Does nothing if it holds something.
     #[inline]
     pub(super) fn return_memory(&mut self, other: &mut Bytes) {
         if self.is_empty() && self.buffer.capacity() > 0 {
@@ -110,7 +111,7 @@ impl Bytes {
     }
 }
 
-/// Never fails.
+/// Writing never fails.
 impl io::Write for Bytes {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.push(data);

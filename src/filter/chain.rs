@@ -1,7 +1,7 @@
 //! The filters of a connection, one above the other, and the bytes between them.
 //!
-//! Pure data: no socket, no clock but what time it is told, and no loop. The loop guards each call, since filters are
-//! user code.
+//! Pure data: no socket, no clock except the time that is passed in, and no loop. The loop guards each call, since
+//! filters are user code.
 
 use std::error::Error;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use super::{Bytes, Filter, Flow, STEP_BYTES_MAX, Said, find};
 use crate::Address;
 use crate::time::heap::Key;
 
-/// So much may wait for a filter that does not take it.
+/// How much may wait for a filter that does not take it.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// So much of a buffer is kept for the next connection.
+/// How much of a buffer is kept for the next connection.
 const SCRATCH_BYTES_MAX: usize = 128 * 1024;
 
 #[derive(Default)]
@@ -25,32 +25,32 @@ pub(crate) struct Chain {
     /// On its way to the network.
     net: Bytes,
     state: State,
-    /// Whether one of them has left, and is to be taken out.
+    /// Whether one of them has left, and is to be removed.
     leaves: bool,
-    /// Whether all were ready when one of them failed, perhaps since that very call: what has come before that is still the
-    /// protocol's.
+    /// Whether all were ready when one of them failed, perhaps only since that very call: what was received before that
+    /// still goes to the protocol.
     failed_open: bool,
     pub(crate) said: Heard,
-    /// When the handshake must be done.
+    /// Fires when the handshake has taken too long.
     pub(crate) timer: Option<Key>,
 }
 
-/// How far it is.
+/// The state of a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// A filter was put in, and none of its methods was called yet.
+    /// A filter was added, and none of its methods was called yet.
     #[default]
     Waiting,
     /// Not all are ready.
     Shaking,
     Ready,
-    /// Our half is to end once all is out.
+    /// Our half ends once everything is sent.
     Finishing,
-    /// One of them has failed: none is called any more.
+    /// One of them has failed, and none is called any more.
     Failed,
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Up,
@@ -62,15 +62,15 @@ pub(crate) enum Way {
 pub(crate) struct Heard {
     pub(crate) peer: Option<Address>,
     pub(crate) failure: Option<Box<dyn Error + Send + Sync>>,
-    /// The stream to the protocol has ended, and it was not told yet.
+    /// The stream to the protocol has ended, which the protocol was not told yet.
     pub(crate) end: bool,
 }
 
 struct Layer {
     filter: Box<dyn Filter>,
-    /// From below, and not taken yet.
+    /// Received from below, and not taken yet.
     input: Bytes,
-    /// What it has put down and the one below has not taken; the lowest one's goes to the network.
+    /// What it has passed down and the one below has not taken; that of the lowest one goes to the network.
     output: Bytes,
     begun: bool,
     ready: bool,
@@ -87,13 +87,13 @@ impl Layer {
 }
 
 impl Chain {
-    /// Puts a filter in above those that are there. What was written before goes out below it.
+    /// Adds a filter above those that are there. What was written before is sent below it.
     pub(crate) fn push(&mut self, filter: Box<dyn Filter>, written: &[u8]) {
         let mut layer = Layer::new(filter);
-        // As if it had put it down itself.
+        // As if it had passed it down itself.
         let below = if self.layers.is_empty() { &mut self.net } else { &mut layer.output };
         below.push(written);
-        // Most have one.
+        // Most connections have one.
         self.layers.reserve_exact(1);
         self.layers.push(layer);
         if self.state != State::Failed {
@@ -101,7 +101,7 @@ impl Chain {
         }
     }
 
-    /// Returns whether a filter was put in that has not begun.
+    /// Returns whether a filter was added that has not begun.
     pub(crate) fn waits(&self) -> bool {
         self.state == State::Waiting
     }
@@ -115,7 +115,7 @@ impl Chain {
         matches!(self.state, State::Ready | State::Finishing)
     }
 
-    /// Returns whether the protocol may be given what they have put up.
+    /// Returns whether the protocol may be given what they have passed up.
     pub(crate) fn is_open(&self) -> bool {
         self.is_ready() || self.failed_open
     }
@@ -124,38 +124,38 @@ impl Chain {
         self.state == State::Failed
     }
 
-    /// From here on none of them is called.
+    /// Fails the chain: from here on no filter is called.
     fn fail(&mut self) {
         self.failed_open |= self.layers.iter().all(|layer| layer.ready);
         self.state = State::Failed;
     }
 
-    /// Returns whether filters have said nothing that something follows from, and are ready.
+    /// Returns whether the filters are ready and have said nothing that the loop has to act on.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         let Heard { peer: None, failure: None, end: false } = self.said else { return false };
         self.timer.is_none() && self.is_ready()
     }
 
-    /// Returns whether no filter is left, nor anything between them.
+    /// Returns whether no filter is left, and no bytes between them.
     pub(crate) fn is_dissolved(&self) -> bool {
         self.layers.is_empty() && self.net.is_empty() && self.plain.is_empty()
     }
 
-    /// Returns whether something has come that is not filtered yet, or an end or a failure that is still to be told.
+    /// Returns whether there is input that was not filtered yet, or an end or a failure that is still to be reported.
     pub(crate) fn has_input(&self) -> bool {
         let has_end = self.said.end && self.is_ready() || self.said.failure.is_some();
         has_end || !self.plain.is_empty() || self.layers.iter().any(|layer| !layer.input.is_empty())
     }
 
-    /// Returns the filter of a type; the uppermost, if there are several.
+    /// Returns the filter of this type; the uppermost, if there are several.
     pub(crate) fn find<T: Filter>(&self) -> Option<&T> {
         self.layers.iter().rev().find_map(|layer| find(&*layer.filter))
     }
 
     // Beginning.
 
-    /// Calls those that are to begin: each once those below it are ready.
+    /// Begins those filters whose turn it is: each once those below it are ready.
     pub(crate) fn begin(&mut self, now: Instant) {
         if self.state == State::Waiting {
             self.state = State::Shaking;
@@ -188,10 +188,10 @@ impl Chain {
         self.prune();
     }
 
-    // Coming in.
+    // Input.
 
-    /// Gives the filters what has come. Returns how much of it was taken, and whether anything has come of it, so that
-    /// another call may go on.
+    /// Gives the filters received data. Returns how much of it was taken, and whether anything has happened, so that
+    /// another call may continue.
     pub(crate) fn receive(&mut self, data: &mut [u8], now: Instant) -> (usize, bool) {
         let (mut took, mut moved) = (0, false);
         match self.layers.first_mut() {
@@ -217,8 +217,8 @@ impl Chain {
         (took, moved || took > 0)
     }
 
-    /// Gives a filter what has come for it, for as long as it takes some and there is room above; the lowest one once, so that
-    /// what comes of that is delivered before it goes on. Returns whether it has taken or given any.
+    /// Gives a filter its input, for as long as it takes some and there is room above; the lowest one only once, so
+    /// that its output is delivered before it continues. Returns whether it has taken or passed on any.
     fn lift(&mut self, index: usize, now: Instant) -> bool {
         let (mut moved, mut goes_on) = (false, true);
         while goes_on && self.state != State::Failed {
@@ -249,7 +249,7 @@ impl Chain {
         moved
     }
 
-    /// The stream from the network has ended.
+    /// Notes that the stream from the network has ended.
     pub(crate) fn receive_end(&mut self, now: Instant) {
         for index in 0..self.layers.len() {
             if !self.layers[index].ended && self.state != State::Failed {
@@ -266,7 +266,7 @@ impl Chain {
             0
         });
         if self.state != State::Failed && !self.layers[index].ended {
-            // It has nothing against it.
+            // It has not objected.
             self.note_end(index);
         }
     }
@@ -277,12 +277,12 @@ impl Chain {
         self.said.end |= index + 1 == self.layers.len();
     }
 
-    /// Returns whether something may come from the network that the lowest filter makes something of.
+    /// Returns whether the lowest filter may still make something of what comes from the network.
     pub(crate) fn awaits_end(&self) -> bool {
         self.state != State::Failed && self.layers.first().is_some_and(|lowest| !lowest.ended)
     }
 
-    /// Keeps what no filter has taken. Returns `false` where that is too much.
+    /// Keeps what no filter has taken. Returns `false` if that is too much.
     pub(crate) fn keep(&mut self, data: &[u8]) -> bool {
         match self.layers.first_mut() {
             Some(layer) => {
@@ -296,7 +296,7 @@ impl Chain {
         }
     }
 
-    /// Puts what was kept back at the front of a buffer, if it is at most half of that. Returns how much that is.
+    /// Moves what was kept to the front of a buffer, if it fills at most half of that. Returns how much that is.
     pub(crate) fn put_back(&mut self, buffer: &mut [u8]) -> usize {
         let Some(Layer { input, begun: true, ended: false, .. }) = self.layers.first_mut() else { return 0 };
         let count = input.len();
@@ -309,30 +309,30 @@ impl Chain {
         count
     }
 
-    /// Takes out what is for the protocol.
+    /// Takes out the bytes for the protocol.
     pub(crate) fn take_plain(&mut self) -> Bytes {
         std::mem::take(&mut self.plain)
     }
 
-    /// What is for a thread in the protocol's place.
+    /// Returns the bytes for a thread that has taken the protocol's place.
     pub(crate) fn plain(&mut self) -> &mut Bytes {
         &mut self.plain
     }
 
-    /// Returns whether the stream to the protocol has ended, whether or not that was told.
+    /// Returns whether the stream to the protocol has ended, whether or not it was told.
     pub(crate) fn has_ended(&self) -> bool {
         self.said.end || self.layers.last().is_some_and(|layer| layer.ended)
     }
 
-    /// One of them has failed, as is to be told once more: from here on none of them is called.
+    /// Fails the chain, with an error that is to be reported: from here on no filter is called.
     pub(crate) fn fail_for(&mut self, failure: Box<dyn Error + Send + Sync>) {
         self.said.failure.get_or_insert(failure);
         self.fail();
     }
 
-    // Going out.
+    // Output.
 
-    /// Gives the filters what was written. Returns how much of it was taken.
+    /// Gives the filters written data. Returns how much of it was taken.
     pub(crate) fn send(&mut self, data: &[u8], now: Instant) -> usize {
         let top = self.layers.len().checked_sub(1);
         let taken = match top {
@@ -350,7 +350,7 @@ impl Chain {
         taken
     }
 
-    /// All that was written was taken, and our half is to end.
+    /// Ends our half, after everything that was written was taken.
     pub(crate) fn finish(&mut self, now: Instant) {
         if self.state == State::Ready {
             self.state = State::Finishing;
@@ -358,19 +358,19 @@ impl Chain {
         self.settle(now);
     }
 
-    /// Returns whether our half is to end, or has ended.
+    /// Returns whether our half is ending, or has ended.
     pub(crate) fn is_finishing(&self) -> bool {
         self.state == State::Finishing
     }
 
-    /// Whether there is one filter and it is ready, so that nothing passes between filters, begins or ends.
-    /// Most chains are so.
+    /// Returns whether there is one filter and it is ready, so that nothing passes between filters, begins or ends.
+    /// Most chains are like this.
     #[inline]
     pub(crate) fn is_common(&self) -> bool {
         self.state == State::Ready && self.layers.len() == 1 && !self.leaves
     }
 
-    /// Passes on what filters have put down, and ends of our half behind it.
+    /// Passes on what filters have passed down, and the end of our half after it.
     fn settle(&mut self, now: Instant) {
         for index in (0..self.layers.len()).rev() {
             self.sink(index, now);
@@ -387,7 +387,7 @@ impl Chain {
         }
     }
 
-    /// Gives a filter what the one above it has put down.
+    /// Gives a filter what the one above it has passed down.
     fn sink(&mut self, index: usize, now: Instant) {
         let Some(above) = self.layers.get_mut(index + 1) else { return };
         let mut output = std::mem::take(&mut above.output);
@@ -408,12 +408,12 @@ impl Chain {
         self.net.len() + self.layers.iter().map(|layer| layer.output.len()).sum::<usize>()
     }
 
-    /// What goes to the network next.
+    /// Returns what goes to the network next.
     pub(crate) fn net(&mut self) -> &mut Bytes {
         &mut self.net
     }
 
-    /// Nothing of it can be sent any more.
+    /// Drops the output, of which nothing can be sent any more.
     pub(crate) fn drop_output(&mut self) {
         self.net.clear();
         self.layers.iter_mut().for_each(|layer| layer.output.clear());
@@ -421,7 +421,7 @@ impl Chain {
 
     // Memory.
 
-    /// Has it work in the loop's buffers, where it has none of its own: in both only where it may need both.
+    /// Lets it work in the loop's buffers if it has none of its own: in both only if it may need both.
     #[inline]
     pub(crate) fn lend(&mut self, way: Way, scratch: &mut Scratch) {
         if way == Way::Up || !self.is_common() {
@@ -432,14 +432,14 @@ impl Chain {
         }
     }
 
-    /// Gives the loop its buffers back, where they are empty, and keeps no memory for what is.
+    /// Returns the loop's buffers if they are empty, and keeps no memory for empty ones.
     #[inline]
     pub(crate) fn give_back(&mut self, scratch: &mut Scratch) {
         self.plain.return_memory(&mut scratch.plain);
         self.net.return_memory(&mut scratch.net);
     }
 
-    /// Returns how much memory it keeps for bytes, those that it holds included.
+    /// Returns how much memory it keeps for bytes, including those that it holds.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn kept_bytes(&self) -> usize {
         let layers = self.layers.iter().map(|layer| layer.input.capacity() + layer.output.capacity());
@@ -448,12 +448,12 @@ impl Chain {
 
     // The filters themselves.
 
-    /// Where a filter's own input goes.
+    /// Returns where a filter passes its input up to.
     fn above(&self, index: usize) -> &Bytes {
         self.layers.get(index + 1).map_or(&self.plain, |above| &above.input)
     }
 
-    /// Calls a filter. Returns what it has answered, and whether it has put anything up or down.
+    /// Calls a filter. Returns what it returned, and whether it has passed on anything or changed its state.
     fn call(
         &mut self,
         index: usize,
@@ -467,7 +467,7 @@ impl Chain {
         let (before, mut said) = ((up.len(), down.len()), None);
         let answer = call(&mut **filter, input, &mut Flow { up, down, said: &mut said, now });
         if *finished {
-            // Nothing goes out behind its end.
+            // Nothing is sent after its end.
             down.truncate(before.1);
         }
         let gave = (up.len(), down.len()) != before;
@@ -478,7 +478,7 @@ impl Chain {
     #[inline(never)]
     fn heed(&mut self, index: usize, Said { ready, ended, leaves, failure, peer }: Said) -> bool {
         let layer = &mut self.layers[index];
-        // To say it once more changes nothing, or one that says so with each call would be called for ever.
+        // Saying it again changes nothing: otherwise a filter that says so in each call would be called for ever.
         let changes = ready && !layer.ready || ended && !layer.ended || leaves && !layer.left;
         layer.ready |= ready;
         if leaves {
@@ -499,7 +499,7 @@ impl Chain {
         changes
     }
 
-    /// Takes out those that have left, once nothing of theirs waits for the one below.
+    /// Removes those that have left, once nothing of theirs waits for the one below.
     fn prune(&mut self) {
         if !self.leaves {
             return;
@@ -518,7 +518,7 @@ impl Chain {
     }
 }
 
-/// Takes and gives all as it is: what takes the place of a filter that has left.
+/// Passes everything on unchanged: takes the place of a filter that has left.
 pub(crate) struct Passing;
 
 impl Filter for Passing {
@@ -546,14 +546,14 @@ impl Scratch {
         self.plain.capacity().max(self.net.capacity()) > SCRATCH_BYTES_MAX
     }
 
-    /// Gives that back.
+    /// Releases that memory.
     pub(crate) fn decay(&mut self) {
         if self.holds_memory() {
             *self = Scratch::default();
         }
     }
 
-    /// Takes a buffer back that was taken out of a chain.
+    /// Takes back a buffer that was taken out of a chain.
     pub(crate) fn put_back(&mut self, mut plain: Bytes) {
         plain.clear();
         if plain.capacity() > self.plain.capacity() {

@@ -1,4 +1,4 @@
-//! What can stand between a socket and a protocol: the trait [`Filter`], and what one is handed.
+//! What can be put between a socket and a protocol: the trait [`Filter`], and what its methods are passed.
 
 pub(crate) mod bytes;
 pub(crate) mod chain;
@@ -12,30 +12,30 @@ use std::time::Instant;
 pub use self::bytes::Bytes;
 use crate::Address;
 
-/// Something between a socket and a protocol that changes the bytes on their way, in both directions: TLS, compression, a
-/// counter.
+/// Something between a socket and a protocol that transforms the bytes in both directions: TLS, compression, a counter.
 ///
-/// A protocol does not know whether there is one below it (rule [Y1](crate::guide::rules#y1)): `connection_made` comes when
-/// the filter is [ready](Flow::set_ready), and everything else as without. It is put in for each connection that a listener
-/// accepts ([`Listen::filter`](crate::Listen::filter)), for one that is begun ([`Connect::filter`](crate::Connect::filter)),
-/// or in the middle of a stream ([`Transport::set_filter`](crate::Transport::set_filter)). Several form a chain: each knows
-/// the one below it as the network, and the one above it as the protocol.
+/// A protocol does not know whether there is a filter below it (rule [Y1](crate::guide::rules#y1)): `connection_made`
+/// is called when the filter is [ready](Flow::set_ready), and everything else is as without one. A filter is added to
+/// each connection that a listener accepts ([`Listen::filter`](crate::Listen::filter)), to an outgoing connection
+/// ([`Connect::filter`](crate::Connect::filter)), or in the middle of a stream
+/// ([`Transport::set_filter`](crate::Transport::set_filter)). Several form a chain: to each, the one below it is the
+/// network, and the one above it the protocol.
 ///
-/// It goes with its connection where that is [detached](crate::Transport::detach), and is called by a thread then, if it is one
-/// that reads and writes it as a [`BlockingStream`](crate::BlockingStream).
+/// A filter stays with its connection when that is [detached](crate::Transport::detach). If a thread then reads and
+/// writes it as a [`BlockingStream`](crate::BlockingStream), the filter is called by that thread.
 ///
-/// A filter has state and no buffers: the loop keeps what it has not taken. It has no socket, no loop and no clock but
-/// [`Flow::now`]. Its methods are called when bytes have come or can go out, never from within a method of a transport; a
-/// panic ends the connection, as that of a protocol does (rule [E1](crate::guide::rules#e1)).
+/// A filter has state but no buffers: the loop keeps what it has not taken. It has no socket, no loop and no clock
+/// except [`Flow::now`]. Its methods are called when bytes have arrived or can be sent, never from within a method of a
+/// transport; a panic ends the connection, like that of a protocol (rule [E1](crate::guide::rules#e1)).
 ///
-/// Of what it is given a method answers how much it has taken. The rest is offered again with more behind it; where a call
-/// has taken or given something the loop calls once more, and 0 means "not yet". Of what comes from below 256 KiB are kept so;
-/// leaving more ends the connection, by [`Limit::InputBytes`](crate::Limit::InputBytes).
+/// A method returns how much of what it was given it has taken; 0 means "not yet". The rest is offered again with more
+/// behind it, and if a call has taken or passed on something, the loop calls once more. Of what comes from below, 256
+/// KiB are kept in this way; leaving more ends the connection with [`Limit::InputBytes`](crate::Limit::InputBytes).
 ///
 /// ```
 /// use switchboard::filter::{Filter, Flow};
 ///
-/// /// Hides every byte behind a key, which both ends know.
+/// /// Masks every byte with a key that both ends know.
 /// struct Masked(u8);
 ///
 /// impl Filter for Masked {
@@ -55,48 +55,50 @@ use crate::Address;
 /// }
 /// ```
 pub trait Filter: AsFilter + Send + 'static {
-    /// The connection is established, and nothing has come or gone yet: who has something to say first says it here.
+    /// Called when the connection is established, before anything is received or sent. A side that speaks first does so
+    /// here.
     ///
     /// The default implementation is [ready](Flow::set_ready) at once.
     fn begin(&mut self, flow: &mut Flow<'_>) {
         flow.set_ready();
     }
 
-    /// Bytes have come from below. Returns how many of them were taken.
+    /// Called when bytes have come from below. Returns how many of them were taken.
     ///
     /// They may be changed in place. Called for as long as the protocol wants input, or this filter is not ready.
     fn receive(&mut self, data: &mut [u8], flow: &mut Flow<'_>) -> usize;
 
-    /// Bytes come from above. Returns how many of them were taken.
+    /// Called when bytes come from above. Returns how many of them were taken.
     ///
     /// At most 64 KiB at a time, when there is room below. Not called before this filter is ready.
     fn send(&mut self, data: &[u8], flow: &mut Flow<'_>) -> usize;
 
-    /// Our half of the stream ends: behind all that was sent, and before its end goes out. What has an end of its own to say
-    /// says it here. Not called where the connection ends otherwise: by a reset, or before this filter was ready.
+    /// Called when our half of the stream ends: after everything was sent, and before the end itself is. A filter with
+    /// an end marker of its own sends it here. Not called if the connection ends otherwise: by a reset, or before this
+    /// filter was ready.
     ///
     /// The default implementation does nothing.
     fn finish(&mut self, flow: &mut Flow<'_>) {
         let _ = flow;
     }
 
-    /// The stream from below has ended.
+    /// Called when the stream from below has ended.
     ///
-    /// The default implementation [ends](Flow::end) the stream to above as well. A filter whose peer has to say its end in
-    /// another way, and did not, [fails](Flow::fail) here: the connection is then lost by
-    /// [`CloseReason::Truncated`](crate::CloseReason::Truncated), behind all data.
+    /// The default implementation [ends](Flow::end) the stream to above as well. A filter whose peer has to mark its
+    /// end in another way, and did not, [fails](Flow::fail) here: the connection is then lost with
+    /// [`CloseReason::Truncated`](crate::CloseReason::Truncated), after all data.
     fn receive_end(&mut self, flow: &mut Flow<'_>) {
         flow.end();
     }
 }
 
-/// What every filter has beside its methods: it can be asked for by its type. Implemented for all of them.
+/// Lets a filter be found by its type. Implemented for all filters.
 pub trait AsFilter {
     #[doc(hidden)]
     fn as_filter(&self) -> &dyn Any;
 }
 
-/// For where the type is not known before: the box stands for what is in it.
+/// For filters whose type is not known at compile time: the box acts as the filter in it.
 impl Filter for Box<dyn Filter> {
     fn begin(&mut self, flow: &mut Flow<'_>) {
         (**self).begin(flow);
@@ -119,7 +121,7 @@ impl Filter for Box<dyn Filter> {
     }
 }
 
-/// Looks for a filter by its type.
+/// Finds a filter by its type.
 pub(crate) fn find<T: Filter>(filter: &dyn Filter) -> Option<&T> {
     let any = filter.as_filter();
     match any.downcast_ref::<Box<dyn Filter>>() {
@@ -134,10 +136,10 @@ impl<T: Filter> AsFilter for T {
     }
 }
 
-/// How much a filter puts up in one call at most, and is given from above.
+/// How much a filter may pass up in one call, and how much it is given from above.
 pub(crate) const STEP_BYTES_MAX: usize = 64 * 1024;
 
-/// What a method of a [`Filter`] is handed: where its bytes go, and what it says beside them.
+/// What a method of a [`Filter`] is passed: where its bytes go, and what else it can say.
 pub struct Flow<'a> {
     up: &'a mut Bytes,
     down: &'a mut Bytes,
@@ -156,58 +158,61 @@ pub(crate) struct Said {
 }
 
 impl Flow<'_> {
-    /// What goes up: to the protocol, or to the filter above.
+    /// Returns the bytes that go up: to the protocol, or to the filter above.
     pub fn up(&mut self) -> &mut Bytes {
         self.up
     }
 
-    /// What goes down: to the network, or to the filter below. Whatever a call puts there goes out, in this order.
+    /// Returns the bytes that go down: to the network, or to the filter below. Whatever a call puts there is sent, in
+    /// this order.
     pub fn down(&mut self) -> &mut Bytes {
         self.down
     }
 
-    /// Returns how many bytes one call should put up at most, so that little input cannot become much at once; the loop calls
-    /// again where more are wanted. At least 1 in [`receive`](Filter::receive).
+    /// Returns how many bytes one call should pass up at most, so that little input cannot become much output at once;
+    /// the loop calls again if more are wanted. At least 1 in [`receive`](Filter::receive).
     pub fn up_room(&self) -> usize {
         STEP_BYTES_MAX.saturating_sub(self.up.len())
     }
 
-    /// From here on bytes are taken from above: the handshake, if there is one, is done.
+    /// Says that the filter is ready: the handshake, if there is one, is done, and bytes are taken from above from here
+    /// on.
     pub fn set_ready(&mut self) {
         self.said().ready = true;
     }
 
-    /// The peer has said its end, properly. Nothing that is put up afterwards is delivered.
+    /// Says that the peer has ended its stream properly. Nothing that is passed up afterwards is delivered.
     pub fn end(&mut self) {
         self.said().ended = true;
     }
 
-    /// The connection must end: what the peer sent broke the rules, or it is not whom it should be. What is in
-    /// [`down`](Flow::down), such as an alert, still goes out; what was written and not yet filtered does not.
+    /// Ends the connection, because the peer broke the rules or is not the one it should be. What is in
+    /// [`down`](Flow::down), such as an alert, is still sent; what was written and not yet filtered is not.
     ///
     /// The protocol is told [`CloseReason::Protocol`](crate::CloseReason::Protocol) with this error.
     pub fn fail(&mut self, error: impl Into<Box<dyn Error + Send + Sync>>) {
         self.said().failure.get_or_insert_with(|| error.into());
     }
 
-    /// The filter has done its work: it is dropped, and what it has not taken goes by as it is from here on.
+    /// Removes the filter, which has done its work: it is dropped, and what it has not taken passes unchanged from here
+    /// on.
     pub fn leave(&mut self) {
         self.said().ready = true;
         self.said().leaves = true;
     }
 
-    /// From here on the peer is somebody beyond the one whose socket it is; see
+    /// Says that the actual peer is not the one at the other end of the socket, but one behind it; see
     /// [`Transport::set_peer_addr`](crate::Transport::set_peer_addr).
     pub fn set_peer_addr(&mut self, peer: Address) {
         self.said().peer = Some(peer);
     }
 
-    /// Returns what time it is: the loop's, which is virtual in a simulation. In a thread that blocks, the system's.
+    /// Returns the current time: the loop's, which is virtual in a simulation, or the system's in a thread that blocks.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Few calls say anything.
+    /// Cold, since few calls say anything.
     #[cold]
     fn said(&mut self) -> &mut Said {
         self.said.get_or_insert_default()
@@ -220,13 +225,13 @@ impl fmt::Debug for Flow<'_> {
     }
 }
 
-/// What makes the filter of a connection that a listener has accepted; none turns it away.
+/// Makes the filter of an accepted connection; `None` turns the peer away.
 #[derive(Clone)]
 pub(crate) struct AcceptFilter(pub(crate) Arc<MakeForPeer>);
 
 pub(crate) type MakeForPeer = dyn Fn(&Address) -> Option<Box<dyn Filter>> + Send + Sync;
 
-/// What makes the filter of a connection that we begin.
+/// Makes the filter of an outgoing connection.
 #[derive(Clone)]
 pub(crate) struct ConnectFilter(pub(crate) Arc<dyn Fn() -> Box<dyn Filter> + Send + Sync>);
 

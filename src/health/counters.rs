@@ -11,50 +11,50 @@ use crate::CloseReason;
 pub struct Counters {
     /// Turns.
     pub turns: u64,
-    /// Calls of the poller: one a turn, and one for each wait that a signal interrupted.
+    /// Calls to the poller: one a turn, and one for each wait that a signal interrupted.
     pub polls: u64,
-    /// Events that the poller told of, wake-ups by handles aside.
+    /// Events reported by the poller, except wake-ups by handles.
     pub events: u64,
-    /// Bytes that were read from connections.
+    /// Bytes read from connections.
     pub bytes_received: u64,
-    /// Bytes of connections that the kernel has taken.
+    /// Bytes of connections that were passed to the kernel.
     pub bytes_sent: u64,
-    /// Connections that `accept` gave, those refused included.
+    /// Connections that `accept` returned, including those refused.
     pub accepts: u64,
     /// `connection_made` calls.
     pub connections_made: u64,
     /// `connection_lost` calls.
     pub connections_lost: u64,
-    /// The same, by reason.
+    /// `connection_lost` calls, by reason.
     pub losses: Losses,
     /// `connect_failed` calls.
     pub connects_failed: u64,
-    /// Accepted connections that ended before their [filters](crate::filter) were ready: no protocol was told of them.
+    /// Accepted connections that ended before their [filters](crate::filter) were ready. No protocol was told of them.
     pub handshakes_failed: u64,
-    /// Peers that a factory or a full listener refused.
+    /// Peers refused by a factory or by a full listener.
     pub connections_refused: u64,
     /// Errors of `accept`.
     pub accept_errors: u64,
-    /// Datagrams that were delivered.
+    /// Datagrams delivered.
     pub datagrams_received: u64,
-    /// Those of them that were truncated.
+    /// Delivered datagrams that were truncated.
     pub datagrams_truncated: u64,
-    /// Writes after `close`, `shutdown_write` or the end: they did nothing.
+    /// Writes after `close`, `shutdown_write` or the end, which did nothing.
     pub late_writes: u64,
-    /// Events for something that was gone already: they did nothing.
+    /// Events for something that was already gone, which did nothing.
     pub stale_events: u64,
     /// Panics of callbacks that were caught.
     pub panics: u64,
-    /// Timers that were called.
+    /// Timers that fired.
     pub timers_fired: u64,
     /// Commands of handles that were run.
     pub commands_run: u64,
 }
 
-/// How many connections were lost for which [reason](CloseReason).
+/// How many connections were lost for each [reason](CloseReason).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-#[allow(missing_docs)] // Each is named as the reason is.
+#[allow(missing_docs)] // Each is named after its reason.
 pub struct Losses {
     pub peer_closed: u64,
     pub closed: u64,
@@ -96,7 +96,7 @@ macro_rules! sums {
         /// The sum of what several loops have counted.
         impl AddAssign for $kind {
             fn add_assign(&mut self, other: $kind) {
-                // Taken apart, so that none can be forgotten.
+                // Destructured, so that no field can be forgotten.
                 let $kind { $($name,)* } = other;
                 $(self.$name += $name;)*
             }

@@ -12,54 +12,55 @@ use crate::LoopLimits;
 use crate::health::report::Report;
 use crate::ids::Id;
 
-/// How well a loop keeps up, by [`Context::health`](crate::Context::health).
+/// How well a loop keeps up, returned by [`Context::health`](crate::Context::health).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// The longest callback so far, while which nobody else was served; zero where callbacks are not timed, see
+    /// The longest callback so far, during which nothing else was served. Zero if callbacks are not timed; see
     /// [`LoopLimits::times_callbacks`](crate::LoopLimits::times_callbacks).
     pub longest_callback: Duration,
-    /// Its name, such as `"data_received"`; empty where there was none yet.
+    /// Its name, such as `"data_received"`; empty if there was none yet.
     pub longest_callback_name: &'static str,
-    /// How long the last turn worked after it had waited: who became ready meanwhile waited for so long at most.
+    /// How long the last turn worked after its wait. Connections that became ready meanwhile waited for that long at
+    /// most.
     pub lag: Duration,
-    /// The longest that any turn worked so far.
+    /// The longest that any turn has worked so far.
     pub lag_max: Duration,
-    /// How many callbacks or, where those are not timed, turns took longer than
+    /// How many callbacks or, if those are not timed, turns took longer than
     /// [`LoopLimits::slow_callback_after`](crate::LoopLimits::slow_callback_after).
     pub slow_callbacks: u64,
 }
 
-/// What one connection has been through, by [`Transport::stats`](crate::Transport::stats).
+/// The statistics of one connection, returned by [`Transport::stats`](crate::Transport::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
     /// How long it has been in the loop.
     pub age: Duration,
-    /// Bytes that were read from its socket.
+    /// Bytes read from its socket.
     pub bytes_received: u64,
-    /// Bytes that the kernel has taken.
+    /// Bytes that were passed to the kernel.
     pub bytes_sent: u64,
-    /// Bytes that were written and the kernel has not taken yet.
+    /// Bytes that were written and not yet passed to the kernel.
     pub queued_bytes: usize,
 }
 
-/// Whom a callback was about.
+/// What a callback was about.
 #[derive(Clone, Copy)]
 pub(crate) enum About {
     Connection(Id),
-    /// The name says it all.
+    /// The name alone says it.
     Nobody,
 }
 
 /// Watches how long callbacks take.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// What takes longer is warned of.
+    /// Anything that takes longer is logged as a warning.
     slow: Option<Duration>,
     times_callbacks: bool,
     report: Report,
-    /// Warnings of what peers do.
+    /// Warnings about what peers do.
     warnings: Report,
     pub(crate) health: Health,
 }
@@ -74,7 +75,7 @@ impl Watch {
         self.times_callbacks
     }
 
-    /// A callback has returned.
+    /// Notes that a callback has returned.
     #[inline]
     pub(crate) fn note(&mut self, name: &'static str, about: About, began: Instant, ended: Instant) {
         let took = ended.saturating_duration_since(began);
@@ -101,7 +102,7 @@ impl Watch {
         log::warn!("{name}{about} took {} ms; nobody else was served meanwhile{others}", took.as_millis());
     }
 
-    /// Warns of what a peer did, at most once a second.
+    /// Warns about what a peer did, at most once a second.
     pub(crate) fn warn(&mut self, what: &dyn fmt::Display, now: Instant) {
         match self.warnings.ask(now) {
             Some(0) => log::warn!("{what}"),
@@ -110,7 +111,7 @@ impl Watch {
         }
     }
 
-    /// A turn that began to work then has ended.
+    /// Notes the end of a turn, with the time when it began to work.
     pub(crate) fn note_turn(&mut self, began: Instant, ended: Instant) {
         let took = ended.saturating_duration_since(began);
         self.health.lag = took;

@@ -1,10 +1,10 @@
-//! Reports that would come again and again, kept few.
+//! Limits how often a report is repeated.
 //!
 //! Pure data: no clock, `now` is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Keeps repeated reports to one a second.
+/// Limits repeated reports to one a second.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     last: Option<Instant>,
@@ -12,7 +12,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether there is to be a report at `now`, and if so how many before it were not.
+    /// Returns whether to report at `now`, and if so how many reports before it were withheld.
     pub(crate) fn ask(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
             self.withheld += 1;

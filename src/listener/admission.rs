@@ -1,6 +1,6 @@
 //! How many connections a loop has room for, which of them linger, and which listeners wait for room (rules A2 and A4).
 //!
-//! It knows no slab, no poller and no clock, and calls no user code: the loop above accepts, refuses and ends.
+//! Knows no slab, no poller and no clock, and calls no user code: the loop above accepts, refuses and ends connections.
 
 use std::time::Instant;
 
@@ -18,13 +18,14 @@ pub(crate) struct Admission {
     /// How many connections have a socket.
     live: usize,
     lingering: Lingering,
-    /// Peers that were refused and told so.
+    /// Refused peers that were sent a refusal.
     pub(crate) refused: Refused,
     /// Listeners that wait for a descriptor.
     backing_off: Vec<Id>,
-    /// Listeners that wait for the loop to have fewer connections.
+    /// Listeners that wait until the loop has fewer connections.
     waiting: Vec<Id>,
-    /// What came with a connection whose listener was closed by its own factory, until it is taken or refused.
+    /// Data that came with a connection whose listener was closed by its own factory, until the connection is taken or
+    /// refused.
     orphaned_rest: Option<Rest>,
 }
 
@@ -48,7 +49,7 @@ impl Admission {
         self.live += 1;
     }
 
-    /// A connection has closed its socket. Returns whether a listener waits for that.
+    /// Counts a connection that has closed its socket. Returns whether a listener is waiting for that.
     #[inline]
     pub(crate) fn one_less(&mut self) -> bool {
         self.live -= 1;
@@ -60,7 +61,7 @@ impl Admission {
         self.live >= self.connections_max
     }
 
-    /// Returns how many more connections a listener can have, those included in place of which a lingering one is given up.
+    /// Returns how many more connections a listener can have, including those for which a lingering one is given up.
     pub(crate) fn room(&self, listener: &Listener) -> Room {
         let limits = &listener.settings.limits;
         let connections = listener.live;
@@ -87,18 +88,20 @@ impl Admission {
         self.lingering.remove(deadline, timer);
     }
 
-    /// Takes the one that would be given up first.
+    /// Takes out the lingering connection that would be given up first.
     pub(crate) fn take_oldest_lingering(&mut self) -> Option<Id> {
         self.lingering.pop_first()
     }
 
-    /// Returns the first of those that are meant, from the one that would be given up first.
+    /// Returns the first lingering connection for which `is_meant` holds, starting with the one that would be given up
+    /// first.
     pub(crate) fn find_lingering(&self, is_meant: &dyn Fn(Id) -> bool) -> Option<Id> {
         self.lingering.iter().find(|&id| is_meant(id))
     }
 
-    /// Returns the lingering connection whose end would let a full listener have one more: one of its own at its own cap, the
-    /// oldest of all at the loop's. `None` if that would not be enough.
+    /// Returns the lingering connection whose end would make room for one more connection of a full listener: the
+    /// oldest of its own if the listener is at its cap, the oldest of all if the loop is. `None` if that would not be
+    /// enough.
     pub(crate) fn lingering_in_the_way(&self, listener: &Listener, is_its_own: &dyn Fn(Id) -> bool) -> Option<Id> {
         let is_over = listener.live > listener.settings.limits.connections_max || self.live > self.connections_max;
         match (is_over, listener.is_full()) {
@@ -110,7 +113,7 @@ impl Admission {
 
     // Listeners that wait.
 
-    /// Has a listener wait for the loop to have fewer connections, if it is full.
+    /// Makes a listener wait until the loop has fewer connections, if the loop is full.
     pub(crate) fn wait_if_full(&mut self, listener: Id) {
         if self.is_full() && !self.waiting.contains(&listener) {
             self.waiting.push(listener);
@@ -121,7 +124,7 @@ impl Admission {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Has a listener wait for a descriptor.
+    /// Makes a listener wait for a descriptor.
     pub(crate) fn back_off(&mut self, listener: Id) {
         self.backing_off.push(listener);
     }
@@ -139,9 +142,10 @@ impl Admission {
         std::mem::take(&mut self.backing_off)
     }
 
-    // What a connection was fed with.
+    // Data that came with a connection.
 
-    /// A listener is closed by its own factory, which runs: the connection that it is asked about still needs this.
+    /// A listener was closed by its own factory while that runs: the connection that it decides on still needs this
+    /// data.
     pub(crate) fn keep_orphaned_rest(&mut self, rest: Option<Rest>) {
         self.orphaned_rest = rest;
     }
@@ -151,7 +155,7 @@ impl Admission {
     }
 }
 
-/// What the tests of the guarantees look at.
+/// Read by the tests of the guarantees.
 #[cfg(all(test, feature = "testing"))]
 impl Admission {
     pub(crate) fn counts(&self) -> [(&'static str, usize); 3] {
@@ -160,8 +164,8 @@ impl Admission {
     }
 }
 
-/// Of a cap: how many places are free, and how many with those of lingering connections, which are given up just at the
-/// cap and not over it.
+/// Returns how many places below a cap are free, and how many including those of lingering connections, which are given
+/// up only at the cap and not over it.
 fn places(max: usize, live: usize, lingering: usize) -> (usize, usize) {
     max.checked_sub(live).map_or((0, 0), |free| (free, free.saturating_add(lingering)))
 }

@@ -1,4 +1,4 @@
-//! What gives connections to a listener that has no socket.
+//! Gives connections to a listener that has no socket.
 
 use std::fmt;
 use std::io;
@@ -19,8 +19,8 @@ use crate::{Limits, Listen};
 /// Gives connections to a listener that has no socket, from any thread: `Clone + Send + Sync`. It does not keep the
 /// listener open. Not part of the public interface.
 ///
-/// To the listener they are as accepted: its factory is asked, and its limits hold. Those for which it has no room wait in
-/// its backlog, in order, as they would in the kernel's.
+/// The listener treats them like accepted connections: its factory is called, and its limits apply. Connections for
+/// which it has no room wait in its backlog, in order, as they would in the kernel's.
 #[derive(Clone)]
 pub struct Feeder {
     backlog: Arc<Backlog>,
@@ -29,7 +29,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Makes a listener that takes from a backlog of its own, and what it is fed by.
+    /// Creates a listener that takes from a backlog of its own, and the feeder for it.
     pub(crate) fn listen(
         context: &mut Context<'_>,
         address: Address,
@@ -41,14 +41,14 @@ impl Feeder {
         Ok(Feeder { backlog, handle: context.handle(), id: ListenerId(id) })
     }
 
-    /// Puts a connection into the listener's backlog, and wakes its loop. Costs five to seven system calls, which make
-    /// the socket what every socket of a loop is. One that its peer has reset already is dropped.
+    /// Puts a connection into the listener's backlog, and wakes its loop. Costs five to seven system calls, which set
+    /// the socket up like every other socket of a loop. A connection that was already reset by its peer is dropped.
     ///
     /// # Errors
     ///
-    /// With the connection given back: `Full` where as many connections wait as may, `Gone`
-    /// where the listener is closed, or its loop. (Also for a simulated connection, which belongs to its loop, and for one that
-    /// has [filters](crate::filter): those of the listener begin anew.)
+    /// Returns the connection: as `Full` if the backlog is full, as `Gone` if the listener or its loop is closed. (Also
+    /// as `Gone` if the connection is simulated, since it then belongs to its loop, or if it has
+    /// [filters](crate::filter): those of the listener begin anew.)
     pub fn feed(&self, connection: impl Into<Detached>) -> Result<(), PostError<Detached>> {
         let mut connection = connection.into();
         if connection.has_filters() {
@@ -59,29 +59,30 @@ impl Feeder {
         push(&self.backlog, stream.take(), peer, (unread, unsent))
     }
 
-    /// How many wait in the backlog.
+    /// Returns how many connections wait in the backlog.
     pub fn waiting_count(&self) -> usize {
         self.backlog.waiting()
     }
 
-    /// How many connections of the listener stand, as its loop last told; those that wait are not among them.
+    /// Returns how many established connections the listener has, as last reported by its loop. Those in the backlog
+    /// are not included.
     pub fn connection_count(&self) -> usize {
         self.backlog.connections(0)
     }
 
-    /// The name of the listener in its loop.
+    /// Returns the id of the listener in its loop.
     pub fn listener_id(&self) -> ListenerId {
         self.id
     }
 
-    /// A handle to the listener's loop.
+    /// Returns a handle to the listener's loop.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-/// A backlog that several listeners take from, each in a loop of its own, and one of those loops accepts for. Not part
-/// of the public interface.
+/// A backlog that several listeners take from, each in a loop of its own, while one of those loops accepts for all. Not
+/// part of the public interface.
 #[cfg(feature = "workers")]
 #[derive(Clone)]
 pub struct SharedBacklog {
@@ -93,9 +94,9 @@ pub struct SharedBacklog {
 
 #[cfg(feature = "workers")]
 impl SharedBacklog {
-    /// One for so many listeners, each with the limits of what they listen on together.
+    /// Creates a backlog for this many listeners, each with the limits of what they listen on together.
     pub fn new(listeners: usize, listen: &Listen) -> SharedBacklog {
-        // What waits in it was accepted since one of them had room: it needs no bound of its own.
+        // What waits in it was accepted because one of them had room, so it needs no limit of its own.
         let backlog = Arc::new(Backlog::new(listeners, usize::MAX));
         SharedBacklog {
             backlog,
@@ -105,11 +106,11 @@ impl SharedBacklog {
         }
     }
 
-    /// Makes the listener of this number, which takes from it.
+    /// Creates the listener with this number, which takes from the backlog.
     ///
     /// # Errors
     ///
-    /// `NotConnected` while the loop drains or shuts down, `StorageFull` with no slot left.
+    /// `NotConnected` while the loop drains or shuts down, `StorageFull` if no slot is left.
     pub fn listen(
         &self,
         context: &mut Context<'_>,
@@ -126,8 +127,8 @@ impl SharedBacklog {
         Ok(ListenerId(id))
     }
 
-    /// Has what a listener accepts from now on served by those that take from here. It stops accepting while none of
-    /// them has room, and is closed when none is left.
+    /// Gives what a listener accepts from now on to the listeners that take from this backlog. It stops accepting while
+    /// none of them has room, and is closed when none is left.
     pub fn accept_by(self, context: &mut Context<'_>, ListenerId(id): ListenerId) {
         let (backlog, wake) = (self.backlog, context.core.parts.threads.wake_of(id));
         let (feeds, wakes) = (backlog.clone(), wake.clone());
@@ -145,7 +146,7 @@ impl fmt::Debug for SharedBacklog {
     }
 }
 
-/// Puts a connection into a backlog, or gives it back.
+/// Puts a connection into a backlog, or returns it.
 pub(crate) fn push(backlog: &Backlog, stream: Stream, peer: Address, rest: Rest) -> Result<(), PostError<Detached>> {
     let detached = |(stream, peer, (unread, unsent))| Detached::new(stream, Some(peer), unread, unsent);
     let fed = Fed::new(stream, peer, rest).map_err(|parts| PostError::Gone(detached(parts)))?;

@@ -1,4 +1,4 @@
-//! Which connections linger, in the order in which they will be given up.
+//! The lingering connections, in the order in which they will be given up.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::ids::Id;
 use crate::time::heap::Key;
 
-/// Sorted by the deadline. Deadlines mostly come in their order, so that one is added at the end, and mostly pass or are met
-/// near the front: a queue does for them, and is a third of a map's code.
+/// Sorted by deadline. Deadlines mostly arrive in order, so one is mostly added at the end and removed near the front:
+/// a queue suffices for that, and needs a third of a map's code.
 #[derive(Default)]
 pub(crate) struct Lingering(VecDeque<((Instant, Key), Id)>);
 
@@ -16,7 +16,7 @@ impl Lingering {
         self.0.len()
     }
 
-    /// From the one that will be given up first.
+    /// Iterates over them, starting with the one that will be given up first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Id> + '_ {
         self.0.iter().map(|&(_, id)| id)
     }

@@ -13,23 +13,22 @@ use crate::filter::{AcceptFilter, Filter, MakeForPeer};
 use crate::sys;
 use crate::{Address, Limits};
 
-/// How many connections the kernel holds ready until they are accepted, unless told otherwise.
+/// How many connections the kernel queues until they are accepted, by default.
 const BACKLOG: u32 = 1024;
 
-/// What to listen on, and how: for [`Context::listen`](crate::Context::listen), which takes whatever this can be made
-/// from.
+/// What to listen on, and how: the argument of [`Context::listen`](crate::Context::listen), which accepts anything that
+/// converts into it.
 ///
 /// | made from | what it listens on |
 /// | --- | --- |
 /// | `SocketAddr`, [`Address`], [`UnixAddress`](crate::UnixAddress) | that address |
 /// | `[SocketAddr; N]`, `Vec<SocketAddr>`, `&[SocketAddr]` | each of them, as one listener |
-/// | [`TcpListener`], [`UnixListener`](std::os::unix::net::UnixListener) | a socket that listens already |
-/// | `testing::PeerListener` (feature `testing`) | one of a simulated host that listens already |
-/// | [`Endpoint`](crate::Endpoint) | what it says |
+/// | [`TcpListener`], [`UnixListener`](std::os::unix::net::UnixListener) | a socket that is already listening |
+/// | `testing::PeerListener` (feature `testing`) | a listener of a simulated host |
+/// | [`Endpoint`](crate::Endpoint) | what it describes |
 ///
-/// Names are not looked up. What it is made from can be combined by [`and`](Listen::and): however many addresses and
-/// sockets there are, they are one listener, with one id, one factory and one set of limits. They take turns, one
-/// connection each.
+/// Names are not looked up. Targets can be combined with [`and`](Listen::and): however many addresses and sockets there
+/// are, they form one listener, with one id, one factory and one set of limits. They take turns, one connection each.
 ///
 /// ```
 /// use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -42,22 +41,24 @@ const BACKLOG: u32 = 1024;
 ///
 /// # Addresses
 ///
-/// Port 0 lets the system choose one, for each address apart; see [`Listener::local_addrs`](crate::Listener::local_addrs).
-/// An IPv6 address serves IPv6 alone, unless it is one that IPv4 is mapped to. On Unix an address is free again at once after a restart.
+/// With port 0 the system chooses a port, separately for each address; see
+/// [`Listener::local_addrs`](crate::Listener::local_addrs). An IPv6 address serves only IPv6, unless it is IPv4-mapped.
+/// On Unix an address can be used again immediately after a restart.
 ///
 /// # Unix sockets
 ///
-/// A [`UnixAddress`](crate::UnixAddress) is a path, or an abstract name where there are such (Linux). A socket at that path
-/// on which nobody listens any more, as a crash leaves it, is replaced: one that refuses twice, 50 ms apart, for which this
-/// blocks. (On BSD and macOS only where that is asked for: see [`remove_stale_socket`](crate::remove_stale_socket).) When
-/// the listener is closed it removes its own path.
+/// A [`UnixAddress`](crate::UnixAddress) is a path, or an abstract name on systems that have them (Linux). A socket at
+/// that path on which nobody listens any more, such as a crash leaves behind, is replaced: one that refuses twice, 50
+/// ms apart, during which this blocks. (On BSD and macOS only on request: see
+/// [`remove_stale_socket`](crate::remove_stale_socket).) When the listener is closed, it removes its own path.
 ///
 /// # Sockets that listen already
 ///
-/// They and what waits in their backlogs are made non-blocking; `TCP_NODELAY` and `SO_OOBINLINE` are set where they are
-/// supported, and `SO_LINGER` is turned off: a close that waits holds up the loop. MPTCP is taken too; there each message
-/// costs a second read. The path of a Unix socket is not removed when the listener is closed, since the process that made
-/// it may have it too; see [`Listener::set_unlinks`](crate::Listener::set_unlinks).
+/// These sockets and the connections in their backlogs are made non-blocking; `TCP_NODELAY` and `SO_OOBINLINE` are set
+/// where they are supported, and `SO_LINGER` is turned off, since a close that waits blocks the loop. MPTCP sockets are
+/// accepted too, but each message then costs a second read. The path of a Unix socket is not removed when the listener
+/// is closed, since the process that created it may still use it; see
+/// [`Listener::set_unlinks`](crate::Listener::set_unlinks).
 #[derive(Debug)]
 #[must_use]
 pub struct Listen {
@@ -69,7 +70,7 @@ pub struct Listen {
     shares_port: bool,
 }
 
-/// One socket that is to listen.
+/// One socket to listen on.
 #[derive(Debug)]
 pub(crate) enum Target {
     Inet(SocketAddr),
@@ -78,20 +79,21 @@ pub(crate) enum Target {
     Unix(UnixAddress, Option<u32>),
     #[cfg(unix)]
     UnixSocket(UnixListener),
-    /// One of a simulated host, which listens already.
+    /// A listener of a simulated host, which is already listening.
     #[cfg(feature = "testing")]
     Simulated(sys::sim::Listener),
-    /// None can be made from what was given.
+    /// Cannot be listened on: listening fails with this error.
     Refused(io::ErrorKind, &'static str),
 }
 
 impl Listen {
-    /// Listens on this.
+    /// Listens on `target`.
     pub fn at(target: impl Into<Listen>) -> Listen {
         target.into()
     }
 
-    /// Listens on that as well, with the same listener. Settings hold for all of it; where both have one, the first counts.
+    /// Listens on `other` as well, with the same listener. Settings apply to all of it; if both have a setting, the
+    /// first one is used.
     pub fn and(mut self, other: impl Into<Listen>) -> Listen {
         let other = other.into();
         self.targets.extend(other.targets);
@@ -107,15 +109,15 @@ impl Listen {
         self
     }
 
-    /// The limits of the listener and of what it accepts. Default: the loop's.
+    /// Sets the limits of the listener and of the connections it accepts. Default: the loop's.
     pub fn limits(mut self, limits: Limits) -> Listen {
         self.limits = Some(limits);
         self
     }
 
-    /// The mode, such as `0o600`, of each Unix path that there is so far and has none; nobody can connect before it is
-    /// set. Without one the umask decides, and abstract names have none: every process on the machine can connect. Where
-    /// there is no path that could have it, listening fails by `InvalidInput`.
+    /// Sets the mode, such as `0o600`, of each Unix path added so far that has none; nobody can connect before it is
+    /// set. Without a mode the umask decides; abstract names have no mode, so every process on the machine can connect
+    /// to them. If there is no path that could have the mode, listening fails with `InvalidInput`.
     #[cfg(unix)]
     pub fn mode(mut self, mode: u32) -> Listen {
         let mut has_path = false;
@@ -134,19 +136,19 @@ impl Listen {
         self
     }
 
-    /// How many connections the kernel holds ready until they are accepted, for each address; the kernel may have a lower
-    /// bound of its own. Default 1,024; 0 counts as 1. Sockets that listen already keep theirs.
+    /// Sets how many connections the kernel queues until they are accepted, for each address; the kernel may have a
+    /// lower limit of its own. Default 1,024; 0 counts as 1. Sockets that are already listening keep theirs.
     pub fn backlog(mut self, connections: u32) -> Listen {
         self.backlog = Some(connections);
         self
     }
 
-    /// What a peer is sent before its connection is closed, where a cap refuses it (rule [A4](crate::guide::rules#a4)):
-    /// [`connections_per_peer_max`](Limits::connections_per_peer_max), or
+    /// Sets what a peer is sent before its connection is closed because a cap refuses it (rule
+    /// [A4](crate::guide::rules#a4)): [`connections_per_peer_max`](Limits::connections_per_peer_max), or
     /// [`connections_max`](Limits::connections_max) and
-    /// [`loop_connections_max`](crate::LoopLimits::loop_connections_max) where
-    /// [`when_full`](Limits::when_full) is [`Refuse`](crate::WhenFull::Refuse). An empty one, the default, is not sent; nor
-    /// is any to who is turned away by the factory.
+    /// [`loop_connections_max`](crate::LoopLimits::loop_connections_max) if [`when_full`](Limits::when_full) is
+    /// [`Refuse`](crate::WhenFull::Refuse). If it is empty, the default, nothing is sent. Peers that the factory turns
+    /// away are sent nothing either.
     ///
     /// ```
     /// use switchboard::{Limits, Listen, WhenFull};
@@ -158,34 +160,34 @@ impl Listen {
     /// # let _ = mail;
     /// ```
     ///
-    /// It is sent in one piece, and the end of the stream behind it. Then the socket is held, without a place in the loop,
-    /// for [`linger_timeout`](Limits::linger_timeout), so that what the peer has sent or still sends does not have the
-    /// kernel send a reset, which can destroy what it has not read yet. A loop holds 64 such sockets at most: the oldest is
-    /// closed for a further one, and any where descriptors run out. Behind a proxy it is the proxy that is sent this, and
-    /// passes it on.
+    /// It is sent in one piece, followed by the end of the stream. The socket is then held, without taking a place in
+    /// the loop, for [`linger_timeout`](Limits::linger_timeout), so that what the peer has sent or still sends does not
+    /// make the kernel send a reset, which could destroy the refusal before it is read. A loop holds at most 64 such
+    /// sockets: the oldest is closed for a new one, and any of them if descriptors run out. Behind a proxy, the proxy
+    /// receives the refusal and passes it on.
     ///
-    /// Listening fails by `InvalidInput` where it has more than 4,096 bytes, as many as the kernel takes of a new connection
-    /// at once; where it takes less the peer is reset.
+    /// Listening fails with `InvalidInput` if it has more than 4,096 bytes, which is what the kernel takes for a new
+    /// connection at once; if it takes less, the peer is reset.
     pub fn refusal(mut self, bytes: impl Into<Vec<u8>>) -> Listen {
         self.refusal = bytes.into();
         self
     }
 
-    /// Has each connection begin with a [filter](crate::filter) that `make` makes for its peer, when it is accepted; `None`
-    /// turns it away. Called again, it adds one above.
+    /// Starts each connection with a [filter](crate::filter) that `make` makes for its peer when it is accepted; `None`
+    /// turns the peer away. Calling this again adds another filter above.
     ///
-    /// The protocol is told that the connection is made when the filter is ready. Of one that does not come to be within
-    /// [`filter_timeout`](Limits::filter_timeout), or fails before, no protocol hears; the hook of
-    /// [`on_error`](crate::Listener::on_error) does. A [`refusal`](Listen::refusal) is sent without it.
+    /// The protocol is told that the connection is made when the filter is ready. If the filter fails, or is not ready
+    /// within [`filter_timeout`](Limits::filter_timeout), no protocol is told, but the hook of
+    /// [`on_error`](crate::Listener::on_error) is. A [`refusal`](Listen::refusal) is sent without the filter.
     pub fn filter<F: Filter>(mut self, make: impl Fn(&Address) -> Option<F> + Send + Sync + 'static) -> Listen {
         let make: Arc<MakeForPeer> = Arc::new(move |peer| make(peer).map(|filter| Box::new(filter) as Box<dyn Filter>));
         self.filters.push(AcceptFilter(make));
         self
     }
 
-    /// Whether other sockets may listen on the same TCP address, if each of them says so (`SO_REUSEPORT`). On Linux the
-    /// kernel then chooses among them for each connection; a second program of the same user gets a share. Elsewhere, and
-    /// for Unix sockets and in simulations, listening fails by `Unsupported`. Default false.
+    /// Sets whether other sockets may listen on the same TCP address, if each of them sets this too (`SO_REUSEPORT`).
+    /// On Linux the kernel then chooses among them for each connection; a second program of the same user gets a share.
+    /// On other systems, for Unix sockets and in simulations, listening fails with `Unsupported`. Default false.
     pub fn reuse_port(mut self, reuse_port: bool) -> Listen {
         self.shares_port = reuse_port;
         self
@@ -199,7 +201,7 @@ impl Listen {
         Listen { targets, limits: None, backlog: None, refusal: Vec::new(), filters: Vec::new(), shares_port: false }
     }
 
-    /// One that fails by `Unsupported`. Not part of the public interface.
+    /// Returns one for which listening fails with `Unsupported`. Not part of the public interface.
     #[doc(hidden)]
     pub fn unsupported(why: &'static str) -> Listen {
         Listen::of(Target::Refused(io::ErrorKind::Unsupported, why))
@@ -220,8 +222,9 @@ impl Listen {
         &self.refusal
     }
 
-    /// Of TCP addresses alone, as many as there are loops: each with sockets of its own, which listen already and share the
-    /// ports of the first. Others, and where ports are not shared, are given back whole. Not part of the public interface.
+    /// Splits TCP addresses into as many parts as there are loops: each with sockets of its own, which are already
+    /// listening and share the ports of the first. Returns the whole unchanged if there are other targets, or if ports
+    /// are not shared. Not part of the public interface.
     #[cfg(feature = "workers")]
     #[doc(hidden)]
     pub fn into_shares(self, loops: usize) -> io::Result<Result<Vec<Listen>, Listen>> {
@@ -233,7 +236,7 @@ impl Listen {
             let mut share = Listen { limits, refusal, filters, ..Listen::new(Vec::new()) };
             for address in &mut addresses {
                 let socket = sys::Listener::bind_tcp(*address, self.backlog.unwrap_or(BACKLOG), true)?;
-                // The others take the port that the first one got.
+                // The other loops use the port that the first one got.
                 *address = socket.local_addr()?;
                 share.targets.push(Target::Tcp(socket));
             }
@@ -246,16 +249,17 @@ impl Listen {
         self.limits.take()
     }
 
-    /// Takes what refused peers are sent.
+    /// Takes what makes the filters of its connections.
     pub(crate) fn take_filters(&mut self) -> Vec<AcceptFilter> {
         std::mem::take(&mut self.filters)
     }
 
+    /// Takes what refused peers are sent.
     pub(crate) fn take_refusal(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.refusal)
     }
 
-    /// Takes apart what is to be listened on: each target, the backlog of each, and whether they share their ports.
+    /// Takes this apart: the targets, the backlog of each, and whether they share their ports.
     pub(crate) fn into_targets(self) -> io::Result<(Vec<Target>, u32, bool)> {
         if self.shares_port && !self.targets.iter().all(|target| matches!(target, Target::Inet(_))) {
             let why = "only TCP addresses are shared by their port";
@@ -274,7 +278,7 @@ impl Target {
         }
     }
 
-    /// The address that it is to be bound to.
+    /// Returns the address to bind to, unless it is a socket already.
     pub(crate) fn address(&self) -> Option<Address> {
         match self {
             Target::Inet(address) => Some(Address::Inet(*address)),

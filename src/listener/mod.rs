@@ -1,6 +1,6 @@
 //! A listener: its sockets, and whether it accepts.
 //!
-//! It knows no slab and no clock, and calls no user code.
+//! Knows no slab and no clock, and calls no user code.
 
 pub(crate) mod admission;
 pub(crate) mod feeder;
@@ -26,37 +26,37 @@ use crate::time::heap::Key;
 use crate::time::retry::Retry;
 use crate::{Address, Context, Detached, Limits, ListenerError, ListenerId};
 
-/// What is called when accepting fails.
+/// Called when accepting fails.
 pub(crate) type Hook = Box<dyn FnMut(&mut Context<'_>, ListenerId, &ListenerError)>;
 
-/// What takes accepted connections in place of the factory.
+/// Takes accepted connections in place of the factory.
 pub(crate) type AcceptHook = Box<dyn FnMut(&mut Context<'_>, Detached)>;
 
 pub(crate) struct Listener {
     pub(crate) sockets: Sockets,
-    /// None while it runs.
+    /// `None` while it runs.
     pub(crate) factory: Option<Factory>,
-    /// None while it runs, or if none is set.
+    /// `None` while it runs, or if none is set.
     pub(crate) hook: Option<Hook>,
-    /// None while it runs, or if none is set.
+    /// `None` while it runs, or if none is set.
     pub(crate) receiver: Option<AcceptHook>,
-    /// What its connections begin with.
+    /// The settings that its connections start with.
     pub(crate) settings: Rc<Settings>,
-    /// What a peer is sent that a cap refuses.
+    /// Sent to peers that a cap refuses.
     pub(crate) refusal: Vec<u8>,
-    /// What makes the filters of its connections, the lowest first.
+    /// Make the filters of its connections, the lowest first.
     pub(crate) filters: Rc<Vec<AcceptFilter>>,
     /// How many of its connections have a socket.
     pub(crate) live: usize,
     /// How many of those linger.
     pub(crate) lingering: usize,
-    /// How many each peer has; counted from when that was first limited.
+    /// How many connections each peer has; counted since that was first limited.
     pub(crate) peers: Option<Peers>,
-    /// The user paused it.
+    /// Whether the user has paused it.
     pub(crate) paused: bool,
-    /// Somebody may be waiting. Cleared by would-block only.
+    /// Whether connections may be waiting. Cleared only when accepting would block.
     pub(crate) readable: bool,
-    /// It stands on the ready list.
+    /// Whether it is on the ready list.
     pub(crate) carried_over: bool,
     pub(crate) accepting: Accepting,
     /// How long to wait after accepting has failed (A2).
@@ -68,13 +68,13 @@ pub(crate) struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepting {
     Yes,
-    /// It has all the connections it may have; it goes on when one of them ends.
+    /// It has all the connections it may have; it resumes when one of them ends.
     Full,
-    /// Accepting failed; it goes on at this timer, or when the loop has closed a descriptor.
+    /// Accepting failed; it resumes at this timer, or when the loop has closed a descriptor.
     BackingOff(Key),
 }
 
-/// What an accept brought.
+/// The result of an accept.
 pub(crate) enum Accepted {
     Connection(sys::Stream, Address),
     Failed(AcceptError, io::Error),
@@ -106,29 +106,29 @@ impl Listener {
         self.readable && !self.paused && self.accepting == Accepting::Yes
     }
 
-    /// Whether it keeps none of what it accepts.
+    /// Returns whether it hands off every connection that it accepts.
     pub(crate) fn gives_away(&self) -> bool {
         self.receiver.is_some()
     }
 
-    /// Whether a connection that comes or goes is more to it than one more or less.
+    /// Returns whether it has more to do for a connection that opens or closes than to count it.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
         self.peers.is_some() || !self.filters.is_empty() || self.is_fed()
     }
 
-    /// Whether other threads feed it: then it has no socket.
+    /// Returns whether other threads feed it, in which case it has no socket.
     #[inline]
     pub(crate) fn is_fed(&self) -> bool {
         self.sockets.first().is_fed()
     }
 
-    /// What came with the connection that was accepted last, beside its socket.
+    /// Takes the data that came with the connection that was accepted last.
     pub(crate) fn take_rest(&mut self) -> Option<Rest> {
         self.sockets.first_mut().take_rest()
     }
 
-    /// Somebody may be waiting at the socket whose token names this slot.
+    /// Notes that connections may be waiting at the socket whose token names this slot.
     pub(crate) fn note_readable(&mut self, slot: Id) {
         self.sockets.note_readable(slot);
         self.readable = true;
@@ -153,7 +153,7 @@ impl Listener {
         }
     }
 
-    /// Whether another failure is to be logged, and if so how many before it were not.
+    /// Returns whether to log another failure, and if so how many before it were not logged.
     pub(crate) fn report(&mut self, now: Instant) -> Option<u64> {
         self.report.ask(now)
     }

@@ -26,7 +26,7 @@ impl Peers {
         key(one).is_some() && key(one) == key(other)
     }
 
-    /// A peer without connections takes no memory.
+    /// Counts one connection less. A peer without connections takes no memory.
     pub(crate) fn remove(&mut self, peer: &Address) {
         let Some(key) = key(peer) else { return };
         if let Some(count) = self.counts.get_mut(&key) {
@@ -38,8 +38,8 @@ impl Peers {
     }
 }
 
-/// What counts as one peer: an IPv4 address, or the first half of an IPv6 one, since the other half is anybody's to
-/// choose who has that network. Unix sockets do not count.
+/// Returns what counts as one peer: an IPv4 address, or the first half of an IPv6 address, since the owner of that
+/// network is free to choose the other half. Unix sockets do not count.
 fn key(peer: &Address) -> Option<IpAddr> {
     Some(match peer.as_inet()?.ip() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),

@@ -1,8 +1,8 @@
-//! Peers that a cap has refused and that were told so: their sockets, until they have had the time to read it (rule A4).
+//! The sockets of peers that a cap has refused, held until the peers have had time to read the refusal (rule A4).
 //!
-//! A socket that is closed while input is unread, or to which some comes later, answers with a reset, which destroys what
-//! its peer has not read yet. So it stays open for a while, in a place of its own: it has no slot, no event is waited for,
-//! and there are never many.
+//! A socket that is closed with unread input, or that later input arrives for, sends a reset, which destroys what its
+//! peer has not read yet. So it stays open for a while, kept apart: it has no slot, waits for no event, and there are
+//! never many.
 
 use std::io;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::Limits;
 use crate::sys::{Stream, deadline_after};
 use crate::time::heap::Key;
 
-/// How many sockets are held at a time; the oldest is closed for one more.
+/// How many sockets are held at a time; the oldest is closed to make room for one more.
 pub(crate) const REFUSED_MAX: usize = 64;
 
-/// How long what a refused peer is sent may be: as much as the kernel takes of a new connection at once.
+/// The longest refusal: as much as the kernel takes for a new connection at once.
 pub(crate) const REFUSAL_BYTES_MAX: usize = 4096;
 
 #[derive(Default)]
@@ -25,31 +25,31 @@ pub(crate) struct Refused {
     pub(crate) timer: Option<Key>,
 }
 
-/// A refused peer that was told so. Its socket is closed when this is dropped.
+/// A refused peer that was sent a refusal. Its socket is closed when this is dropped.
 struct Told {
     socket: Stream,
     until: Instant,
-    /// How much of what it sends is still discarded.
+    /// How much of its input is still to be discarded.
     discards: usize,
 }
 
 impl Refused {
-    /// What the tests of the guarantees look at.
+    /// Read by the tests of the guarantees.
     #[cfg(all(test, feature = "testing"))]
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Sends a refused peer these words and then the end of the stream. Where they do not go out whole it is reset, so that
-    /// nobody takes a part of them for the whole. Returns until when it is held, if it is.
+    /// Sends a refused peer this message and then the end of the stream. If the message cannot be sent whole, the peer
+    /// is reset, so that it does not take a part for the whole. Returns until when the socket is held, if it is.
     pub(crate) fn tell(&mut self, mut socket: Stream, words: &[u8], limits: &Limits, now: Instant) -> Option<Instant> {
         match socket.write(words) {
             Ok(count) if count == words.len() => {}
             Ok(_) => return drop_by_reset(socket),
-            // It has gone already.
+            // The peer has already gone.
             Err(_) => return None,
         }
-        // An error here means that it has gone meanwhile.
+        // An error here means that the peer has gone meanwhile.
         socket.shutdown_write().ok()?;
         if self.held.len() == REFUSED_MAX {
             self.held.pop();
@@ -64,7 +64,7 @@ impl Refused {
         Some(until)
     }
 
-    /// Closes those that were held for long enough. Returns when the next one is.
+    /// Closes the sockets that were held for long enough. Returns when the next one is due.
     #[inline(never)]
     pub(crate) fn release(&mut self, now: Instant) -> Option<Instant> {
         loop {
@@ -76,14 +76,14 @@ impl Refused {
         }
     }
 
-    /// Closes the oldest, for its descriptor. Returns `false` if there is none.
+    /// Closes the oldest, to free its descriptor. Returns `false` if there is none.
     #[inline(never)]
     pub(crate) fn give_up(&mut self) -> bool {
         self.held.pop().is_some()
     }
 }
 
-/// Whether a listener may have such words for those that it refuses.
+/// Checks that the refusal of a listener is not too long.
 pub(crate) fn check_refusal(words: &[u8]) -> io::Result<()> {
     if words.len() > REFUSAL_BYTES_MAX {
         let why = format!("a refusal has at most {REFUSAL_BYTES_MAX} bytes");
@@ -97,7 +97,7 @@ fn drop_by_reset(socket: Stream) -> Option<Instant> {
     None
 }
 
-/// What it has sent meanwhile is discarded first: closing over that makes the kernel send a reset.
+/// Discards what the peer has sent meanwhile: closing with unread input makes the kernel send a reset.
 impl Drop for Told {
     #[inline(never)]
     fn drop(&mut self) {

@@ -7,18 +7,18 @@ use crate::ids::Id;
 use crate::sys::{self, AcceptError, Stream};
 
 pub(crate) struct Sockets {
-    // Apart from the others, since nearly all listeners have no more.
+    // Apart from the others, since nearly all listeners have just one.
     first: One,
     others: Vec<One>,
-    /// The index of the one whose turn is next.
+    /// The index of the socket whose turn is next.
     next: usize,
 }
 
 struct One {
     socket: sys::Listener,
-    /// The slot that its token names: the listener's own, or a further one.
+    /// The slot that its token names: the listener's own, or an additional one.
     slot: Option<Id>,
-    /// Somebody may be waiting. Cleared by would-block only.
+    /// Whether connections may be waiting. Cleared only when accepting would block.
     readable: bool,
 }
 
@@ -27,7 +27,7 @@ impl Sockets {
         Sockets { first: One::new(first), others: Vec::new(), next: 0 }
     }
 
-    /// Adds a further one, behind the others.
+    /// Adds a socket after the others.
     pub(crate) fn push(&mut self, socket: sys::Listener) {
         self.others.push(One::new(socket));
     }
@@ -54,22 +54,22 @@ impl Sockets {
         }
     }
 
-    /// Gives one of them the slot that its token names.
+    /// Sets the slot that the token of a socket names.
     pub(crate) fn set_slot(&mut self, index: usize, slot: Id) -> &mut sys::Listener {
         let one = self.one_mut(index);
         one.slot = Some(slot);
         &mut one.socket
     }
 
-    /// Forgets the slot of one, and returns it. `None` if it has none: it could not be registered.
+    /// Forgets the slot of a socket, and returns it. `None` if it has none, because it could not be registered.
     pub(crate) fn take_slot(&mut self, index: usize) -> Option<Id> {
         self.one_mut(index).slot.take()
     }
 
-    /// An event came under the token of this slot.
+    /// Notes an event for the token of this slot.
     #[inline]
     pub(crate) fn note_readable(&mut self, slot: Id) {
-        // The only one is asked whatever it has.
+        // A single socket is always tried, whatever its flag says.
         if !self.others.is_empty() {
             self.note_one_readable(slot);
         }
@@ -85,7 +85,7 @@ impl Sockets {
         }
     }
 
-    /// Accepts one connection from the next socket that has one; would-block where none of them has.
+    /// Accepts one connection from the next socket that has one; fails with would-block if none has.
     #[inline]
     pub(crate) fn accept(&mut self) -> Result<(Stream, Address), (AcceptError, io::Error)> {
         if self.others.is_empty() { self.first.socket.accept() } else { self.accept_in_turn() }
@@ -108,7 +108,7 @@ impl Sockets {
         Err((AcceptError::Drained, io::ErrorKind::WouldBlock.into()))
     }
 
-    /// The only one that there is but for listeners on several addresses; of those, the first.
+    /// Returns the first socket: the only one, except for listeners on several addresses.
     #[inline]
     pub(crate) fn first(&self) -> &sys::Listener {
         &self.first.socket

@@ -1,4 +1,4 @@
-//! A token bucket: how fast bytes may be taken.
+//! A token bucket, which limits how fast bytes may be taken.
 
 use std::time::{Duration, Instant};
 
@@ -8,22 +8,22 @@ use super::Rate;
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     bytes_per_second: i128,
-    /// In billionths of a byte, as is what is there: so no nanosecond's worth is rounded away.
+    /// In billionths of a byte, like `tokens`, so that not even a nanosecond's worth is lost to rounding.
     brim: i128,
-    /// Below zero where more was taken than there was.
+    /// Below zero if more was taken than there was.
     tokens: i128,
     updated: Instant,
 }
 
-/// The billionth part of a byte.
+/// How many billionths a byte has.
 const NANO: i128 = 1_000_000_000;
 
-/// A reader that finds the bucket empty waits for what fills it in a hundredth of a second, so that a trickle costs a
-/// hundred wake-ups a second and no more.
+/// A reader that finds the bucket empty waits for what flows in within a hundredth of a second, so that a trickle costs
+/// at most a hundred wake-ups a second.
 const WAITS_PER_SECOND: i128 = 100;
 
 impl TokenBucket {
-    /// A full one.
+    /// Creates a full bucket.
     pub(crate) fn new(rate: Rate, now: Instant) -> TokenBucket {
         let brim = (rate.burst_bytes().max(1) as i128).saturating_mul(NANO);
         TokenBucket { bytes_per_second: rate.bytes_per_second().max(1) as i128, brim, tokens: brim, updated: now }
@@ -41,7 +41,7 @@ impl TokenBucket {
         self.updated = self.updated.max(now);
     }
 
-    /// How many bytes may be taken now.
+    /// Returns how many bytes may be taken now.
     pub(crate) fn available(&mut self, now: Instant) -> usize {
         self.fill(now);
         usize::try_from(self.tokens.max(0) / NANO).unwrap_or(usize::MAX)
@@ -51,12 +51,12 @@ impl TokenBucket {
         self.tokens = self.tokens.saturating_sub((bytes as i128).saturating_mul(NANO));
     }
 
-    /// How long until there is enough to be worth a wake-up, or the bucket is full.
+    /// Returns how long it takes until there is enough to be worth a wake-up, or the bucket is full.
     pub(crate) fn time_to_wait(&mut self, now: Instant) -> Duration {
         self.fill(now);
         let worth = (self.bytes_per_second * NANO / WAITS_PER_SECOND).max(NANO).min(self.brim);
         let missing = (worth - self.tokens).max(0);
-        // Rounded up: a wake-up that is early finds too little.
+        // Rounded up: an early wake-up would find too little.
         let nanoseconds = (missing + self.bytes_per_second - 1) / self.bytes_per_second;
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }

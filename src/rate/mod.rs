@@ -1,4 +1,4 @@
-//! How fast connections may be read from: the rate of each that has one, and groups that share one.
+//! How fast connections may be read from: individually, and in groups that share a rate.
 //!
 //! Pure data: no clock, `now` is an argument; the timers are the loop's.
 
@@ -12,7 +12,7 @@ pub(crate) use bucket::TokenBucket;
 use crate::ids::{Id, Range};
 use crate::time::heap::Key;
 
-/// How fast bytes are read: a burst at once, and then so many a second. 0 of either counts as 1.
+/// How fast bytes are read: a burst at once, and then this many bytes a second. 0 of either counts as 1.
 ///
 /// ```
 /// use switchboard::Rate;
@@ -27,13 +27,13 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Makes a rate of so many bytes a second, with a burst of 64 KiB.
+    /// Creates a rate of this many bytes a second, with a burst of 64 KiB.
     #[must_use]
     pub const fn new(bytes_per_second: usize) -> Rate {
         Rate { bytes_per_second, burst_bytes: 64 * 1024 }
     }
 
-    /// Sets how many bytes are read at any speed after a time in which fewer came.
+    /// Sets how many bytes are read at any speed after a time in which fewer arrived.
     #[must_use]
     pub const fn burst(self, bytes: usize) -> Rate {
         Rate { burst_bytes: bytes, ..self }
@@ -52,36 +52,36 @@ impl Rate {
 
 /// Names a group of connections of a loop that share a rate ([`Context::add_rate_group`](crate::Context::add_rate_group)).
 ///
-/// `Copy + Send`, valid for one loop, and unique within the process as a [`ConnectionId`](crate::ConnectionId) is. Once the
-/// group is removed the id is stale, and never comes to mean another one.
+/// `Copy + Send`, valid for one loop, and unique within the process like a [`ConnectionId`](crate::ConnectionId). Once
+/// the group is removed the id is stale, and it never names another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RateGroupId(pub(crate) u64);
 
-/// What a connection that may not read on needs a timer for.
+/// What a connection that may not continue reading waits for.
 pub(crate) enum Wait {
-    /// Its own bucket, after so long; [`set_timer`](ReadRate::set_timer) is told which.
+    /// Its own bucket, for this long; its timer is to be passed to [`set_timer`](ReadRate::set_timer).
     ForOwn(Duration),
     /// Its group.
     ForGroup(RateGroupId),
 }
 
-/// What holds one connection's reading back, beside its pauses.
+/// What limits the reading of one connection, apart from its pauses.
 #[derive(Debug, Default)]
 pub(crate) struct ReadRate {
     pub(crate) own: Option<TokenBucket>,
     pub(crate) group: Option<RateGroupId>,
-    /// What its group has granted it, while it waited.
+    /// What its group granted it while it waited.
     granted: usize,
     waiting: Waiting,
 }
 
 impl ReadRate {
-    /// Returns whether anything holds reading back.
+    /// Returns whether anything limits reading.
     pub(crate) fn limits(&self) -> bool {
         self.own.is_some() || self.group.is_some()
     }
 
-    /// It was changed: what its group granted it is void.
+    /// Discards what its group granted it, after its limits were changed.
     pub(crate) fn forget_grant(&mut self) {
         self.granted = 0;
     }
@@ -94,18 +94,18 @@ impl ReadRate {
         }
     }
 
-    /// It waits for its own bucket, with this timer.
+    /// Notes that it waits for its own bucket, with this timer.
     pub(crate) fn set_timer(&mut self, timer: Key) {
         self.waiting = Waiting::ForOwn(timer);
     }
 
-    /// It may look again whether it may read. Returns whether it waited, and its timer.
+    /// Ends its wait, so that it checks again whether it may read. Returns whether it waited, and its timer.
     pub(crate) fn end_wait(&mut self) -> Option<Option<Key>> {
         let timer = self.timer();
         (std::mem::take(&mut self.waiting) != Waiting::No).then_some(timer)
     }
 
-    /// Grants it a share of its group, if it waits for that one. Returns whether it does.
+    /// Grants it a share of its group, if it waits for that group. Returns whether it does.
     pub(crate) fn grant(&mut self, name: RateGroupId, shares: &mut Shares) -> bool {
         let waits = self.waits_for(name);
         if waits {
@@ -124,7 +124,7 @@ impl ReadRate {
     }
 }
 
-/// What a connection waits for before it may read on.
+/// What a connection waits for before it may continue reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Waiting {
     #[default]
@@ -135,7 +135,7 @@ enum Waiting {
     ForGroup,
 }
 
-/// What a group has to give to those that wait.
+/// What a group can grant to those that wait.
 pub(crate) struct Shares {
     left: usize,
     each: usize,
@@ -149,7 +149,7 @@ impl Shares {
 
 /// The groups of a loop.
 pub(crate) struct RateGroups {
-    /// In the order of their names, which is that of their making.
+    /// In the order of their ids, which is the order of their creation.
     groups: Vec<(RateGroupId, RateGroup)>,
     next: u64,
 }
@@ -166,7 +166,7 @@ impl RateGroups {
         name
     }
 
-    /// Removes a group. Returns its timer, and which connections wait for it. `None` if there is no such group.
+    /// Removes a group. Returns its timer, and the connections that wait for it. `None` if there is no such group.
     pub(crate) fn remove(&mut self, name: RateGroupId) -> Option<(Option<Key>, VecDeque<Id>)> {
         let index = self.index(name)?;
         let (_, group) = self.groups.remove(index);
@@ -182,7 +182,8 @@ impl RateGroups {
         Some(&mut self.groups[index].1)
     }
 
-    /// Returns how much a connection may read. If that is nothing it waits, and if it has only just begun to, for what.
+    /// Returns how much a connection may read. If that is nothing, it waits; what for is returned if it has only just
+    /// begun to.
     pub(crate) fn allow(&mut self, id: Id, rate: &mut ReadRate, now: Instant) -> (usize, Option<Wait>) {
         if rate.waiting != Waiting::No {
             return (0, None);
@@ -205,7 +206,7 @@ impl RateGroups {
         (allowed, None)
     }
 
-    /// Bytes were read, and are paid for.
+    /// Charges for bytes that were read.
     pub(crate) fn charge(&mut self, rate: &mut ReadRate, count: usize) {
         rate.granted = 0;
         if let Some(own) = &mut rate.own {
@@ -230,32 +231,33 @@ impl RateGroups {
         }
     }
 
-    /// The timer of a group has fired: its bucket has something again. Returns what.
+    /// Notes that the timer of a group has fired. Returns what its bucket has to share now.
     pub(crate) fn shares(&mut self, name: RateGroupId, now: Instant) -> Option<Shares> {
         let group = self.get_mut(name)?;
         group.timer = None;
         Some(Shares { left: group.bucket.available(now), each: group.share(now) })
     }
 
-    /// Returns the connection that has waited longest, which waits no more. It may be gone, or have left the group.
+    /// Takes out the connection that has waited longest. It may be gone, or have left the group.
     pub(crate) fn next_waiting(&mut self, name: RateGroupId) -> Option<Id> {
         self.get_mut(name)?.waiting.pop_front()
     }
 }
 
-/// Connections that share a bucket. Those that find it empty stand in a queue, so that each has its turn.
+/// Connections that share a bucket. Those that find it empty form a queue, so that each has its turn.
 struct RateGroup {
     bucket: TokenBucket,
-    /// It holds full ids: what they name may be gone, or have left the group.
+    /// Full ids, since what they name may be gone, or have left the group.
     waiting: VecDeque<Id>,
     timer: Option<Key>,
 }
 
-/// Nobody in a group is granted less at a time, where there is that much: about what a packet carries.
+/// The least that a connection in a group is granted at a time, if the bucket has that much: about what a packet
+/// carries.
 const SHARE_BYTES_MIN: usize = 1460;
 
 impl RateGroup {
-    /// How much a connection may take that was granted nothing: nothing while others wait.
+    /// Returns how much a connection may take that was granted nothing: nothing while others wait.
     fn available(&mut self, now: Instant) -> usize {
         match self.waiting.is_empty() {
             true => self.bucket.available(now),
@@ -263,7 +265,7 @@ impl RateGroup {
         }
     }
 
-    /// How much each of those that wait is granted.
+    /// Returns how much each waiting connection is granted.
     fn share(&mut self, now: Instant) -> usize {
         let available = self.bucket.available(now);
         (available / self.waiting.len().max(1)).max(SHARE_BYTES_MIN).min(available)

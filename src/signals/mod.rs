@@ -16,20 +16,21 @@
 //! # }
 //! ```
 //!
-//! - A handler is called from the loop like any other source's: it may do whatever a callback may. No code of the
-//!   program's runs where the signal interrupts it.
-//! - Signals of one kind that come before the loop looks are told once; none of a kind is lost.
-//! - Any number of handlers and loops may want the same signal: all get it.
+//! - A handler is called by the loop like that of any other source: it may do whatever a callback may. No code of the
+//!   program runs in the context of the signal.
+//! - Signals of one kind that arrive before the loop looks are delivered once; none of a kind is lost.
+//! - Any number of handlers and loops may wait for the same signal: all of them get it.
 //! - Handlers are background: they do not keep [`run_until_idle`](crate::EventLoop::run_until_idle) waiting. They are
 //!   removed by [`Context::deregister`], and with their loop.
-//! - A loop that is stuck in a callback sees no signal. SIGQUIT (Ctrl-\\) ends the process then, where nobody asked for it.
+//! - A loop that is stuck in a callback sees no signal. SIGQUIT (Ctrl-\\) then ends the process, unless a handler waits
+//!   for it.
 //!
 //! # When nobody wants a signal any more
 //!
-//! Once its last handler is gone it acts as by default: SIGTERM ends the process. What the disposition was before is not
-//! put back, neither a handler of the program's nor that it was ignored: the crate `signal-hook`, on which this rests,
-//! keeps a handler of its own for good. For the same reason the default action is taken even where the program has other
-//! handlers by that crate.
+//! Once its last handler is gone, a signal has its default action: SIGTERM ends the process. Its previous disposition
+//! is not restored, whether that was a handler of the program's or to ignore it: the crate `signal-hook`, on which this
+//! is built, keeps a handler of its own installed for good. For the same reason, the default action is taken even if
+//! the program has other handlers through that crate.
 
 mod signal;
 mod wanted;
@@ -45,16 +46,16 @@ pub use self::signal::Signal;
 use self::wanted::Wanted;
 use switchboard::{Context, SourceAction, SourceId};
 
-/// Has `handler` called when one of these signals comes.
+/// Makes the loop call `handler` when one of these signals arrives.
 ///
-/// A panic of it is caught, counted and logged, and does not remove it, unlike that of other sources' handlers: it is called
-/// for the other signals and for this one again. Without it SIGTERM would end the process at once, in place of the handler.
-/// One that panics at each SIGTERM therefore leaves a process that SIGTERM does not end.
+/// A panic in it is caught, counted and logged, and does not remove it, unlike with the handlers of other sources: it
+/// is called for the other signals, and for this one again. If it were removed, SIGTERM would end the process at once
+/// instead of calling the handler. So a handler that panics at each SIGTERM leaves a process that SIGTERM does not end.
 ///
 /// # Errors
 ///
-/// What the system says, such as having no descriptor left; `InvalidInput` for no signal at all, `NotConnected` while the
-/// loop shuts down.
+/// The system's error, such as having no descriptor left; `InvalidInput` for an empty list of signals, `NotConnected`
+/// while the loop shuts down.
 pub fn add_signal_handler(
     context: &mut Context<'_>,
     signals: impl IntoIterator<Item = Signal>,
@@ -89,22 +90,23 @@ pub fn add_signal_handler(
     Ok(id)
 }
 
-/// The first SIGINT or SIGTERM [drains](Context::drain) the loop, the second ends all connections at once, so that
-/// [`run`](crate::EventLoop::run) returns.
+/// Makes the first SIGINT or SIGTERM [drain](Context::drain) the loop, and the second end all connections at once, so
+/// that [`run`](crate::EventLoop::run) returns.
 ///
 /// # Errors
 ///
-/// As [`add_signal_handler`].
+/// The same as for [`add_signal_handler`].
 pub fn drain_on_signals(context: &mut Context<'_>, grace: Duration) -> io::Result<SourceId> {
     end_on_signals(context, move |context| context.drain(grace))
 }
 
-/// The first SIGINT or SIGTERM [shuts the loop down](Context::shutdown), the second ends all connections at once, so that
-/// [`run`](crate::EventLoop::run) returns. For servers whose clients stay for long, and are due no answer.
+/// Makes the first SIGINT or SIGTERM [shut the loop down](Context::shutdown), and the second end all connections at
+/// once, so that [`run`](crate::EventLoop::run) returns. For servers whose clients stay for long, and are not waiting
+/// for an answer.
 ///
 /// # Errors
 ///
-/// As [`add_signal_handler`].
+/// The same as for [`add_signal_handler`].
 pub fn shutdown_on_signals(context: &mut Context<'_>, grace: Duration) -> io::Result<SourceId> {
     end_on_signals(context, move |context| context.shutdown(grace))
 }
@@ -112,7 +114,7 @@ pub fn shutdown_on_signals(context: &mut Context<'_>, grace: Duration) -> io::Re
 fn end_on_signals(context: &mut Context<'_>, begin: impl Fn(&mut Context<'_>) + 'static) -> io::Result<SourceId> {
     let mut has_begun = false;
     add_signal_handler(context, [Signal::INT, Signal::TERM], move |context, signal| {
-        // A loop that has ended may be run anew; one that drains for another reason has not been told to by a signal.
+        // A loop that has ended may be run again; one that drains for another reason was not told to by a signal.
         has_begun &= context.is_draining();
         if has_begun {
             log::info!("{signal} once more: ending at once");
@@ -125,8 +127,8 @@ fn end_on_signals(context: &mut Context<'_>, begin: impl Fn(&mut Context<'_>) + 
     })
 }
 
-/// What wakes the loop, and what says that these signals are wanted. Dropped in the order of the fields: what comes
-/// meanwhile acts. What came before and was not told goes with the loop.
+/// What wakes the loop, and what marks these signals as wanted. Fields are dropped in order: signals that arrive in
+/// between take their default action. Signals that arrived before and were not delivered are lost with the loop.
 struct SignalSource {
     _wanted: Vec<Wanted>,
     signals: Signals,
@@ -134,7 +136,7 @@ struct SignalSource {
 
 impl SignalSource {
     fn new(wanted: Vec<Signal>) -> io::Result<SignalSource> {
-        // For lack of a descriptor it fails before anything has changed.
+        // If there is no descriptor left, this fails before anything has changed.
         let signals = Signals::new([0; 0])?;
         for signal in &wanted {
             wanted::act_by_default_unless_wanted(*signal)?;
@@ -143,7 +145,7 @@ impl SignalSource {
         Ok(SignalSource { _wanted: wanted.into_iter().map(Wanted::new).collect(), signals })
     }
 
-    /// One that has come.
+    /// Takes a signal that has arrived.
     fn take(&mut self) -> Option<Signal> {
         self.signals.pending().next().and_then(Signal::from_raw)
     }

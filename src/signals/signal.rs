@@ -1,16 +1,16 @@
-//! Which signal.
+//! The signals that a program may wait for.
 
 use std::fmt;
 
 /// A signal that a program may wait for.
 ///
-/// Those that cannot be caught (SIGKILL, SIGSTOP), that tell of the program's own fault where it happened (SIGSEGV and
-/// the like), and SIGPIPE, of which the loop sees to it that none is raised, are not among them.
+/// Not included are those that cannot be caught (SIGKILL, SIGSTOP), those that report a fault of the program where it
+/// happened (SIGSEGV and the like), and SIGPIPE, which the loop keeps from being raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
 impl Signal {
-    /// The terminal has hung up; to many servers: read the configuration again. Ends the process by default.
+    /// The terminal has hung up. Many servers read their configuration again. Ends the process by default.
     pub const HUP: Signal = Signal(libc::SIGHUP);
     /// Ctrl-C. Ends the process by default.
     pub const INT: Signal = Signal(libc::SIGINT);
@@ -22,15 +22,15 @@ impl Signal {
     pub const USR2: Signal = Signal(libc::SIGUSR2);
     /// A timer of `alarm` or `setitimer`. Ends the process by default.
     pub const ALRM: Signal = Signal(libc::SIGALRM);
-    /// The process is asked to end, and does so by default.
+    /// Asks the process to end, which it does by default.
     pub const TERM: Signal = Signal(libc::SIGTERM);
     /// A child has ended or was stopped. Ignored by default.
     pub const CHLD: Signal = Signal(libc::SIGCHLD);
-    /// The process goes on after it was stopped.
+    /// The process continues after it was stopped.
     pub const CONT: Signal = Signal(libc::SIGCONT);
     /// Ctrl-Z. Stops the process by default.
     pub const TSTP: Signal = Signal(libc::SIGTSTP);
-    /// The terminal's window has another size. Ignored by default.
+    /// The terminal's window was resized. Ignored by default.
     pub const WINCH: Signal = Signal(libc::SIGWINCH);
 
     const ALL: [Signal; 11] = [
@@ -47,12 +47,12 @@ impl Signal {
         Signal::WINCH,
     ];
 
-    /// The signal with the system's number, if it is one of these.
+    /// Returns the signal with this number of the system's, if it is one of these.
     pub fn from_raw(number: i32) -> Option<Signal> {
         Signal::ALL.into_iter().find(|signal| signal.0 == number)
     }
 
-    /// The system's number.
+    /// Returns the system's number.
     pub const fn as_raw(self) -> i32 {
         self.0
     }

@@ -1,6 +1,6 @@
-//! Which signals are wanted by any loop of the process: the others act as by default.
+//! Which signals any loop of the process wants: the others take their default action.
 //!
-//! Signals belong to all of a process, so this is of all its loops; one of the few places with a lock.
+//! Signals belong to the whole process, so this is shared by all its loops. It is one of the few places with a lock.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Signal;
 
-/// As long as one of these lives, the signal does not act as by default.
+/// As long as one of these lives, the signal does not take its default action.
 pub(super) struct Wanted(Signal);
 
 struct Wants {
     count: usize,
-    /// What the handler of the signal looks at: whether the default action is due.
+    /// Whether the default action is due: read by the handler of the signal.
     acts_by_default: Arc<AtomicBool>,
 }
 
@@ -25,12 +25,13 @@ fn lock() -> MutexGuard<'static, BTreeMap<Signal, Wants>> {
     WANTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sees to it that the signal acts as by default while nobody wants it.
+/// Makes the signal take its default action while nobody wants it.
 ///
-/// Once for a signal, and for good: what wakes a loop stays installed when nobody wants the signal any more, and would
-/// swallow it. It has to come before whatever wakes a loop. A signal's actions run in the order in which they were
-/// installed, and on any thread: a loop that the first action has woken may end, and its end let the signal act as by
-/// default again, while the thread is on its way to the second. Then a signal that was told would end the process too.
+/// This is done once per signal, and for good: the action that wakes a loop stays installed when nobody wants the
+/// signal any more, and would swallow it. This has to be installed before any action that wakes a loop. A signal's
+/// actions run in the order in which they were installed, and on any thread: a loop that the first action has woken may
+/// end, and its end may give the signal its default action again, while the thread is on its way to the second action.
+/// Then a signal that was delivered would end the process as well.
 pub(super) fn act_by_default_unless_wanted(signal: Signal) -> io::Result<()> {
     if let Entry::Vacant(vacant) = lock().entry(signal) {
         let acts_by_default = Arc::new(AtomicBool::new(true));
@@ -41,7 +42,7 @@ pub(super) fn act_by_default_unless_wanted(signal: Signal) -> io::Result<()> {
 }
 
 impl Wanted {
-    /// Of a signal for which [`act_by_default_unless_wanted`] has seen to the rest.
+    /// For a signal that was passed to [`act_by_default_unless_wanted`].
     pub(super) fn new(signal: Signal) -> Wanted {
         if let Some(wants) = lock().get_mut(&signal) {
             wants.count += 1;

@@ -1,11 +1,11 @@
 //! The backlog of listeners that have no socket: what waits in it, and which of them takes each.
 //!
-//! One listener or several take from it, each on the thread of its loop. Each says how much room it has; what waits is
-//! promised to one that has some, which is woken for it. A promise is taken back where the room is gone meanwhile. The
-//! listener that accepts for them stops when none has room, and is woken when one has.
+//! One or more listeners take from it, each on the thread of its loop. Each reports how much room it has; what waits is
+//! promised to a listener that has some, which is woken for it. A promise is withdrawn if the room is gone meanwhile.
+//! The listener that accepts for them stops when none of them has room, and is woken when one has.
 //!
-//! All of it is decided under one lock, so no wake is lost. Knows neither connections nor loops, so that a model checker
-//! can run all interleavings of this very file (`tests/model`).
+//! Everything is decided under one lock, so no wake-up is lost. Knows neither connections nor loops, so that a model
+//! checker can run all interleavings of this very file (`tests/model`).
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::sync::{Mutex, MutexGuard};
 
-/// Has a listener's loop look at it again. Called without the lock.
+/// Makes a listener's loop look at it again. Called without the lock.
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
 pub(crate) struct Backlog<T> {
@@ -22,29 +22,29 @@ pub(crate) struct Backlog<T> {
 }
 
 struct State<T> {
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: VecDeque<T>,
     /// How many of them are promised to a taker. The others wait for one to have room.
     promised: usize,
-    /// By their numbers; one that has left keeps its own.
+    /// Indexed by their numbers; one that has left keeps its own.
     takers: Vec<Taker>,
-    /// The taker that was promised the last one: among equals it is the next one's turn.
+    /// The taker that the last one was promised to: among equals, the one after it is next.
     last: usize,
-    /// Wakes the listener that accepts for the takers, once one has room: it has stopped.
+    /// Wakes the listener that accepts for the takers, and has stopped, once one of them has room.
     acceptor: Option<Wake>,
 }
 
 /// A listener that takes from the backlog.
 #[derive(Clone, Default)]
 struct Taker {
-    /// None before it has joined, and once it has left.
+    /// `None` before it has joined, and once it has left.
     wake: Option<Wake>,
     room: Room,
-    /// How many it is to take.
+    /// How many are promised to it.
     promised: usize,
-    /// It has taken one and not said since how much room that has left it.
+    /// Whether it has taken one and not reported since how much room it has left.
     is_taking: bool,
-    /// It was woken, and has not looked since.
+    /// Whether it was woken, and has not looked since.
     is_woken: bool,
 }
 
@@ -55,13 +55,13 @@ pub(crate) struct Room {
     pub(crate) connections: usize,
     /// How many more it can have.
     pub(crate) free: usize,
-    /// How many more if lingering ones are given up for them, those included.
+    /// How many more it can have if lingering connections are given up for them; includes `free`.
     pub(crate) with_lingering: usize,
-    /// It takes any number beyond, to refuse them.
+    /// Whether it takes any number beyond that, to refuse them.
     pub(crate) refuses: bool,
 }
 
-/// Why something was not put into the backlog; it is given back.
+/// Why something was not put into the backlog, with the thing itself.
 pub(crate) enum NotTaken<T> {
     /// The backlog is full.
     Full(T),
@@ -70,21 +70,21 @@ pub(crate) enum NotTaken<T> {
 }
 
 impl<T> Backlog<T> {
-    /// One for so many takers, numbered from 0, in which so many may wait; 0 counts as 1.
+    /// Creates a backlog for this many takers, numbered from 0, in which this many may wait; 0 counts as 1.
     pub(crate) fn new(takers: usize, waiting_max: usize) -> Backlog<T> {
         let takers = vec![Taker::default(); takers];
-        // The first turn is the first one's.
+        // The first turn goes to the first taker.
         let last = takers.len().saturating_sub(1);
         let state = State { waiting: VecDeque::new(), promised: 0, takers, last, acceptor: None };
         Backlog { state: Mutex::new(state), waiting_max: waiting_max.max(1) }
     }
 
-    /// A taker begins. It has no room before it says so.
+    /// Adds a taker. It has no room until it reports some.
     pub(crate) fn join(&self, taker: usize, wake: Wake) {
         self.lock().takers[taker].wake = Some(wake);
     }
 
-    /// A taker ends: what it was promised goes to the others. Returns what is left if it was the last of them.
+    /// Removes a taker: what was promised to it goes to the others. Returns what is left if it was the last of them.
     pub(crate) fn leave(&self, taker: usize) -> VecDeque<T> {
         let mut state = self.lock();
         state.takers[taker].wake = None;
@@ -109,7 +109,7 @@ impl<T> Backlog<T> {
         Ok(())
     }
 
-    /// Whether a taker has room for one more. If none has, `wake` is called once as soon as one does.
+    /// Returns whether a taker has room for one more. If none has, `wake` is called once, as soon as one does.
     #[allow(dead_code)] // Only groups ask.
     pub(crate) fn has_room_or_wakes(&self, wake: &Wake) -> bool {
         let mut state = self.lock();
@@ -120,16 +120,16 @@ impl<T> Backlog<T> {
         false
     }
 
-    /// A taker that was woken looks now, and has to be woken again for what comes later.
+    /// Notes that a woken taker looks now, and has to be woken again for later arrivals.
     pub(crate) fn look(&self, taker: usize) {
         self.lock().takers[taker].is_woken = false;
     }
 
-    /// The oldest in the backlog, if one is promised to this taker.
+    /// Takes the oldest in the backlog, if one is promised to this taker.
     pub(crate) fn take(&self, taker: usize) -> Option<T> {
         let mut state = self.lock();
         if mem::replace(&mut state.takers[taker].is_taking, false) {
-            // What it took has not become a connection.
+            // The one that it took before has not become a connection.
             state.promise();
         }
         let taken = if state.takers[taker].promised > 0 { state.waiting.pop_front() } else { None };
@@ -142,24 +142,24 @@ impl<T> Backlog<T> {
         taken
     }
 
-    /// A taker says how much room it has now.
+    /// Notes how much room a taker has now.
     pub(crate) fn set_room(&self, taker: usize, room: Room) {
         let mut state = self.lock();
         state.set_room(taker, room);
         self.wake(state);
     }
 
-    /// How many wait.
+    /// Returns how many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// How many connections a taker has, as it last said.
+    /// Returns how many connections a taker has, as it last reported.
     pub(crate) fn connections(&self, taker: usize) -> usize {
         self.lock().takers[taker].room.connections
     }
 
-    /// Wakes those that have something to do since the change just made, without the lock.
+    /// Wakes those that have something to do after the last change, without holding the lock.
     fn wake<'a>(&'a self, mut state: MutexGuard<'a, State<T>>) {
         while let Some(wake) = state.next_to_wake() {
             drop(state);
@@ -168,7 +168,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Nothing that can panic runs under the lock, so it cannot have left the state half changed.
+    /// Nothing that can panic runs under the lock, so no panic can have left the state half changed.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,8 +201,8 @@ impl<T> State<T> {
         }
     }
 
-    /// The taker that the next one is for: the one with the fewest connections among those with room. Those that have to give
-    /// up a lingering connection for it come after those that do not, and those that would refuse it last.
+    /// Returns the taker for the next one: that with the fewest connections among those with room. Takers that have to
+    /// give up a lingering connection for it come after those that do not, and takers that would refuse it come last.
     fn next_taker(&self) -> Option<usize> {
         let count = self.takers.len();
         let mut first = None;
@@ -228,7 +228,7 @@ impl<T> State<T> {
 }
 
 impl Taker {
-    /// Its place among those with room for one more, the lowest first; none if it has no room.
+    /// Returns its rank among those with room for one more, the lowest first; `None` if it has no room.
     fn rank(&self) -> Option<(u8, usize)> {
         let coming = self.promised + usize::from(self.is_taking);
         let class = match self.room {

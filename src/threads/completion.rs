@@ -5,16 +5,16 @@ use std::marker::PhantomData;
 
 use crate::{CompletionId, Handle};
 
-/// The other end of [`Context::completion`](crate::Context::completion): gives the call that waits there its value, once,
-/// from any thread.
+/// The other end of [`Context::completion`](crate::Context::completion): provides the value for the call that waits
+/// there, once, from any thread.
 ///
-/// Dropped without a value, by a panic as well, it tells the loop so: the call comes with `None`. What it gives goes by
-/// the loop's queue of commands (rule [G1](crate::guide::rules#g1)), but is never refused as one too many: each has its
-/// call in the loop already, and who makes those bounds them. Giving costs a short lock, an allocation, and a system
-/// call where the loop may be asleep.
+/// If it is dropped without a value, also by a panic, the call gets `None`. The value goes through the loop's queue of
+/// commands (rule [G1](crate::guide::rules#g1)), but is never refused because that is full: each completion already has
+/// its call in the loop, and it is for the caller to limit how many it makes. Completing costs a short lock, an
+/// allocation, and a system call if the loop may be asleep.
 #[must_use = "dropping it calls what waits, with no value"]
 pub struct Completion<T: Send + 'static> {
-    /// `None` once it was given.
+    /// `None` once the value was given.
     handle: Option<Handle>,
     id: CompletionId,
     value: PhantomData<fn(T)>,
@@ -25,16 +25,17 @@ impl<T: Send + 'static> Completion<T> {
         Completion { handle: Some(handle), id, value: PhantomData }
     }
 
-    /// What the loop knows it by; see [`Context::cancel_completion`](crate::Context::cancel_completion).
+    /// Returns its id in the loop; see [`Context::cancel_completion`](crate::Context::cancel_completion).
     pub fn id(&self) -> CompletionId {
         self.id
     }
 
-    /// Has the call made on the loop's thread, with `value`. Where it was cancelled meanwhile, `value` is dropped there.
+    /// Makes the loop run the call with `value`, on its thread. If the call was cancelled meanwhile, `value` is dropped
+    /// there.
     ///
     /// # Errors
     ///
-    /// With `value` given back: the loop is gone.
+    /// Returns `value` if the loop is gone.
     pub fn complete(mut self, value: T) -> Result<(), T> {
         match self.handle.take() {
             Some(handle) => handle.complete(self.id, value),

@@ -1,4 +1,4 @@
-//! The queue of commands between handles, in any thread, and the loop: bounded, in order, and no wake is lost.
+//! The queue of commands from handles, in any thread, to the loop: bounded, in order, and without lost wake-ups.
 //!
 //! Knows neither the commands nor what wakes the loop, so that a model checker can run all interleavings of this very
 //! file (`tests/model`).
@@ -11,18 +11,19 @@ use std::sync::PoisonError;
 
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
-/// Why a command was not taken, and the command itself: it will not run, unless it is posted anew.
+/// Why a command was not accepted, with the command itself: it is not run unless it is posted again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostError<T> {
-    /// [`commands_max`](crate::LoopLimits::commands_max) commands are waiting: the loop runs them slower than they come.
+    /// [`commands_max`](crate::LoopLimits::commands_max) commands are waiting: they are posted faster than the loop
+    /// runs them.
     Full(T),
     /// The loop was dropped.
     Gone(T),
 }
 
 impl<T> PostError<T> {
-    /// The command.
+    /// Returns the command.
     pub fn into_inner(self) -> T {
         match self {
             PostError::Full(command) | PostError::Gone(command) => command,
@@ -30,7 +31,7 @@ impl<T> PostError<T> {
     }
 }
 
-/// Shows no command, and so asks nothing of it.
+/// Does not show the command, which therefore needs no `Debug`.
 impl<T> fmt::Debug for PostError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -51,17 +52,17 @@ impl<T> fmt::Display for PostError<T> {
 
 impl<T> Error for PostError<T> {}
 
-/// What ends the loop's wait.
+/// Ends the loop's wait.
 pub(crate) trait Wake {
-    /// Ends the wait under way, or else the next one. `false` where that failed; who implements this reports it.
+    /// Ends the wait under way, or else the next one. Returns `false` if that failed, which the implementation reports.
     fn wake(&self) -> bool;
 }
 
 pub(crate) struct Mailbox<T, W> {
-    /// Whether commands are waiting: what the loop looks at in every turn, without the lock.
+    /// Whether commands are waiting: read by the loop in every turn, without the lock.
     ///
-    /// Changed under the lock only, so it tells the truth whenever that is free. The sender that makes it true wakes the
-    /// loop afterwards, so a loop that reads an old `false` does not sleep on it.
+    /// Changed only under the lock, so it is accurate whenever the lock is free. The sender that makes it true wakes
+    /// the loop afterwards, so a loop that reads a stale `false` does not go to sleep because of it.
     occupied: AtomicBool,
     queue: Mutex<Queue<T>>,
     commands_max: usize,
@@ -75,12 +76,12 @@ struct Queue<T> {
     dropped: usize,
 }
 
-/// What is known of the loop.
+/// What is known about the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
-    /// It may be asleep: who posts must wake it.
+    /// It may be asleep: a sender must wake it.
     MaySleep,
-    /// It looks at the queue before it sleeps again: somebody has woken it or is about to, or it left commands over.
+    /// It looks at the queue before it sleeps again: it has been or is about to be woken, or it left some commands.
     WillLook,
     Gone,
 }
@@ -95,16 +96,17 @@ impl<T, W: Wake> Mailbox<T, W> {
         &self.waker
     }
 
-    /// Queues what `command` makes of `value`, or gives `value` back. `command` is called under the lock: it must not
-    /// be user code.
+    /// Queues the command that `command` makes from `value`, or returns `value`. `command` is called under the lock: it
+    /// must not be user code.
     ///
-    /// A wake that fails loses nothing: the command is queued and stays so, the loop finds it with its next turn, and
-    /// the next post wakes again. It is not given back, since the loop may be running it already.
+    /// If waking fails, nothing is lost: the command stays queued, the loop finds it in its next turn, and the next
+    /// post wakes it again. The command is not returned, since the loop may already be running it.
     pub(crate) fn push<V>(&self, value: V, command: impl FnOnce(V) -> T) -> Result<(), PostError<V>> {
         self.push_below(self.commands_max, value, command)
     }
 
-    /// As [`push`](Mailbox::push), with a bound of its own: for what must not get lost and is bounded otherwise.
+    /// Like [`push`](Mailbox::push), with a limit of its own: for commands that must not get lost and are limited in
+    /// another way.
     pub(crate) fn push_below<V>(
         &self,
         commands_max: usize,
@@ -121,7 +123,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         }
     }
 
-    /// Returns the place of one command more, if there is one. Compiled once, whatever is posted.
+    /// Returns room for one more command, if there is any. Compiled once, whatever is posted.
     fn room(&self, commands_max: usize) -> Result<Room<'_, T, W>, PostError<()>> {
         let queue = self.lock();
         if queue.reader == Reader::Gone {
@@ -133,13 +135,13 @@ impl<T, W: Wake> Mailbox<T, W> {
         Ok(Room { mailbox: self, queue })
     }
 
-    /// Whether commands are waiting, as far as the loop can know without the lock.
+    /// Returns whether commands are waiting, as far as the loop can know without the lock.
     #[inline]
     pub(crate) fn is_occupied(&self) -> bool {
         self.occupied.load(Ordering::Acquire)
     }
 
-    /// Moves the oldest commands, `count_max` at most, into the empty `batch`. For the loop alone.
+    /// Moves the oldest commands, at most `count_max`, into the empty `batch`. Only for the loop.
     pub(crate) fn take(&self, batch: &mut VecDeque<T>, count_max: usize) {
         let mut queue = self.lock();
         if queue.commands.len() <= count_max {
@@ -152,8 +154,8 @@ impl<T, W: Wake> Mailbox<T, W> {
         queue.reader = if is_left { Reader::WillLook } else { Reader::MaySleep };
     }
 
-    /// The loop ends: nothing is taken any more. Returns what was waiting, for the caller to drop, since a destructor
-    /// may want to post.
+    /// Closes the queue when the loop ends: nothing is accepted any more. Returns the waiting commands for the caller
+    /// to drop, since a destructor may want to post.
     pub(crate) fn close(&self) -> VecDeque<T> {
         let mut queue = self.lock();
         queue.reader = Reader::Gone;
@@ -162,17 +164,17 @@ impl<T, W: Wake> Mailbox<T, W> {
         mem::take(&mut queue.commands)
     }
 
-    /// Whether the loop has ended.
+    /// Returns whether the loop has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().reader == Reader::Gone
     }
 
-    /// How many commands were waiting when the loop was dropped.
+    /// Returns how many commands were waiting when the loop was dropped.
     pub(crate) fn dropped(&self) -> usize {
         self.lock().dropped
     }
 
-    /// Nothing of the user's runs under the lock, so no panic can have left the queue half changed.
+    /// No user code runs under the lock, so no panic can have left the queue half changed.
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,7 +193,7 @@ impl<T, W: Wake> Room<'_, T, W> {
         mailbox.occupied.store(true, Ordering::Release);
         let before = mem::replace(&mut queue.reader, Reader::WillLook);
         drop(queue);
-        // Not under the lock: the loop that wakes wants it.
+        // Not under the lock, which the woken loop needs.
         if before == Reader::MaySleep && !mailbox.waker.wake() {
             let mut queue = mailbox.lock();
             if queue.reader == Reader::WillLook {

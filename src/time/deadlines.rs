@@ -1,6 +1,6 @@
 //! The loop's time: its clock, its own nanoseconds, and what is due when (rules T1 to T5).
 //!
-//! It calls nobody: the loop above asks what is due, and does it.
+//! Calls nothing: the loop above asks what is due, and does it.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::ns_of;
 use crate::ids::Range;
 use crate::sys::{Clock, deadline_after};
 
-/// A peer that is waited for is not looked at more often.
+/// A peer that is waited for is not checked more often than this.
 const LOOK_NS_MIN: u64 = 10_000_000;
 
 /// What a timer is for.
@@ -17,18 +17,18 @@ pub(crate) trait Awaited {
     /// Returns whether a loop that runs until it is idle waits for it.
     fn is_awaited(&self) -> bool;
 
-    /// Says whether it is not awaited. Returns `false` if it is not the user's.
+    /// Sets whether it is in the background, and so not awaited. Returns `false` if it is not the user's.
     fn set_background(&mut self, background: bool) -> bool;
 }
 
-/// Nanoseconds are the loop's own time: they count from when it was made.
+/// Nanoseconds are the loop's own time: they count from its creation.
 pub(crate) struct Deadlines<D> {
     clock: Clock,
     /// When the loop was made.
     made: Instant,
     /// When the wait of this turn ended.
     turn_began: Instant,
-    /// The time as it was last looked at in this turn.
+    /// The time when the clock was last read in this turn.
     now_ns: u64,
     timers: Timers<D>,
     /// How many timers are awaited.
@@ -65,7 +65,7 @@ impl<D: Awaited> Deadlines<D> {
         self.ns(self.clock.now())
     }
 
-    /// Returns the time as it was last looked at.
+    /// Returns the time when the clock was last read.
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
         self.now_ns
@@ -75,12 +75,12 @@ impl<D: Awaited> Deadlines<D> {
         time.saturating_duration_since(self.made).as_nanos() as u64
     }
 
-    /// Returns when the loop's own time is so much.
+    /// Converts the loop's own time to an instant.
     pub(crate) fn instant(&self, ns: u64) -> Instant {
         deadline_after(self.made, Duration::from_nanos(ns))
     }
 
-    /// The wait of a turn has ended.
+    /// Notes that the wait of a turn has ended.
     pub(crate) fn begin_turn(&mut self) {
         self.turn_began = self.clock.now();
         self.now_ns = self.ns(self.turn_began);
@@ -90,14 +90,14 @@ impl<D: Awaited> Deadlines<D> {
         self.turn_began
     }
 
-    /// Looks at the clock again if a timeout may go by it: after whatever may have taken long.
+    /// Reads the clock again if a timeout may depend on it: for use after anything that may have taken long.
     pub(crate) fn look_at_clock(&mut self) {
         if self.has_timers() {
             self.look_at_clock_anyway();
         }
     }
 
-    /// Looks at the clock again, for what goes by it without a timer.
+    /// Reads the clock again, for what depends on it without a timer.
     pub(crate) fn look_at_clock_anyway(&mut self) {
         self.now_ns = self.clock_ns();
     }
@@ -111,30 +111,30 @@ impl<D: Awaited> Deadlines<D> {
         self.timers.insert(deadline, what)
     }
 
-    /// Sets a timer that is due after `delay` from the real now (T3): the time of the last wait would make one that is set
-    /// after slow work early.
+    /// Sets a timer that is due after `delay` from the actual time (T3): counted from the end of the last wait, a timer
+    /// that is set after slow work would be early.
     pub(crate) fn set_after(&mut self, delay: Duration, what: D) -> Key {
         self.set(self.after(delay), what)
     }
 
-    /// Returns the time after `delay` from the real now.
+    /// Returns the actual time plus `delay`.
     pub(crate) fn after(&self, delay: Duration) -> Instant {
         deadline_after(self.clock.now(), delay)
     }
 
-    /// Has a timer be due at another time. Returns `false` if there is none.
+    /// Moves a timer to another deadline. Returns `false` if there is no such timer.
     pub(crate) fn reset(&mut self, key: Key, deadline: Instant) -> bool {
         self.timers.reset(key, deadline)
     }
 
-    /// Has a timer be due at another time if that is earlier. Does nothing if there is none.
+    /// Moves a timer to another deadline if that is earlier. Does nothing if there is no such timer.
     pub(crate) fn bring_nearer(&mut self, key: Key, end: Instant) {
         if self.deadline(key).is_some_and(|deadline| end < deadline) {
             self.reset(key, end);
         }
     }
 
-    /// Takes a timer out. Returns what it was for, or `None` if there is none.
+    /// Removes a timer. Returns what it was for, or `None` if there is no such timer.
     #[inline(never)]
     pub(crate) fn remove(&mut self, key: Key) -> Option<D> {
         let what = self.timers.remove(key)?;
@@ -142,19 +142,19 @@ impl<D: Awaited> Deadlines<D> {
         Some(what)
     }
 
-    /// Drops a timer, where there is one.
+    /// Removes a timer, if there is one.
     pub(crate) fn cancel(&mut self, timer: Option<Key>) {
         if let Some(timer) = timer {
             self.remove(timer);
         }
     }
 
-    /// Returns what a timer is for, to be changed in all but whether it is awaited.
+    /// Returns what a timer is for. It may be changed, except for whether it is awaited.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut D> {
         self.timers.get_mut(key)
     }
 
-    /// Says whether a timer is not awaited. Returns `false` if there is no such timer of the user's.
+    /// Sets whether a timer is in the background. Returns `false` if there is no such timer of the user's.
     pub(crate) fn set_background(&mut self, key: Key, background: bool) -> bool {
         let Some(what) = self.timers.get_mut(key) else { return false };
         self.awaited -= usize::from(what.is_awaited());
@@ -196,18 +196,18 @@ impl<D: Awaited> Deadlines<D> {
         self.timers.take_all()
     }
 
-    /// Returns when a connection is looked at again whose peer may take nothing until the deadline: a few times before that,
-    /// too.
+    /// Returns when to check a connection again whose peer may take nothing until the deadline: a few times before
+    /// that, too.
     ///
-    /// A send is tried then. No event tells of little room: Linux raises a writable edge only when a third of the send buffer
-    /// is free, which is more than a megabyte.
+    /// A send is tried then. No event reports a little room: Linux raises a writable edge only when a third of the send
+    /// buffer is free, which is more than a megabyte.
     pub(crate) fn next_look(&self, now_ns: u64, timeout: Duration, deadline_ns: u64) -> Instant {
         let step_ns = (ns_of(timeout) / 4).max(LOOK_NS_MIN);
         self.instant(deadline_ns.min(now_ns.saturating_add(step_ns)))
     }
 }
 
-/// What the tests of the guarantees look at.
+/// Read by the tests of the guarantees.
 #[cfg(all(test, feature = "testing"))]
 impl<D> Deadlines<D> {
     pub(crate) fn counts(&self) -> (usize, usize) {

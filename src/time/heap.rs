@@ -2,13 +2,13 @@
 //!
 //! Pure data: no clock, `now` is an argument.
 //!
-//! A heap in which every place has four children, and beside it a note of where in the heap each timer is. So the order
-//! is exact to the nanosecond, what is cancelled is gone at once and wakes nobody, and a timer that is set anew keeps its
-//! key and what it does. All but [`Timers::next_deadline`] are O(log n); setting one that is due after most others is
-//! O(1).
+//! A heap in which every node has four children, and beside it an index of where in the heap each timer is. So the
+//! order is exact to the nanosecond, a cancelled timer is gone at once and wakes nobody, and a timer that is reset
+//! keeps its key and what it does. All operations except [`Timers::next_deadline`] are O(log n); setting a timer that
+//! is due after most others is O(1).
 //!
-//! Chosen by measuring: `cargo bench --bench timer_structures`, of 2026-11-24, ns for each with 100,000 timers live and
-//! with 1,000,000; bytes are those of one live timer. Deadlines random within an hour:
+//! Chosen by measuring: `cargo bench --bench timer_structures`, of 2026-11-24, ns per operation with 100,000 timers
+//! live and with 1,000,000; bytes are those of one live timer. Deadlines random within an hour:
 //!
 //! | structure                     | set      | set anew   | cancel   | fire         | cancel the first | bytes  |
 //! | ----------------------------- | -------- | ---------- | -------- | ------------ | ---------------- | ------ |
@@ -18,7 +18,7 @@
 //! | ordered map                   | 176, 512 | 360, 1,091 | 215, 601 | 40, 70       | 65, 98           | 62, 62 |
 //! | hierarchical wheel            | 65, 56   | 151, 210   | 93, 131  | 243, 249     | 63,373, 5,677    | 73, 58 |
 //!
-//! Deadlines a minute after a now that moves, as those of timeouts are:
+//! Deadlines a minute after an advancing now, like those of timeouts:
 //!
 //! | structure                     | set      | set anew   | cancel   | fire         | cancel the first | bytes  |
 //! | ----------------------------- | -------- | ---------- | -------- | ------------ | ---------------- | ------ |
@@ -28,44 +28,45 @@
 //! | ordered map                   | 67, 91   | 298, 771   | 265, 753 | 41, 50       | 69, 66           | 78, 78 |
 //! | hierarchical wheel            | 34, 71   | 125, 249   | 84, 177  | 587, 386     | 117, 51          | 73, 58 |
 //!
-//! The next deadline is 1 to 3 ns away in all of them. With 100 live, every one of them takes 10 to 110 ns for anything,
-//! this one 11 to 52.
+//! Reading the next deadline takes 1 to 3 ns in all of them. With 100 live timers, every one of them takes 10 to 110 ns
+//! for any operation, this one 11 to 52.
 //!
-//! Most timers of a network program are timeouts, which are set, set anew and cancelled, and seldom fire: that speaks
+//! Most timers of a network program are timeouts, which are set, reset and cancelled, and seldom fire: that speaks
 //! against the map. The lazy heap holds up to as many dead entries as live ones, and keeps 31 MB after a million timers
-//! were cancelled, since its slab never moves what lives. The wheel has to look through a whole bucket for the exact
-//! next deadline when the first one is cancelled.
+//! were cancelled, since its slab never moves live entries. The wheel has to search a whole bucket for the exact next
+//! deadline when the first one is cancelled.
 //!
-//! Memory: with the 16 bytes that say what it does, a timer takes 52, and room for a quarter more of them at most while
-//! they grow in number. Room for at most twice as many as are live is kept, or for 64. Of the notes alone, 4 bytes each,
-//! those before one that is in use stay: a survivor may hold 4 bytes for each timer of the peak for as long as it lives.
+//! Memory: with the 16 bytes that say what it does, a timer takes 52, plus room for at most a quarter more timers while
+//! their number grows. Room is kept for at most twice as many as are live, or for 64. Index entries, 4 bytes each, stay
+//! as long as a later one is in use: a surviving timer may hold 4 bytes for each timer of the peak for as long as it
+//! lives.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// Names a timer from its creation until it is removed, however often it is set anew. It never comes to mean another.
+/// Names a timer from its creation until it is removed, however often it is reset. It never names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
-    /// Which timer of all there ever were; so keys are in the order of creation.
+    /// The number of the timer in order of creation, so that keys are in that order.
     pub(crate) created: NonZeroU64,
-    /// Where its place in the heap is noted.
+    /// Where its place in the heap is recorded.
     slot: u32,
 }
 
 /// A set of timers, each with something to do.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
-    /// None is due before its parent; the children of `n` are the [`ARITY`] from `ARITY * n + 1` on.
+    /// No timer is due before its parent; the children of `n` are the [`ARITY`] from `ARITY * n + 1` on.
     heap: Vec<Timer<T>>,
-    /// Where in the heap each timer is. A free slot has [`FREE`] set, and leads to the next free one.
+    /// Where in the heap each timer is. A free slot has [`FREE`] set, and links to the next free one.
     slots: Vec<u32>,
     /// The first free slot, or [`NONE`].
     free: u32,
-    /// How many slots were freed since `slots` was last cut.
+    /// How many slots were freed since `slots` was last truncated.
     freed: usize,
-    /// How often a timer was set, for the first time or anew. It never wraps in practice (2^64).
+    /// How often a timer was set or reset. It never wraps in practice (2^64).
     sequence: u64,
-    /// What the heap counts deadlines from: the first one there was.
+    /// What the heap counts deadlines from: the first deadline that was set.
     origin: Option<Instant>,
 }
 
@@ -77,18 +78,18 @@ struct Timer<T> {
     what: T,
 }
 
-/// A deadline and a sequence in one number, so that comparing two takes no branch: a fifth to a half less for a timer
-/// that fires.
+/// A deadline and a sequence number in one integer, so that comparing two takes no branch, which saves a fifth to a
+/// half when a timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Order(u128);
 
-/// How many children a place in the heap has.
+/// How many children a node of the heap has.
 const ARITY: usize = 4;
 
 const FREE: u32 = 1 << 31;
 const NONE: u32 = FREE - 1;
 
-/// Room for so many is kept, however few there are.
+/// Room for this many is kept, however few there are.
 const KEPT: usize = 64;
 
 impl<T> Timers<T> {
@@ -96,12 +97,12 @@ impl<T> Timers<T> {
         Timers { heap: Vec::new(), slots: Vec::new(), free: NONE, freed: 0, sequence: 0, origin: None }
     }
 
-    /// Its timers are named from this number on.
+    /// Creates a set whose timers are numbered from `start` on.
     pub(crate) fn numbered_from(start: u64) -> Timers<T> {
         Timers { sequence: start, ..Timers::new() }
     }
 
-    /// Adds a timer. Deadlines may lie 292 years apart, further ones count as that.
+    /// Adds a timer. Deadlines may lie 292 years apart; later ones count as that.
     pub(crate) fn insert(&mut self, deadline: Instant, what: T) -> Key {
         self.origin = self.origin.or(Some(deadline));
         let order = self.take_order(deadline);
@@ -113,8 +114,8 @@ impl<T> Timers<T> {
         Key { created, slot }
     }
 
-    /// Sets a timer anew, and leaves its key and what it is to do as they are. It counts as created now, for T1 and for
-    /// marks. `false` where it was removed before.
+    /// Moves a timer to another deadline; its key and what it does stay the same. It counts as created now, for T1 and
+    /// for marks. Returns `false` if it was removed before.
     pub(crate) fn reset(&mut self, key: Key, deadline: Instant) -> bool {
         let Some(place) = self.place(key) else { return false };
         self.heap[place].order = self.take_order(deadline);
@@ -122,7 +123,7 @@ impl<T> Timers<T> {
         true
     }
 
-    /// Takes a timer out: what it was to do, or `None` where it was removed before.
+    /// Removes a timer. Returns what it was to do, or `None` if it was removed before.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         Some(self.take(self.place(key)?))
     }
@@ -132,33 +133,33 @@ impl<T> Timers<T> {
         Some(&mut self.heap[place].what)
     }
 
-    /// When a timer is due; `None` where it was removed.
+    /// Returns when a timer is due, or `None` if it was removed.
     pub(crate) fn deadline(&self, key: Key) -> Option<Instant> {
         self.time(self.heap[self.place(key)?].order)
     }
 
-    /// When the earliest is due: exactly, since nothing cancelled is left in the way. O(1).
+    /// Returns when the earliest timer is due: exactly, since no cancelled timer is in the way. O(1).
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.time(self.heap.first()?.order)
     }
 
-    /// A mark in the order of setting: what is set from here on is not due for a [`first_due`](Timers::first_due) that
-    /// is given this mark.
+    /// Returns a mark in the order of setting: what is set from here on is not due for a
+    /// [`first_due`](Timers::first_due) that is given this mark.
     pub(crate) fn mark(&self) -> u64 {
         self.sequence
     }
 
-    /// The earliest, if it is due at `now` and was set before `mark` (T3). It stays: the
-    /// caller removes it or sets it anew before it calls what it is for, so that it can be cancelled and set in that call.
+    /// Returns the earliest timer, if it is due at `now` and was set before `mark` (T3). It stays: the caller removes
+    /// or resets it before it does what the timer is for, which may then cancel and set it.
     ///
-    /// Meanwhile none may be set for before `now`; then the first one that is younger than the mark has only younger
-    /// ones behind it.
+    /// In the meantime no timer may be set for before `now`; then the first one that is younger than the mark has only
+    /// younger ones behind it.
     pub(crate) fn first_due(&self, now: Instant, mark: u64) -> Option<Key> {
         let Timer { order, created, slot, .. } = self.heap.first()?;
         (order.ns() <= self.ns(now) && order.sequence() <= mark).then_some(Key { created: *created, slot: *slot })
     }
 
-    /// Takes out all that is left, in order.
+    /// Takes out all remaining timers, in order.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         let mut left = std::mem::replace(self, Timers { sequence: self.sequence, ..Timers::new() });
         std::iter::from_fn(move || {
@@ -172,12 +173,12 @@ impl<T> Timers<T> {
         Order::new(self.ns(deadline), self.sequence)
     }
 
-    /// How long after the origin a time is; negative if before.
+    /// Returns how long after the origin a time is; negative if before.
     fn ns(&self, time: Instant) -> i64 {
         let origin = self.origin.unwrap_or(time);
         let ns = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
-        // Compared, not subtracted: on Windows a time that is less than a tick of the clock before another one is none before
-        // it, and a timer would be early.
+        // Compared, not subtracted: on Windows, subtracting a time from another one that is less than a clock tick
+        // earlier gives zero, and a timer would be early.
         if time >= origin { ns(time - origin) } else { -ns(origin - time) }
     }
 
@@ -188,9 +189,9 @@ impl<T> Timers<T> {
 
     // The heap.
 
-    /// Where in the heap a timer is.
+    /// Returns where in the heap a timer is.
     fn place(&self, key: Key) -> Option<usize> {
-        // A slot that is free leads out of the heap, one with a new tenant to another creation.
+        // A free slot leads out of the heap, a reused one to a timer with another number.
         let place = *self.slots.get(key.slot as usize)? as usize;
         (self.heap.get(place)?.created == key.created).then_some(place)
     }
@@ -205,7 +206,7 @@ impl<T> Timers<T> {
         timer.what
     }
 
-    /// Moves what is at a place to where it belongs.
+    /// Moves the timer at this place to where it belongs.
     fn settle(&mut self, place: usize) {
         if self.rise(place) == place {
             self.sink(place);
@@ -268,8 +269,8 @@ impl<T> Timers<T> {
         self.freed += 1;
     }
 
-    /// Gives back memory that is far more than is needed. Far more only, and far enough between, that it costs O(1) for
-    /// each timer that was taken out.
+    /// Releases memory if there is far more than needed. Only then, and rarely enough that it costs O(1) for each timer
+    /// that was removed.
     fn give_back(&mut self) {
         let live = self.heap.len();
         if self.heap.capacity() > KEPT && live < self.heap.capacity() / 2 {
@@ -281,7 +282,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Gives back the free slots at the end. Those before it cannot move, since keys name them.
+    /// Releases the free slots at the end. Those before it cannot move, since keys name them.
     fn cut_slots(&mut self) {
         let mut end = self.slots.len();
         while end > 0 && self.slots[end - 1] & FREE != 0 {
@@ -290,7 +291,7 @@ impl<T> Timers<T> {
         self.slots.truncate(end);
         self.slots.shrink_to(KEPT);
         self.free = NONE;
-        // The lowest are taken first, so that the end becomes free with time.
+        // The lowest slots are taken first, so that the end becomes free over time.
         for number in (0..end).rev() {
             if self.slots[number] & FREE != 0 {
                 self.slots[number] = FREE | self.free;
@@ -306,7 +307,7 @@ impl<T> Timers<T> {
     }
 }
 
-/// Has a list grow by a quarter: where it doubled, up to half of it would be idle.
+/// Grows a list by a quarter: if it doubled, up to half of it would be unused.
 fn make_room<E>(list: &mut Vec<E>) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / 4).max(KEPT / 4));
@@ -315,7 +316,7 @@ fn make_room<E>(list: &mut Vec<E>) {
 
 impl Order {
     fn new(ns: i64, sequence: u64) -> Order {
-        // With its sign turned over, a signed number has its order as an unsigned one.
+        // With the sign bit flipped, a signed number has its order as an unsigned one.
         Order(u128::from(ns as u64 ^ 1 << 63) << 64 | u128::from(sequence))
     }
 
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!((timers.deadline(key), timers.next_deadline()), (None, None));
     }
 
-    /// Numbers that are the same for the same seed.
+    /// Pseudorandom numbers, which are the same for the same seed.
     struct Numbers(u64);
 
     impl Numbers {
@@ -408,12 +409,12 @@ mod tests {
         }
     }
 
-    /// Timers, and beside them the plainest thing that does the same: a sorted list.
+    /// Timers, and beside them the simplest thing that does the same: a sorted list.
     struct Twins {
         timers: Timers<usize>,
         /// Deadline, how many were set before it, and which it is.
         list: Vec<(Instant, u64, usize)>,
-        /// All keys there ever were, by which timer they are for.
+        /// All keys there ever were, indexed by timer.
         keys: Vec<Key>,
         sequence: u64,
     }
@@ -453,7 +454,7 @@ mod tests {
             assert_eq!(self.timers.remove(key), self.unset(which).then_some(which));
         }
 
-        /// Takes the first one out that is due, or sets it anew.
+        /// Takes out the first timer that is due, or resets it.
         fn fire(&mut self, now: Instant, mark: u64, next: Option<Instant>) -> bool {
             let due = self.list.first().filter(|first| first.0 <= now && first.1 < mark).map(|first| first.2);
             assert_eq!(self.timers.first_due(now, mark), due.map(|which| self.keys[which]));
@@ -472,7 +473,7 @@ mod tests {
         }
     }
 
-    /// A sequence of all there is to do. `many` is how many timers there will be at most, about.
+    /// Runs a sequence of all operations. `many` is about how many timers there are at most.
     fn compare_with_list(seed: u64, many: u64) {
         let mut numbers = Numbers(seed);
         let origin = Instant::now() + Duration::from_secs(3600);
@@ -496,7 +497,7 @@ mod tests {
                     let again =
                         |numbers: &mut Numbers| (numbers.below(3) == 0).then(|| now + unit * numbers.below(3) as u32);
                     while twins.fire(now, mark, again(&mut numbers)) {
-                        // As callbacks do it: for now, or later.
+                        // Like callbacks: for now, or for later.
                         match numbers.below(4 * twins.keys.len() as u64) as usize {
                             which if which < twins.keys.len() => twins.reset(which, now),
                             _ if numbers.below(2) == 0 && fills => twins.insert(now + unit * numbers.below(3) as u32),
@@ -507,7 +508,7 @@ mod tests {
                 _ => twins.insert(deadline),
             }
             twins.check();
-            // It grows and shrinks by turns.
+            // Alternates between growing and shrinking.
             fills = if fills { (twins.list.len() as u64) < many } else { twins.list.len() < 3 };
         }
         let expected: Vec<_> = twins.list.iter().map(|entry| entry.2).collect();
@@ -523,7 +524,7 @@ mod tests {
         (0..20).for_each(|seed| compare_with_list(seed, 400));
     }
 
-    /// Bytes of both arrays.
+    /// Returns the bytes of both arrays.
     fn memory<T>(timers: &Timers<T>) -> usize {
         timers.heap.capacity() * size_of::<Timer<T>>() + timers.slots.capacity() * size_of::<u32>()
     }
@@ -566,7 +567,7 @@ mod tests {
             }
         };
         come_and_go(&mut timers);
-        // New ones take the lowest, so that nothing holds the end when the survivors go.
+        // New ones take the lowest slots, so that nothing holds the end when the survivors go.
         let newer: Vec<_> = (0..10).map(|n| timers.insert(now, n)).collect();
         for key in survivors {
             timers.remove(key);

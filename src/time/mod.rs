@@ -1,4 +1,4 @@
-//! Time as data: which timer is due first, how long a connection has been idle, how long to wait before another try.
+//! Time as data: which timer is due first, how long a connection has been idle, how long to wait before trying again.
 //!
 //! Only `deadlines`, which is the loop's time, reads a clock: elsewhere `now` is an argument.
 
@@ -9,7 +9,7 @@ pub(crate) mod retry;
 
 use std::time::Duration;
 
-/// Returns a duration in nanoseconds. One that 64 bits do not hold, of more than 584 years, is `u64::MAX`.
+/// Returns a duration in nanoseconds, or `u64::MAX` if that does not fit into 64 bits (more than 584 years).
 pub(crate) fn ns_of(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }

@@ -1,4 +1,4 @@
-//! How long to wait before a call that failed for lack of something is tried again.
+//! How long to wait before a call that failed for lack of resources is tried again.
 //!
 //! Pure data: no clock, no timer.
 
@@ -7,7 +7,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(10);
 const MAX: Duration = Duration::from_secs(1);
 
-/// The delays of a row of tries that fail: 10 ms at first, then twice as long each time, up to 1 s (rules A2 and U1).
+/// The delays between successive failing tries: 10 ms at first, then twice as long each time, up to 1 s (rules A2 and
+/// U1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retry {
     last: Duration,
@@ -19,7 +20,7 @@ impl Retry {
         self.last
     }
 
-    /// A try has succeeded: the next delay is the first one again.
+    /// Notes a success: the next delay is the first one again.
     pub(crate) fn reset(&mut self) {
         self.last = Duration::ZERO;
     }

@@ -1,4 +1,4 @@
-//! The first programs of the README, each as it is pasted. `tests/package.py` runs them.
+//! The first programs of the README and of the course, each as it is pasted. `tests/package.py` runs them.
 
 #[allow(dead_code)]
 mod client;
@@ -8,15 +8,17 @@ mod server;
 mod timer;
 
 const README: &str = include_str!("../../../README.md");
+const COURSE: &str = include_str!("../../../examples/README.md");
 
 #[test]
 fn what_the_readme_shows_first_is_what_compiles() {
-    let programs = [include_str!("first/server.rs"), include_str!("first/client.rs"), include_str!("first/timer.rs")];
-    for program in programs {
-        assert!(
-            README.contains(&format!("```rust\n{program}```\n")),
-            "README.md shows another program than\n{program}"
-        );
+    let programs = [
+        (README, include_str!("first/server.rs")),
+        (COURSE, include_str!("first/client.rs")),
+        (COURSE, include_str!("first/timer.rs")),
+    ];
+    for (page, program) in programs {
+        assert!(page.contains(&format!("```rust\n{program}```\n")), "the page shows another program than\n{program}");
     }
 }
 
