@@ -71,8 +71,9 @@
 //!
 //! # Platforms
 //!
-//! Developed and tested on Linux, 32-bit and 64-bit. The Windows build is tested under Wine, and the crate compiles for
-//! macOS, FreeBSD, illumos, Android and a big-endian Linux. It has not been run on any of these systems themselves.
+//! Developed and tested on Linux: 32-bit and 64-bit, and big-endian under emulation. The Windows build is tested under
+//! Wine, and the crate compiles for macOS, FreeBSD, illumos, Android and musl. It has not been run on any of these systems
+//! themselves.
 //! Where they behave differently, the difference is data if possible, so that it is tested on Linux, and behind `cfg`
 //! otherwise.
 //!
