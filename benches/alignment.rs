@@ -1,7 +1,9 @@
-//! What a read or a write of 64 KiB costs by where in its page the buffer begins: `cargo bench --bench alignment`, on Unix.
+//! What a read or a write of 64 KiB costs, depending on the buffer's offset in its page: `cargo bench --bench
+//! alignment`, on Unix.
 //!
-//! It goes over a pair of Unix stream sockets and back out of it, on one thread, so that the copy is nearly all of it. Printed
-//! are medians of rounds in which each place has its turn. With `-- --short` it runs for a moment only, to see that it works.
+//! The data goes through a pair of Unix stream sockets on one thread, so the copy is nearly all of the cost. It prints
+//! medians of rounds in which the offsets take turns. With `-- --short` it runs only for a moment, to check that it
+//! works.
 
 #[cfg(unix)]
 fn main() {

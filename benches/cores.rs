@@ -1,15 +1,15 @@
-//! What a second core brings to a protocol that is bound by computing: `cargo bench --features workers --bench cores`.
+//! What a second core gains for a CPU-bound protocol: `cargo bench --features workers --bench cores`.
 //!
-//! A group of one loop and a group of two serve the same work, some hundred microseconds of hashing for each request. One
-//! thread of clients keeps requests under way on each connection, so that no loop ever waits for one. Both groups live all
-//! the time; each pair of rounds asks the one and then the other, in turn which goes first, and what counts is the ratio
-//! of answers within a pair: a machine that is busy otherwise for a while spoils some pairs, and not the median of many.
+//! A group of one loop and a group of two do the same work, some hundred microseconds of hashing for each request. One
+//! thread of clients keeps requests in flight on each connection, so that no loop ever waits for one. Both groups run
+//! all the time; each pair of rounds measures one and then the other, in alternating order, and the result is the ratio
+//! of answers within a pair: other load on the machine spoils some pairs, but not the median of many.
 //!
-//! That needs two cores which nobody else uses. Behind it, on Linux, is what does not: how much time on a core each
-//! answer took the loops, with one of them and with two, and the clients, and what follows for two cores.
+//! That needs two idle cores. After it, on Linux, a figure is printed that does not: how much CPU time each answer took
+//! the loops, with one of them and with two, and the clients, and what follows for two cores.
 //!
-//! With `-- --check` it fails where two loops do less than 1.8 times what one does; with `-- --short` it runs for a moment
-//! only, to see that it works.
+//! With `-- --check` it fails if two loops do less than 1.8 times what one does; with `-- --short` it runs only for a
+//! moment, to check that it works.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,15 +28,15 @@ use switchboard::{Address, Context, EventLoop, Protocol, Transport};
 const MESSAGE_BYTES: usize = 8;
 /// How often the state is mixed for a request.
 const MIXES: u64 = 400_000;
-/// Connections that the clients have; many, since the kernel spreads them by chance.
+/// Connections of the clients; many, since the kernel spreads them at random.
 const CONNECTIONS: usize = 32;
-/// Requests that are under way on each of them, so that no loop ever waits for one.
+/// Requests in flight on each of them, so that no loop ever waits for one.
 const PIPELINED: usize = 2;
 
-/// What two loops are to bring on two idle cores.
+/// The required gain of two loops on two idle cores.
 const RATIO_MIN: f64 = 1.8;
 
-/// FNV-1a over a counter that starts with the request: nothing that a compiler can shorten, and no memory to wait for.
+/// FNV-1a over a counter that starts with the request: the compiler cannot shorten it, and it does not wait for memory.
 fn work(request: [u8; MESSAGE_BYTES]) -> [u8; MESSAGE_BYTES] {
     let mut hash = u64::from_le_bytes(request);
     for n in 0..MIXES {
@@ -51,7 +51,7 @@ struct Worker {
 
 impl Protocol for Worker {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
-        // One at a time: others have their turn in between.
+        // One at a time: other connections have their turn in between.
         let Some(request) = data.first_chunk() else { return 0 };
         transport.write(&work(*request));
         self.served.fetch_add(1, Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl Protocol for Client {
     }
 }
 
-/// How many requests of a moment's clients a server answers in a second.
+/// Returns how many requests a server answers in a second, measured for a moment.
 fn rate(server: SocketAddr, time: Duration) -> f64 {
     let answered = Rc::new(Cell::new(0));
     let mut event_loop = EventLoop::new().expect("a descriptor is left");
@@ -91,7 +91,7 @@ fn rate(server: SocketAddr, time: Duration) -> f64 {
     let start = Instant::now();
     run_for(&mut event_loop, time);
     let rate = (answered.get() - before) as f64 / start.elapsed().as_secs_f64();
-    // What is still under way is not waited for.
+    // Requests in flight are not waited for.
     for id in event_loop.context().connection_ids() {
         if let Some(mut transport) = event_loop.context().connection(id) {
             transport.abort();
@@ -123,7 +123,7 @@ fn server(loops: usize, distribution: Distribution) -> Server {
 }
 
 impl Server {
-    /// Until nothing of the last round is left to be worked off.
+    /// Waits until the last round's requests are done.
     fn settle(&self) {
         while self.ask(|context| context.connection_count()).iter().any(|&count| count > 0) {
             thread::sleep(Duration::from_millis(1));
@@ -135,7 +135,7 @@ impl Server {
         answers.expect("it turns").into_iter().flatten().collect()
     }
 
-    /// Microseconds on a core that an answer took its loops, and how many answers there were.
+    /// Returns the microseconds of CPU time that an answer took the loops, and the number of answers.
     fn cpu_us(&self) -> Option<(f64, u64)> {
         let served = self.served.load(Ordering::Relaxed);
         let times: Option<Vec<_>> = self.ask(|_| cpu_time()).into_iter().collect();
@@ -143,7 +143,7 @@ impl Server {
     }
 }
 
-/// The time that this thread was on a core, where the system tells.
+/// Returns the CPU time of this thread, if the system reports it.
 fn cpu_time() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     stat.split(' ').next()?.parse().ok().map(Duration::from_nanos)
@@ -175,7 +175,7 @@ fn main() -> ExitCode {
     if check && !holds { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// What does not depend on who else uses the machine: times on a core.
+/// Prints what does not depend on other load: CPU times.
 fn print_cpu(one: &Server, two: &Server, before: Option<Duration>) {
     let (Some((of_one, first)), Some((of_two, second))) = (one.cpu_us(), two.cpu_us()) else { return };
     let Some(clients) = before.and_then(|before| Some(cpu_time()? - before)) else { return };

@@ -1,8 +1,8 @@
 //! How long an echoed message takes, with 1, 50 and 400 clients: `cargo bench --bench echo`.
 //!
-//! The loop runs in one thread, the clients in another, over loopback. Each client has one message of 64 bytes under
-//! way. What is printed is a median of rounds; compare only figures of one machine and one hour. With `-- --short` it
-//! runs for a moment only, to see that it works.
+//! The loop runs in one thread, the clients in another, over loopback. Each client has one message of 64 bytes in
+//! flight. It prints a median of rounds; compare only figures from the same machine and hour. With `-- --short` it runs
+//! only for a moment, to check that it works.
 
 mod support;
 
@@ -45,7 +45,7 @@ fn measure(transport: &str, messages: usize, mut clients: Vec<impl Read + Write>
 fn main() {
     let messages = if support::is_short() { 2_000 } else { 200_000 };
     support::serve(move |address| {
-        // 400 clients are 800 descriptors; an ordinary limit is 1,024.
+        // 400 clients need 800 descriptors; the usual limit is 1,024.
         for clients in [1, 50, 400] {
             measure("TCP", messages, (0..clients).map(|_| connect(address)).collect());
         }

@@ -1,9 +1,9 @@
 //! What a command posted to a loop from other threads costs, from 1 and from 8 threads: `cargo bench --bench handle`.
 //!
-//! The loop sleeps and is woken, as in a program; the time is from the first post to the last command run, over their
-//! number, so posting, waking and running are all in it. Where the queue is full, a thread yields and tries again, as
-//! often as is printed beside. Medians of rounds; compare only figures of one machine and one hour. With `-- --short` it
-//! runs for a moment only, to see that it works.
+//! The loop sleeps and is woken, as in a program; the time is from the first post to the last command run, divided by
+//! their number, so it includes posting, waking and running. If the queue is full, a thread yields and tries again; the
+//! number of retries is printed, too. Medians of rounds; compare only figures from the same machine and hour. With `--
+//! --short` it runs only for a moment, to check that it works.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use switchboard::{Context, EventLoop, Handle, PostError};
 
-/// Posts, however often that takes; answers how often it was given back.
+/// Posts until it succeeds; returns how often the command was given back.
 fn post<F: FnOnce(&mut Context<'_>) + Send + 'static>(handle: &Handle, mut call: F) -> u64 {
     let mut given_back = 0;
     loop {

@@ -1,16 +1,17 @@
 //! How long it takes to find the ends of lines, by their length: `cargo bench --bench line_search`.
 //!
-//! `LineReceiver` looks for them with what every processor of the target has; beside it the search that picks the widest
-//! instructions which this processor has, at the price of calls. Each rounds finds all lines in 64 KiB that are in the
-//! processor's caches, as after a read. Medians of rounds in turns; compare only figures of one machine and one hour. With
-//! `-- --short` it runs for a moment only, to see that it works. Where there is only one way there is nothing to compare.
+//! `LineReceiver` searches with the baseline instructions of the target; the other search picks the widest instructions
+//! that this processor has, at the price of a call. Each round finds all lines in 64 KiB that are in the processor's
+//! caches, as after a read. Medians of alternating rounds; compare only figures from the same machine and hour. With
+//! `-- --short` it runs only for a moment, to check that it works. On targets with only one search there is nothing to
+//! compare.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// So many lines does `data` have, by a search that is begun anew for each.
+/// Counts the lines in `data` by a search that starts again for each.
 fn count(data: &[u8], find: impl Fn(&[u8]) -> Option<usize>) -> usize {
     let (mut rest, mut lines) = (data, 0);
     while let Some(end) = find(rest) {

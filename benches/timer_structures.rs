@@ -1,10 +1,10 @@
-//! What set timers could be kept in, compared: `cargo bench --bench timer_structures`.
+//! Compares data structures for timers: `cargo bench --bench timer_structures`.
 //!
-//! With so many timers live, a number of them is set, cancelled, set anew, and fired in turn; what is printed is the
-//! median over rounds, in ns for each, and bytes for each live timer. "first cancelled" cancels the earliest again and
-//! again, and asks for the next after each. Deadlines are random within an hour, or, as those of idle timeouts, a
-//! minute after a now that moves. Compare only figures of one machine and one hour. With `-- --short` it runs for a
-//! moment only, to see that all of them agree on the order.
+//! With a given number of live timers, some of them are set, cancelled, reset, and fired in turn; it prints the median
+//! over rounds, in ns for each, and bytes for each live timer. "first cancelled" repeatedly cancels the earliest, and
+//! asks for the next after each. Deadlines are random within an hour, or, like those of idle timeouts, a minute after a
+//! now that moves. Compare only figures from the same machine and hour. With `-- --short` it runs only for a moment, to
+//! check that all of them agree on the order.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -75,11 +75,11 @@ enum Deadlines {
 /// A number of live timers, and what sets them.
 struct Scene<S: Structure> {
     timers: S,
-    /// Of each timer its key, and where it is in the order of all.
+    /// Each timer's key, and its position in the order of all.
     set: Vec<Option<(S::Key, Instant, u64)>>,
-    /// Places in `set` to which nothing belongs now.
+    /// Free places in `set`.
     free: Vec<usize>,
-    /// What the next operation is about, side by side.
+    /// The timers of the next operation, side by side.
     chosen: Vec<(usize, S::Key, Instant)>,
     deadlines: Deadlines,
     now: Instant,
@@ -144,14 +144,14 @@ impl<S: Structure> Scene<S> {
         }
     }
 
-    /// Gives what is to be set, or set anew, its deadline.
+    /// Assigns deadlines to the timers to be set or reset.
     fn choose_deadlines(&mut self) {
         for n in 0..self.chosen.len() {
             self.chosen[n].2 = self.deadline();
         }
     }
 
-    /// What was chosen is live, under new keys.
+    /// The chosen timers are live, under new keys.
     fn note_chosen(&mut self) {
         for (number, key, deadline) in self.chosen.drain(..) {
             self.set[number] = Some((key, deadline, self.created));
@@ -159,7 +159,7 @@ impl<S: Structure> Scene<S> {
         }
     }
 
-    /// What was chosen is not live any more.
+    /// The chosen timers are no longer live.
     fn free_chosen(&mut self) {
         self.free.extend(self.chosen.drain(..).map(|chosen| chosen.0));
     }
@@ -193,7 +193,7 @@ impl<S: Structure> Scene<S> {
         time
     }
 
-    /// Cancels, and looks after each how long the loop may sleep.
+    /// Cancels, and after each asks how long the loop may sleep.
     fn time_cancel_first(&mut self) -> Duration {
         let start = Instant::now();
         for (_, key, _) in &self.chosen {
@@ -277,12 +277,12 @@ fn measure<S: Structure>(live: usize, deadlines: Deadlines, now: Instant, rounds
     }
 }
 
-/// How many bytes the live timers take, and how many stay when they were all cancelled, in no order.
+/// Returns how many bytes the live timers take, and how many remain when all were cancelled, in random order.
 fn measure_bytes<S: Structure>(live: usize, deadlines: Deadlines, now: Instant) -> (i64, i64) {
     let mut scene = Scene::<S>::new(live, deadlines, now);
     let first = scene.deadlines_of_free();
     let filled = allocation_counter::measure(|| {
-        // There is room for them: what is counted is the structure's own.
+        // Preallocated, so that only the structure's own memory is counted.
         scene.chosen.extend(
             first
                 .iter()

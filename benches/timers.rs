@@ -1,10 +1,10 @@
-//! What a timer costs through the public interface, with 100 to a million of them live: `cargo bench --bench timers`; or
-//! with as many as are named: `cargo bench --bench timers -- 10 1000`.
+//! What a timer costs through the public interface, with 100 to a million of them live: `cargo bench --bench timers`;
+//! or with the given numbers: `cargo bench --bench timers -- 10 1000`.
 //!
-//! Each has a closure with a number in it, whose allocation counts; so does the reading of the clock that each setting
-//! makes. Deadlines are random within the next hour but one; those that fire were set for now, so that they leave the
-//! others behind them. What is printed is a median of rounds; compare only figures of one machine and one hour. With
-//! `-- --short` it runs for a moment only, to see that it works.
+//! Each has a closure that holds a number; its allocation is included, and so is reading the clock when a timer is set.
+//! Deadlines are random within the second hour from now; those that fire were set for now, ahead of all others. It
+//! prints a median of rounds; compare only figures from the same machine and hour. With `-- --short` it runs only for a
+//! moment, to check that it works.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ impl Numbers {
     }
 
     fn delay(&mut self) -> Duration {
-        // None comes while this runs.
+        // None fires while this runs.
         Duration::from_secs(3600) + Duration::from_nanos(self.below(3_600_000_000_000))
     }
 }
@@ -55,7 +55,7 @@ fn cancel(event_loop: &mut EventLoop, timers: &[TimerId]) -> Duration {
         assert!(context.cancel_timer(*timer));
     }
     let time = start.elapsed();
-    // What they would have called is dropped.
+    // Their closures are dropped.
     event_loop.turn(Some(Duration::ZERO)).expect("the poller works");
     time
 }
@@ -66,19 +66,19 @@ fn fire(event_loop: &mut EventLoop) -> Duration {
     start.elapsed()
 }
 
-/// Brings some to the end, in no order.
+/// Moves some to the end, in random order.
 fn choose(numbers: &mut Numbers, timers: &mut [TimerId], count: usize) {
     for n in timers.len() - count..timers.len() {
         timers.swap(n, numbers.below(n as u64 + 1) as usize);
     }
 }
 
-/// How many are set, and so on, between two looks at the clock.
+/// How many operations are timed together.
 fn batch(live: usize) -> usize {
     (live / 10).clamp(50, 10_000).min(live)
 }
 
-/// The median times to set, set anew, cancel and fire one.
+/// Returns the median times to set, reset, cancel and fire one.
 fn measure(live: usize, rounds: usize) -> [u128; 4] {
     let batch = batch(live);
     let mut event_loop = EventLoop::new().expect("a descriptor is left");

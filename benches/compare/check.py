@@ -2,7 +2,7 @@
 """Whether the peers do what they are compared for: `python3 benches/compare/check.py [--no-build] [PEER…]`.
 
 Each of them (all, if none is named), in both modes, over TCP and over Unix streams: every byte in order, the rest of it
-after an end of stream, no descriptor left, no memory for whoever does not read, and nobody else kept waiting for that one.
+after an end of stream, no descriptor left, no memory for a peer that does not read, and no other kept waiting for it.
 What a peer cannot do stands in peers.py; where it says so by itself, that is checked too.
 """
 
@@ -37,7 +37,8 @@ ROUNDS = 20
 # What may wait in the process of a server for one who does not read, echoing: a read or two, a buffer that doubles, and
 # what the collectors of Go and Python have not collected yet.
 ECHO_GROWTH_MIB = 8
-# And in a fan-out, where whoever has more than 16 MiB is cut off: that, as a buffer that doubles holds it while it moves.
+# And in a fan-out, where a peer with more than 16 MiB is disconnected: that, as a doubling buffer holds it while it
+# moves.
 FANOUT_GROWTH_MIB = 56
 FLOOD_BYTES = 80 * MIB
 # A client's own buffers, so that little of a bulk is in the kernel.
@@ -126,7 +127,7 @@ def received_to_end(client, piece_bytes=256 * 1024):
 
 
 def echo_of_many(server):
-    """Messages of many sizes on many connections, all under way at once."""
+    """Messages of many sizes on many connections, all in flight at once."""
     dice = random.Random(1)
     with contextlib.ExitStack() as sockets:
         clients = [sockets.enter_context(server.connect()) for _ in range(CROWD)]
@@ -140,7 +141,7 @@ def echo_of_many(server):
 
 
 def echo_after_the_end(server):
-    """Whoever sends and ends the stream at once gets it all, and then the end."""
+    """A peer that sends and ends its stream at once gets everything back, and then the end."""
     for size in (1, 64, 65_536, 65_537, 1_000_000):
         message = random.Random(size).randbytes(size)
         with server.connect() as client:
@@ -232,7 +233,7 @@ def fanout_to_all(server):
 
 
 def join(server, sockets, count):
-    """So many members. Who has his own line back is one; whoever is told it was one already."""
+    """This many members. A peer that gets its own line back is a member; all others that get it were members before."""
     members = []
     for _ in range(count):
         member = sockets.enter_context(server.connect())
@@ -267,7 +268,7 @@ def require_each_once(lines):
 
 
 def fanout_after_the_end(server):
-    """Whoever says something and ends his stream at once gets it, and then the end; so do the others, half a line not."""
+    """A peer that sends lines and ends its stream gets them, and then the end; the others get only whole lines."""
     with server.connect() as other:
         other.sendall(b"here\n")
         require(receive(other, 5) == b"here\n", "not told who is there")
@@ -282,7 +283,7 @@ def fanout_after_the_end(server):
 
 
 def fanout_beside_one_who_does_not_read(server):
-    """One member never reads: the others get all, and he does not fill the memory."""
+    """One member never reads: the others get everything, and it does not fill the memory."""
     before = server.memory_mib()
     lines = b"".join(b"%0999d\n" % number for number in range(1000))
     with contextlib.ExitStack() as sockets:

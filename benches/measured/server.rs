@@ -1,11 +1,12 @@
 //! The server that `benches/measure.py` measures: it echoes, and does nothing else.
 //!
 //! It prints `listening on ADDRESS` and runs until it is killed. With `--turn-by-turn` it does one turn for every byte
-//! on its standard input, and ends with that: so whoever drives it says how many connections are ready at a poll. With
-//! `--timed` each callback is timed, with `--idle-timeout` each connection has one. With `--lines` it echoes line by line.
+//! on its standard input, and ends at the end of the input: so the driver decides how many connections are ready at a
+//! poll. With `--timed` each callback is timed, with `--idle-timeout` each connection has one. With `--lines` it echoes
+//! line by line.
 //!
-//! For `benches/variants.py`: with `--pieces COUNT BYTES` it answers each message by so many pieces, handed over as they are;
-//! with `--fan-out` it sends each message to all connections.
+//! For `benches/variants.py`: with `--pieces COUNT BYTES` it answers each message with that many owned pieces; with
+//! `--fan-out` it sends each message to all connections.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -25,7 +26,7 @@ impl Protocol for Echo {
     }
 }
 
-/// The same, by lines: what goes out is what came in.
+/// The same, by lines.
 struct EchoLines;
 
 impl LineHandler for EchoLines {
@@ -34,7 +35,7 @@ impl LineHandler for EchoLines {
     }
 }
 
-/// Answers by pieces that are handed over.
+/// Answers with owned pieces.
 struct Pieces {
     count: usize,
     bytes: usize,
@@ -49,7 +50,7 @@ impl Protocol for Pieces {
     }
 }
 
-/// Sends to all.
+/// Sends to all connections.
 struct FanOut(Rc<RefCell<Vec<ConnectionId>>>);
 
 impl Protocol for FanOut {
@@ -71,7 +72,7 @@ impl Protocol for FanOut {
     }
 }
 
-/// What each connection does.
+/// The kind of protocol.
 enum Kind {
     Echo,
     Lines,
@@ -80,7 +81,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Each kind has a factory of its own, which asks nothing.
+    /// Each kind has its own factory, without any check.
     fn listen(self, context: &mut Context<'_>) -> io::Result<ListenerId> {
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         match self {
@@ -92,7 +93,8 @@ impl Kind {
     }
 }
 
-/// A turn for each byte, each byte by a call of its own. That costs next to nothing beside the turn of fifty connections.
+/// A turn for each byte, each byte read by a separate call. That costs next to nothing compared with a turn of fifty
+/// connections.
 fn turn_by_turn(event_loop: &mut EventLoop) -> io::Result<()> {
     let mut go_ahead = File::open("/dev/stdin")?;
     while go_ahead.read(&mut [0])? > 0 {

@@ -1,4 +1,4 @@
-// What the benches with clients share: an echo server in this thread, its clients in another, and medians.
+// Shared by the benches with clients: an echo server in this thread, its clients in another, and medians.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -17,7 +17,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Whether it is to run for a moment only.
+/// Returns whether to run only for a moment.
 pub(crate) fn is_short() -> bool {
     std::env::args().any(|argument| argument == "--short")
 }
@@ -39,7 +39,7 @@ pub(crate) fn serve(clients: impl FnOnce(SocketAddr) + Send + 'static) {
     clients.join().expect("the clients were served");
 }
 
-/// The median of what so many rounds answer.
+/// Returns the median of the results of this many rounds.
 pub(crate) fn median(rounds: usize, mut round: impl FnMut() -> Duration) -> Duration {
     let mut times: Vec<_> = (0..rounds).map(|_| round()).collect();
     times.sort_unstable();

@@ -1,4 +1,4 @@
-//! A binary heap whose cancelled timers stay where they are, until they come to the top or are more than the live ones.
+//! A binary heap whose cancelled timers stay in place until they reach the top or outnumber the live ones.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +24,7 @@ impl LazyHeap {
         payloads.get(key.2).is_some_and(|payload| payload.0 == key.1)
     }
 
-    /// Makes the top a live one, so that no wait ends for nothing, and compacts where half of it is dead.
+    /// Removes dead timers from the top, so that no wait ends for nothing, and compacts if half of the heap is dead.
     fn tidy(&mut self) {
         while self.heap.peek().is_some_and(|top| !Self::is_live(&self.payloads, top.0)) {
             self.heap.pop();

@@ -1,4 +1,4 @@
-//! A 4-ary heap of keys alone; their places and payloads are in a slab.
+//! A 4-ary heap of keys only; their positions and payloads are in a slab.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl SlabHeap {
         self.slots[key.2].place = place;
     }
 
-    /// Puts a key where it belongs, as near to a place as can be.
+    /// Puts a key where it belongs, starting from a position.
     fn settle(&mut self, mut place: usize, key: Key) {
         let begun = place;
         while place > 0 && key < self.heap[(place - 1) / 4] {
@@ -75,7 +75,7 @@ impl Structure for SlabHeap {
         }
         if self.heap.len() < self.heap.capacity() / 4 {
             self.heap.shrink_to(2 * self.heap.len());
-            // As far as the last slot that is taken.
+            // Up to the last used slot.
             self.slots.shrink_to_fit();
         }
         Some(slot.what)

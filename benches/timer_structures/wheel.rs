@@ -1,5 +1,5 @@
-//! A hierarchical wheel: what is due in the present tick is ordered exactly, what comes later waits in buckets that
-//! grow with the distance.
+//! A hierarchical wheel: timers due in the current tick are ordered exactly, later ones are in buckets that grow with
+//! the distance.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -21,7 +21,7 @@ type Order = (Instant, u64);
 
 struct Node {
     order: Order,
-    /// In which bucket it is; nowhere if in `near`.
+    /// The bucket that it is in; none if it is in `near`.
     bucket: u32,
     before: u32,
     after: u32,
@@ -30,12 +30,12 @@ struct Node {
 
 pub(crate) struct Wheel {
     origin: Option<Instant>,
-    /// What is due by this tick is in `near`.
+    /// Timers due by this tick are in `near`.
     tick: u64,
     near: BTreeMap<Order, u32>,
     /// The first of each bucket, level by level.
     buckets: Vec<u32>,
-    /// Of each level, which buckets have timers.
+    /// For each level, which buckets have timers.
     taken: [u64; LEVELS],
     nodes: Slab<Node>,
     earliest: Option<Order>,
@@ -70,7 +70,7 @@ impl Wheel {
         if tick <= self.tick {
             self.near.insert(order, number);
         } else {
-            // The level is that of the highest digit in which it differs from the present.
+            // The level is that of the highest digit in which it differs from the current tick.
             let level = (63 - (tick ^ self.tick).leading_zeros()) / LEVEL_BITS;
             let digit = (tick >> (level * LEVEL_BITS)) as usize % BUCKETS;
             bucket = level * BUCKETS as u32 + digit as u32;
@@ -113,7 +113,7 @@ impl Wheel {
         Some((level * BUCKETS + digit as usize, above | u64::from(digit) << shift))
     }
 
-    /// Goes on to a time, and spreads the buckets that begin by then.
+    /// Advances to a time, and spreads the buckets that begin by then.
     fn advance(&mut self, now: Instant) {
         let now = self.tick_of(now);
         while let Some((bucket, start)) = self.first_bucket().filter(|(_, start)| *start <= now) {
@@ -129,7 +129,7 @@ impl Wheel {
         self.tick = self.tick.max(now);
     }
 
-    /// Looks for the earliest: through a whole bucket, if nothing is near.
+    /// Finds the earliest: in a whole bucket, if `near` is empty.
     fn find_earliest(&mut self) {
         self.earliest = self.near.first_key_value().map(|(order, _)| *order).or_else(|| {
             let first = self.buckets[self.first_bucket()?.0];

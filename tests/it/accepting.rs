@@ -68,8 +68,8 @@ fn a4_a_backlog_of_0_serves() {
     }
 }
 
-/// Those that the kernel has no room for get no answer: their systems try again after a second. Where several come at once then,
-/// Linux may let in more than it has room for, and resets them as soon as they send.
+/// Connects that the kernel has no room for get no answer, and are retried after a second. If several arrive at once
+/// then, Linux may let in more than it has room for, and resets them as soon as they send.
 #[cfg(target_os = "linux")]
 #[test]
 fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
@@ -84,13 +84,13 @@ fn a4_clients_that_found_the_queue_full_are_served_once_there_is_room() {
         assert!(error.is_none_or(|error| error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32)));
         client
     });
-    // The handshakes of those that there is room for are made within the calls.
+    // The handshakes of those with room are completed within the calls.
     let standing = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
     assert!((1..5).contains(&standing), "{standing} of 5 have found room");
     let tries = serve_while(&mut event_loop, move || {
         let threads = clients.map(|client| {
             std::thread::spawn(move || {
-                // It waits until it is let in, or its system gives up.
+                // It waits until it is let in, or the kernel gives up.
                 let mut descriptor = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
                 assert_eq!(poll(&mut descriptor, PollTimeout::from(10_000_u16)), Ok(1), "it is not let in");
                 client.set_nonblocking(false).unwrap();
@@ -155,7 +155,7 @@ fn c8_who_reset_before_being_accepted_hurts_nobody() {
     let counters = event_loop.context().counters();
     assert_eq!(counters.connections_made, counters.connections_lost);
     if cfg!(target_os = "linux") {
-        // Linux hands such a connection over, with the address of a peer that is gone: it is made, and lost.
+        // Linux returns such a connection, with the address of a peer that is gone: it is made, and lost.
         assert_eq!((counters.connections_made, counters.accept_errors), (11, 0));
     }
     assert!(ends.borrow().iter().filter(|end| *end != "reset by the peer").count() == 1, "{ends:?}");
@@ -227,7 +227,8 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
     let mut context = event_loop.context();
     // Without IPv6 there is a clear error.
     let Ok(listener) = context.listen(any, |_, _| Some(Echo)) else { return };
-    // Somebody else may have this port in IPv4, as a client does whose port the system chose: then it is taken for std, too.
+    // Another socket may have this port in IPv4, such as a client whose port the system chose: then std cannot bind it
+    // either.
     let mut both = |listener| {
         let port = address_of(&mut context, listener).port();
         let of_the_same_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -244,7 +245,7 @@ fn a_listener_on_ipv6_leaves_ipv4_to_others_and_mapped_peers_are_given_as_ipv4()
         }
         next = another;
     }
-    // One that serves both, as std makes it where the system's default is so.
+    // One that serves both, like std's where that is the system's default.
     let both = TcpListener::bind(any).unwrap();
     if SockRef::from(&both).only_v6().unwrap_or(true) {
         return;
@@ -292,7 +293,7 @@ fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_proces
     let mut event_loop = event_loop();
     let socket = TcpListener::bind(any_port()).unwrap();
     let address = socket.local_addr().unwrap();
-    // As one has it to whom it was handed.
+    // As a program has it that got it passed.
     let theirs = socket.try_clone().unwrap();
     let id = event_loop.context().listen(socket, |_, _| Some(Echo)).unwrap();
     event_loop.context().listener(id).unwrap().close();
@@ -302,7 +303,7 @@ fn a6_nothing_is_heard_any_more_of_a_closed_listener_whose_socket_another_proces
     }
     assert_eq!(event_loop.context().counters().stale_events, 0);
     assert_eq!(event_loop.context().connection_count(), 0);
-    // It waits for whoever has the socket still.
+    // It waits for the other owner of the socket.
     theirs.set_nonblocking(false).unwrap();
     theirs.accept().unwrap();
 }

@@ -1,5 +1,5 @@
-//! One loop that accepts for all of a group (rule A4): accepting stops where no loop has room, and goes on at once when one
-//! has, whatever gave it the room.
+//! One loop that accepts for all of a group (rule A4): accepting stops when no loop has room, and goes on at once when
+//! one has, whatever made the room.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,10 +17,10 @@ use switchboard::{
 
 use crate::support::{PATIENCE, any_port, connect};
 
-/// Longer than any test: what lingers goes only when it is given up.
+/// Longer than any test: a lingering connection ends only when its place is needed.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// Says which loop it is on, and reads nothing, so that what its client sends stays unread.
+/// Sends which loop it is on, and reads nothing, so that what its client sends stays unread.
 struct Silent {
     index: usize,
     made: mpsc::Sender<(usize, ConnectionId)>,
@@ -66,7 +66,7 @@ impl Scene {
         self.listener.local_addr().as_inet().unwrap()
     }
 
-    /// A client that is to be served at once, by which loop, and its connection there.
+    /// A client that is served at once, by which loop, and its connection there.
     #[track_caller]
     fn served(&self) -> (TcpStream, usize, ConnectionId) {
         let client = connect(self.address());
@@ -112,7 +112,7 @@ impl Scene {
         self.on(index, move |context| act(context, id));
     }
 
-    /// Closes a connection whose client has sent what nobody reads: it lingers.
+    /// Closes a connection with unread input: it lingers.
     fn linger(&self, (client, index, id): &mut (TcpStream, usize, ConnectionId)) {
         client.write_all(b"unread").unwrap();
         let id = *id;
@@ -124,7 +124,7 @@ impl Scene {
         self.on(*index, move |context| context.connection(id).unwrap().abort());
     }
 
-    /// Each loop comes to its rest: all that was caused before has happened.
+    /// Waits until each loop is idle: everything that was caused before has happened.
     fn settle(&self) {
         for _ in 0..4 {
             self.each();
@@ -136,7 +136,7 @@ fn capped(connections_max: usize) -> Limits {
     Limits::default().with_connections_max(connections_max)
 }
 
-/// Whether a client reads an end or a reset, and nothing before it.
+/// Returns whether a client reads an end or a reset, and nothing before it.
 fn is_turned_away(client: &mut TcpStream) -> bool {
     match client.read(&mut [0]) {
         Ok(count) => count == 0,
@@ -158,7 +158,7 @@ fn a4_in_a_group_a_lingering_connection_makes_room_at_once() {
             let _ = client.read_to_end(&mut answer);
             assert_eq!(answer, [*index as u8]);
         }
-        // So it does for one that waits in front already.
+        // The same for one that already waits.
         let (mut first, waiting) = (next.into_iter().next().unwrap(), connect(scene.address()));
         scene.settle();
         assert!(scene.made.try_recv().is_err(), "all are full");
@@ -189,10 +189,10 @@ fn a4_in_front_of_full_loops_nothing_is_accepted_and_nobody_polls() {
     scene.settle();
     let before = scene.counters();
     assert_eq!(before.accepts, 2, "the others are the kernel's");
-    // That nothing happens meanwhile is what is tested.
+    // The test is that nothing happens meanwhile.
     thread::sleep(Duration::from_millis(300));
     let after = scene.counters();
-    // Each has a turn to answer, and may give a buffer back.
+    // Each takes a turn to answer, and may free a buffer.
     let turns = after.turns - before.turns;
     assert!(turns <= 4, "{turns} turns of loops that have nothing to do");
     scene.abort(&clients[1]);
@@ -218,7 +218,7 @@ fn a4_in_a_group_a_paused_loop_is_given_nobody_and_takes_its_share_once_it_goes_
     assert!(clients.iter().all(|client| client.1 == 1));
     scene.resume(0);
     assert_eq!(scene.served().1, 0);
-    // While all are paused newcomers wait, as in front of a single loop.
+    // While all are paused new connections wait, as with a single loop.
     scene.pause(0);
     scene.pause(1);
     let _waiting: Vec<_> = (0..3).map(|_| connect(scene.address())).collect();
@@ -228,7 +228,7 @@ fn a4_in_a_group_a_paused_loop_is_given_nobody_and_takes_its_share_once_it_goes_
     assert!((0..3).all(|_| scene.next().0 == 1));
 }
 
-/// A loop that is busy while a connection was accepted for it, the other one having one already.
+/// A loop that is busy while a connection is accepted for it; the other one already has one.
 struct Held {
     scene: Scene,
     accepts: usize,
@@ -237,7 +237,7 @@ struct Held {
     _other: TcpStream,
 }
 
-/// `then` is what the busy loop does when `go` is told, before it goes on.
+/// The busy loop calls `then` when `go` is sent, before it goes on.
 fn held(then: impl FnOnce(&mut Context<'_>, ListenerId) + Send + 'static) -> (Held, mpsc::Sender<()>) {
     let scene = Scene::new(2, Limits::default());
     let accepts = scene.listener.acceptor().unwrap().0;
@@ -299,7 +299,7 @@ fn a4_in_a_group_pausing_the_one_that_accepts_holds_though_room_is_made() {
     scene.next();
 }
 
-/// A connection of a loop's own, which counts to its cap; its other end.
+/// A connection that a loop has by itself, which counts towards its cap; returns its other end.
 fn attach(scene: &Scene, index: usize) -> (TcpStream, usize, ConnectionId) {
     let listener = TcpListener::bind(any_port()).unwrap();
     let client = connect(listener.local_addr().unwrap());
@@ -325,7 +325,7 @@ fn a4_in_a_group_a_loop_that_is_full_by_its_own_connections_is_given_nobody() {
         let scene = Scene::new(2, LoopLimits::default().with_loop_connections_max(Some(1)));
         let mut own = attach(&scene, 0);
         if is_told {
-            // It looks, and says that it has no room, before anybody comes.
+            // It checks, and reports that it has no room, before any connection arrives.
             scene.resume(0);
         }
         assert_eq!(scene.served().1, 1, "it is the other one that has room");
@@ -437,7 +437,7 @@ fn a4_a_factory_that_refuses_takes_no_room_away() {
     }
 }
 
-/// Answers at once, closes, and so lingers where its client has sent something.
+/// Answers at once and closes, so it lingers if its client has sent something.
 struct Answers {
     most: Arc<AtomicUsize>,
 }
@@ -471,7 +471,7 @@ fn a4_a_crowd_in_front_of_a_group_is_served_one_and_all_and_never_more_at_a_time
                 client
             })
             .collect();
-        // All of them keep their sockets open: a lingering connection ends only when it is given up.
+        // All of them keep their sockets open: a lingering connection ends only when its place is needed.
         for mut client in &clients {
             let mut answer = [0; 6];
             client.read_exact(&mut answer).unwrap();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tidy::{code, rust_files};
 
-/// What each file of a folder imports from which of the others, by their names without folder and ending. What `mod.rs`
-/// re-exports counts as imported from where it is.
+/// What each file of a folder imports from which others, by their names without folder and extension. What `mod.rs`
+/// re-exports counts as imported from its own file.
 fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let name_in = |file: &str| {
         let below = file.strip_prefix(folder).unwrap().trim_start_matches('/').trim_end_matches(".rs");
@@ -14,7 +14,7 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let files = rust_files(folder);
     let names: BTreeSet<String> = files.iter().map(|file| name_in(file)).collect();
     let exports = code(&format!("{folder}/mod.rs"));
-    // A name, and the file that `mod.rs` has it from.
+    // A name, and the file from which `mod.rs` re-exports it.
     let mut owners = BTreeMap::new();
     for export in exports.split("pub use ").chain(exports.split("pub(crate) use ")).skip(1) {
         let path = export.split(';').next().unwrap_or_default().trim_start_matches("self::");
@@ -28,7 +28,7 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
         let (name, mut text) = (name_in(file), code(file));
         let is_root = name == "mod";
         if is_root {
-            // To export is not to use.
+            // An export is not a use.
             text = text.split("pub use ").flat_map(|part| part.split_once(';')).map(|(_, rest)| rest).collect();
         }
         let own = ["self::".to_owned()];
@@ -45,7 +45,7 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-/// The first name of each path with which a text begins: of `a::b`, and of `{a, b::{c, d}}`.
+/// The first name of each path at the beginning of a text: of `a::b`, and of `{a, b::{c, d}}`.
 fn heads(text: &str) -> Vec<String> {
     let head =
         |path: &str| -> String { path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
@@ -71,7 +71,7 @@ fn heads(text: &str) -> Vec<String> {
 /// Files of a folder of which each imports from the next, and the last from the first.
 fn circle_in(folder: &str) -> Option<Vec<String>> {
     let mut left = imports(folder);
-    // What imports from nobody that is left is in no circle.
+    // A file that imports from none of the remaining ones is in no circle.
     while let Some(done) = left.iter().find(|(_, from)| from.is_empty()).map(|(name, _)| name.clone()) {
         left.remove(&done);
         left.values_mut().for_each(|from| from.retain(|name| *name != done));

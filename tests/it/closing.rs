@@ -11,7 +11,7 @@ use crate::support::{
     Ends, NotingEnd, address_of, any_port, connect, event_loop, listen, pattern, read_all, serve_while, turn_until,
 };
 
-/// Answers the first data with so many bytes, and closes.
+/// Answers the first data with this many bytes, and closes.
 struct AnswerAndClose(usize);
 
 impl Protocol for AnswerAndClose {
@@ -160,7 +160,7 @@ fn h1_a_peer_that_resets_after_its_end_is_noticed_though_nothing_is_written() {
     let client = connect(address);
     client.shutdown(Shutdown::Write).unwrap();
     turn_until(&mut event_loop, |context| context.connection_count() == 1);
-    // Behind FIN a read finds the end again, so that nothing but the socket's error tells.
+    // After FIN a read finds the end again, so only the socket's error tells.
     event_loop.turn(Some(Duration::from_millis(20))).unwrap();
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
@@ -190,7 +190,7 @@ fn x1_a_close_after_both_ends_is_no_reset() {
         let mut client = connect(address);
         assert!(read_all(&mut client).is_empty());
     });
-    // The client has read our end and closed: both ends are over, and ours to say the last word.
+    // The client has read our end and closed: both halves are over.
     event_loop.turn(Some(Duration::from_millis(20))).unwrap();
     event_loop.shutdown(Duration::from_secs(5)).unwrap();
     assert_eq!(*ends.borrow(), ["the loop was shut down"]);

@@ -12,10 +12,10 @@ use switchboard::{CloseReason, Connect, ConnectError, EventLoop, Limits, LoopLim
 
 use crate::support::{Echo, PATIENCE, any_port, event_loop, join, listen, pattern, read_all, serve_while, turn_until};
 
-/// What came, in order.
+/// What was recorded, in order.
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Notes what comes, and keeps what it gets.
+/// Records its callbacks, and keeps what it receives.
 #[derive(Default)]
 struct Client {
     notes: Notes,
@@ -47,14 +47,14 @@ impl Client {
     }
 }
 
-/// An address at which nobody listens, and nobody else will while this is held.
+/// An address on which nobody listens, and nobody else can while this is held.
 fn nobody() -> (SocketAddr, socket2::Socket) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&any_port().into()).unwrap();
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
-/// A server that answers no connect: its backlog is full.
+/// A server that does not answer connects: its backlog is full.
 fn black_hole() -> (SocketAddr, Vec<Box<dyn Send>>) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&any_port().into()).unwrap();
@@ -143,7 +143,7 @@ fn k3_a_list_reaches_the_first_that_answers() {
     assert_eq!(*notes.borrow(), ["made"]);
     let peer = event_loop.context().connection(id).unwrap().peer_addr().unwrap().as_inet();
     assert_eq!(peer, Some(address));
-    // It was moved to another token: it is told of what comes.
+    // It was moved to another token, and still gets events.
     let mut context = event_loop.context();
     let mut transport = context.connection(id).unwrap();
     transport.write(b"hello");
@@ -202,7 +202,7 @@ fn k7_a_name_that_cannot_be_one_is_an_error_of_the_lookup() {
     assert!(notes.borrow()[0].starts_with("failed: cannot look the name up: "), "{notes:?}");
 }
 
-/// A loop whose look-ups hang until the sender is dropped, and what they were asked for.
+/// A loop whose look-ups hang until the sender is dropped, and the names that were looked up.
 fn with_hanging_lookups(limits: LoopLimits) -> (EventLoop, mpsc::Receiver<String>, mpsc::Sender<()>) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     let (asked, names) = mpsc::channel();
@@ -265,7 +265,7 @@ fn k7_a_name_whose_deadline_passes_while_it_waits_is_never_looked_up() {
 
 // Two loops
 
-/// Sends so much of a pattern in one write when it is made, ends its half, and expects as much as the other sends.
+/// Sends this much of a pattern in one write when it is made, shuts down its half, and expects what the other sends.
 struct Swap {
     pattern: Arc<Vec<u8>>,
     sends: usize,

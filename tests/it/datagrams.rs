@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, any_port, event_loop, pattern, turn_until, uninte
 /// Datagrams, and where they came from.
 type Received = Rc<RefCell<Vec<(Vec<u8>, Address)>>>;
 
-/// What came to a protocol: datagrams as they are, all else as a line.
+/// What a protocol was told: datagrams as they are, everything else as a line.
 #[derive(Clone, Default)]
 struct Log {
     datagrams: Received,
@@ -32,7 +32,7 @@ impl Log {
     }
 }
 
-/// Notes what comes, and echoes it if it is told to.
+/// Records its callbacks, and echoes if it is told to.
 struct Recorder {
     log: Log,
     echoes: bool,
@@ -89,7 +89,7 @@ fn bind(event_loop: &mut EventLoop, protocol: impl DatagramProtocol) -> (Datagra
     (id, address(event_loop, id).as_inet().unwrap())
 }
 
-/// A client in the test's own hands.
+/// A client that the test controls.
 fn client() -> UdpSocket {
     let socket = UdpSocket::bind(any_port()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -161,7 +161,7 @@ fn u1_a_refusal_comes_as_an_error_costs_one_turn_and_the_socket_lives() {
     let start = Instant::now();
     event_loop.turn(Some(Duration::from_millis(5))).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(5), "the error is told again and again");
-    // The refusal of one does not keep the next from going out.
+    // The refusal of one does not prevent the next from being sent.
     event_loop.context().datagram(id).unwrap().send(b"still nobody?");
     let here = UdpSocket::bind(to).unwrap();
     here.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -228,7 +228,7 @@ fn u1_a_flood_leaves_room_for_others() {
     let (_, to_quiet) = bind(&mut event_loop, recorder(&quiet));
     let client = client();
     event_loop.turn(Some(Duration::ZERO)).unwrap();
-    // As many as its buffer surely holds.
+    // As many as its buffer certainly holds.
     for _ in 0..150 {
         client.send_to(b"more", to_flood).unwrap();
     }
@@ -263,13 +263,13 @@ fn u1_multicast_groups_are_joined_and_left() {
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let id = event_loop.context().bind_datagram(any, recorder(&log)).unwrap();
     let port = address(&mut event_loop, id).as_inet().unwrap().port();
-    // Of the range for private use. The loopback interface takes part where it is named.
+    // From the range for private use. The loopback interface takes part if it is named.
     let (group, interface) = (Ipv4Addr::new(239, 255, 77, 1), Ipv4Addr::LOCALHOST);
     let sender = client();
     socket2::SockRef::from(&sender).set_multicast_if_v4(&interface).unwrap();
     let heard = |event_loop: &mut EventLoop, text: &str| {
         sender.send_to(text.as_bytes(), (group, port)).unwrap();
-        // On loopback, what is heard at all is there already; this one is surely.
+        // On loopback, anything received is there already; this one certainly is.
         sender.send_to(b"end", (Ipv4Addr::LOCALHOST, port)).unwrap();
         turn_until(event_loop, |_| log.texts().last().is_some_and(|last| last == "end"));
         log.datagrams.take().len() == 2
@@ -318,7 +318,7 @@ fn u1_a_mapped_address_is_bound_as_ipv6_and_its_peers_are_given_as_ipv4() {
     turn_until(&mut event_loop, |_| !log.texts().is_empty());
     assert_eq!(log.datagrams.borrow()[0].1, client.local_addr().unwrap());
     assert_eq!(uninterrupted(|| client.recv(&mut [0; 10])).unwrap(), 5);
-    // A socket of IPv4 sends to one that is mapped, and connects to it.
+    // An IPv4 socket sends and connects to a mapped address.
     let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), client.local_addr().unwrap().port());
     let (id, _) = bind(&mut event_loop, recorder(&log));
     event_loop.context().datagram(id).unwrap().send_to(b"mapped", &mapped.into());

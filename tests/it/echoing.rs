@@ -32,7 +32,8 @@ fn many_clients_at_once_each_get_their_own_bytes_back_and_a_silent_one_blocks_no
     assert_eq!(event_loop.context().counters().connections_lost, 31);
 }
 
-/// On systems where a socket is registered anew for each message, what it is registered for beside would be told each time.
+/// On systems that register a socket again for each message, any other registered readiness would be reported each
+/// time.
 #[test]
 fn k1_a_message_costs_one_wait_whichever_side_has_connected() {
     const MESSAGES: u64 = 500;
@@ -100,7 +101,7 @@ fn w1_small_socket_buffers_only_slow_it_down() {
         SockRef::from(&client).set_recv_buffer_size(BYTES).unwrap();
         echo_through(&client, pattern(64 << 10))
     });
-    // So little, since each of the kernel's windows now waits for a timer of its own.
+    // Little, since each of the kernel's windows now waits for a timer.
     assert!(back == pattern(64 << 10));
 }
 
@@ -112,7 +113,7 @@ fn a_client_that_never_reads_is_bounded_and_hurts_nobody() {
     greedy.set_nonblocking(true).unwrap();
     let chunk = pattern(1 << 20);
     let mut sent = 0;
-    // It sends for as long as anything is taken: until the loop holds its reading back.
+    // It sends for as long as anything is taken: until the loop pauses reading.
     let mut refused_in_a_row = 0;
     while refused_in_a_row < 50 {
         match greedy.write(&chunk) {
@@ -122,11 +123,11 @@ fn a_client_that_never_reads_is_bounded_and_hurts_nobody() {
         event_loop.turn(Some(std::time::Duration::from_millis(1))).unwrap();
         assert!(sent < 100 << 20, "it is never held back");
     }
-    // What lies in the loop is no more than a read above the high mark; the rest is in the kernel's buffers.
+    // The loop holds at most one read more than the high mark; the rest is in the kernel's buffers.
     assert_eq!(event_loop.context().connection_count(), 1);
     let back = serve_while(&mut event_loop, move || echo_through(&connect(address), pattern(1 << 20)));
     assert!(back == pattern(1 << 20));
-    // When it reads at last, all is there.
+    // When it finally reads, everything is there.
     greedy.set_nonblocking(false).unwrap();
     let back = serve_while(&mut event_loop, move || {
         greedy.shutdown(Shutdown::Write).unwrap();

@@ -22,7 +22,7 @@ fn l4_stop_from_another_thread_wakes_a_loop_that_sleeps() {
         event_loop.run().unwrap();
         drop(join(client));
     }
-    // A stop from before the run counts for it, twice is once, and the run after goes on.
+    // A stop from before the run applies to it, two count as one, and the next run goes on.
     let handle = event_loop.context().handle();
     let stops = handle.clone();
     join(thread::spawn(move || {
@@ -75,7 +75,7 @@ fn l5_a_loop_can_be_driven_from_another_one() {
     join(client);
 }
 
-/// What is carried over raises no event: only `time_to_next` tells that the loop needs another turn.
+/// Carried-over work raises no event: only `time_to_next` tells that the loop needs another turn.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 #[test]
 fn l5_work_that_is_carried_over_is_told_by_the_time() {

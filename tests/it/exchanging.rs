@@ -10,7 +10,7 @@ use crate::support::{Echo, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Says good-bye to who ends its half, and answers each byte by a line before that.
+/// Answers each byte with a line, and says good-bye when the peer ends its half.
 struct Lines;
 
 impl Protocol for Lines {
@@ -56,7 +56,7 @@ fn kit_what_is_read_is_what_was_asked_for_and_the_rest_is_left() {
         assert!(network.read_until(&mut peer, |read| read.contains(&b'd')).starts_with(b"d"));
         network.read_to_end(&mut peer);
         assert!(peer.saw_end());
-        // Nothing more comes, so nothing waits for it.
+        // Nothing more arrives, and nothing waits for it.
         assert_eq!(network.read_line(&mut peer), b"");
     });
 }

@@ -1,5 +1,5 @@
-//! The page of what goes wrong: its rows are numbered without gaps, and each names tests that exist or says why there are none;
-//! and what a peer can cost, by SECURITY.md.
+//! The page of faults: its rows are numbered without gaps, and each names tests that exist or says why there are none;
+//! and the costs of a peer in SECURITY.md.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -8,10 +8,11 @@ use crate::tidy::{is_packed, read, rust_files};
 
 const PAGE: &str = "tests/faults.md";
 
-/// The parts of the page, and for each how many rows it has and how many of them no test holds. A change is made on purpose.
+/// The parts of the page, each with the number of its rows and of those that no test covers. These numbers change only
+/// on purpose.
 const PARTS: [(&str, usize, usize); 2] = [("Faults", 126, 6), ("Scenarios", 122, 4)];
 
-/// How the last cell of a row begins that no test holds. The reason follows.
+/// How the last cell of a row begins that no test covers. The reason follows.
 const NOT_HELD: &str = "not held: ";
 
 struct Row {
@@ -52,12 +53,13 @@ fn tests() -> HashSet<String> {
     found
 }
 
-/// What stands in backticks.
+/// The text in backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// Whether this is a page of the guide, and a heading of it behind `#`, below which is an example that must not compile.
+/// Returns whether this is a page of the guide and, after `#`, one of its headings, above an example that must not
+/// compile.
 fn is_refused_example(name: &str) -> bool {
     let Some((page, heading)) = name.split_once('#') else { return false };
     let below = page.starts_with("src/guide/").then(|| read(page));

@@ -15,7 +15,7 @@ use crate::support::{
     Echo, Ends, NotingEnd, PATIENCE, address_of, any_port, connect, event_loop, join, read_all, turn_until,
 };
 
-/// A loop that serves what it is fed, its ends noted.
+/// A loop that serves what it is fed, and records the ends.
 fn fed_loop(limits: Limits, backlog: usize) -> (EventLoop, Feeder, Ends) {
     let mut event_loop = EventLoop::with_limits(limits).unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
@@ -29,14 +29,14 @@ fn fed_loop(limits: Limits, backlog: usize) -> (EventLoop, Feeder, Ends) {
     (event_loop, feeder, ends)
 }
 
-/// Both ends of a connection, that of the server as `accept` gives it.
+/// Both ends of a connection, the server's as returned by `accept`.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(any_port()).unwrap();
     let client = connect(listener.local_addr().unwrap());
     (client, listener.accept().unwrap().0)
 }
 
-/// Whether a non-blocking look says that the peer has closed.
+/// Returns whether a non-blocking peek shows that the peer has closed.
 fn is_closed(client: &TcpStream) -> bool {
     client.set_nonblocking(true).unwrap();
     let looked = client.peek(&mut [0]);
@@ -143,7 +143,7 @@ fn g1_connections_fed_by_four_threads_to_a_sleeping_loop_are_each_served_once() 
                         server = error.into_inner();
                         thread::yield_now();
                     }
-                    // The loop is woken by nothing else than the feeding, and then by this.
+                    // Only the feeding wakes the loop, and then this.
                     client.write_all(&[number as u8]).unwrap();
                     client.shutdown(std::net::Shutdown::Write).unwrap();
                     assert_eq!(read_all(&mut client), [number as u8]);
@@ -210,7 +210,7 @@ fn a6_a_closed_listener_and_a_dropped_loop_give_back_and_close_who_waits() {
     assert!(matches!(feeder.feed(server), Err(PostError::Gone(_))));
 }
 
-/// Listens with a factory that refuses everybody, so that whoever is served was given away.
+/// Listens with a factory that refuses every peer, so every client that is served was given away.
 fn giving_away(
     event_loop: &mut EventLoop,
     receiver: impl FnMut(&mut Context<'_>, Detached) + 'static,
@@ -242,7 +242,7 @@ fn a5_what_one_loop_accepts_is_served_by_another() {
     drop(clients);
     turn_until(&mut serving, |context| context.connection_count() == 0);
     assert_eq!(*ends.borrow(), ["closed by the peer"; 20]);
-    // To the loop that accepted they were no connections.
+    // They did not count as connections of the loop that accepted them.
     let counters = accepting.context().counters();
     assert_eq!((counters.connections_made, counters.connections_refused), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Connections with filters, in threads that block: by hand, and as request handlers have them.
+//! Connections with filters, in blocking threads: by hand, and in request handlers.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use switchboard::{BlockingStream, Detached, EventLoop, Feeder, Listen, Protocol,
 use crate::request_handlers::Errors;
 use crate::support::{Echo, PATIENCE, any_port, connect, event_loop, join, pattern, read_all, serve_while, turn_until};
 
-/// A handshake of a byte, lines whose bytes are masked, and an end that must be said.
+/// A handshake of a byte, lines whose bytes are masked, and an explicit end.
 #[derive(Default)]
 pub(crate) struct Masked {
     is_ready: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Masked {
 
 const HELLO: u8 = b'H';
 const MASK: u8 = 0x80;
-/// Ends the stream, breaks the rules, and has the filter panic.
+/// Bytes that end the stream, break the rules, and make the filter panic.
 const END: u8 = 0;
 const WRONG: u8 = 0xff;
 const PANIC: u8 = 0xfe;
@@ -45,7 +45,7 @@ impl Filter for Masked {
             }
             PANIC => panic!("a byte to panic at"),
             _ => {
-                // Whole lines, as a record is whole or not there.
+                // Whole lines only, like records.
                 let most = data.len().min(flow.up_room());
                 let Some(end) = data[..most].iter().rposition(|byte| *byte == b'\n' ^ MASK) else { return 0 };
                 data[..=end].iter_mut().for_each(|byte| *byte ^= MASK);
@@ -78,7 +78,7 @@ fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
 }
 
-/// What a client gets that says hello and sends a line.
+/// Returns what a client gets that does the handshake and sends a line.
 fn ask(address: SocketAddr, line: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     stream.write_all(&[HELLO]).unwrap();
@@ -151,7 +151,7 @@ fn handlers_are_bounded_however_many_connections_become_ready_at_once() {
     clients.iter_mut().for_each(|client| client.write_all(&[&[HELLO][..], &masked(b"me\n")].concat()).unwrap());
     turn_until(&mut event_loop, |context| context.counters().connections_made == 5);
     assert_eq!(serving.in_progress(), 1);
-    // One of those that wait gives up.
+    // One of the waiting clients gives up.
     drop(clients.pop());
     for number in 0..3 {
         lets_go.send(()).unwrap();
@@ -159,7 +159,7 @@ fn handlers_are_bounded_however_many_connections_become_ready_at_once() {
         let heard = serve_while(&mut event_loop, move || read_all(&mut client));
         assert_eq!((heard, serving.in_progress()), (answer(b"ME\n"), 1), "{number}");
     }
-    // Those that nobody will serve are turned away.
+    // Those that will not be served are rejected.
     let mut last = clients.pop().unwrap();
     let mut late = connect(address);
     drop(lets_go);
@@ -269,7 +269,7 @@ impl Protocol for Leaves {
     }
 }
 
-/// A connection with the filter that no loop has, and its client.
+/// A detached connection with the filter, and its client.
 fn left() -> (Detached, TcpStream) {
     let mut event_loop = event_loop();
     let (sender, receiver) = mpsc::channel();
@@ -292,7 +292,7 @@ fn y7_a_read_waits_no_longer_than_it_may_in_all_however_often_something_comes() 
     let (mut stream, mut client) = blocking(Some(timeout));
     let (ends, is_over) = mpsc::channel::<()>();
     let dribbles = thread::spawn(move || {
-        // What is tested is somebody slow: a byte now and then, and never a whole line.
+        // The client is slow on purpose: a byte now and then, and never a whole line.
         while is_over.recv_timeout(Duration::from_millis(5)) == Err(mpsc::RecvTimeoutError::Timeout) {
             client.write_all(b"x").unwrap();
         }
@@ -305,7 +305,7 @@ fn y7_a_read_waits_no_longer_than_it_may_in_all_however_often_something_comes() 
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
     }
     assert!(began.elapsed() < PATIENCE / 2);
-    // What is set for the socket is what it was.
+    // The socket's own timeouts are unchanged.
     let rounded = |of: io::Result<Option<Duration>>| of.unwrap().unwrap().as_millis().div_ceil(10);
     let socket = socket2::SockRef::from(&stream);
     assert_eq!((rounded(socket.read_timeout()), rounded(socket.write_timeout())), (6, 6));
@@ -337,7 +337,7 @@ fn y7_much_that_the_peer_reads_late_is_whole_though_writes_time_out() {
     }
     stream.set_timeout(Some(PATIENCE)).unwrap();
     stream.shutdown_write().unwrap();
-    // It has written nothing, and is not cut off.
+    // It has written nothing, and is not disconnected.
     client.write_all(&[END]).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     drop(stream);

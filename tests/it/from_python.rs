@@ -1,6 +1,6 @@
 //! The table "coming from Python" has a row for everything that the socket tutorial teaches, and its examples exist.
 //!
-//! That what the rows link to is there, rustdoc says, for which a broken link is an error.
+//! rustdoc checks the links of the rows, since a broken link is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::tidy::{code, is_packed, programs, read};
 
-/// All that the tutorial names: its functions, constants, classes and methods.
+/// Everything that the tutorial names: its functions, constants, classes and methods.
 const IDEAS: &str = "
     gethostname gethostbyname gethostbyname_ex gethostbyaddr getfqdn getservbyname getprotobyname
     inet_aton inet_ntoa htons htonl ntohs ntohl INADDR_ANY INADDR_LOOPBACK INADDR_BROADCAST
@@ -30,7 +30,7 @@ const IDEAS: &str = "
     HTTPBasicAuthHandler HTTPDigestAuthHandler HTTPCookieProcessor
 ";
 
-/// What it teaches beside, in words.
+/// What else it teaches, in words.
 const WORDS: &[&str] = &[
     "a UDP socket connected",
     "asynchronous I/O",
@@ -127,7 +127,7 @@ fn guide_every_row_says_what_it_is_here_or_why_it_is_not() {
     }
 }
 
-/// The picture of a connection's life names what begins it, what goes on in it, and what ends it.
+/// The picture of a connection's life names its beginning, its callbacks, and its end.
 #[test]
 fn guide_the_picture_names_the_callbacks() {
     let picture = fs::read_to_string(root().join("src/guide/life_of_a_connection.svg")).unwrap();
@@ -142,7 +142,7 @@ fn guide_every_example_that_a_row_names_exists() {
     let programs: Vec<_> = programs().into_iter().map(|(name, _)| name).collect();
     for row in rows() {
         for name in &row.examples {
-            // Packages of their own are not packed.
+            // Separate packages are not packed.
             let is_left_out = is_packed() && (name == "fetch" || name.starts_with("tls_") || name.ends_with("_tls"));
             assert!(programs.contains(name) || is_left_out, "{}: no example {name}", row.there);
         }
@@ -160,7 +160,7 @@ fn guide_every_example_that_a_row_names_uses_what_the_row_links() {
             let Some(file) = programs.get(name) else { continue };
             let code: String = modules(file).iter().map(|file| code(file) + "\n").collect();
             let words: BTreeSet<_> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-            // What sets a field is named `with_` and the field.
+            // The method that sets a field is named `with_` and the field.
             let is_used = |name: &&String| words.contains(name.as_str()) || words.contains(&*format!("with_{name}"));
             assert!(linked.iter().any(|name| is_used(&name)), "{}: {name} has none of {linked:?}", row.there);
             seen += 1;
@@ -175,7 +175,7 @@ fn linked(cell: &str) -> Vec<String> {
     targets.filter_map(|target| target.rsplit("::").next()).map(|name| name.trim_end_matches('(').to_owned()).collect()
 }
 
-/// A program's own file and those of its modules, but for its tests.
+/// A program's file and those of its modules, except tests.
 fn modules(file: &str) -> BTreeSet<String> {
     let (mut found, mut next) = (BTreeSet::new(), vec![PathBuf::from(file)]);
     while let Some(file) = next.pop() {

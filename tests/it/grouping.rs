@@ -1,4 +1,4 @@
-//! Loops on several threads: what they listen on is spread, and they begin and end together.
+//! Loops on several threads: their connections are spread, and they begin and end together.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,7 +21,7 @@ const WAYS: &[Distribution] = match cfg!(target_os = "linux") {
     false => &[Distribution::Acceptor],
 };
 
-/// Says which loop it is on, echoes, panics at a `!`, and tells why it ended.
+/// Sends which loop it is on, echoes, panics at a `!`, and reports why it ended.
 struct Member {
     index: usize,
     ends: Option<mpsc::Sender<(usize, String)>>,
@@ -89,7 +89,7 @@ fn echoes(client: &mut TcpStream, text: &[u8]) {
     assert_eq!(back, text);
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 #[track_caller]
 fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -109,7 +109,7 @@ fn group_spreads_connections_over_all_loops_and_sums_what_they_count() {
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(inet(&listener))).collect();
         let on_first = clients.iter().filter(|(_, index)| *index == 0).count();
         match distribution {
-            // The kernel's hash gives each some; in turn each gets half.
+            // The kernel's hash gives each loop some; taking turns gives each half.
             Distribution::ReusePort => assert!((1..CLIENTS).contains(&on_first), "{on_first}"),
             _ => assert_eq!(on_first, CLIENTS / 2),
         }
@@ -157,7 +157,7 @@ fn group_has_one_port_for_all_and_each_listener_has_its_loops_limits() {
     assert_eq!(local.unwrap(), vec![Some(address); 3]);
     let mut served: Vec<TcpStream> = Vec::new();
     wait_until(|| {
-        // Who comes to a full loop reads an end, or a reset, in place of its index.
+        // A client of a full loop reads an end, or a reset, instead of its index.
         let mut client = connect(inet(&listener));
         if client.read(&mut [0]).is_ok_and(|count| count == 1) {
             served.push(client);
@@ -192,7 +192,7 @@ fn group_loops_have_state_of_their_own() {
     }
 }
 
-/// Listens with members that tell of their ends.
+/// Listens with members that report their ends.
 fn telling(group: &EventLoopGroup, target: impl Into<GroupListen>) -> (SocketAddr, mpsc::Receiver<(usize, String)>) {
     let (send, ends) = mpsc::channel();
     let make = move |index, _: &mut Context<'_>| {
@@ -220,7 +220,7 @@ fn group_stops_all_loops_at_once_and_tells_every_connection() {
     }
 }
 
-/// Says which loop it is on, and then more than the kernel takes at once.
+/// Sends which loop it is on, and then more than the kernel takes at once.
 struct Floods(usize);
 
 const FLOOD_BYTES: usize = 12 << 20;
@@ -236,7 +236,7 @@ impl Protocol for Floods {
     }
 }
 
-/// A client on each of two loops, with output that waits for it.
+/// A client on each of two loops, with unsent output.
 fn with_output_pending(group: &EventLoopGroup) -> [TcpStream; 2] {
     let make = |index, _: &mut Context<'_>| move |_: &mut Context<'_>, _: &Address| Some(Floods(index));
     let target = GroupListen::at(any_port()).distribution(Distribution::Acceptor);
@@ -378,7 +378,7 @@ fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
     let plan = builder(2).panic_policy(PanicPolicy::Propagate).when_loop_fails(WhenLoopFails::GoOn);
     let group = plan.start().unwrap();
     for &distribution in WAYS {
-        // What the first has accepted for all ends with it; so let it be the other one's.
+        // Connections that the first has accepted for all end with it, so the other one should have this one.
         listen(&group, GroupListen::at(any_port()).distribution(distribution));
     }
     let listener = listen(&group, GroupListen::at(any_port()).distribution(Distribution::Acceptor));
@@ -394,7 +394,7 @@ fn group_goes_on_without_a_loop_that_panicked_where_it_is_told_to() {
         assert_eq!(index, 1);
         echoes(&mut client, b"hello");
     }
-    // All that the first one counted is in the sum.
+    // Everything that the first one counted is in the sum.
     let counters = group.handle().counters(PATIENCE).unwrap();
     assert_eq!((counters.connections_made, counters.panics), (7, 1));
     for &distribution in WAYS {
@@ -448,7 +448,7 @@ fn group_listens_on_all_loops_or_on_none() {
         assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
         wait_until(|| TcpStream::connect(address).is_err());
     }
-    // Somebody has the address.
+    // The address is in use.
     let taken = TcpListener::bind(any_port()).unwrap();
     for &distribution in WAYS {
         let target = GroupListen::at(taken.local_addr().unwrap()).distribution(distribution);
@@ -478,7 +478,7 @@ fn a4_where_all_loops_are_full_who_comes_waits_in_front_of_them_and_none_is_lost
         // In the order in which they came.
         drop(waiting.remove(0));
     }
-    // Each was served by one who had room, whoever that was.
+    // Each was served by some loop that had room.
     group.stop();
     assert_eq!(group.join().unwrap().connections_made, CLIENTS as u64);
 }

@@ -1,4 +1,4 @@
-//! Connections on their way out of a loop, or into one, with half an answer sent (rule X5).
+//! Connections that are being moved out of a loop, or into one, with half an answer sent (rule X5).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::support::{Echo, any_port, connect, event_loop, join, pattern, read_al
 /// More than the kernel takes from a peer that does not read.
 const ANSWER_BYTES: usize = 8 << 20;
 
-/// Answers the first data, and leaves the loop with what has not gone out.
+/// Answers the first data, and detaches with the unsent rest.
 struct AnswersAndLeaves(mpsc::Sender<Detached>);
 
 impl Protocol for AnswersAndLeaves {
@@ -26,7 +26,7 @@ impl Protocol for AnswersAndLeaves {
     }
 }
 
-/// Both ends of a connection, that of the server as `accept` gives it.
+/// Both ends of a connection, the server's as returned by `accept`.
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(any_port()).unwrap();
     let client = connect(listener.local_addr().unwrap());
@@ -46,7 +46,7 @@ fn half_answered() -> (TcpStream, Detached) {
     (client, detached)
 }
 
-/// The client gets a part of the answer, and then an error in place of an end.
+/// The client gets a part of the answer, and then an error instead of an end.
 #[track_caller]
 fn assert_is_reset(mut client: TcpStream) {
     let mut answer = Vec::new();
@@ -81,13 +81,13 @@ fn x5_a_blocking_stream_that_is_dropped_after_a_write_that_failed_is_reset() {
     blocking.write_all(&pattern(ANSWER_BYTES)).unwrap_err();
     drop(blocking);
     assert_is_reset(client);
-    // So it is on the way back into a loop.
+    // The same on the way back into a loop.
     let (client, server) = pair();
     let mut blocking = Detached::from(server).into_blocking(Some(Duration::from_millis(1))).unwrap();
     blocking.write_all(&pattern(ANSWER_BYTES)).unwrap_err();
     drop(Detached::from(blocking));
     assert_is_reset(client);
-    // One that could write on after all has an orderly end.
+    // One that could finish writing has an orderly end.
     let (mut client, server) = pair();
     let mut blocking = Detached::from(server).into_blocking(Some(Duration::from_millis(1))).unwrap();
     blocking.write_all(&pattern(ANSWER_BYTES)).unwrap_err();
@@ -147,7 +147,7 @@ fn x5_a_fed_connection_that_is_dropped_in_the_queue_is_reset_if_output_is_unsent
             drop(event_loop);
         }
         assert_is_reset(client);
-        // Given back, it is whoever fed it that drops it.
+        // If it is given back, the feeding code drops it.
         let (client, detached) = half_answered();
         drop(feeder.feed(detached).unwrap_err());
         assert_is_reset(client);
@@ -163,7 +163,7 @@ fn x5_a_fed_connection_that_is_refused_is_reset_if_output_is_unsent() {
         feeder.feed(detached).unwrap();
         turn_until(&mut event_loop, |context| context.counters().connections_refused == 1);
         assert_is_reset(client);
-        // Of the next one nothing is unsent, so that its end is an orderly one.
+        // The next one has no unsent output, so its end is orderly.
         let (mut client, server) = pair();
         feeder.feed(server).unwrap();
         turn_until(&mut event_loop, |context| context.counters().connections_refused == 2);

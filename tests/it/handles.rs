@@ -24,7 +24,7 @@ fn post_patiently<F: FnOnce(&mut Context<'_>) + Send + 'static>(handle: &Handle,
     }
 }
 
-/// Has the test fail rather than hang. (The timer ends no wait before that.)
+/// Makes the test fail rather than hang. (The timer ends no wait before that.)
 fn fail_after_patience(event_loop: &mut EventLoop) {
     let mut context = event_loop.context();
     let deadline = context.call_later(PATIENCE, |_| panic!("waited for {PATIENCE:?} in vain"));
@@ -59,7 +59,7 @@ fn g1_every_command_of_eight_threads_runs_once_and_in_order() {
             })
         })
         .collect();
-    // With nothing but their wakes to end its waits.
+    // Only their wake-ups end its waits.
     fail_after_patience(&mut event_loop);
     event_loop.run().unwrap();
     senders.into_iter().for_each(join);
@@ -123,7 +123,7 @@ fn g1_commands_from_before_the_loop_runs_wait_for_it() {
     assert_eq!(event_loop.context().counters().commands_run, 1);
 }
 
-/// Tells its id, and takes what comes.
+/// Reports its id, and records its input.
 struct Introduces(mpsc::Sender<ConnectionId>);
 
 impl Protocol for Introduces {
@@ -190,7 +190,7 @@ fn g1_posting_without_end_does_not_starve_a_timer_and_the_queue_stays_bounded() 
     tick(&mut event_loop.context(), ticks.clone());
     turn_until(&mut event_loop, |_| ticks.get() > 50);
     drop(event_loop);
-    // The end of the loop is what ends them.
+    // The end of the loop ends them.
     senders.into_iter().for_each(join);
     assert!(handle.commands_dropped() <= 100);
 }
@@ -255,7 +255,7 @@ fn c4_an_id_of_one_loop_is_stale_in_every_other() {
     let groups = [&mut one, &mut other].map(|event_loop| event_loop.context().add_rate_group(Rate::new(1000)));
     assert!(!other.context().remove_rate_group(groups[0]));
     assert!(one.context().remove_rate_group(groups[0]) && other.context().remove_rate_group(groups[1]));
-    // Shown, they differ by their loops.
+    // Displayed, they differ by their loops.
     let [shown, others] = [0, 1].map(|n| format!("{:?}", listeners[n]));
     assert_ne!(shown, others);
 }

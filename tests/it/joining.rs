@@ -9,7 +9,7 @@ use switchboard::{Protocol, Relay, Transport};
 
 use crate::support::{PATIENCE, any_port, event_loop, pattern, serve_while, turn_until};
 
-/// Attaches one end of a Unix stream for each that connects, and joins the two.
+/// For each client, attaches one end of a Unix stream and joins the two.
 struct ToUnix(Option<UnixStream>);
 
 impl Protocol for ToUnix {
@@ -25,7 +25,7 @@ impl Protocol for ToUnix {
     }
 }
 
-/// Sends all of it, ends its half, and returns what comes from the other side up to its end.
+/// Sends all of it, shuts down its half, and returns what the other side sends up to its end.
 fn exchange<S: Read + Write + Send + 'static>(
     mut reads: S,
     mut writes: S,

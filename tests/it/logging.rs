@@ -32,7 +32,7 @@ impl Log for ToThread {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             LOGGED.with_borrow_mut(|logged| logged.push(record.args().to_string()));
-            // Only where a line is meant to be slow: for nothing that is waited for.
+            // Sleeps only if a line is meant to be slow, not to wait for anything.
             std::thread::sleep(SLOWNESS.get());
         }
     }
@@ -114,7 +114,7 @@ fn faults_a_slow_logger_holds_the_loop_up_for_a_few_lines_and_no_more() {
     clients.iter_mut().for_each(|client| client.read_exact(&mut [0; 25]).unwrap());
 }
 
-/// In a process of its own: how much is logged is the same for all of one.
+/// In a separate process: the log level is global to a process.
 #[cfg(unix)]
 #[test]
 fn connections_are_logged_with_their_peers_when_they_are_made_and_when_they_are_lost() {

@@ -1,8 +1,8 @@
 //! The loop on real sockets, where the system's behaviour is the point, and the shape of the crate itself.
 //!
-//! One binary. Nothing sleeps for luck: the loop is stepped with `turn` until what is awaited has happened, or ten
-//! seconds have passed, and then the test fails. Ports are 0, and peers are threads or non-blocking sockets of the
-//! test. The rules are tested in memory too, clause by clause, beside the code.
+//! One binary. No test sleeps and hopes: the loop is stepped with `turn` until the condition holds; after ten seconds
+//! the test fails. Ports are 0, and peers are threads or non-blocking sockets of the test. The rules are tested in
+//! memory too, clause by clause, beside the code.
 
 #![forbid(unsafe_code)]
 

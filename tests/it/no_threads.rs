@@ -1,5 +1,5 @@
-//! A process in which no thread can be started: the stack that each would have cannot be mapped. Code that needs one is told
-//! so, and nothing panics.
+//! A process in which no thread can be started: their stacks cannot be mapped. Code that needs one gets an error, and
+//! nothing panics.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use crate::support::{event_loop, this_program, turn_until};
 /// What std reads for the size of the stacks of its threads.
 const STACK: (&str, &str) = ("RUST_MIN_STACK", "1152921504606846976");
 
-/// Runs a test of this file in a process of its own, in which no thread can be started.
+/// Runs a test of this file in a separate process, in which no thread can be started.
 #[track_caller]
 fn run_without_threads(test: &str) {
     let mut command = Command::new(this_program());
@@ -79,7 +79,7 @@ fn a_pool() {
     }
 }
 
-/// Notes why it was not connected.
+/// Records why the connect failed.
 struct Failing(Rc<RefCell<Option<String>>>);
 
 impl Protocol for Failing {

@@ -1,5 +1,5 @@
-//! Sockets that have the type of TCP's and are none, as MPTCP's are (rule R6). A service manager hands such a listener
-//! over (`SocketProtocol=mptcp`), and `mptcpize` makes every socket of a program one.
+//! Stream sockets that are not TCP, such as MPTCP's (rule R6). A service manager can pass such a listener
+//! (`SocketProtocol=mptcp`), and `mptcpize` makes every socket of a program one.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use switchboard::{EventLoop, Protocol, Transport};
 
 use crate::support::{Echo, PATIENCE, address_of, any_port, connect, event_loop, serve_while, turn_until};
 
-/// A socket of MPTCP; none where the kernel has no such thing.
+/// An MPTCP socket; `None` if the kernel does not support it.
 fn mptcp() -> Option<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Kind::MPTCP)).ok();
     if socket.is_none() {
@@ -44,7 +44,7 @@ fn mptcp_pair() -> Option<(TcpStream, TcpStream)> {
 
 type Received = Rc<RefCell<Vec<u8>>>;
 
-/// Notes what comes, and which options its socket has.
+/// Records its input, and the options of its socket.
 struct Collect(Received, Rc<RefCell<Vec<(bool, bool)>>>);
 
 impl Protocol for Collect {
@@ -84,7 +84,7 @@ fn r6_an_mptcp_listener_is_taken_and_all_that_its_clients_send_is_read() {
     let mut client = mptcp_client(address).unwrap();
     assert_reads_all(&mut event_loop, &mut client, &received);
     assert_eq!(options.take(), [(true, false)], "what it does not support is left out, and the rest is set");
-    // Whom it accepts from plain TCP is a plain TCP connection, with all that belongs to one.
+    // A client with plain TCP gets a plain TCP connection, with everything that belongs to one.
     let mut client = connect(address);
     assert_reads_all(&mut event_loop, &mut client, &received);
     assert_eq!(options.take(), [(true, true)]);

@@ -1,4 +1,4 @@
-//! What is done to sockets themselves: options, and looking at what is there without taking it.
+//! Direct access to sockets: options, and peeking at data.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -45,13 +45,13 @@ fn every_socket_takes_any_option_through_its_descriptor() {
     turn_until(&mut event_loop, |context| context.counters().connections_made == 2);
     let mut context = event_loop.context();
     set_and_read_back(&SockRef::from(&context.connection(ours).unwrap().socket().unwrap()), true);
-    // They are the sockets themselves: what was set on a listener holds for whom it accepts.
+    // They are the sockets themselves: accepted connections inherit what was set on the listener.
     let accepted = context.connection_ids().into_iter().find(|id| *id != ours).unwrap();
     let transport = context.connection(accepted).unwrap();
     assert!(cfg!(not(target_os = "linux")) || SockRef::from(&transport.socket().unwrap()).keepalive().unwrap());
 }
 
-/// Looks at what is there, and leaves it to the protocol that can read it.
+/// Peeks at the data, and leaves it to the protocol that can read it.
 struct Peeks(Rc<RefCell<Vec<String>>>);
 
 impl Protocol for Peeks {
@@ -87,7 +87,7 @@ const LINGER: Duration = Duration::from_secs(30);
 
 type Found = Rc<RefCell<Vec<(bool, bool, Option<Duration>)>>>;
 
-/// Notes which options its socket has, answers more than its peer has room for and less than the kernel takes, and
+/// Records the options of its socket, answers with more than its peer has room for and less than the kernel takes, and
 /// closes.
 struct AnswersUnread(Found);
 
@@ -130,7 +130,7 @@ fn x1_a_time_to_linger_that_a_listener_hands_on_holds_nobody_up() {
     let listener = TcpListener::bind(any_port()).unwrap();
     let address = listener.local_addr().unwrap();
     SockRef::from(&listener).set_linger(Some(LINGER)).unwrap();
-    // Who waits already has what the listener had until then, as behind a service manager's.
+    // A connection in the backlog has the listener's earlier options, as with a service manager's socket.
     let _early = unreading_client(address);
     let notes = found.clone();
     event_loop.context().listen(listener, move |_, _| Some(AnswersUnread(notes.clone()))).unwrap();

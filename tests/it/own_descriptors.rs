@@ -1,4 +1,5 @@
-//! What descriptors a loop has, and who else gets them. Each test is a process of its own, in which nothing else opens any.
+//! Which descriptors a loop has, and that no child process inherits them. Each test is a separate process, in which
+//! nothing else opens any.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,7 +24,7 @@ fn run_alone(test: &str) {
 fn own_kinds() -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
-        // That of the folder itself is gone when it is asked about.
+        // The folder's own descriptor is closed by the time it is looked up.
         let Ok(target) = std::fs::read_link(entry.unwrap().path()) else { continue };
         let kind =
             target.to_string_lossy().trim_end_matches(|c: char| c.is_ascii_digit() || "[]:".contains(c)).to_owned();
@@ -70,7 +71,7 @@ impl DatagramProtocol for Ignores {
     fn datagram_received(&mut self, _: &mut DatagramTransport<'_>, _: &[u8], _: &Address) {}
 }
 
-/// The descriptors that a program has which this process starts, as `ls` prints them.
+/// The descriptors of a program that this process starts, as `ls` prints them.
 fn of_a_child() -> Vec<String> {
     let output = Command::new("ls").arg("/proc/self/fd").output().unwrap();
     assert!(output.status.success(), "{output:?}");

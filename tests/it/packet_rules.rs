@@ -1,4 +1,4 @@
-//! The test kit: rules for packets, links that lose, that are narrow or open one way only, and captures.
+//! The test kit: rules for packets; links that lose packets, have little bandwidth or pass one way only; and captures.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::support::{Echo, address_of, any_port, connect, event_loop, pattern, s
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Echoes, and notes how much came at once, and the end.
+/// Echoes, and records how much arrived at once, and the end.
 struct Noting(Rc<RefCell<Vec<String>>>);
 
 impl Protocol for Noting {
@@ -230,7 +230,7 @@ fn kit_a_link_that_is_cut_one_way_lets_the_other_way_pass() {
     served.network.heal(outside, served.server);
     served.network.run_for(10 * SECOND);
     assert_eq!(peer.read(), b"two");
-    // Nobody hears that anything has arrived: the server gives up, and so does the peer.
+    // No acknowledgement arrives: the server gives up, and so does the peer.
     served.network.cut_one_way(served.server, outside);
     peer.queue(b"three");
     served.network.run_for(2000 * SECOND);
@@ -260,7 +260,7 @@ fn kit_a_narrow_link_takes_the_time_that_its_bytes_need() {
         let outside = served.network.outside();
         served.network.set_bandwidth(outside, served.server, Some(bytes_per_second));
         let mut peer = served.network.peer(served.address);
-        // Both ways at once, as soon as it comes: it takes as long as one, and the last piece's way back.
+        // Both ways at the same time: it takes as long as one way, plus the last piece's way back.
         let bytes = pattern(200_000);
         served.network.add_rule("small", |packet| (packet.bytes.len() > 1000).then_some(Fate::Split(1000)));
         peer.queue(&bytes);
@@ -295,7 +295,7 @@ fn sum(parts: &[&[u8]]) -> u16 {
     sum as u16
 }
 
-/// Reads a capture, and sees that each header is right.
+/// Reads a capture, and checks each header.
 fn read(file: &[u8]) -> Vec<Captured> {
     let word = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
     assert_eq!((word(&file[..4]), &file[4..8], word(&file[20..24])), (0xa1b2_3c4d, &[2, 0, 4, 0][..], 101));
@@ -385,12 +385,12 @@ fn kit_a_capture_has_every_packet_with_headers_that_are_right() {
             };
             assert!(with(2, port).count() >= 1 && with(2, to.port()).count() >= 1);
             assert_acknowledgements_are_behind_what_was_sent(&packets);
-            // The end stands behind all bytes, and is acknowledged.
+            // The end follows all bytes, and is acknowledged.
             for from in [port, to.port()] {
                 assert!(with(1, from).all(|packet| packet.number as usize == bytes.len() + 1), "the end of {from}");
                 assert_ne!(with(1, from).count(), 0);
             }
-            // The end counts as a byte: what the client acknowledges behind its own has the number after that.
+            // The end counts as a byte: what the client acknowledges after its own end has the next number.
             let mut behind =
                 packets.iter().filter(|packet| packet.ends.0 == port && packet.number as usize == bytes.len() + 2);
             assert!(behind.next().is_some_and(|packet| packet.payload.is_empty()));
@@ -414,7 +414,7 @@ fn kit_a_capture_has_datagrams_and_resets() {
     assert!(Network::new(0, Faults::none()).captured().is_empty());
 }
 
-/// A file that several hold; full at some length.
+/// A shared file that is full at some length.
 #[derive(Clone)]
 struct File(Arc<Mutex<Vec<u8>>>, usize);
 
@@ -475,7 +475,7 @@ fn kit_a_filter_captures_a_real_connection_and_lets_it_pass() {
     }
 }
 
-/// What the system says of a connection that it has given up.
+/// The system's error for a connection that it has given up.
 fn timed_out() -> String {
     #[cfg(unix)]
     let code = libc::ETIMEDOUT;

@@ -1,4 +1,4 @@
-//! The test kit: peers that are played by hand do to a loop what real ones do.
+//! The test kit: peers that the test controls have the same effect on a loop as real ones.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -278,7 +278,7 @@ fn sink(network: &mut Network) -> (SocketAddr, Rc<Cell<usize>>) {
     let of_protocol = count.clone();
     let mut context = network.context(server);
     context.listen(address, move |_, _| Some(Sink(of_protocol.clone()))).unwrap();
-    // What nobody waits for is not to be waited for.
+    // Nothing has to be waited for here.
     context.call_later(Duration::from_secs(3000), |_| {});
     (address, count)
 }
@@ -378,7 +378,7 @@ fn kit_what_comes_to_a_peer_within_a_look_at_it_is_looked_at() {
     network.run_until_rest();
     network.set_faults(Faults::none().with_latency_max(Duration::from_secs(1)).with_early_packets_permille(1000));
     peer.queue(b"hello");
-    // The reset is the last that is under way, and arrives with a call of the look itself.
+    // The reset is the last packet in flight, and arrives with this very call.
     let mut failed = false;
     assert!(network.run_until(|_| std::mem::replace(&mut failed, peer.error().is_some())));
 }

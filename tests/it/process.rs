@@ -1,4 +1,4 @@
-//! A process of a test's own, for what belongs to all of one: this binary, with one of its tests as the child's program.
+//! A separate process for a test of process-wide state: this binary, with one of its tests as the child's program.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,15 +11,15 @@ use switchboard::signals::Signal;
 
 use crate::support::{PATIENCE, this_program};
 
-/// Ended with the test, whatever becomes of that.
+/// A child that ends with the test, even if that fails.
 pub(crate) struct Process {
     pub(crate) child: Child,
-    /// What it says on stderr: stdout is the test harness's.
+    /// Its stderr, since stdout belongs to the test harness.
     pub(crate) lines: BufReader<ChildStderr>,
 }
 
 impl Process {
-    /// What runs the test of this name alone.
+    /// The command that runs only the test of this name.
     pub(crate) fn command(test: &str) -> Command {
         let mut command = Command::new(this_program());
         command.args(["--exact", test, "--nocapture"]);
@@ -83,7 +83,7 @@ pub(crate) fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain");
-        // Nothing tells of it: it is looked at again and again, and that process needs the core to get there.
+        // Nothing reports it, so it is polled, and yields the core that the other process needs.
         thread::sleep(Duration::from_millis(1));
     }
 }

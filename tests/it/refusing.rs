@@ -1,4 +1,4 @@
-//! What refused peers are told, on real sockets.
+//! What refused peers receive, on real sockets.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -15,7 +15,7 @@ fn for_one() -> Limits {
     Limits::default().with_connections_max(1).with_when_full(WhenFull::Refuse)
 }
 
-/// What somebody reads who is refused, having sent so much at first, and more when it has been told.
+/// What a refused client reads that sends this much first, and more after it has read the refusal.
 fn told<C: Read + Write>(mut client: C, waits: impl Fn(&C), bytes: usize) -> Vec<u8> {
     client.write_all(&vec![b'x'; bytes]).unwrap();
     waits(&client);

@@ -1,4 +1,4 @@
-//! Request handlers in child processes: `sh` and `cat` are at hand wherever these tests run.
+//! Request handlers in child processes: `sh` and `cat` exist wherever these tests run.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -139,7 +139,7 @@ fn children_answer_datagrams_long_and_empty_ones_too() {
     let (mut event_loop, _, address) = udp(script(2, "cat"));
     let heard = serve_while(&mut event_loop, move || [ask_udp(address, b""), ask_udp(address, b"x")]);
     assert_eq!(heard, [&b""[..], b"x"]);
-    // One that does not read what it is given is no error.
+    // A child that does not read its input is not an error.
     let errors = Errors::default();
     let (mut event_loop, _, address) = udp(script(1, "echo no").on_error(errors.hook()));
     let heard = serve_while(&mut event_loop, move || ask_udp(address, &vec![b'x'; 60_000]));
@@ -151,7 +151,7 @@ fn children_answer_datagrams_long_and_empty_ones_too() {
 fn children_that_answer_a_datagram_too_late_or_too_much_are_killed() {
     for (late, error) in [
         ("exec sleep 1000", "the request timed out"),
-        // What has its output would keep it open, after it was killed as well.
+        // Its own child would keep the output open even after it was killed.
         ("sleep 3 & exec sleep 1000", "the request timed out"),
         ("exec cat /dev/zero", "the answer does not fit into a datagram"),
     ] {

@@ -31,7 +31,7 @@ fn capitals(request: &mut Request) -> Handled {
     Ok(())
 }
 
-/// What went wrong, as the hook was told.
+/// The errors that the hook got.
 #[derive(Clone, Default)]
 pub(crate) struct Errors(pub(crate) Rc<RefCell<Vec<String>>>);
 
@@ -54,7 +54,7 @@ pub(crate) fn tcp(requests: Requests) -> (EventLoop, Serving, std::net::SocketAd
     (event_loop, serving, address)
 }
 
-/// Sends `line` and answers all that comes back.
+/// Sends `line` and returns everything that comes back.
 pub(crate) fn ask(address: std::net::SocketAddr, line: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     stream.write_all(line).unwrap();
@@ -239,13 +239,13 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
         let silent = connect(address);
         turn_until(&mut event_loop, |_| !errors.0.borrow().is_empty());
         assert_eq!(errors.take(), ["the request timed out"]);
-        // One that sends a byte now and then has no more time than that either.
+        // A client that sends a byte now and then gets no more time either.
         serve_while(&mut event_loop, move || {
             let mut dribbles = connect(address);
             let start = Instant::now();
             while dribbles.write_all(b"x").is_ok() {
                 assert!(start.elapsed() < PATIENCE);
-                // What is tested is somebody slow: a byte now and then.
+                // The client is slow on purpose: a byte now and then.
                 thread::sleep(Duration::from_millis(5));
             }
         });
@@ -254,7 +254,7 @@ fn handlers_do_not_wait_for_a_silent_client_longer_than_its_time() {
     }
 }
 
-/// One wait for the client may be bounded by itself: the handler goes on, and can say so.
+/// A single wait for the client can be bounded: the handler goes on, and can tell the client.
 #[test]
 fn handlers_may_bound_each_wait_and_still_answer() {
     let requests = Requests::threads(count(1), || {
@@ -389,7 +389,7 @@ fn handlers_serve_for_ever_until_they_are_stopped_and_finish_what_they_have_begu
         let mut stream = connect(address);
         begun.recv_timeout(PATIENCE).unwrap();
         handle.stop();
-        // It is in its handler's hands.
+        // Its handler has it.
         stream.write_all(b"two\n").unwrap();
         assert_eq!(read_all(&mut stream), b"TWO\n");
     });

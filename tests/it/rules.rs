@@ -4,7 +4,7 @@ use crate::tidy::{read, rust_files};
 
 const PAGE: &str = "src/guide/rules.md";
 
-/// How a link to a rule begins, behind its number.
+/// How a link to a rule begins, after its number.
 const LINK: &str = "](crate::guide::rules#";
 
 /// The numbers on the page, in its order.
@@ -20,7 +20,7 @@ fn rules() -> Vec<String> {
     numbers.collect()
 }
 
-/// Whether this is the number of a rule, or would be if there were one.
+/// Returns whether this has the form of a rule's number.
 fn is_number(word: &str) -> bool {
     let digits = word.trim_start_matches(|c: char| c.is_ascii_uppercase());
     word.len() == digits.len() + 1

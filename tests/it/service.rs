@@ -1,6 +1,7 @@
-//! A server as a service manager runs it, and its restart without a gap.
+//! A server run by a service manager, and its restart without a gap.
 //!
-//! What is of a process is seen in a child; under load, and with systemd's own program, tests/real/service.py sees it.
+//! Process-wide effects are tested in a child; tests/real/service.py tests them under load, and with systemd's own
+//! program.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,7 +34,7 @@ const LOGS: &str = "SWITCHBOARD_TEST_SERVICE_LOGS";
 /// How many descriptors the child may have.
 const DESCRIPTORS: &str = "SWITCHBOARD_TEST_SERVICE_DESCRIPTORS";
 
-/// What a process exits with that takes over and is told not to become ready.
+/// The exit code of a successor that is told not to become ready.
 const NOT_READY: i32 = 9;
 
 /// A folder of a test's own, removed at its end.
@@ -53,7 +54,7 @@ impl Drop for Folder {
     }
 }
 
-/// Answers a line with the number of its process, or is stuck for good.
+/// Answers a line with its process id, or hangs forever.
 struct Tells;
 
 impl Protocol for Tells {
@@ -154,7 +155,7 @@ fn serve(takes_over: bool) -> io::Result<()> {
     }
     let mut service = Service::from_env()?.grace(PATIENCE).start_timeout(PATIENCE);
     let mut event_loop = EventLoop::new()?;
-    // Whatever goes wrong, it is not there for ever: nobody waits for who has taken over.
+    // Even after a failure it does not run forever, since nobody waits for a successor.
     event_loop.context().call_later(PATIENCE * 4, |_| std::process::exit(8));
     if !takes_over {
         eprintln!("names: {:?}", service.names());
@@ -231,7 +232,7 @@ fn service_restart_hands_the_listeners_to_a_new_process_and_the_old_one_drains()
     old.send(Signal::USR2);
     // Both listen for a while, and either may answer. Then the old one has let go.
     let new = wait_until(|| Some(which(&mut connect(address))).filter(|process| *process != old.child.id()));
-    // Who is connected stays where he is, and is let go with the next answer.
+    // A connected client stays with its process, and is closed with the next answer.
     assert_eq!(which(&mut kept), old.child.id());
     assert_eq!(kept.read(&mut [0]).unwrap(), 0);
     assert_eq!(old.end().code(), Some(0));
@@ -296,7 +297,7 @@ fn service_watchdog_is_told_by_the_loop_itself() {
     assert_eq!(silent.kind(), ErrorKind::WouldBlock);
 }
 
-/// What sd_notify(3) has beside paths and abstract names, and what is none of these.
+/// Addresses of sd_notify(3) other than paths and abstract names, and invalid ones.
 #[test]
 fn service_says_once_that_a_manager_s_address_is_not_supported_and_goes_on() {
     for address in ["vsock:2:1234", "vsock-stream:2:1234", "a/relative/path", "", &format!("/{}", "x".repeat(200))] {
@@ -308,7 +309,7 @@ fn service_says_once_that_a_manager_s_address_is_not_supported_and_goes_on() {
         assert!(told.starts_with(&format!("ERROR NOTIFY_SOCKET={address:?} is not supported")), "{told}");
         let listening = process.address();
         assert_eq!(which(&mut connect(listening)), process.child.id());
-        // Telling of a restart that fails is telling, too.
+        // A failing restart is also reported.
         process.send(Signal::USR2);
         assert!(process.line().contains("the new process did not become ready"));
         assert_eq!(which(&mut connect(listening)), process.child.id());
@@ -326,7 +327,7 @@ fn hear_but_the_watchdog(notified: &UnixDatagram) -> String {
     wait_until(|| Some(hear(notified)).filter(|message| message != "WATCHDOG=1\n"))
 }
 
-/// A child that may have this many descriptors, and peers that say nothing and hold all of them.
+/// A child that may have this many descriptors, and silent peers that hold all of them.
 #[cfg(target_os = "linux")] // Where the descriptors of a process can be looked at.
 fn start_with_silent_peers(scene: &str, folder: &Folder, descriptors: usize) -> (Process, SocketAddr, Vec<TcpStream>) {
     let mut process = start(scene, &["tcp:127.0.0.1:0"], vec![], |command| {
@@ -399,7 +400,7 @@ fn service_restart_works_though_peers_hold_all_descriptors_however_often_it_has_
     assert!(hear_but_the_watchdog(&notified).starts_with("RELOADING=1\n"));
     let told = hear_but_the_watchdog(&notified);
     let new = told.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap_or_else(|| panic!("{told}"));
-    // Who was connected stays with the old process; the new one has descriptors of its own.
+    // Connected clients stay with the old process; the new one has its own descriptors.
     assert_eq!(which(&mut connect(address)).to_string(), new);
     drop(peers);
     send(new.parse().unwrap(), Signal::TERM);

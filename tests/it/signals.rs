@@ -1,7 +1,7 @@
 //! Signals as events of the loop (rule G2).
 //!
-//! A signal belongs to all of a process, so each test within this one has signals of its own, and raises them only while
-//! they are waited for. What ends a process is seen in a child.
+//! A signal affects the whole process, so each test here uses its own signals, and raises them only while they have a
+//! handler. Signals that end a process are tested in a child.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -109,7 +109,7 @@ const CHILD: &str = "SWITCHBOARD_TEST_SIGNALS_CHILD";
 /// Signals that end a process by default.
 const END_A_PROCESS: [Signal; 6] = [Signal::HUP, Signal::INT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::TERM];
 
-/// Longer than any test waits: what ends before has not waited for it.
+/// Longer than any test waits: a process that ends earlier has not waited for it.
 const GRACE: Duration = Duration::from_secs(1000);
 
 fn start(scene: &str) -> Process {
@@ -118,7 +118,7 @@ fn start(scene: &str) -> Process {
     Process::start(command)
 }
 
-/// Waits until nobody listens there any more. Whoever was still accepted is let go.
+/// Waits until nobody listens there any more. Connections that are still accepted are dropped.
 #[track_caller]
 fn wait_until_refused(address: SocketAddr) {
     wait_until(|| TcpStream::connect(address).err());
@@ -131,7 +131,7 @@ fn the_child_of_g2() {
     let mut event_loop = event_loop();
     event_loop.set_panic_policy(PanicPolicy::Isolate);
     let mut context = event_loop.context();
-    // It has nothing left to do but to be ended by a signal, in time.
+    // Only a signal can end it now, in time.
     let wait = || thread::sleep(PATIENCE * 2);
     match scene.to_str().unwrap() {
         "drains" => {
@@ -249,7 +249,7 @@ fn g2_when_nobody_wants_it_any_more_a_signal_acts_as_by_default() {
     }
 }
 
-/// One signal's panic takes neither itself nor the others away: SIGTERM drains still, and does not kill.
+/// A panic in one signal's handler removes neither it nor the others: SIGTERM still drains, and does not kill.
 #[test]
 fn g2_a_handler_that_panics_stays() {
     let mut process = start("panics");
@@ -280,7 +280,7 @@ fn g2_a_signal_can_be_wanted_again() {
 
 #[test]
 fn g2_a_signal_that_was_told_does_not_act_as_by_default_too() {
-    // In about every second process one of them would.
+    // Without that, one of them would in about every second process.
     for _ in 0..20 {
         assert_eq!(start("ends again and again").end().code(), Some(5));
     }

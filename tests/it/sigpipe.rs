@@ -24,7 +24,7 @@ impl Protocol for WriteOn {
         // By a timer, since what a callback writes to its own connection is gathered: a small piece and a large one
         // behind it go out vectored.
         transport.context().call_later(Duration::ZERO, move |context| {
-            // The first is answered by a reset; the second meets a socket that knows of it.
+            // The first is answered by a reset; the second finds the socket reset.
             for _ in 0..2 {
                 let mut transport = context.connection(id).expect("it is still there");
                 transport.write(b"small");

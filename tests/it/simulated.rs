@@ -12,7 +12,7 @@ use crate::support::{Echo, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends something when it is made, and ends its half; keeps what comes back.
+/// Sends something when it is made, and shuts down its half; keeps what comes back.
 struct Sender {
     what: Vec<u8>,
     got: Rc<RefCell<Vec<u8>>>,
@@ -44,7 +44,7 @@ fn echo_server() -> (Network, HostId, SocketAddr) {
     (network, server, address)
 }
 
-/// An echo of so many bytes between two hosts: what came back, why it ended, and the trace.
+/// An echo of this many bytes between two hosts: returns what came back, why it ended, and the trace.
 fn echo(seed: u64, faults: Faults, length: usize) -> (Vec<u8>, Option<String>, Network) {
     let mut network = Network::new(seed, faults);
     let (server, client) = (network.host(), network.host());
@@ -78,7 +78,8 @@ fn fingerprint(text: &str) -> u64 {
 
 #[test]
 fn a_seed_gives_the_same_trace_on_every_machine() {
-    // A change of the simulation that draws other numbers changes these, and with them every seed that somebody has noted.
+    // A change of the simulation that draws other numbers changes these, and makes every seed that somebody has noted
+    // useless.
     let traces: Vec<_> = (0..4).map(|seed| echo(seed, Faults::all(), 5000).2.trace()).collect();
     let fingerprints: Vec<_> = traces.iter().map(|trace| format!("{:#018x}", fingerprint(trace))).collect();
     let expected = ["0xad5ced85947d9176", "0xd99e88818ef91cb9", "0xc08cdbf0339b56b6", "0x5e034f6c19bc6dfa"];
@@ -118,7 +119,8 @@ fn an_hour_of_timers_takes_no_time() {
 
 #[test]
 fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
-    /// Sends a byte to who has been idle for five minutes, and sets a timer of its own anew with each byte that comes.
+    /// Sends a byte to a peer that has been idle for five minutes, and resets a timer of its own with each received
+    /// byte.
     struct Waiter {
         idle: Rc<Cell<u32>>,
         timer: Option<TimerId>,
@@ -161,7 +163,7 @@ fn an_hour_of_idle_timeouts_of_a_thousand_connections_takes_seconds() {
             assert_eq!(peer.send(b"!"), 1);
         }
     }
-    // Each waits five minutes, and up to a second for its last packet; whoever was told something waits anew.
+    // Each waits five minutes, and up to a second for its last packet; a client that receives something waits again.
     assert!((6 * CONNECTIONS..=12 * CONNECTIONS).contains(&idle.get()), "{}", idle.get());
     assert_eq!(network.context(host).connection_count(), CONNECTIONS as usize);
     assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());

@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What came, with when.
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Has something sent before and after it stands, and ends its half; counts what comes back.
+/// Sends something before and after it is established, and shuts down its half; counts what comes back.
 struct Client {
     notes: Notes,
     got: Vec<u8>,
@@ -39,7 +39,7 @@ impl Protocol for Client {
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
         self.notes.borrow_mut().push(format!("lost: {reason}, {} back", self.got.len()));
-        // All of it, but for a client that has sent nothing before it stood.
+        // All of it, except for a client that has sent nothing before it was established.
         assert!(pattern(3000).starts_with(&self.got) || pattern(3000).ends_with(&self.got));
     }
 }

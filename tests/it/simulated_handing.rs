@@ -1,4 +1,4 @@
-//! The test kit: streams and listeners that somebody else has made, left to a loop.
+//! The test kit: streams and listeners that were made elsewhere, passed to a loop.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -20,7 +20,7 @@ fn kit_a_stream_that_was_accepted_elsewhere_is_attached_whatever_the_faults() {
         let mut listener = network.listener_on(host, 7, 8).unwrap();
         let mut peer = network.peer(listener.local_addr());
         let bytes = pattern(1 + seed as usize * 97 % 2000);
-        // Some of it has come before the loop has it.
+        // Some of the data arrives before the loop has the stream.
         peer.queue(&bytes);
         peer.end();
         let accepted = network.accept(&mut listener).unwrap();
@@ -30,7 +30,7 @@ fn kit_a_stream_that_was_accepted_elsewhere_is_attached_whatever_the_faults() {
     });
 }
 
-/// Says something first, and notes what comes.
+/// Sends something first, and records its input.
 struct Client(Rc<RefCell<Vec<u8>>>);
 
 impl Protocol for Client {

@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Notes what it is told.
+/// Records its callbacks.
 struct Client(Notes);
 
 impl Protocol for Client {

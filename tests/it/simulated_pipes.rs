@@ -14,7 +14,7 @@ use crate::support::{Echo, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Writes back what comes by the pipe, as far as there is room, and removes itself at the end.
+/// Writes back what it reads from the pipe, as far as there is room, and removes itself at the end.
 fn echo(network: &mut Network, host: HostId, pipe: SimulatedPipe) -> (SourceId, Rc<RefCell<Vec<String>>>) {
     let noted = Rc::<RefCell<Vec<String>>>::default();
     let of_handler = noted.clone();
@@ -38,7 +38,7 @@ fn echo(network: &mut Network, host: HostId, pipe: SimulatedPipe) -> (SourceId, 
                 }
                 Ok(count) => waiting.extend(&buffer[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // Simulated kernels run out of buffers, and no event tells when they have some.
+                // Simulated kernels run out of buffers, and no event reports when they have some again.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return SourceAction::Wait,
                 Err(error) => panic!("{error}"),
             }
@@ -86,7 +86,7 @@ fn kit_a_pipe_can_be_waited_for_anew_and_not_any_more() {
     network.run_until_rest();
     let once = calls.take();
     assert!(once > 0);
-    // What is ready already is told of again.
+    // Existing readiness is reported again.
     network.context(host).reregister(id, Interest::READABLE).unwrap();
     network.run_until_rest();
     assert_eq!(calls.take(), 1);
@@ -122,7 +122,7 @@ fn kit_a_signal_is_told_to_all_that_wait_for_it_once_for_each_kind() {
     assert!(network.raise(host, Signal::HUP));
     network.run_until_rest();
     assert_eq!(noted.take(), [(0, Signal::HUP)]);
-    // Ignored where nobody waits for it, and on another host nobody does.
+    // Ignored without a handler, and the other host has none.
     assert!(!network.raise(other, Signal::WINCH) && !network.raise(host, Signal::CHLD));
     let nothing = network.context(host).connection_count();
     assert_eq!(nothing, 0);

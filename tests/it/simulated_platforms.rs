@@ -1,4 +1,4 @@
-//! Hosts that run other systems than Linux, with the habits that made trouble there.
+//! Hosts that run systems other than Linux, with the behaviour that caused trouble there.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ const PLATFORMS: [Platform; 4] = [Platform::Linux, Platform::MacOs, Platform::Bs
 
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Notes what it is told, and stays half-open behind its peer's end.
+/// Records its callbacks, and stays half-open after its peer's end.
 #[derive(Clone, Default)]
 struct Noted(Notes);
 
@@ -100,7 +100,7 @@ fn h3_a_half_open_protocol_hears_on_every_system_that_its_unix_peer_has_closed()
             peer.end();
             network.run_until_rest();
             assert_eq!(told.take(), ["made with unix:(unnamed)", "question", "end"], "{platform:?}");
-            // What it sends meanwhile must not make it deaf again.
+            // What it sends meanwhile must not stop its events again.
             let ids = network.context(host).connection_ids();
             network.context(host).connection(ids[0]).unwrap().write(writes);
             network.run_until_rest();
@@ -234,7 +234,7 @@ fn n1_a_full_backlog_of_a_unix_socket_refuses_on_bsd_and_would_block_on_linux() 
     }
 }
 
-/// Sends something when it is made, and ends its half; keeps what comes.
+/// Sends something when it is made, and shuts down its half; keeps its input.
 #[cfg(unix)]
 struct Client {
     sends: Vec<u8>,

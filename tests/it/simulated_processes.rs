@@ -1,4 +1,4 @@
-//! The test kit: hosts that crash, come back, stand still, are slow, have clocks that are wrong, and calls that fail.
+//! The test kit: hosts that crash, restart, are paused, are slow or have wrong clocks, and calls that fail.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -20,7 +20,7 @@ const NS: Duration = Duration::from_nanos(1);
 
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Echoes, notes what it is told and that it is dropped, and has its loop send something then.
+/// Echoes, records its callbacks and its drop, and makes its loop send something then.
 struct Server {
     notes: Notes,
     handle: Handle,
@@ -61,7 +61,7 @@ fn listen(network: &mut Network, server: HostId) -> (SocketAddr, Notes) {
     (address, notes)
 }
 
-/// A network without faults, with a server that a peer has connected to, and what the server's protocol is told.
+/// A network without faults, with a server that a peer has connected to, and the callbacks of the server's protocol.
 fn served() -> (Network, HostId, Peer, Notes) {
     let mut network = Network::new(3, Faults::none());
     let server = network.host();
@@ -242,7 +242,7 @@ fn kit_the_kernel_of_a_paused_host_goes_on_until_its_buffers_are_full() {
     assert_eq!(fired.get(), 10 * SECOND);
 }
 
-/// When a timer of a host fires that is set for so long, by the network's clock, after `set` was done to the host.
+/// Returns when a host's timer with this delay fires, by the network's clock, after `set` was applied to the host.
 fn fires_after(time: Duration, set: impl FnOnce(&mut Network, HostId)) -> Duration {
     let mut network = Network::new(0, Faults::none());
     let host = network.host();
@@ -414,7 +414,7 @@ fn kit_a_host_without_descriptors_accepts_again_when_it_has_one() {
     assert_eq!(third.read(), b"three");
 }
 
-/// Notes how its connections end.
+/// Records how its connections end.
 struct Ends(Notes);
 
 impl Protocol for Ends {
@@ -435,7 +435,7 @@ impl Protocol for Ends {
     }
 }
 
-/// A client that connects again and again, to a server that crashes in every way, stands still and is slow.
+/// A client that connects again and again, to a server that crashes in every way, is paused and is slow.
 fn life(seed: u64) -> (String, Vec<String>) {
     let mut network = Network::new(seed, Faults::all());
     let (server, client) = (network.host(), network.host());

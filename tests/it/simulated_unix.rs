@@ -23,7 +23,7 @@ fn served(seed: u64, faults: Faults, name: &UnixAddress) -> (Network, HostId) {
     (network, host)
 }
 
-/// Sends something when it is made, and ends its half; notes what it is told.
+/// Sends something when it is made, and shuts down its half; records its callbacks.
 struct Client {
     sends: Vec<u8>,
     noted: Rc<RefCell<Vec<String>>>,
@@ -110,7 +110,7 @@ fn kit_names_are_a_host_s_own_and_are_free_again_when_their_listener_is_closed()
     }
 }
 
-/// Takes nothing of what comes, and is ended by a timeout.
+/// Consumes nothing, and is ended by a timeout.
 struct Deaf;
 
 impl Protocol for Deaf {
@@ -186,7 +186,7 @@ fn kit_a_crash_leaves_paths_behind_and_rules_and_captures_see_nothing_of_unix_st
         drop(peer);
         network.crash(host, crash);
         network.restart(host);
-        // As on a system: its path is left behind, and nobody listens there.
+        // As on a real system: its path remains, and nobody listens there.
         assert_eq!(network.unix_peer(host, &name).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         network.context(host).listen(name.clone(), |_, _| Some(Echo)).unwrap();
         let mut peer = network.unix_peer(host, &name).unwrap();

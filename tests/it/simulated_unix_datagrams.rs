@@ -32,7 +32,7 @@ struct Notes {
     told: Rc<RefCell<Vec<String>>>,
 }
 
-/// Notes what it is told, and answers if it is to.
+/// Records its callbacks, and answers if it is told to.
 struct Noting {
     notes: Notes,
     answers: bool,
@@ -108,7 +108,7 @@ fn kit_unix_datagrams_are_neither_lost_nor_doubled_nor_overtaken_whatever_the_fa
     const COUNT: usize = 60;
     for server in names() {
         seeds(|seed| {
-            // A kernel that is out of buffers has the sender told of each that it does not take.
+            // A kernel that is out of buffers reports each datagram that it does not take to the sender.
             let mut network = Network::new(seed, Faults::fatal().with_out_of_buffers_permille(0));
             let host = network.host();
             let (_, served) = bind(&mut network, host, server.clone(), true);

@@ -13,19 +13,19 @@ use switchboard::{Completion, Ended, Protocol, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was told of work, and how much time had passed.
+/// The results of work, with the time that had passed.
 type Told = Rc<RefCell<Vec<(Duration, Result<u32, WorkError>)>>>;
 
 fn pool(threads: usize, queue_max: usize) -> WorkerPool {
     WorkerPool::new(NonZeroUsize::new(threads).unwrap(), queue_max)
 }
 
-/// A network whose work takes so long, or up to so long.
+/// A network where work takes this long, or up to this long.
 fn network(seed: u64, shortest: Duration, longest: Duration) -> Network {
     Network::new(seed, Faults::none().with_work_min(shortest).with_work_max(longest))
 }
 
-/// Hands work to a pool that counts itself when it begins, and has its number noted when that is told.
+/// Submits work that counts itself when it begins, and whose number is recorded when the result arrives.
 fn submit(
     (network, host): (&mut Network, HostId),
     pool: &WorkerPool,
@@ -145,7 +145,7 @@ fn workers_in_a_simulation_that_are_cancelled_or_shut_down() {
     assert_eq!(pool.shutdown(Duration::ZERO), Ended::Clean);
 }
 
-/// Asks somebody for a number, by a call that waits for it, and passes it on.
+/// Requests a number through a completion, and passes it on.
 struct Asks(Rc<RefCell<Option<Completion<u32>>>>);
 
 impl Asks {

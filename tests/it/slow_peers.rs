@@ -10,7 +10,7 @@ use switchboard::{EventLoop, Limits, Protocol, Transport};
 
 use super::support::{connect, has_proc, join, listen, turn_until};
 
-/// Writes so much as soon as it is made, and leaves all else to the loop.
+/// Writes this much as soon as it is made, and leaves the rest to the loop.
 struct Writes(usize);
 
 impl Protocol for Writes {
@@ -80,7 +80,7 @@ fn x4_the_kernel_does_not_keep_for_ever_what_a_peer_never_reads() {
     }
 }
 
-/// Reads some bytes a second, by a schedule that makes up for what is late, until that many have come; returns how many.
+/// Reads some bytes a second, by a schedule that makes up for delays, until that many have arrived; returns how many.
 fn read_slowly(client: &mut TcpStream, bytes_per_second: f64, least: usize) -> usize {
     let (start, mut taken, mut buffer) = (Instant::now(), 0, vec![0; 64 * 1024]);
     while taken < least {
@@ -96,7 +96,7 @@ fn read_slowly(client: &mut TcpStream, bytes_per_second: f64, least: usize) -> u
 
 #[test]
 fn x1_a_peer_that_reads_slowly_gets_all_of_what_was_written_before_the_close() {
-    // More than the kernels hold, so that the loop must wait for the peer, who takes 64 KiB in less than half of the
+    // More than the kernels hold, so that the loop must wait for the peer, which takes 64 KiB in less than half of the
     // deadline; no writable event comes before 1.4 MB are taken.
     const KERNELS_HOLD: usize = 4_300_000;
     struct WritesAndCloses(usize);

@@ -14,7 +14,7 @@ use switchboard::{EventLoop, Readiness, SourceAction};
 
 use crate::support::{event_loop, this_program, turn_until};
 
-/// Reads one byte a call, and answers whether there may be more.
+/// Reads one byte a call, and returns whether there may be more.
 fn read_one(receiver: &mut pipe::Receiver, into: &RefCell<Vec<u8>>) -> SourceAction {
     let mut byte = [0];
     match receiver.read(&mut byte) {
@@ -217,7 +217,7 @@ const CHILD: &str = "SWITCHBOARD_TEST_STDIN_CHILD";
 
 #[test]
 fn standard_input_is_a_source_until_its_end() {
-    // In a process of its own, since this one's input is not ours.
+    // In a separate process, since this one's standard input is not ours.
     let mut child = Command::new(this_program())
         .args(["--exact", "sources::the_child_that_reads_standard_input", "--nocapture"])
         .env(CHILD, "1")

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared by the tests.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use switchboard::{CloseReason, Context, EventLoop, Inner, ListenerId, PanicPolicy, Protocol, Transport};
 
-/// Nothing that is awaited takes so long on a working loop.
+/// Longer than anything takes on a working loop.
 // Wine does in a minute what others do in seconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(if cfg!(windows) { 60 } else { 10 });
 
@@ -18,14 +18,14 @@ pub(crate) fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// A loop out of which a panic of a callback comes, so that asserts in callbacks count.
+/// A loop that propagates panics of callbacks, so that asserts in callbacks count.
 pub(crate) fn event_loop() -> EventLoop {
     let mut event_loop = EventLoop::new().unwrap();
     event_loop.set_panic_policy(PanicPolicy::Propagate);
     event_loop
 }
 
-/// Turns until `done` says so.
+/// Turns the loop until `done` returns true.
 #[track_caller]
 pub(crate) fn turn_until(event_loop: &mut EventLoop, mut done: impl FnMut(&mut Context<'_>) -> bool) {
     let start = Instant::now();
@@ -35,7 +35,7 @@ pub(crate) fn turn_until(event_loop: &mut EventLoop, mut done: impl FnMut(&mut C
     }
 }
 
-/// Runs a client in a thread of its own while the loop turns; answers what the client does.
+/// Runs a client in a separate thread while the loop turns; returns the client's result.
 #[track_caller]
 pub(crate) fn serve_while<T: Send + 'static>(
     event_loop: &mut EventLoop,
@@ -46,7 +46,7 @@ pub(crate) fn serve_while<T: Send + 'static>(
     join(client)
 }
 
-/// What a finished thread answered; its panic becomes the test's.
+/// Returns a finished thread's result; its panic becomes the test's.
 pub(crate) fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -102,7 +102,7 @@ impl Protocol for Echo {
 /// Why connections ended, in order.
 pub(crate) type Ends = Rc<RefCell<Vec<String>>>;
 
-/// A protocol that notes its end, and hands all else to another.
+/// A protocol that records its end, and passes everything else to another one.
 pub(crate) struct NotingEnd<P> {
     pub(crate) inner: P,
     pub(crate) ends: Ends,
@@ -123,7 +123,7 @@ impl<P: Protocol> Protocol for NotingEnd<P> {
     }
 }
 
-/// Bytes that a shift, a loss or a repetition would not leave as they are.
+/// Bytes in which a shift, a loss or a repetition shows.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     // Eight bytes at a time: some tests compare many millions, in debug builds too.
     let mut bytes = Vec::with_capacity(length + 8);

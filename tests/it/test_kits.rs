@@ -1,4 +1,4 @@
-//! What the guide says of the test kit: each row is held by a test that exists, and what is not there says so.
+//! What the guide says about the test kit: each row names a test that exists, or says that something is missing.
 
 use crate::tidy::{read, rust_files};
 
@@ -14,7 +14,7 @@ fn rows(page: &str, cells: usize) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands in backticks.
+/// The text in backticks.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

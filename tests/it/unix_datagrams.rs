@@ -13,7 +13,7 @@ use switchboard::{
 
 use crate::support::{PATIENCE, event_loop, pattern, turn_until};
 
-/// Answers who has a name; notes the rest as lines.
+/// Answers senders that have a name; records the rest as lines.
 struct Answering(Rc<RefCell<Vec<String>>>);
 
 impl DatagramProtocol for Answering {
@@ -60,7 +60,7 @@ impl DatagramProtocol for AskingOnce {
 
 type Lines = Rc<RefCell<Vec<String>>>;
 
-/// A folder of the test's own, which goes with it.
+/// A separate folder for the test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {

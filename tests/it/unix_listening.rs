@@ -59,7 +59,7 @@ fn connect(path: &Path) -> UnixStream {
     stream
 }
 
-/// Whether somebody answers there.
+/// Returns whether somebody answers there.
 fn answers(event_loop: &mut EventLoop, path: &Path) -> bool {
     let path = path.to_owned();
     serve_while(event_loop, move || {
@@ -284,7 +284,7 @@ fn n1_a_ready_made_listener_is_taken_and_its_path_left_to_whoever_made_it() {
     assert!(event_loop.context().listener(id).unwrap().sockets().next().is_some());
     close(&mut event_loop, id);
     assert!(path.exists());
-    // It may be told to see to the path after all, as the last one who has the socket.
+    // It may be told to remove the path after all, as the last owner of the socket.
     let id = event_loop.context().listen(theirs, |_, _| None::<Echo>).unwrap();
     event_loop.context().listener(id).unwrap().set_unlinks(true).unwrap();
     close(&mut event_loop, id);
@@ -300,7 +300,7 @@ fn n1_who_hands_its_listener_on_leaves_the_path_alone() {
     let mut context = event_loop.context();
     let mut listening = context.listener(id).unwrap();
     listening.set_unlinks(false).unwrap();
-    // Turned on again where nothing stands there any more, and where something else does.
+    // Turned on again when nothing is at the path any more, and when something else is.
     fs::remove_file(&path).unwrap();
     assert_eq!(listening.set_unlinks(true).unwrap_err().kind(), io::ErrorKind::NotFound);
     fs::write(&path, "no socket").unwrap();

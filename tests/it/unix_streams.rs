@@ -41,7 +41,7 @@ fn w1_large_amounts_come_back_whole_and_in_order_over_a_unix_stream() {
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
-/// Goes on after the peer's end, with something to say or without.
+/// Goes on after the peer's end, with something to send or without.
 struct StaysOn(&'static [u8]);
 
 impl Protocol for StaysOn {
@@ -160,7 +160,7 @@ fn c7_a_thread_answers_a_detached_connection_with_plain_calls_and_gives_it_back(
     turn_until(&mut event_loop, |context| context.connection_count() == 0);
 }
 
-/// Broadcasts what comes to a room.
+/// Broadcasts its input to a room.
 struct Talks(Rc<RefCell<Vec<ConnectionId>>>);
 
 impl Protocol for Talks {
@@ -238,7 +238,7 @@ fn n1_a_broadcast_behind_what_a_unix_peer_had_not_taken_asks_for_no_more_events(
     assert_eq!(event_loop.context().counters().events, before);
 }
 
-/// Answers with a head and a piece too large to be copied, which is lent.
+/// Answers with a head and a borrowed piece too large to be copied.
 struct Lends;
 
 impl Protocol for Lends {

@@ -41,7 +41,7 @@ fn r6_urgent_data_comes_in_line_and_strands_nothing_behind_it() {
     }
     turn_until(&mut event_loop, |_| received.borrow().len() == expected.len());
     assert_eq!(*received.borrow(), expected);
-    // Nothing is spun on: the loop is at rest, and waits as long as it may.
+    // The loop does not spin: it is idle, and waits as long as it may.
     event_loop.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(event_loop.time_to_next(), None);
     let start = std::time::Instant::now();
@@ -62,7 +62,7 @@ mod unix {
 
     type Received = Rc<RefCell<Vec<u8>>>;
 
-    /// How the loop comes by a stream.
+    /// How the loop gets a stream.
     #[derive(Clone, Copy, Debug)]
     enum Origin {
         Accepted,

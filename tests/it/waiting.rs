@@ -10,7 +10,7 @@ use crate::support::{Echo, Ends, NotingEnd, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers each piece of data with so many bytes, and closes if it is to.
+/// Answers each piece of data with this many bytes, and closes if it is told to.
 struct Answer {
     bytes: usize,
     closes: bool,
@@ -71,7 +71,7 @@ fn x3_shutdown_lets_a_long_answer_finish_aborts_who_never_reads_and_can_be_follo
     assert_eq!((ends.borrow().len(), network.context(host).connection_count()), (2, 0));
     network.read_to_end(&mut never_reads);
     assert_eq!(never_reads.error().map(std::io::Error::kind), Some(ErrorKind::ConnectionReset));
-    // Nobody listens any more, until somebody does anew.
+    // Nobody listens any more, until somebody does again.
     let address = network.address(host, 7);
     let mut refused = network.peer(address);
     network.run_until_rest();

@@ -20,10 +20,10 @@ fn pool(threads: usize, queue_max: usize) -> WorkerPool {
     WorkerPool::new(NonZeroUsize::new(threads).unwrap(), queue_max)
 }
 
-/// The results of work, as the loop was told of them.
+/// The results of work, as reported to the loop.
 type Results<T> = Rc<RefCell<Vec<Result<T, WorkError>>>>;
 
-/// Submits work that notes its result.
+/// Submits work that records its result.
 fn submit<T: Send + 'static>(
     pool: &WorkerPool,
     event_loop: &mut EventLoop,
@@ -35,7 +35,7 @@ fn submit<T: Send + 'static>(
     pool.submit(&mut event_loop.context(), deadline, work, move |_, result| results.borrow_mut().push(result))
 }
 
-/// Work that says when it has begun, and waits to be let go.
+/// Work that reports when it has begun, and waits to be released.
 fn gate() -> (impl FnOnce() -> u32 + Send + 'static, mpsc::Receiver<()>, mpsc::Sender<u32>) {
     let (begins, begun) = mpsc::channel();
     let (lets_go, let_go) = mpsc::channel();
@@ -151,7 +151,7 @@ fn workers_at_the_deadline_the_loop_goes_on_without_what_runs_and_what_waits_nev
     submit(&pool, &mut event_loop, soon, &results, || panic!("its deadline has passed"));
     event_loop.run_until_idle().unwrap();
     assert_eq!(results.take(), [Err(WorkError::TimedOut), Err(WorkError::TimedOut)]);
-    // What waited has left its place to others.
+    // The waiting job has freed its place for others.
     let far = Some(Duration::from_secs(3600));
     submit(&pool, &mut event_loop, far, &results, || 3);
     let_go.send(1).unwrap();
@@ -325,7 +325,7 @@ fn workers_answer_no_protocol_that_has_ended_and_do_not_begin_for_it() {
     let began = Instant::now();
     event_loop.run_until_idle().unwrap();
     assert!(began.elapsed() < PATIENCE, "nothing is waited for any more");
-    // The one thread does this behind all that was queued before.
+    // The one thread does this after everything that was queued before.
     submit(&pool, &mut event_loop, None, &Results::default(), || ());
     event_loop.run_until_idle().unwrap();
     assert_eq!(has_begun.load(Ordering::SeqCst), 0);

@@ -1,4 +1,4 @@
-//! What the peers that are written in Rust share: their arguments, a listening socket, and bytes that wait to be sent.
+//! Shared by the peers that are written in Rust: their arguments, a listening socket, and buffers of unsent bytes.
 
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -16,22 +16,22 @@ use std::process;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-/// How much is read at once. Less costs calls, more leaves the processor's cache.
+/// The size of a read. Less costs more calls, more does not fit the processor's cache.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// How many reads of a connection make a turn of it, before the others have theirs.
+/// How many reads a connection gets before the others have their turn.
 pub const READS_PER_TURN_MAX: usize = 4;
 
-/// How many events one wait brings at most.
+/// How many events one wait returns at most.
 pub const EVENTS_MAX: usize = 1024;
 
-/// A member of a fan-out that has more than this unsent is cut off.
+/// A member of a fan-out with more unsent bytes than this is disconnected.
 pub const UNSENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// One whose line is longer than this, too.
+/// So is one whose line is longer than this.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// How many connections the kernel holds ready.
+/// The backlog of the listener.
 const BACKLOG: i32 = 4096;
 
 /// What a server does.
@@ -39,7 +39,7 @@ const BACKLOG: i32 = 4096;
 pub enum Mode {
     /// Sends back what it gets.
     Echo,
-    /// Sends each line to everybody.
+    /// Sends each line to all members.
     Fanout,
 }
 
@@ -72,13 +72,14 @@ pub fn arguments() -> (Mode, Address) {
     (mode, address)
 }
 
-/// Ends the process, as one that cannot do what it was asked for.
+/// Ends the process with an error.
 pub fn refuse(reason: impl Display) -> ! {
     eprintln!("{reason}");
     process::exit(2)
 }
 
-/// Listens, with a backlog that std has no argument for. Small messages leave at once: what is accepted inherits that.
+/// Listens with a given backlog, which std does not support. Small messages are sent at once: accepted sockets inherit
+/// that.
 pub fn listener(address: &Address) -> io::Result<Listener> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let open = |family| socket_with(family, SocketType::STREAM, flags, None);
@@ -93,7 +94,7 @@ pub fn listener(address: &Address) -> io::Result<Listener> {
         }
         Address::Unix(path) => {
             let socket = open(AddressFamily::UNIX)?;
-            // One that was left behind.
+            // A stale path.
             let _ = std::fs::remove_file(path);
             bind(&socket, &SocketAddrUnix::new(path)?)?;
             listen(&socket, BACKLOG)?;
@@ -103,7 +104,7 @@ pub fn listener(address: &Address) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Tells whoever started the server where it listens.
+    /// Prints where the server listens.
     pub fn announce(&self) -> io::Result<()> {
         match self {
             Listener::Inet(listener) => announce(listener.local_addr()?),
@@ -129,13 +130,13 @@ pub fn announce(address: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "listening on {address}")
 }
 
-/// Whether there is no descriptor for one more connection.
+/// Returns whether the error is a lack of descriptors.
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// The lines that a read has ended, with what had come of the first before; `begun` is that, and then the beginning of the
-/// next one.
+/// Returns the lines that a read has completed, including the earlier part of the first; `begun` is that part, and
+/// afterwards the beginning of the next line.
 pub fn whole_lines<'a>(begun: &mut Vec<u8>, read: &'a [u8]) -> Cow<'a, [u8]> {
     let end = memchr::memrchr(b'\n', read).map_or(0, |at| at + 1);
     let (lines, rest) = read.split_at(end);
@@ -170,12 +171,12 @@ impl Unsent {
         self.bytes.len() - self.sent
     }
 
-    /// What is to be sent next.
+    /// Returns what is to be sent next.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// So many more bytes were sent. A buffer that was large is not kept.
+    /// Records that this many more bytes were sent. A large buffer is not kept.
     pub fn advance(&mut self, count: usize) {
         self.sent += count;
         if self.sent == self.bytes.len() {
@@ -183,7 +184,7 @@ impl Unsent {
             self.bytes.clear();
             self.bytes.shrink_to(READ_BYTES * 4);
         } else if self.sent >= READ_BYTES * 4 {
-            // Else one that never gets empty would never get shorter.
+            // Otherwise a buffer that never becomes empty would never shrink.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }

@@ -1,4 +1,4 @@
-//! What the servers over TLS share: their arguments, and one configuration.
+//! Shared by the servers over TLS: their arguments, and one configuration.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ pub fn arguments() -> Arguments {
     }
 }
 
-/// TLS 1.3, by ring, with tickets that the server keeps nothing for: two of them for each connection, as rustls has it.
+/// TLS 1.3, by ring, with stateless tickets: two for each connection, which is rustls' default.
 fn server_config(chain: &str, key: &str) -> Result<ServerConfig, Box<dyn std::error::Error>> {
     let (chain, key) = (fs::read(chain)?, fs::read(key)?);
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>()?;

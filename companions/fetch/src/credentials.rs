@@ -1,4 +1,4 @@
-// Basic authentication (RFC 7617), and to whom it is said.
+// Basic authentication (RFC 7617), and which servers get it.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -6,14 +6,14 @@ use url::{Origin, Url};
 
 /// A name and a password, for one server.
 pub(crate) struct Credentials {
-    /// What the header says of them.
+    /// The value of the header.
     value: String,
-    /// Whom the user has named.
+    /// The server that the user has named.
     origin: Origin,
 }
 
 impl Credentials {
-    /// Of `NAME:PASSWORD`; the name ends at the first colon.
+    /// Parses `NAME:PASSWORD`; the name ends at the first colon.
     pub(crate) fn new(text: &str, url: &Url) -> Result<Credentials, String> {
         if !text.contains(':') || text.contains(|character: char| character.is_control()) {
             return Err("a user is NAME:PASSWORD, without control characters".to_owned());
@@ -21,14 +21,14 @@ impl Credentials {
         Ok(Credentials { value: format!("Basic {}", BASE64_STANDARD.encode(text)), origin: url.origin() })
     }
 
-    /// Whether they are for the server of this page: another scheme, host or port is another server.
+    /// Returns whether they are for the server of this page: another scheme, host or port is another server.
     fn are_for(&self, url: &Url) -> bool {
         self.origin == url.origin()
     }
 }
 
-/// The header of a request for this page, which follows a redirect or is the first. Once one leads away from whom the
-/// credentials are for they are gone: what that leads back to was not asked for by the user.
+/// Returns the header of a request for this page, which is the first or follows a redirect. Once a redirect leads to
+/// another server the credentials are dropped, even if a later one leads back: the user did not ask for that.
 pub(crate) fn header(credentials: &mut Option<Credentials>, url: &Url) -> String {
     *credentials = credentials.take().filter(|credentials| credentials.are_for(url));
     let line = |credentials: &Credentials| format!("Authorization: {}\r\n", credentials.value);

@@ -1,4 +1,4 @@
-// The head of an answer, and what it says of the body (RFC 9112, section 6.3).
+// The head of an answer, and what it says about the body (RFC 9112, section 6.3).
 
 use crate::body::Body;
 use switchboard::escape;
@@ -9,24 +9,24 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) reason: String,
     pub(crate) location: Option<String>,
-    /// Its fields, one a line, made fit to be shown.
+    /// Its fields, one a line, escaped for display.
     pub(crate) shown: String,
-    /// Of HTTP 1.`minor`.
+    /// The minor version of HTTP 1.
     minor: u8,
     lengths: Vec<String>,
     codings: Vec<String>,
 }
 
 impl Head {
-    /// The head that `data` begins with, if all of it is there. `searched` is how far its end was looked for already:
-    /// with that, a head that comes a byte at a time takes linear time.
+    /// Returns the head that `data` begins with, if it is complete. `searched` is how far the search for its end has
+    /// got: with that, a head that arrives a byte at a time takes linear time.
     pub(crate) fn parse(data: &[u8], searched: &mut usize) -> Result<Option<Head>, String> {
         let begin = &b"HTTP/1."[..data.len().min(7)];
         if !data.starts_with(begin) {
             return Err("the answer is not HTTP".to_owned());
         }
         let Some(bytes) = end(data, searched) else { return Ok(None) };
-        // As many as there are lines: what bounds them is how long a head may be.
+        // As many as there are lines: the longest head bounds them.
         let lines = data[..bytes].iter().filter(|byte| **byte == b'\n').count();
         let mut fields = vec![httparse::EMPTY_HEADER; lines];
         let mut response = httparse::Response::new(&mut fields);
@@ -53,7 +53,7 @@ impl Head {
             match field.name.to_ascii_lowercase().as_str() {
                 "location" => head.location = Some(location(&unfold(field.value))),
                 "content-length" => head.lengths.extend(list(field.value)),
-                // That is none: the body is as it is.
+                // `identity` is no coding: the body is unchanged.
                 "transfer-encoding" => head.codings.extend(list(field.value).filter(|coding| coding != "identity")),
                 _ => {}
             }
@@ -79,7 +79,7 @@ impl Head {
     }
 }
 
-/// What other clients take, too: blanks before a colon, and values that go on in the next line.
+/// Accepts what other clients accept, too: blanks before a colon, and values that continue on the next line.
 fn lenient() -> httparse::ParserConfig {
     let mut config = httparse::ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);
@@ -87,7 +87,8 @@ fn lenient() -> httparse::ParserConfig {
     config
 }
 
-/// Where the head ends: behind its first empty line. What is behind that is not looked at, as it may be as long again.
+/// Returns where the head ends: after its first empty line. What follows is not searched, since it may be as long
+/// again.
 fn end(data: &[u8], searched: &mut usize) -> Option<usize> {
     let begin = searched.saturating_sub(2);
     *searched = data.len();
@@ -99,19 +100,19 @@ fn end(data: &[u8], searched: &mut usize) -> Option<usize> {
     })
 }
 
-/// A value on one line: each line end in it is a blank, with the blanks around it.
+/// Returns a value on one line: each line end in it becomes a blank, together with the blanks around it.
 fn unfold(value: &[u8]) -> Vec<u8> {
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' ')
 }
 
-/// A list, which may be on one line or on several.
+/// Returns the elements of a list, which may be on one line or on several.
 fn list(value: &[u8]) -> impl Iterator<Item = String> {
     let text = String::from_utf8_lossy(&unfold(value)).to_ascii_lowercase();
     text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>().into_iter()
 }
 
-/// A URL may have other bytes than those of ASCII in it, of whatever encoding: they are sent back as they came.
+/// A URL may contain bytes outside ASCII, in any encoding: they are sent back as they arrived.
 fn location(value: &[u8]) -> String {
     let text = |byte: &u8| if byte.is_ascii() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     value.iter().map(text).collect()
@@ -121,7 +122,7 @@ fn location(value: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// What is understood of a head with these fields, or what is wrong with it.
+    /// Parses a head with these fields, or returns what is wrong with it.
     fn read(fields: &str) -> Result<(Option<String>, String), String> {
         let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         let read = Head::parse(format!("{head}HTTP/1.1 ").as_bytes(), &mut 0)?.ok_or("it is partial")?;

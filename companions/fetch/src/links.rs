@@ -3,7 +3,7 @@
 use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 use url::Url;
 
-/// Where a link leads, as a whole URL, and what it says.
+/// A link's absolute URL, and its text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) url: String,
@@ -11,21 +11,21 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Whether it says this, perhaps among other words, in whatever case and with whatever blanks.
+    /// Returns whether its text contains this, ignoring case and the number of blanks.
     pub(crate) fn says(&self, text: &str) -> bool {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         plain(&self.text).contains(&plain(text))
     }
 }
 
-/// The links of a page, in its order. Relative ones are relative to `<base>`, else to the page itself.
+/// Returns the links of a page, in order. Relative ones are relative to `<base>`, or else to the page itself.
 pub(crate) fn find_links(page: &[u8], url: &Url) -> Vec<Link> {
     let mut emitter = DefaultEmitter::default();
-    // What looks like a tag in a script is none.
+    // What looks like a tag inside a script is not one.
     emitter.naively_switch_states(true);
     let mut base: Option<Url> = None;
     let mut links = Vec::new();
-    // Whether the text that comes is that of the last link: up to its end, or the next one.
+    // Whether the following text belongs to the last link: up to its end, or the next link.
     let mut is_within = false;
     for token in Tokenizer::new_with_emitter(page, emitter) {
         match token {

@@ -1,21 +1,22 @@
-//! Fetches what a URL names, as the tutorial's `urlopen` and `urlretrieve` do, on the loop.
+//! Fetches a URL, like the tutorial's `urlopen` and `urlretrieve`, on the loop.
 //!
-//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a file
-//! the page goes to stdout; a file appears under its name only when it is whole, and what was fetched of it is gone
-//! otherwise, so there is nothing to clean up (but after SIGKILL). On a terminal a bar shows how far it is.
+//! Run `cargo run --package fetch -- http://127.0.0.1:8000/ page.html` beside `python3 -m http.server 8000`. Without a
+//! file the page goes to stdout; a file appears under its name only when it is complete, and an incomplete one is
+//! removed, so there is nothing to clean up (except after SIGKILL). On a terminal a progress bar is shown.
 //!
-//! `--links` prints the links of the page instead, as whole URLs, one a line; `--find=TEXT` those whose text has this in it.
-//! `--retrieve` saves to a temporary file, as `urlretrieve` does without a name, and prints where it is and the headers of the
-//! answer; the file stays. `--user=NAME:PASSWORD`, or `--user=@FILE` with that in the file's first line, is Basic
-//! authentication: for the server of the URL, and for none that a redirect leads to. `--max-bytes=N` and `--timeout=SECONDS` say
-//! what is too much (1 GiB and 300 s, of a page for its links 16 MiB). `file:` URLs are read, `http:` and `https:` ones asked
-//! for; of redirects ten are followed, none of them to a file or from `https:` to `http:`. Whatever goes wrong is one line,
-//! and exit code 1.
+//! `--links` prints the links of the page instead, as absolute URLs, one a line; `--find=TEXT` prints those whose text
+//! contains this. `--retrieve` saves to a temporary file, like `urlretrieve` without a name, and prints its path and
+//! the headers of the answer; the file is kept. `--user=NAME:PASSWORD`, or `--user=@FILE` with that in the file's first
+//! line, uses Basic authentication: for the server of the URL, and not for others that a redirect leads to.
+//! `--max-bytes=N` and `--timeout=SECONDS` set limits (1 GiB and 300 s by default, 16 MiB for a page whose links are
+//! printed). `file:` URLs are read, `http:` and `https:` ones requested; up to ten redirects are followed, but not to a
+//! file or from `https:` to `http:`. An error is printed as one line, and the exit code is 1.
 //!
-//! A server of an `https:` URL needs a certificate with its name from an authority that the system trusts, or that is in the
-//! file of `--ca=FILE`. A page of unknown length is whole when the server says so: one that was cut off is an error.
+//! A server of an `https:` URL needs a certificate with its name from an authority that the system trusts, or that is
+//! in the file of `--ca=FILE`. A page of unknown length is complete when the server says so: a truncated one is an
+//! error.
 //!
-//! What is fetched is written in another thread, a piece at a time, and meanwhile nothing is read: so neither a slow disk
+//! The output is written in another thread, a piece at a time, and meanwhile nothing is read: so neither a slow disk
 //! nor a stopped terminal holds up the loop, and neither costs memory.
 
 #![forbid(unsafe_code)]
@@ -49,19 +50,19 @@ const REDIRECTS_MAX: u32 = 10;
 /// The longest head of an answer, and the longest trailer.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
-/// What is being fetched, shared by its connections, one after the other.
+/// The state of a fetch, shared by its connections, one after the other.
 struct Fetch {
     output: Output,
     bytes_max: u64,
     trust: Trust,
-    /// Where the page is, after the redirects so far.
+    /// The URL of the page, after the redirects so far.
     url: RefCell<Url>,
     redirects: Cell<u32>,
-    /// Until a redirect leads away from whom they are for: what comes back from there has no more of them.
+    /// Dropped when a redirect leads to another server, even if a later one leads back.
     credentials: RefCell<Option<Credentials>>,
     /// The fields of the answer.
     headers: RefCell<String>,
-    /// The page, where its links are wanted; or what went wrong first.
+    /// The page, if its links are wanted; or the first error.
     outcome: RefCell<Option<Result<Vec<u8>, String>>>,
 }
 
@@ -113,7 +114,7 @@ impl Fetch {
         Ok(())
     }
 
-    /// All was handed to the other thread: once it has written that, it is done.
+    /// Everything was passed to the other thread: the fetch is done once that has written it.
     fn whole(self: &Rc<Self>, context: &mut Context<'_>) {
         let fetch = self.clone();
         self.output.submit(context, Work::End, move |context, result| fetch.finish(context, result));
@@ -125,7 +126,7 @@ impl Fetch {
             .submit(context, Work::Print(lines.into_bytes()), move |context, result| fetch.finish(context, result));
     }
 
-    /// The links of the page that say this.
+    /// The links of the page whose text contains this.
     fn links(&self, page: &[u8], text: &str) -> Result<String, String> {
         let links = find_links(page, &self.url.borrow());
         let lines =
@@ -162,17 +163,17 @@ struct Answer {
 }
 
 enum State {
-    /// The end of the head was looked for up to here.
+    /// The end of the head was searched for up to here.
     Head {
         searched: usize,
     },
     Body(Body),
-    /// Whatever still comes is of no interest.
+    /// Further input is ignored.
     Over,
 }
 
 impl Answer {
-    /// Returns how much of `data` is done with.
+    /// Returns how much of `data` was consumed.
     fn take(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, String> {
         match &mut self.state {
             State::Head { searched } => match Head::parse(data, searched)? {
@@ -282,7 +283,7 @@ impl Protocol for Answer {
                     return data.len();
                 }
             }
-            // Only heads come in numbers: before the answer any of those that say that it is still to come.
+            // Only heads repeat: any number of interim ones may precede the final answer.
             if !matches!(self.state, State::Head { .. }) {
                 return consumed;
             }
@@ -345,7 +346,7 @@ fn fetch(options: Options) -> Result<(), String> {
     let outcome = fetch.take_outcome();
     fetch.output.hide_progress();
     let page = outcome?;
-    // The loop goes on while something is printed: a reader may take its time, and signals are heard.
+    // The loop runs on while something is printed: the reader may be slow, and signals still work.
     let tell = |event_loop: &mut EventLoop, told: String| {
         fetch.print(&mut event_loop.context(), told);
         event_loop.run().map_err(system)?;
@@ -353,7 +354,7 @@ fn fetch(options: Options) -> Result<(), String> {
     };
     if let Some(saved) = saved {
         if options.retrieve {
-            // Where nobody is told of it, it is gone.
+            // If its path cannot be printed, it is removed.
             let told = format!("{}\n{}", saved.temporary_path().display(), fetch.headers.borrow());
             tell(&mut event_loop, told)?;
         }

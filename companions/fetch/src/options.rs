@@ -16,9 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) struct Options {
     pub(crate) url: Url,
     pub(crate) file: Option<PathBuf>,
-    /// Whether it is kept in a file of the system's choice.
+    /// Whether it is saved to a file with a name that the system chooses.
     pub(crate) retrieve: bool,
-    /// Which links of the page are wanted: those that say this.
+    /// Which links of the page are wanted: those whose text contains this.
     pub(crate) links: Option<String>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) timeout: Duration,
@@ -33,7 +33,7 @@ impl Options {
         let mut names = Vec::new();
         for argument in std::env::args_os().skip(1) {
             match argument.to_str() {
-                // Each has an empty text in it.
+                // Every text contains the empty one.
                 Some("--links") => links = Some(String::new()),
                 Some("--retrieve") => retrieve = true,
                 Some(text) if text.starts_with("--") => {
@@ -71,7 +71,8 @@ impl Options {
     }
 }
 
-/// The first line of a file, for a password that is not to stand among the arguments, which all users of a machine see.
+/// Returns the first line of a file, for a password that must not be in the arguments, which all users of a machine can
+/// see.
 fn read_user(user: String) -> Result<String, String> {
     let Some(path) = user.strip_prefix('@') else { return Ok(user) };
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;

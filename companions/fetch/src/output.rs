@@ -1,4 +1,4 @@
-// Where what is fetched goes. Writing may block, so it is done in a thread of its own; the loop hears when it is done.
+// The output. Writing may block, so it is done in a separate thread, which tells the loop when it is done.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
@@ -19,9 +19,9 @@ pub(crate) enum Work {
     Write(Vec<u8>),
     /// A file, and how long it may be.
     Copy(PathBuf, u64),
-    /// Nothing more comes. Answered with the page, where that is kept.
+    /// The end of the output. The reply is the page, if that is kept.
     End,
-    /// What goes to stdout beside the page.
+    /// What goes to stdout besides the page.
     Print(Vec<u8>),
 }
 
@@ -37,7 +37,7 @@ impl Output {
     pub(crate) fn start(mut destination: Destination) -> Result<Output, String> {
         let (jobs, received) = mpsc::channel::<(Work, Completion<Done>)>();
         let bar = destination.bar.clone();
-        // It is not waited for: where it hangs at a stopped terminal, the program can end all the same.
+        // It is not joined: even if it hangs at a stopped terminal, the program can end.
         let started = thread::Builder::new().spawn(move || {
             for (work, done) in received {
                 let _ = done.complete(destination.work(work));
@@ -49,7 +49,7 @@ impl Output {
         }
     }
 
-    /// Has the other thread do this after what it was given before, and then calls `then`.
+    /// Makes the other thread do this after its earlier work, and then calls `then`.
     pub(crate) fn submit(
         &self,
         context: &mut Context<'_>,
@@ -65,12 +65,12 @@ impl Output {
         }
     }
 
-    /// So many bytes are to come.
+    /// Sets the number of bytes that are expected.
     pub(crate) fn expect(&self, bytes: u64) {
         expect(&self.bar, bytes);
     }
 
-    /// Clears the terminal's line for what is said next.
+    /// Clears the terminal's line for the next output.
     pub(crate) fn hide_progress(&self) {
         self.bar.finish_and_clear();
     }
@@ -90,7 +90,7 @@ enum To {
 }
 
 impl Destination {
-    /// Stdout has either the page or its links.
+    /// Stdout gets either the page or its links.
     pub(crate) fn new(saved: Option<&SavedFile>, keeps_page: bool) -> Result<Destination, String> {
         let to = match saved {
             Some(saved) => To::File(saved.temporary.as_file().try_clone().map_err(|error| error.to_string())?),
@@ -169,16 +169,16 @@ fn set_style(bar: &ProgressBar, template: &str) {
     }
 }
 
-/// A file that appears under its name when it is whole. Until then it is one with a name of its own beside it, which is
-/// removed where this is dropped.
+/// A file that appears under its name when it is complete. Until then it has a temporary name in the same folder, and
+/// is removed if this is dropped.
 pub(crate) struct SavedFile {
     temporary: NamedTempFile,
-    /// None for one that keeps the name that it has.
+    /// `None` for one that keeps its temporary name.
     path: Option<PathBuf>,
 }
 
 impl SavedFile {
-    /// A file of the system's choice, that no other user can read.
+    /// Creates a file with a name that the system chooses, which no other user can read.
     pub(crate) fn temporary() -> Result<SavedFile, String> {
         let temporary = tempfile::Builder::new().prefix("fetch-").tempfile();
         let temporary = temporary.map_err(|error| format!("cannot make a temporary file: {error}"))?;
@@ -186,7 +186,7 @@ impl SavedFile {
     }
 
     pub(crate) fn begin(path: &Path) -> Result<SavedFile, String> {
-        // Where it is a link, what that leads to is replaced, and not the link.
+        // If the path is a link, its target is replaced, not the link.
         let path = follow_links(path)?;
         if path.exists() && !path.is_file() {
             return Err(format!("{path:?} is there, and is no file to be replaced"));
@@ -194,7 +194,7 @@ impl SavedFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
-        let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666); // Less the umask.
+        let permissions: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666); // Minus the umask.
         #[cfg(unix)]
         builder.permissions(permissions);
         let temporary = builder.prefix(".fetch-").tempfile_in(folder);
@@ -202,12 +202,12 @@ impl SavedFile {
         Ok(SavedFile { temporary, path: Some(path) })
     }
 
-    /// Where it is until it is kept and, if it is temporary, from then on.
+    /// Its path until it is kept and, if it is temporary, from then on.
     pub(crate) fn temporary_path(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// Gives it the name that it is to have.
+    /// Renames it to its final name.
     pub(crate) fn keep(self) -> Result<(), String> {
         match self.path {
             Some(path) => {
@@ -219,7 +219,7 @@ impl SavedFile {
     }
 }
 
-/// What a link leads to in the end, where nothing may be yet.
+/// Returns the final target of a link, which need not exist yet.
 fn follow_links(path: &Path) -> Result<PathBuf, String> {
     let mut followed = path.to_owned();
     for _ in 0..LINKS_MAX {

@@ -11,7 +11,7 @@ use switchboard_tls::Tls;
 use url::{Host, Url};
 
 pub(crate) struct Trust {
-    /// Certificates to trust in place of the system's.
+    /// Certificates to trust instead of the system's.
     ca: Option<PathBuf>,
     /// Made for the first server that needs it: reading the system's certificates takes some milliseconds.
     config: OnceCell<Arc<ClientConfig>>,
@@ -35,7 +35,7 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| error.to_string())?;
         let mut config = builder.with_root_certificates(self.roots()?).with_no_client_auth();
-        // A server that prefers another version of HTTP is told that this one is spoken.
+        // Tells a server that prefers another version of HTTP to use this one.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(self.config.get_or_init(|| Arc::new(config)).clone())
     }
@@ -46,7 +46,7 @@ impl Trust {
         }
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        // An old certificate that rustls does not take is no reason to do without the others.
+        // The other certificates are still used if rustls rejects an old one.
         let (count, _) = roots.add_parsable_certificates(found.certs);
         if count > 0 {
             return Ok(roots);
@@ -56,7 +56,7 @@ impl Trust {
     }
 }
 
-/// What the certificate of this host is to name.
+/// Returns the name that the certificate of this host must have.
 fn server_name(host: &Host<&str>) -> Result<ServerName<'static>, String> {
     match host {
         Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|error| format!("{name}: {error}")),
@@ -65,11 +65,11 @@ fn server_name(host: &Host<&str>) -> Result<ServerName<'static>, String> {
     }
 }
 
-/// Whether a redirect from one page to another is followed; if not, why.
+/// Checks whether a redirect from one page to another is followed; if not, returns why.
 pub(crate) fn may_follow(from: &Url, to: &Url) -> Result<(), &'static str> {
     match (from.scheme(), to.scheme()) {
         ("http", "http" | "https") | ("https", "https") => Ok(()),
-        // What was asked for in secret, and is checked, would come from anybody.
+        // The request was encrypted and the server authenticated: over `http:` the answer could come from anybody.
         ("https", "http") => Err("it leaves https:"),
         _ => Err("only http: and https: are"),
     }

@@ -1,4 +1,4 @@
-//! `https:` URLs, from servers that block: a certificate for `localhost`, and an answer as it is told.
+//! `https:` URLs, from blocking servers with a certificate for `localhost` and a given answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -11,13 +11,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const BODY: &str = "HTTP/1.0 200 OK\r\n\r\nthe page, which is whole when its end was said";
 
-/// A server's certificate, in a file too, and where what was fetched is kept.
+/// A server's certificate, also in a file, and the folder for what was fetched.
 struct Scene {
     folder: tempfile::TempDir,
     config: Arc<ServerConfig>,
 }
 
-/// How a connection ends behind its answer.
+/// How a connection ends after its answer.
 #[derive(Clone, Copy)]
 enum End {
     Said,
@@ -40,7 +40,7 @@ impl Scene {
         self.folder.path().join("ca.pem")
     }
 
-    /// Gives each connection this answer, until the test ends.
+    /// Sends this answer on each connection, until the test ends.
     fn serve(&self, answer: String, end: End) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, config) = (listener.local_addr().unwrap(), self.config.clone());
@@ -48,7 +48,7 @@ impl Scene {
             for plain in listener.incoming() {
                 let connection = ServerConnection::new(config.clone()).unwrap();
                 let mut stream = StreamOwned::new(connection, plain.unwrap());
-                // Who does not trust this server sends no request.
+                // A client that does not trust this server sends no request.
                 if !read_request(&mut stream) || stream.write_all(answer.as_bytes()).is_err() {
                     continue;
                 }
@@ -63,7 +63,7 @@ impl Scene {
         address
     }
 
-    /// Whether it succeeds, and what it printed on stdout and stderr.
+    /// Returns whether it succeeded, and what it printed on stdout and stderr.
     fn fetch(&self, url: &str, change: impl FnOnce(&mut Command)) -> (bool, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fetch"));
         change(command.args(["--timeout=20", url]).env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR"));
@@ -131,7 +131,7 @@ fn fetch_trusts_the_system_or_the_file_that_it_is_given() {
     let url = format!("https://localhost:{}/", scene.serve(BODY.to_owned(), End::Said).port());
     let (succeeds, _, error) = scene.fetch_trusting(&url, &other.ca());
     assert!(!succeeds && error.contains("invalid peer certificate"), "{error}");
-    // What OpenSSL goes by for the system's: found there, and not there, and given in its place.
+    // OpenSSL's variable for the system's certificates: with this one, without it, and with another one instead.
     let with = |ca: &Path, rest: &str| {
         scene.fetch(&url, |command| _ = command.env("SSL_CERT_FILE", ca).args(rest.split_whitespace()))
     };

@@ -1,8 +1,8 @@
 //! The HTTP server of the examples, over TLS: `https:`.
 //!
-//! Run `cargo run --package switchboard-tls --example http_server_tls -- --write-cert own.pem`, then
-//! `curl -i --cacert own.pem https://localhost:1234/`. It takes the options of the example `http_server`, whose protocol is
-//! used as it is, and `--cert FILE --key FILE` for a certificate that is there; at SIGHUP it is loaded anew.
+//! Run `cargo run --package switchboard-tls --example http_server_tls -- --write-cert own.pem`, then `curl -i --cacert
+//! own.pem https://localhost:1234/`. It takes the options of the example `http_server`, whose protocol is used
+//! unchanged, and `--cert FILE --key FILE` for an existing certificate, which is reloaded at SIGHUP.
 
 mod certificate;
 #[allow(dead_code, unexpected_cfgs)] // Its own `main`; the feature `signals` is the crate's.

@@ -1,10 +1,10 @@
-//! The select server of the examples, over TLS by one line.
+//! The select server of the examples, over TLS, which takes one line.
 //!
-//! Run `cargo run --package switchboard-tls --example select_server_tls -- --write-cert own.pem`, then
-//! `openssl s_client -connect localhost:1234 -CAfile own.pem -quiet` from several windows, and type. What it prints is what the
-//! example `select_server` prints: its protocol is used as it is, and does not know of TLS.
+//! Run `cargo run --package switchboard-tls --example select_server_tls -- --write-cert own.pem`, then `openssl
+//! s_client -connect localhost:1234 -CAfile own.pem -quiet` from several windows, and type. It prints the same as the
+//! example `select_server`, whose protocol is used unchanged, and does not know about TLS.
 //!
-//! `--cert FILE --key FILE` give it a certificate that is there; at SIGHUP it is loaded anew.
+//! With `--cert FILE --key FILE` it uses an existing certificate, which is reloaded at SIGHUP.
 
 mod certificate;
 #[allow(dead_code, unexpected_cfgs)] // Its own `main`; the feature `signals` is the crate's.

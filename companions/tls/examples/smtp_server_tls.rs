@@ -1,11 +1,12 @@
 //! The mail server of the examples, with STARTTLS (RFC 3207).
 //!
 //! Run `cargo run --package switchboard-tls --example smtp_server_tls -- --write-cert own.pem --maildir mail`, then
-//! `openssl s_client -starttls smtp -connect localhost:1234 -CAfile own.pem -crlf -quiet`, and type what the example
-//! `smtp_server` says. It takes that program's options but `--threads`, as request handlers have no filters, and `--cert FILE
-//! --key FILE` for a certificate that is there; at SIGHUP it is loaded anew.
+//! `openssl s_client -starttls smtp -connect localhost:1234 -CAfile own.pem -crlf -quiet`, and type the commands that
+//! the example `smtp_server` documents. It takes that program's options except `--threads`, since request handlers have
+//! no filters, and `--cert FILE --key FILE` for an existing certificate, which is reloaded at SIGHUP.
 //!
-//! The session, the spool and the loop are the example's own code: what is here is the filter that its command puts in.
+//! The session, the spool and the loop are that example's code; this file adds the filter that the STARTTLS command
+//! installs.
 
 mod certificate;
 #[allow(dead_code, unexpected_cfgs)] // Its own `main`; the feature `signals` is the crate's.
@@ -33,7 +34,7 @@ fn main() -> Result<(), Failure> {
     smtp_server::serve(event_loop, arguments, Some(starttls(config)))
 }
 
-/// Makes TLS with what the configuration is then.
+/// Makes a TLS filter with the current configuration.
 fn starttls(config: Reloadable) -> StartTls {
     Rc::new(move || Box::new(Tls::server(config.get())))
 }

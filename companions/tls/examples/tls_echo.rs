@@ -4,9 +4,9 @@
 //! `cargo run --package switchboard-tls --example tls_echo -- --connect localhost:1234 --ca own.pem`: each line that you type
 //! comes back, until Ctrl-D. `openssl s_client -connect localhost:1234 -CAfile own.pem` is another client.
 //!
-//! The server makes a certificate for `localhost` when it starts, unless it is given one by `--cert FILE --key FILE`. At
-//! SIGHUP it loads it anew: clients that come later see the new one. The client trusts the certificates in the file of `--ca`
-//! and no other, and wants the name that it connects to, or that of `--name NAME`.
+//! The server generates a certificate for `localhost` when it starts, unless it gets one by `--cert FILE --key FILE`.
+//! At SIGHUP it reloads it: later clients see the new one. The client trusts only the certificates in the file of
+//! `--ca`, and requires the name that it connects to, or that of `--name NAME`.
 
 mod certificate;
 #[allow(dead_code, unexpected_cfgs)] // It is of all examples; the feature `signals` is the crate's.
@@ -24,7 +24,7 @@ use switchboard::{
 };
 use switchboard_tls::Tls;
 
-/// Sends back what comes. It does not know of TLS, but to say what was negotiated.
+/// Sends back what it receives. It knows nothing about TLS, except to print what was negotiated.
 struct Echo(String);
 
 impl Protocol for Echo {
@@ -45,7 +45,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Shows what comes.
+/// Prints what it receives.
 struct Client;
 
 impl Protocol for Client {
@@ -72,7 +72,7 @@ impl Protocol for Client {
     }
 }
 
-/// Sends what is typed, and its end.
+/// Sends what is typed, and the end of the input.
 fn send_input(handle: &Handle, id: ConnectionId) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = io::stdin().read(&mut buffer) {

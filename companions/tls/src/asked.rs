@@ -8,7 +8,7 @@ use crate::tls::Side;
 
 /// # What was negotiated
 ///
-/// All of it stands when the protocol is told `connection_made`.
+/// All of it is known by the time `connection_made` is called.
 impl Tls {
     /// Returns the version of the protocol.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
@@ -20,12 +20,12 @@ impl Tls {
         self.state()?.negotiated_cipher_suite()
     }
 
-    /// Returns the protocol that both sides have agreed on by ALPN.
+    /// Returns the protocol that both sides have agreed on through ALPN.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.state()?.alpn_protocol()
     }
 
-    /// Returns the peer's certificates, its own first. A server has them only of a client that it has asked for one.
+    /// Returns the peer's certificates, its own first. A server has them only if it has asked the client for one.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.state()?.peer_certificates()
     }

@@ -2,8 +2,8 @@
 //! [`rustls`](https://docs.rs/rustls).
 //!
 //! A protocol does not know that there is TLS below it: `connection_made` comes when the handshake is done, `write` is
-//! encrypted on its way out, `shutdown_write` and `close` say `close_notify` behind what was written, and `eof_received`
-//! means that the peer has said it. A stream that ends without it is lost by
+//! encrypted on its way out, `shutdown_write` and `close` send `close_notify` after what was written, and
+//! `eof_received` means that the peer has sent it. A stream that ends without it is lost with
 //! [`CloseReason::Truncated`](switchboard::CloseReason::Truncated).
 //!
 //! ```
@@ -34,20 +34,18 @@
 //! }
 //! ```
 //!
-//! STARTTLS is [`Transport::set_filter`](switchboard::Transport::set_filter) with a [`Tls`], from a callback, at either end.
-//! What was negotiated is there to be asked for: `transport.filter::<Tls>()` returns the [`Tls`] of a connection.
+//! STARTTLS is [`Transport::set_filter`](switchboard::Transport::set_filter) with a [`Tls`], from a callback, at either
+//! end. `transport.filter::<Tls>()` returns the [`Tls`] of a connection, which knows what was negotiated.
 //!
-//! What is checked is what the configuration says, and rustls' default is to check everything: a client checks the server's
-//! certificate, its dates and its name, and nothing here turns that off. Early data is neither sent nor accepted, since it
-//! can be recorded and sent again. How long a handshake may take is
-//! [`Limits::filter_timeout`](switchboard::Limits::filter_timeout); how much may be buffered is what the connection's limits
-//! allow.
+//! The configuration decides what is checked, and rustls' default is to check everything: a client checks the server's
+//! certificate, its dates and its name, and nothing here turns that off. Early data is neither sent nor accepted, since
+//! it can be recorded and replayed. [`Limits::filter_timeout`](switchboard::Limits::filter_timeout) bounds how long a
+//! handshake may take, and the connection's limits bound how much is buffered.
 //!
-//! With TLS 1.3 a client's handshake is done before the server has looked at the client's certificate. So a client that is
-//! turned away for its certificate is told `connection_made` first, and then why it was lost.
+//! With TLS 1.3 a client's handshake is done before the server has looked at the client's certificate. So for a client
+//! that is rejected for its certificate, `connection_made` is called first, and then `connection_lost` with the reason.
 //!
-//! The crate has no provider of cryptography: it comes with the configuration. Here is the way with `ring`, which is a
-//! feature of rustls:
+//! The crate has no crypto provider: the configuration brings it. With `ring`, which is a feature of rustls:
 //!
 //! ```
 //! use std::sync::Arc;

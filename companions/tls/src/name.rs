@@ -1,4 +1,5 @@
-//! Which name a client has asked for. rustls' unbuffered connections do not tell, but what chooses a certificate is told.
+//! The server name that a client has asked for. rustls' unbuffered connections do not return it, but the certificate
+//! resolver gets it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,7 +7,7 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// The name that the client of one connection has asked for.
+/// The name that the client of this connection has asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked(Arc<OnceLock<Option<Box<str>>>>);
 
@@ -16,7 +17,7 @@ impl Asked {
     }
 }
 
-/// Chooses as the configuration does, and notes the name.
+/// Resolves as the configuration does, and records the name.
 #[derive(Debug)]
 struct Noting {
     resolver: Arc<dyn ResolvesServerCert>,
@@ -34,8 +35,8 @@ impl ResolvesServerCert for Noting {
     }
 }
 
-/// A copy of the configuration for one connection, which is dropped when the handshake is done. It shares everything that
-/// lasts, such as sessions and tickets.
+/// A copy of the configuration for one connection, which is dropped when the handshake is done. It shares all lasting
+/// state, such as sessions and tickets.
 pub(crate) fn noted(config: &ServerConfig) -> (Arc<ServerConfig>, Asked) {
     let asked = Asked::default();
     let mut config = config.clone();

@@ -1,4 +1,4 @@
-//! Configurations from PEM files, and errors that say which of them is at fault.
+//! Configurations from PEM files, with errors that name the file at fault.
 
 use std::error::Error;
 use std::fmt;
@@ -16,24 +16,24 @@ use rustls::{RootCertStore, ServerConfig};
 pub enum PemError {
     /// The file could not be opened or read.
     Unreadable(PathBuf, std::io::Error),
-    /// What it has is not PEM.
+    /// The contents are not PEM.
     Malformed(PathBuf, pem::Error),
     /// There is no certificate in it.
     NoCertificate(PathBuf),
     /// There is no private key in it.
     NoKey(PathBuf),
-    /// A certificate in it cannot be taken.
+    /// A certificate in it cannot be used.
     BadCertificate(PathBuf, rustls::Error),
-    /// The provider cannot take the key in it.
+    /// The provider cannot use the key in it.
     BadKey(PathBuf, rustls::Error),
-    /// The first certificate of one file is not that of the key in the other one.
+    /// The first certificate of one file does not belong to the key in the other one.
     Mismatch {
         /// The file with the certificates.
         chain: PathBuf,
         /// The file with the key.
         key: PathBuf,
     },
-    /// Nothing can be negotiated with the provider.
+    /// The provider supports nothing that could be negotiated.
     BadProvider(rustls::Error),
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for PemError {
     }
 }
 
-/// Below the error whose text is part of this one's.
+/// The source is the one below the inner error, whose text is part of this error's.
 impl Error for PemError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -68,13 +68,13 @@ impl Error for PemError {
     }
 }
 
-/// Returns the configuration of a server that shows the certificates of one PEM file, its own first, and has the private key
-/// in another one, or in the same. It asks clients for no certificate.
+/// Returns the configuration of a server with the certificates of one PEM file, its own first, and the private key of
+/// another file, or of the same one. It does not ask clients for a certificate.
 ///
 /// # Errors
 ///
-/// At once, and for whatever would fail each handshake: a file that is not there or not PEM, one without what it is to have,
-/// a certificate that does not belong to the key.
+/// Fails for everything that would make each handshake fail: a file that does not exist or is not PEM, one without a
+/// certificate or a key, a certificate that does not belong to the key.
 pub fn server_config(
     provider: Arc<CryptoProvider>,
     chain: impl AsRef<Path>,
@@ -99,11 +99,12 @@ fn build(provider: Arc<CryptoProvider>, chain: &Path, key: &Path) -> Result<Serv
     })
 }
 
-/// Returns the certificates of a PEM file as those that a client trusts, or that a server trusts its clients' by.
+/// Returns the certificates of a PEM file as root certificates, for a client to check its servers or a server to check
+/// its clients.
 ///
 /// # Errors
 ///
-/// At once, for a file that is not there or not PEM, or has no certificate.
+/// Fails if the file does not exist, is not PEM, or has no certificate.
 pub fn roots(path: impl AsRef<Path>) -> Result<RootCertStore, PemError> {
     let path = path.as_ref();
     let mut roots = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! How rustls' unbuffered connections are driven. Server and client differ in type, not in methods.
+//! Drives rustls' unbuffered connections. Server and client differ in type, not in methods.
 
 use rustls::Error;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -10,7 +10,7 @@ use switchboard::filter::{Bytes, Flow};
 
 /// What precedes the payload of a record.
 const HEADER_BYTES: usize = 5;
-/// A record carries at most so much, and more than its payload at most so much.
+/// The longest payload of a record, and the most that it has in addition to it.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 const OVERHEAD_BYTES_MAX: usize = 64;
 
@@ -40,23 +40,22 @@ impl Connection for UnbufferedClientConnection {
     }
 }
 
-/// How far a connection is.
+/// The phase of a connection.
 #[derive(Default)]
 pub(crate) struct Records {
     is_ready: bool,
     has_ended: bool,
-    /// So many bytes at the front of what is offered next rustls has processed, and still needs: the beginning of a message
-    /// that comes in several records. It looks for them at the same place, whatever it is called for, and panics where there
-    /// are fewer.
+    /// How many bytes at the front of the next input rustls has processed but still needs: the beginning of a message
+    /// that spans several records. It expects them at the same place in every call, and panics if there are fewer.
     needed: usize,
 }
 
-/// What a step has come to.
+/// The outcome of a step.
 enum Step<'c, Data> {
     More,
-    /// The same, records of data having been put up.
+    /// The same, and data was pushed up.
     Delivered,
-    /// Nothing more can be done before something comes.
+    /// Nothing more can be done before more input arrives.
     Blocked,
     /// The same, and something can be written.
     Writable(WriteTraffic<'c, Data>),
@@ -68,7 +67,7 @@ impl Records {
         self.write(connection, flow, |_, _| Ok(()));
     }
 
-    /// Returns how much of what came was taken.
+    /// Returns how much of the input was taken.
     pub(crate) fn receive<C: Connection>(&mut self, connection: &mut C, data: &mut [u8], flow: &mut Flow<'_>) -> usize {
         let whole = whole_records(data, self.needed);
         let mut taken = 0;
@@ -77,13 +76,13 @@ impl Records {
             taken += discarded;
             match step {
                 Step::Delivered if taken == data.len() => {
-                    // rustls has nothing else to say then: it processes no record before the last one was taken.
+                    // rustls has no other output then: it processes no record before the last one was taken.
                     self.needed = 0;
                     return taken;
                 }
                 Step::More | Step::Delivered if flow.up_room() > 0 => {}
                 Step::More | Step::Delivered => {
-                    // A record was delivered, which is never one in the middle of a message.
+                    // A record was delivered, so it is not in the middle of a message.
                     self.needed = 0;
                     return taken;
                 }
@@ -99,13 +98,13 @@ impl Records {
         }
     }
 
-    /// Encrypts all of what is to be sent.
+    /// Encrypts all of the data to be sent.
     pub(crate) fn send<C: Connection>(&mut self, connection: &mut C, data: &[u8], flow: &mut Flow<'_>) -> usize {
         self.write(connection, flow, |traffic, down| encrypt(traffic, data, down));
         data.len()
     }
 
-    /// Says `close_notify`.
+    /// Sends `close_notify`.
     pub(crate) fn finish<C: Connection>(&mut self, connection: &mut C, flow: &mut Flow<'_>) {
         self.write(connection, flow, |traffic, down| {
             let count = traffic.queue_close_notify(down.space(ALERT_BYTES_MAX))?;
@@ -114,14 +113,14 @@ impl Records {
         });
     }
 
-    /// Puts down what rustls has to say, and then what `code` writes, if it can be written.
+    /// Pushes down rustls' own messages, and then what `code` writes, if writing is possible.
     fn write<C: Connection>(
         &mut self,
         connection: &mut C,
         flow: &mut Flow<'_>,
         code: impl FnOnce(&mut WriteTraffic<'_, C::Data>, &mut Bytes) -> Result<(), EncryptError>,
     ) {
-        // The bytes themselves are with the loop, and are not looked at: they are the beginning of a message.
+        // The loop has the bytes themselves, and they are not looked at: they are the beginning of a message.
         let mut stands_for_needed = vec![0; self.needed];
         loop {
             match self.step(connection, &mut stands_for_needed, flow).1 {
@@ -138,7 +137,7 @@ impl Records {
         }
     }
 
-    /// Lets rustls do one thing. Returns how many bytes it is done with, too.
+    /// Lets rustls take one step. Also returns how many bytes it is done with.
     fn step<'c, C: Connection>(
         &mut self,
         connection: &'c mut C,
@@ -166,7 +165,7 @@ impl Records {
                 Step::More
             }
             Ok(ConnectionState::TransmitTlsData(message)) => {
-                // It is on its way, in this order.
+                // It is already being sent, in this order.
                 message.done();
                 Step::More
             }
@@ -179,14 +178,14 @@ impl Records {
                 Step::More
             }
             Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Step::Blocked,
-            // Early data is not enabled, so there is none; and rustls may come to have more states.
+            // Early data is not enabled, so there is none; and rustls may add more states.
             Ok(state) => Step::Failed(Error::General(format!("an unexpected state: {state:?}"))),
             Err(error) => Step::Failed(error),
         };
         (discard, step)
     }
 
-    /// Said once: what is said anew is taken for progress.
+    /// Tells the flow once only: telling it again would count as progress.
     fn set_ready(&mut self, flow: &mut Flow<'_>) {
         if !std::mem::replace(&mut self.is_ready, true) {
             flow.set_ready();
@@ -200,10 +199,10 @@ impl Records {
     }
 }
 
-/// Puts down what rustls has to say of an error, which is an alert for most of them, and fails.
+/// Pushes down what rustls sends for an error, which is an alert for most of them, and fails.
 ///
-/// It is called with the rest of what was before it, which it may be in the middle of, and not once more than needed: it
-/// would look at the same record again, and asserts that it has said no alert before.
+/// rustls is called with the same remaining input, since it may be in the middle of that, and no more often than
+/// needed: it would process the same record again, and asserts that it has not sent an alert before.
 fn fail<C: Connection>(connection: &mut C, data: &mut [u8], error: Error, flow: &mut Flow<'_>) {
     while let Ok(ConnectionState::EncodeTlsData(mut message)) = connection.process(data).state {
         if encode(&mut message, flow.down()) {
@@ -213,7 +212,7 @@ fn fail<C: Connection>(connection: &mut C, data: &mut [u8], error: Error, flow: 
     flow.fail(error);
 }
 
-/// Puts a message down. Returns whether it is an alert.
+/// Pushes a message down. Returns whether it is an alert.
 fn encode<Data>(message: &mut EncodeTlsData<'_, Data>, down: &mut Bytes) -> bool {
     let mut room = 0;
     loop {
@@ -230,7 +229,7 @@ fn encode<Data>(message: &mut EncodeTlsData<'_, Data>, down: &mut Bytes) -> bool
     }
 }
 
-/// With TLS 1.3 a record does not tell what it has, but nothing else is as short.
+/// With TLS 1.3 a record does not tell its content type, but nothing else is as short.
 fn is_alert(record: &[u8]) -> bool {
     matches!(record, [21, ..] | [23, _, _, 0, 19, ..])
 }
@@ -243,7 +242,7 @@ fn encrypt<Data>(traffic: &mut WriteTraffic<'_, Data>, data: &[u8], down: &mut B
                 down.commit(count);
                 return Ok(());
             }
-            // With records smaller than usual, or with a message of rustls' own before them.
+            // With records smaller than usual, or after one of rustls' own messages.
             Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) if required_size > room => {
                 room = required_size;
             }

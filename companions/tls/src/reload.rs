@@ -7,8 +7,8 @@ use switchboard::Address;
 
 use crate::Tls;
 
-/// A server's configuration that can be replaced, from any thread, without a restart: what is accepted from then on has the
-/// new one, and connections that run keep theirs. Clones share it.
+/// A server's configuration that can be replaced from any thread without a restart: connections accepted from then on
+/// use the new one, and existing ones keep theirs. Clones share it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -29,14 +29,14 @@ use crate::Tls;
 ///     let config = Reloadable::new(config);
 ///     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1234));
 ///     context.listen(Listen::at(address).filter(config.listen()), |_, _| Some(Echo))?;
-///     Ok(config) // for `config.set(renewed)`, when a certificate was renewed
+///     Ok(config) // for `config.set(renewed)`, once the certificate is renewed
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Reloadable(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl Reloadable {
-    /// Begins with this configuration.
+    /// Creates one with this configuration.
     pub fn new(config: Arc<ServerConfig>) -> Reloadable {
         Reloadable(Arc::new(RwLock::new(config)))
     }
@@ -46,13 +46,13 @@ impl Reloadable {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    /// Returns the one that holds now.
+    /// Returns the current configuration.
     pub fn get(&self) -> Arc<ServerConfig> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns what [`Listen::filter`](switchboard::Listen::filter) takes to serve TLS with what holds when a connection is
-    /// accepted.
+    /// Returns what [`Listen::filter`](switchboard::Listen::filter) takes to serve TLS with the configuration that is
+    /// current when a connection is accepted.
     pub fn listen(&self) -> impl Fn(&Address) -> Option<Tls> + Send + Sync + 'static {
         let config = self.clone();
         move |_| Some(Tls::server(config.get()))

@@ -15,8 +15,8 @@ use crate::records::Records;
 /// TLS between a socket and a protocol, at either end.
 ///
 /// One is made for each connection: by [`listen`](crate::listen) and [`connect`](crate::connect), or by hand for
-/// [`Transport::set_filter`](switchboard::Transport::set_filter). Found again by
-/// [`Transport::filter`](switchboard::Transport::filter) it tells what was negotiated:
+/// [`Transport::set_filter`](switchboard::Transport::set_filter). [`Transport::filter`](switchboard::Transport::filter)
+/// returns it, and it knows what was negotiated:
 ///
 /// ```
 /// use switchboard::{Protocol, Transport};
@@ -43,13 +43,13 @@ pub struct Tls {
 pub(crate) enum Side {
     Server(UnbufferedServerConnection, Asked),
     Client(UnbufferedClientConnection),
-    /// It could not be made.
+    /// It could not be created.
     Failed(Error),
 }
 
 impl Tls {
-    /// Serves TLS. A configuration that rustls refuses, or that accepts early data, fails when the handshake begins: makers
-    /// of filters have nobody to return an error to, and the owner of the listener is told.
+    /// Creates the server's end. A configuration that rustls refuses, or that accepts early data, fails when the
+    /// handshake begins: a closure that makes filters cannot return an error, so the owner of the listener is told.
     pub fn server(config: Arc<ServerConfig>) -> Tls {
         if config.max_early_data_size > 0 {
             let why = "the configuration accepts early data, which may be a replay: leave max_early_data_size at 0";
@@ -62,8 +62,8 @@ impl Tls {
         }
     }
 
-    /// Speaks TLS as a client, with a server whose certificate must have this name. A configuration that rustls refuses fails
-    /// when the handshake begins: so the protocol is told in the same way as of every other handshake that fails.
+    /// Creates the client's end, for a server whose certificate must have this name. A configuration that rustls
+    /// refuses fails when the handshake begins, so the protocol is told as for any other failed handshake.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Tls {
         match UnbufferedClientConnection::new(config, name) {
             Ok(connection) => Tls::new(Side::Client(connection)),
@@ -109,7 +109,7 @@ impl Filter for Tls {
         }
     }
 
-    /// Where the peer has said `close_notify` this is not called any more.
+    /// This is not called after the peer's `close_notify`.
     fn receive_end(&mut self, flow: &mut Flow<'_>) {
         flow.fail("the stream ended without close_notify");
     }

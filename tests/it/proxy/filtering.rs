@@ -12,7 +12,7 @@ use super::{LINE, Log, Noting, REQUEST, SECOND, v2, v2_tcp4};
 
 const KEY: u8 = 0x55;
 
-/// Changes every byte, as what would come above a header; ready when a byte of the peer's has come.
+/// A filter to be put above the header, which changes every byte; ready when a byte of the peer has arrived.
 struct Masked {
     knows_its_peer: bool,
 }
@@ -39,7 +39,7 @@ impl Filter for Masked {
     }
 }
 
-/// A server whose connections begin so, and what its protocols and its hook for errors were told.
+/// A server whose connections begin this way, and the calls of its protocols and its error hook.
 struct Behind {
     network: Network,
     server: HostId,
@@ -111,7 +111,7 @@ fn proxy_header_as_a_filter_is_read_in_every_cut_and_leaves() {
     let mut peer = behind.peer();
     behind.send(&mut peer, &[LINE, REQUEST].concat());
     assert_eq!(behind.log.take(), ["made for 192.168.0.1:56324", &format!("data {}", REQUEST.escape_ascii())]);
-    // Nothing stands between from here on: the stream can be taken out as it is.
+    // No filter is left from here on: the stream can be detached as it is.
     behind.send(&mut peer, b"!");
     assert_eq!(behind.log.take(), ["data !", "lost: detached from the loop", "detached 192.168.0.1:56324"]);
 }

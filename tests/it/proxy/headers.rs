@@ -1,4 +1,4 @@
-//! Headers, good and bad, cut in every way, and at random against a reference.
+//! Headers, valid and invalid, split in every way, and random ones compared with a reference.
 
 use switchboard::Limits;
 use switchboard::proxy::AcceptProxy;
@@ -63,7 +63,7 @@ fn proxy_headers_of_all_kinds_are_read_however_they_are_cut() {
         (v2(0x21, 0x21, &tcp6), "V2 [2001:db8::1]:12345 -> [::1]:443"),
         (v2(0x21, 0x21, &mapped), "V2 10.0.0.1:1 -> [::1]:2"),
         (v2(0x20, 0x11, b"whatever"), "V2 itself"),
-        // LOCAL is taken whatever follows, and of half a family nobody knows how long its addresses are.
+        // LOCAL is accepted whatever follows, and the length of the addresses of an unknown family is not known.
         (v2(0x20, 0x00, b"\x01\0"), "V2 itself"),
         (v2(0x21, 0x10, b"\x01\0"), "V2 itself"),
         (v2(0x21, 0x01, b"\x01\0"), "V2 itself"),

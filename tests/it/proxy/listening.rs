@@ -1,4 +1,4 @@
-//! Listeners behind a proxy: whom they trust, what they count, and real sockets.
+//! Listeners behind a proxy: which peers they trust, what they count, and real sockets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -129,7 +129,7 @@ fn greeted(mut client: impl Read + Write, end: impl FnOnce()) -> String {
     answer
 }
 
-/// Says who the peer is, and echoes.
+/// Sends the peer's address, and echoes.
 struct Greets;
 
 impl Protocol for Greets {

@@ -34,7 +34,7 @@ fn v2_tcp4(tlvs: &[u8]) -> Vec<u8> {
     v2(0x21, 0x11, &[&[192, 168, 0, 1, 192, 168, 0, 11, 0xdc, 0x04, 0x01, 0xbb], tlvs].concat())
 }
 
-/// What a factory and the protocols that it made were told, in order.
+/// The calls of a factory and of the protocols that it made, in order.
 #[derive(Clone, Default)]
 struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -55,7 +55,7 @@ fn shown(carried: &Carried) -> String {
     format!("{:?} {ends}{tlvs}", carried.version())
 }
 
-/// Notes all that it is told. Leaves input that begins with `-`; hands itself over at `!`.
+/// Records its callbacks. Leaves input that begins with `-`; detaches at `!`.
 struct Noting(Log);
 
 impl Protocol for Noting {
@@ -95,7 +95,7 @@ impl Protocol for Noting {
     }
 }
 
-/// A connection that begins with a header, whose protocol proper notes all.
+/// A connection that begins with a header, and whose inner protocol records everything.
 fn harness_of(accept: AcceptProxy, limits: Limits) -> (Harness, Log) {
     let log = Log::default();
     let of_factory = log.clone();
@@ -268,7 +268,7 @@ fn proxy_a_factory_that_panics_ends_that_connection_alone() {
 
 #[test]
 fn proxy_input_behind_the_header_has_the_limit_of_any_other() {
-    // The whole read is there before the protocol is; what it takes is no matter.
+    // The whole read is there before the protocol exists; how much it takes does not matter.
     let (mut harness, log) = harness();
     let much = vec![b'x'; 300_000];
     harness.feed(&[LINE, &much].concat());

@@ -1,9 +1,9 @@
-//! Another reading of the specification, of whole inputs and for clarity alone.
+//! A second implementation of the specification, for complete inputs, written for clarity only.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub(super) enum Outcome {
-    /// So far it may be the beginning of a header.
+    /// So far it can be the beginning of a header.
     Partial,
     Header {
         bytes: usize,
@@ -118,7 +118,7 @@ fn unix(name: &[u8]) -> String {
     }
 }
 
-/// The extensions as they are shown; `None` where they are wrong.
+/// The extensions as text; `None` if they are invalid.
 fn read_tlvs(header: &[u8], begin: usize) -> Option<String> {
     let mut shown = String::new();
     let mut place = begin;

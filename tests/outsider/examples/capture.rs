@@ -1,4 +1,4 @@
-//! Writes what goes over a simulated network to a file for tcpdump or Wireshark:
+//! Captures the packets of a simulated network in a file for tcpdump or Wireshark:
 //!
 //! ```text
 //! cargo run --package outsider --example capture -- FILE [BYTES]
@@ -24,7 +24,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Sends it to the server, and reads as much.
+/// Sends this to the server, and reads as many bytes.
 fn echo(network: &mut Network, to: SocketAddr, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut peer = network.peer(to);
     if network.exchange(&mut peer, bytes, |received| received.len() >= bytes.len()) != bytes {

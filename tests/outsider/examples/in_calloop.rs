@@ -1,12 +1,12 @@
-//! The loop as a guest of a `calloop` loop: sockets in a program whose main loop is calloop's, as that of many desktop
-//! programs is.
+//! The loop as a guest of a `calloop` loop: sockets in a program whose main loop is calloop's, like that of many
+//! desktop programs.
 //!
-//! Run `cargo run --package outsider --example in_calloop`, then `telnet 127.0.0.1 1234`, which echoes. The program itself
-//! counts the seconds, by a timer of calloop's.
+//! Run `cargo run --package outsider --example in_calloop`, then `telnet 127.0.0.1 1234`, which echoes. The program
+//! itself counts the seconds, by a timer of calloop.
 //!
-//! calloop is given two things: the loop's descriptor, and how long the loop can be left alone. After each wait the loop is
-//! turned once, without waiting. Whatever the program itself asks of the loop meanwhile, from a callback of calloop's, is
-//! counted in the next wait.
+//! calloop is given two things: the loop's descriptor, and how long the loop can be left alone. After each wait the
+//! loop is turned once, without waiting. What the program itself does with the loop meanwhile, from a callback of
+//! calloop, is taken into account by the next wait.
 
 #[cfg(unix)]
 mod on_unix {
@@ -20,7 +20,7 @@ mod on_unix {
     use calloop::{Interest, Mode, PostAction};
     use switchboard::{EventLoop, Protocol, Transport};
 
-    /// What callbacks of calloop's are handed: the program, and so the loop.
+    /// What calloop's callbacks get: the program, which includes the loop.
     pub(crate) struct Program {
         pub(crate) event_loop: EventLoop,
         pub(crate) seconds: u64,
@@ -46,7 +46,7 @@ mod on_unix {
     /// Runs both until the loop is stopped.
     pub(crate) fn run(program: &mut Program, second: Duration) -> Result<(), Box<dyn std::error::Error>> {
         let mut host = calloop::EventLoop::<Program>::try_new()?;
-        // A descriptor of its own for the same poller, since calloop keeps what it waits for.
+        // A duplicate of the poller's descriptor, since calloop takes ownership of what it waits for.
         let guest = program.event_loop.as_fd().try_clone_to_owned()?;
         host.handle()
             .insert_source(Generic::new(guest, Interest::READ, Mode::Level), |_, _, _| Ok(PostAction::Continue))?;
@@ -97,7 +97,8 @@ mod tests {
         let mut program = Program { event_loop: EventLoop::new().unwrap(), seconds: 0 };
         let address = serve(&mut program.event_loop, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let handle = program.event_loop.context().handle();
-        // A timer of the guest, that nothing else wakes the host for: without it the wait would be as long as the host likes.
+        // A timer of the guest, for which nothing else wakes the host: without `time_to_next` the wait would be as long
+        // as the host's.
         let (told, tells) = std::sync::mpsc::channel();
         program.event_loop.context().call_later(Duration::from_millis(20), move |_| told.send(()).unwrap());
         let client = std::thread::spawn(move || {
@@ -113,7 +114,7 @@ mod tests {
             handle.stop();
             timer.unwrap();
         });
-        // So long that it does not wake the host either.
+        // Too long to wake the host.
         run(&mut program, Duration::from_secs(3600)).unwrap();
         client.join().unwrap();
         assert_eq!(program.seconds, 0);

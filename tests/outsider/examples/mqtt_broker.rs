@@ -2,8 +2,9 @@
 //!
 //! `cargo run --package outsider --example mqtt_broker`; `mosquitto_sub -p 1234 -t '#'`; `mosquitto_pub -p 1234 -t a -m b`.
 //!
-//! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, which is all that a
-//! broker of 3.1.1 can say. Nothing outlasts the process; a signal ends it without wills, as the standard allows.
+//! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, which is the only
+//! refusal that 3.1.1 offers a broker. Nothing outlasts the process; a signal ends it without wills, as the standard
+//! allows.
 
 mod support;
 #[cfg(test)]
@@ -22,12 +23,12 @@ use switchboard::{CloseReason, ConnectionId, Context, Limit, Limits, LoopLimits,
 const CONNECT_BYTES_MAX: usize = 4 << 10;
 const PACKET_BYTES_MAX: usize = 256 << 10; // After CONNECT.
 const TOPIC_BYTES_MAX: usize = 256;
-const FILTERS_MAX: usize = 100; // Of a session.
-const SESSIONS_MAX: usize = 2000; // Over which those end whose clients are away.
-const IN_FLIGHT_MAX: usize = 20; // Messages of a session that are not acknowledged; others wait.
-const QUEUES_BYTES_MAX: usize = 128 << 20; // Not acknowledged; over that the session with the most ends.
-const UNSENT_BYTES_MAX: usize = 4 << 20; // Where QoS 0 is dropped.
-const RETAINED_BYTES_MAX: usize = 16 << 20; // Over which nothing more is retained.
+const FILTERS_MAX: usize = 100; // For each session.
+const SESSIONS_MAX: usize = 2000; // Above it, sessions of absent clients end.
+const IN_FLIGHT_MAX: usize = 20; // Unacknowledged messages of a session; others wait.
+const QUEUES_BYTES_MAX: usize = 128 << 20; // Unacknowledged; above it the session with the most ends.
+const UNSENT_BYTES_MAX: usize = 4 << 20; // Above it QoS 0 is dropped.
+const RETAINED_BYTES_MAX: usize = 16 << 20; // Above it nothing more is retained.
 
 /// How a peer broke the protocol.
 type Broken = &'static str;
@@ -41,7 +42,7 @@ impl Framer for Packets {
     fn find(&self, data: &[u8], _: usize, bytes_max: usize) -> Found {
         let more = data.iter().skip(1).take(4).take_while(|byte| **byte >= 0x80).count();
         let digits = data.iter().skip(1).take(more + 1).rev();
-        // Of digits that are not all there this makes the least that the length can be.
+        // If the length is incomplete, this is the least that it can be.
         let end = 2 + more + digits.fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
         if more == 4 || end > bytes_max {
             return Found::Broken(FramingError::LengthOverMax { bytes: end as u64, bytes_max });
@@ -99,7 +100,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// An application's message, whose copies share what is large.
+/// An application's message; its copies share the large parts.
 #[derive(Clone)]
 struct Message {
     topic: Rc<str>,
@@ -113,12 +114,12 @@ impl Message {
         Message { topic: topic.into(), payload: payload.into(), qos, is_retained }
     }
 
-    /// Returns what it counts as, which is never less than it takes.
+    /// Returns its cost, which is never less than the memory it takes.
     fn bytes(&self) -> usize {
         1024 + self.payload.len()
     }
 
-    /// Returns its PUBLISH; `id` counts with QoS 1.
+    /// Returns its PUBLISH packet; `id` is used with QoS 1.
     fn packet(&self, id: u16, is_again: bool) -> Vec<u8> {
         let head = 0x30 | u8::from(is_again) << 3 | self.qos << 1 | u8::from(self.is_retained);
         let id = &id.to_be_bytes()[..if self.qos > 0 { 2 } else { 0 }];
@@ -142,7 +143,8 @@ fn granted(filters: &Filters, topic: &str) -> Option<u8> {
     filters.iter().filter(|(filter, _)| matches(filter, topic)).map(|(_, qos)| *qos).max()
 }
 
-/// Whether a filter matches a topic: `+` any level, `#` any number of them in the end, and neither one with a `$` in front.
+/// Returns whether a filter matches a topic: `+` any level, `#` any number of levels at the end, neither one that
+/// starts with `$`.
 fn matches(filter: &str, topic: &str) -> bool {
     let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
     while !topic.starts_with('$') || !filter.starts_with(['+', '#']) {
@@ -162,7 +164,7 @@ struct Session {
     filters: Filters,
     queue: VecDeque<(Message, u16, bool)>, // To be delivered at QoS 1, with an identifier, and whether it was sent before.
     queue_bytes: usize,
-    in_flight: usize, // So many in front were sent on this connection.
+    in_flight: usize, // How many at the front were sent on this connection.
     last_id: u16,
 }
 
@@ -208,7 +210,7 @@ struct Broker {
 }
 
 impl Broker {
-    /// Begins a session or goes on with one, which is taken over from its connection.
+    /// Begins a session or resumes one, which is taken over from its connection.
     fn open(&mut self, transport: &mut Transport<'_>, name: Rc<str>, is_clean: bool) {
         let known = self.sessions.remove(&name);
         if let Some(mut other) = known.as_ref().and_then(|session| transport.connection(session.connection?)) {
@@ -240,7 +242,7 @@ impl Broker {
         let context = &mut transport.context();
         self.retained.values().for_each(|of| session.send(context, of, granted(&filters, &of.topic)));
         self.end_the_longest(context);
-        // That looked at all that is retained, and is done once a turn, so that others are served.
+        // That went through all retained messages, and is done once a turn, so that others are served.
         transport.pause_reading();
         transport.set_timer(0, Duration::ZERO);
         Ok(())
@@ -292,14 +294,14 @@ impl Client {
         let mut will = || Ok(Message::new(body.topic()?, body.bytes()?, will_qos, flags & 0x20 != 0));
         let will = if has_will { Some(will()?) } else { None };
         (0..(flags & 0xc0).count_ones()).try_for_each(|_| body.bytes().map(drop))?; // The user and the password.
-        // The reserved one; a will's without a will; a QoS of 3; a password without a user.
+        // The reserved flag; a will's flags without a will; a QoS of 3; a password without a user.
         let is_wrong = flags & 0x01 != 0 || !has_will && flags & 0x38 != 0 || will_qos == 3 || flags & 0xc0 == 0x40;
         if is_wrong || !body.0.is_empty() {
             return Err("CONNECT has flags that do not go together, or is too long");
         }
         let name: Rc<str> = match name {
             "" if !is_clean => return refuse(transport, 2, "a session that is to be kept has no name"),
-            "" => format!("\0{}", transport.id()).into(), // No client can have it.
+            "" => format!("\0{}", transport.id()).into(), // No client can choose that.
             name => name.into(),
         };
         transport.set_timeout(Timeout::Handshake, None);
@@ -384,7 +386,7 @@ impl FrameHandler for Client {
     }
 }
 
-/// Reading goes on from a client that does not read: its acknowledgements make room, and its silence is to be noticed.
+/// Keeps reading from a client that does not read: its acknowledgements make room, and its silence has to be noticed.
 fn limits() -> LoopLimits {
     let each = Limits::default().with_connections_max(1000).with_pause_reading_over_high(false);
     LoopLimits::from(each.with_handshake_timeout(Some(Duration::from_secs(10)))).with_loop_queue_bytes_max(64 << 20)

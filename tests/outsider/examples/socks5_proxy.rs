@@ -1,8 +1,9 @@
 //! A SOCKS5 proxy (RFC 1928, RFC 1929): it connects for its clients, and relays.
 //!
-//! `curl --proxy socks5h://127.0.0.1:1234 http://example.org/`. Behind the address to listen on, `--user NAME:PASSWORD` asks for
-//! them; `--allow-local` allows what clients could reach only through it, such as ports of its own machine; `--timeout SECONDS`
-//! is how long both sides may be silent, five minutes else. A client has ten seconds to ask.
+//! `curl --proxy socks5h://127.0.0.1:1234 http://example.org/`. After the address to listen on, `--user NAME:PASSWORD`
+//! requires them; `--allow-local` allows targets that clients can reach only through the proxy, such as ports of its
+//! own machine; `--timeout SECONDS` is how long both sides may be silent, five minutes by default. A client has ten
+//! seconds to send its request.
 
 mod support;
 #[cfg(test)]
@@ -25,7 +26,7 @@ struct Options {
     timeout: Duration,
 }
 
-/// How a request went, by the numbers of the protocol.
+/// The result of a request, with the protocol's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reply {
     Succeeded,
@@ -59,7 +60,7 @@ struct Target {
 }
 
 impl Client {
-    /// Takes one message, or nothing of one that is not whole. An error is the answer behind which the connection ends.
+    /// Takes one message, or nothing of an incomplete one. An error is the answer after which the connection ends.
     fn step(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> Result<usize, Vec<u8>> {
         match self.state {
             State::Greeting => {
@@ -92,7 +93,7 @@ impl Client {
                 let target = transport.context().connect(target.timeout(Duration::from_secs(20)), side);
                 self.state = State::Connecting(target.map_err(|error| answer(reply_to(&error), None))?);
                 transport.set_timeout(Timeout::Handshake, None);
-                // What comes meanwhile is for the target, and waits in the kernel.
+                // Input that arrives meanwhile is for the target, and waits in the kernel.
                 transport.pause_reading();
                 Ok(bytes)
             }
@@ -100,7 +101,7 @@ impl Client {
         }
     }
 
-    /// What a request asks for, and its length; `None` where it is not whole.
+    /// Parses a request and returns its length, too; `None` if it is incomplete.
     fn parse(&self, data: &[u8]) -> Result<Option<(Connect, usize)>, Reply> {
         let &[version, command, _, kind, first, ..] = data else { return Ok(None) };
         let end = match (version, command, kind) {
@@ -150,7 +151,7 @@ impl Protocol for Target {
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let peer = transport.peer_addr().and_then(Address::as_inet);
         let local = transport.local_addr().ok().and_then(|local| local.as_inet());
-        // This machine's own addresses, whichever they are, are reached from themselves.
+        // A connection to one of this machine's own addresses also comes from that address.
         if !self.options.allows_local && peer.map(|peer| peer.ip()) == local.map(|local| local.ip()) {
             refuse(transport, self.client, Reply::NotAllowed);
             return transport.abort();
@@ -188,13 +189,13 @@ fn refuse(transport: &mut Transport<'_>, client: ConnectionId, reply: Reply) {
     }
 }
 
-/// A byte that says how many follow, those, and the rest.
+/// Splits off a length byte and as many bytes as it says; returns these and the rest.
 fn counted(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (count, rest) = data.split_first()?;
     rest.split_at_checked((*count).into())
 }
 
-/// The answer to a request: how it went, and from where the target is reached.
+/// The answer to a request: its result, and the local address of the connection to the target.
 fn answer(reply: Reply, from: Option<SocketAddr>) -> Vec<u8> {
     let from = from.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
     let (kind, ip) = match from.ip() {
@@ -214,7 +215,7 @@ fn reply_to(error: &io::Error) -> Reply {
     }
 }
 
-/// Whether only this machine, or what is on its link, can reach it.
+/// Returns whether only this machine, or hosts on its link, can reach the address.
 fn is_local(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || ip.is_multicast(),

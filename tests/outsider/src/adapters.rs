@@ -1,4 +1,4 @@
-//! An adapter of another crate's: all that it does not change reaches the protocol that it wraps.
+//! An adapter of another crate: every callback that it does not override reaches the protocol that it wraps.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -11,10 +11,10 @@ use switchboard::{
     CloseReason, ConnectError, ConnectionId, EventLoop, Inner, NotReached, Protocol, Timeout, Transport,
 };
 
-/// The callbacks that came, in order.
+/// The callbacks that were called, in order.
 type Notes = Rc<RefCell<Vec<&'static str>>>;
 
-/// Notes each callback, and does nothing that it would do by default.
+/// Records each callback, without its default action.
 struct Noting(Notes);
 
 impl Noting {
@@ -134,7 +134,7 @@ fn adapters_pass_on_that_a_connect_has_failed() {
     assert_eq!(*notes.borrow(), ["failed"]);
 }
 
-/// Wraps a handler that is no protocol.
+/// Wraps a handler that is not a protocol.
 struct Counting(usize);
 
 impl Protocol for Counting {

@@ -1,4 +1,4 @@
-//! The companions of the crate, compiled where they see its public names alone, as if each were a package of its own.
+//! The companions of the crate, compiled where they see only its public names, as if each were a separate package.
 
 #[path = "../../../src/connect/backoff.rs"]
 pub mod backoff;

@@ -10,10 +10,10 @@ use switchboard::{
     Reconnecting, Relay, Transport,
 };
 
-/// What became of each connection, in order.
+/// The outcome of each connection, in order.
 type Ends = Rc<RefCell<Vec<String>>>;
 
-/// Says something, and ends its half.
+/// Sends something, and shuts down its half.
 struct Talker(Ends);
 
 impl Protocol for Talker {
@@ -27,7 +27,7 @@ impl Protocol for Talker {
     }
 
     fn connect_failed(&mut self, _: &mut Transport<'_>, error: ConnectError) {
-        // The list of errors may grow; who matches has an arm for the rest.
+        // The list of errors may grow, so a match needs an arm for the rest.
         let what = match &error {
             ConnectError::Failed(tried) | ConnectError::Timeout(tried) => format!("{} tried", tried.len()),
             ConnectError::Lookup(error) => format!("no such name: {error}"),
@@ -104,7 +104,7 @@ fn it_connects_again() {
     assert_eq!((tries.get(), ends.borrow().len()), (4, 3));
 }
 
-/// Passes on what comes to a server of another one's choice.
+/// Passes its input on to a server that another part of the program chooses.
 struct Onward(SocketAddr);
 
 impl Protocol for Onward {

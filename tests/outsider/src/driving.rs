@@ -1,4 +1,4 @@
-//! The loop in somebody else's program: run, turned, woken, timed, with sources of its own.
+//! The loop in another program: run, turned, woken, timed, with the program's own sources.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -117,7 +117,7 @@ fn a_panic_comes_out_where_it_is_asked_to() {
     assert_eq!(event_loop.context().counters().panics, 2);
 }
 
-/// Pipes of mio's, as sources: one is read to its end, one is taken out again.
+/// mio's pipes as sources: one is read to its end, one is removed again.
 #[cfg(unix)]
 #[test]
 fn a_source_of_its_own_is_waited_for() {

@@ -31,13 +31,13 @@ fn the_front_page_shows_the_first_program() {
     assert!(include_str!("../../../src/lib.rs").contains(&format!("//! ```no_run\n{shown}//! ```\n")));
 }
 
-/// It is to be the smallest useful server.
+/// It has to be the smallest useful server.
 #[test]
 fn the_echo_server_stays_short() {
     assert!(include_str!("../../../examples/echo_server.rs").lines().count() < 40);
 }
 
-/// A feature without a row would be found by nobody who reads the README.
+/// Readers of the README would not find a feature without a row.
 #[test]
 fn the_readme_has_a_row_for_each_feature() {
     let manifest = include_str!("../../../Cargo.toml");

@@ -16,7 +16,7 @@ use switchboard::{Address, Context, Counters, Handle, Limits, Listen, PanicPolic
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Echoes behind what its loop is called.
+/// Sends the name of its loop, and then echoes.
 struct Echo(Rc<str>);
 
 impl Protocol for Echo {
@@ -28,7 +28,7 @@ impl Protocol for Echo {
     }
 }
 
-/// An embedder's server, to be printed, stored and ended.
+/// An embedder's server, which is printed, stored and ended.
 #[derive(Debug)]
 struct Server {
     group: EventLoopGroup,

@@ -1,15 +1,14 @@
-//! The public face of `switchboard`, from outside: a crate of its own, which sees what any other one sees.
+//! The public API of `switchboard`, used from a separate crate, which sees what any other crate sees.
 //!
-//! Every public name is used here, each for something small that it is there for. A name that is exported but cannot be
-//! used from outside (one that cannot be built, stored, printed, sent to a thread, matched) shows itself here, and a
-//! change that breaks who depends on the crate does not go by unnoticed.
+//! Every public name is used here for something typical. This reveals a name that is exported but cannot be used from
+//! outside (built, stored, printed, sent to a thread, matched), and a change that breaks dependent crates.
 
 #![forbid(unsafe_code)]
 #![cfg(test)]
 
 #[cfg(unix)]
 mod adapters;
-// Nothing here calls what they have for their users.
+// Nothing here calls their public items.
 #[allow(dead_code, unused_imports)]
 mod companions;
 mod connecting;

@@ -1,4 +1,4 @@
-//! What an embedder looks at, and what it takes out of a loop and puts into another one.
+//! What an embedder can inspect, and moving connections from one loop to another.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use switchboard::{
     LoopLimits, Losses, PostError, Protocol, Timeout, Transport, UnixAddress, remove_stale_socket,
 };
 
-/// Echoes, leaves what follows a full stop, and hands itself over at one.
+/// Echoes up to a full stop, leaves what follows it, and detaches there.
 struct HandsOver(Rc<RefCell<Option<Detached>>>);
 
 impl Protocol for HandsOver {
@@ -62,7 +62,7 @@ fn a_stream_keeps_what_was_read_of_it_until_it_is_taken_apart() {
     assert!(parts.stream.peer_addr().is_ok());
 }
 
-/// Says when it has waited for too long.
+/// Reports when it has waited for too long.
 struct Patient(Rc<Cell<Option<Timeout>>>);
 
 impl Protocol for Patient {

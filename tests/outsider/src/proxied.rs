@@ -9,7 +9,7 @@ use std::time::Duration;
 use switchboard::proxy::{AcceptProxy, Carried, HeaderError, Tlvs, Version, tlv};
 use switchboard::{Address, CloseReason, Context, EventLoop, IntoProtocol, Protocol, Transport};
 
-/// Says who the peer is; an embedder's protocol that begins with another one of its own.
+/// Sends the peer's address; an embedder's protocol that starts with another one of its own.
 struct Says(Address);
 
 impl Protocol for Says {
@@ -23,7 +23,7 @@ impl Protocol for Says {
     }
 }
 
-/// Waits for a password of its own, in the way that `AcceptProxy` waits for a header.
+/// Waits for a password, like `AcceptProxy` waits for a header.
 struct Knock(Option<Address>);
 
 impl Protocol for Knock {
@@ -45,7 +45,7 @@ impl Protocol for Knock {
     }
 }
 
-/// What a client gets back that sends this.
+/// Returns the reply to a client that sends this.
 fn answer<P: IntoProtocol>(
     factory: impl FnMut(&mut Context<'_>, &Address) -> Option<P> + 'static,
     bytes: &[u8],

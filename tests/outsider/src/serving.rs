@@ -14,17 +14,17 @@ use switchboard::{
     WhenFull,
 };
 
-/// Nothing here takes so long.
+/// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 const UPGRADE: &[u8] = b"upgrade";
 
-/// What happened, in order, as the protocols below note it.
+/// What happened, in order, as the protocols below record it.
 type Notes = Rc<RefCell<Vec<String>>>;
 
-/// Echoes, notes every callback, and tries what a transport has.
+/// Echoes, records every callback, and tries the methods of a transport.
 struct Noting(Notes);
 
 impl Noting {
@@ -52,7 +52,7 @@ impl Protocol for Noting {
 
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         if data.starts_with(UPGRADE) {
-            // What comes behind it is for the other one.
+            // What follows is for the other protocol.
             transport.set_protocol(Hoarding(self.0.clone()));
             return UPGRADE.len();
         }
@@ -92,7 +92,7 @@ impl Protocol for Noting {
     }
 }
 
-/// Consumes nothing, until that is too much.
+/// Consumes nothing, until the limit is exceeded.
 struct Hoarding(Notes);
 
 impl Protocol for Hoarding {
@@ -101,7 +101,7 @@ impl Protocol for Hoarding {
     }
 
     fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
-        // The list of reasons may grow; who matches has an arm for the rest.
+        // The list of reasons may grow, so a match needs an arm for the rest.
         let what = match reason {
             CloseReason::Limit(Limit::InputBytes) => "hoarded too much",
             _ => "another reason",
@@ -134,7 +134,7 @@ impl Server {
         look(&mut self.event_loop.context().listener(self.listener).expect("it listens"));
     }
 
-    /// Serves a client, which runs in a thread of its own, and until its connection is gone.
+    /// Serves a client, which runs in a separate thread, until its connection is gone.
     fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(TcpStream) -> T + Send + 'static) -> T {
         let address = self.address;
         let client = thread::spawn(move || client(connect(address)));
@@ -272,7 +272,7 @@ fn sockets_that_others_made_are_taken_in() {
     assert_eq!(server.event_loop.context().connection_count(), 0);
 }
 
-/// A datagram that is answered, one that is truncated, and what goes wrong.
+/// A datagram that is answered, one that is truncated, and errors.
 struct Answering(Rc<RefCell<Vec<String>>>);
 
 impl DatagramProtocol for Answering {
@@ -307,7 +307,7 @@ fn a_datagram_is_answered() {
     assert!(event_loop.context().datagram(id).is_none());
 }
 
-/// A rate of its own, and one that it shares.
+/// A read rate for one connection, and a shared one.
 struct Slow(RateGroupId);
 
 impl Protocol for Slow {

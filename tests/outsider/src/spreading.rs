@@ -10,7 +10,7 @@ use switchboard::{Address, Context, Detached, EventLoop, Feeder, PostError, Prot
 
 const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
-/// Echoes, as whoever makes one on any thread.
+/// Echoes, and can be made on any thread.
 struct Echo;
 
 impl Protocol for Echo {
@@ -29,7 +29,7 @@ fn echo_through(address: SocketAddr) {
     assert_eq!(&back, b"hello");
 }
 
-/// A feeder is kept in a struct that is printed, cloned and sent.
+/// A feeder is stored in a struct that is printed, cloned and sent.
 #[derive(Clone, Debug)]
 struct Acceptor {
     feeder: Feeder,

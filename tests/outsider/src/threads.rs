@@ -1,4 +1,4 @@
-//! Work in other threads than the loop's.
+//! Work in threads other than the loop's.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;

@@ -1,4 +1,4 @@
-//! Values that are stored, compared, printed and sent about.
+//! Values that are stored, compared, printed and sent.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::error::Error;
@@ -18,7 +18,7 @@ use switchboard::{
     Protocol, Readiness, SourceAction, SourceId, Timeout, TimerId, Transport, UnixAddress, WhenFull, escape,
 };
 
-/// What an embedder keeps beside the loop: all of it can be derived over.
+/// What an embedder keeps along with the loop: all of it supports derives.
 #[derive(Debug)]
 struct Program {
     event_loop: EventLoop,
@@ -132,7 +132,7 @@ fn reasons_are_errors_and_say_what_happened() {
     }
 }
 
-/// An error that is shown by its own name, and made by the one below it.
+/// An error with its own text, made from the one below it.
 #[derive(Debug)]
 struct Outer(io::Error);
 
@@ -238,7 +238,7 @@ fn what_a_peer_sent_is_shown_escaped() {
     assert_eq!(shown.to_string(), r"\x1b[2Jhello");
 }
 
-/// A protocol needs no more than one callback, is an object, and is taken with a box or without.
+/// A protocol needs only one callback, is object-safe, and is accepted with or without a box.
 #[test]
 fn protocols_are_objects() {
     struct Discard;
@@ -253,7 +253,7 @@ fn protocols_are_objects() {
         protocol.into_protocol()
     }
     let mixed: Vec<Box<dyn Protocol>> = vec![kept(Discard), kept(kept(Discard))];
-    // What is in a box already is not put into another one.
+    // A boxed protocol is not boxed again.
     assert!(mixed.iter().all(|protocol| size_of_val(&**protocol) == 0));
 }
 

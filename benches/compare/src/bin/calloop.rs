@@ -1,13 +1,14 @@
 //! calloop: a source for the listener and one for each connection, state in the loop's shared data.
 //!
-//! - Level-triggered, and one read an event. Edge-triggered takes a second read each time: calloop does not hand on that the
-//!   stream has ended, so that a short read could be the last that anybody is told of.
-//! - Whoever takes less than is sent to it is waited for by writing alone: a change of interest where a send blocks, and one
-//!   where it is over. Meanwhile nothing is read from it.
-//! - A source's interest cannot be changed while it is called, so that is done after each dispatch, through its dispatcher.
-//! - One buffer for all that is read; only what the kernel does not take is copied.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, and which is sent once, after
-//!   the dispatch.
+//! - Level-triggered, and one read an event. Edge-triggered takes a second read each time: calloop does not pass on
+//!   that the stream has ended, so a short read could be the last event.
+//! - For a peer that takes less than is sent to it only writability is waited for: the interest changes when a send
+//!   blocks, and again when everything is sent. Meanwhile nothing is read from it.
+//! - A source's interest cannot be changed from within its callback, so that is done after each dispatch, through its
+//!   dispatcher.
+//! - One buffer for all reads; only what the kernel does not take is copied.
+//! - Fan-out: the lines of all ready connections are appended to a buffer of each member, which is sent once, after the
+//!   dispatch.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,7 +24,7 @@ use switchboard_compare::{
     whole_lines,
 };
 
-/// A kind of stream, non-blocking; read and written through a reference, as sources give no other.
+/// A kind of stream, non-blocking; read and written through a reference, as sources give nothing else.
 trait Stream: AsFd + 'static {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -53,9 +54,9 @@ struct Connection<S: Stream> {
     source: Dispatcher<'static, Generic<S>, Server<S>>,
     token: RegistrationToken,
     unsent: Unsent,
-    /// The kernel takes no more: waited for by writing.
+    /// The kernel takes no more: waiting for writability.
     is_blocked: bool,
-    /// The peer has ended its stream: to be closed once all is sent.
+    /// The peer has ended its stream: closed once everything is sent.
     is_ended: bool,
     /// The beginning of a line.
     line: Vec<u8>,
@@ -66,13 +67,13 @@ struct Server<S: Stream> {
     mode: Mode,
     handle: LoopHandle<'static, Server<S>>,
     listener: RegistrationToken,
-    /// No descriptor was left: the next that is closed makes room.
+    /// No descriptor was left: the next connection that closes makes room.
     is_full: bool,
     has_room: bool,
     connections: Slab<Connection<S>>,
-    /// Those that are waited for in another way from now on.
+    /// Connections whose interest has to be changed.
     changed: Vec<usize>,
-    /// In this dispatch lines have come.
+    /// Lines were received in this dispatch.
     has_lines: bool,
     buffer: Vec<u8>,
 }
@@ -96,7 +97,7 @@ impl<S: Stream> Server<S> {
             has_lines: false,
             buffer: vec![0; READ_BYTES],
         };
-        // What fails in here is the poller; a connection's errors end that connection.
+        // Only the poller can fail here; a connection's errors end that connection.
         Ok(event_loop.run(None, &mut server, |server| server.end_of_dispatch().expect("the poller works"))?)
     }
 
@@ -124,7 +125,7 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Does what its event says can be done. Answers whether the connection lasts, as the others here do.
+    /// Handles an event. Returns whether the connection stays open, like the others here.
     fn serve(&mut self, key: usize, stream: &S) -> bool {
         if self.connections[key].is_blocked {
             return self.send(key, stream);
@@ -159,7 +160,7 @@ impl<S: Stream> Server<S> {
         true
     }
 
-    /// Appends the lines that were read to what each member is to be sent.
+    /// Appends the lines that were read to the buffer of each member.
     fn take_lines(&mut self, key: usize, count: usize) -> bool {
         let begun = &mut self.connections[key].line;
         let lines = whole_lines(begun, &self.buffer[..count]);
@@ -173,7 +174,7 @@ impl<S: Stream> Server<S> {
         lasts
     }
 
-    /// Sends each member what this dispatch has brought it, and has each be waited for as it is now.
+    /// Sends each member its buffer, and updates its interest.
     fn end_of_dispatch(&mut self) -> calloop::Result<()> {
         if std::mem::take(&mut self.has_lines) {
             for key in 0..self.connections.capacity() {
@@ -191,7 +192,7 @@ impl<S: Stream> Server<S> {
             }
         }
         for key in std::mem::take(&mut self.changed) {
-            // It may have ended since.
+            // It may have ended meanwhile.
             let Some(connection) = self.connections.get(key) else { continue };
             let interest = if connection.is_blocked { Interest::WRITE } else { Interest::READ };
             connection.source.as_source_mut().interest = interest;
@@ -204,7 +205,7 @@ impl<S: Stream> Server<S> {
         Ok(())
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
+    /// Sends as much of the unsent data as the kernel takes.
     fn send(&mut self, key: usize, stream: &S) -> bool {
         let connection = &mut self.connections[key];
         match stream.write(connection.unsent.bytes()) {

@@ -1,16 +1,15 @@
-//! The yardstick: a loop by hand on epoll, for one program only, with nothing in it that this program does not need: no
-//! ids, no timers, no limits to set, no callbacks.
+//! The yardstick: a handwritten loop on epoll, for one program only, without anything that this program does not need:
+//! no ids, no timers, no settable limits, no callbacks.
 //!
-//! - TCP is registered once, edge-triggered, for all that it can tell; no `epoll_ctl` after that. After a short read it is
-//!   not read again, unless the event said that the stream has ended: new data raises a new edge.
-//! - Unix streams are level-triggered, and asked about writing only while that is wanted, about reading only while it is
-//!   not: as edges, each read of the peer would raise one for writing, and a short read could be followed by more without
-//!   one, since a read stops short also after a message with descriptors.
-//! - One buffer for all that is read. What a read brings is sent from there at once; only what the kernel does not take is
-//!   copied.
-//! - Nothing is read from whom something waits to be sent to: memory is bounded by what one read brings.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, as it would be where not
-//!   everybody hears the same, and which is sent once, at the end of the pass.
+//! - TCP is registered once, edge-triggered, for all events; no `epoll_ctl` after that. After a short read it is not
+//!   read again, unless the event said that the stream has ended: new data raises a new edge.
+//! - Unix streams are level-triggered, and registered for writing only while a send is blocked, for reading only while
+//!   it is not: with edges, each read by the peer would raise one for writing, and a short read could leave data
+//!   without a new edge, since a read also stops short after a message with descriptors.
+//! - One buffer for all reads. What is read is sent from there at once; only what the kernel does not take is copied.
+//! - Nothing is read from a connection with unsent data: memory is bounded by the size of one read.
+//! - Fan-out: the lines of all ready connections are appended to a buffer of each member, as if not all members got the
+//!   same lines, and the buffer is sent once, at the end of the pass.
 
 use std::mem;
 use std::os::fd::OwnedFd;
@@ -25,16 +24,16 @@ use switchboard_compare::{
     listener, whole_lines,
 };
 
-/// What the listener's events carry; connections' carry their place in the slab.
+/// The token of the listener's events; those of connections carry their index in the slab.
 const LISTENER: u64 = u64::MAX;
 
-/// Whatever is wrong with a socket shows when it is read or written.
+/// Errors of a socket show when it is read or written.
 const WRONG: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
 const ENDED: EventFlags = EventFlags::RDHUP.union(WRONG);
 const READABLE: EventFlags = EventFlags::IN.union(ENDED);
 const WRITABLE: EventFlags = EventFlags::OUT.union(WRONG);
 
-/// What TCP is registered for, and Unix streams while they are read or sent to.
+/// The events that TCP is registered for, and Unix streams while they are read or written.
 const ALL_EDGES: EventFlags = EventFlags::ET.union(EventFlags::IN).union(EventFlags::OUT).union(EventFlags::RDHUP);
 const READING: EventFlags = EventFlags::IN.union(EventFlags::RDHUP);
 const SENDING: EventFlags = EventFlags::OUT;
@@ -44,11 +43,11 @@ const SENDING: EventFlags = EventFlags::OUT;
 enum State {
     /// For what the peer sends.
     Reading,
-    /// For its turn to be read again: there may be more, and no edge will say so.
+    /// For its next turn to be read: there may be more, without another edge.
     Unread,
     /// For the kernel to take more; there may be more to read.
     Sending,
-    /// For the same: the peer has ended its stream, so that it is over then.
+    /// For the same, to close then: the peer has ended its stream.
     Ending,
     /// For nothing: to be closed.
     Over,
@@ -89,7 +88,7 @@ impl Connection {
         State::Unread
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
+    /// Sends as much of the unsent data as the kernel takes.
     fn send(&mut self) -> State {
         match send(&self.socket, self.unsent.bytes(), SendFlags::NOSIGNAL) {
             Ok(count) => self.unsent.advance(count),
@@ -111,12 +110,12 @@ struct Server {
     is_unix: bool,
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// No descriptor was left: the next that is closed makes room.
+    /// No descriptor was left: the next connection that closes makes room.
     is_full: bool,
     connections: Slab<Connection>,
-    /// Those that had read enough for one turn.
+    /// Connections that had read enough for one turn.
     again: Vec<usize>,
-    /// In this pass lines have come.
+    /// Lines were received in this pass.
     has_lines: bool,
 }
 
@@ -168,7 +167,7 @@ impl Server {
         }
     }
 
-    /// Does what an event says can be done.
+    /// Handles an event.
     fn serve(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Errno> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.has_end |= flags.intersects(ENDED);
@@ -186,7 +185,7 @@ impl Server {
         if next == last { Ok(()) } else { self.enter(key, next) }
     }
 
-    /// Reads on where a connection had read enough for one turn.
+    /// Continues with connections that had read enough for one turn.
     fn serve_again(&mut self, key: usize, buffer: &mut [u8]) -> Result<(), Errno> {
         match self.connections.get_mut(key) {
             Some(connection) if connection.state == State::Unread => {
@@ -197,7 +196,7 @@ impl Server {
         }
     }
 
-    /// Reads lines, and appends them to what each member is to be sent.
+    /// Reads lines, and appends them to the buffer of each member.
     fn take_lines(&mut self, key: usize, buffer: &mut [u8]) -> State {
         for _ in 0..READS_PER_TURN_MAX {
             let connection = &mut self.connections[key];
@@ -231,7 +230,7 @@ impl Server {
         self.has_lines = true;
     }
 
-    /// Sends each member what this pass has brought it.
+    /// Sends each member its buffer.
     fn send_to_all(&mut self) -> Result<(), Errno> {
         for key in 0..self.connections.capacity() {
             let Some(member) = self.connections.get_mut(key) else { continue };
@@ -248,7 +247,7 @@ impl Server {
         Ok(())
     }
 
-    /// Has a connection wait for what it waits for now.
+    /// Registers a connection for what it waits for now.
     fn enter(&mut self, key: usize, next: State) -> Result<(), Errno> {
         let connection = &mut self.connections[key];
         let last = mem::replace(&mut connection.state, next);

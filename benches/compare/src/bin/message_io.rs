@@ -1,11 +1,11 @@
-//! message-io: its network half alone, without the node around it, which would bring a second thread and a lock.
+//! message-io: only its network half, without the node around it, which would add a second thread and a lock.
 //!
-//! - `Transport::Tcp`: bytes as they come, without a frame of its own. It has no Unix streams.
-//! - What it does inside is its own: it reads until the read would block, into 64 KiB, and tries again and again where a
-//!   send would: so nothing queues up, but everybody waits for the one that does not read, and the processor is busy
-//!   meanwhile. It gives no access to the socket, so TCP_NODELAY stays off.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, and which is sent once, after
-//!   the poll. Who ends his stream right behind a line does not get that one: he is gone before the poll is over.
+//! - `Transport::Tcp`: bytes as they arrive, without framing. It has no Unix streams.
+//! - Internally it reads until the read would block, into 64 KiB, and retries in a loop when a send would block: so
+//!   nothing queues up, but all connections wait for one that does not read, and the processor is busy meanwhile. It
+//!   gives no access to the socket, so TCP_NODELAY stays off.
+//! - Fan-out: the lines of all ready connections are appended to a buffer of each member, which is sent once, after the
+//!   poll. A member that ends its stream right after a line does not get that line: it is gone before the poll is over.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +23,7 @@ struct Member {
 struct Fanout {
     controller: NetworkController,
     members: HashMap<Endpoint, Member>,
-    /// In this poll lines have come.
+    /// Lines were received in this poll.
     has_lines: bool,
 }
 
@@ -59,7 +59,7 @@ impl Fanout {
     fn send_to_all(&mut self) {
         for (member, Member { unsent, .. }) in &mut self.members {
             if !unsent.is_empty() {
-                // Who is gone is told of by an event.
+                // An event reports members that are gone.
                 self.controller.send(*member, unsent);
                 unsent.clear();
             }

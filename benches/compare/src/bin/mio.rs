@@ -1,15 +1,15 @@
-//! A loop by hand on mio: what the yardstick does, as far as mio's interface lets it.
+//! A handwritten loop on mio: what the yardstick does, as far as mio's interface allows.
 //!
 //! - mio is edge-triggered. TCP is registered once, for reading and writing; Unix streams for reading, and for writing only
 //!   while a send is blocked, since theirs raise an edge whenever the peer reads.
-//! - One buffer for all that is read; what a read brings is sent from there at once, and only what the kernel does not take
-//!   is copied.
-//! - After a short read TCP is not read again, unless the event said that the stream has ended. Unix streams are read until
-//!   they would block: a read of theirs stops short also after a message with descriptors.
-//! - Nothing is read from whom something waits to be sent to.
-//! - Fan-out: each member has a buffer, which the lines of all that was ready are appended to, as it would be where not
-//!   everybody hears the same, and which is sent once, at the end of the pass.
-//! - Generic over the kind of stream, so that no message pays for there being two.
+//! - One buffer for all reads; what is read is sent from there at once, and only what the kernel does not take is
+//!   copied.
+//! - After a short read TCP is not read again, unless the event said that the stream has ended. Unix streams are read
+//!   until they would block: their reads also stop short after a message with descriptors.
+//! - Nothing is read from a connection with unsent data.
+//! - Fan-out: the lines of all ready connections are appended to a buffer of each member, as if not all members got the
+//!   same lines, and the buffer is sent once, at the end of the pass.
+//! - Generic over the kind of stream, so that no message pays for the distinction.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
@@ -24,7 +24,7 @@ use switchboard_compare::{
     is_out_of_descriptors, listener, whole_lines,
 };
 
-/// What the listener's events carry; connections' carry their place in the slab.
+/// The token of the listener's events; those of connections carry their index in the slab.
 const LISTENER: Token = Token(usize::MAX);
 
 /// A kind of listener, and of the streams that it accepts.
@@ -32,7 +32,7 @@ trait Accept: Source {
     type Stream: Source + Read + Write;
     /// What a stream is registered for, unless it is blocked.
     const INTEREST: Interest;
-    /// A short read has read all there is.
+    /// A short read has emptied the socket.
     const SHORT_IS_ALL: bool;
 
     fn accept(&self) -> io::Result<Self::Stream>;
@@ -63,11 +63,11 @@ impl Accept for UnixListener {
 enum State {
     /// For what the peer sends.
     Reading,
-    /// For its turn to be read again: there may be more, and no edge will say so.
+    /// For its next turn to be read: there may be more, without another edge.
     Unread,
     /// For the kernel to take more; there may be more to read.
     Sending,
-    /// For the same: the peer has ended its stream, so that it is over then.
+    /// For the same, to close then: the peer has ended its stream.
     Ending,
     /// For nothing: to be closed.
     Over,
@@ -123,7 +123,7 @@ impl<S: Read + Write> Connection<S> {
         State::Unread
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
+    /// Sends as much of the unsent data as the kernel takes.
     fn send(&mut self) -> State {
         match self.stream.write(self.unsent.bytes()) {
             Ok(count) => self.unsent.advance(count),
@@ -144,12 +144,12 @@ struct Server<L: Accept> {
     mode: Mode,
     poll: Poll,
     listener: L,
-    /// No descriptor was left: the next that is closed makes room.
+    /// No descriptor was left: the next connection that closes makes room.
     is_full: bool,
     connections: Slab<Connection<L::Stream>>,
-    /// Those that had read enough for one turn.
+    /// Connections that had read enough for one turn.
     again: Vec<usize>,
-    /// In this pass lines have come.
+    /// Lines were received in this pass.
     has_lines: bool,
 }
 
@@ -204,7 +204,7 @@ impl<L: Accept> Server<L> {
         }
     }
 
-    /// Does what an event says can be done.
+    /// Handles an event.
     fn serve(&mut self, key: usize, ready: Ready, buffer: &mut [u8]) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.has_end |= ready.has_end;
@@ -222,7 +222,7 @@ impl<L: Accept> Server<L> {
         if next == last { Ok(()) } else { self.enter(key, next) }
     }
 
-    /// Reads on where a connection had read enough for one turn.
+    /// Continues with connections that had read enough for one turn.
     fn serve_again(&mut self, key: usize, buffer: &mut [u8]) -> io::Result<()> {
         match self.connections.get_mut(key) {
             Some(connection) if connection.state == State::Unread => {
@@ -233,7 +233,7 @@ impl<L: Accept> Server<L> {
         }
     }
 
-    /// Reads lines, and appends them to what each member is to be sent.
+    /// Reads lines, and appends them to the buffer of each member.
     fn take_lines(&mut self, key: usize, buffer: &mut [u8]) -> State {
         for _ in 0..READS_PER_TURN_MAX {
             let connection = &mut self.connections[key];
@@ -267,7 +267,7 @@ impl<L: Accept> Server<L> {
         self.has_lines = true;
     }
 
-    /// Sends each member what this pass has brought it.
+    /// Sends each member its buffer.
     fn send_to_all(&mut self) -> io::Result<()> {
         for key in 0..self.connections.capacity() {
             let Some(member) = self.connections.get_mut(key) else { continue };
@@ -284,13 +284,13 @@ impl<L: Accept> Server<L> {
         Ok(())
     }
 
-    /// Has a connection wait for what it waits for now.
+    /// Registers a connection for what it waits for now.
     fn enter(&mut self, key: usize, next: State) -> io::Result<()> {
         let connection = &mut self.connections[key];
         let last = mem::replace(&mut connection.state, next);
         match next {
             State::Over => {
-                // Closing it is all that it takes: there is no other descriptor of that socket.
+                // Closing deregisters it: there is no other descriptor of that socket.
                 self.connections.remove(key);
                 return if mem::take(&mut self.is_full) { self.accept() } else { Ok(()) };
             }

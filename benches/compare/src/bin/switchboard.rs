@@ -1,7 +1,7 @@
 //! This crate, as an embedding program uses it: two protocols, the loop's own limits.
 //!
-//! Fan-out: the members' ids are in a list; the lines of a read are broadcast to all of them, and go out before the loop
-//! sleeps. What is not a whole line yet is left unconsumed.
+//! Fan-out: the members' ids are in a list; the lines of a read are broadcast to all of them, and sent before the loop
+//! sleeps. An incomplete line is left unconsumed.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,7 +22,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Who is there.
+/// The members.
 type Members = Rc<RefCell<Vec<ConnectionId>>>;
 
 struct Member {

@@ -1,7 +1,7 @@
-//! tokio-rustls, on tokio's current-thread runtime: a task for each connection, as `tokio.rs` has it without TLS.
+//! tokio-rustls, on tokio's current-thread runtime: a task for each connection, like `tokio.rs` without TLS.
 //!
-//! - A buffer of its own for each: of 4 KiB until that was filled once, of 64 KiB then.
-//! - `flush` behind `write_all`: without it what the kernel did not take would wait in the session for the next write.
+//! - Each has its own buffer: of 4 KiB until that was filled once, then of 64 KiB.
+//! - `flush` after `write_all`: without it what the kernel did not take would wait in the session for the next write.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
-/// What a connection is read into until that was filled once.
+/// The size of a read buffer until it was filled once.
 const READ_BYTES_FIRST: usize = 4096;
 
-/// An error is this connection's end, as the end of its stream is.
+/// An error ends this connection, like the end of its stream.
 async fn echo(acceptor: TlsAcceptor, stream: TcpStream) {
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     let mut buffer = Vec::with_capacity(READ_BYTES_FIRST);
@@ -30,7 +30,7 @@ async fn echo(acceptor: TlsAcceptor, stream: TcpStream) {
             buffer.reserve(READ_BYTES);
         }
     }
-    // Says `close_notify`.
+    // Sends `close_notify`.
     let _ = stream.shutdown().await;
 }
 

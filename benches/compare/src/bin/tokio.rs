@@ -1,14 +1,14 @@
 //! tokio, on its current-thread runtime: a task for each connection.
 //!
-//! - Each has a buffer of its own, as programs on tokio have it: of 4 KiB until that was filled once, of 64 KiB then. So
-//!   idle ones stay small, and a short life does not have the allocator ask for memory and give it back. `read_buf` does
-//!   not clear it before. tokio itself reads no second time after a short read.
-//! - `write_all` before the next read: who does not read is not read from.
-//! - Fan-out: a broadcast channel. An mpsc channel for each member, emptied by `recv_many`, took 1.2 times the CPU of it at
-//!   100 members and 1.6 times at 1,000. Each member has a second task that gathers what has come meanwhile and sends it at
-//!   once; as one task for both, it costs 1.4 times as much at 100. It is the channel that bounds memory: who falls behind
-//!   is cut off.
-//! - `tokio::spawn`, as everybody has it, though nothing here moves between threads.
+//! - Each has its own buffer, as is usual with tokio: of 4 KiB until that was filled once, then of 64 KiB. So idle ones
+//!   stay small, and short-lived ones do not make the allocator request and release memory. `read_buf` does not zero it
+//!   before. tokio itself does not read again after a short read.
+//! - `write_all` before the next read: a peer that does not read is not read from.
+//! - Fan-out: a broadcast channel. An mpsc channel for each member, emptied by `recv_many`, took 1.2 times the CPU of
+//!   it at 100 members and 1.6 times at 1,000. Each member has a second task that gathers what has arrived meanwhile
+//!   and sends it at once; one task for both costs 1.4 times as much at 100. The channel bounds memory: a member that
+//!   falls behind is disconnected.
+//! - `tokio::spawn`, as is usual, although nothing here moves between threads.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
-/// What has come by one read.
+/// The data of one read.
 type Lines = Arc<[u8]>;
 
-/// How much the channel holds, of what each read has brought: 4,096 reads of 4 KiB are the 16 MiB of the others.
+/// How many reads the channel holds: 4,096 reads of 4 KiB are the 16 MiB of the others.
 const CHANNEL_LINES: usize = 4096;
 const MEMBER_READ_BYTES: usize = 4096;
 
-/// What a connection is read into until that was filled once.
+/// The size of a read buffer until it was filled once.
 const READ_BYTES_FIRST: usize = 4096;
 
 async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut buffer = Vec::with_capacity(READ_BYTES_FIRST);
-    // An error is this connection's end, as the end of its stream is.
+    // An error ends this connection, like the end of its stream.
     while let Ok(1..) = stream.read_buf(&mut buffer).await {
         if stream.write_all(&buffer).await.is_err() {
             return;
@@ -45,7 +45,7 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-/// Hands on what a member says.
+/// Passes on what a member sends.
 async fn read_lines(mut read: impl AsyncRead + Unpin, lines: Sender<Lines>) {
     let mut buffer = Vec::with_capacity(MEMBER_READ_BYTES);
     while let Ok(1..) = read.read_buf(&mut buffer).await {
@@ -60,7 +60,7 @@ async fn read_lines(mut read: impl AsyncRead + Unpin, lines: Sender<Lines>) {
     }
 }
 
-/// Sends a member what everybody says, until he has ended his stream and has all of it.
+/// Sends a member the lines of all, until it has ended its stream and has got all of them.
 async fn write_lines(mut write: impl AsyncWrite + Unpin, mut lines: Receiver<Lines>, reader: impl Future + Unpin) {
     let mut reader = reader;
     let mut gathered = Vec::new();

@@ -1,7 +1,8 @@
 //! The server that `benches/measure.py tls` measures: it echoes over TLS, and does nothing else.
 //!
-//! It prints `listening on ADDRESS` and does one turn for every byte on its standard input, as `benches/measured/server.rs`
-//! does with `--turn-by-turn`. A turn with nothing to do ends after a while: how many a handshake takes nobody counts.
+//! It prints `listening on ADDRESS` and does one turn for every byte on its standard input, like
+//! `benches/measured/server.rs` with `--turn-by-turn`. A turn with nothing to do ends after a while: the number of
+//! turns that a handshake takes does not matter.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-// What the programs of this folder share: the certificate that a server shows, from files or made when it starts, and
-// loaded anew at SIGHUP.
+// Shared by the programs of this folder: the certificate of a server, from files or generated at the start, and
+// reloaded at SIGHUP.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use switchboard_tls::Reloadable;
 
 use super::support::Failure;
 
-/// How the usage names the options.
+/// The options in the usage text.
 #[allow(dead_code)] // One has those of another program.
 pub(crate) const FLAGS: [&str; 3] = ["--cert FILE", "--key FILE", "--write-cert FILE"];
 
-/// Where it comes from.
+/// The source of the certificate.
 struct Certificate {
     cert: Option<String>,
     key: Option<String>,
     write_to: Option<String>,
 }
 
-/// Takes `--cert FILE`, `--key FILE` and `--write-cert FILE` out of the arguments. Without them there is a certificate of
-/// our own for `localhost`, which is written where clients are to find it.
+/// Takes `--cert FILE`, `--key FILE` and `--write-cert FILE` out of the arguments. Without a given certificate one is
+/// generated for `localhost`, and written where clients find it.
 ///
-/// At SIGHUP it is loaded, or made, once more: clients that come later see the new one, and those that are there keep what
-/// they have. The loop reads the file itself, which is short.
+/// At SIGHUP it is loaded, or generated, again: later clients see the new one, and existing connections keep theirs.
+/// The loop reads the file itself, since it is short.
 pub(crate) fn take_from(arguments: &mut Vec<String>, context: &mut Context<'_>) -> Result<Reloadable, Failure> {
     let certificate = Certificate {
         cert: take(arguments, "--cert")?,
@@ -37,7 +37,7 @@ pub(crate) fn take_from(arguments: &mut Vec<String>, context: &mut Context<'_>) 
     Ok(config)
 }
 
-/// Takes a flag and the word behind it.
+/// Takes a flag and the word after it.
 pub(crate) fn take(arguments: &mut Vec<String>, flag: &str) -> Result<Option<String>, Failure> {
     let Some(place) = arguments.iter().position(|argument| argument == flag) else { return Ok(None) };
     if place + 1 == arguments.len() {
@@ -74,7 +74,7 @@ fn reload_at_hangup(context: &mut Context<'_>, certificate: Certificate, config:
             config.set(Arc::new(loaded));
             say("the certificate was loaded anew");
         }
-        // A server that has a good one goes on with it.
+        // A server that has a valid one goes on with it.
         Err(error) => complain(format_args!("the certificate stays as it is: {error}")),
     };
     add_signal_handler(context, [Signal::HUP], reload)?;

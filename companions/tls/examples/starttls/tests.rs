@@ -1,4 +1,4 @@
-// A client that says STARTTLS, on a network that loses and delays; and one that says too much.
+// A client that uses STARTTLS, on a network that loses and delays packets; and one that sends too much.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -22,7 +22,7 @@ const COMMANDS: [&str; 8] =
 
 const CODES: [&str; 9] = ["220", "250", "220", "503", "250", "250", "250", "354", "250"];
 
-/// Both sides' configurations. Ed25519's signatures have one length: so the same seed is the same run.
+/// Both sides' configurations. Ed25519's signatures all have the same length, so the same seed gives the same run.
 fn configurations() -> (Reloadable, Arc<ClientConfig>) {
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -43,7 +43,7 @@ fn shared(config: Reloadable) -> Rc<Shared> {
     Rc::new(Shared { spool, writers, timeout: Duration::from_secs(300), starttls: Some(super::starttls(config)) })
 }
 
-/// What a client has heard: codes, whether STARTTLS was offered at each EHLO, and its end.
+/// What a client has received: codes, whether STARTTLS was offered at each EHLO, and its end.
 #[derive(Default)]
 struct Heard {
     codes: Vec<String>,
@@ -51,7 +51,7 @@ struct Heard {
     lost: Option<String>,
 }
 
-/// Says one command after the other, each when the one before is answered.
+/// Sends one command after the other, each when the one before is answered.
 struct Mailer {
     config: Arc<ClientConfig>,
     heard: Rc<RefCell<Heard>>,
@@ -85,7 +85,7 @@ impl LineHandler for Mailer {
     }
 }
 
-/// Has a client send a mail to a server on a network of all faults, and returns what it has heard.
+/// Makes a client send a mail to a server on a network with all faults, and returns what it has received.
 fn send(seed: u64, shared: &Rc<Shared>, config: &Arc<ClientConfig>) -> Heard {
     let mut network = Network::new(seed, Faults::all());
     let [server, client] = [(); 2].map(|()| network.host());

@@ -1,4 +1,4 @@
-//! A server and a client, and a test between them that has all that they say to each other in its hands.
+//! A server and a client, with a test between them that controls everything they send to each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::kit::*;
 pub(crate) struct Between {
     pub(crate) world: World,
     pub(crate) id: ConnectionId,
-    /// None where the test has hung up.
+    /// `None` once the test has hung up.
     pub(crate) to_server: Option<Peer>,
     pub(crate) to_client: Option<Peer>,
 }
@@ -48,13 +48,13 @@ impl Between {
         Between { world, id, to_server, to_client }
     }
 
-    /// Takes what the client has sent, or the server.
+    /// Takes what the client or the server has sent.
     pub(crate) fn take(&mut self, from_client: bool) -> Vec<u8> {
         let from = if from_client { &mut self.to_client } else { &mut self.to_server };
         from.as_mut().map(Peer::read).unwrap_or_default()
     }
 
-    /// Gives it to the server, or to the client.
+    /// Passes it to the server or to the client.
     pub(crate) fn give(&mut self, to_server: bool, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -64,7 +64,8 @@ impl Between {
         self.pause();
     }
 
-    /// Passes on all that either says, but for what comes after `count` bytes of one side. Returns how much that side said.
+    /// Passes on everything that either side sends, except what follows the first `count` bytes of one side. Returns
+    /// how much that side sent.
     pub(crate) fn pass(&mut self, up: bool, count: usize) -> usize {
         let mut seen = 0;
         for _ in 0..5 {

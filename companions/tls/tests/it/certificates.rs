@@ -12,7 +12,7 @@ use super::kit::*;
 
 const CUT_OFF: &str = "cut off before the end that it has to have";
 
-/// How a client and a server have told that their handshake failed.
+/// How a client and a server have reported that their handshake failed.
 fn told(mut world: World) -> (String, String) {
     world.rest();
     assert_eq!(world.connections(), (0, 0));
@@ -42,7 +42,7 @@ fn a_server_says_what_is_wrong_with_a_certificate_of_a_client() {
             assert!(client.ends_with(&alert), "{version:?}: {client:?}");
             assert!(server.contains(why), "{version:?}: {server:?}");
         }
-        // A name is not what a server asks of a client: it is for the protocol to look at.
+        // A server requires no name of a client: the protocol checks it.
         let mut world = World::of(asking_server(version), echo);
         world.dial(&Arc::new(of_server(version)), idle);
         world.rest();
@@ -68,7 +68,7 @@ fn a_client_says_what_is_wrong_with_the_certificate_of_a_server() {
     }
 }
 
-/// Always the same chain, whatever it is.
+/// Always resolves to the same chain, whatever that is.
 #[derive(Debug)]
 struct Chain(Arc<CertifiedKey>);
 
@@ -93,7 +93,7 @@ fn chains_that_are_long_pass_and_those_that_are_too_long_or_garbled_are_refused(
         [first.clone()].into_iter().chain((0..count).map(|_| rest.clone())).collect::<Vec<_>>()
     };
     for version in BOTH {
-        // What nobody needs of it nobody looks at.
+        // Certificates that are not needed are not looked at.
         for chain in [repeated(leaf, 160, leaf), repeated(leaf, 100, &garbage)] {
             let size: usize = chain.iter().map(|one| one.len()).sum();
             assert!((40_000..60_000).contains(&size), "{size}");
@@ -115,7 +115,7 @@ fn chains_that_are_long_pass_and_those_that_are_too_long_or_garbled_are_refused(
             let (client, server) = told(world);
             assert!(client.starts_with("failed: the handshake failed: "), "{client:?}");
             assert!(client.contains(why), "{version:?} {client:?}, not {why}");
-            // Of what is too large, and of none at all, rustls says nothing.
+            // rustls sends no alert for one that is too large, or for none at all.
             let alert = if why.ends_with("BadEncoding") { "received fatal alert: BadCertificate" } else { CUT_OFF };
             assert!(server.ends_with(alert), "{server:?}");
         }

@@ -1,4 +1,4 @@
-//! Bytes both ways, under every fault and in every cut.
+//! Bytes both ways, under every fault and with every split.
 
 use std::sync::Arc;
 
@@ -135,7 +135,8 @@ fn handshakes_and_records_may_be_cut_at_every_byte() {
     }
 }
 
-/// A handshake, an echo and the ends of both sides, in one piece or with one cut. Returns how much went to either side.
+/// A handshake, an echo and the ends of both sides, in one piece or with one split. Returns how much was sent to each
+/// side.
 fn echoed(version: &'static SupportedProtocolVersion, cut: Option<(bool, usize)>) -> (usize, usize) {
     let mut between = Between::new(version, echo, idle);
     between.at_client(|transport| transport.write(b"hello"));

@@ -76,7 +76,7 @@ fn an_end_without_close_notify_is_a_truncation_behind_all_that_came() {
             assert_eq!(losses.truncated, 1);
             assert!(between.to_server.as_mut().unwrap().error().is_some(), "our own end is a reset");
         }
-        // And at the client.
+        // The same at the client.
         between.to_client.as_mut().unwrap().end();
         between.pause();
         assert_eq!(between.world.events().1, ["made", CUT_OFF]);
@@ -95,7 +95,7 @@ fn the_end_waits_behind_data_that_nobody_wants_yet() {
     for version in BOTH {
         for count in [1, 100_000] {
             let mut world = World::of(server(version), pauses);
-            // Written before the handshake: with TLS 1.3 it comes in one flight with its end.
+            // Written before the handshake: with TLS 1.3 it arrives in one flight with the end.
             let id = world.dial(&Arc::new(client(version)), stays);
             let sent = bytes(count);
             let mut context = world.network.context(world.client_host);

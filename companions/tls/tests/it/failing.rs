@@ -1,4 +1,4 @@
-//! What breaks a handshake or a stream, and how it is told.
+//! What breaks a handshake or a stream, and how it is reported.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn what_is_no_tls_is_answered_with_an_alert_and_nobody_else_notices() {
         world.network.run_for(3 * SECOND);
         world.does_not_spin();
         let got = peer.read();
-        // Of a message that is too large rustls says nothing.
+        // rustls sends no alert for a message that is too large.
         assert!(got.starts_with(&ALERT) || count == 4, "{count}: {got:?}");
         assert!(peer.saw_end() || peer.error().is_some());
         let counters = world.network.context(world.server_host).counters();
@@ -113,7 +113,7 @@ fn a_peer_may_leave_behind_every_byte_of_a_handshake() {
             assert_eq!(between.world.connections(), (0, 0));
             assert_eq!(between.world.network.sockets(), 1, "the listener's");
         }
-        // And a server.
+        // The same with a server.
         let all = Between::new(version, idle, idle).pass(false, usize::MAX);
         for (count, leave) in (0..all).step_by(7).flat_map(|count| [(count, end), (count, reset)]) {
             let mut between = Between::new(version, idle, idle);

@@ -1,4 +1,4 @@
-//! Peers that are allowed to speak and say too much, or what makes no sense: what that costs is bounded.
+//! Peers that send too much, or nonsense, after a handshake: the cost is bounded.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use switchboard::testing::Faults;
 use super::kit::*;
 use super::rogue::Rogue;
 
-/// A server that does so, and a rogue that is connected to it.
+/// A server with this protocol, and a rogue that is connected to it.
 fn rogue(version: &'static rustls::SupportedProtocolVersion, act: Act) -> (World, Rogue) {
     let mut world = World::of(server(version), act);
     let rogue = Rogue::dial(&mut world, version);
@@ -86,7 +86,7 @@ fn floods_of_records_without_sense_end_their_connection_and_say_why() {
         (V13, ContentType::ApplicationData, &[], "TooManyEmptyFragments"),
         (V12, ContentType::Alert, &alert, "TooManyWarningAlertsReceived"),
         (V12, ContentType::Handshake, &[], "TooManyEmptyFragments"),
-        // A client that asks for a renegotiation: a hello in the middle of the stream.
+        // A client requests a renegotiation: a hello in the middle of the stream.
         (V12, ContentType::Handshake, HELLO, "TooManyRenegotiationRequests"),
     ];
     for (version, kind, payload, why) in cases {
@@ -100,7 +100,7 @@ fn floods_of_records_without_sense_end_their_connection_and_say_why() {
     }
 }
 
-/// A hello of a client of TLS 1.2, with one suite and no extensions.
+/// The hello of a TLS 1.2 client, with one suite and no extensions.
 const HELLO: &[u8] = &[
     1, 0, 0, 41, 3, 3, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
     0, 0, 2, 0xcc, 0xa9, 1, 0,

@@ -1,24 +1,24 @@
-//! Hellos that are written by hand: which versions, suites and compressions a server takes, out of all that there are.
+//! Handwritten hellos: which versions, suites and compressions a server accepts, out of all that exist.
 
 use rustls::{ALL_VERSIONS, ServerConfig};
 
 use super::kit::*;
 
-/// A suite of TLS 1.2 that the server's certificate goes with, and one of TLS 1.3: with ChaCha20.
+/// A suite of TLS 1.2 that matches the server's certificate, and one of TLS 1.3: both with ChaCha20.
 const SUITE_12: u16 = 0xcca9;
 const SUITE_13: u16 = 0x1303;
 
-/// What a client begins with.
+/// The first message of a client.
 struct Hello<'a> {
     version: u16,
     suites: &'a [u16],
     compressions: &'a [u8],
-    /// Whether it speaks TLS 1.3 as well.
+    /// Whether it offers TLS 1.3 as well.
     is_modern: bool,
 }
 
 impl Hello<'_> {
-    /// Its bytes, in as many records as it takes.
+    /// Its bytes, in as many records as are needed.
     fn records(&self) -> Vec<u8> {
         let mut body = self.version.to_be_bytes().to_vec();
         body.extend([7; 32]);
@@ -45,7 +45,7 @@ impl Hello<'_> {
     }
 }
 
-/// Bytes behind their length, which has so many bytes itself.
+/// Bytes after their length, which itself has this many bytes.
 fn sized(length_bytes: usize, bytes: &[u8]) -> Vec<u8> {
     let length = (bytes.len() as u64).to_be_bytes();
     [&length[8 - length_bytes..], bytes].concat()
@@ -65,7 +65,7 @@ const PROTOCOL_VERSION: Said = Said::Alert(70);
 const HANDSHAKE_FAILURE: Said = Said::Alert(40);
 const DECODE_ERROR: Said = Said::Alert(50);
 
-/// What a server of both versions answers to these bytes. What it turns away it also closes.
+/// Returns what a server of both versions answers to these bytes. It also closes connections that it rejects.
 fn said(bytes: &[u8]) -> Said {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(ALL_VERSIONS).unwrap();
     let identity = &identities().server;
@@ -92,7 +92,7 @@ fn a_server_takes_no_version_below_1_2_and_no_compression() {
     for version in [0x0002, 0x0200, 0x0300, 0x0301, 0x0302] {
         assert_eq!(said(&Hello { version, ..FINE }.records()), PROTOCOL_VERSION, "{version:#06x}");
     }
-    // SSL 2.0 as it was: a length of two bytes, a hello, its version, and three suites of three bytes.
+    // An SSL 2.0 hello: a length of two bytes, the type, its version, and three suites of three bytes.
     let oldest = [&[0x80, 34, 1, 0, 2, 0, 9, 0, 0, 0, 16, 1, 0, 128, 7, 0, 192, 3, 0, 128][..], &[7; 16]].concat();
     assert_ne!(said(&oldest), Said::Hello);
     for compressions in [&[1][..], &[64], &[]] {
@@ -115,7 +115,7 @@ fn a_server_takes_no_suite_but_those_of_its_provider() {
         let suites = [&all[..10_000], &[good]].concat();
         assert_eq!(said(&Hello { suites: &suites, is_modern, ..FINE }.records()), Said::Hello);
     }
-    // Of those that it knows, those that go with the certificate and the version.
+    // Of those that it knows, those that match the certificate and the version.
     for suite in known {
         let is_taken = [false, true]
             .map(|is_modern| said(&Hello { suites: &[suite], is_modern, ..FINE }.records()) == Said::Hello);
@@ -134,11 +134,11 @@ fn a_hello_that_is_cut_short_or_longer_than_it_says_is_refused() {
     assert_eq!(framed(body), whole);
     for cut in 0..body.len() {
         let said = said(&framed(&body[..cut]));
-        // Behind its compressions it could be a hello without extensions.
+        // Cut after the compressions it could be a hello without extensions.
         assert!(matches!(said, Said::Alert(_)), "{cut}: {said:?}");
     }
     assert_eq!(said(&framed(&[body, &[0]].concat())), DECODE_ERROR);
-    // Each byte of it, changed: whatever that makes of it, nobody else notices and nothing is left.
+    // Each byte of it is changed: whatever results, no other connection is affected and nothing is left.
     for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= 0xff;

@@ -1,5 +1,5 @@
-//! Kinds of peers: those that never finish, those that send a byte at a time, those that end by halves; and protocols
-//! that panic.
+//! Kinds of peers: those that never finish, those that send a byte at a time, those that half-close; and protocols that
+//! panic.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::between::Between;
 use super::kit::*;
 use super::rogue::{self, Rogue};
 
-/// TLS, and how often its methods were called and with how much.
+/// TLS that counts how often its methods were called and with how much.
 struct Counting(Tls, Arc<[AtomicUsize; 2]>);
 
 impl Filter for Counting {
@@ -98,7 +98,7 @@ fn thousands_that_never_finish_their_handshake_are_gone_in_time_and_others_are_s
     let each = measured.bytes_current.max(0) as usize / COUNT;
     assert!(each < 8 * 1024, "{each} bytes each, those of the simulated peer included");
     let rest = allocation_counter::measure(|| {
-        // Somebody who means well.
+        // A well-behaved client.
         let id = world.dial(&Arc::new(client(V13)), idle);
         world.network.context(world.client_host).connection(id).unwrap().write(b"hello");
         world.network.run_for(SECOND);
@@ -143,7 +143,7 @@ fn a_hello_in_records_of_one_byte_is_understood() {
 
 #[test]
 fn a_hello_that_has_no_end_is_given_up_early() {
-    // A message of 16 MB less one byte, as its header has it; and one of 60,000, which may be, in records of one byte.
+    // A message of 16 MB less one byte, by its header; and one of 60,000, which is allowed, in records of one byte.
     let cases =
         [(0xff_ffff, 16_000, "of type HandshakePayloadTooLarge"), (60_000, 1, "too much input left unconsumed")];
     for (length, size, why) in cases {
@@ -190,7 +190,7 @@ fn a_close_notify_without_an_end_of_the_stream_holds_nothing_for_long() {
         assert_eq!(world.events().0, ["made", "eof", "lost: closed by the peer"], "{version:?}");
         assert_eq!(world.server.borrow().data, b"last words");
         assert_eq!(world.connections().0, 0, "though the peer has never sent FIN");
-        // Of TLS 1.2 the rogue does not understand what it hears.
+        // With TLS 1.2 the rogue cannot decrypt what it receives.
         let echoed = if version == V13 { &b"last words"[..] } else { b"" };
         assert_eq!(rogue.hear(), Ok(echoed.to_vec()));
         assert!(rogue.peer.read().is_empty() && rogue.peer.saw_end() && rogue.peer.error().is_none());
@@ -199,7 +199,7 @@ fn a_close_notify_without_an_end_of_the_stream_holds_nothing_for_long() {
 
 #[test]
 fn a_broken_record_in_one_read_with_the_last_of_the_handshake_is_told_behind_what_came_before() {
-    // What a client of TLS 1.3 says last, with data behind it, and behind that what no key opens.
+    // The last flight of a TLS 1.3 client, followed by data, and then by something that no key decrypts.
     for pauses in [false, true] {
         let act: Act = if pauses {
             |event, transport| match event {
@@ -338,7 +338,7 @@ fn a_panic_in_any_callback_ends_its_connection_by_a_reset_and_no_other() {
             let client = world.events().1;
             assert!(client.last().unwrap().ends_with("reset by the peer"), "{version:?} {at}: {client:?}");
         }
-        // The other one lives.
+        // The other connection is still open.
         (world.to, world.client.borrow_mut().id) = (well, other);
         world.client.borrow_mut().data.clear();
         world.at_client(|transport| transport.write(b"well"));

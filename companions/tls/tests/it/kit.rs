@@ -1,4 +1,5 @@
-//! What the tests share: certificates, configurations, a protocol that notes what it is told, and two hosts on a network.
+//! Shared by the tests: certificates, configurations, a protocol that records its callbacks, and two hosts on a
+//! network.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ pub(crate) struct Identities {
     pub(crate) renewed: Identity,
     pub(crate) expired: Identity,
     pub(crate) client: Identity,
-    /// Of an authority that nobody trusts.
+    /// Issued by an authority that nobody trusts.
     pub(crate) stranger: Identity,
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn identities() -> &'static Identities {
     })
 }
 
-/// Ed25519, whose signatures all have one length: so the same seed is the same run.
+/// Ed25519, whose signatures all have the same length, so the same seed gives the same run.
 fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).unwrap()
 }
@@ -124,7 +125,7 @@ pub(crate) fn known_client(version: &'static SupportedProtocolVersion, identity:
     builder.with_root_certificates(roots()).with_client_auth_cert(chain, identity.key.clone_key()).unwrap()
 }
 
-/// What a protocol was told.
+/// What a protocol's callbacks reported.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) events: Vec<String>,
@@ -142,7 +143,7 @@ pub(crate) enum Event<'a> {
 
 pub(crate) type Act = fn(Event<'_>, &mut Transport<'_>);
 
-/// Notes what it is told, and does what `act` does.
+/// Records its callbacks, and calls `act`.
 pub(crate) struct Noting {
     pub(crate) noted: Noted,
     pub(crate) act: Act,
@@ -175,14 +176,14 @@ impl Protocol for Noting {
     }
 }
 
-/// Closes when its peer has ended.
+/// Closes when the peer has ended.
 pub(crate) fn idle(event: Event<'_>, transport: &mut Transport<'_>) {
     if let Event::Eof = event {
         transport.close();
     }
 }
 
-/// Leaves its half open when its peer has ended.
+/// Leaves its half open when the peer has ended.
 pub(crate) fn stays(_: Event<'_>, _: &mut Transport<'_>) {}
 
 pub(crate) fn echo(event: Event<'_>, transport: &mut Transport<'_>) {
@@ -193,10 +194,10 @@ pub(crate) fn echo(event: Event<'_>, transport: &mut Transport<'_>) {
     }
 }
 
-/// More turns in a row that bring nothing about are a loop that spins.
+/// With more turns in a row that do nothing, the loop counts as spinning.
 const IDLE_TURNS_MAX: u64 = 6;
 
-/// A server and a client, each on a host of its own.
+/// A server and a client, each on its own host.
 pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) server_host: HostId,
@@ -209,7 +210,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// One with a listener on `filtered`.
+    /// Creates one with a listener on `filtered`.
     pub(crate) fn new(seed: u64, faults: Faults, filtered: impl FnOnce(Listen) -> Listen, act: Act) -> World {
         let limits = Limits::default().with_filter_timeout(Some(300 * SECOND)).with_close_timeout(300 * SECOND);
         World::with_limits(seed, faults, limits, filtered, act)
@@ -257,7 +258,7 @@ impl World {
         self.network.context(self.client_host).connect(connect, protocol).unwrap()
     }
 
-    /// A peer that is connected, and is played by the test.
+    /// Connects a peer that the test controls.
     pub(crate) fn peer(&mut self) -> Peer {
         let peer = self.network.peer(self.to);
         self.rest();
@@ -299,7 +300,7 @@ impl World {
         ask(self.network.context(self.client_host).connection(id).unwrap().filter::<Tls>().unwrap())
     }
 
-    /// What the server's protocol was told since it was asked last, and the client's.
+    /// Takes what the server's and the client's protocols have recorded since the last call.
     pub(crate) fn events(&self) -> (Vec<String>, Vec<String>) {
         let take = |noted: &Noted| std::mem::take(&mut noted.borrow_mut().events);
         (take(&self.server), take(&self.client))
@@ -311,7 +312,7 @@ impl World {
     }
 }
 
-/// Compares what may be long.
+/// Compares data that may be long.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     one == other
 }
@@ -321,7 +322,7 @@ pub(crate) fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|index| (index * 7 + index / 251) as u8).collect()
 }
 
-/// Ends the handshake of a pair in two seconds, and sees that it is made at both ends.
+/// Completes the handshake of a pair within two seconds, and checks it at both ends.
 pub(crate) fn made(version: &'static SupportedProtocolVersion, server_act: Act, client_act: Act) -> World {
     let mut world = World::of(server(version), server_act);
     world.dial(&Arc::new(client(version)), client_act);

@@ -29,7 +29,7 @@ impl Protocol for LinesServer {
     }
 }
 
-/// Says a line in plain, begins TLS, and says another one.
+/// Sends a line in plain text, begins TLS, and sends another one.
 struct LinesClient {
     config: Arc<ClientConfig>,
     heard: Noted,

@@ -1,4 +1,5 @@
-//! TLS on loops in several threads, on loopback: each way to spread connections, and what a full loop leaves to others.
+//! TLS on loops in several threads, on loopback: each way to spread connections, and what a full loop leaves to the
+//! others.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -18,7 +19,7 @@ use super::kit::*;
 /// More than any machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Says which loop it is on and whether there is TLS, and echoes.
+/// Sends which loop it is on and whether there is TLS, and echoes.
 struct Member(u8);
 
 impl Protocol for Member {
@@ -46,7 +47,7 @@ fn connect(to: SocketAddr, config: &Arc<ClientConfig>) -> Client {
     StreamOwned::new(ClientConnection::new(config.clone(), NAME.try_into().unwrap()).unwrap(), plain(to))
 }
 
-/// Shakes hands. Returns which loop serves it.
+/// Does a handshake. Returns which loop serves the connection.
 fn index_of(client: &mut Client) -> u8 {
     let mut said = [0; 2];
     client.read_exact(&mut said).unwrap();
@@ -54,7 +55,7 @@ fn index_of(client: &mut Client) -> u8 {
     said[0]
 }
 
-/// Two loops that listen so, one connection each at a time at most if it is `full`.
+/// Starts two loops that listen like this, with at most one connection each at a time if `full`.
 fn group(listen: GroupListen) -> (EventLoopGroup, SocketAddr) {
     let group = EventLoopGroup::new(NonZeroUsize::new(2).unwrap()).unwrap();
     let make = |index: usize, _: &mut Context<'_>| move |_: &mut Context<'_>, _: &Address| Some(Member(index as u8));
@@ -77,20 +78,20 @@ fn loops_in_threads_serve_tls_however_connections_are_spread() {
         let config = Arc::new(client(version));
         let mut by_loop = [0; 2];
         let mut clients = Vec::new();
-        // By the port of each client the kernel chooses a loop, so there may be need of some more.
+        // The kernel chooses a loop by the port of each client, so some more may be needed.
         while clients.len() < 12 || by_loop.contains(&0) && clients.len() < 100 {
             let mut client = connect(to, &config);
             by_loop[usize::from(index_of(&mut client))] += 1;
             clients.push(client);
         }
         assert!(!by_loop.contains(&0), "{distribution:?}: {by_loop:?}");
-        // Among them one that speaks no TLS.
+        // One of them does not use TLS.
         let mut stranger = plain(to);
         stranger.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         stranger.read_to_end(&mut answer).unwrap();
         assert_eq!(answer[..2], [21, 3], "an alert");
-        // All loops take the configuration that is set from here.
+        // All loops use the configuration that is set here.
         reloadable.set(Arc::new(server_of(version, &identities().renewed)));
         for count in 0..12 {
             let mut client = connect(to, &Arc::new(self::client(version)));
@@ -127,7 +128,7 @@ fn a_client_that_waits_before_full_loops_shakes_hands_when_one_has_room() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1], "one on each");
     let mut third = connect(to, &config);
-    // Its hello is with the kernel, and nobody answers.
+    // The kernel has its hello, and no loop answers.
     third.sock.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     assert!(third.read(&mut [0]).is_err());
     third.sock.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -138,7 +139,7 @@ fn a_client_that_waits_before_full_loops_shakes_hands_when_one_has_room() {
     group.join().unwrap();
 }
 
-/// Sends much when it is made, reads late, and ends its half when it has heard as much.
+/// Sends a lot when it is made, reads late, and shuts down its half when it has received as much.
 struct Late {
     count: usize,
     heard: usize,
@@ -146,7 +147,7 @@ struct Late {
 }
 
 impl Late {
-    /// The byte that is sent at a place.
+    /// The byte at this position of the data.
     fn byte(at: usize) -> u8 {
         (at * 7 + at / 251) as u8
     }
@@ -181,7 +182,7 @@ impl Protocol for Late {
     }
 }
 
-/// Both ends of a connection on loopback send so much at once.
+/// Both ends of a connection on loopback send this much at the same time.
 fn much_both_ways(version: &'static SupportedProtocolVersion, count: usize) {
     let mut event_loop = EventLoop::new().unwrap();
     let limits = Limits::default().with_queue_bytes_max(2 * count).with_pause_reading_over_high(false);

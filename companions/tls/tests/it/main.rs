@@ -1,4 +1,4 @@
-//! TLS in memory: both ends of it, or one, on a simulated network; and in threads that block, on loopback.
+//! TLS in memory: both ends of it, or one, on a simulated network; and in blocking threads, on loopback.
 
 mod asking;
 mod between;

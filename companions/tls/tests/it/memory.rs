@@ -15,7 +15,7 @@ use crate::kit::{NAME, V13, client, server};
 
 const CONNECTIONS: usize = 64;
 
-/// What the loop, its record of a connection, the chain of its filters and `Tls` keep may be at most so much.
+/// The bound of what the loop's record of a connection, its chain of filters and `Tls` keep.
 const OURS_BYTES_MAX: u64 = 1_100;
 
 struct Echo;
@@ -27,7 +27,7 @@ impl Protocol for Echo {
     }
 }
 
-/// Shakes hands, and has a byte come back. The stream is to be kept.
+/// Does a handshake and an echo of one byte. The stream has to be kept.
 fn talk<S: Read + Write>(socket: S) -> StreamOwned<ClientConnection, S> {
     let config = Arc::new(client(V13));
     let mut stream = StreamOwned::new(ClientConnection::new(config, NAME.try_into().unwrap()).unwrap(), socket);
@@ -36,7 +36,7 @@ fn talk<S: Read + Write>(socket: S) -> StreamOwned<ClientConnection, S> {
     stream
 }
 
-/// A connection of rustls' with no loop around it, which has done as much.
+/// A connection of rustls without a loop, which has done the same.
 fn bare(config: Arc<ServerConfig>) -> UnbufferedServerConnection {
     let (mut socket, theirs) = UnixStream::pair().unwrap();
     let peer = thread::spawn(move || drop(talk(theirs)));
@@ -98,7 +98,7 @@ fn an_idle_connection_keeps_what_rustls_keeps_and_little_more() {
     let (done, ends) = mpsc::channel::<()>();
     let handle = event_loop.context().handle();
     let peers = thread::spawn(move || {
-        // The first one makes what all share: the table's first slots, buffers.
+        // The first one allocates what all share: the table's first slots, buffers.
         let first = talk(TcpStream::connect(address).unwrap());
         handle.stop();
         let mut all: Vec<_> = (0..CONNECTIONS).map(|_| talk(TcpStream::connect(address).unwrap())).collect();
@@ -110,7 +110,7 @@ fn an_idle_connection_keeps_what_rustls_keeps_and_little_more() {
     let of_all = allocation_counter::measure(|| event_loop.run().unwrap());
     drop(done);
     let each = |info: &allocation_counter::AllocationInfo| info.bytes_current as u64 / CONNECTIONS as u64;
-    // The record itself is in a list that was there before.
+    // The record itself is in a list that was allocated before.
     let record = size_of::<UnbufferedServerConnection>() as u64;
     let (rustls, all) = (each(&of_rustls) + record, each(&of_all));
     println!("an idle connection keeps {all} bytes: {rustls} of rustls', {} of ours", all.saturating_sub(rustls));

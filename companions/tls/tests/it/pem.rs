@@ -1,4 +1,4 @@
-//! Configurations from PEM files, and what is said of bad ones.
+//! Configurations from PEM files, and the errors for bad ones.
 
 use std::error::Error as _;
 use std::fs;
@@ -11,7 +11,7 @@ use switchboard_tls::{PemError, roots, server_config};
 
 use super::kit::{self, *};
 
-/// A folder of its own for a test, with the files that it writes.
+/// A separate folder for each test, with the files that it writes.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +41,7 @@ fn a_server_and_a_client_are_made_from_files() {
     let both = folder.file("both.pem", &format!("a note\n{}{}", made.signing_key.serialize_pem(), made.cert.pem()));
     let of_server = server_config(provider(), &both, &both).unwrap();
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    // Itself trusted, which is enough.
+    // It is trusted itself, which is enough.
     let of_client = builder.with_root_certificates(roots(&both).unwrap()).with_no_client_auth();
     let mut world = World::of(of_server, echo);
     world.dial(&Arc::new(of_client), idle);

@@ -1,4 +1,4 @@
-//! TLS behind a proxy that passes it on, and says before it who connects.
+//! TLS behind a proxy that passes it on, after a header that names the client.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n";
 
 const ANSWER: &[u8] = b"192.0.2.7:4711hello";
 
-/// Says what a proxy says, and leaves.
+/// Sends what a proxy sends, and leaves.
 struct SaysWhoConnects;
 
 impl Filter for SaysWhoConnects {
@@ -69,7 +69,7 @@ fn the_header_of_a_proxy_comes_before_tls_and_names_the_client() {
             assert!(ANSWER.starts_with(&client.data), "{:?}", client.data.escape_ascii().to_string());
         });
         assert_ne!(whole, 0);
-        // Without faults all of it comes.
+        // Without faults everything arrives.
         let make = switchboard_tls::listen(configs.0.clone());
         let filtered = |listen: switchboard::Listen| listen.filter(|proxy| Some(ProxyHeader::new(proxy))).filter(make);
         let mut world = World::new(1, Faults::none(), filtered, answers_who_it_is);

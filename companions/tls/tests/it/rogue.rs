@@ -1,4 +1,4 @@
-//! A client that shakes hands as it should, and from then on sends records of whatever a test wants.
+//! A client that does a proper handshake, and from then on sends whatever records a test wants.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -22,16 +22,16 @@ const SUITES: [SupportedCipherSuite; 2] =
 
 pub(crate) struct Rogue {
     pub(crate) peer: Peer,
-    /// Understands what the server says; with TLS 1.2 it is gone when the handshake is done.
+    /// Decrypts what the server sends; with TLS 1.2 it is gone when the handshake is done.
     heard: Option<ClientConnection>,
     encrypter: Box<dyn MessageEncrypter>,
     sequence: u64,
-    /// Of TLS 1.3: what the next keys are made from.
+    /// For TLS 1.3: the secret from which the next keys are derived.
     secret: Option<OkmBlock>,
 }
 
 impl Rogue {
-    /// Shakes hands with the server of a world.
+    /// Does a handshake with the server of a world.
     pub(crate) fn dial(world: &mut World, version: &'static SupportedProtocolVersion) -> Rogue {
         let log = Arc::new(Secret::default());
         let mut config = config(version);
@@ -58,7 +58,7 @@ impl Rogue {
         }
     }
 
-    /// A record of its own.
+    /// Makes a record.
     pub(crate) fn record(&mut self, kind: ContentType, payload: &[u8]) -> Vec<u8> {
         let version = ProtocolVersion::TLSv1_2;
         let message = OutboundPlainMessage { typ: kind, version, payload: payload.into() };
@@ -71,7 +71,7 @@ impl Rogue {
         self.record(ContentType::ApplicationData, payload)
     }
 
-    /// A change of its keys, which asks for one of the server's as well.
+    /// Makes an update of its keys that requests one of the server as well.
     pub(crate) fn key_update(&mut self) -> Vec<u8> {
         let record = self.record(ContentType::Handshake, &[24, 0, 0, 1, 1]);
         let secret = self.secret.as_ref().expect("TLS 1.3");
@@ -80,7 +80,7 @@ impl Rogue {
         record
     }
 
-    /// Reads what the server has said. With TLS 1.3 its alert is the error, and the data is what it has sent.
+    /// Reads what the server has sent. With TLS 1.3 an alert is the error, and otherwise the data is returned.
     pub(crate) fn hear(&mut self) -> Result<Vec<u8>, Error> {
         let Some(connection) = &mut self.heard else {
             self.peer.read();
@@ -101,7 +101,7 @@ impl Rogue {
     }
 }
 
-/// Has a connection say and hear what there is.
+/// Makes a connection send and receive what is pending.
 pub(crate) fn shake(connection: &mut ClientConnection, peer: &mut Peer) -> Result<(), Error> {
     let bytes = peer.read();
     let mut rest = &bytes[..];
@@ -119,7 +119,7 @@ pub(crate) fn shake(connection: &mut ClientConnection, peer: &mut Peer) -> Resul
 
 fn config(version: &'static SupportedProtocolVersion) -> ClientConfig {
     let provider = CryptoProvider { cipher_suites: SUITES.to_vec(), ..(*provider()).clone() };
-    // With Ed25519, which the certificates have, this suite goes too.
+    // This suite also works with Ed25519, which the certificates use.
     let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).unwrap();
     let mut config = builder.with_root_certificates(roots()).with_no_client_auth();
     config.resumption = Resumption::disabled();

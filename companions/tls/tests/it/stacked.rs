@@ -1,4 +1,4 @@
-//! TLS between two other filters: one that counts what goes over the network, and one that counts what the protocol has.
+//! TLS between two other filters: one that counts the bytes on the network, and one that counts the protocol's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ impl Counted {
     }
 }
 
-/// Lets everything pass, and counts it.
+/// Passes everything on, and counts it.
 struct Counting(Arc<Counted>);
 
 impl Filter for Counting {
@@ -79,7 +79,7 @@ fn filters_below_and_above_tls_see_what_it_makes_and_what_it_is_given() {
             assert_eq!((above.both(), above_client.both()), ((2_000, 2_000), (2_000, 2_000)));
             let ((up, down), (client_up, client_down)) = (below.both(), below_client.both());
             assert!(up > 2_000 && down > 2_000, "records are larger than what is in them");
-            // Tickets and ends that come when all is over may be left unread.
+            // Tickets and ends that arrive at the very end may be left unread.
             assert!(up <= client_down && client_up <= down, "{up} of {client_down}, {client_up} of {down}");
         });
     }

@@ -1,4 +1,4 @@
-//! Handlers that block, in threads, over TLS: real sockets on loopback, and rustls' own blocking client.
+//! Blocking handlers in threads, over TLS: real sockets on loopback, and rustls' own blocking client.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read, Write};
@@ -16,13 +16,13 @@ use switchboard_tls::Tls;
 
 use super::kit::{BOTH, NAME, V13, bytes, client, same, server};
 
-/// Nothing that is awaited takes so long.
+/// Longer than anything that the tests wait for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Handled = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 type Client = StreamOwned<ClientConnection, TcpStream>;
 
-/// A service over TLS, and what its owner is told.
+/// A service over TLS, and what its owner was told.
 struct Service {
     event_loop: EventLoop,
     serving: Serving,
@@ -48,7 +48,7 @@ impl Service {
         Service { event_loop, serving, address, errors }
     }
 
-    /// Turns until a client, in a thread of its own, is done, and all that it has caused.
+    /// Turns the loop until a client, in its own thread, is done, and everything that it has caused.
     fn serve<T: Send + 'static>(&mut self, client: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
         let (began, address) = (Instant::now(), self.address);
         let client = thread::spawn(move || client(address));
@@ -70,7 +70,7 @@ fn dial(address: SocketAddr, version: &'static SupportedProtocolVersion) -> Clie
     StreamOwned::new(ClientConnection::new(Arc::new(client(version)), NAME.try_into().unwrap()).unwrap(), socket)
 }
 
-/// Reads to the end that was said: without one this fails.
+/// Reads to the proper end: without `close_notify` this fails.
 fn read_all(client: &mut Client) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     client.read_to_end(&mut all).map(|_| all)
@@ -102,7 +102,7 @@ fn a_handler_reads_lines_and_answers_them_and_its_end_is_said() {
                             client.read_exact(&mut answer).unwrap();
                             assert_eq!(answer, line.to_uppercase().into_bytes());
                         }
-                        // One ends by an empty line, the other by its own end.
+                        // One ends with an empty line, the other by ending its stream.
                         match number % 2 {
                             0 => client.write_all(b"\n").unwrap(),
                             _ => client.conn.send_close_notify(),
@@ -139,7 +139,7 @@ fn much_both_ways_is_whole_though_the_peer_reads_late() {
         let answer = service.serve(move |address| {
             let mut client = dial(address, version);
             client.write_all(&bytes(MUCH / 3)).unwrap();
-            // By now more is on its way than the client has asked for.
+            // By now more has been sent than the client has asked for.
             said.recv_timeout(PATIENCE).unwrap();
             read_all(&mut client).unwrap()
         });

@@ -1,5 +1,4 @@
-//! What the crate has for plain connections, over TLS: lines and frames, broadcasts, writes from elsewhere, joins,
-//! connecting again.
+//! Features for plain connections, over TLS: lines and frames, broadcasts, writes from elsewhere, joins, reconnecting.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,8 +34,8 @@ impl FrameHandler for Frames {
     }
 }
 
-/// A network with a TLS server of such protocols, under every fault that leaves connections whole, and a client that
-/// has said `said`, until it has heard so much.
+/// Runs a network with a TLS server of such protocols, under every fault that leaves connections whole, and a client
+/// that has sent `said`, until it has received this much.
 fn heard<P: Protocol>(seed: u64, make: fn() -> P, said: &[u8], count: usize) -> Vec<u8> {
     let version = BOTH[seed as usize % 2];
     let mut world = World::new(seed, Faults::all(), |listen| listen, idle);
@@ -65,7 +64,7 @@ fn lines_and_frames_come_through() {
         frames.iter().flat_map(one).collect::<Vec<u8>>()
     };
     seeds(|seed| {
-        // Each costs a handshake, which costs more than all else here.
+        // Each needs a handshake, which costs more than everything else here.
         if seed % 5 > 0 {
             return;
         }
@@ -187,7 +186,7 @@ fn a_join_of_tls_and_plain_passes_on_bytes_and_each_end_by_itself() {
 
 #[test]
 fn a_cut_of_one_that_is_joined_is_no_end_to_the_other() {
-    // A plain end of the network, without close_notify, resets the other side: half an answer is not the whole.
+    // A plain end of the stream, without close_notify, resets the other side: half an answer is not the whole.
     let mut world = World::of(server(V13), idle);
     let mut onward = world.network.peer_listener(80, 1).unwrap();
     let (to, address) = (world.network.address(world.server_host, 1), onward.local_addr());
@@ -232,7 +231,7 @@ fn connecting_again_shakes_hands_anew_each_time() {
     }
 }
 
-/// Says hello, and notes whether its session was resumed and how it ended.
+/// Sends hello, and records whether its session was resumed and how it ended.
 struct Again {
     made: Rc<RefCell<Vec<(bool, String)>>>,
 }
@@ -282,7 +281,7 @@ fn tls_goes_through_tls() {
     });
 }
 
-/// Sends so many bytes, piece by piece, as its peer takes them, and ends.
+/// Sends this many bytes, piece by piece, as its peer takes them, and ends.
 struct Produces {
     left: usize,
     queued_most: Rc<RefCell<usize>>,

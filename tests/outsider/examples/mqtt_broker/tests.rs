@@ -67,7 +67,7 @@ fn other_versions_are_told_so() {
     }
 }
 
-/// A network with a broker, and what connects a peer to it as this client and has it subscribe to `a/#`.
+/// A network with a broker, and a function that connects a peer as this client and subscribes it to `a/#`.
 fn served() -> (Network, impl Fn(&mut Network, &str, u8) -> Peer) {
     let mut network = Network::new(1, Faults::none());
     let (host, broker) = (network.host_with_limits(limits()), Rc::<RefCell<Broker>>::default());

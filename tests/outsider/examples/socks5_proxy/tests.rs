@@ -1,4 +1,4 @@
-//! A greeting in every cut; and a client, the proxy and a target on a network that loses and delays.
+//! A greeting in every split; and a client, the proxy and a target on a network that loses and delays packets.
 
 use super::*;
 use switchboard::testing::{Faults, Harness, Network, every_cut, seeds};

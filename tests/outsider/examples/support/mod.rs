@@ -1,4 +1,4 @@
-// What the programs share: the address to listen on, the line that tells it, and a clean end on SIGINT and SIGTERM.
+// Shared by the programs: the address to listen on, the line that prints it, and a clean end on SIGINT and SIGTERM.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use switchboard::{Context, EventLoop, ListenerId, LoopLimits};
 
-/// Runs a server: `listen` is given the address of the command line. Once a signal has come, connections have 5 s to end by
+/// Runs a server: `listen` gets the address from the command line. After a signal, connections have 5 s to end by
 /// themselves.
 pub(crate) fn serve(
     limits: impl Into<LoopLimits>,
@@ -34,7 +34,7 @@ fn run(
     #[cfg(unix)]
     switchboard::signals::drain_on_signals(&mut context, std::time::Duration::from_secs(5))?;
     let address = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?.local_addr()?;
-    // That nobody reads it is no reason not to serve.
+    // The server runs even if nobody reads its output.
     let _ = writeln!(io::stdout(), "listening on {address}");
     event_loop.run()
 }

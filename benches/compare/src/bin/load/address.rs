@@ -13,10 +13,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use crate::result::{Doing, Result};
 use crate::turn::Deadline;
 
-/// Over loopback, clients come from as many addresses in turn. A client that closes first leaves its pair of ports
-/// unusable for a minute, and of one address there are but some 28,000.
+/// Over loopback, clients use this many addresses in turn. A client that closes first leaves its pair of ports unusable
+/// for a minute, and one address has only some 28,000.
 const SOURCES: usize = 200;
-/// A Unix listener whose backlog is full says so at once, and tells nobody when it no longer is.
+/// A Unix listener whose backlog is full refuses at once, and nothing reports when it has room again.
 const RETRY: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// The `nth` connection, which does not block once it is there. Small messages go out at once.
+    /// Makes the `nth` connection, which is non-blocking once it is established. Small messages are sent at once.
     pub fn connect(&self, nth: usize, deadline: Deadline) -> Result<OwnedFd> {
         match self {
             Self::Tcp(address) => {

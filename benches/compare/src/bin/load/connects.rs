@@ -19,7 +19,7 @@ pub struct Connects {
     buffer: Vec<u8>,
     address: Address,
     message_bytes: usize,
-    /// As many as live at a time.
+    /// How many are open at a time.
     places: Vec<Option<Life>>,
     /// How many there have been.
     born: usize,
@@ -73,7 +73,7 @@ impl Connects {
         Ok(())
     }
 
-    /// Goes on with one that is ready, and begins another in the place of one that has ended.
+    /// Continues a connection that is ready, and begins another one if it has ended.
     fn serve(&mut self, place: usize, turn: &mut Turn) -> Result<()> {
         // An event of one that ended a moment ago.
         let Some(life) = &mut self.places[place] else { return Ok(()) };
@@ -90,7 +90,7 @@ impl Connects {
 }
 
 impl Life {
-    /// Reads what there is; says whether this was the end.
+    /// Reads what there is; returns whether this was the end.
     fn go_on(&mut self, buffer: &mut [u8], pattern: &Pattern, message_bytes: usize) -> Result<bool> {
         let nth = self.nth;
         loop {

@@ -1,4 +1,4 @@
-//! Some connections that talk beside a crowd of those that do not.
+//! Some active connections beside a crowd of idle ones.
 
 use crate::options::Options;
 use crate::result::Result;
@@ -24,7 +24,7 @@ impl Load for Crowd {
         self.talking.take(turn)
     }
 
-    /// The idle ones must have been kept: each is talked to once more.
+    /// The idle ones must still be served: each sends one more message.
     fn finish(&mut self, deadline: Deadline) -> Result<()> {
         let mut turn = Turn::start(self.end, None)?;
         self.idle.once_each(&mut turn, deadline)?;

@@ -8,15 +8,15 @@ use crate::poller::Poller;
 use crate::result::{Doing, Failure, Result};
 use crate::turn::Deadline;
 
-/// Ends this side of each, and waits for the server to end the other; nothing may come before that. The poller knows the
-/// sockets by their places here.
+/// Ends this side of each, and waits for the server to end the other; nothing else may arrive. The poller identifies
+/// the sockets by their indices here.
 pub fn end_all<'a>(poller: &mut Poller, sockets: impl Iterator<Item = &'a OwnedFd>, deadline: Deadline) -> Result<()> {
     let sockets: Vec<_> = sockets.collect();
     for (place, socket) in sockets.iter().enumerate() {
         shutdown(socket, Shutdown::Write).doing(|| format!("ending connection {place}"))?;
     }
     let mut open = sockets.len();
-    // An end is told of once or twice.
+    // An end is reported once or twice.
     let mut ended = vec![false; open];
     let mut one_byte = [0; 1];
     while open > 0 {

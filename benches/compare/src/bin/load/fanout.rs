@@ -1,8 +1,8 @@
-//! Everybody talks to everybody: in each round every member sends a line, and gets the lines of all, its own too.
+//! Fan-out: in each round every member sends a line, and gets the lines of all members, including its own.
 //!
-//! A line is its sender's number, the round's, and what fills it up. What comes is cut into lines of that length, and
-//! each is compared with the line that its sender has sent in this round; a bit for each pair says that it was there.
-//! So a line that is lost, doubled, late, cut or of somebody else is found.
+//! A line is its sender's number, the round's number, and padding. Input is split into lines of that length, and each
+//! is compared with the line that its sender has sent in this round; a bit for each pair records that it arrived. So a
+//! line that is lost, duplicated, late, truncated or of the wrong sender is found.
 
 use std::io::Write;
 use std::time::Instant;
@@ -18,14 +18,14 @@ use crate::poller::Poller;
 use crate::result::{Doing, Failure, Result};
 use crate::turn::{Deadline, Load, Turn};
 
-/// Two numbers, a space behind each, and the line's end.
+/// Two numbers, each followed by a space, and the end of the line.
 pub const LINE_BYTES_MIN: usize = SENDER_DIGITS + 1 + ROUND_DIGITS + 1 + 1;
 const SENDER_DIGITS: usize = 6;
 const ROUND_DIGITS: usize = 10;
-/// So many connect before they are seen to be members: fewer than wait in any server's backlog.
+/// How many connect before their membership is checked: fewer than any server's backlog holds.
 const AT_ONCE: usize = 100;
-/// The round in which members join. Who is there already gets the lines of who comes, so not all get the same, and some
-/// get theirs when the first round is on.
+/// The round in which members join. Earlier members get the lines of later ones, so not all get the same, and some get
+/// theirs during the first round.
 const JOINING: u64 = 0;
 
 pub struct Fanout {
@@ -34,7 +34,7 @@ pub struct Fanout {
     members: Vec<Member>,
     /// The lines of this round, all of one length, by sender.
     lines: Vec<u8>,
-    /// Those of members that joined, while they may still come.
+    /// The lines of joining members, while they may still arrive.
     joining: Vec<u8>,
     line_bytes: usize,
     round: u64,
@@ -45,15 +45,15 @@ pub struct Fanout {
 
 struct Member {
     socket: OwnedFd,
-    /// Of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     part: Vec<u8>,
-    /// A bit for each sender whose line has come.
+    /// A bit for each sender whose line has arrived.
     seen: Vec<u64>,
     missing: usize,
 }
 
 impl Fanout {
-    /// Connects all, and sees each get its own line: then it is a member.
+    /// Connects all, and waits until each has got its own line: then it is a member.
     pub fn open(options: &Options, deadline: Deadline) -> Result<Self> {
         if options.clients >= 10usize.pow(SENDER_DIGITS as u32) {
             return Err(Failure::new("too many members for the number in a line"));
@@ -79,7 +79,8 @@ impl Fanout {
             }
             all.join(which, deadline)?;
         }
-        // A server keeps each sender's lines in order. So who has all of this round gets no line of the last.
+        // A server keeps each sender's lines in order. So a member that has all lines of this round gets none of the
+        // last.
         all.joining = all.lines.clone();
         all.next_round(deadline)?;
         all.joining = Vec::new();
@@ -92,7 +93,7 @@ impl Fanout {
         self.wait_for_all(None, deadline)
     }
 
-    /// Each sends a line, and gets those of all.
+    /// Each member sends a line, and gets those of all.
     fn next_round(&mut self, deadline: Deadline) -> Result<Vec<Instant>> {
         self.round += 1;
         self.write_lines()?;
@@ -114,7 +115,7 @@ impl Fanout {
         for (sender, line) in self.lines.chunks_exact_mut(self.line_bytes).enumerate() {
             let mut rest = &mut *line;
             write!(rest, "{sender:0SENDER_DIGITS$} {round:0ROUND_DIGITS$} ")?;
-            // Printable, and other for every sender.
+            // Printable, and different for every sender.
             for (nth, byte) in rest.iter_mut().enumerate() {
                 *byte = b'!' + ((sender * 31 + nth * 7) % 90) as u8;
             }
@@ -127,7 +128,7 @@ impl Fanout {
         let line = self.line(sender);
         match send(&self.members[sender].socket, line, SendFlags::NOSIGNAL) {
             Ok(count) if count == line.len() => Ok(()),
-            // There was nothing before it.
+            // There is no earlier part of it.
             Ok(_) | Err(Errno::AGAIN) => Err(Failure::new(format!("there is no room for a line of member {sender}"))),
             Err(error) => Err(error).doing(|| format!("sending for member {sender}")),
         }
@@ -153,7 +154,7 @@ impl Fanout {
         Ok(())
     }
 
-    /// Reads until there is no more, behind what was kept of a line.
+    /// Reads until there is no more, appending to the kept beginning of a line.
     fn receive(&mut self, place: usize) -> Result<()> {
         loop {
             let member = &mut self.members[place];
@@ -220,7 +221,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 impl Load for Fanout {
-    /// A message is a line that one member gets; its latency is that of a member, until it has all of a round.
+    /// A message is a line that one member gets; its latency is the time until that member has all lines of a round.
     fn take(&mut self, turn: &mut Turn) -> Result<()> {
         let lines = (self.members.len() * self.members.len()) as u64;
         while turn.may_begin(lines, Instant::now()) {

@@ -6,8 +6,8 @@
 //! load fanout 127.0.0.1:1234 --clients 1000 --count 1000000
 //! ```
 //!
-//! Exit status 0 says that each byte was the right one. A wrong, lost or doubled byte, a connection that is closed, and
-//! a server that falls silent end it with status 1 and a line that says which; nothing here waits without a deadline.
+//! Exit status 0 means that every byte was right. A wrong, lost or duplicated byte, a closed connection, or a server
+//! that stops answering ends it with status 1 and a line that says which; nothing here waits without a deadline.
 
 #![forbid(unsafe_code)]
 
@@ -70,8 +70,8 @@ fn measure(options: &Options) -> Result<()> {
     load.finish(Deadline::after(options.limit))
 }
 
-/// Takes a turn for each line of the input, which says for how many seconds. So one connection lasts for many short
-/// turns, between which other servers have theirs; what connecting costs is in none of them.
+/// Takes a turn for each line of the input, which says for how many seconds. So a connection lasts for many short
+/// turns, between which other servers have theirs; none of them includes the cost of connecting.
 fn turns_as_told(load: &mut dyn Load, options: &Options) -> Result<()> {
     print(&serde_json::json!({ "ready": true }))?;
     for line in std::io::stdin().lock().lines() {

@@ -55,7 +55,7 @@ impl Workload {
         }
     }
 
-    /// Clients, bytes of a message, messages under way on each connection, idle connections.
+    /// Clients, bytes of a message, messages in flight on each connection, idle connections.
     fn defaults(self) -> (usize, usize, usize, usize) {
         match self {
             Self::Echo | Self::Connect => (50, 64, 1, 0),
@@ -132,7 +132,7 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     if options.clients == 0 || options.depth == 0 {
         return Err("no load without a client and a message".into());
     }
-    // A line says whose it is, and of which round.
+    // A line has room for its sender and its round.
     let least = if options.workload == Workload::Fanout { crate::fanout::LINE_BYTES_MIN } else { 1 };
     if !(least..=PIECE_BYTES_MAX).contains(&options.message_bytes) {
         return Err(format!("a message has {least} to {PIECE_BYTES_MAX} bytes").into());

@@ -1,18 +1,19 @@
-//! The bytes that go out, and so the bytes that must come back.
+//! The bytes that are sent, and so the bytes that must come back.
 //!
-//! A stream is a window that slides over one table of random bytes, again and again. So nothing is made up while the
-//! clock runs, and to verify is to compare two slices. The table's length is a prime number: no power of two of bytes
-//! can be lost or doubled unseen, and every connection begins at another place, so none can get what is another's.
+//! A stream is a window that slides over one table of random bytes, again and again. So nothing is generated while the
+//! clock runs, and verifying is comparing two slices. The table's length is prime, so losing or duplicating a power of
+//! two of bytes is noticed, and every connection begins at a different place, so getting another one's bytes is
+//! noticed, too.
 
-/// A prime, next to the size of the largest piece.
+/// A prime, close to the size of the largest piece.
 const PERIOD: usize = 65_537;
 /// The longest slice that can be had at once.
 pub const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// How far apart the streams of neighbours begin: no divisor of the period, and not the size of a message.
+/// The distance between the beginnings of consecutive streams: no divisor of the period, and not the size of a message.
 const APART: u64 = 4_099;
 
 pub struct Pattern {
-    /// Each byte of a period, and so many of the next that a slice from any position is in one piece.
+    /// The bytes of a period, and enough of the next that a slice from any position is contiguous.
     bytes: Vec<u8>,
 }
 
@@ -29,13 +30,13 @@ impl Pattern {
         connection as u64 * APART
     }
 
-    /// What stands from a position of a stream on. `length` is `PIECE_BYTES_MAX` at most.
+    /// Returns the bytes from a position of a stream. `length` is at most `PIECE_BYTES_MAX`.
     pub fn at(&self, position: u64, length: usize) -> &[u8] {
         let start = (position % PERIOD as u64) as usize;
         &self.bytes[start..start + length]
     }
 
-    /// Compares what has come with what must have come; says at which byte they differ.
+    /// Compares received with expected bytes; the error says at which byte they differ.
     pub fn verify(&self, position: u64, came: &[u8]) -> std::result::Result<(), usize> {
         let wanted = self.at(position, came.len());
         if wanted == came {

@@ -1,4 +1,4 @@
-//! Waiting for sockets: epoll, edge-triggered, by the place of each connection in its list.
+//! Waiting for sockets: epoll, edge-triggered, with the index of each connection in its list.
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
@@ -20,20 +20,20 @@ impl Poller {
         Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
     }
 
-    /// Tells of what comes in. A socket leaves by being closed.
+    /// Registers a socket for reading. Closing a socket removes it.
     pub fn add(&self, socket: impl AsFd, place: usize) -> Result<()> {
         let interest = EventFlags::IN | EventFlags::ET;
         epoll::add(&self.epoll, socket, EventData::new_u64(place as u64), interest).doing(|| "epoll_ctl".into())
     }
 
-    /// From now on tells of room for what goes out, too. Only for who has seen none: a Unix socket has a writable edge
-    /// at each read of its peer.
+    /// From now on reports writability, too. Only for a socket whose send was blocked: a Unix socket has a writable
+    /// edge at each read by its peer.
     pub fn also_writable(&self, socket: impl AsFd, place: usize) -> Result<()> {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::modify(&self.epoll, socket, EventData::new_u64(place as u64), interest).doing(|| "epoll_ctl".into())
     }
 
-    /// Waits, and says how many are ready: see `place`. Fails when the deadline has passed.
+    /// Waits, and returns how many are ready: see `place`. Fails when the deadline has passed.
     pub fn wait(&mut self, deadline: Deadline) -> Result<usize> {
         let left = deadline.left()?;
         self.events.clear();
@@ -43,7 +43,7 @@ impl Poller {
         }
     }
 
-    /// The place of a connection that was ready, by its number from 0.
+    /// Returns the index of the nth ready connection, from 0.
     pub fn place(&self, nth: usize) -> usize {
         self.events[nth].data.u64() as usize
     }

@@ -1,4 +1,4 @@
-//! How a measurement fails: in words, for whoever reads the one line that is printed.
+//! The error of a measurement: a text, printed as one line.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Says what was being done when a system call failed.
+/// Adds what was being done when a system call failed.
 pub trait Doing<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }

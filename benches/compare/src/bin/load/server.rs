@@ -1,4 +1,4 @@
-//! What is asked of the system beside sockets: CPU time of the server, the core to stay on, descriptors.
+//! System calls besides those on sockets: the CPU time of the server, pinning to a core, descriptors.
 
 use std::fs;
 use std::thread;
@@ -9,22 +9,22 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::result::{Doing, Failure, Result};
 
-/// Beside the connections: the poller, standard streams, what the system's library opens.
+/// Besides the connections: the poller, standard streams, what the system's library opens.
 const SPARE_DESCRIPTORS: u64 = 32;
 const LOOKS_MAX: usize = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 
-/// The process of the server, if it runs on this machine and somebody has said which it is.
+/// The process of the server, if it runs on this machine and its id was given.
 #[derive(Clone, Copy)]
 pub struct Server {
     pub pid: u32,
 }
 
 impl Server {
-    /// The CPU time of all its threads, once they have nothing more to do.
+    /// Returns the CPU time of all its threads, once they are idle.
     ///
-    /// The kernel adds it up when a thread goes to sleep, so it is looked at until it stands still. One that never
-    /// rests is taken as it is after a while.
+    /// The kernel updates it when a thread goes to sleep, so it is read until it no longer changes. For a thread that
+    /// is never idle the value is taken after a while.
     pub fn cpu_ns_at_rest(self) -> Result<u64> {
         let mut last = self.cpu_ns()?;
         for _ in 0..LOOKS_MAX {

@@ -1,4 +1,4 @@
-//! Echo, pipelined and bulk: connections that stay, and on each a bounded number of messages under way.
+//! Echo, pipelined and bulk: lasting connections, each with a bounded number of messages in flight.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::poller::Poller;
 use crate::result::{Doing, Failure, Result};
 use crate::turn::{Bounds, Deadline, Load, Turn};
 
-/// So many connect before they are seen to be served: fewer than wait in any server's backlog.
+/// How many connect before they are checked to be served: fewer than any server's backlog holds.
 const AT_ONCE: usize = 100;
 
 pub struct Streams {
@@ -29,19 +29,19 @@ pub struct Streams {
 
 struct Stream {
     socket: OwnedFd,
-    /// Where in the pattern it begins.
+    /// Where it begins in the pattern.
     beginning: u64,
-    /// How far it may send: up to the end of the last message that was begun.
+    /// Up to where it may send: the end of the last message that was begun.
     allowed: u64,
     sent: u64,
     received: u64,
-    /// When each message under way was begun, by its number modulo the depth.
+    /// When each message in flight was begun, by its number modulo the depth.
     begun: Box<[Instant]>,
     watches_room: bool,
 }
 
 impl Streams {
-    /// Connects all, and sees each echo a message: who waits in a backlog is not served yet.
+    /// Connects all, and waits for each to echo a message: a connection in the backlog is not served yet.
     pub fn open(options: &Options, deadline: Deadline) -> Result<Self> {
         let mut all = Self::none(options)?;
         all.connect(options, 0..options.clients, deadline)?;
@@ -60,7 +60,7 @@ impl Streams {
         })
     }
 
-    /// Those that do nothing: connected after those that talk.
+    /// The idle ones, connected after the active ones.
     pub fn open_idle(options: &Options, deadline: Deadline) -> Result<Self> {
         let mut all = Self { depth: 1, ..Self::none(options)? };
         all.connect(options, options.clients..options.clients + options.idle, deadline)?;
@@ -132,8 +132,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Reads until there is no more. A read that does not fill the buffer has emptied the socket: what comes later is
-    /// told of anew.
+    /// Reads until there is no more. A read that does not fill the buffer has emptied the socket: later data raises a
+    /// new edge.
     fn receive(&mut self, place: usize, turn: &mut Turn, go_on: bool) -> Result<()> {
         loop {
             let stream = &mut self.streams[place];

@@ -1,4 +1,4 @@
-//! A turn: so many seconds or messages of load on a server, and what they cost it.
+//! A turn: some seconds or messages of load on a server, and what they cost it.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use rustix::time::Timespec;
 use crate::result::{Doing, Failure, Result};
 use crate::server::Server;
 
-/// Latencies are told apart up to here.
+/// The longest latency that is recorded exactly.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 
-/// What puts load on a server.
+/// A workload for a server.
 pub trait Load {
-    /// Takes a turn: begins with nothing under way, and ends so.
+    /// Takes a turn: begins and ends with nothing in flight.
     fn take(&mut self, turn: &mut Turn) -> Result<()>;
 
-    /// Ends all connections in order, and sees that the server does too.
+    /// Ends all connections in order, and checks that the server does too.
     fn finish(&mut self, deadline: Deadline) -> Result<()>;
 }
 
-/// When it is no longer of use to wait.
+/// When waiting is given up.
 #[derive(Clone, Copy)]
 pub struct Deadline {
     at: Instant,
@@ -33,7 +33,7 @@ impl Deadline {
         Self { at: Instant::now() + limit, of: limit }
     }
 
-    /// The time that is left; none is a failure.
+    /// Returns the time that is left, or an error if there is none.
     pub fn left(&self) -> Result<Timespec> {
         let left = self.at.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -43,7 +43,7 @@ impl Deadline {
     }
 }
 
-/// How far a turn goes. No message is begun once it is over; those under way are waited for.
+/// The extent of a turn. No message is begun once it is over; those in flight are waited for.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     seconds: Option<f64>,
@@ -52,19 +52,19 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// `limit` is for what is under way when the time is up and, with no time given, for all.
+    /// `limit` is the time for what is in flight when the time is up and, without a given time, for everything.
     pub fn new(seconds: Option<f64>, count: Option<u64>, limit: Duration) -> Self {
         Self { seconds, count, limit }
     }
 }
 
-/// A turn that is being taken.
+/// A turn in progress.
 pub struct Turn {
     server: Option<Server>,
     cpu_before: u64,
     start: Instant,
     ends: Option<Instant>,
-    /// How many messages may yet begin.
+    /// How many more messages may begin.
     left: u64,
     deadline: Deadline,
     messages: u64,
@@ -99,7 +99,7 @@ impl Turn {
         self.deadline
     }
 
-    /// Whether so many messages more may begin; those that come together are refused together.
+    /// Returns whether this many more messages may begin; they are refused all together.
     pub fn may_begin(&mut self, messages: u64, now: Instant) -> bool {
         if self.left < messages || self.ends.is_some_and(|ends| now >= ends) {
             self.left = 0;
@@ -109,7 +109,7 @@ impl Turn {
         true
     }
 
-    /// Messages have come back, each byte of them verified.
+    /// Records that messages have come back, with each byte verified.
     pub fn done(&mut self, messages: u64, bytes: u64) {
         self.messages += messages;
         self.bytes += bytes;

@@ -1,4 +1,4 @@
-//! A connection over TLS that does not block.
+//! A non-blocking connection over TLS.
 
 use std::io::{self, Read, Write};
 
@@ -11,7 +11,7 @@ use crate::options::{Options, Workload};
 use crate::result::{Doing, Failure, Result};
 use crate::turn::Deadline;
 
-/// What a read is told to do with what has come: it verifies it.
+/// What a read does with the data: it verifies it.
 pub type Verify<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// Buffers that all clients share.
@@ -30,12 +30,12 @@ pub struct Client {
     socket: OwnedFd,
     tls: ClientConnection,
     nth: usize,
-    /// The server may close: it has said that it will, or need not.
+    /// The server may close: it has sent `close_notify`, or need not.
     has_ended: bool,
 }
 
 impl Client {
-    /// Connects, and has its first flight sent.
+    /// Connects, and sends the first flight.
     pub fn connect(options: &Options, nth: usize, deadline: Deadline) -> Result<Self> {
         let socket = options.address.connect(nth, deadline)?;
         let name = "localhost".try_into().doing(|| "the name".into())?;
@@ -49,7 +49,7 @@ impl Client {
         self.tls.is_handshaking()
     }
 
-    /// Whether its handshake was of the kind that the workload is about.
+    /// Checks that its handshake was of the kind that the workload measures.
     pub fn check_kind(&self, workload: Workload) -> Result<()> {
         let wanted = if workload == Workload::Resumed { HandshakeKind::Resumed } else { HandshakeKind::Full };
         match self.tls.handshake_kind() {
@@ -58,12 +58,12 @@ impl Client {
         }
     }
 
-    /// Takes as much of this as there is room for, which goes out with the next `flush`.
+    /// Takes as much of this as there is room for, which the next `flush` sends.
     pub fn write(&mut self, data: &[u8]) -> Result<usize> {
         self.tls.writer().write(data).doing(|| format!("writing to connection {}", self.nth))
     }
 
-    /// Sends. Returns whether all is out.
+    /// Sends. Returns whether everything was sent.
     pub fn flush(&mut self) -> Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Sending(self.socket.as_fd())) {
@@ -75,7 +75,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Reads what there is. Returns `false` once the server has closed, having said so before.
+    /// Reads what there is. Returns `false` once the server has closed, after `close_notify`.
     pub fn read(&mut self, buffers: &mut Buffers, verify: Verify<'_>) -> Result<bool> {
         let nth = self.nth;
         loop {
@@ -93,7 +93,7 @@ impl Client {
                 self.tls.process_new_packets().doing(|| format!("TLS on connection {nth}"))?;
                 self.read_plain(&mut buffers.plain, verify)?;
             }
-            // One that has been closed in the same packet is told of in the same event.
+            // A close in the same packet is reported by the same event.
             if count < buffers.came.len() && !self.has_ended {
                 return Ok(true);
             }
@@ -115,7 +115,7 @@ impl Client {
         }
     }
 
-    /// Says `close_notify`, and ends this half.
+    /// Sends `close_notify`, and ends this half.
     pub fn end(&mut self) -> Result<()> {
         self.tls.send_close_notify();
         if !self.flush()? {

@@ -1,4 +1,4 @@
-//! Connections that live for one message: connect, shake hands, send, read its echo, close.
+//! Connections that live for one message: connect, handshake, send, read its echo, close.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ pub struct Handshakes {
     pattern: Pattern,
     buffers: Buffers,
     options: Options,
-    /// As many as live at a time.
+    /// How many are open at a time.
     places: Vec<Option<Life>>,
     /// How many there have been.
     born: usize,
@@ -40,7 +40,7 @@ enum State {
 }
 
 impl Handshakes {
-    /// To resume, there must have been sessions: as many connections as live at a time leave two tickets each, one after the
+    /// Resuming needs earlier sessions: as many connections as are open at a time leave two tickets each, one after the
     /// other, and each that uses one leaves two more.
     pub fn open(options: &Options, deadline: Deadline) -> Result<Self> {
         let options = options.clone();
@@ -81,7 +81,7 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Goes on with one that is ready, and begins another in the place of one that has ended.
+    /// Continues a connection that is ready, and begins another one if it has ended.
     fn serve(&mut self, place: usize, turn: &mut Turn) -> Result<()> {
         // An event of one that ended a moment ago.
         let Some(life) = &mut self.places[place] else { return Ok(()) };
@@ -98,7 +98,7 @@ impl Handshakes {
 }
 
 impl Life {
-    /// Returns `false` at its end.
+    /// Returns `false` at the end.
     fn go_on(&mut self, buffers: &mut Buffers, pattern: &Pattern, options: &Options) -> Result<bool> {
         let Life { client, beginning, received, .. } = self;
         let is_open = client.read(buffers, &mut |came| {

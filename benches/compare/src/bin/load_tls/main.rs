@@ -1,12 +1,13 @@
-//! The load generator over TLS: talks to one echo server, verifies every byte that comes back, and prints one line of JSON for
-//! each turn. It is one program for all servers; `tls.py` runs it. How it takes turns is as in `load`, whose files it shares.
+//! The load generator over TLS: talks to one echo server, verifies every byte that comes back, and prints one line of
+//! JSON for each turn. It is one program for all servers; `tls.py` runs it. It takes turns like `load`, and shares
+//! files with it.
 //!
 //! ```text
 //! load_tls echo 127.0.0.1:1234 --ca certificate.pem --clients 50 --depth 16 --turns
 //! ```
 //!
-//! Exit status 0 says that each byte was the right one, each connection ended by `close_notify` (unless that was not asked for),
-//! and each handshake was of the kind that was asked for.
+//! Exit status 0 means that each byte was right, each connection ended by `close_notify` (unless not requested), and
+//! each handshake was of the requested kind.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Connections that stay, and on each a bounded number of messages under way.
+//! Lasting connections, each with a bounded number of messages in flight.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::poller::Poller;
 use crate::result::{Doing, Failure, Result};
 use crate::turn::{Bounds, Deadline, Load, Turn};
 
-/// So many shake hands at a time.
+/// How many do their handshake at a time.
 const AT_ONCE: usize = 50;
 
 pub struct Streams {
@@ -25,18 +25,18 @@ pub struct Streams {
 
 struct Stream {
     client: Client,
-    /// Where in the pattern it begins.
+    /// Where it begins in the pattern.
     beginning: u64,
-    /// How far it may send: up to the end of the last message that was begun.
+    /// Up to where it may send: the end of the last message that was begun.
     allowed: u64,
     sent: u64,
     received: u64,
-    /// When each message under way was begun, by its number modulo the depth.
+    /// When each message in flight was begun, by its number modulo the depth.
     begun: Box<[Instant]>,
 }
 
 impl Streams {
-    /// Connects all, and sees each echo a message.
+    /// Connects all, and waits for each to echo a message.
     pub fn open(options: &Options, deadline: Deadline) -> Result<Self> {
         let mut all = Self {
             poller: Poller::new()?,
@@ -52,7 +52,7 @@ impl Streams {
             for nth in first..options.clients.min(first + AT_ONCE) {
                 let client = Client::connect(options, nth, deadline)?;
                 all.poller.add(&client, nth)?;
-                // The socket has room now: what is told anew is told when it has room again.
+                // The socket has room now: the next edge comes when it has room again.
                 all.poller.also_writable(&client, nth)?;
                 let begun = vec![Instant::now(); options.depth].into();
                 let beginning = Pattern::beginning(nth);
@@ -122,7 +122,7 @@ impl Streams {
 }
 
 impl Stream {
-    /// Sends as far as it is allowed and there is room.
+    /// Sends as much as is allowed and there is room for.
     fn send(&mut self, pattern: &Pattern) -> Result<()> {
         loop {
             if !self.client.flush()? || self.sent == self.allowed || self.client.is_shaking() {

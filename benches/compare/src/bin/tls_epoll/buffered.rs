@@ -15,7 +15,7 @@ pub struct Buffered(ServerConnection);
 impl Session for Buffered {
     fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
         let mut tls = ServerConnection::new(config)?;
-        // What one read brings is echoed as a whole: the read buffer bounds it.
+        // All data of one read is echoed: the read buffer bounds it.
         tls.set_buffer_limit(None);
         Ok(Self(tls))
     }
@@ -63,7 +63,7 @@ impl Buffered {
     }
 }
 
-/// Gathers what is to be sent.
+/// Gathers the data to be sent.
 struct Out<'a>(&'a mut Scratch);
 
 impl Write for Out<'_> {

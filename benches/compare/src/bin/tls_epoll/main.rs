@@ -1,12 +1,13 @@
-//! The yardstick over TLS: rustls driven by hand on epoll, for one program only. The loop is that of `epoll.rs` without what
-//! TCP does not need, so `src/bin/epoll.rs` says why it is as it is; what is added:
+//! The yardstick over TLS: rustls driven by hand on epoll, for one program only. The loop is that of `epoll.rs`,
+//! reduced to what TCP needs; `src/bin/epoll.rs` gives the reasons. What is added:
 //!
-//! - rustls' unbuffered connections: records are decrypted where they were read to, in the one buffer that all connections
-//!   share, and encrypted into one other buffer, which is sent from. What a connection keeps is the beginning of a record
-//!   that is not complete, and what the kernel has not taken.
-//! - All that a read brings is echoed by one send, and in as few records as it has room in.
-//! - With `--buffered` rustls' buffered connections, as most programs use it: it keeps what comes and what goes out itself.
-//! - Generic over the two, so that none pays for there being both.
+//! - rustls' unbuffered connections: records are decrypted in place, in the one read buffer that all connections share,
+//!   and encrypted into another shared buffer, which is sent. A connection keeps only the beginning of an incomplete
+//!   record, and what the kernel has not taken.
+//! - All data of a read is echoed by one send, in as few records as possible.
+//! - With `--buffered` rustls' buffered connections, as most programs use it: rustls then buffers input and output
+//!   itself.
+//! - Generic over the two, so that neither pays for the other.
 
 mod buffered;
 mod unbuffered;
@@ -31,36 +32,36 @@ const READABLE: EventFlags = EventFlags::IN.union(ENDED);
 const WRITABLE: EventFlags = EventFlags::OUT.union(WRONG);
 const ALL_EDGES: EventFlags = EventFlags::ET.union(EventFlags::IN).union(EventFlags::OUT).union(EventFlags::RDHUP);
 
-/// A connection of rustls, which echoes.
+/// A rustls connection that echoes.
 trait Session: Sized {
     fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error>;
 
-    /// How many bytes of what has come before stand at the front of the buffer, once this has returned.
+    /// Puts kept input at the front of the buffer, and returns how many bytes that was.
     fn put_back(&mut self, buffer: &mut [u8]) -> usize;
 
-    /// Takes what has come, and puts what is to be sent into `scratch.out`, the echo of it among that.
+    /// Takes the input, and puts what is to be sent into `scratch.out`, including the echo.
     fn echo(&mut self, came: &mut [u8], scratch: &mut Scratch) -> Outcome;
 }
 
-/// What follows from what has come.
+/// What to do after processing the input.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     GoesOn,
-    /// The peer has said that it has ended, and so have we; or it has broken the rules.
+    /// Both sides have sent their end, or the peer has broken the rules.
     Ends,
 }
 
-/// What all connections work in.
+/// The buffers that all connections share.
 #[derive(Default)]
 struct Scratch {
     plain: Vec<u8>,
-    /// Initialised up to its end, and of use up to `length`.
+    /// Initialised up to its end, and used up to `length`.
     out: Vec<u8>,
     length: usize,
 }
 
 impl Scratch {
-    /// Room for so many bytes more.
+    /// Makes room for this many more bytes.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
         if self.out.len() < self.length + bytes {
             self.out.resize(self.length + bytes, 0);
@@ -74,11 +75,11 @@ impl Scratch {
 enum State {
     /// For what the peer sends.
     Reading,
-    /// For its turn to be read again.
+    /// For its next turn to be read.
     Unread,
     /// For the kernel to take more; there may be more to read.
     Sending,
-    /// For the same, and it is over then.
+    /// For the same, to close then.
     Ending,
     /// For nothing: to be closed.
     Over,
@@ -100,7 +101,7 @@ impl<S: Session> Connection<S> {
             let count = match recv(&self.socket, &mut buffer[before..], RecvFlags::empty()) {
                 Ok((count @ 1.., _)) => count,
                 Err(Errno::AGAIN) => {
-                    // Nothing new: what was put back is to be kept again.
+                    // Nothing new was read: the kept input is kept again.
                     let _ = self.session.echo(&mut buffer[..before], scratch);
                     return State::Reading;
                 }
@@ -129,7 +130,7 @@ impl<S: Session> Connection<S> {
         State::Unread
     }
 
-    /// Sends what is unsent, as far as the kernel takes it.
+    /// Sends as much of the unsent data as the kernel takes.
     fn send(&mut self) -> State {
         match send(&self.socket, self.unsent.bytes(), SendFlags::NOSIGNAL) {
             Ok(count) => self.unsent.advance(count),
@@ -148,10 +149,10 @@ struct Server<S> {
     config: Arc<ServerConfig>,
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// No descriptor was left: the next that is closed makes room.
+    /// No descriptor was left: the next connection that closes makes room.
     is_full: bool,
     connections: Slab<Connection<S>>,
-    /// Those that had read enough for one turn.
+    /// Connections that had read enough for one turn.
     again: Vec<usize>,
     scratch: Scratch,
 }
@@ -216,7 +217,7 @@ impl<S: Session> Server<S> {
         }
     }
 
-    /// Does what an event says can be done.
+    /// Handles an event.
     fn serve(&mut self, key: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Errno> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.has_end |= flags.intersects(ENDED);

@@ -8,14 +8,14 @@ use rustls::{Error, ServerConfig};
 
 use crate::{Outcome, Scratch, Session};
 
-/// A record carries at most so much, and more than its payload at most so much.
+/// The longest payload of a record, and the most that it has in addition to it.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 const OVERHEAD_BYTES_MAX: usize = 64;
 const ALERT_BYTES_MAX: usize = 64;
 
 pub struct Unbuffered {
     tls: UnbufferedServerConnection,
-    /// The beginning of what is not complete.
+    /// The beginning of an incomplete record.
     begun: Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl Session for Unbuffered {
                     self.begun.extend_from_slice(&came[taken + discard..]);
                     return Outcome::GoesOn;
                 }
-                // Its alert would come next: a peer that breaks the rules gets none here.
+                // rustls would send an alert next; here a peer that breaks the rules gets none.
                 Ok(_) | Err(_) => return Outcome::Ends,
             }
             taken += discard;
