@@ -166,7 +166,7 @@ fn kit_a_full_unix_receiver_has_its_senders_wait_and_then_takes_all() {
             true => connect(&mut network, host, &server),
             false => bind(&mut network, host, UnixAddress::Unnamed, false),
         };
-        for number in 0..COUNT {
+        for number in 0..COUNT as u64 {
             let data = [&number.to_be_bytes()[..], &[7; 96]].concat();
             send(&mut network.context(host), id, &data, (!is_connected).then_some(&server));
         }
@@ -183,8 +183,8 @@ fn kit_a_full_unix_receiver_has_its_senders_wait_and_then_takes_all() {
             received.extend(receive_all(&mut peer));
             received.len() == COUNT
         });
-        let numbers = received.iter().map(|data| usize::from_be_bytes(data[..8].try_into().unwrap()));
-        assert!(numbers.eq(0..COUNT));
+        let numbers = received.iter().map(|data| u64::from_be_bytes(data[..8].try_into().unwrap()));
+        assert!(numbers.eq(0..COUNT as u64));
         // On Linux, an event tells a connected sender of room. Others try again by time.
         let is_told = is_connected && platform == Platform::Linux;
         assert_eq!(network.now() == began, is_told, "it took {:?}", network.now() - began);
