@@ -2,9 +2,8 @@
 //!
 //! `cargo run --package outsider --example mqtt_broker`; `mosquitto_sub -p 1234 -t '#'`; `mosquitto_pub -p 1234 -t a -m b`.
 //!
-//! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, which is the only
-//! refusal that 3.1.1 offers a broker. Nothing outlasts the process; a signal ends it without wills, as the standard
-//! allows.
+//! Anybody may connect. A subscription at QoS 2 is granted 1; a message at QoS 2 ends its connection, the only refusal
+//! that 3.1.1 has. Nothing outlasts the process; a signal ends it without wills, as the standard allows.
 
 mod support;
 #[cfg(test)]

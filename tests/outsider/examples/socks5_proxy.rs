@@ -2,8 +2,7 @@
 //!
 //! `curl --proxy socks5h://127.0.0.1:1234 http://example.org/`. After the address to listen on, `--user NAME:PASSWORD`
 //! requires them; `--allow-local` allows targets that clients can reach only through the proxy, such as ports of its
-//! own machine; `--timeout SECONDS` is how long both sides may be silent, five minutes by default. A client has ten
-//! seconds to send its request.
+//! own machine; `--timeout SECONDS` is how long both sides may be silent (300). A request has to come within 10 s.
 
 mod support;
 #[cfg(test)]
