@@ -1,11 +1,12 @@
-//! Options of a socket, set and read back, and urgent data: what the tutorial does by `setsockopt`, `getsockopt` and `MSG_OOB`.
+//! Sets socket options, reads them back, and sends urgent data: the tutorial's `setsockopt`, `getsockopt` and `MSG_OOB`.
 //!
-//! Run `cargo run --example options localhost:1234` beside `cargo run --example echo_server`. It prints a line for each option:
-//! what it was, what was asked for, and what it is now, which need not be the same. Then it sends a byte as urgent between
-//! two pieces that are not, and prints what comes back: an echo server that reads urgent data in line, as all of this crate do,
-//! sends it back at its place. To one that does not, the byte is lost.
+//! Run `cargo run --example options localhost:1234` beside `cargo run --example echo_server`. For each option it prints
+//! the old value, the value asked for, and the new value, which need not be the one asked for. Then it sends an urgent
+//! byte between two ordinary pieces of data, and prints what comes back. An echo server that reads urgent data inline, as
+//! all servers of this crate do, echoes the byte in its place; otherwise the byte is lost.
 //!
-//! The loop has no options of its own: `Transport::socket` lends the socket, and `socket2` has them all, by name and type.
+//! The loop has no API for socket options: `Transport::socket` lends the socket, and `socket2` has typed setters and
+//! getters for all of them.
 
 #[path = "support/client.rs"]
 mod client;
@@ -24,7 +25,7 @@ const BEFORE: &[u8] = b"before ";
 const URGENT: &[u8] = b"!";
 const BEHIND: &[u8] = b" behind";
 
-/// How long the server may say nothing, as `settimeout` would say it: an event in place of an exception.
+/// How long the server may be silent. Python's `settimeout` raises an exception then; here it is an event.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 struct Client {
@@ -33,7 +34,7 @@ struct Client {
     outcome: Outcome,
 }
 
-/// Sets an option, and prints it before and after.
+/// Sets an option, and prints its value before and after.
 fn change<T: Debug + Copy>(
     name: &str,
     get: impl Fn() -> io::Result<T>,
@@ -47,29 +48,29 @@ fn change<T: Debug + Copy>(
 }
 
 fn change_all(socket: &SockRef<'_>) -> io::Result<()> {
-    // Linux doubles it, for what it keeps beside the bytes.
+    // Linux doubles the value, to leave room for its own bookkeeping.
     change("SO_SNDBUF", || socket.send_buffer_size(), |bytes| socket.set_send_buffer_size(bytes), 65535)?;
     change("SO_RCVBUF", || socket.recv_buffer_size(), |bytes| socket.set_recv_buffer_size(bytes), 65535)?;
-    // Over IPv6 it is another option, of another level.
+    // IPv6 has a different option, at a different level.
     if socket.local_addr()?.is_ipv4() {
         change("IP_TTL", || socket.ttl_v4(), |hops| socket.set_ttl_v4(hops), 32)?;
     }
-    // The loop has set it: what a callback writes goes out together, so there is nothing to wait for.
+    // The loop has set it: everything that a callback writes goes out together, so Nagle's algorithm has nothing to gain.
     change("TCP_NODELAY", || socket.tcp_nodelay(), |on| socket.set_tcp_nodelay(on), false)?;
     let probes = |on| match on {
         true => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60))),
         false => socket.set_keepalive(false),
     };
     change("SO_KEEPALIVE", || socket.keepalive(), probes, true)?;
-    // How long `close` waits for the peer; the loop closes a connection without waiting, and sees to what is unsent by
-    // itself. So this is no way to have it sent.
+    // How long `close` waits for the peer. The loop never blocks in `close`, and sends unsent data by itself, so this is
+    // not the way to get it sent.
     let linger = Some(Duration::from_secs(3));
     change("SO_LINGER", || socket.linger(), |time| socket.set_linger(time), linger)?;
     socket.set_linger(None)
 }
 
-/// A byte that is to overtake the others. It does not go through the loop's queue: that must be empty, or it would be before
-/// what was written first.
+/// Sends an urgent byte. It bypasses the loop's queue, which must be empty: otherwise the byte would go out before data
+/// that was written earlier.
 fn send_urgently(transport: &Transport<'_>) -> io::Result<usize> {
     match transport.socket() {
         Some(socket) if transport.queued_bytes() == 0 => SockRef::from(&socket).send_out_of_band(URGENT),

@@ -1,26 +1,26 @@
-//! Looking at what came without taking it, the tutorial's `MSG_PEEK`, and what that is good for: two protocols on one
-//! port.
+//! Looks at received data without consuming it (the tutorial's `MSG_PEEK`), to serve two protocols on one port.
 //!
 //! Run `cargo run --example peek`, then `telnet 127.0.0.1 1234` and a line; in another window
-//! `curl http://127.0.0.1:1234/`. It prints `peeked at` with what is there, as often as it looks, and then the same bytes
-//! once more as `read`. A line that begins with `GET ` is answered as a web server does, any other one is sent back.
+//! `curl http://127.0.0.1:1234/`. Each time it looks at the input it prints `peeked at` and the bytes, and later the same
+//! bytes again as `read`. It answers a line that begins with `GET ` like a web server, and echoes any other line.
 
 mod support;
 
 use support::say;
 use switchboard::{EventLoop, Protocol, Transport, escape};
 
-/// Longer first lines are taken as they are.
+/// If no line ends within this many bytes, the protocol is chosen without one.
 const PEEKED_BYTES_MAX: usize = 1024;
 
-/// Looks until a line is there, and takes nothing: answering 0 has the same bytes come again, with more.
+/// Waits for a complete line without consuming anything: after returning 0, `data_received` gets the same bytes again,
+/// followed by new ones.
 struct Peek;
 
 impl Protocol for Peek {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         say(format_args!("peeked at {}", escape(data)));
         if data.contains(&b'\n') || data.len() >= PEEKED_BYTES_MAX {
-            // It gets what was not taken, before anything else.
+            // The new protocol gets the unconsumed bytes first.
             match data.starts_with(b"GET ") {
                 true => transport.set_protocol(Web),
                 false => transport.set_protocol(Echo),

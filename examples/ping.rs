@@ -1,14 +1,16 @@
-//! A raw socket in the loop, and any other source of one's own: asks a machine whether it is there, by ICMP, as `ping` does.
+//! A raw socket as an event source of the loop: sends ICMP echo requests to a host, as `ping` does.
 //!
-//! Run `cargo run --example ping -- 127.0.0.1` as root, or with `setcap cap_net_raw+ep` on the program. Without that privilege
-//! it takes a datagram socket of ICMP, which macOS has for all and Linux for the groups of `net.ipv4.ping_group_range`. It asks
-//! once a second, three times or `--count=N` times, prints each answer, and ends with 1 if there was none.
+//! Run `cargo run --example ping -- 127.0.0.1` as root, or with `setcap cap_net_raw+ep` on the program. Without that
+//! privilege it uses an ICMP datagram socket, which macOS allows for everybody and Linux for the groups in
+//! `net.ipv4.ping_group_range`. It sends a request once a second, three times or `--count=N` times, prints each reply,
+//! and exits with 1 if there was none.
 //!
-//! The loop has connections and datagrams, and no protocol for this: so `socket2` makes the socket, a type of our own makes it a
-//! source by its descriptor, and its handler reads until that would block.
+//! The loop has protocols for connections and for datagrams, but not for ICMP. So `socket2` makes the socket, a type of
+//! this example turns its descriptor into a source, and the source's handler reads until that would block. Any other
+//! custom source works the same way.
 
 #[cfg(unix)]
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Some of it is for servers.
 mod support;
 
 #[cfg(unix)]

@@ -1,15 +1,15 @@
-//! Echo behind a proxy: tells each client who it is, as the proxy says, and sends back what it gets.
+//! An echo server behind a proxy: greets each client with the address that the proxy reports for it, and echoes its data.
 //!
 //! Run `cargo run --example proxy_echo --features proxy`, and a proxy in front of it, such as HAProxy with
-//! `server echo 127.0.0.1:1234 send-proxy-v2`. Or be the proxy:
+//! `server echo 127.0.0.1:1234 send-proxy-v2`. Or play the proxy yourself:
 //! `printf 'PROXY TCP4 192.0.2.1 192.0.2.2 5 80\r\nhello\n' | nc 127.0.0.1 1234`.
-//! A line is printed for whoever comes and goes.
+//! It prints a line for each client that connects or disconnects.
 //!
-//! A peer that has been silent for a minute, or `--timeout SECONDS`, is disconnected, and one that sends no header after 5 s
-//! at the latest. `--per-peer N` limits the connections of one client, by the address that the proxy tells.
+//! A peer that has been silent for a minute, or `--timeout SECONDS`, is disconnected; one that sends no header, after 5 s
+//! at the latest. `--per-peer N` limits the connections per client, by the address that the proxy reports.
 //!
-//! With `--trust=ADDRESS`, an IP address and as often as wanted, only who connects from there is taken for a proxy. Where
-//! others can reach the server, that must not be left out: whoever may send a header may be anybody.
+//! With `--trust=ADDRESS`, an IP address, which may be given several times, only connections from there are accepted as a
+//! proxy's. It is required wherever others can reach the server: any peer that may send a header can claim any address.
 
 #[path = "support/bounds.rs"]
 mod bounds;
@@ -52,7 +52,7 @@ impl Protocol for Echo {
     }
 }
 
-/// How many connections each client has. The loop's limit counts those of a socket's peer, which is the proxy.
+/// The number of connections per client. The loop's own limit counts by the socket's peer, which is the proxy.
 #[derive(Clone)]
 struct Clients {
     counts: Rc<RefCell<HashMap<IpAddr, usize>>>,
@@ -60,10 +60,10 @@ struct Clients {
 }
 
 impl Clients {
-    /// `None` if the client has as many as it may have. A proxy that connects for itself is not counted.
+    /// Returns `None` if the client has reached its limit. A proxy that connects on its own behalf is not counted.
     fn enter(&self, carried: &Carried) -> Option<Place> {
         let client = carried.source().and_then(|source| source.as_inet()).map(|source| match source.ip() {
-            // One client may choose among all addresses of its network.
+            // An IPv6 client may use any address of its /64 network.
             IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
             ip => ip,
         });
@@ -79,7 +79,7 @@ impl Clients {
     }
 }
 
-/// Counts one connection of a client as long as it exists.
+/// Counts as one connection of a client until it is dropped.
 struct Place {
     clients: Clients,
     client: Option<IpAddr>,
@@ -96,7 +96,7 @@ impl Drop for Place {
     }
 }
 
-/// What the proxy told, before the connection begins.
+/// Prints what the proxy reported, before the connection begins.
 fn tell(carried: &Carried) {
     let proxy = carried.proxy();
     let Some((client, destination)) = carried.source().zip(carried.destination()) else {

@@ -1,16 +1,17 @@
-//! A client that stays connected: it prints the lines that a server sends, and calls again whenever the connection ends.
+//! A client that stays connected: prints the lines that a server sends, and reconnects whenever the connection ends.
 //!
-//! Run `cargo run --example embed_thread`, and `cargo run --example reconnect localhost:1234` beside it: what is typed there is
-//! printed here. End the server, and start it again: after a while, which grows with each failure up to 10 s, it is back.
+//! Run `cargo run --example embed_thread`, and `cargo run --example reconnect localhost:1234` beside it: what you type
+//! there is printed here. Stop the server and start it again: the client reconnects after a delay, which grows with each
+//! failure up to 10 s.
 //!
-//! `--silence=SECONDS` takes a server that says nothing for so long for one that is gone, since a machine that has lost its
-//! power says no goodbye. `--hosts=FILE` has names looked up in that file, which is like `/etc/hosts` and is read anew for
-//! each try, before the system is asked: all addresses of a name are tried in turn.
+//! With `--silence=SECONDS` a server that has been silent for that long is considered gone, since a machine that loses
+//! power sends no FIN. With `--hosts=FILE` names are looked up in that file before the system is asked; it has the format
+//! of `/etc/hosts` and is read again for each attempt. All addresses of a name are tried in turn.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // It also has what clients need that call once.
+#[allow(dead_code)] // Some of it is for clients that connect once.
 mod client;
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Some of it is for servers.
 mod support;
 
 use std::io;
@@ -24,11 +25,11 @@ use switchboard::{Backoff, CloseReason, Connect, ConnectError, EventLoop, Reconn
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const DELAY_MAX: Duration = Duration::from_secs(10);
-/// A server that accepts, and hangs up before this time is over, is called less and less often.
+/// If a server accepts a connection but closes it within this time, the delay keeps growing.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Of one connection: the next one has another one.
+/// The handler of one connection: each new connection gets a new one.
 struct Subscriber {
     silence: Option<Duration>,
 }
@@ -44,7 +45,7 @@ impl LineHandler for Subscriber {
         say(escape(line));
     }
 
-    /// Without this it would be closed all the same, but in order.
+    /// The default closes the connection too, but gracefully.
     fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
         transport.abort_on_timeout(timeout);
     }
@@ -58,7 +59,7 @@ impl LineHandler for Subscriber {
     }
 }
 
-/// Called in a thread of its own, so that it may read and wait.
+/// Called on a separate thread, so it may block.
 fn look_up(hosts: &Path, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
     for line in std::fs::read_to_string(hosts)?.lines() {
@@ -104,7 +105,7 @@ fn main() -> Result<(), Failure> {
     if let Some(hosts) = hosts {
         context.set_resolver(move |name, port| look_up(&hosts, name, port));
     }
-    // Clients that a server has lost all at once must not come back all at once: jitter keeps them apart.
+    // When a server loses all its clients at once, they must not all reconnect at once: jitter spreads them out.
     let backoff = Backoff::new(FIRST_DELAY).max_delay(DELAY_MAX).jitter(0.2);
     let connect = Connect::to(server).timeout(CONNECT_TIMEOUT);
     Reconnect::new(connect, backoff, move |_| Some(LineReceiver::new(Subscriber { silence })))

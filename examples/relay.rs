@@ -1,20 +1,20 @@
-//! A TCP relay: whoever connects is connected on to another server, and both hear each other.
+//! A TCP relay: connects each client to another server, and forwards data both ways.
 //!
 //! Run `cargo run --example relay 127.0.0.1:1234 127.0.0.1:1235` beside `cargo run --example echo_server`, then
-//! `telnet 127.0.0.1 1235`: the first address is the one that it connects to, and may be a name. What you type comes
-//! back, by way of both.
+//! `telnet 127.0.0.1 1235`. The first address is the one it connects to, and may be a name. What you type comes back
+//! through both.
 //!
-//! A side that does not read holds up the other one and nobody else: while more than 64 KiB wait for it, the other is not
-//! read from. So a pair costs at most that and one read (64 KiB) for each direction, whatever it is sent.
+//! A side that does not read blocks only its other side: while more than 64 KiB are queued for it, the other side is not
+//! read from. So a pair needs at most that plus one read (64 KiB) per direction, however much it is sent.
 //!
-//! A pair of which a side has neither sent nor taken a byte for ten minutes, or `--timeout SECONDS`, is reset, also where one
-//! side has ended its half: peers that say nothing must not keep others out. `--per-peer N` limits the connections of one
-//! address. There are as many pairs as there are descriptors for; clients that come later wait in the backlog.
+//! A pair is reset if one side has neither sent nor received a byte for ten minutes, or `--timeout SECONDS`, even if one
+//! direction is already closed: silent peers must not keep others out. `--per-peer N` limits the connections of one
+//! address. The number of pairs is limited by the number of descriptors; further clients wait in the backlog.
 
 #[path = "support/bounds.rs"]
 mod bounds;
 #[path = "support/client.rs"]
-#[allow(dead_code)] // It also has what clients need that do not listen.
+#[allow(dead_code)] // Some of it is for clients that do not listen.
 mod client;
 mod support;
 
@@ -28,28 +28,29 @@ use switchboard::{Context, EventLoop, Limits, ListenerId, Protocol, Relay, Timeo
 /// How long a side may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// So much of one side is read before it is looked at how much waits for the other.
+/// How much is read from one side before the other side's queue is checked.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Descriptors for the loop, for looking up names, and for sides whose other side is gone already.
+/// Descriptors for the loop, for name lookups, and for sides whose other side is already gone.
 #[cfg(unix)]
 const OTHER_DESCRIPTORS: usize = 24;
 
-/// A side that is to be connected on: to a name or an address, and a port, which is looked up anew for each.
+/// A client that is about to be connected to the target: a name or an address, and a port. The name is looked up again
+/// for each client.
 struct Onward {
     target: (String, u16),
     timeout: Duration,
 }
 
 impl Protocol for Onward {
-    /// What comes before the other side is established waits in the kernel.
+    /// Data that arrives before the other side is established waits in the kernel.
     fn connection_made(&mut self, transport: &mut Transport<'_>) {
         let id = transport.id();
         let mut context = transport.context();
         match context.connect(self.target.clone(), Relay::new(id)) {
             Ok(other) => {
                 context.join(id, other).expect("neither is closing");
-                // The timeouts of the loop's limits are for those that it accepts.
+                // The timeouts in the loop's limits apply to accepted connections only.
                 let other = context.connection(other);
                 other.into_iter().for_each(|mut other| other.set_timeout(Timeout::Idle, Some(self.timeout)));
             }
@@ -61,11 +62,11 @@ impl Protocol for Onward {
     }
 
     fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
-        0 // It has another protocol by then.
+        0 // Never called: the connection has another protocol by then.
     }
 }
 
-/// How many pairs there may be. Without a second descriptor, a client could only be reset.
+/// The maximum number of pairs. A client for which there is no second descriptor could only be reset.
 #[cfg(unix)]
 fn pairs_max() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
@@ -73,24 +74,24 @@ fn pairs_max() -> usize {
     pairs_of(descriptors.unwrap_or(usize::MAX))
 }
 
-/// For how many pairs there are descriptors.
+/// Returns how many pairs fit into that many descriptors.
 #[cfg(unix)]
 fn pairs_of(descriptors: usize) -> usize {
     (descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(1, Limits::default().connections_max)
 }
 
-/// Elsewhere there is no such limit.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 fn pairs_max() -> usize {
     Limits::default().connections_max
 }
 
-/// What the loop allows its connections.
+/// The limits of the loop.
 fn limits(bounds: &Bounds, pairs_max: usize) -> Limits {
     bounds.limits().with_read_bytes_per_turn_max(READ_BYTES).with_connections_max(pairs_max)
 }
 
-/// Listens, and connects each client on to the target.
+/// Listens, and connects each client to the target.
 fn listen(
     context: &mut Context<'_>,
     address: SocketAddr,
