@@ -1,9 +1,10 @@
-//! Sets socket options, reads them back, and sends urgent data: the tutorial's `setsockopt`, `getsockopt` and `MSG_OOB`.
+//! Sets socket options, reads them back, and sends urgent data: the tutorial's `setsockopt`, `getsockopt` and
+//! `MSG_OOB`.
 //!
 //! Run `cargo run --example options localhost:1234` beside `cargo run --example echo_server`. For each option it prints
 //! the old value, the value asked for, and the new value, which need not be the one asked for. Then it sends an urgent
-//! byte between two ordinary pieces of data, and prints what comes back. An echo server that reads urgent data inline, as
-//! all servers of this crate do, echoes the byte in its place; otherwise the byte is lost.
+//! byte between two ordinary pieces of data, and prints what comes back. An echo server that reads urgent data inline,
+//! as all servers of this crate do, echoes the byte in its place; otherwise the byte is lost.
 //!
 //! The loop has no API for socket options: `Transport::socket` lends the socket, and `socket2` has typed setters and
 //! getters for all of them.
@@ -55,15 +56,16 @@ fn change_all(socket: &SockRef<'_>) -> io::Result<()> {
     if socket.local_addr()?.is_ipv4() {
         change("IP_TTL", || socket.ttl_v4(), |hops| socket.set_ttl_v4(hops), 32)?;
     }
-    // The loop has set it: everything that a callback writes goes out together, so Nagle's algorithm has nothing to gain.
+    // The loop has set it: everything that a callback writes goes out together, so Nagle's algorithm would gain
+    // nothing.
     change("TCP_NODELAY", || socket.tcp_nodelay(), |on| socket.set_tcp_nodelay(on), false)?;
     let probes = |on| match on {
         true => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60))),
         false => socket.set_keepalive(false),
     };
     change("SO_KEEPALIVE", || socket.keepalive(), probes, true)?;
-    // How long `close` waits for the peer. The loop never blocks in `close`, and sends unsent data by itself, so this is
-    // not the way to get it sent.
+    // How long `close` waits for the peer. The loop never blocks in `close`, and sends unsent data by itself, so this
+    // is not the way to get it sent.
     let linger = Some(Duration::from_secs(3));
     change("SO_LINGER", || socket.linger(), |time| socket.set_linger(time), linger)?;
     socket.set_linger(None)

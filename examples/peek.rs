@@ -1,7 +1,7 @@
 //! Looks at received data without consuming it (the tutorial's `MSG_PEEK`), to serve two protocols on one port.
 //!
-//! Run `cargo run --example peek`, then `telnet 127.0.0.1 1234` and a line; in another window
-//! `curl http://127.0.0.1:1234/`. Each time it looks at the input it prints `peeked at` and the bytes, and later the same
+//! Run `cargo run --example peek`, then `telnet 127.0.0.1 1234` and a line; in another window `curl
+//! http://127.0.0.1:1234/`. Each time it looks at the input it prints `peeked at` and the bytes, and later the same
 //! bytes again as `read`. It answers a line that begins with `GET ` like a web server, and echoes any other line.
 
 mod support;

@@ -1,12 +1,12 @@
 //! A client that stays connected: prints the lines that a server sends, and reconnects whenever the connection ends.
 //!
 //! Run `cargo run --example embed_thread`, and `cargo run --example reconnect localhost:1234` beside it: what you type
-//! there is printed here. Stop the server and start it again: the client reconnects after a delay, which grows with each
-//! failure up to 10 s.
+//! there is printed here. Stop the server and start it again: the client reconnects after a delay, which grows with
+//! each failure up to 10 s.
 //!
 //! With `--silence=SECONDS` a server that has been silent for that long is considered gone, since a machine that loses
-//! power sends no FIN. With `--hosts=FILE` names are looked up in that file before the system is asked; it has the format
-//! of `/etc/hosts` and is read again for each attempt. All addresses of a name are tried in turn.
+//! power sends no FIN. With `--hosts=FILE` names are looked up in that file before the system is asked; it has the
+//! format of `/etc/hosts` and is read again for each attempt. All addresses of a name are tried in turn.
 
 #[path = "support/client.rs"]
 #[allow(dead_code)] // Some of it is for clients that connect once.

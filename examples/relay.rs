@@ -4,11 +4,11 @@
 //! `telnet 127.0.0.1 1235`. The first address is the one it connects to, and may be a name. What you type comes back
 //! through both.
 //!
-//! A side that does not read blocks only its other side: while more than 64 KiB are queued for it, the other side is not
-//! read from. So a pair needs at most that plus one read (64 KiB) per direction, however much it is sent.
+//! A side that does not read blocks only its other side: while more than 64 KiB are queued for it, the other side is
+//! not read from. So a pair needs at most that plus one read (64 KiB) per direction, however much it is sent.
 //!
-//! A pair is reset if one side has neither sent nor received a byte for ten minutes, or `--timeout SECONDS`, even if one
-//! direction is already closed: silent peers must not keep others out. `--per-peer N` limits the connections of one
+//! A pair is reset if one side has neither sent nor received a byte for ten minutes, or `--timeout SECONDS`, even if
+//! one direction is already closed: silent peers must not keep others out. `--per-peer N` limits the connections of one
 //! address. The number of pairs is limited by the number of descriptors; further clients wait in the backlog.
 
 #[path = "support/bounds.rs"]

@@ -1,20 +1,20 @@
-//! A server of Redis' protocol, RESP2 and RESP3: GET, SET, DEL, MGET, INCR, INCRBY, DECR, DECRBY, PING, ECHO, QUIT, and what
-//! clients begin with: HELLO, AUTH, CLIENT ID, GETNAME and SETNAME, INFO, COMMAND, CONFIG GET.
+//! A server for Redis' protocol, RESP2 and RESP3: GET, SET, DEL, MGET, INCR, INCRBY, DECR, DECRBY, PING, ECHO, QUIT,
+//! and the commands that clients send first: HELLO, AUTH, CLIENT ID, GETNAME and SETNAME, INFO, COMMAND, CONFIG GET.
 //!
-//! Run `cargo run --example resp_server`, then `redis-cli -p 1234`, or `telnet 127.0.0.1 1234`: type `set a 1` and `get a`.
-//! Redis' client libraries speak with it, redis-py and node-redis among them; it knows no transactions and no databases.
-//! `redis-benchmark -p 1234 -t get,set` measures it.
+//! Run `cargo run --example resp_server`, then `redis-cli -p 1234`, or `telnet 127.0.0.1 1234`, and type `set a 1` and
+//! `get a`. Redis' client libraries work with it, among them redis-py and node-redis. There are no transactions and no
+//! databases. `redis-benchmark -p 1234 -t get,set` measures it.
 //!
-//! Requests may be pipelined: what came in one read is answered in one write. `--maxmemory=BYTES` bounds what is stored (256
-//! MiB); over that SET and INCR are refused, in Redis' words, like everything else that is wrong. SET knows EX, PX, NX, XX, GET and
-//! KEEPTTL. Nothing is saved.
+//! Requests may be pipelined: all requests from one read are answered in one write. `--maxmemory=BYTES` limits how much
+//! is stored (default: 256 MiB); beyond that, SET and INCR are refused. All errors have Redis' texts. SET supports EX,
+//! PX, NX, XX, GET and KEEPTTL. Nothing is saved to disk.
 //!
-//! Bounded as well: a value (8 MiB), a request (32 MiB), the memory of all requests that are incomplete (128 MiB, where each
-//! argument was found included), and what waits for a client that does not read. A connection has 30 s for its first request,
-//! and for each later one from its first byte to its last, so that peers that say nothing do not use up the descriptors;
-//! between requests it may be idle for ten minutes, or for `--timeout SECONDS`, where Redis waits for ever, on networks that it
-//! trusts. `--per-peer N` bounds how many connections one address has: only where clients come by themselves, for behind a
-//! balancer all have one.
+//! There are further limits: on a value (8 MiB), on a request (32 MiB), on the memory of all incomplete requests (128
+//! MiB, including the positions of their arguments), and on the data queued for a client that does not read. A
+//! connection has 30 s for its first request, and 30 s for each later one from its first byte to its last, so that
+//! silent peers do not use up the descriptors. Between requests it may be idle for ten minutes, or `--timeout SECONDS`;
+//! Redis, which trusts its network, waits for ever. `--per-peer N` limits the connections of one address. Use it only
+//! where clients connect directly: behind a balancer they all have the same address.
 
 #[path = "support/bounds.rs"]
 mod bounds;
@@ -33,31 +33,31 @@ const STORED_BYTES_MAX: usize = 256 << 20;
 
 const MAXMEMORY: &str = "--maxmemory=";
 
-/// What a client is told that may not have one more connection.
+/// What a refused client is sent: too many connections.
 const REFUSAL: &str = "-ERR max number of clients reached\r\n";
 
-/// The memory of requests of which a part is there, all together.
+/// The memory limit for all incomplete requests together.
 const HELD_BYTES_MAX: usize = 128 << 20;
 
-/// A buffer of up to so many bytes counts twice: it grows by doubling, and leaves the smaller ones behind as holes in the
-/// heap. The pages of a larger one that nothing was written to take no memory.
+/// Buffers up to this size count twice: they grow by doubling, and the smaller ones they replace remain as holes in the
+/// heap. In a larger buffer, pages that were never written take no memory.
 const DOUBLED_BYTES_MAX: usize = 128 << 10;
 
-/// How long a connection has until its first request is there, and each later one from its first byte to its last. The
-/// longest needs 9 Mbit/s for that; a peer that says nothing gives its descriptor back.
+/// How long a connection has for its first request, and for each later one from its first byte to its last. The longest
+/// request needs 9 Mbit/s for that; a silent peer's descriptor is freed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a connection may be idle between requests. Redis closes none by itself (`timeout 0`), for networks that it trusts;
-/// clients that keep connections are used to services that do so after some minutes, and connect again.
+/// How long a connection may be idle between requests. Redis, which trusts its network, never closes idle connections
+/// by default (`timeout 0`). Clients that keep connections expect services to do so after some minutes, and reconnect.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Answers go out when there is so much of them, and when all requests of a read are answered.
+/// Replies are sent once they reach this size, and when all requests of a read have been answered.
 const GATHERED_BYTES: usize = 16 << 10;
 
-/// So many keys expire at once; then others have their turn.
+/// How many keys may expire at once before the loop does other work.
 const EXPIRED_AT_ONCE: usize = 1000;
 
-/// What the connections share.
+/// The state that all connections share.
 struct Server {
     store: Store,
     parser: Parser,
@@ -66,7 +66,7 @@ struct Server {
     commands: u64,
     held_bytes: usize,
     held_bytes_max: usize,
-    /// When keys are looked at that expire.
+    /// When expired keys are removed next.
     alarm: Option<(Instant, TimerId)>,
 }
 
@@ -92,7 +92,7 @@ struct Client {
     session: Session,
     begun: Option<Box<Begun>>,
     held_bytes: usize,
-    /// A request is awaited, or incomplete, and has so long.
+    /// Whether the request timeout is running: the first request is awaited, or one is incomplete.
     is_timed: bool,
 }
 
@@ -101,7 +101,7 @@ impl Client {
         Client { server: server.clone(), session: Session::new(id), begun: None, held_bytes: 0, is_timed: true }
     }
 
-    /// Carries out the requests that are whole, and returns how many bytes they are.
+    /// Executes the complete requests, and returns how many bytes they take.
     fn serve(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let Server { store, parser, answers, begun, commands, .. } = &mut *self.server.borrow_mut();
         answers.set_version(self.session.version());
@@ -144,7 +144,7 @@ impl Client {
             }
             if answers.bytes().len() >= GATHERED_BYTES {
                 send(transport, answers);
-                // The peer takes less than it asks for: the rest is offered again once it has.
+                // The peer asks for more than it reads: the remaining requests are offered again once it has read.
                 if !transport.is_reading() {
                     break;
                 }
@@ -154,7 +154,7 @@ impl Client {
         consumed
     }
 
-    /// Counts what is held of a request until the rest of it comes, and the client's name.
+    /// Updates the memory that this client holds: the incomplete request, and the client's name.
     fn hold(&mut self, transport: &mut Transport<'_>, unconsumed_bytes: usize) {
         let begun_bytes = self.begun.as_ref().map_or(0, |begun| begun.held_bytes());
         let buffer_bytes = unconsumed_bytes + unconsumed_bytes.min(DOUBLED_BYTES_MAX);
@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    /// Has the time run while the end of a request is awaited.
+    /// Runs the request timeout while a request is incomplete.
     fn time(&mut self, transport: &mut Transport<'_>, is_partial: bool) {
         if is_partial != self.is_timed {
             self.is_timed = is_partial;
@@ -189,7 +189,7 @@ impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let consumed = self.serve(transport, data);
         self.hold(transport, data.len() - consumed);
-        // The next request has a time of its own.
+        // The next request gets its own timeout.
         if consumed > 0 {
             self.time(transport, false);
         }
@@ -204,7 +204,7 @@ impl Protocol for Client {
     }
 }
 
-/// Has the keys looked at when the next of them expires.
+/// Sets a timer for when the next key expires.
 fn watch(server: &Shared, context: &mut Context<'_>) {
     let mut borrowed = server.borrow_mut();
     let Some(deadline) = borrowed.store.next_deadline() else { return };
@@ -221,16 +221,16 @@ fn watch(server: &Shared, context: &mut Context<'_>) {
             watch(&server, context);
         }
     });
-    // It is no reason for the program to go on.
+    // The timer alone must not keep the program running.
     context.set_background(timer, true);
     borrowed.alarm = Some((deadline, timer));
 }
 
-/// What the command line says beside the address.
+/// The command line.
 struct Options {
     stored_bytes_max: usize,
     bounds: Bounds,
-    /// The arguments that are left.
+    /// The remaining arguments: the address.
     rest: Vec<String>,
 }
 

@@ -1,17 +1,17 @@
-//! The select server of the tutorial: many clients at once, and a line printed for whatever one of them does.
+//! The tutorial's select server: serves many clients at once, and prints a line for everything they do.
 //!
-//! Run `cargo run --example select_server`, then `telnet 127.0.0.1 1234` from several windows, and type. `RUST_LOG=debug`
-//! before it shows the loop's own log.
+//! Run `cargo run --example select_server`, then `telnet 127.0.0.1 1234` from several windows, and type.
+//! `RUST_LOG=debug` in front of it shows the loop's own log.
 //!
-//! It prints who comes, each line that somebody sends, and who leaves. A line that is not finished is printed when it
-//! has waited for a moment, or when its client leaves. What clients send is shown escaped: none of them can clear the
-//! screen or forge a line.
+//! It prints each connect, each line that a client sends, and each disconnect. An unfinished line is printed after a
+//! moment, or when its client disconnects. Data from clients is escaped: none of them can clear the screen or forge a
+//! line.
 //!
-//! It stays plain: peers that say nothing stay for ever, and enough of them hold all of its descriptors. What a server on
-//! the open network sets against that is in the guide, on the page of limits.
+//! It is kept simple: silent peers stay connected for ever, and enough of them use up all of its descriptors. The
+//! guide's page on limits shows how a server on the open network prevents that.
 //!
-//! It is written three times, to be read side by side: on bare mio (`select_server_mio`), on sources of the loop
-//! (`select_server_register`), and here, on `Protocol`. They print the same; what gets shorter is what the loop does.
+//! There are three versions, to be read side by side: on bare mio (`select_server_mio`), on event sources of the loop
+//! (`select_server_register`), and this one, on `Protocol`. They print the same, and get shorter as the loop does more.
 
 pub(crate) mod support;
 #[path = "support/transcript.rs"]
@@ -21,7 +21,7 @@ use switchboard::{CloseReason, EventLoop, Protocol, Transport};
 pub(crate) use transcript::Client;
 use transcript::UNFINISHED_WAIT;
 
-/// The timer of a line that is not finished.
+/// The timer for an unfinished line.
 const UNFINISHED: u16 = 0;
 
 impl Protocol for Client {

@@ -1,13 +1,13 @@
-//! The select server a third time, with no loop of ours: what there is to do by hand on bare mio.
+//! The select server on bare mio, without the loop: shows what must be done by hand.
 //!
-//! Run `cargo run --example select_server_mio`, then `telnet 127.0.0.1 1234` from several windows, and type. It prints the
-//! same as `select_server`: who comes, each line, who leaves. On Unix only, for its signals.
+//! Run `cargo run --example select_server_mio`, then `telnet 127.0.0.1 1234` from several windows, and type. It prints
+//! the same as `select_server`: each connect, line and disconnect. Unix only, because of its signals.
 //!
-//! It is right as far as it goes. What it leaves out, and the loop does: a share of time for each client (here one that
-//! never stops sending is read until he does), a limit on clients, writing at all (queues, marks, partial sends), urgent
-//! data at its place, and an end of one client alone where his code panics.
+//! It is correct, but lacks much that the loop does: fairness between clients (here a client that never stops sending
+//! is read until it does), a limit on the number of clients, writing at all (queues, watermarks, partial sends), inline
+//! urgent data, and closing only one connection if its code panics.
 
-#[allow(dead_code)] // It also has what examples on the loop need.
+#[allow(dead_code)] // Some of it is for examples on the loop.
 mod support;
 #[cfg(unix)]
 #[path = "support/transcript.rs"]
@@ -30,13 +30,13 @@ mod unix {
     const SIGNALS: Token = Token(1);
     const FIRST_CLIENT: usize = 2;
 
-    /// How long accepting waits where there is no descriptor left, for instance.
+    /// How long to wait after accepting has failed, for instance because no descriptor is left.
     const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
     struct Session {
         stream: TcpStream,
         client: Client,
-        /// When his unfinished line is printed.
+        /// When its unfinished line is printed.
         print_at: Option<Instant>,
     }
 
@@ -45,12 +45,12 @@ mod unix {
         listener: TcpListener,
         accept_again_at: Option<Instant>,
         sessions: HashMap<Token, Session>,
-        /// Never used twice: an event that is late would otherwise be taken for another client's.
+        /// Never reused: otherwise a late event could be taken for another client's.
         next_token: usize,
     }
 
     impl Server {
-        /// Accepts until nobody waits any more: under edge triggering nobody tells of them once more.
+        /// Accepts until that would block: with edge triggering there is no second event for clients that remain.
         fn accept(&mut self) {
             self.accept_again_at = None;
             loop {
@@ -68,9 +68,10 @@ mod unix {
                     }
                     Err(error) => match error.kind() {
                         ErrorKind::WouldBlock => return,
-                        // That client is gone again.
+                        // That client has already disconnected.
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                        // Trying at once would spin, not trying would leave those who wait alone for ever.
+                        // Retrying at once would spin; not retrying would leave the waiting clients in the backlog for
+                        // ever.
                         _ => {
                             complain(format_args!("cannot accept: {error}"));
                             self.accept_again_at = Some(Instant::now() + ACCEPT_RETRY);
@@ -81,7 +82,7 @@ mod unix {
             }
         }
 
-        /// Reads until nothing is there, for the same reason. A stream that is dropped is closed.
+        /// Reads until that would block, for the same reason. Dropping a stream closes it.
         fn read(&mut self, token: Token) {
             let Some(session) = self.sessions.get_mut(&token) else { return };
             let mut buffer = [0; 16 * 1024];
@@ -93,7 +94,7 @@ mod unix {
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // The end, or a reset: he has left, and only he.
+                    // End of file or a reset: only this client is gone.
                     Ok(0) | Err(_) => {
                         self.sessions.remove(&token);
                         return;
@@ -102,7 +103,7 @@ mod unix {
             }
         }
 
-        /// How long the poll may sleep. Looks at every client, which the loop's heap of timers does not.
+        /// Returns how long the poll may sleep. This looks at every client; the loop has a heap of timers instead.
         fn time_to_next(&self) -> Option<Duration> {
             let times = self.sessions.values().filter_map(|session| session.print_at);
             let first = times.chain(self.accept_again_at).min()?;
@@ -124,7 +125,7 @@ mod unix {
             let mut events = Events::with_capacity(256);
             loop {
                 match self.poll.poll(&mut events, self.time_to_next()) {
-                    // A signal came while it waited; what it brought is told with the next one.
+                    // A signal interrupted the poll; the next poll reports it.
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     other => other?,
                 }

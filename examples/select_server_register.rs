@@ -1,14 +1,15 @@
-//! The select server a second time: listener and clients are sources that the loop waits for, and all else is done here.
+//! The select server on event sources: the loop waits for the listener and the clients, and everything else is done
+//! here.
 //!
 //! Run `cargo run --example select_server_register`, then `telnet 127.0.0.1 1234` from several windows, and type. It
-//! prints the same as `select_server`: who comes, each line, who leaves.
+//! prints the same as `select_server`: each connect, line and disconnect.
 //!
-//! The loop has taken over the wait, the timers, signals, the names of sources and their end, and the sharing of time:
-//! a handler that answers `Again` is called in the next turn, when the others have had theirs. What is left is what each
-//! socket needs: to accept and to read until nothing is there, and to know one error from another. `select_server` leaves
-//! that to the loop too, and with it limits, writing without blocking, urgent data, and an orderly close.
+//! The loop takes care of polling, timers, signals, source ids, the removal of sources, and fairness: a handler that
+//! returns `Again` is called again in the next turn, after the others. What remains is what each socket needs:
+//! accepting and reading until that would block, and handling each kind of error. `select_server` leaves that to the
+//! loop too, as well as limits, writing without blocking, urgent data, and a graceful close.
 
-#[allow(dead_code)] // How a listener of the loop's own is announced.
+#[allow(dead_code)] // Some of it is for the loop's own listeners.
 mod support;
 #[path = "support/transcript.rs"]
 mod transcript;
@@ -24,21 +25,22 @@ use mio::net::{TcpListener, TcpStream};
 use switchboard::{Context, EventLoop, SourceAction, SourceId, TimerId};
 use transcript::{Client, UNFINISHED_WAIT};
 
-/// How long accepting waits where there is no descriptor left, for instance.
+/// How long to wait after accepting has failed, for instance because no descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts one client. The source's own id is for the timer that has it tried again.
+/// Accepts one client. The timer that retries after an error needs the source's own id.
 fn accept(context: &mut Context<'_>, listener: &mut TcpListener, own_id: &Rc<Cell<Option<SourceId>>>) -> SourceAction {
     match listener.accept() {
         Ok((stream, peer)) => {
             serve(context, stream, peer);
-            SourceAction::Again // Others may wait; nobody tells of them once more.
+            SourceAction::Again // Others may be waiting, and there is no second event for them.
         }
         Err(error) => match error.kind() {
             ErrorKind::WouldBlock => SourceAction::Wait,
-            // That client is gone again.
+            // That client has already disconnected.
             ErrorKind::Interrupted | ErrorKind::ConnectionAborted => SourceAction::Again,
-            // Those who wait are told of no more. Trying at once would spin, not trying would leave them alone for ever.
+            // There is no second event for the waiting clients. Retrying at once would spin; not retrying would leave
+            // them in the backlog for ever.
             _ => {
                 support::complain(format_args!("cannot accept: {error}"));
                 let own_id = own_id.clone();
@@ -65,7 +67,7 @@ fn serve(context: &mut Context<'_>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Reads once. With `Remove` the loop drops the stream, which closes it.
+/// Reads once. On `Remove` the loop drops the stream, which closes it.
 fn read(
     context: &mut Context<'_>,
     stream: &mut TcpStream,
@@ -77,7 +79,7 @@ fn read(
         Ok(received) => received,
         Err(error) if error.kind() == ErrorKind::WouldBlock => return SourceAction::Wait,
         Err(error) if error.kind() == ErrorKind::Interrupted => return SourceAction::Again,
-        Err(_) => 0, // A reset: he has left, and only he.
+        Err(_) => 0, // A reset: only this client is gone.
     };
     if let Some(timer) = timer.take() {
         context.cancel_timer(timer);

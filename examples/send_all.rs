@@ -1,9 +1,10 @@
-//! Sending everything, although each send is partial: the tutorial's `safeSend`, without its loop and its sleep.
+//! Sends a large message although each send is partial: the tutorial's `safeSend`, without its loop and its sleep.
 //!
 //! Run `nc -l -N 127.0.0.1 1234 | wc -c`, then `cargo run --example send_all 127.0.0.1:1234`.
 //!
-//! One `write` is given 16 MiB, and the system's buffer holds some KiB of that: the rest waits here, and goes out in order
-//! as the server takes it. How far it is gets printed every tenth of a second, to show that nothing else waits meanwhile.
+//! One call writes 16 MiB, of which the system's buffer holds some KiB. The rest is queued in the program, and is sent
+//! in order as the server reads. The progress is printed every tenth of a second, to show that nothing else has to
+//! wait.
 
 #[path = "support/client.rs"]
 mod client;
@@ -16,7 +17,7 @@ use client::{Outcome, say};
 use switchboard::{CloseReason, ConnectError, EventLoop, Protocol, TimerId, Transport};
 
 const MESSAGE_BYTES: usize = 16 << 20;
-/// What the system is asked to keep of it; small, for each send to take a part only.
+/// The size of the system's send buffer: small, so that each send is partial.
 #[cfg(unix)]
 const SYSTEM_BYTES: usize = 32 << 10;
 const PERIOD: Duration = Duration::from_millis(100);
@@ -52,7 +53,7 @@ impl Protocol for Sender {
         self.outcome.failed(&error);
     }
 
-    /// In order it ends only once all is sent: what ends it before is an error.
+    /// The connection is closed gracefully only after everything was sent: any other reason is an error.
     fn connection_lost(&mut self, transport: &mut Transport<'_>, reason: CloseReason) {
         match reason {
             CloseReason::PeerClosed => say(format_args!("all {MESSAGE_BYTES} bytes are sent")),

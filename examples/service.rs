@@ -1,19 +1,19 @@
-//! A server as a service manager runs it: sockets handed over, readiness, a watchdog, a drain, a restart without a gap.
+//! A server run by a service manager: socket activation, readiness, a watchdog, draining, a restart without a gap.
 //!
 //! Run `cargo run --example service --features service -- tcp:127.0.0.1:1234 unix:/tmp/service.sock:mode=600`, then
-//! `telnet 127.0.0.1 1234`. Each line is answered with the number of the process that does it, after `--delay MS` if that is
-//! given.
+//! `telnet 127.0.0.1 1234`. It answers each line with the id of its process, after `--delay MS` if that is given.
 //!
-//! `kill -USR2 NUMBER` has a new process take over: whoever is connected stays with the old one until its answers are
-//! given, whoever comes is served by the new one, and nobody is refused. `kill NUMBER`, or Ctrl-C, ends it once the
-//! answers under way are given, after `--grace SECONDS` at the latest. A new process that is not ready after
-//! `--start-timeout SECONDS` is given up. A peer that has been silent for a minute, or `--timeout SECONDS`, and waits for no
-//! answer is disconnected. `--per-peer N` limits the connections of one address. Under systemd: `examples/service/`. On Unix only.
+//! On `kill -USR2 PID` a new process takes over: existing connections stay with the old process until they have their
+//! answers, new ones are served by the new process, and none is refused. On `kill PID` or Ctrl-C the server ends once
+//! all pending answers are sent, or after `--grace SECONDS`. A new process that is not ready within `--start-timeout
+//! SECONDS` is abandoned. A peer that has been silent for a minute, or `--timeout SECONDS`, and is not waiting for an
+//! answer is disconnected. `--per-peer N` limits the connections of one address. Unit files for systemd are in
+//! `examples/service/`. Unix only.
 
 #[cfg(unix)]
 #[path = "support/bounds.rs"]
 mod bounds;
-#[allow(dead_code)] // It also has what servers on one Internet address need.
+#[allow(dead_code)] // Some of it is for servers on one Internet address.
 mod support;
 
 #[cfg(unix)]
@@ -29,20 +29,20 @@ mod unix {
 
     const DEFAULT_ENDPOINT: &str = "tcp:127.0.0.1:1234";
 
-    /// How long a peer may be silent that waits for no answer.
+    /// How long a peer that is not waiting for an answer may be silent.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// Answers each line, after a while.
+    /// Answers each line, after a delay.
     struct Session {
         delay: Duration,
         waiting: Rc<Waiting>,
     }
 
-    /// What a session shares with the timers that answer for it.
+    /// The state that a session shares with the timers that send its answers.
     #[derive(Default)]
     struct Waiting {
         answers: Cell<usize>,
-        /// The peer has said all it has to say.
+        /// Whether the peer has closed its sending half.
         is_last: Cell<bool>,
     }
 
@@ -72,7 +72,7 @@ mod unix {
             }
         }
 
-        /// While an answer is due, it is not the peer's turn: the time begins anew.
+        /// While an answer is pending the peer need not send anything, so the timeout starts again.
         fn timed_out(&mut self, transport: &mut Transport<'_>, timeout: Timeout) {
             if self.waiting.answers.get() == 0 {
                 transport.end_on_timeout(timeout);
@@ -115,7 +115,7 @@ mod unix {
     }
 
     pub(crate) fn run() -> Result<(), Failure> {
-        // First of all: it takes the environment apart.
+        // This must come first, since it changes the environment.
         let service = Service::from_env()?;
         let Options { endpoints, delay, grace, start_timeout, bounds } = options()?;
         let mut service = service.grace(grace).start_timeout(start_timeout);

@@ -1,7 +1,7 @@
-//! Twisted's SimpleLogger: a protocol and a factory that print who comes, what each sends, and who leaves.
+//! Twisted's SimpleLogger: a protocol and a factory that print each connect, all data received, and each disconnect.
 //!
-//! Run `cargo run --example simple_logger`, then `telnet 127.0.0.1 1234` from several windows, and type. What clients
-//! send is shown escaped, in the pieces in which it comes; `line_logger` is the same by lines.
+//! Run `cargo run --example simple_logger`, then `telnet 127.0.0.1 1234` from several windows, and type. Data from
+//! clients is shown escaped, in the pieces in which it arrives; `line_logger` does the same line by line.
 
 mod support;
 

@@ -1,14 +1,14 @@
-//! An hour of a bad network, in no time and always the same: a client that stays connected, on the simulated network.
+//! A client that stays connected through an hour of a bad network, simulated in an instant and always the same.
 //!
-//! Run `cargo run --example simulated --features testing`, and again with another number behind it, the seed, which decides
-//! all that is left to chance: `cargo run --example simulated --features testing 2`. A server counts aloud, once a second; a
-//! client hears that, and calls again whenever its connection ends, or is silent for 10 s. Three times in the hour the
-//! network between them is cut, for a minute or so, and once the server's machine crashes.
+//! Run `cargo run --example simulated --features testing`, and again with another seed, which determines everything
+//! random: `cargo run --example simulated --features testing 2`. A server sends a number each second, counting up. A
+//! client reads them, and reconnects whenever its connection ends or has been silent for 10 s. Three times in the hour
+//! the network between them is cut, for a minute or so, and once the server's machine crashes.
 //!
-//! It prints what happens, with its virtual time, and at the end how much was heard. What is on this network is no copy of
-//! anything: the protocols, the timers and `Reconnect` are those of a real loop.
+//! It prints each event with its virtual time, and at the end how many lines were received. Only the network and the
+//! clock are simulated: the protocols, the timers and `Reconnect` are the same code as on a real loop.
 
-#[allow(dead_code)] // It also has what real servers need.
+#[allow(dead_code)] // Some of it is for real servers.
 mod support;
 
 use std::cell::Cell;
@@ -22,10 +22,10 @@ use switchboard::{Backoff, CloseReason, Connect, ConnectError, Protocol, Reconne
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PORT: u16 = 7;
-/// A connection over a network that is cut does not end by itself: only silence tells.
+/// A connection does not end by itself when the network is cut: silence is the only sign.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Counts aloud.
+/// Sends a number each second, counting up.
 struct Server {
     next: u64,
 }
@@ -46,7 +46,7 @@ impl Protocol for Server {
     }
 }
 
-/// What the client has been through.
+/// Counts of what happened to the client.
 #[derive(Default)]
 struct Heard {
     lines: Cell<u64>,
@@ -113,7 +113,7 @@ fn start_client(network: &mut Network, host: HostId, server: HostId, seed: u64) 
     heard
 }
 
-/// Waits for what is not due yet, and says that it happens.
+/// Runs the network until `time`, then prints `what`.
 fn at(network: &mut Network, time: Duration, what: &str) {
     network.run_for(time.saturating_sub(network.now()));
     say(format_args!("{:>8.3} s: {what}", network.now().as_secs_f64()));
@@ -127,7 +127,7 @@ fn main() -> Result<(), Failure> {
     };
     let mut network = Network::new(seed, Faults::none());
     let (server, client) = (network.host(), network.host());
-    // Some milliseconds each way, by the seed.
+    // Between 5 and 200 ms each way, chosen by the seed.
     network.slow(server, client, Duration::from_millis(5), Duration::from_millis(200));
     start_server(&mut network, server);
     let heard = start_client(&mut network, client, server, seed);
@@ -145,7 +145,7 @@ fn main() -> Result<(), Failure> {
     start_server(&mut network, server);
     at(&mut network, HOUR, "the hour is over");
     let steps = network.trace().lines().count();
-    // The client hears of the end of its loop, too.
+    // The end of its loop also calls the client.
     drop(network);
     let Heard { lines, connections, failures } = &*heard;
     let (lines, connections, failures) = (lines.get(), connections.get(), failures.get());

@@ -1,16 +1,18 @@
-//! A mail server: takes mail for everybody, and keeps it in a folder.
+//! A mail server: accepts mail for any recipient, and stores it in a folder.
 //!
-//! Run `cargo run --example smtp_server --features server -- --maildir mail`, then `telnet 127.0.0.1 1234`, and type `EHLO me`,
-//! `MAIL FROM:<a@example.org>`, `RCPT TO:<b@example.org>`, `DATA`, a message, a dot on a line of its own, `QUIT`. Each mail
-//! becomes a file in `mail/new`; without `--maildir` it is only told. It relays nothing and asks for no password: it is for
-//! looking at, and for tests of programs that send mail.
+//! Run `cargo run --example smtp_server --features server -- --maildir mail`, then `telnet 127.0.0.1 1234`, and type
+//! `EHLO me`, `MAIL FROM:<a@example.org>`, `RCPT TO:<b@example.org>`, `DATA`, a message, a dot on a line of its own,
+//! `QUIT`. Each mail becomes a file in `mail/new`; without `--maildir` it is only printed. It relays nothing and has no
+//! authentication: it is meant as an example, and for testing programs that send mail.
 //!
-//! It runs on one thread, and files are written by others, since a disk would keep all clients waiting. With `--threads 4`
-//! it is the threaded mail server of the tutorial instead: the same session in a request handler that blocks, four at a time.
+//! It runs on one thread; a pool of other threads writes the files, since waiting for the disk would block all clients.
+//! With `--threads 4` it is the tutorial's threaded mail server instead: the same session in a blocking request
+//! handler, for four connections at a time.
 //!
-//! A peer that says nothing for five minutes, or `--timeout SECONDS`, is told so and let go; so is one whose message takes
-//! longer than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages under way are taken, and
-//! everybody is told that the service ends. `smtp_server_tls`, in `companions/tls`, is the same program with STARTTLS.
+//! A peer that is silent for five minutes, or `--timeout SECONDS`, is told so and disconnected; so is one whose message
+//! takes longer than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages in progress
+//! are still accepted, and all clients are told that the service is closing. `smtp_server_tls`, in `companions/tls`, is
+//! the same program with STARTTLS.
 
 #[path = "support/bounds.rs"]
 mod bounds;
@@ -35,7 +37,7 @@ use switchboard::{EventLoop, Limits, Listen, Timeout, Transport, WhenFull};
 
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// The timer of a message.
+/// The timer for receiving a message.
 const MESSAGE: u16 = 0;
 
 pub(crate) struct Client {
@@ -43,12 +45,12 @@ pub(crate) struct Client {
     shared: Rc<Shared>,
 }
 
-/// What all clients have in common.
+/// The state that all clients share.
 pub(crate) struct Shared {
     pub(crate) spool: Arc<Spool>,
     pub(crate) writers: WorkerPool,
     pub(crate) timeout: Duration,
-    /// `None`: STARTTLS is not offered.
+    /// If `None`, STARTTLS is not offered.
     pub(crate) starttls: Option<StartTls>,
 }
 
@@ -67,7 +69,7 @@ impl Client {
                 transport.close();
             }
             Step::Store(message) => {
-                // What follows, such as QUIT, has to wait for the answer.
+                // Commands that follow, such as QUIT, must wait for the reply.
                 transport.pause_reading();
                 transport.cancel_timer(MESSAGE);
                 let spool = self.shared.spool.clone();
@@ -77,7 +79,7 @@ impl Client {
             Step::StartTls => {
                 let Some(make) = &self.shared.starttls else { return };
                 transport.write(&reply(smtp::GO_AHEAD));
-                // Input behind the command is nobody's: the loop ends the connection.
+                // If there is input behind the command, the loop ends the connection.
                 transport.set_filter(make());
                 self.session = self.session.secured();
             }
@@ -139,7 +141,7 @@ fn main() -> Result<(), Failure> {
     serve(EventLoop::new()?, std::env::args().skip(1).collect(), None)
 }
 
-/// Serves as the arguments say.
+/// Runs the server that the arguments describe.
 pub(crate) fn serve(
     mut event_loop: EventLoop,
     mut arguments: Vec<String>,

@@ -1,16 +1,16 @@
-//! The tutorial's socket servers: a handler that reads, writes and waits, called for each connection or datagram.
+//! The tutorial's socket servers: a blocking handler that is called for each connection or datagram.
 //!
-//! Run `cargo run --example socket_server --features server`, then `telnet 127.0.0.1 1234`: it thanks, and sends back
-//! whatever line it is sent. One client at a time, the others wait; with `--threads=4` or `--processes=4` four are served
-//! at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves these (a Unix socket's address is a path);
-//! a datagram is just sent back. `--once` serves one request and ends.
+//! Run `cargo run --example socket_server --features server`, then `telnet 127.0.0.1 1234`: it sends a greeting, and
+//! echoes each line. It serves one client at a time, and the others wait; with `--threads=4` or `--processes=4` it
+//! serves four at once. With `--udp`, `--unix` or `--unix-datagram` the same handler serves those sockets (a Unix
+//! socket's address is a path); a datagram is just echoed. With `--once` it serves one request and exits.
 //!
-//! `--echo` is the tutorial's echo handler, which prints what it hears; `cargo run --example echo_client` is its client.
-//! `--refuse=ADDRESS` has clients of that IP address turned away. A request that goes wrong is told on stderr.
+//! `--echo` runs the tutorial's echo handler, which prints what it receives; `cargo run --example echo_client` is its
+//! client. `--refuse=ADDRESS` refuses clients from that IP address. Requests that fail are reported on stderr.
 //!
-//! Ctrl-C stops listening and gives requests under way five seconds to finish; a second one ends them at once.
+//! Ctrl-C stops listening and gives running requests five seconds to finish; a second Ctrl-C ends them at once.
 
-#[allow(dead_code)] // It has a command line of its own, and addresses of other kinds.
+#[allow(dead_code)] // This example has its own command line, and other kinds of addresses.
 mod support;
 
 #[path = "socket_server/handlers.rs"]
@@ -25,10 +25,10 @@ use handlers::{Echo, THANKS, run_child, thank};
 use support::{Failure, complain, on_signals, say};
 use switchboard::server::{Requests, SocketServer};
 
-/// How long requests under way are waited for at the end.
+/// How long the server waits for running requests when it ends.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How it serves, from the command line.
+/// The command line.
 struct Options {
     way: Way,
     kind: Kind,
@@ -51,8 +51,8 @@ enum Kind {
 }
 
 fn options() -> Result<Options, Failure> {
-    // One at a time, in a thread and not by `Requests::one_at_a_time`: that has the loop's own thread wait for a client, and
-    // a loop that waits for one who is silent hears no signal.
+    // One at a time, on another thread. `Requests::one_at_a_time` would run the handler on the loop's own thread, and
+    // while that waits for a silent client it handles no signals.
     let one_at_a_time = Way::Threads(NonZeroUsize::MIN);
     let (way, refused) = (one_at_a_time, Vec::new());
     let mut options = Options { way, kind: Kind::Tcp, once: false, echo: false, refused, address: None };
@@ -73,7 +73,7 @@ fn options() -> Result<Options, Failure> {
     }
     match (&options.way, &options.kind) {
         (Way::Threads(_), Kind::Tcp | Kind::Unix) => Ok(options),
-        // What a child prints is its answer.
+        // A child's stdout is the connection, so it cannot print.
         _ if options.echo => Err(Failure::new("--echo is for connections, and in threads".to_owned())),
         _ => Ok(options),
     }
@@ -135,7 +135,7 @@ fn main() -> Result<(), Failure> {
     }
     let options = options()?;
     let mut server = serve(&options)?;
-    // The first one ends `serve_forever`, the second one the wait of `shutdown`.
+    // The first signal ends `serve_forever`, the second one ends the wait in `shutdown`.
     on_signals(&mut server.context(), |context, _| context.stop())?;
     say(format_args!("listening on {}", server.local_addr()));
     match options.once {

@@ -1,8 +1,8 @@
-//! The tutorial's client with two sockets in one program, here truly at the same time: each gets the server's greeting
-//! and answers in its own words.
+//! The tutorial's client with two sockets in one program, here really at the same time: each receives the server's
+//! greeting and sends its own answer.
 //!
-//! Run `cargo run --example two_sockets_client` beside `cargo run --example greeting_server`. It prints a greeting for
-//! each of the two, and the server prints their two answers.
+//! Run `cargo run --example two_sockets_client` beside `cargo run --example greeting_server`. It prints both greetings,
+//! and the server prints both answers.
 
 #[path = "support/client.rs"]
 mod client;

@@ -1,15 +1,15 @@
-//! A UDP client: sends a datagram a second, and prints what comes back.
+//! A UDP client: sends a datagram each second, and prints the answers.
 //!
 //! Run `cargo run --example udp_echo`, and `cargo run --example udp_client -- localhost:1234` in another window. With
-//! `--broadcast` the address may be one that all hosts of a network hear, and whoever answers is printed.
+//! `--broadcast` the address may be a broadcast address, and the answers of all hosts are printed.
 //!
-//! An answer may be lost, and a server that is not there yet is no reason to end: it says so, and tries again. After
-//! three answers it ends. If it is ended before there was any, its exit code is 1.
+//! Answers may be lost, and the server may not be running yet: the client prints the error, and tries again. It ends
+//! after three answers. If it is stopped before the first one, its exit code is 1.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // It also has what TCP clients need.
+#[allow(dead_code)] // Some of it is for TCP clients.
 mod client;
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Some of it is for servers.
 mod support;
 
 use std::cell::Cell;
@@ -22,14 +22,14 @@ use switchboard::{
     Address, CloseReason, DatagramError, DatagramId, DatagramProtocol, DatagramTransport, EventLoop, escape,
 };
 
-/// How often it asks.
+/// How often the client asks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// After how many answers it ends.
+/// After how many answers the client ends.
 const ANSWERS_WANTED: u32 = 3;
 
 struct Client {
-    /// Where it asks; a socket that broadcasts cannot be connected, or it would hear nobody.
+    /// The server's address. A broadcasting socket must not be connected: it would receive no answers.
     to: Address,
     broadcasts: bool,
     answers: Rc<Cell<u32>>,
@@ -63,7 +63,7 @@ impl DatagramProtocol for Client {
     }
 }
 
-/// Asks, and again after a while.
+/// Sends a question, and the next one after [`PERIOD`].
 fn ask(transport: &mut DatagramTransport<'_>, to: Address, number: u32) {
     let question = format!("question {number}");
     match transport.peer_addr() {
@@ -78,8 +78,8 @@ fn ask(transport: &mut DatagramTransport<'_>, to: Address, number: u32) {
     });
 }
 
-/// Whom it asks. Of several addresses one over IPv4, which is what `udp_echo` listens on: nobody can be told by a datagram
-/// that another would do.
+/// Returns the server's address. If a name has several, IPv4 is preferred, which is what `udp_echo` listens on: with
+/// UDP a client cannot learn from a failed connect that it should try another one.
 fn server() -> Result<SocketAddr, Failure> {
     let server = std::env::args().skip(1).find(|argument| argument != "--broadcast");
     let server = server.unwrap_or_else(|| "127.0.0.1:1234".to_owned());

@@ -1,14 +1,14 @@
-//! The smallest UDP server: every datagram goes back to where it came from.
+//! The smallest UDP server: sends every datagram back to its source.
 //!
-//! Run `cargo run --example udp_echo`, then `nc -u 127.0.0.1 1234`, or `cargo run --example udp_client`: what is
-//! sent comes back. It prints what goes wrong, and goes on.
+//! Run `cargo run --example udp_echo`, then `nc -u 127.0.0.1 1234`, or `cargo run --example udp_client`. Errors are
+//! printed, and the server continues.
 //!
-//! Do not run it where strangers can reach it: the source of a datagram can be forged. One datagram that names another echo
+//! Do not run it where strangers can reach it: the source of a datagram can be forged. A datagram with another echo
 //! server as its source is sent back and forth between the two for ever.
 //!
-//! It hears datagrams that are broadcast too, where it listens on an address of all interfaces, such as `0.0.0.0:1234`.
+//! It also receives broadcasts if it listens on all interfaces, as with `0.0.0.0:1234`.
 
-#[allow(dead_code)] // How a listener is announced.
+#[allow(dead_code)] // Some of it is for TCP listeners.
 mod support;
 
 use switchboard::{Address, DatagramError, DatagramProtocol, DatagramTransport, EventLoop};

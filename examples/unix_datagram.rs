@@ -1,14 +1,14 @@
-//! A log collector on a Unix datagram socket, as `/dev/log` is one: programs send it a line each, nobody waits for it.
+//! A log collector on a Unix datagram socket, like `/dev/log`: programs send lines to it, and wait for no answer.
 //!
 //! Run `cargo run --example unix_datagram -- /tmp/collector`, then `cargo run --example unix_datagram -- /tmp/collector
-//! hello`, `logger --socket /tmp/collector hello`, or `echo hello | nc -uU /tmp/collector`. A path that begins with `@` is
-//! an abstract name (Linux). On Unix only.
+//! hello`, `logger --socket /tmp/collector hello`, or `echo hello | nc -uU /tmp/collector`. A path that begins with `@`
+//! is an abstract name (Linux). Unix only.
 //!
-//! It prints what comes, escaped, with who sent it; most senders have no name. The path goes when the program ends. With
-//! lines it is the sender, of a datagram for each, and waits while the collector takes none, for 5 s at most. It ends with 1
-//! if one of them was not sent, and says how many.
+//! It prints each datagram, escaped, with its sender; most senders have no name. The path is removed when the program
+//! ends. With lines as arguments it is the sender: it sends a datagram for each line, and waits up to 5 s while the
+//! collector accepts none. If some lines were not sent it prints how many, and its exit code is 1.
 
-#[allow(dead_code)] // It also has what servers need.
+#[allow(dead_code)] // Some of it is for servers.
 mod support;
 #[cfg(unix)]
 #[path = "support/unix.rs"]
@@ -41,32 +41,32 @@ mod unix {
         }
     }
 
-    /// How long a collector may take nothing.
+    /// How long the sender waits for a collector that accepts nothing.
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// How often it is looked whether the collector has taken something.
+    /// How often the sender checks whether the collector has accepted something.
     const PERIOD: Duration = Duration::from_millis(10);
 
-    /// Sends a datagram for each line; a collector does not answer.
+    /// Sends a datagram for each line; the collector does not answer.
     struct Sender(Rc<RefCell<Sending>>);
 
-    /// How far a sender has come.
+    /// The progress of a sender.
     struct Sending {
         lines: std::vec::IntoIter<String>,
         lost: u64,
-        /// When the collector took something last.
+        /// When the collector last accepted something.
         taken: Instant,
     }
 
-    /// Sends while the collector takes what it is sent. Of the lines one waits at a time, so that those are counted which
-    /// were not taken.
+    /// Sends lines while the collector accepts them. At most one line is queued at a time, so that unsent lines can be
+    /// counted.
     fn go_on(context: &mut Context<'_>, id: DatagramId, sending: Rc<RefCell<Sending>>) {
         let now = context.now();
         let Some(mut transport) = context.datagram(id) else { return };
         let mut state = sending.borrow_mut();
         while transport.queued_bytes() == 0 {
             let Some(line) = state.lines.next() else {
-                // Not at once: a socket that is closed is told of no error any more.
+                // Close after a delay, since a closed socket reports no more errors.
                 context.call_later(PERIOD, move |context| {
                     if let Some(mut transport) = context.datagram(id) {
                         transport.close();
@@ -79,7 +79,7 @@ mod unix {
         }
         if now.saturating_duration_since(state.taken) > PATIENCE {
             eprintln!("the collector has taken nothing for {} s", PATIENCE.as_secs());
-            // Of the one that waits the end of the socket tells.
+            // The queued line is reported as dropped when the socket ends.
             state.lost += state.lines.by_ref().count() as u64;
             return transport.abort();
         }

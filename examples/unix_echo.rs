@@ -1,13 +1,13 @@
-//! Echo over a Unix socket: server and client in one program.
+//! An echo server and its client over a Unix socket, in one program.
 //!
 //! Run `cargo run --example unix_echo /tmp/echo.sock`, then `cargo run --example unix_echo /tmp/echo.sock hello`, or
-//! `nc -U /tmp/echo.sock`. A path that begins with `@` is an abstract name (Linux). On Unix only.
+//! `nc -U /tmp/echo.sock`. A path that begins with `@` is an abstract name (Linux). Unix only.
 //!
-//! With a message it is the client, which prints what comes back, escaped, and ends with 1 if nothing does.
-//! The path goes when the server ends.
+//! With a message it is the client: it prints the answer, escaped, or exits with 1 if there is none. The path is
+//! removed when the server ends.
 
 #[path = "support/client.rs"]
-#[allow(dead_code)] // What is for servers on Internet addresses.
+#[allow(dead_code)] // Some of it is for Internet addresses.
 mod client;
 #[allow(dead_code)]
 mod support;
@@ -34,7 +34,7 @@ mod unix {
         }
     }
 
-    /// Sends a message, ends its half, and prints what comes back.
+    /// Sends a message, shuts down its writing half, and prints the answer.
     struct Client {
         message: String,
         outcome: Outcome,
@@ -46,7 +46,7 @@ mod unix {
             transport.shutdown_write();
         }
 
-        // Nothing is consumed before all is there.
+        // The whole answer is buffered until end of file.
         fn data_received(&mut self, _: &mut Transport<'_>, _: &[u8]) -> usize {
             0
         }
@@ -64,7 +64,7 @@ mod unix {
             self.outcome.failed(&error);
         }
 
-        // More than the input limit (64 KiB) does not come back whole: that must not look like an empty answer.
+        // An answer larger than the input limit (64 KiB) is cut short: that must not look like an empty answer.
         fn connection_lost(&mut self, _: &mut Transport<'_>, reason: CloseReason) {
             if !matches!(reason, CloseReason::Closed | CloseReason::PeerClosed) {
                 self.outcome.failed(&reason);
@@ -75,9 +75,9 @@ mod unix {
     fn serve(address: &UnixAddress) -> Result<ExitCode, Failure> {
         let mut event_loop = EventLoop::new()?;
         let listen = match address {
-            // Nobody but our own user may connect.
+            // Only processes of the same user may connect.
             UnixAddress::Path(_) => Listen::at(address.clone()).mode(0o600),
-            // To an abstract name every process on the machine may.
+            // Any process on the machine may connect to an abstract name.
             _ => address.clone().into(),
         };
         let listened = event_loop.context().listen(listen, |_, _| Some(Echo));

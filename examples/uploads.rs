@@ -1,14 +1,15 @@
-//! A server that takes what clients send no faster than it is told to, each of them and all together.
+//! A server that limits how fast clients may send, each of them and all together.
 //!
-//! Run `cargo run --example uploads -- --each=1000000 --all=1500000`, and `nc -N 127.0.0.1 1234 </dev/zero` in two windows:
-//! neither gets more than 1,000,000 bytes a second to it, and both together no more than 1,500,000. Ctrl-C in one of them: it
-//! prints how much that one has sent, and how well the loop keeps up.
+//! Run `cargo run --example uploads -- --each=1000000 --all=1500000`, and `nc -N 127.0.0.1 1234 </dev/zero` in two
+//! windows. Neither sends more than 1,000,000 bytes a second, and both together no more than 1,500,000. Press Ctrl-C in
+//! one of them: the server prints how much that client has sent, and how well the loop keeps up.
 //!
-//! The clients are held back by TCP, so nothing is lost and nothing piles up here. What comes is handed over in blocks of
-//! 16 KiB, as a program wants it that writes them to a disk; here they are summed up, and the client is told the sum.
+//! TCP's flow control slows the clients down, so no data is lost and none piles up in the server. The data is delivered
+//! in blocks of 16 KiB, as suits a program that writes to disk. Here it only computes a checksum, and sends it to the
+//! client.
 
 #[path = "support/bounds.rs"]
-#[allow(dead_code)] // It also has what other bounds need.
+#[allow(dead_code)] // Some of it is for other bounds.
 mod bounds;
 mod support;
 
@@ -20,18 +21,18 @@ use switchboard::{
     CloseReason, Context, EventLoop, Limits, LoopLimits, Protocol, Rate, RateGroupId, Timeout, Transport,
 };
 
-/// Fewer bytes are handed over at the end alone.
+/// Fewer bytes than this are delivered only at the end.
 const BLOCK_BYTES: usize = 16 << 10;
-/// What a client may send at once, before its rate counts.
+/// How much a client may send at once before its rate applies.
 const BURST_BYTES: usize = 64 << 10;
-/// A client that sends nothing for so long is disconnected. The time in which it is held back does not count.
+/// How long a client may be idle before it is disconnected. Time in which the rate limit holds it back does not count.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Upload {
     each: Option<Rate>,
     all: Option<RateGroupId>,
     blocks: u64,
-    /// Fletcher's, of 32 bits: two sums that are moved by what comes, and by where it stands.
+    /// The two sums of a Fletcher-32 checksum, which depends on the bytes and on their order.
     sums: (u64, u64),
 }
 
@@ -92,7 +93,7 @@ fn main() -> Result<(), Failure> {
     let each = bounds::take_number(&mut arguments, "--each")?;
     let all = bounds::take_number(&mut arguments, "--all")?;
     let address = support::listening_address_in(arguments, &["--each=BYTES", "--all=BYTES"])?;
-    // Timing each callback costs two looks at the clock for each, so it is off unless it is asked for.
+    // Timing callbacks costs two clock reads for each, so it is off by default.
     let mut event_loop = EventLoop::with_limits(LoopLimits::from(Limits::default()).with_times_callbacks(true))?;
     let mut context = event_loop.context();
     let rate = |bytes_per_second| Rate::new(bytes_per_second).burst(BURST_BYTES);
