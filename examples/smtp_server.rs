@@ -3,16 +3,14 @@
 //! Run `cargo run --example smtp_server --features server -- --maildir mail`, then `telnet 127.0.0.1 1234`, and type
 //! `EHLO me`, `MAIL FROM:<a@example.org>`, `RCPT TO:<b@example.org>`, `DATA`, a message, a dot on a line of its own,
 //! `QUIT`. Each mail becomes a file in `mail/new`; without `--maildir` it is only printed. It relays nothing and has no
-//! authentication: it is meant as an example, and for testing programs that send mail.
+//! authentication: it is an example, and helps to test programs that send mail.
 //!
-//! It runs on one thread; a pool of other threads writes the files, since waiting for the disk would block all clients.
-//! With `--threads 4` it is the tutorial's threaded mail server instead: the same session in a blocking request
-//! handler, for four connections at a time.
+//! It runs on one thread; a pool of threads writes the files, since waiting for the disk would block all clients. With
+//! `--threads 4` it is the tutorial's threaded mail server: the same session in a blocking handler, four at a time.
 //!
 //! A peer that is silent for five minutes, or `--timeout SECONDS`, is told so and disconnected; so is one whose message
-//! takes longer than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages in progress
-//! are still accepted, and all clients are told that the service is closing. `smtp_server_tls`, in `companions/tls`, is
-//! the same program with STARTTLS.
+//! takes more than twice that. `--per-peer N` limits the connections of one address. On Ctrl-C messages in progress are
+//! still accepted, and all clients are told of the end. `smtp_server_tls`, in `companions/tls`, adds STARTTLS.
 
 #[path = "support/bounds.rs"]
 mod bounds;

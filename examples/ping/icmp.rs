@@ -1,4 +1,4 @@
-// Questions and answers of ICMP (RFC 792), by a socket that is a source of the loop.
+// ICMP echo requests and replies (RFC 792), on a socket that is an event source of the loop.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -19,10 +19,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 const ECHO: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const HEADER_BYTES: usize = 8;
-/// So many packets are read before others have their turn: a raw socket hears all ICMP of its peer.
+/// How many packets are read before other sources have their turn: a raw socket receives all ICMP packets of its peer.
 const PACKETS_PER_CALL_MAX: usize = 64;
 
-/// Two own it: what reads and what sends.
+/// The socket, shared by the reading and the sending side.
 struct Icmp(Rc<Socket>);
 
 impl Source for Icmp {
@@ -41,17 +41,17 @@ impl Source for Icmp {
 
 #[derive(Default)]
 struct Asked {
-    /// None once it was answered.
+    /// When each request was sent; `None` once it was answered.
     times: Vec<Option<Instant>>,
     answers: usize,
-    /// What tells our answers from those of others; None where the system does that.
+    /// Identifies the replies to our requests; `None` if the system filters them.
     id: Option<u16>,
 }
 
 impl Asked {
-    /// Prints a packet, if it is the first answer to one of ours.
+    /// Prints the packet if it is the first reply to one of our requests.
     fn heard(&mut self, from: Ipv4Addr, packet: &[u8], now: Instant) {
-        // Some sockets give it with the header of IP before it, whose length is in its first byte.
+        // Some sockets deliver it with its IP header in front, whose length is in its first byte.
         let ip_bytes = packet.first().filter(|first| *first >> 4 == 4).map_or(0, |first| usize::from(first & 15) * 4);
         let Some(&[ECHO_REPLY, _, _, _, id_1, id_2, number_1, number_2, ..]) = packet.get(ip_bytes..) else {
             return;
@@ -69,7 +69,7 @@ impl Asked {
 fn question(id: u16, number: u16) -> [u8; HEADER_BYTES] {
     let ([id_1, id_2], [number_1, number_2]) = (id.to_be_bytes(), number.to_be_bytes());
     let words = [u16::from(ECHO) << 8, id, number].map(u32::from);
-    // What does not fit into 16 bits is added again, and that once more may not fit.
+    // The carry beyond 16 bits is added again, which may carry once more.
     let fold = |sum: u32| (sum >> 16) + (sum & 0xffff);
     let [sum_1, sum_2] = (!fold(fold(words.iter().sum())) as u16).to_be_bytes();
     [ECHO, 0, sum_1, sum_2, id_1, id_2, number_1, number_2]
@@ -81,14 +81,14 @@ fn read(icmp: &Icmp, from: Ipv4Addr, asked: &RefCell<Asked>, now: Instant) -> So
         match (&*icmp.0).read(&mut packet) {
             Ok(count) => asked.borrow_mut().heard(from, &packet[..count], now),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return SourceAction::Wait,
-            // Such as that there is no way there: the next may find one.
+            // For instance, the host is unreachable; it may be reachable later.
             Err(error) => say(format_args!("{error}")),
         }
     }
     SourceAction::Again
 }
 
-/// Connected, so that it hears that peer alone.
+/// Opens a socket, connected so that it receives packets from that peer only.
 fn open(to: Ipv4Addr) -> io::Result<(Socket, Option<u16>)> {
     let icmp = Some(Protocol::ICMPV4);
     let (socket, id) = match Socket::new(Domain::IPV4, Type::RAW, icmp) {
@@ -162,7 +162,7 @@ mod tests {
         let mut asked = Asked { times: vec![Some(now); 2], answers: 0, id: Some(7) };
         let with_ip = |packet: &[u8]| [&[0x46; 24][..], packet].concat();
         for (packet, answers) in [
-            (question(7, 0).to_vec(), 0), // A raw socket of this machine hears itself ask.
+            (question(7, 0).to_vec(), 0), // A raw socket receives its own requests to this machine.
             (answer(8, 0).to_vec(), 0),
             (answer(7, 2).to_vec(), 0),
             (answer(7, 0)[..7].to_vec(), 0),
@@ -176,7 +176,7 @@ mod tests {
             asked.heard(Ipv4Addr::LOCALHOST, &packet, now);
             assert_eq!(asked.answers, answers, "{packet:?}");
         }
-        // Where the system has an id of its own, that is nobody's business here.
+        // If the system chooses the id, it is not checked.
         let mut asked = Asked { times: vec![Some(now)], answers: 0, id: None };
         asked.heard(Ipv4Addr::LOCALHOST, &answer(8, 0), now);
         assert_eq!(asked.answers, 1);

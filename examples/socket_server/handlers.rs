@@ -1,4 +1,4 @@
-// What is done with a request: by the handler that thanks, by the one that tells what it hears, and by a child process.
+// The handlers of requests: one that thanks and echoes, one that prints what it receives, and a child process.
 
 use std::error::Error;
 use std::io::{self, BufRead, Read, Write};
@@ -9,12 +9,12 @@ use switchboard::{Address, escape};
 
 pub(crate) const THANKS: &[u8] = b"Thank you for connecting\n";
 
-/// Longer lines are sent back in pieces of so many bytes.
+/// Longer lines are echoed in pieces of this size.
 const PIECE_BYTES: u64 = 4096;
 
 type Handled = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Thanks, and sends back each line. A function is a handler, too.
+/// Thanks the client, and echoes each line. A function can be a handler, too.
 pub(crate) fn thank(request: &mut Request) -> Handled {
     greet(request.peer_addr());
     if let Some(packet) = request.datagram().map(<[u8]>::to_vec) {
@@ -34,8 +34,8 @@ pub(crate) fn greet(client: &Address) {
     say(format_args!("Got connection from {client}"));
 }
 
-/// The tutorial's `EchoRequestHandler`, made anew for each request. What comes may be half of what was sent, as there; it is
-/// printed as it comes, and sent back so.
+/// The tutorial's `EchoRequestHandler`, created for each request. As there, a message may arrive in pieces; they are
+/// printed and echoed as they arrive.
 #[derive(Default)]
 pub(crate) struct Echo {
     bytes: usize,
@@ -56,19 +56,19 @@ impl RequestHandler for Echo {
             request.consume(heard.len());
             self.bytes += heard.len();
             say(format_args!("Received: {}", escape(heard.trim_ascii_end())));
-            // It is sent before more is waited for.
+            // Send the echo before waiting for more.
             request.write_all(&heard)?;
         }
     }
 
-    /// Also where `handle` has failed.
+    /// Called even if `handle` has failed.
     fn finish(&mut self, request: &mut Request) -> Handled {
         say(format_args!("Done with connection from {}: {} bytes", request.peer_addr(), self.bytes));
         Ok(())
     }
 }
 
-/// The same as `thank`, in a process of its own, which has the connection as its input and output.
+/// Does the same as [`thank`] in a child process, whose stdin and stdout are the connection.
 fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(thanks)?;
@@ -76,8 +76,8 @@ fn handle_stdio(thanks: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
-/// A child that has failed ends by a signal, which resets its client: half an answer must not look like the whole. One
-/// whose client is gone has nobody to tell.
+/// Runs the child process. If the request fails, the child aborts, and the resulting signal has the connection reset:
+/// half an answer must not look complete. If the client is gone there is nobody to tell, so the child just exits.
 pub(crate) fn run_child(thanks: &[u8]) -> Result<(), Failure> {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");

@@ -1,8 +1,8 @@
-// What the examples on Unix sockets share: their argument.
+// The address argument of the examples on Unix sockets.
 
 use switchboard::UnixAddress;
 
-/// A path or, with `@` in front of it, an abstract name.
+/// Parses a path or, if it begins with `@`, an abstract name.
 pub(crate) fn address(name: &str) -> UnixAddress {
     match name.strip_prefix('@') {
         Some(name) => UnixAddress::abstract_name(name),
