@@ -1,4 +1,4 @@
-// Tests of the relay, on a network in memory and in virtual time.
+// Tests of the relay, on a simulated network in virtual time.
 
 use std::io::ErrorKind;
 
@@ -9,7 +9,7 @@ use super::*;
 const MOMENT: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A relay on a network, and the server that it connects on to, which the test plays.
+/// A relay on a network, and the server that it connects to, which is played by the test.
 struct Scene {
     network: Network,
     host: HostId,
@@ -31,7 +31,7 @@ fn quiet() -> Scene {
 }
 
 impl Scene {
-    /// Both sides of a pair.
+    /// Returns both sides of a new pair.
     fn pair(&mut self) -> (Peer, Peer) {
         let client = self.network.peer(self.address);
         let server = self.network.accept(&mut self.target).expect("it is connected on");
@@ -42,7 +42,7 @@ impl Scene {
         self.network.context(self.host).connection_count()
     }
 
-    /// How many bytes the relay holds that no kernel has taken.
+    /// Returns how many bytes the relay has queued, which no kernel has accepted yet.
     fn kept(&mut self) -> usize {
         let mut context = self.network.context(self.host);
         let ids = context.connection_ids();
@@ -52,7 +52,7 @@ impl Scene {
 
 fn is_reset(peer: &mut Peer) -> bool {
     peer.read();
-    // Behind an end it is told as a broken pipe.
+    // After end of file, a reset is reported as a broken pipe.
     matches!(peer.error().map(io::Error::kind), Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
@@ -61,13 +61,13 @@ fn relay_what_either_side_sends_comes_to_the_other_and_so_does_its_end() {
     seeds(|seed| {
         let mut scene = scene(seed, Faults::all(), None, 100);
         let mut client = scene.network.peer(scene.address);
-        // Before there is another side.
+        // The relay is not connected to the server yet.
         client.queue(b"question");
         client.end();
         let mut server = scene.network.accept(&mut scene.target).unwrap();
         assert_eq!(scene.network.read_to_end(&mut server), b"question");
         assert!(server.saw_end());
-        // The other direction lasts.
+        // The other direction stays open.
         server.queue(&[7; 1000]);
         server.end();
         assert!(scene.network.read_to_end(&mut client) == [7; 1000] && client.saw_end());
@@ -99,7 +99,7 @@ fn relay_a_client_is_reset_where_there_is_no_other_side() {
     let mut client = scene.network.peer(scene.address);
     scene.network.run_until_rest();
     assert!(is_reset(&mut client));
-    // The name is looked up anew for each: nobody listens there, and then somebody does.
+    // The name is looked up again for each client: at first nothing listens there, later something does.
     let nobody = scene.network.host();
     scene.network.set_name("target", [scene.network.ip(nobody)]);
     let mut client = scene.network.peer(scene.address);
@@ -158,7 +158,7 @@ fn relay_a_side_that_takes_nothing_for_ten_minutes_is_found_out_though_the_other
         scene.network.run_until_rest();
         let (mut stalled, mut other) = if of_client { (client, server) } else { (server, client) };
         stalled.stall();
-        // More than the kernels hold, and less than what ends the reading.
+        // More than the kernels buffer, and less than the relay queues before it stops reading.
         other.queue(&[7; 20_000]);
         for minute in 0..10 {
             scene.network.run_for(MINUTE - MOMENT);

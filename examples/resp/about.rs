@@ -1,11 +1,11 @@
-// What the server tells of itself: its commands, its settings and its figures.
+// What the server reports about itself: its commands, its settings and its statistics.
 
 use super::Answers;
 use super::commands::Call;
 use super::request::BULK_BYTES_MAX;
 use super::table::{COMMANDS, Command, named};
 
-/// Clients look at the version for what they may ask for.
+/// Clients check the version to see which features they may use.
 pub(super) const REDIS_VERSION: &str = "7.0.0";
 
 pub(super) fn info(call: &mut Call<'_>) {
@@ -90,7 +90,7 @@ fn describe_all(answers: &mut Answers) {
     }
 }
 
-/// The six elements that Redis had before version 6, which are those that clients look at.
+/// Writes the six elements that Redis had before version 6, which are the ones that clients read.
 fn describe(answers: &mut Answers, command: &Command) {
     answers.array(6);
     answers.bulk(command.name.as_bytes());
@@ -106,7 +106,7 @@ fn describe(answers: &mut Answers, command: &Command) {
 
 // -------------------------------------------------------------------------------------------------------- the settings
 
-/// What `redis-benchmark` asks for, and how much may be stored. Names are whole, without wildcards.
+/// Knows the settings that `redis-benchmark` asks for, and `maxmemory`. Names must be complete, without wildcards.
 pub(super) fn config_get(call: &mut Call<'_>) {
     let bytes_max = call.store.bytes().1.to_string();
     let bulk_bytes_max = BULK_BYTES_MAX.to_string();

@@ -1,15 +1,15 @@
-// Answers as bytes: many in one piece.
+// Encodes replies: many into one buffer.
 
 use super::number;
 use super::session::Version;
 
-/// More than this at once ends the connection that it is for (Redis: as `client-output-buffer-limit` says).
+/// The size limit for replies at once; beyond it the connection is closed (Redis: `client-output-buffer-limit`).
 pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
 
-/// What a value has around it at most: its kind, a number, and two ends of lines.
+/// The maximum overhead of a value: its type, a number, and two line ends.
 const AROUND_BYTES_MAX: usize = 32;
 
-/// So much of the buffer is kept.
+/// How much of the buffer's capacity is kept for reuse.
 const KEPT_BYTES: usize = 64 << 10;
 
 #[derive(Default)]
@@ -24,12 +24,12 @@ impl Answers {
         &self.bytes
     }
 
-    /// Has what follows written as its connection wants it.
+    /// Sets the protocol version for the replies that follow.
     pub(crate) fn set_version(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// Whether there was more than may be.
+    /// Returns whether the size limit was exceeded.
     pub(crate) fn is_too_long(&self) -> bool {
         self.is_too_long
     }
@@ -40,7 +40,7 @@ impl Answers {
         self.is_too_long = false;
     }
 
-    /// `+OK` and the like.
+    /// Writes a simple string such as `+OK`.
     pub(crate) fn status(&mut self, status: &str) {
         if !self.has_room(status.len()) {
             return;
@@ -50,7 +50,7 @@ impl Answers {
         self.end();
     }
 
-    /// An error, its kind in front; line ends in it become blanks, as in Redis.
+    /// Writes an error, which begins with its kind; line ends in it become blanks, as in Redis.
     pub(crate) fn error(&mut self, text: &[u8]) {
         self.bytes.push(b'-');
         self.bytes.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
@@ -82,7 +82,7 @@ impl Answers {
         });
     }
 
-    /// Text for people, which RESP3 tells from other values.
+    /// Writes text for people, for which RESP3 has a separate type.
     pub(crate) fn text(&mut self, text: &str) {
         match self.version {
             Version::Resp2 => self.bulk(text.as_bytes()),
@@ -90,12 +90,12 @@ impl Answers {
         }
     }
 
-    /// What follows are its elements.
+    /// Begins an array of `count` elements.
     pub(crate) fn array(&mut self, count: usize) {
         self.number(b'*', count as i64);
     }
 
-    /// A key and a value for each of so many entries follow.
+    /// Begins a map: a key and a value follow for each of `count` entries.
     pub(crate) fn map(&mut self, count: usize) {
         match self.version {
             Version::Resp2 => self.array(2 * count),
@@ -103,7 +103,7 @@ impl Answers {
         }
     }
 
-    /// So many elements follow, in no order.
+    /// Begins a set: `count` elements follow, in any order.
     pub(crate) fn set(&mut self, count: usize) {
         match self.version {
             Version::Resp2 => self.array(count),
@@ -128,7 +128,7 @@ impl Answers {
         }
     }
 
-    /// Whether so many bytes and what is around them may be added. Once they may not, nothing may.
+    /// Returns whether `length` bytes and their overhead may be added. Once this was false, nothing more may be added.
     fn has_room(&mut self, length: usize) -> bool {
         self.is_too_long |= self.bytes.len() + length + AROUND_BYTES_MAX > ANSWERS_BYTES_MAX;
         !self.is_too_long

@@ -1,4 +1,4 @@
-// How a request is carried out, and the commands that get and set values.
+// Executes requests, and implements the commands that get and set values.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::session::Session;
 use super::store::{Expiry, NotAdded, Store};
 use super::table;
 
-/// What `INFO` tells beside what is stored.
+/// The figures of `INFO` that do not come from the store.
 #[derive(Default)]
 pub(crate) struct Facts {
     pub(crate) uptime: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Facts {
     pub(crate) commands: u64,
 }
 
-/// A command under way.
+/// A command that is being executed.
 pub(crate) struct Call<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) answers: &'a mut Answers,
@@ -28,24 +28,24 @@ pub(crate) struct Call<'a> {
     pub(crate) facts: &'a dyn Fn() -> Facts,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum After {
     GoOn,
     Close,
-    /// Without what was not sent yet.
+    /// Closes it and discards unsent replies.
     Drop,
 }
 
-/// So much of a name that is unknown is said back, and so much of what followed it.
+/// How much of an unknown command's name an error shows, and how much of its arguments.
 const SHOWN_BYTES: usize = 128;
 
-/// Carries out a request. An empty one does nothing.
+/// Executes a request. An empty one does nothing.
 pub(crate) fn execute(call: &mut Call<'_>) -> After {
     let mut words = call.arguments.iter();
     let Some(name) = words.next() else { return After::GoOn };
     let Some(mut command) = table::find(name) else {
-        // A browser that was made to speak to us: it is to learn nothing, and its body is not to be taken for commands.
+        // A browser tricked into sending us a request: it must learn nothing, and its body must not be run as commands.
         if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
             return After::Drop;
         }
@@ -76,7 +76,7 @@ fn wrong_count(answers: &mut Answers, name: &str) {
     answers.error(format!("ERR wrong number of arguments for '{name}' command").as_bytes());
 }
 
-/// A peer's word as an error shows it: as in C, a NUL ends it.
+/// Returns a peer's word as an error shows it: as in C, a NUL ends it.
 pub(super) fn shown(word: &[u8], bytes_max: usize) -> Vec<u8> {
     word.iter().copied().take_while(|byte| *byte != 0).take(bytes_max).collect()
 }
@@ -102,7 +102,7 @@ fn unknown(call: &mut Call<'_>) {
 
 // ------------------------------------------------------------------------------------------------------ the connection
 
-/// A command that is nothing without a subcommand: its arity has it never run.
+/// For a command that needs a subcommand: its arity ensures that this is never called.
 pub(super) fn nothing(_: &mut Call<'_>) {}
 
 pub(super) fn ping(call: &mut Call<'_>) {
@@ -157,7 +157,7 @@ pub(super) fn incrby(call: &mut Call<'_>) {
 pub(super) fn decrby(call: &mut Call<'_>) {
     match number::parse(call.arguments.get(2)).map(i64::checked_neg) {
         Some(Some(addend)) => add(call, addend),
-        // The least number has no opposite, whatever it would be taken from.
+        // The smallest number cannot be negated, so this is an error whatever the stored value is.
         Some(None) => call.answers.error(b"ERR decrement would overflow"),
         None => call.answers.error(NO_INTEGER),
     }
@@ -173,7 +173,7 @@ fn add(call: &mut Call<'_>, addend: i64) {
 
 const NO_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
 
-/// What may follow a key and a value.
+/// The options of `SET`, which follow the key and the value.
 struct SetOptions {
     expiry: Expiry,
     only_if: Option<OnlyIf>,
@@ -187,7 +187,7 @@ enum OnlyIf {
 }
 
 impl SetOptions {
-    /// Returns the options, or the error. `EXAT` and `PXAT` are not among them.
+    /// Returns the options, or the error. `EXAT` and `PXAT` are not supported.
     fn parse(call: &Call<'_>) -> Result<SetOptions, &'static [u8]> {
         const SYNTAX: &[u8] = b"ERR syntax error";
         let mut options = SetOptions { expiry: Expiry::Never, only_if: None, answers_old: false };
@@ -196,7 +196,7 @@ impl SetOptions {
         while let Some(word) = words.next() {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
             let unit_ms = if is(b"ex") { 1000 } else { 1 };
-            // Whatever stands there twice is no error, but what contradicts is.
+            // Repeating an option is no error, but contradicting options are.
             let fits = options.expiry != Expiry::Keep && after.is_none_or(|(_, before_ms)| before_ms == unit_ms);
             if is(b"nx") && options.only_if != Some(OnlyIf::There) {
                 options.only_if = Some(OnlyIf::Missing);

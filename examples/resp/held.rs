@@ -1,4 +1,4 @@
-// Tests of what a client may hold, in memory and in virtual time.
+// Tests of how much memory a client may hold, and for how long, in virtual time.
 
 use switchboard::testing::Harness;
 
@@ -21,7 +21,7 @@ fn resp_arguments_of_a_request_that_is_incomplete_count_with_their_spans() {
     let server = server();
     let held = || server.borrow().held_bytes;
     let part = format!("*1048576\r\n{}", "$0\r\n\r\n".repeat(COUNT));
-    // An empty argument is 6 bytes on the wire, in a buffer that doubles, and a span of 8, in another one.
+    // An empty argument takes 6 bytes on the wire, in a doubling buffer, and a span of 8 bytes, in another one.
     let least = 2 * part.len() + 8 * COUNT;
     let most = 2 * part.len() + 2 * 8 * COUNT + 200;
     let mut first = client(&server);
@@ -38,7 +38,7 @@ fn resp_arguments_of_a_request_that_is_incomplete_count_with_their_spans() {
         "{}",
         held()
     );
-    // Nothing is held of connections that have ended.
+    // Connections that have ended hold nothing.
     first.reset();
     others[0].hang_up();
     assert_eq!((others[0].lost().is_some(), held()), (true, 0));
@@ -55,7 +55,7 @@ fn resp_what_is_held_of_a_request_is_free_once_the_rest_has_come() {
     assert!((300_000 + DOUBLED_BYTES_MAX..300_000 + DOUBLED_BYTES_MAX + 300).contains(&held()), "{}", held());
     client.feed(b"\r\n");
     assert_eq!((&client.take_written()[..], held()), (&b"+OK\r\n"[..], 0));
-    // A name stays with its connection.
+    // A client's name is held as long as its connection.
     client.feed(b"client setname somebody\r\n");
     assert_eq!((&client.take_written()[..], held()), (&b"+OK\r\n"[..], 8));
     client.feed(b"client setname ''\r\n");
@@ -70,7 +70,7 @@ const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
 #[test]
 fn resp_a_connection_that_has_not_sent_a_whole_request_is_closed_after_half_a_minute() {
     for part in [&b""[..], b"*", &GET[..GET.len() - 1], b"get a"] {
-        // At once, and however steadily it goes on.
+        // In one piece, and in a steady trickle of single bytes.
         for piece_bytes in [part.len().max(1), 1] {
             let mut client = client(&server());
             let mut left = REQUEST_TIMEOUT - MOMENT;
@@ -96,7 +96,7 @@ fn resp_each_request_has_half_a_minute_from_its_first_byte_to_its_last() {
     client.advance(REQUEST_TIMEOUT - MOMENT);
     client.feed(&GET[5..]);
     client.advance(2 * REQUEST_TIMEOUT);
-    // The end of one and the beginning of the next in one piece.
+    // One piece contains the end of one request and the beginning of the next.
     client.feed(&GET[..5]);
     client.advance(REQUEST_TIMEOUT - MOMENT);
     client.feed(&[&GET[5..], &GET[..5]].concat());

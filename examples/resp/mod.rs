@@ -1,5 +1,5 @@
-// What the example `resp_server` is made of beside its protocol. None of it knows a socket or a loop: requests out of bytes,
-// commands, what is stored, answers into bytes.
+// The parts of the example `resp_server` that know neither sockets nor the loop: parsing requests, executing commands,
+// the store, and encoding replies.
 
 mod about;
 mod answers;

@@ -1,9 +1,9 @@
-// Decimal numbers as Redis reads and writes them.
+// Reads and writes decimal numbers as Redis does.
 
-/// A number without blanks, plus signs and leading zeros, as Redis wants them everywhere.
+/// Parses a number without blanks, plus signs and leading zeros, which Redis never accepts.
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
-        // Most are these: lengths of small values.
+        // The most common case: lengths of small values.
         [digit @ b'0'..=b'9'] => return Some(i64::from(digit - b'0')),
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
@@ -13,7 +13,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] => {}
         _ => return None,
     }
-    // Below zero there is one number more.
+    // There is one more negative number than positive ones.
     digits.iter().try_fold(0_i64, |number, digit| {
         let digit = i64::from(digit.checked_sub(b'0').filter(|digit| *digit <= 9)?);
         let number = number.checked_mul(10)?;
@@ -21,9 +21,9 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// Appends a number, at a fraction of what `write!` takes.
+/// Appends a number, in a fraction of the time that `write!` takes.
 pub(crate) fn write(out: &mut Vec<u8>, number: i64) {
-    // Most are lengths of small values.
+    // The most common case: lengths of small values.
     if let 0..=9 = number {
         return out.push(b'0' + number as u8);
     }

@@ -1,26 +1,27 @@
-// A request of RESP2 out of the bytes that carry it: an array of bulk strings or, for a person at telnet, a line.
+// Parses RESP2 requests: an array of bulk strings or, for people using telnet, a line.
 //
-// By hand: of the crates, `redis-protocol` and its like are made for clients. They know no lines, own a vector for each
-// frame, begin anew with each byte that comes, and say what is wrong in words of their own, where clients know Redis'.
+// The parser is hand-written, since `redis-protocol` and similar crates are made for clients: they do not support
+// lines, allocate a vector for each frame, start over with each byte that arrives, and have their own error texts,
+// while clients know Redis'.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::number;
 
-/// The longest bulk string (Redis: 512 MiB, by `proto-max-bulk-len`).
+/// The maximum length of a bulk string (Redis: 512 MiB, by `proto-max-bulk-len`).
 pub(crate) const BULK_BYTES_MAX: usize = 8 << 20;
 
-/// The most arguments (Redis: 2,147,483,647).
+/// The maximum number of arguments (Redis: 2,147,483,647).
 pub(crate) const ARGUMENTS_MAX: usize = 1 << 20;
 
-/// The longest line, whether it is a request or says how much is to come.
+/// The maximum length of a line, whether it is a request or a length in one.
 pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The longest request (Redis: 1 GiB, by `client-query-buffer-limit`).
+/// The maximum length of a request (Redis: 1 GiB, by `client-query-buffer-limit`).
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// What ends a connection, in Redis' words.
+/// Errors that end a connection, with Redis' texts.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ProtocolError {
     ArgumentsCount,
@@ -33,7 +34,7 @@ pub(crate) enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The answer to it. It need not be text: it may show a byte of the peer's.
+    /// Returns the reply to the error. It need not be UTF-8, since it may contain a byte from the peer.
     pub(crate) fn text(&self) -> Vec<u8> {
         let text = match self {
             ProtocolError::ArgumentsCount => "invalid multibulk length",
@@ -62,7 +63,7 @@ impl std::error::Error for ProtocolError {}
 
 type Span = Range<u32>;
 
-/// The name of a command and what follows it; empty for an empty line or an array of nothing.
+/// The name of a command and its arguments; empty for an empty line or an empty array.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a> {
     bytes: &'a [u8],
@@ -76,7 +77,7 @@ impl<'a> Arguments<'a> {
 
     /// # Panics
     ///
-    /// Where there are not so many.
+    /// If there are not that many.
     pub(crate) fn get(&self, index: usize) -> &'a [u8] {
         let span = &self.spans[index];
         &self.bytes[span.start as usize..span.end as usize]
@@ -87,25 +88,26 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// One for all connections: what it holds is of one request, which is handled before the next one is looked at.
+/// The parser, shared by all connections: it holds only one request at a time, which is executed before the next one is
+/// parsed.
 #[derive(Default)]
 pub(crate) struct Parser {
     spans: Vec<Span>,
-    /// A request that was a line, without its quotes.
+    /// The words of a request that was a line, with quotes removed.
     line: Vec<u8>,
     is_line: bool,
 }
 
-/// How far an array has come of which the end is still missing. A connection has one only meanwhile, so an idle one costs
-/// nothing, and a request that comes a byte at a time takes linear time.
+/// The parse state of an incomplete array. With it, a request that arrives byte by byte takes linear time. A connection
+/// has one only while a request is incomplete, so idle connections cost nothing.
 pub(crate) struct Begun {
     place: Place,
     spans: Vec<Span>,
 }
 
 impl Begun {
-    /// How much memory it holds beside the bytes of the request: the most where arguments are short, of which an empty one
-    /// has 6 bytes on the wire and 8 here. Vectors grow ahead, so what counts is their capacity.
+    /// Returns how much memory it holds in addition to the bytes of the request. This matters most for short arguments:
+    /// an empty one takes 6 bytes on the wire and 8 here. Vectors allocate ahead, so their capacity is counted.
     pub(crate) fn held_bytes(&self) -> usize {
         size_of::<Begun>() + self.spans.capacity() * size_of::<Span>()
     }
@@ -113,19 +115,19 @@ impl Begun {
 
 #[derive(Default)]
 struct Place {
-    /// What is done with.
+    /// Everything before this has been parsed.
     at: usize,
-    /// No line end is before this.
+    /// There is no line end before this.
     searched: usize,
-    /// Arguments that are still to come; none where their number itself is.
+    /// How many arguments are missing; `None` until their number is known.
     missing: Option<usize>,
-    /// The length of the argument that comes next, once it is known.
+    /// The length of the next argument, once it is known.
     bulk_bytes: Option<usize>,
 }
 
 impl Parser {
-    /// Returns how long the request is that `data` begins with, if all of it is there. If not, it is to be called with the
-    /// same `begun` and the same data with more behind it.
+    /// Returns the length of the request at the beginning of `data` if it is complete. If not, call it again with the
+    /// same `begun`, and the same data followed by more.
     pub(crate) fn parse(
         &mut self,
         data: &[u8],
@@ -153,12 +155,12 @@ impl Parser {
         Ok(None)
     }
 
-    /// Those of the request that was found, in the data that it was found in.
+    /// Returns the arguments of the request that was just parsed; `data` must be the same as then.
     pub(crate) fn arguments<'a>(&'a self, data: &'a [u8]) -> Arguments<'a> {
         Arguments { bytes: if self.is_line { &self.line } else { data }, spans: &self.spans }
     }
 
-    /// Gives back what few requests need.
+    /// Frees memory that only few requests need.
     pub(crate) fn shrink(&mut self) {
         self.spans.shrink_to(LINE_BYTES_MAX / size_of::<Span>());
         self.line.shrink_to(LINE_BYTES_MAX);
@@ -175,7 +177,7 @@ impl Parser {
 }
 
 impl Place {
-    /// Goes as far as the data does, and returns whether that is the end of the request.
+    /// Parses as much as there is, and returns whether the request is complete.
     fn advance(&mut self, data: &[u8], spans: &mut Vec<Span>) -> Result<bool, ProtocolError> {
         let mut missing = match self.missing {
             Some(missing) => missing,
@@ -198,7 +200,7 @@ impl Place {
                     length.filter(|length| *length <= BULK_BYTES_MAX).ok_or(ProtocolError::BulkLength)?
                 }
             };
-            // As Redis, it does not look at the two bytes that end it.
+            // Like Redis, this does not check the two bytes that end it.
             let end = self.at + bytes;
             if data.len() < end + 2 {
                 self.bulk_bytes = Some(bytes);
@@ -213,7 +215,7 @@ impl Place {
         Ok(true)
     }
 
-    /// The line that comes next, once its end is there: a carriage return and, as in Redis, any byte.
+    /// Returns the next line once its end has arrived: a carriage return and, as in Redis, any byte.
     fn line<'a>(&mut self, data: &'a [u8], too_long: ProtocolError) -> Result<Option<&'a [u8]>, ProtocolError> {
         match self.find(b'\r', data, too_long)? {
             Some(end) if end + 2 <= data.len() => {
@@ -226,7 +228,7 @@ impl Place {
         }
     }
 
-    /// As Redis, it finds nothing behind a NUL; that is an error once so much has come.
+    /// Finds the byte `end`. As in Redis, nothing is found behind a NUL; once the line is too long, that is an error.
     fn find(&mut self, end: u8, data: &[u8], too_long: ProtocolError) -> Result<Option<usize>, ProtocolError> {
         let most = data.len().min(self.at + LINE_BYTES_MAX + 1);
         let found = data[self.searched..most].iter().position(|&byte| byte == end || byte == 0);
@@ -239,7 +241,7 @@ impl Place {
     }
 }
 
-/// Splits a line at its blanks, but for those in quotes, and appends its words to `out`.
+/// Splits a line at blanks that are not in quotes, and appends its words to `out`.
 fn split_line(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Span>) -> Result<(), ProtocolError> {
     let mut left = line;
     loop {
@@ -254,12 +256,12 @@ fn split_line(line: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Span>) -> Result<(
     }
 }
 
-/// Appends the word that `left` begins with to `out`, and answers what is behind it.
+/// Appends the first word of `left` to `out`, and returns the rest of the line.
 fn take_word<'a>(mut left: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
     loop {
         left = match left {
             [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Ok(left),
-            // What is quoted ends the word.
+            // A quoted part ends the word.
             [b'"', rest @ ..] => return take_quoted(rest, out),
             [b'\'', rest @ ..] => return take_single_quoted(rest, out),
             [byte, rest @ ..] => {
@@ -303,7 +305,7 @@ fn behind_quote(left: &[u8]) -> Result<&[u8], ProtocolError> {
     if left.first().is_none_or(|byte| is_blank(*byte)) { Ok(left) } else { Err(ProtocolError::Quotes) }
 }
 
-/// `isspace` of C, which knows one more than Rust.
+/// C's `isspace`, which includes one more byte than Rust's.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'\x0b'
 }
@@ -327,7 +329,7 @@ fn unescape(byte: u8) -> u8 {
 mod tests {
     use super::*;
 
-    /// The requests in `stream`, and the error that ends it, if it comes in the pieces that `cuts` makes.
+    /// Returns the requests in `stream`, and the error that ends it, if `stream` arrives in pieces cut at `cuts`.
     fn parse_all(stream: &[u8], cuts: &[usize]) -> (Vec<Vec<Vec<u8>>>, Option<ProtocolError>) {
         let (mut parser, mut begun, mut requests) = (Parser::default(), None, Vec::new());
         let mut consumed = 0;
@@ -409,7 +411,7 @@ mod tests {
                 assert_eq!((requests, error.map(|error| error.text())), (vec![], Some(expected)), "{stream:.20}");
             }
         }
-        // As long as can be.
+        // The maximum length.
         let line = "a".repeat(LINE_BYTES_MAX);
         assert_eq!(parse_all(format!("{line}\n").as_bytes(), &[]), (words(&[&[&line]]), None));
         let begun = format!("*{ARGUMENTS_MAX}\r\n${BULK_BYTES_MAX}\r\n");
@@ -421,7 +423,7 @@ mod tests {
         const COUNT: usize = 20_000;
         let stream = format!("*{COUNT}\r\n{}", "$1\r\na\r\n".repeat(COUNT));
         let every: Vec<_> = (0..stream.len()).collect();
-        // Where it began anew with each byte, this would look at some 10,000,000,000 of them.
+        // If the parser started over with each byte, it would look at some 10,000,000,000 bytes here.
         let (requests, error) = parse_all(stream.as_bytes(), &every);
         assert_eq!((requests.len(), requests[0].len(), error), (1, COUNT, None));
     }

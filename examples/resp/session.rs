@@ -1,11 +1,11 @@
-// What a connection and its client have agreed on: the protocol's version, and what the client calls itself.
+// The state of a connection: the protocol version, and the client's name.
 
 use super::Answers;
 use super::about::REDIS_VERSION;
 use super::commands::{Call, shown};
 use super::number;
 
-/// The version of the protocol in which a connection is answered.
+/// The protocol version of the replies on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Version {
     #[default]
@@ -19,7 +19,7 @@ pub(crate) struct Session {
     name: Box<[u8]>,
 }
 
-/// There are no users and no passwords: the one that all are may give any.
+/// The only user: there is no authentication, so any password is accepted for it.
 const USER: &[u8] = b"default";
 
 const WRONG_PASSWORD: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
@@ -27,7 +27,7 @@ const NO_PASSWORD: &[u8] = b"ERR AUTH <password> called without any password con
 Are you sure your configuration is correct?";
 
 impl Session {
-    /// No two have the same `id`.
+    /// Each session must have a different `id`.
     pub(crate) fn new(id: u64) -> Session {
         Session { id, version: Version::default(), name: Box::default() }
     }
@@ -36,12 +36,12 @@ impl Session {
         self.version
     }
 
-    /// How much memory it holds beside itself.
+    /// Returns how much memory it holds on the heap.
     pub(crate) fn held_bytes(&self) -> usize {
         self.name.len()
     }
 
-    /// Without blanks, so that a list of clients can be told apart.
+    /// Sets the client's name. Blanks are refused, so that a list of clients can be parsed.
     fn set_name(&mut self, name: &[u8]) -> Result<(), &'static [u8]> {
         if !name.iter().all(u8::is_ascii_graphic) {
             return Err(b"ERR Client names cannot contain spaces, newlines or special characters.");
@@ -55,7 +55,7 @@ fn authenticate(user: &[u8]) -> Result<(), &'static [u8]> {
     if user == USER { Ok(()) } else { Err(WRONG_PASSWORD) }
 }
 
-/// `HELLO [version [AUTH user password] [SETNAME name]]`.
+/// Executes `HELLO [version [AUTH user password] [SETNAME name]]`.
 pub(super) fn hello(call: &mut Call<'_>) {
     match take_hello(call) {
         Ok(version) => {
@@ -67,7 +67,7 @@ pub(super) fn hello(call: &mut Call<'_>) {
     }
 }
 
-/// Returns the version asked for, or the error. As in Redis, options in front of one that is wrong have been carried out.
+/// Returns the requested version, or the error. As in Redis, options before an invalid one take effect.
 fn take_hello(call: &mut Call<'_>) -> Result<Version, Vec<u8>> {
     let mut words = call.arguments.iter().skip(1);
     let version = match words.next().map(number::parse) {

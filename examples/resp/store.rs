@@ -1,22 +1,22 @@
-// What is stored, how long, and how much of it.
+// The store: values, when they expire, and how much memory they take.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::number;
 
-/// What a key costs beside its bytes and its value's, about.
+/// The approximate overhead of a key and its value.
 const ENTRY_BYTES: usize = 128;
 
-/// The same for when it expires.
+/// The approximate overhead of an expiry time.
 const DEADLINE_BYTES: usize = 64;
 
-/// A value that is replaced by a smaller one keeps its room up to this.
+/// When a smaller value replaces a larger one, up to this much capacity is kept.
 const KEPT_BYTES: usize = 64;
 
-/// Values by keys. What is over its time is not there, though it may take room until [`Store::expire`].
+/// Values by key. An expired value counts as missing, though it may take memory until [`Store::expire`].
 pub(crate) struct Store {
-    // With std's hasher: a peer that knew which keys collide could make each look-up a search.
+    // With std's randomized hasher: if peers could predict collisions, they could make each lookup linear.
     values: HashMap<Box<[u8]>, Entry>,
     deadlines: BTreeSet<(Instant, Box<[u8]>)>,
     bytes: usize,
@@ -28,11 +28,11 @@ struct Entry {
     expires: Option<Instant>,
 }
 
-/// When a value that is set goes.
+/// When a new value expires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Expiry {
     Never,
-    /// When what was there before would have gone.
+    /// When the previous value would have expired.
     Keep,
     At(Instant),
 }
@@ -48,7 +48,7 @@ impl Store {
         Store { values: HashMap::new(), deadlines: BTreeSet::new(), bytes: 0, bytes_max }
     }
 
-    /// `now` is asked for only where the value has a time.
+    /// Returns the value. `now` is called only if the value has an expiry time.
     pub(crate) fn get(&self, key: &[u8], now: &dyn Fn() -> Instant) -> Option<&[u8]> {
         self.values.get(key).filter(|entry| !entry.is_over(now)).map(|entry| &entry.value[..])
     }
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// Whether it was there.
+    /// Removes a key, and returns whether it existed.
     pub(crate) fn remove(&mut self, key: &[u8], now: &dyn Fn() -> Instant) -> bool {
         let Some(entry) = self.values.remove(key) else { return false };
         self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
@@ -83,7 +83,7 @@ impl Store {
         !entry.is_over(now)
     }
 
-    /// Adds to a number, 0 where there is none, and answers what comes out.
+    /// Adds to a number, which is 0 if the key does not exist, and returns the sum.
     pub(crate) fn add(&mut self, key: &[u8], addend: i64, now: &dyn Fn() -> Instant) -> Result<i64, NotAdded> {
         let Some(entry) = self.values.get_mut(key).filter(|entry| !entry.is_over(now)) else {
             self.set(key, addend.to_string().as_bytes(), Expiry::Never, now);
@@ -98,7 +98,7 @@ impl Store {
         Ok(sum)
     }
 
-    /// Removes what is over its time, at most so many at once, and answers when there is something to remove next.
+    /// Removes at most `count_max` expired keys, and returns when the next one expires.
     pub(crate) fn expire(&mut self, now: Instant, count_max: usize) -> Option<Instant> {
         for _ in 0..count_max {
             let Some((_, key)) = self.deadlines.first().filter(|(expires, _)| *expires <= now).cloned() else { break };
@@ -111,17 +111,17 @@ impl Store {
         self.deadlines.first().map(|(expires, _)| *expires)
     }
 
-    /// Whether there is more than may be: nothing may be added then.
+    /// Returns whether more is stored than allowed; nothing may be added then.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > self.bytes_max
     }
 
-    /// How many keys there are, and how many of them will go by themselves.
+    /// Returns how many keys there are, and how many of them have an expiry time.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.values.len(), self.deadlines.len())
     }
 
-    /// How many bytes there are, about, and how many there may be.
+    /// Returns approximately how many bytes are stored, and the limit.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         (self.bytes, self.bytes_max)
     }
@@ -166,15 +166,15 @@ mod tests {
         store.set(b"c", b"3", Expiry::Never, &|| begin);
         assert_eq!(store.get(b"a", &|| at(9)), Some(&b"1"[..]));
         assert_eq!(store.get(b"a", &|| at(10)), None);
-        // It counts from nothing, for ever, though it is not removed yet.
+        // Adding to an expired key that is not removed yet starts at 0, and the new value does not expire.
         assert_eq!((store.add(b"a", 5, &|| at(10)), store.get(b"a", &|| at(99))), (Ok(5), Some(&b"5"[..])));
         assert!(!store.remove(b"b", &|| at(20)));
-        // Nor has what is over its time one that could be kept.
+        // An expired key has no expiry time that could be kept.
         store.set(b"d", b"4", Expiry::At(at(10)), &|| begin);
         store.set(b"d", b"5", Expiry::Keep, &|| at(10));
         assert_eq!(store.get(b"d", &|| at(99)), Some(&b"5"[..]));
         assert!(store.remove(b"d", &|| at(99)));
-        // Setting anew takes the time away, unless it is to be kept.
+        // Setting a key again removes its expiry time, unless that is to be kept.
         store.set(b"b", b"2", Expiry::At(at(20)), &|| begin);
         store.set(b"b", b"3", Expiry::Keep, &|| begin);
         assert_eq!((store.add(b"b", 1, &|| begin), store.next_deadline()), (Ok(4), Some(at(20))));

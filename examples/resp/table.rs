@@ -1,14 +1,14 @@
-// The commands in one table: their names, how many arguments they take, and the functions that carry them out.
+// The table of commands: their names, how many arguments they take, and the functions that execute them.
 
 use super::commands::{self, Call};
 use super::{about, session};
 
 pub(super) struct Command {
-    /// A subcommand's has its command's in front: `config|get`.
+    /// A subcommand's name begins with its command's: `config|get`.
     pub(super) name: &'static str,
-    /// How many words a request has, the name included; below zero, at least so many.
+    /// How many words a request has, including the name; if negative, the minimum.
     pub(super) arity: i32,
-    /// Which arguments are keys: the first, the last (counted from the end below zero), and the step.
+    /// Which arguments are keys: the first, the last (counted from the end if negative), and the step.
     pub(super) keys: [i64; 3],
     pub(super) flags: &'static [&'static str],
     pub(super) run: fn(&mut Call<'_>),
@@ -27,7 +27,7 @@ const ALWAYS_FAST: &[&str] = &["loading", "stale", "fast"];
 
 pub(super) const QUIT: &str = "quit";
 
-// Those that are called most often first.
+// The most frequent commands come first.
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = &[
     Command { name: "get", arity: 2, keys: ONE_KEY, flags: &["readonly", "fast"], run: commands::get,
@@ -112,7 +112,7 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
 }
 
-/// The command that a peer names in full, as in `config|get`.
+/// Returns the command with this full name, as in `config|get`.
 pub(super) fn named(name: &[u8]) -> Option<&'static Command> {
     match name.iter().position(|byte| *byte == b'|') {
         Some(bar) => find(&name[..bar])?.subcommand(&name[bar + 1..]),

@@ -1,4 +1,4 @@
-// Tests of whole commands: lines in, bytes out.
+// Tests of whole commands, from lines to replies.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::commands::{After, Call, Facts, execute};
 use super::store::{Expiry, Store};
 use super::{Answers, Parser, Session};
 
-/// What is answered to lines, one after the other, each at its time.
+/// Returns the replies to lines that are executed in turn.
 fn answers_to(store: &mut Store, lines: &[&str], now: Instant) -> String {
     let (mut parser, mut answers, mut session) = (Parser::default(), Answers::default(), Session::new(7));
     for line in lines {
@@ -124,7 +124,7 @@ fn resp_unknown_commands_are_described_by_nil_and_subcommands_by_their_full_name
     }
     let subcommand = "*1\r\n*6\r\n$10\r\nconfig|get\r\n:-3\r\n*2\r\n+loading\r\n+stale\r\n:0\r\n:0\r\n:0\r\n";
     assert_eq!(described(&["command info Config|GET"], &mut store), subcommand);
-    // Without names, all of them.
+    // Without names, all commands are described.
     let all = described(&["command"], &mut store);
     assert!(all.contains(get) && all == described(&["command info"], &mut store));
     assert!(all.starts_with(&described(&["command count"], &mut store).replace(':', "*")));
@@ -166,7 +166,7 @@ fn resp_hello_agrees_on_a_version_and_says_what_is_wrong_in_words_of_redis() {
         ("3 auth me x", "WRONGPASS invalid username-password pair or user is disabled."),
         ("3 setname ' '", "ERR Client names cannot contain spaces, newlines or special characters."),
     ] {
-        // Nor is the version another one then.
+        // The version does not change either.
         assert_eq!(to(&[&format!("hello {options}"), "get no"]), format!("-{text}\r\n$-1\r\n"), "{options}");
     }
     let named =
@@ -233,7 +233,7 @@ fn resp_a_client_may_say_who_it_is() {
         format!("+OK\r\n{wrong}{wrong}$1\r\na\r\n")
     );
     assert_eq!(to(&["client setname a", "client setname ''", "client getname"]), "+OK\r\n+OK\r\n$-1\r\n");
-    // Which came with 7.2.
+    // `CLIENT SETINFO` was added in 7.2.
     assert_eq!(to(&["client setinfo lib-name x"]), "-ERR unknown subcommand 'setinfo'. Try CLIENT HELP.\r\n");
     let no_password = "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n";
     assert_eq!(

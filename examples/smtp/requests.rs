@@ -1,4 +1,4 @@
-// The same session in a handler that blocks: the threaded mail server of the tutorial.
+// The same session in a blocking handler: the tutorial's threaded mail server.
 
 use std::error::Error;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -56,7 +56,7 @@ fn handle(request: &mut Request, spool: &Spool, timeout: Duration) -> Result<(),
 }
 
 enum Line {
-    /// Without the CRLF that ended it.
+    /// A line without its CRLF.
     Whole(Vec<u8>),
     TooLong,
     End,
@@ -65,7 +65,7 @@ enum Line {
 fn read_line(input: &mut impl BufRead, bytes_max: usize) -> io::Result<Line> {
     let (mut line, mut is_too_long) = (Vec::new(), false);
     loop {
-        // A line feed alone ends none.
+        // A bare line feed does not end a line.
         if input.take((bytes_max + 2) as u64).read_until(b'\n', &mut line)? == 0 {
             return Ok(Line::End);
         }
@@ -75,7 +75,7 @@ fn read_line(input: &mut impl BufRead, bytes_max: usize) -> io::Result<Line> {
         }
         if line.len() > bytes_max + 1 {
             is_too_long = true;
-            // A CR may be the first half of its end.
+            // Keep the last byte: it may be the CR of its CRLF.
             line.drain(..line.len() - 1);
         }
     }

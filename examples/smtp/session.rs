@@ -1,24 +1,24 @@
-// What a mail server says to each line, without regard to how lines come (RFC 5321, and RFC 3207 for STARTTLS).
+// The session of a mail server: its replies to lines, however they arrive (RFC 5321, and RFC 3207 for STARTTLS).
 
 use std::borrow::Cow;
 use std::mem;
 
-/// How long a command may be, without its CRLF.
+/// The maximum length of a command, without its CRLF.
 pub(crate) const COMMAND_BYTES_MAX: usize = 510;
 
-/// How long a line of a message may be.
+/// The maximum length of a line of a message.
 pub(crate) const TEXT_BYTES_MAX: usize = 998;
 
-/// How much of a message is kept. Four times as much is read to its end, for the sake of a clear answer.
+/// The maximum size of a message. Up to four times as much is read to its end, to be able to reply with a clear error.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The least that a server must take.
+/// The minimum that a server must accept.
 const RECIPIENTS_MAX: usize = 100;
 
-/// What EHLO is answered, behind the name.
+/// The reply to EHLO, after the name.
 const EXTENSIONS: &str = "250-SIZE 1048576\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES";
 
-/// Who makes so many errors is no mail client.
+/// A peer that makes this many errors is not a mail client.
 const ERRORS_MAX: usize = 20;
 
 pub(crate) const GREETING: &str = "220 localhost ESMTP";
@@ -33,12 +33,12 @@ pub(crate) const NOT_STORED: &str = "451 4.3.0 cannot store it now";
 pub(crate) struct Session {
     state: State,
     tls: Tls,
-    /// The name that the client gives itself.
+    /// The client's name, from EHLO or HELO.
     client: String,
     errors: usize,
 }
 
-/// Whether STARTTLS is offered.
+/// Whether STARTTLS is offered, or TLS is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Tls {
     #[default]
@@ -49,13 +49,13 @@ enum Tls {
 
 #[derive(Debug, Default)]
 enum State {
-    /// EHLO or HELO is to come.
+    /// EHLO or HELO is expected.
     #[default]
     Greeted,
     Ready,
-    /// A sender was named.
+    /// The sender was given.
     Mail(Message),
-    /// A message comes line by line. Its fault is told at its end.
+    /// A message is being received line by line. If it has an error, that is the reply at its end.
     Data(Message, Option<&'static str>),
 }
 
@@ -65,23 +65,23 @@ pub(crate) struct Message {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
     pub(crate) text: Vec<u8>,
-    /// It came over TLS.
+    /// Whether it was received over TLS.
     pub(crate) is_secure: bool,
-    /// How long it is, kept or not.
+    /// Its size, including bytes that were not kept.
     bytes: usize,
 }
 
-/// What a line leads to.
+/// What to do after a line.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// More of a message is to come.
+    /// Wait for the next line of a message.
     Nothing,
     Reply(Cow<'static, str>),
-    /// This one, and then the connection ends.
+    /// Send this reply, then close the connection.
     Close(&'static str),
-    /// The reply is [`STORED`] or [`NOT_STORED`].
+    /// Store the message, then reply [`STORED`] or [`NOT_STORED`].
     Store(Message),
-    /// The reply is [`GO_AHEAD`]; TLS begins behind it, and then the session is [`Session::secured`].
+    /// Reply [`GO_AHEAD`], begin TLS, and continue with [`Session::secured`].
     StartTls,
 }
 
@@ -96,7 +96,8 @@ impl Session {
         Session { tls: if offers_tls { Tls::Offered } else { Tls::NotOffered }, ..Session::default() }
     }
 
-    /// The session over TLS: what was said before may be somebody else's, so it is forgotten, and EHLO is to come again.
+    /// Returns the session over TLS. Earlier commands may have been injected, so they are forgotten, and EHLO is
+    /// expected again.
     pub(crate) fn secured(&self) -> Session {
         Session { tls: Tls::Begun, errors: self.errors, ..Session::default() }
     }
@@ -109,13 +110,13 @@ impl Session {
         matches!(self.state, State::Data(..))
     }
 
-    /// A line, without the CRLF that ended it.
+    /// Handles a line, without its CRLF.
     pub(crate) fn line(&mut self, line: &[u8]) -> Step {
         if self.is_in_message() {
             return self.text(line);
         }
         let step = match std::str::from_utf8(line) {
-            // A lone CR or LF could be a line's end to another server: one message would be two there.
+            // Another server might take a bare CR or LF for a line end, and read one message as two.
             Ok(line) if !line.contains(['\r', '\n', '\0']) => self.command(line),
             _ => "500 5.5.2 a command is one line of text".into(),
         };
@@ -232,7 +233,7 @@ impl Session {
         }
     }
 
-    /// A line of a message, or the dot that ends it.
+    /// Handles a line of a message, or the dot that ends it.
     fn text(&mut self, line: &[u8]) -> Step {
         let State::Data(message, fault) = &mut self.state else { return Step::Nothing };
         if line == b"." {
@@ -243,7 +244,7 @@ impl Session {
         if line.contains(&b'\r') || line.contains(&b'\n') {
             fault.get_or_insert("554 5.6.0 a CR or LF stands alone in it");
         }
-        // A dot at the beginning of a line is sent twice.
+        // A dot at the beginning of a line is doubled by the sender.
         let line = line.strip_prefix(b".").unwrap_or(line);
         message.bytes += line.len() + 2;
         if message.bytes > MESSAGE_BYTES_MAX {
@@ -260,7 +261,7 @@ impl Session {
     }
 }
 
-/// The address of `FROM:<address> PARAMETERS`, and the parameters.
+/// Parses `FROM:<address> PARAMETERS` into the address and the parameters.
 fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, impl Iterator<Item = &'a str>)> {
     let is_keyword = rest.get(..keyword.len())?.eq_ignore_ascii_case(keyword);
     let rest = rest[keyword.len()..].trim_start().strip_prefix('<').filter(|_| is_keyword)?;

@@ -1,4 +1,4 @@
-// Where mail goes: a file for each, in a folder as Maildir has it.
+// Stores mail in Maildir format: a file for each message in a folder.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,14 +11,14 @@ use super::super::support::say;
 use super::session::Message;
 use switchboard::escape;
 
-/// Takes `--maildir FOLDER` out of the arguments.
+/// Removes `--maildir FOLDER` from the arguments.
 pub(crate) fn take_maildir(arguments: &mut Vec<String>) -> Option<String> {
     let place = arguments.iter().position(|argument| argument == "--maildir")?;
     if place + 1 < arguments.len() { arguments.drain(place..place + 2).nth(1) } else { None }
 }
 
 pub(crate) struct Spool {
-    /// `None`: mail is told, and forgotten.
+    /// If `None`, mail is printed and discarded.
     folder: Option<PathBuf>,
     count: AtomicU64,
 }
@@ -32,7 +32,7 @@ impl Spool {
         Ok(Spool { folder, count: AtomicU64::new(0) })
     }
 
-    /// Once this returns, the message outlives a crash. It blocks.
+    /// Stores a message. Once this returns, the message survives a crash. Blocks.
     pub(crate) fn store(&self, message: &Message) -> io::Result<()> {
         let Message { client, from, to, text, is_secure, .. } = message;
         if let Some(folder) = &self.folder {
@@ -51,7 +51,7 @@ impl Spool {
             File::open(folder.join("new"))?.sync_all()?;
         }
         if cfg!(test) {
-            return Ok(()); // Thousands of them, which nobody reads.
+            return Ok(()); // Tests would print thousands of lines.
         }
         let to: Vec<String> = to.iter().map(|to| format!("<{}>", escape(to.as_bytes()))).collect();
         say(format_args!("mail from <{}> to {}: {} bytes", escape(from.as_bytes()), to.join(", "), text.len()));

@@ -1,4 +1,5 @@
-// A session by the harness, with every cut; and three clients on a network that loses and delays.
+// Tests of a session in the harness, with its input cut at every place, and of three clients on a network with losses
+// and delays.
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ fn sharing(starttls: Option<StartTls>) -> Rc<Shared> {
     Rc::new(Shared { spool, writers: WorkerPool::new(NonZeroUsize::MIN, 100), timeout: SILENCE, starttls })
 }
 
-/// Stands for TLS: all bits are turned, once a byte has come from the other side.
+/// Stands in for TLS: inverts all bits, once a byte has arrived from the other side.
 #[derive(Default)]
 struct Turned(bool);
 
@@ -51,7 +52,7 @@ fn offering() -> Rc<Shared> {
     sharing(Some(Rc::new(|| Box::new(Turned::default()))))
 }
 
-/// The codes of replies, without those lines of a reply that others follow.
+/// Returns the codes of replies, only once for a reply of several lines.
 fn codes(replies: &[u8]) -> Vec<String> {
     let lines = std::str::from_utf8(replies).unwrap().lines();
     lines.filter(|line| line.as_bytes().get(3) == Some(&b' ')).map(|line| line[..3].to_owned()).collect()
