@@ -1,4 +1,4 @@
-// Options of the examples that may face an open network: how long a peer may be silent, and how many connections one
+// What the examples share that may stand on an open network: how long a peer may be silent, and how many connections one
 // peer may have.
 
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::support::Failure;
 use switchboard::Limits;
 
-/// These options as the usage shows them.
-#[allow(dead_code)] // Some examples have their own command line.
+/// How the usage names these options.
+#[allow(dead_code)] // The example that has a command line of its own does not show it.
 pub(crate) const FLAGS: [&str; 2] = ["--timeout SECONDS", "--per-peer N"];
 
-/// Their values from the command line.
+/// What the command line says of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) timeout: Duration,
-    /// There is no limit by default, since all connections through a balancer or from a load generator have one
-    /// address.
+    /// Behind a balancer, and from a load generator, all connections come from one address: so there is no limit unless one
+    /// is asked for.
     pub(crate) per_peer_max: Option<usize>,
 }
 
 impl Bounds {
-    /// Removes `--timeout SECONDS` and `--per-peer N` from the arguments. `timeout` is the default.
+    /// Takes `--timeout SECONDS` and `--per-peer N` out of the arguments. `timeout` holds unless another one is given.
     pub(crate) fn take_from(arguments: &mut Vec<String>, timeout: Duration) -> Result<Bounds, Failure> {
         let seconds: Option<u32> = take_number(arguments, "--timeout")?;
         let per_peer_max = take_number(arguments, "--per-peer")?;
@@ -29,14 +29,14 @@ impl Bounds {
         Ok(Bounds { timeout, per_peer_max })
     }
 
-    /// Returns loop limits with this idle timeout and this many connections per peer.
-    #[allow(dead_code)] // Some examples use the timeout for something else, or count peers themselves.
+    /// The limits of a loop of which no peer may be idle for longer, or have more connections.
+    #[allow(dead_code)] // Some have a time for something else, or count peers themselves.
     pub(crate) fn limits(&self) -> Limits {
         Limits::default().with_idle_timeout(Some(self.timeout)).with_connections_per_peer_max(self.per_peer_max)
     }
 }
 
-/// Removes a flag and its number from the arguments, as in `--per-peer 4` or `--per-peer=4`.
+/// Takes a flag and the number behind it, as `--per-peer 4` or `--per-peer=4`.
 pub(crate) fn take_number<N: FromStr + Default + PartialEq>(
     arguments: &mut Vec<String>,
     flag: &str,

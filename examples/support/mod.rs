@@ -1,5 +1,5 @@
-// Shared by the examples: the address to listen on, printing it, a clean shutdown on SIGINT and SIGTERM, and output
-// that does not block the loop.
+// What the examples share: the address to listen on, the line that tells it, a clean end on SIGINT and SIGTERM, and
+// output that nobody waits for.
 
 mod output;
 mod signals;
@@ -11,7 +11,7 @@ use std::thread;
 
 use switchboard::{EventLoop, ListenerId};
 
-#[allow(unused_imports)] // Not every example prints errors.
+#[allow(unused_imports)] // Not every example complains.
 pub(crate) use output::{complain, say, show_log};
 #[allow(unused_imports)] // Some only shut down, and some have no loop.
 pub(crate) use signals::{on_signals, shut_down_on_signals};
@@ -19,17 +19,17 @@ pub(crate) use signals::{on_signals, shut_down_on_signals};
 /// Where examples listen unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:1234";
 
-/// An error that ends an example with exit code 1 and one line on stderr.
+/// What ends an example with exit code 1: one line on stderr.
 pub(crate) struct Failure(String);
 
 impl Failure {
-    #[allow(dead_code)] // Some examples only pass the system's errors on.
+    #[allow(dead_code)] // Not every example has something to say that the system does not.
     pub(crate) fn new(text: String) -> Failure {
         Failure(text)
     }
 }
 
-/// The form in which an error returned from `main` is printed.
+/// How `main` shows it.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -42,13 +42,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Returns the address to listen on, from the command line; `flags` are the other arguments that the example knows.
-#[allow(dead_code)] // Some examples remove other arguments first.
+/// The address to listen on, from the command line; `flags` are the other arguments that the example knows.
+#[allow(dead_code)] // Some examples take other arguments out first.
 pub(crate) fn listening_address(flags: &[&str]) -> Result<SocketAddr, Failure> {
     listening_address_in(std::env::args().skip(1), flags)
 }
 
-/// Like [`listening_address`], for the rest of a command line. `flags` may name arguments that were already removed.
+/// The same from what is left of the command line. `flags` may be names of what was taken out of it.
 pub(crate) fn listening_address_in(
     arguments: impl IntoIterator<Item = String>,
     flags: &[&str],
@@ -70,12 +70,12 @@ fn usage(flags: &[&str]) -> String {
     flags.iter().map(|flag| format!(" [{flag}]")).collect()
 }
 
-/// Adds the address to an error of `listen`.
+/// What `listen` said, with the address in it.
 pub(crate) fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> Failure {
     move |error| Failure(format!("cannot listen on {address}: {error}"))
 }
 
-/// Prints where the server listens.
+/// Tells where the server listens, now that it does.
 pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::Result<()> {
     let mut context = event_loop.context();
     let listening = context.listener(listener).ok_or(io::ErrorKind::NotConnected)?;
@@ -85,7 +85,7 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
     Ok(())
 }
 
-/// Starts a thread that nobody joins. `thread::spawn` would panic if the system cannot create one.
+/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system has none left.
 #[allow(dead_code)] // Most examples need no other thread.
 pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(run);

@@ -1,8 +1,8 @@
 // SIGINT and SIGTERM, for the examples.
 //
-// With the feature `signals` the examples use it. But `cargo run --example select_server` has only the default
-// features, as a package cannot turn on its own features for its examples, and must end cleanly on Ctrl-C all the same.
-// So without the feature the examples register a source from the crate `signal-hook-mio`.
+// With the feature `signals` they are that feature's. `cargo run --example select_server` has no features but the default
+// ones, and ends cleanly on Ctrl-C all the same: a package cannot turn on a feature of its own for its examples. So there
+// the examples wait for signals as for any other source, by a crate of theirs.
 
 use std::io;
 #[cfg(unix)]
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use switchboard::{Context, EventLoop};
 
-/// How long connections have to send their queued data.
+/// How long connections have to take what was written to them.
 #[cfg(unix)]
 #[allow(dead_code)] // Some examples drain.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to send their queued data,
-/// and at once on the second.
+/// Ends the loop cleanly on the first SIGINT or SIGTERM, giving connections a few seconds to take what was written to
+/// them, and at once on the second.
 #[cfg(all(unix, feature = "signals"))]
 #[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
@@ -24,9 +24,9 @@ pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()>
     Ok(())
 }
 
-/// Calls `handler` with the signal's name on each SIGINT and SIGTERM.
+/// Has `handler` called with the name of each SIGINT and SIGTERM.
 #[cfg(all(unix, feature = "signals"))]
-#[allow(dead_code)] // Most examples only shut down.
+#[allow(dead_code)] // Few examples do anything else than to shut down.
 pub(crate) fn on_signals(
     context: &mut Context<'_>,
     mut handler: impl FnMut(&mut Context<'_>, &str) + 'static,
@@ -37,7 +37,7 @@ pub(crate) fn on_signals(
     Ok(())
 }
 
-/// The same without the feature.
+/// The same by hand.
 #[cfg(all(unix, not(feature = "signals")))]
 #[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()> {
@@ -45,7 +45,7 @@ pub(crate) fn shut_down_on_signals(event_loop: &mut EventLoop) -> io::Result<()>
     on_signals(&mut event_loop.context(), move |context, _| context.shutdown(std::mem::take(&mut grace)))
 }
 
-/// The same without the feature.
+/// The same by hand.
 #[cfg(all(unix, not(feature = "signals")))]
 pub(crate) fn on_signals(
     context: &mut Context<'_>,
@@ -59,21 +59,21 @@ pub(crate) fn on_signals(
         }
         SourceAction::Wait
     })?;
-    // The source alone must not keep the loop running.
+    // It keeps no loop waiting that has nothing else to do.
     context.set_background(source, true);
     Ok(())
 }
 
-/// Does nothing: on other systems the process is ended by the system.
+/// Elsewhere the system ends the process.
 #[cfg(not(unix))]
 #[allow(dead_code)] // Some examples drain.
 pub(crate) fn shut_down_on_signals(_: &mut EventLoop) -> io::Result<()> {
     Ok(())
 }
 
-/// Does nothing, for the same reason.
+/// The same.
 #[cfg(not(unix))]
-#[allow(dead_code)] // Most examples only shut down.
+#[allow(dead_code)] // Few examples do anything else than to shut down.
 pub(crate) fn on_signals(_: &mut Context<'_>, _: impl FnMut(&mut Context<'_>, &str) + 'static) -> io::Result<()> {
     Ok(())
 }

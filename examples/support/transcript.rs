@@ -1,4 +1,4 @@
-// The output of the three select servers, shared so that they differ in their loop only.
+// What the three select servers share, so that what differs between them is the loop alone: the lines that they print.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use switchboard::escape;
 
 use super::support::say;
 
-/// After how long an unfinished line is printed.
+/// How long an unfinished line waits for its end.
 pub(crate) const UNFINISHED_WAIT: Duration = Duration::from_millis(200);
 
-/// An unfinished line of this length is printed at once.
+/// An unfinished line of this length is printed as it is.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Prints what one client does.
+/// One client, as he is printed.
 pub(crate) struct Client {
     peer: String,
     /// The beginning of a line.
@@ -22,13 +22,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Prints that a client has connected.
+    /// Prints who has come.
     pub(crate) fn new(peer: impl Display) -> Client {
         say(format_args!("Got connection from {peer}"));
         Client { peer: peer.to_string(), unfinished: Vec::new(), has_left: false }
     }
 
-    /// Prints each line of the data. Returns whether an unfinished line is left.
+    /// Prints each line of what it sent. Returns whether an unfinished one is left.
     pub(crate) fn received(&mut self, data: &[u8]) -> bool {
         for piece in data.split_inclusive(|&byte| byte == b'\n') {
             self.unfinished.extend_from_slice(piece);
@@ -46,7 +46,7 @@ impl Client {
         say(format_args!("{}: {}", self.peer, escape(line)));
     }
 
-    /// Prints the unfinished line, if there is one.
+    /// Prints what has waited for its end long enough.
     pub(crate) fn print_unfinished(&mut self) {
         if !self.unfinished.is_empty() {
             self.print_line(&self.unfinished);
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// Prints that the client has disconnected, once.
+    /// Prints that he has left, once.
     pub(crate) fn left(&mut self) {
         if !self.has_left {
             self.has_left = true;
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// For clients that are still connected when the server ends.
+/// Whoever is still there when the server ends.
 impl Drop for Client {
     fn drop(&mut self) {
         self.left();

@@ -1,8 +1,8 @@
-// The address argument of the examples on Unix sockets.
+// What the examples on Unix sockets share: their argument.
 
 use switchboard::UnixAddress;
 
-/// Parses a path or, if it begins with `@`, an abstract name.
+/// A path or, with `@` in front of it, an abstract name.
 pub(crate) fn address(name: &str) -> UnixAddress {
     match name.strip_prefix('@') {
         Some(name) => UnixAddress::abstract_name(name),
