@@ -42,7 +42,7 @@ impl Protocol for Client {
     fn data_received(&mut self, transport: &mut Transport<'_>, data: &[u8]) -> usize {
         let id = transport.id();
         if let Err(TrySendError::Full(_)) = self.main.try_send(Message::Received(id, data.to_vec())) {
-            // The main loop is slow, so this client waits and no other does. Its data stays buffered and is delivered
+            // The main loop is slow: this client waits and no other does. Its data stays buffered and is delivered
             // again.
             transport.pause_reading();
             transport.context().call_later(Duration::from_millis(10), move |context| {
@@ -94,8 +94,7 @@ fn main() -> Result<(), Failure> {
             (Message::EndOfInput, Some(handle)) => {
                 handle.post(|context| context.shutdown(Duration::from_secs(5))).unwrap_or_else(|_| handle.stop());
             }
-            // Unlike the loop's thread, this one may block on its output. The clients then wait too, and no line is
-            // lost.
+            // Unlike the loop's thread, this one may block on its output: clients then wait too, and no line is lost.
             (Message::Received(id, data), _) => drop(writeln!(io::stdout(), "{id}: {}", escape(&data))),
             (Message::Ended(result), _) => return result,
             (_, None) => {}

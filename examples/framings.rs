@@ -92,7 +92,7 @@ impl LineHandler for Lines {
     }
 }
 
-/// Returns what makes the protocols of connections, for a flag.
+/// Returns a function that makes the protocols of connections, for a flag.
 fn factory(flag: &str) -> Result<Box<dyn Fn() -> Box<dyn Protocol>>, Failure> {
     let wrong = || Failure::new(format!("{flag:?} is not understood: see the first lines of this example"));
     let max = MESSAGE_BYTES_MAX;

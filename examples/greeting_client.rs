@@ -1,5 +1,4 @@
-//! The client of the tutorial's first pair: waits for the server's greeting, answers `hihi`, and prints what it
-//! received.
+//! The client of the tutorial's first pair: waits for the server's greeting, answers `hihi`, and prints what it got.
 //!
 //! Run `cargo run --example greeting_client` while `cargo run --example greeting_server` is running. An argument such
 //! as `localhost:1234` selects another server.

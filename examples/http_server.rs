@@ -37,8 +37,7 @@ pub(crate) struct Client {
 }
 
 enum State {
-    /// `searched` is how far the end of the next head was looked for; `empty` is how many bytes of empty lines precede
-    /// it.
+    /// How far the end of the next head was looked for, and how many bytes of empty lines precede the head.
     Head { searched: usize, empty: usize },
     /// The body is being skipped; then the response is sent, of which only the head if the last field is true.
     Body(Skipped, Status, Then, bool),

@@ -1,5 +1,4 @@
-// Decodes the body of a response from its framing: bytes in, bytes out, and the result does not depend on how they were
-// split.
+// Decodes a message body from its framing: bytes in, bytes out, and the result does not depend on how they were split.
 
 #[path = "chunks.rs"] // Shared with `companions/fetch`.
 mod chunks;
@@ -63,8 +62,7 @@ fn take(left: &mut u64, data: &[u8], out: &mut Vec<u8>) -> usize {
 mod tests {
     use super::*;
 
-    /// Returns the body, whether it is over, and how much of the stream is left; asserts that it is the same for each
-    /// cut.
+    /// Returns the body, whether it is over, and how much of the stream is left, which must be the same for each cut.
     fn read(stream: &str) -> Result<(String, bool, usize), String> {
         let cut_at = |cut: usize| {
             let (mut body, mut out) = (Body::chunked(), Vec::new());

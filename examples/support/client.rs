@@ -41,8 +41,7 @@ impl Outcome {
         self.0.set(true);
     }
 
-    /// Returns the exit code of a client that is done, once its output is written, so that a slow reader gets all of
-    /// it.
+    /// Returns the exit code of a finished client, once its output is written, so that a slow reader gets all of it.
     pub(crate) fn code(&self) -> ExitCode {
         output::wait_until_written();
         if self.0.get() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -85,8 +85,7 @@ pub(crate) fn announce(event_loop: &mut EventLoop, listener: ListenerId) -> io::
     Ok(())
 }
 
-/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system could not start
-/// one.
+/// Starts a thread that ends with the program at the latest. `thread::spawn` would panic if the system refused.
 #[allow(dead_code)] // Most examples need no other thread.
 pub(crate) fn start_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<(), Failure> {
     let started = thread::Builder::new().spawn(run);
